@@ -1,0 +1,1 @@
+"""After the search: reads the study and the checkpoints, and builds the ensemble."""

@@ -1,0 +1,109 @@
+"""The study's trials as records. This module owns the layout of what a search writes into its study."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+# User attributes of a trial.
+CONFIG = "config"  # the plain dict that was handed out
+STOPPED = "stopped"  # why it was stopped early: PRUNED or TIME_BUDGET
+FAILURES = "failures"  # first lines of the errors it met
+_EPOCH = "epoch:{:05d}"  # one report: metrics, time_ms, checkpoint
+_EPOCH_PATTERN = re.compile(r"epoch:\d{5}")
+
+PRUNED = "pruned"
+TIME_BUDGET = "time budget"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One report of a trial.
+
+    Attributes:
+        epoch: From 1.
+        metrics: All that was reported.
+        time_ms: When it reached the driver, in milliseconds since 1970.
+        checkpoint: Path or URI of the checkpoint written with it.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    time_ms: int
+    checkpoint: str
+
+    def attribute(self) -> tuple[str, dict[str, Any]]:
+        """The name and value of the study attribute that holds this record."""
+        value = {"epoch": self.epoch, "metrics": self.metrics, "time_ms": self.time_ms, "checkpoint": self.checkpoint}
+        return _EPOCH.format(self.epoch), value
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial of a search, as the study holds it.
+
+    Attributes:
+        number: From 0.
+        state: RUNNING, COMPLETE, PRUNED or FAIL.
+        params: What was searched.
+        config: What was trained; empty before the trial was handed out.
+        epochs: Its reports, in order.
+        stopped: Why it was stopped before its last epoch, or None.
+        failures: First lines of the errors it met.
+    """
+
+    number: int
+    state: str
+    params: dict[str, Any]
+    config: dict[str, Any]
+    epochs: tuple[EpochRecord, ...]
+    stopped: str | None
+    failures: tuple[str, ...]
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """The report of its best epoch so far, whose checkpoint is kept."""
+        if not self.epochs:
+            return None
+        best_epoch = self.epochs[-1].metrics["best_epoch"]
+        return next(epoch for epoch in self.epochs if epoch.epoch == best_epoch)
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether an ensemble may use it: it ran in full, or until the time was up."""
+        return bool(self.epochs) and (self.state == "COMPLETE" or (self.state == "PRUNED" and self.stopped == TIME_BUDGET))
+
+
+def read_trial(trial: "FrozenTrial") -> TrialRecord:
+    """Folds one trial of a study."""
+    attributes = trial.user_attrs
+    epochs = sorted(name for name in attributes if _EPOCH_PATTERN.fullmatch(name))
+    return TrialRecord(
+        number=trial.number,
+        state=trial.state.name,
+        params=dict(trial.params),
+        config=attributes.get(CONFIG, {}),
+        epochs=tuple(EpochRecord(**attributes[name]) for name in epochs),
+        stopped=attributes.get(STOPPED),
+        failures=tuple(attributes.get(FAILURES, ())),
+    )
+
+
+def read_trials(study: "optuna.Study") -> list[TrialRecord]:
+    """All trials that were handed out, by number."""
+    return [read_trial(trial) for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING"]
+
+
+def top_k(records: Iterable[TrialRecord], metric: str, minimize: bool, k: int) -> list[TrialRecord]:
+    """The k best candidates by ``best_<metric>``, best first; fewer where fewer finished."""
+    candidates = [record for record in records if record.is_candidate]
+
+    def score(record: TrialRecord) -> tuple[float, int]:
+        value = record.epochs[-1].metrics[f"best_{metric}"]
+        return (value if minimize else -value, record.number)
+
+    return sorted(candidates, key=score)[:k]

@@ -1,0 +1,47 @@
+"""Dementia stages from brain MRI slices (Falah/Alzheimer_MRI: 4 classes, 5,120 + 1,280 images, 50 : 1 imbalance)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from search_spaces import alzheimer_recipes as recipes
+from search_spaces import choices
+from search_spaces.space import Config, SearchSpace
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+
+def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
+    """Backbone and freeze depth, head, imbalance, optimizer, schedule, batch size, augmentation."""
+    return {
+        **choices.backbone(trial, backbones),
+        **choices.head(trial),
+        **choices.imbalance(trial),
+        **choices.optimizer(trial),
+        **choices.schedule(trial),
+        **choices.batch_size(trial),
+        **choices.augmentation(trial),
+    }
+
+
+SPACE = SearchSpace(
+    name="alzheimer_space",
+    title="dementia stages from brain MRI slices, 4 classes (Falah/Alzheimer_MRI)",
+    suggest=suggest,
+    backbones=("resnet50", "efficientnet_b2", "densenet121", "resnet18", "vit_small_patch16_224"),
+    recipes=(
+        recipes.resnet50_mlp,
+        recipes.with_augmentation,
+        recipes.with_weighted_sampler,
+        recipes.efficientnet_b2_partly_frozen,
+        recipes.residual_head,
+        recipes.without_augmentation,
+        recipes.frequency_weights,
+        recipes.with_sgd,
+        recipes.attention_head,
+    ),
+    data="Falah/Alzheimer_MRI",
+    image_size=224,
+    epochs=20,
+    num_samples=50,
+)

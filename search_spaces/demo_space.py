@@ -1,0 +1,58 @@
+"""A small search on embedded phantoms, for a laptop: no download, no GPU, a few minutes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from search_spaces import choices
+from search_spaces.space import Config, Params, SearchSpace
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+
+def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
+    """Backbone, head, imbalance, learning rate, augmentation; everything is trained, the weights being random."""
+    return {
+        **choices.backbone(trial, backbones, quarters=(0,)),
+        **choices.head(trial, ("linear", "mlp")),
+        **choices.augmentation(trial, ("none", "flip")),
+        "class_weights": trial.suggest_categorical("class_weights", ["none", "balanced", "sqrt"]),
+        "sampler": trial.suggest_categorical("sampler", ["shuffle", "weighted", "sqrt"]),
+        "optimizer": "adamw",
+        "lr": trial.suggest_float("lr", 1e-4, 3e-2, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-5, 1e-1, log=True),
+        "schedule": trial.suggest_categorical("schedule", ["constant", "cosine"]),
+        "warmup_ratio": 0.1,
+        "batch_size": trial.suggest_categorical("batch_size", [16, 32]),
+    }
+
+
+def small_cnn() -> Params:
+    """The recipe: a plain small CNN with a sane learning rate and balanced sampling."""
+    return {
+        "backbone": "scratch_cnn",
+        "frozen_quarters": 0,
+        "head": "linear",
+        "head_dropout": 0.0,
+        "augmentation": "flip",
+        "class_weights": "none",
+        "sampler": "sqrt",
+        "lr": 3e-3,
+        "weight_decay": 1e-3,
+        "schedule": "cosine",
+        "batch_size": 32,
+    }
+
+
+SPACE = SearchSpace(
+    name="demo_space",
+    title="embedded phantoms (synthetic), small networks from random weights, on the CPU",
+    suggest=suggest,
+    backbones=("scratch_cnn", "mobilenetv3_small_050"),
+    recipes=(small_cnn,),
+    data="phantoms",
+    image_size=64,
+    epochs=9,
+    num_samples=12,
+    weights="random",
+)

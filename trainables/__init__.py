@@ -1,0 +1,1 @@
+"""Everything that runs on a worker: the training core and the Ray entry points around it."""

@@ -1,0 +1,1 @@
+"""The training core: PyTorch, timm, torchvision, albumentations and scikit-learn; no Ray, MLflow or Optuna."""

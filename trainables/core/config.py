@@ -1,0 +1,138 @@
+"""The training configuration, parsed once at the edge: unknown, missing, unread or out-of-range keys raise."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainables.core.data.augment import POLICIES
+from trainables.core.errors import ConfigError
+from trainables.core.imbalance import CLASS_WEIGHTS, SAMPLERS
+from trainables.core.losses import LOSSES
+from trainables.core.models.heads import HEADS
+from trainables.core.optim import OPTIMIZERS
+from trainables.core.schedules import SCHEDULES
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one key accepts: a type, a closed range or a list of choices, and when the key is read at all."""
+
+    type: type
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+    choices: tuple[str, ...] = ()
+    read_when: tuple[str, tuple[str, ...]] | None = None
+
+    def parse(self, key: str, value: Any) -> Any:
+        """Returns ``value`` as this rule's type, or raises ConfigError with the rule and the value."""
+        if self.type is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, self.type) or (isinstance(value, bool) and self.type is not bool):
+            raise ConfigError(f"{key} must be a {self.type.__name__}, but got {value!r}")
+        if self.choices and value not in self.choices:
+            raise ConfigError(f"{key} must be one of {', '.join(self.choices)}, but got {value!r}")
+        if self.type in (int, float) and not (self.low <= value <= self.high and self.above < value < self.below):
+            raise ConfigError(f"{key} must be {self._range()}, but got {value!r}")
+        return value
+
+    def _range(self) -> str:
+        bounds = [(">=", self.low), (">", self.above), ("<=", self.high), ("<", self.below)]
+        return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound)) or "a finite number"
+
+
+def _key(type_: type, default: Any = dataclasses.MISSING, **rule: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"rule": Rule(type_, **rule)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run, complete. ``from_dict`` is the only way in for untyped input.
+
+    A key with ``read_when`` may only be given where it is read: ``momentum`` beside ``optimizer="adam"`` raises,
+    because a searched value that is silently dropped falsifies the search.
+    """
+
+    # The model. `weights` is "pretrained", "random", or a folder of <backbone>.safetensors.
+    backbone: str = _key(str)
+    weights: str = _key(str)
+    image_size: int = _key(int, low=16, high=2048)
+    freeze_depth: int = _key(int, 0, low=0)
+    head: str = _key(str, choices=tuple(HEADS))
+    head_dropout: float = _key(float, 0.0, low=0, below=1)
+    head_width: int = _key(int, 512, low=8, high=8192, read_when=("head", ("mlp", "residual", "attention")))
+    # Imbalance and the loss.
+    class_weights: str = _key(str, "none", choices=tuple(CLASS_WEIGHTS))
+    sampler: str = _key(str, "shuffle", choices=tuple(SAMPLERS))
+    loss: str = _key(str, "cross_entropy", choices=tuple(LOSSES))
+    label_smoothing: float = _key(float, 0.0, low=0, below=1, read_when=("loss", ("cross_entropy",)))
+    focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
+    # Optimisation. `warmup_ratio` is a share of all steps; `clip_norm` 0 means no clipping.
+    optimizer: str = _key(str, choices=tuple(OPTIMIZERS))
+    lr: float = _key(float, above=0, high=10)
+    weight_decay: float = _key(float, 0.0, low=0, high=1)
+    momentum: float = _key(float, 0.9, low=0, below=1, read_when=("optimizer", ("sgd",)))
+    nesterov: bool = _key(bool, False, read_when=("optimizer", ("sgd",)))
+    layer_decay: float = _key(float, 1.0, above=0, high=1)
+    schedule: str = _key(str, "constant", choices=tuple(SCHEDULES))
+    warmup_ratio: float = _key(float, 0.0, low=0, high=0.5)
+    decay_rate: float = _key(float, 0.5, above=0, high=1, read_when=("schedule", ("step", "exponential")))
+    decay_epochs: float = _key(float, 1.0, above=0, read_when=("schedule", ("step", "exponential")))
+    cycle_epochs: float = _key(float, 4.0, above=0, read_when=("schedule", ("cyclic",)))
+    clip_norm: float = _key(float, 0.0, low=0, below=math.inf)
+    batch_size: int = _key(int, low=1, high=65536)
+    accumulate_steps: int = _key(int, 1, low=1, high=4096)
+    epochs: int = _key(int, low=1, high=100_000)
+    # Data and machine. `precision` "auto" is bf16 where the GPU has it, else fp16 there, and fp32 on the CPU.
+    augmentation: str = _key(str, "none", choices=tuple(POLICIES))
+    precision: str = _key(str, "auto", choices=PRECISIONS)
+    device: str = _key(str, "auto", choices=DEVICES)
+    seed: int = _key(int, 0, low=0, high=2**32 - 1)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "TrainConfig":
+        """Parses a plain dict.
+
+        Args:
+            raw: Key to value; every key must be known, in range, and read by the other choices in ``raw``.
+
+        Raises:
+            ConfigError: With the rule, the value and, for an unknown key, the nearest known one.
+        """
+        rules: dict[str, Rule] = {field.name: field.metadata["rule"] for field in dataclasses.fields(cls)}
+        for key in raw:
+            if key not in rules:
+                near = difflib.get_close_matches(str(key), rules, n=1)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                raise ConfigError(f"every key must be known, but got {key!r}{hint}")
+        missing = [
+            field.name
+            for field in dataclasses.fields(cls)
+            if field.default is dataclasses.MISSING and field.name not in raw
+        ]
+        if missing:
+            raise ConfigError(f"these keys must be given: {', '.join(missing)}")
+        config = cls(**{key: rules[key].parse(key, value) for key, value in raw.items()})
+        for key in raw:
+            _check_read(key, rules[key], config)
+        if config.nesterov and config.momentum == 0:
+            raise ConfigError("nesterov needs momentum > 0, but got momentum=0.0")
+        return config
+
+
+def _check_read(key: str, rule: Rule, config: TrainConfig) -> None:
+    if rule.read_when is None:
+        return
+    selector, readers = rule.read_when
+    chosen = getattr(config, selector)
+    if chosen not in readers:
+        raise ConfigError(
+            f"{key} is read only when {selector} is {' or '.join(readers)}, but {selector} is {chosen!r}: leave it out"
+        )

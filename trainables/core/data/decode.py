@@ -1,0 +1,99 @@
+"""From encoded bytes to uint8 arrays, the same for training and for a registered model."""
+
+import io
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from trainables.core.errors import DataError
+
+# What Pillow raises on a broken file depends on the format's reader.
+DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError)
+
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+
+
+class EncodedImages(Protocol):
+    """A sequence of encoded images, read one at a time."""
+
+    def __len__(self) -> int: ...
+    def read(self, index: int) -> bytes:
+        """The bytes of one image file."""
+        ...
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """What all images of a data set are converted to.
+
+    Attributes:
+        channels: 1 where every image is grey, else 3.
+        white: The value that becomes 255: 255 for 8-bit images; for deeper ones the smallest 2**n - 1 that covers the
+            data set, so that 12-bit images in 16-bit files are not left dark.
+    """
+
+    channels: int
+    white: int
+
+
+def decode(data: bytes, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
+    """Decodes one image and resizes it to a square (bilinear, antialiased, the aspect ratio given up).
+
+    EXIF orientation is applied; alpha is dropped; palettes become colours.
+
+    Args:
+        data: A JPEG, PNG, TIFF, ... file.
+        size: The side in pixels.
+        pixel_format: Channels and scale.
+
+    Returns:
+        (size, size, channels) uint8.
+
+    Raises:
+        DataError: The bytes are no readable image.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as opened:
+                return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format)
+    except (*DECODE_ERRORS, Image.DecompressionBombWarning) as error:
+        raise DataError(f"not a readable image: {_first_line(error)}") from error
+
+
+def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
+    """Converts a Pillow image to (size, size, channels) uint8."""
+    if image.mode in _DEEP_MODES:
+        values = np.asarray(image, dtype=np.float32) * np.float32(255 / pixel_format.white)
+        image = Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8))
+    image = image.convert("L" if pixel_format.channels == 1 else "RGB")
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.uint8).reshape(size, size, pixel_format.channels)
+
+
+def survey(images: EncodedImages, threads: int) -> PixelFormat:
+    """Finds the pixel format that fits every readable image; only headers are read, but for deep images."""
+
+    def look(index: int) -> tuple[bool, float]:
+        try:
+            with Image.open(io.BytesIO(images.read(index))) as image:
+                deep = image.mode in _DEEP_MODES
+                return image.mode in _GREY_MODES, float(np.max(np.asarray(image))) if deep else 255.0
+        except DECODE_ERRORS:
+            return True, 255.0
+
+    with ThreadPoolExecutor(threads) as pool:
+        looks = list(pool.map(look, range(len(images))))
+    deepest = max((white for _, white in looks), default=255.0)
+    return PixelFormat(1 if all(grey for grey, _ in looks) else 3, 2 ** max(8, int(deepest).bit_length()) - 1)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

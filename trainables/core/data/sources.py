@@ -1,0 +1,203 @@
+"""Where images come from: a hub data set, the same layout as local parquet, class folders, or embedded phantoms.
+
+A source is a function from a place to ``Source``. ``open_source`` picks it by what the place is.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainables.core.data.phantoms import make_phantoms
+from trainables.core.errors import DataError
+
+PHANTOMS = "phantoms"
+SPLIT_NAMES = ("train", "val", "test")
+_SPLIT_ALIASES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """Encoded images with their labels, as published.
+
+    Attributes:
+        class_names: C names in class order.
+        labels: (N,) int64 classes, -1 where an image has none.
+        published: (N,) of ``train``, ``val``, ``test``, or "" where nothing was published.
+        groups: (N,) int64: images of one group must not be split. Each image its own where nothing is known.
+        names: N places, for messages.
+        read_bytes: From an index to the encoded file.
+        synthetic: Whether the images were made up.
+    """
+
+    class_names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    published: NDArray[np.str_]
+    groups: NDArray[np.int64]
+    names: Sequence[str]
+    read_bytes: Callable[[int], bytes]
+    synthetic: bool = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, index: int) -> bytes:
+        """The encoded file of one image."""
+        return self.read_bytes(index)
+
+    def digests(self) -> list[str]:
+        """SHA-256 of each image's bytes, in order."""
+        return [hashlib.sha256(self.read(index)).hexdigest() for index in range(len(self))]
+
+
+def open_source(place: str) -> Source:
+    """Opens a data set.
+
+    Args:
+        place: ``phantoms``; a folder with parquet files in the hub's layout or with class folders (with or without
+            ``train/ val/ test/`` above them); or the name of a hub data set, ``owner/name``.
+
+    Raises:
+        DataError: There is nothing to open there, or not what a classification needs.
+    """
+    if place == PHANTOMS:
+        source = _phantoms()
+    elif Path(place).is_dir():
+        parquet = sorted(Path(place).rglob("*.parquet"))
+        source = _from_parquet(parquet) if parquet else _from_folders(Path(place))
+    elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
+        raise DataError(f"--data must be a folder, a hub data set (owner/name) or {PHANTOMS!r}, but got {place!r}")
+    else:
+        source = _from_hub(place)
+    return _checked(source, place)
+
+
+def _checked(source: Source, place: str) -> Source:
+    if len(source) == 0:
+        raise DataError(f"{place} has no images: class folders or hub-layout parquet files are expected there")
+    if len(source.class_names) < 2:
+        raise DataError(f"at least two classes are needed, but {place} has {len(source.class_names)}")
+    if len(set(source.class_names)) < len(source.class_names):
+        raise DataError(f"class names must differ, but {place} has {', '.join(source.class_names)}")
+    return source
+
+
+def _phantoms() -> Source:
+    phantoms = make_phantoms()
+
+    def png(index: int) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(phantoms.images[index]).save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    count = len(phantoms.labels)
+    return Source(
+        class_names=phantoms.class_names,
+        labels=phantoms.labels,
+        published=np.full(count, ""),
+        groups=phantoms.subjects,
+        names=[f"phantom {index}" for index in range(count)],
+        read_bytes=png,
+        synthetic=True,
+    )
+
+
+def _from_folders(root: Path) -> Source:
+    splits = {child: _SPLIT_ALIASES[child.name.lower()] for child in _folders(root) if child.name.lower() in _SPLIT_ALIASES}
+    parents = splits or {root: ""}
+    files = [
+        (file, file.relative_to(parent).parts[0], split)
+        for parent, split in parents.items()
+        for file in sorted(parent.rglob("*"))
+        if file.suffix.lower() in _IMAGE_SUFFIXES and len(file.relative_to(parent).parts) > 1
+    ]
+    # A class folder without images still names a class: it is then refused as too small, not silently dropped.
+    class_names = tuple(sorted({child.name for parent in parents for child in _folders(parent)}))
+    number = {name: index for index, name in enumerate(class_names)}
+    return Source(
+        class_names=class_names,
+        labels=np.array([number[name] for _, name, _ in files], dtype=np.int64),
+        published=np.array([split for _, _, split in files], dtype=np.str_),
+        groups=np.arange(len(files)),
+        names=[str(file.relative_to(root)) for file, _, _ in files],
+        read_bytes=lambda index: files[index][0].read_bytes(),
+    )
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(child for child in parent.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _from_parquet(files: list[Path]) -> Source:
+    import pyarrow.parquet as pq
+
+    parts = []
+    for file in files:
+        split = _SPLIT_ALIASES.get(file.name.split(".")[0].split("-")[0].lower(), "")
+        try:
+            parts.append((split, pq.read_table(file)))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} is no readable parquet file: {str(error).splitlines()[0]}") from error
+    return _from_tables(parts, str(files[0].parent))
+
+
+def _from_hub(name: str) -> Source:
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(name)
+    except Exception as error:
+        raise DataError(
+            f"the hub data set {name!r} could not be loaded ({type(error).__name__}): "
+            "download it where there is a network and pass its folder as --data DIR"
+        ) from error
+    # with_format("arrow") gives the stored bytes; the default would decode each image.
+    parts = [(_SPLIT_ALIASES.get(split, ""), part.with_format("arrow")[:]) for split, part in loaded.items()]
+    return _from_tables(parts, name)
+
+
+def _from_tables(parts: list[tuple[str, Any]], place: str) -> Source:
+    """Reads Arrow tables with an ``image`` struct of ``bytes`` and a ``label``, as the hub stores them."""
+    for _, table in parts:
+        missing = {"image", "label"} - set(table.column_names)
+        if missing:
+            raise DataError(f"{place}: the columns image and label are needed, but {' and '.join(sorted(missing))} is missing")
+        if str(table.schema.field("image").type).find("bytes: binary") < 0:
+            raise DataError(f"{place}: the column image must hold encoded bytes, but it is {table.schema.field('image').type}")
+    labels = np.concatenate([_labels(table, place) for _, table in parts])
+    images = [row for _, table in parts for row in table.column("image").combine_chunks().field("bytes")]
+    names = [f"{split or place} row {row}" for split, table in parts for row in range(len(table))]
+    return Source(
+        class_names=_class_names(parts[0][1].schema, labels, place),
+        labels=labels,
+        published=np.concatenate([np.full(len(table), split, dtype="<U5") for split, table in parts]),
+        groups=np.arange(len(labels)),
+        names=names,
+        read_bytes=lambda index: images[index].as_py() or b"",
+    )
+
+
+def _labels(table: Any, place: str) -> NDArray[np.int64]:
+    try:
+        return np.asarray(table.column("label").fill_null(-1).to_numpy(), dtype=np.int64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{place}: labels must be whole numbers, but they are {table.schema.field('label').type}") from error
+
+
+def _class_names(schema: Any, labels: NDArray[np.int64], place: str) -> tuple[str, ...]:
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    feature = metadata.get("info", {}).get("features", {}).get("label", {})
+    names = feature.get("names")
+    if names is None:
+        return tuple(f"class_{index}" for index in range(int(labels.max(initial=-1)) + 1))
+    if int(labels.max(initial=-1)) >= len(names):
+        raise DataError(f"{place}: labels must be below {len(names)} (the class names it gives), but one is {labels.max()}")
+    return tuple(map(str, names))

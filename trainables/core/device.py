@@ -1,0 +1,39 @@
+"""Which device, which precision: decided once, and an error where what was asked for is not there."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from trainables.core.errors import DeviceError
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is the GPU where torch can use one, else the CPU; ``cuda`` insists.
+
+    Raises:
+        DeviceError: ``cuda`` was asked for and torch cannot use it; the message says why.
+    """
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    try:
+        torch.zeros(1, device="cuda")
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceError(f"a GPU was given but torch {torch.__version__} cannot use it: {reason}") from error
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """``auto`` is bf16 where the GPU has it, else fp16 on a GPU, and fp32 on the CPU."""
+    if precision != "auto":
+        return precision
+    if device.type == "cpu":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """The mixed-precision context of a forward pass; does nothing for fp32."""
+    return torch.autocast(device.type, dtype=_DTYPES.get(precision), enabled=precision in _DTYPES)

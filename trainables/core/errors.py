@@ -1,0 +1,29 @@
+"""The errors of the training core that callers tell apart."""
+
+
+class UserError(Exception):
+    """A mistake of the user's: the message is one line that names the rule, the value and the remedy."""
+
+
+class ConfigError(UserError):
+    """A training configuration has an unknown, missing, unread or out-of-range key."""
+
+
+class DataError(UserError):
+    """A data set cannot be read, split or scored as it is."""
+
+
+class WeightsError(UserError):
+    """A backbone is unknown, or its weights are missing or do not fit it."""
+
+
+class DeviceError(UserError):
+    """The device that was asked for cannot be used."""
+
+
+class CheckpointError(Exception):
+    """A checkpoint is not whole, or belongs to another model."""
+
+
+class NonFiniteLossError(Exception):
+    """The training loss became NaN or infinite: the configuration diverged."""

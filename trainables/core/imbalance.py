@@ -1,0 +1,88 @@
+"""Against class imbalance: weights for the loss, and samplers that decide which images an epoch shows."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+Weights = NDArray[np.float64]
+
+
+def _balanced(counts: Counts) -> Weights:
+    return counts.sum() / (len(counts) * counts)
+
+
+def _sqrt(counts: Counts) -> Weights:
+    return np.sqrt(_balanced(counts))
+
+
+def _effective(counts: Counts) -> Weights:
+    """Inverse effective number of samples with beta = 0.999 (Cui et al. 2019)."""
+    beta = 0.999
+    return (1 - beta) / (1 - beta**counts)
+
+
+def _boosted(counts: Counts) -> Weights:
+    """Inverse frequency, the rarest class times 1.3."""
+    weights = 1 / counts
+    weights[np.argmin(counts)] *= 1.3
+    return weights
+
+
+def _frequency(counts: Counts) -> Weights:
+    """Proportional to the class's share: it favours the majority, and stands here because a published recipe used it."""
+    return counts.astype(np.float64)
+
+
+CLASS_WEIGHTS: dict[str, Callable[[Counts], Weights] | None] = {
+    "none": None,
+    "balanced": _balanced,
+    "sqrt": _sqrt,
+    "effective": _effective,
+    "boosted": _boosted,
+    "frequency": _frequency,
+}
+
+# The power of 1 / class count with which an image is drawn; None shows each image once.
+SAMPLERS: dict[str, float | None] = {"shuffle": None, "weighted": 1.0, "sqrt": 0.5}
+
+
+def class_weights(kind: str, counts: Counts) -> NDArray[np.float32] | None:
+    """Weights of the classes in the loss.
+
+    Args:
+        kind: A key of ``CLASS_WEIGHTS``.
+        counts: (C,) images of each class in ``fit``, each at least 1.
+
+    Returns:
+        (C,) float32 with mean 1 (``balanced``: scikit-learn's, whose mean over the images is 1), or None for "none".
+    """
+    rule = CLASS_WEIGHTS[kind]
+    if rule is None:
+        return None
+    weights = rule(counts)
+    if kind != "balanced":
+        weights = weights / weights.mean()
+    return weights.astype(np.float32)
+
+
+def epoch_order(kind: str, labels: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+    """Which images an epoch shows, and in which order: a pure function of the seed and the epoch.
+
+    Args:
+        kind: ``shuffle`` (each image once), ``weighted`` (with replacement, every class equally often on average),
+            ``sqrt`` (half-way between the two).
+        labels: (N,) classes of the images.
+        seed: The trial's seed.
+        epoch: The epoch, from 1.
+
+    Returns:
+        (N,) positions into ``labels``.
+    """
+    generator = np.random.default_rng([seed, epoch, 1])
+    power = SAMPLERS[kind]
+    if power is None:
+        return generator.permutation(len(labels))
+    odds = np.bincount(labels)[labels] ** -power
+    return generator.choice(len(labels), size=len(labels), p=odds / odds.sum())

@@ -1,0 +1,91 @@
+"""Classification metrics from probabilities, by scikit-learn, averaged over the classes that are present."""
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, confusion_matrix, log_loss, roc_auc_score
+
+from trainables.core.errors import DataError
+
+# Lower is better for these alone; every other metric is better when higher.
+MINIMIZED = frozenset({"loss", "log_loss"})
+
+
+def is_better(metric: str, value: float, than: float | None) -> bool:
+    """Whether ``value`` of ``metric`` beats ``than`` (None and NaN are beaten by any number; NaN beats nothing)."""
+    if np.isnan(value):
+        return False
+    if than is None or np.isnan(than):
+        return True
+    return value < than if metric in MINIMIZED else value > than
+
+
+def classification_metrics(
+    probabilities: NDArray[np.floating], targets: NDArray[np.int64], class_names: tuple[str, ...]
+) -> dict[str, float]:
+    """Scores probabilities against the true classes.
+
+    Args:
+        probabilities: (N, C), rows sum to 1.
+        targets: (N,) in [0, C).
+        class_names: C names.
+
+    Returns:
+        ``accuracy``, ``balanced_accuracy``, ``log_loss``, ``macro_precision``, ``macro_recall``, ``macro_f1``,
+        ``average_precision`` and ``auroc`` (one class against the rest, averaged), and ``precision/<class>``,
+        ``recall/<class>``, ``f1/<class>`` for the present classes. Averages run over the classes present in
+        ``targets``; an absent class has no figure of its own (``absent_classes`` names it), and ``auroc`` is NaN
+        where one class alone is present. A precision without any prediction of that class counts as 0.
+
+    Raises:
+        DataError: There is nothing to score.
+    """
+    if len(targets) == 0:
+        raise DataError("metrics need at least one image, but got none")
+    confusion = confusion_matrix(targets, probabilities.argmax(axis=1), labels=range(len(class_names)))
+    hits, actual, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    present = np.flatnonzero(actual)
+    precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(actual, 1)
+    f1 = 2 * hits / np.maximum(predicted + actual, 1)
+    metrics = {
+        "accuracy": hits.sum() / len(targets),
+        "balanced_accuracy": recall[present].mean(),
+        "log_loss": log_loss(targets, _normalised(probabilities), labels=range(len(class_names))),
+        "macro_precision": precision[present].mean(),
+        "macro_recall": recall[present].mean(),
+        "macro_f1": f1[present].mean(),
+        **_threshold_free(probabilities, targets, present),
+    }
+    for index in present:
+        name = class_names[index]
+        metrics |= {f"precision/{name}": precision[index], f"recall/{name}": recall[index], f"f1/{name}": f1[index]}
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def absent_classes(targets: NDArray[np.int64], class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the classes that do not occur in ``targets``."""
+    return tuple(name for index, name in enumerate(class_names) if not (targets == index).any())
+
+
+def check_objective(metric: str, targets: NDArray[np.int64], class_names: tuple[str, ...]) -> None:
+    """Raises DataError unless ``metric`` exists and is defined on ``targets`` (the labels of ``tune``)."""
+    uniform = np.full((len(targets), len(class_names)), 1 / len(class_names))
+    known = {**classification_metrics(uniform, targets, class_names), "loss": 0.0}
+    if metric not in known:
+        raise DataError(f"the metric must be one of {', '.join(known)}, but got {metric!r}")
+    if np.isnan(known[metric]):
+        raise DataError(f"the metric {metric!r} is undefined on `tune`: it needs images of at least two classes there")
+
+
+def _normalised(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    wide = probabilities.astype(np.float64)
+    return wide / wide.sum(axis=1, keepdims=True)
+
+
+def _threshold_free(
+    probabilities: NDArray[np.floating], targets: NDArray[np.int64], present: NDArray[np.int64]
+) -> dict[str, float]:
+    one_against_rest = [(targets == index, probabilities[:, index]) for index in present]
+    return {
+        "average_precision": float(np.mean([average_precision_score(*pair) for pair in one_against_rest])),
+        "auroc": float(np.mean([roc_auc_score(*pair) for pair in one_against_rest])) if len(present) > 1 else np.nan,
+    }

@@ -1,0 +1,140 @@
+"""What a registered model runs: an ensemble of classifiers read from safetensors and JSON, from bytes to probabilities.
+
+The folder holds ``ensemble.json`` and a checkpoint a member. MLflow loads it through ``_load_pyfunc``, with a copy of
+this package stored beside it, so neither this repository nor a pickle is needed.
+"""
+
+import base64
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainables.core.checkpoint import save_checkpoint
+from trainables.core.data.decode import PixelFormat, decode, to_pixels
+from trainables.core.device import resolve_device
+from trainables.core.errors import DataError
+from trainables.core.models.classifier import Classifier
+from trainables.core.models.predict import load_classifier, predict_probabilities
+from trainables.core.state import TrainState
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MANIFEST = "ensemble.json"
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of a served ensemble: (B, S, S, channels) uint8 at its own size, and its share of the vote."""
+
+    model: Classifier
+    image_size: int
+    weight: float
+
+
+class ServedEnsemble:
+    """The weighted mean of its members' probabilities."""
+
+    def __init__(self, members: Sequence[Member], class_names: tuple[str, ...], pixel_format: PixelFormat):
+        self.members = members
+        self.class_names = class_names
+        self.pixel_format = pixel_format
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> "pd.DataFrame":  # noqa: ARG002
+        """Class probabilities of images.
+
+        Args:
+            model_input: A data frame whose first column holds images, or a sequence of images: encoded bytes, base64
+                text, or uint8 arrays (H, W), (H, W, 1) or (H, W, 3) of any size.
+            params: Not used; MLflow passes it.
+
+        Returns:
+            One row an image, one float column a class, in class order.
+
+        Raises:
+            DataError: An image cannot be read; the message says which.
+        """
+        import pandas as pd
+
+        images = list(model_input.iloc[:, 0]) if isinstance(model_input, pd.DataFrame) else list(model_input)
+        parts = [self.probabilities(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
+        empty = np.zeros((0, len(self.class_names)), dtype=np.float32)
+        return pd.DataFrame(np.concatenate([empty, *parts]), columns=list(self.class_names))
+
+    def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        """(n, C) float32 probabilities of n images, each as ``predict`` takes it."""
+        total = np.zeros((len(images), len(self.class_names)), dtype=np.float32)
+        for member in self.members:
+            pixels = np.stack(list(self._pixels(images, member.image_size)))
+            total += member.weight * predict_probabilities(member.model, pixels, np.arange(len(images)))
+        return total
+
+    def _pixels(self, images: Iterable[Any], size: int) -> Iterable[NDArray[np.uint8]]:
+        for position, image in enumerate(images):
+            try:
+                yield _to_pixels(image, size, self.pixel_format)
+            except (DataError, TypeError, ValueError) as error:
+                raise DataError(f"image {position}: {error}") from error
+
+
+def save_ensemble(folder: Path, members: Sequence[tuple[Path, float]]) -> None:
+    """Writes the folder of a served ensemble.
+
+    Args:
+        folder: To be created.
+        members: Checkpoint folders and weights that sum to 1; all of the same data set.
+    """
+    folder.mkdir(parents=True)
+    entries = []
+    for index, (source, weight) in enumerate(members):
+        _, checkpoint = load_classifier(source, torch.device("cpu"))
+        weights = {name: tensor for name, tensor in checkpoint.state.tensors.items() if name.startswith("model.")}
+        stripped = dataclasses.replace(checkpoint, state=TrainState(checkpoint.state.epoch, weights, {}))
+        save_checkpoint(folder / f"member-{index}", stripped)
+        entries.append({"folder": f"member-{index}", "weight": weight})
+    (folder / _MANIFEST).write_text(json.dumps({"members": entries}, indent=1))
+
+
+def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble:
+    """Reads the folder that ``save_ensemble`` wrote; no code in it is run.
+
+    Raises:
+        CheckpointError: A member is not whole.
+    """
+    device = device or resolve_device("auto")
+    members = []
+    for entry in json.loads((folder / _MANIFEST).read_text())["members"]:
+        model, checkpoint = load_classifier(folder / entry["folder"], device)
+        members.append(Member(model, checkpoint.config.image_size, entry["weight"]))
+    return ServedEnsemble(members, checkpoint.class_names, checkpoint.pixel_format)
+
+
+def _to_pixels(image: Any, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
+    if isinstance(image, str):
+        image = base64.b64decode(image, validate=True)
+    if isinstance(image, bytes | bytearray):
+        return decode(bytes(image), size, pixel_format)
+    array = np.asarray(image)
+    if array.dtype != np.uint8:  # nested lists, as JSON and MLflow's dict input carry arrays
+        if array.size and (array.min() < 0 or array.max() > 255):
+            raise DataError(f"pixels must be in 0..255, but are in {array.min()}..{array.max()}")
+        array = array.astype(np.uint8)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        raise DataError(f"an array must be (H, W), (H, W, 1) or (H, W, 3), but is {array.shape}")
+    return to_pixels(Image.fromarray(array), size, pixel_format)
+
+
+def _load_pyfunc(path: str) -> ServedEnsemble:
+    """MLflow's entry point."""
+    return load_ensemble(Path(path))

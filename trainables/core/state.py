@@ -1,0 +1,70 @@
+"""All that training needs to go on as if it had never stopped."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.core.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Where training stands after an epoch.
+
+    Sampler, augmentation and dropout are seeded by (seed, epoch) and the learning rate is a function of the step, so
+    the epoch stands for them all.
+
+    Attributes:
+        epoch: Epochs done.
+        tensors: ``model.*`` and ``optimizer.*``. Those that ``capture`` gives alias the live training: save or clone
+            them before training goes on.
+        scaler: The gradient scaler's state; empty without fp16.
+    """
+
+    epoch: int
+    tensors: dict[str, Tensor]
+    scaler: dict[str, float]
+
+    def model_tensors(self) -> dict[str, Tensor]:
+        """The model's state dict."""
+        return {key.removeprefix("model."): value for key, value in self.tensors.items() if key.startswith("model.")}
+
+
+def capture(
+    epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> TrainState:
+    """The state after ``epoch``, without copying a tensor."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
+    return TrainState(epoch, tensors, scaler.state_dict())
+
+
+def restore(
+    state: TrainState, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> None:
+    """Puts a state into freshly built objects.
+
+    Raises:
+        CheckpointError: The state belongs to another model or optimizer.
+    """
+    try:
+        model.load_state_dict(state.model_tensors())
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint does not fit the model: {str(error).splitlines()[-1].strip()}") from error
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    slots: dict[int, dict[str, Any]] = {}
+    for key, value in state.tensors.items():
+        if key.startswith("optimizer."):
+            _, index, slot = key.split(".")
+            slots.setdefault(int(index), {})[slot] = _laid_out_like(parameters[int(index)], value)
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    if state.scaler:
+        scaler.load_state_dict(state.scaler)
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """The value in the parameter's memory layout (a file knows none), so that fused optimizers stay on their fast path."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value

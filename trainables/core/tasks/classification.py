@@ -1,0 +1,95 @@
+"""Classification: one class an image."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables.core.config import TrainConfig
+from trainables.core.data.augment import Augmenter, source_size
+from trainables.core.data.cache import Dataset
+from trainables.core.data.loader import Batch, augmented_batches, batches
+from trainables.core.imbalance import class_weights, epoch_order
+from trainables.core.losses import build_loss
+from trainables.core.metrics import classification_metrics
+from trainables.core.models.classifier import Classifier, build_classifier
+
+
+class Classification:
+    """The model of one configuration, its batches, its loss and its scores."""
+
+    def __init__(self, config: TrainConfig, data: Dataset, device: torch.device):
+        self._config, self._data, self._device = config, data, device
+        self.model: Classifier = build_classifier(config, len(data.class_names))
+        self.model.to(device, memory_format=torch.channels_last)
+        self._fit, self._tune = data.splits["fit"], data.splits["tune"]
+        counts = np.bincount(data.labels[self._fit], minlength=len(data.class_names))
+        weights = class_weights(config.class_weights, counts)
+        self.loss = build_loss(config, None if weights is None else torch.from_numpy(weights).to(device))
+        self._augment = Augmenter(config.augmentation, config.image_size, config.seed)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of an epoch of training, the last of which may be smaller, but never a single image."""
+        return -(-self._images_per_epoch // self._config.batch_size)
+
+    @property
+    def _images_per_epoch(self) -> int:
+        # Batch norm cannot train on a batch of one, so an image that would be left alone sits this epoch out.
+        alone = len(self._fit) % self._config.batch_size == 1 and self._config.batch_size > 1
+        return len(self._fit) - alone
+
+    def train_batches(self, epoch: int) -> Iterator[Batch]:
+        """The training batches of an epoch (from 1) on the device: the same for the same seed and epoch."""
+        config, labels = self._config, self._data.labels
+        drawn = self._fit[epoch_order(config.sampler, labels[self._fit], config.seed, epoch)[: self._images_per_epoch]]
+        if config.augmentation == "none":
+            return self._to_device(batches(self._data.images(config.image_size), labels, drawn, config.batch_size))
+        images = self._data.images(source_size(config.augmentation, config.image_size))
+        threads = torch.get_num_threads()
+        return self._to_device(
+            augmented_batches(images, labels, drawn, config.batch_size, self._augment, epoch, threads)
+        )
+
+    def tune_batches(self) -> Iterator[Batch]:
+        """The ``tune`` split on the device, in order, without augmentation."""
+        images = self._data.images(self._config.image_size)
+        return self._to_device(batches(images, self._data.labels, self._tune, self._config.batch_size))
+
+    def scorer(self) -> "Scorer":
+        """A fresh accumulator of one pass's predictions."""
+        return Scorer(self._data.class_names)
+
+    def _to_device(self, on_cpu: Iterator[Batch]) -> Iterator[Batch]:
+        for pixels, targets in on_cpu:
+            yield pixels.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True)
+
+
+class Scorer:
+    """Collects a pass's predictions on the device and scores them at its end, with one host-device sync."""
+
+    def __init__(self, class_names: tuple[str, ...]):
+        self._class_names = class_names
+        self._logits: list[Tensor] = []
+        self._targets: list[Tensor] = []
+        self._losses: list[Tensor] = []
+
+    def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Adds a batch: (B, C) logits, (B,) targets and its mean loss."""
+        self._logits.append(logits.detach())
+        self._targets.append(targets)
+        self._losses.append(loss.detach() * len(targets))
+
+    def compute(self) -> dict[str, float]:
+        """``loss`` (the mean an image) and every metric of ``classification_metrics``.
+
+        Where the loss is not finite nothing else is scored.
+        """
+        targets: NDArray[np.int64] = torch.cat(self._targets).cpu().numpy()
+        loss = float(torch.stack(self._losses).sum()) / len(targets)
+        if not np.isfinite(loss):
+            return {"loss": loss}
+        probabilities = torch.cat(self._logits).float().softmax(dim=1).cpu().numpy()
+        return {"loss": loss, **classification_metrics(probabilities, targets, self._class_names)}

@@ -1,0 +1,40 @@
+"""The Ray task that scores members of an ensemble, with the resources that a trial has."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+
+from trainables.core.data.cache import Dataset
+from trainables.core.models.predict import load_classifier, predict_probabilities
+from trainables.core.device import resolve_device
+from trainables.trial import member_folder
+
+
+def infer(
+    members: Sequence[str], data: Dataset, split: str, num_cpus: float, num_gpus: float
+) -> NDArray[np.float32]:
+    """Probabilities of every member on a split, the members spread over the cluster.
+
+    Args:
+        members: Paths or URIs of M trial checkpoints.
+        data: The data set.
+        split: ``tune``, ``select`` or ``test``.
+        num_cpus: Reserved for one member.
+        num_gpus: Reserved for one member.
+
+    Returns:
+        (M, n, C) float32 for the n images of the split, in its order.
+    """
+    task = ray.remote(_score_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
+    shared = ray.put(data)
+    return np.stack(ray.get([task.remote(member, shared, split) for member in members]))
+
+
+def _score_member(member: str, data: Dataset, split: str) -> NDArray[np.float32]:
+    device = resolve_device("cuda" if ray.get_gpu_ids() else "cpu")
+    with member_folder(member) as folder:
+        model, checkpoint = load_classifier(folder, device)
+    return predict_probabilities(model, data.images(checkpoint.config.image_size), data.splits[split])

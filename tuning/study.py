@@ -1,0 +1,240 @@
+"""The Optuna study as the one record of a search, and what makes Ray Tune obey it.
+
+``StudySearcher`` hands out what the study holds or asks for; ``StudyScheduler`` writes every report into the study and
+asks its pruner. Neither has state that the study lacks, so a search can be taken up by a new process at any moment.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.storages.journal import BaseJournalFileLock
+from optuna.trial import TrialState
+from ray.tune import Trial as RayTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
+from trainables.core.metrics import MINIMIZED
+from trainables.core.seeds import derive_seed
+
+# Of every rung of successive halving, one trial in this many goes on to the next.
+_REDUCTION = 3
+
+
+class _KernelLock(BaseJournalFileLock):
+    """A lock that the kernel frees when its holder dies; Optuna's own are files that outlive a killed driver."""
+
+    def __init__(self, path: Path):
+        self._lock = FileLock(path)
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
+    """The database at ``url``, else a journal file in the search's folder."""
+    if url is not None:
+        return optuna.storages.RDBStorage(url)
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = str(folder / "study.journal")
+    lock = _KernelLock(folder / "study.journal.lock")
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(journal, lock_obj=lock))
+
+
+def open_study(storage: optuna.storages.BaseStorage, name: str, metric: str, epochs: int, seed: int) -> optuna.Study:
+    """Opens or creates the study of a search.
+
+    TPE over the groups of the conditional space (Watanabe 2023), told of running trials by the constant liar; and
+    successive halving, asynchronous (Li et al. 2020), on epochs, so that a trial's first rung lies at a ninth of the
+    full length at the earliest.
+    """
+    names = [summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)]
+    done = len(optuna.load_study(study_name=name, storage=storage).trials) if name in names else 0
+    sampler = optuna.samplers.TPESampler(
+        multivariate=True, group=True, constant_liar=True, seed=derive_seed(seed, done), warn_independent_sampling=False
+    )
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, epochs // _REDUCTION**2), reduction_factor=_REDUCTION)
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        load_if_exists=True,
+        direction="minimize" if metric in MINIMIZED else "maximize",
+        sampler=sampler,
+        pruner=pruner,
+    )
+
+
+@dataclass
+class Steering:
+    """What the searcher and the scheduler of one driver share.
+
+    Attributes:
+        study: The record.
+        metric: The bare name of the objective.
+        epochs: Epochs of a full trial.
+        num_samples: How many trials the search shall have.
+        max_concurrent: How many may run at once, or None for as many as fit.
+        deadline: ``time.time()`` after which nothing new begins and running trials stop at their next report.
+        configure: From an Optuna trial to the plain dict of a ``TrainConfig``.
+        storage: Path or URI under which Tune writes checkpoints.
+        live: Optuna trials by Ray's trial id: which process-local handle stands for which trial.
+    """
+
+    study: optuna.Study
+    metric: str
+    epochs: int
+    num_samples: int
+    max_concurrent: int | None
+    deadline: float
+    configure: Callable[[optuna.Trial], dict[str, Any]]
+    storage: str
+    live: dict[str, optuna.Trial] = field(default_factory=dict)
+
+    def settle(self) -> list[optuna.Trial]:
+        """Tells what a killed driver left untold; returns the trials that are to go on, by number."""
+        unfinished = []
+        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            trial = optuna.Trial(self.study, frozen._trial_id)
+            record = read_trial(frozen)
+            for epoch in record.epochs[len(frozen.intermediate_values) :]:
+                trial.report(epoch.metrics[f"best_{self.metric}"], epoch.epoch)
+            if record.stopped or (record.epochs and record.epochs[-1].epoch >= self.epochs):
+                self.tell(trial, failed=False)
+            else:
+                unfinished.append(trial)
+        return unfinished
+
+    def record(self, trial: optuna.Trial) -> TrialRecord:
+        """The trial as the study holds it now."""
+        return read_trial(self.study._storage.get_trial(trial._trial_id))
+
+    def tell(self, trial: optuna.Trial, failed: bool) -> None:
+        """Closes a trial in the study: FAIL, PRUNED where it was stopped early, else COMPLETE with its best value."""
+        record = self.record(trial)
+        if failed or not record.epochs:
+            self.study.tell(trial, state=TrialState.FAIL)
+        elif record.stopped:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self.study.tell(trial, record.epochs[-1].metrics[f"best_{self.metric}"])
+
+    def handed_out(self) -> int:
+        """How many trials were ever handed out."""
+        return len(self.study.get_trials(deepcopy=False)) - len(
+            self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        )
+
+
+class StudySearcher(Searcher):
+    """Hands out the study's unfinished trials first, then new ones up to ``num_samples``."""
+
+    def __init__(self, steering: Steering):
+        mode = "min" if steering.metric in MINIMIZED else "max"
+        super().__init__(metric=f"best_{steering.metric}", mode=mode)
+        self._steering = steering
+        self._unfinished = steering.settle()
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """A trial's config; None when no more may run at once; FINISHED at the end."""
+        steering = self._steering
+        if steering.max_concurrent is not None and len(steering.live) >= steering.max_concurrent:
+            return None
+        if time.time() >= steering.deadline:
+            return str(Searcher.FINISHED)
+        if self._unfinished:
+            trial = self._unfinished.pop(0)
+        elif steering.handed_out() < steering.num_samples:
+            trial = steering.study.ask()
+        else:
+            return str(Searcher.FINISHED)
+        config = steering.configure(trial)
+        trial.set_user_attr(CONFIG, config)
+        steering.live[trial_id] = trial
+        epochs = steering.record(trial).epochs
+        return {"number": trial.number, "train": config, "resume_from": epochs[-1].checkpoint if epochs else None}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
+        """Tells the study; a trial that Ray ends without an error has reported all it had to."""
+        self._steering.tell(self._steering.live.pop(trial_id), failed=error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Leaves an empty file: there is no state beside the study."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Has nothing to do, see ``save``."""
+
+
+class StudyScheduler(FIFOScheduler):
+    """Writes each report into the study, then asks its pruner."""
+
+    def __init__(self, steering: Steering):
+        super().__init__()
+        self._steering = steering
+
+    def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:  # noqa: ARG002
+        """Records the report and decides: STOP where the pruner says so or the time is up."""
+        steering = self._steering
+        optuna_trial = steering.live[trial.trial_id]
+        epoch = int(result["epoch"])
+        recorded = steering.record(optuna_trial).epochs
+        if recorded and recorded[-1].epoch >= epoch:  # Tune repeats the last report when a trial ends
+            return str(TrialScheduler.CONTINUE)
+        report = EpochRecord(
+            epoch=epoch,
+            metrics=_reported_metrics(result),
+            time_ms=round(time.time() * 1000),
+            checkpoint=_checkpoint_uri(steering.storage, trial, result),
+        )
+        optuna_trial.set_user_attr(*report.attribute())
+        optuna_trial.report(result[f"best_{steering.metric}"], epoch)
+        if epoch >= steering.epochs:
+            return str(TrialScheduler.CONTINUE)
+        if optuna_trial.should_prune():
+            return self._stop(optuna_trial, PRUNED)
+        if time.time() >= steering.deadline:
+            return self._stop(optuna_trial, TIME_BUDGET)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:
+        """Notes the error's first line; whether the trial is tried again is Tune's to decide."""
+        super().on_trial_error(tune_controller, trial)
+        optuna_trial = self._steering.live.get(trial.trial_id)
+        if optuna_trial is not None:
+            failures = [*self._steering.record(optuna_trial).failures, first_line(trial.get_pickled_error() or trial.get_error())]
+            optuna_trial.set_user_attr(FAILURES, failures)
+
+    @staticmethod
+    def _stop(trial: optuna.Trial, reason: str) -> str:
+        trial.set_user_attr(STOPPED, reason)
+        return str(TrialScheduler.STOP)
+
+
+def first_line(error: BaseException | None) -> str:
+    """An error in one line: the type and message of what was raised on the worker."""
+    if error is None:
+        return "the worker died"
+    cause = getattr(error, "cause", None) or error
+    message = (str(cause).strip() or "no message").splitlines()[0]
+    return f"{type(cause).__name__}: {message}"
+
+
+def _reported_metrics(result: dict[str, Any]) -> dict[str, float]:
+    """What the trial reported, without what Tune adds."""
+    ours = ("train/", "tune/", "best_")
+    return {key: float(value) for key, value in result.items() if key.startswith(ours) or key == "epoch_seconds"}
+
+
+def _checkpoint_uri(storage: str, trial: RayTrial, result: dict[str, Any]) -> str:
+    """Where the worker has put the checkpoint: it was whole there before its report was sent."""
+    below = Path(trial.storage.trial_fs_path).relative_to(trial.storage.storage_fs_path)
+    return f"{storage.rstrip('/')}/{below.as_posix()}/{result['checkpoint_dir_name']}"
