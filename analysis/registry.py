@@ -20,7 +20,18 @@ import trainables
 from trainables.core.models.served import save_ensemble
 
 CHAMPION = "champion"
-_NEEDED = ("albumentations", "filelock", "numpy", "pandas", "pillow", "safetensors", "scikit-learn", "timm", "torch", "torchvision")
+_NEEDED = (
+    "albumentations",
+    "filelock",
+    "numpy",
+    "pandas",
+    "pillow",
+    "safetensors",
+    "scikit-learn",
+    "timm",
+    "torch",
+    "torchvision",
+)
 
 
 def register_ensemble(

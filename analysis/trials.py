@@ -75,7 +75,9 @@ class TrialRecord:
     @property
     def is_candidate(self) -> bool:
         """Whether an ensemble may use it: it ran in full, or until the time was up."""
-        return bool(self.epochs) and (self.state == "COMPLETE" or (self.state == "PRUNED" and self.stopped == TIME_BUDGET))
+        return bool(self.epochs) and (
+            self.state == "COMPLETE" or (self.state == "PRUNED" and self.stopped == TIME_BUDGET)
+        )
 
 
 def read_trial(trial: "FrozenTrial") -> TrialRecord:

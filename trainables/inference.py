@@ -4,18 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import ray
-import torch
 from numpy.typing import NDArray
 
 from trainables.core.data.cache import Dataset
-from trainables.core.models.predict import load_classifier, predict_probabilities
 from trainables.core.device import resolve_device
+from trainables.core.models.predict import load_classifier, predict_probabilities
 from trainables.trial import member_folder
 
 
-def infer(
-    members: Sequence[str], data: Dataset, split: str, num_cpus: float, num_gpus: float
-) -> NDArray[np.float32]:
+def infer(members: Sequence[str], data: Dataset, split: str, num_cpus: float, num_gpus: float) -> NDArray[np.float32]:
     """Probabilities of every member on a split, the members spread over the cluster.
 
     Args:

@@ -27,8 +27,8 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str) -> None:
     """Trains one configuration, reporting and checkpointing after every epoch.
 
     Args:
-        trial: ``train`` (the dict of a ``TrainConfig``) and ``resume_from`` (a checkpoint's path or URI, or None). Ray's
-            own checkpoint of this trial, where it restarts one, goes first.
+        trial: ``train`` (the dict of a ``TrainConfig``) and ``resume_from`` (a checkpoint's path or URI, or None).
+            Ray's own checkpoint of this trial, where it restarts one, goes first.
         data: What to train on.
         metric: The objective, a bare name.
 

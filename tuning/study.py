@@ -12,9 +12,11 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.storages.journal import BaseJournalFileLock
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import TrialState
-from ray.tune import Trial as RayTrial
+from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -24,6 +26,7 @@ from trainables.core.seeds import derive_seed
 
 # Of every rung of successive halving, one trial in this many goes on to the next.
 _REDUCTION = 3
+JOURNAL = "study.journal"
 
 
 class _KernelLock(BaseJournalFileLock):
@@ -43,11 +46,9 @@ class _KernelLock(BaseJournalFileLock):
 def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
     """The database at ``url``, else a journal file in the search's folder."""
     if url is not None:
-        return optuna.storages.RDBStorage(url)
-    folder.mkdir(parents=True, exist_ok=True)
-    journal = str(folder / "study.journal")
-    lock = _KernelLock(folder / "study.journal.lock")
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(journal, lock_obj=lock))
+        return RDBStorage(url)
+    lock = _KernelLock(folder / f"{JOURNAL}.lock")
+    return JournalStorage(JournalFileBackend(str(folder / JOURNAL), lock_obj=lock))
 
 
 def open_study(storage: optuna.storages.BaseStorage, name: str, metric: str, epochs: int, seed: int) -> optuna.Study:
@@ -62,7 +63,9 @@ def open_study(storage: optuna.storages.BaseStorage, name: str, metric: str, epo
     sampler = optuna.samplers.TPESampler(
         multivariate=True, group=True, constant_liar=True, seed=derive_seed(seed, done), warn_independent_sampling=False
     )
-    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, epochs // _REDUCTION**2), reduction_factor=_REDUCTION)
+    pruner = optuna.pruners.SuccessiveHalvingPruner(
+        min_resource=max(1, epochs // _REDUCTION**2), reduction_factor=_REDUCTION
+    )
     return optuna.create_study(
         storage=storage,
         study_name=name,
@@ -127,6 +130,10 @@ class Steering:
         else:
             self.study.tell(trial, record.epochs[-1].metrics[f"best_{self.metric}"])
 
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do: all trials were handed out and have ended, or the time is up."""
+        return not self.live and (self.handed_out() >= self.num_samples or time.time() >= self.deadline)
+
     def handed_out(self) -> int:
         """How many trials were ever handed out."""
         return len(self.study.get_trials(deepcopy=False)) - len(
@@ -166,6 +173,10 @@ class StudySearcher(Searcher):
         """Tells the study; a trial that Ray ends without an error has reported all it had to."""
         self._steering.tell(self._steering.live.pop(trial_id), failed=error)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its parts for a restore that is never made; the study is what is restored."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Leaves an empty file: there is no state beside the study."""
         Path(checkpoint_path).touch()
@@ -180,6 +191,10 @@ class StudyScheduler(FIFOScheduler):
     def __init__(self, steering: Steering):
         super().__init__()
         self._steering = steering
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as for the searcher."""
+        return {}
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """Records the report and decides: STOP where the pruner says so or the time is up."""
@@ -210,7 +225,10 @@ class StudyScheduler(FIFOScheduler):
         super().on_trial_error(tune_controller, trial)
         optuna_trial = self._steering.live.get(trial.trial_id)
         if optuna_trial is not None:
-            failures = [*self._steering.record(optuna_trial).failures, first_line(trial.get_pickled_error() or trial.get_error())]
+            failures = [
+                *self._steering.record(optuna_trial).failures,
+                first_line(trial.get_pickled_error() or trial.get_error()),
+            ]
             optuna_trial.set_user_attr(FAILURES, failures)
 
     @staticmethod

@@ -39,7 +39,7 @@ class Rule:
             raise ConfigError(f"{key} must be a {self.type.__name__}, but got {value!r}")
         if self.choices and value not in self.choices:
             raise ConfigError(f"{key} must be one of {', '.join(self.choices)}, but got {value!r}")
-        if self.type in (int, float) and not (self.low <= value <= self.high and self.above < value < self.below):
+        if isinstance(value, int | float) and not (self.low <= value <= self.high and self.above < value < self.below):
             raise ConfigError(f"{key} must be {self._range()}, but got {value!r}")
         return value
 

@@ -1,7 +1,7 @@
 """The training loop: a generator, one epoch an item. Who runs it reports, checkpoints and stops.
 
-    for epoch in fit(config, data):
-        print(epoch.metrics["tune/balanced_accuracy"])
+for epoch in fit(config, data):
+    print(epoch.metrics["tune/balanced_accuracy"])
 """
 
 import math
@@ -95,7 +95,7 @@ def _train_epoch(
         loss = task.loss(outputs, targets)
         scorer.update(outputs, targets, loss)
         in_group = min(group, total - index // group * group)  # the last group of an epoch may be smaller
-        scaler.scale(loss / in_group).backward()
+        torch.autograd.backward(scaler.scale(loss / in_group))
         if (index + 1) % group == 0 or index + 1 == total:
             step = (epoch - 1) * steps_per_epoch + index // group
             set_lr(optimizer, config.lr * lr_factor(config, step, steps_per_epoch))
@@ -121,5 +121,7 @@ def _score(task: Classification, mixed_precision: AbstractContextManager[None], 
 
 def _finite(metrics: dict[str, float], split: str, epoch: int) -> dict[str, float]:
     if not math.isfinite(metrics["loss"]):
-        raise NonFiniteLossError(f"the {split} loss became {metrics['loss']} in epoch {epoch}: lower lr or set clip_norm")
+        raise NonFiniteLossError(
+            f"the {split} loss became {metrics['loss']} in epoch {epoch}: lower lr or set clip_norm"
+        )
     return metrics

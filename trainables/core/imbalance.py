@@ -10,7 +10,7 @@ Weights = NDArray[np.float64]
 
 
 def _balanced(counts: Counts) -> Weights:
-    return counts.sum() / (len(counts) * counts)
+    return np.asarray(counts.sum() / (len(counts) * counts))
 
 
 def _sqrt(counts: Counts) -> Weights:
@@ -20,7 +20,7 @@ def _sqrt(counts: Counts) -> Weights:
 def _effective(counts: Counts) -> Weights:
     """Inverse effective number of samples with beta = 0.999 (Cui et al. 2019)."""
     beta = 0.999
-    return (1 - beta) / (1 - beta**counts)
+    return np.asarray((1 - beta) / (1 - beta**counts))
 
 
 def _boosted(counts: Counts) -> Weights:
@@ -31,7 +31,7 @@ def _boosted(counts: Counts) -> Weights:
 
 
 def _frequency(counts: Counts) -> Weights:
-    """Proportional to the class's share: it favours the majority, and stands here because a published recipe used it."""
+    """Proportional to the class's share: it favours the majority, and is here because a published recipe used it."""
     return counts.astype(np.float64)
 
 

@@ -78,7 +78,8 @@ def check_objective(metric: str, targets: NDArray[np.int64], class_names: tuple[
 
 def _normalised(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     wide = probabilities.astype(np.float64)
-    return wide / wide.sum(axis=1, keepdims=True)
+    wide /= wide.sum(axis=1, keepdims=True)
+    return wide
 
 
 def _threshold_free(

@@ -21,12 +21,12 @@ def _cosine(config: "TrainConfig", epoch: float, progress: float) -> float:  # n
 
 def _step(config: "TrainConfig", epoch: float, progress: float) -> float:  # noqa: ARG001
     """Times ``decay_rate`` after every ``decay_epochs``."""
-    return config.decay_rate ** math.floor(epoch / config.decay_epochs)
+    return math.pow(config.decay_rate, math.floor(epoch / config.decay_epochs))
 
 
 def _exponential(config: "TrainConfig", epoch: float, progress: float) -> float:  # noqa: ARG001
     """``decay_rate`` to the power of the epochs passed over ``decay_epochs``, smoothly."""
-    return config.decay_rate ** (epoch / config.decay_epochs)
+    return math.pow(config.decay_rate, epoch / config.decay_epochs)
 
 
 def _cyclic(config: "TrainConfig", epoch: float, progress: float) -> float:  # noqa: ARG001

@@ -32,9 +32,7 @@ class TrainState:
         return {key.removeprefix("model."): value for key, value in self.tensors.items() if key.startswith("model.")}
 
 
-def capture(
-    epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
-) -> TrainState:
+def capture(epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> TrainState:
     """The state after ``epoch``, without copying a tensor."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
@@ -53,7 +51,9 @@ def restore(
     try:
         model.load_state_dict(state.model_tensors())
     except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint does not fit the model: {str(error).splitlines()[-1].strip()}") from error
+        raise CheckpointError(
+            f"the checkpoint does not fit the model: {str(error).splitlines()[-1].strip()}"
+        ) from error
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     slots: dict[int, dict[str, Any]] = {}
     for key, value in state.tensors.items():
@@ -66,5 +66,5 @@ def restore(
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """The value in the parameter's memory layout (a file knows none), so that fused optimizers stay on their fast path."""
+    """The value in the parameter's memory layout (files know none), so that optimizers stay on their fast path."""
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value

@@ -103,7 +103,7 @@ def prepare(place: str, store: Path, *, image_size: int, seed: int, skip_bad_ima
         synthetic=source.synthetic,
     )
     bad = dataset._decoded(image_size, source)[1]
-    bad |= {int(index): "has no label" for index in np.flatnonzero((source.labels < 0))}
+    bad |= {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
     if bad and not skip_bad_images:
         raise DataError(_bad_images(source.names, bad))
     usable = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
@@ -122,7 +122,9 @@ def _notes(source: Source, items: Items, splits: Splits, bad: int) -> list[str]:
         notes.append("the published val split was pooled with train and divided anew into fit, tune and select")
     twins = twins_across(items, splits)
     if twins:
-        notes.append(f"{twins} of {len(splits['test'])} test images have a twin in training (the published split is kept)")
+        notes.append(
+            f"{twins} of {len(splits['test'])} test images have a twin in training (the published split is kept)"
+        )
     return notes
 
 
@@ -146,7 +148,7 @@ def _join_twins(groups: NDArray[np.int64], digests: Sequence[str]) -> NDArray[np
     size = offset + int(files.max()) + 1
     edges = coo_array((np.ones(len(nodes)), (nodes, files + offset)), shape=(size, size))
     components = connected_components(edges, directed=False)[1]
-    return components[nodes].astype(np.int64)
+    return np.asarray(components[nodes], dtype=np.int64)
 
 
 def _decode_all(source: Source, file: Path, size: int, pixel_format: PixelFormat) -> dict[int, str]:
@@ -170,7 +172,10 @@ def _decode_all(source: Source, file: Path, size: int, pixel_format: PixelFormat
 def _bad_images(names: Sequence[str], bad: dict[int, str]) -> str:
     shown = "; ".join(f"{names[index]}: {bad[index]}" for index in sorted(bad)[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    return f"every image must be readable and labelled, but {len(bad)} are not ({shown}{more}): mend them or pass --skip-bad-images"
+    return (
+        f"every image must be readable and labelled, but {len(bad)} are not ({shown}{more}): "
+        "mend them or pass --skip-bad-images"
+    )
 
 
 def _threads() -> int:

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 CLASS_NAMES = ("phantom_mild", "phantom_moderate", "phantom_none", "phantom_very_mild")
 SLICES_PER_SUBJECT = 6
-FEWEST_SUBJECTS = 8  # of a class: two for each of four parts
+FEWEST_SUBJECTS = 12  # of a class: three for each of four parts, lest one subject decide a class's recall
+_MINIMUM = 5 * FEWEST_SUBJECTS  # below it the commonest class would have fewer than that
 
 _SHARES = np.array([896, 64, 3200, 2240]) / 6400
 _MEAN_SEVERITY = (0.66, 1.12, 0.0, 0.33)
-_SEVERITY_SPREAD = 0.07  # against 1/3 between neighbouring grades: some subjects look like another grade
+_SEVERITY_SPREAD = 0.08  # against 0.33 between neighbouring grades: some subjects look like another grade
 
 Field = NDArray[np.float64]
 
@@ -70,7 +71,7 @@ def make_phantoms(subjects: int = 200, size: int = 64, seed: int = 0) -> Phantom
     """Draw `SLICES_PER_SUBJECT` slices of each of `subjects` subjects: a pure function of its arguments.
 
     Args:
-        subjects: how many, at least 4 * `FEWEST_SUBJECTS`.
+        subjects: how many, at least 5 * `FEWEST_SUBJECTS`.
         size: side of a slice in pixels, at least 16; the anatomy does not depend on it.
         seed: non-negative; every subject has a stream of its own under it.
 
@@ -88,9 +89,9 @@ def make_phantoms(subjects: int = 200, size: int = 64, seed: int = 0) -> Phantom
 
 def iterate_subjects(subjects: int, size: int, seed: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Yield each subject's label and its (`SLICES_PER_SUBJECT`, size, size) uint8 slices; see `make_phantoms`."""
-    if subjects < len(CLASS_NAMES) * FEWEST_SUBJECTS or size < 16 or seed < 0:
+    if subjects < _MINIMUM or size < 16 or seed < 0:
         raise ValueError(
-            f"phantoms need subjects >= {len(CLASS_NAMES) * FEWEST_SUBJECTS}, size >= 16 and seed >= 0, "
+            f"phantoms need subjects >= {_MINIMUM}, size >= 16 and seed >= 0, "
             f"but got subjects={subjects}, size={size}, seed={seed}"
         )
     first, *others = np.random.SeedSequence(seed).spawn(subjects + 1)
@@ -165,7 +166,7 @@ def _draw_slice(anatomy: _Anatomy, height: float, axis: Field, generator: np.ran
     image += (fluid - image) * _inside(_ventricles(anatomy, x, y, height), pixel)
     bias = sum(weight * term for weight, term in zip(anatomy.bias, (x, y, x * y, x * x, y * y), strict=True))
     image = image * np.exp(bias) + generator.normal(0, anatomy.noise, image.shape)
-    return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
+    return np.asarray(np.round(255 * np.clip(image, 0, 1)), dtype=np.uint8)
 
 
 def _cortical_depth(anatomy: _Anatomy, x: Field, y: Field, brain: Field, height: float) -> Field:
@@ -174,7 +175,7 @@ def _cortical_depth(anatomy: _Anatomy, x: Field, y: Field, brain: Field, height:
     wave = np.cos(folds[:, 0] * x + folds[:, 1] * y + folds[:, 2] + 0.15 * height).sum(0)
     sulci = 0.07 * np.abs(wave) + 1.2 * np.maximum(brain - 0.2, 0)
     fissure = np.abs(x) + 1.5 * np.maximum(0.5 - np.abs(y), 0)
-    return np.minimum(np.minimum(brain, sulci), fissure)
+    return np.asarray(np.minimum(np.minimum(brain, sulci), fissure))
 
 
 def _ventricles(anatomy: _Anatomy, x: Field, y: Field, height: float) -> Field:
@@ -193,4 +194,4 @@ def _ventricles(anatomy: _Anatomy, x: Field, y: Field, height: float) -> Field:
 
 def _inside(distance: Field, pixel: float) -> Field:
     """Share of a pixel that lies inside an edge `distance` away (negative: outside): soft edges, no staircase."""
-    return np.clip(0.5 + distance / pixel, 0, 1)
+    return np.asarray(np.clip(0.5 + distance / pixel, 0, 1))

@@ -20,7 +20,14 @@ from trainables.core.errors import DataError
 
 PHANTOMS = "phantoms"
 SPLIT_NAMES = ("train", "val", "test")
-_SPLIT_ALIASES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SPLIT_ALIASES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 _IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"})
 
 
@@ -111,7 +118,9 @@ def _phantoms() -> Source:
 
 
 def _from_folders(root: Path) -> Source:
-    splits = {child: _SPLIT_ALIASES[child.name.lower()] for child in _folders(root) if child.name.lower() in _SPLIT_ALIASES}
+    splits = {
+        child: _SPLIT_ALIASES[child.name.lower()] for child in _folders(root) if child.name.lower() in _SPLIT_ALIASES
+    }
     parents = splits or {root: ""}
     files = [
         (file, file.relative_to(parent).parts[0], split)
@@ -169,9 +178,13 @@ def _from_tables(parts: list[tuple[str, Any]], place: str) -> Source:
     for _, table in parts:
         missing = {"image", "label"} - set(table.column_names)
         if missing:
-            raise DataError(f"{place}: the columns image and label are needed, but {' and '.join(sorted(missing))} is missing")
+            raise DataError(
+                f"{place}: the columns image and label are needed, but {' and '.join(sorted(missing))} is missing"
+            )
         if str(table.schema.field("image").type).find("bytes: binary") < 0:
-            raise DataError(f"{place}: the column image must hold encoded bytes, but it is {table.schema.field('image').type}")
+            raise DataError(
+                f"{place}: the column image must hold encoded bytes, but it is {table.schema.field('image').type}"
+            )
     labels = np.concatenate([_labels(table, place) for _, table in parts])
     images = [row for _, table in parts for row in table.column("image").combine_chunks().field("bytes")]
     names = [f"{split or place} row {row}" for split, table in parts for row in range(len(table))]
@@ -189,7 +202,9 @@ def _labels(table: Any, place: str) -> NDArray[np.int64]:
     try:
         return np.asarray(table.column("label").fill_null(-1).to_numpy(), dtype=np.int64)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{place}: labels must be whole numbers, but they are {table.schema.field('label').type}") from error
+        raise DataError(
+            f"{place}: labels must be whole numbers, but they are {table.schema.field('label').type}"
+        ) from error
 
 
 def _class_names(schema: Any, labels: NDArray[np.int64], place: str) -> tuple[str, ...]:
@@ -199,5 +214,7 @@ def _class_names(schema: Any, labels: NDArray[np.int64], place: str) -> tuple[st
     if names is None:
         return tuple(f"class_{index}" for index in range(int(labels.max(initial=-1)) + 1))
     if int(labels.max(initial=-1)) >= len(names):
-        raise DataError(f"{place}: labels must be below {len(names)} (the class names it gives), but one is {labels.max()}")
+        raise DataError(
+            f"{place}: labels must be below {len(names)} (the class names it gives), but one is {labels.max()}"
+        )
     return tuple(map(str, names))

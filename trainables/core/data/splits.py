@@ -1,4 +1,4 @@
-"""Which image is for what: ``fit`` trains, ``tune`` steers the search, ``select`` picks the ensemble, ``test`` is sealed."""
+"""Who sees which image: ``fit`` trains, ``tune`` steers the search, ``select`` picks members, ``test`` is sealed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ def load_classifier(folder: Path, device: torch.device) -> tuple[Classifier, Che
     architecture = dataclasses.replace(checkpoint.config, weights="random")
     model = build_classifier(architecture, len(checkpoint.class_names))
     model.load_state_dict(checkpoint.state.model_tensors())
-    return model.to(device, memory_format=torch.channels_last).eval(), checkpoint
+    return model.to(device).to(memory_format=torch.channels_last).eval(), checkpoint
 
 
 @torch.inference_mode()

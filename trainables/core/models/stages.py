@@ -276,8 +276,20 @@ def _group_numbers(model: Any) -> dict[str, int]:
     try:
         return dict(group_with_matcher(iter(named), model.group_matcher(coarse=True), reverse=True))
     except (AttributeError, AssertionError):  # torchvision, and the few timm families without a (coarse) grouping
-        order = {name: number for number, name in enumerate(dict.fromkeys(name.split(".")[0] for name, _ in named))}
-        return {name: order[name.split(".")[0]] for name, _ in named}
+        trunk = _trunk(model)
+        child_of = {name: ".".join(name.split(".")[: 1 + name.startswith(trunk)]) for name, _ in named}
+        order = {child: number for number, child in enumerate(dict.fromkeys(child_of.values()))}
+        return {name: order[child] for name, child in child_of.items()}
+
+
+def _trunk(model: nn.Module) -> str:
+    """Name the list of modules, with a dot, that holds most of the parameters; "/" (no such name) if none does."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    for name, child in model.named_children():
+        size = sum(parameter.numel() for parameter in child.parameters())
+        if isinstance(child, nn.Sequential | nn.ModuleList) and 2 * size > total:
+            return f"{name}."
+    return "/"
 
 
 def _register(module: nn.Module, prefix: str, group_of: dict[str, int], stages: Sequence[nn.Module]) -> None:

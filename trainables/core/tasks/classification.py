@@ -22,8 +22,8 @@ class Classification:
 
     def __init__(self, config: TrainConfig, data: Dataset, device: torch.device):
         self._config, self._data, self._device = config, data, device
-        self.model: Classifier = build_classifier(config, len(data.class_names))
-        self.model.to(device, memory_format=torch.channels_last)
+        self.model: Classifier = build_classifier(config, len(data.class_names)).to(device)
+        self.model.to(memory_format=torch.channels_last)
         self._fit, self._tune = data.splits["fit"], data.splits["tune"]
         counts = np.bincount(data.labels[self._fit], minlength=len(data.class_names))
         weights = class_weights(config.class_weights, counts)

@@ -1,0 +1,175 @@
+"""``tune-run``: search a space, register the ensemble of the best models."""
+
+import json
+import re
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DATA, _SEARCH, _RESOURCES, _RECORD = "Data and models", "Search", "Resources", "Where it is kept"
+
+
+def _seconds(text: str) -> float:
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise typer.BadParameter(f"a time is written like 90s, 30m, 2h or 1h30m, but got {text!r}")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+@app.command()
+def run(
+    space: Annotated[str | None, typer.Argument(help="A space: its name, file.py, or package.module:SPACE.")] = None,
+    list_spaces: Annotated[bool, typer.Option("--list", help="List the spaces, a line each.")] = False,
+    dry_run: Annotated[int, typer.Option(min=0, help="Print N configurations as JSON lines, train nothing.")] = 0,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder (hub-layout parquet or class folders), a hub data set, or phantoms.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="pretrained, random, or a folder of <backbone>.safetensors.", rich_help_panel=_DATA),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Replace the space's backbones; repeatable. timm names, torchvision:NAME, scratch_cnn.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=16, max=2048, help="Side of the network's input, pixels.", rich_help_panel=_DATA)
+    ] = None,
+    skip_bad_images: Annotated[
+        bool, typer.Option(help="Leave unreadable images out instead of refusing.", rich_help_panel=_DATA)
+    ] = False,
+    num_samples: Annotated[int | None, typer.Option(min=1, help="Trials.", rich_help_panel=_SEARCH)] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of a full trial.", rich_help_panel=_SEARCH)
+    ] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(parser=_seconds, metavar="TIME", help="Like 30m or 2h.", rich_help_panel=_SEARCH),
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(help="The objective, a bare name.", rich_help_panel=_SEARCH)
+    ] = "balanced_accuracy",
+    top_k: Annotated[int, typer.Option(min=1, help="Members to build the ensemble from.", rich_help_panel=_SEARCH)] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of splits, sampling and training.", rich_help_panel=_SEARCH)] = 0,
+    cpus_per_trial: Annotated[
+        float | None, typer.Option(min=0.01, help="Default: 1, or a GPU's share.", rich_help_panel=_RESOURCES)
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(min=0, help="Fractions share a GPU. Default: 1 where there are any.", rich_help_panel=_RESOURCES),
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Trials at once. Default: as many as fit.", rich_help_panel=_RESOURCES)
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster to join. Default: the one Ray finds, else one here (local).", rich_help_panel=_RESOURCES
+        ),
+    ] = None,
+    storage: Annotated[str, typer.Option(help="Folder or s3:// for searches.", rich_help_panel=_RECORD)] = "results",
+    study_storage: Annotated[
+        str | None, typer.Option(help="Database URL of the study. Default: a journal file.", rich_help_panel=_RECORD)
+    ] = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.", rich_help_panel=_RECORD),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the search. Default: the space's.", rich_help_panel=_RECORD)
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with an unfinished search.", rich_help_panel=_RECORD)] = False,
+) -> None:
+    """Search for the best transfer-learning model of an image data set, and register an ensemble of the best.
+
+    Exit code 0: at least one trial finished and its ensemble is registered; 1: failed; 2: wrong usage;
+    130: interrupted, go on with --resume.
+    """
+    from search_spaces.space import SpaceError, load_space, shipped_spaces
+
+    console = Console()
+    if list_spaces:
+        for shipped in shipped_spaces():
+            console.print(f"{shipped.name:20} {shipped.title}", markup=False, highlight=False, soft_wrap=True)
+        return
+    if space is None:
+        _refuse("a space is needed: tune-run --list shows them")
+        return
+    try:
+        found = load_space(space)
+    except SpaceError as error:
+        _refuse(str(error))
+        return
+    options = {
+        "space": found,
+        "data": data,
+        "weights": weights,
+        "backbones": tuple(backbone or ()),
+        "num_samples": num_samples,
+        "max_epochs": max_epochs,
+        "image_size": image_size,
+        "metric": metric,
+        "top_k": top_k,
+        "cpus_per_trial": cpus_per_trial,
+        "gpus_per_trial": gpus_per_trial,
+        "max_concurrent": max_concurrent,
+        "storage": storage,
+        "study_storage": study_storage,
+        "tracking_uri": tracking_uri,
+        "name": name,
+        "seed": seed,
+        "address": address,
+        "resume": resume,
+        "skip_bad_images": skip_bad_images,
+    }
+    raise typer.Exit(_run(options, time_budget, dry_run, console))
+
+
+def _run(options: dict[str, Any], time_budget_s: float | None, dry_run: int, console: Console) -> int:
+    import math
+
+    from search_spaces.space import SpaceError
+    from trainables.core.errors import UserError
+    from tuning import session
+
+    parsed = session.Options(**options, time_budget_s=math.inf if time_budget_s is None else time_budget_s)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        if dry_run:
+            for config in session.sample(parsed, dry_run):
+                print(json.dumps(config))
+            return session.EXIT_OK
+        code = session.run(parsed, console)
+    except (UserError, SpaceError) as error:
+        _refuse(str(error))
+    except KeyboardInterrupt:
+        code = session.EXIT_INTERRUPTED
+    if code == session.EXIT_INTERRUPTED:
+        console.print("Interrupted; nothing is lost. Go on with the same command and --resume.", soft_wrap=True)
+    return code
+
+
+def _refuse(message: str) -> None:
+    Console(stderr=True).print(f"tune-run: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Joining a Ray cluster, or starting one on this machine."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+import analysis
+import search_spaces
+import trainables
+import tuning
+from trainables.core.errors import UserError
+
+_PACKAGES = (analysis, search_spaces, trainables, tuning)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial reserves: CPUs and (fractions of) GPUs."""
+
+    cpus: float
+    gpus: float
+
+
+def connect(address: str | None) -> None:
+    """Joins the cluster at ``address``, else the one that Ray finds, else (or for ``local``) starts one here.
+
+    The code travels to the workers of a cluster as ``py_modules``; on this machine they import what the driver does.
+
+    Raises:
+        UserError: No cluster answers at ``address``.
+    """
+    # Tune's own loggers and tables repeat what the study and the live view hold.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Ray would print this notice on every start otherwise.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    joins = None if address == "local" else address or os.environ.get("RAY_ADDRESS") or _cluster_on_this_machine()
+    code = {"py_modules": [str(Path(package.__file__ or "").parent) for package in _PACKAGES]} if joins else {}
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=None if joins else False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env=code,
+        )
+    except (ConnectionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"a Ray cluster must answer at {joins}, but: {reason}; --address local starts one on this machine"
+        ) from error
+
+
+def _cluster_on_this_machine() -> str | None:
+    """The cluster that ``ray start`` left a note of, which ``ray.init`` would join."""
+    from ray._private.utils import read_ray_address
+
+    found: str | None = read_ray_address()
+    return found
+
+
+def trial_resources(cpus: float | None, gpus: float | None) -> Resources:
+    """What a trial reserves: a GPU where the cluster has any, with its share of the CPUs; else one CPU.
+
+    On CPUs alone, many trials of one thread finish sooner than few of many.
+
+    Raises:
+        UserError: No node could ever run such a trial.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    all_gpus = sum(node.get("GPU", 0) for node in nodes)
+    gpus = gpus if gpus is not None else float(min(1, all_gpus))
+    if cpus is None:
+        shares = [node.get("CPU", 1) // (node["GPU"] / gpus) for node in nodes if gpus and node.get("GPU", 0) >= gpus]
+        cpus = max(1.0, min(shares, default=1.0))
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        largest = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+        raise UserError(
+            f"a trial must fit on a node, but it needs {cpus:g} CPUs and {gpus:g} GPUs and the nodes have {largest}: "
+            "lower --cpus-per-trial or --gpus-per-trial"
+        )
+    return Resources(cpus, gpus)

@@ -1,0 +1,125 @@
+"""What a person sees while a search runs: a live view on a terminal, a line an epoch in a pipe."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial as RayTrial
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from analysis.trials import TrialRecord, read_trials
+from tuning.study import Steering
+
+_SHOWN_RUNNING = 8
+
+
+class Progress(tune.Callback):
+    """Shows the study, which holds everything there is to show."""
+
+    def __init__(self, steering: Steering, console: Console):
+        self._steering, self._console = steering, console
+        self._began, self._epochs_before = time.monotonic(), self._epochs_done()
+        self._records: list[TrialRecord] = []
+        self._live = Live(console=console, get_renderable=self._view, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._live.stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its parts for a restore that is never made, and a terminal cannot be pickled."""
+        return {}
+
+    def on_trial_result(
+        self,
+        iteration: int,  # noqa: ARG002
+        trials: list[RayTrial],  # noqa: ARG002
+        trial: RayTrial,
+        result: dict[str, Any],
+        **info: Any,  # noqa: ARG002
+    ) -> None:
+        """Takes note of a report."""
+        self._records = read_trials(self._steering.study)
+        if not self._console.is_terminal:
+            self._line(int(trial.config["number"]), result)
+
+    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
+        """Says which trial failed, and why."""
+        number = int(trial.config["number"])
+        record = next(record for record in read_trials(self._steering.study) if record.number == number)
+        reason = record.failures[-1] if record.failures else "no reason given"
+        self._console.print(f"trial {number} failed: {reason}", style="red", markup=False, highlight=False)
+
+    def _line(self, number: int, result: dict[str, Any]) -> None:
+        metric = self._steering.metric
+        record = next(record for record in self._records if record.number == number)
+        stopped = f", stopped ({record.stopped})" if record.stopped else ""
+        self._console.print(
+            f"trial {number} {record.config['backbone']} epoch {int(result['epoch'])}/{self._steering.epochs}: "
+            f"{metric} {result[f'tune/{metric}']:.4f}, best {result[f'best_{metric}']:.4f}, "
+            f"{result['epoch_seconds']:.1f} s{stopped}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _epochs_done(self) -> int:
+        return sum(len(record.epochs) for record in read_trials(self._steering.study))
+
+    def _view(self) -> RenderableType:
+        steering, records = self._steering, self._records
+        running = [record for record in records if record.state == "RUNNING" and record.epochs]
+        ended = [record for record in records if record.state != "RUNNING"]
+        bar = ProgressBar(total=steering.num_samples, completed=len(ended), width=40)
+        return Group(bar, Text(_summary(records, steering, self._eta(ended))), _running_table(running, steering))
+
+    def _eta(self, ended: Sequence[TrialRecord]) -> str:
+        if not ended:
+            return "unknown"
+        per_trial = sum(len(record.epochs) for record in ended) / len(ended)
+        done = sum(len(record.epochs) for record in self._records)
+        elapsed = time.monotonic() - self._began
+        pace = max(1, done - self._epochs_before) / elapsed
+        left = max(0.0, per_trial * self._steering.num_samples - done) / pace
+        return _duration(min(left, max(0.0, self._steering.deadline - time.time())))
+
+
+def _summary(records: Sequence[TrialRecord], steering: Steering, eta: str) -> str:
+    count = Counter(record.state for record in records)
+    values = [record.epochs[-1].metrics[f"best_{steering.metric}"] for record in records if record.epochs]
+    best = f"{(min if steering.study.direction.name == 'MINIMIZE' else max)(values):.4f}" if values else "none yet"
+    return (
+        f"{count['COMPLETE']} done, {count['RUNNING']} running, {count['PRUNED']} stopped early, {count['FAIL']} failed "
+        f"of {steering.num_samples} trials; best {steering.metric} {best}; ETA {eta}"
+    )
+
+
+def _running_table(running: Sequence[TrialRecord], steering: Steering) -> Table:
+    table = Table("trial", "backbone", "epoch", steering.metric, "best", "s/epoch", box=None)
+    for record in running[:_SHOWN_RUNNING]:
+        last = record.epochs[-1]
+        table.add_row(
+            str(record.number),
+            Text(str(record.config["backbone"])),
+            f"{last.epoch}/{steering.epochs}",
+            f"{last.metrics[f'tune/{steering.metric}']:.4f}",
+            f"{last.metrics[f'best_{steering.metric}']:.4f}",
+            f"{last.metrics['epoch_seconds']:.1f}",
+        )
+    return table
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

@@ -1,0 +1,87 @@
+"""From a space, a study and resources to a ``ray.tune.Tuner``."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from ray import tune
+
+from search_spaces.space import SearchSpace
+from trainables.core.config import TrainConfig
+from trainables.core.data.cache import Dataset
+from trainables.core.seeds import derive_seed
+from trainables.trial import CHECKPOINT_RANK, run_trial
+from tuning.cluster import Resources
+from tuning.study import Steering, StudyScheduler, StudySearcher
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every trial of a search shares.
+
+    Attributes:
+        space: What is searched.
+        backbones: What the space chooses from.
+        weights: ``pretrained``, ``random`` or a folder.
+        image_size: Side of the network's input in pixels.
+        epochs: Epochs of a full trial.
+        metric: The objective, a bare name.
+        seed: Of the search; each trial derives its own.
+    """
+
+    space: SearchSpace
+    backbones: Sequence[str]
+    weights: str
+    image_size: int
+    epochs: int
+    metric: str
+    seed: int
+
+    def configure(self, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
+        """The dict of a ``TrainConfig`` for a trial, checked.
+
+        Raises:
+            ConfigError: The space gave a key that training does not know, or does not read.
+        """
+        config = {
+            **self.space.suggest(trial, self.backbones),
+            "weights": self.weights,
+            "image_size": self.image_size,
+            "epochs": self.epochs,
+            "seed": derive_seed(self.seed, trial.number),
+        }
+        TrainConfig.from_dict(config)
+        return config
+
+
+def build_tuner(
+    steering: Steering, data: Dataset, resources: Resources, session: str, callbacks: Sequence[tune.Callback]
+) -> tune.Tuner:
+    """Builds the Tuner of one driver session.
+
+    Args:
+        steering: The study and what steers it; checkpoints go under its ``storage``.
+        data: What to train on.
+        resources: Of one trial.
+        session: Names this session's folder: checkpoints of earlier sessions are never overwritten.
+        callbacks: Such as the live view.
+    """
+    trainable: Callable[..., None] = tune.with_parameters(run_trial, data=data, metric=steering.metric)
+    return tune.Tuner(
+        tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=StudySearcher(steering),
+            scheduler=StudyScheduler(steering),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:04d}",
+        ),
+        run_config=tune.RunConfig(
+            name=session,
+            storage_path=steering.storage,
+            verbose=0,
+            callbacks=list(callbacks),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=CHECKPOINT_RANK),
+        ),
+    )

@@ -1,0 +1,205 @@
+"""MLflow as a reader of the study: one parent run a search, one child run a trial.
+
+``Tracker`` is an outbox over the study: a thread that sends what the study holds and MLflow has not acknowledged, and
+writes each acknowledgement into the study. It keeps nothing else, so a new process goes on where the last one stopped.
+"""
+
+import json
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import optuna
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+from analysis.registry import register_ensemble
+from analysis.trials import TrialRecord, read_trial
+from trainables.core.errors import UserError
+
+__all__ = ["SearchInfo", "Tracker", "register_ensemble", "tracking_uri"]
+
+_PARENT = "mlflow:parent"
+_CHILD = "mlflow:trial:{}"
+_SEARCH_TAG, _TRIAL_TAG = "tune.search", "tune.trial"
+_STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+_MOST_METRICS = 1000  # MLflow's limit of one call
+_PARAM_LENGTH = 6000
+_PERIOD_S = 1.0
+
+
+def tracking_uri(given: str | None) -> str:
+    """``--tracking-uri``, else ``MLFLOW_TRACKING_URI``, else a SQLite file in this folder."""
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+@dataclass(frozen=True)
+class SearchInfo:
+    """What the parent run says of a search."""
+
+    experiment: str
+    name: str
+    uid: str
+    params: dict[str, Any]
+    tags: dict[str, str]
+
+
+@dataclass
+class _Sent:
+    """What MLflow has acknowledged of one trial."""
+
+    run_id: str
+    epoch: int = 0
+    status: str = "RUNNING"
+
+
+class Tracker:
+    """Sends a study to MLflow in the background; training never waits for it."""
+
+    def __init__(self, study: optuna.Study, uri: str, info: SearchInfo):
+        self._study, self._info, self.uri = study, info, uri
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self.unsent: str | None = None
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            self._client = MlflowClient(uri)
+            self.experiment_id = self._experiment()
+            attributes = study.user_attrs
+            self._known = self._runs_of_this_search() if attributes else {}
+            self.parent_id: str = attributes.get(_PARENT) or self._known.get("parent") or self._create_parent()
+        except Exception as error:  # whatever a store, a driver or a network raises, the remedy is the same
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"MLflow must answer at --tracking-uri, but {uri} does not: {reason}") from error
+        study.set_user_attr(_PARENT, self.parent_id)
+        self._sent = {
+            int(name.rsplit(":", 1)[1]): _Sent(**value)
+            for name, value in attributes.items()
+            if name.startswith(_CHILD.format(""))
+        }
+        self._client.update_run(self.parent_id, status="RUNNING")
+        self._thread = threading.Thread(target=self._run, name="mlflow-outbox", daemon=True)
+        self._thread.start()
+
+    def close(self, status: str) -> None:
+        """Sends what is left, then ends the parent run with FINISHED, FAILED or KILLED.
+
+        KILLED ends the children that are under way, too; a resumed search takes them up again.
+        """
+        self._stop.set()
+        self._thread.join()
+        self.flush()
+        if self.unsent is None:
+            if status == "KILLED":
+                for sent in self._sent.values():
+                    if sent.status == "RUNNING":
+                        self._client.set_tag(sent.run_id, "tune.interrupted", "true")
+                        self._client.set_terminated(sent.run_id, "KILLED")
+            self._client.set_terminated(self.parent_id, status)
+
+    def log_parent(self, metrics: dict[str, float], texts: dict[str, str] | None = None) -> None:
+        """Logs figures and text files to the parent run."""
+        now = round(time.time() * 1000)
+        self._client.log_batch(
+            self.parent_id, metrics=[_metric(name, value, now, 0) for name, value in metrics.items()]
+        )
+        for file, text in (texts or {}).items():
+            self._client.log_text(self.parent_id, text, file)
+
+    def flush(self) -> None:
+        """Sends everything that was not acknowledged; ``unsent`` says why that failed, or is None."""
+        with self._lock:
+            try:
+                for frozen in self._study.get_trials(deepcopy=False):
+                    if frozen.state.name != "WAITING":
+                        self._send(frozen)
+                self.unsent = None
+            except MlflowException as error:
+                self.unsent = str(error).splitlines()[0]
+
+    def _run(self) -> None:
+        while not self._stop.wait(_PERIOD_S):
+            self.flush()
+
+    def _send(self, frozen: optuna.trial.FrozenTrial) -> None:
+        sent = self._sent.get(frozen.number)
+        status = _STATUS[frozen.state.name]
+        if sent is not None and sent.status == status != "RUNNING":
+            return
+        record = read_trial(frozen)
+        if not record.config:
+            return
+        if sent is None:
+            run_id = self._known.get(str(record.number)) or self._create_child(record, frozen)
+            sent = _Sent(run_id)
+        new = [epoch for epoch in record.epochs if epoch.epoch > sent.epoch]
+        metrics = [
+            _metric(name, value, epoch.time_ms, epoch.epoch) for epoch in new for name, value in epoch.metrics.items()
+        ]
+        for start in range(0, len(metrics), _MOST_METRICS):
+            self._client.log_batch(sent.run_id, metrics=metrics[start : start + _MOST_METRICS])
+        if status != "RUNNING":
+            for key, value in _ending(record):
+                self._client.set_tag(sent.run_id, key, value)
+            ended = frozen.datetime_complete
+            self._client.set_terminated(sent.run_id, status, round(ended.timestamp() * 1000) if ended else None)
+        acknowledged = _Sent(sent.run_id, record.epochs[-1].epoch if record.epochs else 0, status)
+        if acknowledged != self._sent.get(record.number):
+            self._sent[record.number] = acknowledged
+            self._study.set_user_attr(_CHILD.format(record.number), asdict(acknowledged))
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._info.experiment)
+        return str(found.experiment_id if found else self._client.create_experiment(self._info.experiment))
+
+    def _runs_of_this_search(self) -> dict[str, str]:
+        """Runs that an earlier driver made, perhaps without living to note it in the study."""
+        runs: dict[str, str] = {}
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id], f"tags.`{_SEARCH_TAG}` = '{self._info.uid}'", page_token=token
+            )
+            runs |= {run.data.tags[_TRIAL_TAG]: run.info.run_id for run in page}
+            token = page.token
+            if not token:
+                return runs
+
+    def _create_parent(self) -> str:
+        tags = {**self._info.tags, _TRIAL_TAG: "parent", MLFLOW_RUN_NAME: self._info.name}
+        return self._create_run(tags, self._info.params, round(time.time() * 1000))
+
+    def _create_child(self, record: TrialRecord, frozen: optuna.trial.FrozenTrial) -> str:
+        tags = {
+            MLFLOW_PARENT_RUN_ID: self.parent_id,
+            MLFLOW_RUN_NAME: f"trial-{record.number:04d}-{record.config.get('backbone', '')}",
+            _TRIAL_TAG: str(record.number),
+        }
+        started = frozen.datetime_start
+        return self._create_run(tags, record.config, round((started.timestamp() if started else time.time()) * 1000))
+
+    def _create_run(self, tags: dict[str, str], params: dict[str, Any], start_ms: int) -> str:
+        run = self._client.create_run(self.experiment_id, start_ms, {**tags, _SEARCH_TAG: self._info.uid})
+        values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in params.items()}
+        batch = [Param(name, value[:_PARAM_LENGTH]) for name, value in values.items()]
+        self._client.log_batch(run.info.run_id, params=batch)
+        return str(run.info.run_id)
+
+
+def _ending(record: TrialRecord) -> Iterable[tuple[str, str]]:
+    if record.state == "PRUNED":
+        yield "tune.stopped_early", record.stopped or ""
+    if record.state == "FAIL":
+        yield "tune.error", record.failures[-1] if record.failures else "ended without a report"
+
+
+def _metric(name: str, value: float, time_ms: int, step: int) -> Metric:
+    return Metric(re.sub(r"[^\w\-. :/]", "_", name), value, time_ms, step)
