@@ -84,9 +84,9 @@ def show(result: Result, data: Dataset, metric: str, console: Console) -> None:
     """Prints the ensemble, its members and the confusion matrix."""
     compared = ", ".join(f"{ensemble.rule} {ensemble.score:.4f}" for ensemble in result.compared)
     console.print(f"{metric} on select: {compared}. Chosen: {result.chosen.rule}.", highlight=False, soft_wrap=True)
-    table = Table(title=f"Test set ({len(data.splits['test'])} images, opened {_times(result.openings)})")
-    for column in ("model", "weight", f"best {metric} (tune)", *(f"test {name}" for name in _COLUMNS)):
-        table.add_column(column, justify="left" if column == "model" else "right")
+    table = Table(title=f"Test set: {len(data.splits['test'])} images, opened {_times(result.openings)}")
+    for column in ("model", "weight", "best on tune", *_COLUMNS):
+        table.add_column(column.replace("_", " "), justify="left" if column == "model" else "right")
     table.add_row("ensemble", "", "", *_figures(result.evaluation.ensemble), style="bold", end_section=True)
     for record, weight, scores in zip(result.members, result.chosen.weights, result.evaluation.members, strict=True):
         best = record.epochs[-1].metrics[f"best_{metric}"]

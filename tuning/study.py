@@ -5,6 +5,7 @@ asks its pruner. Neither has state that the study lacks, so a search can be take
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
@@ -21,6 +25,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
+from trainables.core.errors import UserError
 from trainables.core.metrics import MINIMIZED
 from trainables.core.seeds import derive_seed
 
@@ -44,36 +49,45 @@ class _KernelLock(BaseJournalFileLock):
 
 
 def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
-    """The database at ``url``, else a journal file in the search's folder."""
-    if url is not None:
+    """The database at ``url``, else a journal file in the search's folder.
+
+    Raises:
+        UserError: The database does not answer.
+    """
+    if url is None:
+        lock = _KernelLock(folder / f"{JOURNAL}.lock")
+        return JournalStorage(JournalFileBackend(str(folder / JOURNAL), lock_obj=lock))
+    try:
         return RDBStorage(url)
-    lock = _KernelLock(folder / f"{JOURNAL}.lock")
-    return JournalStorage(JournalFileBackend(str(folder / JOURNAL), lock_obj=lock))
+    except Exception as error:  # a driver may be missing, an address wrong, a password refused: all the user's to mend
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"--study-storage must be the URL of a database that answers, but: {reason}") from error
 
 
 def open_study(storage: optuna.storages.BaseStorage, name: str, metric: str, epochs: int, seed: int) -> optuna.Study:
     """Opens or creates the study of a search.
 
-    TPE over the groups of the conditional space (Watanabe 2023), told of running trials by the constant liar; and
-    successive halving, asynchronous (Li et al. 2020), on epochs, so that a trial's first rung lies at a ninth of the
-    full length at the earliest.
+    The sampler is TPE (Bergstra et al. 2011), multivariate within each group of the conditional space, told of running
+    trials by the constant liar. The pruner is asynchronous successive halving (Li et al. 2020) on epochs, its first
+    rung at a ninth of the full length.
     """
-    names = [summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)]
-    done = len(optuna.load_study(study_name=name, storage=storage).trials) if name in names else 0
-    sampler = optuna.samplers.TPESampler(
-        multivariate=True, group=True, constant_liar=True, seed=derive_seed(seed, done), warn_independent_sampling=False
-    )
-    pruner = optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=max(1, epochs // _REDUCTION**2), reduction_factor=_REDUCTION
-    )
-    return optuna.create_study(
+    study = optuna.create_study(
         storage=storage,
         study_name=name,
         load_if_exists=True,
         direction="minimize" if metric in MINIMIZED else "maximize",
-        sampler=sampler,
-        pruner=pruner,
+        pruner=SuccessiveHalvingPruner(min_resource=max(1, epochs // _REDUCTION**2), reduction_factor=_REDUCTION),
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of `multivariate`, `group` and `constant_liar`
+        # Seeded by the trials there are, or a resumed search would draw again what it drew at first.
+        study.sampler = TPESampler(
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+            seed=derive_seed(seed, len(study.get_trials(deepcopy=False))),
+        )
+    return study
 
 
 @dataclass

@@ -124,6 +124,8 @@ class TrainConfig:
             _check_read(key, rules[key], config)
         if config.nesterov and config.momentum == 0:
             raise ConfigError("nesterov needs momentum > 0, but got momentum=0.0")
+        if config.batch_size == 1 and config.head in ("residual", "attention"):
+            raise ConfigError(f"batch norm cannot train on single images: the {config.head} head needs batch_size > 1")
         return config
 
 

@@ -53,8 +53,8 @@ def source_size(policy: str, image_size: int) -> int:
 class Augmenter:
     """Applies a policy to one image at a time; safe to call from several threads.
 
-    An image's outcome is a pure function of (seed, epoch, image, draw), whichever thread or process does it, so a resumed
-    trial sees what an uninterrupted one would have seen.
+    An image's outcome is a pure function of (seed, epoch, image, draw), whichever thread or process does it, so
+    a resumed trial sees what an uninterrupted one would have seen.
     """
 
     def __init__(self, policy: str, image_size: int, seed: int):

@@ -348,10 +348,11 @@ def _load(model: nn.Module, file: Path) -> None:
         # built for another image size: timm keeps what resamples the positions beside the model's class
         resample = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
         tensors = resample(tensors, model) if resample else tensors
-    try:
-        result = model.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
-        raise WeightsError(f"{file} does not fit at this image size: {' '.join(str(error).split())}") from error
-    missing = [key for key in result.missing_keys if not _is_classifiers(key, model)]
+    missing = [key for key in own if key not in tensors and not _is_classifiers(key, model)]
     if missing:
         raise WeightsError(f"{file} does not fit at this image size: timm's resampling dropped key {missing[0]}")
+    own.update({key: tensor for key, tensor in tensors.items() if key in own})  # own: has torch's version metadata
+    try:
+        model.load_state_dict(own)
+    except RuntimeError as error:
+        raise WeightsError(f"{file} does not fit at this image size: {' '.join(str(error).split())}") from error

@@ -278,8 +278,10 @@ def _group_numbers(model: Any) -> dict[str, int]:
     except (AttributeError, AssertionError):  # torchvision, and the few timm families without a (coarse) grouping
         trunk = _trunk(model)
         child_of = {name: ".".join(name.split(".")[: 1 + name.startswith(trunk)]) for name, _ in named}
-        order = {child: number for number, child in enumerate(dict.fromkeys(child_of.values()))}
-        return {name: order[child] for name, child in child_of.items()}
+        children = dict.fromkeys(child for name, child in child_of.items() if "." in name)
+        order = {child: number for number, child in enumerate(children)}
+        # the model's own parameters (positions, class tokens) go with the embedding, as in timm's groupings
+        return {name: order.get(child, 0) for name, child in child_of.items()}
 
 
 def _trunk(model: nn.Module) -> str:

@@ -104,7 +104,7 @@ def accuracies(phantoms: Phantoms, splitter: StratifiedGroupKFold | StratifiedKF
     pixels = phantoms.images.reshape(len(phantoms.images), -1).astype(np.float32)
     models = {
         f"C={strength}": LogisticRegression(C=strength, class_weight="balanced", max_iter=200)
-        for strength in (1e-4, 1e-3, 1e-2)
+        for strength in (1e-4, 1e-2)
     } | {"nearest": KNeighborsClassifier(1)}
     scores = {}
     for name, model in models.items():
@@ -123,11 +123,11 @@ def test_pixels_tell_the_subject_and_not_the_class(seed: int) -> None:
     # The best strength of each kind, which flatters the linear model where it must fail.
     assert max(held_out.values()) < LINEAR_BOUND, held_out
     assert held_out["nearest"] < 0.45, held_out
-    assert max(straddling["C=0.001"], straddling["C=0.01"]) > 0.9, straddling
+    assert straddling["C=0.01"] > 0.9, straddling
     assert straddling["nearest"] > 0.9, straddling
 
 
-def small_network(width: int = 12) -> nn.Sequential:
+def small_network(width: int = 8) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in zip((1, width, 2 * width, 4 * width), (width, 2 * width, 4 * width, 8 * width), strict=True):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
@@ -157,15 +157,18 @@ def test_a_small_network_beats_the_linear_model_on_held_out_subjects_if_well_tra
         torch.from_numpy(phantoms.images).float().sub(50).div(75)[:, None].contiguous(memory_format=torch.channels_last)
     )
     labels = torch.from_numpy(phantoms.labels)
-    training, held_out = next(HELD_OUT.split(phantoms.images, phantoms.labels, phantoms.subjects))
+    parts = list(HELD_OUT.split(phantoms.images, phantoms.labels, phantoms.subjects))[:2]  # two, for the time it takes
+    truth = phantoms.labels[np.concatenate([held_out for _, held_out in parts])]
     score = {}
     for learning_rate in (1e-2, 1e-5):
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            network = small_network().to(memory_format=torch.channels_last)
-            train(network, images[training], labels[training], learning_rate, epochs=10)
-        with torch.no_grad():
-            predicted = network.eval()(images[held_out]).argmax(1)
-        score[learning_rate] = balanced_accuracy_score(phantoms.labels[held_out], predicted.numpy())
+        predicted = []
+        for training, held_out in parts:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                network = small_network().to(memory_format=torch.channels_last)
+                train(network, images[training], labels[training], learning_rate, epochs=10)
+            with torch.no_grad():
+                predicted.append(network.eval()(images[held_out]).argmax(1).numpy())
+        score[learning_rate] = balanced_accuracy_score(truth, np.concatenate(predicted))
     assert score[1e-2] > LINEAR_BOUND, score
     assert score[1e-2] > score[1e-5] + 0.15, score

@@ -103,7 +103,7 @@ def test_attention_has_three_blocks() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(ConfigError, match="^head must be one of linear, mlp, residual, attention, but got 'deep'$"):
+    with pytest.raises(ConfigError, match=r"^head must be one of linear, mlp, residual, attention, but got 'deep'$"):
         build_head("deep", FEATURES, CLASSES, 0.1)
-    with pytest.raises(ConfigError, match="^head width must be at least 4, but got 3$"):
+    with pytest.raises(ConfigError, match=r"^head width must be at least 4, but got 3$"):
         build_head("mlp", FEATURES, CLASSES, 0.1, width=3)

@@ -1,0 +1,53 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.images import write_classes
+from trainables.core.config import TrainConfig
+from trainables.core.data.cache import Dataset, prepare
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images: $TUNE_RUN_DATA, else ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("TUNE_RUN_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder} (set TUNE_RUN_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Three learnable classes, imbalanced, 120 grey images of 32 pixels."""
+    root = write_classes(tmp_path_factory.mktemp("classes"), {"few": 16, "many": 64, "some": 40})
+    return prepare(str(root), tmp_path_factory.mktemp("store"), image_size=32, seed=0)
+
+
+@pytest.fixture
+def config() -> Callable[..., TrainConfig]:
+    """A small, fast configuration with changes."""
+
+    def make(**changes: object) -> TrainConfig:
+        base = {
+            "backbone": "scratch_cnn",
+            "weights": "random",
+            "image_size": 32,
+            "head": "linear",
+            "optimizer": "adamw",
+            "lr": 3e-3,
+            "batch_size": 16,
+            "epochs": 3,
+            "device": "cpu",
+        }
+        return TrainConfig.from_dict(base | changes)
+
+    return make

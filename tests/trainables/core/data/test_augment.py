@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from trainables.core.data.augment import POLICIES, Augmenter, source_size
+from trainables.core.data.loader import augmented_batches, batches
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, 37, 37, 1), dtype=np.uint8)
+LABELS = np.arange(12)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_gives_the_network_its_size(policy, channels):
+    side = source_size(policy, 32)
+    image = np.random.default_rng(0).integers(0, 256, (side, side, channels), dtype=np.uint8)
+    for epoch in range(1, 20):
+        augmented = Augmenter(policy, 32, seed=0)(image, index=3, epoch=epoch)
+        assert augmented.shape == (32, 32, channels)
+        assert augmented.dtype == np.uint8
+
+
+def test_strong_reads_256_pixels_for_224():
+    assert source_size("strong", 224) == 256
+    assert source_size("medical", 224) == 224
+
+
+def test_none_changes_nothing():
+    np.testing.assert_array_equal(Augmenter("none", 37, seed=0)(IMAGES[0], 0, 1), IMAGES[0])
+
+
+def test_flip_gives_the_image_or_its_mirror():
+    seen = {Augmenter("flip", 37, seed=0)(IMAGES[0], 0, epoch).tobytes() for epoch in range(1, 30)}
+    assert seen == {IMAGES[0].tobytes(), np.ascontiguousarray(IMAGES[0][:, ::-1]).tobytes()}
+
+
+def outcomes(augmenter, epoch, threads=1):
+    return np.concatenate(
+        [pixels.numpy() for pixels, _ in augmented_batches(IMAGES, LABELS, np.arange(12), 5, augmenter, epoch, threads)]
+    )
+
+
+def test_an_outcome_is_a_function_of_seed_epoch_and_image_whatever_the_threads():
+    first = outcomes(Augmenter("medical", 37, seed=0), epoch=1)
+    np.testing.assert_array_equal(first, outcomes(Augmenter("medical", 37, seed=0), epoch=1, threads=4))
+    alone = Augmenter("medical", 37, seed=0)(IMAGES[7], 7, 1)
+    np.testing.assert_array_equal(first[7], alone)
+    assert (first != outcomes(Augmenter("medical", 37, seed=0), epoch=2)).any()
+    assert (first != outcomes(Augmenter("medical", 37, seed=1), epoch=1)).any()
+
+
+def test_an_image_drawn_twice_looks_different():
+    order = np.zeros(40, dtype=np.int64)
+    drawn = augmented_batches(IMAGES, LABELS, order, 40, Augmenter("medical", 37, seed=0), 1, threads=2)
+    assert len({image.numpy().tobytes() for image in next(drawn)[0]}) > 4
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 12, 50])
+def test_batches_hold_every_image_once_in_order(batch_size):
+    order = np.random.default_rng(1).permutation(12)
+    taken = list(batches(IMAGES, LABELS, order, batch_size))
+    np.testing.assert_array_equal(np.concatenate([targets.numpy() for _, targets in taken]), order)
+    np.testing.assert_array_equal(np.concatenate([pixels.numpy() for pixels, _ in taken]), IMAGES[order])

@@ -1,0 +1,73 @@
+import json
+
+import pytest
+import torch
+
+from trainables.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainables.core.data.decode import PixelFormat
+from trainables.core.errors import CheckpointError
+from trainables.core.models.predict import load_classifier
+from trainables.core.models.classifier import build_classifier
+from trainables.core.state import TrainState
+
+
+@pytest.fixture
+def checkpoint(config):
+    chosen = config(head="mlp", head_width=16)
+    torch.manual_seed(0)
+    tensors = {f"model.{name}": tensor for name, tensor in build_classifier(chosen, 3).state_dict().items()}
+    return Checkpoint(
+        TrainState(2, tensors, {"scale": 2.0}), chosen, ("a", "b", "c"), PixelFormat(1, 255), {"best": 0.5}
+    )
+
+
+def test_what_is_saved_is_loaded(checkpoint, tmp_path):
+    save_checkpoint(tmp_path / "c", checkpoint)
+    loaded = load_checkpoint(tmp_path / "c")
+    assert (loaded.config, loaded.class_names, loaded.pixel_format, loaded.progress) == (
+        checkpoint.config,
+        checkpoint.class_names,
+        checkpoint.pixel_format,
+        checkpoint.progress,
+    )
+    assert (loaded.state.epoch, loaded.state.scaler) == (2, {"scale": 2.0})
+    assert all(torch.equal(loaded.state.tensors[name], tensor) for name, tensor in checkpoint.state.tensors.items())
+
+
+def test_a_classifier_comes_back_from_its_checkpoint_alone(checkpoint, tmp_path):
+    save_checkpoint(tmp_path / "c", checkpoint)
+    model, _ = load_classifier(tmp_path / "c", torch.device("cpu"))
+    assert not model.training
+    assert all(torch.equal(checkpoint.state.tensors[f"model.{k}"], v) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "no meta", "torn meta", "no tensors", "other meta"])
+def test_a_damaged_checkpoint_is_refused(checkpoint, tmp_path, damage):
+    save_checkpoint(tmp_path / "c", checkpoint)
+    tensors, meta = tmp_path / "c" / "state.safetensors", tmp_path / "c" / "state.json"
+    content = bytearray(tensors.read_bytes())
+    if damage == "flip":
+        content[-5] ^= 1
+        tensors.write_bytes(content)
+    elif damage == "truncate":
+        tensors.write_bytes(content[: len(content) // 2])
+    elif damage == "no meta":
+        meta.unlink()
+    elif damage == "torn meta":
+        meta.write_text(meta.read_text()[:50])
+    elif damage == "no tensors":
+        tensors.unlink()
+    else:
+        meta.write_text(json.dumps({"sha256": json.loads(meta.read_text())["sha256"]}))
+    with pytest.raises(CheckpointError, match=r"no whole checkpoint|must have SHA-256"):
+        load_checkpoint(tmp_path / "c")
+
+
+def test_a_write_that_fails_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(tmp_path / "c", checkpoint)
+    assert list(tmp_path.iterdir()) == []

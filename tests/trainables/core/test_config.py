@@ -1,0 +1,60 @@
+import dataclasses
+
+import pytest
+
+from trainables.core.checkpoint import parse_stored_config
+from trainables.core.config import TrainConfig
+from trainables.core.errors import ConfigError
+
+BASE = {
+    "backbone": "resnet18",
+    "weights": "random",
+    "image_size": 64,
+    "head": "linear",
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "batch_size": 8,
+    "epochs": 2,
+}
+
+
+def test_defaults_and_whole_numbers_for_floats():
+    config = TrainConfig.from_dict(BASE | {"weight_decay": 0})
+    assert config.weight_decay == 0.0
+    assert isinstance(config.weight_decay, float)
+    assert config.freeze_depth == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"momentums": 0.9}, r"every key must be known, but got 'momentums' \(did you mean 'momentum'\?\)"),
+        ({"momentum": 0.9}, "momentum is read only when optimizer is sgd, but optimizer is 'adam': leave it out"),
+        ({"focal_gamma": 2.0}, "focal_gamma is read only when loss is focal"),
+        ({"decay_rate": 0.5}, "decay_rate is read only when schedule is step or exponential"),
+        ({"cycle_epochs": 2.0}, "cycle_epochs is read only when schedule is cyclic"),
+        ({"head_width": 64}, "head_width is read only when head is mlp or residual or attention"),
+        ({"optimizer": "sgd", "nesterov": True, "momentum": 0.0}, "nesterov needs momentum > 0"),
+        ({"lr": 0.0}, "lr must be > 0 and <= 10, but got 0.0"),
+        ({"lr": float("nan")}, "lr must be > 0"),
+        ({"lr": "fast"}, "lr must be a float, but got 'fast'"),
+        ({"batch_size": True}, "batch_size must be a int, but got True"),
+        ({"epochs": 2.5}, "epochs must be a int, but got 2.5"),
+        ({"clip_norm": float("inf")}, "clip_norm must be >= 0"),
+        ({"head": "cosine"}, "head must be one of linear, mlp, residual, attention, but got 'cosine'"),
+        ({"batch_size": 1, "head": "residual"}, "batch norm cannot train on single images"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig.from_dict(BASE | changes)
+
+
+def test_missing_keys_are_named():
+    with pytest.raises(ConfigError, match="these keys must be given: lr, epochs"):
+        TrainConfig.from_dict({key: value for key, value in BASE.items() if key not in ("lr", "epochs")})
+
+
+def test_a_config_written_out_in_full_parses_to_itself():
+    config = TrainConfig.from_dict(BASE | {"schedule": "step", "decay_rate": 0.3, "label_smoothing": 0.1})
+    assert parse_stored_config(dataclasses.asdict(config)) == config

@@ -1,0 +1,99 @@
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.preprocessing import label_binarize
+
+from trainables.core.errors import DataError
+from trainables.core.metrics import absent_classes, check_objective, classification_metrics, is_better
+
+NAMES = ("a", "b", "c", "d")
+
+
+def scored(seed: int, present: tuple[int, ...] = (0, 1, 2, 3), count: int = 200):
+    generator = np.random.default_rng(seed)
+    targets = generator.choice(present, count)
+    targets[: len(present)] = present
+    logits = generator.normal(size=(count, 4)) + 1.5 * np.eye(4)[targets]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return probabilities.astype(np.float32), targets
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_scikit_learns(seed):
+    probabilities, targets = scored(seed)
+    ours, predicted = classification_metrics(probabilities, targets, NAMES), probabilities.argmax(1)
+    one_hot = label_binarize(targets, classes=range(4))
+    expected = {
+        "accuracy": reference.accuracy_score(targets, predicted),
+        "balanced_accuracy": reference.balanced_accuracy_score(targets, predicted),
+        "log_loss": reference.log_loss(targets, probabilities.astype(np.float64)),
+        "macro_precision": reference.precision_score(targets, predicted, average="macro"),
+        "macro_recall": reference.recall_score(targets, predicted, average="macro"),
+        "macro_f1": reference.f1_score(targets, predicted, average="macro"),
+        "average_precision": reference.average_precision_score(one_hot, probabilities, average="macro"),
+        "auroc": reference.roc_auc_score(one_hot, probabilities, average="macro"),
+    }
+    per_class = {
+        "precision": reference.precision_score(targets, predicted, average=None),
+        "recall": reference.recall_score(targets, predicted, average=None),
+        "f1": reference.f1_score(targets, predicted, average=None),
+    }
+    expected |= {f"{kind}/{NAMES[i]}": value for kind, values in per_class.items() for i, value in enumerate(values)}
+    assert ours == pytest.approx(expected, rel=1e-6)
+
+
+def test_averages_run_over_present_classes():
+    probabilities, targets = scored(0, present=(0, 2, 3))
+    ours, predicted = classification_metrics(probabilities, targets, NAMES), probabilities.argmax(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of the predictions of an absent class
+        assert ours["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(targets, predicted))
+        f1 = reference.f1_score(targets, predicted, labels=[0, 2, 3], average="macro")
+    assert ours["macro_f1"] == pytest.approx(f1)
+    auroc = [reference.roc_auc_score(targets == index, probabilities[:, index]) for index in (0, 2, 3)]
+    assert ours["auroc"] == pytest.approx(np.mean(auroc))
+    assert "recall/b" not in ours
+    assert absent_classes(targets, NAMES) == ("b",)
+
+
+def test_one_class_alone_has_no_auroc():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UndefinedMetricWarning)
+        ours = classification_metrics(*scored(0, present=(1,)), NAMES)
+    assert np.isnan(ours["auroc"])
+
+
+def test_nothing_to_score_is_an_error():
+    with pytest.raises(DataError, match="at least one image"):
+        classification_metrics(np.zeros((0, 4)), np.zeros(0, dtype=np.int64), NAMES)
+
+
+@given(st.integers(0, 10_000), st.sets(st.integers(0, 3), min_size=1), st.integers(4, 40))
+def test_bounds_hold_for_any_labels(seed, present, count):
+    ours = classification_metrics(*scored(seed, tuple(present), count), NAMES)
+    bounded = [value for name, value in ours.items() if name != "log_loss" and not np.isnan(value)]
+    assert all(0 <= value <= 1 for value in bounded)
+
+
+def test_objectives_are_checked_before_training():
+    labels = np.array([0, 0, 0])
+    with pytest.raises(DataError, match="'auroc' is undefined on `tune`"):
+        check_objective("auroc", labels, NAMES)
+    with pytest.raises(DataError, match="the metric must be one of accuracy, .*, but got 'acc'"):
+        check_objective("acc", labels, NAMES)
+    check_objective("recall/a", labels, NAMES)
+    check_objective("loss", labels, NAMES)
+
+
+def test_better_knows_directions_and_nan():
+    assert is_better("accuracy", 0.6, 0.5)
+    assert not is_better("accuracy", 0.5, 0.5)
+    assert is_better("loss", 0.5, 0.6)
+    assert is_better("loss", 9.0, None)
+    assert is_better("loss", 9.0, float("nan"))
+    assert not is_better("loss", float("nan"), 9.0)
