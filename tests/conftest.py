@@ -9,6 +9,9 @@ from tests.images import write_classes
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset, prepare
 
+# What a trial on the CPU gets; two threads on two busy cores wait for each other most of the time.
+torch.set_num_threads(1)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:

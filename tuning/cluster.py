@@ -10,7 +10,7 @@ import analysis
 import search_spaces
 import trainables
 import tuning
-from trainables.core.errors import UserError
+from trainables.core.errors import UserError, first_line
 
 _PACKAGES = (analysis, search_spaces, trainables, tuning)
 
@@ -47,9 +47,8 @@ def connect(address: str | None) -> None:
             runtime_env=code,
         )
     except (ConnectionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f"a Ray cluster must answer at {joins}, but: {reason}; --address local starts one on this machine"
+            f"a Ray cluster must answer at {joins}, but: {first_line(error)}; --address local starts one on this machine"
         ) from error
 
 

@@ -25,7 +25,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
-from trainables.core.errors import UserError
+from trainables.core.errors import UserError, first_line
 from trainables.core.metrics import MINIMIZED
 from trainables.core.seeds import derive_seed
 
@@ -60,8 +60,8 @@ def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
     try:
         return RDBStorage(url)
     except Exception as error:  # a driver may be missing, an address wrong, a password refused: all the user's to mend
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"--study-storage must be the URL of a database that answers, but: {reason}") from error
+        message = f"--study-storage must be the URL of a database that answers, but: {first_line(error)}"
+        raise UserError(message) from error
 
 
 def open_study(storage: optuna.storages.BaseStorage, name: str, metric: str, epochs: int, seed: int) -> optuna.Study:
@@ -241,7 +241,7 @@ class StudyScheduler(FIFOScheduler):
         if optuna_trial is not None:
             failures = [
                 *self._steering.record(optuna_trial).failures,
-                first_line(trial.get_pickled_error() or trial.get_error()),
+                describe(trial.get_pickled_error() or trial.get_error()),
             ]
             optuna_trial.set_user_attr(FAILURES, failures)
 
@@ -251,13 +251,12 @@ class StudyScheduler(FIFOScheduler):
         return str(TrialScheduler.STOP)
 
 
-def first_line(error: BaseException | None) -> str:
-    """An error in one line: the type and message of what was raised on the worker."""
+def describe(error: BaseException | None) -> str:
+    """An error in one line: the type and the message of what was raised on the worker."""
     if error is None:
         return "the worker died"
     cause = getattr(error, "cause", None) or error
-    message = (str(cause).strip() or "no message").splitlines()[0]
-    return f"{type(cause).__name__}: {message}"
+    return f"{type(cause).__name__}: {first_line(cause)}"
 
 
 def _reported_metrics(result: dict[str, Any]) -> dict[str, float]:

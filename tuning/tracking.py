@@ -22,7 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from analysis.registry import register_ensemble
 from analysis.trials import TrialRecord, read_trial
-from trainables.core.errors import UserError
+from trainables.core.errors import UserError, first_line
 
 __all__ = ["SearchInfo", "Tracker", "register_ensemble", "tracking_uri"]
 
@@ -77,8 +77,7 @@ class Tracker:
             self._known = self._runs_of_this_search() if attributes else {}
             self.parent_id: str = attributes.get(_PARENT) or self._known.get("parent") or self._create_parent()
         except Exception as error:  # whatever a store, a driver or a network raises, the remedy is the same
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"MLflow must answer at --tracking-uri, but {uri} does not: {reason}") from error
+            raise UserError(f"MLflow must answer at --tracking-uri, but {uri} does not: {first_line(error)}") from error
         study.set_user_attr(_PARENT, self.parent_id)
         self._sent = {
             int(name.rsplit(":", 1)[1]): _Sent(**value)
@@ -123,7 +122,7 @@ class Tracker:
                         self._send(frozen)
                 self.unsent = None
             except MlflowException as error:
-                self.unsent = str(error).splitlines()[0]
+                self.unsent = first_line(error)
 
     def _run(self) -> None:
         while not self._stop.wait(_PERIOD_S):

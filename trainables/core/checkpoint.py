@@ -15,7 +15,7 @@ import safetensors.torch
 
 from trainables.core.config import TrainConfig
 from trainables.core.data.decode import PixelFormat
-from trainables.core.errors import CheckpointError
+from trainables.core.errors import CheckpointError, first_line
 from trainables.core.state import TrainState
 
 _TENSORS, _META = "state.safetensors", "state.json"
@@ -86,7 +86,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             progress=meta["progress"],
         )
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{folder} is no whole checkpoint: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{folder} is no whole checkpoint: {first_line(error)}") from error
 
 
 def parse_stored_config(stored: dict[str, Any]) -> TrainConfig:

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from trainables.core.errors import DeviceError
+from trainables.core.errors import DeviceError, first_line
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -20,8 +20,8 @@ def resolve_device(device: str) -> torch.device:
     try:
         torch.zeros(1, device="cuda")
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DeviceError(f"a GPU was given but torch {torch.__version__} cannot use it: {reason}") from error
+        message = f"a GPU was given but torch {torch.__version__} cannot use it: {first_line(error)}"
+        raise DeviceError(message) from error
     return torch.device("cuda", torch.cuda.current_device())
 
 

@@ -1,6 +1,11 @@
 """The errors of the training core that callers tell apart."""
 
 
+def first_line(error: BaseException) -> str:
+    """An error's message, cut to its first line; its type where it has none."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
 class UserError(Exception):
     """A mistake of the user's: the message is one line that names the rule, the value and the remedy."""
 

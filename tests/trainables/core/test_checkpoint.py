@@ -6,8 +6,8 @@ import torch
 from trainables.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.data.decode import PixelFormat
 from trainables.core.errors import CheckpointError
-from trainables.core.models.predict import load_classifier
 from trainables.core.models.classifier import build_classifier
+from trainables.core.models.predict import load_classifier
 from trainables.core.state import TrainState
 
 

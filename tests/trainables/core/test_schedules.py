@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -28,7 +29,7 @@ def test_step_falls_after_whole_periods(config):
 def test_exponential_reaches_the_rate_after_each_period(config):
     chosen = factors(config(epochs=4, schedule="exponential", decay_rate=0.5, decay_epochs=1.0))
     assert chosen[::STEPS] == pytest.approx([1, 0.5, 0.25, 0.125])
-    assert all(later < earlier for earlier, later in zip(chosen, chosen[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(chosen))
 
 
 def test_cyclic_is_a_triangle(config):

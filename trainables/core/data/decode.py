@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from trainables.core.errors import DataError
+from trainables.core.errors import DataError, first_line
 
 # What Pillow raises on a broken file depends on the format's reader.
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError)
@@ -64,7 +64,7 @@ def decode(data: bytes, size: int, pixel_format: PixelFormat) -> NDArray[np.uint
             with Image.open(io.BytesIO(data)) as opened:
                 return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format)
     except (*DECODE_ERRORS, Image.DecompressionBombWarning) as error:
-        raise DataError(f"not a readable image: {_first_line(error)}") from error
+        raise DataError(f"not a readable image: {first_line(error)}") from error
 
 
 def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
@@ -93,7 +93,3 @@ def survey(images: EncodedImages, threads: int) -> PixelFormat:
         looks = list(pool.map(look, range(len(images))))
     deepest = max((white for _, white in looks), default=255.0)
     return PixelFormat(1 if all(grey for grey, _ in looks) else 3, 2 ** max(8, int(deepest).bit_length()) - 1)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.core.data.phantoms import make_phantoms
-from trainables.core.errors import DataError
+from trainables.core.errors import DataError, first_line
 
 PHANTOMS = "phantoms"
 SPLIT_NAMES = ("train", "val", "test")
@@ -154,7 +154,7 @@ def _from_parquet(files: list[Path]) -> Source:
         try:
             parts.append((split, pq.read_table(file)))
         except (OSError, ValueError) as error:
-            raise DataError(f"{file} is no readable parquet file: {str(error).splitlines()[0]}") from error
+            raise DataError(f"{file} is no readable parquet file: {first_line(error)}") from error
     return _from_tables(parts, str(files[0].parent))
 
 

@@ -10,24 +10,27 @@ Names are timm's (`resnet18`, `resnet50.a1_in1k`), `torchvision:NAME`, or `scrat
 `scratch_cnn` exists to be trained from random weights: with `pretrained`, or a folder that has no file of it, it is.
 """
 
-import difflib
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trainables.core.errors import ConfigError, UserError, WeightsError
-from trainables.core.models.stages import WholeModel, classifier_names, cut, scratch_cnn
-
-SCRATCH = "scratch_cnn"
-TORCHVISION = "torchvision:"
+from trainables.core.errors import ConfigError, WeightsError
+from trainables.core.models.architectures import (
+    SCRATCH,
+    TORCHVISION,
+    check_name,
+    count_features,
+    create,
+    normalisation,
+    sized,
+    timm_config,
+    without_weights,
+)
+from trainables.core.models.stages import WholeModel, cut
+from trainables.core.models.weights import check_file, download, load, way_out, weights_file
 
 
 class Backbone(nn.Module):
@@ -129,12 +132,12 @@ def build_backbone(name: str, weights: str, image_size: int) -> Backbone:
         ConfigError: The backbone cannot take images of that size.
     """
     check_weights(name, weights)
-    num_features = _num_features(name, image_size)
-    model = _download(name, image_size) if weights == "pretrained" and name != SCRATCH else _sized(name, image_size)
-    file = _weights_file(name, weights)
+    num_features = count_features(name, image_size)
+    model = download(name, image_size) if weights == "pretrained" and name != SCRATCH else sized(name, image_size)
+    file = weights_file(name, weights)
     if file is not None:
-        _load(model, file)
-    mean, std = _normalisation(model)
+        load(model, file)
+    mean, std = normalisation(model)
     return Backbone(cut(model), num_features, mean, std)
 
 
@@ -145,8 +148,8 @@ def stage_count(name: str) -> int:
     Raises:
         WeightsError: The name is unknown.
     """
-    _check_name(name)
-    return len(cut(_without_weights(lambda: _create(name, num_classes=0))))
+    check_name(name)
+    return len(cut(without_weights(lambda: create(name, num_classes=0))))
 
 
 def check_weights(name: str, weights: str) -> None:
@@ -158,201 +161,11 @@ def check_weights(name: str, weights: str) -> None:
     Raises:
         WeightsError: One of these does not hold; the message names the first key that differs.
     """
-    _check_name(name)
-    file = _weights_file(name, weights)
+    check_name(name)
+    file = weights_file(name, weights)
     if file is not None:
-        _check_file(name, file)
+        check_file(name, file)
     if weights == "pretrained" and name != SCRATCH and not name.startswith(TORCHVISION):
-        config = _timm_config(name)
+        config = timm_config(name)
         if config is None or not config.has_weights:
-            raise WeightsError(f"timm has no pretrained weights for {name}: {_way_out(name)}")
-
-
-# --- names and architectures ------------------------------------------------------------------------------------------
-
-
-def _check_name(name: str) -> None:
-    known = _known_names(tags="." in name)
-    if name not in known:
-        matches = difflib.get_close_matches(name, known, 3)
-        hint = f"did you mean {', '.join(matches)}?" if matches else "see timm.list_models()"
-        raise WeightsError(f"unknown backbone {name!r}: {hint}")
-
-
-@cache
-def _known_names(*, tags: bool) -> frozenset[str]:
-    import timm
-    from torchvision import models
-
-    timm_names = timm.list_models(pretrained=True) if tags else timm.list_models()
-    return frozenset([SCRATCH, *timm_names, *(TORCHVISION + name for name in models.list_models(module=models))])
-
-
-def _create(name: str, **timm_options: Any) -> nn.Module:
-    """Build the original architecture with random weights; only timm's models have options."""
-    if name == SCRATCH:
-        return scratch_cnn()
-    model: nn.Module
-    if name.startswith(TORCHVISION):
-        from torchvision.models import get_model
-
-        model = get_model(name.removeprefix(TORCHVISION), weights=None)
-    else:
-        import timm
-
-        model = timm.create_model(name, **timm_options)
-    return model
-
-
-def _sized(name: str, image_size: int, **timm_options: Any) -> nn.Module:
-    """Build the architecture for a size of images, and in timm's case without its classifier."""
-    config = None if name == SCRATCH or name.startswith(TORCHVISION) else _timm_config(name)
-    if config is not None and config.fixed_input_size:
-        timm_options["img_size"] = image_size
-    return _create(name, num_classes=0, **timm_options)
-
-
-def _without_weights(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a model of shapes only, on the meta device; the global random state stays as it is."""
-    try:
-        with torch.device("meta"):
-            return build()
-    except NotImplementedError:  # torchvision's RegNets compute their widths from tensors: these need values
-        with torch.random.fork_rng(devices=[]):
-            return build().to("meta")
-
-
-def _timm_config(name: str) -> Any:
-    from timm.models import get_pretrained_cfg
-
-    return get_pretrained_cfg(name)
-
-
-@cache
-def _num_features(name: str, image_size: int) -> int:
-    """Run the model on a meta tensor (shapes only): F, and whether it takes such images at all."""
-    try:
-        stages = cut(_without_weights(lambda: _sized(name, image_size)))
-        with torch.no_grad():
-            images = torch.empty(1, 3, image_size, image_size, device="meta")
-            shape = tuple(nn.Sequential(*stages).eval()(images).shape)
-    except UserError:
-        raise
-    except Exception as error:  # each architecture has its own way to say so
-        size = f"{image_size} x {image_size} pixels"
-        raise ConfigError(f"backbone {name} cannot take images of {size}: {_first_line(error)}") from error
-    if len(shape) != 2:
-        raise WeightsError(f"backbone {name} gives features of shape {shape}, not one pooled vector per image")
-    return int(shape[1])
-
-
-def _normalisation(model: nn.Module) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-
-    if isinstance(model, nn.Sequential):
-        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    config: Any = getattr(model, "pretrained_cfg", {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD})
-    return tuple(config["mean"]), tuple(config["std"])
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
-# --- weights ----------------------------------------------------------------------------------------------------------
-
-
-def _way_out(name: str) -> str:
-    return f"put {_file_name(name)} in a folder and pass `--weights DIR`, or `--weights random`"
-
-
-def _file_name(name: str) -> str:
-    return f"{name.removeprefix(TORCHVISION)}.safetensors"
-
-
-def _download(name: str, image_size: int) -> nn.Module:
-    try:
-        if name.startswith(TORCHVISION):
-            from torchvision.models import get_model, get_model_weights
-
-            short = name.removeprefix(TORCHVISION)
-            model: nn.Module = get_model(short, weights=get_model_weights(short).DEFAULT, progress=False)
-            return model
-        _ask_hub_once(_timm_config(name).hf_hub_id)
-        return _sized(name, image_size, pretrained=True)
-    except Exception as error:  # the hubs' clients raise their own errors, those of httpx and urllib, and OSError
-        raise WeightsError(f"{name}: no hub reached ({_first_line(error)}); {_way_out(name)}") from error
-
-
-def _ask_hub_once(repository: str | None) -> None:
-    """Fail at once where there is no hub: huggingface_hub's own download retries for 46 s (version 2.4)."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError
-
-    if not repository:
-        return
-    files = ("model.safetensors", "pytorch_model.bin")
-    if not any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
-        with suppress(EntryNotFoundError):  # then it is the other one, and the hub is there
-            get_hf_file_metadata(hf_hub_url(repository, files[0]))
-
-
-def _weights_file(name: str, weights: str) -> Path | None:
-    """Find a backbone's file if the weights are a folder; the name is a known one, so it cannot leave the folder."""
-    if weights in ("pretrained", "random"):
-        return None
-    folder = Path(weights)
-    if not folder.is_dir():
-        raise WeightsError(f"weights must be `pretrained`, `random` or a folder, but there is no folder {weights!r}")
-    file = folder / _file_name(name)
-    if file.is_file():
-        return file
-    if name == SCRATCH:
-        return None
-    present = ", ".join(sorted(path.name for path in folder.glob("*.safetensors"))) or "no .safetensors file"
-    raise WeightsError(f"{folder} has no {file.name} for backbone {name}; it has {present}")
-
-
-def _check_file(name: str, file: Path) -> None:
-    """Compare the file's header with the architecture at its native size."""
-    model = _without_weights(lambda: _create(name))
-    found = _shapes(file)
-    expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    for key in [*expected, *sorted(found.keys() - expected.keys())]:
-        if _is_classifiers(key, model) or found.get(key) == expected.get(key):
-            continue
-        if key not in found:
-            raise WeightsError(f"{file}: key {key} of {name} is missing")
-        if key not in expected:
-            raise WeightsError(f"{file}: unexpected key {key}, which {name} does not have")
-        raise WeightsError(f"{file}: {key} has shape {found[key]}, but {name} needs {expected[key]}")
-
-
-def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        with safe_open(file, framework="pt") as header:
-            return {key: tuple(header.get_slice(key).get_shape()) for key in header.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{file} is not a readable safetensors file: {_first_line(error)}") from error
-
-
-def _is_classifiers(key: str, model: nn.Module) -> bool:
-    return key.startswith(tuple(f"{name}." for name in classifier_names(model)))
-
-
-def _load(model: nn.Module, file: Path) -> None:
-    """Load a checked file into the original architecture, before it is cut."""
-    tensors = {key: tensor for key, tensor in load_file(file).items() if not _is_classifiers(key, model)}
-    own = model.state_dict()
-    if any(key in own and tensor.shape != own[key].shape for key, tensor in tensors.items()):
-        # built for another image size: timm keeps what resamples the positions beside the model's class
-        resample = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-        tensors = resample(tensors, model) if resample else tensors
-    missing = [key for key in own if key not in tensors and not _is_classifiers(key, model)]
-    if missing:
-        raise WeightsError(f"{file} does not fit at this image size: timm's resampling dropped key {missing[0]}")
-    own.update({key: tensor for key, tensor in tensors.items() if key in own})  # own: has torch's version metadata
-    try:
-        model.load_state_dict(own)
-    except RuntimeError as error:
-        raise WeightsError(f"{file} does not fit at this image size: {' '.join(str(error).split())}") from error
+            raise WeightsError(f"timm has no pretrained weights for {name}: {way_out(name)}")

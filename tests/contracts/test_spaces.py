@@ -1,0 +1,74 @@
+"""What every shipped space must obey."""
+
+import importlib
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+
+from search_spaces.space import shipped_spaces
+from trainables.core.config import TrainConfig
+from trainables.core.models.backbones import stage_count
+from tuning.search import Plan
+
+SPACES = {space.name: space for space in shipped_spaces()}
+
+
+def plan(space, backbones=None):
+    return Plan(space, backbones or space.backbones, "random", space.image_size, space.epochs, "balanced_accuracy", 0)
+
+
+def sampled(space, count):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(count):
+        trial = study.ask()
+        yield trial, plan(space).configure(trial)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_200_samples_parse_and_cross_as_plain_json(name):
+    for trial, config in sampled(SPACES[name], 200):
+        parsed = TrainConfig.from_dict(json.loads(json.dumps(config)))
+        assert 0 <= parsed.freeze_depth <= stage_count(parsed.backbone)
+        assert (
+            SPACES[name].suggest(optuna.trial.FixedTrial(trial.params), SPACES[name].backbones).items()
+            <= config.items()
+        )
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_choice_is_drawn(name):
+    drawn, offered = {}, {}
+    for trial, _ in sampled(SPACES[name], 200):
+        for parameter, distribution in trial.distributions.items():
+            if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+                offered[parameter] = set(distribution.choices)
+                drawn.setdefault(parameter, set()).add(trial.params[parameter])
+    assert drawn == offered
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_recipes_are_complete_and_explained(name):
+    space = SPACES[name]
+    recipes = space.recipe_params(space.backbones)
+    assert 1 <= len(recipes) == len(space.recipes)
+    assert all(recipe.__doc__ for recipe in space.recipes)
+    for params in recipes:
+        plan(space).configure(optuna.trial.FixedTrial(params, number=0))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_recipes_keep_their_treatment_on_another_backbone(name):
+    space = SPACES[name]
+    for params, original in zip(
+        space.recipe_params(["torchvision:squeezenet1_1"]), space.recipe_params(space.backbones), strict=False
+    ):
+        assert params["backbone"] == "torchvision:squeezenet1_1"
+        assert params["head"] == original["head"]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_space_file_reads_like_a_table(name):
+    file = importlib.import_module(f"search_spaces.{name}").__file__
+    assert len(Path(file).read_text().splitlines()) <= 100

@@ -1,0 +1,76 @@
+import pytest
+
+from search_spaces.space import SearchSpace, SpaceError, load_space
+
+SPACE_FILE = """
+from search_spaces import choices
+from search_spaces.space import SearchSpace
+
+def suggest(trial, backbones):
+    return {**choices.backbone(trial, backbones), **choices.batch_size(trial)}
+
+SPACE = SearchSpace(name="mine", title="my own", suggest=suggest, backbones=("scratch_cnn",), data="phantoms")
+"""
+
+
+def space(recipe=None):
+    def suggest(trial, backbones):
+        config = {"backbone": trial.suggest_categorical("backbone", backbones), "optimizer": "sgd"}
+        if trial.suggest_categorical("optimizer", ["sgd", "adam"]) == "sgd":
+            config["momentum"] = trial.suggest_float("momentum", 0.5, 0.9)
+        return config
+
+    recipes = () if recipe is None else (lambda: recipe,)
+    return SearchSpace("s", "title", suggest, ("a", "b"), data="phantoms", recipes=recipes)
+
+
+def test_shipped_spaces_load_by_name():
+    assert load_space("demo_space").name == "demo_space"
+
+
+def test_a_file_and_a_module_load(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(SPACE_FILE)
+    monkeypatch.chdir(tmp_path)
+    assert load_space("mine.py").name == "mine"
+    assert load_space("mine:SPACE").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("alzheimer", r"a space is one of alzheimer_space, .*, but got 'alzheimer' \(did you mean alzheimer_space\?\)"),
+        ("nowhere.py", "nowhere.py does not"),
+        ("no.such.module:SPACE", "cannot be imported"),
+        ("search_spaces.space:load_space", "must be a SearchSpace, but is function"),
+        ("search_spaces.space:NOTHING", "must be a SearchSpace, but is NoneType"),
+    ],
+)
+def test_what_is_no_space_is_refused(reference, message):
+    with pytest.raises(SpaceError, match=message):
+        load_space(reference)
+
+
+def test_a_file_that_cannot_run_is_refused(tmp_path):
+    (tmp_path / "broken.py").write_text("1 / 0")
+    with pytest.raises(SpaceError, match="cannot be run: ZeroDivisionError"):
+        load_space(str(tmp_path / "broken.py"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"backbone": "a", "optimizer": "sgd"}, "momentum"),
+        ({"backbone": "a", "optimizer": "adam", "momentum": 0.6}, "sets momentum, which its branch never reads"),
+        ({"backbone": "a", "optimizer": "sgd", "momentum": 0.99}, "0.99"),
+        ({"backbone": "a", "optimizer": "lion"}, "lion"),
+    ],
+)
+def test_an_incomplete_recipe_is_refused(recipe, message):
+    with pytest.raises(SpaceError, match=message):
+        space(recipe).recipe_params(("a", "b"))
+
+
+def test_a_recipe_of_an_absent_backbone_moves_to_the_first():
+    recipe = {"backbone": "a", "optimizer": "adam"}
+    assert space(recipe).recipe_params(["c", "b"]) == [{"backbone": "c", "optimizer": "adam"}]
+    assert space(recipe).recipe_params(["b", "a"]) == [recipe]

@@ -1,0 +1,101 @@
+import base64
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.images import png
+from trainables.core.checkpoint import Checkpoint, save_checkpoint
+from trainables.core.data.decode import PixelFormat
+from trainables.core.errors import DataError
+from trainables.core.fit import fit
+from trainables.core.models.predict import load_classifier, predict_probabilities
+from trainables.core.models.served import _load_pyfunc, load_ensemble, save_ensemble
+
+NAMES = ("few", "many", "some")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory, small_data):
+    from trainables.core.config import TrainConfig
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    base = {"backbone": "scratch_cnn", "weights": "random", "head": "linear", "optimizer": "adam", "lr": 1e-3}
+    for size in (16, 32):
+        config = TrainConfig.from_dict(base | {"image_size": size, "batch_size": 16, "epochs": 1, "device": "cpu"})
+        state = next(fit(config, small_data)).state
+        save_checkpoint(folder / str(size), Checkpoint(state, config, NAMES, small_data.pixel_format, {}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(checkpoints, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served") / "ensemble"
+    save_ensemble(folder, [(checkpoints / "16", 0.25), (checkpoints / "32", 0.75)])
+    return folder
+
+
+def test_the_ensemble_is_the_weighted_mean_of_its_members(served, checkpoints, small_data):
+    encoded = [png(image[:, :, 0]) for image in small_data.images(32)[:10]]
+    expected = 0
+    for size, weight in ((16, 0.25), (32, 0.75)):
+        model, _ = load_classifier(checkpoints / str(size), torch.device("cpu"))
+        expected += weight * predict_probabilities(model, small_data.images(size), np.arange(10))
+    given = load_ensemble(served).predict(pd.DataFrame({"image": encoded}))
+    assert list(given.columns) == list(NAMES)
+    np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
+
+
+def test_every_form_of_an_image_gives_the_same(served):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    forms = [
+        png(pixels),
+        bytearray(png(pixels)),
+        base64.b64encode(png(pixels)).decode(),
+        pixels,
+        pixels[:, :, None],
+        np.repeat(pixels[:, :, None], 3, axis=2),
+        pixels.tolist(),
+    ]
+    ensemble = _load_pyfunc(str(served))
+    rows = ensemble.predict(pd.DataFrame({"image": forms})).to_numpy()
+    np.testing.assert_allclose(rows, np.repeat(rows[:1], len(forms), axis=0), atol=1e-6)
+    np.testing.assert_allclose(ensemble.predict(np.stack([pixels, pixels])).to_numpy(), rows[:2], atol=1e-6)
+
+
+def test_no_images_give_no_rows(served):
+    assert load_ensemble(served).predict([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "image", [b"no image", "not base64!", np.zeros((4, 4, 2), np.uint8), np.full((4, 4), 300), None]
+)
+def test_what_is_no_image_is_named(served, image):
+    good = np.zeros((8, 8), np.uint8)
+    with pytest.raises(DataError, match="image 1: "):
+        load_ensemble(served).predict([good, image])
+
+
+def test_a_served_member_carries_its_weights_alone(served):
+    from safetensors import safe_open
+
+    with safe_open(served / "member-0" / "state.safetensors", "pt") as file:
+        assert all(key.startswith("model.") for key in file.keys())  # noqa: SIM118
+
+
+def test_loading_imports_neither_mlflow_nor_ray():
+    code = (
+        "import sys, trainables.core.models.served; print({'mlflow', 'ray', 'optuna', 'datasets'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_colour_models_take_grey_images(config, small_data, tmp_path):
+    state = next(fit(config(epochs=1), small_data)).state
+    save_checkpoint(tmp_path / "c", Checkpoint(state, config(epochs=1), NAMES, PixelFormat(3, 255), {}))
+    save_ensemble(tmp_path / "e", [(tmp_path / "c", 1.0)])
+    assert load_ensemble(tmp_path / "e").predict([np.zeros((9, 9), np.uint8)]).shape == (1, 3)

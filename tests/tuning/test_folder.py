@@ -1,0 +1,78 @@
+import pytest
+
+from trainables.core.errors import UserError
+from tuning.folder import check_identity, find_folder, mark_finished, next_session, search_uid
+from tuning.study import open_study
+
+
+def begun(folder):
+    folder.local.mkdir(parents=True, exist_ok=True)
+    return open_study(folder.storage(), folder.name, "accuracy", 3, seed=0)
+
+
+def test_a_fresh_name_is_taken_and_nothing_is_created(tmp_path):
+    folder = find_folder(str(tmp_path), "search", None, resume=False)
+    assert (folder.name, folder.checkpoints) == ("search", str(tmp_path / "search"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_search_wants_resume(tmp_path):
+    begun(find_folder(str(tmp_path), "search", None, resume=False))
+    with pytest.raises(UserError, match="'search' in .* is unfinished: go on with --resume, or take another --name"):
+        find_folder(str(tmp_path), "search", None, resume=False)
+    assert find_folder(str(tmp_path), "search", None, resume=True).name == "search"
+
+
+def test_after_finished_ones_the_next_gets_a_number(tmp_path):
+    for expected in ("search", "search-2", "search-3"):
+        folder = find_folder(str(tmp_path), "search", None, resume=False)
+        assert folder.name == expected
+        mark_finished(begun(folder), True)
+    assert find_folder(str(tmp_path), "search", None, resume=True).name == "search-3"
+
+
+def test_names_that_end_in_numbers_are_kept_apart(tmp_path):
+    mark_finished(begun(find_folder(str(tmp_path), "run-7", None, resume=False)), True)
+    assert find_folder(str(tmp_path), "run-7", None, resume=False).name == "run-7-2"
+
+
+def test_nothing_to_resume_is_refused_and_changes_nothing(tmp_path):
+    with pytest.raises(UserError, match="--resume needs a search, but there is none named 'search'"):
+        find_folder(str(tmp_path), "search", None, resume=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_driver_at_a_time(tmp_path):
+    folder = find_folder(str(tmp_path), "search", None, resume=False)
+    with folder.take(), pytest.raises(UserError, match="one driver at a time"), folder.take():
+        pass
+    with folder.take():
+        pass
+
+
+def test_remote_storage_wants_a_database(tmp_path):
+    with pytest.raises(UserError, match="a study cannot live on s3://bucket: give --study-storage"):
+        find_folder("s3://bucket", "search", None, resume=False)
+    remote = find_folder("s3://bucket/runs/", "search", f"sqlite:///{tmp_path}/s.db", resume=False)
+    assert remote.checkpoints == "s3://bucket/runs/search"
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    folder = find_folder(str(tmp_path / "file"), "search", None, resume=False)
+    with pytest.raises(UserError, match="--storage must be writable"), folder.take():
+        pass
+
+
+def test_a_search_keeps_its_identity(tmp_path):
+    study = begun(find_folder(str(tmp_path), "search", None, resume=False))
+    check_identity(study, {"metric": "accuracy", "seed": 0})
+    check_identity(study, {"metric": "accuracy", "seed": 0})
+    with pytest.raises(UserError, match="a resumed search must keep its seed, but 0 became 1"):
+        check_identity(study, {"metric": "accuracy", "seed": 1})
+
+
+def test_sessions_are_never_named_twice(tmp_path):
+    folder = find_folder(str(tmp_path), "search", None, resume=False)
+    assert [next_session(begun(folder)) for _ in range(3)] == ["session-001", "session-002", "session-003"]
+    assert search_uid(begun(folder)) == search_uid(begun(folder))

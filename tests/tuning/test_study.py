@@ -1,0 +1,225 @@
+"""The study as the record: searcher and scheduler driven directly, without Ray, as Tune would drive them."""
+
+import math
+import time
+from types import SimpleNamespace
+
+import pytest
+from optuna.pruners import NopPruner
+from optuna.trial import TrialState
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from analysis.trials import PRUNED, TIME_BUDGET, read_trials, top_k
+from trainables.core.errors import UserError
+from tuning.study import Steering, StudyScheduler, StudySearcher, describe, open_study, study_storage
+
+METRIC = "balanced_accuracy"
+EPOCHS = 9
+
+
+class Driver:
+    """One driver process: what it knows beside the study dies with it."""
+
+    def __init__(self, folder, num_samples=6, deadline=math.inf, max_concurrent=None, epochs=EPOCHS):
+        self.study = open_study(study_storage(folder, None), "search", METRIC, epochs, seed=0)
+        self.steering = Steering(
+            study=self.study,
+            metric=METRIC,
+            epochs=epochs,
+            num_samples=num_samples,
+            max_concurrent=max_concurrent,
+            deadline=deadline,
+            configure=lambda trial: {"lr": trial.suggest_float("lr", 0.0, 1.0)},
+            storage="/checkpoints",
+        )
+        self.searcher, self.scheduler = StudySearcher(self.steering), StudyScheduler(self.steering)
+        self.count = 0
+
+    def start(self):
+        self.count += 1
+        trial_id = f"ray-{id(self)}-{self.count}"
+        config = self.searcher.suggest(trial_id)
+        return trial_id, config
+
+    def report(self, trial_id, epoch, value):
+        storage = SimpleNamespace(trial_fs_path=f"/checkpoints/session-001/{trial_id}", storage_fs_path="/checkpoints")
+        result = {
+            "epoch": epoch,
+            f"tune/{METRIC}": value,
+            f"best_{METRIC}": value,
+            "best_epoch": epoch,
+            "epoch_seconds": 1.0,
+            "checkpoint_dir_name": f"checkpoint_{epoch:06d}",
+            "time_total_s": 5.0,
+        }
+        return self.scheduler.on_trial_result(None, SimpleNamespace(trial_id=trial_id, storage=storage), result)
+
+    def run(self, value=lambda number: 0.5):
+        trial_id, config = self.start()
+        for epoch in range(1, EPOCHS + 1):
+            if self.report(trial_id, epoch, value(config["number"])) == TrialScheduler.STOP:
+                break
+        self.searcher.on_trial_complete(trial_id)
+        return config
+
+
+def states(driver):
+    return [record.state for record in read_trials(driver.study)]
+
+
+def test_a_full_trial_is_told_with_its_best_value(tmp_path):
+    driver = Driver(tmp_path)
+    driver.run(lambda number: 0.75)
+    (record,) = read_trials(driver.study)
+    assert (record.state, driver.study.trials[0].value) == ("COMPLETE", 0.75)
+    assert [epoch.epoch for epoch in record.epochs] == list(range(1, EPOCHS + 1))
+    assert record.best.checkpoint.startswith("/checkpoints/session-001/ray-")
+    assert record.best.checkpoint.endswith("/checkpoint_000009")
+    assert "time_total_s" not in record.epochs[0].metrics
+
+
+def test_trials_that_fall_behind_are_stopped_and_told_as_pruned(tmp_path):
+    driver = Driver(tmp_path)
+    for _ in range(6):
+        driver.run(lambda number: 1.0 - number / 10)
+    records = read_trials(driver.study)
+    assert records[0].state == "COMPLETE"
+    assert {record.state for record in records[1:]} == {"PRUNED"}
+    assert {record.stopped for record in records[1:]} == {PRUNED}
+    assert all(not record.is_candidate for record in records[1:])
+
+
+def test_the_search_ends_at_num_samples(tmp_path):
+    driver = Driver(tmp_path, num_samples=2)
+    driver.run()
+    driver.run()
+    assert driver.start()[1] == Searcher.FINISHED
+    assert driver.steering.is_complete()
+
+
+def test_max_concurrent_waits(tmp_path):
+    driver = Driver(tmp_path, max_concurrent=1)
+    first, _ = driver.start()
+    assert driver.start()[1] is None
+    driver.searcher.on_trial_complete(first, error=True)
+    assert driver.start()[1]["number"] == 1
+
+
+def test_a_failure_is_told_as_fail(tmp_path):
+    driver = Driver(tmp_path)
+    trial_id, _ = driver.start()
+    driver.report(trial_id, 1, 0.9)
+    driver.searcher.on_trial_complete(trial_id, error=True)
+    assert states(driver) == ["FAIL"]
+    trial_id, _ = driver.start()
+    driver.searcher.on_trial_complete(trial_id)  # ended without a report
+    assert states(driver) == ["FAIL", "FAIL"]
+
+
+def test_a_repeated_report_counts_once(tmp_path):
+    driver = Driver(tmp_path)
+    trial_id, _ = driver.start()
+    driver.report(trial_id, 1, 0.5)
+    assert driver.report(trial_id, 1, 0.5) == TrialScheduler.CONTINUE
+    assert len(read_trials(driver.study)[0].epochs) == 1
+
+
+def test_the_deadline_stops_trials_which_stay_candidates(tmp_path):
+    driver = Driver(tmp_path)
+    trial_id, _ = driver.start()
+    driver.report(trial_id, 1, 0.5)
+    driver.steering.deadline = time.time() - 1
+    assert driver.report(trial_id, 2, 0.6) == TrialScheduler.STOP
+    driver.searcher.on_trial_complete(trial_id)
+    (record,) = read_trials(driver.study)
+    assert (record.state, record.stopped, record.is_candidate) == ("PRUNED", TIME_BUDGET, True)
+    assert driver.start()[1] == Searcher.FINISHED
+    assert driver.steering.is_complete()
+
+
+def test_a_new_driver_goes_on_with_what_was_running(tmp_path):
+    first = Driver(tmp_path, num_samples=3)
+    first.run()
+    trial_id, before = first.start()
+    first.report(trial_id, 1, 0.7)
+    first.report(trial_id, 2, 0.8)
+
+    second = Driver(tmp_path, num_samples=3)
+    _, after = second.start()
+    assert (after["number"], after["train"]) == (1, before["train"])
+    assert after["resume_from"].endswith("/checkpoint_000002")
+    second_id = f"ray-{id(second)}-{second.count}"
+    for epoch in range(3, EPOCHS + 1):
+        second.report(second_id, epoch, 0.9)
+    second.searcher.on_trial_complete(second_id)
+    second.run()
+    assert second.start()[1] == Searcher.FINISHED
+    records = read_trials(second.study)
+    assert [record.number for record in records] == [0, 1, 2]
+    assert [epoch.epoch for epoch in records[1].epochs] == list(range(1, EPOCHS + 1))
+
+
+def test_a_driver_killed_between_record_and_report_leaves_no_gap(tmp_path):
+    """The epoch's attribute was written, its value was not yet reported to the pruner."""
+    first = Driver(tmp_path)
+    trial_id, _ = first.start()
+    first.report(trial_id, 1, 0.7)
+    optuna_trial = first.steering.live[trial_id]
+    record = read_trials(first.study)[0].epochs[0]
+    name, value = type(record)(2, record.metrics | {f"best_{METRIC}": 0.8}, 1, "c2").attribute()
+    optuna_trial.set_user_attr(name, value)
+
+    second = Driver(tmp_path)
+    assert second.study.trials[0].intermediate_values == {1: 0.7, 2: 0.8}
+    assert second.start()[1]["resume_from"] == "c2"
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_driver_killed_before_telling_is_told_for(tmp_path, stopped):
+    first = Driver(tmp_path)
+    trial_id, _ = first.start()
+    for epoch in range(1, EPOCHS + 1 - stopped):
+        first.report(trial_id, epoch, 0.5)
+    if stopped:
+        first.scheduler._stop(first.steering.live[trial_id], PRUNED)
+    second = Driver(tmp_path)
+    assert states(second) == ["PRUNED" if stopped else "COMPLETE"]
+    assert second.start()[1]["number"] == 1
+
+
+def test_a_resumed_search_does_not_draw_again_what_it_drew(tmp_path):
+    first = Driver(tmp_path)
+    drawn = [first.run()["train"]["lr"] for _ in range(2)]
+    again = [Driver(tmp_path).run()["train"]["lr"] for _ in range(2)]
+    assert len({*drawn, *again}) == 4
+
+
+def test_recipes_come_first(tmp_path):
+    driver = Driver(tmp_path)
+    driver.study.enqueue_trial({"lr": 0.125})
+    assert driver.run()["train"] == {"lr": 0.125}
+
+
+def test_top_k_takes_finished_trials_best_first(tmp_path):
+    driver = Driver(tmp_path, epochs=EPOCHS)
+    driver.study.pruner = NopPruner()
+    for _ in range(4):
+        driver.run(lambda number: [0.5, 0.9, 0.7, 0.9][number])
+    assert [record.number for record in top_k(read_trials(driver.study), METRIC, False, 3)] == [1, 3, 2]
+    assert [record.number for record in top_k(read_trials(driver.study), METRIC, True, 9)] == [0, 2, 1, 3]
+
+
+def test_a_database_that_does_not_answer_is_a_usage_error(tmp_path):
+    with pytest.raises(UserError, match="--study-storage must be the URL of a database that answers"):
+        study_storage(tmp_path, "postgresql://nobody@localhost:1/none")
+
+
+def test_a_database_serves_as_well_as_a_journal(tmp_path):
+    study = open_study(study_storage(tmp_path, f"sqlite:///{tmp_path}/study.db"), "search", METRIC, EPOCHS, seed=0)
+    assert study.get_trials(states=(TrialState.COMPLETE,)) == []
+
+
+def test_an_error_is_told_in_its_describe():
+    assert describe(ValueError("one\ntwo")) == "ValueError: one"
+    assert describe(None) == "the worker died"
