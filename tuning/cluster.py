@@ -1,6 +1,10 @@
 """Joining a Ray cluster, or starting one on this machine."""
 
 import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import trainables
 import tuning
 from trainables.core.errors import UserError, first_line
 
+_KNOCK_S = 10.0
 _PACKAGES = (analysis, search_spaces, trainables, tuning)
 
 
@@ -23,7 +28,8 @@ class Resources:
     gpus: float
 
 
-def connect(address: str | None) -> None:
+@contextmanager
+def joined(address: str | None) -> Iterator[None]:
     """Joins the cluster at ``address``, else the one that Ray finds, else (or for ``local``) starts one here.
 
     The code travels to the workers of a cluster as ``py_modules``; on this machine they import what the driver does.
@@ -39,6 +45,8 @@ def connect(address: str | None) -> None:
     joins = None if address == "local" else address or os.environ.get("RAY_ADDRESS") or _cluster_on_this_machine()
     code = {"py_modules": [str(Path(package.__file__ or "").parent) for package in _PACKAGES]} if joins else {}
     try:
+        if joins and joins != "auto":
+            _knock(joins)
         ray.init(
             address=address,
             include_dashboard=None if joins else False,
@@ -46,10 +54,21 @@ def connect(address: str | None) -> None:
             logging_level="ERROR",
             runtime_env=code,
         )
-    except (ConnectionError, ValueError) as error:
-        raise UserError(
-            f"a Ray cluster must answer at {joins}, but: {first_line(error)}; --address local starts one on this machine"
-        ) from error
+    except (OSError, ValueError) as error:
+        message = f"a Ray cluster must answer at {joins}, but: {first_line(error)}; --address local starts one here"
+        raise UserError(message) from error
+    # Ray has just taken SIGTERM for itself and would abort; a terminated search shall end like an interrupted one.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError or ValueError where nothing listens at host:port; Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
 
 
 def _cluster_on_this_machine() -> str | None:

@@ -98,10 +98,8 @@ def _summary(records: Sequence[TrialRecord], steering: Steering, eta: str) -> st
     count = Counter(record.state for record in records)
     values = [record.epochs[-1].metrics[f"best_{steering.metric}"] for record in records if record.epochs]
     best = f"{(min if steering.study.direction.name == 'MINIMIZE' else max)(values):.4f}" if values else "none yet"
-    return (
-        f"{count['COMPLETE']} done, {count['RUNNING']} running, {count['PRUNED']} stopped early, {count['FAIL']} failed "
-        f"of {steering.num_samples} trials; best {steering.metric} {best}; ETA {eta}"
-    )
+    states = f"{count['COMPLETE']} done, {count['RUNNING']} running, {count['PRUNED']} stopped, {count['FAIL']} failed"
+    return f"{states} of {steering.num_samples} trials; best {steering.metric} {best}; ETA {eta}"
 
 
 def _running_table(running: Sequence[TrialRecord], steering: Steering) -> Table:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import ray
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
@@ -20,13 +19,13 @@ from trainables.core.data.cache import Dataset, prepare
 from trainables.core.metrics import check_objective
 from trainables.core.models.backbones import build_backbone, check_weights
 from trainables.core.store import default_store
-from tuning.cluster import connect, trial_resources
+from tuning.cluster import Resources, joined, trial_resources
 from tuning.ensemble import Result, finish, show
-from tuning.folder import SearchFolder, check_identity, find_folder, mark_finished, next_session, search_uid
+from tuning.folder import check_identity, find_folder, mark_finished, next_session, search_uid
 from tuning.progress import Progress
 from tuning.search import Plan, build_tuner
 from tuning.study import Steering, open_study
-from tuning.tracking import SearchInfo, Tracker, tracking_uri
+from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -89,78 +88,71 @@ def run(options: Options, console: Console) -> int:
         0 with at least one finished trial and its ensemble, 1 without, 130 when interrupted.
 
     Raises:
-        UserError: Something the user gave cannot be; nothing was trained.
+        UserError: Something the user gave cannot be; nothing was trained, and no search was begun.
     """
     plan = options.plan()
     recipes = plan.space.recipe_params(plan.backbones)
     folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
     _check_weights(plan, console)
     data = _load_data(options, plan, console)
-    with folder.take():
+    check_server(tracking_uri(options.tracking_uri))
+    with joined(options.address), folder.take():
+        resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial)
         study = open_study(folder.storage(), folder.name, plan.metric, plan.epochs, plan.seed)
         check_identity(study, _identity(plan, data))
         for recipe in recipes:
             study.enqueue_trial(recipe, skip_if_exists=True)
-        info = _info(options, plan, data, folder.name, study)
-        tracker = Tracker(study, tracking_uri(options.tracking_uri), info)
-        status = "KILLED"
-        try:
-            connect(options.address)
-            result = _search(options, plan, data, study, folder, tracker, console)
-            status = "FINISHED" if result else "FAILED"
-        except _InterruptedError:
-            return EXIT_INTERRUPTED
-        except Exception:
-            status = "FAILED"
-            raise
-        finally:
-            tracker.close(status)
-            ray.shutdown()
-        if result is None:
-            console.print("no trial finished, so there is no ensemble: the lines above say why", style="red")
-            return EXIT_FAILED
-        _show_end(result, plan, data, tracker, console)
-        return EXIT_OK
+        tracker = Tracker(study, tracking_uri(options.tracking_uri), _info(options, plan, data, folder.name, study))
+        steering = Steering(
+            study=study,
+            metric=plan.metric,
+            epochs=plan.epochs,
+            num_samples=options.num_samples or plan.space.num_samples,
+            max_concurrent=options.max_concurrent,
+            deadline=time.time() + options.time_budget_s,
+            configure=plan.configure,
+            storage=folder.checkpoints,
+        )
+        console.print(
+            f"search {folder.name}: {steering.num_samples} trials of up to {plan.epochs} epochs on {plan.metric}, "
+            f"{resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return _conclude(options, plan, data, steering, resources, tracker, console)
 
 
-class _InterruptedError(Exception):
-    """The search was stopped by a signal before its end."""
-
-
-def _search(
+def _conclude(
     options: Options,
     plan: Plan,
     data: Dataset,
-    study: optuna.Study,
-    folder: SearchFolder,
+    steering: Steering,
+    resources: Resources,
     tracker: Tracker,
     console: Console,
-) -> Result | None:
-    resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial)
-    steering = Steering(
-        study=study,
-        metric=plan.metric,
-        epochs=plan.epochs,
-        num_samples=options.num_samples or plan.space.num_samples,
-        max_concurrent=options.max_concurrent,
-        deadline=time.time() + options.time_budget_s,
-        configure=plan.configure,
-        storage=folder.checkpoints,
-    )
+) -> int:
+    """Runs the trials and builds the ensemble; ends the parent run as the search ended."""
+    study, result, status = steering.study, None, "FAILED"
     mark_finished(study, False)
-    console.print(
-        f"search {folder.name}: {steering.num_samples} trials of up to {plan.epochs} epochs on {plan.metric}, "
-        f"{resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial",
-        highlight=False,
-        soft_wrap=True,
-    )
-    with Progress(steering, console) as progress:
-        build_tuner(steering, data, resources, next_session(study), [progress]).fit()
-    if not steering.is_complete():
-        raise _InterruptedError
-    result = finish(study, data, plan.metric, options.top_k, resources, tracker, plan.space.name)
-    mark_finished(study, result is not None)
-    return result
+    try:
+        with Progress(steering, console) as progress:
+            build_tuner(steering, data, resources, next_session(study), [progress]).fit()
+        if not steering.is_complete():
+            status = "KILLED"
+            return EXIT_INTERRUPTED
+        result = finish(study, data, plan.metric, options.top_k, resources, tracker, plan.space.name)
+        status = "FINISHED" if result else "FAILED"
+        mark_finished(study, result is not None)
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        tracker.close(status)
+    if result is None:
+        console.print("no trial finished, so there is no ensemble: the lines above say why", style="red")
+        return EXIT_FAILED
+    _show_end(result, plan, data, tracker, console)
+    return EXIT_OK
 
 
 def _check_weights(plan: Plan, console: Console) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 import optuna
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from analysis.registry import register_ensemble
@@ -38,6 +37,16 @@ _PERIOD_S = 1.0
 def tracking_uri(given: str | None) -> str:
     """``--tracking-uri``, else ``MLFLOW_TRACKING_URI``, else a SQLite file in this folder."""
     return given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def check_server(uri: str) -> None:
+    """Raises UserError unless MLflow answers at ``uri``; a new SQLite file is made on the way."""
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        MlflowClient(uri).search_experiments(max_results=1)
+    except Exception as error:  # whatever a store, a driver or a network raises, the remedy is the same
+        raise UserError(f"MLflow must answer at --tracking-uri, but {uri} does not: {first_line(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -68,16 +77,11 @@ class Tracker:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.unsent: str | None = None
-        for name in ("alembic", "mlflow"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        try:
-            self._client = MlflowClient(uri)
-            self.experiment_id = self._experiment()
-            attributes = study.user_attrs
-            self._known = self._runs_of_this_search() if attributes else {}
-            self.parent_id: str = attributes.get(_PARENT) or self._known.get("parent") or self._create_parent()
-        except Exception as error:  # whatever a store, a driver or a network raises, the remedy is the same
-            raise UserError(f"MLflow must answer at --tracking-uri, but {uri} does not: {first_line(error)}") from error
+        self._client = MlflowClient(uri)
+        self.experiment_id = self._experiment()
+        attributes = study.user_attrs
+        self._known = self._runs_of_this_search()
+        self.parent_id: str = attributes.get(_PARENT) or self._create_parent()
         study.set_user_attr(_PARENT, self.parent_id)
         self._sent = {
             int(name.rsplit(":", 1)[1]): _Sent(**value)
@@ -117,11 +121,13 @@ class Tracker:
         """Sends everything that was not acknowledged; ``unsent`` says why that failed, or is None."""
         with self._lock:
             try:
+                if self.unsent is not None:  # a run may have been made whose answer never came
+                    self._known = self._runs_of_this_search()
                 for frozen in self._study.get_trials(deepcopy=False):
                     if frozen.state.name != "WAITING":
                         self._send(frozen)
                 self.unsent = None
-            except MlflowException as error:
+            except Exception as error:  # whatever it is, the outbox must live on to try again
                 self.unsent = first_line(error)
 
     def _run(self) -> None:
@@ -137,8 +143,7 @@ class Tracker:
         if not record.config:
             return
         if sent is None:
-            run_id = self._known.get(str(record.number)) or self._create_child(record, frozen)
-            sent = _Sent(run_id)
+            sent = _Sent(self._create_child(record, frozen))
         new = [epoch for epoch in record.epochs if epoch.epoch > sent.epoch]
         metrics = [
             _metric(name, value, epoch.time_ms, epoch.epoch) for epoch in new for name, value in epoch.metrics.items()
@@ -173,24 +178,24 @@ class Tracker:
                 return runs
 
     def _create_parent(self) -> str:
-        tags = {**self._info.tags, _TRIAL_TAG: "parent", MLFLOW_RUN_NAME: self._info.name}
-        return self._create_run(tags, self._info.params, round(time.time() * 1000))
+        tags = {**self._info.tags, MLFLOW_RUN_NAME: self._info.name}
+        return self._create_run("parent", tags, self._info.params, time.time())
 
     def _create_child(self, record: TrialRecord, frozen: optuna.trial.FrozenTrial) -> str:
-        tags = {
-            MLFLOW_PARENT_RUN_ID: self.parent_id,
-            MLFLOW_RUN_NAME: f"trial-{record.number:04d}-{record.config.get('backbone', '')}",
-            _TRIAL_TAG: str(record.number),
-        }
-        started = frozen.datetime_start
-        return self._create_run(tags, record.config, round((started.timestamp() if started else time.time()) * 1000))
+        name = f"trial-{record.number:04d}-{record.config.get('backbone', '')}"
+        tags = {MLFLOW_PARENT_RUN_ID: self.parent_id, MLFLOW_RUN_NAME: name}
+        began = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
+        return self._create_run(str(record.number), tags, record.config, began)
 
-    def _create_run(self, tags: dict[str, str], params: dict[str, Any], start_ms: int) -> str:
-        run = self._client.create_run(self.experiment_id, start_ms, {**tags, _SEARCH_TAG: self._info.uid})
+    def _create_run(self, key: str, tags: dict[str, str], params: dict[str, Any], began: float) -> str:
+        """The search's run of that key, made where it is not known, with its params; safe to repeat."""
+        if key not in self._known:
+            tags = {**tags, _SEARCH_TAG: self._info.uid, _TRIAL_TAG: key}
+            self._known[key] = self._client.create_run(self.experiment_id, round(began * 1000), tags).info.run_id
         values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in params.items()}
         batch = [Param(name, value[:_PARAM_LENGTH]) for name, value in values.items()]
-        self._client.log_batch(run.info.run_id, params=batch)
-        return str(run.info.run_id)
+        self._client.log_batch(self._known[key], params=batch)
+        return self._known[key]
 
 
 def _ending(record: TrialRecord) -> Iterable[tuple[str, str]]:

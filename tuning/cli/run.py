@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import sys
 from typing import Annotated, Any
 
@@ -145,7 +144,6 @@ def _run(options: dict[str, Any], time_budget_s: float | None, dry_run: int, con
     from tuning import session
 
     parsed = session.Options(**options, time_budget_s=math.inf if time_budget_s is None else time_budget_s)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         if dry_run:
             for config in session.sample(parsed, dry_run):

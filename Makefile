@@ -1,0 +1,33 @@
+# Each target does its own set-up in .venv; `make search` and `make test` work on a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: search test lint format clean
+
+search: $(INSTALLED)  ## a whole search on embedded phantoms, on the CPU
+	$(BIN)/tune-run demo_space --address local
+
+test: $(INSTALLED)  ## the whole suite
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## style, types and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The stamp is touched last: an installation that broke off is taken up again.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) results mlruns mlflow.db

@@ -1,0 +1,219 @@
+"""Whole searches by the command itself, each in a process of its own, judged by what they leave behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from tests.images import write_classes
+
+pytestmark = pytest.mark.e2e
+
+SMALL = ["--backbone", "scratch_cnn", "--image-size", "32", "--max-epochs", "3", "--address", "local"]
+
+PREDICT = """
+import sys
+sys.path = [entry for entry in sys.path if entry not in ("", {repository!r})] + [{packages!r}]
+import mlflow, pandas as pd, json
+try:
+    import trainables
+    sys.exit("the repository is on the path")
+except ImportError:
+    pass
+mlflow.set_tracking_uri({uri!r})
+model = mlflow.pyfunc.load_model("models:/{name}@champion")
+images = [bytes.fromhex(line) for line in open({images!r}).read().split()]
+print(model.predict(pd.DataFrame({{"image": images}})).to_json(orient="split"))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_classes(tmp_path / "data", {"few": 24, "many": 80, "some": 40})
+    return tmp_path
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "tuning.cli.run", *map(str, arguments)]
+
+
+def environment(folder):
+    return os.environ | {"TUNE_RUN_CACHE": str(folder / "cache"), "MLFLOW_TRACKING_URI": "", "COLUMNS": "120"}
+
+
+def search(folder, *arguments, code=0):
+    done = subprocess.run(command(*arguments), cwd=folder, env=environment(folder), capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout
+
+
+def tracked(folder, space):
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name(space).experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    return client, parents, children
+
+
+def predict_elsewhere(folder, space, images):
+    """Predicts with the champion in a process that has the environment but not this repository on its path."""
+    (folder / "images.hex").write_text("\n".join(image.hex() for image in images))
+    packages = next(entry for entry in sys.path if entry.endswith("site-packages"))
+    code = PREDICT.format(
+        repository=str(Path(__file__).parents[2]),
+        packages=packages,
+        uri=f"sqlite:///{folder}/mlflow.db",
+        name=space,
+        images=str(folder / "images.hex"),
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    table = json.loads(done.stdout.splitlines()[-1])
+    return table["columns"], np.array(table["data"])
+
+
+def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
+    output = search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 3)
+    assert "trial 0 scratch_cnn epoch 1/3: balanced_accuracy" in output
+    assert "opened once" in output
+    assert "Registered: models:/demo_space@champion (version 1)" in output
+
+    _, (parent,), children = tracked(folder, "demo_space")
+    assert parent.info.status == "FINISHED"
+    assert len(children) == 3
+    assert {child.info.status for child in children} <= {"FINISHED", "KILLED"}
+    columns = {"best_balanced_accuracy", "best_macro_f1", "best_epoch", "epoch_seconds"}
+    assert all(columns <= run.data.metrics.keys() for run in [parent, *children])
+    tests = {"test_accuracy", "test_balanced_accuracy", "test_macro_f1", "test_auroc"}
+    assert tests <= parent.data.metrics.keys()
+    assert not any(name.startswith("test_") for child in children for name in child.data.metrics)
+    assert len(parent.data.tags["tune.data_fingerprint"]) == 64
+
+    files = sorted((folder / "data").rglob("*.png"))
+    names, probabilities = predict_elsewhere(folder, "demo_space", [file.read_bytes() for file in files])
+    assert names == ["few", "many", "some"]
+    assert probabilities.shape == (144, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+    # A finished search is extended, not begun again; MLflow gains one child and the registry a version.
+    output = search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 4, "--resume")
+    assert "opened 2 times" in output
+    _, parents, children = tracked(folder, "demo_space")
+    assert (len(parents), len(children)) == (1, 4)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])  # SIGTERM is handled as Ctrl-C is
+def test_a_search_that_is_stopped_goes_on_with_resume(folder, sent):
+    arguments = ["demo_space", "--data", "data", *SMALL, "--max-epochs", 6, "--num-samples", 3]
+    driver = subprocess.Popen(
+        command(*arguments), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    reports = 0
+    for line in driver.stdout:
+        reports += " epoch " in line
+        if reports == 3:
+            driver.send_signal(sent)
+            break
+    rest, _ = driver.communicate(timeout=120)
+    if sent == signal.SIGKILL:
+        assert driver.returncode == -signal.SIGKILL
+        time.sleep(5)  # Ray's processes end when they find their driver gone
+    else:
+        assert driver.returncode == 130, rest
+        assert "Go on with the same command and --resume" in rest
+        _, (parent,), children = tracked(folder, "demo_space")
+        assert "RUNNING" not in {run.info.status for run in [parent, *children]}
+
+    search(folder, *arguments, code=2)  # unfinished, and --resume was not given
+    search(folder, *arguments, "--resume")
+    client, (parent,), children = tracked(folder, "demo_space")
+    assert parent.info.status == "FINISHED"
+    assert sorted(int(child.data.tags["tune.trial"]) for child in children) == [0, 1, 2]
+    assert {child.info.status for child in children} <= {"FINISHED", "KILLED"}
+    for child in children:
+        steps = [point.step for point in client.get_metric_history(child.info.run_id, "epoch_seconds")]
+        assert steps == list(range(1, len(steps) + 1))
+
+
+DIVERGING = """
+from search_spaces.space import SearchSpace
+
+def suggest(trial, backbones):
+    lr = trial.suggest_categorical("lr", {rates})
+    return {{"backbone": trial.suggest_categorical("backbone", list(backbones)), "head": "mlp", "optimizer": "sgd",
+             "momentum": 0.99, "lr": lr, "batch_size": 16}}
+
+SPACE = SearchSpace(name="mine", title="mine", suggest=suggest, backbones=("scratch_cnn",), data="data",
+                    recipes=tuple({recipes}), weights="random", image_size=32, epochs=8, num_samples=2)
+"""
+
+
+def test_a_space_of_ones_own_whose_trials_diverge(folder):
+    (folder / "mine.py").write_text(DIVERGING.format(rates=[10.0], recipes=[]))
+    output = search(folder, "mine.py", "--address", "local", code=1)
+    assert "trial 0 failed: NonFiniteLossError: the" in output
+    assert "no trial finished, so there is no ensemble" in output
+    _, (parent,), children = tracked(folder, "mine")
+    assert [run.info.status for run in [parent, *children]] == ["FAILED"] * 3
+    assert all(child.data.tags["tune.error"].startswith("NonFiniteLossError") for child in children)
+
+
+def test_the_time_budget_ends_a_search_with_its_ensemble(folder):
+    output = search(
+        folder,
+        "demo_space",
+        "--data",
+        "data",
+        *SMALL,
+        "--max-epochs",
+        5000,
+        "--num-samples",
+        500,
+        "--time-budget",
+        "15s",
+    )
+    assert "stopped (time budget)" in output
+    assert "Registered: models:/demo_space@champion" in output
+
+
+@pytest.mark.mri
+def test_real_brain_images_from_parquet_to_a_reproduced_score(real_data, tmp_path):
+    """The issue's own command on every sixth image, so that it fits into a test."""
+    subset = tmp_path / "mri"
+    subset.mkdir()
+    for split in ("train", "test"):
+        table = pq.read_table(next((real_data / "alzheimer_mri" / "data").glob(f"{split}-*.parquet")))
+        rare = np.flatnonzero(table["label"].to_numpy() == 1)
+        rows = np.union1d(np.arange(0, len(table), 6), rare)
+        pq.write_table(table.take(pa.array(rows)), subset / f"{split}-00000-of-00001.parquet")
+    search(
+        tmp_path, "alzheimer_space", "--data", "mri", "--weights", real_data / "weights", "--address", "local",
+        "--backbone", "torchvision:squeezenet1_1", "--image-size", 64, "--num-samples", 6, "--max-epochs", 2,
+    )  # fmt: skip
+    _, (parent,), children = tracked(tmp_path, "alzheimer_space")
+    assert len(children) == 6
+    table = pq.read_table(subset / "test-00000-of-00001.parquet")
+    images = [row["bytes"] for row in table["image"].to_pylist()]
+    names, probabilities = predict_elsewhere(tmp_path, "alzheimer_space", images)
+    assert names == ["Mild_Demented", "Moderate_Demented", "Non_Demented", "Very_Mild_Demented"]
+    labels = table["label"].to_numpy()
+    hits = probabilities.argmax(axis=1) == labels
+    assert hits.mean() == pytest.approx(parent.data.metrics["test_accuracy"], abs=1e-9)
+    recalls = [hits[labels == label].mean() for label in Counter(labels)]
+    assert np.mean(recalls) == pytest.approx(parent.data.metrics["test_balanced_accuracy"], abs=1e-9)
+
+
+def test_the_demo_on_phantoms_says_that_they_are_synthetic(tmp_path):
+    output = search(tmp_path, "demo_space", *SMALL, "--max-epochs", 1, "--num-samples", 1)
+    assert output.count("synthetic data: phantoms, no patients") == 2

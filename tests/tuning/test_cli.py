@@ -1,0 +1,107 @@
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.images import write_classes
+from tuning.cli.run import _seconds, app
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--list"]])
+def test_help_and_list_need_no_heavy_import(arguments):
+    code = (
+        "import sys\n"
+        "from tuning.cli.run import app\n"
+        f"try: app({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'ray', 'mlflow', 'optuna', 'timm', 'sklearn', 'pandas'} & set(sys.modules))"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.monotonic() - began < 10  # a hang, not a speed, is what this would catch
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_list_gives_a_line_a_space():
+    lines = invoke("--list").output.splitlines()
+    assert [line.split()[0] for line in lines] == ["alzheimer_space", "demo_space"]
+
+
+def test_help_groups_the_options():
+    output = invoke("--help").output
+    assert all(group in output for group in ("Data and models", "Search", "Resources", "Where it is kept"))
+
+
+def test_a_dry_run_prints_configurations_as_json():
+    done = invoke("alzheimer_space", "--dry-run", 12, "--weights", "random", "--image-size", 96, "--max-epochs", 7)
+    configs = [json.loads(line) for line in done.output.splitlines()]
+    assert done.exit_code == 0
+    assert len(configs) == 12
+    assert configs[0]["backbone"] == "resnet50"
+    assert {(config["image_size"], config["epochs"], config["weights"]) for config in configs} == {(96, 7, "random")}
+
+
+def test_a_dry_run_with_other_backbones():
+    chosen = ("--backbone", "torchvision:squeezenet1_1", "--backbone", "scratch_cnn")
+    configs = [json.loads(line) for line in invoke("alzheimer_space", "--dry-run", 20, *chosen).output.splitlines()]
+    assert {config["backbone"] for config in configs} == {"torchvision:squeezenet1_1", "scratch_cnn"}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1.5h", 5400)]
+)
+def test_time_budgets(text, seconds):
+    assert _seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "30 m", "2h5", "-1h"])
+def test_time_budgets_that_make_no_sense(text):
+    done = invoke("demo_space", "--time-budget", text)
+    assert done.exit_code == 2
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TUNE_RUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "a space is needed: tune-run --list shows them"),
+        (["alzheimer"], "did you mean alzheimer_space?"),
+        (["demo_space", "--metric", "acc"], "the metric must be one of"),
+        (["demo_space", "--backbone", "resnet19"], "unknown backbone 'resnet19': did you mean resnet18"),
+        (["demo_space", "--backbone", "resnet18", "--weights", "nowhere"], "there is no folder 'nowhere'"),
+        (["demo_space", "--data", "./nowhere"], "--data must be a folder"),
+        (["demo_space", "--data", "few"], "every class needs at least 4 images"),
+        (["demo_space", "--data", "broken"], "mend them or pass --skip-bad-images"),
+        (["demo_space", "--storage", "s3://bucket"], "give --study-storage"),
+        (["demo_space", "--study-storage", "postgresql://x@localhost:1/x"], "--study-storage must be the URL"),
+        (["demo_space", "--tracking-uri", "nonsense://"], "MLflow must answer at --tracking-uri"),
+        (["demo_space", "--resume"], "--resume needs a search"),
+        (["demo_space", "--data", "good", "--address", "localhost:1"], "--address local starts one here"),
+        (["demo_space", "--data", "good", "--cpus-per-trial", "999"], "a trial must fit on a node"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(folder, arguments, message):
+    write_classes(folder / "few", {"a": 20, "b": 3})
+    write_classes(folder / "good", {"a": 20, "b": 8})
+    write_classes(folder / "broken", {"a": 20, "b": 8})
+    (folder / "broken" / "a" / "000.png").write_bytes(b"")
+    done = invoke(*arguments)
+    assert done.exit_code == 2, done.output
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("tune-run: ")]
+    assert message in line
+    assert "Traceback" not in done.output
+    assert not list(folder.rglob("study.journal"))
