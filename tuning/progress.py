@@ -9,7 +9,6 @@ from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +25,7 @@ class Progress(tune.Callback):
         self._steering, self._console = steering, console
         self._began, self._epochs_before = time.monotonic(), self._epochs_done()
         self._records: list[TrialRecord] = []
+        self._running = 0
         self._live = Live(console=console, get_renderable=self._view, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> "Progress":
@@ -43,22 +43,25 @@ class Progress(tune.Callback):
     def on_trial_result(
         self,
         iteration: int,  # noqa: ARG002
-        trials: list[RayTrial],  # noqa: ARG002
+        trials: list[RayTrial],
         trial: RayTrial,
         result: dict[str, Any],
         **info: Any,  # noqa: ARG002
     ) -> None:
         """Takes note of a report."""
+        self._running = sum(other.status == RayTrial.RUNNING for other in trials)  # the study counts one asked ahead
         self._records = read_trials(self._steering.study)
         if not self._console.is_terminal:
             self._line(int(trial.config["number"]), result)
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
-        """Says which trial failed, and why."""
+        """Says which trial failed, why, and where the traceback is."""
         number = int(trial.config["number"])
         record = next(record for record in read_trials(self._steering.study) if record.number == number)
         reason = record.failures[-1] if record.failures else "no reason given"
-        self._console.print(f"trial {number} failed: {reason}", style="red", markup=False, highlight=False)
+        where = f"{trial.storage.trial_fs_path}/error.txt"
+        message = f"trial {number} failed: {reason} (traceback in {where})"
+        self._console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, number: int, result: dict[str, Any]) -> None:
         metric = self._steering.metric
@@ -80,8 +83,8 @@ class Progress(tune.Callback):
         steering, records = self._steering, self._records
         running = [record for record in records if record.state == "RUNNING" and record.epochs]
         ended = [record for record in records if record.state != "RUNNING"]
-        bar = ProgressBar(total=steering.num_samples, completed=len(ended), width=40)
-        return Group(bar, Text(_summary(records, steering, self._eta(ended))), _running_table(running, steering))
+        summary = _summary(records, steering, self._running, self._eta(ended))
+        return Group(Text(summary), _running_table(running, steering))
 
     def _eta(self, ended: Sequence[TrialRecord]) -> str:
         if not ended:
@@ -94,11 +97,11 @@ class Progress(tune.Callback):
         return _duration(min(left, max(0.0, self._steering.deadline - time.time())))
 
 
-def _summary(records: Sequence[TrialRecord], steering: Steering, eta: str) -> str:
+def _summary(records: Sequence[TrialRecord], steering: Steering, running: int, eta: str) -> str:
     count = Counter(record.state for record in records)
     values = [record.epochs[-1].metrics[f"best_{steering.metric}"] for record in records if record.epochs]
     best = f"{(min if steering.study.direction.name == 'MINIMIZE' else max)(values):.4f}" if values else "none yet"
-    states = f"{count['COMPLETE']} done, {count['RUNNING']} running, {count['PRUNED']} stopped, {count['FAIL']} failed"
+    states = f"{count['COMPLETE']} done, {running} running, {count['PRUNED']} stopped, {count['FAIL']} failed"
     return f"{states} of {steering.num_samples} trials; best {steering.metric} {best}; ETA {eta}"
 
 

@@ -140,7 +140,8 @@ def _conclude(
         if not steering.is_complete():
             status = "KILLED"
             return EXIT_INTERRUPTED
-        result = finish(study, data, plan.metric, options.top_k, resources, tracker, plan.space.name)
+        with console.status("scoring the best trials and registering their ensemble"):
+            result = finish(study, data, plan.metric, options.top_k, resources, tracker, plan.space.name)
         status = "FINISHED" if result else "FAILED"
         mark_finished(study, result is not None)
     except KeyboardInterrupt:
