@@ -26,9 +26,8 @@ class Selection:
     metric: str
 
     def score(self, probabilities: Probabilities) -> float:
-        """The objective on (N, C) probabilities; ``loss`` is read as ``log_loss``, which has no training weights."""
-        name = "log_loss" if self.metric == "loss" else self.metric
-        return classification_metrics(probabilities, self.labels, self.class_names)[name]
+        """The objective on (N, C) probabilities."""
+        return classification_metrics(probabilities, self.labels, self.class_names)[self.metric]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The sealed test set, opened for one ensemble and its members: every metric, the confusion matrix, the report."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,22 +12,47 @@ from trainables.core.metrics import absent_classes, classification_metrics
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Scores on ``test``.
+class Scores:
+    """One model on ``test``.
 
     Attributes:
-        ensemble: The ensemble's metrics.
-        members: Each member's metrics, in order.
-        confusion: (C, C) int counts, true classes in rows.
-        report: scikit-learn's classification report of the ensemble.
-        absent: Classes without a test image.
+        metrics: Of ``classification_metrics``.
+        confusion: (C, C) counts, true classes in rows.
+        report: scikit-learn's classification report.
     """
 
-    ensemble: dict[str, float]
-    members: tuple[dict[str, float], ...]
-    confusion: NDArray[np.int64]
+    metrics: dict[str, float]
+    confusion: list[list[int]]
     report: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An ensemble and its members on ``test``, and the classes of which ``test`` has no image."""
+
+    ensemble: Scores
+    members: tuple[Scores, ...]
     absent: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict, for the study."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Self:
+        """What ``to_dict`` gave, also after a way through JSON."""
+        members = tuple(Scores(**member) for member in raw["members"])
+        return cls(Scores(**raw["ensemble"]), members, tuple(raw["absent"]))
+
+
+def score(probabilities: NDArray[np.floating], labels: NDArray[np.int64], class_names: tuple[str, ...]) -> Scores:
+    """Scores (N, C) probabilities against (N,) true classes."""
+    predicted, classes = probabilities.argmax(axis=1), range(len(class_names))
+    return Scores(
+        metrics=classification_metrics(probabilities, labels, class_names),
+        confusion=confusion_matrix(labels, predicted, labels=classes).tolist(),
+        report=classification_report(labels, predicted, labels=classes, target_names=class_names, zero_division=0),
+    )
 
 
 def evaluate(
@@ -43,13 +69,8 @@ def evaluate(
         labels: (N,) true classes.
         class_names: C names.
     """
-    combined = combine(probabilities, weights)
-    predicted = combined.argmax(axis=1)
-    classes = range(len(class_names))
     return Evaluation(
-        ensemble=classification_metrics(combined, labels, class_names),
-        members=tuple(classification_metrics(member, labels, class_names) for member in probabilities),
-        confusion=confusion_matrix(labels, predicted, labels=classes),
-        report=classification_report(labels, predicted, labels=classes, target_names=class_names, zero_division=0),
+        ensemble=score(combine(probabilities, weights), labels, class_names),
+        members=tuple(score(member, labels, class_names) for member in probabilities),
         absent=absent_classes(labels, class_names),
     )

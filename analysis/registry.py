@@ -74,13 +74,18 @@ def register_ensemble(
                 code_paths=[str(Path(trainables.__file__).parent)],
                 signature=signature,
                 input_example=_blank_example(),
-                pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _NEEDED],
+                pip_requirements=_requirements(),
                 registered_model_name=name,
                 metadata=metadata,
             )
     version = str(info.registered_model_version)
     MlflowClient(tracking_uri).set_registered_model_alias(name, CHAMPION, version)
     return version
+
+
+def _requirements() -> list[str]:
+    """The versions at hand, as the index knows them: without a local part such as ``+cu130``."""
+    return [f"{package}=={importlib.metadata.version(package).partition('+')[0]}" for package in _NEEDED]
 
 
 def _blank_example() -> pd.DataFrame:

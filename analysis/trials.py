@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainables.core.metrics import MINIMIZED
+
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
@@ -100,12 +102,12 @@ def read_trials(study: "optuna.Study") -> list[TrialRecord]:
     return [read_trial(trial) for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING"]
 
 
-def top_k(records: Iterable[TrialRecord], metric: str, minimize: bool, k: int) -> list[TrialRecord]:
+def top_k(records: Iterable[TrialRecord], metric: str, k: int) -> list[TrialRecord]:
     """The k best candidates by ``best_<metric>``, best first; fewer where fewer finished."""
     candidates = [record for record in records if record.is_candidate]
 
     def score(record: TrialRecord) -> tuple[float, int]:
         value = record.epochs[-1].metrics[f"best_{metric}"]
-        return (value if minimize else -value, record.number)
+        return (value if metric in MINIMIZED else -value, record.number)
 
     return sorted(candidates, key=score)[:k]

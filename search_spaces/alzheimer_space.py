@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
     """Backbone and freeze depth, head, imbalance, optimizer, schedule, batch size, augmentation."""
     return {
-        **choices.backbone(trial, backbones),
-        **choices.head(trial),
-        **choices.imbalance(trial),
-        **choices.optimizer(trial),
-        **choices.schedule(trial),
-        **choices.batch_size(trial),
-        **choices.augmentation(trial),
+        **choices.backbone(trial, backbones, frozen_quarters=(0, 1, 2, 3, 4)),
+        **choices.head(trial, heads=("linear", "mlp", "residual", "attention"), most_dropout=0.6),
+        **choices.class_weights(trial, ("none", "balanced", "sqrt", "effective", "boosted", "frequency")),
+        **choices.sampler(trial, ("shuffle", "weighted", "sqrt")),
+        **choices.loss(trial, ("cross_entropy", "focal")),
+        **choices.optimizer(trial, ("sgd", "adam", "adamw"), sgd_lr=(1e-4, 3e-1), adam_lr=(1e-5, 1e-2)),
+        **choices.schedule(trial, ("constant", "cosine", "step", "exponential", "cyclic")),
+        **choices.batch_size(trial, (16, 32, 64)),
+        **choices.augmentation(trial, ("none", "flip", "medical", "strong")),
     }
 
 

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
     """Backbone, head, imbalance, learning rate, augmentation; everything is trained, the weights being random."""
     return {
-        **choices.backbone(trial, backbones, quarters=(0,)),
-        **choices.head(trial, ("linear", "mlp")),
+        **choices.backbone(trial, backbones, frozen_quarters=(0,)),
+        **choices.head(trial, heads=("linear", "mlp"), most_dropout=0.6),
+        **choices.class_weights(trial, ("none", "balanced", "sqrt")),
+        **choices.sampler(trial, ("shuffle", "weighted", "sqrt")),
         **choices.augmentation(trial, ("none", "flip")),
-        "class_weights": trial.suggest_categorical("class_weights", ["none", "balanced", "sqrt"]),
-        "sampler": trial.suggest_categorical("sampler", ["shuffle", "weighted", "sqrt"]),
+        **choices.batch_size(trial, (16, 32)),
         "optimizer": "adamw",
         "lr": trial.suggest_float("lr", 1e-4, 3e-2, log=True),
         "weight_decay": trial.suggest_float("weight_decay", 1e-5, 1e-1, log=True),
         "schedule": trial.suggest_categorical("schedule", ["constant", "cosine"]),
         "warmup_ratio": 0.1,
-        "batch_size": trial.suggest_categorical("batch_size", [16, 32]),
     }
 
 

@@ -4,6 +4,7 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ class SearchSpace:
     num_samples: int = 50
     weights: str = "pretrained"
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w\-]+", self.name):
+            raise SpaceError(f"a space's name must be letters, digits, _ and - alone, but got {self.name!r}")
+
     def recipe_params(self, backbones: Sequence[str]) -> list[dict[str, Any]]:
         """The recipes' parameters, each checked to be complete.
 
@@ -78,11 +83,16 @@ class SearchSpace:
         trial = optuna.trial.FixedTrial(values)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # Optuna only warns of a value outside its range
+                warnings.simplefilter("ignore")  # of what is refused below
                 self.suggest(trial, backbones)
-        except (ValueError, UserWarning) as error:
+        except ValueError as error:
             raise SpaceError(f"recipe {name} of {self.name} must fit the space, but: {error}") from error
-        unread = sorted(set(values) - set(trial.params))
+        for key, distribution in trial.distributions.items():
+            if not distribution._contains(distribution.to_internal_repr(values[key])):
+                raise SpaceError(
+                    f"recipe {name} of {self.name} must set {key} within {distribution}, not {values[key]!r}"
+                )
+        unread = sorted(set(values) - set(trial.distributions))
         if unread:
             raise SpaceError(f"recipe {name} of {self.name} sets {', '.join(unread)}, which its branch never reads")
 
@@ -120,8 +130,11 @@ def _space_in(module: str, attribute: str) -> SearchSpace:
     sys.path.insert(0, "")  # a console script does not have the user's folder on its path
     try:
         return _checked(getattr(importlib.import_module(module), attribute, None), f"{module}:{attribute}")
-    except ImportError as error:
-        raise SpaceError(f"the space {module}:{attribute} cannot be imported: {error}") from error
+    except SpaceError:
+        raise
+    except Exception as error:
+        message = f"the space {module}:{attribute} cannot be imported: {type(error).__name__}: {error}"
+        raise SpaceError(message) from error
     finally:
         sys.path.remove("")
 

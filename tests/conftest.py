@@ -32,7 +32,7 @@ def real_data() -> Path:
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Three learnable classes, imbalanced, 120 grey images of 32 pixels."""
     root = write_classes(tmp_path_factory.mktemp("classes"), {"few": 16, "many": 64, "some": 40})
-    return prepare(str(root), tmp_path_factory.mktemp("store"), image_size=32, seed=0)
+    return prepare(str(root), sizes=[32], seed=0, store=tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture

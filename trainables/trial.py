@@ -1,6 +1,8 @@
 """The Ray trainable of a search, and the only report loop there is."""
 
+import gc
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,23 +38,32 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str) -> None:
         ``epoch``, ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``, ``best_<metric>`` and the figures of
         ``BEST_METRICS`` at the best epoch.
     """
-    config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})
     torch.set_num_threads(max(1, int(_reserved_cpus())))
+    try:
+        _report_epochs(trial, data, metric)
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the model until Ray has passed the error on
+        raise
+    finally:
+        # The process lives on and may share its GPU; by now nothing of the trial is referred to any more.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _report_epochs(trial: dict[str, Any], data: Dataset, metric: str) -> None:
+    config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})
     before = _restore(trial["resume_from"])
     best: dict[str, float] = before.progress if before else {}
-    try:
-        for result in fit(config, data, before.state if before else None):
-            rank = 0
-            if is_better(metric, result.metrics[f"tune/{metric}"], best.get(f"best_{metric}")):
-                best, rank = _best_of(result, metric), result.epoch
-            report = {"epoch": result.epoch, **result.metrics, **best, "epoch_seconds": result.seconds}
-            checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
-            with tempfile.TemporaryDirectory() as folder:
-                save_checkpoint(Path(folder) / _FOLDER, checkpoint)
-                tune.report({**report, CHECKPOINT_RANK: rank}, checkpoint=tune.Checkpoint.from_directory(folder))
-    finally:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # the process lives on and may share its GPU with others
+    for result in fit(config, data, before.state if before else None):
+        rank = 0
+        if is_better(metric, result.metrics[f"tune/{metric}"], best.get(f"best_{metric}")):
+            best, rank = _best_of(result, metric), result.epoch
+        report = {"epoch": result.epoch, **result.metrics, **best, "epoch_seconds": result.seconds}
+        checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
+        with tempfile.TemporaryDirectory() as folder:
+            save_checkpoint(Path(folder) / _FOLDER, checkpoint)
+            tune.report({**report, CHECKPOINT_RANK: rank}, checkpoint=tune.Checkpoint.from_directory(folder))
 
 
 @contextmanager

@@ -30,10 +30,13 @@ class Resources:
 
 
 @contextmanager
-def joined(address: str | None) -> Iterator[None]:
+def joined(address: str | None) -> Iterator[bool]:
     """Joins the cluster at ``address``, else the one that Ray finds, else (or for ``local``) starts one here.
 
     The code travels to the workers of a cluster as ``py_modules``; on this machine they import what the driver does.
+
+    Yields:
+        Whether a running cluster was joined, which may grow by more nodes.
 
     Raises:
         UserError: No cluster answers at ``address``.
@@ -62,7 +65,7 @@ def joined(address: str | None) -> Iterator[None]:
     # Ray has just taken SIGTERM for itself and would abort; a terminated search shall end like an interrupted one.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        yield
+        yield bool(joins)
     finally:
         ray.shutdown()
 
@@ -81,14 +84,21 @@ def _cluster_on_this_machine() -> str | None:
     return found
 
 
-def trial_resources(cpus: float | None, gpus: float | None) -> Resources:
+def trial_resources(cpus: float | None, gpus: float | None, can_grow: bool) -> Resources:
     """What a trial reserves: a GPU where the cluster has any, with its share of the CPUs; else one CPU.
 
     On CPUs alone, many trials of one thread finish sooner than few of many.
 
+    Args:
+        cpus: As given, or None.
+        gpus: As given, or None.
+        can_grow: Whether nodes may join later; then what was given outright is taken at its word.
+
     Raises:
-        UserError: No node could ever run such a trial.
+        UserError: No node could run such a trial.
     """
+    if can_grow and cpus is not None and gpus is not None:
+        return Resources(cpus, gpus)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     all_gpus = sum(node.get("GPU", 0) for node in nodes)
     gpus = gpus if gpus is not None else float(min(1, all_gpus))
@@ -97,8 +107,9 @@ def trial_resources(cpus: float | None, gpus: float | None) -> Resources:
         cpus = max(1.0, min(shares, default=1.0))
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         largest = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+        grow = "; where nodes come on demand, give both --cpus-per-trial and --gpus-per-trial" if can_grow else ""
         raise UserError(
             f"a trial must fit on a node, but it needs {cpus:g} CPUs and {gpus:g} GPUs and the nodes have {largest}: "
-            "lower --cpus-per-trial or --gpus-per-trial"
+            f"lower --cpus-per-trial or --gpus-per-trial{grow}"
         )
     return Resources(cpus, gpus)

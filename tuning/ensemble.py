@@ -1,28 +1,32 @@
-"""From a finished search to its registered ensemble: select, open the test set once, log, register, show."""
+"""From a finished search to its registered ensemble: select, open the test set once, publish, show.
+
+What was selected and scored goes into the study before anything else happens, so the test set is not opened again when
+MLflow, or the driver, fails afterwards.
+"""
 
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import optuna
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from analysis.ensembles import Ensemble, Selection, choose
 from analysis.evaluation import Evaluation, evaluate
+from analysis.registry import register_ensemble
 from analysis.trials import TrialRecord, read_trials, top_k
 from trainables.core.data.cache import Dataset
-from trainables.core.metrics import MINIMIZED
 from trainables.inference import infer
 from trainables.trial import member_folder
 from tuning.cluster import Resources
-from tuning.tracking import Tracker, register_ensemble
+from tuning.tracking import Tracker
 
-_OPENINGS = "test openings"
+_ENSEMBLE = "ensemble"
 _COLUMNS = ("balanced_accuracy", "macro_f1", "accuracy", "auroc")
 
 
@@ -32,106 +36,110 @@ class Result:
 
     Attributes:
         members: The top-k trials, best first.
-        chosen: The ensemble's rule, weights over ``members`` and score on ``select``.
-        compared: All rules that were compared.
+        compared: The rules that were compared on ``select``, simplest first.
+        chosen: The best of them.
         evaluation: Scores on ``test``.
-        openings: How often the test set has been opened in this search, this time included.
-        version: The registered model's version.
+        openings: How often this search has opened the test set.
     """
 
     members: Sequence[TrialRecord]
-    chosen: Ensemble
     compared: Sequence[Ensemble]
+    chosen: Ensemble
     evaluation: Evaluation
     openings: int
-    version: str
+
+    def checkpoints(self) -> list[tuple[str, float]]:
+        """The members' checkpoints and weights, without those that have no vote."""
+        weighted = zip(self.members, self.chosen.weights, strict=True)
+        return [(record.best.checkpoint, float(weight)) for record, weight in weighted if record.best and weight > 0]
 
 
-def finish(
-    study: optuna.Study, data: Dataset, metric: str, k: int, resources: Resources, tracker: Tracker, model_name: str
-) -> Result | None:
-    """Builds, scores, logs and registers the ensemble of the best k trials; None where no trial finished."""
-    members = top_k(read_trials(study), metric, metric in MINIMIZED, k)
+def find_ensemble(study: optuna.Study, data: Dataset, metric: str, k: int, resources: Resources) -> Result | None:
+    """Selects and scores the ensemble of the best k trials; None where no trial finished.
+
+    The test set is opened for it unless the study holds the scores of these very members.
+    """
+    members = top_k(read_trials(study), metric, k)
     if not members:
         return None
-    checkpoints = [record.best.checkpoint for record in members if record.best is not None]
+    numbers = [record.number for record in members]
+    known: dict[str, Any] = study.user_attrs.get(_ENSEMBLE, {"openings": 0})
+    if known.get("members") == numbers:
+        compared = [Ensemble(rule, np.array(weights), score) for rule, weights, score in known["compared"]]
+        chosen = next(ensemble for ensemble in compared if ensemble.rule == known["chosen"])
+        return Result(members, compared, chosen, Evaluation.from_dict(known["evaluation"]), known["openings"])
+    checkpoints = [record.best.checkpoint for record in members if record.best]
     selection = Selection(data.labels[data.splits["select"]], data.class_names, metric)
-    on_select = infer(checkpoints, data, "select", resources.cpus, resources.gpus)
-    chosen, compared = choose(on_select, selection)
-    openings = int(study.user_attrs.get(_OPENINGS, 0)) + 1
-    study.set_user_attr(_OPENINGS, openings)  # before the test set is opened, so that no opening goes uncounted
+    chosen, compared = choose(infer(checkpoints, data, "select", resources.cpus, resources.gpus), selection)
+    openings = known["openings"] + 1
+    study.set_user_attr(_ENSEMBLE, {**known, "openings": openings})  # before it is opened: no opening goes uncounted
     on_test = infer(checkpoints, data, "test", resources.cpus, resources.gpus)
     evaluation = evaluate(on_test, chosen.weights, data.labels[data.splits["test"]], data.class_names)
-    _log(tracker, members, chosen, evaluation, metric, openings)
+    noted = {
+        "members": numbers,
+        "compared": [(ensemble.rule, ensemble.weights.tolist(), ensemble.score) for ensemble in compared],
+        "chosen": chosen.rule,
+        "evaluation": evaluation.to_dict(),
+        "openings": openings,
+    }
+    study.set_user_attr(_ENSEMBLE, noted)
+    return Result(members, compared, chosen, evaluation, openings)
+
+
+def publish(result: Result, data: Dataset, metric: str, tracker: Tracker, model_name: str) -> str:
+    """Logs an ensemble's figures to the parent run and registers the model; returns its version."""
+    best = result.members[0].epochs[-1].metrics
+    figures = {name: value for name, value in best.items() if name.startswith("best_") or name == "epoch_seconds"}
+    figures |= {f"select_{metric}": result.chosen.score, "test_openings": result.openings}
+    test = result.evaluation.ensemble.metrics
+    figures |= {f"test_{name}": value for name, value in test.items() if not np.isnan(value)}
+    members: list[dict[str, Any]] = [
+        {"trial": record.number, "weight": float(weight), "test": asdict(scores)}
+        for record, weight, scores in zip(result.members, result.chosen.weights, result.evaluation.members, strict=True)
+    ]
+    texts = {
+        "ensemble.json": json.dumps({"rule": result.chosen.rule, "members": members}, indent=1),
+        "confusion_matrix.json": json.dumps(result.evaluation.ensemble.confusion),
+        "classification_report.txt": result.evaluation.ensemble.report,
+    }
+    for member in members:
+        texts[f"members/trial-{member['trial']:04d}.txt"] = member["test"]["report"]
+    tracker.log_parent(figures, texts)
     with ExitStack() as stack:
-        folders = [
-            (stack.enter_context(member_folder(checkpoint)), float(weight))
-            for checkpoint, weight in zip(checkpoints, chosen.weights, strict=True)
-            if weight > 0
-        ]
+        folders = [(stack.enter_context(member_folder(place)), weight) for place, weight in result.checkpoints()]
         metadata = {
             "data_fingerprint": data.fingerprint,
             "data": data.place,
-            "rule": chosen.rule,
-            "trials": [record.number for record, weight in zip(members, chosen.weights, strict=True) if weight > 0],
+            "rule": result.chosen.rule,
+            "trials": [member["trial"] for member in members if member["weight"] > 0],
             "notes": list(data.notes),
         }
-        version = register_ensemble(tracker.uri, tracker.parent_id, model_name, folders, data.class_names, metadata)
-    return Result(members, chosen, compared, evaluation, openings, version)
+        return register_ensemble(tracker.uri, tracker.parent_id, model_name, folders, data.class_names, metadata)
 
 
 def show(result: Result, data: Dataset, metric: str, console: Console) -> None:
     """Prints the ensemble, its members and the confusion matrix."""
     compared = ", ".join(f"{ensemble.rule} {ensemble.score:.4f}" for ensemble in result.compared)
-    console.print(f"{metric} on select: {compared}. Chosen: {result.chosen.rule}.", highlight=False, soft_wrap=True)
-    table = Table(title=f"Test set: {len(data.splits['test'])} images, opened {_times(result.openings)}")
+    line = f"{metric} on select: {compared}. Chosen: {result.chosen.rule}."
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    opened = "once" if result.openings == 1 else f"{result.openings} times"
+    table = Table(title=f"Test set: {len(data.splits['test'])} images, opened {opened}")
     for column in ("model", "weight", "best on tune", *_COLUMNS):
         table.add_column(column.replace("_", " "), justify="left" if column == "model" else "right")
-    table.add_row("ensemble", "", "", *_figures(result.evaluation.ensemble), style="bold", end_section=True)
+    table.add_row("ensemble", "", "", *_figures(result.evaluation.ensemble.metrics), style="bold", end_section=True)
     for record, weight, scores in zip(result.members, result.chosen.weights, result.evaluation.members, strict=True):
         best = record.epochs[-1].metrics[f"best_{metric}"]
-        name = Text(f"trial {record.number} {record.config['backbone']}")
-        table.add_row(name, f"{weight:.3f}", f"{best:.4f}", *_figures(scores))
+        name = escape(f"trial {record.number} {record.config['backbone']}")
+        table.add_row(name, f"{weight:.3f}", f"{best:.4f}", *_figures(scores.metrics))
     console.print(table)
     confusion = Table("true \\ predicted", *map(escape, data.class_names), title="Confusion matrix of the ensemble")
-    for class_name, row in zip(data.class_names, result.evaluation.confusion, strict=True):
-        confusion.add_row(Text(class_name), *map(str, row))
+    for class_name, row in zip(data.class_names, result.evaluation.ensemble.confusion, strict=True):
+        confusion.add_row(escape(class_name), *map(str, row))
     console.print(confusion)
-    for note in data.notes:
+    notes = [*data.notes, *(f"no test image of {name}" for name in result.evaluation.absent)]
+    for note in notes:
         console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    if result.evaluation.absent:
-        console.print(f"Note: no test image of {', '.join(result.evaluation.absent)}.", style="yellow", markup=False)
 
 
 def _figures(scores: dict[str, float]) -> list[str]:
     return [f"{scores[name]:.4f}" for name in _COLUMNS]
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
-
-
-def _log(
-    tracker: Tracker,
-    members: Sequence[TrialRecord],
-    chosen: Ensemble,
-    evaluation: Evaluation,
-    metric: str,
-    openings: int,
-) -> None:
-    best = members[0].epochs[-1].metrics
-    figures = {name: value for name, value in best.items() if name.startswith("best_") or name == "epoch_seconds"}
-    figures |= {f"select_{metric}": chosen.score, "test_openings": openings}
-    figures |= {f"test_{name}": value for name, value in evaluation.ensemble.items() if not np.isnan(value)}
-    rows = [
-        {"trial": record.number, "weight": float(weight), **{f"test_{name}": scores[name] for name in _COLUMNS}}
-        for record, weight, scores in zip(members, chosen.weights, evaluation.members, strict=True)
-    ]
-    tracker.log_parent(
-        figures,
-        {
-            "ensemble.json": json.dumps({"rule": chosen.rule, "members": rows}, indent=1),
-            "confusion_matrix.json": json.dumps(evaluation.confusion.tolist()),
-            "classification_report.txt": evaluation.report,
-        },
-    )

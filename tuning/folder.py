@@ -1,5 +1,6 @@
 """A search's folder and its name: which one a command means, and that one driver alone works in it."""
 
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import optuna
 from filelock import FileLock, Timeout
 
 from trainables.core.errors import UserError
-from tuning.study import JOURNAL, study_storage
+from tuning.storage import JOURNAL, study_storage
 
 _FINISHED = "finished"
 _IDENTITY = "identity"
@@ -75,6 +76,8 @@ def find_folder(root: str, name: str, study_url: str | None, resume: bool) -> Se
     Raises:
         UserError: There is nothing to resume, or an unfinished search has the name.
     """
+    if not re.fullmatch(r"\w[\w\-.]*", name):
+        raise UserError(f"--name must be letters, digits, _ - and . alone, but got {name!r}")
     fresh, latest = _folder(root, name, study_url), None
     while (study := fresh.load()) is not None:
         latest, finished = fresh, bool(study.user_attrs.get(_FINISHED))

@@ -23,8 +23,8 @@ class Progress(tune.Callback):
 
     def __init__(self, steering: Steering, console: Console):
         self._steering, self._console = steering, console
+        self._records = {record.number: record for record in read_trials(steering.study)}
         self._began, self._epochs_before = time.monotonic(), self._epochs_done()
-        self._records: list[TrialRecord] = []
         self._running = 0
         self._live = Live(console=console, get_renderable=self._view, refresh_per_second=2, transient=True)
 
@@ -50,25 +50,33 @@ class Progress(tune.Callback):
     ) -> None:
         """Takes note of a report."""
         self._running = sum(other.status == RayTrial.RUNNING for other in trials)  # the study counts one asked ahead
-        self._records = read_trials(self._steering.study)
+        record = self._take(trial)
         if not self._console.is_terminal:
-            self._line(int(trial.config["number"]), result)
+            self._line(record, result)
+
+    def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
+        """Takes note of an end."""
+        self._take(trial)
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
         """Says which trial failed, why, and where the traceback is."""
-        number = int(trial.config["number"])
-        record = next(record for record in read_trials(self._steering.study) if record.number == number)
+        record = self._take(trial)
         reason = record.failures[-1] if record.failures else "no reason given"
         where = f"{trial.storage.trial_fs_path}/error.txt"
-        message = f"trial {number} failed: {reason} (traceback in {where})"
+        message = f"trial {record.number} failed: {reason} (traceback in {where})"
         self._console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
 
-    def _line(self, number: int, result: dict[str, Any]) -> None:
+    def _take(self, trial: RayTrial) -> TrialRecord:
+        """Reads the trial from the study, and no other: a search may have thousands."""
+        record = self._steering.read(int(trial.config["number"]))
+        self._records[record.number] = record
+        return record
+
+    def _line(self, record: TrialRecord, result: dict[str, Any]) -> None:
         metric = self._steering.metric
-        record = next(record for record in self._records if record.number == number)
         stopped = f", stopped ({record.stopped})" if record.stopped else ""
         self._console.print(
-            f"trial {number} {record.config['backbone']} epoch {int(result['epoch'])}/{self._steering.epochs}: "
+            f"trial {record.number} {record.config['backbone']} epoch {int(result['epoch'])}/{self._steering.epochs}: "
             f"{metric} {result[f'tune/{metric}']:.4f}, best {result[f'best_{metric}']:.4f}, "
             f"{result['epoch_seconds']:.1f} s{stopped}",
             markup=False,
@@ -77,10 +85,10 @@ class Progress(tune.Callback):
         )
 
     def _epochs_done(self) -> int:
-        return sum(len(record.epochs) for record in read_trials(self._steering.study))
+        return sum(len(record.epochs) for record in self._records.values())
 
     def _view(self) -> RenderableType:
-        steering, records = self._steering, self._records
+        steering, records = self._steering, list(self._records.values())
         running = [record for record in records if record.state == "RUNNING" and record.epochs]
         ended = [record for record in records if record.state != "RUNNING"]
         summary = _summary(records, steering, self._running, self._eta(ended))
@@ -90,7 +98,7 @@ class Progress(tune.Callback):
         if not ended:
             return "unknown"
         per_trial = sum(len(record.epochs) for record in ended) / len(ended)
-        done = sum(len(record.epochs) for record in self._records)
+        done = self._epochs_done()
         elapsed = time.monotonic() - self._began
         pace = max(1, done - self._epochs_before) / elapsed
         left = max(0.0, per_trial * self._steering.num_samples - done) / pace

@@ -10,6 +10,7 @@ from ray import tune
 from search_spaces.space import SearchSpace
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset
+from trainables.core.errors import ConfigError
 from trainables.core.seeds import derive_seed
 from trainables.trial import CHECKPOINT_RANK, run_trial
 from tuning.cluster import Resources
@@ -44,15 +45,26 @@ class Plan:
         Raises:
             ConfigError: The space gave a key that training does not know, or does not read.
         """
-        config = {
-            **self.space.suggest(trial, self.backbones),
+        searched = self.space.suggest(trial, self.backbones)
+        shared = {
             "weights": self.weights,
             "image_size": self.image_size,
             "epochs": self.epochs,
             "seed": derive_seed(self.seed, trial.number),
         }
+        overridden = sorted(searched.keys() & {*shared, "device"})
+        if overridden:
+            raise ConfigError(f"space {self.space.name} must leave {', '.join(overridden)} to the command line")
+        config = {**searched, **shared}
         TrainConfig.from_dict(config)
         return config
+
+    def samples(self, count: int) -> list[dict[str, Any]]:
+        """The configurations of the first ``count`` trials: the recipes, then what the space gives at random."""
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.seed))
+        for recipe in self.space.recipe_params(self.backbones):
+            study.enqueue_trial(recipe)
+        return [self.configure(study.ask()) for _ in range(count)]
 
 
 def build_tuner(

@@ -13,23 +13,28 @@ from typing import Any
 
 import optuna
 from rich.console import Console
+from rich.markup import escape
 
 from search_spaces.space import SearchSpace
+from trainables.core.data.augment import source_size
 from trainables.core.data.cache import Dataset, prepare
+from trainables.core.errors import first_line
 from trainables.core.metrics import check_objective
+from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights
-from trainables.core.store import default_store
 from tuning.cluster import Resources, joined, trial_resources
-from tuning.ensemble import Result, finish, show
+from tuning.ensemble import Result, find_ensemble, publish, show
 from tuning.folder import check_identity, find_folder, mark_finished, next_session, search_uid
 from tuning.progress import Progress
 from tuning.search import Plan, build_tuner
-from tuning.study import Steering, open_study
-from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri
+from tuning.storage import open_study
+from tuning.study import Steering
+from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri, without_credentials
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+_REHEARSED = 50
 
 
 @dataclass(frozen=True)
@@ -72,15 +77,6 @@ class Options:
         )
 
 
-def sample(options: Options, count: int) -> list[dict[str, Any]]:
-    """The configurations of the first ``count`` trials: the recipes, then what the space gives at random."""
-    plan = options.plan()
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=options.seed))
-    for recipe in plan.space.recipe_params(plan.backbones):
-        study.enqueue_trial(recipe)
-    return [plan.configure(study.ask()) for _ in range(count)]
-
-
 def run(options: Options, console: Console) -> int:
     """Runs a search, or goes on with one.
 
@@ -91,16 +87,18 @@ def run(options: Options, console: Console) -> int:
         UserError: Something the user gave cannot be; nothing was trained, and no search was begun.
     """
     plan = options.plan()
-    recipes = plan.space.recipe_params(plan.backbones)
+    rehearsed = plan.samples(_REHEARSED)  # a branch that does not parse shall not surface after hours
     folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
     _check_weights(plan, console)
-    data = _load_data(options, plan, console)
+    policies = {config.get("augmentation", "none") for config in rehearsed}
+    data = _load_data(options, plan, policies, console)
     check_server(tracking_uri(options.tracking_uri))
-    with joined(options.address), folder.take():
-        resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial)
+    with joined(options.address) as can_grow, folder.take():
+        resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow)
         study = open_study(folder.storage(), folder.name, plan.metric, plan.epochs, plan.seed)
-        check_identity(study, _identity(plan, data))
-        for recipe in recipes:
+        shown_uri = without_credentials(tracking_uri(options.tracking_uri))
+        check_identity(study, {**_identity(plan, data), "tracking-uri": shown_uri})
+        for recipe in plan.space.recipe_params(plan.backbones):
             study.enqueue_trial(recipe, skip_if_exists=True)
         tracker = Tracker(study, tracking_uri(options.tracking_uri), _info(options, plan, data, folder.name, study))
         steering = Steering(
@@ -116,6 +114,7 @@ def run(options: Options, console: Console) -> int:
         console.print(
             f"search {folder.name}: {steering.num_samples} trials of up to {plan.epochs} epochs on {plan.metric}, "
             f"{resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial",
+            markup=False,
             highlight=False,
             soft_wrap=True,
         )
@@ -132,7 +131,7 @@ def _conclude(
     console: Console,
 ) -> int:
     """Runs the trials and builds the ensemble; ends the parent run as the search ended."""
-    study, result, status = steering.study, None, "FAILED"
+    study, status, version = steering.study, "FAILED", None
     mark_finished(study, False)
     try:
         with Progress(steering, console) as progress:
@@ -140,45 +139,67 @@ def _conclude(
         if not steering.is_complete():
             status = "KILLED"
             return EXIT_INTERRUPTED
-        with console.status("scoring the best trials and registering their ensemble"):
-            result = finish(study, data, plan.metric, options.top_k, resources, tracker, plan.space.name)
-        status = "FINISHED" if result else "FAILED"
-        mark_finished(study, result is not None)
+        with console.status("scoring the best trials"):
+            result = find_ensemble(study, data, plan.metric, options.top_k, resources)
+        if result is None:
+            mark_finished(study, True)
+            console.print("no trial finished, so there is no ensemble: the lines above say why", style="red")
+            return EXIT_FAILED
+        show(result, data, plan.metric, console)
+        version = _publish(result, plan, data, tracker, console)
+        mark_finished(study, version is not None)
+        status = "FINISHED" if version else "FAILED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
         tracker.close(status)
-    if result is None:
-        console.print("no trial finished, so there is no ensemble: the lines above say why", style="red")
-        return EXIT_FAILED
-    _show_end(result, plan, data, tracker, console)
-    return EXIT_OK
+        if tracker.unsent:
+            unsent = f"MLflow has not got everything ({tracker.unsent}): the same command with --resume sends the rest"
+            console.print(unsent, style="yellow", markup=False, soft_wrap=True)
+    return EXIT_OK if version else EXIT_FAILED
+
+
+def _publish(result: Result, plan: Plan, data: Dataset, tracker: Tracker, console: Console) -> str | None:
+    """Registers the ensemble and says where all is; None where MLflow would not take it."""
+    try:
+        with console.status("registering the ensemble"):
+            version = publish(result, data, plan.metric, tracker, plan.space.name)
+    except Exception as error:  # whatever a server raises: hours of training must not end in a traceback
+        failed = (
+            f"the ensemble could not be registered ({first_line(error)}): the same command with --resume tries again"
+        )
+        console.print(failed, style="red", markup=False, soft_wrap=True)
+        return None
+    shown = without_credentials(tracker.uri)
+    where = f"mlflow ui --backend-store-uri {shown}" if shown.startswith("sqlite:") else shown
+    for line in (
+        f"Registered: models:/{plan.space.name}@champion (version {version})",
+        f"All runs:   {where}   (experiment {plan.space.name})",
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return version
 
 
 def _check_weights(plan: Plan, console: Console) -> None:
     for backbone in plan.backbones:
         if plan.weights == "pretrained":
-            with console.status(f"fetching the weights of {backbone}"):
+            with console.status(f"fetching the weights of {escape(backbone)}"):
                 build_backbone(backbone, plan.weights, plan.image_size)
         else:
             check_weights(backbone, plan.weights)
+            count_features(backbone, plan.image_size)
 
 
-def _load_data(options: Options, plan: Plan, console: Console) -> Dataset:
+def _load_data(options: Options, plan: Plan, policies: set[str], console: Console) -> Dataset:
     place = options.data or plan.space.data
     place = str(Path(place).resolve()) if Path(place).exists() else place
-    with console.status(f"reading {place}"):
-        data = prepare(
-            place,
-            default_store(),
-            image_size=plan.image_size,
-            seed=plan.seed,
-            skip_bad_images=options.skip_bad_images,
-        )
+    sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
+    with console.status(f"reading {escape(place)}"):
+        data = prepare(place, sizes=sizes, seed=plan.seed, skip_bad_images=options.skip_bad_images)
     check_objective(plan.metric, data.labels[data.splits["tune"]], data.class_names)
-    sizes = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
-    console.print(f"data {place}: {sizes}", markup=False, highlight=False, soft_wrap=True)
+    counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
+    console.print(f"data {place}: {counts}", markup=False, highlight=False, soft_wrap=True)
     for note in data.notes:
         console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
     return data
@@ -209,7 +230,7 @@ def _info(options: Options, plan: Plan, data: Dataset, name: str, study: optuna.
         tags={
             "tune.space": plan.space.name,
             "tune.data_fingerprint": data.fingerprint,
-            "tune.command": shlex.join(["tune-run", *sys.argv[1:]]),
+            "tune.command": shlex.join(["tune-run", *map(without_credentials, sys.argv[1:])]),
             "tune.notes": "; ".join(data.notes),
             "mlflow.source.git.commit": _git_commit(),
             "env.python": platform.python_version(),
@@ -220,17 +241,10 @@ def _info(options: Options, plan: Plan, data: Dataset, name: str, study: optuna.
 
 def _git_commit() -> str:
     here = Path(__file__).parent
-    done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except OSError:  # there is no git
+        return "unknown"
     return done.stdout.strip() or "unknown"
-
-
-def _show_end(result: Result, plan: Plan, data: Dataset, tracker: Tracker, console: Console) -> None:
-    show(result, data, plan.metric, console)
-    if tracker.unsent:
-        console.print(f"MLflow has not got everything ({tracker.unsent}): --resume sends the rest", style="yellow")
-    lines = (
-        f"Registered: models:/{plan.space.name}@champion (version {result.version})",
-        f"All runs:   mlflow ui --backend-store-uri {tracker.uri}   (experiment {plan.space.name})",
-    )
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -5,89 +5,20 @@ asks its pruner. Neither has state that the study lacks, so a search can be take
 """
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
-from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import SuccessiveHalvingPruner
-from optuna.samplers import TPESampler
-from optuna.storages import JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import TrialState
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
-from trainables.core.errors import UserError, first_line
+from trainables.core.errors import first_line
 from trainables.core.metrics import MINIMIZED
-from trainables.core.seeds import derive_seed
-
-# Of every rung of successive halving, one trial in this many goes on to the next.
-_REDUCTION = 3
-JOURNAL = "study.journal"
-
-
-class _KernelLock(BaseJournalFileLock):
-    """A lock that the kernel frees when its holder dies; Optuna's own are files that outlive a killed driver."""
-
-    def __init__(self, path: Path):
-        self._lock = FileLock(path)
-
-    def acquire(self) -> bool:
-        self._lock.acquire()
-        return True
-
-    def release(self) -> None:
-        self._lock.release()
-
-
-def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
-    """The database at ``url``, else a journal file in the search's folder.
-
-    Raises:
-        UserError: The database does not answer.
-    """
-    if url is None:
-        lock = _KernelLock(folder / f"{JOURNAL}.lock")
-        return JournalStorage(JournalFileBackend(str(folder / JOURNAL), lock_obj=lock))
-    try:
-        return RDBStorage(url)
-    except Exception as error:  # a driver may be missing, an address wrong, a password refused: all the user's to mend
-        message = f"--study-storage must be the URL of a database that answers, but: {first_line(error)}"
-        raise UserError(message) from error
-
-
-def open_study(storage: optuna.storages.BaseStorage, name: str, metric: str, epochs: int, seed: int) -> optuna.Study:
-    """Opens or creates the study of a search.
-
-    The sampler is TPE (Bergstra et al. 2011), multivariate within each group of the conditional space, told of running
-    trials by the constant liar. The pruner is asynchronous successive halving (Li et al. 2020) on epochs, its first
-    rung at a ninth of the full length.
-    """
-    study = optuna.create_study(
-        storage=storage,
-        study_name=name,
-        load_if_exists=True,
-        direction="minimize" if metric in MINIMIZED else "maximize",
-        pruner=SuccessiveHalvingPruner(min_resource=max(1, epochs // _REDUCTION**2), reduction_factor=_REDUCTION),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of `multivariate`, `group` and `constant_liar`
-        # Seeded by the trials there are, or a resumed search would draw again what it drew at first.
-        study.sampler = TPESampler(
-            multivariate=True,
-            group=True,
-            constant_liar=True,
-            seed=derive_seed(seed, len(study.get_trials(deepcopy=False))),
-        )
-    return study
 
 
 @dataclass
@@ -133,6 +64,13 @@ class Steering:
     def record(self, trial: optuna.Trial) -> TrialRecord:
         """The trial as the study holds it now."""
         return read_trial(self.study._storage.get_trial(trial._trial_id))
+
+    def read(self, number: int) -> TrialRecord:
+        """The trial of that number as the study holds it now."""
+        storage = self.study._storage
+        return read_trial(
+            storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number))
+        )
 
     def tell(self, trial: optuna.Trial, failed: bool) -> None:
         """Closes a trial in the study: FAIL, PRUNED where it was stopped early, else COMPLETE with its best value."""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -19,11 +20,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from analysis.registry import register_ensemble
 from analysis.trials import TrialRecord, read_trial
 from trainables.core.errors import UserError, first_line
-
-__all__ = ["SearchInfo", "Tracker", "register_ensemble", "tracking_uri"]
 
 _PARENT = "mlflow:parent"
 _CHILD = "mlflow:trial:{}"
@@ -32,11 +30,18 @@ _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "PRUNED": "KILLED", "FA
 _MOST_METRICS = 1000  # MLflow's limit of one call
 _PARAM_LENGTH = 6000
 _PERIOD_S = 1.0
+_SQLITE = "sqlite:///"
 
 
 def tracking_uri(given: str | None) -> str:
-    """``--tracking-uri``, else ``MLFLOW_TRACKING_URI``, else a SQLite file in this folder."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    """``--tracking-uri``, else ``MLFLOW_TRACKING_URI``, else a SQLite file in this folder, by its absolute path."""
+    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
+    return f"{_SQLITE}{Path(uri.removeprefix(_SQLITE)).resolve()}" if uri.startswith(_SQLITE) else uri
+
+
+def without_credentials(uri: str) -> str:
+    """A URI as it may be shown and stored."""
+    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def check_server(uri: str) -> None:
@@ -46,7 +51,8 @@ def check_server(uri: str) -> None:
     try:
         MlflowClient(uri).search_experiments(max_results=1)
     except Exception as error:  # whatever a store, a driver or a network raises, the remedy is the same
-        raise UserError(f"MLflow must answer at --tracking-uri, but {uri} does not: {first_line(error)}") from error
+        shown = without_credentials(uri)
+        raise UserError(f"MLflow must answer at --tracking-uri, but {shown} does not: {first_line(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -88,47 +94,46 @@ class Tracker:
             for name, value in attributes.items()
             if name.startswith(_CHILD.format(""))
         }
-        self._client.update_run(self.parent_id, status="RUNNING")
+        for run_id in (self.parent_id, *(sent.run_id for sent in self._sent.values() if sent.status == "RUNNING")):
+            self._client.update_run(run_id, status="RUNNING")  # they may have been ended when an earlier driver was
         self._thread = threading.Thread(target=self._run, name="mlflow-outbox", daemon=True)
         self._thread.start()
 
     def close(self, status: str) -> None:
         """Sends what is left, then ends the parent run with FINISHED, FAILED or KILLED.
 
-        KILLED ends the children that are under way, too; a resumed search takes them up again.
+        Children that are under way are ended as KILLED; a resumed search takes them up again.
         """
         self._stop.set()
         self._thread.join()
         self.flush()
         if self.unsent is None:
-            if status == "KILLED":
-                for sent in self._sent.values():
-                    if sent.status == "RUNNING":
-                        self._client.set_tag(sent.run_id, "tune.interrupted", "true")
-                        self._client.set_terminated(sent.run_id, "KILLED")
+            for sent in self._sent.values():
+                if sent.status == "RUNNING":
+                    self._client.set_tag(sent.run_id, "tune.interrupted", "true")
+                    self._client.set_terminated(sent.run_id, "KILLED")
             self._client.set_terminated(self.parent_id, status)
 
     def log_parent(self, metrics: dict[str, float], texts: dict[str, str] | None = None) -> None:
         """Logs figures and text files to the parent run."""
         now = round(time.time() * 1000)
-        self._client.log_batch(
-            self.parent_id, metrics=[_metric(name, value, now, 0) for name, value in metrics.items()]
-        )
+        self._client.log_batch(self.parent_id, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
         for file, text in (texts or {}).items():
             self._client.log_text(self.parent_id, text, file)
 
     def flush(self) -> None:
         """Sends everything that was not acknowledged; ``unsent`` says why that failed, or is None."""
         with self._lock:
+            failed = None
             try:
                 if self.unsent is not None:  # a run may have been made whose answer never came
                     self._known = self._runs_of_this_search()
                 for frozen in self._study.get_trials(deepcopy=False):
                     if frozen.state.name != "WAITING":
                         self._send(frozen)
-                self.unsent = None
             except Exception as error:  # whatever it is, the outbox must live on to try again
-                self.unsent = first_line(error)
+                failed = first_line(error)
+            self.unsent = failed
 
     def _run(self) -> None:
         while not self._stop.wait(_PERIOD_S):
@@ -146,7 +151,7 @@ class Tracker:
             sent = _Sent(self._create_child(record, frozen))
         new = [epoch for epoch in record.epochs if epoch.epoch > sent.epoch]
         metrics = [
-            _metric(name, value, epoch.time_ms, epoch.epoch) for epoch in new for name, value in epoch.metrics.items()
+            Metric(name, value, epoch.time_ms, epoch.epoch) for epoch in new for name, value in epoch.metrics.items()
         ]
         for start in range(0, len(metrics), _MOST_METRICS):
             self._client.log_batch(sent.run_id, metrics=metrics[start : start + _MOST_METRICS])
@@ -162,6 +167,8 @@ class Tracker:
 
     def _experiment(self) -> str:
         found = self._client.get_experiment_by_name(self._info.experiment)
+        if found is not None and found.lifecycle_stage != "active":
+            raise UserError(f"the MLflow experiment {found.name!r} is deleted: restore it, or rename the space")
         return str(found.experiment_id if found else self._client.create_experiment(self._info.experiment))
 
     def _runs_of_this_search(self) -> dict[str, str]:
@@ -203,7 +210,3 @@ def _ending(record: TrialRecord) -> Iterable[tuple[str, str]]:
         yield "tune.stopped_early", record.stopped or ""
     if record.state == "FAIL":
         yield "tune.error", record.failures[-1] if record.failures else "ended without a report"
-
-
-def _metric(name: str, value: float, time_ms: int, step: int) -> Metric:
-    return Metric(re.sub(r"[^\w\-. :/]", "_", name), value, time_ms, step)

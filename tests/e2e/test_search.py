@@ -10,12 +10,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
 from tests.images import write_classes
+from tuning.storage import study_storage
 
 pytestmark = pytest.mark.e2e
 
@@ -140,8 +142,10 @@ def test_a_search_that_is_stopped_goes_on_with_resume(folder, sent):
     client, (parent,), children = tracked(folder, "demo_space")
     assert parent.info.status == "FINISHED"
     assert sorted(int(child.data.tags["tune.trial"]) for child in children) == [0, 1, 2]
-    assert {child.info.status for child in children} <= {"FINISHED", "KILLED"}
+    study = optuna.load_study(study_name="demo_space", storage=study_storage(folder / "results" / "demo_space", None))
+    expected = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}
     for child in children:
+        assert child.info.status == expected[study.trials[int(child.data.tags["tune.trial"])].state.name]
         steps = [point.step for point in client.get_metric_history(child.info.run_id, "epoch_seconds")]
         assert steps == list(range(1, len(steps) + 1))
 

@@ -7,7 +7,7 @@ from search_spaces import choices
 from search_spaces.space import SearchSpace
 
 def suggest(trial, backbones):
-    return {**choices.backbone(trial, backbones), **choices.batch_size(trial)}
+    return {**choices.backbone(trial, backbones, (0, 4)), **choices.batch_size(trial, (8, 16))}
 
 SPACE = SearchSpace(name="mine", title="my own", suggest=suggest, backbones=("scratch_cnn",), data="phantoms")
 """
@@ -48,6 +48,11 @@ def test_a_file_and_a_module_load(tmp_path, monkeypatch):
 def test_what_is_no_space_is_refused(reference, message):
     with pytest.raises(SpaceError, match=message):
         load_space(reference)
+
+
+def test_a_name_that_mlflow_would_refuse_is_refused_at_once():
+    with pytest.raises(SpaceError, match="a space's name must be letters, digits"):
+        SearchSpace("a/b", "title", lambda trial, backbones: {}, (), data="phantoms")
 
 
 def test_a_file_that_cannot_run_is_refused(tmp_path):

@@ -2,7 +2,7 @@ import pytest
 
 from trainables.core.errors import UserError
 from tuning.folder import check_identity, find_folder, mark_finished, next_session, search_uid
-from tuning.study import open_study
+from tuning.storage import open_study
 
 
 def begun(folder):

@@ -1,18 +1,19 @@
 """The study as the record: searcher and scheduler driven directly, without Ray, as Tune would drive them."""
 
+import json
 import math
 import time
 from types import SimpleNamespace
 
 import pytest
 from optuna.pruners import NopPruner
-from optuna.trial import TrialState
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import PRUNED, TIME_BUDGET, read_trials, top_k
 from trainables.core.errors import UserError
-from tuning.study import Steering, StudyScheduler, StudySearcher, describe, open_study, study_storage
+from tuning.storage import JOURNAL, open_study, study_storage
+from tuning.study import Steering, StudyScheduler, StudySearcher, describe
 
 METRIC = "balanced_accuracy"
 EPOCHS = 9
@@ -21,8 +22,8 @@ EPOCHS = 9
 class Driver:
     """One driver process: what it knows beside the study dies with it."""
 
-    def __init__(self, folder, num_samples=6, deadline=math.inf, max_concurrent=None, epochs=EPOCHS):
-        self.study = open_study(study_storage(folder, None), "search", METRIC, epochs, seed=0)
+    def __init__(self, folder, num_samples=6, deadline=math.inf, max_concurrent=None, epochs=EPOCHS, url=None):
+        self.study = open_study(study_storage(folder, url), "search", METRIC, epochs, seed=0)
         self.steering = Steering(
             study=self.study,
             metric=METRIC,
@@ -206,8 +207,8 @@ def test_top_k_takes_finished_trials_best_first(tmp_path):
     driver.study.pruner = NopPruner()
     for _ in range(4):
         driver.run(lambda number: [0.5, 0.9, 0.7, 0.9][number])
-    assert [record.number for record in top_k(read_trials(driver.study), METRIC, False, 3)] == [1, 3, 2]
-    assert [record.number for record in top_k(read_trials(driver.study), METRIC, True, 9)] == [0, 2, 1, 3]
+    assert [record.number for record in top_k(read_trials(driver.study), METRIC, 3)] == [1, 3, 2]
+    assert [record.number for record in top_k(read_trials(driver.study), METRIC, 9)] == [1, 3, 2, 0]
 
 
 def test_a_database_that_does_not_answer_is_a_usage_error(tmp_path):
@@ -215,9 +216,27 @@ def test_a_database_that_does_not_answer_is_a_usage_error(tmp_path):
         study_storage(tmp_path, "postgresql://nobody@localhost:1/none")
 
 
+@pytest.mark.parametrize("cut", [1, 10, 40])
+def test_a_torn_last_line_of_the_journal_is_repaired(tmp_path, cut):
+    Driver(tmp_path).run()
+    journal = tmp_path / JOURNAL
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-cut])
+    driver = Driver(tmp_path)  # its first write must not be glued to the stump
+    driver.run()
+    assert all(json.loads(line) for line in journal.read_text().splitlines())
+    assert len(read_trials(Driver(tmp_path).study)) == 2
+
+
 def test_a_database_serves_as_well_as_a_journal(tmp_path):
-    study = open_study(study_storage(tmp_path, f"sqlite:///{tmp_path}/study.db"), "search", METRIC, EPOCHS, seed=0)
-    assert study.get_trials(states=(TrialState.COMPLETE,)) == []
+    url = f"sqlite:///{tmp_path}/study.db"
+    first = Driver(tmp_path, url=url)
+    first.run()
+    trial_id, _ = first.start()
+    first.report(trial_id, 1, 0.7)
+    second = Driver(tmp_path, url=url)
+    assert second.start()[1]["resume_from"].endswith("/checkpoint_000001")
+    assert states(second) == ["COMPLETE", "RUNNING"]
 
 
 def test_an_error_is_told_in_its_describe():

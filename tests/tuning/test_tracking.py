@@ -1,5 +1,6 @@
 """MLflow as a reader of the study, on a real SQLite store."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,8 @@ from mlflow.exceptions import MlflowException
 from analysis.trials import read_trials
 from tests.tuning.test_study import EPOCHS, METRIC, Driver
 from trainables.core.errors import UserError
-from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri
+from trainables.core.metrics import class_keys
+from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri, without_credentials
 
 INFO = SearchInfo("space", "search", "uid-1", {"seed": 0, "weights": "random"}, {"tune.space": "space"})
 
@@ -116,13 +118,21 @@ def test_what_could_not_be_sent_is_sent_later(tmp_path, uri, monkeypatch):
     assert len(client.get_metric_history(child.info.run_id, "epoch_seconds")) == EPOCHS
 
 
-def test_class_names_that_mlflow_refuses_are_rewritten(tmp_path, uri):
+def test_every_class_key_is_a_metric_name_that_mlflow_takes(tmp_path, uri):
+    keys = class_keys(("<30", "≥30", "a//b", "..", "", "/", "größer", "[red]x", "x/"))
     driver = Driver(tmp_path)
     tracker = Tracker(driver.study, uri, INFO)
-    tracker.log_parent({"recall/stage (I)": 1.0})
+    tracker.log_parent({f"tune/recall/{key}": float(index) for index, key in enumerate(keys)})
     tracker.close("FINISHED")
     _, (parent,), _ = runs(uri)
-    assert parent.data.metrics == {"recall/stage _I_": 1.0}
+    assert sorted(parent.data.metrics.values()) == [float(index) for index in range(len(keys))]
+
+
+def test_a_deleted_experiment_is_a_usage_error(tmp_path, uri):
+    client = MlflowClient(uri)
+    client.delete_experiment(client.create_experiment("space"))
+    with pytest.raises(UserError, match="'space' is deleted: restore it"):
+        Tracker(Driver(tmp_path).study, uri, INFO)
 
 
 def test_a_server_that_does_not_answer_is_a_usage_error():
@@ -132,10 +142,15 @@ def test_a_server_that_does_not_answer_is_a_usage_error():
 
 def test_the_uri_comes_from_the_option_then_the_environment(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking_uri(None) == "sqlite:///mlflow.db"
+    assert tracking_uri(None) == f"sqlite:///{Path.cwd()}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
     assert tracking_uri(None) == "http://server"
-    assert tracking_uri("sqlite:///other.db") == "sqlite:///other.db"
+    assert tracking_uri("sqlite:////data/other.db") == "sqlite:////data/other.db"
+
+
+def test_credentials_are_not_shown():
+    assert without_credentials("http://me:secret@server:5000/x") == "http://server:5000/x"
+    assert without_credentials("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
 
 
 def _failed_trial(trial_id):

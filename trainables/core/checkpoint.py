@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import safetensors.torch
 
 from trainables.core.config import TrainConfig
 from trainables.core.data.decode import PixelFormat
-from trainables.core.errors import CheckpointError, first_line
+from trainables.core.errors import CheckpointError, ConfigError, first_line
 from trainables.core.state import TrainState
 
 _TENSORS, _META = "state.safetensors", "state.json"
@@ -42,8 +42,8 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Writes a checkpoint into a folder that does not exist yet; it appears whole, or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
+    partial.mkdir(parents=True)
     try:
         # Files know no memory layout: channels_last weights are stored contiguous.
         tensors = {name: tensor.contiguous() for name, tensor in checkpoint.state.tensors.items()}
@@ -51,7 +51,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         meta = {
             "epoch": checkpoint.state.epoch,
             "scaler": checkpoint.state.scaler,
-            "config": dataclasses.asdict(checkpoint.config),
+            "config": checkpoint.config.to_dict(),
             "class_names": checkpoint.class_names,
             "pixel_format": dataclasses.asdict(checkpoint.pixel_format),
             "progress": checkpoint.progress,
@@ -80,19 +80,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         tensors = safetensors.torch.load_file(folder / _TENSORS)
         return Checkpoint(
             state=TrainState(meta["epoch"], tensors, meta["scaler"]),
-            config=parse_stored_config(meta["config"]),
+            config=TrainConfig.from_dict(meta["config"]),
             class_names=tuple(meta["class_names"]),
             pixel_format=PixelFormat(**meta["pixel_format"]),
             progress=meta["progress"],
         )
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ConfigError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{folder} is no whole checkpoint: {first_line(error)}") from error
-
-
-def parse_stored_config(stored: dict[str, Any]) -> TrainConfig:
-    """Parses a config that was written out in full, whose unread keys hold their defaults."""
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    return TrainConfig.from_dict({key: value for key, value in stored.items() if value != defaults.get(key)})
 
 
 def _sha256(file: Path) -> str:

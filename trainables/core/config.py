@@ -11,7 +11,7 @@ from trainables.core.data.augment import POLICIES
 from trainables.core.errors import ConfigError
 from trainables.core.imbalance import CLASS_WEIGHTS, SAMPLERS
 from trainables.core.losses import LOSSES
-from trainables.core.models.heads import HEADS
+from trainables.core.models.heads import ATTENTION_DROPOUT, HEADS
 from trainables.core.optim import OPTIMIZERS
 from trainables.core.schedules import SCHEDULES
 
@@ -119,6 +119,8 @@ class TrainConfig:
         ]
         if missing:
             raise ConfigError(f"these keys must be given: {', '.join(missing)}")
+        if raw.get("head") == "attention":
+            raw = {"head_dropout": ATTENTION_DROPOUT, **raw}
         config = cls(**{key: rules[key].parse(key, value) for key, value in raw.items()})
         for key in raw:
             _check_read(key, rules[key], config)
@@ -127,6 +129,11 @@ class TrainConfig:
         if config.batch_size == 1 and config.head in ("residual", "attention"):
             raise ConfigError(f"batch norm cannot train on single images: the {config.head} head needs batch_size > 1")
         return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict of the keys that are read, from which ``from_dict`` makes an equal configuration."""
+        rules = ((field.name, field.metadata["rule"].read_when) for field in dataclasses.fields(self))
+        return {key: getattr(self, key) for key, when in rules if when is None or getattr(self, when[0]) in when[1]}
 
 
 def _check_read(key: str, rule: Rule, config: TrainConfig) -> None:

@@ -1,13 +1,15 @@
 """Classification metrics from probabilities, by scikit-learn, averaged over the classes that are present."""
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, confusion_matrix, log_loss, roc_auc_score
 
 from trainables.core.errors import DataError
 
-# Lower is better for these alone; every other metric is better when higher.
-MINIMIZED = frozenset({"loss", "log_loss"})
+# Lower is better for this one; every other metric is better when higher.
+MINIMIZED = frozenset({"log_loss"})
 
 
 def is_better(metric: str, value: float, than: float | None) -> bool:
@@ -32,9 +34,10 @@ def classification_metrics(
     Returns:
         ``accuracy``, ``balanced_accuracy``, ``log_loss``, ``macro_precision``, ``macro_recall``, ``macro_f1``,
         ``average_precision`` and ``auroc`` (one class against the rest, averaged), and ``precision/<class>``,
-        ``recall/<class>``, ``f1/<class>`` for the present classes. Averages run over the classes present in
-        ``targets``; an absent class has no figure of its own (``absent_classes`` names it), and ``auroc`` is NaN
-        where one class alone is present. A precision without any prediction of that class counts as 0.
+        ``recall/<class>``, ``f1/<class>`` for the present classes, by their ``class_keys``. Averages run over the
+        classes present in ``targets``; an absent class has no figure of its own (``absent_classes`` names it), and
+        ``auroc`` is NaN where one class alone is present. A precision without any prediction of that class counts
+        as 0.
 
     Raises:
         DataError: There is nothing to score.
@@ -55,10 +58,17 @@ def classification_metrics(
         "macro_f1": f1[present].mean(),
         **_threshold_free(probabilities, targets, present),
     }
+    keys = class_keys(class_names)
     for index in present:
-        name = class_names[index]
+        name = keys[index]
         metrics |= {f"precision/{name}": precision[index], f"recall/{name}": recall[index], f"f1/{name}": f1[index]}
     return {name: float(value) for name, value in metrics.items()}
+
+
+def class_keys(class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """The class names as parts of metric names: letters, digits, spaces, ``_ - . :`` alone, and no two alike."""
+    keys = [re.sub(r"[^\w\-. :]", "_", name).strip(". ") or "class" for name in class_names]
+    return tuple(f"{key}_{index}" if keys.count(key) > 1 else key for index, key in enumerate(keys))
 
 
 def absent_classes(targets: NDArray[np.int64], class_names: tuple[str, ...]) -> tuple[str, ...]:
@@ -67,9 +77,14 @@ def absent_classes(targets: NDArray[np.int64], class_names: tuple[str, ...]) -> 
 
 
 def check_objective(metric: str, targets: NDArray[np.int64], class_names: tuple[str, ...]) -> None:
-    """Raises DataError unless ``metric`` exists and is defined on ``targets`` (the labels of ``tune``)."""
+    """Raises DataError unless ``metric`` exists and is defined on ``targets`` (the labels of ``tune``).
+
+    The training loss is refused: class weights, focal loss and smoothing give each trial a loss of its own.
+    """
     uniform = np.full((len(targets), len(class_names)), 1 / len(class_names))
-    known = {**classification_metrics(uniform, targets, class_names), "loss": 0.0}
+    known = classification_metrics(uniform, targets, class_names)
+    if metric == "loss":
+        raise DataError("the metric must mean the same in every trial, but each has a loss of its own: take log_loss")
     if metric not in known:
         raise DataError(f"the metric must be one of {', '.join(known)}, but got {metric!r}")
     if np.isnan(known[metric]):

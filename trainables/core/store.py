@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +14,7 @@ STORE_VARIABLE = "TUNE_RUN_CACHE"
 def default_store() -> Path:
     """``$TUNE_RUN_CACHE``, or ``tune-run`` under the user's cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get(STORE_VARIABLE) or Path(cache) / "tune-run")
+    return Path(os.environ.get(STORE_VARIABLE) or Path(cache) / "tune-run").resolve()
 
 
 class Store:
@@ -43,7 +43,8 @@ class Store:
                 return path
             for leftover in self.root.glob(f".{key}.*.partial"):
                 shutil.rmtree(leftover)
-            partial = Path(tempfile.mkdtemp(prefix=f".{key}.", suffix=".partial", dir=self.root))
+            partial = self.root / f".{key}.{uuid.uuid4().hex}.partial"  # not mkdtemp: others shall read the entry
+            partial.mkdir()
             try:
                 write(partial)
                 partial.rename(path)

@@ -1,12 +1,16 @@
 """``tune-run``: search a space, register the ensemble of the best models."""
 
 import json
+import math
 import re
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from tuning import session
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -105,51 +109,49 @@ def run(
         return
     if space is None:
         _refuse("a space is needed: tune-run --list shows them")
-        return
     try:
         found = load_space(space)
     except SpaceError as error:
         _refuse(str(error))
-        return
-    options = {
-        "space": found,
-        "data": data,
-        "weights": weights,
-        "backbones": tuple(backbone or ()),
-        "num_samples": num_samples,
-        "max_epochs": max_epochs,
-        "image_size": image_size,
-        "metric": metric,
-        "top_k": top_k,
-        "cpus_per_trial": cpus_per_trial,
-        "gpus_per_trial": gpus_per_trial,
-        "max_concurrent": max_concurrent,
-        "storage": storage,
-        "study_storage": study_storage,
-        "tracking_uri": tracking_uri,
-        "name": name,
-        "seed": seed,
-        "address": address,
-        "resume": resume,
-        "skip_bad_images": skip_bad_images,
-    }
-    raise typer.Exit(_run(options, time_budget, dry_run, console))
+    from tuning import session  # heavy, so only once it is clear that there is something to do
+
+    options = session.Options(
+        space=found,
+        data=data,
+        weights=weights,
+        backbones=tuple(backbone or ()),
+        num_samples=num_samples,
+        max_epochs=max_epochs,
+        image_size=image_size,
+        time_budget_s=math.inf if time_budget is None else time_budget,
+        metric=metric,
+        top_k=top_k,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        max_concurrent=max_concurrent,
+        storage=storage,
+        study_storage=study_storage,
+        tracking_uri=tracking_uri,
+        name=name,
+        seed=seed,
+        address=address,
+        resume=resume,
+        skip_bad_images=skip_bad_images,
+    )
+    raise typer.Exit(_run(options, dry_run, console))
 
 
-def _run(options: dict[str, Any], time_budget_s: float | None, dry_run: int, console: Console) -> int:
-    import math
-
+def _run(options: "session.Options", dry_run: int, console: Console) -> int:
     from search_spaces.space import SpaceError
     from trainables.core.errors import UserError
     from tuning import session
 
-    parsed = session.Options(**options, time_budget_s=math.inf if time_budget_s is None else time_budget_s)
     try:
         if dry_run:
-            for config in session.sample(parsed, dry_run):
+            for config in options.plan().samples(dry_run):
                 print(json.dumps(config))
             return session.EXIT_OK
-        code = session.run(parsed, console)
+        code = session.run(options, console)
     except (UserError, SpaceError) as error:
         _refuse(str(error))
     except KeyboardInterrupt:
@@ -159,7 +161,7 @@ def _run(options: dict[str, Any], time_budget_s: float | None, dry_run: int, con
     return code
 
 
-def _refuse(message: str) -> None:
+def _refuse(message: str) -> NoReturn:
     Console(stderr=True).print(f"tune-run: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(2)
 

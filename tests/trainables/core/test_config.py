@@ -1,8 +1,5 @@
-import dataclasses
-
 import pytest
 
-from trainables.core.checkpoint import parse_stored_config
 from trainables.core.config import TrainConfig
 from trainables.core.errors import ConfigError
 
@@ -55,6 +52,19 @@ def test_missing_keys_are_named():
         TrainConfig.from_dict({key: value for key, value in BASE.items() if key not in ("lr", "epochs")})
 
 
-def test_a_config_written_out_in_full_parses_to_itself():
-    config = TrainConfig.from_dict(BASE | {"schedule": "step", "decay_rate": 0.3, "label_smoothing": 0.1})
-    assert parse_stored_config(dataclasses.asdict(config)) == config
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"schedule": "step", "decay_rate": 0.3, "label_smoothing": 0.1},
+        {"head": "attention", "head_dropout": 0.0, "optimizer": "sgd", "momentum": 0.5, "loss": "focal"},
+    ],
+)
+def test_a_config_written_out_parses_to_itself(changes):
+    config = TrainConfig.from_dict(BASE | changes)
+    assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+def test_the_attention_head_drops_by_default():
+    assert TrainConfig.from_dict(BASE | {"head": "attention"}).head_dropout == 0.4
+    assert TrainConfig.from_dict(BASE | {"head": "mlp"}).head_dropout == 0.0

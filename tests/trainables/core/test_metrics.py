@@ -9,7 +9,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.preprocessing import label_binarize
 
 from trainables.core.errors import DataError
-from trainables.core.metrics import absent_classes, check_objective, classification_metrics, is_better
+from trainables.core.metrics import absent_classes, check_objective, class_keys, classification_metrics, is_better
 
 NAMES = ("a", "b", "c", "d")
 
@@ -87,13 +87,20 @@ def test_objectives_are_checked_before_training():
     with pytest.raises(DataError, match="the metric must be one of accuracy, .*, but got 'acc'"):
         check_objective("acc", labels, NAMES)
     check_objective("recall/a", labels, NAMES)
-    check_objective("loss", labels, NAMES)
+    with pytest.raises(DataError, match="take log_loss"):
+        check_objective("loss", labels, NAMES)
 
 
 def test_better_knows_directions_and_nan():
     assert is_better("accuracy", 0.6, 0.5)
     assert not is_better("accuracy", 0.5, 0.5)
-    assert is_better("loss", 0.5, 0.6)
-    assert is_better("loss", 9.0, None)
-    assert is_better("loss", 9.0, float("nan"))
-    assert not is_better("loss", float("nan"), 9.0)
+    assert is_better("log_loss", 0.5, 0.6)
+    assert is_better("log_loss", 9.0, None)
+    assert is_better("log_loss", 9.0, float("nan"))
+    assert not is_better("log_loss", float("nan"), 9.0)
+
+
+def test_class_keys_are_valid_and_differ():
+    names = ("<30", ">30", "≥30", "a//b", "..", "", "größer", "plain", "[red]x")
+    keys = class_keys(names)
+    assert keys == ("_30_0", "_30_1", "_30_2", "a__b", "class_4", "class_5", "größer", "plain", "_red_x")

@@ -16,7 +16,7 @@ from trainables.core.data.decode import PixelFormat, decode, survey
 from trainables.core.data.sources import Source, open_source
 from trainables.core.data.splits import Items, Splits, make_splits, twins_across
 from trainables.core.errors import DataError
-from trainables.core.store import Store
+from trainables.core.store import Store, default_store
 
 # Part of every key: raise it whenever the same bytes would decode to other pixels.
 DECODER_VERSION = 1
@@ -36,8 +36,7 @@ class Dataset:
         splits: Sorted indices of ``fit``, ``tune``, ``select`` and ``test``.
         pixel_format: What images are converted to.
         notes: What a reader of the results must know: lines about left-out images, twins, made-up data.
-        synthetic: Whether the images were made up.
-        store: The node's store.
+        store: Where pixels are kept; None for the default of whichever node asks.
     """
 
     place: str
@@ -47,9 +46,8 @@ class Dataset:
     groups: NDArray[np.int64]
     splits: Splits
     pixel_format: PixelFormat
-    store: Path
     notes: tuple[str, ...] = ()
-    synthetic: bool = False
+    store: Path | None = None
 
     def images(self, size: int) -> NDArray[np.uint8]:
         """All N images at a side of ``size`` pixels: a read-only (N, size, size, channels) uint8 memmap.
@@ -59,9 +57,12 @@ class Dataset:
         Raises:
             DataError: The data set here is not the one that was split.
         """
-        return self._decoded(size, None)[0]
+        images: NDArray[np.uint8] = np.load(self._decoded(size, None) / "images.npy", mmap_mode="r")
+        return images
 
-    def _decoded(self, size: int, source: Source | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    def _decoded(self, size: int, source: Source | None) -> Path:
+        """The store's entry, written from ``source`` (opened anew where None) if it is absent."""
+
         def write(folder: Path) -> None:
             opened = source or open_source(self.place)
             if source is None and _fingerprint(opened, opened.digests()) != self.fingerprint:
@@ -71,20 +72,20 @@ class Dataset:
 
         shape = f"{self.pixel_format.channels}x{self.pixel_format.white}"
         key = f"images-{self.fingerprint[:32]}-{size}px-{shape}-v{DECODER_VERSION}"
-        entry = Store(self.store).entry(key, write)
-        bad = {int(index): reason for index, reason in json.loads((entry / "bad.json").read_text()).items()}
-        return np.load(entry / "images.npy", mmap_mode="r"), bad
+        return Store(self.store or default_store()).entry(key, write)
 
 
-def prepare(place: str, store: Path, *, image_size: int, seed: int, skip_bad_images: bool = False) -> Dataset:
+def prepare(
+    place: str, *, sizes: Sequence[int], seed: int, skip_bad_images: bool = False, store: Path | None = None
+) -> Dataset:
     """Opens, checks, decodes and divides a data set.
 
     Args:
         place: As ``open_source`` takes it.
-        store: The node's store.
-        image_size: The side in pixels to decode at.
+        sizes: The sides in pixels to decode at.
         seed: Of the splits.
         skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
+        store: Where pixels are kept; None for the node's default.
 
     Raises:
         DataError: With the images at fault (at most ten of them), or the class that is too small.
@@ -100,9 +101,9 @@ def prepare(place: str, store: Path, *, image_size: int, seed: int, skip_bad_ima
         splits={},
         pixel_format=survey(source, _threads()),
         store=store,
-        synthetic=source.synthetic,
     )
-    bad = dataset._decoded(image_size, source)[1]
+    entries = [dataset._decoded(size, source) for size in sizes]
+    bad = {int(index): reason for index, reason in json.loads((entries[0] / "bad.json").read_text()).items()}
     bad |= {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
     if bad and not skip_bad_images:
         raise DataError(_bad_images(source.names, bad))

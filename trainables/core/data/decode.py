@@ -1,7 +1,6 @@
 """From encoded bytes to uint8 arrays, the same for training and for a registered model."""
 
 import io
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,8 +14,8 @@ from trainables.core.errors import DataError, first_line
 # What Pillow raises on a broken file depends on the format's reader.
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError)
 
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
-_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
+_DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 class EncodedImages(Protocol):
@@ -59,12 +58,20 @@ def decode(data: bytes, size: int, pixel_format: PixelFormat) -> NDArray[np.uint
         DataError: The bytes are no readable image.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as opened:
-                return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format)
-    except (*DECODE_ERRORS, Image.DecompressionBombWarning) as error:
+        with Image.open(io.BytesIO(data)) as opened:
+            _check_kind(opened)
+            return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format)
+    except DECODE_ERRORS as error:
         raise DataError(f"not a readable image: {first_line(error)}") from error
+
+
+def _check_kind(image: Image.Image) -> None:
+    """Raises ValueError for an image that is too large to be meant, or whose values have no scale of their own."""
+    pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise ValueError(f"image size {image.width} x {image.height} is beyond {most} pixels")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range: store 8 or 16 bits")
 
 
 def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:

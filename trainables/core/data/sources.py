@@ -19,7 +19,6 @@ from trainables.core.data.phantoms import make_phantoms
 from trainables.core.errors import DataError, first_line
 
 PHANTOMS = "phantoms"
-SPLIT_NAMES = ("train", "val", "test")
 _SPLIT_ALIASES = {
     "train": "train",
     "training": "train",
@@ -118,27 +117,34 @@ def _phantoms() -> Source:
 
 
 def _from_folders(root: Path) -> Source:
-    splits = {
-        child: _SPLIT_ALIASES[child.name.lower()] for child in _folders(root) if child.name.lower() in _SPLIT_ALIASES
-    }
-    parents = splits or {root: ""}
-    files = [
-        (file, file.relative_to(parent).parts[0], split)
-        for parent, split in parents.items()
-        for file in sorted(parent.rglob("*"))
-        if file.suffix.lower() in _IMAGE_SUFFIXES and len(file.relative_to(parent).parts) > 1
+    splits = {child.name: alias for child in _folders(root) if (alias := _SPLIT_ALIASES.get(child.name.lower()))}
+    files = [file for file in sorted(root.rglob("*")) if _is_image(file.relative_to(root))]
+    # (split, class, ...) or (class, ...); an image outside of these has no label, and is refused or left out by name.
+    places = [
+        (splits.get(parts[0], ""), parts[1:] if splits else parts) for parts in (_parts(root, file) for file in files)
     ]
+    labelled = [place[0] if len(place) > 1 and (split or not splits) else None for split, place in places]
     # A class folder without images still names a class: it is then refused as too small, not silently dropped.
+    parents = [root / name for name in splits] or [root]
     class_names = tuple(sorted({child.name for parent in parents for child in _folders(parent)}))
     number = {name: index for index, name in enumerate(class_names)}
     return Source(
         class_names=class_names,
-        labels=np.array([number[name] for _, name, _ in files], dtype=np.int64),
-        published=np.array([split for _, _, split in files], dtype=np.str_),
+        labels=np.array([-1 if name is None else number[name] for name in labelled], dtype=np.int64),
+        published=np.array([split for split, _ in places], dtype=np.str_),
         groups=np.arange(len(files)),
-        names=[str(file.relative_to(root)) for file, _, _ in files],
-        read_bytes=lambda index: files[index][0].read_bytes(),
+        names=[str(file.relative_to(root)) for file in files],
+        read_bytes=lambda index: files[index].read_bytes(),
     )
+
+
+def _parts(root: Path, file: Path) -> tuple[str, ...]:
+    return file.relative_to(root).parts
+
+
+def _is_image(file: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.parts)
+    return file.suffix.lower() in _IMAGE_SUFFIXES and not hidden
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -150,7 +156,9 @@ def _from_parquet(files: list[Path]) -> Source:
 
     parts = []
     for file in files:
-        split = _SPLIT_ALIASES.get(file.name.split(".")[0].split("-")[0].lower(), "")
+        # train-00000-of-00001.parquet, or test/0000.parquet as the hub converts data sets
+        hints = (file.name.split(".")[0].split("-")[0].lower(), file.parent.name.lower())
+        split = next((_SPLIT_ALIASES[hint] for hint in hints if hint in _SPLIT_ALIASES), "")
         try:
             parts.append((split, pq.read_table(file)))
         except (OSError, ValueError) as error:
@@ -186,10 +194,10 @@ def _from_tables(parts: list[tuple[str, Any]], place: str) -> Source:
                 f"{place}: the column image must hold encoded bytes, but it is {table.schema.field('image').type}"
             )
     labels = np.concatenate([_labels(table, place) for _, table in parts])
-    images = [row for _, table in parts for row in table.column("image").combine_chunks().field("bytes")]
+    images = [row for _, table in parts for chunk in table.column("image").chunks for row in chunk.field("bytes")]
     names = [f"{split or place} row {row}" for split, table in parts for row in range(len(table))]
     return Source(
-        class_names=_class_names(parts[0][1].schema, labels, place),
+        class_names=_class_names([table.schema for _, table in parts], labels, place),
         labels=labels,
         published=np.concatenate([np.full(len(table), split, dtype="<U5") for split, table in parts]),
         groups=np.arange(len(labels)),
@@ -207,14 +215,22 @@ def _labels(table: Any, place: str) -> NDArray[np.int64]:
         ) from error
 
 
-def _class_names(schema: Any, labels: NDArray[np.int64], place: str) -> tuple[str, ...]:
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    feature = metadata.get("info", {}).get("features", {}).get("label", {})
-    names = feature.get("names")
+def _class_names(schemas: Sequence[Any], labels: NDArray[np.int64], place: str) -> tuple[str, ...]:
+    named = {_declared_names(schema) for schema in schemas}
+    if len(named) > 1:
+        raise DataError(f"{place}: all files must name the same classes in the same order, but they differ")
+    names = named.pop()
     if names is None:
         return tuple(f"class_{index}" for index in range(int(labels.max(initial=-1)) + 1))
     if int(labels.max(initial=-1)) >= len(names):
         raise DataError(
             f"{place}: labels must be below {len(names)} (the class names it gives), but one is {labels.max()}"
         )
-    return tuple(map(str, names))
+    return names
+
+
+def _declared_names(schema: Any) -> tuple[str, ...] | None:
+    """The class names that the hub stores in a table's metadata, or None."""
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    names = metadata.get("info", {}).get("features", {}).get("label", {}).get("names")
+    return None if names is None else tuple(map(str, names))

@@ -44,7 +44,7 @@ def make_splits(items: Items, usable: NDArray[np.int64], seed: int) -> Splits:
         seed: The same seed gives the same splits.
 
     Returns:
-        Sorted indices by split name; every class occurs in every split.
+        Sorted indices by split name; every class occurs in every split that is made here.
 
     Raises:
         DataError: A class has too few groups to occur in every split.

@@ -29,7 +29,7 @@ from trainables.core.models.architectures import (
     timm_config,
     without_weights,
 )
-from trainables.core.models.stages import WholeModel, cut
+from trainables.core.models.stages import cut
 from trainables.core.models.weights import check_file, download, load, way_out, weights_file
 
 
@@ -63,14 +63,6 @@ class Backbone(nn.Module):
     def depth(self) -> int:
         """S, the number of stages."""
         return len(self.stages)
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether each stage computes its own part of the model.
-
-        If not, all the work is in the last stage, and the output of any shorter prefix is just the images.
-        """
-        return not isinstance(self.stages[-1], WholeModel)
 
     def freeze(self, depth: int) -> None:
         """Freeze the first `depth` stages, and unfreeze the others.

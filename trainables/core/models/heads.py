@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from trainables.core.errors import ConfigError
 
+ATTENTION_DROPOUT = 0.4  # of the `attention` head, where a configuration names none
 SQUEEZE_RATIO = 16  # the reduction that Hu et al. 2018 settle on
 
 

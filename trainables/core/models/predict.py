@@ -40,9 +40,10 @@ def predict_probabilities(
         (n, C) float32 probabilities.
     """
     device = next(model.parameters()).device
-    parts = [
-        model(torch.from_numpy(images[indices[start : start + batch_size]]).to(device)).softmax(dim=1).cpu()
-        for start in range(0, len(indices), batch_size)
-    ]
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        parts = [
+            model(torch.from_numpy(images[indices[start : start + batch_size]]).to(device)).softmax(dim=1).cpu()
+            for start in range(0, len(indices), batch_size)
+        ]
     probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
     return probabilities

@@ -125,8 +125,8 @@ def _to_pixels(image: Any, size: int, pixel_format: PixelFormat) -> NDArray[np.u
         return decode(bytes(image), size, pixel_format)
     array = np.asarray(image)
     if array.dtype != np.uint8:  # nested lists, as JSON and MLflow's dict input carry arrays
-        if array.size and (array.min() < 0 or array.max() > 255):
-            raise DataError(f"pixels must be in 0..255, but are in {array.min()}..{array.max()}")
+        if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() > 255)):
+            raise DataError(f"pixels must be whole numbers in 0..255, but are {array.dtype}")
         array = array.astype(np.uint8)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]

@@ -18,7 +18,7 @@ def root(tmp_path):
 
 
 def prepared(root, tmp_path, **options):
-    return prepare(str(root), tmp_path / "store", **{"image_size": 16, "seed": 0} | options)
+    return prepare(str(root), sizes=[16], seed=0, store=tmp_path / "store", **options)
 
 
 def test_pixels_are_those_of_the_files(root, tmp_path):
@@ -97,7 +97,7 @@ def test_identical_files_stay_on_one_side(tmp_path):
 
 
 def test_phantoms_are_split_by_subject_and_marked(tmp_path):
-    data = prepare("phantoms", tmp_path, image_size=32, seed=0)
+    data = prepare("phantoms", sizes=[32], seed=0, store=tmp_path)
     subjects = [set(data.groups[indices]) for indices in data.splits.values()]
     assert sum(map(len, subjects)) == len(set.union(*subjects))
     assert any("synthetic" in note for note in data.notes)
@@ -105,7 +105,7 @@ def test_phantoms_are_split_by_subject_and_marked(tmp_path):
 
 @pytest.mark.mri
 def test_the_real_images(real_data, tmp_path):
-    data = prepare(str(real_data / "alzheimer_mri"), tmp_path, image_size=128, seed=0)
+    data = prepare(str(real_data / "alzheimer_mri"), sizes=[128], seed=0, store=tmp_path)
     assert data.class_names == ("Mild_Demented", "Moderate_Demented", "Non_Demented", "Very_Mild_Demented")
     assert {name: len(indices) for name, indices in data.splits.items()}["test"] == 1024
     assert data.images(128).shape == (5120, 128, 128, 1)

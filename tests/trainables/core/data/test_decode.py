@@ -46,7 +46,7 @@ def test_grey_fills_three_channels_and_colour_becomes_grey():
     assert decode(encoded(red), 8, GREY)[0, 0, 0] == 76  # ITU-R 601 luma of pure red
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I"])
 def test_every_mode_decodes(mode):
     image = Image.fromarray(PIXELS)
     image = Image.fromarray(PIXELS.astype(np.uint16)) if mode == "I;16" else image.convert(mode)
@@ -89,7 +89,13 @@ def test_what_is_no_image_is_refused_in_one_line(data):
     assert "\n" not in str(caught.value)
 
 
+def test_floating_point_pixels_are_refused_rather_than_blackened():
+    fractions = Image.fromarray(np.full((4, 4), 0.5, dtype=np.float32))
+    with pytest.raises(DataError, match="floating-point pixels have no known range"):
+        decode(encoded(fractions, "TIFF"), 4, GREY)
+
+
 def test_a_decompression_bomb_is_refused(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(DataError, match="not a readable image: Image size"):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    with pytest.raises(DataError, match="not a readable image: image size 60 x 40 is beyond 2000 pixels"):
         decode(png(PIXELS), 16, GREY)

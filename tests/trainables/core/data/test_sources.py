@@ -45,6 +45,30 @@ def test_class_folders_with_splits(tmp_path, val):
     assert counts == {"train": 5, "val": 3, "test": 4}
 
 
+def test_images_outside_class_folders_have_no_label_and_hidden_ones_do_not_count(tmp_path):
+    write_classes(tmp_path / "train", {"x": 2, "y": 2})
+    for place in ("loose.png", "test/unsorted.png", "train/.ipynb_checkpoints/a.png"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(image(0))
+    source = open_source(str(tmp_path))
+    unlabelled = [name for name, label in zip(source.names, source.labels, strict=True) if label == -1]
+    assert unlabelled == ["loose.png", "test/unsorted.png"]
+    assert len(source) == 6
+
+
+def test_hub_converted_parquet_keeps_its_splits(tmp_path):
+    write_parquet(tmp_path / "default" / "train" / "0000.parquet", [0, 1])
+    write_parquet(tmp_path / "default" / "test" / "0000.parquet", [1])
+    assert open_source(str(tmp_path)).published.tolist() == ["test", "train", "train"]
+
+
+def test_files_that_name_classes_differently_are_refused(tmp_path):
+    write_parquet(tmp_path / "train.parquet", [0, 1])
+    write_parquet(tmp_path / "test.parquet", [0, 1], HUB_METADATA.replace(b'["no", "yes"]', b'["yes", "no"]'))
+    with pytest.raises(DataError, match="the same classes in the same order"):
+        open_source(str(tmp_path))
+
+
 def test_hub_layout_parquet(tmp_path):
     write_parquet(tmp_path / "data" / "train-00000-of-00002.parquet", [0, 1])
     write_parquet(tmp_path / "data" / "train-00001-of-00002.parquet", [1])

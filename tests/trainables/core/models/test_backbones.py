@@ -18,6 +18,7 @@ from torchvision.models import get_model
 
 from trainables.core.errors import ConfigError, WeightsError
 from trainables.core.models.backbones import Backbone, build_backbone, check_weights, stage_count
+from trainables.core.models.stages import WholeModel
 
 SIZE = 32  # small enough for most operations to stay on one thread
 CUT = {
@@ -145,7 +146,7 @@ def test_stages_in_order_equal_the_original_to_the_bit(name: str) -> None:
 def test_stage_count_is_that_of_the_built_backbone(name: str, stages: int) -> None:
     backbone = backbone_of(name)
     assert stage_count(name) == backbone.depth == len(backbone.stages) == stages
-    assert backbone.is_cut == (name in CUT)
+    assert isinstance(backbone.stages[-1], WholeModel) == (name not in CUT)
     assert all(list(stage.parameters()) for stage in backbone.stages)
 
 

@@ -72,7 +72,8 @@ def test_no_images_give_no_rows(served):
 
 
 @pytest.mark.parametrize(
-    "image", [b"no image", "not base64!", np.zeros((4, 4, 2), np.uint8), np.full((4, 4), 300), None]
+    "image",
+    [b"no image", "not base64!", np.zeros((4, 4, 2), np.uint8), np.full((4, 4), 300), np.full((4, 4), 0.5), None],
 )
 def test_what_is_no_image_is_named(served, image):
     good = np.zeros((8, 8), np.uint8)

@@ -1,0 +1,91 @@
+"""Where a search's study is stored, and how it samples and prunes."""
+
+import warnings
+from pathlib import Path
+
+import optuna
+from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+
+from trainables.core.errors import UserError, first_line
+from trainables.core.metrics import MINIMIZED
+from trainables.core.seeds import derive_seed
+
+# Of every rung of successive halving, one trial in this many goes on to the next.
+_REDUCTION = 3
+JOURNAL = "study.journal"
+
+
+class _KernelLock(BaseJournalFileLock):
+    """A lock that the kernel frees when its holder dies; Optuna's own are files that outlive a killed driver."""
+
+    def __init__(self, path: Path):
+        self._lock = FileLock(path)
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
+    """The database at ``url``, else a journal file in the search's folder.
+
+    Raises:
+        UserError: The database does not answer.
+    """
+    if url is None:
+        lock = _KernelLock(folder / f"{JOURNAL}.lock")
+        _mend(folder / JOURNAL, lock)
+        return JournalStorage(JournalFileBackend(str(folder / JOURNAL), lock_obj=lock))
+    try:
+        return RDBStorage(url)
+    except Exception as error:  # a driver may be missing, an address wrong, a password refused: all the user's to mend
+        message = f"--study-storage must be the URL of a database that answers, but: {first_line(error)}"
+        raise UserError(message) from error
+
+
+def _mend(journal: Path, lock: _KernelLock) -> None:
+    """Cuts off a last line that a full disk or a power failure left half-written; appending to it would lose both."""
+    if not journal.exists():
+        return
+    lock.acquire()
+    try:
+        with journal.open("r+b") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def open_study(storage: optuna.storages.BaseStorage, name: str, metric: str, epochs: int, seed: int) -> optuna.Study:
+    """Opens or creates the study of a search.
+
+    The sampler is TPE (Bergstra et al. 2011), multivariate within each group of the conditional space, told of running
+    trials by the constant liar. The pruner is asynchronous successive halving (Li et al. 2020) on epochs, its first
+    rung at a ninth of the full length.
+    """
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        load_if_exists=True,
+        direction="minimize" if metric in MINIMIZED else "maximize",
+        pruner=SuccessiveHalvingPruner(min_resource=max(1, epochs // _REDUCTION**2), reduction_factor=_REDUCTION),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of `multivariate`, `group` and `constant_liar`
+        # Seeded by the trials there are, or a resumed search would draw again what it drew at first.
+        study.sampler = TPESampler(
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+            seed=derive_seed(seed, len(study.get_trials(deepcopy=False))),
+        )
+    return study
