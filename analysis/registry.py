@@ -17,6 +17,7 @@ from mlflow.types.schema import AnyType
 from PIL import Image
 
 import trainables
+from trainables.core.checkpoint import Checkpoint
 from trainables.core.models.served import save_ensemble
 
 CHAMPION = "champion"
@@ -38,7 +39,7 @@ def register_ensemble(
     tracking_uri: str,
     run_id: str,
     name: str,
-    members: Sequence[tuple[Path, float]],
+    members: Sequence[tuple[Checkpoint, float]],
     class_names: tuple[str, ...],
     metadata: dict[str, Any],
 ) -> str:
@@ -51,7 +52,7 @@ def register_ensemble(
         tracking_uri: Of MLflow; the registry lies there too.
         run_id: The parent run.
         name: Of the registered model.
-        members: Checkpoint folders and their weights.
+        members: Checkpoints and their weights.
         class_names: C names in class order: the output's columns.
         metadata: Stored with the model.
 

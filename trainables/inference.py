@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from trainables.core.data.cache import Dataset
 from trainables.core.device import resolve_device
-from trainables.core.models.predict import load_classifier, predict_probabilities
-from trainables.trial import member_folder
+from trainables.core.models.predict import predict_probabilities, trained_classifier
+from trainables.trial import read_checkpoint
 
 
 def infer(members: Sequence[str], data: Dataset, split: str, num_cpus: float, num_gpus: float) -> NDArray[np.float32]:
@@ -32,6 +32,6 @@ def infer(members: Sequence[str], data: Dataset, split: str, num_cpus: float, nu
 
 def _score_member(member: str, data: Dataset, split: str) -> NDArray[np.float32]:
     device = resolve_device("cuda" if ray.get_gpu_ids() else "cpu")
-    with member_folder(member) as folder:
-        model, checkpoint = load_classifier(folder, device)
+    checkpoint = read_checkpoint(member)
+    model = trained_classifier(checkpoint, device)
     return predict_probabilities(model, data.images(checkpoint.config.image_size), data.splits[split])

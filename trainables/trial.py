@@ -3,29 +3,37 @@
 import gc
 import tempfile
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
+from pyarrow.fs import FileSystem, FileType, LocalFileSystem, copy_files
 from ray import tune
 
-from trainables.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainables.core.checkpoint import (
+    Checkpoint,
+    FrozenPart,
+    frozen_digest,
+    load_checkpoint,
+    save_checkpoint,
+    save_frozen,
+)
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset
 from trainables.core.fit import EpochResult, fit
 from trainables.core.metrics import is_better
+from trainables.core.state import TrainState
 
 # What every report carries of the best epoch besides the objective: the columns that people sort by.
 BEST_METRICS = ("balanced_accuracy", "macro_f1")
 # By this Ray keeps a trial's best checkpoint beside its last: the epoch where it is the best so far, else 0.
 CHECKPOINT_RANK = "checkpoint_rank"
-_FOLDER = "checkpoint"
+_FOLDER, _FROZEN = "checkpoint", "frozen"
 
 
-def run_trial(trial: dict[str, Any], data: Dataset, metric: str) -> None:
+def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str) -> None:
     """Trains one configuration, reporting and checkpointing after every epoch.
 
     Args:
@@ -33,6 +41,7 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str) -> None:
             Ray's own checkpoint of this trial, where it restarts one, goes first.
         data: What to train on.
         metric: The objective, a bare name.
+        storage: Path or URI of the search's folder, where frozen parts are stored.
 
     Reports:
         ``epoch``, ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``, ``best_<metric>`` and the figures of
@@ -40,7 +49,7 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str) -> None:
     """
     torch.set_num_threads(max(1, int(_reserved_cpus())))
     try:
-        _report_epochs(trial, data, metric)
+        _report_epochs(trial, data, metric, storage)
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model until Ray has passed the error on
         raise
@@ -51,9 +60,10 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str) -> None:
             torch.cuda.empty_cache()
 
 
-def _report_epochs(trial: dict[str, Any], data: Dataset, metric: str) -> None:
+def _report_epochs(trial: dict[str, Any], data: Dataset, metric: str, storage: str) -> None:
     config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})
-    before = _restore(trial["resume_from"])
+    before = _restore(trial["resume_from"], storage)
+    frozen: FrozenPart | None = None
     best: dict[str, float] = before.progress if before else {}
     for result in fit(config, data, before.state if before else None):
         rank = 0
@@ -61,27 +71,60 @@ def _report_epochs(trial: dict[str, Any], data: Dataset, metric: str) -> None:
             best, rank = _best_of(result, metric), result.epoch
         report = {"epoch": result.epoch, **result.metrics, **best, "epoch_seconds": result.seconds}
         checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
+        if config.freeze_depth and frozen is None:
+            frozen = _store_frozen(result.state, config.freeze_depth, storage)
         with tempfile.TemporaryDirectory() as folder:
-            save_checkpoint(Path(folder) / _FOLDER, checkpoint)
+            save_checkpoint(Path(folder) / _FOLDER, checkpoint, frozen)
             tune.report({**report, CHECKPOINT_RANK: rank}, checkpoint=tune.Checkpoint.from_directory(folder))
 
 
-@contextmanager
-def member_folder(location: str) -> Iterator[Path]:
-    """A local folder with the checkpoint that ``run_trial`` wrote at a path or URI."""
-    with tune.Checkpoint(location).as_directory() as folder:
-        yield Path(folder) / _FOLDER
+def read_checkpoint(location: str) -> Checkpoint:
+    """Reads what ``run_trial`` wrote at a path or URI: SEARCH/SESSION/TRIAL/CHECKPOINT.
+
+    Raises:
+        CheckpointError: It, or the frozen part that it names, is not whole.
+    """
+    return _read(tune.Checkpoint(location), storage=location.rsplit("/", 3)[0])
 
 
-def _restore(resume_from: str | None) -> Checkpoint | None:
+def _restore(resume_from: str | None, storage: str) -> Checkpoint | None:
     own = tune.get_checkpoint()
     if own is not None:
-        with own.as_directory() as folder:
-            return load_checkpoint(Path(folder) / _FOLDER)
-    if resume_from is None:
-        return None
-    with member_folder(resume_from) as folder:
-        return load_checkpoint(folder)
+        return _read(own, storage)
+    return read_checkpoint(resume_from) if resume_from else None
+
+
+def _read(stored: tune.Checkpoint, storage: str) -> Checkpoint:
+    with stored.as_directory() as root:
+        folder = Path(root) / _FOLDER
+        digest = frozen_digest(folder)
+        if digest is None:
+            return load_checkpoint(folder)
+        with tune.Checkpoint(f"{storage}/{_FROZEN}/{digest}").as_directory() as frozen:
+            return load_checkpoint(folder, Path(frozen))
+
+
+def _store_frozen(state: TrainState, depth: int, storage: str) -> FrozenPart:
+    """Puts the frozen stages onto the search's storage, unless a trial has done so before."""
+    with tempfile.TemporaryDirectory() as folder:
+        part = save_frozen(Path(folder) / _FROZEN, state, depth)
+        target = tune.Checkpoint(f"{storage}/{_FROZEN}/{part.sha256}")  # knows the file system of a path or URI
+        files = target.filesystem
+        if files.get_file_info(target.path).type == FileType.NotFound:
+            partial = f"{target.path}.{uuid.uuid4().hex}.partial"
+            files.create_dir(partial, recursive=True)
+            copy_files(str(Path(folder) / _FROZEN), partial, LocalFileSystem(), files)
+            _move_unless_there(files, partial, target.path)
+    return part
+
+
+def _move_unless_there(files: FileSystem, partial: str, target: str) -> None:
+    try:
+        files.move(partial, target)
+    except OSError:
+        if files.get_file_info(target).type == FileType.NotFound:
+            raise
+        files.delete_dir(partial)  # another trial was first, with the same content
 
 
 def _best_of(result: EpochResult, metric: str) -> dict[str, float]:

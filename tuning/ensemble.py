@@ -6,7 +6,6 @@ MLflow, or the driver, fails afterwards.
 
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from analysis.registry import register_ensemble
 from analysis.trials import TrialRecord, read_trials, top_k
 from trainables.core.data.cache import Dataset
 from trainables.inference import infer
-from trainables.trial import member_folder
+from trainables.trial import read_checkpoint
 from tuning.cluster import Resources
 from tuning.tracking import Tracker
 
@@ -105,16 +104,15 @@ def publish(result: Result, data: Dataset, metric: str, tracker: Tracker, model_
     for member in members:
         texts[f"members/trial-{member['trial']:04d}.txt"] = member["test"]["report"]
     tracker.log_parent(figures, texts)
-    with ExitStack() as stack:
-        folders = [(stack.enter_context(member_folder(place)), weight) for place, weight in result.checkpoints()]
-        metadata = {
-            "data_fingerprint": data.fingerprint,
-            "data": data.place,
-            "rule": result.chosen.rule,
-            "trials": [member["trial"] for member in members if member["weight"] > 0],
-            "notes": list(data.notes),
-        }
-        return register_ensemble(tracker.uri, tracker.parent_id, model_name, folders, data.class_names, metadata)
+    metadata = {
+        "data_fingerprint": data.fingerprint,
+        "data": data.place,
+        "rule": result.chosen.rule,
+        "trials": [member["trial"] for member in members if member["weight"] > 0],
+        "notes": list(data.notes),
+    }
+    checkpoints = [(read_checkpoint(place), weight) for place, weight in result.checkpoints()]
+    return register_ensemble(tracker.uri, tracker.parent_id, model_name, checkpoints, data.class_names, metadata)
 
 
 def show(result: Result, data: Dataset, metric: str, console: Console) -> None:

@@ -79,7 +79,9 @@ def build_tuner(
         session: Names this session's folder: checkpoints of earlier sessions are never overwritten.
         callbacks: Such as the live view.
     """
-    trainable: Callable[..., None] = tune.with_parameters(run_trial, data=data, metric=steering.metric)
+    trainable: Callable[..., None] = tune.with_parameters(
+        run_trial, data=data, metric=steering.metric, storage=steering.storage
+    )
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(

@@ -207,6 +207,9 @@ def test_real_brain_images_from_parquet_to_a_reproduced_score(real_data, tmp_pat
     )  # fmt: skip
     _, (parent,), children = tracked(tmp_path, "alzheimer_space")
     assert len(children) == 6
+    # Recipes 3 to 5 freeze the same stages of the same weights: stored once, and left out of every checkpoint.
+    (frozen,) = (tmp_path / "results" / "alzheimer_space" / "frozen").iterdir()
+    assert (frozen / "frozen.safetensors").stat().st_size > 0
     table = pq.read_table(subset / "test-00000-of-00001.parquet")
     images = [row["bytes"] for row in table["image"].to_pylist()]
     names, probabilities = predict_elsewhere(tmp_path, "alzheimer_space", images)

@@ -12,13 +12,14 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+from torch import Tensor
 
 from trainables.core.config import TrainConfig
 from trainables.core.data.decode import PixelFormat
 from trainables.core.errors import CheckpointError, ConfigError, first_line
 from trainables.core.state import TrainState
 
-_TENSORS, _META = "state.safetensors", "state.json"
+_TENSORS, _META, _FROZEN = "state.safetensors", "state.json", "frozen.safetensors"
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,42 @@ class Checkpoint:
     progress: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint into a folder that does not exist yet; it appears whole, or not at all."""
+@dataclass(frozen=True)
+class FrozenPart:
+    """The tensors that training never moves, stored once for all checkpoints that share them.
+
+    Attributes:
+        sha256: Of its file, by which checkpoints name it.
+        names: Of its tensors.
+    """
+
+    sha256: str
+    names: frozenset[str]
+
+
+def save_frozen(folder: Path, state: TrainState, depth: int) -> FrozenPart:
+    """Writes the first ``depth`` stages of the backbone into a new folder."""
+    prefixes = tuple(f"model.backbone.stages.{stage}." for stage in range(depth))
+    names = frozenset(name for name in state.tensors if name.startswith(prefixes))
+    folder.mkdir(parents=True)
+    _save_tensors({name: state.tensors[name] for name in names}, folder / _FROZEN)
+    return FrozenPart(_sha256(folder / _FROZEN), names)
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, frozen: FrozenPart | None = None) -> None:
+    """Writes a checkpoint into a folder that does not exist yet; it appears whole, or not at all.
+
+    Args:
+        folder: To be created.
+        checkpoint: What to write.
+        frozen: What to leave out and name, because ``save_frozen`` has stored it; None writes everything.
+    """
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
     partial.mkdir(parents=True)
     try:
-        # Files know no memory layout: channels_last weights are stored contiguous.
-        tensors = {name: tensor.contiguous() for name, tensor in checkpoint.state.tensors.items()}
-        safetensors.torch.save_file(tensors, partial / _TENSORS)
+        left_out = frozen.names if frozen else frozenset()
+        tensors = {name: tensor for name, tensor in checkpoint.state.tensors.items() if name not in left_out}
+        _save_tensors(tensors, partial / _TENSORS)
         meta = {
             "epoch": checkpoint.state.epoch,
             "scaler": checkpoint.state.scaler,
@@ -56,6 +85,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             "pixel_format": dataclasses.asdict(checkpoint.pixel_format),
             "progress": checkpoint.progress,
             "sha256": _sha256(partial / _TENSORS),
+            "frozen_sha256": frozen.sha256 if frozen else None,
         }
         (partial / _META).write_text(json.dumps(meta, indent=1))
         for file in (_TENSORS, _META):
@@ -66,18 +96,33 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         raise
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
+def frozen_digest(folder: Path) -> str | None:
+    """Which frozen part a checkpoint names, or None where it holds everything.
+
+    Raises:
+        CheckpointError: It is not whole.
+    """
+    digest = _read_meta(folder)["frozen_sha256"]
+    return None if digest is None else str(digest)
+
+
+def load_checkpoint(folder: Path, frozen: Path | None = None) -> Checkpoint:
     """Reads a checkpoint, its tensors on the CPU.
+
+    Args:
+        folder: The checkpoint.
+        frozen: The folder of the frozen part that it names, if it names one.
 
     Raises:
         CheckpointError: A file is missing, torn, or not the one that was written.
     """
+    meta = _read_meta(folder)
     try:
-        meta = json.loads((folder / _META).read_text())
-        found = _sha256(folder / _TENSORS)
-        if found != meta["sha256"]:
-            raise CheckpointError(f"{folder / _TENSORS} must have SHA-256 {meta['sha256']}, but has {found}")
-        tensors = safetensors.torch.load_file(folder / _TENSORS)
+        tensors = _load_tensors(folder / _TENSORS, meta["sha256"])
+        if meta["frozen_sha256"] is not None:
+            if frozen is None:
+                raise CheckpointError(f"{folder} needs the frozen part {meta['frozen_sha256']}, but got none")
+            tensors |= _load_tensors(frozen / _FROZEN, meta["frozen_sha256"])
         return Checkpoint(
             state=TrainState(meta["epoch"], tensors, meta["scaler"]),
             config=TrainConfig.from_dict(meta["config"]),
@@ -87,6 +132,27 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{folder} is no whole checkpoint: {first_line(error)}") from error
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    try:
+        meta: dict[str, Any] = json.loads((folder / _META).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} is no whole checkpoint: {first_line(error)}") from error
+    return {"frozen_sha256": None, **meta}
+
+
+def _save_tensors(tensors: dict[str, Tensor], file: Path) -> None:
+    # Files know no memory layout: channels_last weights are stored contiguous.
+    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+
+
+def _load_tensors(file: Path, sha256: str) -> dict[str, Tensor]:
+    found = _sha256(file)
+    if found != sha256:
+        raise CheckpointError(f"{file} must have SHA-256 {sha256}, but has {found}")
+    tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
+    return tensors
 
 
 def _sha256(file: Path) -> str:

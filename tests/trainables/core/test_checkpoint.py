@@ -2,12 +2,13 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from trainables.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainables.core.checkpoint import Checkpoint, frozen_digest, load_checkpoint, save_checkpoint, save_frozen
 from trainables.core.data.decode import PixelFormat
 from trainables.core.errors import CheckpointError
 from trainables.core.models.classifier import build_classifier
-from trainables.core.models.predict import load_classifier
+from trainables.core.models.predict import trained_classifier
 from trainables.core.state import TrainState
 
 
@@ -36,7 +37,7 @@ def test_what_is_saved_is_loaded(checkpoint, tmp_path):
 
 def test_a_classifier_comes_back_from_its_checkpoint_alone(checkpoint, tmp_path):
     save_checkpoint(tmp_path / "c", checkpoint)
-    model, _ = load_classifier(tmp_path / "c", torch.device("cpu"))
+    model = trained_classifier(load_checkpoint(tmp_path / "c"), torch.device("cpu"))
     assert not model.training
     assert all(torch.equal(checkpoint.state.tensors[f"model.{k}"], v) for k, v in model.state_dict().items())
 
@@ -71,3 +72,27 @@ def test_a_write_that_fails_leaves_nothing(checkpoint, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(tmp_path / "c", checkpoint)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_frozen_part_is_stored_apart_and_comes_back(checkpoint, tmp_path):
+    part = save_frozen(tmp_path / "frozen", checkpoint.state, depth=2)
+    save_checkpoint(tmp_path / "c", checkpoint, part)
+    assert frozen_digest(tmp_path / "c") == part.sha256
+    stored = load_file(tmp_path / "c" / "state.safetensors")
+    assert not any(name.startswith(("model.backbone.stages.0.", "model.backbone.stages.1.")) for name in stored)
+    assert any(name.startswith("model.backbone.stages.2.") for name in stored)
+    loaded = load_checkpoint(tmp_path / "c", tmp_path / "frozen")
+    assert loaded.state.tensors.keys() == checkpoint.state.tensors.keys()
+    assert all(torch.equal(loaded.state.tensors[name], tensor) for name, tensor in checkpoint.state.tensors.items())
+    assert save_frozen(tmp_path / "again", checkpoint.state, depth=2) == part
+
+
+def test_a_wrong_or_missing_frozen_part_is_refused(checkpoint, tmp_path):
+    save_checkpoint(tmp_path / "c", checkpoint, save_frozen(tmp_path / "frozen", checkpoint.state, depth=2))
+    save_frozen(tmp_path / "other", checkpoint.state, depth=1)
+    with pytest.raises(CheckpointError, match="needs the frozen part"):
+        load_checkpoint(tmp_path / "c")
+    with pytest.raises(CheckpointError, match="must have SHA-256"):
+        load_checkpoint(tmp_path / "c", tmp_path / "other")
+    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+        load_checkpoint(tmp_path / "c", tmp_path / "nowhere")

@@ -1,27 +1,21 @@
 """Class probabilities of a trained classifier."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.core.checkpoint import Checkpoint, load_checkpoint
+from trainables.core.checkpoint import Checkpoint
 from trainables.core.models.classifier import Classifier, build_classifier
 
 
-def load_classifier(folder: Path, device: torch.device) -> tuple[Classifier, Checkpoint]:
-    """The classifier of a checkpoint in eval mode; no weights are needed from elsewhere.
-
-    Raises:
-        CheckpointError: The checkpoint is not whole.
-    """
-    checkpoint = load_checkpoint(folder)
+def trained_classifier(checkpoint: Checkpoint, device: torch.device) -> Classifier:
+    """The classifier of a checkpoint in eval mode; no weights are needed from elsewhere."""
     architecture = dataclasses.replace(checkpoint.config, weights="random")
     model = build_classifier(architecture, len(checkpoint.class_names))
     model.load_state_dict(checkpoint.state.model_tensors())
-    return model.to(device).to(memory_format=torch.channels_last).eval(), checkpoint
+    return model.to(device).to(memory_format=torch.channels_last).eval()
 
 
 @torch.inference_mode()

@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainables.core.checkpoint import save_checkpoint
+from trainables.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.data.decode import PixelFormat, decode, to_pixels
 from trainables.core.device import resolve_device
 from trainables.core.errors import DataError
 from trainables.core.models.classifier import Classifier
-from trainables.core.models.predict import load_classifier, predict_probabilities
+from trainables.core.models.predict import predict_probabilities, trained_classifier
 from trainables.core.state import TrainState
 
 if TYPE_CHECKING:
@@ -86,17 +86,16 @@ class ServedEnsemble:
                 raise DataError(f"image {position}: {error}") from error
 
 
-def save_ensemble(folder: Path, members: Sequence[tuple[Path, float]]) -> None:
+def save_ensemble(folder: Path, members: Sequence[tuple[Checkpoint, float]]) -> None:
     """Writes the folder of a served ensemble.
 
     Args:
         folder: To be created.
-        members: Checkpoint folders and weights that sum to 1; all of the same data set.
+        members: Checkpoints and weights that sum to 1; all of the same data set.
     """
     folder.mkdir(parents=True)
     entries = []
-    for index, (source, weight) in enumerate(members):
-        _, checkpoint = load_classifier(source, torch.device("cpu"))
+    for index, (checkpoint, weight) in enumerate(members):
         weights = {name: tensor for name, tensor in checkpoint.state.tensors.items() if name.startswith("model.")}
         stripped = dataclasses.replace(checkpoint, state=TrainState(checkpoint.state.epoch, weights, {}))
         save_checkpoint(folder / f"member-{index}", stripped)
@@ -113,7 +112,8 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEns
     device = device or resolve_device("auto")
     members = []
     for entry in json.loads((folder / _MANIFEST).read_text())["members"]:
-        model, checkpoint = load_classifier(folder / entry["folder"], device)
+        checkpoint = load_checkpoint(folder / entry["folder"])
+        model = trained_classifier(checkpoint, device)
         members.append(Member(model, checkpoint.config.image_size, entry["weight"]))
     return ServedEnsemble(members, checkpoint.class_names, checkpoint.pixel_format)
 

@@ -8,33 +8,32 @@ import pytest
 import torch
 
 from tests.images import png
-from trainables.core.checkpoint import Checkpoint, save_checkpoint
+from trainables.core.checkpoint import Checkpoint
+from trainables.core.config import TrainConfig
 from trainables.core.data.decode import PixelFormat
 from trainables.core.errors import DataError
 from trainables.core.fit import fit
-from trainables.core.models.predict import load_classifier, predict_probabilities
+from trainables.core.models.predict import predict_probabilities, trained_classifier
 from trainables.core.models.served import _load_pyfunc, load_ensemble, save_ensemble
 
 NAMES = ("few", "many", "some")
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory, small_data):
-    from trainables.core.config import TrainConfig
-
-    folder = tmp_path_factory.mktemp("checkpoints")
+def checkpoints(small_data):
     base = {"backbone": "scratch_cnn", "weights": "random", "head": "linear", "optimizer": "adam", "lr": 1e-3}
+    trained = {}
     for size in (16, 32):
         config = TrainConfig.from_dict(base | {"image_size": size, "batch_size": 16, "epochs": 1, "device": "cpu"})
         state = next(fit(config, small_data)).state
-        save_checkpoint(folder / str(size), Checkpoint(state, config, NAMES, small_data.pixel_format, {}))
-    return folder
+        trained[size] = Checkpoint(state, config, NAMES, small_data.pixel_format, {})
+    return trained
 
 
 @pytest.fixture(scope="module")
 def served(checkpoints, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served") / "ensemble"
-    save_ensemble(folder, [(checkpoints / "16", 0.25), (checkpoints / "32", 0.75)])
+    save_ensemble(folder, [(checkpoints[16], 0.25), (checkpoints[32], 0.75)])
     return folder
 
 
@@ -42,7 +41,7 @@ def test_the_ensemble_is_the_weighted_mean_of_its_members(served, checkpoints, s
     encoded = [png(image[:, :, 0]) for image in small_data.images(32)[:10]]
     expected = 0
     for size, weight in ((16, 0.25), (32, 0.75)):
-        model, _ = load_classifier(checkpoints / str(size), torch.device("cpu"))
+        model = trained_classifier(checkpoints[size], torch.device("cpu"))
         expected += weight * predict_probabilities(model, small_data.images(size), np.arange(10))
     given = load_ensemble(served).predict(pd.DataFrame({"image": encoded}))
     assert list(given.columns) == list(NAMES)
@@ -97,6 +96,6 @@ def test_loading_imports_neither_mlflow_nor_ray():
 
 def test_colour_models_take_grey_images(config, small_data, tmp_path):
     state = next(fit(config(epochs=1), small_data)).state
-    save_checkpoint(tmp_path / "c", Checkpoint(state, config(epochs=1), NAMES, PixelFormat(3, 255), {}))
-    save_ensemble(tmp_path / "e", [(tmp_path / "c", 1.0)])
+    checkpoint = Checkpoint(state, config(epochs=1), NAMES, PixelFormat(3, 255), {})
+    save_ensemble(tmp_path / "e", [(checkpoint, 1.0)])
     assert load_ensemble(tmp_path / "e").predict([np.zeros((9, 9), np.uint8)]).shape == (1, 3)
