@@ -1,6 +1,7 @@
 """The Ray trainable of a search, and the only report loop there is."""
 
 import gc
+import math
 import tempfile
 import traceback
 import uuid
@@ -22,12 +23,15 @@ from trainables.core.checkpoint import (
 )
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset
+from trainables.core.errors import NonFiniteLossError, UserError, describe
 from trainables.core.fit import EpochResult, fit
 from trainables.core.metrics import is_better
 from trainables.core.state import TrainState
 
 # What every report carries of the best epoch besides the objective: the columns that people sort by.
 BEST_METRICS = ("balanced_accuracy", "macro_f1")
+# Reported, with the error's line, by a trial that fails in a way that trying again cannot mend.
+FAILED = "failed"
 # By this Ray keeps a trial's best checkpoint beside its last: the epoch where it is the best so far, else 0.
 CHECKPOINT_RANK = "checkpoint_rank"
 _FOLDER, _FROZEN = "checkpoint", "frozen"
@@ -45,11 +49,14 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str) -
 
     Reports:
         ``epoch``, ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``, ``best_<metric>`` and the figures of
-        ``BEST_METRICS`` at the best epoch.
+        ``BEST_METRICS`` at the best epoch; or ``FAILED``, once, where the configuration cannot be trained.
     """
     torch.set_num_threads(max(1, int(_reserved_cpus())))
     try:
         _report_epochs(trial, data, metric, storage)
+    except (NonFiniteLossError, UserError) as error:  # to try again would end the same
+        traceback.clear_frames(error.__traceback__)
+        tune.report({FAILED: describe(error), f"best_{metric}": math.nan})
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model until Ray has passed the error on
         raise

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.trials import TrialRecord, read_trials
+from trainables.trial import FAILED
 from tuning.study import Steering
 
 _SHOWN_RUNNING = 8
@@ -51,7 +52,9 @@ class Progress(tune.Callback):
         """Takes note of a report."""
         self._running = sum(other.status == RayTrial.RUNNING for other in trials)  # the study counts one asked ahead
         record = self._take(trial)
-        if not self._console.is_terminal:
+        if FAILED in result:
+            self._failed(record, "")
+        elif not self._console.is_terminal:
             self._line(record, result)
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
@@ -60,10 +63,11 @@ class Progress(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
         """Says which trial failed, why, and where the traceback is."""
-        record = self._take(trial)
+        self._failed(self._take(trial), f" (traceback in {trial.storage.trial_fs_path}/error.txt)")
+
+    def _failed(self, record: TrialRecord, hint: str) -> None:
         reason = record.failures[-1] if record.failures else "no reason given"
-        where = f"{trial.storage.trial_fs_path}/error.txt"
-        message = f"trial {record.number} failed: {reason} (traceback in {where})"
+        message = f"trial {record.number} failed: {reason}{hint}"
         self._console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
 
     def _take(self, trial: RayTrial) -> TrialRecord:

@@ -68,7 +68,12 @@ class Plan:
 
 
 def build_tuner(
-    steering: Steering, data: Dataset, resources: Resources, session: str, callbacks: Sequence[tune.Callback]
+    steering: Steering,
+    data: Dataset,
+    resources: Resources,
+    session: str,
+    max_failures: int,
+    callbacks: Sequence[tune.Callback],
 ) -> tune.Tuner:
     """Builds the Tuner of one driver session.
 
@@ -77,6 +82,7 @@ def build_tuner(
         data: What to train on.
         resources: Of one trial.
         session: Names this session's folder: checkpoints of earlier sessions are never overwritten.
+        max_failures: How often a trial whose worker raised or died is tried again, from its last checkpoint.
         callbacks: Such as the live view.
     """
     trainable: Callable[..., None] = tune.with_parameters(
@@ -95,6 +101,7 @@ def build_tuner(
             name=session,
             storage_path=steering.storage,
             verbose=0,
+            failure_config=tune.FailureConfig(max_failures=max_failures),
             callbacks=list(callbacks),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=CHECKPOINT_RANK),
         ),

@@ -28,7 +28,7 @@ from tuning.folder import check_identity, find_folder, mark_finished, next_sessi
 from tuning.progress import Progress
 from tuning.search import Plan, build_tuner
 from tuning.storage import open_study
-from tuning.study import Steering
+from tuning.study import ALIKE, Steering
 from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri, without_credentials
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -54,6 +54,7 @@ class Options:
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
     max_concurrent: int | None = None
+    max_failures: int = 2
     storage: str = "results"
     study_storage: str | None = None
     tracking_uri: str | None = None
@@ -135,10 +136,13 @@ def _conclude(
     mark_finished(study, False)
     try:
         with Progress(steering, console) as progress:
-            build_tuner(steering, data, resources, next_session(study), [progress]).fit()
+            build_tuner(steering, data, resources, next_session(study), options.max_failures, [progress]).fit()
         if not steering.is_complete():
             status = "KILLED"
             return EXIT_INTERRUPTED
+        if steering.given_up is not None:
+            given_up = f"the first {ALIKE} trials all failed alike, so the search was given up: {steering.given_up}"
+            console.print(given_up, style="red", markup=False, highlight=False, soft_wrap=True)
         with console.status("scoring the best trials"):
             result = find_ensemble(study, data, plan.metric, options.top_k, resources)
         if result is None:

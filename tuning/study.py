@@ -17,8 +17,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
-from trainables.core.errors import first_line
+from trainables.core.errors import describe
 from trainables.core.metrics import MINIMIZED
+from trainables.trial import FAILED
+
+# So many trials of a session must end alike, before any has finished an epoch, for the search to be given up.
+ALIKE = 3
 
 
 @dataclass
@@ -35,6 +39,7 @@ class Steering:
         configure: From an Optuna trial to the plain dict of a ``TrainConfig``.
         storage: Path or URI under which Tune writes checkpoints.
         live: Optuna trials by Ray's trial id: which process-local handle stands for which trial.
+        given_up: The error for which the search was given up, because its first trials all ended with it.
     """
 
     study: optuna.Study
@@ -46,6 +51,8 @@ class Steering:
     configure: Callable[[optuna.Trial], dict[str, Any]]
     storage: str
     live: dict[str, optuna.Trial] = field(default_factory=dict)
+    given_up: str | None = None
+    _alike: list[str] | None = field(default_factory=list)  # None once a trial of this session got anywhere
 
     def settle(self) -> list[optuna.Trial]:
         """Tells what a killed driver left untold; returns the trials that are to go on, by number."""
@@ -72,19 +79,34 @@ class Steering:
             storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number))
         )
 
+    def note_failure(self, trial: optuna.Trial, reason: str) -> None:
+        """Adds an error's line to the trial's."""
+        trial.set_user_attr(FAILURES, [*self.record(trial).failures, reason])
+
     def tell(self, trial: optuna.Trial, failed: bool) -> None:
         """Closes a trial in the study: FAIL, PRUNED where it was stopped early, else COMPLETE with its best value."""
         record = self.record(trial)
-        if failed or not record.epochs:
+        if failed or record.stopped == FAILED or not record.epochs:
             self.study.tell(trial, state=TrialState.FAIL)
         elif record.stopped:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             self.study.tell(trial, record.epochs[-1].metrics[f"best_{self.metric}"])
+        self._doubt(record)
+
+    def _doubt(self, record: TrialRecord) -> None:
+        """Gives the search up where its first trials all ended without an epoch and for one reason."""
+        if record.epochs or not record.failures:
+            self._alike = None
+        elif self._alike is not None:
+            self._alike.append(record.failures[-1])
+            if len(self._alike) >= ALIKE and len(set(self._alike)) == 1:
+                self.given_up = record.failures[-1]
 
     def is_complete(self) -> bool:
         """Whether nothing is left to do: all trials were handed out and have ended, or the time is up."""
-        return not self.live and (self.handed_out() >= self.num_samples or time.time() >= self.deadline)
+        all_ended = self.handed_out() >= self.num_samples or self.given_up is not None
+        return not self.live and (all_ended or time.time() >= self.deadline)
 
     def handed_out(self) -> int:
         """How many trials were ever handed out."""
@@ -107,7 +129,7 @@ class StudySearcher(Searcher):
         steering = self._steering
         if steering.max_concurrent is not None and len(steering.live) >= steering.max_concurrent:
             return None
-        if time.time() >= steering.deadline:
+        if time.time() >= steering.deadline or steering.given_up is not None:
             return str(Searcher.FINISHED)
         if self._unfinished:
             trial = self._unfinished.pop(0)
@@ -152,6 +174,10 @@ class StudyScheduler(FIFOScheduler):
         """Records the report and decides: STOP where the pruner says so or the time is up."""
         steering = self._steering
         optuna_trial = steering.live[trial.trial_id]
+        if FAILED in result:
+            if not steering.record(optuna_trial).stopped:  # Tune repeats the last report when a trial ends
+                steering.note_failure(optuna_trial, str(result[FAILED]))
+            return self._stop(optuna_trial, FAILED)
         epoch = int(result["epoch"])
         recorded = steering.record(optuna_trial).epochs
         if recorded and recorded[-1].epoch >= epoch:  # Tune repeats the last report when a trial ends
@@ -177,24 +203,14 @@ class StudyScheduler(FIFOScheduler):
         super().on_trial_error(tune_controller, trial)
         optuna_trial = self._steering.live.get(trial.trial_id)
         if optuna_trial is not None:
-            failures = [
-                *self._steering.record(optuna_trial).failures,
-                describe(trial.get_pickled_error() or trial.get_error()),
-            ]
-            optuna_trial.set_user_attr(FAILURES, failures)
+            error = trial.get_pickled_error() or trial.get_error()
+            reason = "the worker died" if error is None else describe(getattr(error, "cause", None) or error)
+            self._steering.note_failure(optuna_trial, reason)
 
     @staticmethod
     def _stop(trial: optuna.Trial, reason: str) -> str:
         trial.set_user_attr(STOPPED, reason)
         return str(TrialScheduler.STOP)
-
-
-def describe(error: BaseException | None) -> str:
-    """An error in one line: the type and the message of what was raised on the worker."""
-    if error is None:
-        return "the worker died"
-    cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {first_line(cause)}"
 
 
 def _reported_metrics(result: dict[str, Any]) -> dict[str, float]:

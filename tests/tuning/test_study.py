@@ -12,8 +12,9 @@ from ray.tune.search import Searcher
 
 from analysis.trials import PRUNED, TIME_BUDGET, read_trials, top_k
 from trainables.core.errors import UserError
+from trainables.trial import FAILED
 from tuning.storage import JOURNAL, open_study, study_storage
-from tuning.study import Steering, StudyScheduler, StudySearcher, describe
+from tuning.study import Steering, StudyScheduler, StudySearcher
 
 METRIC = "balanced_accuracy"
 EPOCHS = 9
@@ -239,6 +240,40 @@ def test_a_database_serves_as_well_as_a_journal(tmp_path):
     assert states(second) == ["COMPLETE", "RUNNING"]
 
 
-def test_an_error_is_told_in_its_describe():
-    assert describe(ValueError("one\ntwo")) == "ValueError: one"
-    assert describe(None) == "the worker died"
+def fail(driver, trial_id, reason):
+    """As a trial does that cannot be trained: it says so, and Tune ends it without an error."""
+    trial = SimpleNamespace(trial_id=trial_id)
+    assert driver.scheduler.on_trial_result(None, trial, {FAILED: reason}) == TrialScheduler.STOP
+    driver.scheduler.on_trial_result(None, trial, {FAILED: reason, "done": True})
+    driver.searcher.on_trial_complete(trial_id)
+
+
+def test_a_trial_that_says_it_cannot_be_trained_has_failed(tmp_path):
+    driver = Driver(tmp_path)
+    trial_id, _ = driver.start()
+    driver.report(trial_id, 1, 0.9)
+    fail(driver, trial_id, "NonFiniteLossError: the loss became nan")
+    (record,) = read_trials(driver.study)
+    assert (record.state, record.failures) == ("FAIL", ("NonFiniteLossError: the loss became nan",))
+    assert not record.is_candidate
+
+
+def test_a_search_whose_first_trials_fail_alike_is_given_up(tmp_path):
+    driver = Driver(tmp_path, num_samples=9)
+    for _ in range(3):
+        fail(driver, driver.start()[0], "DeviceError: no GPU")
+    assert driver.start()[1] == Searcher.FINISHED
+    assert driver.steering.given_up == "DeviceError: no GPU"
+    assert driver.steering.is_complete()
+    assert isinstance(Driver(tmp_path, num_samples=9).start()[1], dict)  # what was wrong may have been mended
+
+
+@pytest.mark.parametrize("reasons", [["a", "b", "a", "a"], ["a", None, "a", "a", "a"]])
+def test_other_searches_go_on(tmp_path, reasons):
+    driver = Driver(tmp_path, num_samples=9)
+    for reason in reasons:
+        if reason is None:
+            driver.run()
+        else:
+            fail(driver, driver.start()[0], reason)
+    assert isinstance(driver.start()[1], dict)

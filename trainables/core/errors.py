@@ -6,6 +6,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
+def describe(error: BaseException) -> str:
+    """An error in one line: its type and the first line of its message."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
 class UserError(Exception):
     """A mistake of the user's: the message is one line that names the rule, the value and the remedy."""
 

@@ -76,6 +76,9 @@ def run(
     max_concurrent: Annotated[
         int | None, typer.Option(min=1, help="Trials at once. Default: as many as fit.", rich_help_panel=_RESOURCES)
     ] = None,
+    max_failures: Annotated[
+        int, typer.Option(min=0, help="How often a trial whose worker died is tried again.", rich_help_panel=_RESOURCES)
+    ] = 2,
     address: Annotated[
         str | None,
         typer.Option(
@@ -129,6 +132,7 @@ def run(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         max_concurrent=max_concurrent,
+        max_failures=max_failures,
         storage=storage,
         study_storage=study_storage,
         tracking_uri=tracking_uri,
