@@ -1,16 +1,18 @@
 """The Ray trainable of a search, and the only report loop there is."""
 
+import faulthandler
 import gc
 import math
 import tempfile
 import traceback
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
-from pyarrow.fs import FileSystem, FileType, LocalFileSystem, copy_files
+from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 from ray import tune
 
 from trainables.core.checkpoint import (
@@ -23,7 +25,7 @@ from trainables.core.checkpoint import (
 )
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset
-from trainables.core.errors import NonFiniteLossError, UserError, describe
+from trainables.core.errors import CheckpointError, NonFiniteLossError, UserError, describe
 from trainables.core.fit import EpochResult, fit
 from trainables.core.metrics import is_better
 from trainables.core.state import TrainState
@@ -37,7 +39,7 @@ CHECKPOINT_RANK = "checkpoint_rank"
 _FOLDER, _FROZEN = "checkpoint", "frozen"
 
 
-def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str) -> None:
+def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, timeout_s: float) -> None:
     """Trains one configuration, reporting and checkpointing after every epoch.
 
     Args:
@@ -46,6 +48,7 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str) -
         data: What to train on.
         metric: The objective, a bare name.
         storage: Path or URI of the search's folder, where frozen parts are stored.
+        timeout_s: An epoch that takes longer ends this process; Ray then tries the trial again elsewhere.
 
     Reports:
         ``epoch``, ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``, ``best_<metric>`` and the figures of
@@ -53,7 +56,7 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str) -
     """
     torch.set_num_threads(max(1, int(_reserved_cpus())))
     try:
-        _report_epochs(trial, data, metric, storage)
+        _report_epochs(trial, data, metric, storage, timeout_s)
     except (NonFiniteLossError, UserError) as error:  # to try again would end the same
         traceback.clear_frames(error.__traceback__)
         tune.report({FAILED: describe(error), f"best_{metric}": math.nan})
@@ -61,13 +64,15 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str) -
         traceback.clear_frames(error.__traceback__)  # they hold the model until Ray has passed the error on
         raise
     finally:
+        faulthandler.cancel_dump_traceback_later()
         # The process lives on and may share its GPU; by now nothing of the trial is referred to any more.
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _report_epochs(trial: dict[str, Any], data: Dataset, metric: str, storage: str) -> None:
+def _report_epochs(trial: dict[str, Any], data: Dataset, metric: str, storage: str, timeout_s: float) -> None:
+    faulthandler.dump_traceback_later(timeout_s, exit=True)
     config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})
     before = _restore(trial["resume_from"], storage)
     frozen: FrozenPart | None = None
@@ -83,6 +88,7 @@ def _report_epochs(trial: dict[str, Any], data: Dataset, metric: str, storage: s
         with tempfile.TemporaryDirectory() as folder:
             save_checkpoint(Path(folder) / _FOLDER, checkpoint, frozen)
             tune.report({**report, CHECKPOINT_RANK: rank}, checkpoint=tune.Checkpoint.from_directory(folder))
+        faulthandler.dump_traceback_later(timeout_s, exit=True)  # armed anew: the next epoch has its own time
 
 
 def read_checkpoint(location: str) -> Checkpoint:
@@ -95,10 +101,15 @@ def read_checkpoint(location: str) -> Checkpoint:
 
 
 def _restore(resume_from: str | None, storage: str) -> Checkpoint | None:
-    own = tune.get_checkpoint()
-    if own is not None:
-        return _read(own, storage)
-    return read_checkpoint(resume_from) if resume_from else None
+    """The latest whole checkpoint of the trial: Ray's own, else the study's, or the one before it; None for none."""
+    latest = tune.get_checkpoint() or (tune.Checkpoint(resume_from) if resume_from else None)
+    if latest is None:
+        return None
+    kept = latest.filesystem.get_file_info(FileSelector(str(Path(latest.path).parent)))
+    for path in sorted((info.path for info in kept if info.path <= latest.path), reverse=True):
+        with suppress(CheckpointError):
+            return _read(tune.Checkpoint(path, latest.filesystem), storage)
+    return None
 
 
 def _read(stored: tune.Checkpoint, storage: str) -> Checkpoint:

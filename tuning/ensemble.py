@@ -39,6 +39,7 @@ class Result:
         chosen: The best of them.
         evaluation: Scores on ``test``.
         openings: How often this search has opened the test set.
+        version: The registered model's, where this very ensemble was registered before.
     """
 
     members: Sequence[TrialRecord]
@@ -46,6 +47,7 @@ class Result:
     chosen: Ensemble
     evaluation: Evaluation
     openings: int
+    version: str | None = None
 
     def checkpoints(self) -> list[tuple[str, float]]:
         """The members' checkpoints and weights, without those that have no vote."""
@@ -66,7 +68,8 @@ def find_ensemble(study: optuna.Study, data: Dataset, metric: str, k: int, resou
     if known.get("members") == numbers:
         compared = [Ensemble(rule, np.array(weights), score) for rule, weights, score in known["compared"]]
         chosen = next(ensemble for ensemble in compared if ensemble.rule == known["chosen"])
-        return Result(members, compared, chosen, Evaluation.from_dict(known["evaluation"]), known["openings"])
+        evaluation = Evaluation.from_dict(known["evaluation"])
+        return Result(members, compared, chosen, evaluation, known["openings"], known.get("version"))
     checkpoints = [record.best.checkpoint for record in members if record.best]
     selection = Selection(data.labels[data.splits["select"]], data.class_names, metric)
     chosen, compared = choose(infer(checkpoints, data, "select", resources.cpus, resources.gpus), selection)
@@ -85,8 +88,10 @@ def find_ensemble(study: optuna.Study, data: Dataset, metric: str, k: int, resou
     return Result(members, compared, chosen, evaluation, openings)
 
 
-def publish(result: Result, data: Dataset, metric: str, tracker: Tracker, model_name: str) -> str:
-    """Logs an ensemble's figures to the parent run and registers the model; returns its version."""
+def publish(study: optuna.Study, result: Result, data: Dataset, metric: str, tracker: Tracker, model_name: str) -> str:
+    """Logs an ensemble's figures to the parent run and registers the model, once; returns its version."""
+    if result.version is not None:
+        return result.version
     best = result.members[0].epochs[-1].metrics
     figures = {name: value for name, value in best.items() if name.startswith("best_") or name == "epoch_seconds"}
     figures |= {f"select_{metric}": result.chosen.score, "test_openings": result.openings}
@@ -112,7 +117,9 @@ def publish(result: Result, data: Dataset, metric: str, tracker: Tracker, model_
         "notes": list(data.notes),
     }
     checkpoints = [(read_checkpoint(place), weight) for place, weight in result.checkpoints()]
-    return register_ensemble(tracker.uri, tracker.parent_id, model_name, checkpoints, data.class_names, metadata)
+    version = register_ensemble(tracker.uri, tracker.parent_id, model_name, checkpoints, data.class_names, metadata)
+    study.set_user_attr(_ENSEMBLE, {**study.user_attrs[_ENSEMBLE], "version": version})
+    return version
 
 
 def show(result: Result, data: Dataset, metric: str, console: Console) -> None:

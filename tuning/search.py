@@ -73,6 +73,7 @@ def build_tuner(
     resources: Resources,
     session: str,
     max_failures: int,
+    timeout_s: float,
     callbacks: Sequence[tune.Callback],
 ) -> tune.Tuner:
     """Builds the Tuner of one driver session.
@@ -83,10 +84,11 @@ def build_tuner(
         resources: Of one trial.
         session: Names this session's folder: checkpoints of earlier sessions are never overwritten.
         max_failures: How often a trial whose worker raised or died is tried again, from its last checkpoint.
+        timeout_s: An epoch that takes longer counts as a hang, its worker is ended.
         callbacks: Such as the live view.
     """
     trainable: Callable[..., None] = tune.with_parameters(
-        run_trial, data=data, metric=steering.metric, storage=steering.storage
+        run_trial, data=data, metric=steering.metric, storage=steering.storage, timeout_s=timeout_s
     )
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),

@@ -34,6 +34,7 @@ from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri, wit
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+HANG_S = 3600.0
 _REHEARSED = 50
 
 
@@ -55,6 +56,7 @@ class Options:
     gpus_per_trial: float | None = None
     max_concurrent: int | None = None
     max_failures: int = 2
+    trial_timeout_s: float = HANG_S
     storage: str = "results"
     study_storage: str | None = None
     tracking_uri: str | None = None
@@ -136,7 +138,15 @@ def _conclude(
     mark_finished(study, False)
     try:
         with Progress(steering, console) as progress:
-            build_tuner(steering, data, resources, next_session(study), options.max_failures, [progress]).fit()
+            build_tuner(
+                steering,
+                data,
+                resources,
+                next_session(study),
+                options.max_failures,
+                options.trial_timeout_s,
+                [progress],
+            ).fit()
         if not steering.is_complete():
             status = "KILLED"
             return EXIT_INTERRUPTED
@@ -150,7 +160,7 @@ def _conclude(
             console.print("no trial finished, so there is no ensemble: the lines above say why", style="red")
             return EXIT_FAILED
         show(result, data, plan.metric, console)
-        version = _publish(result, plan, data, tracker, console)
+        version = _publish(study, result, plan, data, tracker, console)
         mark_finished(study, version is not None)
         status = "FINISHED" if version else "FAILED"
     except KeyboardInterrupt:
@@ -164,11 +174,13 @@ def _conclude(
     return EXIT_OK if version else EXIT_FAILED
 
 
-def _publish(result: Result, plan: Plan, data: Dataset, tracker: Tracker, console: Console) -> str | None:
+def _publish(
+    study: optuna.Study, result: Result, plan: Plan, data: Dataset, tracker: Tracker, console: Console
+) -> str | None:
     """Registers the ensemble and says where all is; None where MLflow would not take it."""
     try:
         with console.status("registering the ensemble"):
-            version = publish(result, data, plan.metric, tracker, plan.space.name)
+            version = publish(study, result, data, plan.metric, tracker, plan.space.name)
     except Exception as error:  # whatever a server raises: hours of training must not end in a traceback
         failed = (
             f"the ensemble could not be registered ({first_line(error)}): the same command with --resume tries again"

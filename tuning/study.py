@@ -4,6 +4,7 @@
 asks its pruner. Neither has state that the study lacks, so a search can be taken up by a new process at any moment.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,6 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
-from trainables.core.errors import describe
 from trainables.core.metrics import MINIMIZED
 from trainables.trial import FAILED
 
@@ -203,14 +203,23 @@ class StudyScheduler(FIFOScheduler):
         super().on_trial_error(tune_controller, trial)
         optuna_trial = self._steering.live.get(trial.trial_id)
         if optuna_trial is not None:
-            error = trial.get_pickled_error() or trial.get_error()
-            reason = "the worker died" if error is None else describe(getattr(error, "cause", None) or error)
-            self._steering.note_failure(optuna_trial, reason)
+            self._steering.note_failure(optuna_trial, told_error(Path(trial.error_file).read_text()))
 
     @staticmethod
     def _stop(trial: optuna.Trial, reason: str) -> str:
         trial.set_user_attr(STOPPED, reason)
         return str(TrialScheduler.STOP)
+
+
+def told_error(log: str) -> str:
+    """The last error in a trial's error file, in one line: its type and the first line of its message.
+
+    Tune appends a header and the error's text for each failure; the text of what a worker raised is its traceback.
+    """
+    lines = log.rpartition("Failure #")[2].splitlines()[1:]
+    frames = [index for index, line in enumerate(lines) if line.startswith("    ")]
+    told = lines[frames[-1] + 1 :] if frames else lines
+    return re.sub(r"^(?:\w+\.)+(\w+:)", r"\1", next((line for line in told if line.strip()), "the worker died"))
 
 
 def _reported_metrics(result: dict[str, Any]) -> dict[str, float]:

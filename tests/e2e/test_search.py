@@ -108,11 +108,15 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     assert probabilities.shape == (144, 3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
-    # A finished search is extended, not begun again; MLflow gains one child and the registry a version.
-    output = search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 4, "--resume")
-    assert "opened 2 times" in output
+    # Taken up again with nothing left to do, it says the same: no second opening of test, no second version.
+    again = search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 3, "--resume")
+    assert "opened once" in again
+    assert "(version 1)" in again
+    # A finished search is extended, not begun again.
+    search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 4, "--resume")
     _, parents, children = tracked(folder, "demo_space")
     assert (len(parents), len(children)) == (1, 4)
+    assert parents[0].info.status == "FINISHED"
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])  # SIGTERM is handled as Ctrl-C is

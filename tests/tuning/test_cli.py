@@ -67,6 +67,11 @@ def test_time_budgets_that_make_no_sense(text):
     assert done.exit_code == 2
 
 
+def test_every_default_passes_its_own_parser():
+    assert invoke("demo_space", "--dry-run", 1, "--time-budget", "1h", "--trial-timeout", "5m").exit_code == 0
+    assert invoke("demo_space", "--dry-run", 1).exit_code == 0
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

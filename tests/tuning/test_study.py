@@ -14,7 +14,7 @@ from analysis.trials import PRUNED, TIME_BUDGET, read_trials, top_k
 from trainables.core.errors import UserError
 from trainables.trial import FAILED
 from tuning.storage import JOURNAL, open_study, study_storage
-from tuning.study import Steering, StudyScheduler, StudySearcher
+from tuning.study import Steering, StudyScheduler, StudySearcher, told_error
 
 METRIC = "balanced_accuracy"
 EPOCHS = 9
@@ -277,3 +277,30 @@ def test_other_searches_go_on(tmp_path, reasons):
         else:
             fail(driver, driver.start()[0], reason)
     assert isinstance(driver.start()[1], dict)
+
+
+RAISED = """Failure # 1 (occurred at 2026-01-01_00-00-00)
+an older one
+Failure # 2 (occurred at 2026-01-01_00-00-01)
+ray::ImplicitFunc.train() (pid=1, ip=127.0.0.1)
+  File "trial.py", line 1, in run_trial
+    raise package.module.OddError("one\\ntwo")
+package.module.OddError: one: a
+two
+"""
+DIED = """Failure # 1 (occurred at 2026-01-01_00-00-00)
+The actor died unexpectedly before finishing this task.
+\tclass_name: ImplicitFunc
+"""
+
+
+TOLD = [
+    (RAISED, "OddError: one: a"),
+    (DIED, "The actor died unexpectedly before finishing this task."),
+    ("", "the worker died"),
+]
+
+
+@pytest.mark.parametrize(("log", "line"), TOLD)
+def test_an_error_is_told_in_its_first_line(log, line):
+    assert told_error(log) == line

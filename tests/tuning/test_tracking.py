@@ -39,7 +39,8 @@ def test_one_parent_and_a_nested_child_a_trial(tmp_path, uri):
     driver.run(lambda number: 0.9)
     driver.run(lambda number: 0.1)  # falls behind
     failed, _ = driver.start()
-    driver.scheduler.on_trial_error(None, _failed_trial(failed))
+    (tmp_path / "error.txt").write_text("Failure # 1 (occurred now)\nValueError: it broke\nin two lines")
+    driver.scheduler.on_trial_error(None, SimpleNamespace(trial_id=failed, error_file=tmp_path / "error.txt"))
     driver.searcher.on_trial_complete(failed, error=True)
     tracker.log_parent({"test_accuracy": 0.5}, {"report.txt": "text"})
     tracker.close("FINISHED")
@@ -151,7 +152,3 @@ def test_the_uri_comes_from_the_option_then_the_environment(monkeypatch):
 def test_credentials_are_not_shown():
     assert without_credentials("http://me:secret@server:5000/x") == "http://server:5000/x"
     assert without_credentials("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
-
-
-def _failed_trial(trial_id):
-    return SimpleNamespace(trial_id=trial_id, get_pickled_error=lambda: ValueError("it broke\nin two lines"))

@@ -79,6 +79,15 @@ def run(
     max_failures: Annotated[
         int, typer.Option(min=0, help="How often a trial whose worker died is tried again.", rich_help_panel=_RESOURCES)
     ] = 2,
+    trial_timeout: Annotated[
+        float | None,
+        typer.Option(
+            parser=_seconds,
+            metavar="TIME",
+            help="An epoch longer than this is a hang, and its worker ended. Default: 1h.",
+            rich_help_panel=_RESOURCES,
+        ),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -133,6 +142,7 @@ def run(
         gpus_per_trial=gpus_per_trial,
         max_concurrent=max_concurrent,
         max_failures=max_failures,
+        trial_timeout_s=session.HANG_S if trial_timeout is None else trial_timeout,
         storage=storage,
         study_storage=study_storage,
         tracking_uri=tracking_uri,

@@ -116,7 +116,7 @@ def accuracies(phantoms: Phantoms, splitter: StratifiedGroupKFold | StratifiedKF
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # scikit-learn: the splitter by image ignores groups
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0])
 def test_pixels_tell_the_subject_and_not_the_class(seed: int) -> None:
     phantoms = make_phantoms(seed=seed)
     held_out, straddling = accuracies(phantoms, HELD_OUT), accuracies(phantoms, STRADDLING)
