@@ -48,6 +48,9 @@ def check_server(uri: str) -> None:
     """Raises UserError unless MLflow answers at ``uri``; a new SQLite file is made on the way."""
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # The outbox tries again by itself; MLflow's own retries would hold up the end of a search for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
         MlflowClient(uri).search_experiments(max_results=1)
     except Exception as error:  # whatever a store, a driver or a network raises, the remedy is the same
