@@ -92,9 +92,10 @@ def prepare(
     """
     source = open_source(place)
     digests = source.digests()
+    fingerprint = _fingerprint(source, digests)
     dataset = Dataset(
         place=place,
-        fingerprint=_fingerprint(source, digests),
+        fingerprint=fingerprint,
         class_names=source.class_names,
         labels=source.labels,
         groups=_join_twins(source.groups, digests),
@@ -106,7 +107,9 @@ def prepare(
     bad = {int(index): reason for index, reason in json.loads((entries[0] / "bad.json").read_text()).items()}
     bad |= {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
     if bad and not skip_bad_images:
-        raise DataError(_bad_images(source.names, bad))
+        raise DataError(
+            _bad_images(source.names, bad, (store or default_store()) / f"bad-images-{fingerprint[:8]}.txt")
+        )
     usable = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
     items = Items(source.labels, dataset.groups, source.published, source.class_names)
     splits = make_splits(items, usable, seed)
@@ -170,9 +173,11 @@ def _decode_all(source: Source, file: Path, size: int, pixel_format: PixelFormat
     return {index: reason for index, reason in enumerate(reasons) if reason is not None}
 
 
-def _bad_images(names: Sequence[str], bad: dict[int, str]) -> str:
+def _bad_images(names: Sequence[str], bad: dict[int, str], listing: Path) -> str:
+    """The refusal in one line; a long list goes whole into a file."""
     shown = "; ".join(f"{names[index]}: {bad[index]}" for index in sorted(bad)[:_SHOWN])
-    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    more = f"; and {len(bad) - _SHOWN} more, all in {listing}" if len(bad) > _SHOWN else ""
+    listing.write_text("".join(f"{names[index]}: {bad[index]}\n" for index in sorted(bad)))
     return (
         f"every image must be readable and labelled, but {len(bad)} are not ({shown}{more}): "
         "mend them or pass --skip-bad-images"

@@ -1,5 +1,7 @@
 import dataclasses
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,8 +84,10 @@ def test_a_long_list_of_bad_images_is_cut(tmp_path):
     root = write_classes(tmp_path / "data", {"a": 30, "b": 8})
     for file in (root / "a").iterdir():
         file.write_bytes(b"")
-    with pytest.raises(DataError, match="30 are not .*and 20 more"):
+    with pytest.raises(DataError, match="30 are not .*and 20 more, all in ") as caught:
         prepared(root, tmp_path)
+    listing = re.search(r"all in (.*?\.txt)", str(caught.value)).group(1)
+    assert len(Path(listing).read_text().splitlines()) == 30
 
 
 def test_identical_files_stay_on_one_side(tmp_path):

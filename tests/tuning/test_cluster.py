@@ -1,0 +1,102 @@
+"""Joining a cluster of several nodes, on one machine."""
+
+import math
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from analysis.trials import read_trials
+from trainables.core.errors import UserError
+from trainables.inference import infer
+from tuning.cluster import Resources, joined, trial_resources
+from tuning.search import build_tuner
+from tuning.storage import open_study, study_storage
+from tuning.study import Steering
+
+CONFIG = {
+    "backbone": "scratch_cnn",
+    "weights": "random",
+    "image_size": 32,
+    "head": "linear",
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "batch_size": 16,
+    "epochs": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head that runs no trials, as in cluster.yaml, and a worker that claims a GPU."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster.add_node(num_cpus=4, num_gpus=2)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def can_grow(cluster):
+    with joined(cluster.address) as can_grow:
+        yield can_grow
+
+
+def test_a_running_cluster_may_grow(can_grow):
+    assert can_grow
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "expected"),
+    [
+        (None, None, Resources(2, 1)),  # a GPU, with its share of the CPUs
+        (None, 0.5, Resources(1, 0.5)),
+        (None, 0.0, Resources(1, 0)),
+        (3.0, None, Resources(3, 1)),
+        (64.0, 8.0, Resources(64, 8)),  # taken at its word: such a node may yet come
+    ],
+)
+def test_what_a_trial_reserves(can_grow, cpus, gpus, expected):
+    assert trial_resources(cpus, gpus, can_grow) == expected
+
+
+def test_what_fits_no_node_is_refused_with_the_way_out(can_grow):
+    with pytest.raises(UserError, match="where nodes come on demand, give both"):
+        trial_resources(64.0, None, can_grow)
+    with pytest.raises(UserError, match="lower --cpus-per-trial"):
+        trial_resources(64.0, 0.0, can_grow=False)
+
+
+def test_our_code_travels_to_the_workers(can_grow):
+    """Here the workers also see this checkout; elsewhere what has travelled is all they have."""
+
+    def travelled():
+        import sys
+        from pathlib import Path
+
+        entries = [Path(entry) for entry in sys.path if "py_modules" in entry]
+        return sorted(package.name for entry in entries for package in entry.iterdir() if package.is_dir())
+
+    packages = ray.get(ray.remote(travelled).options(num_cpus=1).remote())
+    assert packages == ["analysis", "search_spaces", "trainables", "tuning"]
+
+
+def run(folder, data, resources, num_samples):
+    study = open_study(study_storage(folder, None), "search", "accuracy", 2, seed=0)
+    steering = Steering(study, "accuracy", 2, num_samples, None, math.inf, lambda trial: CONFIG, str(folder))
+    build_tuner(steering, data, resources, "session-001", 0, 3600.0, []).fit()
+    return read_trials(study)
+
+
+def test_trials_and_inference_run_on_the_other_node(can_grow, small_data, tmp_path):
+    records = run(tmp_path, small_data, Resources(1, 0), num_samples=2)
+    assert {record.state for record in records} <= {"COMPLETE", "PRUNED"}
+    members = [record.best.checkpoint for record in records]
+    assert infer(members, small_data, "select", 1, 0).shape == (2, len(small_data.splits["select"]), 3)
+
+
+def test_a_gpu_that_is_not_there_fails_the_trial_in_one_line(can_grow, small_data, tmp_path):
+    """The cluster claims GPUs; torch finds none: a trial must not train on the CPU unasked."""
+    (record,) = run(tmp_path, small_data, Resources(1, 0.5), num_samples=1)
+    assert record.state == "FAIL"
+    assert record.failures[0].startswith("DeviceError: a GPU was given but torch ")
+    assert record.epochs == ()
