@@ -18,7 +18,7 @@ from torchvision.models import get_model
 
 from trainables.core.errors import ConfigError, WeightsError
 from trainables.core.models.backbones import Backbone, build_backbone, check_weights, stage_count
-from trainables.core.models.stages import WholeModel
+from trainables.core.models.grouping import WholeModel
 
 SIZE = 32  # small enough for most operations to stay on one thread
 CUT = {
