@@ -18,6 +18,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
+from trainables.core.errors import UserError, describe
 from trainables.core.metrics import MINIMIZED
 from trainables.trial import FAILED
 
@@ -125,7 +126,7 @@ class StudySearcher(Searcher):
         self._unfinished = steering.settle()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """A trial's config; None when no more may run at once; FINISHED at the end."""
+        """A trial's config; None where there is none right now; FINISHED at the end."""
         steering = self._steering
         if steering.max_concurrent is not None and len(steering.live) >= steering.max_concurrent:
             return None
@@ -137,7 +138,14 @@ class StudySearcher(Searcher):
             trial = steering.study.ask()
         else:
             return str(Searcher.FINISHED)
-        config = steering.configure(trial)
+        try:
+            config = steering.configure(trial)
+        except (
+            UserError
+        ) as error:  # a rare branch of the space: that trial has failed, the search goes on
+            steering.note_failure(trial, describe(error))
+            steering.tell(trial, failed=True)
+            return None
         trial.set_user_attr(CONFIG, config)
         steering.live[trial_id] = trial
         epochs = steering.record(trial).epochs

@@ -110,12 +110,16 @@ class Tracker:
         self._stop.set()
         self._thread.join()
         self.flush()
-        if self.unsent is None:
+        if self.unsent is not None:
+            return
+        try:
             for sent in self._sent.values():
                 if sent.status == "RUNNING":
                     self._client.set_tag(sent.run_id, "tune.interrupted", "true")
                     self._client.set_terminated(sent.run_id, "KILLED")
             self._client.set_terminated(self.parent_id, status)
+        except Exception as error:  # the server may go away just now: said, not raised
+            self.unsent = first_line(error)
 
     def log_parent(self, metrics: dict[str, float], texts: dict[str, str] | None = None) -> None:
         """Logs figures and text files to the parent run."""

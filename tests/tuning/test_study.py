@@ -11,7 +11,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import PRUNED, TIME_BUDGET, read_trials, top_k
-from trainables.core.errors import UserError
+from trainables.core.errors import ConfigError, UserError
 from trainables.trial import FAILED
 from tuning.storage import JOURNAL, open_study, study_storage
 from tuning.study import Steering, StudyScheduler, StudySearcher, told_error
@@ -195,6 +195,21 @@ def test_a_resumed_search_does_not_draw_again_what_it_drew(tmp_path):
     drawn = [first.run()["train"]["lr"] for _ in range(2)]
     again = [Driver(tmp_path).run()["train"]["lr"] for _ in range(2)]
     assert len({*drawn, *again}) == 4
+
+
+def test_a_configuration_that_does_not_parse_fails_its_trial_and_not_the_search(tmp_path):
+    driver = Driver(tmp_path)
+    sane = driver.steering.configure
+
+    def refuse(trial):
+        raise ConfigError("lr must be > 0")
+
+    driver.steering.configure = refuse
+    assert driver.start()[1] is None
+    driver.steering.configure = sane
+    assert driver.start()[1]["number"] == 1
+    assert states(driver) == ["FAIL", "RUNNING"]
+    assert read_trials(driver.study)[0].failures == ("ConfigError: lr must be > 0",)
 
 
 def test_recipes_come_first(tmp_path):
