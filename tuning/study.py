@@ -140,9 +140,7 @@ class StudySearcher(Searcher):
             return str(Searcher.FINISHED)
         try:
             config = steering.configure(trial)
-        except (
-            UserError
-        ) as error:  # a rare branch of the space: that trial has failed, the search goes on
+        except UserError as error:  # a rare branch of the space: that trial has failed, the search goes on
             steering.note_failure(trial, describe(error))
             steering.tell(trial, failed=True)
             return None

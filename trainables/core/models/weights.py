@@ -74,7 +74,8 @@ def weights_file(name: str, weights: str) -> Path | None:
     if name == SCRATCH:
         return None
     present = ", ".join(sorted(path.name for path in folder.glob("*.safetensors"))) or "no .safetensors file"
-    raise WeightsError(f"{folder} has no {file.name} for backbone {name}; it has {present}")
+    remedy = "add the file, or choose by --backbone"
+    raise WeightsError(f"{folder} has no {file.name} for backbone {name}; it has {present}: {remedy}")
 
 
 def check_file(name: str, file: Path) -> None:
