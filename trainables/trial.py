@@ -101,7 +101,7 @@ def read_checkpoint(location: str) -> Checkpoint:
 
 
 def _restore(resume_from: str | None, storage: str) -> Checkpoint | None:
-    """The latest whole checkpoint of the trial: Ray's own, else the study's, or the one before it; None for none."""
+    """The latest whole checkpoint that is kept, up to Ray's own or else the study's; None begins the trial again."""
     latest = tune.get_checkpoint() or (tune.Checkpoint(resume_from) if resume_from else None)
     if latest is None:
         return None
