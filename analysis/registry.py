@@ -43,7 +43,7 @@ def register_ensemble(
     class_names: tuple[str, ...],
     metadata: dict[str, Any],
 ) -> str:
-    """Logs the ensemble to a run, registers it and points ``@champion`` at it.
+    """Logs the ensemble to a run, registers it and points ``@champion`` at it; the same one only once.
 
     The model is safetensors, JSON and a copy of the ``trainables`` package: it loads where the environment is, without
     this repository and without a pickle.
@@ -54,12 +54,34 @@ def register_ensemble(
         name: Of the registered model.
         members: Checkpoints and their weights.
         class_names: C names in class order: the output's columns.
-        metadata: Stored with the model.
+        metadata: Stored with the model; must tell the ensembles of a run apart.
 
     Returns:
         The registered version.
     """
     mlflow.set_tracking_uri(tracking_uri)
+    client = MlflowClient(tracking_uri)
+    version = _version_of(client, run_id, name, metadata) or _register(run_id, name, members, class_names, metadata)
+    client.set_registered_model_alias(name, CHAMPION, version)
+    return version
+
+
+def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str, Any]) -> str | None:
+    """The version that a driver registered and did not live to note."""
+    for version in client.search_model_versions(f"run_id = '{run_id}'"):
+        uri = f"models:/{name}/{version.version}"
+        if version.name == name and mlflow.models.get_model_info(uri).metadata == metadata:
+            return str(version.version)
+    return None
+
+
+def _register(
+    run_id: str,
+    name: str,
+    members: Sequence[tuple[Checkpoint, float]],
+    class_names: tuple[str, ...],
+    metadata: dict[str, Any],
+) -> str:
     # A column without a name takes a data frame of any column name, or a list; its type takes bytes, text and arrays.
     signature = ModelSignature(
         inputs=Schema([ColSpec(AnyType())]),
@@ -79,9 +101,7 @@ def register_ensemble(
                 registered_model_name=name,
                 metadata=metadata,
             )
-    version = str(info.registered_model_version)
-    MlflowClient(tracking_uri).set_registered_model_alias(name, CHAMPION, version)
-    return version
+    return str(info.registered_model_version)
 
 
 def _requirements() -> list[str]:

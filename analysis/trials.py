@@ -102,12 +102,12 @@ def read_trials(study: "optuna.Study") -> list[TrialRecord]:
     return [read_trial(trial) for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING"]
 
 
-def top_k(records: Iterable[TrialRecord], metric: str, k: int) -> list[TrialRecord]:
-    """The k best candidates by ``best_<metric>``, best first; fewer where fewer finished."""
+def ranked(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
+    """The candidates by ``best_<metric>``, best first."""
     candidates = [record for record in records if record.is_candidate]
 
     def score(record: TrialRecord) -> tuple[float, int]:
         value = record.epochs[-1].metrics[f"best_{metric}"]
         return (value if metric in MINIMIZED else -value, record.number)
 
-    return sorted(candidates, key=score)[:k]
+    return sorted(candidates, key=score)

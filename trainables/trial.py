@@ -1,5 +1,6 @@
 """The Ray trainable of a search, and the only report loop there is."""
 
+import dataclasses
 import faulthandler
 import gc
 import math
@@ -7,6 +8,7 @@ import tempfile
 import traceback
 import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ from trainables.core.state import TrainState
 BEST_METRICS = ("balanced_accuracy", "macro_f1")
 # Reported, with the error's line, by a trial that fails in a way that trying again cannot mend.
 FAILED = "failed"
+# Reported once, with the error's line, by a trial that went on with a smaller micro-batch.
+HALVED = "halved"
 # By this Ray keeps a trial's best checkpoint beside its last: the epoch where it is the best so far, else 0.
 CHECKPOINT_RANK = "checkpoint_rank"
 _FOLDER, _FROZEN = "checkpoint", "frozen"
@@ -52,12 +56,27 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, t
 
     Reports:
         ``epoch``, ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``, ``best_<metric>`` and the figures of
-        ``BEST_METRICS`` at the best epoch; or ``FAILED``, once, where the configuration cannot be trained.
+        ``BEST_METRICS`` at the best epoch; ``HALVED``, once, where the GPU's memory was too small for the batch and
+        the trial went on with half of it at a time; or ``FAILED``, once, where the configuration cannot be trained.
     """
     torch.set_num_threads(max(1, int(_reserved_cpus())))
     try:
-        _report_epochs(trial, data, metric, storage, timeout_s)
-    except (NonFiniteLossError, UserError) as error:  # to try again would end the same
+        faulthandler.dump_traceback_later(timeout_s, exit=True)
+        config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})
+        run = _Run(data, metric, storage, timeout_s, trial["resume_from"])
+        try:
+            _report_epochs(config, run)
+        except torch.OutOfMemoryError as error:
+            if config.batch_size % 2:
+                raise
+            smaller = dataclasses.replace(
+                config, batch_size=config.batch_size // 2, accumulate_steps=config.accumulate_steps * 2
+            )
+            note = f"{describe(error)} (went on with {smaller.batch_size} images at a time)"
+            traceback.clear_frames(error.__traceback__)  # they hold the model
+            _free_memory()
+            _report_epochs(smaller, run, note)
+    except (NonFiniteLossError, UserError, torch.OutOfMemoryError) as error:  # to try again would end the same
         traceback.clear_frames(error.__traceback__)
         tune.report({FAILED: describe(error), f"best_{metric}": math.nan})
     except BaseException as error:
@@ -65,18 +84,29 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, t
         raise
     finally:
         faulthandler.cancel_dump_traceback_later()
-        # The process lives on and may share its GPU; by now nothing of the trial is referred to any more.
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _free_memory()  # the process lives on and may share its GPU
 
 
-def _report_epochs(trial: dict[str, Any], data: Dataset, metric: str, storage: str, timeout_s: float) -> None:
-    faulthandler.dump_traceback_later(timeout_s, exit=True)
-    config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})
-    before = _restore(trial["resume_from"], storage)
+@dataclass(frozen=True)
+class _Run:
+    """What ``run_trial`` was given beside the configuration."""
+
+    data: Dataset
+    metric: str
+    storage: str
+    timeout_s: float
+    resume_from: str | None
+
+
+def _report_epochs(config: TrainConfig, run: _Run, note: str | None = None) -> None:
+    """Trains what remains of a trial; its first report carries the note, if there is one."""
+    metric, data = run.metric, run.data
+    before = _restore(run.resume_from, run.storage)
+    if before and before.config.batch_size < config.batch_size:  # it had run out of memory, and would again
+        config = dataclasses.replace(before.config, device=config.device)
     frozen: FrozenPart | None = None
     best: dict[str, float] = before.progress if before else {}
+    extra: dict[str, Any] = {HALVED: note} if note else {}
     for result in fit(config, data, before.state if before else None):
         rank = 0
         if is_better(metric, result.metrics[f"tune/{metric}"], best.get(f"best_{metric}")):
@@ -84,11 +114,13 @@ def _report_epochs(trial: dict[str, Any], data: Dataset, metric: str, storage: s
         report = {"epoch": result.epoch, **result.metrics, **best, "epoch_seconds": result.seconds}
         checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
         if config.freeze_depth and frozen is None:
-            frozen = _store_frozen(result.state, config.freeze_depth, storage)
+            frozen = _store_frozen(result.state, config.freeze_depth, run.storage)
         with tempfile.TemporaryDirectory() as folder:
             save_checkpoint(Path(folder) / _FOLDER, checkpoint, frozen)
-            tune.report({**report, CHECKPOINT_RANK: rank}, checkpoint=tune.Checkpoint.from_directory(folder))
-        faulthandler.dump_traceback_later(timeout_s, exit=True)  # armed anew: the next epoch has its own time
+            reported = {**report, **extra, CHECKPOINT_RANK: rank}
+            tune.report(reported, checkpoint=tune.Checkpoint.from_directory(folder))
+        extra = {}
+        faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # armed anew: the next epoch has its own time
 
 
 def read_checkpoint(location: str) -> Checkpoint:
@@ -143,6 +175,13 @@ def _move_unless_there(files: FileSystem, partial: str, target: str) -> None:
         if files.get_file_info(target).type == FileType.NotFound:
             raise
         files.delete_dir(partial)  # another trial was first, with the same content
+
+
+def _free_memory() -> None:
+    """Gives back what nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _best_of(result: EpochResult, metric: str) -> dict[str, float]:

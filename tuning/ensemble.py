@@ -4,8 +4,9 @@ What was selected and scored goes into the study before anything else happens, s
 MLflow, or the driver, fails afterwards.
 """
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,8 +19,9 @@ from rich.table import Table
 from analysis.ensembles import Ensemble, Selection, choose
 from analysis.evaluation import Evaluation, evaluate
 from analysis.registry import register_ensemble
-from analysis.trials import TrialRecord, read_trials, top_k
+from analysis.trials import TrialRecord, ranked, read_trials
 from trainables.core.data.cache import Dataset
+from trainables.core.errors import CheckpointError, first_line
 from trainables.inference import infer
 from trainables.trial import read_checkpoint
 from tuning.cluster import Resources
@@ -55,12 +57,14 @@ class Result:
         return [(record.best.checkpoint, float(weight)) for record, weight in weighted if record.best and weight > 0]
 
 
-def find_ensemble(study: optuna.Study, data: Dataset, metric: str, k: int, resources: Resources) -> Result | None:
+def find_ensemble(
+    study: optuna.Study, data: Dataset, metric: str, k: int, resources: Resources, console: Console
+) -> Result | None:
     """Selects and scores the ensemble of the best k trials; None where no trial finished.
 
     The test set is opened for it unless the study holds the scores of these very members.
     """
-    members = top_k(read_trials(study), metric, k)
+    members = list(itertools.islice(_whole(ranked(read_trials(study), metric), console), k))
     if not members:
         return None
     numbers = [record.number for record in members]
@@ -86,6 +90,18 @@ def find_ensemble(study: optuna.Study, data: Dataset, metric: str, k: int, resou
     }
     study.set_user_attr(_ENSEMBLE, noted)
     return Result(members, compared, chosen, evaluation, openings)
+
+
+def _whole(records: Iterable[TrialRecord], console: Console) -> Iterator[TrialRecord]:
+    """Those whose checkpoint can still be read."""
+    for record in records:
+        try:
+            read_checkpoint(record.best.checkpoint if record.best else "")
+        except (CheckpointError, OSError) as error:
+            left_out = f"trial {record.number} is left out of the ensemble: {first_line(error)}"
+            console.print(left_out, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        else:
+            yield record
 
 
 def publish(study: optuna.Study, result: Result, data: Dataset, metric: str, tracker: Tracker, model_name: str) -> str:

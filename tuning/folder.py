@@ -1,9 +1,12 @@
 """A search's folder and its name: which one a command means, and that one driver alone works in it."""
 
+import _thread
+import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,14 @@ import optuna
 from filelock import FileLock, Timeout
 
 from trainables.core.errors import UserError
-from tuning.storage import JOURNAL, study_storage
+from tuning.lease import leased
+from tuning.storage import JOURNAL, open_study, study_storage
 
 _FINISHED = "finished"
 _IDENTITY = "identity"
 _SESSIONS = "sessions"
 _UID = "uid"
+_KEPT_AND_WRITTEN = 3  # a trial's best and last checkpoint, and the one being written
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,31 @@ class SearchFolder:
         except KeyError:
             return None
 
+    def check_room(self, checkpoint_bytes: int, num_samples: int) -> str | None:
+        """Returns a note where the disk may become full before so many trials have ended.
+
+        Raises:
+            UserError: The disk cannot be written, or has no room for a single trial.
+        """
+        there = next(folder for folder in (self.local, *self.local.parents) if folder.exists())
+        if not os.access(there, os.W_OK):
+            raise UserError(f"--storage must be writable, but {there} is not")
+        if self.checkpoints != str(self.local):  # a bucket has no end
+            return None
+        free = shutil.disk_usage(there).free
+        if free < _KEPT_AND_WRITTEN * checkpoint_bytes:
+            raise UserError(
+                f"--storage must have room for a trial's checkpoints, {_KEPT_AND_WRITTEN} x {_size(checkpoint_bytes)}, "
+                f"but {there} has {_size(free)} left: free some, or give another --storage"
+            )
+        needed = (num_samples * (_KEPT_AND_WRITTEN - 1) + 1) * checkpoint_bytes
+        if free >= needed:
+            return None
+        return f"{there} has {_size(free)} left, but {num_samples} trials may need {_size(needed)}"
+
     @contextmanager
-    def take(self) -> Iterator[None]:
-        """Makes this driver the only one on the search.
+    def take(self, metric: str, epochs: int, seed: int) -> Iterator[optuna.Study]:
+        """Makes this driver the only one on the search, and opens or creates its study.
 
         Raises:
             UserError: Another one is, or the folder cannot be written.
@@ -65,7 +92,10 @@ class SearchFolder:
         except OSError as error:
             raise UserError(f"--storage must be writable, but {self.local} is not: {error.strerror}") from error
         try:
-            yield
+            study = open_study(self.storage(), self.name, metric, epochs, seed)
+            # The lock is of this host alone; a database is reached from others too.
+            with leased(study, _thread.interrupt_main) if self.study_url else nullcontext():
+                yield study
         finally:
             lock.release()
 
@@ -139,3 +169,7 @@ def _folder(root: str, name: str, study_url: str | None) -> SearchFolder:
         raise UserError(f"a study cannot live on {root}: give --study-storage, a database that the driver reaches")
     local = Path.home() / ".tune-run" / name if remote else Path(root).resolve() / name
     return SearchFolder(name, f"{root.rstrip('/')}/{name}" if remote else str(local), local, study_url)
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

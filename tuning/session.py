@@ -6,12 +6,16 @@ import shlex
 import subprocess
 import sys
 import time
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
+from ray.tune import TuneError
 from rich.console import Console
 from rich.markup import escape
 
@@ -21,13 +25,12 @@ from trainables.core.data.cache import Dataset, prepare
 from trainables.core.errors import first_line
 from trainables.core.metrics import check_objective
 from trainables.core.models.architectures import count_features
-from trainables.core.models.backbones import build_backbone, check_weights
+from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
 from tuning.cluster import Resources, joined, trial_resources
 from tuning.ensemble import Result, find_ensemble, publish, show
 from tuning.folder import check_identity, find_folder, mark_finished, next_session, search_uid
 from tuning.progress import Progress
 from tuning.search import Plan, build_tuner
-from tuning.storage import open_study
 from tuning.study import ALIKE, Steering
 from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri, without_credentials
 
@@ -36,6 +39,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 HANG_S = 3600.0
 _REHEARSED = 50
+_ERRORS = "driver-error.txt"
 
 
 @dataclass(frozen=True)
@@ -93,35 +97,55 @@ def run(options: Options, console: Console) -> int:
     rehearsed = plan.samples(_REHEARSED)  # a branch that does not parse shall not surface after hours
     folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
     _check_weights(plan, console)
+    num_samples = options.num_samples or plan.space.num_samples
+    note = folder.check_room(_checkpoint_bytes(plan), num_samples)
+    if note is not None:
+        console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
     policies = {config.get("augmentation", "none") for config in rehearsed}
     data = _load_data(options, plan, policies, console)
     check_server(tracking_uri(options.tracking_uri))
-    with joined(options.address) as can_grow, folder.take():
+    with joined(options.address) as can_grow:
         resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow)
-        study = open_study(folder.storage(), folder.name, plan.metric, plan.epochs, plan.seed)
-        shown_uri = without_credentials(tracking_uri(options.tracking_uri))
-        check_identity(study, {**_identity(plan, data), "tracking-uri": shown_uri})
-        for recipe in plan.space.recipe_params(plan.backbones):
-            study.enqueue_trial(recipe, skip_if_exists=True)
-        tracker = Tracker(study, tracking_uri(options.tracking_uri), _info(options, plan, data, folder.name, study))
-        steering = Steering(
-            study=study,
-            metric=plan.metric,
-            epochs=plan.epochs,
-            num_samples=options.num_samples or plan.space.num_samples,
-            max_concurrent=options.max_concurrent,
-            deadline=time.time() + options.time_budget_s,
-            configure=plan.configure,
-            storage=folder.checkpoints,
-        )
-        console.print(
-            f"search {folder.name}: {steering.num_samples} trials of up to {plan.epochs} epochs on {plan.metric}, "
-            f"{resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        return _conclude(options, plan, data, steering, resources, tracker, console)
+        with folder.take(plan.metric, plan.epochs, plan.seed) as study:
+            steering = Steering(
+                study=study,
+                metric=plan.metric,
+                epochs=plan.epochs,
+                num_samples=num_samples,
+                max_concurrent=options.max_concurrent,
+                deadline=time.time() + options.time_budget_s,
+                configure=plan.configure,
+                storage=folder.checkpoints,
+            )
+            try:
+                return _search(options, plan, data, steering, resources, console)
+            except (OSError, StorageInternalError, TuneError) as error:  # a full disk, a database that went away, ...
+                (cause,) = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+                with suppress(OSError):
+                    (folder.local / _ERRORS).write_text(traceback.format_exc())
+                broke = f"the search broke off: {cause}; what was reported is kept: mend that and go on with --resume"
+                console.print(broke, style="red", markup=False, highlight=False, soft_wrap=True)
+                return EXIT_FAILED
+
+
+def _search(
+    options: Options, plan: Plan, data: Dataset, steering: Steering, resources: Resources, console: Console
+) -> int:
+    """Notes what the search is about, tells MLflow of it, and runs it to its end."""
+    study = steering.study
+    shown_uri = without_credentials(tracking_uri(options.tracking_uri))
+    check_identity(study, {**_identity(plan, data), "tracking-uri": shown_uri})
+    for recipe in plan.space.recipe_params(plan.backbones):
+        study.enqueue_trial(recipe, skip_if_exists=True)
+    tracker = Tracker(study, tracking_uri(options.tracking_uri), _info(options, plan, data, study))
+    console.print(
+        f"search {study.study_name}: {steering.num_samples} trials of up to {plan.epochs} epochs on {plan.metric}, "
+        f"{resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    return _conclude(options, plan, data, steering, resources, tracker, console)
 
 
 def _conclude(
@@ -154,7 +178,7 @@ def _conclude(
             given_up = f"the first {ALIKE} trials all failed alike, so the search was given up: {steering.given_up}"
             console.print(given_up, style="red", markup=False, highlight=False, soft_wrap=True)
         with console.status("scoring the best trials"):
-            result = find_ensemble(study, data, plan.metric, options.top_k, resources)
+            result = find_ensemble(study, data, plan.metric, options.top_k, resources, console)
         if result is None:
             mark_finished(study, True)
             console.print("no trial finished, so there is no ensemble: the lines above say why", style="red")
@@ -207,6 +231,11 @@ def _check_weights(plan: Plan, console: Console) -> None:
             count_features(backbone, plan.image_size)
 
 
+def _checkpoint_bytes(plan: Plan) -> int:
+    """About what the largest checkpoint holds: float32 parameters and Adam's two moments of each."""
+    return 3 * 4 * max(parameter_count(backbone) for backbone in plan.backbones)
+
+
 def _load_data(options: Options, plan: Plan, policies: set[str], console: Console) -> Dataset:
     place = options.data or plan.space.data
     place = str(Path(place).resolve()) if Path(place).exists() else place
@@ -235,12 +264,12 @@ def _identity(plan: Plan, data: Dataset) -> dict[str, Any]:
     }
 
 
-def _info(options: Options, plan: Plan, data: Dataset, name: str, study: optuna.Study) -> SearchInfo:
+def _info(options: Options, plan: Plan, data: Dataset, study: optuna.Study) -> SearchInfo:
     packages = ("ray", "torch", "torchvision", "timm", "optuna", "mlflow", "albumentations", "scikit-learn")
     environment = {f"env.{package}": version(package) for package in packages}
     return SearchInfo(
         experiment=plan.space.name,
-        name=name,
+        name=study.study_name,
         uid=search_uid(study),
         params={**_identity(plan, data), "data": data.place, "top-k": options.top_k},
         tags={

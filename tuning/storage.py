@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import optuna
 from filelock import FileLock
@@ -35,6 +36,35 @@ class _KernelLock(BaseJournalFileLock):
         self._lock.release()
 
 
+class _Journal(JournalFileBackend):
+    """A journal without half-written lines: to append to one would lose both."""
+
+    def __init__(self, file: Path):
+        self._file, self._guard = file, _KernelLock(file.with_name(f"{file.name}.lock"))
+        if file.exists():
+            self._guard.acquire()
+            try:
+                self._mend()  # a power failure may have torn it
+            finally:
+                self._guard.release()
+        super().__init__(str(file), lock_obj=self._guard)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Appends all of it, or nothing where the disk is full."""
+        self._guard.acquire()  # a thread takes it twice without waiting for itself
+        try:
+            super().append_logs(logs)
+        except OSError:
+            self._mend()
+            raise
+        finally:
+            self._guard.release()
+
+    def _mend(self) -> None:
+        with self._file.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
 def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
     """The database at ``url``, else a journal file in the search's folder.
 
@@ -42,27 +72,12 @@ def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
         UserError: The database does not answer.
     """
     if url is None:
-        lock = _KernelLock(folder / f"{JOURNAL}.lock")
-        _mend(folder / JOURNAL, lock)
-        return JournalStorage(JournalFileBackend(str(folder / JOURNAL), lock_obj=lock))
+        return JournalStorage(_Journal(folder / JOURNAL))
     try:
         return RDBStorage(url)
     except Exception as error:  # a driver may be missing, an address wrong, a password refused: all the user's to mend
         message = f"--study-storage must be the URL of a database that answers, but: {first_line(error)}"
         raise UserError(message) from error
-
-
-def _mend(journal: Path, lock: _KernelLock) -> None:
-    """Cuts off a last line that a full disk or a power failure left half-written; appending to it would lose both."""
-    if not journal.exists():
-        return
-    lock.acquire()
-    try:
-        with journal.open("r+b") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
 
 
 def open_study(storage: optuna.storages.BaseStorage, name: str, metric: str, epochs: int, seed: int) -> optuna.Study:

@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
 from trainables.core.errors import UserError, describe
 from trainables.core.metrics import MINIMIZED
-from trainables.trial import FAILED
+from trainables.trial import FAILED, HALVED
 
 # So many trials of a session must end alike, before any has finished an epoch, for the search to be given up.
 ALIKE = 3
@@ -188,6 +188,8 @@ class StudyScheduler(FIFOScheduler):
         recorded = steering.record(optuna_trial).epochs
         if recorded and recorded[-1].epoch >= epoch:  # Tune repeats the last report when a trial ends
             return str(TrialScheduler.CONTINUE)
+        if HALVED in result:
+            steering.note_failure(optuna_trial, str(result[HALVED]))
         report = EpochRecord(
             epoch=epoch,
             metrics=_reported_metrics(result),

@@ -217,3 +217,5 @@ def _ending(record: TrialRecord) -> Iterable[tuple[str, str]]:
         yield "tune.stopped_early", record.stopped or ""
     if record.state == "FAIL":
         yield "tune.error", record.failures[-1] if record.failures else "ended without a report"
+    elif record.failures:
+        yield "tune.mended_errors", "; ".join(record.failures)

@@ -1,13 +1,16 @@
+import shutil
+
 import pytest
 
 from trainables.core.errors import UserError
 from tuning.folder import check_identity, find_folder, mark_finished, next_session, search_uid
-from tuning.storage import open_study
+
+PLAN = ("accuracy", 3, 0)
 
 
 def begun(folder):
-    folder.local.mkdir(parents=True, exist_ok=True)
-    return open_study(folder.storage(), folder.name, "accuracy", 3, seed=0)
+    with folder.take(*PLAN) as study:
+        return study
 
 
 def test_a_fresh_name_is_taken_and_nothing_is_created(tmp_path):
@@ -44,10 +47,10 @@ def test_nothing_to_resume_is_refused_and_changes_nothing(tmp_path):
 
 def test_one_driver_at_a_time(tmp_path):
     folder = find_folder(str(tmp_path), "search", None, resume=False)
-    with folder.take(), pytest.raises(UserError, match="one driver at a time"), folder.take():
+    with folder.take(*PLAN), pytest.raises(UserError, match="one driver at a time"), folder.take(*PLAN):
         pass
-    with folder.take():
-        pass
+    with folder.take(*PLAN) as study:
+        assert study.study_name == "search"
 
 
 def test_remote_storage_wants_a_database(tmp_path):
@@ -60,8 +63,18 @@ def test_remote_storage_wants_a_database(tmp_path):
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     folder = find_folder(str(tmp_path / "file"), "search", None, resume=False)
-    with pytest.raises(UserError, match="--storage must be writable"), folder.take():
+    with pytest.raises(UserError, match="--storage must be writable"), folder.take(*PLAN):
         pass
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path):
+    folder = find_folder(str(tmp_path), "search", None, resume=False)
+    free = shutil.disk_usage(tmp_path).free
+    with pytest.raises(UserError, match=r"--storage must have room for a trial's checkpoints, 3 x .*GiB, but "):
+        folder.check_room(free, num_samples=1)
+    assert folder.check_room(free // 20, num_samples=1) is None
+    assert "20 trials may need" in folder.check_room(free // 20, num_samples=20)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_search_keeps_its_identity(tmp_path):

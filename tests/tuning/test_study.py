@@ -1,5 +1,6 @@
 """The study as the record: searcher and scheduler driven directly, without Ray, as Tune would drive them."""
 
+import errno
 import json
 import math
 import time
@@ -7,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 from optuna.pruners import NopPruner
+from optuna.storages.journal import JournalFileBackend
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from analysis.trials import PRUNED, TIME_BUDGET, read_trials, top_k
+from analysis.trials import PRUNED, TIME_BUDGET, ranked, read_trials
 from trainables.core.errors import ConfigError, UserError
 from trainables.trial import FAILED
 from tuning.storage import JOURNAL, open_study, study_storage
@@ -218,18 +220,37 @@ def test_recipes_come_first(tmp_path):
     assert driver.run()["train"] == {"lr": 0.125}
 
 
-def test_top_k_takes_finished_trials_best_first(tmp_path):
+def test_candidates_are_ranked_best_first(tmp_path):
     driver = Driver(tmp_path, epochs=EPOCHS)
     driver.study.pruner = NopPruner()
     for _ in range(4):
         driver.run(lambda number: [0.5, 0.9, 0.7, 0.9][number])
-    assert [record.number for record in top_k(read_trials(driver.study), METRIC, 3)] == [1, 3, 2]
-    assert [record.number for record in top_k(read_trials(driver.study), METRIC, 9)] == [1, 3, 2, 0]
+    assert [record.number for record in ranked(read_trials(driver.study), METRIC)] == [1, 3, 2, 0]
 
 
 def test_a_database_that_does_not_answer_is_a_usage_error(tmp_path):
     with pytest.raises(UserError, match="--study-storage must be the URL of a database that answers"):
         study_storage(tmp_path, "postgresql://nobody@localhost:1/none")
+
+
+def test_a_full_disk_tears_no_line(tmp_path, monkeypatch):
+    """The disk takes half of what is written; a later write must not be glued to it."""
+    driver = Driver(tmp_path)
+    driver.run()
+    whole = (tmp_path / JOURNAL).read_text()
+
+    def fill_up(backend, logs):
+        with (tmp_path / JOURNAL).open("a") as file:
+            file.write(json.dumps(logs[0])[:20])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(JournalFileBackend, "append_logs", fill_up)
+        with pytest.raises(OSError, match="No space left"):
+            driver.study.set_user_attr("too", "much")
+    assert (tmp_path / JOURNAL).read_text() == whole
+    driver.run()
+    assert len(read_trials(Driver(tmp_path).study)) == 2
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40])

@@ -144,6 +144,17 @@ def stage_count(name: str) -> int:
     return len(cut(without_weights(lambda: create(name, num_classes=0))))
 
 
+@cache
+def parameter_count(name: str) -> int:
+    """Count the parameters of a backbone, without making them.
+
+    Raises:
+        WeightsError: The name is unknown.
+    """
+    check_name(name)
+    return sum(parameter.numel() for parameter in without_weights(lambda: create(name, num_classes=0)).parameters())
+
+
 def check_weights(name: str, weights: str) -> None:
     """Check all that can be known about weights without reading or downloading them.
 
