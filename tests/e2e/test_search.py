@@ -1,7 +1,6 @@
 """Whole searches by the command itself, each in a process of its own, judged by what they leave behind."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,18 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from mlflow import MlflowClient
 
 from tests.images import write_classes
-from tuning.storage import study_storage
+from tests.searches import SMALL, check_nothing_lost, command, environment, load, search, tracked
 
 pytestmark = pytest.mark.e2e
-
-SMALL = ["--backbone", "scratch_cnn", "--image-size", "32", "--max-epochs", "3", "--address", "local"]
 
 PREDICT = """
 import sys
@@ -43,29 +38,6 @@ print(model.predict(pd.DataFrame({{"image": images}})).to_json(orient="split"))
 def folder(tmp_path):
     write_classes(tmp_path / "data", {"few": 24, "many": 80, "some": 40})
     return tmp_path
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "tuning.cli.run", *map(str, arguments)]
-
-
-def environment(folder):
-    return os.environ | {"TUNE_RUN_CACHE": str(folder / "cache"), "MLFLOW_TRACKING_URI": "", "COLUMNS": "120"}
-
-
-def search(folder, *arguments, code=0):
-    done = subprocess.run(command(*arguments), cwd=folder, env=environment(folder), capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    return done.stdout
-
-
-def tracked(folder, space):
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name(space).experiment_id])
-    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    return client, parents, children
 
 
 def predict_elsewhere(folder, space, images):
@@ -91,7 +63,7 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     assert "opened once" in output
     assert "Registered: models:/demo_space@champion (version 1)" in output
 
-    _, (parent,), children = tracked(folder, "demo_space")
+    _, (parent,), children = tracked(f"sqlite:///{folder}/mlflow.db", "demo_space")
     assert parent.info.status == "FINISHED"
     assert len(children) == 3
     assert {child.info.status for child in children} <= {"FINISHED", "KILLED"}
@@ -114,7 +86,7 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     assert "(version 1)" in again
     # A finished search is extended, not begun again.
     search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 4, "--resume")
-    _, parents, children = tracked(folder, "demo_space")
+    _, parents, children = tracked(f"sqlite:///{folder}/mlflow.db", "demo_space")
     assert (len(parents), len(children)) == (1, 4)
     assert parents[0].info.status == "FINISHED"
 
@@ -138,20 +110,12 @@ def test_a_search_that_is_stopped_goes_on_with_resume(folder, sent):
     else:
         assert driver.returncode == 130, rest
         assert "Go on with the same command and --resume" in rest
-        _, (parent,), children = tracked(folder, "demo_space")
+        _, (parent,), children = tracked(f"sqlite:///{folder}/mlflow.db", "demo_space")
         assert "RUNNING" not in {run.info.status for run in [parent, *children]}
 
     search(folder, *arguments, code=2)  # unfinished, and --resume was not given
     search(folder, *arguments, "--resume")
-    client, (parent,), children = tracked(folder, "demo_space")
-    assert parent.info.status == "FINISHED"
-    assert sorted(int(child.data.tags["tune.trial"]) for child in children) == [0, 1, 2]
-    study = optuna.load_study(study_name="demo_space", storage=study_storage(folder / "results" / "demo_space", None))
-    expected = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}
-    for child in children:
-        assert child.info.status == expected[study.trials[int(child.data.tags["tune.trial"])].state.name]
-        steps = [point.step for point in client.get_metric_history(child.info.run_id, "epoch_seconds")]
-        assert steps == list(range(1, len(steps) + 1))
+    check_nothing_lost(load(folder, "demo_space"), f"sqlite:///{folder}/mlflow.db", "demo_space", 3, epochs=6)
 
 
 DIVERGING = """
@@ -172,7 +136,7 @@ def test_a_space_of_ones_own_whose_trials_diverge(folder):
     output = search(folder, "mine.py", "--address", "local", code=1)
     assert "trial 0 failed: NonFiniteLossError: the" in output
     assert "no trial finished, so there is no ensemble" in output
-    _, (parent,), children = tracked(folder, "mine")
+    _, (parent,), children = tracked(f"sqlite:///{folder}/mlflow.db", "mine")
     assert [run.info.status for run in [parent, *children]] == ["FAILED"] * 3
     assert all(child.data.tags["tune.error"].startswith("NonFiniteLossError") for child in children)
 
@@ -209,7 +173,7 @@ def test_real_brain_images_from_parquet_to_a_reproduced_score(real_data, tmp_pat
         tmp_path, "alzheimer_space", "--data", "mri", "--weights", real_data / "weights", "--address", "local",
         "--backbone", "torchvision:squeezenet1_1", "--image-size", 64, "--num-samples", 6, "--max-epochs", 2,
     )  # fmt: skip
-    _, (parent,), children = tracked(tmp_path, "alzheimer_space")
+    _, (parent,), children = tracked(f"sqlite:///{tmp_path}/mlflow.db", "alzheimer_space")
     assert len(children) == 6
     # Recipes 3 to 5 freeze the same stages of the same weights: stored once, and left out of every checkpoint.
     (frozen,) = (tmp_path / "results" / "alzheimer_space" / "frozen").iterdir()
