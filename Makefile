@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: search test lint format clean
+.PHONY: search test test-faults lint format clean
 
 search: $(INSTALLED)  ## a whole search on embedded phantoms, on the CPU
 	$(BIN)/tune-run demo_space --address local
 
-test: $(INSTALLED)  ## the whole suite
+test: $(INSTALLED)  ## the whole suite, with a fast subset of the faults
 	$(BIN)/python -m pytest
+
+test-faults: $(INSTALLED)  ## every fault of the README's table, injected for real
+	$(BIN)/python -m pytest tests/faults -m "faults or not faults"
 
 lint: $(INSTALLED)  ## style, types and who may import whom
 	$(BIN)/ruff check .
