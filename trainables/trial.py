@@ -1,13 +1,16 @@
 """The Ray trainable of a search, and the only report loop there is."""
 
 import dataclasses
+import errno
 import faulthandler
 import gc
 import math
+import os
 import tempfile
 import traceback
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ from trainables.core.checkpoint import (
 )
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset
-from trainables.core.errors import CheckpointError, NonFiniteLossError, UserError, describe
+from trainables.core.errors import CheckpointError, NonFiniteLossError, UserError, describe, first_line
 from trainables.core.fit import EpochResult, fit
 from trainables.core.metrics import is_better
 from trainables.core.state import TrainState
@@ -38,6 +41,8 @@ BEST_METRICS = ("balanced_accuracy", "macro_f1")
 FAILED = "failed"
 # Reported once, with the error's line, by a trial that went on with a smaller micro-batch.
 HALVED = "halved"
+# Reported, with the error's line, where the search's storage takes no more: that is not the trial's fault.
+UNWRITABLE = "unwritable"
 # By this Ray keeps a trial's best checkpoint beside its last: the epoch where it is the best so far, else 0.
 CHECKPOINT_RANK = "checkpoint_rank"
 _FOLDER, _FROZEN = "checkpoint", "frozen"
@@ -57,7 +62,8 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, t
     Reports:
         ``epoch``, ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``, ``best_<metric>`` and the figures of
         ``BEST_METRICS`` at the best epoch; ``HALVED``, once, where the GPU's memory was too small for the batch and
-        the trial went on with half of it at a time; or ``FAILED``, once, where the configuration cannot be trained.
+        the trial went on with half of it at a time; or ``FAILED``, once, where the configuration cannot be trained;
+        or ``UNWRITABLE``, once, where the storage is full or read-only.
     """
     torch.set_num_threads(max(1, int(_reserved_cpus())))
     try:
@@ -79,6 +85,9 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, t
     except (NonFiniteLossError, UserError, torch.OutOfMemoryError) as error:  # to try again would end the same
         traceback.clear_frames(error.__traceback__)
         tune.report({FAILED: describe(error), f"best_{metric}": math.nan})
+    except _UnwritableError as error:
+        traceback.clear_frames(error.__traceback__)
+        tune.report({UNWRITABLE: first_line(error), f"best_{metric}": math.nan})
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model until Ray has passed the error on
         raise
@@ -114,13 +123,29 @@ def _report_epochs(config: TrainConfig, run: _Run, note: str | None = None) -> N
         report = {"epoch": result.epoch, **result.metrics, **best, "epoch_seconds": result.seconds}
         checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
         if config.freeze_depth and frozen is None:
-            frozen = _store_frozen(result.state, config.freeze_depth, run.storage)
+            with _writing(run.storage):
+                frozen = _store_frozen(result.state, config.freeze_depth, run.storage)
         with tempfile.TemporaryDirectory() as folder:
             save_checkpoint(Path(folder) / _FOLDER, checkpoint, frozen)
             reported = {**report, **extra, CHECKPOINT_RANK: rank}
-            tune.report(reported, checkpoint=tune.Checkpoint.from_directory(folder))
+            with _writing(run.storage):
+                tune.report(reported, checkpoint=tune.Checkpoint.from_directory(folder))
         extra = {}
         faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # armed anew: the next epoch has its own time
+
+
+class _UnwritableError(Exception):
+    """The search's storage is full or read-only."""
+
+
+@contextmanager
+def _writing(storage: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise _UnwritableError(f"{storage} cannot be written: {os.strerror(error.errno)}") from error
 
 
 def read_checkpoint(location: str) -> Checkpoint:

@@ -46,7 +46,8 @@ def joined(address: str | None) -> Iterator[bool]:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # Ray would print this notice on every start otherwise.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line, and in error.txt
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # a failed trial is told in one line, and in error.txt
     joins = None if address == "local" else address or os.environ.get("RAY_ADDRESS") or _cluster_on_this_machine()
     code = {"py_modules": [str(Path(package.__file__ or "").parent) for package in _PACKAGES]} if joins else {}
     try:

@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
 from trainables.core.errors import UserError, describe
 from trainables.core.metrics import MINIMIZED
-from trainables.trial import FAILED, HALVED
+from trainables.trial import FAILED, HALVED, UNWRITABLE
 
 # So many trials of a session must end alike, before any has finished an epoch, for the search to be given up.
 ALIKE = 3
@@ -180,6 +180,8 @@ class StudyScheduler(FIFOScheduler):
         """Records the report and decides: STOP where the pruner says so or the time is up."""
         steering = self._steering
         optuna_trial = steering.live[trial.trial_id]
+        if UNWRITABLE in result:
+            raise OSError(result[UNWRITABLE])  # ends the session; the trial goes on with the next
         if FAILED in result:
             if not steering.record(optuna_trial).stopped:  # Tune repeats the last report when a trial ends
                 steering.note_failure(optuna_trial, str(result[FAILED]))

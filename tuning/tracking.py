@@ -11,11 +11,13 @@ import re
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
@@ -52,7 +54,8 @@ def check_server(uri: str) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
-        MlflowClient(uri).search_experiments(max_results=1)
+        with FileLock(f"{uri.removeprefix(_SQLITE)}.lock") if uri.startswith(_SQLITE) else nullcontext():
+            MlflowClient(uri).search_experiments(max_results=1)  # two drivers at once would both make the tables
     except Exception as error:  # whatever a store, a driver or a network raises, the remedy is the same
         shown = without_credentials(uri)
         raise UserError(f"MLflow must answer at --tracking-uri, but {shown} does not: {first_line(error)}") from error

@@ -1,61 +1,12 @@
 """Trials that go wrong, for real: each fault strikes a worker in its second epoch, once."""
 
-import math
-import os
-import signal
-import time
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-
 import pytest
 import ray
 
-from analysis.trials import read_trials
-from trainables.core.data.cache import Dataset
-from tuning.cluster import Resources, joined
-from tuning.search import build_tuner
-from tuning.storage import open_study, study_storage
-from tuning.study import Steering
-
-METRIC = "balanced_accuracy"
-CONFIG = {
-    "backbone": "scratch_cnn",
-    "weights": "random",
-    "image_size": 32,
-    "head": "linear",
-    "freeze_depth": 1,
-    "optimizer": "adamw",
-    "lr": 1e-3,
-    "batch_size": 16,
-    "epochs": 3,
-    "seed": 0,
-}
-CALLS_AN_EPOCH = 2  # of images(): one to train, one to score
-
-
-@dataclass(frozen=True)
-class FaultyDataset(Dataset):
-    """A data set whose pixels, asked for in the second epoch, bring the worker down, unless the marker is there."""
-
-    fault: str = ""
-    marker: Path = Path()
-
-    def images(self, size):
-        calls = self.__dict__.setdefault("_calls", [])
-        calls.append(size)
-        if len(calls) > CALLS_AN_EPOCH and not self.marker.exists():
-            self.marker.touch()
-            if self.fault == "raises":
-                raise RuntimeError("struck in the second epoch")
-            if self.fault == "is killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if self.fault == "hangs":
-                time.sleep(3600)
-            if self.fault == "finds its checkpoint torn":
-                (torn,) = self.marker.parent.rglob("checkpoint_000000/checkpoint/state.safetensors")
-                torn.write_bytes(torn.read_bytes()[:1000])
-                raise RuntimeError("struck in the second epoch")
-        return super().images(size)
+from tests.faults.training import CONFIG, AlwaysFaulty, FaultyDataset, run
+from trainables.core.models.backbones import stage_count
+from trainables.trial import read_checkpoint
+from tuning.cluster import joined
 
 
 @pytest.fixture(scope="module")
@@ -72,35 +23,73 @@ def undisturbed(cluster, small_data, tmp_path_factory):
     return record
 
 
-def run(folder, data, timeout_s=3600.0, max_failures=1):
-    study = open_study(study_storage(folder, None), "search", METRIC, 3, seed=0)
-    steering = Steering(study, METRIC, 3, 1, None, math.inf, lambda trial: CONFIG, str(folder))
-    build_tuner(steering, data, Resources(1, 0), "session-001", max_failures, timeout_s, []).fit()
-    return read_trials(study)
-
-
-def faulty(data, fault, folder):
-    plain = {field.name: getattr(data, field.name) for field in fields(Dataset)}
-    return FaultyDataset(**plain, fault=fault, marker=folder / "struck")
-
-
-@pytest.mark.parametrize("fault", ["raises", "is killed", "hangs", "finds its checkpoint torn"])
-def test_a_trial_whose_worker_goes_down_comes_to_its_end(undisturbed, small_data, tmp_path, fault):
-    data = faulty(small_data, fault, tmp_path)
-    (record,) = run(tmp_path, data, timeout_s=15.0 if fault == "hangs" else 3600.0)
-    assert data.marker.exists()
+def check_as_if_undisturbed(record, undisturbed):
     assert record.state == "COMPLETE"
     assert [epoch.epoch for epoch in record.epochs] == [1, 2, 3]
     assert len(record.failures) == 1
-    if fault == "raises":
-        assert record.failures == ("RuntimeError: struck in the second epoch",)
     for ours, theirs in zip(record.epochs, undisturbed.epochs, strict=True):
         timeless = {"epoch_seconds": 0.0}
         assert ours.metrics | timeless == theirs.metrics | timeless
 
 
+FAULTS = [
+    "raises",
+    pytest.param("is killed", marks=pytest.mark.faults),
+    pytest.param("is killed before the checkpoint's rename", marks=pytest.mark.faults),
+    "hangs",
+    "finds its checkpoint torn",
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_trial_whose_worker_goes_down_comes_to_its_end(undisturbed, small_data, tmp_path, fault):
+    data = FaultyDataset.of(small_data, tmp_path, fault=fault)
+    (record,) = run(tmp_path, data, timeout_s=15.0 if fault == "hangs" else 3600.0)
+    assert data.marker.exists()
+    check_as_if_undisturbed(record, undisturbed)
+    if fault == "raises":
+        assert record.failures == ("RuntimeError: struck in the second epoch",)
+
+
+@pytest.mark.faults
+def test_of_a_torn_checkpoint_and_one_before_the_latter_is_used(cluster, small_data, tmp_path):
+    """With a vanishing learning rate no epoch is better than the first, whose checkpoint is kept beside the last."""
+    still = CONFIG | {"backbone": "resnet18", "freeze_depth": stage_count("resnet18"), "lr": 1e-30, "epochs": 4}
+    (expected,) = run(tmp_path / "undisturbed", small_data, [still])
+    data = FaultyDataset.of(small_data, tmp_path / "torn", fault="finds its checkpoint torn", epoch=3)
+    (record,) = run(data.folder, data, [still])
+    assert record.best.epoch == 1
+    assert [epoch.epoch for epoch in record.epochs] == [1, 2, 3, 4]
+    assert [epoch.metrics["tune/loss"] for epoch in record.epochs] == [
+        epoch.metrics["tune/loss"] for epoch in expected.epochs
+    ]
+    # Had it begun again, it would have written the first epoch's checkpoint twice: under the number after the torn one.
+    written = sorted(folder.name for folder in data.folder.rglob("checkpoint_0*"))
+    epochs = [read_checkpoint(str(folder)).state.epoch for folder in data.folder.rglob("checkpoint_0*")]
+    assert sorted(epochs) == [1, 4], written
+
+
 def test_a_trial_that_fails_too_often_has_failed_with_its_reason(cluster, small_data, tmp_path):
-    data = replace(faulty(small_data, "raises", tmp_path), marker=tmp_path / "no folder" / "struck")
-    (record,) = run(tmp_path, data, max_failures=1)
+    (record,) = run(tmp_path, AlwaysFaulty.of(small_data, tmp_path, fault="raises"), max_failures=1)
     assert record.state == "FAIL"
     assert len(record.failures) == 2
+
+
+def test_a_gpu_that_is_too_small_is_given_half_of_the_batch_at_a_time(undisturbed, small_data, tmp_path):
+    data = FaultyDataset.of(small_data, tmp_path, fault="runs out of GPU memory")
+    (record,) = run(tmp_path, data)
+    assert record.state == "COMPLETE"
+    assert record.failures == (
+        "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. (went on with 8 images at a time)",
+    )
+    assert [epoch.epoch for epoch in record.epochs] == [1, 2, 3]
+    trained = read_checkpoint(record.epochs[-1].checkpoint).config
+    assert (trained.batch_size, trained.accumulate_steps) == (8, 2)
+    assert record.epochs[0].metrics["train/loss"] == undisturbed.epochs[0].metrics["train/loss"]  # was not run again
+
+
+@pytest.mark.faults
+def test_a_gpu_that_is_too_small_for_half_the_batch_fails_the_trial_at_once(cluster, small_data, tmp_path):
+    (record,) = run(tmp_path, AlwaysFaulty.of(small_data, tmp_path, fault="runs out of GPU memory"))
+    assert record.state == "FAIL"
+    assert record.failures == ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",)

@@ -1,0 +1,116 @@
+"""Disks that are full or read-only, and two searches on one disk at once."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from analysis.trials import read_trials
+from tests.images import write_classes
+from tests.searches import SMALL, check_nothing_lost, command, environment, load, search
+
+pytestmark = pytest.mark.faults
+EPOCHS = 12
+ARGUMENTS = ["demo_space", "--data", "data", *SMALL, "--max-epochs", EPOCHS, "--num-samples", 4]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_classes(tmp_path / "data", {"few": 24, "many": 80, "some": 40})
+    return tmp_path
+
+
+@pytest.fixture
+def disk(folder):
+    """A small disk of its own for the results."""
+    place = folder / "results"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a disk cannot be mounted here: {mounted.stderr.strip()}")
+    yield place
+    while subprocess.run(["umount", "--lazy", place], capture_output=True).returncode == 0:
+        pass  # what a failed test has mounted on top goes first
+
+
+def fill(disk):
+    with (disk / "filler").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError:
+            pass
+
+
+def free(disk):
+    (disk / "filler").unlink()
+
+
+def make_read_only(disk):
+    # Through a mount on top: a file that is open for writing keeps the disk itself from becoming read-only.
+    subprocess.run(["mount", "-o", "bind,ro", disk, disk], check=True)
+
+
+def make_writable(disk):
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.parametrize(
+    ("strike", "mend", "reason"),
+    [(fill, free, "No space left on device"), (make_read_only, make_writable, "Read-only file system")],
+)
+def test_a_disk_that_takes_no_more_breaks_the_search_off_and_loses_nothing(folder, disk, strike, mend, reason):
+    driver = subprocess.Popen(
+        command(*ARGUMENTS), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, bufsize=1,
+    )  # fmt: skip
+    output = []
+    for line in driver.stdout:
+        output.append(line)
+        if sum(" epoch " in line for line in output) == 3:
+            strike(disk)
+            break
+    rest, _ = driver.communicate(timeout=200)
+    told = "".join([*output, rest])
+    assert driver.returncode == 1, told
+    assert "Traceback" not in told
+    assert "the search broke off: " in told
+    assert reason in told
+    mend(disk)
+    before = read_trials(load(folder, "demo_space"))
+    assert "FAIL" not in {record.state for record in before}
+
+    search(folder, *ARGUMENTS, "--resume")
+    study = load(folder, "demo_space")
+    check_nothing_lost(study, f"sqlite:///{folder}/mlflow.db", "demo_space", 4, EPOCHS)
+    for old, new in zip(before, read_trials(study), strict=False):
+        assert new.epochs[: len(old.epochs)] == old.epochs
+
+
+def test_a_full_or_read_only_disk_is_refused_before_training(folder, disk):
+    fill(disk)
+    search(folder, *ARGUMENTS, code=2)
+    free(disk)
+    make_read_only(disk)
+    search(folder, *ARGUMENTS, code=2)
+    make_writable(disk)
+    assert list(disk.iterdir()) == []
+
+
+def test_two_searches_at_once_are_kept_apart_or_refused(folder):
+    names = ("one", "other")
+    both = [
+        subprocess.Popen(command(*ARGUMENTS, "--name", name), cwd=folder, env=environment(folder), stdout=log)
+        for name in names
+        for log in [(folder / f"{name}.log").open("w")]
+    ]
+    while not (folder / "results" / "one" / "study.journal").exists():
+        assert both[0].poll() is None
+    search(folder, *ARGUMENTS, "--name", "one", code=2)
+    search(folder, *ARGUMENTS, "--name", "one", "--resume", code=2)
+    assert [driver.wait(300) for driver in both] == [0, 0]
+    for name in names:
+        records = read_trials(load(folder, name))
+        assert [record.number for record in records] == [0, 1, 2, 3]
+        assert all(f"/{name}/" in epoch.checkpoint for record in records for epoch in record.epochs)
+        assert all(Path(record.epochs[-1].checkpoint).exists() for record in records)

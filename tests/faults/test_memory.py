@@ -1,0 +1,64 @@
+"""Memory: what a reused worker keeps, and what happens when a node has none left."""
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+
+import psutil
+import pytest
+
+from tests.faults.training import CONFIG, FaultyDataset, WatchedDataset, run
+from tuning.cluster import joined
+
+pytestmark = pytest.mark.faults
+
+CONFIGS = [
+    CONFIG,
+    CONFIG | {"backbone": "resnet18", "freeze_depth": 2, "optimizer": "sgd", "momentum": 0.9},
+    CONFIG | {"head": "mlp", "head_dropout": 0.5, "augmentation": "medical", "freeze_depth": 0},
+    CONFIG | {"backbone": "mobilenetv3_small_050", "batch_size": 8, "sampler": "weighted"},
+    CONFIG | {"accumulate_steps": 2, "class_weights": "balanced", "seed": 1},
+]
+ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class WeighedDataset(WatchedDataset):
+    """Notes the worker's resident memory, in bytes."""
+
+    def watch(self):
+        with (self.folder / "memory.txt").open("a") as file:
+            file.write(f"{os.getpid()} {psutil.Process().memory_info().rss}\n")
+
+
+def test_fifty_trials_in_one_worker_leave_nothing_behind(small_data, tmp_path):
+    configs = [config | {"epochs": 1} for config in CONFIGS] * ROUNDS
+    with joined("local"):
+        records = run(tmp_path, WeighedDataset.of(small_data, tmp_path), configs, concurrent=1)
+    assert [record.state for record in records] == ["COMPLETE"] * len(configs)
+
+    lines = [line.split() for line in (tmp_path / "memory.txt").read_text().splitlines()]
+    assert len({pid for pid, _ in lines}) == 1  # one warm worker
+    resident = [int(size) for _, size in lines]
+    a_round = len(resident) // ROUNDS
+    second, last = max(resident[a_round : 2 * a_round]), max(resident[-a_round:])
+    print(f"resident after 2 rounds {second / 2**20:.0f} MiB, after {ROUNDS} rounds {last / 2**20:.0f} MiB")
+    assert last < 1.05 * second
+
+    results = defaultdict(set)
+    for number, record in enumerate(records):
+        timeless = record.epochs[0].metrics | {"epoch_seconds": 0.0}
+        results[number % len(CONFIGS)].add(tuple(sorted(timeless.items())))
+    assert [len(results[index]) for index in range(len(CONFIGS))] == [1] * len(CONFIGS)
+
+
+def test_a_worker_killed_by_the_memory_monitor_comes_to_its_end(small_data, tmp_path, monkeypatch):
+    used = psutil.virtual_memory().percent / 100
+    monkeypatch.setenv("RAY_memory_usage_threshold", str(min(0.95, used + 0.15)))
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    with joined("local"):
+        data = FaultyDataset.of(small_data, tmp_path, fault="takes the node's memory")
+        (record,) = run(tmp_path, data)
+    assert data.marker.exists()
+    assert record.state == "COMPLETE"
+    assert "memory" in record.failures[0]

@@ -1,0 +1,78 @@
+"""Nodes that die and nodes that come while a search runs, on one machine."""
+
+from dataclasses import dataclass
+
+import pytest
+import ray
+from ray import tune
+from ray.cluster_utils import Cluster
+
+from tests.faults.training import CONFIG, WatchedDataset, run
+from tuning.cluster import joined
+
+pytestmark = pytest.mark.faults
+
+
+@dataclass(frozen=True)
+class LocatedDataset(WatchedDataset):
+    """Notes on which nodes trials were begun, or taken up again."""
+
+    def watch(self):
+        with (self.folder / "nodes.txt").open("a") as file:
+            file.write(f"{ray.get_runtime_context().get_node_id()}\n")
+
+    def nodes(self):
+        return list(dict.fromkeys((self.folder / "nodes.txt").read_text().split()))
+
+
+class AtEpoch(tune.Callback):
+    """Does something once, in the driver, when a trial reports that epoch."""
+
+    def __init__(self, epoch, act):
+        self._epoch, self._act = epoch, act
+
+    def __getstate__(self):
+        return {}
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        if result["epoch"] >= self._epoch and self._act is not None:
+            act, self._act = self._act, None
+            act()
+
+
+@pytest.fixture
+def cluster():
+    """A head that runs no trials; workers claim GPUs, on which nothing is trained here."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    yield cluster
+    cluster.shutdown()
+
+
+def test_a_node_killed_in_mid_trial_loses_no_trial(cluster, small_data, tmp_path):
+    dying = cluster.add_node(num_cpus=2, num_gpus=2)
+    configs = [CONFIG | {"epochs": 6, "seed": seed} for seed in range(2)]
+
+    def strike():
+        cluster.remove_node(dying, allow_graceful=False)
+        cluster.add_node(num_cpus=2, num_gpus=1)
+
+    data = LocatedDataset.of(small_data, tmp_path / "killed")
+    with joined(cluster.address):
+        records = run(data.folder, data, configs, callbacks=[AtEpoch(2, strike)])
+        expected = run(tmp_path / "undisturbed", small_data, configs)
+    assert len(data.nodes()) == 2
+    assert any(record.failures for record in records)
+    for ours, theirs in zip(records, expected, strict=True):
+        assert ours.state == theirs.state == "COMPLETE"
+        losses = [[epoch.metrics["tune/loss"] for epoch in record.epochs] for record in (ours, theirs)]
+        assert losses[0] == losses[1]
+
+
+def test_a_node_that_comes_in_mid_search_is_used(cluster, small_data, tmp_path):
+    cluster.add_node(num_cpus=1, num_gpus=1)
+    data = LocatedDataset.of(small_data, tmp_path)
+    configs = [CONFIG | {"epochs": 6, "seed": seed} for seed in range(6)]
+    with joined(cluster.address):
+        records = run(tmp_path, data, configs, callbacks=[AtEpoch(1, lambda: cluster.add_node(num_cpus=1, num_gpus=1))])
+    assert len(data.nodes()) == 2
+    assert len(records) == 6

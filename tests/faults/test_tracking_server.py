@@ -1,0 +1,81 @@
+"""A real MLflow server goes away while a search runs, and comes back, or does not."""
+
+import subprocess
+import time
+from itertools import pairwise
+
+import pytest
+
+from analysis.trials import read_trials
+from tests.faults.server import Server
+from tests.images import write_classes
+from tests.searches import SMALL, check_nothing_lost, command, environment, load, search
+
+pytestmark = pytest.mark.faults
+AWAY_S = 60
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_classes(tmp_path / "data", {"few": 24, "many": 80, "some": 40})
+    return tmp_path
+
+
+@pytest.fixture
+def server(folder):
+    server = Server(folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+def started(folder, *arguments):
+    """A driver that has reported three epochs."""
+    driver = subprocess.Popen(
+        command(*arguments), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    reports = 0
+    for line in driver.stdout:
+        reports += " epoch " in line
+        if reports == 3:
+            return driver
+    raise AssertionError("the search ended at once")
+
+
+def test_a_server_that_is_away_for_a_minute_gets_everything_in_the_end(folder, server):
+    arguments = ["demo_space", "--data", "data", *SMALL, "--tracking-uri", server.uri]
+    driver = started(folder, *arguments, "--num-samples", 1000, "--time-budget", f"{2 * AWAY_S}s")
+    server.kill()
+    gone = time.time()
+    time.sleep(AWAY_S)
+    back = time.time()
+    server.start()
+    output, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, output
+    assert "MLflow has not got everything" not in output
+
+    study = load(folder, "demo_space")
+    records = read_trials(study)
+    check_nothing_lost(study, server.uri, "demo_space", len(records), epochs=3)
+    times = sorted(epoch.time_ms / 1000 for record in records for epoch in record.epochs)
+    meanwhile = sum(gone <= moment <= back for moment in times) / (back - gone)
+    otherwise = sum(moment > back for moment in times) / (times[-1] - back)
+    print(f"reports a second: {meanwhile:.2f} while the server was away, {otherwise:.2f} with it")
+    moments = [gone, *(moment for moment in times if gone < moment < back), back]
+    assert max(later - earlier for earlier, later in pairwise(moments)) < AWAY_S / 4
+
+
+def test_what_a_server_never_took_is_sent_by_resume(folder, server):
+    arguments = ["demo_space", "--data", "data", *SMALL, "--num-samples", 3, "--tracking-uri", server.uri]
+    driver = started(folder, *arguments)
+    server.kill()
+    output, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 1
+    assert "the ensemble could not be registered" in output
+    assert "the same command with --resume sends the rest" in output
+    assert len(read_trials(load(folder, "demo_space"))) == 3
+    search(folder, *arguments, "--resume", code=2)  # it must answer: says so, and changes nothing
+    server.start()
+    search(folder, *arguments, "--resume")
+    parent = check_nothing_lost(load(folder, "demo_space"), server.uri, "demo_space", 3, epochs=3)
+    assert parent.data.metrics["test_openings"] == 1

@@ -1,0 +1,162 @@
+"""Real searches of a configuration or two, on data that can strike the worker that trains on it."""
+
+import math
+import os
+import signal
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import trainables.core.checkpoint
+import trainables.trial
+from analysis.trials import read_trials
+from trainables.core.data.cache import Dataset
+from tuning.cluster import Resources
+from tuning.search import build_tuner
+from tuning.storage import open_study, study_storage
+from tuning.study import Steering
+
+METRIC = "balanced_accuracy"
+CONFIG = {
+    "backbone": "scratch_cnn",
+    "weights": "random",
+    "image_size": 32,
+    "head": "linear",
+    "freeze_depth": 1,
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "batch_size": 16,
+    "epochs": 3,
+    "seed": 0,
+}
+
+
+def run(
+    folder,
+    data,
+    configs=(CONFIG,),
+    timeout_s=3600.0,
+    max_failures=1,
+    callbacks=(),
+    concurrent=None,
+    session="session-001",
+):
+    """Runs a session that trains each configuration once; returns the records of its trials."""
+    folder.mkdir(exist_ok=True)
+    study = open_study(study_storage(folder, None), "search", METRIC, configs[0]["epochs"], seed=0)
+    steering = Steering(
+        study=study,
+        metric=METRIC,
+        epochs=configs[0]["epochs"],
+        num_samples=len(configs),
+        max_concurrent=concurrent,
+        deadline=math.inf,
+        configure=lambda trial: configs[trial.number],
+        storage=str(folder),
+    )
+    build_tuner(steering, data, Resources(1, 0), session, max_failures, timeout_s, callbacks).fit()
+    return read_trials(study)
+
+
+@dataclass(frozen=True)
+class WatchedDataset(Dataset):
+    """A data set that calls ``watch`` in the worker whenever a trial asks for its pixels."""
+
+    folder: Path = Path()
+
+    @classmethod
+    def of(cls, data, folder, **more):
+        return cls(**{field.name: getattr(data, field.name) for field in fields(Dataset)}, folder=folder, **more)
+
+    def images(self, size):
+        self.watch()
+        return super().images(size)
+
+    def watch(self):
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class FaultyDataset(WatchedDataset):
+    """Strikes its worker once, as the checkpoint of an epoch is to be written, unless the marker is there."""
+
+    fault: str = ""
+    epoch: int = 2
+
+    @property
+    def marker(self):
+        return self.folder / "struck"
+
+    def watch(self):
+        save = trainables.trial.save_checkpoint
+
+        def struck(folder, checkpoint, frozen=None):
+            if checkpoint.state.epoch == self.epoch and not self.marker.exists():
+                self.marker.touch()
+                FAULTS[self.fault](self.folder)
+            save(folder, checkpoint, frozen)
+
+        trainables.trial.save_checkpoint = struck
+
+
+class AlwaysFaulty(FaultyDataset):
+    """Strikes every time: its marker can never be there."""
+
+    @property
+    def marker(self):
+        return _Nowhere()
+
+
+class _Nowhere:
+    def exists(self):
+        return False
+
+    def touch(self):
+        pass
+
+
+def raises(folder):
+    raise RuntimeError("struck in the second epoch")
+
+
+def is_killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def is_killed_before_the_rename(folder):
+    trainables.core.checkpoint._sync = is_killed
+
+
+def hangs(folder):
+    time.sleep(3600)
+
+
+def runs_out_of_gpu_memory(folder):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has ...")
+
+
+def takes_the_nodes_memory(folder):
+    taken = []
+    for _ in range(400):  # 40 GB: long before that the memory monitor must have struck
+        taken.append(np.ones(12_500_000))
+        time.sleep(0.02)
+
+
+def tears_its_last_checkpoint(folder):
+    last = max(folder.rglob("checkpoint_*/checkpoint/state.safetensors"))
+    last.write_bytes(last.read_bytes()[:1000])
+    raises(folder)
+
+
+FAULTS = {
+    "raises": raises,
+    "is killed": is_killed,
+    "is killed before the checkpoint's rename": is_killed_before_the_rename,
+    "hangs": hangs,
+    "runs out of GPU memory": runs_out_of_gpu_memory,
+    "takes the node's memory": takes_the_nodes_memory,
+    "finds its checkpoint torn": tears_its_last_checkpoint,
+}
