@@ -18,6 +18,7 @@ import tuning
 from trainables.core.errors import UserError, first_line
 
 _KNOCK_S = 10.0
+_PATIENCE = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
 _PACKAGES = (analysis, search_spaces, trainables, tuning)
 
 
@@ -49,6 +50,8 @@ def joined(address: str | None) -> Iterator[bool]:
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # a failed trial is told in one line, and in error.txt
     joins = None if address == "local" else address or os.environ.get("RAY_ADDRESS") or _cluster_on_this_machine()
+    # A stopped trial's process takes the next one only if it lets go of its model within so long; Tune's 2 s are short.
+    patience = {_PATIENCE: os.environ.get(_PATIENCE, "60")}
     code = {"py_modules": [str(Path(package.__file__ or "").parent) for package in _PACKAGES]} if joins else {}
     try:
         if joins and joins != "auto":
@@ -58,7 +61,7 @@ def joined(address: str | None) -> Iterator[bool]:
             include_dashboard=None if joins else False,
             log_to_driver=False,
             logging_level="ERROR",
-            runtime_env=code,
+            runtime_env={**code, "env_vars": patience},
         )
     except (OSError, ValueError) as error:
         message = f"a Ray cluster must answer at {joins}, but: {first_line(error)}; --address local starts one here"

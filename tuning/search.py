@@ -14,7 +14,7 @@ from trainables.core.errors import ConfigError
 from trainables.core.seeds import derive_seed
 from trainables.trial import CHECKPOINT_RANK, run_trial
 from tuning.cluster import Resources
-from tuning.study import Steering, StudyScheduler, StudySearcher
+from tuning.study import LostTrials, Steering, StudyScheduler, StudySearcher
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def build_tuner(
             storage_path=steering.storage,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=max_failures),
-            callbacks=list(callbacks),
+            callbacks=[LostTrials(steering), *callbacks],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=CHECKPOINT_RANK),
         ),
     )

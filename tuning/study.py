@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
+from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -40,6 +41,7 @@ class Steering:
         configure: From an Optuna trial to the plain dict of a ``TrainConfig``.
         storage: Path or URI under which Tune writes checkpoints.
         live: Optuna trials by Ray's trial id: which process-local handle stands for which trial.
+        unfinished: Trials that were begun and are to be handed out again.
         given_up: The error for which the search was given up, because its first trials all ended with it.
     """
 
@@ -52,6 +54,7 @@ class Steering:
     configure: Callable[[optuna.Trial], dict[str, Any]]
     storage: str
     live: dict[str, optuna.Trial] = field(default_factory=dict)
+    unfinished: list[optuna.Trial] = field(default_factory=list)
     given_up: str | None = None
     _alike: list[str] | None = field(default_factory=list)  # None once a trial of this session got anywhere
 
@@ -123,21 +126,20 @@ class StudySearcher(Searcher):
         mode = "min" if steering.metric in MINIMIZED else "max"
         super().__init__(metric=f"best_{steering.metric}", mode=mode)
         self._steering = steering
-        self._unfinished = steering.settle()
+        steering.unfinished = steering.settle()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """A trial's config; None where there is none right now; FINISHED at the end."""
         steering = self._steering
         if steering.max_concurrent is not None and len(steering.live) >= steering.max_concurrent:
             return None
-        if time.time() >= steering.deadline or steering.given_up is not None:
-            return str(Searcher.FINISHED)
-        if self._unfinished:
-            trial = self._unfinished.pop(0)
-        elif steering.handed_out() < steering.num_samples:
+        ending = time.time() >= steering.deadline or steering.given_up is not None
+        if steering.unfinished and not ending:
+            trial = steering.unfinished.pop(0)
+        elif not ending and steering.handed_out() < steering.num_samples:
             trial = steering.study.ask()
         else:
-            return str(Searcher.FINISHED)
+            return None if steering.live else str(Searcher.FINISHED)  # one that is live may come back
         try:
             config = steering.configure(trial)
         except UserError as error:  # a rare branch of the space: that trial has failed, the search goes on
@@ -219,6 +221,33 @@ class StudyScheduler(FIFOScheduler):
     def _stop(trial: optuna.Trial, reason: str) -> str:
         trial.set_user_attr(STOPPED, reason)
         return str(TrialScheduler.STOP)
+
+
+class LostTrials(tune.Callback):
+    """Takes back the trials that Tune drops without a word.
+
+    Where a stopped trial's process is to be reused but does not let go of that trial in time, Tune marks the next one
+    as ERROR and tells neither searcher nor scheduler (``TuneController._on_trial_reset``). It goes to another process.
+    """
+
+    def __init__(self, steering: Steering):
+        self._steering = steering
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as for the searcher."""
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:  # noqa: ARG002
+        """Looks for trials that have ended for Tune but not for the study."""
+        live = self._steering.live
+        sought = set(live)
+        for trial in reversed(trials):  # the live ones are among the latest
+            if not sought:
+                return
+            if trial.trial_id in sought:
+                sought.remove(trial.trial_id)
+                if trial.status == RayTrial.ERROR:
+                    self._steering.unfinished.append(live.pop(trial.trial_id))
 
 
 def told_error(log: str) -> str:

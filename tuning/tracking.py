@@ -10,8 +10,8 @@ import os
 import re
 import threading
 import time
+import uuid
 from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,25 @@ def check_server(uri: str) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
-        with FileLock(f"{uri.removeprefix(_SQLITE)}.lock") if uri.startswith(_SQLITE) else nullcontext():
-            MlflowClient(uri).search_experiments(max_results=1)  # two drivers at once would both make the tables
+        if uri.startswith(_SQLITE):
+            _make_database(Path(uri.removeprefix(_SQLITE)))
+        MlflowClient(uri).search_experiments(max_results=1)
     except Exception as error:  # whatever a store, a driver or a network raises, the remedy is the same
         shown = without_credentials(uri)
         raise UserError(f"MLflow must answer at --tracking-uri, but {shown} does not: {first_line(error)}") from error
+
+
+def _make_database(file: Path) -> None:
+    """Makes MLflow's tables in a new file: whole or not at all, and once, whoever is killed or begins meanwhile."""
+    if file.exists():
+        return
+    with FileLock(f"{file}.lock"):
+        for leftover in file.parent.glob(f".{file.name}.*.partial"):
+            leftover.unlink()
+        if not file.exists():
+            partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
+            MlflowClient(f"{_SQLITE}{partial}").search_experiments(max_results=1)
+            partial.rename(file)
 
 
 @dataclass(frozen=True)

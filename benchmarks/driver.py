@@ -1,0 +1,112 @@
+"""What the driver spends: 1,000 trials that train nothing, five reports each, study and MLflow on.
+
+CPU seconds of the driver's process a report, and its resident memory as trials go by (a straight line, and how steep).
+The searcher, the scheduler, the study's journal, the outbox and Ray Tune's own control loop are the real ones.
+"""
+
+import math
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import psutil
+import typer
+from ray import tune
+from ray.tune.experiment import Trial
+
+import tuning.search
+from benchmarks.record import record
+from benchmarks.turnaround import small_data
+from tuning.cluster import Resources, joined
+from tuning.storage import open_study, study_storage
+from tuning.study import Steering
+from tuning.tracking import SearchInfo, Tracker, check_server
+
+REPORTS = 5
+CPU_GOAL_MS, MEMORY_GOAL_MB = 20.0, 1.0
+METRIC = "balanced_accuracy"
+
+
+def main(trials: Annotated[int, typer.Option(min=50)] = 1000) -> None:
+    """Runs the search, and fits a line to memory by trial."""
+    tuning.search.run_trial = train_nothing
+    weighed = Weighed()
+    with tempfile.TemporaryDirectory() as name, joined("local"):
+        folder = Path(name)
+        study = open_study(study_storage(folder, None), "driver", METRIC, REPORTS, seed=0)
+        uri = f"sqlite:///{folder}/mlflow.db"
+        check_server(uri)
+        tracker = Tracker(study, uri, SearchInfo("driver", "driver", "uid", {}, {}))
+        steering = Steering(study, METRIC, REPORTS, trials, None, math.inf, _suggest, str(folder))
+        tuner = tuning.search.build_tuner(
+            steering, small_data(folder), Resources(1, 0), "session-001", 0, 3600.0, [weighed]
+        )
+        before, started = time.process_time(), time.perf_counter()
+        tuner.fit()
+        tracker.close("FINISHED")
+        cpu, wall = time.process_time() - before, time.perf_counter() - started
+    figures = _figures(weighed, cpu, wall)
+    record("driver", {"trials": trials, **figures})
+    print(", ".join(f"{name}: {value:.3g}" for name, value in figures.items() if isinstance(value, float)))
+
+
+def train_nothing(trial: dict[str, Any], data: Any, metric: str, storage: str, timeout_s: float) -> None:  # noqa: ARG001
+    """Reports as a trial does."""
+    best = 0.5 + 0.4 * trial["train"]["lr"]
+    for epoch in range(1, REPORTS + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "checkpoint").mkdir()
+            metrics = {f"{split}/{name}": best for split in ("train", "tune") for name in ("loss", "accuracy", METRIC)}
+            report = {"epoch": epoch, **metrics, f"best_{METRIC}": best, "best_epoch": epoch, "epoch_seconds": 0.0}
+            tune.report({**report, "checkpoint_rank": epoch}, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def _suggest(trial: Any) -> dict[str, Any]:
+    """Five dimensions, two of them conditional."""
+    optimizer = trial.suggest_categorical("optimizer", ["sgd", "adam"])
+    config = {"lr": trial.suggest_float("lr", 0, 1), "backbone": trial.suggest_categorical("backbone", list("abcde"))}
+    if optimizer == "sgd":
+        config["momentum"] = trial.suggest_float("momentum", 0.5, 0.99)
+    return {**config, "optimizer": optimizer, "depth": trial.suggest_int("depth", 0, 4)}
+
+
+class Weighed(tune.Callback):
+    """Counts reports and weighs the driver as trials end."""
+
+    def __init__(self) -> None:
+        self.reports, self.resident = 0, []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any) -> None:  # noqa: ARG002
+        """Counts."""
+        self.reports += "epoch" in result
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        """Weighs."""
+        self.resident.append(psutil.Process(os.getpid()).memory_info().rss / 1e6)
+
+
+def _figures(weighed: Weighed, cpu: float, wall: float) -> dict[str, Any]:
+    resident = np.array(weighed.resident)
+    tail = np.arange(len(resident)) >= len(resident) // 10  # the first trials import and fill caches
+    slope, intercept = np.polyfit(np.flatnonzero(tail), resident[tail], 1)
+    residuals = resident[tail] - (slope * np.flatnonzero(tail) + intercept)
+    return {
+        "driver CPU, ms a report": 1000 * cpu / weighed.reports,
+        "goal, ms a report": CPU_GOAL_MS,
+        "wall, ms a report": 1000 * wall / weighed.reports,
+        "memory, MB a trial": float(slope),
+        "goal, MB a trial": MEMORY_GOAL_MB,
+        "memory, standard deviation from the line, MB": float(residuals.std()),
+        "memory by hundred trials, MB": [statistics.mean(part) for part in np.array_split(resident, 10)],
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

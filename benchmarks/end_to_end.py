@@ -1,0 +1,95 @@
+"""A whole search, cold start, MLflow and ensemble included, against a plain Optuna + PyTorch script.
+
+1,280 brain MRI images (phantoms where they are not at hand) at 128 px, timm's mobilenetv3_small_050 from random
+weights, 6 trials of up to 3 epochs. ``tune-run`` goes first, with an empty cache; the plain script (``plain_search``)
+then trains the same configurations for as many epochs each, on the same images. Wall seconds of the whole process.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+
+from analysis.trials import read_trials
+from benchmarks.images import mri
+from benchmarks.record import record
+from trainables.core.data.cache import prepare
+from tuning.storage import study_storage
+
+IMAGES, SIZE, TRIALS, EPOCHS = 1280, 128, 6, 3
+GOAL = 0.6
+_HERE = Path(__file__).parent
+
+
+def main(repeats: Annotated[int, typer.Option(min=1)] = 1) -> None:
+    """Runs both, in turns, and records the ratio of their medians."""
+    seconds: dict[str, list[float]] = {"tune-run": [], "plain": [], "plain, channels_last": []}
+    epochs: list[int] = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            source = _write_images(folder)
+            seconds["tune-run"].append(_tune_run(folder))
+            plan = _plan(folder)
+            epochs.append(sum(trial["epochs"] for trial in plan["trials"]))
+            (folder / "plan.json").write_text(json.dumps(plan))
+            plain = [sys.executable, str(_HERE / "plain_search.py"), str(source), "plan.json"]
+            seconds["plain"].append(_timed(plain, folder))
+            seconds["plain, channels_last"].append(_timed([*plain, "--channels-last"], folder))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ratios = {f"tune-run / {name}": medians["tune-run"] / medians[name] for name in medians if name != "tune-run"}
+    record("end_to_end", {"seconds": seconds, "epochs trained": epochs, "ratio of medians": ratios, "goal": GOAL})
+    for name, ratio in ratios.items():
+        print(f"{name}: {ratio:.2f}  ({medians['tune-run']:.0f} s for {epochs} epochs, {repeats} runs)")
+
+
+def _write_images(folder: Path) -> Path:
+    """A training split alone; both sides divide it as ``tune-run`` does."""
+    (folder / "data").mkdir()
+    target = folder / "data" / "train-00000-of-00001.parquet"
+    table = mri("train")
+    labels = table["label"].to_numpy()
+    rare = np.flatnonzero(labels == np.bincount(labels).argmin())
+    others = np.setdiff1d(np.arange(len(labels)), rare)
+    chosen = np.sort(np.concatenate([rare, others[:: len(others) // IMAGES][: IMAGES - len(rare)]]))
+    pq.write_table(table.take(pa.array(chosen)), target)
+    return target
+
+
+def _tune_run(folder: Path) -> float:
+    command = [sys.executable, "-m", "tuning.cli.run", str(_HERE / "plain_space.py"), "--data", "data"]
+    return _timed([*command, "--num-samples", str(TRIALS), "--max-epochs", str(EPOCHS), "--address", "local"], folder)
+
+
+def _timed(command: list[str], folder: Path) -> float:
+    environment = os.environ | {
+        "TUNE_RUN_CACHE": str(folder / "cache"),
+        "MLFLOW_TRACKING_URI": "",
+        "PYTHONPATH": str(_HERE.parent),
+    }
+    started = time.perf_counter()
+    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def _plan(folder: Path) -> dict[str, Any]:
+    """What ``tune-run`` trained, for the other side to do the same."""
+    data = prepare(str(folder / "data"), sizes=[SIZE], seed=0, store=folder / "cache")
+    study = optuna.load_study(study_name="plain_space", storage=study_storage(folder / "results" / "plain_space", None))
+    trials = [{**trial.params, "epochs": len(trial.epochs)} for trial in read_trials(study)]
+    return {"fit": data.splits["fit"].tolist(), "tune": data.splits["tune"].tolist(), "trials": trials}
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,28 @@
+"""The images that benchmarks run on."""
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainables.core.data.sources import open_source
+
+_FOLDER = Path(os.environ.get("TUNE_RUN_DATA") or Path(__file__).parents[2] / "shared" / "data") / "alzheimer_mri"
+
+
+def mri(split: str) -> pa.Table:
+    """Brain MRI images in the hub's layout from $TUNE_RUN_DATA, else phantoms: ``image`` {bytes, path} and ``label``."""
+    files = sorted(_FOLDER.rglob(f"{split}-*.parquet"))
+    if files:
+        return pa.concat_tables([pq.read_table(file) for file in files])
+    source = open_source("phantoms")
+    rows = range(len(source))
+    return pa.table(
+        {"image": [{"bytes": source.read(row), "path": source.names[row]} for row in rows], "label": source.labels}
+    )
+
+
+def source_name() -> str:
+    """Which of the two ``mri`` gives."""
+    return "Falah/Alzheimer_MRI" if _FOLDER.is_dir() else "phantoms"

@@ -1,0 +1,89 @@
+"""``fit``'s images a second against the limit: a bare loop over tensors that lie in memory.
+
+Same model (timm's mobilenetv3_small_050, random weights, 128 px), batch, precision, optimizer and thread; an epoch is a
+pass over the training images and a scored pass over ``tune``. The bare loop does forward, backward and step, and
+nothing else: no loading, no learning rate schedule, no metrics, no checks. Epochs alternate, so that both see the same
+machine.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.parquet as pq
+import torch
+import typer
+from torch.nn.functional import cross_entropy
+
+from benchmarks.images import mri, source_name
+from benchmarks.record import record
+from trainables.core.config import TrainConfig
+from trainables.core.data.cache import Dataset, prepare
+from trainables.core.fit import fit
+from trainables.core.models.classifier import build_classifier
+
+IMAGES, SIZE = 1280, 128
+GOAL = 0.97
+
+
+def main(epochs: Annotated[int, typer.Option(min=2)] = 8) -> None:
+    """Times alternating epochs; the first pair warms up and is left out."""
+    torch.set_num_threads(1)
+    config = TrainConfig.from_dict(
+        {
+            "backbone": "mobilenetv3_small_050",
+            "weights": "random",
+            "image_size": SIZE,
+            "head": "linear",
+            "optimizer": "adamw",
+            "lr": 1e-3,
+            "batch_size": 32,
+            "epochs": epochs,
+            "device": "cpu",
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        pq.write_table(mri("train").slice(0, IMAGES), Path(folder) / "train-00000-of-00001.parquet")
+        data = prepare(folder, sizes=[SIZE], seed=0, store=Path(folder) / "store")
+        ours, bare = fit(config, data), bare_epochs(config, data)
+        pairs = []
+        for _ in range(epochs):
+            started = time.perf_counter()
+            next(ours)
+            between = time.perf_counter()
+            next(bare)
+            pairs.append((between - started, time.perf_counter() - between))
+    images = len(data.splits["fit"]) + len(data.splits["tune"])
+    ratios = [bare_s / ours_s for ours_s, bare_s in pairs[1:]]
+    speeds = [images / statistics.median(side) for side in zip(*pairs[1:], strict=True)]
+    figures = {"images": source_name(), "ratios": ratios, "median ratio": statistics.median(ratios), "goal": GOAL}
+    record("training", {**figures, "images/s": {"fit": speeds[0], "bare loop": speeds[1]}})
+    print(f"fit / bare loop: {statistics.median(ratios):.3f}  ({speeds[0]:.0f} and {speeds[1]:.0f} images/s)")
+
+
+def bare_epochs(config: TrainConfig, data: Dataset) -> Iterator[None]:
+    """The limit: what the hardware does when nothing is in the way."""
+    model = build_classifier(config, len(data.class_names)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr)
+    pixels, labels = torch.from_numpy(data.images(config.image_size).copy()), torch.from_numpy(data.labels)
+    fit_rows, tune_rows = (torch.from_numpy(data.splits[split]) for split in ("fit", "tune"))
+    train = [(pixels[rows], labels[rows]) for rows in fit_rows.split(config.batch_size) if len(rows) > 1]
+    tune = [pixels[rows] for rows in tune_rows.split(config.batch_size)]
+    while True:
+        model.train()
+        for inputs, targets in train:
+            cross_entropy(model(inputs), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        model.eval()
+        with torch.inference_mode():
+            for inputs in tune:
+                model(inputs)
+        yield
+
+
+if __name__ == "__main__":
+    typer.run(main)

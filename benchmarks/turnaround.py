@@ -1,0 +1,121 @@
+"""Trial turnaround: the wall seconds that a trial adds beyond its training, ours against stock Tune.
+
+One-epoch trials of a small network on a small data set, one at a time: (wall - sum of training seconds) / trials,
+counted from the first report on, so that what starts the cluster is left out. The stock side is a function trainable
+that imports torch and timm, builds the same model and trains it by the same ``fit``, under Tune's defaults; it runs
+fewer trials, because they are slow.
+"""
+
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from PIL import Image
+from ray import tune
+from ray.tune.experiment import Trial
+
+from benchmarks.record import record
+from trainables.core.config import TrainConfig
+from trainables.core.data.cache import Dataset, prepare
+from tuning.cluster import Resources, joined
+from tuning.search import build_tuner
+from tuning.storage import open_study, study_storage
+from tuning.study import Steering
+
+METRIC = "balanced_accuracy"
+CONFIG = {
+    "backbone": "mobilenetv3_small_050",
+    "weights": "random",
+    "image_size": 32,
+    "head": "linear",
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "batch_size": 32,
+    "epochs": 1,
+    "device": "cpu",
+}
+GOAL_S = 0.4
+
+
+def main(
+    trials: Annotated[int, typer.Option(min=5)] = 50, stock_trials: Annotated[int, typer.Option(min=3)] = 8
+) -> None:
+    """Runs both sides in one Ray session."""
+    with tempfile.TemporaryDirectory() as name, joined("local"):
+        data = small_data(Path(name))
+        figures = {
+            "ours, s a trial": _ours(Path(name), data, trials),
+            "stock Tune, s a trial": _stock(Path(name), data, stock_trials),
+            "goal, s a trial": GOAL_S,
+        }
+    record("turnaround", {"trials": trials, "stock trials": stock_trials, **figures})
+    print(", ".join(f"{name}: {value:.2f}" for name, value in figures.items()))
+
+
+def _ours(folder: Path, data: Dataset, trials: int) -> float:
+    study = open_study(study_storage(folder, None), "turnaround", METRIC, 1, seed=0)
+    plain = {key: value for key, value in CONFIG.items() if key != "device"}
+    steering = Steering(
+        study, METRIC, 1, trials, 1, math.inf, lambda trial: plain | {"seed": trial.number}, str(folder)
+    )
+    watch = Watch()
+    build_tuner(steering, data, Resources(1, 0), "session-001", 0, 3600.0, [watch]).fit()
+    return watch.overhead()
+
+
+def train_stock(config: dict[str, Any], data: Dataset) -> None:
+    """A function trainable as one writes it."""
+    from trainables.core.fit import fit
+
+    for result in fit(TrainConfig.from_dict(config), data):
+        tune.report({"epoch": result.epoch, "epoch_seconds": result.seconds, **result.metrics})
+
+
+def _stock(folder: Path, data: Dataset, trials: int) -> float:
+    watch = Watch()
+    tune.Tuner(
+        tune.with_resources(tune.with_parameters(train_stock, data=data), {"cpu": 1}),
+        param_space=CONFIG | {"seed": tune.randint(0, 1000)},
+        tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=1, metric=f"tune/{METRIC}", mode="max"),
+        run_config=tune.RunConfig(name="stock", storage_path=str(folder), verbose=0, callbacks=[watch]),
+    ).fit()
+    return watch.overhead()
+
+
+class Watch(tune.Callback):
+    """Wall and training seconds between the first trial's end and the last one's."""
+
+    def __init__(self) -> None:
+        self._ended: list[float] = []
+        self._trained: list[float] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        """Takes the time."""
+        self._ended.append(time.perf_counter())
+        self._trained.append(trial.last_result["epoch_seconds"])
+
+    def overhead(self) -> float:
+        """Seconds a trial beyond its training."""
+        return (self._ended[-1] - self._ended[0] - sum(self._trained[1:])) / (len(self._ended) - 1)
+
+
+def small_data(folder: Path) -> Dataset:
+    """Three classes of 60 noisy images of 32 px."""
+    generator = np.random.default_rng(0)
+    for label in range(3):
+        (folder / "images" / str(label)).mkdir(parents=True)
+        for index in range(60):
+            pixels = generator.integers(0, 60, (32, 32)) + 60 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / str(label) / f"{index}.png")
+    return prepare(str(folder / "images"), sizes=[32], seed=0, store=folder / "store")
+
+
+if __name__ == "__main__":
+    typer.run(main)
