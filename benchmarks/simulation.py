@@ -172,7 +172,7 @@ class Simulation:
     def _end(self, trial: Trial) -> None:
         trial.last_result["done"] = True
         self.scheduler.on_trial_complete(None, trial, trial.last_result)
-        self.searcher.on_trial_complete(trial.trial_id, result=trial.last_result)
+        self.searcher.on_trial_complete(trial_id=trial.trial_id, result=trial.last_result, error=False)
         trial.status = "TERMINATED"
 
     def _fail(self, trial: Trial, error: Exception) -> None:
@@ -180,5 +180,5 @@ class Simulation:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"Failure # 1 (occurred at {self.time})\n{type(error).__name__}: {error}\n")
         self.scheduler.on_trial_error(None, trial)
-        self.searcher.on_trial_complete(trial.trial_id, error=True)
+        self.searcher.on_trial_complete(trial_id=trial.trial_id, result=None, error=True)
         trial.status = "ERROR"

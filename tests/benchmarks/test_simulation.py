@@ -6,6 +6,8 @@ import math
 
 import optuna
 import pytest
+import ray
+from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -21,24 +23,51 @@ EPOCHS = 9
 
 
 class Queue(Searcher):
-    """Hands out configs in order; keeps what it is told."""
+    """Hands out configs in order; keeps what it is told, by the number of the trial."""
 
     def __init__(self, *configs):
         super().__init__(metric="score", mode="max")
-        self.configs, self.told = list(configs), []
+        self.configs, self.numbers, self.told = list(configs), {}, []
 
     def suggest(self, trial_id):
-        return self.configs.pop(0) if self.configs else Searcher.FINISHED
+        if not self.configs:
+            return Searcher.FINISHED
+        self.numbers[trial_id] = len(self.numbers)
+        return self.configs.pop(0)
 
     def on_trial_result(self, trial_id, result):
-        self.told.append((trial_id[-1], "result", result["score"]))
+        self.told.append((self.numbers[trial_id], "result", result["epoch"]))
 
     def on_trial_complete(self, trial_id, result=None, error=False):
-        self.told.append((trial_id[-1], "error" if error else "complete", result and result["score"]))
+        self.told.append((self.numbers[trial_id], "error" if error else "complete", result and result["epoch"]))
 
     def save(self, checkpoint_path): ...
 
     def restore(self, checkpoint_path): ...
+
+
+class ListeningASHA(ASHAScheduler):
+    """Adds what it is told to the searcher's list."""
+
+    def __init__(self, told):
+        super().__init__("epoch", "score", "max", max_t=2 * EPOCHS, grace_period=3, reduction_factor=3)
+        self.told = told
+
+    def on_trial_add(self, tune_controller, trial):
+        self.told.append("added")
+        super().on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller, trial, result):
+        decision = super().on_trial_result(tune_controller, trial, result)
+        self.told.append((decision, result["epoch"], result["training_iteration"], result["done"]))
+        return decision
+
+    def on_trial_complete(self, tune_controller, trial, result):
+        self.told.append(("completed", result["epoch"], result["done"]))
+        super().on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_error(self, tune_controller, trial):
+        self.told.append("failed")
 
 
 def train(config):
@@ -84,8 +113,8 @@ def test_asha_stops_what_falls_behind_and_the_searcher_hears_of_its_last_report_
     scheduler = ASHAScheduler("epoch", "score", "max", max_t=EPOCHS, grace_period=3, reduction_factor=3)
     reports = [event.trial.trial_id[-1] for event in Simulation(searcher, scheduler, train, workers=2).events()]
     assert (reports.count("0"), reports.count("1")) == (EPOCHS, 3)
-    assert [told for told in searcher.told if told[0] == "1"] == [("1", "result", 0.1)] * 2 + [("1", "complete", 0.1)]
-    assert searcher.told[-1] == ("0", "complete", 0.9)  # at max_t ASHA stops it too
+    assert [told for told in searcher.told if told[0] == 1] == [(1, "result", 1), (1, "result", 2), (1, "complete", 3)]
+    assert searcher.told[-1] == (0, "complete", EPOCHS)  # at max_t ASHA stops it too
 
 
 def test_a_worker_that_raises_ends_its_trial_with_an_error(tmp_path):
@@ -96,9 +125,42 @@ def test_a_worker_that_raises_ends_its_trial_with_an_error(tmp_path):
     searcher = Queue({}, {})
     simulation = Simulation(searcher, FIFOScheduler(), raises, workers=1, storage=str(tmp_path))
     assert [type(event.outcome) for event in simulation.events()] == [dict, ValueError] * 2
-    assert searcher.told == [(each, *told) for each in "01" for told in (("result", 0.5), ("error", None))]
+    assert searcher.told == [(each, *told) for each in (0, 1) for told in (("result", 1), ("error", None))]
     assert simulation.trials[0].status == "ERROR"
     assert "ValueError: no" in (tmp_path / "session-001" / simulation.trials[0].trial_id / "error.txt").read_text()
+
+
+@pytest.mark.e2e
+def test_parts_are_told_the_same_as_by_tune(tmp_path):
+    """One worker, so that the order is Tune's own: a full trial, a stopped one, one that raises, a full one."""
+
+    def outcomes(config):
+        for epoch in range(1, 6):
+            yield ValueError("no") if epoch == config["raises_in"] else {"epoch": epoch, "score": config["score"]}
+
+    def simulated(config):
+        return ((1.0, outcome) for outcome in outcomes(config))
+
+    def real(config):
+        for outcome in outcomes(config):
+            if isinstance(outcome, Exception):
+                raise outcome
+            tune.report(outcome)
+
+    configs = [{"score": score, "raises_in": epoch} for score, epoch in [(0.9, 0), (0.1, 0), (0.5, 2), (0.95, 0)]]
+    searcher, peer = Queue(*configs), Queue(*configs)
+    list(Simulation(searcher, ListeningASHA(searcher.told), simulated, workers=1, storage=str(tmp_path)).events())
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        tune.Tuner(
+            real,
+            tune_config=tune.TuneConfig(search_alg=peer, scheduler=ListeningASHA(peer.told), num_samples=-1),
+            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+        ).fit()
+    finally:
+        ray.shutdown()
+    assert ("STOP", 3, 3, False) in peer.told
+    assert searcher.told == peer.told
 
 
 def test_a_searcher_with_nothing_right_now_is_asked_again():
