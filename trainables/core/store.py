@@ -21,6 +21,9 @@ STORE_VARIABLE = "TUNE_RUN_CACHE"
 SIZE_VARIABLE = "TUNE_RUN_CACHE_SIZE"
 # Of the disk's whole size, where nobody sets the bound: room for many sets and prefixes, and most of the disk left.
 DEFAULT_SHARE = 0.2
+# In every entry: what else lies in the store's folder is not ours to evict.
+_MARK = ".entry"
+_PARTIAL = re.compile(r"\.(?P<key>.+)\.[0-9a-f]{32}\.(?P<size>\d+)\.partial")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 T = TypeVar("T")
@@ -102,13 +105,15 @@ class Store:
         """What ``read`` gives for an entry, or None where it is absent or torn; counts as a use."""
         path = self.root / key
         try:
-            with suppress(PermissionError):  # another user's store
+            with suppress(OSError):  # another user's store, or none of the kind
                 os.utime(path)
             return read(path)
         except (FileNotFoundError, ValueError, EOFError):  # evicted at this moment; or a file was cut short
             return None
 
-    def read(self, key: str, write: Callable[[Path], None], read: Callable[[Path], T], size: int) -> T:
+    def read(
+        self, key: str, write: Callable[[Path], None], read: Callable[[Path], T], size: int, *, needed: bool = False
+    ) -> T:
         """What ``read`` gives for an entry, which is written first where it is absent.
 
         Args:
@@ -117,6 +122,7 @@ class Store:
             read: Opens a folder that ``write`` filled; raises FileNotFoundError or ValueError where a file is not
                 whole. It gets the folder under a passing name: it opens what it needs and keeps no path.
             size: Bytes that ``write`` needs.
+            needed: Go beyond the bound rather than raise, where the entry would fit but for what is in use.
 
         Raises:
             StoreFullError: The entry does not fit under the bound.
@@ -128,18 +134,21 @@ class Store:
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self._lock_of(key)):
             found = self.find(key, read)
-            return self._write(key, write, read, size) if found is None else found
+            if found is not None:
+                return found
+            # The size in the name reserves the bytes. Not mkdtemp: other users shall read the entry.
+            partial = self.root / f".{key}.{uuid.uuid4().hex}.{size}.partial"
+            with self._alone():
+                _remove(self.root / key)  # torn
+                for leftover in self.root.glob(f".{key}.*.partial"):
+                    shutil.rmtree(leftover)
+                self._make_room(size, needed)
+                partial.mkdir()
+            return self._write(key, partial, write, read)
 
-    def _write(self, key: str, write: Callable[[Path], None], read: Callable[[Path], T], size: int) -> T:
-        # The size in the name reserves the bytes. Not mkdtemp: other users shall read the entry.
-        partial = self.root / f".{key}.{uuid.uuid4().hex}.{size}.partial"
-        with self._alone():
-            _remove(self.root / key)  # torn
-            for leftover in self.root.glob(f".{key}.*.partial"):
-                shutil.rmtree(leftover)
-            self._make_room(size)
-            partial.mkdir()
+    def _write(self, key: str, partial: Path, write: Callable[[Path], None], read: Callable[[Path], T]) -> T:
         try:
+            (partial / _MARK).touch()
             write(partial)
             value = read(partial)  # before others can see it: what is mapped here is not evicted
             with self._alone():
@@ -149,9 +158,9 @@ class Store:
             shutil.rmtree(partial, ignore_errors=True)
             raise
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, size: int, needed: bool) -> None:
         """Evicts, least recently used first, until ``size`` bytes fit; evicts nothing where that would not do."""
-        sizes = {path: _size(path) for path in self.root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+        sizes = {mark.parent: _size(mark.parent) for mark in self.root.glob(f"[!.]*/{_MARK}")}
         used = sum(sizes.values()) + self._reserved()
         limit = min(self.limit, used + shutil.disk_usage(self.root).free)
         with ExitStack() as claims:
@@ -162,7 +171,7 @@ class Store:
                 if _claim(path, claims):
                     claimed.append(path)
                     used -= sizes[path]
-            if used + size > limit:
+            if used + size > limit and not (needed and size <= self.limit):
                 raise StoreFullError(
                     f"{self.root} may hold {limit / 1e9:.3g} GB, too little for {size / 1e9:.3g} GB beside what is in "
                     f"use: free disk space or raise the cache size ({SIZE_VARIABLE})"
@@ -176,12 +185,13 @@ class Store:
             shutil.rmtree(leftover, ignore_errors=True)
         reserved = 0
         for partial in self.root.glob(".*.partial"):
-            key, _, size, _ = partial.name[1:].rsplit(".", 3)
+            if not (named := _PARTIAL.fullmatch(partial.name)):
+                continue
             try:
-                with FileLock(self._lock_of(key), blocking=False):
+                with FileLock(self._lock_of(named["key"]), blocking=False):
                     shutil.rmtree(partial, ignore_errors=True)
             except Timeout:  # its writer is alive
-                reserved += int(size)
+                reserved += int(named["size"])
         return reserved
 
     def _lock_of(self, key: str) -> Path:

@@ -154,6 +154,17 @@ def test_bytes_of_an_entry_that_is_being_written_are_reserved(tmp_path):
     assert entries(tmp_path) == {"key", "small"}
 
 
+def test_what_others_put_into_the_folder_is_neither_counted_nor_touched(tmp_path):
+    for name in ("photos", ".x.partial", f".x.{'0' * 31}.5.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x" * 1000)
+    store = Store(tmp_path, limit=100)
+    put(store, "a", 60)
+    put(store, "b", 60)
+    assert entries(tmp_path) == {"photos", "b"}
+    assert len(litter(tmp_path)) == 2
+
+
 def array_entry(store, key, values):
     def write(folder):
         write_array(folder / "a.npy", values.shape, values.dtype, [values[:1], values[1:]])
@@ -183,6 +194,15 @@ def test_what_is_mapped_is_not_evicted(tmp_path):
     gc.collect()
     put(store, "newer", 2400)
     assert entries(tmp_path) == {"newer"}
+
+
+def test_what_is_needed_goes_beyond_the_bound_beside_what_is_mapped(tmp_path):
+    store = Store(tmp_path, limit=1000)
+    mapped = array_entry(store, "mapped", np.arange(100.0))
+    assert store.read("key", filled(900), content_of, 900, needed=True) == b"x" * 900
+    assert entries(tmp_path) == {"mapped", "key"} and mapped[3] == 3
+    with pytest.raises(StoreFullError):
+        store.read("other", filled(1001), content_of, 1001, needed=True)
 
 
 def test_a_mapping_opened_from_the_store_holds_its_entry(tmp_path):

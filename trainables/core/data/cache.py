@@ -84,8 +84,8 @@ class Dataset:
             bad = json.loads((folder / "bad.json").read_text())
             return map_array(folder / "images.npy"), {int(index): reason for index, reason in bad.items()}
 
-        needed = len(self.labels) * size**2 * self.pixel_format.channels
-        return self.open_store().read(self.images_key(size), write, read, needed)
+        bytes_needed = len(self.labels) * size**2 * self.pixel_format.channels
+        return self.open_store().read(self.images_key(size), write, read, bytes_needed, needed=True)
 
 
 def prepare(
