@@ -27,6 +27,7 @@ from trainables.core.data.loader import Table, as_tensor, batches, fits
 from trainables.core.device import autocast, resolve_precision
 from trainables.core.errors import describe
 from trainables.core.models.classifier import Classifier
+from trainables.core.models.grouping import ParameterGroup
 from trainables.core.store import StoreFullError, map_array, write_array
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ ORBITS: dict[str, tuple[Variant, ...]] = {"none": (_as_it_is,), "flip": (_as_it_
 class Cost:
     """Of one image's output: its bytes, and the seconds it takes to compute, to write and to read it.
 
-    Zero bytes stand for outputs that cannot be stored: not one tensor with a row an image.
+    Zero bytes stand for outputs that are never stored: not one tensor with a row an image, or the image itself.
     """
 
     size: int
@@ -176,7 +177,9 @@ class FrozenPrefix:
         count = min(len(indices), MEASURED_ON_CPU if self._device.type == "cpu" else BATCH)
         pixels = torch.from_numpy(images[indices[:count]])
         outputs, cost = self._run(pixels), Cost(0, 0.0, 0.0, 0.0)
-        if isinstance(outputs, Tensor) and len(outputs) == count:
+        frozen = self._model.backbone.stages[: self._model.backbone.frozen_depth]
+        computes = any(type(stage) is not ParameterGroup for stage in frozen)
+        if computes and isinstance(outputs, Tensor) and len(outputs) == count:
             compute = self._seconds(lambda: self._run(pixels)) / count
             write = self._seconds(lambda: _write_rows(folder, iter([outputs]), count)) / count
             rows, order = _read(folder), np.random.default_rng(0).permutation(count)
