@@ -91,7 +91,7 @@ def _train_epoch(
     steps_per_epoch = math.ceil(total / group)
     for index, (inputs, targets) in enumerate(task.train_batches(epoch)):
         with mixed_precision:
-            outputs = task.model(inputs)
+            outputs = task.forward(inputs)
         loss = task.loss(outputs, targets)
         scorer.update(outputs, targets, loss)
         in_group = min(group, total - index // group * group)  # the last group of an epoch may be smaller
@@ -114,7 +114,7 @@ def _score(task: Classification, mixed_precision: AbstractContextManager[None], 
     scorer = task.scorer()
     for inputs, targets in task.tune_batches():
         with mixed_precision:
-            outputs = task.model(inputs)
+            outputs = task.forward(inputs)
         scorer.update(outputs, targets, task.loss(outputs, targets))
     return _finite(scorer.compute(), "tune", epoch)
 

@@ -1,11 +1,39 @@
+import errno
+import gc
 import multiprocessing
 import os
+import random
 import signal
 import time
 
+import numpy as np
 import pytest
 
-from trainables.core.store import Store, default_store
+from trainables.core.errors import UserError
+from trainables.core.store import Store, StoreFullError, default_store, map_array, parse_size, write_array
+
+CONTEXT = multiprocessing.get_context("fork")
+
+
+def filled(size, content=b"x"):
+    """A writer of one file of so many bytes."""
+    return lambda folder: (folder / "file").write_bytes(content * size) and None
+
+
+def content_of(folder):
+    return (folder / "file").read_bytes()
+
+
+def put(store, key, size=10, content=b"x"):
+    return store.read(key, filled(size, content), content_of, size)
+
+
+def entries(root):
+    return {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+
+
+def litter(root):
+    return [path.name for path in root.iterdir() if path.name.startswith(".") and not path.name.endswith(".lock")]
 
 
 def test_an_entry_is_written_once(tmp_path):
@@ -13,21 +41,24 @@ def test_an_entry_is_written_once(tmp_path):
 
     def write(folder):
         calls.append(folder)
-        (folder / "file").write_text("content")
+        (folder / "file").write_bytes(b"content")
 
-    assert store.entry("key", write) == store.entry("key", write) == tmp_path / "key"
-    assert (tmp_path / "key" / "file").read_text() == "content"
+    assert store.find("key", content_of) is None
+    assert store.read("key", write, content_of, 7) == store.read("key", write, content_of, 7) == b"content"
+    assert store.find("key", content_of) == b"content"
+    assert (tmp_path / "key" / "file").read_bytes() == b"content"
     assert len(calls) == 1
 
 
-def test_a_writer_that_raises_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("error", [ValueError("broken"), OSError(errno.ENOSPC, "No space left on device")])
+def test_a_writer_that_raises_leaves_nothing(tmp_path, error):
     def write(folder):
         (folder / "file").write_text("half")
-        raise ValueError("broken")
+        raise error
 
-    with pytest.raises(ValueError, match="broken"):
-        Store(tmp_path).entry("key", write)
-    assert [path.name for path in tmp_path.iterdir()] in ([], [".key.lock"])
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        Store(tmp_path).read("key", write, content_of, 4)
+    assert entries(tmp_path) == set() and litter(tmp_path) == []
 
 
 def _slow_entry(root, count):
@@ -35,41 +66,218 @@ def _slow_entry(root, count):
         with count.get_lock():
             count.value += 1
         time.sleep(0.3)
-        (folder / "file").write_text("whole")
+        (folder / "file").write_bytes(b"whole")
 
-    assert (Store(root).entry("key", write) / "file").read_text() == "whole"
+    assert Store(root).read("key", write, content_of, 5) == b"whole"
+
+
+def run_together(target, arguments):
+    processes = [CONTEXT.Process(target=target, args=one) for one in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
 
 
 def test_racing_processes_write_it_once(tmp_path):
-    context = multiprocessing.get_context("fork")
-    count = context.Value("i", 0)
-    racers = [context.Process(target=_slow_entry, args=(tmp_path, count)) for _ in range(6)]
-    for racer in racers:
-        racer.start()
-    for racer in racers:
-        racer.join()
-    assert [racer.exitcode for racer in racers] == [0] * 6
+    count = CONTEXT.Value("i", 0)
+    assert run_together(_slow_entry, [(tmp_path, count)] * 6) == [0] * 6
     assert count.value == 1
 
 
-def _killed_entry(root):
+def _killed_entry(root, key, size):
     def write(folder):
         (folder / "file").write_text("half")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    Store(root).entry("key", write)
+    Store(root).read(key, write, content_of, size)
 
 
-def test_a_killed_writer_is_cleaned_up_after(tmp_path):
-    killed = multiprocessing.get_context("fork").Process(target=_killed_entry, args=(tmp_path,))
-    killed.start()
-    killed.join()
-    assert killed.exitcode == -signal.SIGKILL
-    assert list(tmp_path.glob(".key.*.partial"))
-    assert not (tmp_path / "key").exists()
-    entry = Store(tmp_path).entry("key", lambda folder: (folder / "file").write_text("whole") and None)
-    assert (entry / "file").read_text() == "whole"
-    assert not list(tmp_path.glob(".key.*.partial"))
+@pytest.mark.parametrize("next_key", ["killed", "another"])
+def test_a_killed_writer_is_cleaned_up_after(tmp_path, next_key):
+    """By the next writer of any key, and its bytes count no longer."""
+    assert run_together(_killed_entry, [(tmp_path, "killed", 90)]) == [-signal.SIGKILL]
+    assert litter(tmp_path) and entries(tmp_path) == set()
+    put(Store(tmp_path, limit=100), next_key, 50)
+    assert litter(tmp_path) == [] and entries(tmp_path) == {next_key}
+
+
+def test_the_least_recently_used_make_room(tmp_path):
+    store = Store(tmp_path, limit=100)
+    for number, key in enumerate("abcd"):
+        put(store, key, 25)
+        os.utime(tmp_path / key, (number, number))
+    assert store.find("a", content_of)  # a use: now b is the oldest
+    put(store, "e", 40)
+    assert entries(tmp_path) == {"a", "d", "e"}
+    assert litter(tmp_path) == []
+
+
+def test_an_entry_that_is_evicted_can_be_written_again(tmp_path):
+    store = Store(tmp_path, limit=100)
+    put(store, "a", 60)
+    put(store, "b", 60)
+    assert entries(tmp_path) == {"b"}
+    assert put(store, "a", 60, b"y") == b"y" * 60
+
+
+def test_what_is_larger_than_the_bound_is_refused_and_evicts_nothing(tmp_path):
+    store = Store(tmp_path, limit=100)
+    put(store, "a", 60)
+    with pytest.raises(StoreFullError, match="may hold 1e-07 GB, too little for 1.01e-07 GB.*TUNE_RUN_CACHE_SIZE"):
+        put(store, "b", 101)
+    assert entries(tmp_path) == {"a"} and litter(tmp_path) == []
+
+
+def test_a_disk_without_room_bounds_it_too(tmp_path, monkeypatch):
+    store = Store(tmp_path, limit=10**6)
+    put(store, "a", 60)
+    usage = type("Usage", (), {"free": 30, "total": 10**9})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(StoreFullError):
+        put(store, "b", 91)
+    put(store, "b", 90)
+    assert entries(tmp_path) == {"b"}
+
+
+def test_bytes_of_an_entry_that_is_being_written_are_reserved(tmp_path):
+    store = Store(tmp_path, limit=100)
+
+    def write(folder):
+        with pytest.raises(StoreFullError):
+            put(store, "other", 50)
+        put(store, "small", 40)
+        (folder / "file").write_bytes(b"x" * 60)
+
+    store.read("key", write, content_of, 60)
+    assert entries(tmp_path) == {"key", "small"}
+
+
+def test_what_others_put_into_the_folder_is_neither_counted_nor_touched(tmp_path):
+    for name in ("photos", ".x.partial", f".x.{'0' * 31}.5.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x" * 1000)
+    store = Store(tmp_path, limit=100)
+    put(store, "a", 60)
+    put(store, "b", 60)
+    assert entries(tmp_path) == {"photos", "b"}
+    assert len(litter(tmp_path)) == 2
+
+
+def array_entry(store, key, values):
+    def write(folder):
+        write_array(folder / "a.npy", values.shape, values.dtype, [values[:1], values[1:]])
+
+    return store.read(key, write, lambda folder: map_array(folder / "a.npy"), 1000)
+
+
+def test_a_written_array_is_numpys(tmp_path):
+    values = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
+    mapped = array_entry(Store(tmp_path), "key", values)
+    np.testing.assert_array_equal(mapped, values)
+    np.testing.assert_array_equal(np.load(tmp_path / "key" / "a.npy"), values)
+    assert not mapped.flags.writeable
+
+
+def test_what_is_mapped_is_not_evicted(tmp_path):
+    store = Store(tmp_path, limit=2500)
+    view = array_entry(store, "mapped", np.arange(100.0))[10:20]  # of the mapping a view alone is left
+    put(store, "free", 600)
+    put(store, "new", 1400)
+    assert entries(tmp_path) == {"mapped", "new"}
+    with pytest.raises(StoreFullError):
+        put(store, "newer", 1600)
+    assert entries(tmp_path) == {"mapped", "new"}
+    np.testing.assert_array_equal(view, np.arange(10.0, 20.0))
+    del view
+    gc.collect()
+    put(store, "newer", 2400)
+    assert entries(tmp_path) == {"newer"}
+
+
+def test_what_is_needed_goes_beyond_the_bound_beside_what_is_mapped(tmp_path):
+    store = Store(tmp_path, limit=1000)
+    mapped = array_entry(store, "mapped", np.arange(100.0))
+    assert store.read("key", filled(900), content_of, 900, needed=True) == b"x" * 900
+    assert entries(tmp_path) == {"mapped", "key"} and mapped[3] == 3
+    with pytest.raises(StoreFullError):
+        store.read("other", filled(1001), content_of, 1001, needed=True)
+
+
+def test_a_mapping_opened_from_the_store_holds_its_entry(tmp_path):
+    """The same for one who found the entry rather than wrote it."""
+    store = Store(tmp_path, limit=2000)
+    array_entry(store, "mapped", np.arange(100.0))
+    gc.collect()
+    found = store.find("mapped", lambda folder: map_array(folder / "a.npy"))
+    with pytest.raises(StoreFullError):
+        put(store, "new", 1200)
+    assert found[3] == 3
+
+
+@pytest.mark.parametrize("harm", ["gone", "empty", "short"])
+def test_a_torn_entry_is_written_anew(tmp_path, harm):
+    store = Store(tmp_path)
+    array_entry(store, "key", np.arange(100.0))
+    file = tmp_path / "key" / "a.npy"
+    whole = file.read_bytes()
+    file.unlink()
+    if harm != "gone":
+        file.write_bytes(whole[:0] if harm == "empty" else whole[:-1])
+    np.testing.assert_array_equal(array_entry(store, "key", np.arange(100.0)), np.arange(100.0))
+    assert file.read_bytes() == whole and litter(tmp_path) == []
+
+
+def test_an_entry_evicted_between_finding_and_opening_is_written_again(tmp_path):
+    store, evicted = Store(tmp_path, limit=100), []
+
+    def read(folder):
+        if folder.name == "key" and not evicted:
+            evicted.append(put(Store(tmp_path, limit=100), "other", 60))
+        return content_of(folder)
+
+    put(store, "key", 60)
+    assert store.read("key", filled(60, b"again"), read, 60) == b"again" * 60
+    assert evicted
+
+
+def _hammer(root, seed):
+    generator = random.Random(seed)
+    store = Store(root, limit=5000)
+    for _ in range(60):
+        number = generator.randrange(8)
+        array = array_entry(store, f"key{number}", np.full(100, float(number)))
+        assert (array == number).all()
+
+
+def test_processes_that_read_write_and_evict_at_once_never_see_a_wrong_array(tmp_path):
+    """Eight entries of which the bound holds five, and up to four are in use: most reads of others write and evict."""
+    assert run_together(_hammer, [(tmp_path, seed) for seed in range(2)]) == [0, 0]
+    assert 1 <= len(entries(tmp_path)) <= 5 and litter(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("20GB", 20 * 10**9), ("1.5t", 1500 * 10**9), (" 800 MB ", 8 * 10**8), ("4096", 4096), ("1K", 1000)],
+)
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1G", "0", "1 GiB", "nan"])
+def test_what_is_no_size(text):
+    with pytest.raises(UserError, match="a cache size must be a number above 0"):
+        parse_size(text)
+
+
+def test_the_bound_is_given_or_set_or_a_fifth_of_the_disk(monkeypatch, tmp_path):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"total": 1000, "free": 900}))
+    monkeypatch.delenv("TUNE_RUN_CACHE_SIZE", raising=False)
+    assert Store(tmp_path).limit == 200
+    monkeypatch.setenv("TUNE_RUN_CACHE_SIZE", "5K")
+    assert Store(tmp_path).limit == 5000
+    assert Store(tmp_path, limit=7).limit == 7
 
 
 def test_the_default_place_can_be_set(monkeypatch, tmp_path):

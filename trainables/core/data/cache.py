@@ -16,7 +16,7 @@ from trainables.core.data.decode import PixelFormat, decode, survey
 from trainables.core.data.sources import Source, open_source
 from trainables.core.data.splits import Items, Splits, make_splits, twins_across
 from trainables.core.errors import DataError
-from trainables.core.store import Store, default_store
+from trainables.core.store import Store, default_store, map_array, write_array
 
 # Part of every key: raise it whenever the same bytes would decode to other pixels.
 DECODER_VERSION = 1
@@ -36,7 +36,8 @@ class Dataset:
         splits: Sorted indices of ``fit``, ``tune``, ``select`` and ``test``.
         pixel_format: What images are converted to.
         notes: What a reader of the results must know: lines about left-out images, twins, made-up data.
-        store: Where pixels are kept; None for the default of whichever node asks.
+        store: Where pixels and the outputs of frozen prefixes are kept; None for the default of whichever node asks.
+        cache_size: Bytes that the store may hold; None for that node's default.
     """
 
     place: str
@@ -48,6 +49,7 @@ class Dataset:
     pixel_format: PixelFormat
     notes: tuple[str, ...] = ()
     store: Path | None = None
+    cache_size: int | None = None
 
     def images(self, size: int) -> NDArray[np.uint8]:
         """All N images at a side of ``size`` pixels: a read-only (N, size, size, channels) uint8 memmap.
@@ -57,11 +59,19 @@ class Dataset:
         Raises:
             DataError: The data set here is not the one that was split.
         """
-        images: NDArray[np.uint8] = np.load(self._decoded(size, None) / "images.npy", mmap_mode="r")
-        return images
+        return self._decoded(size, None)[0]
 
-    def _decoded(self, size: int, source: Source | None) -> Path:
-        """The store's entry, written from ``source`` (opened anew where None) if it is absent."""
+    def images_key(self, size: int) -> str:
+        """The store's key of the decoded images, which stands for all that they depend on."""
+        shape = f"{self.pixel_format.channels}x{self.pixel_format.white}"
+        return f"images-{self.fingerprint[:32]}-{size}px-{shape}-v{DECODER_VERSION}"
+
+    def open_store(self) -> Store:
+        """The store of the node that asks."""
+        return Store(self.store or default_store(), self.cache_size)
+
+    def _decoded(self, size: int, source: Source | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
+        """The images, and why each bad one is black; decoded from ``source`` (opened anew where None) if absent."""
 
         def write(folder: Path) -> None:
             opened = source or open_source(self.place)
@@ -70,13 +80,22 @@ class Dataset:
             bad = _decode_all(opened, folder / "images.npy", size, self.pixel_format)
             (folder / "bad.json").write_text(json.dumps(bad))
 
-        shape = f"{self.pixel_format.channels}x{self.pixel_format.white}"
-        key = f"images-{self.fingerprint[:32]}-{size}px-{shape}-v{DECODER_VERSION}"
-        return Store(self.store or default_store()).entry(key, write)
+        def read(folder: Path) -> tuple[NDArray[np.uint8], dict[int, str]]:
+            bad = json.loads((folder / "bad.json").read_text())
+            return map_array(folder / "images.npy"), {int(index): reason for index, reason in bad.items()}
+
+        bytes_needed = len(self.labels) * size**2 * self.pixel_format.channels
+        return self.open_store().read(self.images_key(size), write, read, bytes_needed, needed=True)
 
 
 def prepare(
-    place: str, *, sizes: Sequence[int], seed: int, skip_bad_images: bool = False, store: Path | None = None
+    place: str,
+    *,
+    sizes: Sequence[int],
+    seed: int,
+    skip_bad_images: bool = False,
+    store: Path | None = None,
+    cache_size: int | None = None,
 ) -> Dataset:
     """Opens, checks, decodes and divides a data set.
 
@@ -86,9 +105,11 @@ def prepare(
         seed: Of the splits.
         skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
         store: Where pixels are kept; None for the node's default.
+        cache_size: Bytes that the store may hold; None for the node's default.
 
     Raises:
         DataError: With the images at fault (at most ten of them), or the class that is too small.
+        StoreFullError: The decoded images alone are more than the store may hold.
     """
     source = open_source(place)
     digests = source.digests()
@@ -100,12 +121,12 @@ def prepare(
         labels=source.labels,
         groups=_join_twins(source.groups, digests),
         splits={},
-        pixel_format=survey(source, _threads()),
+        pixel_format=_surveyed(source, fingerprint, Store(store or default_store(), cache_size)),
         store=store,
+        cache_size=cache_size,
     )
-    entries = [dataset._decoded(size, source) for size in sizes]
-    bad = {int(index): reason for index, reason in json.loads((entries[0] / "bad.json").read_text()).items()}
-    bad |= {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
+    decoded = [dataset._decoded(size, source) for size in sizes]
+    bad = decoded[0][1] | {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
     if bad and not skip_bad_images:
         raise DataError(
             _bad_images(source.names, bad, (store or default_store()) / f"bad-images-{fingerprint[:8]}.txt")
@@ -132,6 +153,18 @@ def _notes(source: Source, items: Items, splits: Splits, bad: int) -> list[str]:
     return notes
 
 
+def _surveyed(source: Source, fingerprint: str, store: Store) -> PixelFormat:
+    """The pixel format of a data set, looked for once a node."""
+
+    def write(folder: Path) -> None:
+        (folder / "format.json").write_text(json.dumps(dataclasses.asdict(survey(source, _threads()))))
+
+    def read(folder: Path) -> PixelFormat:
+        return PixelFormat(**json.loads((folder / "format.json").read_text()))
+
+    return store.read(f"format-{fingerprint[:32]}-v{DECODER_VERSION}", write, read, size=1000)
+
+
 def _fingerprint(source: Source, digests: Sequence[str]) -> str:
     digest = hashlib.sha256(json.dumps([source.class_names, list(digests)]).encode())
     for part in (source.labels, source.groups):
@@ -156,21 +189,20 @@ def _join_twins(groups: NDArray[np.int64], digests: Sequence[str]) -> NDArray[np
 
 
 def _decode_all(source: Source, file: Path, size: int, pixel_format: PixelFormat) -> dict[int, str]:
-    """Writes the memmap; returns why each image that could not be read was left black."""
-    shape = (len(source), size, size, pixel_format.channels)
-    images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    """Writes the array; returns why each image that could not be read was left black."""
+    shape = (size, size, pixel_format.channels)
+    bad: dict[int, str] = {}
 
-    def one(index: int) -> str | None:
+    def one(index: int) -> NDArray[np.uint8]:
         try:
-            images[index] = decode(source.read(index), size, pixel_format)
+            return decode(source.read(index), size, pixel_format)
         except (DataError, OSError) as error:
-            return str(error)
-        return None
+            bad[index] = str(error)
+            return np.zeros(shape, dtype=np.uint8)
 
     with ThreadPoolExecutor(_threads()) as pool:
-        reasons = list(pool.map(one, range(len(source))))
-    images.flush()
-    return {index: reason for index, reason in enumerate(reasons) if reason is not None}
+        write_array(file, (len(source), *shape), np.dtype(np.uint8), pool.map(one, range(len(source))))
+    return bad
 
 
 def _bad_images(names: Sequence[str], bad: dict[int, str], listing: Path) -> str:

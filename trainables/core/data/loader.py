@@ -1,8 +1,10 @@
-"""Batches of uint8 pixels: read from the memmap, augmented on threads one batch ahead."""
+"""Batches: gathered from a table of images or of stored prefix outputs, or augmented on threads one batch ahead."""
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,25 +14,57 @@ from torch import Tensor
 from trainables.core.data.augment import Augmenter
 
 Batch = tuple[Tensor, Tensor]
+# Of the free GPU memory, what one table may take: the rest is for the model, and for trials that share the GPU.
+RESIDENT_SHARE = 0.25
 
 
-def batches(
-    images: NDArray[np.uint8], labels: NDArray[np.int64], order: NDArray[np.int64], batch_size: int
-) -> Iterator[Batch]:
-    """Yields the images as they are, in the given order.
+class Table(NamedTuple):
+    """Rows to draw batches from, on one device.
+
+    Attributes:
+        inputs: (N, ...).
+        targets: (N,) int64.
+        channels_last: The inputs lie as (N, H, W, C), but a batch of them is to be seen as (B, C, H, W).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    channels_last: bool = False
+
+
+def as_tensor(array: NDArray[Any]) -> Tensor:
+    """A mapped, read-only array as a tensor without copying it; it must never be written to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether so many bytes may stay on the device beside a model: on a GPU that has plenty of free memory."""
+    return device.type == "cuda" and size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def resident(table: Table, device: torch.device) -> Table:
+    """The whole table on the device where it fits there, else as it is."""
+    if not fits(table.inputs.nbytes, device):
+        return table
+    return table._replace(inputs=table.inputs.to(device), targets=table.targets.to(device))
+
+
+def batches(table: Table, order: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
+    """Yields rows as they are, in the given order.
 
     Args:
-        images: (N, S, S, channels) uint8.
-        labels: (N,) int64.
-        order: Indices of the images to show.
-        batch_size: Images in a batch; the last batch may be smaller.
+        table: What to draw from.
+        order: Indices of the rows to show.
+        batch_size: Rows in a batch; the last batch may be smaller.
 
     Yields:
-        ((B, S, S, channels) uint8, (B,) int64) on the CPU.
+        ((B, ...) inputs, (B,) int64 targets) on the table's device, copies: networks write into their inputs.
     """
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        yield torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen])
+    for rows in torch.split(torch.from_numpy(order).to(table.inputs.device), batch_size):
+        inputs = table.inputs.index_select(0, rows)  # of rows that lie whole: a copy of memory
+        yield inputs.permute(0, 3, 1, 2) if table.channels_last else inputs, table.targets.index_select(0, rows)
 
 
 def augmented_batches(
@@ -46,14 +80,11 @@ def augmented_batches(
 
     An image that a sampler draws several times in an epoch looks different each time.
     """
-    drawn: Counter[int] = Counter()
+    draws = _count_draws(order)
 
     def submit(start: int) -> list["Future[NDArray[np.uint8]]"]:
-        futures = []
-        for index in order[start : start + batch_size].tolist():
-            futures.append(pool.submit(augment, images[index], index, epoch, drawn[index]))
-            drawn[index] += 1
-        return futures
+        chosen = zip(order[start : start + batch_size].tolist(), draws[start : start + batch_size], strict=True)
+        return [pool.submit(augment, images[index], index, epoch, draw) for index, draw in chosen]
 
     with ThreadPoolExecutor(threads) as pool:
         ahead = submit(0)
@@ -61,3 +92,29 @@ def augmented_batches(
             now, ahead = ahead, submit(start + batch_size)
             pixels = np.stack([future.result() for future in now])
             yield torch.from_numpy(pixels), torch.from_numpy(labels[order[start : start + batch_size]])
+
+
+def drawn_variants(order: NDArray[np.int64], augment: Augmenter, epoch: int) -> NDArray[np.int64]:
+    """Which of the images are mirrored in an epoch, where that is all that a policy does.
+
+    Args:
+        order: (n,) indices of the images to show.
+        augment: Of the policy ``none`` or ``flip``.
+        epoch: The epoch, from 1.
+
+    Returns:
+        (n,) 1 where ``augmented_batches`` would show the mirror image, else 0.
+    """
+    marker = np.array([[[0], [1]]], dtype=np.uint8)  # an image of two pixels tells by its first one
+    chosen = zip(order.tolist(), _count_draws(order), strict=True)
+    return np.array([augment(marker, index, epoch, draw)[0, 0, 0] for index, draw in chosen], dtype=np.int64)
+
+
+def _count_draws(order: NDArray[np.int64]) -> list[int]:
+    """How often each image was shown before."""
+    seen: Counter[int] = Counter()
+    draws = []
+    for index in order.tolist():
+        draws.append(seen[index])
+        seen[index] += 1
+    return draws

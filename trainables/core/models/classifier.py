@@ -32,9 +32,17 @@ class Classifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Returns (B, C) logits; grey pixels fill all three channels."""
+        return self.rest(self.prefix(pixels))
+
+    def prefix(self, pixels: Tensor) -> Tensor:
+        """Runs what is frozen on (B, S, S, 1 or 3) uint8 pixels: normalisation and the frozen stages."""
         # (B, S, S, C) seen as (B, C, S, S) is already channels_last; a grey channel broadcasts to three.
         normalised = pixels.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
-        logits: Tensor = self.head(self.backbone(normalised.contiguous(memory_format=torch.channels_last)))
+        return self.backbone.prefix(normalised.contiguous(memory_format=torch.channels_last))
+
+    def rest(self, x: Tensor) -> Tensor:
+        """Runs what is trained on what ``prefix`` gave: (B, C) logits."""
+        logits: Tensor = self.head(self.backbone.rest(x))
         return logits
 
 

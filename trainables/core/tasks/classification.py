@@ -1,6 +1,8 @@
 """Classification: one class an image."""
 
+import logging
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,11 +12,14 @@ from torch import Tensor
 from trainables.core.config import TrainConfig
 from trainables.core.data.augment import Augmenter, source_size
 from trainables.core.data.cache import Dataset
-from trainables.core.data.loader import Batch, augmented_batches, batches
+from trainables.core.data.loader import Batch, Table, as_tensor, augmented_batches, batches, drawn_variants, resident
 from trainables.core.imbalance import class_weights, epoch_order
 from trainables.core.losses import build_loss
 from trainables.core.metrics import classification_metrics
 from trainables.core.models.classifier import Classifier, build_classifier
+from trainables.core.models.prefix import ORBITS, FrozenPrefix
+
+logger = logging.getLogger("trainables")
 
 
 class Classification:
@@ -29,6 +34,12 @@ class Classification:
         weights = class_weights(config.class_weights, counts)
         self.loss = build_loss(config, None if weights is None else torch.from_numpy(weights).to(device))
         self._augment = Augmenter(config.augmentation, config.image_size, config.seed)
+        self._prefix = FrozenPrefix(self.model, config, data, device) if config.freeze_depth else None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns (B, C) logits of a batch: uint8 pixels, or what the store has of the frozen prefix's outputs."""
+        logits: Tensor = self.model(inputs) if inputs.dtype == torch.uint8 else self.model.rest(inputs)
+        return logits
 
     @property
     def batches_per_epoch(self) -> int:
@@ -43,20 +54,46 @@ class Classification:
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
         """The training batches of an epoch (from 1) on the device: the same for the same seed and epoch."""
-        config, labels = self._config, self._data.labels
-        drawn = self._fit[epoch_order(config.sampler, labels[self._fit], config.seed, epoch)[: self._images_per_epoch]]
+        config, labels, size = self._config, self._data.labels, self._config.batch_size
+        order = epoch_order(config.sampler, labels[self._fit], config.seed, epoch)[: self._images_per_epoch]
+        drawn = self._fit[order]
+        if self._stored_fit is not None:
+            variants = 0 if config.augmentation == "none" else drawn_variants(drawn, self._augment, epoch)
+            return self._to_device(batches(self._stored_fit, order + len(self._fit) * variants, size))
         if config.augmentation == "none":
-            return self._to_device(batches(self._data.images(config.image_size), labels, drawn, config.batch_size))
+            return self._to_device(batches(self._pixels, drawn, size))
         images = self._data.images(source_size(config.augmentation, config.image_size))
         threads = torch.get_num_threads()
-        return self._to_device(
-            augmented_batches(images, labels, drawn, config.batch_size, self._augment, epoch, threads)
-        )
+        return self._to_device(augmented_batches(images, labels, drawn, size, self._augment, epoch, threads))
 
     def tune_batches(self) -> Iterator[Batch]:
         """The ``tune`` split on the device, in order, without augmentation."""
-        images = self._data.images(self._config.image_size)
-        return self._to_device(batches(images, self._data.labels, self._tune, self._config.batch_size))
+        if self._stored_tune is not None:
+            order = np.arange(len(self._tune))
+            return self._to_device(batches(self._stored_tune, order, self._config.batch_size))
+        return self._to_device(batches(self._pixels, self._tune, self._config.batch_size))
+
+    # Each is made when it is first asked for: by then a resumed trial has its own weights, on which outputs depend.
+    @cached_property
+    def _pixels(self) -> Table:
+        images = as_tensor(self._data.images(self._config.image_size))
+        return resident(Table(images, torch.from_numpy(self._data.labels)), self._device)
+
+    @cached_property
+    def _stored_fit(self) -> Table | None:
+        policy = self._config.augmentation
+        if self._prefix is not None and policy not in ORBITS:
+            logger.info("augmentation %s: the frozen prefix is computed anew for every training image", policy)
+            return None
+        return self._stored(self._fit, policy)
+
+    @cached_property
+    def _stored_tune(self) -> Table | None:
+        return self._stored(self._tune, "none")
+
+    def _stored(self, indices: NDArray[np.int64], policy: str) -> Table | None:
+        table = None if self._prefix is None else self._prefix.table(indices, ORBITS[policy])
+        return None if table is None else resident(table, self._device)
 
     def scorer(self) -> "Scorer":
         """A fresh accumulator of one pass's predictions."""

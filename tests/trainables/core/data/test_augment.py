@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from trainables.core.data.augment import POLICIES, Augmenter, source_size
-from trainables.core.data.loader import augmented_batches, batches
+from trainables.core.data.loader import augmented_batches
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 37, 37, 1), dtype=np.uint8)
 LABELS = np.arange(12)
@@ -52,11 +52,3 @@ def test_an_image_drawn_twice_looks_different():
     order = np.zeros(40, dtype=np.int64)
     drawn = augmented_batches(IMAGES, LABELS, order, 40, Augmenter("medical", 37, seed=0), 1, threads=2)
     assert len({image.numpy().tobytes() for image in next(drawn)[0]}) > 4
-
-
-@pytest.mark.parametrize("batch_size", [1, 5, 12, 50])
-def test_batches_hold_every_image_once_in_order(batch_size):
-    order = np.random.default_rng(1).permutation(12)
-    taken = list(batches(IMAGES, LABELS, order, batch_size))
-    np.testing.assert_array_equal(np.concatenate([targets.numpy() for _, targets in taken]), order)
-    np.testing.assert_array_equal(np.concatenate([pixels.numpy() for pixels, _ in taken]), IMAGES[order])

@@ -1,10 +1,12 @@
 import dataclasses
+import errno
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.images import write_classes
 from trainables.core.data import cache
@@ -12,6 +14,7 @@ from trainables.core.data.cache import prepare
 from trainables.core.data.decode import decode
 from trainables.core.data.sources import open_source
 from trainables.core.errors import DataError
+from trainables.core.store import StoreFullError
 
 
 @pytest.fixture
@@ -34,11 +37,32 @@ def test_pixels_are_those_of_the_files(root, tmp_path):
 
 
 def test_a_second_run_decodes_nothing(root, tmp_path, monkeypatch):
+    opened, open_image = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda *arguments: opened.append(1) or open_image(*arguments))
     first = prepared(root, tmp_path)
-    monkeypatch.setattr(cache, "decode", lambda *_: pytest.fail("decoded again"))
+    assert len(opened) == 40  # each of the 20 looked at once, and decoded once
     second = prepared(root, tmp_path)
-    assert second.fingerprint == first.fingerprint
+    assert len(opened) == 40
+    assert second.fingerprint == first.fingerprint and second.pixel_format == first.pixel_format
     np.testing.assert_array_equal(second.images(16), first.images(16))
+
+
+def test_images_beyond_the_bound_are_refused_with_the_remedy(root, tmp_path):
+    with pytest.raises(StoreFullError, match="raise the cache size"):
+        prepared(root, tmp_path, cache_size=20 * 16 * 16 - 1)
+    assert not list((tmp_path / "store").glob("images-*"))
+    assert prepared(root, tmp_path, cache_size=10**6).open_store().limit == 10**6
+
+
+def test_a_disk_that_is_full_leaves_nothing(root, tmp_path, monkeypatch):
+    def torn(file, shape, dtype, parts):
+        file.write_bytes(next(iter(parts)).tobytes())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "write_array", torn)
+    with pytest.raises(OSError, match="No space left"):
+        prepared(root, tmp_path)
+    assert not list((tmp_path / "store").glob("*images-*[!k]"))
 
 
 def test_a_node_without_the_pixels_decodes_them_itself(root, tmp_path):

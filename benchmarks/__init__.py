@@ -1,0 +1,1 @@
+"""Programs that measure; each states what it measures, on what, against what."""

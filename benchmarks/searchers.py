@@ -1,0 +1,261 @@
+"""Our searcher against its peers, in simulation, on a fixed budget of epochs.
+
+Measures simple regret: how far the config that a method would pick lies below the best there is, both without noise
+and at full length (``benchmarks.synthetic`` says on which objectives). Four methods search one space with as many
+workers, see the same metric (the best so far) and, where they stop trials early, the same rungs:
+
+- ``ours``: StudySearcher + StudyScheduler, as ``tune-run`` opens them, without recipes. Picks among full trials.
+- ``tpe+asha``: Tune's OptunaSearch, as it comes, + Tune's ASHAScheduler.
+- ``random+asha``: OptunaSearch with Optuna's RandomSampler + ASHAScheduler.
+- ``random``: the same without stopping.
+
+The peers pick the best score of any trial (``ResultGrid.get_best_result``), also of one stopped early, whose config is
+then rated as if trained in full: to their favour. A trial that diverges costs the epoch in which it does. Ours reports
+that as our trainable does; in the peers' the worker raises, which Tune tells them as an error. That is the best they
+can be given: with a NaN reported instead, ASHA would train it to its end.
+
+Each seed draws the noise, the searchers and, in ``drawn``, the objective; differences are paired by seed.
+"""
+
+import itertools
+import json
+import math
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import optuna
+import typer
+from numpy.typing import NDArray
+from optuna.samplers import RandomSampler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.simulation import Simulation, Train, Worker
+from benchmarks.synthetic import CHANCE, TOP, Config, Curve, drawn, noise, suggest, transfer
+from trainables.core.errors import NonFiniteLossError, describe
+from trainables.trial import FAILED
+from tuning.storage import open_study
+from tuning.study import Steering, StudyScheduler, StudySearcher
+
+METRIC = "balanced_accuracy"
+BEST = f"best_{METRIC}"
+WORKERS = 4
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of the budget, where regret is measured
+RESULTS = Path(__file__).parent / "results" / "searchers.json"
+
+Method = Callable[[int, int], tuple[Searcher, TrialScheduler]]
+Objective = Callable[[Config, int], Curve]
+OBJECTIVES: dict[str, Callable[[int], Objective]] = {"transfer": lambda _: transfer, "drawn": drawn}
+
+
+def ours(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
+    """What ``tune-run`` uses, on a study in memory."""
+    study = open_study(optuna.storages.InMemoryStorage(), "search", METRIC, epochs, seed)
+    steering = Steering(
+        study=study,
+        metric=METRIC,
+        epochs=epochs,
+        num_samples=10**9,  # the budget ends it
+        max_concurrent=None,
+        deadline=math.inf,
+        configure=suggest,
+        storage="/checkpoints",
+    )
+    return StudySearcher(steering), StudyScheduler(steering)
+
+
+def tpe_asha(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
+    """Tune's own parts, as they come."""
+    return OptunaSearch(space=_define_by_run, metric=BEST, mode="max", seed=seed), _asha(epochs)
+
+
+def random_asha(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
+    """The same with random configs."""
+    return random_alone(seed, epochs)[0], _asha(epochs)
+
+
+def random_alone(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:  # noqa: ARG001
+    """Random configs, each trained in full."""
+    return OptunaSearch(space=_define_by_run, metric=BEST, mode="max", sampler=RandomSampler(seed)), FIFOScheduler()
+
+
+METHODS: dict[str, Method] = {
+    "ours": ours,
+    "tpe+asha": tpe_asha,
+    "random+asha": random_asha,
+    "random": random_alone,
+}
+
+
+def _define_by_run(trial: optuna.Trial) -> dict[str, Config]:
+    return {"train": suggest(trial)}  # OptunaSearch puts every suggested name beside it
+
+
+def _asha(epochs: int) -> TrialScheduler:
+    return ASHAScheduler("epoch", BEST, "max", max_t=epochs, grace_period=max(1, epochs // 9), reduction_factor=3)
+
+
+def trainable(objective: Objective, seed: int, epochs: int, raises: bool) -> Train:
+    """The simulated training: a config's curve with its noise, reported as ``trainables.trial`` does.
+
+    Args:
+        objective: From a config to its curve.
+        seed: Of the noise.
+        epochs: Of a full trial.
+        raises: Whether a worker whose loss becomes NaN raises, or reports that it failed.
+    """
+
+    def train(config: dict[str, Any]) -> Worker:
+        curve, added = objective(config["train"], epochs), noise(config["train"], seed, epochs)
+        best, best_epoch = -math.inf, 0
+        for epoch in range(1, epochs + 1):
+            if epoch == curve.diverges_in:
+                error = NonFiniteLossError(f"the train loss became nan in epoch {epoch}: lower lr or set clip_norm")
+                yield curve.epoch_seconds, error if raises else {FAILED: describe(error), BEST: math.nan}
+                return
+            value = min(1.0, max(0.0, curve.value(epoch) + float(added[epoch - 1])))
+            if value > best:
+                best, best_epoch = value, epoch
+            report = {"epoch": epoch, f"tune/{METRIC}": value, BEST: best, "best_epoch": best_epoch}
+            yield curve.epoch_seconds, report
+
+    return train
+
+
+@dataclass
+class Run:
+    """What one method did with one budget.
+
+    Attributes:
+        regrets: Of its pick, at each share of the budget.
+        begun: Trials begun.
+        full: Trials trained in full.
+        diverged: Trials that diverged.
+    """
+
+    regrets: list[float]
+    begun: int
+    full: int
+    diverged: int
+
+
+def run(name: str, objective: Objective, seed: int, budget: int, epochs: int) -> Run:
+    """Simulates one search until so many epochs have been trained."""
+    marks = {round(share * budget) for share in SHARES}
+    reported: dict[str, tuple[bool, float, Config]] = {}  # by trial: whether in full, the best score, the config
+    regrets: list[float] = []
+    diverged = 0
+    with tempfile.TemporaryDirectory() as folder:
+        train = trainable(objective, seed, epochs, raises=name != "ours")
+        simulation = Simulation(*METHODS[name](seed, epochs), train, WORKERS, storage=folder)
+        trained = (event for event in simulation.events() if event.outcome is not None)
+        for spent, event in enumerate(itertools.islice(trained, budget), start=1):
+            if isinstance(event.outcome, dict) and FAILED not in event.outcome:
+                is_full = event.outcome["epoch"] == epochs
+                reported[event.trial.trial_id] = (is_full, event.outcome[BEST], event.trial.config["train"])
+            else:
+                reported.pop(event.trial.trial_id, None)
+                diverged += 1
+            if spent in marks:
+                regrets.append(TOP - rating(reported.values(), objective, epochs, prefer_full=name == "ours"))
+    if len(regrets) < len(SHARES):
+        raise RuntimeError(f"{name} ended the search of seed {seed} before its budget was spent")
+    return Run(regrets, len(simulation.trials), sum(is_full for is_full, _, _ in reported.values()), diverged)
+
+
+def rating(
+    reported: Iterable[tuple[bool, float, Config]], objective: Objective, epochs: int, prefer_full: bool
+) -> float:
+    """The noise-free value in full of the config with the best score; chance where there is none."""
+    picked = max(reported, key=lambda trial: (prefer_full and trial[0], trial[1]), default=None)
+    return objective(picked[2], epochs).final if picked else CHANCE
+
+
+def interval(values: NDArray[np.float64]) -> dict[str, float]:
+    """The mean of (n,) values with its bootstrap 95% interval (percentiles of 10,000 resamples)."""
+    rng = np.random.default_rng(0)
+    means = rng.choice(values, (10_000, len(values))).mean(axis=1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
+
+
+def summarize(runs: dict[str, list[Run]]) -> dict[str, Any]:
+    """Each method's regret at each share of the budget, and by how much the peers' exceeds ours, seed by seed."""
+    regrets = {name: np.array([done.regrets for done in of_method]) for name, of_method in runs.items()}
+    summary: dict[str, Any] = {}
+    for name, of_method in runs.items():
+        excess = regrets[name] - regrets["ours"]
+        summary[name] = {
+            "regret": [interval(column) for column in regrets[name].T],
+            "excess_over_ours": [interval(column) for column in excess.T],
+            "trials_begun": float(np.mean([done.begun for done in of_method])),
+            "trials_in_full": float(np.mean([done.full for done in of_method])),
+            "trials_diverged": float(np.mean([done.diverged for done in of_method])),
+        }
+    return summary
+
+
+def table(title: str, summary: dict[str, Any]) -> Table:
+    """The figures of one objective, in points of balanced accuracy."""
+    shown = Table(title=title)
+    for column in ("method", *(f"regret at {share:.0%}" for share in SHARES), "excess over ours at 100%", "trials"):
+        shown.add_column(column)
+    for name, figures in summary.items():
+        excess = "" if name == "ours" else _points(figures["excess_over_ours"][-1])
+        trials = f"{figures['trials_begun']:.0f}, {figures['trials_in_full']:.0f} in full"
+        shown.add_row(name, *(_points(regret) for regret in figures["regret"]), excess, trials)
+    return shown
+
+
+def _points(figure: dict[str, float]) -> str:
+    return f"{100 * figure['mean']:.2f} ({100 * figure['low']:.2f} to {100 * figure['high']:.2f})"
+
+
+def setting() -> dict[str, Any]:
+    """On what the figures were taken."""
+    names = ("ray", "optuna", "numpy")
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+        "hardware": f"{os.cpu_count()} CPU cores ({platform.machine()}), of which one is used",
+    }
+
+
+def main(
+    seeds: Annotated[int, typer.Option(min=2, help="How many, from 0.")] = 30,
+    budget: Annotated[int, typer.Option(min=4, help="Epochs that each search may train.")] = 600,
+    epochs: Annotated[int, typer.Option(min=3, help="Epochs of a full trial.")] = 15,
+    output: Annotated[Path, typer.Option(help="Where the figures are written.")] = RESULTS,
+) -> None:
+    """Compares our searcher with its peers."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    console, figures = Console(), {}
+    began = time.perf_counter()
+    for title, draw in OBJECTIVES.items():
+        runs: dict[str, list[Run]] = {name: [] for name in METHODS}
+        for seed in track(range(seeds), title, console=Console(stderr=True), transient=True):
+            for name in METHODS:
+                runs[name].append(run(name, draw(seed), seed, budget, epochs))
+        summary = summarize(runs)
+        console.print(table(f"{title}: points of balanced accuracy, mean of {seeds} seeds (95% interval)", summary))
+        each = {name: [asdict(done) for done in of_method] for name, of_method in runs.items()}
+        figures[title] = {"summary": summary, "runs": each}
+    asked = {"seeds": list(range(seeds)), "budget": budget, "epochs": epochs, "workers": WORKERS, "shares": SHARES}
+    took = {"seconds": round(time.perf_counter() - began)}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps({**setting(), **asked, **took, "objectives": figures}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

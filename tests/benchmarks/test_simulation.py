@@ -1,0 +1,256 @@
+"""The simulator: a schedule computed by hand, what is told to whom, kills; and the comparison end to end."""
+
+import itertools
+import json
+import math
+
+import optuna
+import pytest
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.search import Searcher
+
+from analysis.trials import read_trials
+from benchmarks import searchers
+from benchmarks.simulation import Simulation
+from benchmarks.synthetic import CHANCE, TOP, drawn, suggest, transfer
+from tuning.storage import open_study, study_storage
+from tuning.study import Steering, StudyScheduler, StudySearcher
+
+METRIC = "balanced_accuracy"
+EPOCHS = 9
+
+
+class Queue(Searcher):
+    """Hands out configs in order; keeps what it is told, by the number of the trial."""
+
+    def __init__(self, *configs):
+        super().__init__(metric="score", mode="max")
+        self.configs, self.numbers, self.told = list(configs), {}, []
+
+    def suggest(self, trial_id):
+        if not self.configs:
+            return Searcher.FINISHED
+        self.numbers[trial_id] = len(self.numbers)
+        return self.configs.pop(0)
+
+    def on_trial_result(self, trial_id, result):
+        self.told.append((self.numbers[trial_id], "result", result["epoch"]))
+
+    def on_trial_complete(self, trial_id, result=None, error=False):
+        self.told.append((self.numbers[trial_id], "error" if error else "complete", result and result["epoch"]))
+
+    def save(self, checkpoint_path): ...
+
+    def restore(self, checkpoint_path): ...
+
+
+class ListeningASHA(ASHAScheduler):
+    """Adds what it is told to the searcher's list."""
+
+    def __init__(self, told):
+        super().__init__("epoch", "score", "max", max_t=2 * EPOCHS, grace_period=3, reduction_factor=3)
+        self.told = told
+
+    def on_trial_add(self, tune_controller, trial):
+        self.told.append("added")
+        super().on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller, trial, result):
+        decision = super().on_trial_result(tune_controller, trial, result)
+        self.told.append((decision, result["epoch"], result["training_iteration"], result["done"]))
+        return decision
+
+    def on_trial_complete(self, tune_controller, trial, result):
+        self.told.append(("completed", result["epoch"], result["done"]))
+        super().on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_error(self, tune_controller, trial):
+        self.told.append("failed")
+
+
+def train(config):
+    """Reports ``epochs`` times its score, each after ``seconds``."""
+    for epoch in range(1, config["epochs"] + 1):
+        yield config["seconds"], {"epoch": epoch, "score": config["score"]}
+
+
+def trial(seconds, epochs, score=0.0):
+    return {"seconds": seconds, "epochs": epochs, "score": score}
+
+
+def test_two_workers_take_what_is_next_as_soon_as_they_are_free():
+    simulation = Simulation(Queue(trial(3, 2), trial(2, 2), trial(1, 1)), FIFOScheduler(), train, workers=2)
+    events = [(event.time, event.trial.trial_id[-1], event.outcome and "report") for event in simulation.events()]
+    assert events == [
+        (2, "1", "report"),
+        (3, "0", "report"),
+        (4, "1", "report"),
+        (4, "1", None),  # its slot goes to the third
+        (5, "2", "report"),
+        (5, "2", None),
+        (6, "0", "report"),
+        (6, "0", None),
+    ]
+    assert {each.status for each in simulation.trials} == {"TERMINATED"}
+
+
+def test_one_trial_is_asked_for_ahead_and_no_more():
+    simulation = Simulation(Queue(*[trial(1, 1)] * 9), FIFOScheduler(), train, workers=2)
+    next(simulation.events())
+    assert len(simulation.trials) == 3
+
+
+def test_num_samples_ends_a_searcher_that_never_does():
+    simulation = Simulation(Queue(*[trial(1, 1)] * 9), FIFOScheduler(), train, workers=2, num_samples=4)
+    list(simulation.events())
+    assert [each.status for each in simulation.trials] == ["TERMINATED"] * 4
+
+
+def test_asha_stops_what_falls_behind_and_the_searcher_hears_of_its_last_report_once():
+    searcher = Queue(trial(1, EPOCHS, 0.9), trial(1.5, EPOCHS, 0.1))
+    scheduler = ASHAScheduler("epoch", "score", "max", max_t=EPOCHS, grace_period=3, reduction_factor=3)
+    reports = [event.trial.trial_id[-1] for event in Simulation(searcher, scheduler, train, workers=2).events()]
+    assert (reports.count("0"), reports.count("1")) == (EPOCHS, 3)
+    assert [told for told in searcher.told if told[0] == 1] == [(1, "result", 1), (1, "result", 2), (1, "complete", 3)]
+    assert searcher.told[-1] == (0, "complete", EPOCHS)  # at max_t ASHA stops it too
+
+
+def test_a_worker_that_raises_ends_its_trial_with_an_error(tmp_path):
+    def raises(config):
+        yield 1.0, {"epoch": 1, "score": 0.5}
+        yield 1.0, ValueError("no")
+
+    searcher = Queue({}, {})
+    simulation = Simulation(searcher, FIFOScheduler(), raises, workers=1, storage=str(tmp_path))
+    assert [type(event.outcome) for event in simulation.events()] == [dict, ValueError] * 2
+    assert searcher.told == [(each, *told) for each in (0, 1) for told in (("result", 1), ("error", None))]
+    assert simulation.trials[0].status == "ERROR"
+    assert "ValueError: no" in (tmp_path / "session-001" / simulation.trials[0].trial_id / "error.txt").read_text()
+
+
+@pytest.mark.e2e
+def test_parts_are_told_the_same_as_by_tune(tmp_path):
+    """One worker, so that the order is Tune's own: a full trial, a stopped one, one that raises, a full one."""
+
+    def outcomes(config):
+        for epoch in range(1, 6):
+            yield ValueError("no") if epoch == config["raises_in"] else {"epoch": epoch, "score": config["score"]}
+
+    def simulated(config):
+        return ((1.0, outcome) for outcome in outcomes(config))
+
+    def real(config):
+        for outcome in outcomes(config):
+            if isinstance(outcome, Exception):
+                raise outcome
+            tune.report(outcome)
+
+    configs = [{"score": score, "raises_in": epoch} for score, epoch in [(0.9, 0), (0.1, 0), (0.5, 2), (0.95, 0)]]
+    searcher, peer = Queue(*configs), Queue(*configs)
+    list(Simulation(searcher, ListeningASHA(searcher.told), simulated, workers=1, storage=str(tmp_path)).events())
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        tune.Tuner(
+            real,
+            tune_config=tune.TuneConfig(search_alg=peer, scheduler=ListeningASHA(peer.told), num_samples=-1),
+            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+        ).fit()
+    finally:
+        ray.shutdown()
+    assert ("STOP", 3, 3, False) in peer.told
+    assert searcher.told == peer.told
+
+
+def test_a_searcher_with_nothing_right_now_is_asked_again():
+    simulation = Simulation(Queue(None, None, trial(1, 1)), FIFOScheduler(), train, workers=1)
+    assert [event.time for event in simulation.events()] == [3, 3]
+    with pytest.raises(RuntimeError, match="gave no trial in 600 s"):
+        list(Simulation(Queue(*[None] * 700), FIFOScheduler(), train, workers=1).events())
+
+
+def steering(storage, num_samples):
+    return Steering(
+        study=open_study(storage, "search", METRIC, EPOCHS, seed=0),
+        metric=METRIC,
+        epochs=EPOCHS,
+        num_samples=num_samples,
+        max_concurrent=None,
+        deadline=math.inf,
+        configure=suggest,
+        storage="/checkpoints",
+    )
+
+
+def test_our_searcher_runs_as_many_trials_as_asked_for_through_a_kill(tmp_path):
+    shared = searchers.trainable(transfer, seed=0, epochs=EPOCHS, raises=False)
+    first = steering(study_storage(tmp_path, None), num_samples=8)
+    killed = Simulation(StudySearcher(first), StudyScheduler(first), shared, workers=3)
+    list(itertools.islice(killed.events(), 7))
+
+    second = steering(study_storage(tmp_path, None), num_samples=8)
+    resumed = Simulation(StudySearcher(second), StudyScheduler(second), shared, workers=3, session="session-002")
+    list(resumed.events())
+    records = read_trials(second.study)
+    assert [record.number for record in records] == list(range(8))
+    assert {record.state for record in records} <= {"COMPLETE", "PRUNED", "FAIL"}
+    assert any(record.is_candidate for record in records)
+    assert second.is_complete()
+
+
+@pytest.mark.parametrize("objective", [transfer, drawn(0)])
+def test_no_config_is_better_than_the_best_and_curves_cross(objective):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    curves = [objective(suggest(study.ask()), 15) for _ in range(300)]
+    assert all(CHANCE <= curve.final <= TOP for curve in curves)
+    assert all(curve.value(15) == pytest.approx(curve.final) for curve in curves)
+    first, last = [curve.value(1) for curve in curves], [curve.final for curve in curves]
+    pairs = list(itertools.combinations(range(100), 2))
+    crossed = sum((first[i] - first[j]) * (last[i] - last[j]) < 0 for i, j in pairs)
+    assert 0.05 < crossed / len(pairs) < 0.5
+    assert any(curve.diverges_in for curve in curves)
+
+
+def test_the_best_config_reaches_the_top():
+    best = {
+        "backbone": "efficientnet_b2",
+        "frozen_quarters": 1,
+        "head": "mlp",
+        "head_width": 256,
+        "head_dropout": 0.3,
+        "class_weights": "balanced",
+        "sampler": "shuffle",
+        "loss": "focal",
+        "focal_gamma": 2.0,
+        "optimizer": "adamw",
+        "adam_lr": 10**-3.35,
+        "weight_decay": 1e-3,
+        "schedule": "cosine",
+        "batch_size": 32,
+        "augmentation": "medical",
+    }
+    assert transfer(best, 15).final == pytest.approx(TOP)
+    assert transfer(best | {"adam_lr": 1e-2}, 15).final < TOP - 0.1
+
+
+def test_the_pick_is_the_best_score_and_ours_is_in_full():
+    def objective(config, epochs):
+        return searchers.Curve(config["final"], lambda _: 1.0, None, 1.0)
+
+    reported = [(True, 0.6, {"final": 0.7}), (False, 0.8, {"final": 0.5})]
+    assert searchers.rating(reported, objective, EPOCHS, prefer_full=True) == 0.7
+    assert searchers.rating(reported, objective, EPOCHS, prefer_full=False) == 0.5
+    assert searchers.rating([], objective, EPOCHS, prefer_full=True) == CHANCE
+
+
+def test_the_comparison_end_to_end(tmp_path):
+    output = tmp_path / "searchers.json"
+    searchers.main(seeds=2, budget=60, epochs=EPOCHS, output=output)
+    written = json.loads(output.read_text())
+    assert set(written["versions"]) == {"python", "ray", "optuna", "numpy"}
+    for figures in written["objectives"].values():
+        assert set(figures["runs"]) == set(searchers.METHODS)
+        assert all(len(done["regrets"]) == 4 for runs in figures["runs"].values() for done in runs)
+        assert figures["summary"]["ours"]["excess_over_ours"][-1]["high"] == 0.0
+        assert all(0 < done["full"] <= 60 // EPOCHS for done in figures["runs"]["random"])
