@@ -12,7 +12,7 @@ _FOLDER = Path(os.environ.get("TUNE_RUN_DATA") or Path(__file__).parents[2] / "s
 
 
 def mri(split: str) -> pa.Table:
-    """Brain MRI images in the hub's layout from $TUNE_RUN_DATA, else phantoms: ``image`` {bytes, path} and ``label``."""
+    """Brain MRI images of $TUNE_RUN_DATA, else phantoms, in the hub's layout: ``image`` {bytes, path} and ``label``."""
     files = sorted(_FOLDER.rglob(f"{split}-*.parquet"))
     if files:
         return pa.concat_tables([pq.read_table(file) for file in files])

@@ -6,6 +6,9 @@ from typing import Any
 
 import optuna
 from ray import tune
+from ray.air.execution._internal import actor_manager
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.tune.execution import tune_controller
 
 from search_spaces.space import SearchSpace
 from trainables.core.config import TrainConfig
@@ -15,6 +18,10 @@ from trainables.core.seeds import derive_seed
 from trainables.trial import CHECKPOINT_RANK, run_trial
 from tuning.cluster import Resources
 from tuning.study import LostTrials, Steering, StudyScheduler, StudySearcher
+
+# Of a worker that the memory monitor has killed, Ray tells by an error that Tune's control loop does not know: it dies.
+for _module in (actor_manager, tune_controller):
+    _module.RayActorError = (RayActorError, OutOfMemoryError)
 
 
 @dataclass(frozen=True)

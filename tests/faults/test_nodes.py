@@ -1,5 +1,6 @@
 """Nodes that die and nodes that come while a search runs, on one machine."""
 
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -15,9 +16,12 @@ pytestmark = pytest.mark.faults
 
 @dataclass(frozen=True)
 class LocatedDataset(WatchedDataset):
-    """Notes on which nodes trials were begun, or taken up again."""
+    """Notes on which nodes trials were begun, or taken up again, after so many seconds."""
+
+    delay_s: float = 0.0
 
     def watch(self):
+        time.sleep(self.delay_s)
         with (self.folder / "nodes.txt").open("a") as file:
             file.write(f"{ray.get_runtime_context().get_node_id()}\n")
 
@@ -70,8 +74,8 @@ def test_a_node_killed_in_mid_trial_loses_no_trial(cluster, small_data, tmp_path
 
 def test_a_node_that_comes_in_mid_search_is_used(cluster, small_data, tmp_path):
     cluster.add_node(num_cpus=1, num_gpus=1)
-    data = LocatedDataset.of(small_data, tmp_path)
-    configs = [CONFIG | {"epochs": 6, "seed": seed} for seed in range(6)]
+    data = LocatedDataset.of(small_data, tmp_path, delay_s=8.0)
+    configs = [CONFIG | {"seed": seed} for seed in range(6)]
     with joined(cluster.address):
         records = run(tmp_path, data, configs, callbacks=[AtEpoch(1, lambda: cluster.add_node(num_cpus=1, num_gpus=1))])
     assert len(data.nodes()) == 2

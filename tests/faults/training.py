@@ -110,6 +110,14 @@ class AlwaysFaulty(FaultyDataset):
         return _Nowhere()
 
 
+@dataclass(frozen=True)
+class SlowToEnd(WatchedDataset):
+    """Holds up the end of every trial."""
+
+    def watch(self):
+        trainables.trial._free_memory = lambda: time.sleep(4)
+
+
 class _Nowhere:
     def exists(self):
         return False

@@ -1,4 +1,4 @@
-"""Memory: what a reused worker keeps, and what happens when a node has none left."""
+"""Workers as processes: what a reused one keeps, and how Tune is kept from losing a trial with one."""
 
 import os
 from collections import defaultdict
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from tests.faults.training import CONFIG, FaultyDataset, WatchedDataset, run
+from tests.faults.training import CONFIG, FaultyDataset, SlowToEnd, WatchedDataset, run
 from tuning.cluster import joined
 
 pytestmark = pytest.mark.faults
@@ -62,3 +62,13 @@ def test_a_worker_killed_by_the_memory_monitor_comes_to_its_end(small_data, tmp_
     assert data.marker.exists()
     assert record.state == "COMPLETE"
     assert "memory" in record.failures[0]
+
+
+def test_a_stopped_trial_that_is_slow_to_let_go_takes_no_other_with_it(small_data, tmp_path, monkeypatch):
+    """Tune waits for it so long, then drops the trial that was to take over its process, and tells nobody."""
+    monkeypatch.setenv("TUNE_FUNCTION_THREAD_TIMEOUT_S", "1")
+    good, hopeless = CONFIG | {"freeze_depth": 0, "lr": 1e-2}, CONFIG | {"optimizer": "sgd", "lr": 1e-30}
+    with joined("local"):
+        records = run(tmp_path, SlowToEnd.of(small_data, tmp_path), [good, hopeless, good], concurrent=1)
+    assert [record.state for record in records] == ["COMPLETE", "PRUNED", "COMPLETE"]
+    assert [len(record.epochs) for record in records] == [3, 1, 3]
