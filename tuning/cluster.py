@@ -42,9 +42,11 @@ def joined(address: str | None) -> Iterator[bool]:
     Raises:
         UserError: No cluster answers at ``address``.
     """
-    # Tune's own loggers and tables repeat what the study and the live view hold.
+    # Tune's own loggers, tables and snapshots repeat what the study and the live view hold.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing about a search leaves the cluster
     # Ray would print this notice on every start otherwise.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     for name in ("ray.tune", "ray.train"):

@@ -6,9 +6,6 @@ from typing import Any
 
 import optuna
 from ray import tune
-from ray.air.execution._internal import actor_manager
-from ray.exceptions import OutOfMemoryError, RayActorError
-from ray.tune.execution import tune_controller
 
 from search_spaces.space import SearchSpace
 from trainables.core.config import TrainConfig
@@ -17,11 +14,8 @@ from trainables.core.errors import ConfigError
 from trainables.core.seeds import derive_seed
 from trainables.trial import CHECKPOINT_RANK, run_trial
 from tuning.cluster import Resources
+from tuning.patches import patch_tune
 from tuning.study import LostTrials, Steering, StudyScheduler, StudySearcher
-
-# Of a worker that the memory monitor has killed, Ray tells by an error that Tune's control loop does not know: it dies.
-for _module in (actor_manager, tune_controller):
-    _module.RayActorError = (RayActorError, OutOfMemoryError)
 
 
 @dataclass(frozen=True)
@@ -94,6 +88,7 @@ def build_tuner(
         timeout_s: An epoch that takes longer counts as a hang, its worker is ended.
         callbacks: Such as the live view.
     """
+    patch_tune()
     trainable: Callable[..., None] = tune.with_parameters(
         run_trial, data=data, metric=steering.metric, storage=steering.storage, timeout_s=timeout_s
     )

@@ -50,6 +50,7 @@ def check_server(uri: str) -> None:
     """Raises UserError unless MLflow answers at ``uri``; a new SQLite file is made on the way."""
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing about a search leaves the cluster
     # The outbox tries again by itself; MLflow's own retries would hold up the end of a search for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")

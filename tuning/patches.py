@@ -1,0 +1,23 @@
+"""Where Ray Tune 2.60 must behave otherwise: what it does, why it may not here, and the test that fails without it."""
+
+from typing import Any
+
+from ray.air.execution._internal import actor_manager
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.tune.execution import tune_controller
+from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
+
+
+def patch_tune() -> None:
+    """Changes Tune in this process; to do so again changes nothing."""
+    # Of a worker that the memory monitor has killed, Ray tells by an error that Tune's control loop does not know: the
+    # whole search would die with it (tests/faults/test_workers.py).
+    for module in (actor_manager, tune_controller):
+        module.RayActorError = (RayActorError, OutOfMemoryError)
+    # With every checkpoint of a trial Tune would write the state of all trials, which takes half of the driver's time
+    # at 300 trials and grows; the study is what a search is restored from (benchmarks/driver.py).
+    _ExperimentCheckpointManager.on_trial_checkpoint = _force_no_snapshot
+
+
+def _force_no_snapshot(manager: Any, trial: Any) -> None:
+    """Leaves the snapshot to its period, ``TUNE_GLOBAL_CHECKPOINT_S``."""
