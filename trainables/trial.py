@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import faulthandler
 import gc
+import logging
 import math
 import os
 import tempfile
@@ -66,6 +67,7 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, t
         or ``UNWRITABLE``, once, where the storage is full or read-only.
     """
     torch.set_num_threads(max(1, int(_reserved_cpus())))
+    logging.getLogger("trainables").setLevel(logging.INFO)  # what was decided goes into the worker's log
     try:
         faulthandler.dump_traceback_later(timeout_s, exit=True)
         config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})

@@ -26,6 +26,7 @@ from trainables.core.errors import first_line
 from trainables.core.metrics import check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
+from trainables.core.store import parse_size
 from tuning.cluster import Resources, joined, trial_resources
 from tuning.ensemble import Result, find_ensemble, publish, show
 from tuning.folder import check_identity, find_folder, mark_finished, next_session, search_uid
@@ -69,6 +70,7 @@ class Options:
     address: str | None = None
     resume: bool = False
     skip_bad_images: bool = False
+    cache_size: str | None = None
 
     def plan(self) -> Plan:
         """The search's plan, the space's defaults filled in."""
@@ -240,8 +242,11 @@ def _load_data(options: Options, plan: Plan, policies: set[str], console: Consol
     place = options.data or plan.space.data
     place = str(Path(place).resolve()) if Path(place).exists() else place
     sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
+    cache_size = None if options.cache_size is None else parse_size(options.cache_size)
     with console.status(f"reading {escape(place)}"):
-        data = prepare(place, sizes=sizes, seed=plan.seed, skip_bad_images=options.skip_bad_images)
+        data = prepare(
+            place, sizes=sizes, seed=plan.seed, skip_bad_images=options.skip_bad_images, cache_size=cache_size
+        )
     check_objective(plan.metric, data.labels[data.splits["tune"]], data.class_names)
     counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
     console.print(f"data {place}: {counts}", markup=False, highlight=False, soft_wrap=True)

@@ -85,6 +85,7 @@ def folder(tmp_path, monkeypatch):
     [
         ([], "a space is needed: tune-run --list shows them"),
         (["alzheimer"], "did you mean alzheimer_space?"),
+        (["demo_space", "--cache-size", "lots"], "a cache size must be a number above 0"),
         (["demo_space", "--metric", "acc"], "the metric must be one of"),
         (["demo_space", "--backbone", "resnet19"], "unknown backbone 'resnet19': did you mean resnet18"),
         (["demo_space", "--backbone", "resnet18", "--weights", "nowhere"], "there is no folder 'nowhere'"),

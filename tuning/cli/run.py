@@ -53,6 +53,15 @@ def run(
     skip_bad_images: Annotated[
         bool, typer.Option(help="Leave unreadable images out instead of refusing.", rich_help_panel=_DATA)
     ] = False,
+    cache_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What a node may keep of decoded images and frozen stages' outputs, like 50GB. "
+            "Default: $TUNE_RUN_CACHE_SIZE, else a fifth of its disk.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     num_samples: Annotated[int | None, typer.Option(min=1, help="Trials.", rich_help_panel=_SEARCH)] = None,
     max_epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of a full trial.", rich_help_panel=_SEARCH)
@@ -151,6 +160,7 @@ def run(
         address=address,
         resume=resume,
         skip_bad_images=skip_bad_images,
+        cache_size=cache_size,
     )
     raise typer.Exit(_run(options, dry_run, console))
 
