@@ -19,7 +19,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 import tuning.search
-from benchmarks.record import record
+from benchmarks.record import at_most, record
 from benchmarks.turnaround import small_data
 from tuning.cluster import Resources, joined
 from tuning.storage import open_study, study_storage
@@ -49,9 +49,14 @@ def main(trials: Annotated[int, typer.Option(min=50)] = 1000) -> None:
         tuner.fit()
         tracker.close("FINISHED")
         cpu, wall = time.process_time() - before, time.perf_counter() - started
-    figures = _figures(weighed, cpu, wall)
-    record("driver", {"trials": trials, **figures})
-    print(", ".join(f"{name}: {value:.3g}" for name, value in figures.items() if isinstance(value, float)))
+    slope, deviation = weighed.line()
+    rows = [
+        at_most(f"driver CPU, ms a report ({trials} trials)", 1000 * cpu / weighed.reports, CPU_GOAL_MS),
+        at_most("driver memory, MB a trial", slope, MEMORY_GOAL_MB),
+    ]
+    by_tenths = [statistics.mean(part) for part in np.array_split(weighed.resident, 10)]
+    details = {"deviation from the line, MB": deviation, "memory by tenths of the search, MB": by_tenths}
+    record("driver", rows, {"trials": trials, "wall, ms a report": 1000 * wall / weighed.reports, **details})
 
 
 def train_nothing(trial: dict[str, Any], data: Any, metric: str, storage: str, timeout_s: float) -> None:  # noqa: ARG001
@@ -78,7 +83,8 @@ class Weighed(tune.Callback):
     """Counts reports and weighs the driver as trials end."""
 
     def __init__(self) -> None:
-        self.reports, self.resident = 0, []
+        self.reports = 0
+        self.resident: list[float] = []
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -91,21 +97,12 @@ class Weighed(tune.Callback):
         """Weighs."""
         self.resident.append(psutil.Process(os.getpid()).memory_info().rss / 1e6)
 
-
-def _figures(weighed: Weighed, cpu: float, wall: float) -> dict[str, Any]:
-    resident = np.array(weighed.resident)
-    tail = np.arange(len(resident)) >= len(resident) // 10  # the first trials import and fill caches
-    slope, intercept = np.polyfit(np.flatnonzero(tail), resident[tail], 1)
-    residuals = resident[tail] - (slope * np.flatnonzero(tail) + intercept)
-    return {
-        "driver CPU, ms a report": 1000 * cpu / weighed.reports,
-        "goal, ms a report": CPU_GOAL_MS,
-        "wall, ms a report": 1000 * wall / weighed.reports,
-        "memory, MB a trial": float(slope),
-        "goal, MB a trial": MEMORY_GOAL_MB,
-        "memory, standard deviation from the line, MB": float(residuals.std()),
-        "memory by hundred trials, MB": [statistics.mean(part) for part in np.array_split(resident, 10)],
-    }
+    def line(self) -> tuple[float, float]:
+        """MB a trial, and the standard deviation from that line; the first tenth, which fills caches, is left out."""
+        resident = np.array(self.resident)
+        trials = np.arange(len(resident) // 10, len(resident))
+        slope, intercept = np.polyfit(trials, resident[trials], 1)
+        return float(slope), float((resident[trials] - slope * trials - intercept).std())
 
 
 if __name__ == "__main__":

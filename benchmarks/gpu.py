@@ -9,7 +9,6 @@ which changes no timing. ``--smoke`` runs everything on the CPU in miniature, to
 3. Four processes of ``fit`` that share the GPU against one: images a second in all.
 """
 
-import json
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmarks.record import record
+from benchmarks.record import at_least, at_most, record, show
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset, prepare
 from trainables.core.device import autocast, resolve_precision
@@ -51,28 +50,28 @@ def measure(
         print("GPU: not measured (there is none)")
         return
     backbones, sizes = (["resnet18"], [32]) if smoke else (["efficientnet_b2", "resnet50"], [224, 128])
-    packed, count = (backbones[0], sizes[-1]), 160 if smoke else images
+    count = 160 if smoke else images
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for size in sizes:
             write_jpegs(folder / str(size), count, size)
-        figures = {
-            "fit / bare loop": {
-                f"{backbone} {size}px": _against_the_limit(backbone, size, folder)
-                for backbone in backbones
-                for size in sizes
-            },
-            "trial / timm's loader": {
-                f"{backbone} {size}px": _trial(backbone, size, folder, 2 if smoke else 8)
-                for backbone in backbones
-                for size in sizes
-            },
-            "four on one GPU / one": _packing(*packed, folder),
-            "goals": [GOAL_LIMIT, GOAL_TRIAL, GOAL_PACKING],
-        }
-    if not smoke:
-        record("gpu", figures)
-    print(json.dumps(figures, indent=1))
+        pairs = [(backbone, size) for backbone in backbones for size in sizes]
+        limits = {pair: _against_the_limit(*pair, folder) for pair in pairs}
+        trials = {pair: _trial(*pair, folder, 2 if smoke else 8) for pair in pairs}
+        packed = _packing(backbones[0], sizes[-1], folder)
+    rows = [
+        at_least(f"fit / bare loop, {name} {size}px", limits[name, size]["ratio"], GOAL_LIMIT) for name, size in pairs
+    ]
+    rows += [
+        at_most(f"trial / by timm's loader, {name} {size}px", trials[name, size]["ratio"], GOAL_TRIAL)
+        for name, size in pairs
+    ]
+    rows += [at_least("four fits on one GPU / one, images a second", packed["ratio"], GOAL_PACKING)]
+    if smoke:
+        show(rows)
+    else:
+        taken = {f"{name} {size}px": [limits[name, size], trials[name, size]] for name, size in pairs}
+        record("gpu", rows, {"measurements": taken, "packing": packed})
 
 
 def write_jpegs(root: Path, count: int, size: int) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.images import mri, source_name
-from benchmarks.record import record
+from benchmarks.record import at_least, at_most, record
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset, prepare
 from trainables.core.fit import fit
@@ -46,19 +46,13 @@ def main() -> None:
                 "all frozen": pool.submit(frozen_calls, everything, data).result(),
                 "another precision, not stored": pool.submit(frozen_calls, config(stages, 1, "bf16"), data).result(),
             }
-    figures = {
-        "images": source_name(),
-        "all frozen: epoch without / with": all_ratios,
-        "goal, all": GOAL_ALL,
-        "half frozen: limit / epoch": shares,
-        "goal, half": GOAL_HALF,
-        "calls of frozen stages in a second process": calls,
-    }
-    record("prefix", figures)
-    print(
-        f"all frozen: {statistics.median(all_ratios):.0f} times; half frozen: "
-        f"{statistics.median(shares):.2f} of the limit; calls in a second process: {calls}"
-    )
+    rows = [
+        at_least("all stages frozen: an epoch without the store / with it", statistics.median(all_ratios), GOAL_ALL),
+        at_least("half of them frozen: the limit / an epoch", statistics.median(shares), GOAL_HALF),
+        at_most("calls of frozen stages by a second process", calls["all frozen"], 0),
+    ]
+    details = {"without / with": all_ratios, "limit / epoch": shares, "calls": calls}
+    record("prefix", rows, {"images": source_name(), **details})
 
 
 def config(depth: int, epochs: int, precision: str = "auto") -> TrainConfig:

@@ -4,21 +4,59 @@ import json
 import os
 import platform
 import time
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "mlflow", "albumentations", "scikit-learn")
 
 
-def record(name: str, figures: dict[str, Any]) -> None:
-    """Writes ``results/<name>.json``."""
+@dataclass(frozen=True)
+class Row:
+    """A measurement with its goal."""
+
+    measurement: str
+    measured: float
+    goal: str
+    met: bool | None  # None where there is no goal
+
+
+def at_most(measurement: str, measured: float, goal: float) -> Row:
+    """The smaller, the better."""
+    return Row(measurement, measured, f"<= {goal:g}", measured <= goal)
+
+
+def at_least(measurement: str, measured: float, goal: float) -> Row:
+    """The larger, the better."""
+    return Row(measurement, measured, f">= {goal:g}", measured >= goal)
+
+
+def record(name: str, rows: list[Row], details: dict[str, Any]) -> None:
+    """Writes ``results/<name>.json`` and prints the rows."""
     RESULTS.mkdir(exist_ok=True)
-    content = {"benchmark": name, "taken": time.strftime("%Y-%m-%d"), "machine": machine(), "figures": figures}
+    content = {
+        "benchmark": name,
+        "taken": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "rows": [asdict(row) for row in rows],
+        "details": details,
+    }
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    show(rows)
+
+
+def show(rows: list[Row]) -> None:
+    """Prints measurements and goals."""
+    table = Table("measurement", "measured", "goal", "met")
+    for row in rows:
+        table.add_row(row.measurement, f"{row.measured:.3g}", row.goal, {True: "yes", False: "no", None: ""}[row.met])
+    Console().print(table)
 
 
 def machine() -> dict[str, Any]:
