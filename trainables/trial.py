@@ -66,6 +66,7 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, t
         the trial went on with half of it at a time; or ``FAILED``, once, where the configuration cannot be trained;
         or ``UNWRITABLE``, once, where the storage is full or read-only.
     """
+    gc.freeze()  # what is there already, such as imported modules, need not be searched for garbage at the trial's end
     torch.set_num_threads(max(1, int(_reserved_cpus())))
     logging.getLogger("trainables").setLevel(logging.INFO)  # what was decided goes into the worker's log
     try:

@@ -182,7 +182,7 @@ def test_a_whole_search_killed_at_random_moments(folder, seed):
         driver = subprocess.Popen(
             command(*ARGUMENTS, *resume), cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL
         )
-        wait_for_the_orphans(follow(driver, time.monotonic() + generator.uniform(2, 40)))
+        wait_for_the_orphans(follow(driver, time.monotonic() + generator.uniform(1, 15)))
         kills += driver.returncode == -signal.SIGKILL
         if driver.returncode == 0:
             break
