@@ -64,7 +64,9 @@ def _write_images(folder: Path) -> Path:
     labels = table["label"].to_numpy()
     rare = np.flatnonzero(labels == np.bincount(labels).argmin())
     others = np.setdiff1d(np.arange(len(labels)), rare)
-    chosen = np.sort(np.concatenate([rare, others[:: len(others) // IMAGES][: IMAGES - len(rare)]]))
+    wanted = min(len(others), IMAGES - len(rare))
+    spread = others[np.linspace(0, len(others) - 1, wanted).astype(int)]
+    chosen = np.sort(np.concatenate([rare, spread]))
     pq.write_table(table.take(pa.array(chosen)), target)
     return target
 

@@ -25,6 +25,10 @@ def infer(members: Sequence[str], data: Dataset, split: str, num_cpus: float, nu
     Returns:
         (M, n, C) float32 for the n images of the split, in its order.
     """
+    if (
+        not num_gpus and len(ray.nodes()) == 1
+    ):  # other processes would take longer to import torch than this one to score
+        return np.stack([_score_member(member, data, split) for member in members])
     task = ray.remote(_score_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
     shared = ray.put(data)
     return np.stack(ray.get([task.remote(member, shared, split) for member in members]))

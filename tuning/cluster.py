@@ -1,6 +1,7 @@
 """Joining a Ray cluster, or starting one on this machine."""
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -119,3 +120,21 @@ def trial_resources(cpus: float | None, gpus: float | None, can_grow: bool) -> R
             f"lower --cpus-per-trial or --gpus-per-trial{grow}"
         )
     return Resources(cpus, gpus)
+
+
+def slots(resources: Resources) -> int:
+    """How many trials the nodes that are there can run at once."""
+    return sum(
+        int(
+            min(
+                node["Resources"].get("CPU", 0) // resources.cpus,
+                _fits(node["Resources"].get("GPU", 0), resources.gpus),
+            )
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+
+
+def _fits(there: float, needed: float) -> float:
+    return there // needed if needed else math.inf

@@ -1,12 +1,14 @@
 """One driver's session on a search, from options to an exit code."""
 
 import math
+import os
 import platform
 import shlex
 import subprocess
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,7 +29,7 @@ from trainables.core.metrics import check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
 from trainables.core.store import parse_size
-from tuning.cluster import Resources, joined, trial_resources
+from tuning.cluster import Resources, joined, slots, trial_resources
 from tuning.ensemble import Result, find_ensemble, publish, show
 from tuning.folder import check_identity, find_folder, mark_finished, next_session, search_uid
 from tuning.progress import Progress
@@ -105,16 +107,23 @@ def run(options: Options, console: Console) -> int:
         console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
     policies = {config.get("augmentation", "none") for config in rehearsed}
     data = _load_data(options, plan, policies, console)
-    check_server(tracking_uri(options.tracking_uri))
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(check_server, tracking_uri(options.tracking_uri))  # makes tables while Ray starts processes
+    pool.shutdown(wait=False)
     with joined(options.address) as can_grow:
+        answer.result()
         resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow)
+        at_once = slots(resources)
+        # Tune would begin its workers one after another.
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max(1, at_once)))
         with folder.take(plan.metric, plan.epochs, plan.seed) as study:
             steering = Steering(
                 study=study,
                 metric=plan.metric,
                 epochs=plan.epochs,
                 num_samples=num_samples,
-                max_concurrent=options.max_concurrent,
+                # One asked ahead keeps workers busy; asking more ahead would steer by less.
+                max_concurrent=options.max_concurrent or (None if can_grow else at_once + 1),
                 deadline=time.time() + options.time_budget_s,
                 configure=plan.configure,
                 storage=folder.checkpoints,

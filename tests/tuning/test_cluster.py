@@ -9,7 +9,7 @@ from ray.cluster_utils import Cluster
 from analysis.trials import read_trials
 from trainables.core.errors import UserError
 from trainables.inference import infer
-from tuning.cluster import Resources, joined, trial_resources
+from tuning.cluster import Resources, joined, slots, trial_resources
 from tuning.search import build_tuner
 from tuning.storage import open_study, study_storage
 from tuning.study import Steering
@@ -57,6 +57,14 @@ def test_a_running_cluster_may_grow(can_grow):
 )
 def test_what_a_trial_reserves(can_grow, cpus, gpus, expected):
     assert trial_resources(cpus, gpus, can_grow) == expected
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [(Resources(1, 0), 4), (Resources(1, 0.5), 4), (Resources(1, 1), 2), (Resources(3, 0), 1), (Resources(8, 1), 0)],
+)
+def test_how_many_trials_run_at_once(can_grow, resources, expected):
+    assert slots(resources) == expected
 
 
 def test_what_fits_no_node_is_refused_with_the_way_out(can_grow):

@@ -1,5 +1,7 @@
 """``tune-run``: search a space, register the ensemble of the best models."""
 
+import atexit
+import gc
 import json
 import math
 import re
@@ -192,6 +194,7 @@ def _refuse(message: str) -> NoReturn:
 
 def main() -> None:
     """The console script."""
+    atexit.register(gc.freeze)  # else the interpreter searches all modules for garbage before it ends
     sys.exit(app())
 
 
