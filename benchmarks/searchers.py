@@ -1,13 +1,14 @@
 """Our searcher against its peers, in simulation, on a fixed budget of epochs.
 
 Measures simple regret: how far the config that a method would pick lies below the best there is, both without noise
-and at full length (``benchmarks.synthetic`` says on which objectives). Four methods search one space with as many
-workers, see the same metric (the best so far) and, where they stop trials early, the same rungs:
+and at full length (``benchmarks.synthetic`` says on which objectives). The methods search one space with as many
+workers and see the same metric (the best so far):
 
 - ``ours``: StudySearcher + StudyScheduler, as ``tune-run`` opens them, without recipes. Picks among full trials.
-- ``tpe+asha``: Tune's OptunaSearch, as it comes, + Tune's ASHAScheduler.
+- ``tpe+asha``: Tune's OptunaSearch, as it comes, + Tune's ASHAScheduler with our rungs.
 - ``random+asha``: OptunaSearch with Optuna's RandomSampler + ASHAScheduler.
 - ``random``: the same without stopping.
+- ``..., default rungs``: with ASHAScheduler as it comes (the first rung at epoch 1, a quarter goes on).
 
 The peers pick the best score of any trial (``ResultGrid.get_best_result``), also of one stopped early, whose config is
 then rated as if trained in full: to their favour. A trial that diverges costs the epoch in which it does. Ours reports
@@ -42,11 +43,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.simulation import Simulation, Train, Worker
-from benchmarks.synthetic import CHANCE, TOP, Config, Curve, drawn, noise, suggest, transfer
-from trainables.core.errors import NonFiniteLossError, describe
+from benchmarks.simulation import Simulation
+from benchmarks.synthetic import CHANCE, TOP, Config, Objective, drawn, ordered, suggest, trainable, transfer
 from trainables.trial import FAILED
-from tuning.storage import open_study
+from tuning.storage import REDUCTION, first_rung, open_study
 from tuning.study import Steering, StudyScheduler, StudySearcher
 
 METRIC = "balanced_accuracy"
@@ -56,8 +56,7 @@ SHARES = (0.25, 0.5, 0.75, 1.0)  # of the budget, where regret is measured
 RESULTS = Path(__file__).parent / "results" / "searchers.json"
 
 Method = Callable[[int, int], tuple[Searcher, TrialScheduler]]
-Objective = Callable[[Config, int], Curve]
-OBJECTIVES: dict[str, Callable[[int], Objective]] = {"transfer": lambda _: transfer, "drawn": drawn}
+OBJECTIVES: dict[str, Callable[[int], Objective]] = {"transfer": lambda _: transfer, "drawn": drawn, "ordered": ordered}
 
 
 def ours(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
@@ -91,11 +90,23 @@ def random_alone(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:  # 
     return OptunaSearch(space=_define_by_run, metric=BEST, mode="max", sampler=RandomSampler(seed)), FIFOScheduler()
 
 
+def tpe_default_asha(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
+    """Tune's own parts with the rungs that ASHAScheduler has by default."""
+    return tpe_asha(seed, epochs)[0], ASHAScheduler("epoch", BEST, "max", max_t=epochs)
+
+
+def random_default_asha(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
+    """The same with random configs."""
+    return random_alone(seed, epochs)[0], ASHAScheduler("epoch", BEST, "max", max_t=epochs)
+
+
 METHODS: dict[str, Method] = {
     "ours": ours,
     "tpe+asha": tpe_asha,
     "random+asha": random_asha,
     "random": random_alone,
+    "tpe+asha, default rungs": tpe_default_asha,
+    "random+asha, default rungs": random_default_asha,
 }
 
 
@@ -104,34 +115,8 @@ def _define_by_run(trial: optuna.Trial) -> dict[str, Config]:
 
 
 def _asha(epochs: int) -> TrialScheduler:
-    return ASHAScheduler("epoch", BEST, "max", max_t=epochs, grace_period=max(1, epochs // 9), reduction_factor=3)
-
-
-def trainable(objective: Objective, seed: int, epochs: int, raises: bool) -> Train:
-    """The simulated training: a config's curve with its noise, reported as ``trainables.trial`` does.
-
-    Args:
-        objective: From a config to its curve.
-        seed: Of the noise.
-        epochs: Of a full trial.
-        raises: Whether a worker whose loss becomes NaN raises, or reports that it failed.
-    """
-
-    def train(config: dict[str, Any]) -> Worker:
-        curve, added = objective(config["train"], epochs), noise(config["train"], seed, epochs)
-        best, best_epoch = -math.inf, 0
-        for epoch in range(1, epochs + 1):
-            if epoch == curve.diverges_in:
-                error = NonFiniteLossError(f"the train loss became nan in epoch {epoch}: lower lr or set clip_norm")
-                yield curve.epoch_seconds, error if raises else {FAILED: describe(error), BEST: math.nan}
-                return
-            value = min(1.0, max(0.0, curve.value(epoch) + float(added[epoch - 1])))
-            if value > best:
-                best, best_epoch = value, epoch
-            report = {"epoch": epoch, f"tune/{METRIC}": value, BEST: best, "best_epoch": best_epoch}
-            yield curve.epoch_seconds, report
-
-    return train
+    rungs = {"grace_period": first_rung(epochs), "reduction_factor": REDUCTION}
+    return ASHAScheduler("epoch", BEST, "max", max_t=epochs, **rungs)
 
 
 @dataclass
@@ -158,7 +143,7 @@ def run(name: str, objective: Objective, seed: int, budget: int, epochs: int) ->
     regrets: list[float] = []
     diverged = 0
     with tempfile.TemporaryDirectory() as folder:
-        train = trainable(objective, seed, epochs, raises=name != "ours")
+        train = trainable(objective, METRIC, seed, epochs, raises=name != "ours")
         simulation = Simulation(*METHODS[name](seed, epochs), train, WORKERS, storage=folder)
         trained = (event for event in simulation.events() if event.outcome is not None)
         for spent, event in enumerate(itertools.islice(trained, budget), start=1):

@@ -1,6 +1,6 @@
 """A cheap stand-in for transfer learning: a conditional space like ours, and learning curves that cross.
 
-Two objectives, both fixed before any searcher was run on them:
+Three objectives, each fixed before any searcher was run on it:
 
 - ``transfer`` says what practitioners report. Frozen backbones learn fast and end low, tuned ones learn slowly and end
   high; a learning rate below its ideal loses a little and slows down, one above it loses more and far above diverges;
@@ -8,9 +8,10 @@ Two objectives, both fixed before any searcher was run on them:
   weights each correct the imbalance, both together overdo it; what else is searched matters little.
 - ``drawn`` knows nothing of the field: which option is best, where each optimum lies (for each backbone elsewhere),
   how much each parameter matters and how it changes the speed of learning are drawn anew by each seed.
+- ``ordered`` is ``drawn`` where all configs learn at one speed: but for the noise, curves never cross.
 
-A config's final value does not depend on its speed, so the first epochs mislead. The best value is ``TOP`` by
-construction (in ``drawn`` up to the grid of the stepped parameters).
+Elsewhere a config's final value does not depend on its speed, so the first epochs mislead. The best value is ``TOP``
+by construction (in ``drawn`` up to the grid of the stepped parameters).
 """
 
 import hashlib
@@ -22,6 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.simulation import Train, Worker
+from trainables.core.errors import NonFiniteLossError, describe
+from trainables.trial import FAILED
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -74,6 +79,9 @@ class Curve:
     def value(self, epoch: int) -> float:
         """The value after an epoch, from 1."""
         return CHANCE + (self.final - CHANCE) * self.rise(epoch)
+
+
+Objective = Callable[[Config, int], Curve]  # of a config and the epochs of a full trial
 
 
 def suggest(trial: "BaseTrial") -> Config:
@@ -148,14 +156,15 @@ def _lr_excess(config: Config, frozen: float) -> float:
     return math.log10(effective) - (ideal + frozen + 0.5 * math.log10(config["batch_size"] / 32))
 
 
-def drawn(seed: int) -> Callable[[Config, int], Curve]:
+def drawn(seed: int, same_speed: bool = False) -> Objective:
     """An objective of no field, see above."""
     rng = np.random.default_rng([seed, 2])
     lost = {name: rng.exponential(0.03, len(options)) for name, options in CHOICES.items()}
     optimum = {name: rng.uniform(0.1, 0.9, len(CHOICES["backbone"])) for name in RANGES}
     weight = {name: rng.exponential(0.15) for name in RANGES}
-    slower = {name: rng.normal(0.0, 0.5) for name in RANGES}
-    slower_options = {name: rng.normal(0.0, 0.3, len(options)) for name, options in CHOICES.items()}
+    speeds = 0.0 if same_speed else 1.0
+    slower = {name: speeds * rng.normal(0.0, 0.5) for name in RANGES}
+    slower_options = {name: speeds * rng.normal(0.0, 0.3, len(options)) for name, options in CHOICES.items()}
 
     def objective(config: Config, epochs: int) -> Curve:
         option = {name: options.index(config[name]) for name, options in CHOICES.items()}
@@ -176,7 +185,40 @@ def drawn(seed: int) -> Callable[[Config, int], Curve]:
     return objective
 
 
+def ordered(seed: int) -> Objective:
+    """An objective whose curves do not cross, see above."""
+    return drawn(seed, same_speed=True)
+
+
 def _place(name: str, value: float) -> float:
     """Where in its range a value lies, from 0 to 1."""
     low, high, log, _ = RANGES[name]
     return math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
+
+
+def trainable(objective: Objective, metric: str, seed: int, epochs: int, raises: bool) -> Train:
+    """The simulated training: a config's curve with its noise, reported as ``trainables.trial`` does.
+
+    Args:
+        objective: From a config to its curve.
+        metric: What the curve is of, a bare name.
+        seed: Of the noise.
+        epochs: Of a full trial.
+        raises: Whether a worker whose loss becomes NaN raises, or reports that it failed.
+    """
+
+    def train(config: dict[str, Any]) -> Worker:
+        curve, added = objective(config["train"], epochs), noise(config["train"], seed, epochs)
+        best, best_epoch = -math.inf, 0
+        for epoch in range(1, epochs + 1):
+            if epoch == curve.diverges_in:
+                error = NonFiniteLossError(f"the train loss became nan in epoch {epoch}: lower lr or set clip_norm")
+                yield curve.epoch_seconds, error if raises else {FAILED: describe(error), f"best_{metric}": math.nan}
+                return
+            value = min(1.0, max(0.0, curve.value(epoch) + float(added[epoch - 1])))
+            if value > best:
+                best, best_epoch = value, epoch
+            report = {"epoch": epoch, f"tune/{metric}": value, f"best_{metric}": best, "best_epoch": best_epoch}
+            yield curve.epoch_seconds, report
+
+    return train

@@ -77,7 +77,7 @@ class SearchFolder:
         return f"{there} has {_size(free)} left, but {num_samples} trials may need {_size(needed)}"
 
     @contextmanager
-    def take(self, metric: str, epochs: int, seed: int) -> Iterator[optuna.Study]:
+    def take(self, metric: str, epochs: int, seed: int, pruning: bool = True) -> Iterator[optuna.Study]:
         """Makes this driver the only one on the search, and opens or creates its study.
 
         Raises:
@@ -92,7 +92,7 @@ class SearchFolder:
         except OSError as error:
             raise UserError(f"--storage must be writable, but {self.local} is not: {error.strerror}") from error
         try:
-            study = open_study(self.storage(), self.name, metric, epochs, seed)
+            study = open_study(self.storage(), self.name, metric, epochs, seed, pruning)
             # The lock is of this host alone; a database is reached from others too.
             with leased(study, _thread.interrupt_main) if self.study_url else nullcontext():
                 yield study

@@ -58,6 +58,7 @@ class Options:
     image_size: int | None = None
     time_budget_s: float = math.inf
     metric: str = "balanced_accuracy"
+    pruning: bool = True
     top_k: int = 5
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
@@ -116,7 +117,7 @@ def run(options: Options, console: Console) -> int:
         at_once = slots(resources)
         # Tune would begin its workers one after another.
         os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max(1, at_once)))
-        with folder.take(plan.metric, plan.epochs, plan.seed) as study:
+        with folder.take(plan.metric, plan.epochs, plan.seed, options.pruning) as study:
             steering = Steering(
                 study=study,
                 metric=plan.metric,
@@ -145,7 +146,7 @@ def _search(
     """Notes what the search is about, tells MLflow of it, and runs it to its end."""
     study = steering.study
     shown_uri = without_credentials(tracking_uri(options.tracking_uri))
-    check_identity(study, {**_identity(plan, data), "tracking-uri": shown_uri})
+    check_identity(study, {**_identity(plan, data), "pruning": options.pruning, "tracking-uri": shown_uri})
     for recipe in plan.space.recipe_params(plan.backbones):
         study.enqueue_trial(recipe, skip_if_exists=True)
     tracker = Tracker(study, tracking_uri(options.tracking_uri), _info(options, plan, data, study))
@@ -285,7 +286,7 @@ def _info(options: Options, plan: Plan, data: Dataset, study: optuna.Study) -> S
         experiment=plan.space.name,
         name=study.study_name,
         uid=search_uid(study),
-        params={**_identity(plan, data), "data": data.place, "top-k": options.top_k},
+        params={**_identity(plan, data), "pruning": options.pruning, "data": data.place, "top-k": options.top_k},
         tags={
             "tune.space": plan.space.name,
             "tune.data_fingerprint": data.fingerprint,

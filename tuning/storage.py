@@ -1,5 +1,6 @@
 """Where a search's study is stored, and how it samples and prunes."""
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import optuna
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import SuccessiveHalvingPruner
+from optuna.pruners import NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -17,8 +18,8 @@ from trainables.core.errors import UserError, first_line
 from trainables.core.metrics import MINIMIZED
 from trainables.core.seeds import derive_seed
 
-# Of every rung of successive halving, one trial in this many goes on to the next.
-_REDUCTION = 3
+# Of the trials that reach the rung, one in this many goes on.
+REDUCTION = 3
 JOURNAL = "study.journal"
 
 
@@ -80,19 +81,32 @@ def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
         raise UserError(message) from error
 
 
-def open_study(storage: optuna.storages.BaseStorage, name: str, metric: str, epochs: int, seed: int) -> optuna.Study:
+def first_rung(epochs: int) -> int:
+    """The epoch at which trials are compared: a third of the full length.
+
+    A rung before that stops trials that start slowly, such as those of small learning rates and few frozen stages, and
+    end best (benchmarks/searchers.py).
+    """
+    return math.ceil(epochs / REDUCTION)
+
+
+def open_study(
+    storage: optuna.storages.BaseStorage, name: str, metric: str, epochs: int, seed: int, pruning: bool = True
+) -> optuna.Study:
     """Opens or creates the study of a search.
 
     The sampler is TPE (Bergstra et al. 2011), multivariate within each group of the conditional space, told of running
-    trials by the constant liar. The pruner is asynchronous successive halving (Li et al. 2020) on epochs, its first
-    rung at a ninth of the full length.
+    trials by the constant liar. The pruner is asynchronous successive halving (Li et al. 2020) on epochs, from
+    ``first_rung`` on; without ``pruning`` every trial runs in full.
     """
     study = optuna.create_study(
         storage=storage,
         study_name=name,
         load_if_exists=True,
         direction="minimize" if metric in MINIMIZED else "maximize",
-        pruner=SuccessiveHalvingPruner(min_resource=max(1, epochs // _REDUCTION**2), reduction_factor=_REDUCTION),
+        pruner=SuccessiveHalvingPruner(min_resource=first_rung(epochs), reduction_factor=REDUCTION)
+        if pruning
+        else NopPruner(),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of `multivariate`, `group` and `constant_liar`

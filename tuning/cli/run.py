@@ -1,9 +1,9 @@
 """``tune-run``: search a space, register the ensemble of the best models."""
 
 import atexit
-import gc
 import json
 import math
+import os
 import re
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -75,6 +75,9 @@ def run(
     metric: Annotated[
         str, typer.Option(help="The objective, a bare name.", rich_help_panel=_SEARCH)
     ] = "balanced_accuracy",
+    pruning: Annotated[
+        bool, typer.Option(help="Stop trials that fall behind at a third of their epochs.", rich_help_panel=_SEARCH)
+    ] = True,
     top_k: Annotated[int, typer.Option(min=1, help="Members to build the ensemble from.", rich_help_panel=_SEARCH)] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of splits, sampling and training.", rich_help_panel=_SEARCH)] = 0,
     cpus_per_trial: Annotated[
@@ -148,6 +151,7 @@ def run(
         image_size=image_size,
         time_budget_s=math.inf if time_budget is None else time_budget,
         metric=metric,
+        pruning=pruning,
         top_k=top_k,
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
@@ -194,8 +198,14 @@ def _refuse(message: str) -> NoReturn:
 
 def main() -> None:
     """The console script."""
-    atexit.register(gc.freeze)  # else the interpreter searches all modules for garbage before it ends
-    sys.exit(app())
+    try:
+        app()
+    except SystemExit as done:
+        code = done.code
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)  # the interpreter would take seconds to take all modules apart
 
 
 if __name__ == "__main__":
