@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 from analysis.trials import PRUNED, TIME_BUDGET, ranked, read_trials
 from trainables.core.errors import ConfigError, UserError
 from trainables.trial import FAILED
-from tuning.storage import JOURNAL, open_study, study_storage
+from tuning.storage import JOURNAL, first_rung, open_study, study_storage
 from tuning.study import Steering, StudyScheduler, StudySearcher, told_error
 
 METRIC = "balanced_accuracy"
@@ -92,6 +92,19 @@ def test_trials_that_fall_behind_are_stopped_and_told_as_pruned(tmp_path):
     assert {record.state for record in records[1:]} == {"PRUNED"}
     assert {record.stopped for record in records[1:]} == {PRUNED}
     assert all(not record.is_candidate for record in records[1:])
+
+
+@pytest.mark.parametrize(("epochs", "rung"), [(1, 1), (3, 1), (4, 2), (15, 5), (25, 9)])
+def test_trials_are_compared_at_a_third_of_their_epochs(epochs, rung):
+    assert first_rung(epochs) == rung
+
+
+def test_without_pruning_every_trial_runs_in_full(tmp_path):
+    driver = Driver(tmp_path)
+    driver.study.pruner = open_study(study_storage(tmp_path, None), "full", METRIC, EPOCHS, 0, pruning=False).pruner
+    for _ in range(4):
+        driver.run(lambda number: 1.0 - number / 10)
+    assert states(driver) == ["COMPLETE"] * 4
 
 
 def test_the_search_ends_at_num_samples(tmp_path):

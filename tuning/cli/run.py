@@ -198,6 +198,7 @@ def _refuse(message: str) -> NoReturn:
 
 def main() -> None:
     """The console script."""
+    code: object = 0
     try:
         app()
     except SystemExit as done:
