@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +26,15 @@ from tuning.tracking import SearchInfo, Tracker
 NUM_SAMPLES = 3
 # The points that a search passes whose training is simulated: it decodes nothing and registers nothing.
 SIMULATED = [point for point in POINTS if not any(part in point for part in ("images", "test", "model"))]
+
+
+INJECTED = Counter()  # kills that struck
+
+
+@pytest.fixture(scope="module", autouse=True)
+def count():
+    yield
+    print(f"drivers killed: {dict(INJECTED)}")
 
 
 def simulated_search(folder, num_samples):
@@ -62,6 +72,7 @@ def in_a_process(function, *args):
             os._exit(code)
     status = os.waitpid(child, 0)[1]
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    INJECTED["simulated training"] += os.WIFSIGNALED(status)
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
@@ -153,6 +164,7 @@ def test_a_whole_search_killed_at_a_named_point(folder, point):
     )
     orphans = follow(driver)
     assert driver.returncode == -signal.SIGKILL
+    INJECTED["whole searches"] += 1
     wait_for_the_orphans(orphans)
     begun = (folder / "results" / "demo_space" / "study.journal").exists()
     search(folder, *ARGUMENTS, *(["--resume"] if begun else []))
@@ -187,5 +199,6 @@ def test_a_whole_search_killed_at_random_moments(folder, seed):
         if driver.returncode == 0:
             break
     assert kills
+    INJECTED["whole searches"] += kills
     search(folder, *ARGUMENTS, "--resume")
     check_search(folder)
