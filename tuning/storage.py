@@ -90,23 +90,14 @@ def first_rung(epochs: int) -> int:
     return math.ceil(epochs / REDUCTION)
 
 
-def first_rung(epochs: int) -> int:
-    """The epoch at which trials are first stopped, a third of a full trial's.
-
-    It is the only rung, as the next would be past the end, so what goes on runs in full. A rung at a ninth, which is an
-    epoch or two, keeps what learns fast: it costs more where curves cross, as those of frozen and tuned networks do,
-    than it gains where they do not (``benchmarks/searchers.py``).
-    """
-    return math.ceil(epochs / REDUCTION)
-
-
 def open_study(
     storage: optuna.storages.BaseStorage, name: str, metric: str, epochs: int, seed: int, pruning: bool = True
 ) -> optuna.Study:
     """Opens or creates the study of a search.
 
     The sampler is TPE (Bergstra et al. 2011), multivariate within each group of the conditional space, told of running
-    trials by the constant liar. The pruner is asynchronous successive halving (Li et al. 2020) on epochs.
+    trials by the constant liar. The pruner is asynchronous successive halving (Li et al. 2020) on epochs, from
+    ``first_rung`` on; without ``pruning`` every trial runs in full.
     """
     study = optuna.create_study(
         storage=storage,
