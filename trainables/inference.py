@@ -1,4 +1,4 @@
-"""The Ray task that scores members of an ensemble, with the resources that a trial has."""
+"""Scoring members of an ensemble: by Ray tasks, each with a trial's resources, or in the driver on a lone machine."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from trainables.trial import read_checkpoint
 
 
 def infer(members: Sequence[str], data: Dataset, split: str, num_cpus: float, num_gpus: float) -> NDArray[np.float32]:
-    """Probabilities of every member on a split, the members spread over the cluster.
+    """Probabilities of every member on a split, the members spread over the cluster where there is one.
 
     Args:
         members: Paths or URIs of M trial checkpoints.

@@ -6,13 +6,13 @@ import faulthandler
 import gc
 import logging
 import math
-import os
 import tempfile
 import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from trainables.core.checkpoint import (
 )
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset
-from trainables.core.errors import CheckpointError, NonFiniteLossError, UserError, describe, first_line
+from trainables.core.errors import CheckpointError, ConfigError, NonFiniteLossError, describe, first_line
 from trainables.core.fit import EpochResult, fit
 from trainables.core.metrics import is_better
 from trainables.core.state import TrainState
@@ -64,11 +64,10 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, t
         ``epoch``, ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``, ``best_<metric>`` and the figures of
         ``BEST_METRICS`` at the best epoch; ``HALVED``, once, where the GPU's memory was too small for the batch and
         the trial went on with half of it at a time; or ``FAILED``, once, where the configuration cannot be trained;
-        or ``UNWRITABLE``, once, where the storage is full or read-only.
+        or ``UNWRITABLE``, once, where a disk is full or read-only.
     """
-    gc.freeze()  # what is there already, such as imported modules, need not be searched for garbage at the trial's end
+    _settle_process()
     torch.set_num_threads(max(1, int(_reserved_cpus())))
-    logging.getLogger("trainables").setLevel(logging.INFO)  # what was decided goes into the worker's log
     try:
         faulthandler.dump_traceback_later(timeout_s, exit=True)
         config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})
@@ -85,7 +84,7 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, t
             traceback.clear_frames(error.__traceback__)  # they hold the model
             _free_memory()
             _report_epochs(smaller, run, note)
-    except (NonFiniteLossError, UserError, torch.OutOfMemoryError) as error:  # to try again would end the same
+    except (NonFiniteLossError, ConfigError, torch.OutOfMemoryError) as error:  # on another node it would end the same
         traceback.clear_frames(error.__traceback__)
         tune.report({FAILED: describe(error), f"best_{metric}": math.nan})
     except _UnwritableError as error:
@@ -126,29 +125,29 @@ def _report_epochs(config: TrainConfig, run: _Run, note: str | None = None) -> N
         report = {"epoch": result.epoch, **result.metrics, **best, "epoch_seconds": result.seconds}
         checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
         if config.freeze_depth and frozen is None:
-            with _writing(run.storage):
+            with _writing():
                 frozen = _store_frozen(result.state, config.freeze_depth, run.storage)
-        with tempfile.TemporaryDirectory() as folder:
+        faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # armed anew: so has the report its own time
+        with tempfile.TemporaryDirectory() as folder, _writing():
             save_checkpoint(Path(folder) / _FOLDER, checkpoint, frozen)
             reported = {**report, **extra, CHECKPOINT_RANK: rank}
-            with _writing(run.storage):
-                tune.report(reported, checkpoint=tune.Checkpoint.from_directory(folder))
+            tune.report(reported, checkpoint=tune.Checkpoint.from_directory(folder))
         extra = {}
-        faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # armed anew: the next epoch has its own time
+        faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # and the next epoch
 
 
 class _UnwritableError(Exception):
-    """The search's storage is full or read-only."""
+    """The search's storage, or this node's disk, is full or read-only."""
 
 
 @contextmanager
-def _writing(storage: str) -> Iterator[None]:
+def _writing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        raise _UnwritableError(f"{storage} cannot be written: {os.strerror(error.errno)}") from error
+        raise _UnwritableError(f"a checkpoint cannot be written: {first_line(error)}") from error
 
 
 def read_checkpoint(location: str) -> Checkpoint:
@@ -203,6 +202,13 @@ def _move_unless_there(files: FileSystem, partial: str, target: str) -> None:
         if files.get_file_info(target).type == FileType.NotFound:
             raise
         files.delete_dir(partial)  # another trial was first, with the same content
+
+
+@cache
+def _settle_process() -> None:
+    """What a worker does before its first trial."""
+    gc.freeze()  # imported modules need not be searched for garbage at the end of every trial
+    logging.getLogger("trainables").setLevel(logging.INFO)  # what was decided goes into the worker's log
 
 
 def _free_memory() -> None:

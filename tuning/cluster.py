@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import tuning
 from trainables.core.errors import UserError, first_line
 
 _KNOCK_S = 10.0
+_REFRESH_S = 5.0
 _PATIENCE = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
 _PACKAGES = (analysis, search_spaces, trainables, tuning)
 
@@ -46,6 +48,8 @@ def joined(address: str | None) -> Iterator[bool]:
     # Tune's own loggers, tables and snapshots repeat what the study and the live view hold.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+    # Tune would begin its workers one after another; how many trials are asked for is the searcher's to say.
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing about a search leaves the cluster
     # Ray would print this notice on every start otherwise.
@@ -66,7 +70,9 @@ def joined(address: str | None) -> Iterator[bool]:
             logging_level="ERROR",
             runtime_env={**code, "env_vars": patience},
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: its versions differ from the driver's
+        if joins is None:
+            raise
         message = f"a Ray cluster must answer at {joins}, but: {first_line(error)}; --address local starts one here"
         raise UserError(message) from error
     # Ray has just taken SIGTERM for itself and would abort; a terminated search shall end like an interrupted one.
@@ -120,6 +126,19 @@ def trial_resources(cpus: float | None, gpus: float | None, can_grow: bool) -> R
             f"lower --cpus-per-trial or --gpus-per-trial{grow}"
         )
     return Resources(cpus, gpus)
+
+
+class Capacity:
+    """How many trials the cluster can run at once, asked anew every few seconds."""
+
+    def __init__(self, resources: Resources):
+        self._resources, self._slots, self._asked = resources, 0, -math.inf
+
+    def __call__(self) -> int:
+        """The number."""
+        if time.monotonic() > self._asked + _REFRESH_S:
+            self._slots, self._asked = slots(self._resources), time.monotonic()
+        return self._slots
 
 
 def slots(resources: Resources) -> int:

@@ -1,9 +1,9 @@
 """A search's folder and its name: which one a command means, and that one driver alone works in it."""
 
-import _thread
 import os
 import re
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -53,6 +53,8 @@ class SearchFolder:
             return optuna.load_study(study_name=self.name, storage=self.storage())
         except KeyError:
             return None
+        except OSError as error:
+            raise UserError(f"--storage must be writable, but {self.local} is not: {error.strerror}") from error
 
     def check_room(self, checkpoint_bytes: int, num_samples: int) -> str | None:
         """Returns a note where the disk may become full before so many trials have ended.
@@ -94,7 +96,7 @@ class SearchFolder:
         try:
             study = open_study(self.storage(), self.name, metric, epochs, seed, pruning)
             # The lock is of this host alone; a database is reached from others too.
-            with leased(study, _thread.interrupt_main) if self.study_url else nullcontext():
+            with leased(study, _end_at_once) if self.study_url else nullcontext():
                 yield study
         finally:
             lock.release()
@@ -169,6 +171,13 @@ def _folder(root: str, name: str, study_url: str | None) -> SearchFolder:
         raise UserError(f"a study cannot live on {root}: give --study-storage, a database that the driver reaches")
     local = Path.home() / ".tune-run" / name if remote else Path(root).resolve() / name
     return SearchFolder(name, f"{root.rstrip('/')}/{name}" if remote else str(local), local, study_url)
+
+
+def _end_at_once() -> None:
+    """Ends this process as a kill would: whatever it did now would be done to a search that is another driver's."""
+    print("tune-run: another driver has taken this search over, for this one was silent too long", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _size(count: float) -> str:

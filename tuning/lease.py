@@ -77,11 +77,14 @@ def _keep(study: optuna.Study, token: str, lost: Callable[[], None], beat_s: flo
     beat = 0
     while not stop.wait(beat_s):
         beat += 1
+        held = True
         with suppress(Exception):  # the database is away: whoever needs it says so
-            if not _holds(study, token):
-                lost()
-                return
-            _beat(study, token, beat)
+            held = _holds(study, token)
+            if held:
+                _beat(study, token, beat)
+        if not held:
+            lost()
+            return
 
 
 def _beat(study: optuna.Study, token: str, beat: int) -> None:

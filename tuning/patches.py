@@ -1,4 +1,4 @@
-"""Where Ray Tune 2.60 must behave otherwise: what it does, why it may not here, and the test that fails without it."""
+"""Where Ray Tune 2.60 must behave otherwise: what it does, why it may not here, and what shows it."""
 
 from typing import Any
 

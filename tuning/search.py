@@ -1,5 +1,7 @@
 """From a space, a study and resources to a ``ray.tune.Tuner``."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,8 @@ from trainables.trial import CHECKPOINT_RANK, run_trial
 from tuning.cluster import Resources
 from tuning.patches import patch_tune
 from tuning.study import LostTrials, Steering, StudyScheduler, StudySearcher
+
+_COMPARED = 20
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,10 @@ class Plan:
         config = {**searched, **shared}
         TrainConfig.from_dict(config)
         return config
+
+    def digest(self) -> str:
+        """Tells apart what spaces of one name suggest."""
+        return hashlib.sha256(json.dumps(self.samples(_COMPARED)).encode()).hexdigest()[:16]
 
     def samples(self, count: int) -> list[dict[str, Any]]:
         """The configurations of the first ``count`` trials: the recipes, then what the space gives at random."""

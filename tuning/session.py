@@ -1,7 +1,6 @@
 """One driver's session on a search, from options to an exit code."""
 
 import math
-import os
 import platform
 import shlex
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
+from ray.exceptions import RayError
 from ray.tune import TuneError
 from rich.console import Console
 from rich.markup import escape
@@ -29,12 +29,12 @@ from trainables.core.metrics import check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
 from trainables.core.store import parse_size
-from tuning.cluster import Resources, joined, slots, trial_resources
+from tuning.cluster import Capacity, Resources, joined, trial_resources
 from tuning.ensemble import Result, find_ensemble, publish, show
 from tuning.folder import check_identity, find_folder, mark_finished, next_session, search_uid
 from tuning.progress import Progress
 from tuning.search import Plan, build_tuner
-from tuning.study import ALIKE, Steering
+from tuning.study import ALIKE, Steering, told_error
 from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri, without_credentials
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -114,20 +114,17 @@ def run(options: Options, console: Console) -> int:
     with joined(options.address) as can_grow:
         answer.result()
         resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow)
-        at_once = slots(resources)
-        # Tune would begin its workers one after another.
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max(1, at_once)))
         with folder.take(plan.metric, plan.epochs, plan.seed, options.pruning) as study:
             steering = Steering(
                 study=study,
                 metric=plan.metric,
                 epochs=plan.epochs,
                 num_samples=num_samples,
-                # One asked ahead keeps workers busy; asking more ahead would steer by less.
-                max_concurrent=options.max_concurrent or (None if can_grow else at_once + 1),
+                max_concurrent=options.max_concurrent,
                 deadline=time.time() + options.time_budget_s,
                 configure=plan.configure,
                 storage=folder.checkpoints,
+                capacity=Capacity(resources),
             )
             try:
                 return _search(options, plan, data, steering, resources, console)
@@ -187,17 +184,23 @@ def _conclude(
             status = "KILLED"
             return EXIT_INTERRUPTED
         if steering.given_up is not None:
-            given_up = f"the first {ALIKE} trials all failed alike, so the search was given up: {steering.given_up}"
+            given_up = f"{ALIKE} trials in a row failed alike, so the search was given up: {steering.given_up}"
             console.print(given_up, style="red", markup=False, highlight=False, soft_wrap=True)
-        with console.status("scoring the best trials"):
-            result = find_ensemble(study, data, plan.metric, options.top_k, resources, console)
+        try:
+            with console.status("scoring the best trials"):
+                result = find_ensemble(study, data, plan.metric, options.top_k, resources, console)
+        except RayError as error:  # a worker died, or its node
+            told = told_error(str(error))
+            failed = f"the best trials could not be scored ({told}): the same command with --resume tries again"
+            console.print(failed, style="red", markup=False, highlight=False, soft_wrap=True)
+            return EXIT_FAILED
         if result is None:
             mark_finished(study, True)
             console.print("no trial finished, so there is no ensemble: the lines above say why", style="red")
             return EXIT_FAILED
         show(result, data, plan.metric, console)
         version = _publish(study, result, plan, data, tracker, console)
-        mark_finished(study, version is not None)
+        mark_finished(study, version is not None and steering.given_up is None)
         status = "FINISHED" if version else "FAILED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -276,6 +279,7 @@ def _identity(plan: Plan, data: Dataset) -> dict[str, Any]:
         "weights": plan.weights,
         "backbones": list(plan.backbones),
         "seed": plan.seed,
+        "space's configurations": plan.digest(),
     }
 
 

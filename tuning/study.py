@@ -4,6 +4,7 @@
 asks its pruner. Neither has state that the study lacks, so a search can be taken up by a new process at any moment.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import torch
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from ray import tune
 from ray.tune.experiment import Trial as RayTrial
@@ -19,12 +22,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
-from trainables.core.errors import UserError, describe
+from trainables.core.errors import ConfigError, NonFiniteLossError, describe
 from trainables.core.metrics import MINIMIZED
 from trainables.trial import FAILED, HALVED, UNWRITABLE
 
-# So many trials of a session must end alike, before any has finished an epoch, for the search to be given up.
+# So many trials in a row must fail alike, without an epoch, for the search to be given up.
 ALIKE = 3
+# Errors of a configuration, not of where it runs: after the first trials they say nothing of the search as a whole.
+_OF_THE_CONFIG = (NonFiniteLossError.__name__, torch.OutOfMemoryError.__name__, ConfigError.__name__)
 
 
 @dataclass
@@ -42,7 +47,8 @@ class Steering:
         storage: Path or URI under which Tune writes checkpoints.
         live: Optuna trials by Ray's trial id: which process-local handle stands for which trial.
         unfinished: Trials that were begun and are to be handed out again.
-        given_up: The error for which the search was given up, because its first trials all ended with it.
+        given_up: The error for which the search was given up, because trial after trial ended with it.
+        capacity: How many trials the cluster can run at once now; one more than that is asked ahead.
     """
 
     study: optuna.Study
@@ -56,7 +62,9 @@ class Steering:
     live: dict[str, optuna.Trial] = field(default_factory=dict)
     unfinished: list[optuna.Trial] = field(default_factory=list)
     given_up: str | None = None
-    _alike: list[str] | None = field(default_factory=list)  # None once a trial of this session got anywhere
+    capacity: Callable[[], float] = lambda: math.inf
+    _alike: list[str] = field(default_factory=list)
+    _got_anywhere: bool = False
 
     def settle(self) -> list[optuna.Trial]:
         """Tells what a killed driver left untold; returns the trials that are to go on, by number."""
@@ -96,16 +104,24 @@ class Steering:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             self.study.tell(trial, record.epochs[-1].metrics[f"best_{self.metric}"])
-        self._doubt(record)
+        self._give_up_if_alike(record)
 
-    def _doubt(self, record: TrialRecord) -> None:
-        """Gives the search up where its first trials all ended without an epoch and for one reason."""
+    def _give_up_if_alike(self, record: TrialRecord) -> None:
+        """Gives the search up where trial after trial ends without an epoch and for one reason."""
         if record.epochs or not record.failures:
-            self._alike = None
-        elif self._alike is not None:
-            self._alike.append(record.failures[-1])
-            if len(self._alike) >= ALIKE and len(set(self._alike)) == 1:
+            self._got_anywhere, self._alike = True, []
+        elif not (self._got_anywhere and record.failures[-1].startswith(_OF_THE_CONFIG)):
+            # Sizes, epochs and names in a message vary with the configuration.
+            self._alike.append(re.sub(r"'[^']*'|[\d.]+", "#", record.failures[-1]))
+            if len(self._alike) >= ALIKE and len(set(self._alike[-ALIKE:])) == 1:
                 self.given_up = record.failures[-1]
+
+    def run_out(self) -> None:
+        """Tells the trials that were to go on, but for which no time is left."""
+        while self.unfinished:
+            trial = self.unfinished.pop(0)
+            trial.set_user_attr(STOPPED, TIME_BUDGET)
+            self.tell(trial, failed=False)
 
     def is_complete(self) -> bool:
         """Whether nothing is left to do: all trials were handed out and have ended, or the time is up."""
@@ -131,9 +147,12 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """A trial's config; None where there is none right now; FINISHED at the end."""
         steering = self._steering
-        if steering.max_concurrent is not None and len(steering.live) >= steering.max_concurrent:
+        if len(steering.live) >= min(steering.max_concurrent or math.inf, steering.capacity() + 1):
             return None
-        ending = time.time() >= steering.deadline or steering.given_up is not None
+        out_of_time = time.time() >= steering.deadline
+        if out_of_time:
+            steering.run_out()
+        ending = out_of_time or steering.given_up is not None
         if steering.unfinished and not ending:
             trial = steering.unfinished.pop(0)
         elif not ending and steering.handed_out() < steering.num_samples:
@@ -142,7 +161,9 @@ class StudySearcher(Searcher):
             return None if steering.live else str(Searcher.FINISHED)  # one that is live may come back
         try:
             config = steering.configure(trial)
-        except UserError as error:  # a rare branch of the space: that trial has failed, the search goes on
+        except (OSError, StorageInternalError):  # the study cannot be written
+            raise
+        except Exception as error:  # a rare branch of the space: that trial has failed, the search goes on
             steering.note_failure(trial, describe(error))
             steering.tell(trial, failed=True)
             return None

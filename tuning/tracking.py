@@ -11,7 +11,8 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from trainables.core.errors import UserError, first_line
 
 _PARENT = "mlflow:parent"
 _CHILD = "mlflow:trial:{}"
-_SEARCH_TAG, _TRIAL_TAG = "tune.search", "tune.trial"
+_SEARCH_TAG, _TRIAL_TAG, _INTERRUPTED = "tune.search", "tune.trial", "tune.interrupted"
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _MOST_METRICS = 1000  # MLflow's limit of one call
 _PARAM_LENGTH = 6000
@@ -54,10 +55,18 @@ def check_server(uri: str) -> None:
     # The outbox tries again by itself; MLflow's own retries would hold up the end of a search for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    try:
+    with _answering(uri):
         if uri.startswith(_SQLITE):
             _make_database(Path(uri.removeprefix(_SQLITE)))
         MlflowClient(uri).search_experiments(max_results=1)
+
+
+@contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
     except Exception as error:  # whatever a store, a driver or a network raises, the remedy is the same
         shown = without_credentials(uri)
         raise UserError(f"MLflow must answer at --tracking-uri, but {shown} does not: {first_line(error)}") from error
@@ -105,6 +114,14 @@ class Tracker:
         self._lock = threading.Lock()
         self.unsent: str | None = None
         self._client = MlflowClient(uri)
+        with _answering(uri):
+            self._take_up()
+        self._thread = threading.Thread(target=self._run, name="mlflow-outbox", daemon=True)
+        self._thread.start()
+
+    def _take_up(self) -> None:
+        """Finds or makes the experiment and the parent run, and reads from the study what was sent."""
+        study = self._study
         self.experiment_id = self._experiment()
         attributes = study.user_attrs
         self._known = self._runs_of_this_search()
@@ -117,8 +134,7 @@ class Tracker:
         }
         for run_id in (self.parent_id, *(sent.run_id for sent in self._sent.values() if sent.status == "RUNNING")):
             self._client.update_run(run_id, status="RUNNING")  # they may have been ended when an earlier driver was
-        self._thread = threading.Thread(target=self._run, name="mlflow-outbox", daemon=True)
-        self._thread.start()
+            self._client.set_tag(run_id, _INTERRUPTED, "false")
 
     def close(self, status: str) -> None:
         """Sends what is left, then ends the parent run with FINISHED, FAILED or KILLED.
@@ -133,7 +149,7 @@ class Tracker:
         try:
             for sent in self._sent.values():
                 if sent.status == "RUNNING":
-                    self._client.set_tag(sent.run_id, "tune.interrupted", "true")
+                    self._client.set_tag(sent.run_id, _INTERRUPTED, "true")
                     self._client.set_terminated(sent.run_id, "KILLED")
             self._client.set_terminated(self.parent_id, status)
         except Exception as error:  # the server may go away just now: said, not raised

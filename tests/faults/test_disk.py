@@ -1,6 +1,7 @@
 """Disks that are full or read-only, and two searches on one disk at once."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from analysis.trials import read_trials
 from tests.images import write_classes
 from tests.searches import SMALL, check_nothing_lost, command, environment, load, search
+from tuning.storage import open_study, study_storage
 
 pytestmark = pytest.mark.faults
 EPOCHS = 12
@@ -96,6 +98,15 @@ def test_a_full_or_read_only_disk_is_refused_before_training(folder, disk):
     make_writable(disk)
     assert list(disk.iterdir()) == []
 
+    open_study(study_storage(make(disk / "demo_space"), None), "demo_space", "balanced_accuracy", EPOCHS, seed=0)
+    make_read_only(disk)
+    search(folder, *ARGUMENTS, "--resume", code=2)
+
+
+def make(folder):
+    folder.mkdir()
+    return folder
+
 
 def test_two_searches_at_once_are_kept_apart_or_refused(folder):
     names = ("one", "other")
@@ -106,6 +117,7 @@ def test_two_searches_at_once_are_kept_apart_or_refused(folder):
     ]
     while not (folder / "results" / "one" / "study.journal").exists():
         assert both[0].poll() is None
+        time.sleep(0.1)
     search(folder, *ARGUMENTS, "--name", "one", code=2)
     search(folder, *ARGUMENTS, "--name", "one", "--resume", code=2)
     assert [driver.wait(300) for driver in both] == [0, 0]

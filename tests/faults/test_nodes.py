@@ -8,19 +8,20 @@ import ray
 from ray import tune
 from ray.cluster_utils import Cluster
 
-from tests.faults.training import CONFIG, WatchedDataset, run
+from tests.faults.training import CONFIG, LoggedDataset, run
 from tuning.cluster import joined
 
 pytestmark = pytest.mark.faults
 
 
 @dataclass(frozen=True)
-class LocatedDataset(WatchedDataset):
+class LocatedDataset(LoggedDataset):
     """Notes on which nodes trials were begun, or taken up again, after so many seconds."""
 
     delay_s: float = 0.0
 
     def watch(self):
+        super().watch()
         time.sleep(self.delay_s)
         with (self.folder / "nodes.txt").open("a") as file:
             file.write(f"{ray.get_runtime_context().get_node_id()}\n")
@@ -66,6 +67,9 @@ def test_a_node_killed_in_mid_trial_loses_no_trial(cluster, small_data, tmp_path
         expected = run(tmp_path / "undisturbed", small_data, configs)
     assert len(data.nodes()) == 2
     assert any(record.failures for record in records)
+    # Of each trial no more than the epoch under way was lost with the node, and trained again.
+    again = [len(data.trained(seed)) - len(set(data.trained(seed))) for seed in range(2)]
+    assert max(again) <= 1 <= sum(again)
     for ours, theirs in zip(records, expected, strict=True):
         assert ours.state == theirs.state == "COMPLETE"
         losses = [[epoch.metrics["tune/loss"] for epoch in record.epochs] for record in (ours, theirs)]
@@ -74,9 +78,10 @@ def test_a_node_killed_in_mid_trial_loses_no_trial(cluster, small_data, tmp_path
 
 def test_a_node_that_comes_in_mid_search_is_used(cluster, small_data, tmp_path):
     cluster.add_node(num_cpus=1, num_gpus=1)
-    data = LocatedDataset.of(small_data, tmp_path, delay_s=8.0)
+    data = LocatedDataset.of(small_data, tmp_path, delay_s=4.0)
     configs = [CONFIG | {"seed": seed} for seed in range(6)]
     with joined(cluster.address):
         records = run(tmp_path, data, configs, callbacks=[AtEpoch(1, lambda: cluster.add_node(num_cpus=1, num_gpus=1))])
     assert len(data.nodes()) == 2
+    assert {record.state for record in records} <= {"COMPLETE", "PRUNED"}
     assert len(records) == 6

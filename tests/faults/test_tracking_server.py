@@ -58,11 +58,13 @@ def test_a_server_that_is_away_for_a_minute_gets_everything_in_the_end(folder, s
     records = read_trials(study)
     check_nothing_lost(study, server.uri, "demo_space", len(records), epochs=3)
     times = sorted(epoch.time_ms / 1000 for record in records for epoch in record.epochs)
-    meanwhile = sum(gone <= moment <= back for moment in times) / (back - gone)
-    otherwise = sum(moment > back for moment in times) / (times[-1] - back)
+    away = [moment for moment in times if gone <= moment <= back]
+    after = [moment for moment in times if moment > back]
+    assert min(len(away), len(after)) > 10
+    meanwhile, otherwise = len(away) / (back - gone), len(after) / (after[-1] - back)
     print(f"reports a second: {meanwhile:.2f} while the server was away, {otherwise:.2f} with it")
-    moments = [gone, *(moment for moment in times if gone < moment < back), back]
-    assert max(later - earlier for earlier, later in pairwise(moments)) < AWAY_S / 4
+    assert meanwhile > 0.5 * otherwise  # noise, but no standstill: one request that is waited for takes longer
+    assert max(later - earlier for earlier, later in pairwise([gone, *away, back])) < AWAY_S / 4
 
 
 def test_what_a_server_never_took_is_sent_by_resume(folder, server):

@@ -63,7 +63,7 @@ def run(
 
 @dataclass(frozen=True)
 class WatchedDataset(Dataset):
-    """A data set that calls ``watch`` in the worker whenever a trial asks for its pixels."""
+    """A data set that calls ``watch`` in the worker whenever a trial begins and asks for its splits."""
 
     folder: Path = Path()
 
@@ -71,16 +71,42 @@ class WatchedDataset(Dataset):
     def of(cls, data, folder, **more):
         return cls(**{field.name: getattr(data, field.name) for field in fields(Dataset)}, folder=folder, **more)
 
-    def images(self, size):
-        self.watch()
-        return super().images(size)
+    def __getattribute__(self, name):
+        if name == "splits":
+            self.watch()
+        return super().__getattribute__(name)
 
     def watch(self):
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class FaultyDataset(WatchedDataset):
+class LoggedDataset(WatchedDataset):
+    """Notes every epoch that any worker trained, before its checkpoint is written."""
+
+    def watch(self):
+        save = trainables.trial.save_checkpoint
+
+        def noted(folder, checkpoint, frozen=None):
+            with (self.folder / "epochs.txt").open("a") as file:
+                file.write(f"{checkpoint.config.seed} {checkpoint.state.epoch}\n")
+            self.strike(checkpoint.state.epoch)
+            save(folder, checkpoint, frozen)
+
+        if save.__name__ != "noted":  # it is asked more than once
+            trainables.trial.save_checkpoint = noted
+
+    def strike(self, epoch):
+        pass
+
+    def trained(self, seed=0):
+        """The epochs of the configuration with that seed, in the order in which they were trained."""
+        lines = [line.split() for line in (self.folder / "epochs.txt").read_text().splitlines()]
+        return [int(epoch) for found, epoch in lines if int(found) == seed]
+
+
+@dataclass(frozen=True)
+class FaultyDataset(LoggedDataset):
     """Strikes its worker once, as the checkpoint of an epoch is to be written, unless the marker is there."""
 
     fault: str = ""
@@ -90,16 +116,10 @@ class FaultyDataset(WatchedDataset):
     def marker(self):
         return self.folder / "struck"
 
-    def watch(self):
-        save = trainables.trial.save_checkpoint
-
-        def struck(folder, checkpoint, frozen=None):
-            if checkpoint.state.epoch == self.epoch and not self.marker.exists():
-                self.marker.touch()
-                FAULTS[self.fault](self.folder)
-            save(folder, checkpoint, frozen)
-
-        trainables.trial.save_checkpoint = struck
+    def strike(self, epoch):
+        if epoch == self.epoch and not self.marker.exists():
+            self.marker.touch()
+            FAULTS[self.fault](self.folder)
 
 
 class AlwaysFaulty(FaultyDataset):

@@ -115,6 +115,24 @@ def test_the_search_ends_at_num_samples(tmp_path):
     assert driver.steering.is_complete()
 
 
+def test_one_more_than_the_cluster_can_run_is_asked_ahead(tmp_path):
+    driver = Driver(tmp_path)
+    driver.steering.capacity = lambda: 2
+    assert [isinstance(driver.start()[1], dict) for _ in range(4)] == [True, True, True, False]
+
+
+def test_what_was_to_go_on_when_the_time_is_up_is_told(tmp_path):
+    first = Driver(tmp_path)
+    trial_id, _ = first.start()
+    first.report(trial_id, 1, 0.9)
+    first.start()  # has no epoch yet
+    second = Driver(tmp_path, deadline=time.time() - 1)
+    assert second.start()[1] == Searcher.FINISHED
+    assert states(second) == ["PRUNED", "FAIL"]
+    assert read_trials(second.study)[0].is_candidate
+    assert second.steering.is_complete()
+
+
 def test_max_concurrent_waits(tmp_path):
     driver = Driver(tmp_path, max_concurrent=1)
     first, _ = driver.start()
@@ -317,7 +335,18 @@ def test_a_search_whose_first_trials_fail_alike_is_given_up(tmp_path):
     assert isinstance(Driver(tmp_path, num_samples=9).start()[1], dict)  # what was wrong may have been mended
 
 
-@pytest.mark.parametrize("reasons", [["a", "b", "a", "a"], ["a", None, "a", "a", "a"]])
+def test_a_search_is_given_up_late_too_where_trial_after_trial_fails_alike(tmp_path):
+    driver = Driver(tmp_path, num_samples=9)
+    driver.run()
+    for node in range(3):
+        fail(driver, driver.start()[0], f"DataError: '/data/{node}' is not there, 0.{node} s")
+    assert driver.steering.given_up == "DataError: '/data/2' is not there, 0.2 s"
+
+
+DIVERGED = "NonFiniteLossError: the train loss became nan in epoch 1"
+
+
+@pytest.mark.parametrize("reasons", [["a", "b", "a", "a"], ["a", None, "a", "a"], [None, DIVERGED, DIVERGED, DIVERGED]])
 def test_other_searches_go_on(tmp_path, reasons):
     driver = Driver(tmp_path, num_samples=9)
     for reason in reasons:

@@ -203,10 +203,14 @@ def main() -> None:
         app()
     except SystemExit as done:
         code = done.code
+        if isinstance(code, str):  # a space's own way out
+            print(code, file=sys.stderr)
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0)  # the interpreter would take seconds to take all modules apart
+    os._exit(
+        code if isinstance(code, int) else int(code is not None)
+    )  # the interpreter would take seconds to take all modules apart
 
 
 if __name__ == "__main__":
