@@ -279,7 +279,7 @@ def _identity(plan: Plan, data: Dataset) -> dict[str, Any]:
         "weights": plan.weights,
         "backbones": list(plan.backbones),
         "seed": plan.seed,
-        "space's configurations": plan.digest(),
+        "configurations": plan.digest(),
     }
 
 
