@@ -27,7 +27,7 @@ class Selection:
 
     def score(self, probabilities: Probabilities) -> float:
         """The objective on (N, C) probabilities."""
-        return classification_metrics(probabilities, self.labels, self.class_names)[self.metric]
+        return classification_metrics(probabilities, self.labels, self.class_names, needed=self.metric)[self.metric]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,10 @@ def is_better(metric: str, value: float, than: float | None) -> bool:
 
 
 def classification_metrics(
-    probabilities: NDArray[np.floating], targets: NDArray[np.int64], class_names: tuple[str, ...]
+    probabilities: NDArray[np.floating],
+    targets: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    needed: str | None = None,
 ) -> dict[str, float]:
     """Scores probabilities against the true classes.
 
@@ -30,6 +33,7 @@ def classification_metrics(
         probabilities: (N, C), rows sum to 1.
         targets: (N,) in [0, C).
         class_names: C names.
+        needed: The one metric that is asked for; costly ones besides it are left out. None computes all.
 
     Returns:
         ``accuracy``, ``balanced_accuracy``, ``log_loss``, ``macro_precision``, ``macro_recall``, ``macro_f1``,
@@ -52,12 +56,14 @@ def classification_metrics(
     metrics = {
         "accuracy": hits.sum() / len(targets),
         "balanced_accuracy": recall[present].mean(),
-        "log_loss": log_loss(targets, _normalised(probabilities), labels=range(len(class_names))),
         "macro_precision": precision[present].mean(),
         "macro_recall": recall[present].mean(),
         "macro_f1": f1[present].mean(),
-        **_threshold_free(probabilities, targets, present),
     }
+    if needed in (None, "log_loss"):
+        metrics["log_loss"] = log_loss(targets, _normalised(probabilities), labels=range(len(class_names)))
+    if needed in (None, "average_precision", "auroc"):
+        metrics |= _threshold_free(probabilities, targets, present)
     keys = class_keys(class_names)
     for index in present:
         name = keys[index]

@@ -104,3 +104,11 @@ def test_class_keys_are_valid_and_differ():
     names = ("<30", ">30", "≥30", "a//b", "..", "", "größer", "plain", "[red]x")
     keys = class_keys(names)
     assert keys == ("_30_0", "_30_1", "_30_2", "a__b", "class_4", "class_5", "größer", "plain", "_red_x")
+
+
+def test_a_metric_asked_for_alone_is_the_same():
+    generator = np.random.default_rng(0)
+    probabilities, targets = generator.dirichlet(np.ones(3), 60), generator.integers(0, 3, 60)
+    everything = classification_metrics(probabilities, targets, ("a", "b", "c"))
+    for name, value in everything.items():
+        assert classification_metrics(probabilities, targets, ("a", "b", "c"), needed=name)[name] == value
