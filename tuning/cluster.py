@@ -58,7 +58,9 @@ def joined(address: str | None) -> Iterator[bool]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # a failed trial is told in one line, and in error.txt
     joins = None if address == "local" else address or os.environ.get("RAY_ADDRESS") or _cluster_on_this_machine()
     # A stopped trial's process takes the next one only if it lets go of its model within so long; Tune's 2 s are short.
-    patience = {_PATIENCE: os.environ.get(_PATIENCE, "60")}
+    # Each trial has a thread of its own, and with it glibc would give each memory that none other gives back.
+    of_workers = {_PATIENCE: "60", "MALLOC_ARENA_MAX": "2"}
+    of_workers = {name: os.environ.get(name, value) for name, value in of_workers.items()}
     code = {"py_modules": [str(Path(package.__file__ or "").parent) for package in _PACKAGES]} if joins else {}
     try:
         if joins and joins != "auto":
@@ -68,7 +70,7 @@ def joined(address: str | None) -> Iterator[bool]:
             include_dashboard=None if joins else False,
             log_to_driver=False,
             logging_level="ERROR",
-            runtime_env={**code, "env_vars": patience},
+            runtime_env={**code, "env_vars": of_workers},
         )
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: its versions differ from the driver's
         if joins is None:
