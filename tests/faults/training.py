@@ -42,11 +42,11 @@ def run(
     max_failures=1,
     callbacks=(),
     concurrent=None,
-    session="session-001",
+    pruning=False,
 ):
     """Runs a session that trains each configuration once; returns the records of its trials."""
     folder.mkdir(exist_ok=True)
-    study = open_study(study_storage(folder, None), "search", METRIC, configs[0]["epochs"], seed=0)
+    study = open_study(study_storage(folder, None), "search", METRIC, configs[0]["epochs"], 0, pruning)
     steering = Steering(
         study=study,
         metric=METRIC,
@@ -57,7 +57,7 @@ def run(
         configure=lambda trial: configs[trial.number],
         storage=str(folder),
     )
-    build_tuner(steering, data, Resources(1, 0), session, max_failures, timeout_s, callbacks).fit()
+    build_tuner(steering, data, Resources(1, 0), "session-001", max_failures, timeout_s, callbacks).fit()
     return read_trials(study)
 
 
