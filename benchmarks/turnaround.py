@@ -69,20 +69,20 @@ def _ours(folder: Path, data: Dataset, trials: int) -> float:
     return watch.overhead()
 
 
-def train_stock(config: dict[str, Any], data: Dataset) -> None:
-    """A function trainable as one writes it."""
-    from trainables.core.fit import fit
-
-    for result in fit(TrainConfig.from_dict(config), data):
-        tune.report({"epoch": result.epoch, "epoch_seconds": result.seconds, **result.metrics})
-
-
 def run_stock(folder: Path, data: Dataset, trials: int) -> float:
     """Seconds a trial beyond its training."""
+
+    def train(config: dict[str, Any], data: Dataset) -> None:
+        """A function trainable as one writes it."""
+        from trainables.core.fit import fit
+
+        for result in fit(TrainConfig.from_dict(config), data):
+            tune.report({"epoch": result.epoch, "epoch_seconds": result.seconds, **result.metrics})
+
     ray.init(include_dashboard=False)
     watch = Watch()
     tune.Tuner(
-        tune.with_resources(tune.with_parameters(train_stock, data=data), {"cpu": 1}),
+        tune.with_resources(tune.with_parameters(train, data=data), {"cpu": 1}),
         param_space=CONFIG | {"seed": tune.randint(0, 1000)},
         tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=1, metric=f"tune/{METRIC}", mode="max"),
         run_config=tune.RunConfig(name="stock", storage_path=str(folder), verbose=0, callbacks=[watch]),
