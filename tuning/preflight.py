@@ -15,8 +15,10 @@ import optuna
 from rich.console import Console
 from rich.markup import escape
 
+from trainables.core.data.audit import summary
 from trainables.core.data.augment import source_size
 from trainables.core.data.cache import Dataset, prepare
+from trainables.core.data.groups import Grouping
 from trainables.core.metrics import check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
@@ -46,14 +48,24 @@ def checkpoint_bytes(plan: Plan) -> int:
 
 
 def load_data(
-    place: str, plan: Plan, policies: set[str], skip_bad_images: bool, cache_size: int | None, console: Console
+    place: str,
+    plan: Plan,
+    *,
+    policies: set[str],
+    split: str,
+    grouping: Grouping,
+    skip_bad_images: bool,
+    cache_size: int | None,
+    console: Console,
 ) -> Dataset:
-    """Opens, checks, decodes and divides the images, and prints what there is.
+    """Opens, checks, decodes, audits and divides the images, and prints what there is.
 
     Args:
         place: As ``open_source`` takes it.
         plan: Says how large images are needed, the seed and the objective.
         policies: The augmentations that the search may choose.
+        split: How ``test`` comes about, as ``make_splits`` takes it.
+        grouping: Which images belong together, where the user says so.
         skip_bad_images: Leave images out that cannot be used.
         cache_size: Bytes that a node's store may hold; None for its default.
         console: To print to.
@@ -63,11 +75,22 @@ def load_data(
     """
     place = str(Path(place).resolve()) if Path(place).exists() else place
     sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
-    with console.status(f"reading {escape(place)}"):
-        data = prepare(place, sizes=sizes, seed=plan.seed, skip_bad_images=skip_bad_images, cache_size=cache_size)
+    with console.status(f"reading {escape(place)}") as status:
+        data = prepare(
+            place,
+            sizes=sizes,
+            seed=plan.seed,
+            split=split,
+            grouping=grouping,
+            skip_bad_images=skip_bad_images,
+            cache_size=cache_size,
+            progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
+        )
     check_objective(plan.metric, data.labels[data.splits["tune"]], data.class_names)
     counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
-    console.print(f"data {place}: {counts}", markup=False, highlight=False, soft_wrap=True)
+    assert data.audit is not None
+    for line in (f"data {place}: {counts} ({split} split)", *summary(data.audit)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for note in data.notes:
         console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
     return data
@@ -84,6 +107,7 @@ def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> 
         "weights": plan.weights,
         "backbones": list(plan.backbones),
         "seed": plan.seed,
+        "split": data.split_digest(),
         "pruning": plan.pruning,
         "configurations": hashlib.sha256(json.dumps(rehearsed).encode()).hexdigest()[:16],
     }

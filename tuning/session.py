@@ -16,6 +16,7 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from trainables.core.data.cache import Dataset
+from trainables.core.data.groups import Grouping
 from trainables.core.errors import first_line
 from trainables.core.store import parse_size
 from tuning.cluster import Capacity, Resources, joined, trial_resources
@@ -65,6 +66,10 @@ class Options:
     resume: bool = False
     skip_bad_images: bool = False
     cache_size: str | None = None
+    split: str = "grouped"
+    group_threshold: float | None = None
+    group_column: str | None = None
+    group_pattern: str | None = None
 
     def plan(self) -> Plan:
         """The search's plan, the space's defaults filled in."""
@@ -102,6 +107,8 @@ def run(options: Options, console: Console) -> int:
         options.data or plan.space.data,
         plan,
         policies={config.get("augmentation", "none") for config in rehearsed},
+        split=options.split,
+        grouping=Grouping(options.group_threshold, options.group_column, options.group_pattern),
         skip_bad_images=options.skip_bad_images,
         cache_size=None if options.cache_size is None else parse_size(options.cache_size),
         console=console,

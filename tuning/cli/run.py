@@ -1,23 +1,41 @@
 """``tune-run``: search a space, register the ensemble of the best models."""
 
-import atexit
 import json
 import math
-import os
 import re
-import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from tuning.cli.command import (
+    DATA,
+    CacheSize,
+    GroupColumn,
+    GroupPattern,
+    GroupThreshold,
+    SkipBadImages,
+    new_app,
+    refuse,
+    run_app,
+)
+
 if TYPE_CHECKING:
     from tuning import session
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = new_app()
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DATA, _SEARCH, _RESOURCES, _RECORD = "Data and models", "Search", "Resources", "Where it is kept"
+_SEARCH, _RESOURCES, _RECORD = "Search", "Resources", "Where it is kept"
+
+
+class Split(StrEnum):
+    """How the test set comes about."""
+
+    GROUPED = "grouped"
+    PUBLISHED = "published"
+    RANDOM = "random"
 
 
 def _seconds(text: str) -> float:
@@ -35,35 +53,35 @@ def run(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A folder (hub-layout parquet or class folders), a hub data set, or phantoms.", rich_help_panel=_DATA
+            help="A folder (hub-layout parquet or class folders), a hub data set, or phantoms.", rich_help_panel=DATA
         ),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="pretrained, random, or a folder of <backbone>.safetensors.", rich_help_panel=_DATA),
+        typer.Option(help="pretrained, random, or a folder of <backbone>.safetensors.", rich_help_panel=DATA),
     ] = None,
     backbone: Annotated[
         list[str] | None,
         typer.Option(
             help="Replace the space's backbones; repeatable. timm names, torchvision:NAME, scratch_cnn.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
         ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=16, max=2048, help="Side of the network's input, pixels.", rich_help_panel=_DATA)
+        int | None, typer.Option(min=16, max=2048, help="Side of the network's input, pixels.", rich_help_panel=DATA)
     ] = None,
-    skip_bad_images: Annotated[
-        bool, typer.Option(help="Leave unreadable images out instead of refusing.", rich_help_panel=_DATA)
-    ] = False,
-    cache_size: Annotated[
-        str | None,
+    skip_bad_images: SkipBadImages = False,
+    split: Annotated[
+        Split,
         typer.Option(
-            metavar="SIZE",
-            help="What a node may keep of decoded images and frozen stages' outputs, like 50GB. "
-            "Default: $TUNE_RUN_CACHE_SIZE, else a fifth of its disk.",
-            rich_help_panel=_DATA,
+            help="Of the test set: whole groups of images that belong together, as published, or by image.",
+            rich_help_panel=DATA,
         ),
-    ] = None,
+    ] = Split.GROUPED,
+    group_threshold: GroupThreshold = None,
+    group_column: GroupColumn = None,
+    group_pattern: GroupPattern = None,
+    cache_size: CacheSize = None,
     num_samples: Annotated[int | None, typer.Option(min=1, help="Trials.", rich_help_panel=_SEARCH)] = None,
     max_epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of a full trial.", rich_help_panel=_SEARCH)
@@ -134,11 +152,11 @@ def run(
             console.print(f"{shipped.name:20} {shipped.title}", markup=False, highlight=False, soft_wrap=True)
         return
     if space is None:
-        _refuse("a space is needed: tune-run --list shows them")
+        refuse("tune-run", "a space is needed: tune-run --list shows them")
     try:
         found = load_space(space)
     except SpaceError as error:
-        _refuse(str(error))
+        refuse("tune-run", str(error))
     from tuning import session  # heavy, so only once it is clear that there is something to do
 
     options = session.Options(
@@ -167,6 +185,10 @@ def run(
         resume=resume,
         skip_bad_images=skip_bad_images,
         cache_size=cache_size,
+        split=split.value,
+        group_threshold=group_threshold,
+        group_column=group_column,
+        group_pattern=group_pattern,
     )
     raise typer.Exit(_run(options, dry_run, console))
 
@@ -183,7 +205,7 @@ def _run(options: "session.Options", dry_run: int, console: Console) -> int:
             return session.EXIT_OK
         code = session.run(options, console)
     except (UserError, SpaceError) as error:
-        _refuse(str(error))
+        refuse("tune-run", str(error))
     except KeyboardInterrupt:
         code = session.EXIT_INTERRUPTED
     if code == session.EXIT_INTERRUPTED:
@@ -191,26 +213,9 @@ def _run(options: "session.Options", dry_run: int, console: Console) -> int:
     return code
 
 
-def _refuse(message: str) -> NoReturn:
-    Console(stderr=True).print(f"tune-run: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(2)
-
-
 def main() -> None:
     """The console script."""
-    code: object = 0
-    try:
-        app()
-    except SystemExit as done:
-        code = done.code
-        if isinstance(code, str):  # a space's own way out
-            print(code, file=sys.stderr)
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(
-        code if isinstance(code, int) else int(code is not None)
-    )  # the interpreter would take seconds to take all modules apart
+    run_app(app)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.audit import AUDIT_VERSION, Audit, audit_images
 from trainables.core.data.decode import PixelFormat, decode, survey
+from trainables.core.data.groups import Grouping, exact_duplicates, group_by_similarity, joined
+from trainables.core.data.similarity import SIDE
 from trainables.core.data.sources import Source, open_source
-from trainables.core.data.splits import Items, Splits, make_splits, twins_across
+from trainables.core.data.splits import Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
 from trainables.core.store import Store, default_store, map_array, write_array
 
@@ -32,9 +35,10 @@ class Dataset:
         fingerprint: SHA-256 over all images, labels, groups and published splits.
         class_names: C names in class order.
         labels: (N,) int64.
-        groups: (N,) int64; byte-identical images share a group.
+        groups: (N,) int64: what must not be parted, as the data set or the user said, else as the audit found it.
         splits: Sorted indices of ``fit``, ``tune``, ``select`` and ``test``.
         pixel_format: What images are converted to.
+        audit: What is to be known before its results are believed.
         notes: What a reader of the results must know: lines about left-out images, twins, made-up data.
         store: Where pixels and the outputs of frozen prefixes are kept; None for the default of whichever node asks.
         cache_size: Bytes that the store may hold; None for that node's default.
@@ -47,6 +51,7 @@ class Dataset:
     groups: NDArray[np.int64]
     splits: Splits
     pixel_format: PixelFormat
+    audit: Audit | None = None
     notes: tuple[str, ...] = ()
     store: Path | None = None
     cache_size: int | None = None
@@ -65,6 +70,11 @@ class Dataset:
         """The store's key of the decoded images, which stands for all that they depend on."""
         shape = f"{self.pixel_format.channels}x{self.pixel_format.white}"
         return f"images-{self.fingerprint[:32]}-{size}px-{shape}-v{DECODER_VERSION}"
+
+    def split_digest(self) -> str:
+        """Tells ways to divide the images apart."""
+        indices = {name: indices.tolist() for name, indices in sorted(self.splits.items())}
+        return hashlib.sha256(json.dumps(indices).encode()).hexdigest()[:16]
 
     def open_store(self) -> Store:
         """The store of the node that asks."""
@@ -93,63 +103,127 @@ def prepare(
     *,
     sizes: Sequence[int],
     seed: int,
+    split: str = "grouped",
+    grouping: Grouping | None = None,
     skip_bad_images: bool = False,
     store: Path | None = None,
     cache_size: int | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Dataset:
-    """Opens, checks, decodes and divides a data set.
+    """Opens, checks, decodes, audits and divides a data set.
 
     Args:
         place: As ``open_source`` takes it.
         sizes: The sides in pixels to decode at.
         seed: Of the splits.
+        split: How ``test`` comes about, as ``make_splits`` takes it.
+        grouping: Which images belong together, where the user says so.
         skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
         store: Where pixels are kept; None for the node's default.
         cache_size: Bytes that the store may hold; None for the node's default.
+        progress: Told the share of the audit that is done.
 
     Raises:
-        DataError: With the images at fault (at most ten of them), or the class that is too small.
+        DataError: With the images at fault (at most ten of them), or the classes that are too small.
         StoreFullError: The decoded images alone are more than the store may hold.
     """
-    source = open_source(place)
-    digests = source.digests()
-    fingerprint = _fingerprint(source, digests)
-    dataset = Dataset(
+    source, opened, bad = _opened(place, grouping or Grouping(), store, cache_size)
+    if bad and not skip_bad_images:
+        listing = (store or default_store()) / f"bad-images-{opened.fingerprint[:8]}.txt"
+        raise DataError(_bad_images(source.names, bad, listing))
+    for size in sizes:
+        opened._decoded(size, source)
+    audited = _audited(opened, source, bad, (grouping or Grouping()).threshold, progress)
+    assert audited.audit is not None
+    items = Items(source.labels, audited.groups, source.published, source.class_names)
+    splits = make_splits(items, _usable(source, bad), seed, split)
+    return dataclasses.replace(audited, splits=splits, notes=tuple(_notes(source, items, splits, audited.audit)))
+
+
+def inspect(
+    place: str,
+    *,
+    grouping: Grouping | None = None,
+    store: Path | None = None,
+    cache_size: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Dataset:
+    """Opens and audits a data set, whatever is wrong with it; it is not divided. Arguments are those of ``prepare``."""
+    grouping = grouping or Grouping()
+    source, opened, bad = _opened(place, grouping, store, cache_size)
+    return _audited(opened, source, bad, grouping.threshold, progress)
+
+
+def _opened(
+    place: str, grouping: Grouping, store: Path | None, cache_size: int | None
+) -> tuple[Source, Dataset, dict[int, str]]:
+    """A data set before its audit, and why images cannot be used."""
+    source = open_source(place, grouping.column, grouping.pattern)
+    fingerprint = _fingerprint(source, source.digests())
+    opened = Dataset(
         place=place,
         fingerprint=fingerprint,
         class_names=source.class_names,
         labels=source.labels,
-        groups=_join_twins(source.groups, digests),
+        groups=source.groups,
         splits={},
         pixel_format=_surveyed(source, fingerprint, Store(store or default_store(), cache_size)),
         store=store,
         cache_size=cache_size,
     )
-    decoded = [dataset._decoded(size, source) for size in sizes]
-    bad = decoded[0][1] | {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
-    if bad and not skip_bad_images:
-        raise DataError(
-            _bad_images(source.names, bad, (store or default_store()) / f"bad-images-{fingerprint[:8]}.txt")
-        )
-    usable = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
-    items = Items(source.labels, dataset.groups, source.published, source.class_names)
-    splits = make_splits(items, usable, seed)
-    return dataclasses.replace(dataset, splits=splits, notes=tuple(_notes(source, items, splits, len(bad))))
+    _, bad = opened._decoded(SIDE, source)
+    return source, opened, bad | {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
 
 
-def _notes(source: Source, items: Items, splits: Splits, bad: int) -> list[str]:
+def _usable(source: Source, bad: Mapping[int, str]) -> NDArray[np.int64]:
+    return np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
+
+
+def _audited(
+    opened: Dataset,
+    source: Source,
+    bad: Mapping[int, str],
+    threshold: float | None,
+    progress: Callable[[float], None] | None,
+) -> Dataset:
+    """The data set with the groups that count and its audit, made once a node."""
+    pixels = opened.images(SIDE)
+    usable = _usable(source, bad)
+
+    def write(folder: Path) -> None:
+        found = group_by_similarity(pixels, usable, source.labels, threshold, progress)
+        groups = joined(source.groups if source.told else found.groups, exact_duplicates(pixels, usable))
+        items = Items(source.labels, groups, source.published, source.class_names)
+        audit = audit_images(items, found, source.told, pixels, source.names, bad)
+        np.save(folder / "groups.npy", groups)
+        (folder / "audit.json").write_text(json.dumps(audit.to_dict()))
+
+    def read(folder: Path) -> Dataset:
+        audit = Audit.from_dict(json.loads((folder / "audit.json").read_text()))
+        return dataclasses.replace(opened, groups=np.load(folder / "groups.npy"), audit=audit)
+
+    key = f"audit-{opened.images_key(SIDE)}-{'auto' if threshold is None else threshold}-v{AUDIT_VERSION}"
+    return opened.open_store().read(key, write, read, 100 * len(source))
+
+
+def _notes(source: Source, items: Items, splits: Splits, audit: Audit) -> list[str]:
     notes = []
     if source.synthetic:
         notes.append("synthetic data: phantoms, no patients; scores say nothing about real images")
-    if bad:
-        notes.append(f"{bad} unreadable or unlabelled images were left out")
+    if audit.broken:
+        notes.append(f"{len(audit.broken)} unreadable or unlabelled images were left out")
     if "val" in source.published:
         notes.append("the published val split was pooled with train and divided anew into fit, tune and select")
     twins = twins_across(items, splits)
     if twins:
         notes.append(
-            f"{twins} of {len(splits['test'])} test images have a twin in training (the published split is kept)"
+            f"{twins} of {len(splits['test'])} test images have one of their own {audit.named} in training: "
+            "test scores measure memory (--split grouped keeps them apart)"
         )
+    for class_name, missing in missing_classes(items, splits).items():
+        notes.append(f"{class_name} has too few {audit.named}: none of its images is in {', '.join(missing)}")
+    if audit.contradicting_groups:
+        notes.append(f"{audit.contradicting_groups} {audit.named} have images of different labels")
     return notes
 
 
@@ -171,21 +245,6 @@ def _fingerprint(source: Source, digests: Sequence[str]) -> str:
         digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
     digest.update("\n".join(source.published.tolist()).encode())
     return digest.hexdigest()
-
-
-def _join_twins(groups: NDArray[np.int64], digests: Sequence[str]) -> NDArray[np.int64]:
-    """Gives byte-identical images one group, and with them the whole groups they are in."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    _, files = np.unique(np.array(digests), return_inverse=True)
-    _, nodes = np.unique(groups, return_inverse=True)
-    offset = int(nodes.max()) + 1
-    # Groups and files are the two sides of a graph, an image is an edge: what hangs together stays together.
-    size = offset + int(files.max()) + 1
-    edges = coo_array((np.ones(len(nodes)), (nodes, files + offset)), shape=(size, size))
-    components = connected_components(edges, directed=False)[1]
-    return np.asarray(components[nodes], dtype=np.int64)
 
 
 def _decode_all(source: Source, file: Path, size: int, pixel_format: PixelFormat) -> dict[int, str]:

@@ -3,10 +3,12 @@
 A source is a function from a place to ``Source``. ``open_source`` picks it by what the place is.
 """
 
+import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,8 @@ class Source:
         groups: (N,) int64: images of one group must not be split. Each image its own where nothing is known.
         names: N places, for messages.
         read_bytes: From an index to the encoded file.
+        told: Whether the groups were told: by the data set, or by the user.
+        files: N file names without folders, or "" where there are none.
         synthetic: Whether the images were made up.
     """
 
@@ -50,6 +54,8 @@ class Source:
     groups: NDArray[np.int64]
     names: Sequence[str]
     read_bytes: Callable[[int], bytes]
+    told: bool = False
+    files: Sequence[str] = ()
     synthetic: bool = False
 
     def __len__(self) -> int:
@@ -64,12 +70,15 @@ class Source:
         return [hashlib.sha256(self.read(index)).hexdigest() for index in range(len(self))]
 
 
-def open_source(place: str) -> Source:
+def open_source(place: str, group_column: str | None = None, group_pattern: str | None = None) -> Source:
     """Opens a data set.
 
     Args:
         place: ``phantoms``; a folder with parquet files in the hub's layout or with class folders (with or without
             ``train/ val/ test/`` above them); or the name of a hub data set, ``owner/name``.
+        group_column: A column of parquet and hub data sets; rows of equal value are one group, a null is none.
+        group_pattern: A regular expression that is sought in each file's name: where its groups (without any: where
+            the whole match) are equal, images are one group; an image in whose name it is not found has its own.
 
     Raises:
         DataError: There is nothing to open there, or not what a classification needs.
@@ -78,12 +87,14 @@ def open_source(place: str) -> Source:
         source = _phantoms()
     elif Path(place).is_dir():
         parquet = sorted(Path(place).rglob("*.parquet"))
-        source = _from_parquet(parquet) if parquet else _from_folders(Path(place))
+        source = _from_parquet(parquet, group_column) if parquet else _from_folders(Path(place))
     elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
-        raise DataError(f"--data must be a folder, a hub data set (owner/name) or {PHANTOMS!r}, but got {place!r}")
+        raise DataError(f"a data set is a folder, a name on the hub (owner/name) or {PHANTOMS!r}, but got {place!r}")
     else:
-        source = _from_hub(place)
-    return _checked(source, place)
+        source = _from_hub(place, group_column)
+    if group_column is not None and not source.told:
+        raise DataError(f"--group-column needs parquet files or a hub data set, but {place} is neither")
+    return _checked(source if group_pattern is None else _grouped_by_name(source, group_pattern, place), place)
 
 
 def _checked(source: Source, place: str) -> Source:
@@ -94,6 +105,25 @@ def _checked(source: Source, place: str) -> Source:
     if len(set(source.class_names)) < len(source.class_names):
         raise DataError(f"class names must differ, but {place} has {', '.join(source.class_names)}")
     return source
+
+
+def _grouped_by_name(source: Source, pattern: str, place: str) -> Source:
+    try:
+        sought = re.compile(pattern)
+    except re.error as error:
+        raise DataError(f"--group-pattern must be a regular expression, but {pattern!r} is none: {error}") from error
+    found = [sought.search(file) for file in source.files]
+    if not any(found):
+        shown = next(iter(source.files), "") or "the images have none"
+        raise DataError(f"--group-pattern must be found in file names, but {pattern!r} is in none of {place} ({shown})")
+    keys = [(match.groups() or match.group()) if match else index for index, match in enumerate(found)]
+    return dataclasses.replace(source, groups=_numbered(keys), told=True)
+
+
+def _numbered(keys: Sequence[Hashable]) -> NDArray[np.int64]:
+    """(N,) numbers, equal where the keys are."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def _phantoms() -> Source:
@@ -112,6 +142,7 @@ def _phantoms() -> Source:
         groups=phantoms.subjects,
         names=[f"phantom {index}" for index in range(count)],
         read_bytes=png,
+        told=True,
         synthetic=True,
     )
 
@@ -135,6 +166,7 @@ def _from_folders(root: Path) -> Source:
         groups=np.arange(len(files)),
         names=[str(file.relative_to(root)) for file in files],
         read_bytes=lambda index: files[index].read_bytes(),
+        files=[file.name for file in files],
     )
 
 
@@ -151,7 +183,7 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(child for child in parent.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _from_parquet(files: list[Path]) -> Source:
+def _from_parquet(files: list[Path], group_column: str | None) -> Source:
     import pyarrow.parquet as pq
 
     parts = []
@@ -163,10 +195,10 @@ def _from_parquet(files: list[Path]) -> Source:
             parts.append((split, pq.read_table(file)))
         except (OSError, ValueError) as error:
             raise DataError(f"{file} is no readable parquet file: {first_line(error)}") from error
-    return _from_tables(parts, str(files[0].parent))
+    return _from_tables(parts, str(files[0].parent), group_column)
 
 
-def _from_hub(name: str) -> Source:
+def _from_hub(name: str, group_column: str | None) -> Source:
     import datasets
 
     try:
@@ -178,10 +210,10 @@ def _from_hub(name: str) -> Source:
         ) from error
     # with_format("arrow") gives the stored bytes; the default would decode each image.
     parts = [(_SPLIT_ALIASES.get(split, ""), part.with_format("arrow")[:]) for split, part in loaded.items()]
-    return _from_tables(parts, name)
+    return _from_tables(parts, name, group_column)
 
 
-def _from_tables(parts: list[tuple[str, Any]], place: str) -> Source:
+def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | None) -> Source:
     """Reads Arrow tables with an ``image`` struct of ``bytes`` and a ``label``, as the hub stores them."""
     for _, table in parts:
         missing = {"image", "label"} - set(table.column_names)
@@ -189,21 +221,39 @@ def _from_tables(parts: list[tuple[str, Any]], place: str) -> Source:
             raise DataError(
                 f"{place}: the columns image and label are needed, but {' and '.join(sorted(missing))} is missing"
             )
+        if group_column is not None and group_column not in table.column_names:
+            raise DataError(f"--group-column must be one of {', '.join(table.column_names)}, but got {group_column!r}")
         if str(table.schema.field("image").type).find("bytes: binary") < 0:
             raise DataError(
                 f"{place}: the column image must hold encoded bytes, but it is {table.schema.field('image').type}"
             )
     labels = np.concatenate([_labels(table, place) for _, table in parts])
+    groups = np.arange(len(labels))
+    if group_column is not None:
+        values = [value for _, table in parts for value in table.column(group_column).to_pylist()]
+        groups = _numbered([(index,) if value is None else str(value) for index, value in enumerate(values)])
     images = [row for _, table in parts for chunk in table.column("image").chunks for row in chunk.field("bytes")]
     names = [f"{split or place} row {row}" for split, table in parts for row in range(len(table))]
     return Source(
         class_names=_class_names([table.schema for _, table in parts], labels, place),
         labels=labels,
         published=np.concatenate([np.full(len(table), split, dtype="<U5") for split, table in parts]),
-        groups=np.arange(len(labels)),
+        groups=groups,
         names=names,
         read_bytes=lambda index: images[index].as_py() or b"",
+        told=group_column is not None,
+        files=_file_names(parts),
     )
+
+
+def _file_names(parts: list[tuple[str, Any]]) -> list[str]:
+    """The names that the hub keeps in the image struct's ``path``."""
+    names = []
+    for _, table in parts:
+        for chunk in table.column("image").chunks:
+            known = chunk.type.get_field_index("path") >= 0
+            names += [Path(path or "").name for path in chunk.field("path").to_pylist()] if known else [""] * len(chunk)
+    return names
 
 
 def _labels(table: Any, place: str) -> NDArray[np.int64]:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from trainables.core.errors import DataError
 
 SPLITS = ("fit", "tune", "select", "test")
-# Shares of the images: of all where no test split was published, else of what is not in it.
+MODES = ("grouped", "published", "random")
+# Shares of the images: of all, or of what is not in a test split that was there before.
 SHARES: Mapping[str, float] = {"fit": 0.6, "tune": 0.125, "select": 0.125, "test": 0.15}
 
 Splits = dict[str, NDArray[np.int64]]
@@ -21,7 +22,7 @@ class Items:
 
     Attributes:
         labels: (N,) int64 classes.
-        groups: (N,) int64; images of one group are never parted, but where the published test split parts them.
+        groups: (N,) int64; images of one group are never parted, but by a test split that was not made of groups.
         published: (N,) of ``train``, ``val``, ``test`` or "".
         class_names: C names.
     """
@@ -32,52 +33,92 @@ class Items:
     class_names: tuple[str, ...]
 
 
-def make_splits(items: Items, usable: NDArray[np.int64], seed: int) -> Splits:
+def make_splits(items: Items, usable: NDArray[np.int64], seed: int, mode: str = "grouped") -> Splits:
     """Divides the usable images into ``fit``, ``tune``, ``select`` and ``test``, stratified by class.
 
-    A published ``test`` stays the test split; ``train`` and ``val`` are pooled and divided anew. Whole groups go to
-    one side, each to the split that is furthest behind its share of the group's class.
+    Whole groups go to one side, each to the one that is furthest behind its share of the group's class. How ``test``
+    comes about is the mode's:
+
+    - ``grouped``: from whole groups as well; a published one is kept where no group straddles it.
+    - ``published``: as published. Groups may straddle it.
+    - ``random``: image by image. Groups may straddle it.
+
+    A published ``train`` and ``val`` are pooled. Where a class has fewer groups than there are sides, they go to
+    ``fit``, ``test``, ``tune``, ``select`` in this order.
 
     Args:
         items: Labels, groups and what was published, for all N images.
         usable: Indices of the images to divide.
         seed: The same seed gives the same splits.
+        mode: One of ``MODES``.
 
     Returns:
-        Sorted indices by split name; every class occurs in every split that is made here.
+        Sorted indices by split name.
 
     Raises:
-        DataError: A class has too few groups to occur in every split.
+        DataError: A class has no image, a split would have fewer than two classes, or nothing was published.
     """
-    in_test = items.published[usable] == "test"
-    names = SPLITS[:3] if in_test.any() else SPLITS
-    pool = usable[~in_test]
+    test = _test_beforehand(items, usable, seed, mode)
+    names = SPLITS[:3] if len(test) else SPLITS
+    pool = np.setdiff1d(usable, test)
     shares = np.array([SHARES[name] for name in names])
-    members: dict[str, list[int]] = {name: [] for name in names}
     generator = np.random.default_rng([seed, 2])
+    members: dict[str, list[int]] = {name: [] for name in names}
     by_class = _groups_by_class(items, pool)
     for index, class_name in enumerate(items.class_names):
         groups = by_class.get(index, [])
-        if len(groups) < len(names):
-            kind = "images" if len(np.unique(items.groups)) == len(items.groups) else "groups of images"
-            raise DataError(
-                f"every class needs at least {len(names)} {kind}, one for each of {', '.join(names)}, "
-                f"but {class_name!r} has {len(groups)}: add images, or leave the class out"
-            )
+        if not groups and not (items.labels[usable] == index).any():
+            raise DataError(f"every class needs images, but {class_name!r} has none: add some, or leave the class out")
         shuffled = [groups[position] for position in generator.permutation(len(groups))]
         largest_first = sorted(shuffled, key=len, reverse=True)
         for group, side in zip(largest_first, _deal([len(group) for group in largest_first], shares), strict=True):
             members[names[side]].extend(group.tolist())
     splits = {name: np.array(sorted(indices), dtype=np.int64) for name, indices in members.items()}
-    if in_test.any():
-        splits["test"] = usable[in_test]
-    return splits
+    _check_classes(items, splits)
+    return splits if len(test) == 0 else {**splits, "test": test}
 
 
 def twins_across(items: Items, splits: Splits) -> int:
     """How many test images have an image of their own group outside the test split."""
     outside = np.concatenate([items.groups[splits[name]] for name in SPLITS[:3]])
     return int(np.isin(items.groups[splits["test"]], outside).sum())
+
+
+def missing_classes(items: Items, splits: Splits) -> dict[str, list[str]]:
+    """The splits that have no image of a class, by the names of the classes of which there are such splits."""
+    missing = {
+        class_name: [name for name in SPLITS if not (items.labels[splits[name]] == index).any()]
+        for index, class_name in enumerate(items.class_names)
+    }
+    return {class_name: names for class_name, names in missing.items() if names}
+
+
+def _test_beforehand(items: Items, usable: NDArray[np.int64], seed: int, mode: str) -> NDArray[np.int64]:
+    """The test split where it is not made of whole groups along with the others; else nothing."""
+    published: NDArray[np.int64] = usable[items.published[usable] == "test"]
+    if mode == "published":
+        if len(published) == 0:
+            raise DataError("--split published needs a published test split, but there is none: take grouped or random")
+        return published
+    if mode == "random":
+        generator = np.random.default_rng([seed, 3])
+        of_class = [usable[items.labels[usable] == index] for index in range(len(items.class_names))]
+        drawn = [generator.permutation(images)[: round(SHARES["test"] * len(images))] for images in of_class]
+        return np.asarray(np.sort(np.concatenate(drawn)), dtype=np.int64)
+    straddles = np.isin(items.groups[published], items.groups[np.setdiff1d(usable, published)]).any()
+    return published[:0] if straddles else published
+
+
+def _check_classes(items: Items, splits: Splits) -> None:
+    for name, indices in splits.items():
+        present = np.unique(items.labels[indices])
+        if len(present) < 2:
+            kind = "images" if len(np.unique(items.groups)) == len(items.groups) else "groups of images"
+            absent = [class_name for index, class_name in enumerate(items.class_names) if index not in present]
+            raise DataError(
+                f"each of {', '.join(splits)} needs at least two classes, but {name} has {len(present)}: "
+                f"{', '.join(absent)} {'have' if len(absent) > 1 else 'has'} too few {kind}: add images"
+            )
 
 
 def _groups_by_class(items: Items, pool: NDArray[np.int64]) -> dict[int, list[NDArray[np.int64]]]:
@@ -91,7 +132,12 @@ def _groups_by_class(items: Items, pool: NDArray[np.int64]) -> dict[int, list[ND
 
 
 def _deal(sizes: list[int], shares: NDArray[np.float64]) -> list[int]:
-    """Gives each group, largest first, to the side furthest below its share; the last ones fill sides left empty."""
+    """Gives each group, largest first, to the side furthest below its share; the last ones fill sides left empty.
+
+    Too few for all sides go to ``fit``, ``test`` (where it is dealt), ``tune``, ``select``.
+    """
+    if len(sizes) < len(shares):
+        return [0, *range(3, len(shares)), 1, 2][: len(sizes)]
     targets = shares / shares.sum() * sum(sizes)
     dealt = np.zeros(len(shares))
     sides: list[int] = []

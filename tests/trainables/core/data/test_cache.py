@@ -40,9 +40,10 @@ def test_a_second_run_decodes_nothing(root, tmp_path, monkeypatch):
     opened, open_image = [], Image.open
     monkeypatch.setattr(Image, "open", lambda *arguments: opened.append(1) or open_image(*arguments))
     first = prepared(root, tmp_path)
-    assert len(opened) == 40  # each of the 20 looked at once, and decoded once
+    assert len(opened) == 60  # each of the 20 looked at once, and decoded once for training and once for the audit
     second = prepared(root, tmp_path)
-    assert len(opened) == 40
+    assert len(opened) == 60
+    assert second.audit == first.audit
     assert second.fingerprint == first.fingerprint and second.pixel_format == first.pixel_format
     np.testing.assert_array_equal(second.images(16), first.images(16))
 
@@ -133,7 +134,9 @@ def test_phantoms_are_split_by_subject_and_marked(tmp_path):
 
 @pytest.mark.mri
 def test_the_real_images(real_data, tmp_path):
-    data = prepare(str(real_data / "alzheimer_mri"), sizes=[128], seed=0, store=tmp_path)
+    data = prepare(str(real_data / "alzheimer_mri"), sizes=[128], seed=0, store=tmp_path, split="published")
     assert data.class_names == ("Mild_Demented", "Moderate_Demented", "Non_Demented", "Very_Mild_Demented")
-    assert {name: len(indices) for name, indices in data.splits.items()}["test"] == 1024
+    assert len(data.splits["test"]) == 1024
     assert data.images(128).shape == (5120, 128, 128, 1)
+    twins = re.search(r"(\d+) of 1024 test images have one of their own groups in training", " ".join(data.notes))
+    assert int(twins.group(1)) > 980

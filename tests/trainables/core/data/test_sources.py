@@ -153,5 +153,5 @@ def test_what_is_no_data_set_is_refused(tmp_path, make, message):
 
 
 def test_a_place_that_is_not_there_is_refused():
-    with pytest.raises(DataError, match="--data must be a folder, a hub data set"):
+    with pytest.raises(DataError, match="a data set is a folder, a name on the hub"):
         open_source("./nowhere")

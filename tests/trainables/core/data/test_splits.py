@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.core.data.splits import SPLITS, Items, make_splits, twins_across
+from trainables.core.data.splits import SHARES, SPLITS, Items, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
 
 NAMES = ("mild", "moderate", "none", "very_mild")
@@ -84,30 +84,69 @@ def test_a_published_val_is_pooled():
     )
 
 
-@pytest.mark.parametrize(
-    ("counts", "published", "message"),
-    [
-        ([10, 3], None, r"at least 4 images, one for each of fit, tune, select, test, but 'moderate' has 3"),
-        ([10, 2], "train", r"at least 3 images, one for each of fit, tune, select, but 'moderate' has 2"),
-    ],
-)
-def test_a_class_too_small_is_named(counts, published, message):
-    labels = np.repeat(np.arange(2), counts).tolist()
-    sides = [published or ""] * len(labels)
-    if published:
-        labels, sides = [*labels, 0, 1], [*sides, "test", "test"]
-    made = items(labels, published=sides)
-    with pytest.raises(DataError, match=message):
+def test_a_class_without_images_is_named():
+    made = items([0, 0, 0, 0, 2, 2, 2, 2])
+    with pytest.raises(DataError, match="every class needs images, but 'moderate' has none"):
         make_splits(made, everything(made), seed=0)
 
 
-def test_few_groups_of_many_images_are_too_few():
+def test_a_split_of_one_class_is_refused():
     made = items(np.repeat(np.arange(2), 40), groups=np.concatenate([np.arange(40), np.repeat([40, 41], 20)]))
-    with pytest.raises(DataError, match="at least 4 groups of images, .* but 'moderate' has 2"):
+    with pytest.raises(DataError, match="tune has 1: moderate has too few groups of images"):
         make_splits(made, everything(made), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("groups", "sides"), [(1, ["fit"]), (2, ["fit", "test"]), (3, ["fit", "tune", "test"]), (4, list(SPLITS))]
+)
+@pytest.mark.parametrize("published", [False, True])
+def test_few_groups_go_to_fit_test_tune_select_in_this_order(groups, sides, published):
+    labels = [0] * 40 + [1] * 40 + [2] * groups * 5
+    of_rare = 80 + np.repeat(np.arange(groups), 5)
+    given = None
+    if published:  # one more of each class in a test split that is kept: three sides are left to be dealt
+        labels, of_rare, given = [*labels, 0, 1], [*of_rare, 200, 201], ["train"] * len(labels) + ["test"] * 2
+        sides = ["fit", "tune", "select"][:groups]
+    made = items(labels, np.concatenate([np.arange(80), of_rare]), given)
+    splits = make_splits(made, everything(made), seed=0)
+    assert [name for name in SPLITS if (made.labels[splits[name]] == 2).any()] == sides
+    missing = [name for name in SPLITS if name not in sides]
+    assert missing_classes(made, splits) == ({"none": missing} if missing else {})
+
+
+def straddling():
+    """40 groups of four images of two classes; one image of each group was published as test."""
+    return items(np.repeat(np.arange(2), 80), np.repeat(np.arange(40), 4), (["train"] * 2 + ["val"] + ["test"]) * 40)
+
+
+def test_a_published_test_split_that_parts_groups_is_made_anew_unless_it_is_asked_for():
+    made = straddling()
+    apart = make_splits(made, everything(made), seed=0)
+    assert twins_across(made, apart) == 0
+    assert {abs(len(apart[name]) / 160 - share) < 0.03 for name, share in SHARES.items()} == {True}
+    kept = make_splits(made, everything(made), seed=0, mode="published")
+    assert kept["test"].tolist() == np.flatnonzero(made.published == "test").tolist()
+    assert twins_across(made, kept) == 40
+    for name in ("fit", "tune", "select"):  # these are grouped in every mode
+        others = np.concatenate([kept[other] for other in ("fit", "tune", "select") if other != name])
+        assert not set(made.groups[kept[name]]) & set(made.groups[others])
+
+
+def test_a_random_test_split_is_drawn_by_image_within_each_class():
+    made = straddling()
+    splits = make_splits(made, everything(made), seed=0, mode="random")
+    assert np.bincount(made.labels[splits["test"]]).tolist() == [12, 12]
+    assert twins_across(made, splits) > 0
+    assert sorted(np.concatenate(list(splits.values()))) == list(range(160))
+
+
+def test_a_published_split_must_be_there():
+    made = items(np.repeat(np.arange(2), 40))
+    with pytest.raises(DataError, match="--split published needs a published test split"):
+        make_splits(made, everything(made), seed=0, mode="published")
 
 
 def test_twins_of_test_images_in_training_are_counted():
     made = items([0, 0, 0, 0, 1, 1, 1, 1], groups=[0, 1, 2, 0, 4, 5, 6, 7], published=(["train"] * 3 + ["test"]) * 2)
-    splits = make_splits(made, everything(made), seed=0)
+    splits = make_splits(made, everything(made), seed=0, mode="published")
     assert twins_across(made, splits) == 1

@@ -1,0 +1,65 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.trainables.core.data.test_audit import write_phantoms
+from tuning.cli.audit import app
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory):
+    root = tmp_path_factory.mktemp("leaky")
+    write_phantoms(root, published=True)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("TUNE_RUN_CACHE", str(tmp_path_factory.getbasetemp() / "audit-store"))
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def run(*arguments, code=0):
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def test_it_says_what_it_found(leaky):
+    output = run(leaky)
+    assert "360 images" in output
+    assert "audit: 60 groups (alike by 0.9), the largest of 6 images" in output
+    assert "LEAK: 100.0% of the published test images have one of their own groups in training" in output
+
+
+def test_json_has_everything(leaky, tmp_path):
+    run(leaky, "--json", tmp_path / "audit.json")
+    told = json.loads((tmp_path / "audit.json").read_text())
+    assert (told["images"], told["groups"], told["largest_group"], told["threshold"]) == (360, 60, 6, 0.9)
+    assert told["test_twins_in_train"] == 1
+    for split in ("published", "grouped"):
+        assert set(told["nearest_neighbour"][split]) == {"accuracy", "balanced_accuracy"}
+    assert {"groups_per_class", "exact_duplicates", "contradicting_groups", "broken"} <= set(told)
+
+
+def test_a_pipeline_fails_on_a_leak(leaky):
+    run(leaky, "--fail-on-leak", code=1)
+    run(leaky / "train", "--fail-on-leak")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "a data set is a folder, a name on the hub"),
+        (["{root}", "--group-pattern", "("], "--group-pattern must be a regular expression"),
+        (["{root}", "--group-pattern", "patient"], "must be found in file names, but 'patient' is in none"),
+        (["{root}", "--group-column", "patient"], "--group-column needs parquet files or a hub data set"),
+        (["{root}", "--group-threshold", "2"], "must be a similarity between 0 and 1, but got 2"),
+        (["{root}", "--json", "{root}/no/such/folder.json"], "--json must be a file that can be written"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(leaky, arguments, message):
+    output = run(*(argument.format(root=leaky) for argument in arguments), code=2)
+    assert message in output
+    assert len(output.strip().splitlines()) == 1
