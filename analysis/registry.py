@@ -3,7 +3,9 @@
 import importlib.metadata
 import io
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,21 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.models import ModelSignature
+from mlflow.entities import LoggedModel
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import AnyType
 from PIL import Image
 
 import trainables
+from analysis.model_card import HEADING, ModelCard
 from trainables.core.checkpoint import Checkpoint
+from trainables.core.errors import UserError, first_line
 from trainables.core.models.served import save_ensemble
 
 CHAMPION = "champion"
+MEMBER = "model"
 _NEEDED = (
     "albumentations",
     "filelock",
@@ -82,26 +89,101 @@ def _register(
     class_names: tuple[str, ...],
     metadata: dict[str, Any],
 ) -> str:
-    # A column without a name takes a data frame of any column name, or a list; its type takes bytes, text and arrays.
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(AnyType())]),
-        outputs=Schema([ColSpec("float", class_name) for class_name in class_names]),
-    )
     with tempfile.TemporaryDirectory() as folder:
         save_ensemble(Path(folder) / "ensemble", members)
         with mlflow.start_run(run_id=run_id):
             info = mlflow.pyfunc.log_model(
                 name="ensemble",
-                loader_module="trainables.core.models.served",
-                data_path=str(Path(folder) / "ensemble"),
-                code_paths=[str(Path(trainables.__file__).parent)],
-                signature=signature,
                 input_example=_blank_example(),
-                pip_requirements=_requirements(),
                 registered_model_name=name,
                 metadata=metadata,
+                **_flavour(Path(folder) / "ensemble", class_names),
             )
     return str(info.registered_model_version)
+
+
+def _flavour(folder: Path, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """How MLflow stores the ensemble in ``folder``: its files, a copy of ``trainables``, what it takes and gives."""
+    # A column without a name takes a data frame of any column name, or a list; its type takes bytes, text and arrays.
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(AnyType())]),
+        outputs=Schema([ColSpec("float", class_name) for class_name in class_names]),
+    )
+    return {
+        "loader_module": "trainables.core.models.served",
+        "data_path": str(folder),
+        "code_paths": [str(Path(trainables.__file__).parent)],
+        "signature": signature,
+        "pip_requirements": _requirements(),
+    }
+
+
+def log_member(tracking_uri: str, run_id: str, checkpoint: Checkpoint, metadata: dict[str, Any]) -> None:
+    """Makes a trial's model loadable by itself as ``runs:/<run_id>/model``; to do so again changes nothing.
+
+    The run's status is left as it is.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    client = MlflowClient(tracking_uri)
+    experiment_id = client.get_run(run_id).info.experiment_id
+    found = _logged_member(client, experiment_id, run_id)
+    if found is not None and str(found.status) == "READY":
+        return
+    # One that an earlier driver began is finished under its own id: MLflow would find either of two of a name.
+    model = found or client.create_logged_model(experiment_id, name=MEMBER, source_run_id=run_id)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # to try one takes seconds a member
+        save_ensemble(Path(folder) / "ensemble", [(checkpoint, 1.0)])
+        Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            name=MEMBER,
+            run_id=run_id,
+            model_id=model.model_id,
+            step=checkpoint.state.epoch,
+            metadata=metadata,
+            **_flavour(Path(folder) / "ensemble", checkpoint.class_names),
+        )
+
+
+def _logged_member(client: MlflowClient, experiment_id: str, run_id: str) -> LoggedModel | None:
+    found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{MEMBER}'")
+    return next(iter(found), None)
+
+
+def describe(tracking_uri: str, version: str, card: ModelCard) -> None:
+    """Writes the card onto the pages of a registered version and of its model.
+
+    A text that a person wrote on the model's own page is left alone.
+    """
+    client = MlflowClient(tracking_uri)
+    text = card.description(version)
+    client.update_model_version(card.name, version, description=text)
+    for tag, value in card.tags().items():
+        client.set_model_version_tag(card.name, version, tag, value)
+    there = client.get_registered_model(card.name).description
+    if not there or there.startswith(HEADING):
+        client.update_registered_model(card.name, description=text)
+
+
+@contextmanager
+def fetched_model(tracking_uri: str, model: str) -> Iterator[Path]:
+    """Downloads a model as MLflow stores it, without running anything of it, into a folder that lasts for the block.
+
+    Args:
+        tracking_uri: Of MLflow, which must answer.
+        model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN_ID/NAME``.
+
+    Raises:
+        UserError: There is no such model, or its files are not there.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            place = mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise UserError(f"MODEL must be in MLflow, but {model} is not: {first_line(error)}") from error
+        yield Path(place)
 
 
 def _requirements() -> list[str]:

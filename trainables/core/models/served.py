@@ -28,7 +28,7 @@ from trainables.core.state import TrainState
 if TYPE_CHECKING:
     import pandas as pd
 
-_MANIFEST = "ensemble.json"
+MANIFEST = "ensemble.json"
 _BATCH = 64
 
 
@@ -100,7 +100,7 @@ def save_ensemble(folder: Path, members: Sequence[tuple[Checkpoint, float]]) -> 
         stripped = dataclasses.replace(checkpoint, state=TrainState(checkpoint.state.epoch, weights, {}))
         save_checkpoint(folder / f"member-{index}", stripped)
         entries.append({"folder": f"member-{index}", "weight": weight})
-    (folder / _MANIFEST).write_text(json.dumps({"members": entries}, indent=1))
+    (folder / MANIFEST).write_text(json.dumps({"members": entries}, indent=1))
 
 
 def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble:
@@ -111,7 +111,7 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEns
     """
     device = device or resolve_device("auto")
     members = []
-    for entry in json.loads((folder / _MANIFEST).read_text())["members"]:
+    for entry in json.loads((folder / MANIFEST).read_text())["members"]:
         checkpoint = load_checkpoint(folder / entry["folder"])
         model = trained_classifier(checkpoint, device)
         members.append(Member(model, checkpoint.config.image_size, entry["weight"]))
