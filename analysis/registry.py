@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import io
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -178,6 +179,7 @@ def fetched_model(tracking_uri: str, model: str) -> Iterator[Path]:
         UserError: There is no such model, or its files are not there.
     """
     mlflow.set_tracking_uri(tracking_uri)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with tempfile.TemporaryDirectory() as folder:
         try:
             place = mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=folder)

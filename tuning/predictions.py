@@ -23,13 +23,14 @@ class PredictionsFile:
     give the float32 back exactly. A class that is called like one of the other columns is headed ``p(class)``.
     """
 
-    def __init__(self, file: Path, class_names: Sequence[str]):
+    def __init__(self, file: Path):
         """Opens a partial file beside ``file``, which is replaced at the end.
 
         Raises:
             UserError: It cannot be written there.
         """
-        self._file, self._class_names = file, class_names
+        self._file = file
+        self._class_names: Sequence[str] = ()
         self._partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
         try:
             if file.is_dir():
@@ -39,6 +40,10 @@ class PredictionsFile:
         except OSError as error:
             raise self._unwritable(error) from error
         self._writer = csv.writer(self._opened)
+
+    def begin(self, class_names: Sequence[str]) -> None:
+        """Writes the headings."""
+        self._class_names = class_names
         headings = [f"p({name})" if name in _FIXED else name for name in class_names]
         self._writer.writerow(map(as_text, ("file", "class", *headings, "error")))
 

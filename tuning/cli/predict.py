@@ -69,10 +69,11 @@ def _predict(
 
     parts = find_parts([str(Path(place).expanduser()) for place in images])
     with ExitStack() as stack:
+        file = stack.enter_context(PredictionsFile(out.expanduser()))
         folder = _fetch(model, tracking_uri, stack, console)
         class_names, scored = _scorer(folder, parts, address, stack)
+        file.begin(class_names)
         failed, total = [], sum(part.images for part in parts)
-        file = stack.enter_context(PredictionsFile(out.expanduser(), class_names))
         for row in _shown(scored, total, console):
             file.write(row)
             if row.error:

@@ -20,7 +20,7 @@ from PIL import Image
 from trainables.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.data.decode import PixelFormat, decode, to_pixels
 from trainables.core.device import resolve_device
-from trainables.core.errors import DataError
+from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.classifier import Classifier
 from trainables.core.models.predict import predict_probabilities, trained_classifier
 from trainables.core.state import TrainState
@@ -107,11 +107,14 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEns
     """Reads the folder that ``save_ensemble`` wrote; no code in it is run.
 
     Raises:
-        CheckpointError: A member is not whole.
+        CheckpointError: A member is not whole, or there is none.
     """
     device = device or resolve_device("auto")
     members = []
-    for entry in json.loads((folder / MANIFEST).read_text())["members"]:
+    entries = json.loads((folder / MANIFEST).read_text())["members"]
+    if not entries:
+        raise CheckpointError(f"{folder / MANIFEST} names no members")
+    for entry in entries:
         checkpoint = load_checkpoint(folder / entry["folder"])
         model = trained_classifier(checkpoint, device)
         members.append(Member(model, checkpoint.config.image_size, entry["weight"]))
