@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 _SHOWN = ("balanced_accuracy", "macro_f1", "accuracy", "auroc")
 _TAG_LENGTH = 5000  # MLflow's limit
+VIEW = "results"  # the experiment's view that has the columns to sort by
 HEADING = "## Champion of "
 
 
@@ -34,6 +35,7 @@ class ModelCard:
     Attributes:
         name: Of the registered model.
         search: The search's name.
+        experiment_id: Of MLflow, for links.
         rule: How the members are combined.
         metric: The objective, a bare name.
         select: Its value on ``select``.
@@ -49,6 +51,7 @@ class ModelCard:
 
     name: str
     search: str
+    experiment_id: str
     rule: str
     metric: str
     select: float
@@ -82,7 +85,9 @@ class ModelCard:
     def summary(self, version: str) -> str:
         """What the search's own page says, in short."""
         registered = f"Registered: `models:/{self.name}/{version}` ({_plain(self.rule)})"
-        return "\n\n".join([registered, self._warning(), self._scores(), self._members()])
+        runs = f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={VIEW}"
+        view = f"[Its trials, with the columns to sort by]({runs})"
+        return "\n\n".join([registered, self._warning(), self._scores(), self._members(), view])
 
     def description(self, version: str) -> str:
         """What the registered model's page says."""
@@ -113,17 +118,16 @@ class ModelCard:
 
     def _members(self) -> str:
         headings = ("trial", "backbone", "weight", f"best {self.metric} on tune", "run id")
-        return _table(headings, [_cells(member) for member in self.members])
+        return _table(headings, [self._cells(member) for member in self.members])
+
+    def _cells(self, member: CardMember) -> tuple[str, ...]:
+        link = f"[{member.run_id}](#/experiments/{self.experiment_id}/runs/{member.run_id})"
+        return f"trial {member.trial}", _plain(member.backbone), member.weight or "none", f"{member.best:.4f}", link
 
     def _data(self) -> str:
         rows = [(split, str(sum(counts)), *map(str, counts)) for split, counts in self.splits.items()]
         table = _table(("split", "images", *map(_plain, self.class_names)), rows)
         return f"`{_code(self.data)}`, fingerprint `{self.fingerprint}`\n\n{table}"
-
-
-def _cells(member: CardMember) -> tuple[str, ...]:
-    name, best = _plain(member.backbone), f"{member.best:.4f}"
-    return f"trial {member.trial}", name, member.weight or "none", best, f"`{member.run_id}`"
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

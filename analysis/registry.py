@@ -14,7 +14,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel
+from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
@@ -23,6 +23,7 @@ from PIL import Image
 
 import trainables
 from analysis.model_card import HEADING, ModelCard
+from analysis.trials import EpochRecord
 from trainables.core.checkpoint import Checkpoint
 from trainables.core.errors import UserError, first_line
 from trainables.core.models.served import save_ensemble
@@ -119,37 +120,53 @@ def _flavour(folder: Path, class_names: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def log_member(tracking_uri: str, run_id: str, checkpoint: Checkpoint, metadata: dict[str, Any]) -> None:
+def log_member(
+    tracking_uri: str, run_id: str, checkpoint: Checkpoint, report: EpochRecord, metadata: dict[str, Any]
+) -> None:
     """Makes a trial's model loadable by itself as ``runs:/<run_id>/model``; to do so again changes nothing.
 
     The run's status is left as it is.
+
+    Args:
+        tracking_uri: Of MLflow.
+        run_id: The trial's run.
+        checkpoint: Of its best epoch.
+        report: Of that epoch; the model carries its metrics.
+        metadata: Stored with the model.
     """
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
-    experiment_id = client.get_run(run_id).info.experiment_id
-    found = _logged_member(client, experiment_id, run_id)
-    if found is not None and str(found.status) == "READY":
+    model = _begin_member(client, run_id, report)
+    if str(model.status) == "READY":
         return
-    # One that an earlier driver began is finished under its own id: MLflow would find either of two of a name.
-    model = found or client.create_logged_model(experiment_id, name=MEMBER, source_run_id=run_id)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # to try one takes seconds a member
         save_ensemble(Path(folder) / "ensemble", [(checkpoint, 1.0)])
-        Model.log(
-            artifact_path=None,
-            flavor=mlflow.pyfunc,
-            name=MEMBER,
-            run_id=run_id,
-            model_id=model.model_id,
-            step=checkpoint.state.epoch,
-            metadata=metadata,
-            **_flavour(Path(folder) / "ensemble", checkpoint.class_names),
-        )
+        about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=metadata)
+        flavour = _flavour(Path(folder) / "ensemble", checkpoint.class_names)
+        mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=about, **flavour)
+        client.log_model_artifacts(model.model_id, str(Path(folder) / MEMBER))
+    client.finalize_logged_model(model.model_id, "READY")
 
 
-def _logged_member(client: MlflowClient, experiment_id: str, run_id: str) -> LoggedModel | None:
+def _begin_member(client: MlflowClient, run_id: str, report: EpochRecord) -> LoggedModel:
+    """The run's LoggedModel: one that an earlier driver began, else a new one.
+
+    It is gone on with under its own id, because MLflow would find either of two of a name.
+    """
+    run = client.get_run(run_id)
+    experiment_id = run.info.experiment_id
     found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{MEMBER}'")
-    return next(iter(found), None)
+    model = next(iter(found), None) or client.create_logged_model(experiment_id, MEMBER, run_id)
+    if str(model.status) != "READY":
+        if model.model_id not in {output.model_id for output in (run.outputs.model_outputs if run.outputs else [])}:
+            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=report.epoch)])
+        of_model = {"model_id": model.model_id, "run_id": run_id}
+        metrics = [
+            Metric(name, value, report.time_ms, report.epoch, **of_model) for name, value in report.metrics.items()
+        ]
+        client.log_batch(run_id, metrics)
+    return model
 
 
 def describe(tracking_uri: str, version: str, card: ModelCard) -> None:

@@ -21,7 +21,7 @@ def log_members(result: "Result", data: Dataset, tracker: Tracker) -> None:
         if record.best:
             metadata = {"data_fingerprint": data.fingerprint, "trial": record.number, "notes": list(data.notes)}
             checkpoint = read_checkpoint(record.best.checkpoint)
-            log_member(tracker.uri, tracker.child_id(record.number), checkpoint, metadata)
+            log_member(tracker.uri, tracker.child_id(record.number), checkpoint, record.best, metadata)
 
 
 def write_pages(
@@ -31,6 +31,7 @@ def write_pages(
     card = ModelCard(
         name=model_name,
         search=search,
+        experiment_id=tracker.experiment_id,
         rule=result.chosen.rule,
         metric=metric,
         select=result.chosen.score,
@@ -44,7 +45,16 @@ def write_pages(
         members=_members(result, metric, tracker),
     )
     describe(tracker.uri, version, card)
-    tracker.describe_parent(card.summary(version))
+    tracker.describe_parent(card.summary(version), _columns(metric))
+
+
+def _columns(metric: str) -> list[str]:
+    """What trials are sorted by, in the order in which one asks."""
+    scores = dict.fromkeys((f"best_{metric}", "best_balanced_accuracy", "best_macro_f1"))
+    metrics = [*scores, "best_epoch", "epoch_seconds", f"select_{metric}", f"test_{metric}"]
+    return [f"metrics.`{name}`" for name in metrics] + [
+        f"params.`{name}`" for name in ("backbone", "freeze_depth", "lr")
+    ]
 
 
 def _members(result: "Result", metric: str, tracker: Tracker) -> list[CardMember]:

@@ -1,5 +1,6 @@
 """Scoring images across a cluster with Ray Data: files are read where there is room, models stay in their actors."""
 
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -10,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
+from ray.exceptions import RayError
 
 from trainables.core.data.unlabelled import NamedImage, Part, read_part
 from trainables.core.device import resolve_device
+from trainables.core.errors import UserError
 from trainables.core.models.scoring import BATCH, Scored, score_images
 from trainables.core.models.stored import open_ensemble, pack, unpack
 
@@ -58,7 +61,11 @@ def score_on_cluster(folder: Path, parts: Sequence[Part]) -> Iterator[Scored]:
     Args:
         folder: Of the ensemble, on this machine.
         parts: Their paths must exist on every node; where one does not, its images fail.
+
+    Raises:
+        UserError: Workers could not go on.
     """
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a line a stage, and a table
     gpus = int(ray.cluster_resources().get("GPU", 0))
     cpus = int(ray.cluster_resources().get("CPU", 1))
     context = ray.data.DataContext.get_current()
@@ -79,9 +86,13 @@ def score_on_cluster(folder: Path, parts: Sequence[Part]) -> Iterator[Scored]:
         )
         .iter_rows()
     )
-    for row in rows:
-        found = row["probabilities"]
-        yield Scored(row["name"], None if found is None else np.asarray(found, dtype=np.float32), row["error"])
+    try:
+        for row in rows:
+            found = row["probabilities"]
+            yield Scored(row["name"], None if found is None else np.asarray(found, dtype=np.float32), row["error"])
+    except RayError as error:  # a worker died again and again, or its GPU is too small
+        (cause,) = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise UserError(f"the cluster could not score the images: {cause}") from error
 
 
 def _read(row: dict[str, Any]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
+from analysis.model_card import VIEW
 from analysis.trials import TrialRecord, read_trial
 from trainables.core.errors import UserError, first_line
 
@@ -169,9 +170,14 @@ class Tracker:
         """The run of a trial that was sent."""
         return self._sent[number].run_id
 
-    def describe_parent(self, text: str) -> None:
-        """Sets the markdown that the parent run's page shows."""
+    def describe_parent(self, text: str, columns: Iterable[str]) -> None:
+        """Sets the markdown on the parent run's page, and the columns of the experiment's view ``results``.
+
+        Left to itself MLflow's table of runs shows no metric. ``columns`` are like "metrics.`best_auroc`".
+        """
         self._client.set_tag(self.parent_id, MLFLOW_RUN_NOTE, text)
+        view = {"selectedColumns": list(columns), "runsExpanded": {self.parent_id: True}}
+        self._client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
 
     def flush(self) -> None:
         """Sends everything that was not acknowledged; ``unsent`` says why that failed, or is None."""

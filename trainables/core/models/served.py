@@ -54,7 +54,7 @@ class ServedEnsemble:
 
         Args:
             model_input: A data frame whose first column holds images, or a sequence of images: encoded bytes, base64
-                text, or uint8 arrays (H, W), (H, W, 1) or (H, W, 3) of any size.
+                text, or uint8 arrays (H, W), (H, W, 1) or (H, W, 3) of any size (in a frame, in a column with a name).
             params: Not used; MLflow passes it.
 
         Returns:
@@ -65,7 +65,7 @@ class ServedEnsemble:
         """
         import pandas as pd
 
-        images = list(model_input.iloc[:, 0]) if isinstance(model_input, pd.DataFrame) else list(model_input)
+        images = _first_column(model_input) if isinstance(model_input, pd.DataFrame) else list(model_input)
         parts = [self.probabilities(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
         empty = np.zeros((0, len(self.class_names)), dtype=np.float32)
         return pd.DataFrame(np.concatenate([empty, *parts]), columns=list(self.class_names))
@@ -119,6 +119,16 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEns
         model = trained_classifier(checkpoint, device)
         members.append(Member(model, checkpoint.config.image_size, entry["weight"]))
     return ServedEnsemble(members, checkpoint.class_names, checkpoint.pixel_format)
+
+
+def _first_column(frame: "pd.DataFrame") -> list[Any]:
+    images = list(frame.iloc[:, 0])
+    # Of nested lists without a column's name MLflow's server makes a frame whose first column is each image's first
+    # line of pixels. In colour that would pass for a grey image, and be scored.
+    unnamed = not isinstance(frame.columns[0], str)
+    if unnamed and not all(isinstance(image, str | bytes | bytearray) for image in images):
+        raise DataError('pixels must be in a column with a name, like {"instances": [{"image": [[0, ...], ...]}]}')
+    return images
 
 
 def _to_pixels(image: Any, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
