@@ -84,10 +84,10 @@ class ModelCard:
 
     def summary(self, version: str) -> str:
         """What the search's own page says, in short."""
-        registered = f"Registered: `models:/{self.name}/{version}` ({_plain(self.rule)})"
         runs = f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={VIEW}"
-        view = f"[Its trials, with the columns to sort by]({runs})"
-        return "\n\n".join([registered, self._warning(), self._scores(), self._members(), view])
+        registered = f"`models:/{self.name}/{version}` ({_plain(self.rule)})"
+        first = f"Registered as {registered}. [All trials, with the columns to sort by]({runs})."
+        return "\n\n".join([first, self._warning(), self._scores(), self._members()])
 
     def description(self, version: str) -> str:
         """What the registered model's page says."""

@@ -176,7 +176,7 @@ class Tracker:
         Left to itself MLflow's table of runs shows no metric. ``columns`` are like "metrics.`best_auroc`".
         """
         self._client.set_tag(self.parent_id, MLFLOW_RUN_NOTE, text)
-        view = {"selectedColumns": list(columns), "runsExpanded": {self.parent_id: True}}
+        view = {"selectedColumns": list(columns)}
         self._client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
 
     def flush(self) -> None:

@@ -1,13 +1,15 @@
 """A headless Chromium, driven over its DevTools pipe: null-terminated JSON on file descriptors 3 and 4, no library."""
 
 import base64
+import io
 import itertools
 import json
 import os
 import shutil
 import subprocess
 import time
-from pathlib import Path
+
+from PIL import Image
 
 
 def find():
@@ -97,9 +99,14 @@ class Chromium:
             button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
             self._call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], **button)
 
+    def type(self, text):
+        """Writes into what has the focus."""
+        self._call("Input.insertText", text=text)
+
     def screenshot(self, file):
-        """Keeps what is seen as a PNG."""
-        Path(file).write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
+        """Keeps what is seen as a PNG of few colours."""
+        shot = base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
+        Image.open(io.BytesIO(shot)).convert("RGB").quantize(96).save(file, optimize=True)
 
     def close(self):
         self._to.close()
