@@ -104,9 +104,9 @@ class Chromium:
         self._call("Input.insertText", text=text)
 
     def screenshot(self, file):
-        """Keeps what is seen as a PNG of few colours."""
+        """Keeps what is seen as a PNG of 256 colours."""
         shot = base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
-        Image.open(io.BytesIO(shot)).convert("RGB").quantize(96).save(file, optimize=True)
+        Image.open(io.BytesIO(shot)).convert("RGB").quantize(256).save(file, optimize=True)
 
     def close(self):
         self._to.close()

@@ -73,9 +73,11 @@ class ServedEnsemble:
     def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """(n, C) float32 probabilities of n images, each as ``predict`` takes it."""
         total = np.zeros((len(images), len(self.class_names)), dtype=np.float32)
+        sizes = {member.image_size for member in self.members}  # each image is decoded once a size
+        pixels = {size: np.stack(list(self._pixels(images, size))) for size in sizes}
         for member in self.members:
-            pixels = np.stack(list(self._pixels(images, member.image_size)))
-            total += member.weight * predict_probabilities(member.model, pixels, np.arange(len(images)))
+            found = predict_probabilities(member.model, pixels[member.image_size], np.arange(len(images)))
+            total += member.weight * found
         return total
 
     def _pixels(self, images: Iterable[Any], size: int) -> Iterable[NDArray[np.uint8]]:
