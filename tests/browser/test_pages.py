@@ -5,6 +5,7 @@ Pictures are kept in $TUNE_RUN_PICTURES if that is set; docs/ holds two of them.
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,7 @@ def browser(tmp_path):
 
 def keep(browser, name):
     if os.environ.get("TUNE_RUN_PICTURES"):
+        time.sleep(2)  # what is still being drawn
         browser.screenshot(Path(os.environ["TUNE_RUN_PICTURES"]) / name)
 
 
@@ -72,6 +74,7 @@ def test_children_fold_under_their_parent(searched, browser):
     browser.open(f"{uri}/#/experiments/{experiment}/runs?viewStateShareKey=results")
     browser.wait_for_text(f"{TRIALS + 1} matching runs", "demo_space")
     close_assistant(browser)
+    browser.wait(f"{NAMES}.length == 1")
     assert [name for name, _ in names(browser)] == ["demo_space"]
     browser.click(EXPAND)
     browser.wait(f"{NAMES}.length == {TRIALS + 1}")

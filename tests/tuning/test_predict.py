@@ -123,7 +123,7 @@ def test_a_cluster_gives_the_same_rows_in_the_same_order(model, tmp_path, two_no
     (tmp_path / "images" / "a" / "007.png").write_bytes(b"no image")
     encoded = [file.read_bytes() for file in sorted((tmp_path / "images" / "b").iterdir())]
     write_parquet(tmp_path / "images" / "c.parquet", [*encoded, None, *encoded], row_group_size=30)
-    invoke(model, tmp_path / "images", "--out", "here.csv", code=1)
+    invoke(model, "images", "--out", "here.csv", code=1)
     on_cluster = Mock(wraps=scoring.score_on_cluster)
     monkeypatch.setattr(scoring, "score_on_cluster", on_cluster)
     invoke(model, "images", "--out", "there.csv", "--address", two_nodes, code=1)

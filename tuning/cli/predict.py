@@ -26,9 +26,7 @@ _REMOTE = ("models:/", "runs:/")
 def predict(
     model: Annotated[
         str,
-        typer.Argument(
-            help="models:/NAME@champion, models:/NAME/3, runs:/RUN_ID/model, or a folder.", show_default=False
-        ),
+        typer.Argument(help=f"{_MODELS}.", show_default=False),
     ],
     images: Annotated[
         list[str], typer.Argument(help="Image files, folders, or parquet in the hub's layout.", show_default=False)
@@ -104,9 +102,7 @@ def _fetch(model: str, tracking_uri: str | None, stack: ExitStack, console: Cons
     elif Path(model).expanduser().is_dir():
         place = Path(model).expanduser()
     else:
-        raise UserError(
-            f"MODEL must be models:/NAME@champion, models:/NAME/3, runs:/RUN_ID/model or a folder, not {model}"
-        )
+        raise UserError(f"MODEL must be {_MODELS}, but got {model}")
     folder = ensemble_folder(place)
     console.print(f"model {model}: SHA-256 {ensemble_digest(folder)}", markup=False, highlight=False, soft_wrap=True)
     return folder
@@ -130,16 +126,9 @@ def _scorer(
         stack.enter_context(joined(wanted))
         if is_worth_it():
             class_names = open_ensemble(folder, torch.device("cpu")).class_names  # also refuses a model that is torn
-            return class_names, score_on_cluster(folder, _absolute(parts))
+            return class_names, score_on_cluster(folder, parts)
     ensemble = open_ensemble(folder)
     return ensemble.class_names, score_parts(ensemble, parts)
-
-
-def _absolute(parts: "Sequence[Part]") -> "list[Part]":
-    """Nodes know nothing of the folder that the command was started in."""
-    from dataclasses import replace
-
-    return [replace(part, path=str(Path(part.path).absolute())) for part in parts]
 
 
 def _shown(scored: "Iterator[Scored]", total: int, console: Console) -> "Iterator[Scored]":

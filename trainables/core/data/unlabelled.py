@@ -16,13 +16,15 @@ class Part:
     """What is read in one go: an image file, or a row group of a parquet file.
 
     Attributes:
-        path: The file, as it was given or found.
+        path: The file, absolute: nodes of a cluster know nothing of the folder that a command was started in.
+        name: The file as it was given, or found in a folder that was.
         images: How many it holds.
         row_group: Of a parquet file; -1 for an image file.
         first_row: The row group's first row within its file.
     """
 
     path: str
+    name: str
     images: int = 1
     row_group: int = -1
     first_row: int = 0
@@ -66,7 +68,7 @@ def _parts_of(place: Path) -> Iterator[Part]:
         if file.suffix.lower() == _PARQUET:
             yield from _row_groups(file)
         else:
-            yield Part(str(file))
+            yield Part(str(file.absolute()), str(file))
 
 
 def _is_wanted(file: Path) -> bool:
@@ -89,7 +91,7 @@ def _row_groups(file: Path) -> Iterator[Part]:
     first = 0
     for group, count in enumerate(counts):
         if count:
-            yield Part(str(file), count, group, first)
+            yield Part(str(file.absolute()), str(file), count, group, first)
         first += count
 
 
@@ -99,15 +101,15 @@ def read_part(part: Part) -> Iterator[NamedImage]:
         yield from _read_rows(part)
         return
     try:
-        yield NamedImage(part.path, Path(part.path).read_bytes())
+        yield NamedImage(part.name, Path(part.path).read_bytes())
     except OSError as error:
-        yield NamedImage(part.path, error=_reason(error))
+        yield NamedImage(part.name, error=_reason(error))
 
 
 def _read_rows(part: Part) -> Iterator[NamedImage]:
     import pyarrow.parquet as pq
 
-    names = (f"{part.path} row {part.first_row + row}" for row in range(part.images))
+    names = (f"{part.name} row {part.first_row + row}" for row in range(part.images))
     try:
         with pq.ParquetFile(part.path) as opened:
             for batch in opened.iter_batches(_ROWS, row_groups=[part.row_group], columns=["image.bytes"]):
