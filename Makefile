@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: search test test-faults bench lint format clean
+.PHONY: search test test-faults test-browser bench lint format clean
 
 search: $(INSTALLED)  ## a whole search on embedded phantoms, on the CPU
 	$(BIN)/tune-run demo_space --address local
@@ -14,6 +14,9 @@ test: $(INSTALLED)  ## the whole suite, with a fast subset of the faults
 
 test-faults: $(INSTALLED)  ## every fault of the README's table, injected for real
 	$(BIN)/python -m pytest tests/faults -m "faults or not faults"
+
+test-browser: $(INSTALLED)  ## MLflow's pages as a person sees them, where there is a Chromium ($$CHROMIUM, or on the path)
+	$(BIN)/python -m pytest tests/browser -m browser
 
 bench: $(INSTALLED)  ## every measurement of benchmarks/README.md
 	$(BIN)/python -m benchmarks

@@ -2,8 +2,11 @@
 
 import importlib.metadata
 import io
+import os
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +14,22 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.models import ModelSignature
+from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import AnyType
 from PIL import Image
 
 import trainables
+from analysis.model_card import HEADING, ModelCard
+from analysis.trials import EpochRecord
 from trainables.core.checkpoint import Checkpoint
+from trainables.core.errors import UserError, first_line
 from trainables.core.models.served import save_ensemble
 
 CHAMPION = "champion"
+MEMBER = "model"
 _NEEDED = (
     "albumentations",
     "filelock",
@@ -82,26 +91,118 @@ def _register(
     class_names: tuple[str, ...],
     metadata: dict[str, Any],
 ) -> str:
-    # A column without a name takes a data frame of any column name, or a list; its type takes bytes, text and arrays.
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(AnyType())]),
-        outputs=Schema([ColSpec("float", class_name) for class_name in class_names]),
-    )
     with tempfile.TemporaryDirectory() as folder:
         save_ensemble(Path(folder) / "ensemble", members)
         with mlflow.start_run(run_id=run_id):
             info = mlflow.pyfunc.log_model(
                 name="ensemble",
-                loader_module="trainables.core.models.served",
-                data_path=str(Path(folder) / "ensemble"),
-                code_paths=[str(Path(trainables.__file__).parent)],
-                signature=signature,
                 input_example=_blank_example(),
-                pip_requirements=_requirements(),
                 registered_model_name=name,
                 metadata=metadata,
+                **_flavour(Path(folder) / "ensemble", class_names),
             )
     return str(info.registered_model_version)
+
+
+def _flavour(folder: Path, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """How MLflow stores the ensemble in ``folder``: its files, a copy of ``trainables``, what it takes and gives."""
+    # A column without a name takes a data frame of any column name, or a list; its type takes bytes, text and arrays.
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(AnyType())]),
+        outputs=Schema([ColSpec("float", class_name) for class_name in class_names]),
+    )
+    return {
+        "loader_module": "trainables.core.models.served",
+        "data_path": str(folder),
+        "code_paths": [str(Path(trainables.__file__).parent)],
+        "signature": signature,
+        "pip_requirements": _requirements(),
+    }
+
+
+def log_member(
+    tracking_uri: str, run_id: str, checkpoint: Checkpoint, report: EpochRecord, metadata: dict[str, Any]
+) -> None:
+    """Makes a trial's model loadable by itself as ``runs:/<run_id>/model``; to do so again changes nothing.
+
+    The run's status is left as it is.
+
+    Args:
+        tracking_uri: Of MLflow.
+        run_id: The trial's run.
+        checkpoint: Of its best epoch.
+        report: Of that epoch; the model carries its metrics.
+        metadata: Stored with the model.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    client = MlflowClient(tracking_uri)
+    model = _begin_member(client, run_id, report)
+    if str(model.status) == "READY":
+        return
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # to try one takes seconds a member
+        save_ensemble(Path(folder) / "ensemble", [(checkpoint, 1.0)])
+        about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=metadata)
+        flavour = _flavour(Path(folder) / "ensemble", checkpoint.class_names)
+        mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=about, **flavour)
+        client.log_model_artifacts(model.model_id, str(Path(folder) / MEMBER))
+    client.finalize_logged_model(model.model_id, "READY")
+
+
+def _begin_member(client: MlflowClient, run_id: str, report: EpochRecord) -> LoggedModel:
+    """The run's LoggedModel: one that an earlier driver began, else a new one.
+
+    It is gone on with under its own id, because MLflow would find either of two of a name.
+    """
+    run = client.get_run(run_id)
+    experiment_id = run.info.experiment_id
+    found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{MEMBER}'")
+    model = next(iter(found), None) or client.create_logged_model(experiment_id, MEMBER, run_id)
+    if str(model.status) != "READY":
+        if model.model_id not in {output.model_id for output in (run.outputs.model_outputs if run.outputs else [])}:
+            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=report.epoch)])
+        of_model = {"model_id": model.model_id, "run_id": run_id}
+        metrics = [
+            Metric(name, value, report.time_ms, report.epoch, **of_model) for name, value in report.metrics.items()
+        ]
+        client.log_batch(run_id, metrics)
+    return model
+
+
+def describe(tracking_uri: str, version: str, card: ModelCard) -> None:
+    """Writes the card onto the pages of a registered version and of its model.
+
+    A text that a person wrote on the model's own page is left alone.
+    """
+    client = MlflowClient(tracking_uri)
+    text = card.description(version)
+    client.update_model_version(card.name, version, description=text)
+    for tag, value in card.tags().items():
+        client.set_model_version_tag(card.name, version, tag, value)
+    there = client.get_registered_model(card.name).description
+    if not there or there.startswith(HEADING):
+        client.update_registered_model(card.name, description=text)
+
+
+@contextmanager
+def fetched_model(tracking_uri: str, model: str) -> Iterator[Path]:
+    """Downloads a model as MLflow stores it, without running anything of it, into a folder that lasts for the block.
+
+    Args:
+        tracking_uri: Of MLflow, which must answer.
+        model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN_ID/NAME``.
+
+    Raises:
+        UserError: There is no such model, or its files are not there.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            place = mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise UserError(f"MODEL must be in MLflow, but {model} is not: {first_line(error)}") from error
+        yield Path(place)
 
 
 def _requirements() -> list[str]:

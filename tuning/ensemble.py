@@ -25,6 +25,7 @@ from trainables.core.errors import CheckpointError, first_line
 from trainables.inference import infer
 from trainables.trial import read_checkpoint
 from tuning.cluster import Resources
+from tuning.pages import log_members, write_pages
 from tuning.tracking import Tracker
 
 _ENSEMBLE = "ensemble"
@@ -133,7 +134,9 @@ def publish(study: optuna.Study, result: Result, data: Dataset, metric: str, tra
         "notes": list(data.notes),
     }
     checkpoints = [(read_checkpoint(place), weight) for place, weight in result.checkpoints()]
+    log_members(result, data, tracker)
     version = register_ensemble(tracker.uri, tracker.parent_id, model_name, checkpoints, data.class_names, metadata)
+    write_pages(study.study_name, result, data, metric, tracker, model_name, version)
     study.set_user_attr(_ENSEMBLE, {**study.user_attrs[_ENSEMBLE], "version": version})
     return version
 

@@ -21,8 +21,9 @@ import optuna
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
+from analysis.model_card import VIEW
 from analysis.trials import TrialRecord, read_trial
 from trainables.core.errors import UserError, first_line
 
@@ -47,8 +48,8 @@ def without_credentials(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
-def check_server(uri: str) -> None:
-    """Raises UserError unless MLflow answers at ``uri``; a new SQLite file is made on the way."""
+def check_server(uri: str, create: bool = True) -> None:
+    """Raises UserError unless MLflow answers at ``uri``; a new SQLite file is made on the way, if one may be."""
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing about a search leaves the cluster
@@ -57,7 +58,10 @@ def check_server(uri: str) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     with _answering(uri):
         if uri.startswith(_SQLITE):
-            _make_database(Path(uri.removeprefix(_SQLITE)))
+            file = Path(uri.removeprefix(_SQLITE))
+            if not create and not file.is_file():
+                raise UserError(f"MLflow's store must exist, but {file} does not: give --tracking-uri")
+            _make_database(file)
         MlflowClient(uri).search_experiments(max_results=1)
 
 
@@ -161,6 +165,19 @@ class Tracker:
         self._client.log_batch(self.parent_id, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
         for file, text in (texts or {}).items():
             self._client.log_text(self.parent_id, text, file)
+
+    def child_id(self, number: int) -> str:
+        """The run of a trial that was sent."""
+        return self._sent[number].run_id
+
+    def describe_parent(self, text: str, columns: Iterable[str]) -> None:
+        """Sets the markdown on the parent run's page, and the columns of the experiment's view ``results``.
+
+        Left to itself MLflow's table of runs shows no metric. ``columns`` are like "metrics.`best_auroc`".
+        """
+        self._client.set_tag(self.parent_id, MLFLOW_RUN_NOTE, text)
+        view = {"selectedColumns": list(columns)}
+        self._client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
 
     def flush(self) -> None:
         """Sends everything that was not acknowledged; ``unsent`` says why that failed, or is None."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.core.errors import DataError, first_line
 
@@ -61,6 +61,8 @@ def decode(data: bytes, size: int, pixel_format: PixelFormat) -> NDArray[np.uint
         with Image.open(io.BytesIO(data)) as opened:
             _check_kind(opened)
             return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format)
+    except UnidentifiedImageError as error:  # Pillow names the buffer's address instead
+        raise DataError("not a readable image: of no known format") from error
     except DECODE_ERRORS as error:
         raise DataError(f"not a readable image: {first_line(error)}") from error
 

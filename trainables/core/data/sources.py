@@ -149,7 +149,7 @@ def _phantoms() -> Source:
 
 def _from_folders(root: Path) -> Source:
     splits = {child.name: alias for child in _folders(root) if (alias := _SPLIT_ALIASES.get(child.name.lower()))}
-    files = [file for file in sorted(root.rglob("*")) if _is_image(file.relative_to(root))]
+    files = [file for file in sorted(root.rglob("*")) if is_image(file.relative_to(root))]
     # (split, class, ...) or (class, ...); an image outside of these has no label, and is refused or left out by name.
     places = [
         (splits.get(parts[0], ""), parts[1:] if splits else parts) for parts in (_parts(root, file) for file in files)
@@ -174,7 +174,8 @@ def _parts(root: Path, file: Path) -> tuple[str, ...]:
     return file.relative_to(root).parts
 
 
-def _is_image(file: Path) -> bool:
+def is_image(file: Path) -> bool:
+    """Whether a path within a data set is an image: by its suffix, and not hidden."""
     hidden = any(part.startswith(".") for part in file.parts)
     return file.suffix.lower() in _IMAGE_SUFFIXES and not hidden
 

@@ -20,7 +20,7 @@ from PIL import Image
 from trainables.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.data.decode import PixelFormat, decode, to_pixels
 from trainables.core.device import resolve_device
-from trainables.core.errors import DataError
+from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.classifier import Classifier
 from trainables.core.models.predict import predict_probabilities, trained_classifier
 from trainables.core.state import TrainState
@@ -28,7 +28,7 @@ from trainables.core.state import TrainState
 if TYPE_CHECKING:
     import pandas as pd
 
-_MANIFEST = "ensemble.json"
+MANIFEST = "ensemble.json"
 _BATCH = 64
 
 
@@ -54,7 +54,7 @@ class ServedEnsemble:
 
         Args:
             model_input: A data frame whose first column holds images, or a sequence of images: encoded bytes, base64
-                text, or uint8 arrays (H, W), (H, W, 1) or (H, W, 3) of any size.
+                text, or uint8 arrays (H, W), (H, W, 1) or (H, W, 3) of any size (in a frame, in a column with a name).
             params: Not used; MLflow passes it.
 
         Returns:
@@ -65,7 +65,7 @@ class ServedEnsemble:
         """
         import pandas as pd
 
-        images = list(model_input.iloc[:, 0]) if isinstance(model_input, pd.DataFrame) else list(model_input)
+        images = _first_column(model_input) if isinstance(model_input, pd.DataFrame) else list(model_input)
         parts = [self.probabilities(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
         empty = np.zeros((0, len(self.class_names)), dtype=np.float32)
         return pd.DataFrame(np.concatenate([empty, *parts]), columns=list(self.class_names))
@@ -73,9 +73,11 @@ class ServedEnsemble:
     def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """(n, C) float32 probabilities of n images, each as ``predict`` takes it."""
         total = np.zeros((len(images), len(self.class_names)), dtype=np.float32)
+        sizes = {member.image_size for member in self.members}  # each image is decoded once a size
+        pixels = {size: np.stack(list(self._pixels(images, size))) for size in sizes}
         for member in self.members:
-            pixels = np.stack(list(self._pixels(images, member.image_size)))
-            total += member.weight * predict_probabilities(member.model, pixels, np.arange(len(images)))
+            found = predict_probabilities(member.model, pixels[member.image_size], np.arange(len(images)))
+            total += member.weight * found
         return total
 
     def _pixels(self, images: Iterable[Any], size: int) -> Iterable[NDArray[np.uint8]]:
@@ -100,22 +102,35 @@ def save_ensemble(folder: Path, members: Sequence[tuple[Checkpoint, float]]) -> 
         stripped = dataclasses.replace(checkpoint, state=TrainState(checkpoint.state.epoch, weights, {}))
         save_checkpoint(folder / f"member-{index}", stripped)
         entries.append({"folder": f"member-{index}", "weight": weight})
-    (folder / _MANIFEST).write_text(json.dumps({"members": entries}, indent=1))
+    (folder / MANIFEST).write_text(json.dumps({"members": entries}, indent=1))
 
 
 def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble:
     """Reads the folder that ``save_ensemble`` wrote; no code in it is run.
 
     Raises:
-        CheckpointError: A member is not whole.
+        CheckpointError: A member is not whole, or there is none.
     """
     device = device or resolve_device("auto")
     members = []
-    for entry in json.loads((folder / _MANIFEST).read_text())["members"]:
+    entries = json.loads((folder / MANIFEST).read_text())["members"]
+    if not entries:
+        raise CheckpointError(f"{folder / MANIFEST} names no members")
+    for entry in entries:
         checkpoint = load_checkpoint(folder / entry["folder"])
         model = trained_classifier(checkpoint, device)
         members.append(Member(model, checkpoint.config.image_size, entry["weight"]))
     return ServedEnsemble(members, checkpoint.class_names, checkpoint.pixel_format)
+
+
+def _first_column(frame: "pd.DataFrame") -> list[Any]:
+    images = list(frame.iloc[:, 0])
+    # Of nested lists without a column's name MLflow's server makes a frame whose first column is each image's first
+    # line of pixels. In colour that would pass for a grey image, and be scored.
+    unnamed = not isinstance(frame.columns[0], str)
+    if unnamed and not all(isinstance(image, str | bytes | bytearray) for image in images):
+        raise DataError('pixels must be in a column with a name, like {"instances": [{"image": [[0, ...], ...]}]}')
+    return images
 
 
 def _to_pixels(image: Any, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:

@@ -66,6 +66,12 @@ def test_every_form_of_an_image_gives_the_same(served):
     np.testing.assert_allclose(ensemble.predict(np.stack([pixels, pixels])).to_numpy(), rows[:2], atol=1e-6)
 
 
+def test_pixels_without_a_columns_name_are_refused(served):
+    colour = np.zeros((2, 20, 20, 3), np.uint8).tolist()
+    with pytest.raises(DataError, match="pixels must be in a column with a name"):
+        load_ensemble(served).predict(pd.DataFrame(colour).iloc[:, :1])  # as MLflow's server hands them on
+
+
 def test_no_images_give_no_rows(served):
     assert load_ensemble(served).predict([]).shape == (0, 3)
 

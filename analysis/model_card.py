@@ -1,0 +1,147 @@
+"""What the pages of a registered model and of its search say, as markdown and tags."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+_SHOWN = ("balanced_accuracy", "macro_f1", "accuracy", "auroc")
+_TAG_LENGTH = 5000  # MLflow's limit
+VIEW = "results"  # the experiment's view that has the columns to sort by
+HEADING = "## Champion of "
+
+
+@dataclass(frozen=True)
+class CardMember:
+    """A trial of the top k.
+
+    Attributes:
+        trial: Its number.
+        run_id: Its run in MLflow.
+        backbone: Its model.
+        best: The objective on ``tune`` at its best epoch.
+        weight: Its share in the ensemble as text, "" where it has none.
+    """
+
+    trial: int
+    run_id: str
+    backbone: str
+    best: float
+    weight: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The facts of a registered ensemble.
+
+    Attributes:
+        name: Of the registered model.
+        search: The search's name.
+        experiment_id: Of MLflow, for links.
+        rule: How the members are combined.
+        metric: The objective, a bare name.
+        select: Its value on ``select``.
+        test: Metrics on ``test`` by bare name.
+        openings: How often ``test`` was opened.
+        data: Where the images came from.
+        fingerprint: Of the data.
+        class_names: In class order.
+        splits: Images by split and class: (C,) counts a split.
+        notes: What a reader of the scores must know.
+        members: The top k, best first.
+    """
+
+    name: str
+    search: str
+    experiment_id: str
+    rule: str
+    metric: str
+    select: float
+    test: Mapping[str, float]
+    openings: int
+    data: str
+    fingerprint: str
+    class_names: Sequence[str]
+    splits: Mapping[str, Sequence[int]]
+    notes: Sequence[str]
+    members: Sequence[CardMember]
+
+    def tags(self) -> dict[str, str]:
+        """Tags of the model version, short enough for MLflow."""
+        voting = [member for member in self.members if member.weight]
+        sizes = {split: sum(counts) for split, counts in self.splits.items()}
+        tags = {
+            "data": self.data,
+            "data_fingerprint": self.fingerprint,
+            "members": ", ".join(f"trial {member.trial} ({member.backbone}, {member.weight})" for member in voting),
+            "notes": "; ".join(self.notes) or "none",
+            "rule": self.rule,
+            "search": self.search,
+            f"select_{self.metric}": f"{self.select:.4f}",
+            "split": ", ".join(f"{size} {split}" for split, size in sizes.items()),
+            "test_openings": str(self.openings),
+        }
+        tags |= {f"test_{name}": f"{self.test[name]:.4f}" for name in _SHOWN if name in self.test}
+        return {name: value[:_TAG_LENGTH] for name, value in tags.items()}
+
+    def summary(self, version: str) -> str:
+        """What the search's own page says, in short."""
+        runs = f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={VIEW}"
+        registered = f"`models:/{self.name}/{version}` ({_plain(self.rule)})"
+        first = f"Registered as {registered}. [All trials, with the columns to sort by]({runs})."
+        return "\n\n".join([first, self._warning(), self._scores(), self._members()])
+
+    def description(self, version: str) -> str:
+        """What the registered model's page says."""
+        uri = f"models:/{self.name}/{version}"
+        parts = [
+            f"{HEADING}{_plain(self.name)}: version {version}",
+            f"{_plain(self.rule)}, chosen on `select` by {self.metric}; search `{_code(self.search)}`.",
+            self._warning(),
+            "### Scores\n\n" + self._scores(),
+            "### Members\n\n" + self._members(),
+            "### Data and split\n\n" + self._data(),
+            "### Use\n\n"
+            f"```\ntune-predict {uri} IMAGES --out predictions.csv\n"
+            f"mlflow models serve -m {uri} --env-manager local\n```\n\n"
+            f'In Python: `mlflow.pyfunc.load_model("{uri}").predict(...)`. A member alone is '
+            "`runs:/RUN_ID/model`, with its run's id from the table above, for all three.",
+        ]
+        return "\n\n".join(parts)
+
+    def _warning(self) -> str:
+        return "\n".join(f"> **Note:** {_plain(note)}." for note in self.notes) or "No notes on the data."
+
+    def _scores(self) -> str:
+        opened = "once" if self.openings == 1 else f"{self.openings} times"
+        rows = [(f"test {name}", f"{value:.4f}") for name, value in self.test.items() if name in _SHOWN]
+        rows = [(f"select {self.metric}", f"{self.select:.4f}"), *rows]
+        return f"{_table(('score', 'value'), rows)}\n\nThe test set was opened {opened}."
+
+    def _members(self) -> str:
+        headings = ("trial", "backbone", "weight", f"best {self.metric} on tune", "run id")
+        return _table(headings, [self._cells(member) for member in self.members])
+
+    def _cells(self, member: CardMember) -> tuple[str, ...]:
+        link = f"[{member.run_id}](#/experiments/{self.experiment_id}/runs/{member.run_id})"
+        return f"trial {member.trial}", _plain(member.backbone), member.weight or "none", f"{member.best:.4f}", link
+
+    def _data(self) -> str:
+        rows = [(split, str(sum(counts)), *map(str, counts)) for split, counts in self.splits.items()]
+        table = _table(("split", "images", *map(_plain, self.class_names)), rows)
+        return f"`{_code(self.data)}`, fingerprint `{self.fingerprint}`\n\n{table}"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text from outside, without what markdown or HTML would make of it."""
+    text = " ".join(text.split())
+    for character in "\\`*_[]|#":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _code(text: str) -> str:
+    return " ".join(text.replace("`", "'").split())

@@ -1,0 +1,139 @@
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import ray
+import torch
+from ray.cluster_utils import Cluster
+from typer.testing import CliRunner
+
+from tests.images import png, write_classes
+from tests.trainables.core.data.test_unlabelled import write_parquet
+from tests.trainables.core.models.test_scoring import folder as model  # noqa: F401
+from trainables.core.models.stored import open_ensemble
+from tuning import scoring
+from tuning.cli.predict import app
+
+
+@pytest.fixture(autouse=True)
+def apart(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def invoke(*arguments, code=0):
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == code, done.output + done.stderr
+    return done
+
+
+def table(file):
+    with Path(file).open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_help_needs_no_heavy_import():
+    code = (
+        "import sys\n"
+        "from tuning.cli.predict import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'ray', 'mlflow', 'pandas', 'pyarrow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_folder_is_scored_into_a_table(model, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 3, "b": 70})
+    output = invoke(model, "images", "--out", "out.csv").output
+    rows = table("out.csv")
+    assert "73 of 73 images scored: out.csv" in output
+    assert [row["file"] for row in rows] == [
+        str(file.relative_to(tmp_path)) for file in sorted((tmp_path / "images").rglob("*.png"))
+    ]
+    expected = open_ensemble(model, torch.device("cpu")).predict([Path(row["file"]).read_bytes() for row in rows])
+    found = np.array([[float(row[name]) for name in expected.columns] for row in rows])
+    np.testing.assert_allclose(found, expected.to_numpy(), atol=1e-6)
+    assert [row["class"] for row in rows] == list(expected.idxmax(axis=1))
+
+
+def test_failures_are_listed_and_counted_and_the_rest_is_scored(model, tmp_path):  # noqa: F811
+    for index in range(12):
+        (tmp_path / f"bad{index:02d}.png").write_bytes(b"no image")
+    (tmp_path / "good.png").write_bytes(png(np.zeros((9, 9), np.uint8)))
+    output = invoke(model, tmp_path, code=1).output
+    assert output.count("not scored: ") == 10
+    assert "and 2 more, in the column error of predictions.csv" in output
+    assert "1 of 13 images scored" in output
+    rows = table("predictions.csv")
+    assert [bool(row["error"]) for row in rows] == [True] * 12 + [False]
+    assert rows[0]["class"] == rows[0]["few"] == ""
+
+
+def test_wrong_usage_is_one_line(model, tmp_path):  # noqa: F811
+    (tmp_path / "good.png").write_bytes(png(np.zeros((9, 9), np.uint8)))
+    (tmp_path / "empty").mkdir()
+    for arguments, message in (
+        ((model, "nowhere"), "nowhere does not exist"),
+        ((model, "empty"), "images are needed, but empty holds none"),
+        (("nothing", "good.png"), "MODEL must be models:/NAME@champion, "),
+        (("empty", "good.png"), "a model must hold ensemble.json"),
+        ((model, "good.png", "--out", "no/where.csv"), "--out must be writable, but no/where.csv is not: No such file"),
+        (("models:/x@champion", "good.png"), "MLflow's store must exist, but "),
+        (
+            ("models:/x@champion", "good.png", "--tracking-uri", "http://127.0.0.1:9"),
+            "MLflow must answer at --tracking-uri",
+        ),
+        ((model, "good.png", "--address", "127.0.0.1:9"), "a Ray cluster must answer at 127.0.0.1:9"),
+    ):
+        done = invoke(*arguments, code=2)
+        assert done.stdout == "" or done.stdout.startswith("model ")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("tune-predict: ")
+        assert message in line
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["empty", "good.png"]
+
+
+def test_a_registered_model_that_is_unknown_is_one_line(tmp_path):
+    from mlflow import MlflowClient
+
+    (tmp_path / "good.png").write_bytes(png(np.zeros((9, 9), np.uint8)))
+    MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
+    (line,) = invoke("models:/x@champion", "good.png", code=2).stderr.splitlines()
+    assert line.startswith("tune-predict: MODEL must be in MLflow, but models:/x@champion is not: ")
+
+
+@pytest.fixture
+def two_nodes():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    cluster.add_node(num_cpus=2)
+    yield cluster.address
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_a_cluster_gives_the_same_rows_in_the_same_order(model, tmp_path, two_nodes, monkeypatch):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 20, "b": 50})
+    (tmp_path / "images" / "a" / "007.png").write_bytes(b"no image")
+    encoded = [file.read_bytes() for file in sorted((tmp_path / "images" / "b").iterdir())]
+    write_parquet(tmp_path / "images" / "c.parquet", [*encoded, None, *encoded], row_group_size=30)
+    invoke(model, "images", "--out", "here.csv", code=1)
+    on_cluster = Mock(wraps=scoring.score_on_cluster)
+    monkeypatch.setattr(scoring, "score_on_cluster", on_cluster)
+    invoke(model, "images", "--out", "there.csv", "--address", two_nodes, code=1)
+    on_cluster.assert_called_once()
+    here, there = table("here.csv"), table("there.csv")
+    assert len(here) == 171
+    assert [(row["file"], row["class"], row["error"]) for row in there] == [
+        (row["file"], row["class"], row["error"]) for row in here
+    ]
+    for one, two in zip(here, there, strict=True):
+        assert [float(one[name] or -1) for name in ("few", "many", "some")] == pytest.approx(
+            [float(two[name] or -1) for name in ("few", "many", "some")], abs=1e-6
+        )

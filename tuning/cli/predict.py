@@ -1,0 +1,152 @@
+"""``tune-predict``: class probabilities of images by a registered ensemble, as a CSV file."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from trainables.core.data.unlabelled import Part
+    from trainables.core.models.scoring import Scored
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+_SHOWN = 10
+_MODELS = "models:/NAME@champion, models:/NAME/3, runs:/RUN_ID/model, or a folder"
+_REMOTE = ("models:/", "runs:/")
+
+
+@app.command()
+def predict(
+    model: Annotated[
+        str,
+        typer.Argument(help=f"{_MODELS}.", show_default=False),
+    ],
+    images: Annotated[
+        list[str], typer.Argument(help="Image files, folders, or parquet in the hub's layout.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The CSV file; it is replaced once all images are scored.")] = Path(
+        "predictions.csv"
+    ),
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster to score on, if it has GPUs or several nodes. Default: $RAY_ADDRESS."),
+    ] = None,
+) -> None:
+    """Score images with a model that tune-run registered: a row an image, a column of probabilities a class.
+
+    Exit code 0: all images were scored; 1: some could not be, and their rows say why; 2: wrong usage.
+    """
+    from trainables.core.errors import UserError
+
+    console = Console()
+    try:
+        code = _predict(model, images, out, tracking_uri, address, console)
+    except UserError as error:
+        _refuse(str(error))
+    except KeyboardInterrupt:
+        console.print(f"Interrupted; {out} was not touched.", markup=False, highlight=False, soft_wrap=True)
+        code = EXIT_INTERRUPTED
+    raise typer.Exit(code)
+
+
+def _predict(
+    model: str, images: Sequence[str], out: Path, tracking_uri: str | None, address: str | None, console: Console
+) -> int:
+    from trainables.core.data.unlabelled import find_parts
+    from tuning.predictions import PredictionsFile
+
+    parts = find_parts([str(Path(place).expanduser()) for place in images])
+    with ExitStack() as stack:
+        file = stack.enter_context(PredictionsFile(out.expanduser()))
+        folder = _fetch(model, tracking_uri, stack, console)
+        class_names, scored = _scorer(folder, parts, address, stack)
+        file.begin(class_names)
+        failed, total = [], sum(part.images for part in parts)
+        for row in _shown(scored, total, console):
+            file.write(row)
+            if row.error:
+                failed.append(f"{row.name}: {row.error}")
+    for line in failed[:_SHOWN]:
+        console.print(f"not scored: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if len(failed) > _SHOWN:
+        more = f"and {len(failed) - _SHOWN} more, in the column error of {out}"
+        console.print(more, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    done = f"{total - len(failed)} of {total} images scored: {out}"
+    console.print(done, markup=False, highlight=False, soft_wrap=True)
+    return EXIT_FAILED if failed else EXIT_OK
+
+
+def _fetch(model: str, tracking_uri: str | None, stack: ExitStack, console: Console) -> Path:
+    """The folder of the ensemble on this machine; MLflow is asked only for what lies there."""
+    from trainables.core.errors import UserError
+    from trainables.core.models.stored import ensemble_digest, ensemble_folder
+
+    if model.startswith(_REMOTE):
+        from analysis.registry import fetched_model
+        from tuning import tracking
+
+        with console.status("fetching the model"):
+            uri = tracking.tracking_uri(tracking_uri)
+            tracking.check_server(uri, create=False)
+            place = stack.enter_context(fetched_model(uri, model))
+    elif Path(model).expanduser().is_dir():
+        place = Path(model).expanduser()
+    else:
+        raise UserError(f"MODEL must be {_MODELS}, but got {model}")
+    folder = ensemble_folder(place)
+    console.print(f"model {model}: SHA-256 {ensemble_digest(folder)}", markup=False, highlight=False, soft_wrap=True)
+    return folder
+
+
+def _scorer(
+    folder: Path, parts: "Sequence[Part]", address: str | None, stack: ExitStack
+) -> "tuple[Sequence[str], Iterator[Scored]]":
+    """Class names, and the images scored in order: by the cluster where there is one, else here."""
+    import torch
+
+    from trainables.core.models.scoring import score_parts
+    from trainables.core.models.stored import open_ensemble
+
+    several = torch.cuda.device_count() > 1
+    wanted = address or os.environ.get("RAY_ADDRESS") or ("local" if several else None)
+    if wanted and (wanted != "local" or several):
+        from tuning.cluster import joined
+        from tuning.scoring import is_worth_it, score_on_cluster
+
+        stack.enter_context(joined(wanted))
+        if is_worth_it():
+            class_names = open_ensemble(folder, torch.device("cpu")).class_names  # also refuses a model that is torn
+            return class_names, score_on_cluster(folder, parts)
+    ensemble = open_ensemble(folder)
+    return ensemble.class_names, score_parts(ensemble, parts)
+
+
+def _shown(scored: "Iterator[Scored]", total: int, console: Console) -> "Iterator[Scored]":
+    """Passes rows on, with a progress bar on a terminal."""
+    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield from progress.track(scored, total=total)
+
+
+def _refuse(message: str) -> NoReturn:
+    Console(stderr=True).print(f"tune-predict: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(EXIT_USAGE)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

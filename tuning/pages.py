@@ -1,0 +1,75 @@
+"""What a finished search leaves on MLflow's pages beyond its figures: members that load alone, and the model's card."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.model_card import CardMember, ModelCard
+from analysis.registry import describe, log_member
+from trainables.core.data.cache import Dataset
+from trainables.trial import read_checkpoint
+from tuning.tracking import Tracker
+
+if TYPE_CHECKING:
+    from tuning.ensemble import Result
+
+
+def log_members(result: "Result", data: Dataset, tracker: Tracker) -> None:
+    """Makes each of the top k loadable from its own run as ``runs:/<its run id>/model``; safe to repeat."""
+    tracker.flush()  # their runs must be there
+    for record in result.members:
+        if record.best:
+            metadata = {"data_fingerprint": data.fingerprint, "trial": record.number, "notes": list(data.notes)}
+            checkpoint = read_checkpoint(record.best.checkpoint)
+            log_member(tracker.uri, tracker.child_id(record.number), checkpoint, record.best, metadata)
+
+
+def write_pages(
+    search: str, result: "Result", data: Dataset, metric: str, tracker: Tracker, model_name: str, version: str
+) -> None:
+    """Writes the model's card onto its pages, and its short form onto the parent run's; safe to repeat."""
+    card = ModelCard(
+        name=model_name,
+        search=search,
+        experiment_id=tracker.experiment_id,
+        rule=result.chosen.rule,
+        metric=metric,
+        select=result.chosen.score,
+        test=result.evaluation.ensemble.metrics,
+        openings=result.openings,
+        data=data.place,
+        fingerprint=data.fingerprint,
+        class_names=data.class_names,
+        splits=_counts(data),
+        notes=data.notes,
+        members=_members(result, metric, tracker),
+    )
+    describe(tracker.uri, version, card)
+    tracker.describe_parent(card.summary(version), _columns(metric))
+
+
+def _columns(metric: str) -> list[str]:
+    """What trials are sorted by, in the order in which one asks."""
+    scores = dict.fromkeys((f"best_{metric}", "best_balanced_accuracy", "best_macro_f1"))
+    metrics = [*scores, "best_epoch", "epoch_seconds", f"select_{metric}", f"test_{metric}"]
+    return [f"metrics.`{name}`" for name in metrics] + [
+        f"params.`{name}`" for name in ("backbone", "freeze_depth", "lr")
+    ]
+
+
+def _members(result: "Result", metric: str, tracker: Tracker) -> list[CardMember]:
+    return [
+        CardMember(
+            trial=record.number,
+            run_id=tracker.child_id(record.number),
+            backbone=record.config["backbone"],
+            best=record.epochs[-1].metrics[f"best_{metric}"],
+            weight=f"{weight:.3f}" if weight > 0 else "",
+        )
+        for record, weight in zip(result.members, result.chosen.weights, strict=True)
+    ]
+
+
+def _counts(data: Dataset) -> dict[str, list[int]]:
+    count = len(data.class_names)
+    return {name: np.bincount(data.labels[rows], minlength=count).tolist() for name, rows in data.splits.items()}
