@@ -4,19 +4,21 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tuning.cli.command import new_app, refuse, run_app
+
 if TYPE_CHECKING:
     from trainables.core.data.unlabelled import Part
     from trainables.core.models.scoring import Scored
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = new_app()
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 _SHOWN = 10
 _MODELS = "models:/NAME@champion, models:/NAME/3, runs:/RUN_ID/model, or a folder"
 _REMOTE = ("models:/", "runs:/")
@@ -52,7 +54,7 @@ def predict(
     try:
         code = _predict(model, images, out, tracking_uri, address, console)
     except UserError as error:
-        _refuse(str(error))
+        refuse("tune-predict", str(error))
     except KeyboardInterrupt:
         console.print(f"Interrupted; {out} was not touched.", markup=False, highlight=False, soft_wrap=True)
         code = EXIT_INTERRUPTED
@@ -138,14 +140,9 @@ def _shown(scored: "Iterator[Scored]", total: int, console: Console) -> "Iterato
         yield from progress.track(scored, total=total)
 
 
-def _refuse(message: str) -> NoReturn:
-    Console(stderr=True).print(f"tune-predict: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(EXIT_USAGE)
-
-
 def main() -> None:
     """The console script."""
-    app()
+    run_app(app)
 
 
 if __name__ == "__main__":
