@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.metrics import MINIMIZED, classification_metrics
+from trainables.core.metrics import MINIMIZED, class_keys, classification_metrics
 
 Probabilities = NDArray[np.floating]
 Indices = NDArray[np.int64]
@@ -39,8 +39,8 @@ class Sample:
     metric: str
 
     def score(self, probabilities: Probabilities) -> float:
-        """The metric on (N, C) probabilities."""
-        return self.scores(probabilities, self.metric)[self.metric]
+        """The metric on (N, C) probabilities; NaN where it is undefined on these images."""
+        return self.scores(probabilities, self.metric).get(self.metric, float("nan"))
 
     def scores(self, probabilities: Probabilities, needed: str | None = None) -> dict[str, float]:
         """All metrics on (N, C) probabilities, or what comes along with the one that is needed."""
@@ -62,9 +62,9 @@ class Sample:
         """(G,) the class of each group: the most frequent label in it, the first of equals."""
         return np.array([np.bincount(self.labels[group]).argmax() for group in self.members])
 
-    def groups_by_class(self) -> NDArray[np.int64]:
-        """(C,) how many groups each class has."""
-        return np.bincount(self.group_classes, minlength=len(self.class_names))
+    def groups_with(self, label: int) -> int:
+        """How many groups have an image of a class."""
+        return len(np.unique(self.groups[self.labels == label]))
 
     def resampled_groups(self, count: int, seed: int = 0) -> Iterator[Indices]:
         """Draws as many groups as there are, with replacement, within each class; ``count`` times, as positions."""
@@ -83,9 +83,9 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
     """95% percentile intervals of every metric from a bootstrap of groups within class (Efron and Tibshirani 1993).
 
-    A class with fewer than ``GROUPS_FOR_INTERVAL`` groups gets none for its own metrics; resampled, so few groups give
-    an interval that is far too short. Averages over classes get one all the same, which is conditional on that class:
-    say so beside it (``few_groups`` names the classes).
+    A class with fewer than ``GROUPS_FOR_INTERVAL`` groups gets none for its own metrics: so few, resampled, give one
+    that is far too short. Averages over classes get one all the same, which is conditional on that class: say so
+    beside it (``few_groups`` names the classes).
 
     Args:
         probabilities: (N, C).
@@ -99,10 +99,7 @@ def intervals(
         for name, value in sample.take(images).scores(probabilities[images]).items():
             drawn.setdefault(name, []).append(value)
     plain = sample.scores(probabilities)
-    few = few_groups(sample)
-    from trainables.core.metrics import class_keys
-
-    withheld = {class_keys(sample.class_names)[label] for label in few}
+    withheld = {class_keys(sample.class_names)[label] for label in few_groups(sample)}
     return {
         name: (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
         for name, values in drawn.items()
@@ -112,8 +109,7 @@ def intervals(
 
 def few_groups(sample: Sample) -> list[int]:
     """The classes that occur, but in fewer than ``GROUPS_FOR_INTERVAL`` groups."""
-    present = np.unique(sample.labels)
-    return [int(label) for label in present if sample.groups_by_class()[label] < GROUPS_FOR_INTERVAL]
+    return [int(label) for label in np.unique(sample.labels) if sample.groups_with(label) < GROUPS_FOR_INTERVAL]
 
 
 def paired_scores(
