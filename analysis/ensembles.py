@@ -24,7 +24,7 @@ GREEDY_STEPS = 40
 SCALED = "-scaled"
 _TEMPERATURES = (0.05, 20.0)
 # Of the regression that stacks: inverse strengths of its penalty, strongest first, and class weights.
-_PENALTIES, _CLASS_WEIGHTS = (1e-3, 1e-2, 1e-1, 1.0), (None, "balanced")
+_PENALTIES, _CLASS_WEIGHTS = (1e-3, 1e-2, 1e-1), (None, "balanced")
 _INNER_FOLDS = 3
 _NEVER = -30.0  # the logit of a class that it was not shown
 

@@ -123,9 +123,9 @@ def test_temperatures_against_a_grid():
     distorted = temper(probabilities, (0.3, 1.0, 4.0))
     found = fit_temperatures(distorted, sample)
     for member, temperature in zip(distorted, found, strict=True):
-        grid = np.exp(np.linspace(np.log(0.05), np.log(20), 600))
+        grid = np.exp(np.linspace(np.log(0.05), np.log(20), 300))
         losses = [log_loss(sample.labels, temper(member[None], (float(one),))[0]) for one in grid]
-        assert np.log(temperature) == pytest.approx(np.log(grid[int(np.argmin(losses))]), abs=0.02)
+        assert np.log(temperature) == pytest.approx(np.log(grid[int(np.argmin(losses))]), abs=0.03)
 
 
 def test_a_scaled_rule_applies_what_it_fitted():
@@ -144,7 +144,7 @@ def test_stacking_is_the_logistic_regression_that_scores_best(classes):
     ours = applied(stacking, probabilities, sample)
     features = np.log(np.concatenate(list(probabilities), axis=1))
     candidates = []
-    for penalty in (1e-3, 1e-2, 1e-1, 1.0):
+    for penalty in (1e-3, 1e-2, 1e-1):
         for class_weight in (None, "balanced"):
             model = LogisticRegression(C=penalty, class_weight=class_weight, max_iter=300)
             candidates.append(model.fit(features, sample.labels).predict_proba(features))
