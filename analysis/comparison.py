@@ -43,7 +43,9 @@ class Comparison:
         metric: They were compared by it.
         rules: All of them, simplest first.
         chosen: The simplest within a standard error of the best, or what was asked for.
-        corrected: The score to expect of a rule so chosen, without the optimism of choosing (``corrected_score``).
+        corrected: The score to expect of a rule so chosen, without the optimism of choosing (``corrected_score``); None
+            where there are too few groups to tell.
+        figures: All metrics of the chosen rule on images that it was not fitted to.
         combination: Of the chosen rule, fitted to all images.
         notes: What a reader must know about it.
     """
@@ -51,7 +53,8 @@ class Comparison:
     metric: str
     rules: tuple[Compared, ...]
     chosen: str
-    corrected: float
+    corrected: float | None
+    figures: dict[str, float]
     combination: Combination
     notes: tuple[str, ...]
 
@@ -105,11 +108,14 @@ def compare(probabilities: Probabilities, sample: Sample, forced: str | None = N
         return int(np.argmax(_short_of_best(values, sample.metric) <= errors))
 
     chosen = names[choose(scores)]
+    corrected = corrected_score(predicted, sample, choose, _RESAMPLES)
+    figures = sample.scores(predictions[chosen])
     return Comparison(
         metric=sample.metric,
         rules=tuple(map(Compared, names, scores.tolist(), behind.tolist(), errors.tolist())),
         chosen=chosen,
-        corrected=corrected_score(predicted, sample, choose, _RESAMPLES),
+        corrected=None if np.isnan(corrected) else corrected,
+        figures={name: value for name, value in figures.items() if not np.isnan(value)},
         combination=RULES[chosen](probabilities, sample),
         notes=tuple(notes),
     )

@@ -79,9 +79,13 @@ class Sample:
 
 
 def intervals(
-    probabilities: Probabilities, sample: Sample, count: int = RESAMPLES, seed: int = 0
+    probabilities: Probabilities,
+    sample: Sample,
+    measure: Callable[[Probabilities, Sample], dict[str, float]] | None = None,
+    count: int = RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
-    """95% percentile intervals of every metric from a bootstrap of groups within class (Efron and Tibshirani 1993).
+    """95% percentile intervals of every figure from a bootstrap of groups within class (Efron and Tibshirani 1993).
 
     A class with fewer than ``GROUPS_FOR_INTERVAL`` groups gets none for its own metrics: so few, resampled, give one
     that is far too short. Averages over classes get one all the same, which is conditional on that class: say so
@@ -90,20 +94,24 @@ def intervals(
     Args:
         probabilities: (N, C).
         sample: The N images.
+        measure: From probabilities and their sample to figures by name; None takes all metrics.
         count: Resamples.
         seed: Of the resamples.
+
+    Returns:
+        (low, high) of each figure that is defined on all resamples.
     """
+    measure = measure or (lambda given, images: images.scores(given))
     drawn: dict[str, list[float]] = {}
     for groups in sample.resampled_groups(count, seed):
         images = sample.images_of(groups)
-        for name, value in sample.take(images).scores(probabilities[images]).items():
+        for name, value in measure(probabilities[images], sample.take(images)).items():
             drawn.setdefault(name, []).append(value)
-    plain = sample.scores(probabilities)
     withheld = {class_keys(sample.class_names)[label] for label in few_groups(sample)}
     return {
         name: (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
         for name, values in drawn.items()
-        if name in plain and np.isfinite(values).all() and name.partition("/")[2] not in withheld
+        if len(values) == count and np.isfinite(values).all() and name.partition("/")[2] not in withheld
     }
 
 

@@ -193,7 +193,7 @@ def test_everything_is_seeded():
     probabilities, sample = drawn(groups=30)
     for function in (
         lambda seed: paired_scores(list(probabilities), sample, 5, seed).tolist(),
-        lambda seed: intervals(probabilities[0], sample, 50, seed)["log_loss"],
+        lambda seed: intervals(probabilities[0], sample, count=50, seed=seed)["log_loss"],
         lambda seed: permutation_test(probabilities[0], probabilities[1], sample, seed),
         lambda seed: corrected_score(list(probabilities), sample, None, 20, seed),
     ):
