@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,11 @@ class Diversity:
         """A plain dict, for JSON, with the means."""
         means = {"mean_disagreement": self.mean_disagreement, "mean_error_correlation": self.mean_error_correlation}
         return {**dataclasses.asdict(self), **means}
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Self:
+        """What ``to_dict`` gave, also after a way through JSON."""
+        return cls(*(tuple(map(tuple, raw[field.name])) for field in dataclasses.fields(cls)))
 
 
 def diversity(probabilities: Probabilities, labels: NDArray[np.int64]) -> Diversity:

@@ -84,7 +84,6 @@ def greedy(probabilities: Probabilities, sample: Sample, steps: int = GREEDY_STE
     return Combination.of(best_counts)
 
 
-@threadpool_limits.wrap(limits=1)  # small matrices: the threads of BLAS wait longer for each other than they compute
 def stacking(probabilities: Probabilities, sample: Sample) -> Combination:
     """A multinomial logistic regression on the logarithms of all probabilities (Wolpert 1992).
 
@@ -94,11 +93,12 @@ def stacking(probabilities: Probabilities, sample: Sample) -> Combination:
     candidates = [*itertools.product(_PENALTIES, _CLASS_WEIGHTS)]
     folds = group_folds(sample, _INNER_FOLDS, least=2 * _INNER_FOLDS)
     chosen = 0
-    if folds is not None:
-        fits = [_regression(penalty, class_weight) for penalty, class_weight in candidates]
-        scores = [sample.score(cross_fitted(fit, probabilities, sample, folds)) for fit in fits]
-        chosen = best_position(scores, sample.metric)
-    return _regression(*candidates[chosen])(probabilities, sample)
+    with threadpool_limits(1):  # small matrices: the threads of BLAS wait longer for each other than they compute
+        if folds is not None:
+            fits = [_regression(penalty, class_weight) for penalty, class_weight in candidates]
+            scores = [sample.score(cross_fitted(fit, probabilities, sample, folds)) for fit in fits]
+            chosen = best_position(scores, sample.metric)
+        return _regression(*candidates[chosen])(probabilities, sample)
 
 
 def _regression(penalty: float, class_weight: str | None) -> Rule:

@@ -117,7 +117,7 @@ class Evaluation:
         if self.conditional:
             few = ", ".join(self.conditional)
             notes.append(
-                f"averages and their intervals are conditional on the few test groups of {few} "
+                f"averages and their intervals (*) are conditional on the few test groups of {few} "
                 f"(fewer than {GROUPS_FOR_INTERVAL}): other patients of that class may give others"
             )
         return notes

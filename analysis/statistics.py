@@ -194,15 +194,16 @@ def corrected_score(
         seed: Of the resamples.
 
     Returns:
-        NaN where no resample left out a group on which the metric is defined.
+        NaN where no resample leaves out groups of every class, as when a class has one group alone.
     """
     choose = choose or (lambda scores: best_position(scores.tolist(), sample.metric))
-    scored = []
+    scored, classes = [], len(np.unique(sample.labels))
     for groups in sample.resampled_groups(count, seed):
         left_out = np.setdiff1d(np.arange(len(sample.members)), groups)
-        if len(left_out) == 0:
-            continue
-        images, others = sample.images_of(groups), sample.images_of(left_out)
+        others = sample.images_of(left_out) if len(left_out) else left_out
+        if len(np.unique(sample.labels[others])) < classes:
+            continue  # without a class, an average over classes would mean something else
+        images = sample.images_of(groups)
         resampled = sample.take(images)
         chosen = choose(np.array([resampled.score(predicted[images]) for predicted in predictions]))
         scored.append(sample.take(others).score(predictions[chosen][others]))

@@ -13,13 +13,13 @@ from trainables.trial import read_checkpoint
 
 
 def infer(
-    members: Sequence[str], data: Dataset, split: str, num_cpus: float, num_gpus: float, views: str = "none"
+    data: Dataset, members: Sequence[str], split: str, *, num_cpus: float, num_gpus: float, views: str = "none"
 ) -> NDArray[np.float32]:
     """Probabilities of every member on a split, the members spread over the cluster where there is one.
 
     Args:
-        members: Paths or URIs of M trial checkpoints.
         data: The data set.
+        members: Paths or URIs of M trial checkpoints.
         split: ``tune``, ``select`` or ``test``.
         num_cpus: Reserved for one member.
         num_gpus: Reserved for one member.
@@ -37,14 +37,12 @@ def infer(
     return np.stack(ray.get([task.remote(member, shared, split, views) for member in members]))
 
 
-def infer_here(members: Sequence[str], data: Dataset, split: str, views: str = "none") -> NDArray[np.float32]:
+def infer_here(data: Dataset, members: Sequence[str], split: str, *, views: str = "none") -> NDArray[np.float32]:
     """The same by this process alone, without a cluster; on a GPU where it has one."""
     return np.stack([_score_member(member, data, split, views, "auto") for member in members])
 
 
-def _score_member(
-    member: str, data: Dataset, split: str, views: str, device: str | None = None
-) -> NDArray[np.float32]:
+def _score_member(member: str, data: Dataset, split: str, views: str, device: str | None = None) -> NDArray[np.float32]:
     device = device or ("cuda" if ray.get_gpu_ids() else "cpu")
     checkpoint = read_checkpoint(member)
     model = trained_classifier(checkpoint, resolve_device(device))

@@ -10,6 +10,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,16 @@ from trainables.core.metrics import check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
 from trainables.core.store import parse_size
+from trainables.inference import infer
 from tuning.cluster import Capacity, Resources, joined, trial_resources
-from tuning.ensemble import Result, find_ensemble, publish, show
-from tuning.folder import check_identity, find_folder, mark_finished, next_session, search_uid
+from tuning.ensemble import Request, Result, find_ensemble
+from tuning.folder import check_identity, find_folder, mark_finished, next_session, note_data, search_uid
+from tuning.openings import split_fingerprint
 from tuning.progress import Progress
+from tuning.publish import publish, told
 from tuning.search import Plan, build_tuner
 from tuning.study import ALIKE, Steering, told_error
+from tuning.tables import show
 from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri, without_credentials
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -60,6 +65,7 @@ class Options:
     metric: str = "balanced_accuracy"
     pruning: bool = True
     top_k: int = 5
+    tta: str = "none"
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
     max_concurrent: int | None = None
@@ -144,6 +150,7 @@ def _search(
     study = steering.study
     shown_uri = without_credentials(tracking_uri(options.tracking_uri))
     check_identity(study, {**_identity(plan, data), "pruning": options.pruning, "tracking-uri": shown_uri})
+    note_data(study, {"place": data.place, "seed": plan.seed, "skip_bad_images": options.skip_bad_images})
     for recipe in plan.space.recipe_params(plan.backbones):
         study.enqueue_trial(recipe, skip_if_exists=True)
     tracker = Tracker(study, tracking_uri(options.tracking_uri), _info(options, plan, data, study))
@@ -188,17 +195,19 @@ def _conclude(
             console.print(given_up, style="red", markup=False, highlight=False, soft_wrap=True)
         try:
             with console.status("scoring the best trials"):
-                result = find_ensemble(study, data, plan.metric, options.top_k, resources, console)
+                request = Request(plan.metric, options.top_k, views=options.tta)
+                score = partial(infer, data, num_cpus=resources.cpus, num_gpus=resources.gpus, views=options.tta)
+                result = find_ensemble(study, data, request, score, tracker, console)
         except RayError as error:  # a worker died, or its node
-            told = told_error(str(error))
-            failed = f"the best trials could not be scored ({told}): the same command with --resume tries again"
+            why = told_error(str(error))
+            failed = f"the best trials could not be scored ({why}): the same command with --resume tries again"
             console.print(failed, style="red", markup=False, highlight=False, soft_wrap=True)
             return EXIT_FAILED
         if result is None:
             mark_finished(study, True)
             console.print("no trial finished, so there is no ensemble: the lines above say why", style="red")
             return EXIT_FAILED
-        show(result, data, plan.metric, console)
+        show(result, data, console)
         version = _publish(study, result, plan, data, tracker, console)
         mark_finished(study, version is not None and steering.given_up is None)
         status = "FINISHED" if version else "FAILED"
@@ -219,7 +228,7 @@ def _publish(
     """Registers the ensemble and says where all is; None where MLflow would not take it."""
     try:
         with console.status("registering the ensemble"):
-            version = publish(study, result, data, plan.metric, tracker, plan.space.name)
+            registered = publish(study, result, data, tracker, plan.space.name)
     except Exception as error:  # whatever a server raises: hours of training must not end in a traceback
         failed = (
             f"the ensemble could not be registered ({first_line(error)}): the same command with --resume tries again"
@@ -229,11 +238,11 @@ def _publish(
     shown = without_credentials(tracker.uri)
     where = f"mlflow ui --backend-store-uri {shown}" if shown.startswith("sqlite:") else shown
     for line in (
-        f"Registered: models:/{plan.space.name}@champion (version {version})",
+        told(registered, plan.space.name),
         f"All runs:   {where}   (experiment {plan.space.name})",
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    return version
+    return registered.version
 
 
 def _check_weights(plan: Plan, console: Console) -> None:
@@ -279,6 +288,8 @@ def _identity(plan: Plan, data: Dataset) -> dict[str, Any]:
         "weights": plan.weights,
         "backbones": list(plan.backbones),
         "seed": plan.seed,
+        "select fingerprint": split_fingerprint(data, "select"),
+        "test fingerprint": split_fingerprint(data, "test"),
         "configurations": plan.digest(),
     }
 

@@ -29,9 +29,7 @@ def test_calibration_error_against_a_loop():
     probabilities, sample = drawn(count=1)
     error = 0.0
     for low in range(15):
-        inside = [
-            index for index, row in enumerate(probabilities[0]) if low / 15 < row.max() <= (low + 1) / 15
-        ]
+        inside = [index for index, row in enumerate(probabilities[0]) if low / 15 < row.max() <= (low + 1) / 15]
         if inside:
             hits = np.mean([probabilities[0][index].argmax() == sample.labels[index] for index in inside])
             error += len(inside) / 90 * abs(hits - np.mean([probabilities[0][index].max() for index in inside]))

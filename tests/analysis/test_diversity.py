@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from analysis.diversity import diversity
+from analysis.diversity import Diversity, diversity
 from tests.analysis.samples import drawn
 
 
@@ -28,7 +28,9 @@ def test_a_faultless_member_has_no_error_correlation():
     found = diversity(probabilities, sample.labels)
     assert found.error_correlation[0] == (None, None)
     assert found.mean_error_correlation is None
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["mean_disagreement"] > 0
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert plain["mean_disagreement"] > 0
+    assert Diversity.from_dict(plain) == found
 
 
 def test_one_member_has_no_pairs():

@@ -38,7 +38,7 @@ def test_a_class_of_few_groups_is_counted_and_what_averages_over_it_is_condition
     assert scored.conditional == ("b",)
     assert [note.split(":")[0] for note in scored.caveats()] == [
         "no test image of c",
-        "averages and their intervals are conditional on the few test groups of b (fewer than 10)",
+        "averages and their intervals (*) are conditional on the few test groups of b (fewer than 10)",
     ]
     assert {"accuracy", "balanced_accuracy", "brier", "log_loss", "recall/a"} <= scored.ensemble.intervals.keys()
     assert not {"recall/b", "f1/b", "ece"} & scored.ensemble.intervals.keys()

@@ -53,13 +53,8 @@ def test_intervals_against_a_loop_over_groups():
     found = intervals(probabilities[0], sample, count=1500)
     generator = np.random.default_rng(5)
     drawn_scores = []
-    strata = [[group for group in np.unique(sample.groups)] for _ in range(3)]
-    for label in range(3):
-        strata[label] = [
-            group
-            for group in np.unique(sample.groups)
-            if np.bincount(sample.labels[sample.groups == group]).argmax() == label
-        ]
+    class_of = {group: np.bincount(sample.labels[sample.groups == group]).argmax() for group in set(sample.groups)}
+    strata = [[group for group, found in class_of.items() if found == label] for label in range(3)]
     for _ in range(600):
         picked = [group for stratum in strata for group in generator.choice(stratum, len(stratum))]
         images = np.concatenate([np.flatnonzero(sample.groups == group) for group in picked])
@@ -183,10 +178,12 @@ def test_the_corrected_score_of_one_configuration_is_its_score():
     )
 
 
-def test_where_nothing_is_left_out_there_is_no_corrected_score():
-    labels = np.array([0, 0, 1])
-    sample = Sample(labels, np.array([0, 0, 1]), ("a", "b"), "accuracy")
-    assert np.isnan(corrected_score([np.eye(2)[labels]], sample, count=5))
+def test_where_a_class_is_never_left_out_there_is_no_corrected_score():
+    labels = np.array([0, 0, 1, 1, 1, 1])
+    sample = Sample(labels, np.array([0, 0, 1, 2, 3, 4]), ("a", "b"), "accuracy")
+    assert np.isnan(corrected_score([np.eye(2)[labels]], sample, count=20))
+    sample = Sample(labels, np.array([0, 5, 1, 2, 3, 4]), ("a", "b"), "accuracy")
+    assert corrected_score([np.eye(2)[labels]], sample, count=20) == 1
 
 
 def test_everything_is_seeded():
@@ -198,9 +195,10 @@ def test_everything_is_seeded():
         lambda seed: corrected_score(list(probabilities), sample, None, 20, seed),
     ):
         assert function(0) == function(0)
-    assert paired_scores(list(probabilities), sample, 5, 0).tolist() != paired_scores(
-        list(probabilities), sample, 5, 1
-    ).tolist()
+    assert (
+        paired_scores(list(probabilities), sample, 5, 0).tolist()
+        != paired_scores(list(probabilities), sample, 5, 1).tolist()
+    )
 
 
 def test_best_position_respects_the_direction_and_nan():

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import sys
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -18,6 +19,15 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DATA, _SEARCH, _RESOURCES, _RECORD = "Data and models", "Search", "Resources", "Where it is kept"
+
+
+class Views(StrEnum):
+    """What a model sees of an image when it is scored: the keys of ``predict.VIEWS``, without its imports."""
+
+    NONE = "none"
+    FLIPS = "flips"
+    TURNS = "turns"
+    ALL = "all"
 
 
 def _seconds(text: str) -> float:
@@ -79,6 +89,9 @@ def run(
         bool, typer.Option(help="Stop trials that fall behind at a third of their epochs.", rich_help_panel=_SEARCH)
     ] = True,
     top_k: Annotated[int, typer.Option(min=1, help="Members to build the ensemble from.", rich_help_panel=_SEARCH)] = 5,
+    tta: Annotated[
+        Views, typer.Option(help="Test-time augmentation: average over these views.", rich_help_panel=_SEARCH)
+    ] = Views.NONE,
     seed: Annotated[int, typer.Option(min=0, help="Of splits, sampling and training.", rich_help_panel=_SEARCH)] = 0,
     cpus_per_trial: Annotated[
         float | None, typer.Option(min=0.01, help="Default: 1, or a GPU's share.", rich_help_panel=_RESOURCES)
@@ -134,11 +147,11 @@ def run(
             console.print(f"{shipped.name:20} {shipped.title}", markup=False, highlight=False, soft_wrap=True)
         return
     if space is None:
-        _refuse("a space is needed: tune-run --list shows them")
+        refuse("a space is needed: tune-run --list shows them")
     try:
         found = load_space(space)
     except SpaceError as error:
-        _refuse(str(error))
+        refuse(str(error))
     from tuning import session  # heavy, so only once it is clear that there is something to do
 
     options = session.Options(
@@ -153,6 +166,7 @@ def run(
         metric=metric,
         pruning=pruning,
         top_k=top_k,
+        tta=tta.value,
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         max_concurrent=max_concurrent,
@@ -183,7 +197,7 @@ def _run(options: "session.Options", dry_run: int, console: Console) -> int:
             return session.EXIT_OK
         code = session.run(options, console)
     except (UserError, SpaceError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     except KeyboardInterrupt:
         code = session.EXIT_INTERRUPTED
     if code == session.EXIT_INTERRUPTED:
@@ -191,16 +205,22 @@ def _run(options: "session.Options", dry_run: int, console: Console) -> int:
     return code
 
 
-def _refuse(message: str) -> NoReturn:
-    Console(stderr=True).print(f"tune-run: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+def refuse(message: str, command: str = "tune-run") -> NoReturn:
+    """Ends a command for wrong usage: one line, exit code 2."""
+    Console(stderr=True).print(f"{command}: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(2)
 
 
 def main() -> None:
     """The console script."""
+    end(app)
+
+
+def end(command: typer.Typer) -> NoReturn:
+    """Runs a command and ends the process with its exit code."""
     code: object = 0
     try:
-        app()
+        command()
     except SystemExit as done:
         code = done.code
         if isinstance(code, str):  # a space's own way out

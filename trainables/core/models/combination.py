@@ -92,7 +92,7 @@ class Combination:
 
 
 def temper(probabilities: Probabilities, temperatures: tuple[float, ...]) -> NDArray[np.float64]:
-    """(M, N, C) probabilities at (M,) temperatures: above 1 less sure, below 1 surer, the order of classes unchanged."""
+    """(M, N, C) probabilities at (M,) temperatures: above 1 less sure, below 1 surer, in the same order."""
     wide = np.asarray(probabilities, dtype=np.float64)
     if all(temperature == 1 for temperature in temperatures):
         return wide
@@ -104,7 +104,8 @@ def confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 for a certain prediction, 0 for a uniform one: (...,) of (..., C) probabilities."""
     likely = np.maximum(probabilities, _LEAST)
     entropy = -(likely * np.log(likely)).sum(axis=-1)
-    return np.clip(1 - entropy / np.log(probabilities.shape[-1]), 0, 1)
+    sure: NDArray[np.float64] = np.clip(1 - entropy / np.log(probabilities.shape[-1]), 0, 1)
+    return sure
 
 
 def log_features(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -115,7 +116,8 @@ def log_features(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mean(combination: Combination, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.tensordot(np.array(combination.weights), probabilities, axes=1)
+    mean: NDArray[np.float64] = np.tensordot(np.array(combination.weights), probabilities, axes=1)
+    return mean
 
 
 def _geometric_mean(combination: Combination, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -126,7 +128,8 @@ def _geometric_mean(combination: Combination, probabilities: NDArray[np.float64]
 def _by_confidence(combination: Combination, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     # Where no member knows anything of an image, all count as they do on the whole.
     share = np.array(combination.weights)[:, None] * np.maximum(confidence(probabilities), _LEAST)
-    return np.einsum("mn,mnc->nc", share, probabilities)
+    mean: NDArray[np.float64] = np.einsum("mn,mnc->nc", share, probabilities)
+    return mean
 
 
 def _majority(combination: Combination, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -149,7 +152,8 @@ KINDS: dict[str, Callable[[Combination, NDArray[np.float64]], NDArray[np.float64
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    return _normalised(np.exp(logits - logits.max(axis=-1, keepdims=True)))
+    odds: NDArray[np.float64] = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return _normalised(odds)
 
 
 def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:

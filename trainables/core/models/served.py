@@ -95,9 +95,7 @@ class ServedEnsemble:
                 raise DataError(f"image {position}: {error}") from error
 
 
-def save_ensemble(
-    folder: Path, members: Sequence[Checkpoint], combination: Combination, views: str = "none"
-) -> None:
+def save_ensemble(folder: Path, members: Sequence[Checkpoint], combination: Combination, views: str = "none") -> None:
     """Writes the folder of a served ensemble.
 
     Args:
@@ -130,9 +128,7 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEns
         checkpoint = load_checkpoint(folder / name)
         members.append(Member(trained_classifier(checkpoint, device), checkpoint.config.image_size))
     combination = Combination.from_dict(manifest["combination"])
-    return ServedEnsemble(
-        members, combination, manifest["views"], checkpoint.class_names, checkpoint.pixel_format
-    )
+    return ServedEnsemble(members, combination, manifest["views"], checkpoint.class_names, checkpoint.pixel_format)
 
 
 def _to_pixels(image: Any, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
