@@ -130,7 +130,7 @@ def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str
 
 
 def note_openings(tracking_uri: str, run_id: str, fingerprint: str, count: int) -> int:
-    """Notes how often a search has opened a test set; returns how often other searches have, of any experiment.
+    """Notes on its parent run how often a search has opened a test set; returns how often other searches have, of any experiment.
 
     Deleted runs count as well: what was seen stays seen.
 
@@ -150,7 +150,9 @@ def note_openings(tracking_uri: str, run_id: str, fingerprint: str, count: int) 
         elsewhere += sum(int(run.data.tags.get(_OPENINGS, 1)) for run in page if run.info.run_id != run_id)
         token = page.token
         if not token:
-            return elsewhere
+            break
+    client.log_metric(run_id, "test_openings", count + elsewhere)
+    return elsewhere
 
 
 def _register(run_id: str, name: str, entrant: Entrant) -> str:

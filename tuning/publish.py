@@ -65,7 +65,7 @@ def _figures(result: Result) -> dict[str, float]:
     if comparison.corrected is not None:
         figures[f"select_{comparison.metric}_corrected"] = comparison.corrected
     figures |= {f"test_{name}": value for name, value in result.evaluation.ensemble.metrics.items()}
-    return figures | {"test_openings": result.openings.here + (result.openings.elsewhere or 0)}
+    return figures
 
 
 def _files(result: Result) -> dict[str, str]:

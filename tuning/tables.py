@@ -52,8 +52,8 @@ def show_test(result: Result, data: Dataset, console: Console) -> None:
     """Prints the ensemble's figures with their intervals, its members' and each class's, and the confusion matrix."""
     built, scored = result.built, result.evaluation
     where = f"{len(data.splits['test'])} images in {scored.groups} groups"
-    title = f"Test set: {where}, {result.openings.told()}"
-    console.print(_figures_table(built, scored, title))
+    _print(f"Test set: {where}, {result.openings.told()}.", console)
+    console.print(_figures_table(built, scored))
     _print(_tested(built, scored), console)
     console.print(_members_table(built, scored))
     recalls = Table("class", title="Recall of the ensemble, by class")
@@ -68,9 +68,9 @@ def show_test(result: Result, data: Dataset, console: Console) -> None:
     console.print(confusion)
 
 
-def _figures_table(built: Built, scored: Evaluation, title: str) -> Table:
+def _figures_table(built: Built, scored: Evaluation) -> Table:
     best = built.members[scored.best_member].number
-    table = Table("figure", title=title)
+    table = Table("figure")
     for column in ("ensemble", "95% interval", f"best member (trial {best})"):
         table.add_column(column, justify="right")
     mark = "*" if scored.conditional else ""

@@ -43,5 +43,6 @@ def test_openings_are_counted_over_all_experiments_and_deleted_runs(tmp_path):
     assert note_openings(uri, runs[1], "seen", 3) == 1
     assert note_openings(uri, runs[2], "unseen", 5) == 0
     assert note_openings(uri, runs[0], "seen", 2) == 3
+    assert client.get_run(runs[0]).data.metrics["test_openings"] == 5
     client.delete_run(runs[1])
     assert note_openings(uri, runs[0], "seen", 2) == 3

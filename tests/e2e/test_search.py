@@ -90,7 +90,7 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     rebuilt = search(folder, "demo_space", "--rule", "mean", "--tta", "flips", module="tuning.cli.ensemble")
     assert "Chosen: mean, balanced_accuracy" in rebuilt
     assert "opened" not in rebuilt
-    rebuilt = search(folder, "demo_space", "--members", "0", "--open-test", "--register", module="tuning.cli.ensemble")
+    rebuilt = search(folder, "demo_space", "--tta", "flips", "--open-test", "--register", module="tuning.cli.ensemble")
     assert "opened 2 times" in rebuilt
     assert re.search(r"Registered: models:/demo_space@(champion|challenger) \(version 2\)", rebuilt)
     # A finished search is extended, not begun again.
@@ -98,8 +98,9 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     _, parents, children = tracked(f"sqlite:///{folder}/mlflow.db", "demo_space")
     assert (len(parents), len(children)) == (1, 4)
     assert parents[0].info.status == "FINISHED"
-    assert parents[0].data.metrics["test_openings"] == 3
-    assert parents[0].data.tags["tune.test_openings"] == "3"
+    opened = int(parents[0].data.tags["tune.test_openings"])
+    assert opened in (2, 3)  # once more only if the new trial became a member
+    assert parents[0].data.metrics["test_openings"] == opened
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])  # SIGTERM is handled as Ctrl-C is
