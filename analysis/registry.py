@@ -93,6 +93,7 @@ def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entran
     version = _version_of(client, run_id, name, entrant.metadata) or _register(run_id, name, entrant)
     alias, reason = _alias(_champion(client, name), version, entrant.metadata)
     client.set_registered_model_alias(name, alias, version)
+    client.set_model_version_tag(name, version, "tune.alias_reason", reason)
     return Registered(version, alias, reason)
 
 
@@ -130,7 +131,7 @@ def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str
 
 
 def note_openings(tracking_uri: str, run_id: str, fingerprint: str, count: int) -> int:
-    """Notes on its parent run how often a search has opened a test set; returns how often other searches have, of any experiment.
+    """Notes on a search's parent run how often it has opened a test set; returns how often others have, anywhere.
 
     Deleted runs count as well: what was seen stays seen.
 

@@ -99,6 +99,7 @@ def test_a_class_in_one_group_is_told():
     groups = np.where(sample.labels == 2, 0, sample.groups + 1)
     found = compare(probabilities, Sample(sample.labels, groups, NAMES, "balanced_accuracy"))
     assert len(found.rules) == len(RULES)
+    assert found.corrected is None  # no resample leaves the class's only group out
     assert found.notes == ("one group alone on select: rules were scored on it without having seen its class (c)",)
 
 
