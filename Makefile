@@ -36,4 +36,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) results mlruns mlflow.db
+	rm -rf $(VENV) results mlruns mlflow.db* .mlflow.db.*

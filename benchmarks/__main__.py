@@ -5,7 +5,6 @@ benchmarks.searchers``.
 """
 
 import json
-import math
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ def main() -> int:
         if code == 0 and file.exists() and file.stat().st_mtime >= started:
             rows += [Row(**row) for row in json.loads(file.read_text())["rows"]]
         else:
-            rows.append(Row(name, math.nan, "not measured", None))
+            rows.append(Row(name, None, "", None))
     show(rows)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)

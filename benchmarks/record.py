@@ -22,7 +22,7 @@ class Row:
     """A measurement with its goal."""
 
     measurement: str
-    measured: float
+    measured: float | None  # None where its program did not run
     goal: str
     met: bool | None  # None where there is no goal
 
@@ -55,7 +55,8 @@ def show(rows: list[Row]) -> None:
     """Prints measurements and goals."""
     table = Table("measurement", "measured", "goal", "met")
     for row in rows:
-        table.add_row(row.measurement, f"{row.measured:.3g}", row.goal, {True: "yes", False: "no", None: ""}[row.met])
+        measured = "not measured" if row.measured is None else f"{row.measured:.3g}"
+        table.add_row(row.measurement, measured, row.goal, {True: "yes", False: "no", None: ""}[row.met])
     Console().print(table)
 
 

@@ -54,3 +54,10 @@ def config() -> Callable[..., TrainConfig]:
         return TrainConfig.from_dict(base | changes)
 
     return make
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where a whole search runs, with images of three classes in ``data``."""
+    write_classes(tmp_path / "data", {"few": 24, "many": 80, "some": 40})
+    return tmp_path

@@ -38,6 +38,20 @@ def search(folder, *arguments, code=0, module="tuning.cli.run"):
     return done.stdout
 
 
+def begun(folder, *arguments, reports=3):
+    """A driver that has reported so many epochs."""
+    driver = subprocess.Popen(
+        command(*arguments), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, bufsize=1,
+    )  # fmt: skip
+    read = []
+    for line in driver.stdout:
+        read.append(line)
+        if sum(" epoch " in line for line in read) == reports:
+            return driver
+    raise AssertionError("the search ended at once: " + "".join(read))
+
+
 def tracked(uri, space):
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name(space).experiment_id])

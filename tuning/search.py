@@ -1,7 +1,5 @@
 """From a space, a study and resources to a ``ray.tune.Tuner``."""
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +17,6 @@ from tuning.cluster import Resources
 from tuning.patches import patch_tune
 from tuning.study import LostTrials, Steering, StudyScheduler, StudySearcher
 
-_COMPARED = 20
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -33,6 +29,7 @@ class Plan:
         image_size: Side of the network's input in pixels.
         epochs: Epochs of a full trial.
         metric: The objective, a bare name.
+        pruning: Whether trials that fall behind are stopped.
         seed: Of the search; each trial derives its own.
     """
 
@@ -42,6 +39,7 @@ class Plan:
     image_size: int
     epochs: int
     metric: str
+    pruning: bool
     seed: int
 
     def configure(self, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
@@ -63,10 +61,6 @@ class Plan:
         config = {**searched, **shared}
         TrainConfig.from_dict(config)
         return config
-
-    def digest(self) -> str:
-        """Tells apart what spaces of one name suggest."""
-        return hashlib.sha256(json.dumps(self.samples(_COMPARED)).encode()).hexdigest()[:16]
 
     def samples(self, count: int) -> list[dict[str, Any]]:
         """The configurations of the first ``count`` trials: the recipes, then what the space gives at random."""

@@ -1,46 +1,35 @@
 """One driver's session on a search, from options to an exit code."""
 
 import math
-import platform
-import shlex
-import subprocess
-import sys
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
 from ray.exceptions import RayError
 from ray.tune import TuneError
 from rich.console import Console
-from rich.markup import escape
 
 from search_spaces.space import SearchSpace
-from trainables.core.data.augment import source_size
-from trainables.core.data.cache import Dataset, prepare
+from trainables.core.data.cache import Dataset
 from trainables.core.errors import first_line
-from trainables.core.metrics import check_objective
-from trainables.core.models.architectures import count_features
-from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
 from trainables.core.store import parse_size
 from trainables.inference import infer
 from tuning.cluster import Capacity, Resources, joined, trial_resources
 from tuning.ensemble import Request, Result, find_ensemble
-from tuning.folder import check_identity, find_folder, mark_finished, next_session, note_data, search_uid
-from tuning.openings import split_fingerprint
+from tuning.folder import SearchFolder, check_identity, find_folder, mark_finished, next_session, note_data
+from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
 from tuning.progress import Progress
 from tuning.publish import publish, told
 from tuning.search import Plan, build_tuner
 from tuning.study import ALIKE, Steering, told_error
 from tuning.tables import show
-from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri, without_credentials
+from tuning.tracking import Tracker, check_server, tracking_uri, without_credentials
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -48,6 +37,7 @@ EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 HANG_S = 3600.0
 _REHEARSED = 50
 _ERRORS = "driver-error.txt"
+_BREAKS = (OSError, StorageInternalError, TuneError)  # a full disk, a database that went away, ...
 
 
 @dataclass(frozen=True)
@@ -91,6 +81,7 @@ class Options:
             image_size=self.image_size or self.space.image_size,
             epochs=self.max_epochs or self.space.epochs,
             metric=self.metric,
+            pruning=self.pruning,
             seed=self.seed,
         )
 
@@ -107,64 +98,60 @@ def run(options: Options, console: Console) -> int:
     plan = options.plan()
     rehearsed = plan.samples(_REHEARSED)  # a branch that does not parse shall not surface after hours
     folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
-    _check_weights(plan, console)
+    check_backbones(plan, console)
     num_samples = options.num_samples or plan.space.num_samples
-    note = folder.check_room(_checkpoint_bytes(plan), num_samples)
+    note = folder.check_room(checkpoint_bytes(plan), num_samples)
     if note is not None:
         console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    policies = {config.get("augmentation", "none") for config in rehearsed}
-    data = _load_data(options, plan, policies, console)
-    pool = ThreadPoolExecutor(1)
-    answer = pool.submit(check_server, tracking_uri(options.tracking_uri))  # makes tables while Ray starts processes
-    pool.shutdown(wait=False)
-    with joined(options.address) as can_grow:
-        answer.result()
-        resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow)
-        with folder.take(plan.metric, plan.epochs, plan.seed, options.pruning) as study:
-            steering = Steering(
-                study=study,
-                metric=plan.metric,
-                epochs=plan.epochs,
-                num_samples=num_samples,
-                max_concurrent=options.max_concurrent,
-                deadline=time.time() + options.time_budget_s,
-                configure=plan.configure,
-                storage=folder.checkpoints,
-                capacity=Capacity(resources),
-            )
-            try:
-                return _search(options, plan, data, steering, resources, console)
-            except (OSError, StorageInternalError, TuneError) as error:  # a full disk, a database that went away, ...
-                (cause,) = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-                with suppress(OSError):
-                    (folder.local / _ERRORS).write_text(traceback.format_exc())
-                broke = f"the search broke off: {cause}; what was reported is kept: mend that and go on with --resume"
-                console.print(broke, style="red", markup=False, highlight=False, soft_wrap=True)
-                return EXIT_FAILED
+    data = load_data(
+        options.data or plan.space.data,
+        plan,
+        policies={config.get("augmentation", "none") for config in rehearsed},
+        skip_bad_images=options.skip_bad_images,
+        cache_size=None if options.cache_size is None else parse_size(options.cache_size),
+        console=console,
+    )
+    about = identity(plan, data, rehearsed)
+    uri = tracking_uri(options.tracking_uri)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(check_server, uri)  # makes tables while Ray starts processes
+        with joined(options.address) as can_grow:
+            answer.result()
+            resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow)
+            with folder.take(plan.metric, plan.epochs, plan.seed, plan.pruning) as study:
+                steering = Steering(
+                    study=study,
+                    metric=plan.metric,
+                    epochs=plan.epochs,
+                    num_samples=num_samples,
+                    max_concurrent=options.max_concurrent,
+                    deadline=time.time() + options.time_budget_s,
+                    configure=plan.configure,
+                    storage=folder.checkpoints,
+                    capacity=Capacity(resources),
+                )
+                try:
+                    check_identity(study, {**about, "tracking-uri": without_credentials(uri)})
+                    asked = {"place": data.place, "seed": plan.seed, "skip_bad_images": options.skip_bad_images}
+                    note_data(study, asked)
+                    for recipe in plan.space.recipe_params(plan.backbones):
+                        study.enqueue_trial(recipe, skip_if_exists=True)
+                    tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.top_k}))
+                    return _search(options, plan, data, steering, resources, tracker, console)
+                except _BREAKS as error:
+                    return _break_off(error, folder, console)
+
+
+def _break_off(error: Exception, folder: SearchFolder, console: Console) -> int:
+    (cause,) = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+    with suppress(OSError):
+        (folder.local / _ERRORS).write_text("".join(traceback.format_exception(error)))
+    broke = f"the search broke off: {cause}; what was reported is kept: mend that and go on with --resume"
+    console.print(broke, style="red", markup=False, highlight=False, soft_wrap=True)
+    return EXIT_FAILED
 
 
 def _search(
-    options: Options, plan: Plan, data: Dataset, steering: Steering, resources: Resources, console: Console
-) -> int:
-    """Notes what the search is about, tells MLflow of it, and runs it to its end."""
-    study = steering.study
-    shown_uri = without_credentials(tracking_uri(options.tracking_uri))
-    check_identity(study, {**_identity(plan, data), "pruning": options.pruning, "tracking-uri": shown_uri})
-    note_data(study, {"place": data.place, "seed": plan.seed, "skip_bad_images": options.skip_bad_images})
-    for recipe in plan.space.recipe_params(plan.backbones):
-        study.enqueue_trial(recipe, skip_if_exists=True)
-    tracker = Tracker(study, tracking_uri(options.tracking_uri), _info(options, plan, data, study))
-    console.print(
-        f"search {study.study_name}: {steering.num_samples} trials of up to {plan.epochs} epochs on {plan.metric}, "
-        f"{resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    return _conclude(options, plan, data, steering, resources, tracker, console)
-
-
-def _conclude(
     options: Options,
     plan: Plan,
     data: Dataset,
@@ -176,6 +163,13 @@ def _conclude(
     """Runs the trials and builds the ensemble; ends the parent run as the search ended."""
     study, status, version = steering.study, "FAILED", None
     mark_finished(study, False)
+    console.print(
+        f"search {study.study_name}: {steering.num_samples} trials of up to {plan.epochs} epochs on {plan.metric}, "
+        f"{resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     try:
         with Progress(steering, console) as progress:
             build_tuner(
@@ -243,83 +237,3 @@ def _publish(
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return registered.version
-
-
-def _check_weights(plan: Plan, console: Console) -> None:
-    for backbone in plan.backbones:
-        if plan.weights == "pretrained":
-            with console.status(f"fetching the weights of {escape(backbone)}"):
-                build_backbone(backbone, plan.weights, plan.image_size)
-        else:
-            check_weights(backbone, plan.weights)
-            count_features(backbone, plan.image_size)
-
-
-def _checkpoint_bytes(plan: Plan) -> int:
-    """About what the largest checkpoint holds: float32 parameters and Adam's two moments of each."""
-    return 3 * 4 * max(parameter_count(backbone) for backbone in plan.backbones)
-
-
-def _load_data(options: Options, plan: Plan, policies: set[str], console: Console) -> Dataset:
-    place = options.data or plan.space.data
-    place = str(Path(place).resolve()) if Path(place).exists() else place
-    sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
-    cache_size = None if options.cache_size is None else parse_size(options.cache_size)
-    with console.status(f"reading {escape(place)}"):
-        data = prepare(
-            place, sizes=sizes, seed=plan.seed, skip_bad_images=options.skip_bad_images, cache_size=cache_size
-        )
-    check_objective(plan.metric, data.labels[data.splits["tune"]], data.class_names)
-    counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
-    console.print(f"data {place}: {counts}", markup=False, highlight=False, soft_wrap=True)
-    for note in data.notes:
-        console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    return data
-
-
-def _identity(plan: Plan, data: Dataset) -> dict[str, Any]:
-    """What must not change when a search is resumed."""
-    return {
-        "space": plan.space.name,
-        "data fingerprint": data.fingerprint,
-        "metric": plan.metric,
-        "max-epochs": plan.epochs,
-        "image-size": plan.image_size,
-        "weights": plan.weights,
-        "backbones": list(plan.backbones),
-        "seed": plan.seed,
-        "select fingerprint": split_fingerprint(data, "select"),
-        "test fingerprint": split_fingerprint(data, "test"),
-        "configurations": plan.digest(),
-    }
-
-
-def _info(options: Options, plan: Plan, data: Dataset, study: optuna.Study) -> SearchInfo:
-    packages = ("ray", "torch", "torchvision", "timm", "optuna", "mlflow", "albumentations", "scikit-learn")
-    environment = {f"env.{package}": version(package) for package in packages}
-    return SearchInfo(
-        experiment=plan.space.name,
-        name=study.study_name,
-        uid=search_uid(study),
-        params={**_identity(plan, data), "pruning": options.pruning, "data": data.place, "top-k": options.top_k},
-        tags={
-            "tune.space": plan.space.name,
-            "tune.data_fingerprint": data.fingerprint,
-            "tune.command": shlex.join(["tune-run", *map(without_credentials, sys.argv[1:])]),
-            "tune.notes": "; ".join(data.notes),
-            "mlflow.source.git.commit": _git_commit(),
-            "env.python": platform.python_version(),
-            **environment,
-        },
-    )
-
-
-def _git_commit() -> str:
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        )
-    except OSError:  # there is no git
-        return "unknown"
-    return done.stdout.strip() or "unknown"

@@ -18,7 +18,9 @@ SPACES = {space.name: space for space in shipped_spaces()}
 
 
 def plan(space, backbones=None):
-    return Plan(space, backbones or space.backbones, "random", space.image_size, space.epochs, "balanced_accuracy", 0)
+    return Plan(
+        space, backbones or space.backbones, "random", space.image_size, space.epochs, "balanced_accuracy", True, 0
+    )
 
 
 def sampled(space, count):

@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.images import write_classes
-from tests.searches import SMALL, check_nothing_lost, command, environment, load, search, tracked
+from tests.searches import SMALL, begun, check_nothing_lost, load, search, tracked
 
 pytestmark = pytest.mark.e2e
 
@@ -33,12 +32,6 @@ model = mlflow.pyfunc.load_model("models:/{name}@champion")
 images = [bytes.fromhex(line) for line in open({images!r}).read().split()]
 print(model.predict(pd.DataFrame({{"image": images}})).to_json(orient="split"))
 """
-
-
-@pytest.fixture
-def folder(tmp_path):
-    write_classes(tmp_path / "data", {"few": 24, "many": 80, "some": 40})
-    return tmp_path
 
 
 def predict_elsewhere(folder, space, images):
@@ -106,15 +99,8 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])  # SIGTERM is handled as Ctrl-C is
 def test_a_search_that_is_stopped_goes_on_with_resume(folder, sent):
     arguments = ["demo_space", "--data", "data", *SMALL, "--max-epochs", 6, "--num-samples", 3]
-    driver = subprocess.Popen(
-        command(*arguments), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, text=True, bufsize=1
-    )
-    reports = 0
-    for line in driver.stdout:
-        reports += " epoch " in line
-        if reports == 3:
-            driver.send_signal(sent)
-            break
+    driver = begun(folder, *arguments)
+    driver.send_signal(sent)
     rest, _ = driver.communicate(timeout=120)
     if sent == signal.SIGKILL:
         assert driver.returncode == -signal.SIGKILL

@@ -7,19 +7,12 @@ from pathlib import Path
 import pytest
 
 from analysis.trials import read_trials
-from tests.images import write_classes
-from tests.searches import SMALL, check_nothing_lost, command, environment, load, search
+from tests.searches import SMALL, begun, check_nothing_lost, command, environment, load, search
 from tuning.storage import open_study, study_storage
 
 pytestmark = pytest.mark.faults
 EPOCHS = 12
 ARGUMENTS = ["demo_space", "--data", "data", *SMALL, "--max-epochs", EPOCHS, "--num-samples", 4]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    write_classes(tmp_path / "data", {"few": 24, "many": 80, "some": 40})
-    return tmp_path
 
 
 @pytest.fixture
@@ -64,18 +57,9 @@ def make_writable(disk):
     [(fill, free, "No space left on device"), (make_read_only, make_writable, "Read-only file system")],
 )
 def test_a_disk_that_takes_no_more_breaks_the_search_off_and_loses_nothing(folder, disk, strike, mend, reason):
-    driver = subprocess.Popen(
-        command(*ARGUMENTS), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, bufsize=1,
-    )  # fmt: skip
-    output = []
-    for line in driver.stdout:
-        output.append(line)
-        if sum(" epoch " in line for line in output) == 3:
-            strike(disk)
-            break
-    rest, _ = driver.communicate(timeout=200)
-    told = "".join([*output, rest])
+    driver = begun(folder, *ARGUMENTS)
+    strike(disk)
+    told, _ = driver.communicate(timeout=200)
     assert driver.returncode == 1, told
     assert "Traceback" not in told
     assert "the search broke off: " in told

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.faults.kills import POINTS, arm
-from tests.images import write_classes
 from tests.searches import SMALL, check_nothing_lost, command, environment, load, search
 from tests.tuning.test_study import EPOCHS, Driver
 from tuning.storage import open_study, study_storage
@@ -126,12 +125,6 @@ def test_many_sequences_of_kills_and_resumes(kills, num_samples):
     check_sequence(kills, num_samples)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    write_classes(tmp_path / "data", {"few": 24, "many": 80, "some": 40})
-    return tmp_path
-
-
 ARGUMENTS = ["demo_space", "--data", "data", *SMALL, "--num-samples", NUM_SAMPLES]
 
 
@@ -166,10 +159,14 @@ def test_a_whole_search_killed_at_a_named_point(folder, point):
     assert driver.returncode == -signal.SIGKILL
     INJECTED["whole searches"] += 1
     wait_for_the_orphans(orphans)
-    begun = (folder / "results" / "demo_space" / "study.journal").exists()
-    search(folder, *ARGUMENTS, *(["--resume"] if begun else []))
+    search(folder, *ARGUMENTS, *resume(folder))
     parent = check_search(folder)
     assert parent.data.metrics["test_openings"] == (2 if "test" in point else 1)  # counted before it is opened
+
+
+def resume(folder):
+    """What the next command needs: nothing, where the last was killed before it began a search."""
+    return ["--resume"] if (folder / "results" / "demo_space" / "study.journal").exists() else []
 
 
 def follow(driver, until=math.inf):
@@ -185,14 +182,14 @@ def follow(driver, until=math.inf):
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)  # after each of four kills it waits for Ray's processes to notice
 @pytest.mark.parametrize("seed", range(3))
 def test_a_whole_search_killed_at_random_moments(folder, seed):
     generator = random.Random(seed)
     kills = 0
     for _ in range(4):
-        resume = ["--resume"] if (folder / "results" / "demo_space" / "study.journal").exists() else []
         driver = subprocess.Popen(
-            command(*ARGUMENTS, *resume), cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL
+            command(*ARGUMENTS, *resume(folder)), cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL
         )
         wait_for_the_orphans(follow(driver, time.monotonic() + generator.uniform(1, 15)))
         kills += driver.returncode == -signal.SIGKILL
@@ -200,5 +197,5 @@ def test_a_whole_search_killed_at_random_moments(folder, seed):
             break
     assert kills
     INJECTED["whole searches"] += kills
-    search(folder, *ARGUMENTS, "--resume")
+    search(folder, *ARGUMENTS, *resume(folder))
     check_search(folder)

@@ -1,6 +1,5 @@
 """A real MLflow server goes away while a search runs, and comes back, or does not."""
 
-import subprocess
 import time
 from itertools import pairwise
 
@@ -8,17 +7,10 @@ import pytest
 
 from analysis.trials import read_trials
 from tests.faults.server import Server
-from tests.images import write_classes
-from tests.searches import SMALL, check_nothing_lost, command, environment, load, search
+from tests.searches import SMALL, begun, check_nothing_lost, load, search
 
 pytestmark = pytest.mark.faults
 AWAY_S = 60
-
-
-@pytest.fixture
-def folder(tmp_path):
-    write_classes(tmp_path / "data", {"few": 24, "many": 80, "some": 40})
-    return tmp_path
 
 
 @pytest.fixture
@@ -29,22 +21,9 @@ def server(folder):
     server.kill()
 
 
-def started(folder, *arguments):
-    """A driver that has reported three epochs."""
-    driver = subprocess.Popen(
-        command(*arguments), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, text=True, bufsize=1
-    )
-    reports = 0
-    for line in driver.stdout:
-        reports += " epoch " in line
-        if reports == 3:
-            return driver
-    raise AssertionError("the search ended at once")
-
-
 def test_a_server_that_is_away_for_a_minute_gets_everything_in_the_end(folder, server):
     arguments = ["demo_space", "--data", "data", *SMALL, "--tracking-uri", server.uri]
-    driver = started(folder, *arguments, "--num-samples", 1000, "--time-budget", f"{2 * AWAY_S}s")
+    driver = begun(folder, *arguments, "--num-samples", 1000, "--time-budget", f"{2 * AWAY_S}s")
     server.kill()
     gone = time.time()
     time.sleep(AWAY_S)
@@ -69,7 +48,7 @@ def test_a_server_that_is_away_for_a_minute_gets_everything_in_the_end(folder, s
 
 def test_what_a_server_never_took_is_sent_by_resume(folder, server):
     arguments = ["demo_space", "--data", "data", *SMALL, "--num-samples", 3, "--tracking-uri", server.uri]
-    driver = started(folder, *arguments)
+    driver = begun(folder, *arguments)
     server.kill()
     output, _ = driver.communicate(timeout=300)
     assert driver.returncode == 1

@@ -1,0 +1,124 @@
+"""What is checked and noted before a search begins: weights, images, room, and what the search is about."""
+
+import hashlib
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+from rich.console import Console
+from rich.markup import escape
+
+from trainables.core.data.augment import source_size
+from trainables.core.data.cache import Dataset, prepare
+from trainables.core.metrics import check_objective
+from trainables.core.models.architectures import count_features
+from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
+from tuning.folder import search_uid
+from tuning.openings import split_fingerprint
+from tuning.search import Plan
+from tuning.tracking import SearchInfo, without_credentials
+
+
+def check_backbones(plan: Plan, console: Console) -> None:
+    """Fetches or checks every backbone's weights, before hours of training depend on them.
+
+    Raises:
+        WeightsError, ConfigError: A backbone is unknown, or its weights are not there.
+    """
+    for backbone in plan.backbones:
+        if plan.weights == "pretrained":
+            with console.status(f"fetching the weights of {escape(backbone)}"):
+                build_backbone(backbone, plan.weights, plan.image_size)
+        else:
+            check_weights(backbone, plan.weights)
+            count_features(backbone, plan.image_size)
+
+
+def checkpoint_bytes(plan: Plan) -> int:
+    """About what the largest checkpoint holds: float32 parameters and Adam's two moments of each."""
+    return 3 * 4 * max(parameter_count(backbone) for backbone in plan.backbones)
+
+
+def load_data(
+    place: str, plan: Plan, policies: set[str], skip_bad_images: bool, cache_size: int | None, console: Console
+) -> Dataset:
+    """Opens, checks, decodes and divides the images, and prints what there is.
+
+    Args:
+        place: As ``open_source`` takes it.
+        plan: Says how large images are needed, the seed and the objective.
+        policies: The augmentations that the search may choose.
+        skip_bad_images: Leave images out that cannot be used.
+        cache_size: Bytes that a node's store may hold; None for its default.
+        console: To print to.
+
+    Raises:
+        DataError, StoreFullError: The images, or the objective on them, cannot be.
+    """
+    place = str(Path(place).resolve()) if Path(place).exists() else place
+    sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
+    with console.status(f"reading {escape(place)}"):
+        data = prepare(place, sizes=sizes, seed=plan.seed, skip_bad_images=skip_bad_images, cache_size=cache_size)
+    check_objective(plan.metric, data.labels[data.splits["tune"]], data.class_names)
+    counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
+    console.print(f"data {place}: {counts}", markup=False, highlight=False, soft_wrap=True)
+    for note in data.notes:
+        console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return data
+
+
+def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What must not change when a search is resumed; what ``plan`` suggests tells apart spaces of one name."""
+    return {
+        "space": plan.space.name,
+        "data fingerprint": data.fingerprint,
+        "metric": plan.metric,
+        "max-epochs": plan.epochs,
+        "image-size": plan.image_size,
+        "weights": plan.weights,
+        "backbones": list(plan.backbones),
+        "seed": plan.seed,
+        "select fingerprint": split_fingerprint(data, "select"),
+        "test fingerprint": split_fingerprint(data, "test"),
+        "pruning": plan.pruning,
+        "configurations": hashlib.sha256(json.dumps(rehearsed).encode()).hexdigest()[:16],
+    }
+
+
+def search_info(study: optuna.Study, data: Dataset, about: dict[str, Any]) -> SearchInfo:
+    """What MLflow is told of a search: ``about`` as params; where, from what and with what it was run as tags."""
+    packages = ("ray", "torch", "torchvision", "timm", "optuna", "mlflow", "albumentations", "scikit-learn")
+    environment = {f"env.{package}": version(package) for package in packages}
+    return SearchInfo(
+        experiment=about["space"],
+        name=study.study_name,
+        uid=search_uid(study),
+        params={**about, "data": data.place},
+        tags={
+            "tune.space": about["space"],
+            "tune.data_fingerprint": data.fingerprint,
+            "tune.command": shlex.join(["tune-run", *map(without_credentials, sys.argv[1:])]),
+            "tune.notes": "; ".join(data.notes),
+            "mlflow.source.git.commit": _git_commit(),
+            "env.python": platform.python_version(),
+            **environment,
+        },
+    )
+
+
+def _git_commit() -> str:
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except OSError:  # there is no git
+        return "unknown"
+    return done.stdout.strip() or "unknown"
