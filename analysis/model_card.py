@@ -6,7 +6,7 @@ from dataclasses import dataclass
 _SHOWN = ("balanced_accuracy", "macro_f1", "accuracy", "auroc")
 _TAG_LENGTH = 5000  # MLflow's limit
 VIEW = "results"  # the experiment's view that has the columns to sort by
-HEADING = "## Champion of "
+HEADING = "## champion of "
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,13 @@ class ModelCard:
     Attributes:
         name: Of the registered model.
         search: The search's name.
+        alias: ``champion`` or ``challenger``.
         experiment_id: Of MLflow, for links.
         rule: How the members are combined.
         metric: The objective, a bare name.
         select: Its value on ``select``.
         test: Metrics on ``test`` by bare name.
-        openings: How often ``test`` was opened.
+        openings: How often ``test`` was opened, in words.
         data: Where the images came from.
         fingerprint: Of the data.
         class_names: In class order.
@@ -51,12 +52,13 @@ class ModelCard:
 
     name: str
     search: str
+    alias: str
     experiment_id: str
     rule: str
     metric: str
     select: float
     test: Mapping[str, float]
-    openings: int
+    openings: str
     data: str
     fingerprint: str
     class_names: Sequence[str]
@@ -77,7 +79,7 @@ class ModelCard:
             "search": self.search,
             f"select_{self.metric}": f"{self.select:.4f}",
             "split": ", ".join(f"{size} {split}" for split, size in sizes.items()),
-            "test_openings": str(self.openings),
+            "test_openings": self.openings,
         }
         tags |= {f"test_{name}": f"{self.test[name]:.4f}" for name in _SHOWN if name in self.test}
         return {name: value[:_TAG_LENGTH] for name, value in tags.items()}
@@ -93,7 +95,7 @@ class ModelCard:
         """What the registered model's page says."""
         uri = f"models:/{self.name}/{version}"
         parts = [
-            f"{HEADING}{_plain(self.name)}: version {version}",
+            f"## {self.alias} of {_plain(self.name)}: version {version}",
             f"{_plain(self.rule)}, chosen on `select` by {self.metric}; search `{_code(self.search)}`.",
             self._warning(),
             "### Scores\n\n" + self._scores(),
@@ -111,10 +113,9 @@ class ModelCard:
         return "\n".join(f"> **Note:** {_plain(note)}." for note in self.notes) or "No notes on the data."
 
     def _scores(self) -> str:
-        opened = "once" if self.openings == 1 else f"{self.openings} times"
         rows = [(f"test {name}", f"{value:.4f}") for name, value in self.test.items() if name in _SHOWN]
         rows = [(f"select {self.metric}", f"{self.select:.4f}"), *rows]
-        return f"{_table(('score', 'value'), rows)}\n\nThe test set was opened {opened}."
+        return f"{_table(('score', 'value'), rows)}\n\nThe test set was {self.openings}."
 
     def _members(self) -> str:
         headings = ("trial", "backbone", "weight", f"best {self.metric} on tune", "run id")

@@ -1,4 +1,4 @@
-"""The ensemble as an MLflow model, registered under the space's name with an alias."""
+"""The ensemble as an MLflow model, registered under the space's name with an alias; how often tests were opened."""
 
 import importlib.metadata
 import io
@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
+from mlflow.entities import LoggedModel, LoggedModelOutput, Metric, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
@@ -26,10 +27,14 @@ from analysis.model_card import HEADING, ModelCard
 from analysis.trials import EpochRecord
 from trainables.core.checkpoint import Checkpoint
 from trainables.core.errors import UserError, first_line
+from trainables.core.metrics import is_better
+from trainables.core.models.combination import Combination
 from trainables.core.models.served import save_ensemble
 
-CHAMPION = "champion"
+CHAMPION, CHALLENGER = "champion", "challenger"
 MEMBER = "model"
+# Tags of a parent run: a test set that the search has opened, and how often.
+_OPENED, _OPENINGS = "tune.test_fingerprint", "tune.test_openings"
 _NEEDED = (
     "albumentations",
     "filelock",
@@ -44,15 +49,43 @@ _NEEDED = (
 )
 
 
-def register_ensemble(
-    tracking_uri: str,
-    run_id: str,
-    name: str,
-    members: Sequence[tuple[Checkpoint, float]],
-    class_names: tuple[str, ...],
-    metadata: dict[str, Any],
-) -> str:
-    """Logs the ensemble to a run, registers it and points ``@champion`` at it; the same one only once.
+@dataclass(frozen=True)
+class Registered:
+    """What became of an ensemble in the registry.
+
+    Attributes:
+        version: The registered version.
+        alias: ``champion`` or ``challenger``.
+        reason: Why, in one line.
+    """
+
+    version: str
+    alias: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """What is to be registered.
+
+    Attributes:
+        members: Checkpoints of those that have a vote.
+        combination: Of these members.
+        views: What each of them sees of an image.
+        class_names: C names in class order: the output's columns.
+        metadata: Stored with the model; must tell the ensembles of a run apart. ``metric``, ``select_score`` and
+            ``select_fingerprint`` decide whether it becomes the champion.
+    """
+
+    members: Sequence[Checkpoint]
+    combination: Combination
+    views: str
+    class_names: tuple[str, ...]
+    metadata: dict[str, Any]
+
+
+def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entrant) -> Registered:
+    """Logs the ensemble to a run, registers it, once, and points ``@champion`` or ``@challenger`` at it.
 
     The model is safetensors, JSON and a copy of the ``trainables`` package: it loads where the environment is, without
     this repository and without a pickle.
@@ -61,18 +94,39 @@ def register_ensemble(
         tracking_uri: Of MLflow; the registry lies there too.
         run_id: The parent run.
         name: Of the registered model.
-        members: Checkpoints and their weights.
-        class_names: C names in class order: the output's columns.
-        metadata: Stored with the model; must tell the ensembles of a run apart.
-
-    Returns:
-        The registered version.
+        entrant: The ensemble.
     """
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
-    version = _version_of(client, run_id, name, metadata) or _register(run_id, name, members, class_names, metadata)
-    client.set_registered_model_alias(name, CHAMPION, version)
-    return version
+    version = _version_of(client, run_id, name, entrant.metadata) or _register(run_id, name, entrant)
+    alias, reason = _alias(_champion(client, name), version, entrant.metadata)
+    client.set_registered_model_alias(name, alias, version)
+    client.set_model_version_tag(name, version, "tune.alias_reason", reason)
+    return Registered(version, alias, reason)
+
+
+def _alias(champion: tuple[str, dict[str, Any]] | None, version: str, metadata: dict[str, Any]) -> tuple[str, str]:
+    """Which alias a version gets, and why: champions are beaten on the very same images of ``select`` alone."""
+    if champion is None:
+        return CHAMPION, "there was no champion"
+    held, of_champion = champion
+    if held == version:
+        return CHAMPION, "it is the champion already"
+    metric, ours, theirs = metadata["metric"], metadata["select_score"], of_champion.get("select_score")
+    if of_champion.get("select_fingerprint") != metadata["select_fingerprint"]:
+        return CHALLENGER, f"version {held} is the champion and was chosen on other images, so they cannot be compared"
+    if of_champion.get("metric") != metric or theirs is None:
+        return CHALLENGER, f"version {held} is the champion and was chosen by {of_champion.get('metric')}"
+    scores = f"{metric} {ours:.4f} on select, where version {held} has {theirs:.4f}"
+    return (CHAMPION, f"it has {scores}") if is_better(metric, ours, theirs) else (CHALLENGER, f"it has only {scores}")
+
+
+def _champion(client: MlflowClient, name: str) -> tuple[str, dict[str, Any]] | None:
+    """The champion's version and metadata."""
+    held = client.get_registered_model(name).aliases.get(CHAMPION)
+    if held is None:
+        return None
+    return str(held), mlflow.models.get_model_info(f"models:/{name}/{held}").metadata or {}
 
 
 def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str, Any]) -> str | None:
@@ -84,22 +138,42 @@ def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str
     return None
 
 
-def _register(
-    run_id: str,
-    name: str,
-    members: Sequence[tuple[Checkpoint, float]],
-    class_names: tuple[str, ...],
-    metadata: dict[str, Any],
-) -> str:
+def note_openings(tracking_uri: str, run_id: str, fingerprint: str, count: int) -> int:
+    """Notes on a search's parent run how often it has opened a test set; returns how often others have, anywhere.
+
+    Deleted runs count as well: what was seen stays seen.
+
+    Args:
+        tracking_uri: Of MLflow.
+        run_id: The search's parent run.
+        fingerprint: Of the test set.
+        count: The search's openings of it.
+    """
+    client = MlflowClient(tracking_uri)
+    client.set_tag(run_id, _OPENED, fingerprint)
+    client.set_tag(run_id, _OPENINGS, str(count))
+    experiments = [found.experiment_id for found in client.search_experiments(view_type=ViewType.ALL)]
+    elsewhere, token = 0, None
+    while True:
+        page = client.search_runs(experiments, f"tags.`{_OPENED}` = '{fingerprint}'", ViewType.ALL, page_token=token)
+        elsewhere += sum(int(run.data.tags.get(_OPENINGS, 1)) for run in page if run.info.run_id != run_id)
+        token = page.token
+        if not token:
+            break
+    client.log_metric(run_id, "test_openings", count + elsewhere)
+    return elsewhere
+
+
+def _register(run_id: str, name: str, entrant: Entrant) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        save_ensemble(Path(folder) / "ensemble", members)
+        save_ensemble(Path(folder) / "ensemble", entrant.members, entrant.combination, entrant.views)
         with mlflow.start_run(run_id=run_id):
             info = mlflow.pyfunc.log_model(
                 name="ensemble",
                 input_example=_blank_example(),
                 registered_model_name=name,
-                metadata=metadata,
-                **_flavour(Path(folder) / "ensemble", class_names),
+                metadata=entrant.metadata,
+                **_flavour(Path(folder) / "ensemble", entrant.class_names),
             )
     return str(info.registered_model_version)
 
@@ -141,7 +215,7 @@ def log_member(
         return
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # to try one takes seconds a member
-        save_ensemble(Path(folder) / "ensemble", [(checkpoint, 1.0)])
+        save_ensemble(Path(folder) / "ensemble", [checkpoint], Combination.of(np.ones(1)), "none")
         about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=metadata)
         flavour = _flavour(Path(folder) / "ensemble", checkpoint.class_names)
         mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=about, **flavour)
@@ -172,7 +246,7 @@ def _begin_member(client: MlflowClient, run_id: str, report: EpochRecord) -> Log
 def describe(tracking_uri: str, version: str, card: ModelCard) -> None:
     """Writes the card onto the pages of a registered version and of its model.
 
-    A text that a person wrote on the model's own page is left alone.
+    The model's own page is the champion's; a text that a person wrote there is left alone.
     """
     client = MlflowClient(tracking_uri)
     text = card.description(version)
@@ -180,7 +254,7 @@ def describe(tracking_uri: str, version: str, card: ModelCard) -> None:
     for tag, value in card.tags().items():
         client.set_model_version_tag(card.name, version, tag, value)
     there = client.get_registered_model(card.name).description
-    if not there or there.startswith(HEADING):
+    if card.alias == CHAMPION and (not there or there.startswith(HEADING)):
         client.update_registered_model(card.name, description=text)
 
 

@@ -104,10 +104,14 @@ def read_trials(study: "optuna.Study") -> list[TrialRecord]:
 
 def ranked(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
     """The candidates by ``best_<metric>``, best first."""
-    candidates = [record for record in records if record.is_candidate]
+    return best_first((record for record in records if record.is_candidate), metric)
+
+
+def best_first(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
+    """Trials that have reported, by ``best_<metric>``."""
 
     def score(record: TrialRecord) -> tuple[float, int]:
         value = record.epochs[-1].metrics[f"best_{metric}"]
         return (value if metric in MINIMIZED else -value, record.number)
 
-    return sorted(candidates, key=score)
+    return sorted(records, key=score)

@@ -29,8 +29,10 @@ def environment(folder):
     }
 
 
-def search(folder, *arguments, code=0):
-    done = subprocess.run(command(*arguments), cwd=folder, env=environment(folder), capture_output=True, text=True)
+def search(folder, *arguments, code=0, module="tuning.cli.run"):
+    done = subprocess.run(
+        command(*arguments, module=module), cwd=folder, env=environment(folder), capture_output=True, text=True
+    )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout

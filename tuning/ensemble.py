@@ -1,35 +1,100 @@
-"""From a finished search to its registered ensemble: select, open the test set once, publish, show.
+"""From a finished search to its ensemble: select, and open the test set once.
 
 What was selected and scored goes into the study before anything else happens, so the test set is not opened again when
 MLflow, or the driver, fails afterwards.
 """
 
 import itertools
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from analysis.ensembles import Ensemble, Selection, choose
+from analysis.comparison import Comparison, compare
+from analysis.diversity import Diversity, diversity
 from analysis.evaluation import Evaluation, evaluate
-from analysis.registry import register_ensemble
-from analysis.trials import TrialRecord, ranked, read_trials
+from analysis.registry import Registered
+from analysis.statistics import Sample, best_position
+from analysis.trials import TrialRecord, best_first, ranked, read_trials
 from trainables.core.data.cache import Dataset
-from trainables.core.errors import CheckpointError, first_line
-from trainables.inference import infer
+from trainables.core.errors import CheckpointError, UserError, first_line
 from trainables.trial import read_checkpoint
-from tuning.cluster import Resources
-from tuning.pages import log_members, write_pages
+from tuning.openings import Openings, count_opening, openings, split_fingerprint
 from tuning.tracking import Tracker
 
 _ENSEMBLE = "ensemble"
-_COLUMNS = ("balanced_accuracy", "macro_f1", "accuracy", "auroc")
+
+# From checkpoints and a split's name to (M, n, C) probabilities of its images.
+Infer = Callable[[Sequence[str], str], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an ensemble is asked to be.
+
+    Attributes:
+        metric: Members and rules are chosen by it.
+        k: The best k trials on ``tune`` become members.
+        members: Numbers of trials to take instead.
+        rule: One to take whatever the comparison says, or None.
+        views: What members see of an image; ``infer`` must do likewise.
+    """
+
+    metric: str
+    k: int = 5
+    members: tuple[int, ...] = ()
+    rule: str | None = None
+    views: str = "none"
+
+
+@dataclass(frozen=True)
+class Built:
+    """An ensemble, chosen on ``select``.
+
+    Attributes:
+        members: The trials, best on ``tune`` first.
+        alone: (M,) each member's own score on ``select``.
+        comparison: Of the rules, and the one that was chosen.
+        diversity: Of the members.
+        views: What they see of an image.
+        images: On ``select``.
+        groups: On ``select``.
+    """
+
+    members: Sequence[TrialRecord]
+    alone: tuple[float, ...]
+    comparison: Comparison
+    diversity: Diversity
+    views: str
+    images: int
+    groups: int
+
+    @property
+    def best_member(self) -> int:
+        """The position of the member that is best on ``select``."""
+        return best_position(self.alone, self.comparison.metric)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict, for JSON; of the trials, their numbers."""
+        plain = {name: getattr(self, name) for name in ("alone", "views", "images", "groups")}
+        numbers = [record.number for record in self.members]
+        parts = {"comparison": self.comparison.to_dict(), "diversity": self.diversity.to_dict()}
+        return {"members": numbers, **plain, **parts}
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any], members: Sequence[TrialRecord]) -> "Built":
+        """What ``to_dict`` gave, also after a way through JSON, and the trials."""
+        changed = {
+            "members": members,
+            "alone": tuple(raw["alone"]),
+            "comparison": Comparison.from_dict(raw["comparison"]),
+            "diversity": Diversity.from_dict(raw["diversity"]),
+        }
+        return cls(**{**raw, **changed})
 
 
 @dataclass(frozen=True)
@@ -37,60 +102,101 @@ class Result:
     """What a search found.
 
     Attributes:
-        members: The top-k trials, best first.
-        compared: The rules that were compared on ``select``, simplest first.
-        chosen: The best of them.
-        evaluation: Scores on ``test``.
-        openings: How often this search has opened the test set.
-        version: The registered model's, where this very ensemble was registered before.
+        built: The ensemble.
+        evaluation: Its scores on ``test``.
+        openings: How often the test set was opened.
+        registered: Where this very ensemble was registered before, what came of it.
     """
 
-    members: Sequence[TrialRecord]
-    compared: Sequence[Ensemble]
-    chosen: Ensemble
+    built: Built
     evaluation: Evaluation
-    openings: int
-    version: str | None = None
+    openings: Openings
+    registered: Registered | None = None
 
-    def checkpoints(self) -> list[tuple[str, float]]:
-        """The members' checkpoints and weights, without those that have no vote."""
-        weighted = zip(self.members, self.chosen.weights, strict=True)
-        return [(record.best.checkpoint, float(weight)) for record, weight in weighted if record.best and weight > 0]
+
+def note_registered(study: optuna.Study, registered: Registered) -> None:
+    """Notes that the ensemble which the study holds was registered."""
+    study.set_user_attr(_ENSEMBLE, {**study.user_attrs[_ENSEMBLE], "registered": asdict(registered)})
 
 
 def find_ensemble(
-    study: optuna.Study, data: Dataset, metric: str, k: int, resources: Resources, console: Console
+    study: optuna.Study, data: Dataset, request: Request, infer: Infer, tracker: Tracker, console: Console
 ) -> Result | None:
     """Selects and scores the ensemble of the best k trials; None where no trial finished.
 
     The test set is opened for it unless the study holds the scores of these very members.
     """
-    members = list(itertools.islice(_whole(ranked(read_trials(study), metric), console), k))
+    members = choose_members(study, request, console)
     if not members:
         return None
-    numbers = [record.number for record in members]
-    known: dict[str, Any] = study.user_attrs.get(_ENSEMBLE, {"openings": 0})
-    if known.get("members") == numbers:
-        compared = [Ensemble(rule, np.array(weights), score) for rule, weights, score in known["compared"]]
-        chosen = next(ensemble for ensemble in compared if ensemble.rule == known["chosen"])
-        evaluation = Evaluation.from_dict(known["evaluation"])
-        return Result(members, compared, chosen, evaluation, known["openings"], known.get("version"))
-    checkpoints = [record.best.checkpoint for record in members if record.best]
-    selection = Selection(data.labels[data.splits["select"]], data.class_names, metric)
-    chosen, compared = choose(infer(checkpoints, data, "select", resources.cpus, resources.gpus), selection)
-    openings = known["openings"] + 1
-    study.set_user_attr(_ENSEMBLE, {**known, "openings": openings})  # before it is opened: no opening goes uncounted
-    on_test = infer(checkpoints, data, "test", resources.cpus, resources.gpus)
-    evaluation = evaluate(on_test, chosen.weights, data.labels[data.splits["test"]], data.class_names)
-    noted = {
-        "members": numbers,
-        "compared": [(ensemble.rule, ensemble.weights.tolist(), ensemble.score) for ensemble in compared],
-        "chosen": chosen.rule,
-        "evaluation": evaluation.to_dict(),
-        "openings": openings,
-    }
-    study.set_user_attr(_ENSEMBLE, noted)
-    return Result(members, compared, chosen, evaluation, openings)
+    fingerprint = split_fingerprint(data, "test")
+    known: dict[str, Any] = study.user_attrs.get(_ENSEMBLE, {})
+    asked = {"members": [record.number for record in members], "views": request.views}
+    if {name: known.get("built", {}).get(name) for name in asked} == asked:
+        built, evaluation = Built.from_dict(known["built"], members), Evaluation.from_dict(known["evaluation"])
+        registered = Registered(**known["registered"]) if "registered" in known else None
+        opened = openings(study, fingerprint, tracker.uri, tracker.parent_id)
+        return Result(built, evaluation, opened, registered)
+    built = build(members, data, request, infer)
+    count_opening(study, fingerprint)  # before it is opened: no opening goes uncounted
+    opened = openings(study, fingerprint, tracker.uri, tracker.parent_id)
+    evaluation = open_test(built, data, infer)
+    study.set_user_attr(_ENSEMBLE, {"built": built.to_dict(), "evaluation": evaluation.to_dict()})
+    return Result(built, evaluation, opened)
+
+
+def choose_members(study: optuna.Study, request: Request, console: Console) -> list[TrialRecord]:
+    """The trials that become members, best first: those that were asked for, or the best k with a whole checkpoint.
+
+    Raises:
+        UserError: One that was asked for has no whole checkpoint.
+    """
+    records = read_trials(study)
+    if not request.members:
+        return list(itertools.islice(_whole(ranked(records, request.metric), console), request.k))
+    kept = {record.number: record for record in records if record.best is not None}
+    missing = [number for number in request.members if number not in kept]
+    if missing:
+        there = ", ".join(map(str, kept)) or "none"
+        raise UserError(f"members must be trials with a checkpoint, which are {there}, but got {missing[0]}")
+    wanted = best_first([kept[number] for number in dict.fromkeys(request.members)], request.metric)
+    whole = list(_whole(wanted, console))
+    if len(whole) < len(wanted):
+        raise UserError("members must have whole checkpoints: leave out those named above")
+    return whole
+
+
+def build(members: Sequence[TrialRecord], data: Dataset, request: Request, infer: Infer) -> Built:
+    """Chooses how the members are combined, on ``select``."""
+    sample = sample_of(data, "select", request.metric)
+    probabilities = infer(checkpoints_of(members), "select")
+    return Built(
+        members=members,
+        alone=tuple(sample.score(member) for member in probabilities),
+        comparison=compare(probabilities, sample, request.rule),
+        diversity=diversity(probabilities, sample.labels),
+        views=request.views,
+        images=len(sample.labels),
+        groups=len(sample.members),
+    )
+
+
+def open_test(built: Built, data: Dataset, infer: Infer) -> Evaluation:
+    """Scores an ensemble and its members on ``test``; ``count_opening`` comes before."""
+    on_test = infer(checkpoints_of(built.members), "test")
+    sample = sample_of(data, "test", built.comparison.metric)
+    return evaluate(on_test, built.comparison.combination, sample, built.best_member)
+
+
+def sample_of(data: Dataset, split: str, metric: str) -> Sample:
+    """A split's labels and groups."""
+    indices = data.splits[split]
+    return Sample(data.labels[indices], data.groups[indices], data.class_names, metric)
+
+
+def checkpoints_of(members: Iterable[TrialRecord]) -> list[str]:
+    """Where the members' best checkpoints are."""
+    return [record.best.checkpoint for record in members if record.best]
 
 
 def _whole(records: Iterable[TrialRecord], console: Console) -> Iterator[TrialRecord]:
@@ -103,67 +209,3 @@ def _whole(records: Iterable[TrialRecord], console: Console) -> Iterator[TrialRe
             console.print(left_out, style="yellow", markup=False, highlight=False, soft_wrap=True)
         else:
             yield record
-
-
-def publish(study: optuna.Study, result: Result, data: Dataset, metric: str, tracker: Tracker, model_name: str) -> str:
-    """Logs an ensemble's figures to the parent run and registers the model, once; returns its version."""
-    if result.version is not None:
-        return result.version
-    best = result.members[0].epochs[-1].metrics
-    figures = {name: value for name, value in best.items() if name.startswith("best_") or name == "epoch_seconds"}
-    figures |= {f"select_{metric}": result.chosen.score, "test_openings": result.openings}
-    test = result.evaluation.ensemble.metrics
-    figures |= {f"test_{name}": value for name, value in test.items() if not np.isnan(value)}
-    members: list[dict[str, Any]] = [
-        {"trial": record.number, "weight": float(weight), "test": asdict(scores)}
-        for record, weight, scores in zip(result.members, result.chosen.weights, result.evaluation.members, strict=True)
-    ]
-    texts = {
-        "ensemble.json": json.dumps({"rule": result.chosen.rule, "members": members}, indent=1),
-        "confusion_matrix.json": json.dumps(result.evaluation.ensemble.confusion),
-        "classification_report.txt": result.evaluation.ensemble.report,
-    }
-    for member in members:
-        texts[f"members/trial-{member['trial']:04d}.txt"] = member["test"]["report"]
-    tracker.log_parent(figures, texts)
-    metadata = {
-        "data_fingerprint": data.fingerprint,
-        "data": data.place,
-        "rule": result.chosen.rule,
-        "trials": [member["trial"] for member in members if member["weight"] > 0],
-        "notes": list(data.notes),
-    }
-    checkpoints = [(read_checkpoint(place), weight) for place, weight in result.checkpoints()]
-    log_members(result, data, tracker)
-    version = register_ensemble(tracker.uri, tracker.parent_id, model_name, checkpoints, data.class_names, metadata)
-    write_pages(study.study_name, result, data, metric, tracker, model_name, version)
-    study.set_user_attr(_ENSEMBLE, {**study.user_attrs[_ENSEMBLE], "version": version})
-    return version
-
-
-def show(result: Result, data: Dataset, metric: str, console: Console) -> None:
-    """Prints the ensemble, its members and the confusion matrix."""
-    compared = ", ".join(f"{ensemble.rule} {ensemble.score:.4f}" for ensemble in result.compared)
-    line = f"{metric} on select: {compared}. Chosen: {result.chosen.rule}."
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
-    opened = "once" if result.openings == 1 else f"{result.openings} times"
-    table = Table(title=f"Test set: {len(data.splits['test'])} images, opened {opened}")
-    for column in ("model", "weight", "best on tune", *_COLUMNS):
-        table.add_column(column.replace("_", " "), justify="left" if column == "model" else "right")
-    table.add_row("ensemble", "", "", *_figures(result.evaluation.ensemble.metrics), style="bold", end_section=True)
-    for record, weight, scores in zip(result.members, result.chosen.weights, result.evaluation.members, strict=True):
-        best = record.epochs[-1].metrics[f"best_{metric}"]
-        name = escape(f"trial {record.number} {record.config['backbone']}")
-        table.add_row(name, f"{weight:.3f}", f"{best:.4f}", *_figures(scores.metrics))
-    console.print(table)
-    confusion = Table("true \\ predicted", *map(escape, data.class_names), title="Confusion matrix of the ensemble")
-    for class_name, row in zip(data.class_names, result.evaluation.ensemble.confusion, strict=True):
-        confusion.add_row(escape(class_name), *map(str, row))
-    console.print(confusion)
-    notes = [*data.notes, *(f"no test image of {name}" for name in result.evaluation.absent)]
-    for note in notes:
-        console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _figures(scores: dict[str, float]) -> list[str]:
-    return [f"{scores[name]:.4f}" for name in _COLUMNS]

@@ -5,7 +5,7 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from tuning.storage import JOURNAL, open_study, study_storage
 _FINISHED = "finished"
 _IDENTITY = "identity"
 _SESSIONS = "sessions"
+_DATA = "data"
 _UID = "uid"
 _KEPT_AND_WRITTEN = 3  # a trial's best and last checkpoint, and the one being written
 
@@ -85,6 +86,21 @@ class SearchFolder:
         Raises:
             UserError: Another one is, or the folder cannot be written.
         """
+        with self._alone(lambda: open_study(self.storage(), self.name, metric, epochs, seed, pruning)) as study:
+            yield study
+
+    @contextmanager
+    def take_up(self, study: optuna.Study) -> Iterator[None]:
+        """Makes this process the only one on a search whose study was loaded.
+
+        Raises:
+            UserError: A driver is on it, or the folder cannot be written.
+        """
+        with self._alone(lambda: study):
+            yield
+
+    @contextmanager
+    def _alone(self, opened: Callable[[], optuna.Study]) -> Iterator[optuna.Study]:
         lock = FileLock(self.local / "driver.lock")
         try:
             self.local.mkdir(parents=True, exist_ok=True)
@@ -94,7 +110,7 @@ class SearchFolder:
         except OSError as error:
             raise UserError(f"--storage must be writable, but {self.local} is not: {error.strerror}") from error
         try:
-            study = open_study(self.storage(), self.name, metric, epochs, seed, pruning)
+            study = opened()
             # The lock is of this host alone; a database is reached from others too.
             with leased(study, _end_at_once) if self.study_url else nullcontext():
                 yield study
@@ -108,8 +124,7 @@ def find_folder(root: str, name: str, study_url: str | None, resume: bool) -> Se
     Raises:
         UserError: There is nothing to resume, or an unfinished search has the name.
     """
-    if not re.fullmatch(r"\w[\w\-.]*", name):
-        raise UserError(f"--name must be letters, digits, _ - and . alone, but got {name!r}")
+    _check_name(name)
     fresh, latest = _folder(root, name, study_url), None
     while (study := fresh.load()) is not None:
         latest, finished = fresh, bool(study.user_attrs.get(_FINISHED))
@@ -124,6 +139,25 @@ def find_folder(root: str, name: str, study_url: str | None, resume: bool) -> Se
             f"the search {latest.name!r} in {root} is unfinished: go on with --resume, or take another --name"
         )
     return latest
+
+
+def existing_folder(root: str, name: str, study_url: str | None) -> tuple[SearchFolder, optuna.Study]:
+    """The search of exactly that name.
+
+    Raises:
+        UserError: There is none.
+    """
+    _check_name(name)
+    folder = _folder(root, name, study_url)
+    study = folder.load()
+    if study is None:
+        raise UserError(f"the search must be there, but there is none named {name!r} in {root}: name it in full")
+    return folder, study
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"\w[\w\-.]*", name):
+        raise UserError(f"--name must be letters, digits, _ - and . alone, but got {name!r}")
 
 
 def check_identity(study: optuna.Study, identity: Mapping[str, Any]) -> None:
@@ -142,6 +176,26 @@ def check_identity(study: optuna.Study, identity: Mapping[str, Any]) -> None:
                 f"a resumed search must keep its {key}, but {noted.get(key)!r} became {value!r}: "
                 "give what it began with, or begin another with --name"
             )
+
+
+def note_data(study: optuna.Study, asked: Mapping[str, Any]) -> None:
+    """Notes what ``prepare`` was given, so that the same data can be prepared without the command that searched."""
+    study.set_user_attr(_DATA, dict(asked))
+
+
+def noted(study: optuna.Study) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the search is about (``check_identity``) and what its data was prepared from (``note_data``).
+
+    Raises:
+        UserError: The search has not come so far.
+    """
+    identity, asked = study.user_attrs.get(_IDENTITY), study.user_attrs.get(_DATA)
+    if identity is None or asked is None:
+        message = (
+            f"the search {study.study_name!r} has not begun, or an older version did: go on with tune-run --resume"
+        )
+        raise UserError(message)
+    return identity, asked
 
 
 def search_uid(study: optuna.Study) -> str:

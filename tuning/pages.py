@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.model_card import CardMember, ModelCard
-from analysis.registry import describe, log_member
+from analysis.registry import Registered, describe, log_member
 from trainables.core.data.cache import Dataset
 from trainables.trial import read_checkpoint
 from tuning.tracking import Tracker
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def log_members(result: "Result", data: Dataset, tracker: Tracker) -> None:
     """Makes each of the top k loadable from its own run as ``runs:/<its run id>/model``; safe to repeat."""
     tracker.flush()  # their runs must be there
-    for record in result.members:
+    for record in result.built.members:
         if record.best:
             metadata = {"data_fingerprint": data.fingerprint, "trial": record.number, "notes": list(data.notes)}
             checkpoint = read_checkpoint(record.best.checkpoint)
@@ -25,27 +25,29 @@ def log_members(result: "Result", data: Dataset, tracker: Tracker) -> None:
 
 
 def write_pages(
-    search: str, result: "Result", data: Dataset, metric: str, tracker: Tracker, model_name: str, version: str
+    search: str, result: "Result", registered: Registered, data: Dataset, tracker: Tracker, model_name: str
 ) -> None:
     """Writes the model's card onto its pages, and its short form onto the parent run's; safe to repeat."""
+    comparison = result.built.comparison
     card = ModelCard(
         name=model_name,
         search=search,
+        alias=registered.alias,
         experiment_id=tracker.experiment_id,
-        rule=result.chosen.rule,
-        metric=metric,
-        select=result.chosen.score,
+        rule=comparison.chosen,
+        metric=comparison.metric,
+        select=comparison.score,
         test=result.evaluation.ensemble.metrics,
-        openings=result.openings,
+        openings=result.openings.told(),
         data=data.place,
         fingerprint=data.fingerprint,
         class_names=data.class_names,
         splits=_counts(data),
         notes=data.notes,
-        members=_members(result, metric, tracker),
+        members=_members(result, tracker),
     )
-    describe(tracker.uri, version, card)
-    tracker.describe_parent(card.summary(version), _columns(metric))
+    describe(tracker.uri, registered.version, card)
+    tracker.describe_parent(card.summary(registered.version), _columns(comparison.metric))
 
 
 def _columns(metric: str) -> list[str]:
@@ -57,16 +59,17 @@ def _columns(metric: str) -> list[str]:
     ]
 
 
-def _members(result: "Result", metric: str, tracker: Tracker) -> list[CardMember]:
+def _members(result: "Result", tracker: Tracker) -> list[CardMember]:
+    comparison = result.built.comparison
     return [
         CardMember(
             trial=record.number,
             run_id=tracker.child_id(record.number),
             backbone=record.config["backbone"],
-            best=record.epochs[-1].metrics[f"best_{metric}"],
+            best=record.epochs[-1].metrics[f"best_{comparison.metric}"],
             weight=f"{weight:.3f}" if weight > 0 else "",
         )
-        for record, weight in zip(result.members, result.chosen.weights, strict=True)
+        for record, weight in zip(result.built.members, comparison.combination.weights, strict=True)
     ]
 
 

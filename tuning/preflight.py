@@ -19,10 +19,12 @@ from trainables.core.data.audit import summary
 from trainables.core.data.augment import source_size
 from trainables.core.data.cache import Dataset, prepare
 from trainables.core.data.groups import Grouping
+from trainables.core.data.splits import SPLITS
 from trainables.core.metrics import check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
 from tuning.folder import search_uid
+from tuning.openings import split_fingerprint
 from tuning.search import Plan
 from tuning.tracking import SearchInfo, without_credentials
 
@@ -107,7 +109,7 @@ def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> 
         "weights": plan.weights,
         "backbones": list(plan.backbones),
         "seed": plan.seed,
-        "split": data.split_digest(),
+        **{f"{name} fingerprint": split_fingerprint(data, name) for name in SPLITS},
         "pruning": plan.pruning,
         "configurations": hashlib.sha256(json.dumps(rehearsed).encode()).hexdigest()[:16],
     }

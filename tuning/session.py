@@ -5,7 +5,8 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -19,13 +20,16 @@ from trainables.core.data.cache import Dataset
 from trainables.core.data.groups import Grouping
 from trainables.core.errors import first_line
 from trainables.core.store import parse_size
+from trainables.inference import infer
 from tuning.cluster import Capacity, Resources, joined, trial_resources
-from tuning.ensemble import Result, find_ensemble, publish, show
-from tuning.folder import SearchFolder, check_identity, find_folder, mark_finished, next_session
+from tuning.ensemble import Request, Result, find_ensemble
+from tuning.folder import SearchFolder, check_identity, find_folder, mark_finished, next_session, note_data
 from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
 from tuning.progress import Progress
+from tuning.publish import publish, told
 from tuning.search import Plan, build_tuner
 from tuning.study import ALIKE, Steering, told_error
+from tuning.tables import show
 from tuning.tracking import Tracker, check_server, tracking_uri, without_credentials
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -52,6 +56,7 @@ class Options:
     metric: str = "balanced_accuracy"
     pruning: bool = True
     top_k: int = 5
+    tta: str = "none"
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
     max_concurrent: int | None = None
@@ -96,6 +101,7 @@ def run(options: Options, console: Console) -> int:
         UserError: Something the user gave cannot be; nothing was trained, and no search was begun.
     """
     plan = options.plan()
+    grouping = Grouping(options.group_threshold, options.group_column, options.group_pattern)
     rehearsed = plan.samples(_REHEARSED)  # a branch that does not parse shall not surface after hours
     folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
     check_backbones(plan, console)
@@ -108,7 +114,7 @@ def run(options: Options, console: Console) -> int:
         plan,
         policies={config.get("augmentation", "none") for config in rehearsed},
         split=options.split,
-        grouping=Grouping(options.group_threshold, options.group_column, options.group_pattern),
+        grouping=grouping,
         skip_bad_images=options.skip_bad_images,
         cache_size=None if options.cache_size is None else parse_size(options.cache_size),
         console=console,
@@ -134,6 +140,8 @@ def run(options: Options, console: Console) -> int:
                 )
                 try:
                     check_identity(study, {**about, "tracking-uri": without_credentials(uri)})
+                    asked = {"seed": plan.seed, "split": options.split, "skip_bad_images": options.skip_bad_images}
+                    note_data(study, {"place": data.place, "grouping": asdict(grouping), **asked})
                     for recipe in plan.space.recipe_params(plan.backbones):
                         study.enqueue_trial(recipe, skip_if_exists=True)
                     tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.top_k}))
@@ -189,17 +197,19 @@ def _search(
             console.print(given_up, style="red", markup=False, highlight=False, soft_wrap=True)
         try:
             with console.status("scoring the best trials"):
-                result = find_ensemble(study, data, plan.metric, options.top_k, resources, console)
+                request = Request(plan.metric, options.top_k, views=options.tta)
+                score = partial(infer, data, num_cpus=resources.cpus, num_gpus=resources.gpus, views=options.tta)
+                result = find_ensemble(study, data, request, score, tracker, console)
         except RayError as error:  # a worker died, or its node
-            told = told_error(str(error))
-            failed = f"the best trials could not be scored ({told}): the same command with --resume tries again"
+            why = told_error(str(error))
+            failed = f"the best trials could not be scored ({why}): the same command with --resume tries again"
             console.print(failed, style="red", markup=False, highlight=False, soft_wrap=True)
             return EXIT_FAILED
         if result is None:
             mark_finished(study, True)
             console.print("no trial finished, so there is no ensemble: the lines above say why", style="red")
             return EXIT_FAILED
-        show(result, data, plan.metric, console)
+        show(result, data, console)
         version = _publish(study, result, plan, data, tracker, console)
         mark_finished(study, version is not None and steering.given_up is None)
         status = "FINISHED" if version else "FAILED"
@@ -220,7 +230,7 @@ def _publish(
     """Registers the ensemble and says where all is; None where MLflow would not take it."""
     try:
         with console.status("registering the ensemble"):
-            version = publish(study, result, data, plan.metric, tracker, plan.space.name)
+            registered = publish(study, result, data, tracker, plan.space.name)
     except Exception as error:  # whatever a server raises: hours of training must not end in a traceback
         failed = (
             f"the ensemble could not be registered ({first_line(error)}): the same command with --resume tries again"
@@ -230,8 +240,8 @@ def _publish(
     shown = without_credentials(tracker.uri)
     where = f"mlflow ui --backend-store-uri {shown}" if shown.startswith("sqlite:") else shown
     for line in (
-        f"Registered: models:/{plan.space.name}@champion (version {version})",
+        told(registered, plan.space.name),
         f"All runs:   {where}   (experiment {plan.space.name})",
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    return version
+    return registered.version

@@ -27,7 +27,7 @@ from analysis.model_card import VIEW
 from analysis.trials import TrialRecord, read_trial
 from trainables.core.errors import UserError, first_line
 
-_PARENT = "mlflow:parent"
+PARENT = "mlflow:parent"  # the study's attribute that holds the parent run's id
 _CHILD = "mlflow:trial:{}"
 _SEARCH_TAG, _TRIAL_TAG, _INTERRUPTED = "tune.search", "tune.trial", "tune.interrupted"
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -129,8 +129,8 @@ class Tracker:
         self.experiment_id = self._experiment()
         attributes = study.user_attrs
         self._known = self._runs_of_this_search()
-        self.parent_id: str = attributes.get(_PARENT) or self._create_parent()
-        study.set_user_attr(_PARENT, self.parent_id)
+        self.parent_id: str = attributes.get(PARENT) or self._create_parent()
+        study.set_user_attr(PARENT, self.parent_id)
         self._sent = {
             int(name.rsplit(":", 1)[1]): _Sent(**value)
             for name, value in attributes.items()

@@ -2,43 +2,87 @@ import itertools
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from scipy.special import xlogy
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
-from analysis.ensembles import GREEDY_STEPS, Selection, best_single, choose, combine, greedy, mean
+from analysis.ensembles import (
+    GREEDY_STEPS,
+    RULES,
+    best_single,
+    confidence_weighted,
+    fit_temperatures,
+    geometric_mean,
+    greedy,
+    majority_vote,
+    mean,
+    metric_weighted,
+    scaled,
+    stacking,
+)
+from analysis.statistics import Sample
+from tests.analysis.samples import NAMES, drawn
+from trainables.core.models.combination import temper
 
-NAMES = ("a", "b", "c")
 
-
-def members(count=5, images=90, seed=0, skill=1.0):
-    generator = np.random.default_rng(seed)
-    labels = generator.choice(3, images, p=[0.6, 0.3, 0.1])
-    labels[:3] = range(3)
-    logits = (
-        generator.normal(size=(count, images, 3)) + skill * generator.random(count)[:, None, None] * np.eye(3)[labels]
-    )
-    odds = np.exp(logits)
-    return odds / odds.sum(axis=2, keepdims=True), labels
-
-
-def selection(labels, metric="balanced_accuracy"):
-    return Selection(labels, NAMES, metric)
-
-
-def test_combine_is_the_weighted_mean():
-    probabilities, _ = members()
-    weights = np.array([0.1, 0.2, 0.3, 0.4, 0.0])
-    expected = sum(weight * member for weight, member in zip(weights, probabilities, strict=True))
-    np.testing.assert_allclose(combine(probabilities, weights), expected)
+def applied(rule, probabilities, sample):
+    return rule(probabilities, sample).apply(probabilities)
 
 
 def test_best_single_and_mean_against_scikit_learn():
-    probabilities, labels = members()
-    scores = [balanced_accuracy_score(labels, member.argmax(1)) for member in probabilities]
-    single = best_single(probabilities, selection(labels))
-    assert single.score == pytest.approx(max(scores))
-    assert single.weights.tolist() == np.eye(5)[int(np.argmax(scores))].tolist()
-    together = mean(probabilities, selection(labels))
-    assert together.score == pytest.approx(balanced_accuracy_score(labels, probabilities.mean(0).argmax(1)))
+    probabilities, sample = drawn()
+    scores = [balanced_accuracy_score(sample.labels, member.argmax(1)) for member in probabilities]
+    np.testing.assert_allclose(applied(best_single, probabilities, sample), probabilities[int(np.argmax(scores))])
+    np.testing.assert_allclose(applied(mean, probabilities, sample), probabilities.mean(0))
+
+
+def test_the_best_single_model_by_a_metric_that_is_minimized():
+    probabilities, sample = drawn(metric="log_loss", seed=3)
+    losses = [log_loss(sample.labels, member) for member in probabilities]
+    assert best_single(probabilities, sample).voters() == [int(np.argmin(losses))]
+
+
+def test_majority_vote_against_counting():
+    probabilities, sample = drawn(count=4, images=60)
+    combined = applied(majority_vote, probabilities, sample)
+    ties = 0
+    for image in range(60):
+        votes = np.bincount([int(member[image].argmax()) for member in probabilities], minlength=3)
+        equal = np.flatnonzero(votes == votes.max())
+        ties += len(equal) > 1
+        assert combined[image].argmax() == equal[probabilities[:, image].mean(0)[equal].argmax()]
+    assert ties > 5
+
+
+def test_geometric_mean_and_confidence_against_scipy():
+    probabilities, sample = drawn()
+    product = probabilities.prod(0) ** (1 / 5)
+    np.testing.assert_allclose(
+        applied(geometric_mean, probabilities, sample), product / product.sum(1, keepdims=True), rtol=1e-6
+    )
+    sure = 1 + xlogy(probabilities, probabilities).sum(2) / np.log(3)
+    expected = np.average(probabilities, axis=0, weights=np.repeat(sure[:, :, None], 3, axis=2))
+    np.testing.assert_allclose(applied(confidence_weighted, probabilities, sample), expected)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
+def test_metric_weights_are_what_each_adds_to_knowing_nothing(metric):
+    probabilities, sample = drawn(metric=metric, skill=3, seed=5)
+    if metric == "log_loss":
+        frequencies = np.bincount(sample.labels) / len(sample.labels)
+        entropy = -(frequencies * np.log(frequencies)).sum()
+        gains = [entropy - log_loss(sample.labels, member) for member in probabilities]
+    else:
+        gains = [balanced_accuracy_score(sample.labels, member.argmax(1)) - 1 / 3 for member in probabilities]
+    gains = np.maximum(gains, 0)
+    assert np.count_nonzero(gains) > 1
+    np.testing.assert_allclose(metric_weighted(probabilities, sample).weights, gains / gains.sum(), atol=1e-12)
+
+
+def test_members_that_know_nothing_are_weighed_equally():
+    _, sample = drawn()
+    alike = np.full((3, 90, 3), 1 / 3)
+    assert metric_weighted(alike, sample).weights == pytest.approx([1 / 3] * 3)
 
 
 def brute_force_greedy(probabilities, labels, steps):
@@ -57,26 +101,70 @@ def brute_force_greedy(probabilities, labels, steps):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_greedy_against_brute_force(seed):
-    probabilities, labels = members(count=4, images=40, seed=seed)
-    ours = greedy(probabilities, selection(labels, "accuracy"), steps=12)
-    weights, score = brute_force_greedy(probabilities, labels, steps=12)
+    probabilities, sample = drawn(count=4, images=40, seed=seed, metric="accuracy")
+    ours = greedy(probabilities, sample, steps=12)
+    weights, score = brute_force_greedy(probabilities, sample.labels, steps=12)
     np.testing.assert_allclose(ours.weights, weights)
-    assert ours.score == pytest.approx(score)
+    assert sample.score(ours.apply(probabilities)) == pytest.approx(score)
 
 
 @pytest.mark.parametrize(("seed", "metric"), [*itertools.product(range(5), ["balanced_accuracy", "log_loss", "auroc"])])
 def test_greedy_is_never_below_its_best_member(seed, metric):
-    probabilities, labels = members(seed=seed, skill=0.5)
-    given = selection(labels, metric)
-    ours, single = greedy(probabilities, given), best_single(probabilities, given)
-    assert ours.score <= single.score if metric == "log_loss" else ours.score >= single.score
-    assert ours.weights.sum() == pytest.approx(1)
-    assert ours.score == pytest.approx(given.score(combine(probabilities, ours.weights)))
-    assert np.count_nonzero(ours.weights) <= GREEDY_STEPS
+    probabilities, sample = drawn(seed=seed, skill=0.5, metric=metric)
+    weights = greedy(probabilities, sample).weights
+    ours, single = (sample.score(applied(rule, probabilities, sample)) for rule in (greedy, best_single))
+    assert ours <= single + 1e-12 if metric == "log_loss" else ours >= single - 1e-12
+    assert sum(weights) == pytest.approx(1)
+    assert np.count_nonzero(weights) <= GREEDY_STEPS
 
 
-def test_the_simplest_of_equals_is_chosen():
-    probabilities, labels = members(count=1)
-    chosen, compared = choose(probabilities, selection(labels))
-    assert chosen.rule == "best single model"
-    assert [ensemble.rule for ensemble in compared] == ["best single model", "mean", "greedy selection"]
+def test_temperatures_against_a_grid():
+    probabilities, sample = drawn(count=3, skill=2)
+    distorted = temper(probabilities, (0.3, 1.0, 4.0))
+    found = fit_temperatures(distorted, sample)
+    for member, temperature in zip(distorted, found, strict=True):
+        grid = np.exp(np.linspace(np.log(0.05), np.log(20), 300))
+        losses = [log_loss(sample.labels, temper(member[None], (float(one),))[0]) for one in grid]
+        assert np.log(temperature) == pytest.approx(np.log(grid[int(np.argmin(losses))]), abs=0.03)
+
+
+def test_a_scaled_rule_applies_what_it_fitted():
+    probabilities, sample = drawn(skill=2)
+    temperatures = fit_temperatures(probabilities, sample)
+    expected = temper(probabilities, temperatures).mean(0)
+    np.testing.assert_allclose(applied(scaled(mean), probabilities, sample), expected)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_stacking_is_the_logistic_regression_that_scores_best(classes):
+    probabilities, sample = drawn(count=3, images=150, skill=2, metric="accuracy")
+    kept = sample.labels < classes
+    probabilities = probabilities[:, kept, :classes] / probabilities[:, kept, :classes].sum(2, keepdims=True)
+    sample = Sample(sample.labels[kept], sample.groups[kept], NAMES[:classes], "accuracy")
+    ours = applied(stacking, probabilities, sample)
+    features = np.log(np.concatenate(list(probabilities), axis=1))
+    candidates = []
+    for penalty in (1e-3, 1e-2, 1e-1):
+        for class_weight in (None, "balanced"):
+            model = LogisticRegression(C=penalty, class_weight=class_weight, max_iter=300)
+            candidates.append(model.fit(features, sample.labels).predict_proba(features))
+    assert min(np.abs(ours - candidate).max() for candidate in candidates) < 1e-6
+
+
+def test_stacking_gives_a_class_that_it_was_not_shown_nothing():
+    probabilities, sample = drawn(count=3, images=150)
+    shown = np.flatnonzero(sample.labels != 1)
+    fitted = stacking(probabilities[:, shown], sample.take(shown))
+    combined = fitted.apply(probabilities)
+    assert (combined[:, 1] < 1e-6).all()
+    np.testing.assert_allclose(combined.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss", "auroc"])
+def test_of_one_member_every_rule_makes_probabilities(name, metric):
+    probabilities, sample = drawn(count=1, metric=metric)
+    combined = applied(RULES[name], probabilities, sample)
+    assert combined.shape == (90, 3)
+    assert np.isfinite(combined).all()
+    np.testing.assert_allclose(combined.sum(axis=1), 1)

@@ -18,16 +18,18 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
 
 from analysis.model_card import HEADING, CardMember, ModelCard
-from analysis.registry import describe, fetched_model, log_member, register_ensemble
+from analysis.registry import Entrant, describe, fetched_model, log_member, register_ensemble
 from analysis.trials import EpochRecord
 from tests.images import png
 from trainables.core.checkpoint import Checkpoint
 from trainables.core.config import TrainConfig
 from trainables.core.errors import UserError
 from trainables.core.fit import fit
+from trainables.core.models.combination import Combination
 from trainables.core.models.stored import ensemble_folder, open_ensemble
 
 NAMES = ("few", "many", "some")
+METADATA = {"trials": [0], "metric": "accuracy", "select_score": 0.5, "select_fingerprint": "a"}
 REPORT = EpochRecord(1, {"best_accuracy": 0.5, "tune/loss": 1.0}, 1_700_000_000_000, "")
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 20, 20), dtype=np.uint8)
 
@@ -47,8 +49,8 @@ def registered(checkpoint, tmp_path_factory):
     client = MlflowClient(uri)
     experiment = client.create_experiment("brains", artifact_location=str(folder / "artifacts"))
     parent, child = (client.create_run(experiment).info.run_id for _ in range(2))
-    version = register_ensemble(uri, parent, "brains", [(checkpoint, 1.0)], NAMES, {"trials": [0]})
-    assert version == "1"
+    entrant = Entrant([checkpoint], Combination.of(np.ones(1)), "none", NAMES, METADATA)
+    assert register_ensemble(uri, parent, "brains", entrant).version == "1"
     return uri, client, parent, child
 
 
@@ -103,7 +105,7 @@ def test_a_model_that_is_not_there_is_a_usage_error(registered, model):
 def test_the_pages_carry_the_card_and_a_persons_text_stays(registered):
     uri, client, *_ = registered
     card = ModelCard(
-        "brains", "s", "1", "mean", "accuracy", 0.5, {"accuracy": 0.4}, 1, "d", "f" * 64, NAMES,
+        "brains", "s", "champion", "1", "mean", "accuracy", 0.5, {"accuracy": 0.4}, 1, "d", "f" * 64, NAMES,
         {"test": [1, 2, 3]}, ("a leak",), (CardMember(0, "r", "scratch_cnn", 0.5, "1.000"),),
     )  # fmt: skip
     for _ in range(2):

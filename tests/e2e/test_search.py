@@ -1,6 +1,7 @@
 """Whole searches by the command itself, each in a process of its own, judged by what they leave behind."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -62,7 +63,8 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     assert {child.info.status for child in children} <= {"FINISHED", "KILLED"}
     columns = {"best_balanced_accuracy", "best_macro_f1", "best_epoch", "epoch_seconds"}
     assert all(columns <= run.data.metrics.keys() for run in [parent, *children])
-    tests = {"test_accuracy", "test_balanced_accuracy", "test_macro_f1", "test_auroc"}
+    tests = {"test_accuracy", "test_balanced_accuracy", "test_macro_f1", "test_auroc", "test_brier", "test_ece"}
+    tests |= {"select_balanced_accuracy", "select_macro_f1", "test_openings"}
     assert tests <= parent.data.metrics.keys()
     assert not any(name.startswith("test_") for child in children for name in child.data.metrics)
     assert len(parent.data.tags["tune.data_fingerprint"]) == 64
@@ -77,11 +79,21 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     again = search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 3, "--resume")
     assert "opened once" in again
     assert "(version 1)" in again
+    # Built again without training; the test set stays sealed unless it is asked for, and then that is counted.
+    rebuilt = search(folder, "demo_space", "--rule", "mean", "--tta", "flips", module="tuning.cli.ensemble")
+    assert "Chosen: mean, balanced_accuracy" in rebuilt
+    assert "opened" not in rebuilt
+    rebuilt = search(folder, "demo_space", "--tta", "flips", "--open-test", "--register", module="tuning.cli.ensemble")
+    assert "opened 2 times" in rebuilt
+    assert re.search(r"Registered: models:/demo_space@(champion|challenger) \(version 2\)", rebuilt)
     # A finished search is extended, not begun again.
     search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 4, "--resume")
     _, parents, children = tracked(f"sqlite:///{folder}/mlflow.db", "demo_space")
     assert (len(parents), len(children)) == (1, 4)
     assert parents[0].info.status == "FINISHED"
+    opened = int(parents[0].data.tags["tune.test_openings"])
+    assert opened in (2, 3)  # once more only if the new trial became a member
+    assert parents[0].data.metrics["test_openings"] == opened
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])  # SIGTERM is handled as Ctrl-C is

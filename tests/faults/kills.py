@@ -13,6 +13,7 @@ import optuna
 from mlflow import MlflowClient
 
 import tuning.ensemble
+import tuning.publish
 import tuning.storage
 
 
@@ -86,7 +87,7 @@ POINTS = {
     "metrics sent, not acknowledged": lambda fuse: _before(optuna.Study, "set_user_attr", fuse, _acknowledges),
     "half of a batch of metrics sent": lambda fuse: _after(MlflowClient, "log_batch", fuse),
     "test opened, not scored": lambda fuse: _before(tuning.ensemble, "evaluate", fuse),
-    "model logged, not noted": lambda fuse: _after(tuning.ensemble, "register_ensemble", fuse),
+    "model logged, not noted": lambda fuse: _after(tuning.publish, "register_ensemble", fuse),
     "run ended, not acknowledged": lambda fuse: _after(MlflowClient, "set_terminated", fuse),
 }
 

@@ -1,10 +1,12 @@
-"""Classification metrics from probabilities, by scikit-learn, averaged over the classes that are present."""
+"""Classification metrics from probabilities, as scikit-learn defines them, averaged over the classes present.
+
+Written in numpy, some ten times as fast: resampling computes them thousands of times.
+"""
 
 import re
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, confusion_matrix, log_loss, roc_auc_score
 
 from trainables.core.errors import DataError
 
@@ -48,7 +50,7 @@ def classification_metrics(
     """
     if len(targets) == 0:
         raise DataError("metrics need at least one image, but got none")
-    confusion = confusion_matrix(targets, probabilities.argmax(axis=1), labels=range(len(class_names)))
+    confusion = confusion_counts(probabilities, targets)
     hits, actual, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     present = np.flatnonzero(actual)
     precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(actual, 1)
@@ -61,7 +63,8 @@ def classification_metrics(
         "macro_f1": f1[present].mean(),
     }
     if needed in (None, "log_loss"):
-        metrics["log_loss"] = log_loss(targets, _normalised(probabilities), labels=range(len(class_names)))
+        of_truth = np.take_along_axis(_normalised(probabilities), targets[:, None], axis=1)
+        metrics["log_loss"] = -np.log(np.maximum(of_truth, np.finfo(np.float64).eps)).mean()
     if needed in (None, "average_precision", "auroc"):
         metrics |= _threshold_free(probabilities, targets, present)
     keys = class_keys(class_names)
@@ -69,6 +72,13 @@ def classification_metrics(
         name = keys[index]
         metrics |= {f"precision/{name}": precision[index], f"recall/{name}": recall[index], f"f1/{name}": f1[index]}
     return {name: float(value) for name, value in metrics.items()}
+
+
+def confusion_counts(probabilities: NDArray[np.floating], targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(C, C) counts of images, true classes in rows, predicted ones in columns, of (N, C) and (N,)."""
+    classes = probabilities.shape[1]
+    cells = targets * classes + probabilities.argmax(axis=1)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 def class_keys(class_names: tuple[str, ...]) -> tuple[str, ...]:
@@ -106,8 +116,17 @@ def _normalised(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
 def _threshold_free(
     probabilities: NDArray[np.floating], targets: NDArray[np.int64], present: NDArray[np.int64]
 ) -> dict[str, float]:
-    one_against_rest = [(targets == index, probabilities[:, index]) for index in present]
-    return {
-        "average_precision": float(np.mean([average_precision_score(*pair) for pair in one_against_rest])),
-        "auroc": float(np.mean([roc_auc_score(*pair) for pair in one_against_rest])) if len(present) > 1 else np.nan,
-    }
+    one_against_rest = [_areas(targets == index, probabilities[:, index]) for index in present]
+    average_precision, auroc = np.mean(one_against_rest, axis=0)
+    return {"average_precision": average_precision, "auroc": auroc}
+
+
+def _areas(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> tuple[float, float]:
+    """Average precision, and the area under the ROC curve (NaN without a negative); equal scores share a threshold."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # of each threshold
+    hits = np.cumsum(positive[order])[last]
+    misses = last + 1 - hits
+    average_precision = np.diff(hits, prepend=0) @ (hits / (last + 1)) / hits[-1]
+    below = np.diff(misses, prepend=0) @ (hits + np.append(0, hits[:-1])) / 2
+    return float(average_precision), float(below / (hits[-1] * misses[-1])) if misses[-1] else np.nan

@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+from enum import StrEnum
 from typing import Annotated, NoReturn
 
 import typer
@@ -41,6 +42,15 @@ CacheSize = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+
+
+class Views(StrEnum):
+    """What a model sees of an image when it is scored: the keys of ``predict.VIEWS``, without its imports."""
+
+    NONE = "none"
+    FLIPS = "flips"
+    TURNS = "turns"
+    ALL = "all"
 
 
 def new_app() -> typer.Typer:

@@ -7,18 +7,20 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.images import write_classes
-from tuning.cli.run import _seconds, app
+from trainables.core.models.predict import VIEWS
+from tuning.cli import ensemble
+from tuning.cli.run import Views, _seconds, app
 
 
 def invoke(*arguments):
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--list"]])
-def test_help_and_list_need_no_heavy_import(arguments):
+@pytest.mark.parametrize(("command", "arguments"), [("run", ["--help"]), ("run", ["--list"]), ("ensemble", ["--help"])])
+def test_help_and_list_need_no_heavy_import(command, arguments):
     code = (
         "import sys\n"
-        "from tuning.cli.run import app\n"
+        f"from tuning.cli.{command} import app\n"
         f"try: app({arguments!r})\n"
         "except SystemExit: pass\n"
         "print({'torch', 'ray', 'mlflow', 'optuna', 'timm', 'sklearn', 'pandas'} & set(sys.modules))"
@@ -32,6 +34,10 @@ def test_help_and_list_need_no_heavy_import(arguments):
 def test_list_gives_a_line_a_space():
     lines = invoke("--list").output.splitlines()
     assert [line.split()[0] for line in lines] == ["alzheimer_space", "demo_space"]
+
+
+def test_the_views_are_those_there_are():
+    assert [view.value for view in Views] == list(VIEWS)
 
 
 def test_help_groups_the_options():
@@ -116,3 +122,21 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, arguments, message):
     assert message in line
     assert "Traceback" not in done.output
     assert not list(folder.rglob("study.journal"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "there is none named 'nowhere' in results"),
+        (["demo_space", "--rule", "median"], "--rule must be one of best-single,"),
+        (["demo_space", "--members", "1;2"], "--members must be trials, written like 3,7,9"),
+        (["demo_space", "--members", "1,2", "--k", 3], "give one of them"),
+        (["[/x]"], "--name must be letters, digits"),
+    ],
+)
+def test_a_mistake_in_tune_ensemble_is_one_line_and_exit_code_2(folder, arguments, message):
+    done = CliRunner().invoke(ensemble.app, list(map(str, arguments)))
+    assert done.exit_code == 2, done.output
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("tune-ensemble: ")]
+    assert message in line
+    assert not list(folder.iterdir())

@@ -71,11 +71,6 @@ class Dataset:
         shape = f"{self.pixel_format.channels}x{self.pixel_format.white}"
         return f"images-{self.fingerprint[:32]}-{size}px-{shape}-v{DECODER_VERSION}"
 
-    def split_digest(self) -> str:
-        """Tells ways to divide the images apart."""
-        indices = {name: indices.tolist() for name, indices in sorted(self.splits.items())}
-        return hashlib.sha256(json.dumps(indices).encode()).hexdigest()[:16]
-
     def open_store(self) -> Store:
         """The store of the node that asks."""
         return Store(self.store or default_store(), self.cache_size)

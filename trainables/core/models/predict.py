@@ -1,6 +1,7 @@
-"""Class probabilities of a trained classifier."""
+"""Class probabilities of a trained classifier, of an image as it is or averaged over views of it."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -8,6 +9,14 @@ from numpy.typing import NDArray
 
 from trainables.core.checkpoint import Checkpoint
 from trainables.core.models.classifier import Classifier, build_classifier
+
+# Test-time augmentation: each view is (quarter turns, mirrored left to right).
+VIEWS: Mapping[str, tuple[tuple[int, bool], ...]] = {
+    "none": ((0, False),),
+    "flips": ((0, False), (0, True), (2, True)),  # as it is, left to right, upside down
+    "turns": ((0, False), (1, False), (2, False), (3, False)),
+    "all": tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True)),
+}
 
 
 def trained_classifier(checkpoint: Checkpoint, device: torch.device) -> Classifier:
@@ -20,7 +29,11 @@ def trained_classifier(checkpoint: Checkpoint, device: torch.device) -> Classifi
 
 @torch.inference_mode()
 def predict_probabilities(
-    model: Classifier, images: NDArray[np.uint8], indices: NDArray[np.int64], batch_size: int = 64
+    model: Classifier,
+    images: NDArray[np.uint8],
+    indices: NDArray[np.int64],
+    batch_size: int = 64,
+    views: str = "none",
 ) -> NDArray[np.float32]:
     """Scores images in float32, whatever precision the model was trained in, so that every machine agrees.
 
@@ -29,15 +42,23 @@ def predict_probabilities(
         images: (N, S, S, channels) uint8.
         indices: (n,) which of them.
         batch_size: Images in a forward pass.
+        views: A key of ``VIEWS``; probabilities are the arithmetic mean over its views.
 
     Returns:
         (n, C) float32 probabilities.
     """
     device = next(model.parameters()).device
+    parts = []
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        parts = [
-            model(torch.from_numpy(images[indices[start : start + batch_size]]).to(device)).softmax(dim=1).cpu()
-            for start in range(0, len(indices), batch_size)
-        ]
+        for start in range(0, len(indices), batch_size):
+            batch = torch.from_numpy(images[indices[start : start + batch_size]]).to(device)
+            seen = [model(_view(batch, *view)).softmax(dim=1) for view in VIEWS[views]]
+            parts.append((torch.stack(seen).mean(dim=0) if len(seen) > 1 else seen[0]).cpu())
     probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
     return probabilities
+
+
+def _view(batch: torch.Tensor, turns: int, mirrored: bool) -> torch.Tensor:
+    """(B, S, S, channels) images, turned and then mirrored."""
+    turned = torch.rot90(batch, turns, (1, 2)) if turns else batch
+    return turned.flip(2) if mirrored else turned

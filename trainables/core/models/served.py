@@ -22,6 +22,7 @@ from trainables.core.data.decode import PixelFormat, decode, to_pixels
 from trainables.core.device import resolve_device
 from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.classifier import Classifier
+from trainables.core.models.combination import Combination
 from trainables.core.models.predict import predict_probabilities, trained_classifier
 from trainables.core.state import TrainState
 
@@ -34,18 +35,26 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Member:
-    """One model of a served ensemble: (B, S, S, channels) uint8 at its own size, and its share of the vote."""
+    """One model of a served ensemble, which takes (B, S, S, channels) uint8 at its own size S."""
 
     model: Classifier
     image_size: int
-    weight: float
 
 
 class ServedEnsemble:
-    """The weighted mean of its members' probabilities."""
+    """Members, how their probabilities are combined, and what each of them sees of an image."""
 
-    def __init__(self, members: Sequence[Member], class_names: tuple[str, ...], pixel_format: PixelFormat):
+    def __init__(
+        self,
+        members: Sequence[Member],
+        combination: Combination,
+        views: str,
+        class_names: tuple[str, ...],
+        pixel_format: PixelFormat,
+    ):
         self.members = members
+        self.combination = combination
+        self.views = views
         self.class_names = class_names
         self.pixel_format = pixel_format
 
@@ -72,13 +81,14 @@ class ServedEnsemble:
 
     def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """(n, C) float32 probabilities of n images, each as ``predict`` takes it."""
-        total = np.zeros((len(images), len(self.class_names)), dtype=np.float32)
         sizes = {member.image_size for member in self.members}  # each image is decoded once a size
         pixels = {size: np.stack(list(self._pixels(images, size))) for size in sizes}
-        for member in self.members:
-            found = predict_probabilities(member.model, pixels[member.image_size], np.arange(len(images)))
-            total += member.weight * found
-        return total
+        everything = np.arange(len(images))
+        of_members = [
+            predict_probabilities(member.model, pixels[member.image_size], everything, views=self.views)
+            for member in self.members
+        ]
+        return self.combination.apply(np.stack(of_members)).astype(np.float32)
 
     def _pixels(self, images: Iterable[Any], size: int) -> Iterable[NDArray[np.uint8]]:
         for position, image in enumerate(images):
@@ -88,21 +98,24 @@ class ServedEnsemble:
                 raise DataError(f"image {position}: {error}") from error
 
 
-def save_ensemble(folder: Path, members: Sequence[tuple[Checkpoint, float]]) -> None:
+def save_ensemble(folder: Path, members: Sequence[Checkpoint], combination: Combination, views: str = "none") -> None:
     """Writes the folder of a served ensemble.
 
     Args:
         folder: To be created.
-        members: Checkpoints and weights that sum to 1; all of the same data set.
+        members: M checkpoints, all of the same data set.
+        combination: Of these M.
+        views: A key of ``predict.VIEWS``.
     """
     folder.mkdir(parents=True)
-    entries = []
-    for index, (checkpoint, weight) in enumerate(members):
+    names = []
+    for index, checkpoint in enumerate(members):
         weights = {name: tensor for name, tensor in checkpoint.state.tensors.items() if name.startswith("model.")}
         stripped = dataclasses.replace(checkpoint, state=TrainState(checkpoint.state.epoch, weights, {}))
-        save_checkpoint(folder / f"member-{index}", stripped)
-        entries.append({"folder": f"member-{index}", "weight": weight})
-    (folder / MANIFEST).write_text(json.dumps({"members": entries}, indent=1))
+        names.append(f"member-{index}")
+        save_checkpoint(folder / names[-1], stripped)
+    manifest = {"members": names, "combination": combination.to_dict(), "views": views}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
 
 def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble:
@@ -112,15 +125,15 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEns
         CheckpointError: A member is not whole, or there is none.
     """
     device = device or resolve_device("auto")
+    manifest = json.loads((folder / MANIFEST).read_text())
     members = []
-    entries = json.loads((folder / MANIFEST).read_text())["members"]
-    if not entries:
+    if not manifest["members"]:
         raise CheckpointError(f"{folder / MANIFEST} names no members")
-    for entry in entries:
-        checkpoint = load_checkpoint(folder / entry["folder"])
-        model = trained_classifier(checkpoint, device)
-        members.append(Member(model, checkpoint.config.image_size, entry["weight"]))
-    return ServedEnsemble(members, checkpoint.class_names, checkpoint.pixel_format)
+    for name in manifest["members"]:
+        checkpoint = load_checkpoint(folder / name)
+        members.append(Member(trained_classifier(checkpoint, device), checkpoint.config.image_size))
+    combination = Combination.from_dict(manifest["combination"])
+    return ServedEnsemble(members, combination, manifest["views"], checkpoint.class_names, checkpoint.pixel_format)
 
 
 def _first_column(frame: "pd.DataFrame") -> list[Any]:

@@ -13,6 +13,7 @@ from trainables.core.config import TrainConfig
 from trainables.core.data.decode import PixelFormat
 from trainables.core.errors import DataError
 from trainables.core.fit import fit
+from trainables.core.models.combination import Combination
 from trainables.core.models.predict import predict_probabilities, trained_classifier
 from trainables.core.models.served import _load_pyfunc, load_ensemble, save_ensemble
 
@@ -33,7 +34,7 @@ def checkpoints(small_data):
 @pytest.fixture(scope="module")
 def served(checkpoints, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served") / "ensemble"
-    save_ensemble(folder, [(checkpoints[16], 0.25), (checkpoints[32], 0.75)])
+    save_ensemble(folder, [checkpoints[16], checkpoints[32]], Combination.of(np.array([0.25, 0.75])))
     return folder
 
 
@@ -47,6 +48,21 @@ def test_the_ensemble_is_the_weighted_mean_of_its_members(served, checkpoints, s
     assert list(given.columns) == list(NAMES)
     np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-6)
     np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_views_and_the_temperatures_that_were_chosen_are_served(checkpoints, small_data, tmp_path):
+    combination = Combination("geometric mean", (0.25, 0.75), (2.0, 0.5))
+    save_ensemble(tmp_path / "e", [checkpoints[16], checkpoints[32]], combination, "turns")
+    expected = 0
+    for size, weight, temperature in ((16, 0.25, 2.0), (32, 0.75, 0.5)):
+        model = trained_classifier(checkpoints[size], torch.device("cpu"))
+        turned = [np.rot90(small_data.images(size), turns, (1, 2)).copy() for turns in range(4)]
+        tempered = np.mean([predict_probabilities(model, images, np.arange(10)) for images in turned], axis=0)
+        tempered = tempered ** (1 / temperature)
+        expected += weight * np.log(tempered / tempered.sum(axis=1, keepdims=True))
+    expected = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
+    given = load_ensemble(tmp_path / "e").predict(small_data.images(32)[:10, :, :, 0])
+    np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-5)
 
 
 def test_every_form_of_an_image_gives_the_same(served):
@@ -103,5 +119,5 @@ def test_loading_imports_neither_mlflow_nor_ray():
 def test_colour_models_take_grey_images(config, small_data, tmp_path):
     state = next(fit(config(epochs=1), small_data)).state
     checkpoint = Checkpoint(state, config(epochs=1), NAMES, PixelFormat(3, 255), {})
-    save_ensemble(tmp_path / "e", [(checkpoint, 1.0)])
+    save_ensemble(tmp_path / "e", [checkpoint], Combination.of(np.ones(1)))
     assert load_ensemble(tmp_path / "e").predict([np.zeros((9, 9), np.uint8)]).shape == (1, 3)

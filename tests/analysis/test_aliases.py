@@ -1,0 +1,48 @@
+import pytest
+from mlflow import MlflowClient
+
+from analysis.registry import _alias, note_openings
+
+OURS = {"metric": "macro_f1", "select_score": 0.7, "select_fingerprint": "abc"}
+
+
+@pytest.mark.parametrize(
+    ("champion", "alias", "reason"),
+    [
+        (None, "champion", "there was no champion"),
+        (("2", OURS), "champion", "it is the champion already"),
+        (
+            ("1", OURS | {"select_score": 0.6}),
+            "champion",
+            "macro_f1 0.7000 on select, where version 1 has 0.6000",
+        ),
+        (("1", OURS), "challenger", "it has only macro_f1 0.7000 on select, where version 1 has 0.7000"),
+        (("1", OURS | {"select_score": 0.8}), "challenger", "it has only macro_f1 0.7000"),
+        (("1", OURS | {"select_score": 0.1, "select_fingerprint": "x"}), "challenger", "chosen on other images"),
+        (("1", OURS | {"select_score": 0.1, "metric": "auroc"}), "challenger", "was chosen by auroc"),
+        (("1", {}), "challenger", "cannot be compared"),
+    ],
+)
+def test_a_champion_is_beaten_on_the_same_images_alone(champion, alias, reason):
+    given, why = _alias(champion, "2", OURS)
+    assert given == alias
+    assert reason in why
+
+
+def test_a_lower_loss_is_better():
+    ours = OURS | {"metric": "log_loss", "select_score": 0.4}
+    assert _alias(("1", ours | {"select_score": 0.5}), "2", ours)[0] == "champion"
+    assert _alias(("1", ours | {"select_score": 0.3}), "2", ours)[0] == "challenger"
+
+
+def test_openings_are_counted_over_all_experiments_and_deleted_runs(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    runs = [client.create_run(client.create_experiment(name)).info.run_id for name in "abc"]
+    assert note_openings(uri, runs[0], "seen", 1) == 0
+    assert note_openings(uri, runs[1], "seen", 3) == 1
+    assert note_openings(uri, runs[2], "unseen", 5) == 0
+    assert note_openings(uri, runs[0], "seen", 2) == 3
+    assert client.get_run(runs[0]).data.metrics["test_openings"] == 5
+    client.delete_run(runs[1])
+    assert note_openings(uri, runs[0], "seen", 2) == 3

@@ -1,0 +1,93 @@
+"""An ensemble in MLflow: its figures and files on the parent run, and the registered model."""
+
+import json
+from dataclasses import asdict
+
+import optuna
+
+from analysis.calibration import reliability_diagram
+from analysis.registry import CHAMPION, Entrant, Registered, register_ensemble
+from trainables.core.data.cache import Dataset
+from trainables.trial import read_checkpoint
+from tuning.ensemble import Built, Result, checkpoints_of, note_registered
+from tuning.openings import split_fingerprint
+from tuning.pages import log_members, write_pages
+from tuning.tracking import Tracker
+
+
+def publish(study: optuna.Study, result: Result, data: Dataset, tracker: Tracker, model_name: str) -> Registered:
+    """Logs an ensemble's figures to the parent run and registers the model, once."""
+    if result.registered is not None:
+        return result.registered
+    tracker.log_parent(_figures(result), _files(result))
+    log_members(result, data, tracker)
+    registered = register(result.built, data, tracker.uri, tracker.parent_id, model_name)
+    write_pages(study.study_name, result, registered, data, tracker, model_name)
+    note_registered(study, registered)
+    return registered
+
+
+def register(built: Built, data: Dataset, tracking_uri: str, run_id: str, model_name: str) -> Registered:
+    """Registers the voters of an ensemble as a model."""
+    comparison = built.comparison
+    voters = [built.members[position] for position in comparison.combination.voters()]
+    metadata = {
+        "data_fingerprint": data.fingerprint,
+        "select_fingerprint": split_fingerprint(data, "select"),
+        "test_fingerprint": split_fingerprint(data, "test"),
+        "data": data.place,
+        "metric": comparison.metric,
+        "select_score": comparison.score,
+        "rule": comparison.chosen,
+        "views": built.views,
+        "trials": [record.number for record in voters],
+        "notes": list(data.notes),
+    }
+    entrant = Entrant(
+        members=[read_checkpoint(place) for place in checkpoints_of(voters)],
+        combination=comparison.combination.of_voters(),
+        views=built.views,
+        class_names=data.class_names,
+        metadata=metadata,
+    )
+    return register_ensemble(tracking_uri, run_id, model_name, entrant)
+
+
+def told(registered: Registered, model_name: str) -> str:
+    """Where the model is, in a line; why it did not become the champion."""
+    why = "" if registered.alias == CHAMPION else f": {registered.reason}"
+    return f"Registered: models:/{model_name}@{registered.alias} (version {registered.version}){why}"
+
+
+def _figures(result: Result) -> dict[str, float]:
+    """What the parent run shows as metrics."""
+    comparison = result.built.comparison
+    best = result.built.members[0].epochs[-1].metrics
+    figures = {name: value for name, value in best.items() if name.startswith("best_") or name == "epoch_seconds"}
+    figures |= {f"select_{name}": value for name, value in comparison.figures.items()}
+    if comparison.corrected is not None:
+        figures[f"select_{comparison.metric}_corrected"] = comparison.corrected
+    figures |= {f"test_{name}": value for name, value in result.evaluation.ensemble.metrics.items()}
+    return figures
+
+
+def _files(result: Result) -> dict[str, str]:
+    """What the parent run holds as files."""
+    weights, scored = result.built.comparison.combination.weights, result.evaluation
+    members = [
+        {"trial": record.number, "weight": weight, "test": asdict(scores)}
+        for record, weight, scores in zip(result.built.members, weights, scored.members, strict=True)
+    ]
+    of_members = {
+        f"members/trial-{record.number:04d}.txt": scores.report
+        for record, scores in zip(result.built.members, scored.members, strict=True)
+    }
+    ensemble = {**result.built.to_dict(), "rule": result.built.comparison.chosen, "members": members}
+    return {
+        "ensemble.json": json.dumps(ensemble, indent=1),
+        "evaluation.json": json.dumps({**scored.to_dict(), "openings": asdict(result.openings)}, indent=1),
+        "reliability.svg": reliability_diagram(scored.ensemble.reliability),
+        "confusion_matrix.json": json.dumps(scored.ensemble.confusion),
+        "classification_report.txt": scored.ensemble.report,
+        **of_members,
+    }

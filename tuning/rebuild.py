@@ -1,0 +1,129 @@
+"""The ensemble of a search built again from its checkpoints: other members, another rule, other views; no training."""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import optuna
+from rich.console import Console
+
+from analysis.ensembles import RULES
+from trainables.core.data.cache import Dataset, prepare
+from trainables.core.data.groups import Grouping
+from trainables.core.errors import UserError, first_line
+from trainables.inference import infer_here
+from tuning import tracking
+from tuning.ensemble import Built, Infer, Request, Result, build, choose_members, open_test
+from tuning.folder import SearchFolder, existing_folder, noted
+from tuning.openings import count_opening, openings, split_fingerprint
+from tuning.publish import register, told
+from tuning.tables import show_built, show_test
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user asked for."""
+
+    name: str
+    k: int = 5
+    members: tuple[int, ...] = ()
+    rule: str | None = None
+    tta: str = "none"
+    open_test: bool = False
+    register: bool = False
+    storage: str = "results"
+    study_storage: str | None = None
+    tracking_uri: str | None = None
+
+
+def rebuild(options: Options, console: Console) -> int:
+    """Builds, shows, and does with the ensemble what was asked for.
+
+    Returns:
+        0, or 1 where no trial can be a member or MLflow did not take the model.
+
+    Raises:
+        UserError: Something the user gave cannot be.
+    """
+    if options.rule is not None and options.rule not in RULES:
+        raise UserError(f"--rule must be one of {', '.join(RULES)}, but got {options.rule!r}")
+    folder, study = existing_folder(options.storage, options.name, options.study_storage)
+    identity, asked = noted(study)
+    request = Request(identity["metric"], options.k, options.members, options.rule, options.tta)
+    members = choose_members(study, request, console)
+    if not members:
+        console.print("no trial has finished, so there is no ensemble", style="red")
+        return 1
+    sizes = sorted({record.config["image_size"] for record in members})
+    with console.status("reading the data"):
+        data = prepare(**asked | {"grouping": Grouping(**asked["grouping"])}, sizes=sizes)
+    _check_data(data, identity)
+    infer: Infer = partial(infer_here, data, views=options.tta)
+    with console.status("scoring members on select"):
+        built = build(members, data, request, infer)
+    show_built(built, console)
+    if options.open_test:
+        _open_test(options, folder, study, identity, built, data, infer, console)
+    return _register(options, study, identity, built, data, console) if options.register else 0
+
+
+def _check_data(data: Dataset, identity: dict[str, Any]) -> None:
+    if data.fingerprint != identity["data fingerprint"]:
+        raise UserError(f"the data must be what the search began with, but {data.place} has changed: restore it")
+    for split in ("select", "test"):
+        if split_fingerprint(data, split) != identity[f"{split} fingerprint"]:
+            raise UserError(
+                f"{split} must hold the images that it held in the search, but this version of the program "
+                f"divides them otherwise: use the one that searched"
+            )
+
+
+def _open_test(
+    options: Options,
+    folder: SearchFolder,
+    study: optuna.Study,
+    identity: dict[str, Any],
+    built: Built,
+    data: Dataset,
+    infer: Infer,
+    console: Console,
+) -> None:
+    """Counts, opens and shows the test set; refused while a driver is on the search, which counts as well."""
+    uri, run_id = _mlflow(options, study, identity)
+    fingerprint = split_fingerprint(data, "test")
+    with folder.take_up(study):
+        count_opening(study, fingerprint)
+    opened = openings(study, fingerprint, uri, run_id)
+    with console.status("scoring the test set"):
+        evaluation = open_test(built, data, infer)
+    result = Result(built, evaluation, opened)
+    show_test(result, data, console)
+
+
+def _register(
+    options: Options, study: optuna.Study, identity: dict[str, Any], built: Built, data: Dataset, console: Console
+) -> int:
+    uri, run_id = _mlflow(options, study, identity)
+    try:
+        with console.status("registering the ensemble"):
+            registered = register(built, data, uri, run_id, identity["space"])
+    except Exception as error:  # whatever a server raises
+        failed = f"the ensemble could not be registered: {first_line(error)}"
+        console.print(failed, style="red", markup=False, soft_wrap=True)
+        return 1
+    console.print(told(registered, identity["space"]), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _mlflow(options: Options, study: optuna.Study, identity: dict[str, Any]) -> tuple[str, str]:
+    """MLflow's URI and the search's parent run; it must answer."""
+    given = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = tracking.tracking_uri(given or identity["tracking-uri"])
+    tracking.check_server(uri)
+    run_id = study.user_attrs.get(tracking.PARENT)
+    if run_id is None:
+        raise UserError("the search must have a run in MLflow, but has none: go on with tune-run --resume")
+    return uri, run_id

@@ -1,0 +1,122 @@
+"""What a command prints of an ensemble: the comparison on ``select``, and the figures on ``test``."""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from analysis.comparison import Compared
+from analysis.ensembles import SCALED
+from analysis.evaluation import Evaluation
+from analysis.statistics import GROUPS_FOR_TEST
+from trainables.core.data.cache import Dataset
+from tuning.ensemble import Built, Result
+
+_COLUMNS = ("balanced_accuracy", "macro_f1", "accuracy", "auroc")
+_FIGURES = (*_COLUMNS, "average_precision", "log_loss", "brier", "ece")
+
+
+def show(result: Result, data: Dataset, console: Console) -> None:
+    """Prints all of a result."""
+    show_built(result.built, console)
+    show_test(result, data, console)
+    _print_notes([*data.notes, *result.evaluation.caveats()], console)
+
+
+def show_built(built: Built, console: Console) -> None:
+    """Prints how the rules compared on ``select``, which one was chosen, and how members differ."""
+    found = built.comparison
+    title = f"{found.metric} on select: {built.images} images in {built.groups} groups"
+    table = Table("rule, simplest first", title=title)
+    for column in ("score", "behind the best", "with temperatures", "behind the best"):
+        table.add_column(column, justify="right")
+    by_name = {compared.rule: compared for compared in found.rules}
+    for name, compared in by_name.items():
+        if not name.endswith(SCALED):
+            cells = [*_cells(compared), *_cells(by_name.get(name + SCALED))]
+            table.add_row(name, *cells, style="bold" if found.chosen in (name, name + SCALED) else "")
+    console.print(table)
+    unbiased = "" if found.corrected is None else f"; corrected for choosing: {found.corrected:.4f}"
+    _print(
+        f"Chosen: {found.chosen}, {found.metric} {found.score:.4f} on images it was not fitted to{unbiased}.", console
+    )
+    disagreement, correlation = built.diversity.mean_disagreement, built.diversity.mean_error_correlation
+    if disagreement is not None:
+        errors = "" if correlation is None else f"; their errors correlate by {correlation:.2f}"
+        _print(f"Members: two of them disagree on {disagreement:.0%} of the images on average{errors}.", console)
+    _print_notes(found.notes, console)
+
+
+def show_test(result: Result, data: Dataset, console: Console) -> None:
+    """Prints the ensemble's figures with their intervals, its members' and each class's, and the confusion matrix."""
+    built, scored = result.built, result.evaluation
+    where = f"{len(data.splits['test'])} images in {scored.groups} groups"
+    _print(f"Test set: {where}, {result.openings.told()}.", console)
+    console.print(_figures_table(built, scored))
+    _print(_tested(built, scored), console)
+    console.print(_members_table(built, scored))
+    recalls = Table("class", title="Recall of the ensemble, by class")
+    for column in ("images", "groups", "recall [95%]"):
+        recalls.add_column(column, justify="right")
+    for recall in scored.ensemble.recalls:
+        recalls.add_row(escape(recall.name), str(recall.images), str(recall.groups), escape(recall.told()))
+    console.print(recalls)
+    confusion = Table("true \\ predicted", *map(escape, data.class_names), title="Confusion matrix of the ensemble")
+    for class_name, row in zip(data.class_names, scored.ensemble.confusion, strict=True):
+        confusion.add_row(escape(class_name), *map(str, row))
+    console.print(confusion)
+
+
+def _figures_table(built: Built, scored: Evaluation) -> Table:
+    best = built.members[scored.best_member].number
+    table = Table("figure")
+    for column in ("ensemble", "95% interval", f"best member (trial {best})"):
+        table.add_column(column, justify="right")
+    mark = "*" if scored.conditional else ""
+    for name in _FIGURES:
+        if name in scored.ensemble.metrics:
+            interval = scored.ensemble.intervals.get(name)
+            told = escape(f"[{interval[0]:.3f}, {interval[1]:.3f}]{mark}") if interval else ""
+            alone = scored.members[scored.best_member].metrics[name]
+            table.add_row(name.replace("_", " "), f"{scored.ensemble.metrics[name]:.4f}", told, f"{alone:.4f}")
+    return table
+
+
+def _tested(built: Built, scored: Evaluation) -> str:
+    best, metric = built.members[scored.best_member].number, built.comparison.metric
+    if built.comparison.combination.voters() == [scored.best_member]:
+        return f"The ensemble is trial {best} alone."
+    if scored.p_value is None:
+        return f"Not tested against trial {best}: that needs {GROUPS_FOR_TEST} groups, and there are {scored.groups}."
+    return f"The ensemble against trial {best} by {metric}: p = {scored.p_value:.3g}, exchanging whole groups."
+
+
+def _members_table(built: Built, scored: Evaluation) -> Table:
+    table = Table("member", title="Members: weight, best on tune, on select, on test")
+    metric = built.comparison.metric
+    for column in ("weight", "tune", "select", *_COLUMNS):
+        table.add_column(column.replace("_", " "), justify="right")
+    rows = zip(built.members, built.comparison.combination.weights, built.alone, scored.members, strict=True)
+    for record, weight, alone, scores in rows:
+        best = record.epochs[-1].metrics[f"best_{metric}"]
+        name = escape(f"trial {record.number} {record.config['backbone']}")
+        on_test = [f"{scores.metrics[column]:.4f}" if column in scores.metrics else "" for column in _COLUMNS]
+        table.add_row(name, f"{weight:.3f}", f"{best:.4f}", f"{alone:.4f}", *on_test)
+    return table
+
+
+def _cells(compared: Compared | None) -> list[str]:
+    if compared is None:
+        return ["", ""]
+    behind = "" if compared.behind == 0 else f"{compared.behind:.4f} ± {compared.error:.4f}"
+    return [f"{compared.score:.4f}", behind]
+
+
+def _print(line: str, console: Console) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_notes(notes: Iterable[str], console: Console) -> None:
+    for note in notes:
+        console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
