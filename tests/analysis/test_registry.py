@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -127,6 +128,7 @@ def served(registered, tmp_path):
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/brains@champion"]
     # Without this repository on its path: what the server runs is what was stored.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"  # MLflow calls uvicorn
     with (tmp_path / "serve.log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--env-manager", "local", "--port", str(port)], cwd=tmp_path, stdout=log, stderr=log,

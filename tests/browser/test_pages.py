@@ -141,7 +141,7 @@ def test_the_models_page_carries_what_one_picks_by(searched, browser, page):
     browser.open(f"{uri}/#/models/demo_space{page}")
     metrics, fingerprint = parent.data.metrics, parent.data.tags["tune.data_fingerprint"]
     browser.wait_for_text(
-        "Champion of demo_space: version 1", "champion", LEAK, fingerprint, "Members", "Data and split"
+        "champion of demo_space: version 1", "champion", LEAK, fingerprint, "Members", "Data and split"
     )
     text = browser.text()
     for name in ("balanced_accuracy", "macro_f1", "accuracy", "auroc"):

@@ -7,6 +7,7 @@ from trainables.core.checkpoint import Checkpoint
 from trainables.core.data.unlabelled import NamedImage, find_parts
 from trainables.core.errors import DataError
 from trainables.core.fit import fit
+from trainables.core.models.combination import Combination
 from trainables.core.models.scoring import score_images, score_parts
 from trainables.core.models.served import save_ensemble
 from trainables.core.models.stored import ensemble_digest, ensemble_folder, open_ensemble, pack, unpack
@@ -24,7 +25,7 @@ def folder(small_data, tmp_path_factory):
         next(fit(config, small_data)).state, config, ("few", "many", "some"), small_data.pixel_format, {}
     )
     place = tmp_path_factory.mktemp("model") / "ensemble"
-    save_ensemble(place, [(checkpoint, 1.0)])
+    save_ensemble(place, [checkpoint], Combination.of(np.ones(1)))
     return place
 
 
