@@ -4,7 +4,7 @@ All of it is seeded: the same predictions give the same figures.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -31,12 +31,14 @@ class Sample:
         groups: (N,) int64; images of one group (a patient, a set of twins) are not independent.
         class_names: C names.
         metric: A metric's bare name.
+        healthy: The class without a disease, where there is one.
     """
 
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
     class_names: tuple[str, ...]
     metric: str
+    healthy: str | None = None
 
     def score(self, probabilities: Probabilities) -> float:
         """The metric on (N, C) probabilities; NaN where it is undefined on these images."""
@@ -44,11 +46,11 @@ class Sample:
 
     def scores(self, probabilities: Probabilities, needed: str | None = None) -> dict[str, float]:
         """All metrics on (N, C) probabilities, or what comes along with the one that is needed."""
-        return classification_metrics(probabilities, self.labels, self.class_names, needed)
+        return classification_metrics(probabilities, self.labels, self.class_names, needed, self.healthy)
 
     def take(self, indices: Indices) -> Self:
         """The sample of these images, which may repeat."""
-        return type(self)(self.labels[indices], self.groups[indices], self.class_names, self.metric)
+        return replace(self, labels=self.labels[indices], groups=self.groups[indices])
 
     @cached_property
     def members(self) -> list[Indices]:

@@ -46,4 +46,5 @@ SPACE = SearchSpace(
     image_size=224,
     epochs=20,
     num_samples=50,
+    healthy="Non_Demented",
 )

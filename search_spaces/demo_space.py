@@ -55,4 +55,5 @@ SPACE = SearchSpace(
     epochs=9,
     num_samples=12,
     weights="random",
+    healthy="phantom_none",
 )

@@ -38,6 +38,7 @@ class SearchSpace:
         epochs: Default epochs of a full trial.
         num_samples: Default number of trials.
         weights: Default of ``--weights``.
+        healthy: The class without a disease, for the metric ``clinical``.
     """
 
     name: str
@@ -50,6 +51,7 @@ class SearchSpace:
     epochs: int = 20
     num_samples: int = 50
     weights: str = "pretrained"
+    healthy: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w\-]+", self.name):

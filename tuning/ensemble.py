@@ -191,7 +191,7 @@ def open_test(built: Built, data: Dataset, infer: Infer) -> Evaluation:
 def sample_of(data: Dataset, split: str, metric: str) -> Sample:
     """A split's labels and groups."""
     indices = data.splits[split]
-    return Sample(data.labels[indices], data.groups[indices], data.class_names, metric)
+    return Sample(data.labels[indices], data.groups[indices], data.class_names, metric, data.healthy)
 
 
 def checkpoints_of(members: Iterable[TrialRecord]) -> list[str]:

@@ -84,11 +84,12 @@ def load_data(
             seed=plan.seed,
             split=split,
             grouping=grouping,
+            healthy=plan.space.healthy,
             skip_bad_images=skip_bad_images,
             cache_size=cache_size,
             progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
         )
-    check_objective(plan.metric, data.labels[data.splits["tune"]], data.class_names)
+    check_objective(plan.metric, data.labels[data.splits["tune"]], data.class_names, data.healthy)
     counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
     assert data.audit is not None
     for line in (f"data {place}: {counts} ({split} split)", *summary(data.audit)):

@@ -28,6 +28,7 @@ def classification_metrics(
     targets: NDArray[np.int64],
     class_names: tuple[str, ...],
     needed: str | None = None,
+    healthy: str | None = None,
 ) -> dict[str, float]:
     """Scores probabilities against the true classes.
 
@@ -36,14 +37,16 @@ def classification_metrics(
         targets: (N,) in [0, C).
         class_names: C names.
         needed: The one metric that is asked for; costly ones besides it are left out. None computes all.
+        healthy: The class without a disease, where there is one.
 
     Returns:
         ``accuracy``, ``balanced_accuracy``, ``log_loss``, ``macro_precision``, ``macro_recall``, ``macro_f1``,
         ``average_precision`` and ``auroc`` (one class against the rest, averaged), and ``precision/<class>``,
-        ``recall/<class>``, ``f1/<class>`` for the present classes, by their ``class_keys``. Averages run over the
-        classes present in ``targets``; an absent class has no figure of its own (``absent_classes`` names it), and
-        ``auroc`` is NaN where one class alone is present. A precision without any prediction of that class counts
-        as 0.
+        ``recall/<class>``, ``f1/<class>`` for the present classes, by their ``class_keys``. With a healthy class also
+        ``clinical``: the mean of its precision (who is sent home is well) and of the other classes' recalls (who is
+        ill is found). Averages run over the classes present in ``targets``; an absent class has no figure of its own
+        (``absent_classes`` names it), and ``auroc`` is NaN where one class alone is present. A precision without any
+        prediction of that class counts as 0.
 
     Raises:
         DataError: There is nothing to score.
@@ -62,6 +65,9 @@ def classification_metrics(
         "macro_recall": recall[present].mean(),
         "macro_f1": f1[present].mean(),
     }
+    if healthy is not None:
+        well = class_names.index(healthy)
+        metrics["clinical"] = np.where(np.arange(len(class_names)) == well, precision, recall)[present].mean()
     if needed in (None, "log_loss"):
         of_truth = np.take_along_axis(_normalised(probabilities), targets[:, None], axis=1)
         metrics["log_loss"] = -np.log(np.maximum(of_truth, np.finfo(np.float64).eps)).mean()
@@ -92,13 +98,20 @@ def absent_classes(targets: NDArray[np.int64], class_names: tuple[str, ...]) -> 
     return tuple(name for index, name in enumerate(class_names) if not (targets == index).any())
 
 
-def check_objective(metric: str, targets: NDArray[np.int64], class_names: tuple[str, ...]) -> None:
+def check_objective(
+    metric: str, targets: NDArray[np.int64], class_names: tuple[str, ...], healthy: str | None = None
+) -> None:
     """Raises DataError unless ``metric`` exists and is defined on ``targets`` (the labels of ``tune``).
 
     The training loss is refused: class weights, focal loss and smoothing give each trial a loss of its own.
     """
     uniform = np.full((len(targets), len(class_names)), 1 / len(class_names))
-    known = classification_metrics(uniform, targets, class_names)
+    known = classification_metrics(uniform, targets, class_names, healthy=healthy)
+    if metric == "clinical" and healthy is None:
+        raise DataError(
+            "the metric clinical needs the class that is healthy: the space names none that the data has "
+            f"({', '.join(class_names)}); set `healthy` in the space, or take another metric"
+        )
     if metric == "loss":
         raise DataError("the metric must mean the same in every trial, but each has a loss of its own: take log_loss")
     if metric not in known:

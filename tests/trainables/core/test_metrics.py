@@ -47,6 +47,24 @@ def test_equal_scikit_learns(seed):
     assert ours == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("present", [(0, 1, 2, 3), (0, 2, 3), (1, 2, 3)])
+def test_clinical_is_the_precision_of_the_healthy_and_the_recalls_of_the_ill(present):
+    probabilities, targets = scored(1, present)
+    ours, predicted = classification_metrics(probabilities, targets, NAMES, healthy="c"), probabilities.argmax(1)
+    precision = reference.precision_score(targets, predicted, labels=[2], average=None)
+    ill = [label for label in present if label != 2]
+    recalls = reference.recall_score(targets, predicted, labels=ill, average=None)
+    assert ours["clinical"] == pytest.approx(np.mean([*precision, *recalls]))
+    assert "clinical" not in classification_metrics(probabilities, targets, NAMES)
+
+
+def test_clinical_needs_a_healthy_class():
+    targets = np.array([0, 1, 2, 3])
+    check_objective("clinical", targets, NAMES, healthy="c")
+    with pytest.raises(DataError, match="clinical needs the class that is healthy: the space names none"):
+        check_objective("clinical", targets, NAMES)
+
+
 def test_averages_run_over_present_classes():
     probabilities, targets = scored(0, present=(0, 2, 3))
     ours, predicted = classification_metrics(probabilities, targets, NAMES), probabilities.argmax(1)

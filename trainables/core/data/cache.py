@@ -39,6 +39,7 @@ class Dataset:
         splits: Sorted indices of ``fit``, ``tune``, ``select`` and ``test``.
         pixel_format: What images are converted to.
         audit: What is to be known before its results are believed.
+        healthy: The class without a disease, where there is one.
         notes: What a reader of the results must know: lines about left-out images, twins, made-up data.
         store: Where pixels and the outputs of frozen prefixes are kept; None for the default of whichever node asks.
         cache_size: Bytes that the store may hold; None for that node's default.
@@ -52,6 +53,7 @@ class Dataset:
     splits: Splits
     pixel_format: PixelFormat
     audit: Audit | None = None
+    healthy: str | None = None
     notes: tuple[str, ...] = ()
     store: Path | None = None
     cache_size: int | None = None
@@ -100,6 +102,7 @@ def prepare(
     seed: int,
     split: str = "grouped",
     grouping: Grouping | None = None,
+    healthy: str | None = None,
     skip_bad_images: bool = False,
     store: Path | None = None,
     cache_size: int | None = None,
@@ -113,6 +116,7 @@ def prepare(
         seed: Of the splits.
         split: How ``test`` comes about, as ``make_splits`` takes it.
         grouping: Which images belong together, where the user says so.
+        healthy: The class without a disease, if it is among the data's.
         skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
         store: Where pixels are kept; None for the node's default.
         cache_size: Bytes that the store may hold; None for the node's default.
@@ -132,7 +136,10 @@ def prepare(
     assert audited.audit is not None
     items = Items(source.labels, audited.groups, source.published, source.class_names)
     splits = make_splits(items, _usable(source, bad), seed, split)
-    return dataclasses.replace(audited, splits=splits, notes=tuple(_notes(source, items, splits, audited.audit)))
+    healthy = healthy if healthy in source.class_names else None
+    return dataclasses.replace(
+        audited, splits=splits, healthy=healthy, notes=tuple(_notes(source, items, splits, audited.audit))
+    )
 
 
 def inspect(

@@ -97,7 +97,7 @@ class Classification:
 
     def scorer(self) -> "Scorer":
         """A fresh accumulator of one pass's predictions."""
-        return Scorer(self._data.class_names)
+        return Scorer(self._data.class_names, self._data.healthy)
 
     def _to_device(self, on_cpu: Iterator[Batch]) -> Iterator[Batch]:
         for pixels, targets in on_cpu:
@@ -107,8 +107,9 @@ class Classification:
 class Scorer:
     """Collects a pass's predictions on the device and scores them at its end, with one host-device sync."""
 
-    def __init__(self, class_names: tuple[str, ...]):
+    def __init__(self, class_names: tuple[str, ...], healthy: str | None = None):
         self._class_names = class_names
+        self._healthy = healthy
         self._logits: list[Tensor] = []
         self._targets: list[Tensor] = []
         self._losses: list[Tensor] = []
@@ -129,4 +130,5 @@ class Scorer:
         if not np.isfinite(loss):
             return {"loss": loss}
         probabilities = torch.cat(self._logits).float().softmax(dim=1).cpu().numpy()
-        return {"loss": loss, **classification_metrics(probabilities, targets, self._class_names)}
+        metrics = classification_metrics(probabilities, targets, self._class_names, healthy=self._healthy)
+        return {"loss": loss, **metrics}
