@@ -1,9 +1,12 @@
 """The study's trials as records. This module owns the layout of what a search writes into its study."""
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from trainables.core.metrics import MINIMIZED
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 CONFIG = "config"  # the plain dict that was handed out
 STOPPED = "stopped"  # why it was stopped early: PRUNED or TIME_BUDGET
 FAILURES = "failures"  # first lines of the errors it met
+DEVICE = "device"  # on which its latency was measured
 _EPOCH = "epoch:{:05d}"  # one report: metrics, time_ms, checkpoint
 _EPOCH_PATTERN = re.compile(r"epoch:\d{5}")
 
@@ -56,6 +60,7 @@ class TrialRecord:
         epochs: Its reports, in order.
         stopped: Why it was stopped before its last epoch, or None.
         failures: First lines of the errors it met.
+        device: On which its latency was measured, or None.
     """
 
     number: int
@@ -65,6 +70,7 @@ class TrialRecord:
     epochs: tuple[EpochRecord, ...]
     stopped: str | None
     failures: tuple[str, ...]
+    device: str | None = None
 
     @property
     def best(self) -> EpochRecord | None:
@@ -73,6 +79,11 @@ class TrialRecord:
             return None
         best_epoch = self.epochs[-1].metrics["best_epoch"]
         return next(epoch for epoch in self.epochs if epoch.epoch == best_epoch)
+
+    def objectives(self, metrics: Sequence[str]) -> tuple[float, ...]:
+        """Its values of some metrics at its best epoch; NaN where it did not report one."""
+        last = self.epochs[-1].metrics if self.epochs else {}
+        return tuple(last.get(f"best_{metric}", math.nan) for metric in metrics)
 
     @property
     def is_candidate(self) -> bool:
@@ -94,6 +105,7 @@ def read_trial(trial: "FrozenTrial") -> TrialRecord:
         epochs=tuple(EpochRecord(**attributes[name]) for name in epochs),
         stopped=attributes.get(STOPPED),
         failures=tuple(attributes.get(FAILURES, ())),
+        device=attributes.get(DEVICE),
     )
 
 
@@ -115,3 +127,17 @@ def best_first(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]
         return (value if metric in MINIMIZED else -value, record.number)
 
     return sorted(records, key=score)
+
+
+def pareto_front(records: Iterable[TrialRecord], metrics: Sequence[str]) -> list[TrialRecord]:
+    """The trials that ran in full and that no other such trial beats in all metrics, best by the first metric first.
+
+    One is beaten by another that is at least as good in all and better in one. NaN is beaten by any number.
+    """
+    complete = [record for record in records if record.state == "COMPLETE"]
+    signs = np.array([-1.0 if metric in MINIMIZED else 1.0 for metric in metrics])
+    values = np.array([record.objectives(metrics) for record in complete]).reshape(-1, len(metrics)) * signs
+    values = np.where(np.isnan(values), -np.inf, values)
+    beaten = [((values >= value).all(axis=1) & (values > value).any(axis=1)).any() for value in values]
+    order = np.lexsort(values.T[::-1])[::-1]
+    return [complete[index] for index in order if not beaten[index]]

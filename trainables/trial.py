@@ -6,6 +6,7 @@ import faulthandler
 import gc
 import logging
 import math
+import platform
 import tempfile
 import traceback
 import uuid
@@ -31,9 +32,12 @@ from trainables.core.checkpoint import (
 )
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset
+from trainables.core.device import resolve_device
 from trainables.core.errors import CheckpointError, ConfigError, NonFiniteLossError, describe, first_line
 from trainables.core.fit import EpochResult, fit
-from trainables.core.metrics import is_better
+from trainables.core.metrics import LATENCY, is_better
+from trainables.core.models.latency import median_latency_ms
+from trainables.core.models.predict import trained_classifier
 from trainables.core.state import TrainState
 
 # What every report carries of the best epoch besides the objective: the columns that people sort by.
@@ -44,12 +48,17 @@ FAILED = "failed"
 HALVED = "halved"
 # Reported, with the error's line, where the search's storage takes no more: that is not the trial's fault.
 UNWRITABLE = "unwritable"
+# Reported once, with the device's name, where the latency was measured.
+MEASURED_ON = "measured_on"
 # By this Ray keeps a trial's best checkpoint beside its last: the epoch where it is the best so far, else 0.
 CHECKPOINT_RANK = "checkpoint_rank"
+_BEST_LATENCY = f"best_{LATENCY}"
 _FOLDER, _FROZEN = "checkpoint", "frozen"
 
 
-def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, timeout_s: float) -> None:
+def run_trial(
+    trial: dict[str, Any], data: Dataset, metric: str, storage: str, timeout_s: float, second: str | None = None
+) -> None:
     """Trains one configuration, reporting and checkpointing after every epoch.
 
     Args:
@@ -59,6 +68,7 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, t
         metric: The objective, a bare name.
         storage: Path or URI of the search's folder, where frozen parts are stored.
         timeout_s: An epoch that takes longer ends this process; Ray then tries the trial again elsewhere.
+        second: Another objective that is looked for at the same time, or None.
 
     Reports:
         ``epoch``, ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``, ``best_<metric>`` and the figures of
@@ -71,7 +81,7 @@ def run_trial(trial: dict[str, Any], data: Dataset, metric: str, storage: str, t
     try:
         faulthandler.dump_traceback_later(timeout_s, exit=True)
         config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})
-        run = _Run(data, metric, storage, timeout_s, trial["resume_from"])
+        run = _Run(data, metric, storage, timeout_s, trial["resume_from"], second)
         try:
             _report_epochs(config, run)
         except torch.OutOfMemoryError as error:
@@ -107,6 +117,7 @@ class _Run:
     storage: str
     timeout_s: float
     resume_from: str | None
+    second: str | None
 
 
 def _report_epochs(config: TrainConfig, run: _Run, note: str | None = None) -> None:
@@ -121,7 +132,10 @@ def _report_epochs(config: TrainConfig, run: _Run, note: str | None = None) -> N
     for result in fit(config, data, before.state if before else None):
         rank = 0
         if is_better(metric, result.metrics[f"tune/{metric}"], best.get(f"best_{metric}")):
-            best, rank = _best_of(result, metric), result.epoch
+            best, rank = best | _best_of(result, metric, run.second), result.epoch
+        if run.second == LATENCY and _BEST_LATENCY not in best:
+            extra[MEASURED_ON] = _device_name(resolve_device(config.device))
+            best |= _latency(Checkpoint(result.state, config, data.class_names, data.pixel_format, best))
         report = {"epoch": result.epoch, **result.metrics, **best, "epoch_seconds": result.seconds}
         checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
         if config.freeze_depth and frozen is None:
@@ -218,9 +232,21 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _best_of(result: EpochResult, metric: str) -> dict[str, float]:
-    names = dict.fromkeys((metric, *BEST_METRICS))
+def _best_of(result: EpochResult, metric: str, second: str | None) -> dict[str, float]:
+    names = dict.fromkeys((metric, *BEST_METRICS, *([second] if second and second != LATENCY else [])))
     return {"best_epoch": result.epoch, **{f"best_{name}": result.metrics[f"tune/{name}"] for name in names}}
+
+
+def _latency(checkpoint: Checkpoint) -> dict[str, float]:
+    """What the model takes for an image as it is served, on the device of this trial."""
+    model = trained_classifier(checkpoint, resolve_device(checkpoint.config.device))
+    return {_BEST_LATENCY: median_latency_ms(model, checkpoint.config.image_size, checkpoint.pixel_format.channels)}
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
 
 
 def _reserved_cpus() -> float:

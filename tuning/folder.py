@@ -80,13 +80,15 @@ class SearchFolder:
         return f"{there} has {_size(free)} left, but {num_samples} trials may need {_size(needed)}"
 
     @contextmanager
-    def take(self, metric: str, epochs: int, seed: int, pruning: bool = True) -> Iterator[optuna.Study]:
+    def take(
+        self, metric: str, epochs: int, seed: int, pruning: bool = True, second: str | None = None
+    ) -> Iterator[optuna.Study]:
         """Makes this driver the only one on the search, and opens or creates its study.
 
         Raises:
             UserError: Another one is, or the folder cannot be written.
         """
-        with self._alone(lambda: open_study(self.storage(), self.name, metric, epochs, seed, pruning)) as study:
+        with self._alone(lambda: open_study(self.storage(), self.name, metric, epochs, seed, pruning, second)) as study:
             yield study
 
     @contextmanager

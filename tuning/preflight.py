@@ -20,7 +20,7 @@ from trainables.core.data.augment import source_size
 from trainables.core.data.cache import Dataset, prepare
 from trainables.core.data.groups import Grouping
 from trainables.core.data.splits import SPLITS
-from trainables.core.metrics import check_objective
+from trainables.core.metrics import LATENCY, check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
 from tuning.folder import search_uid
@@ -89,7 +89,9 @@ def load_data(
             cache_size=cache_size,
             progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
         )
-    check_objective(plan.metric, data.labels[data.splits["tune"]], data.class_names, data.healthy)
+    for metric in (plan.metric, plan.second):
+        if metric is not None and metric != LATENCY:
+            check_objective(metric, data.labels[data.splits["tune"]], data.class_names, data.healthy)
     counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
     assert data.audit is not None
     for line in (f"data {place}: {counts} ({split} split)", *summary(data.audit)):
@@ -105,6 +107,7 @@ def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> 
         "space": plan.space.name,
         "data fingerprint": data.fingerprint,
         "metric": plan.metric,
+        "second metric": plan.second,
         "max-epochs": plan.epochs,
         "image-size": plan.image_size,
         "weights": plan.weights,

@@ -29,6 +29,7 @@ class Plan:
         image_size: Side of the network's input in pixels.
         epochs: Epochs of a full trial.
         metric: The objective, a bare name.
+        second: Another one that the sampler looks for at the same time, or None.
         pruning: Whether trials that fall behind are stopped.
         seed: Of the search; each trial derives its own.
     """
@@ -39,6 +40,7 @@ class Plan:
     image_size: int
     epochs: int
     metric: str
+    second: str | None
     pruning: bool
     seed: int
 
@@ -92,7 +94,12 @@ def build_tuner(
     """
     patch_tune()
     trainable: Callable[..., None] = tune.with_parameters(
-        run_trial, data=data, metric=steering.metric, storage=steering.storage, timeout_s=timeout_s
+        run_trial,
+        data=data,
+        metric=steering.metric,
+        storage=steering.storage,
+        timeout_s=timeout_s,
+        second=steering.second,
     )
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),

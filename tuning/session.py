@@ -1,5 +1,6 @@
 """One driver's session on a search, from options to an exit code."""
 
+import json
 import math
 import time
 import traceback
@@ -15,6 +16,7 @@ from ray.exceptions import RayError
 from ray.tune import TuneError
 from rich.console import Console
 
+from analysis.trials import pareto_front, read_trials
 from search_spaces.space import SearchSpace
 from trainables.core.data.cache import Dataset
 from trainables.core.data.groups import Grouping
@@ -29,7 +31,7 @@ from tuning.progress import Progress
 from tuning.publish import publish, told
 from tuning.search import Plan, build_tuner
 from tuning.study import ALIKE, Steering, told_error
-from tuning.tables import show
+from tuning.tables import show, show_front
 from tuning.tracking import Tracker, check_server, tracking_uri, without_credentials
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -54,6 +56,7 @@ class Options:
     image_size: int | None = None
     time_budget_s: float = math.inf
     metric: str = "balanced_accuracy"
+    second: str | None = None
     pruning: bool = True
     top_k: int = 5
     tta: str = "none"
@@ -86,6 +89,7 @@ class Options:
             image_size=self.image_size or self.space.image_size,
             epochs=self.max_epochs or self.space.epochs,
             metric=self.metric,
+            second=self.second,
             pruning=self.pruning,
             seed=self.seed,
         )
@@ -126,10 +130,11 @@ def run(options: Options, console: Console) -> int:
         with joined(options.address) as can_grow:
             answer.result()
             resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow)
-            with folder.take(plan.metric, plan.epochs, plan.seed, plan.pruning) as study:
+            with folder.take(plan.metric, plan.epochs, plan.seed, plan.pruning, plan.second) as study:
                 steering = Steering(
                     study=study,
                     metric=plan.metric,
+                    second=plan.second,
                     epochs=plan.epochs,
                     num_samples=num_samples,
                     max_concurrent=options.max_concurrent,
@@ -216,6 +221,8 @@ def _search(
             console.print("no trial finished, so there is no ensemble: the lines above say why", style="red")
             return EXIT_FAILED
         show(result, data, console)
+        if plan.second is not None:
+            _trade_offs(study, (plan.metric, plan.second), tracker, console)
         version = _publish(study, result, plan, data, tracker, console)
         mark_finished(study, version is not None and steering.given_up is None)
         status = "FINISHED" if version else "FAILED"
@@ -228,6 +235,18 @@ def _search(
             unsent = f"MLflow has not got everything ({tracker.unsent}): the same command with --resume sends the rest"
             console.print(unsent, style="yellow", markup=False, soft_wrap=True)
     return EXIT_OK if version else EXIT_FAILED
+
+
+def _trade_offs(study: optuna.Study, metrics: tuple[str, str], tracker: Tracker, console: Console) -> None:
+    """Shows the Pareto front, and leaves it with the parent run."""
+    front = pareto_front(read_trials(study), metrics)
+    show_front(front, metrics, console)
+    told = [
+        {"trial": record.number, "device": record.device, **dict(zip(metrics, record.objectives(metrics), strict=True))}
+        for record in front
+    ]
+    with suppress(Exception):  # a server that does not answer is told of by the ensemble, which needs it, too
+        tracker.log_parent({}, {"pareto_front.json": json.dumps(told, indent=1)})
 
 
 def _publish(

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
+from analysis.trials import read_trial
 from trainables.core.errors import UserError, first_line
 from trainables.core.metrics import MINIMIZED
 from trainables.core.seeds import derive_seed
+from tuning.two_objectives import TwoObjectiveSampler
 
 # Of the trials that reach the rung, one in this many goes on.
 REDUCTION = 3
@@ -91,13 +94,20 @@ def first_rung(epochs: int) -> int:
 
 
 def open_study(
-    storage: optuna.storages.BaseStorage, name: str, metric: str, epochs: int, seed: int, pruning: bool = True
+    storage: optuna.storages.BaseStorage,
+    name: str,
+    metric: str,
+    epochs: int,
+    seed: int,
+    pruning: bool = True,
+    second: str | None = None,
 ) -> optuna.Study:
     """Opens or creates the study of a search.
 
     The sampler is TPE (Bergstra et al. 2011), multivariate within each group of the conditional space, told of running
     trials by the constant liar. The pruner is asynchronous successive halving (Li et al. 2020) on epochs, from
-    ``first_rung`` on; without ``pruning`` every trial runs in full.
+    ``first_rung`` on; without ``pruning`` every trial runs in full. With a ``second`` objective the study still has
+    the first alone, by which trials are pruned, and the sampler is shown both.
     """
     study = optuna.create_study(
         storage=storage,
@@ -111,10 +121,17 @@ def open_study(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of `multivariate`, `group` and `constant_liar`
         # Seeded by the trials there are, or a resumed search would draw again what it drew at first.
-        study.sampler = TPESampler(
+        sampler = TPESampler(
             multivariate=True,
             group=True,
             constant_liar=True,
             seed=derive_seed(seed, len(study.get_trials(deepcopy=False))),
         )
+    metrics = (metric, second) if second else None
+    study.sampler = TwoObjectiveSampler(sampler, metrics, partial(_both, metrics)) if metrics else sampler
     return study
+
+
+def _both(metrics: tuple[str, str], trial: optuna.trial.FrozenTrial) -> tuple[float, float]:
+    first, second = read_trial(trial).objectives(metrics)
+    return first, second

@@ -21,10 +21,10 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
+from analysis.trials import CONFIG, DEVICE, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
 from trainables.core.errors import ConfigError, NonFiniteLossError, describe
 from trainables.core.metrics import MINIMIZED
-from trainables.trial import FAILED, HALVED, UNWRITABLE
+from trainables.trial import FAILED, HALVED, MEASURED_ON, UNWRITABLE
 
 # So many trials in a row must fail alike, without an epoch, for the search to be given up.
 ALIKE = 3
@@ -48,6 +48,7 @@ class Steering:
         live: Optuna trials by Ray's trial id: which process-local handle stands for which trial.
         unfinished: Trials that were begun and are to be handed out again.
         given_up: The error for which the search was given up, because trial after trial ended with it.
+        second: Another objective that is looked for at the same time.
         capacity: How many trials the cluster can run at once now; one more than that is asked ahead.
     """
 
@@ -62,6 +63,7 @@ class Steering:
     live: dict[str, optuna.Trial] = field(default_factory=dict)
     unfinished: list[optuna.Trial] = field(default_factory=list)
     given_up: str | None = None
+    second: str | None = None
     capacity: Callable[[], float] = lambda: math.inf
     _alike: list[str] = field(default_factory=list)
     _got_anywhere: bool = False
@@ -215,6 +217,8 @@ class StudyScheduler(FIFOScheduler):
             return str(TrialScheduler.CONTINUE)
         if HALVED in result:
             steering.note_failure(optuna_trial, str(result[HALVED]))
+        if MEASURED_ON in result:
+            optuna_trial.set_user_attr(DEVICE, result[MEASURED_ON])
         report = EpochRecord(
             epoch=epoch,
             metrics=_reported_metrics(result),

@@ -1,6 +1,6 @@
 """What a command prints of an ensemble: the comparison on ``select``, and the figures on ``test``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,6 +10,7 @@ from analysis.comparison import Compared
 from analysis.ensembles import SCALED
 from analysis.evaluation import Evaluation
 from analysis.statistics import GROUPS_FOR_TEST
+from analysis.trials import TrialRecord
 from trainables.core.data.cache import Dataset
 from tuning.ensemble import Built, Result
 
@@ -22,6 +23,20 @@ def show(result: Result, data: Dataset, console: Console) -> None:
     show_built(result.built, console)
     show_test(result, data, console)
     _print_notes([*data.notes, *result.evaluation.caveats()], console)
+
+
+def show_front(front: Sequence[TrialRecord], metrics: Sequence[str], console: Console) -> None:
+    """Prints the trials that no other one beats in all metrics."""
+    table = Table("trial", "backbone", title=f"No trial beats these in both {' and '.join(metrics)}")
+    for metric in metrics:
+        table.add_column(metric.replace("_", " "), justify="right")
+    for record in front:
+        values = (f"{value:.4g}" for value in record.objectives(metrics))
+        table.add_row(str(record.number), escape(record.config["backbone"]), *values)
+    console.print(table)
+    devices = sorted({record.device for record in front if record.device})
+    if devices:
+        _print(f"Latency: one image, the median of 50, on {', '.join(devices)}.", console)
 
 
 def show_built(built: Built, console: Console) -> None:

@@ -19,7 +19,15 @@ SPACES = {space.name: space for space in shipped_spaces()}
 
 def plan(space, backbones=None):
     return Plan(
-        space, backbones or space.backbones, "random", space.image_size, space.epochs, "balanced_accuracy", True, 0
+        space,
+        backbones or space.backbones,
+        "random",
+        space.image_size,
+        space.epochs,
+        "balanced_accuracy",
+        None,
+        True,
+        0,
     )
 
 

@@ -90,7 +90,9 @@ def test_our_code_travels_to_the_workers(can_grow):
 
 def run(folder, data, resources, num_samples):
     study = open_study(study_storage(folder, None), "search", "accuracy", 2, seed=0)
-    steering = Steering(study, "accuracy", 2, num_samples, None, math.inf, lambda trial: CONFIG, str(folder))
+    steering = Steering(
+        study, "accuracy", 2, num_samples, None, math.inf, lambda trial: CONFIG, str(folder), second="latency_ms"
+    )
     build_tuner(steering, data, resources, "session-001", 0, 3600.0, []).fit()
     return read_trials(study)
 
@@ -99,7 +101,13 @@ def test_trials_and_inference_run_on_the_other_node(can_grow, small_data, tmp_pa
     records = run(tmp_path, small_data, Resources(1, 0), num_samples=2)
     assert {record.state for record in records} <= {"COMPLETE", "PRUNED"}
     members = [record.best.checkpoint for record in records]
-    assert infer(members, small_data, "select", 1, 0).shape == (2, len(small_data.splits["select"]), 3)
+    assert all(0 < record.objectives(["latency_ms"])[0] < 1000 for record in records)
+    assert all("CPU, 1 thread" in record.device for record in records)
+    assert infer(small_data, members, "select", num_cpus=1, num_gpus=0).shape == (
+        2,
+        len(small_data.splits["select"]),
+        3,
+    )
 
 
 def test_a_gpu_that_is_not_there_fails_the_trial_in_one_line(can_grow, small_data, tmp_path):

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from trainables.core.errors import DataError
 
-# Lower is better for this one; every other metric is better when higher.
-MINIMIZED = frozenset({"log_loss"})
+LATENCY = "latency_ms"
+# Lower is better for these; every other metric is better when higher.
+MINIMIZED = frozenset({"log_loss", LATENCY})
 
 
 def is_better(metric: str, value: float, than: float | None) -> bool:

@@ -92,8 +92,13 @@ def run(
         typer.Option(parser=_seconds, metavar="TIME", help="Like 30m or 2h.", rich_help_panel=_SEARCH),
     ] = None,
     metric: Annotated[
-        str, typer.Option(help="The objective, a bare name.", rich_help_panel=_SEARCH)
-    ] = "balanced_accuracy",
+        list[str] | None,
+        typer.Option(
+            help="The objective, a bare name. Default: balanced_accuracy. With a second one (like latency_ms) the "
+            "search looks for both, and stops trials and picks members by the first.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     pruning: Annotated[
         bool, typer.Option(help="Stop trials that fall behind at a third of their epochs.", rich_help_panel=_SEARCH)
     ] = True,
@@ -161,6 +166,7 @@ def run(
         found = load_space(space)
     except SpaceError as error:
         refuse("tune-run", str(error))
+    first, second = _objectives(metric or ["balanced_accuracy"])
     from tuning import session  # heavy, so only once it is clear that there is something to do
 
     options = session.Options(
@@ -172,7 +178,8 @@ def run(
         max_epochs=max_epochs,
         image_size=image_size,
         time_budget_s=math.inf if time_budget is None else time_budget,
-        metric=metric,
+        metric=first,
+        second=second,
         pruning=pruning,
         top_k=top_k,
         tta=tta.value,
@@ -196,6 +203,14 @@ def run(
         group_pattern=group_pattern,
     )
     raise typer.Exit(_run(options, dry_run, console))
+
+
+def _objectives(metrics: list[str]) -> tuple[str, str | None]:
+    if len(set(metrics)) < len(metrics) or len(metrics) > 2:
+        refuse("tune-run", f"--metric is given once, or twice with different metrics, but got {', '.join(metrics)}")
+    if metrics[0] == "latency_ms":
+        refuse("tune-run", "latency_ms is a second --metric: by itself it would find the fastest model, not a good one")
+    return metrics[0], metrics[1] if len(metrics) > 1 else None
 
 
 def _run(options: "session.Options", dry_run: int, console: Console) -> int:

@@ -106,6 +106,8 @@ def folder(tmp_path, monkeypatch):
         (["demo_space", "--data", "x[/y]"], "could not be loaded"),
         ([":SPACE"], "cannot be imported"),
         (["demo_space", "--metric", "loss"], "take log_loss"),
+        (["demo_space", "--metric", "accuracy", "--metric", "accuracy"], "twice with different metrics"),
+        (["demo_space", "--metric", "latency_ms"], "latency_ms is a second --metric"),
         (["demo_space", "--backbone", "torchvision:vit_b_16", "--image-size", "64"], "cannot take images of 64 x 64"),
         (["demo_space", "--data", "good", "--address", "localhost:1"], "--address local starts one here"),
         (["demo_space", "--data", "good", "--cpus-per-trial", "999"], "a trial must fit on a node"),
