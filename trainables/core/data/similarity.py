@@ -65,20 +65,8 @@ def polar_spectra(images: NDArray[np.uint8]) -> Spectra:
         the sum over rings and harmonics of one times the other's conjugate, turned: 1 with itself. Of an image
         without any structure: zeros. 3.2 KB an image.
     """
-    radii = (np.arange(_RINGS) + 0.5) / _RINGS * (SIDE / 2 - 1)
-    angles = np.arange(_ANGLES) * 2 * np.pi / _ANGLES
-    centre = (SIDE - 1) / 2
-    across = (centre + radii[:, None] * np.cos(angles)).astype(np.float32)
-    down = (centre + radii[:, None] * np.sin(angles)).astype(np.float32)
-    maps = np.stack([cv2.remap(_band_passed(image), across, down, cv2.INTER_LINEAR) for image in images])
-    area = torch.from_numpy(radii.astype(np.float32))[:, None]  # a ring stands for as many pixels as it is long
-    polar = torch.from_numpy(maps)
-    polar = (polar - (polar * area).sum((1, 2), keepdim=True) / (area.sum() * _ANGLES)) * area.sqrt()
-    spectra = torch.fft.rfft(polar, dim=2)[:, :, :_HARMONICS]
-    spectra[:, :, 1:] *= math.sqrt(2)  # each stands for its conjugate, too
-    norm = spectra.abs().square().sum((1, 2), keepdim=True).sqrt()
-    flat = norm < 1e-2 * _RINGS * _ANGLES  # a hundredth of a grey level
-    return torch.where(flat, torch.zeros(()), spectra / norm.clamp_min(1e-12)).contiguous()
+    parts = [_polar_spectra(images[start : start + _COLUMNS]) for start in range(0, len(images), _COLUMNS)]
+    return torch.cat(parts) if parts else torch.zeros((0, _RINGS, _HARMONICS), dtype=torch.complex64)
 
 
 def chance_level(spectra: Spectra, generator: np.random.Generator, sample: int = 256) -> tuple[float, float]:
@@ -172,6 +160,23 @@ def nearest_neighbours(
                 found[way, rows][closer] = there[best][closer]
                 nearest[way, rows][closer] = value[closer]
     return found
+
+
+def _polar_spectra(images: NDArray[np.uint8]) -> Spectra:
+    radii = (np.arange(_RINGS) + 0.5) / _RINGS * (SIDE / 2 - 1)
+    angles = np.arange(_ANGLES) * 2 * np.pi / _ANGLES
+    centre = (SIDE - 1) / 2
+    across = (centre + radii[:, None] * np.cos(angles)).astype(np.float32)
+    down = (centre + radii[:, None] * np.sin(angles)).astype(np.float32)
+    maps = np.stack([cv2.remap(_band_passed(image), across, down, cv2.INTER_LINEAR) for image in images])
+    area = torch.from_numpy(radii.astype(np.float32))[:, None]  # a ring stands for as many pixels as it is long
+    polar = torch.from_numpy(maps)
+    polar = (polar - (polar * area).sum((1, 2), keepdim=True) / (area.sum() * _ANGLES)) * area.sqrt()
+    spectra = torch.fft.rfft(polar, dim=2)[:, :, :_HARMONICS]
+    spectra[:, :, 1:] *= math.sqrt(2)  # each stands for its conjugate, too
+    norm = spectra.abs().square().sum((1, 2), keepdim=True).sqrt()
+    flat = norm < 1e-2 * _RINGS * _ANGLES  # a hundredth of a grey level
+    return torch.where(flat, torch.zeros(()), spectra / norm.clamp_min(1e-12)).contiguous()
 
 
 def _band_passed(image: NDArray[np.uint8]) -> NDArray[np.float32]:
