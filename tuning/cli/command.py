@@ -26,7 +26,7 @@ GroupPattern = Annotated[
     str | None,
     typer.Option(
         metavar="REGEX",
-        help=r"What of a file's name names the subject, like '(person\d+_[a-z]+)'.",
+        help=r"What of a file's name names the subject, like '(person\d+)_'.",
         rich_help_panel=DATA,
     ),
 ]
