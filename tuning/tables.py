@@ -22,7 +22,6 @@ def show(result: Result, data: Dataset, console: Console) -> None:
     """Prints all of a result."""
     show_built(result.built, console)
     show_test(result, data, console)
-    _print_notes([*data.notes, *result.evaluation.caveats()], console)
 
 
 def show_front(front: Sequence[TrialRecord], metrics: Sequence[str], console: Console) -> None:
@@ -81,6 +80,7 @@ def show_test(result: Result, data: Dataset, console: Console) -> None:
     for class_name, row in zip(data.class_names, scored.ensemble.confusion, strict=True):
         confusion.add_row(escape(class_name), *map(str, row))
     console.print(confusion)
+    _print_notes([*data.notes, *scored.caveats()], console)
 
 
 def _figures_table(built: Built, scored: Evaluation) -> Table:
