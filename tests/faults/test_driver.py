@@ -159,14 +159,24 @@ def test_a_whole_search_killed_at_a_named_point(folder, point):
     assert driver.returncode == -signal.SIGKILL
     INJECTED["whole searches"] += 1
     wait_for_the_orphans(orphans)
+    opened = opened_in_vain(folder)
+    assert opened or "test" not in point  # at other points too, where MLflow is that slow
     search(folder, *ARGUMENTS, *resume(folder))
     parent = check_search(folder)
-    assert parent.data.metrics["test_openings"] == (2 if "test" in point else 1)  # counted before it is opened
+    assert parent.data.metrics["test_openings"] == 1 + opened
 
 
 def resume(folder):
     """What the next command needs: nothing, where the last was killed before it began a search."""
     return ["--resume"] if (folder / "results" / "demo_space" / "study.journal").exists() else []
+
+
+def opened_in_vain(folder):
+    """How often the test set was opened by a driver that did not live to note the scores: counted before it is."""
+    if not resume(folder):
+        return 0
+    noted = load(folder, "demo_space").user_attrs
+    return 0 if "ensemble" in noted else sum(noted.get("test_openings", {}).values())
 
 
 def follow(driver, until=math.inf):
