@@ -85,9 +85,22 @@ def show(found: "Audit", console: Console) -> None:
         chosen = point.threshold == found.threshold
         figures = (f"{point.threshold:g}", f"{point.groups}", f"{point.largest}", f"{point.neighbour_accuracy:.3f}")
         curve.add_row(*figures, style="bold" if chosen else "", end_section=False)
-    console.print(classes, curve)
+    console.print(classes, curve, *([_pairs(found)] if any(found.pairs.values()) else []))
     for line in _lines(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _pairs(found: "Audit") -> Table:
+    """Some of the images that the groups are made of: mirrored and rotated ones first."""
+    table = Table(
+        "", "image", "is like", "by", "rotated", "mirrored", title="Images of one group", title_justify="left"
+    )
+    for why, pairs in found.pairs.items():
+        for pair in pairs[:_SHOWN]:
+            names = (escape(found.names[index]) for index in (pair.first, pair.second))
+            mirrored = "yes" if pair.mirrored else ""
+            table.add_row(why, *names, f"{pair.similarity:.2f}", f"{pair.degrees:.0f}°", mirrored)
+    return table
 
 
 def _lines(found: "Audit") -> list[str]:

@@ -30,6 +30,7 @@ def test_it_says_what_it_found(leaky):
     output = run(leaky)
     assert "360 images" in output
     assert "audit: 60 groups (alike by 0.9), the largest of 6 images" in output
+    assert output.count("test and train") == 10
     assert "LEAK: 100.0% of the published test images have one of their own groups in training" in output
 
 

@@ -18,7 +18,7 @@ from trainables.core.data.similarity import nearest_neighbours
 from trainables.core.data.splits import Items, make_splits
 from trainables.core.errors import DataError
 
-AUDIT_VERSION = 1  # part of the store's key: raise it whenever the same images would be grouped otherwise
+AUDIT_VERSION = 2  # part of the store's key: raise it whenever the same images would be grouped otherwise
 _PAIRS = 12  # that are shown of a kind
 _OUTLYING = 6.0  # robust standard deviations
 _BLANK = 2.0  # grey levels
@@ -55,6 +55,7 @@ class Audit:
         blank: Names of images without content.
         outlying: Names of images whose brightness or contrast is far from the others'.
         pairs: Pairs of one group by what is worst about them: ``labels differ``, ``test and train`` or ``alike``.
+        names: Of the images in ``pairs``, by index.
     """
 
     images: int
@@ -75,6 +76,7 @@ class Audit:
     blank: tuple[str, ...]
     outlying: tuple[str, ...]
     pairs: Mapping[str, tuple[Pair, ...]]
+    names: Mapping[int, str]
 
     @property
     def leaks(self) -> bool:
@@ -97,6 +99,7 @@ class Audit:
             | {side: None if scores is None else Neighbour(**scores) for side, scores in sides.items()}
             | {"curve": tuple(CurvePoint(**point) for point in plain["curve"])}
             | {"pairs": {why: tuple(Pair(**pair) for pair in pairs) for why, pairs in plain["pairs"].items()}}
+            | {"names": {int(index): name for index, name in plain["names"].items()}}
             | {name: tuple(plain[name]) for name in ("blank", "outlying")}
         )
 
@@ -138,6 +141,8 @@ def audit_images(
     counts = np.bincount(labels, minlength=len(items.class_names))
     train, test = (usable[np.isin(items.published[usable], sides)] for sides in (("train", "val", ""), ("test",)))
     blank, outlying = _odd(pixels, usable)
+    pairs = _worst(found.pairs, items)
+    paired = {index for of_kind in pairs.values() for pair in of_kind for index in (pair.first, pair.second)}
     return Audit(
         images=len(items.labels),
         class_counts=dict(zip(items.class_names, counts.tolist(), strict=True)),
@@ -156,7 +161,8 @@ def audit_images(
         broken={names[index]: reason for index, reason in broken.items()},
         blank=tuple(names[index] for index in blank),
         outlying=tuple(names[index] for index in outlying),
-        pairs=_worst(found.pairs, items),
+        pairs=pairs,
+        names={index: names[index] for index in sorted(paired)},
     )
 
 
