@@ -39,7 +39,7 @@ class Steering:
     Attributes:
         study: The record.
         metric: The bare name of the objective.
-        epochs: Epochs of a full trial.
+        epochs: Epochs of a full trial; its folds, where trials are cross-validated.
         num_samples: How many trials the search shall have.
         max_concurrent: How many may run at once, or None for as many as fit.
         deadline: ``time.time()`` after which nothing new begins and running trials stop at their next report.
@@ -49,6 +49,7 @@ class Steering:
         unfinished: Trials that were begun and are to be handed out again.
         given_up: The error for which the search was given up, because trial after trial ended with it.
         capacity: How many trials the cluster can run at once now; one more than that is asked ahead.
+        unit: What a report is of: ``epoch`` or ``fold``.
     """
 
     study: optuna.Study
@@ -63,6 +64,7 @@ class Steering:
     unfinished: list[optuna.Trial] = field(default_factory=list)
     given_up: str | None = None
     capacity: Callable[[], float] = lambda: math.inf
+    unit: str = "epoch"
     _alike: list[str] = field(default_factory=list)
     _got_anywhere: bool = False
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import trainables.core.checkpoint
+import trainables.steps
 import trainables.trial
 from analysis.trials import read_trials
 from trainables.core.data.cache import Dataset
@@ -85,7 +86,7 @@ class LoggedDataset(WatchedDataset):
     """Notes every epoch that any worker trained, before its checkpoint is written."""
 
     def watch(self):
-        save = trainables.trial.save_checkpoint
+        save = trainables.steps.save_checkpoint
 
         def noted(folder, checkpoint, frozen=None):
             with (self.folder / "epochs.txt").open("a") as file:
@@ -94,7 +95,7 @@ class LoggedDataset(WatchedDataset):
             save(folder, checkpoint, frozen)
 
         if save.__name__ != "noted":  # it is asked more than once
-            trainables.trial.save_checkpoint = noted
+            trainables.steps.save_checkpoint = noted
 
     def strike(self, epoch):
         pass

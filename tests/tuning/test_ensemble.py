@@ -60,7 +60,7 @@ def data():
 @pytest.fixture
 def study(monkeypatch):
     """Four trials that ran in full, and one that was stopped early; elsewhere, the test set was opened twice."""
-    monkeypatch.setattr(tuning.ensemble, "read_checkpoint", lambda place: place)
+    monkeypatch.setattr(tuning.ensemble, "read_models", lambda place: place)
     monkeypatch.setattr(tuning.openings, "note_openings", lambda uri, run_id, fingerprint, count: 2)
     study = optuna.create_study()
     for number, value in enumerate([0.6, 0.9, 0.7, 0.8, 0.95]):
@@ -131,7 +131,7 @@ def test_a_torn_checkpoint_is_left_out(study, monkeypatch):
         if place == "checkpoint-3":
             raise CheckpointError("torn")
 
-    monkeypatch.setattr(tuning.ensemble, "read_checkpoint", read)
+    monkeypatch.setattr(tuning.ensemble, "read_models", read)
     console = quiet()
     assert [record.number for record in choose_members(study, Request(METRIC, k=2), console)] == [1, 2]
     assert "trial 3 is left out of the ensemble: torn" in console.file.getvalue()

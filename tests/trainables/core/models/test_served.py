@@ -34,7 +34,7 @@ def checkpoints(small_data):
 @pytest.fixture(scope="module")
 def served(checkpoints, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served") / "ensemble"
-    save_ensemble(folder, [checkpoints[16], checkpoints[32]], Combination.of(np.array([0.25, 0.75])))
+    save_ensemble(folder, [[checkpoints[16]], [checkpoints[32]]], Combination.of(np.array([0.25, 0.75])))
     return folder
 
 
@@ -52,7 +52,7 @@ def test_the_ensemble_is_the_weighted_mean_of_its_members(served, checkpoints, s
 
 def test_the_views_and_the_temperatures_that_were_chosen_are_served(checkpoints, small_data, tmp_path):
     combination = Combination("geometric mean", (0.25, 0.75), (2.0, 0.5))
-    save_ensemble(tmp_path / "e", [checkpoints[16], checkpoints[32]], combination, "turns")
+    save_ensemble(tmp_path / "e", [[checkpoints[16]], [checkpoints[32]]], combination, "turns")
     expected = 0
     for size, weight, temperature in ((16, 0.25, 2.0), (32, 0.75, 0.5)):
         model = trained_classifier(checkpoints[size], torch.device("cpu"))
@@ -119,5 +119,5 @@ def test_loading_imports_neither_mlflow_nor_ray():
 def test_colour_models_take_grey_images(config, small_data, tmp_path):
     state = next(fit(config(epochs=1), small_data)).state
     checkpoint = Checkpoint(state, config(epochs=1), NAMES, PixelFormat(3, 255), {})
-    save_ensemble(tmp_path / "e", [checkpoint], Combination.of(np.ones(1)))
+    save_ensemble(tmp_path / "e", [[checkpoint]], Combination.of(np.ones(1)))
     assert load_ensemble(tmp_path / "e").predict([np.zeros((9, 9), np.uint8)]).shape == (1, 3)
