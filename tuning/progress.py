@@ -79,10 +79,12 @@ class Progress(tune.Callback):
     def _line(self, record: TrialRecord, result: dict[str, Any]) -> None:
         metric = self._steering.metric
         stopped = f", stopped ({record.stopped})" if record.stopped else ""
-        unit, of_what = self._steering.unit, " an epoch" if self._steering.unit == "fold" else ""
+        unit, best, of_what = self._steering.unit, f", best {result[f'best_{metric}']:.4f}", ""
+        if unit == "fold":  # of all folds so far, which is the one figure there is
+            best, of_what = "", " an epoch"
         self._console.print(
             f"trial {record.number} {record.config['backbone']} {unit} {int(result['epoch'])}/{self._steering.epochs}: "
-            f"{metric} {result[f'tune/{metric}']:.4f}, best {result[f'best_{metric}']:.4f}, "
+            f"{metric} {result[f'tune/{metric}']:.4f}{best}, "
             f"{result['epoch_seconds']:.1f} s{of_what}{stopped}",
             markup=False,
             highlight=False,

@@ -47,11 +47,12 @@ def run(
 ):
     """Runs a session that trains each configuration once; returns the records of its trials."""
     folder.mkdir(exist_ok=True)
-    study = open_study(study_storage(folder, None), "search", METRIC, configs[0]["epochs"], 0, pruning)
+    steps = len(data.folds) or configs[0]["epochs"]
+    study = open_study(study_storage(folder, None), "search", METRIC, steps, 0, pruning)
     steering = Steering(
         study=study,
         metric=METRIC,
-        epochs=configs[0]["epochs"],
+        epochs=steps,
         num_samples=len(configs),
         max_concurrent=concurrent,
         deadline=math.inf,
@@ -175,7 +176,7 @@ def takes_the_nodes_memory(folder):
 
 
 def tears_its_last_checkpoint(folder):
-    last = max(folder.rglob("checkpoint_*/checkpoint/state.safetensors"))
+    last = max(folder.rglob("checkpoint_*/checkpoint/**/state.safetensors"))
     last.write_bytes(last.read_bytes()[:1000])
     raises(folder)
 

@@ -1,19 +1,18 @@
 """Cross-validation's folds: all images but ``test``, in K parts that part no group, the same for every trial."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.splits import Items, Splits, make_splits
+from trainables.core.data.splits import SHARES, Items, Splits, make_splits
 from trainables.core.errors import DataError
 
 # The split that is divided into folds: with them there is no ``fit``, ``tune`` and ``select``.
 POOL = "pool"
-MOST_FOLDS = 20
 # Below these, one division says too little: groups of a class in ``tune`` or ``select``, and groups in all.
 _FEW_OF_A_CLASS, _FEW_IN_ALL = 10, 200
-RECOMMENDED = 5
+_RECOMMENDED = 5
 
 Folds = tuple[NDArray[np.int64], ...]
 
@@ -94,10 +93,23 @@ def small_division(labels: NDArray[np.int64], groups: NDArray[np.int64], splits:
     everything = len(np.unique(groups[np.concatenate(list(splits.values()))]))
     if least >= _FEW_OF_A_CLASS and everything >= _FEW_IN_ALL:
         return ""
+    where = f"{split} has {least} groups of {name}, and there are {everything} in all"
+    return _recommended(where)
+
+
+def small_set(groups_per_class: Mapping[str, int], everything: int) -> str:
+    """The same before images are divided, from how many groups have an image of each class."""
+    name, least = min(groups_per_class.items(), key=lambda item: item[1])
+    about = round(min(SHARES["tune"], SHARES["select"]) * least)
+    if about >= _FEW_OF_A_CLASS and everything >= _FEW_IN_ALL:
+        return ""
+    return _recommended(f"tune and select would have about {about} groups of {name} each, of {everything} in all")
+
+
+def _recommended(where: str) -> str:
     return (
-        f"a small set: {split} has {least} groups of {name} ({everything} groups in all), so which model is best is "
-        f"much by chance; --cv-folds {RECOMMENDED} trains every trial {RECOMMENDED} times and compares on all images "
-        "but the test set"
+        f"a small set: {where}, so which model looks best is much by chance; tune-run --cv-folds {_RECOMMENDED} trains "
+        f"every trial {_RECOMMENDED} times and compares on all images but the test set"
     )
 
 

@@ -1,4 +1,6 @@
 import base64
+import dataclasses
+import json
 import subprocess
 import sys
 
@@ -48,6 +50,23 @@ def test_the_ensemble_is_the_weighted_mean_of_its_members(served, checkpoints, s
     assert list(given.columns) == list(NAMES)
     np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-6)
     np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_member_of_several_models_is_their_mean(checkpoints, small_data, tmp_path):
+    """It counts as one member, whatever it is made of; one of a single model is stored as it always was."""
+    last = dataclasses.replace(checkpoints[32], config=dataclasses.replace(checkpoints[32].config, image_size=16))
+    folds = [checkpoints[16], last]
+    save_ensemble(tmp_path / "e", [folds, [checkpoints[32]]], Combination.of(np.array([0.25, 0.75])))
+    members = json.loads((tmp_path / "e" / "ensemble.json").read_text())["members"]
+    assert members == [["member-0-fold-1", "member-0-fold-2"], "member-1"]
+
+    def predicted(checkpoint):
+        images = small_data.images(checkpoint.config.image_size)
+        return predict_probabilities(trained_classifier(checkpoint, torch.device("cpu")), images, np.arange(10))
+
+    expected = 0.25 * (predicted(folds[0]) + predicted(folds[1])) / 2 + 0.75 * predicted(checkpoints[32])
+    given = load_ensemble(tmp_path / "e").predict([png(image[:, :, 0]) for image in small_data.images(32)[:10]])
+    np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-6)
 
 
 def test_the_views_and_the_temperatures_that_were_chosen_are_served(checkpoints, small_data, tmp_path):
