@@ -126,13 +126,13 @@ def _unseen(probabilities: Probabilities, sample: Sample) -> tuple[Mapping[str, 
     folds = group_folds(sample)
     if folds is None:
         why = (
-            f"rules that fit something need {GROUPS_TO_FIT} groups of images on select, of two classes at least, but "
-            f"it has {len(sample.members)}: only rules that fit nothing were compared"
+            f"rules that fit something need {GROUPS_TO_FIT} groups of images, of two classes at least, but "
+            f"there are {len(sample.members)}: only rules that fit nothing were compared"
         )
         return {name: RULES[name](probabilities, sample).apply(probabilities) for name in FIXED}, [why]
     predictions = {name: cross_fitted(rule, probabilities, sample, folds) for name, rule in RULES.items()}
     lone = [name for label, name in enumerate(sample.class_names) if sample.groups_with(label) == 1]
-    note = f"one group alone on select: rules were scored on it without having seen its class ({', '.join(lone)})"
+    note = f"one group alone of a class: rules were scored on it without having seen the class ({', '.join(lone)})"
     return predictions, [note] if lone else []
 
 

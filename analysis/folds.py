@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.statistics import Probabilities, Sample
+from trainables.core.data.folds import deal_groups
 from trainables.core.models.combination import Combination
 
 FOLDS = 5
@@ -28,21 +29,13 @@ def group_folds(
         (N,) each image's fold; None with fewer groups, or where there are no two classes of two groups each, so that
         something would be fitted to one class alone.
     """
-    classes, counts = np.unique(sample.group_classes, return_counts=True)
+    _, counts = np.unique(sample.group_classes, return_counts=True)
     if counts.sum() < least or (counts > 1).sum() < 2:
         return None
-    generator = np.random.default_rng([seed, 13])
     fold_of = np.empty(len(sample.labels), dtype=np.int64)
-    total = np.zeros(folds)
-    for label in classes:
-        of_class = np.zeros(folds)
-        positions = generator.permutation(np.flatnonzero(sample.group_classes == label))
-        for position in sorted(positions, key=lambda position: -len(sample.members[position])):
-            group = sample.members[position]
-            fold = int(np.lexsort((total, of_class))[0])  # the one with the fewest of the class, then of all
-            fold_of[group] = fold
-            of_class[fold] += len(group)
-            total[fold] += len(group)
+    dealt = deal_groups([len(group) for group in sample.members], sample.group_classes, folds, [seed, 13])
+    for group, fold in zip(sample.members, dealt, strict=True):
+        fold_of[group] = fold
     return fold_of
 
 

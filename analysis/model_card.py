@@ -48,6 +48,8 @@ class ModelCard:
         splits: Images by split and class: (C,) counts a split.
         notes: What a reader of the scores must know.
         members: The top k, best first.
+        chosen_on: The first part of its figures' names where it was chosen, and those images in words.
+        tuned: What is to be said where tuning saw these images as well.
     """
 
     name: str
@@ -65,6 +67,8 @@ class ModelCard:
     splits: Mapping[str, Sequence[int]]
     notes: Sequence[str]
     members: Sequence[CardMember]
+    chosen_on: tuple[str, str] = ("select", "select")
+    tuned: str = ""
 
     def tags(self) -> dict[str, str]:
         """Tags of the model version, short enough for MLflow."""
@@ -77,7 +81,7 @@ class ModelCard:
             "notes": "; ".join(self.notes) or "none",
             "rule": self.rule,
             "search": self.search,
-            f"select_{self.metric}": f"{self.select:.4f}",
+            f"{self.chosen_on[0]}_{self.metric}": f"{self.select:.4f}",
             "split": ", ".join(f"{size} {split}" for split, size in sizes.items()),
             "test_openings": self.openings,
         }
@@ -96,7 +100,7 @@ class ModelCard:
         uri = f"models:/{self.name}/{version}"
         parts = [
             f"## {self.alias} of {_plain(self.name)}: version {version}",
-            f"{_plain(self.rule)}, chosen on `select` by {self.metric}; search `{_code(self.search)}`.",
+            f"{_plain(self.rule)}, chosen on `{self.chosen_on[1]}` by {self.metric}; search `{_code(self.search)}`.",
             self._warning(),
             "### Scores\n\n" + self._scores(),
             "### Members\n\n" + self._members(),
@@ -114,11 +118,13 @@ class ModelCard:
 
     def _scores(self) -> str:
         rows = [(f"test {name}", f"{value:.4f}") for name, value in self.test.items() if name in _SHOWN]
-        rows = [(f"select {self.metric}", f"{self.select:.4f}"), *rows]
-        return f"{_table(('score', 'value'), rows)}\n\nThe test set was {self.openings}."
+        rows = [(f"{self.chosen_on[0]} {self.metric}", f"{self.select:.4f}"), *rows]
+        tuned = f"\n\n`{self.chosen_on[0]}` is of {self.chosen_on[1]}; {self.tuned}." if self.tuned else ""
+        return f"{_table(('score', 'value'), rows)}{tuned}\n\nThe test set was {self.openings}."
 
     def _members(self) -> str:
-        headings = ("trial", "backbone", "weight", f"best {self.metric} on tune", "run id")
+        best = f"{self.metric} out of fold" if self.tuned else f"best {self.metric} on tune"
+        headings = ("trial", "backbone", "weight", best, "run id")
         return _table(headings, [self._cells(member) for member in self.members])
 
     def _cells(self, member: CardMember) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ class Entrant:
     """What is to be registered.
 
     Attributes:
-        members: Checkpoints of those that have a vote.
+        members: Of those that have a vote the checkpoints of their models: one, or one a fold.
         combination: Of these members.
         views: What each of them sees of an image.
         class_names: C names in class order: the output's columns.
@@ -77,7 +77,7 @@ class Entrant:
             ``select_fingerprint`` decide whether it becomes the champion.
     """
 
-    members: Sequence[Checkpoint]
+    members: Sequence[Sequence[Checkpoint]]
     combination: Combination
     views: str
     class_names: tuple[str, ...]
@@ -106,7 +106,7 @@ def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entran
 
 
 def _alias(champion: tuple[str, dict[str, Any]] | None, version: str, metadata: dict[str, Any]) -> tuple[str, str]:
-    """Which alias a version gets, and why: champions are beaten on the very same images of ``select`` alone."""
+    """Which alias a version gets, and why: champions are beaten on the very same images, and folds of them, alone."""
     if champion is None:
         return CHAMPION, "there was no champion"
     held, of_champion = champion
@@ -114,10 +114,12 @@ def _alias(champion: tuple[str, dict[str, Any]] | None, version: str, metadata: 
         return CHAMPION, "it is the champion already"
     metric, ours, theirs = metadata["metric"], metadata["select_score"], of_champion.get("select_score")
     if of_champion.get("select_fingerprint") != metadata["select_fingerprint"]:
-        return CHALLENGER, f"version {held} is the champion and was chosen on other images, so they cannot be compared"
+        why = f"version {held} is the champion and was chosen on other images or folds, so they cannot be compared"
+        return CHALLENGER, why
     if of_champion.get("metric") != metric or theirs is None:
         return CHALLENGER, f"version {held} is the champion and was chosen by {of_champion.get('metric')}"
-    scores = f"{metric} {ours:.4f} on select, where version {held} has {theirs:.4f}"
+    where = metadata.get("chosen_on", "select")
+    scores = f"{metric} {ours:.4f} on {where}, where version {held} has {theirs:.4f}"
     return (CHAMPION, f"it has {scores}") if is_better(metric, ours, theirs) else (CHALLENGER, f"it has only {scores}")
 
 
@@ -195,7 +197,7 @@ def _flavour(folder: Path, class_names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def log_member(
-    tracking_uri: str, run_id: str, checkpoint: Checkpoint, report: EpochRecord, metadata: dict[str, Any]
+    tracking_uri: str, run_id: str, models: Sequence[Checkpoint], report: EpochRecord, metadata: dict[str, Any]
 ) -> None:
     """Makes a trial's model loadable by itself as ``runs:/<run_id>/model``; to do so again changes nothing.
 
@@ -204,7 +206,7 @@ def log_member(
     Args:
         tracking_uri: Of MLflow.
         run_id: The trial's run.
-        checkpoint: Of its best epoch.
+        models: Of its best epoch: one, or of its folds.
         report: Of that epoch; the model carries its metrics.
         metadata: Stored with the model.
     """
@@ -215,9 +217,9 @@ def log_member(
         return
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # to try one takes seconds a member
-        save_ensemble(Path(folder) / "ensemble", [checkpoint], Combination.of(np.ones(1)), "none")
+        save_ensemble(Path(folder) / "ensemble", [models], Combination.of(np.ones(1)), "none")
         about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=metadata)
-        flavour = _flavour(Path(folder) / "ensemble", checkpoint.class_names)
+        flavour = _flavour(Path(folder) / "ensemble", models[0].class_names)
         mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=about, **flavour)
         client.log_model_artifacts(model.model_id, str(Path(folder) / MEMBER))
     client.finalize_logged_model(model.model_id, "READY")

@@ -1,13 +1,17 @@
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.images import write_classes
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset, prepare
+from trainables.core.data.folds import make_folds
+from trainables.core.data.splits import Items
 
 # What a trial on the CPU gets; two threads on two busy cores wait for each other most of the time.
 torch.set_num_threads(1)
@@ -33,6 +37,15 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Three learnable classes, imbalanced, 120 grey images of 32 pixels."""
     root = write_classes(tmp_path_factory.mktemp("classes"), {"few": 16, "many": 64, "some": 40})
     return prepare(str(root), sizes=[32], seed=0, store=tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def folded_data(small_data: Dataset) -> Dataset:
+    """The same images in groups of two, divided into three folds and a test split."""
+    groups = np.arange(len(small_data.labels)) // 2
+    items = Items(small_data.labels, groups, np.full(len(groups), ""), small_data.class_names)
+    splits, folds = make_folds(items, np.arange(len(groups)), seed=0, mode="grouped", count=3)
+    return dataclasses.replace(small_data, groups=groups, splits=splits, folds=folds)
 
 
 @pytest.fixture

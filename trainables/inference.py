@@ -1,15 +1,19 @@
 """Scoring members of an ensemble: by Ray tasks, each with a trial's resources, or in the driver on a lone machine."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import ray
 from numpy.typing import NDArray
 
+from trainables.core.checkpoint import Checkpoint
+from trainables.core.cross_validation import OutOfFold
 from trainables.core.data.cache import Dataset
+from trainables.core.data.folds import POOL
 from trainables.core.device import resolve_device
-from trainables.core.models.predict import predict_probabilities, trained_classifier
-from trainables.trial import read_checkpoint
+from trainables.core.models.predict import averaged, predict_probabilities, trained_classifier
+from trainables.trial import read_models, read_out_of_fold
 
 
 def infer(
@@ -19,8 +23,9 @@ def infer(
 
     Args:
         data: The data set.
-        members: Paths or URIs of M trial checkpoints.
-        split: ``tune``, ``select`` or ``test``.
+        members: Paths or URIs of M trial checkpoints. One of several models is their probabilities' mean.
+        split: ``tune``, ``select`` or ``test``; or ``pool``, of which each model of a cross-validated trial predicts
+            its own fold. What the trials stored of it is read.
         num_cpus: Reserved for one member.
         num_gpus: Reserved for one member.
         views: Of each image, a key of ``predict.VIEWS``.
@@ -28,9 +33,8 @@ def infer(
     Returns:
         (M, n, C) float32 for the n images of the split, in its order.
     """
-    if (
-        not num_gpus and len(ray.nodes()) == 1
-    ):  # other processes would take longer to import torch than this one to score
+    stored = split == POOL and views == "none"
+    if stored or (not num_gpus and len(ray.nodes()) == 1):  # others would take longer to import torch than this one
         return np.stack([_score_member(member, data, split, views) for member in members])
     task = ray.remote(_score_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
     shared = ray.put(data)
@@ -43,8 +47,16 @@ def infer_here(data: Dataset, members: Sequence[str], split: str, *, views: str 
 
 
 def _score_member(member: str, data: Dataset, split: str, views: str, device: str | None = None) -> NDArray[np.float32]:
-    device = device or ("cuda" if ray.get_gpu_ids() else "cpu")
-    checkpoint = read_checkpoint(member)
-    model = trained_classifier(checkpoint, resolve_device(device))
-    images = data.images(checkpoint.config.image_size)
-    return predict_probabilities(model, images, data.splits[split], views=views)
+    if split == POOL and views == "none":
+        return read_out_of_fold(member).of(data.splits[POOL])
+    resolved = resolve_device(device or ("cuda" if ray.get_gpu_ids() else "cpu"))
+
+    def predicted(model: Checkpoint, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        images = data.images(model.config.image_size)
+        return predict_probabilities(trained_classifier(model, resolved), images, indices, views=views)
+
+    models = read_models(member)
+    if split == POOL:
+        folds = [OutOfFold(fold, predicted(model, fold)) for model, fold in zip(models, data.folds, strict=True)]
+        return reduce(OutOfFold.joined, folds).of(data.splits[POOL])
+    return averaged([predicted(model, data.splits[split]) for model in models])

@@ -6,7 +6,6 @@ import faulthandler
 import gc
 import logging
 import math
-import platform
 import tempfile
 import traceback
 import uuid
@@ -22,44 +21,30 @@ import torch
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 from ray import tune
 
-from trainables.core.checkpoint import (
-    Checkpoint,
-    FrozenPart,
-    frozen_digest,
-    load_checkpoint,
-    save_checkpoint,
-    save_frozen,
-)
+from trainables.core.checkpoint import Checkpoint, FrozenPart, frozen_digest, load_checkpoint, save_frozen
 from trainables.core.config import TrainConfig
+from trainables.core.cross_validation import OutOfFold
 from trainables.core.data.cache import Dataset
-from trainables.core.device import resolve_device
 from trainables.core.errors import CheckpointError, ConfigError, NonFiniteLossError, describe, first_line
-from trainables.core.fit import EpochResult, fit
-from trainables.core.metrics import LATENCY, is_better
-from trainables.core.models.latency import median_latency_ms
-from trainables.core.models.predict import trained_classifier
+from trainables.core.folded import MANIFEST, PREDICTIONS, Folded, load_folded, parse_predictions
 from trainables.core.state import TrainState
+from trainables.steps import epoch_steps, fold_steps
 
-# What every report carries of the best epoch besides the objective: the columns that people sort by.
-BEST_METRICS = ("balanced_accuracy", "macro_f1")
 # Reported, with the error's line, by a trial that fails in a way that trying again cannot mend.
 FAILED = "failed"
 # Reported once, with the error's line, by a trial that went on with a smaller micro-batch.
 HALVED = "halved"
 # Reported, with the error's line, where the search's storage takes no more: that is not the trial's fault.
 UNWRITABLE = "unwritable"
-# Reported once, with the device's name, where the latency was measured.
-MEASURED_ON = "measured_on"
 # By this Ray keeps a trial's best checkpoint beside its last: the epoch where it is the best so far, else 0.
 CHECKPOINT_RANK = "checkpoint_rank"
-_BEST_LATENCY = f"best_{LATENCY}"
 _FOLDER, _FROZEN = "checkpoint", "frozen"
 
 
 def run_trial(
     trial: dict[str, Any], data: Dataset, metric: str, storage: str, timeout_s: float, second: str | None = None
 ) -> None:
-    """Trains one configuration, reporting and checkpointing after every epoch.
+    """Trains one configuration, reporting and checkpointing after every epoch, or fold where the data has folds.
 
     Args:
         trial: ``train`` (the dict of a ``TrainConfig``) and ``resume_from`` (a checkpoint's path or URI, or None).
@@ -71,10 +56,11 @@ def run_trial(
         second: Another objective that is looked for at the same time, or None.
 
     Reports:
-        ``epoch``, ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``, ``best_<metric>`` and the figures of
-        ``BEST_METRICS`` at the best epoch; ``HALVED``, once, where the GPU's memory was too small for the batch and
-        the trial went on with half of it at a time; or ``FAILED``, once, where the configuration cannot be trained;
-        or ``UNWRITABLE``, once, where a disk is full or read-only.
+        ``epoch`` (the fold, where it is cross-validated), ``train/...``, ``tune/...``, ``epoch_seconds``,
+        ``best_epoch``, ``best_<metric>`` and the figures of ``BEST_METRICS`` at the best epoch; ``HALVED``, once,
+        where the GPU's memory was too small for the batch and the trial went on with half of it at a time; or
+        ``FAILED``, once, where the configuration cannot be trained; or ``UNWRITABLE``, once, where a disk is full or
+        read-only.
     """
     _settle_process()
     torch.set_num_threads(max(1, int(_reserved_cpus())))
@@ -122,29 +108,26 @@ class _Run:
 
 def _report_epochs(config: TrainConfig, run: _Run, note: str | None = None) -> None:
     """Trains what remains of a trial; its first report carries the note, if there is one."""
-    metric, data = run.metric, run.data
     before = _restore(run.resume_from, run.storage)
-    if before and before.config.batch_size < config.batch_size:  # it had run out of memory, and would again
-        config = dataclasses.replace(before.config, device=config.device)
+    trained = before.models[-1].config if isinstance(before, Folded) else before.config if before else config
+    if trained.batch_size < config.batch_size:  # it had run out of memory, and would again
+        config = dataclasses.replace(trained, device=config.device)
+    if isinstance(before, Folded) or (before is None and run.data.folds):
+        steps = fold_steps(config, run.data, run.metric, before, run.second)
+    else:
+        steps = epoch_steps(config, run.data, run.metric, before, run.second)
     frozen: FrozenPart | None = None
-    best: dict[str, float] = before.progress if before else {}
     extra: dict[str, Any] = {HALVED: note} if note else {}
-    for result in fit(config, data, before.state if before else None):
-        rank = 0
-        if is_better(metric, result.metrics[f"tune/{metric}"], best.get(f"best_{metric}")):
-            best, rank = best | _best_of(result, metric, run.second), result.epoch
-        if run.second == LATENCY and _BEST_LATENCY not in best:
-            extra[MEASURED_ON] = _device_name(resolve_device(config.device))
-            best |= _latency(Checkpoint(result.state, config, data.class_names, data.pixel_format, best))
-        report = {"epoch": result.epoch, **result.metrics, **best, "epoch_seconds": result.seconds}
-        checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
+    for step in steps:
+        faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # armed anew: so has the report its own time
+        if step is None:  # an epoch of a fold
+            continue
         if config.freeze_depth and frozen is None:
             with _writing():
-                frozen = _store_frozen(result.state, config.freeze_depth, run.storage)
-        faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # armed anew: so has the report its own time
+                frozen = _store_frozen(step.state, config.freeze_depth, run.storage)
         with tempfile.TemporaryDirectory() as folder, _writing():
-            save_checkpoint(Path(folder) / _FOLDER, checkpoint, frozen)
-            reported = {**report, **extra, CHECKPOINT_RANK: rank}
+            step.save(Path(folder) / _FOLDER, frozen)
+            reported = {"epoch": step.number, **step.figures, **extra, CHECKPOINT_RANK: step.rank}
             tune.report(reported, checkpoint=tune.Checkpoint.from_directory(folder))
         extra = {}
         faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # and the next epoch
@@ -164,16 +147,35 @@ def _writing() -> Iterator[None]:
         raise _UnwritableError(f"a checkpoint cannot be written: {first_line(error)}") from error
 
 
-def read_checkpoint(location: str) -> Checkpoint:
-    """Reads what ``run_trial`` wrote at a path or URI: SEARCH/SESSION/TRIAL/CHECKPOINT.
+def read_models(location: str) -> tuple[Checkpoint, ...]:
+    """Reads what ``run_trial`` wrote at a path or URI, SEARCH/SESSION/TRIAL/CHECKPOINT: a model, or one a fold.
 
     Raises:
         CheckpointError: It, or the frozen part that it names, is not whole.
     """
-    return _read(tune.Checkpoint(location), storage=location.rsplit("/", 3)[0])
+    found = _read(tune.Checkpoint(location), storage=location.rsplit("/", 3)[0])
+    return found.models if isinstance(found, Folded) else (found,)
 
 
-def _restore(resume_from: str | None, storage: str) -> Checkpoint | None:
+def read_out_of_fold(location: str) -> OutOfFold:
+    """Reads the predictions of a cross-validated trial's checkpoint, and no model.
+
+    Raises:
+        CheckpointError: They are not whole, or there are none.
+    """
+    stored = tune.Checkpoint(location)
+    manifest, predictions = (f"{stored.path}/{_FOLDER}/{file}" for file in (MANIFEST, PREDICTIONS))
+    try:
+        with (
+            stored.filesystem.open_input_stream(manifest) as one,
+            stored.filesystem.open_input_stream(predictions) as other,
+        ):
+            return parse_predictions(one.read(), other.read())
+    except OSError as error:
+        raise CheckpointError(f"{location} has no out-of-fold predictions: {first_line(error)}") from error
+
+
+def _restore(resume_from: str | None, storage: str) -> Checkpoint | Folded | None:
     """The latest whole checkpoint that is kept, up to Ray's own or else the study's; None begins the trial again."""
     latest = tune.get_checkpoint() or (tune.Checkpoint(resume_from) if resume_from else None)
     if latest is None:
@@ -185,14 +187,20 @@ def _restore(resume_from: str | None, storage: str) -> Checkpoint | None:
     return None
 
 
-def _read(stored: tune.Checkpoint, storage: str) -> Checkpoint:
+def _read(stored: tune.Checkpoint, storage: str) -> Checkpoint | Folded:
     with stored.as_directory() as root:
         folder = Path(root) / _FOLDER
-        digest = frozen_digest(folder)
-        if digest is None:
-            return load_checkpoint(folder)
-        with tune.Checkpoint(f"{storage}/{_FROZEN}/{digest}").as_directory() as frozen:
-            return load_checkpoint(folder, Path(frozen))
+        if (folder / MANIFEST).exists():
+            return load_folded(folder, lambda model: _load(model, storage))
+        return _load(folder, storage)
+
+
+def _load(folder: Path, storage: str) -> Checkpoint:
+    digest = frozen_digest(folder)
+    if digest is None:
+        return load_checkpoint(folder)
+    with tune.Checkpoint(f"{storage}/{_FROZEN}/{digest}").as_directory() as frozen:
+        return load_checkpoint(folder, Path(frozen))
 
 
 def _store_frozen(state: TrainState, depth: int, storage: str) -> FrozenPart:
@@ -230,23 +238,6 @@ def _free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _best_of(result: EpochResult, metric: str, second: str | None) -> dict[str, float]:
-    names = dict.fromkeys((metric, *BEST_METRICS, *([second] if second and second != LATENCY else [])))
-    return {"best_epoch": result.epoch, **{f"best_{name}": result.metrics[f"tune/{name}"] for name in names}}
-
-
-def _latency(checkpoint: Checkpoint) -> dict[str, float]:
-    """What the model takes for an image as it is served, on the device of this trial."""
-    model = trained_classifier(checkpoint, resolve_device(checkpoint.config.device))
-    return {_BEST_LATENCY: median_latency_ms(model, checkpoint.config.image_size, checkpoint.pixel_format.channels)}
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
 
 
 def _reserved_cpus() -> float:

@@ -6,6 +6,7 @@ MLflow, or the driver, fails afterwards.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,9 +21,10 @@ from analysis.evaluation import Evaluation, evaluate
 from analysis.registry import Registered
 from analysis.statistics import Sample, best_position
 from analysis.trials import TrialRecord, best_first, ranked, read_trials
+from analysis.tuned import Tuned, best_of_trials
 from trainables.core.data.cache import Dataset
 from trainables.core.errors import CheckpointError, UserError, first_line
-from trainables.trial import read_checkpoint
+from trainables.trial import read_models, read_out_of_fold
 from tuning.openings import Openings, count_opening, openings, split_fingerprint
 from tuning.tracking import Tracker
 
@@ -42,6 +44,7 @@ class Request:
         members: Numbers of trials to take instead.
         rule: One to take whatever the comparison says, or None.
         views: What members see of an image; ``infer`` must do likewise.
+        folds: That a member must have finished; 0 where trials are not cross-validated.
     """
 
     metric: str
@@ -49,11 +52,16 @@ class Request:
     members: tuple[int, ...] = ()
     rule: str | None = None
     views: str = "none"
+    folds: int = 0
+
+    def allows(self, record: TrialRecord) -> bool:
+        """Whether a trial can be a member as far as its folds go: a part of them is of a part of the images."""
+        return bool(record.epochs) and record.epochs[-1].epoch >= self.folds
 
 
 @dataclass(frozen=True)
 class Built:
-    """An ensemble, chosen on ``select``.
+    """An ensemble, chosen on ``select``, or on the out-of-fold predictions of cross-validated trials.
 
     Attributes:
         members: The trials, best on ``tune`` first.
@@ -61,8 +69,10 @@ class Built:
         comparison: Of the rules, and the one that was chosen.
         diversity: Of the members.
         views: What they see of an image.
-        images: On ``select``.
-        groups: On ``select``.
+        images: On which it was chosen.
+        groups: On which it was chosen.
+        folds: Of its members; 0 where they are not cross-validated.
+        tuned: What is to be known of the search's best trial where it was chosen on the same images.
     """
 
     members: Sequence[TrialRecord]
@@ -72,6 +82,18 @@ class Built:
     views: str
     images: int
     groups: int
+    folds: int = 0
+    tuned: Tuned | None = None
+
+    @property
+    def where(self) -> str:
+        """On what it was chosen, in words."""
+        return f"out-of-fold predictions of {self.folds} folds" if self.folds else "select"
+
+    @property
+    def prefix(self) -> str:
+        """Of the names of its figures there."""
+        return "oof" if self.folds else "select"
 
     @property
     def best_member(self) -> int:
@@ -80,10 +102,10 @@ class Built:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, for JSON; of the trials, their numbers."""
-        plain = {name: getattr(self, name) for name in ("alone", "views", "images", "groups")}
+        plain = {name: getattr(self, name) for name in ("alone", "views", "images", "groups", "folds")}
         numbers = [record.number for record in self.members]
         parts = {"comparison": self.comparison.to_dict(), "diversity": self.diversity.to_dict()}
-        return {"members": numbers, **plain, **parts}
+        return {"members": numbers, **plain, **parts, "tuned": self.tuned and asdict(self.tuned)}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any], members: Sequence[TrialRecord]) -> "Built":
@@ -93,6 +115,7 @@ class Built:
             "alone": tuple(raw["alone"]),
             "comparison": Comparison.from_dict(raw["comparison"]),
             "diversity": Diversity.from_dict(raw["diversity"]),
+            "tuned": Tuned(**raw["tuned"]) if raw.get("tuned") else None,
         }
         return cls(**{**raw, **changed})
 
@@ -137,7 +160,7 @@ def find_ensemble(
         registered = Registered(**known["registered"]) if "registered" in known else None
         opened = openings(study, fingerprint, tracker.uri, tracker.parent_id)
         return Result(built, evaluation, opened, registered)
-    built = build(members, data, request, infer)
+    built = build(members, data, request, infer, best_trial(study, data, request))
     count_opening(study, fingerprint)  # before it is opened: no opening goes uncounted
     opened = openings(study, fingerprint, tracker.uri, tracker.parent_id)
     evaluation = open_test(built, data, infer)
@@ -153,8 +176,9 @@ def choose_members(study: optuna.Study, request: Request, console: Console) -> l
     """
     records = read_trials(study)
     if not request.members:
-        return list(itertools.islice(_whole(ranked(records, request.metric), console), request.k))
-    kept = {record.number: record for record in records if record.best is not None}
+        best = filter(request.allows, ranked(records, request.metric))
+        return list(itertools.islice(_whole(best, console), request.k))
+    kept = {record.number: record for record in records if request.allows(record)}
     missing = [number for number in request.members if number not in kept]
     if missing:
         there = ", ".join(map(str, kept)) or "none"
@@ -166,10 +190,23 @@ def choose_members(study: optuna.Study, request: Request, console: Console) -> l
     return whole
 
 
-def build(members: Sequence[TrialRecord], data: Dataset, request: Request, infer: Infer) -> Built:
-    """Chooses how the members are combined, on ``select``."""
-    sample = sample_of(data, "select", request.metric)
-    probabilities = infer(checkpoints_of(members), "select")
+def best_trial(study: optuna.Study, data: Dataset, request: Request) -> Tuned | None:
+    """What cross-validation makes of the best of all trials that ran in full; None without folds."""
+    if not data.folds:
+        return None
+    predictions = []
+    for place in checkpoints_of(filter(request.allows, ranked(read_trials(study), request.metric))):
+        with suppress(CheckpointError):  # torn
+            predictions.append(read_out_of_fold(place).of(data.splits[data.selection]))
+    return best_of_trials(predictions, sample_of(data, data.selection, request.metric)) if predictions else None
+
+
+def build(
+    members: Sequence[TrialRecord], data: Dataset, request: Request, infer: Infer, tuned: Tuned | None = None
+) -> Built:
+    """Chooses how the members are combined, on ``select``, or on what they predict of the folds they did not see."""
+    sample = sample_of(data, data.selection, request.metric)
+    probabilities = infer(checkpoints_of(members), data.selection)
     return Built(
         members=members,
         alone=tuple(sample.score(member) for member in probabilities),
@@ -178,6 +215,8 @@ def build(members: Sequence[TrialRecord], data: Dataset, request: Request, infer
         views=request.views,
         images=len(sample.labels),
         groups=len(sample.members),
+        folds=len(data.folds),
+        tuned=tuned,
     )
 
 
@@ -203,7 +242,7 @@ def _whole(records: Iterable[TrialRecord], console: Console) -> Iterator[TrialRe
     """Those whose checkpoint can still be read."""
     for record in records:
         try:
-            read_checkpoint(record.best.checkpoint if record.best else "")
+            read_models(record.best.checkpoint if record.best else "")
         except (CheckpointError, OSError) as error:
             left_out = f"trial {record.number} is left out of the ensemble: {first_line(error)}"
             console.print(left_out, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ import optuna
 
 from analysis.registry import note_openings
 from trainables.core.data.cache import Dataset
+from trainables.core.data.folds import POOL
 
 _OPENINGS = "test_openings"
 
@@ -34,9 +35,12 @@ class Openings:
 
 
 def split_fingerprint(data: Dataset, split: str) -> str:
-    """SHA-256 of the data set and of which of its images a split holds."""
+    """SHA-256 of the data set and of which of its images a split holds; of the pool, also of how its folds part it."""
     digest = hashlib.sha256(data.fingerprint.encode())
     digest.update(np.ascontiguousarray(data.splits[split], dtype="<i8").tobytes())
+    for part in data.folds if split == POOL else ():
+        digest.update(f"fold of {len(part)}".encode())
+        digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
     return digest.hexdigest()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from analysis.model_card import CardMember, ModelCard
 from analysis.registry import Registered, describe, log_member
 from trainables.core.data.cache import Dataset
-from trainables.trial import read_checkpoint
+from trainables.trial import read_models
 from tuning.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def log_members(result: "Result", data: Dataset, tracker: Tracker) -> None:
     for record in result.built.members:
         if record.best:
             metadata = {"data_fingerprint": data.fingerprint, "trial": record.number, "notes": list(data.notes)}
-            checkpoint = read_checkpoint(record.best.checkpoint)
-            log_member(tracker.uri, tracker.child_id(record.number), checkpoint, record.best, metadata)
+            models = read_models(record.best.checkpoint)
+            log_member(tracker.uri, tracker.child_id(record.number), models, record.best, metadata)
 
 
 def write_pages(
@@ -45,15 +45,17 @@ def write_pages(
         splits=_counts(data),
         notes=data.notes,
         members=_members(result, tracker),
+        chosen_on=(result.built.prefix, result.built.where),
+        tuned=result.built.tuned.told(comparison.metric) if result.built.tuned else "",
     )
     describe(tracker.uri, registered.version, card)
-    tracker.describe_parent(card.summary(registered.version), _columns(comparison.metric))
+    tracker.describe_parent(card.summary(registered.version), _columns(comparison.metric, result.built.prefix))
 
 
-def _columns(metric: str) -> list[str]:
+def _columns(metric: str, prefix: str) -> list[str]:
     """What trials are sorted by, in the order in which one asks."""
     scores = dict.fromkeys((f"best_{metric}", "best_balanced_accuracy", "best_macro_f1"))
-    metrics = [*scores, "best_epoch", "epoch_seconds", f"select_{metric}", f"test_{metric}"]
+    metrics = [*scores, "best_epoch", "epoch_seconds", f"{prefix}_{metric}", f"test_{metric}"]
     return [f"metrics.`{name}`" for name in metrics] + [
         f"params.`{name}`" for name in ("backbone", "freeze_depth", "lr")
     ]

@@ -18,8 +18,8 @@ from rich.markup import escape
 from trainables.core.data.audit import summary
 from trainables.core.data.augment import source_size
 from trainables.core.data.cache import Dataset, prepare
+from trainables.core.data.folds import small_division, told_sizes
 from trainables.core.data.groups import Grouping
-from trainables.core.data.splits import SPLITS
 from trainables.core.metrics import LATENCY, check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
@@ -45,8 +45,8 @@ def check_backbones(plan: Plan, console: Console) -> None:
 
 
 def checkpoint_bytes(plan: Plan) -> int:
-    """About what the largest checkpoint holds: float32 parameters and Adam's two moments of each."""
-    return 3 * 4 * max(parameter_count(backbone) for backbone in plan.backbones)
+    """About what the largest checkpoint holds: float32 parameters and Adam's two moments of each, or a model a fold."""
+    return (plan.folds or 3) * 4 * max(parameter_count(backbone) for backbone in plan.backbones)
 
 
 def load_data(
@@ -86,17 +86,21 @@ def load_data(
             grouping=grouping,
             healthy=plan.space.healthy,
             skip_bad_images=skip_bad_images,
+            folds=plan.folds,
             cache_size=cache_size,
             progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
         )
+    compared = data.labels[data.folds[0] if data.folds else data.splits["tune"]]  # the first figures are of these
     for metric in (plan.metric, plan.second):
         if metric is not None and metric != LATENCY:
-            check_objective(metric, data.labels[data.splits["tune"]], data.class_names, data.healthy)
+            check_objective(metric, compared, data.class_names, data.healthy)
     counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
     assert data.audit is not None
-    for line in (f"data {place}: {counts} ({split} split)", *summary(data.audit)):
+    folds = f"; {told_sizes(data.folds)}" if data.folds else ""
+    for line in (f"data {place}: {counts} ({split} split){folds}", *summary(data.audit)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    for note in data.notes:
+    few = "" if data.folds else small_division(data.labels, data.groups, data.splits, data.class_names)
+    for note in (*data.notes, *([few] if few else [])):
         console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
     return data
 
@@ -113,7 +117,8 @@ def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> 
         "weights": plan.weights,
         "backbones": list(plan.backbones),
         "seed": plan.seed,
-        **{f"{name} fingerprint": split_fingerprint(data, name) for name in SPLITS},
+        "cv-folds": plan.folds,
+        **{f"{name} fingerprint": split_fingerprint(data, name) for name in data.splits},
         "pruning": plan.pruning,
         "configurations": hashlib.sha256(json.dumps(rehearsed).encode()).hexdigest()[:16],
     }

@@ -79,10 +79,13 @@ class Progress(tune.Callback):
     def _line(self, record: TrialRecord, result: dict[str, Any]) -> None:
         metric = self._steering.metric
         stopped = f", stopped ({record.stopped})" if record.stopped else ""
+        unit, best, of_what = self._steering.unit, f", best {result[f'best_{metric}']:.4f}", ""
+        if unit == "fold":  # of all folds so far, which is the one figure there is
+            best, of_what = "", " an epoch"
         self._console.print(
-            f"trial {record.number} {record.config['backbone']} epoch {int(result['epoch'])}/{self._steering.epochs}: "
-            f"{metric} {result[f'tune/{metric}']:.4f}, best {result[f'best_{metric}']:.4f}, "
-            f"{result['epoch_seconds']:.1f} s{stopped}",
+            f"trial {record.number} {record.config['backbone']} {unit} {int(result['epoch'])}/{self._steering.epochs}: "
+            f"{metric} {result[f'tune/{metric}']:.4f}{best}, "
+            f"{result['epoch_seconds']:.1f} s{of_what}{stopped}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -111,14 +114,17 @@ class Progress(tune.Callback):
 
 def _summary(records: Sequence[TrialRecord], steering: Steering, running: int, eta: str) -> str:
     count = Counter(record.state for record in records)
-    values = [record.epochs[-1].metrics[f"best_{steering.metric}"] for record in records if record.epochs]
+    # Of fewer folds a figure is of other images, and no rival.
+    least = steering.epochs if steering.unit == "fold" else 1
+    rivals = [record for record in records if record.epochs and record.epochs[-1].epoch >= least]
+    values = [record.epochs[-1].metrics[f"best_{steering.metric}"] for record in rivals]
     best = f"{(min if steering.study.direction.name == 'MINIMIZE' else max)(values):.4f}" if values else "none yet"
     states = f"{count['COMPLETE']} done, {running} running, {count['PRUNED']} stopped, {count['FAIL']} failed"
     return f"{states} of {steering.num_samples} trials; best {steering.metric} {best}; ETA {eta}"
 
 
 def _running_table(running: Sequence[TrialRecord], steering: Steering) -> Table:
-    table = Table("trial", "backbone", "epoch", steering.metric, "best", "s/epoch", box=None)
+    table = Table("trial", "backbone", steering.unit, steering.metric, "best", "s/epoch", box=None)
     for record in running[:_SHOWN_RUNNING]:
         last = record.epochs[-1]
         table.add_row(

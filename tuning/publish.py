@@ -8,7 +8,7 @@ import optuna
 from analysis.calibration import reliability_diagram
 from analysis.registry import CHAMPION, Entrant, Registered, register_ensemble
 from trainables.core.data.cache import Dataset
-from trainables.trial import read_checkpoint
+from trainables.trial import read_models
 from tuning.ensemble import Built, Result, checkpoints_of, note_registered
 from tuning.openings import split_fingerprint
 from tuning.pages import log_members, write_pages
@@ -33,18 +33,19 @@ def register(built: Built, data: Dataset, tracking_uri: str, run_id: str, model_
     voters = [built.members[position] for position in comparison.combination.voters()]
     metadata = {
         "data_fingerprint": data.fingerprint,
-        "select_fingerprint": split_fingerprint(data, "select"),
+        "select_fingerprint": split_fingerprint(data, data.selection),
         "test_fingerprint": split_fingerprint(data, "test"),
         "data": data.place,
         "metric": comparison.metric,
         "select_score": comparison.score,
+        "chosen_on": built.where,
         "rule": comparison.chosen,
         "views": built.views,
         "trials": [record.number for record in voters],
         "notes": list(data.notes),
     }
     entrant = Entrant(
-        members=[read_checkpoint(place) for place in checkpoints_of(voters)],
+        members=[read_models(place) for place in checkpoints_of(voters)],
         combination=comparison.combination.of_voters(),
         views=built.views,
         class_names=data.class_names,
@@ -64,9 +65,12 @@ def _figures(result: Result) -> dict[str, float]:
     comparison = result.built.comparison
     best = result.built.members[0].epochs[-1].metrics
     figures = {name: value for name, value in best.items() if name.startswith("best_") or name == "epoch_seconds"}
-    figures |= {f"select_{name}": value for name, value in comparison.figures.items()}
+    built = result.built
+    figures |= {f"{built.prefix}_{name}": value for name, value in comparison.figures.items()}
     if comparison.corrected is not None:
-        figures[f"select_{comparison.metric}_corrected"] = comparison.corrected
+        figures[f"{built.prefix}_{comparison.metric}_corrected"] = comparison.corrected
+    if built.tuned is not None and built.tuned.corrected is not None:
+        figures[f"best_{comparison.metric}_corrected"] = built.tuned.corrected
     figures |= {f"test_{name}": value for name, value in result.evaluation.ensemble.metrics.items()}
     return figures
 

@@ -14,7 +14,7 @@ from trainables.core.data.groups import Grouping
 from trainables.core.errors import UserError, first_line
 from trainables.inference import infer_here
 from tuning import tracking
-from tuning.ensemble import Built, Infer, Request, Result, build, choose_members, open_test
+from tuning.ensemble import Built, Infer, Request, Result, best_trial, build, choose_members, open_test
 from tuning.folder import SearchFolder, existing_folder, noted
 from tuning.openings import count_opening, openings, split_fingerprint
 from tuning.publish import register, told
@@ -52,7 +52,8 @@ def rebuild(options: Options, console: Console) -> int:
         raise UserError(f"--rule must be one of {', '.join(RULES)}, but got {options.rule!r}")
     folder, study = existing_folder(options.storage, options.name, options.study_storage)
     identity, asked = noted(study)
-    request = Request(identity["metric"], options.k, options.members, options.rule, options.tta)
+    folds = asked.get("folds") or 0
+    request = Request(identity["metric"], options.k, options.members, options.rule, options.tta, folds)
     members = choose_members(study, request, console)
     if not members:
         console.print("no trial has finished, so there is no ensemble", style="red")
@@ -62,8 +63,8 @@ def rebuild(options: Options, console: Console) -> int:
         data = prepare(**asked | {"grouping": Grouping(**asked["grouping"])}, sizes=sizes)
     _check_data(data, identity)
     infer: Infer = partial(infer_here, data, views=options.tta)
-    with console.status("scoring members on select"):
-        built = build(members, data, request, infer)
+    with console.status(f"scoring members on {data.selection}"):
+        built = build(members, data, request, infer, best_trial(study, data, request))
     show_built(built, console)
     if options.open_test:
         _open_test(options, folder, study, identity, built, data, infer, console)
@@ -73,7 +74,7 @@ def rebuild(options: Options, console: Console) -> int:
 def _check_data(data: Dataset, identity: dict[str, Any]) -> None:
     if data.fingerprint != identity["data fingerprint"]:
         raise UserError(f"the data must be what the search began with, but {data.place} has changed: restore it")
-    for split in ("select", "test"):
+    for split in (data.selection, "test"):
         if split_fingerprint(data, split) != identity[f"{split} fingerprint"]:
             raise UserError(
                 f"{split} must hold the images that it held in the search, but this version of the program "

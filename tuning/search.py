@@ -32,6 +32,7 @@ class Plan:
         second: Another one that the sampler looks for at the same time, or None.
         pruning: Whether trials that fall behind are stopped.
         seed: Of the search; each trial derives its own.
+        folds: How many models a trial trains, each for all epochs; None for a single one.
     """
 
     space: SearchSpace
@@ -43,6 +44,12 @@ class Plan:
     second: str | None
     pruning: bool
     seed: int
+    folds: int | None = None
+
+    @property
+    def steps(self) -> int:
+        """Reports of a full trial, at which trials are compared: its folds, or its epochs."""
+        return self.folds or self.epochs
 
     def configure(self, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
         """The dict of a ``TrainConfig`` for a trial, checked.

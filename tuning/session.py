@@ -78,6 +78,7 @@ class Options:
     group_threshold: float | None = None
     group_column: str | None = None
     group_pattern: str | None = None
+    cv_folds: int | None = None
 
     def plan(self) -> Plan:
         """The search's plan, the space's defaults filled in."""
@@ -92,6 +93,7 @@ class Options:
             second=self.second,
             pruning=self.pruning,
             seed=self.seed,
+            folds=self.cv_folds,
         )
 
 
@@ -130,29 +132,25 @@ def run(options: Options, console: Console) -> int:
         with joined(options.address) as can_grow:
             answer.result()
             resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow)
-            with folder.take(plan.metric, plan.epochs, plan.seed, plan.pruning, plan.second) as study:
+            with folder.take(plan.metric, plan.steps, plan.seed, plan.pruning, plan.second) as study:
                 steering = Steering(
                     study=study,
                     metric=plan.metric,
                     second=plan.second,
-                    epochs=plan.epochs,
+                    epochs=plan.steps,
                     num_samples=num_samples,
                     max_concurrent=options.max_concurrent,
                     deadline=time.time() + options.time_budget_s,
                     configure=plan.configure,
                     storage=folder.checkpoints,
                     capacity=Capacity(resources),
+                    unit="fold" if plan.folds else "epoch",
                 )
                 try:
                     check_identity(study, {**about, "tracking-uri": without_credentials(uri)})
-                    asked = {
-                        "place": data.place,
-                        "seed": plan.seed,
-                        "split": options.split,
-                        "grouping": asdict(grouping),
-                    }
-                    of_space = {"healthy": plan.space.healthy, "skip_bad_images": options.skip_bad_images}
-                    note_data(study, asked | of_space)
+                    asked = {"seed": plan.seed, "split": options.split, "skip_bad_images": options.skip_bad_images}
+                    asked |= {"place": data.place, "grouping": asdict(grouping), "folds": plan.folds}
+                    note_data(study, asked | {"healthy": plan.space.healthy})
                     for recipe in plan.space.recipe_params(plan.backbones):
                         study.enqueue_trial(recipe, skip_if_exists=True)
                     tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.top_k}))
@@ -182,8 +180,9 @@ def _search(
     """Runs the trials and builds the ensemble; ends the parent run as the search ended."""
     study, status, version = steering.study, "FAILED", None
     mark_finished(study, False)
+    folds = f"{plan.folds} folds of " if plan.folds else "up to "
     console.print(
-        f"search {study.study_name}: {steering.num_samples} trials of up to {plan.epochs} epochs on {plan.metric}, "
+        f"search {study.study_name}: {steering.num_samples} trials of {folds}{plan.epochs} epochs on {plan.metric}, "
         f"{resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial",
         markup=False,
         highlight=False,
@@ -208,7 +207,7 @@ def _search(
             console.print(given_up, style="red", markup=False, highlight=False, soft_wrap=True)
         try:
             with console.status("scoring the best trials"):
-                request = Request(plan.metric, options.top_k, views=options.tta)
+                request = Request(plan.metric, options.top_k, views=options.tta, folds=len(data.folds))
                 score = partial(infer, data, num_cpus=resources.cpus, num_gpus=resources.gpus, views=options.tta)
                 result = find_ensemble(study, data, request, score, tracker, console)
         except RayError as error:  # a worker died, or its node

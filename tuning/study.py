@@ -24,7 +24,8 @@ from ray.tune.search import Searcher
 from analysis.trials import CONFIG, DEVICE, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
 from trainables.core.errors import ConfigError, NonFiniteLossError, describe
 from trainables.core.metrics import MINIMIZED
-from trainables.trial import FAILED, HALVED, MEASURED_ON, UNWRITABLE
+from trainables.steps import MEASURED_ON
+from trainables.trial import FAILED, HALVED, UNWRITABLE
 
 # So many trials in a row must fail alike, without an epoch, for the search to be given up.
 ALIKE = 3
@@ -39,7 +40,7 @@ class Steering:
     Attributes:
         study: The record.
         metric: The bare name of the objective.
-        epochs: Epochs of a full trial.
+        epochs: Epochs of a full trial; its folds, where trials are cross-validated.
         num_samples: How many trials the search shall have.
         max_concurrent: How many may run at once, or None for as many as fit.
         deadline: ``time.time()`` after which nothing new begins and running trials stop at their next report.
@@ -50,6 +51,7 @@ class Steering:
         given_up: The error for which the search was given up, because trial after trial ended with it.
         second: Another objective that is looked for at the same time.
         capacity: How many trials the cluster can run at once now; one more than that is asked ahead.
+        unit: What a report is of: ``epoch`` or ``fold``.
     """
 
     study: optuna.Study
@@ -65,6 +67,7 @@ class Steering:
     given_up: str | None = None
     second: str | None = None
     capacity: Callable[[], float] = lambda: math.inf
+    unit: str = "epoch"
     _alike: list[str] = field(default_factory=list)
     _got_anywhere: bool = False
 

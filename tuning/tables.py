@@ -39,9 +39,9 @@ def show_front(front: Sequence[TrialRecord], metrics: Sequence[str], console: Co
 
 
 def show_built(built: Built, console: Console) -> None:
-    """Prints how the rules compared on ``select``, which one was chosen, and how members differ."""
+    """Prints how the rules compared where the ensemble was chosen, which one was chosen, and how members differ."""
     found = built.comparison
-    title = f"{found.metric} on select: {built.images} images in {built.groups} groups"
+    title = f"{found.metric} on {built.where}: {built.images} images in {built.groups} groups"
     table = Table("rule, simplest first", title=title)
     for column in ("score", "behind the best", "with temperatures", "behind the best"):
         table.add_column(column, justify="right")
@@ -51,10 +51,13 @@ def show_built(built: Built, console: Console) -> None:
             cells = [*_cells(compared), *_cells(by_name.get(name + SCALED))]
             table.add_row(name, *cells, style="bold" if found.chosen in (name, name + SCALED) else "")
     console.print(table)
-    unbiased = "" if found.corrected is None else f"; corrected for choosing: {found.corrected:.4f}"
+    unbiased = "" if found.corrected is None else f"; corrected for choosing the rule: {found.corrected:.4f}"
     _print(
         f"Chosen: {found.chosen}, {found.metric} {found.score:.4f} on images it was not fitted to{unbiased}.", console
     )
+    if built.tuned is not None:
+        told = built.tuned.told(found.metric)
+        _print(f"{told[0].upper()}{told[1:]}; the ensemble's figure is too good likewise, test's is not.", console)
     disagreement, correlation = built.diversity.mean_disagreement, built.diversity.mean_error_correlation
     if disagreement is not None:
         errors = "" if correlation is None else f"; their errors correlate by {correlation:.2f}"
@@ -108,16 +111,18 @@ def _tested(built: Built, scored: Evaluation) -> str:
 
 
 def _members_table(built: Built, scored: Evaluation) -> Table:
-    table = Table("member", title="Members: weight, best on tune, on select, on test")
+    chosen = ("out of fold",) if built.folds else ("tune", "select")
+    told = "out of fold" if built.folds else "best on tune, on select"
+    table = Table("member", title=f"Members: weight, {told}, on test")
     metric = built.comparison.metric
-    for column in ("weight", "tune", "select", *_COLUMNS):
+    for column in ("weight", *chosen, *_COLUMNS):
         table.add_column(column.replace("_", " "), justify="right")
     rows = zip(built.members, built.comparison.combination.weights, built.alone, scored.members, strict=True)
     for record, weight, alone, scores in rows:
-        best = record.epochs[-1].metrics[f"best_{metric}"]
+        best = [] if built.folds else [f"{record.epochs[-1].metrics[f'best_{metric}']:.4f}"]
         name = escape(f"trial {record.number} {record.config['backbone']}")
         on_test = [f"{scores.metrics[column]:.4f}" if column in scores.metrics else "" for column in _COLUMNS]
-        table.add_row(name, f"{weight:.3f}", f"{best:.4f}", f"{alone:.4f}", *on_test)
+        table.add_row(name, f"{weight:.3f}", *best, f"{alone:.4f}", *on_test)
     return table
 
 

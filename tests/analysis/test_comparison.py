@@ -89,7 +89,7 @@ def test_too_few_groups_leave_the_rules_that_fit_nothing_and_say_so():
     probabilities, sample = drawn(groups=8)
     found = compare(probabilities, sample)
     assert tuple(compared.rule for compared in found.rules) == FIXED
-    assert "it has 8: only rules that fit nothing were compared" in found.notes[0]
+    assert "there are 8: only rules that fit nothing were compared" in found.notes[0]
     with pytest.raises(DataError, match="must be one of mean, .* but got 'greedy'; rules that fit something need 10"):
         compare(probabilities, sample, forced="greedy")
 
@@ -100,7 +100,7 @@ def test_a_class_in_one_group_is_told():
     found = compare(probabilities, Sample(sample.labels, groups, NAMES, "balanced_accuracy"))
     assert len(found.rules) == len(RULES)
     assert found.corrected is None  # no resample leaves the class's only group out
-    assert found.notes == ("one group alone on select: rules were scored on it without having seen its class (c)",)
+    assert found.notes == ("one group alone of a class: rules were scored on it without having seen the class (c)",)
 
 
 def test_a_forced_rule_is_taken_and_all_are_compared():

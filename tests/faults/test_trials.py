@@ -5,7 +5,7 @@ import ray
 
 from tests.faults.training import CONFIG, AlwaysFaulty, FaultyDataset, run
 from trainables.core.models.backbones import stage_count
-from trainables.trial import read_checkpoint
+from trainables.trial import read_models
 from tuning.cluster import joined
 
 
@@ -82,7 +82,7 @@ def test_a_gpu_that_is_too_small_is_given_half_of_the_batch_at_a_time(undisturbe
         "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. (went on with 8 images at a time)",
     )
     assert [epoch.epoch for epoch in record.epochs] == [1, 2, 3]
-    trained = read_checkpoint(record.epochs[-1].checkpoint).config
+    trained = read_models(record.epochs[-1].checkpoint)[0].config
     assert (trained.batch_size, trained.accumulate_steps) == (8, 2)
     assert data.trained() == [1, 2, 2, 3]
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import trainables.core.checkpoint
+import trainables.steps
 import trainables.trial
 from analysis.trials import read_trials
 from trainables.core.data.cache import Dataset
@@ -46,11 +47,12 @@ def run(
 ):
     """Runs a session that trains each configuration once; returns the records of its trials."""
     folder.mkdir(exist_ok=True)
-    study = open_study(study_storage(folder, None), "search", METRIC, configs[0]["epochs"], 0, pruning)
+    steps = len(data.folds) or configs[0]["epochs"]
+    study = open_study(study_storage(folder, None), "search", METRIC, steps, 0, pruning)
     steering = Steering(
         study=study,
         metric=METRIC,
-        epochs=configs[0]["epochs"],
+        epochs=steps,
         num_samples=len(configs),
         max_concurrent=concurrent,
         deadline=math.inf,
@@ -85,7 +87,7 @@ class LoggedDataset(WatchedDataset):
     """Notes every epoch that any worker trained, before its checkpoint is written."""
 
     def watch(self):
-        save = trainables.trial.save_checkpoint
+        save = trainables.steps.save_checkpoint
 
         def noted(folder, checkpoint, frozen=None):
             with (self.folder / "epochs.txt").open("a") as file:
@@ -94,7 +96,7 @@ class LoggedDataset(WatchedDataset):
             save(folder, checkpoint, frozen)
 
         if save.__name__ != "noted":  # it is asked more than once
-            trainables.trial.save_checkpoint = noted
+            trainables.steps.save_checkpoint = noted
 
     def strike(self, epoch):
         pass
@@ -174,7 +176,7 @@ def takes_the_nodes_memory(folder):
 
 
 def tears_its_last_checkpoint(folder):
-    last = max(folder.rglob("checkpoint_*/checkpoint/state.safetensors"))
+    last = max(folder.rglob("checkpoint_*/checkpoint/**/state.safetensors"))
     last.write_bytes(last.read_bytes()[:1000])
     raises(folder)
 

@@ -1,6 +1,6 @@
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import optuna
@@ -10,13 +10,14 @@ from rich.console import Console
 import tuning.ensemble
 import tuning.openings
 from analysis.registry import Registered
-from analysis.trials import CONFIG
+from analysis.trials import CONFIG, read_trials
+from trainables.core.cross_validation import OutOfFold
 from trainables.core.data.cache import Dataset
 from trainables.core.data.decode import PixelFormat
 from trainables.core.errors import CheckpointError, UserError
 from tuning.ensemble import Built, Request, build, choose_members, find_ensemble, note_registered, sample_of
 from tuning.openings import Openings, count_opening, openings, split_fingerprint
-from tuning.publish import told
+from tuning.publish import _figures, told
 from tuning.tables import show
 
 METRIC = "balanced_accuracy"
@@ -60,7 +61,7 @@ def data():
 @pytest.fixture
 def study(monkeypatch):
     """Four trials that ran in full, and one that was stopped early; elsewhere, the test set was opened twice."""
-    monkeypatch.setattr(tuning.ensemble, "read_checkpoint", lambda place: place)
+    monkeypatch.setattr(tuning.ensemble, "read_models", lambda place: place)
     monkeypatch.setattr(tuning.openings, "note_openings", lambda uri, run_id, fingerprint, count: 2)
     study = optuna.create_study()
     for number, value in enumerate([0.6, 0.9, 0.7, 0.8, 0.95]):
@@ -93,6 +94,48 @@ def test_the_test_set_is_opened_once_for_an_ensemble_and_the_study_remembers(stu
     assert infer.asked == ["select", "test"]
     assert first.openings == Openings(here=1, elsewhere=2)
     assert first.openings.told() == "opened 3 times, 2 of them by other searches"
+
+
+def test_an_ensemble_of_cross_validated_trials_is_chosen_out_of_fold(study, data, monkeypatch):
+    """Of a trial that was stopped after a part of its folds there are no predictions of the other images."""
+    folds = tuple(np.arange(start, 150, 2) for start in range(2))
+    folded = replace(data, splits={"pool": np.arange(150), "test": data.splits["test"]}, folds=folds)
+    infer = Inference(folded)
+    stored = []
+
+    def read(place):
+        stored.append(place)
+        return OutOfFold(np.concatenate(folds), infer([place], "pool")[0][np.concatenate(folds)])
+
+    monkeypatch.setattr(tuning.ensemble, "read_out_of_fold", read)
+    monkeypatch.setattr(Request, "allows", lambda request, record: request.folds == 2 and record.number != 3)
+    result = found(study, folded, infer, folds=2)
+    assert stored == ["checkpoint-1", "checkpoint-2", "checkpoint-0"]
+    assert [record.number for record in result.built.members] == [1, 2, 0]
+    assert (result.built.images, result.built.folds, result.built.prefix) == (150, 2, "oof")
+    assert result.built.tuned.trials == 3
+    assert result.built.tuned.score == result.built.alone[0]
+    assert result.built.tuned.corrected < result.built.tuned.score
+    assert found(study, folded, infer, folds=2) == result  # from the study
+    figures = _figures(result)
+    assert figures[f"best_{METRIC}_corrected"] == result.built.tuned.corrected
+    assert f"oof_{METRIC}" in figures
+    assert not any(name.startswith("select_") for name in figures)
+    console = quiet()
+    show(result, folded, console)
+    shown = console.file.getvalue()
+    assert f"{METRIC} on out-of-fold predictions of 2 folds: 150 images" in shown
+    assert "Tuning chose among 3 trials on these very images: the best has" in shown
+    assert "select" not in shown
+
+
+def test_a_trial_with_a_part_of_its_folds_is_no_member(study):
+    (record,) = (record for record in read_trials(study) if record.number == 0)
+    assert Request(METRIC, folds=1).allows(record)
+    assert not Request(METRIC, folds=2).allows(record)
+    assert choose_members(study, Request(METRIC, folds=2), quiet()) == []
+    with pytest.raises(UserError, match="which are none, but got 1"):
+        choose_members(study, Request(METRIC, members=(1,), folds=2), quiet())
 
 
 def test_other_members_or_views_open_it_again(study, data):
@@ -131,7 +174,7 @@ def test_a_torn_checkpoint_is_left_out(study, monkeypatch):
         if place == "checkpoint-3":
             raise CheckpointError("torn")
 
-    monkeypatch.setattr(tuning.ensemble, "read_checkpoint", read)
+    monkeypatch.setattr(tuning.ensemble, "read_models", read)
     console = quiet()
     assert [record.number for record in choose_members(study, Request(METRIC, k=2), console)] == [1, 2]
     assert "trial 3 is left out of the ensemble: torn" in console.file.getvalue()
@@ -185,9 +228,9 @@ def test_openings_are_counted_by_fingerprint_and_told_though_mlflow_is_away(stud
 
 
 def test_fingerprints_tell_splits_and_data_apart(data):
-    from dataclasses import replace
-
     moved = replace(data, splits={**data.splits, "test": data.splits["test"][1:]})
     seen = {split_fingerprint(given, split) for given in (data, moved) for split in ("select", "test")}
     assert len(seen) == 3
     assert split_fingerprint(replace(data, fingerprint="0" * 64), "test") not in seen
+    parted = [replace(data, splits={"pool": np.arange(8)}, folds=(np.arange(cut), np.arange(cut, 8))) for cut in (3, 4)]
+    assert len({split_fingerprint(given, "pool") for given in parted}) == 2

@@ -105,6 +105,7 @@ def _pairs(found: "Audit") -> Table:
 
 def _lines(found: "Audit") -> list[str]:
     from trainables.core.data.audit import summary
+    from trainables.core.data.folds import small_set
 
     listed = {
         "images cannot be used": [f"{name} ({reason})" for name, reason in found.broken.items()],
@@ -125,7 +126,8 @@ def _lines(found: "Audit") -> list[str]:
             f"LEAK: {found.test_twins_in_train:.1%} of the published test images have one of their own {found.named} "
             "in training: a score on them measures memory. tune-run divides by whole groups unless told otherwise."
         )
-    return lines
+    few = small_set(found.groups_per_class, found.groups)
+    return [*lines, few] if few else lines
 
 
 def main() -> None:

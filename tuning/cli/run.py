@@ -99,6 +99,16 @@ def run(
             rich_help_panel=_SEARCH,
         ),
     ] = None,
+    cv_folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=20,
+            help="Cross-validate: every trial trains so many models and is judged by all images but the test set. "
+            "For small sets.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     pruning: Annotated[
         bool, typer.Option(help="Stop trials that fall behind at a third of their epochs.", rich_help_panel=_SEARCH)
     ] = True,
@@ -201,6 +211,7 @@ def run(
         group_threshold=group_threshold,
         group_column=group_column,
         group_pattern=group_pattern,
+        cv_folds=cv_folds,
     )
     raise typer.Exit(_run(options, dry_run, console))
 

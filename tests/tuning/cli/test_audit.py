@@ -31,6 +31,8 @@ def test_it_says_what_it_found(leaky):
     assert "360 images" in output
     assert "audit: 60 groups (alike by 0.9), the largest of 6 images" in output
     assert output.count("test and train") == 10
+    assert "a small set: tune and select would have about" in output
+    assert "tune-run --cv-folds 5" in output
     assert "LEAK: 100.0% of the published test images have one of their own groups in training" in output
 
 

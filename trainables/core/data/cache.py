@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trainables.core.data.audit import AUDIT_VERSION, Audit, audit_images
 from trainables.core.data.decode import PixelFormat, decode, survey
+from trainables.core.data.folds import POOL, Folds, make_folds
 from trainables.core.data.groups import Grouping, exact_duplicates, group_by_similarity, joined
 from trainables.core.data.similarity import SIDE
 from trainables.core.data.sources import Source, open_source
@@ -36,11 +37,12 @@ class Dataset:
         class_names: C names in class order.
         labels: (N,) int64.
         groups: (N,) int64: what must not be parted, as the data set or the user said, else as the audit found it.
-        splits: Sorted indices of ``fit``, ``tune``, ``select`` and ``test``.
+        splits: Sorted indices of ``fit``, ``tune``, ``select`` and ``test``; of ``pool`` and ``test`` with folds.
         pixel_format: What images are converted to.
         audit: What is to be known before its results are believed.
         healthy: The class without a disease, where there is one.
         notes: What a reader of the results must know: lines about left-out images, twins, made-up data.
+        folds: Sorted indices of each part of the ``pool``, where trials are cross-validated; else none.
         store: Where pixels and the outputs of frozen prefixes are kept; None for the default of whichever node asks.
         cache_size: Bytes that the store may hold; None for that node's default.
     """
@@ -55,8 +57,20 @@ class Dataset:
     audit: Audit | None = None
     healthy: str | None = None
     notes: tuple[str, ...] = ()
+    folds: Folds = ()
     store: Path | None = None
     cache_size: int | None = None
+
+    @property
+    def selection(self) -> str:
+        """The split on which ensembles are chosen: by predictions of models that saw nothing of its groups."""
+        return POOL if self.folds else "select"
+
+    def fold(self, number: int) -> "Dataset":
+        """What the model of a fold, from 1, is trained on: ``tune`` is that fold, ``fit`` are all others."""
+        tune, pool = self.folds[number - 1], self.splits[POOL]
+        splits = {"fit": np.setdiff1d(pool, tune), "tune": tune, POOL: pool}
+        return dataclasses.replace(self, splits=splits, folds=())
 
     def images(self, size: int) -> NDArray[np.uint8]:
         """All N images at a side of ``size`` pixels: a read-only (N, size, size, channels) uint8 memmap.
@@ -104,6 +118,7 @@ def prepare(
     grouping: Grouping | None = None,
     healthy: str | None = None,
     skip_bad_images: bool = False,
+    folds: int | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
     progress: Callable[[float], None] | None = None,
@@ -118,6 +133,7 @@ def prepare(
         grouping: Which images belong together, where the user says so.
         healthy: The class without a disease, if it is among the data's.
         skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
+        folds: Into how many to divide all images but ``test``; None for ``fit``, ``tune`` and ``select``.
         store: Where pixels are kept; None for the node's default.
         cache_size: Bytes that the store may hold; None for the node's default.
         progress: Told the share of the audit that is done.
@@ -135,10 +151,17 @@ def prepare(
     audited = _audited(opened, source, bad, (grouping or Grouping()).threshold, progress)
     assert audited.audit is not None
     items = Items(source.labels, audited.groups, source.published, source.class_names)
-    splits = make_splits(items, _usable(source, bad), seed, split)
-    healthy = healthy if healthy in source.class_names else None
+    divided: tuple[Splits, Folds]
+    if folds is None:
+        divided = make_splits(items, _usable(source, bad), seed, split), ()
+    else:
+        divided = make_folds(items, _usable(source, bad), seed, split, folds)
     return dataclasses.replace(
-        audited, splits=splits, healthy=healthy, notes=tuple(_notes(source, items, splits, audited.audit))
+        audited,
+        splits=divided[0],
+        folds=divided[1],
+        healthy=healthy if healthy in source.class_names else None,
+        notes=tuple(_notes(source, items, divided[0], audited.audit)),
     )
 
 
@@ -215,7 +238,8 @@ def _notes(source: Source, items: Items, splits: Splits, audit: Audit) -> list[s
     if audit.broken:
         notes.append(f"{len(audit.broken)} unreadable or unlabelled images were left out")
     if "val" in source.published:
-        notes.append("the published val split was pooled with train and divided anew into fit, tune and select")
+        anew = "folds" if POOL in splits else "fit, tune and select"
+        notes.append(f"the published val split was pooled with train and divided anew into {anew}")
     twins = twins_across(items, splits)
     if twins:
         notes.append(

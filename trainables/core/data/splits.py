@@ -1,6 +1,6 @@
 """Who sees which image: ``fit`` trains, ``tune`` steers the search, ``select`` picks members, ``test`` is sealed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,9 @@ class Items:
     class_names: tuple[str, ...]
 
 
-def make_splits(items: Items, usable: NDArray[np.int64], seed: int, mode: str = "grouped") -> Splits:
+def make_splits(
+    items: Items, usable: NDArray[np.int64], seed: int, mode: str = "grouped", needed: Sequence[str] = SPLITS
+) -> Splits:
     """Divides the usable images into ``fit``, ``tune``, ``select`` and ``test``, stratified by class.
 
     Whole groups go to one side, each to the one that is furthest behind its share of the group's class. How ``test``
@@ -51,12 +53,13 @@ def make_splits(items: Items, usable: NDArray[np.int64], seed: int, mode: str = 
         usable: Indices of the images to divide.
         seed: The same seed gives the same splits.
         mode: One of ``MODES``.
+        needed: The splits that must have two classes, where they are made of groups.
 
     Returns:
         Sorted indices by split name.
 
     Raises:
-        DataError: A class has no image, a split would have fewer than two classes, or nothing was published.
+        DataError: A class has no image, a needed split would have fewer than two classes, or nothing was published.
     """
     test = _test_beforehand(items, usable, seed, mode)
     names = SPLITS[:3] if len(test) else SPLITS
@@ -74,20 +77,20 @@ def make_splits(items: Items, usable: NDArray[np.int64], seed: int, mode: str = 
         for group, side in zip(largest_first, _deal([len(group) for group in largest_first], shares), strict=True):
             members[names[side]].extend(group.tolist())
     splits = {name: np.array(sorted(indices), dtype=np.int64) for name, indices in members.items()}
-    _check_classes(items, splits)
+    _check_classes(items, {name: indices for name, indices in splits.items() if name in needed})
     return splits if len(test) == 0 else {**splits, "test": test}
 
 
 def twins_across(items: Items, splits: Splits) -> int:
     """How many test images have an image of their own group outside the test split."""
-    outside = np.concatenate([items.groups[splits[name]] for name in SPLITS[:3]])
+    outside = np.concatenate([items.groups[indices] for name, indices in splits.items() if name != "test"])
     return int(np.isin(items.groups[splits["test"]], outside).sum())
 
 
 def missing_classes(items: Items, splits: Splits) -> dict[str, list[str]]:
     """The splits that have no image of a class, by the names of the classes of which there are such splits."""
     missing = {
-        class_name: [name for name in SPLITS if not (items.labels[splits[name]] == index).any()]
+        class_name: [name for name, indices in splits.items() if not (items.labels[indices] == index).any()]
         for index, class_name in enumerate(items.class_names)
     }
     return {class_name: names for class_name, names in missing.items() if names}

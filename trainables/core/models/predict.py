@@ -1,7 +1,7 @@
 """Class probabilities of a trained classifier, of an image as it is or averaged over views of it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -56,6 +56,14 @@ def predict_probabilities(
             parts.append((torch.stack(seen).mean(dim=0) if len(seen) > 1 else seen[0]).cpu())
     probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
     return probabilities
+
+
+def averaged(of_models: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """(n, C) mean of a member's models; of a single one, its probabilities as they are."""
+    if len(of_models) == 1:
+        return of_models[0]
+    mean: NDArray[np.float64] = np.mean(np.stack(of_models), axis=0, dtype=np.float64)
+    return mean.astype(np.float32)
 
 
 def _view(batch: torch.Tensor, turns: int, mirrored: bool) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """What a registered model runs: an ensemble of classifiers read from safetensors and JSON, from bytes to probabilities.
 
-The folder holds ``ensemble.json`` and a checkpoint a member. MLflow loads it through ``_load_pyfunc``, with a copy of
-this package stored beside it, so neither this repository nor a pickle is needed.
+The folder holds ``ensemble.json`` and a checkpoint a model; a member that was cross-validated has several. MLflow loads
+it through ``_load_pyfunc``, with a copy of this package stored beside it, so neither this repository nor a pickle is
+needed.
 """
 
 import base64
@@ -23,7 +24,7 @@ from trainables.core.device import resolve_device
 from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.classifier import Classifier
 from trainables.core.models.combination import Combination
-from trainables.core.models.predict import predict_probabilities, trained_classifier
+from trainables.core.models.predict import averaged, predict_probabilities, trained_classifier
 from trainables.core.state import TrainState
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Member:
-    """One model of a served ensemble, which takes (B, S, S, channels) uint8 at its own size S."""
+    """One trial of a served ensemble: the mean of models that take (B, S, S, channels) uint8 at their own size S."""
 
-    model: Classifier
+    models: Sequence[Classifier]
     image_size: int
 
 
@@ -85,7 +86,12 @@ class ServedEnsemble:
         pixels = {size: np.stack(list(self._pixels(images, size))) for size in sizes}
         everything = np.arange(len(images))
         of_members = [
-            predict_probabilities(member.model, pixels[member.image_size], everything, views=self.views)
+            averaged(
+                [
+                    predict_probabilities(model, pixels[member.image_size], everything, views=self.views)
+                    for model in member.models
+                ]
+            )
             for member in self.members
         ]
         return self.combination.apply(np.stack(of_members)).astype(np.float32)
@@ -98,24 +104,32 @@ class ServedEnsemble:
                 raise DataError(f"image {position}: {error}") from error
 
 
-def save_ensemble(folder: Path, members: Sequence[Checkpoint], combination: Combination, views: str = "none") -> None:
+def save_ensemble(
+    folder: Path, members: Sequence[Sequence[Checkpoint]], combination: Combination, views: str = "none"
+) -> None:
     """Writes the folder of a served ensemble.
 
     Args:
         folder: To be created.
-        members: M checkpoints, all of the same data set.
+        members: Of M members the checkpoints of their models, all of the same data set.
         combination: Of these M.
         views: A key of ``predict.VIEWS``.
     """
     folder.mkdir(parents=True)
-    names = []
-    for index, checkpoint in enumerate(members):
-        weights = {name: tensor for name, tensor in checkpoint.state.tensors.items() if name.startswith("model.")}
-        stripped = dataclasses.replace(checkpoint, state=TrainState(checkpoint.state.epoch, weights, {}))
-        names.append(f"member-{index}")
-        save_checkpoint(folder / names[-1], stripped)
+    names: list[str | list[str]] = []
+    for index, models in enumerate(members):
+        member = f"member-{index}"
+        parts = [member] if len(models) == 1 else [f"{member}-fold-{number}" for number in range(1, len(models) + 1)]
+        for part, checkpoint in zip(parts, models, strict=True):
+            _save_model(folder / part, checkpoint)
+        names.append(member if len(models) == 1 else parts)
     manifest = {"members": names, "combination": combination.to_dict(), "views": views}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+
+
+def _save_model(folder: Path, checkpoint: Checkpoint) -> None:
+    weights = {name: tensor for name, tensor in checkpoint.state.tensors.items() if name.startswith("model.")}
+    save_checkpoint(folder, dataclasses.replace(checkpoint, state=TrainState(checkpoint.state.epoch, weights, {})))
 
 
 def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble:
@@ -129,11 +143,14 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEns
     members = []
     if not manifest["members"]:
         raise CheckpointError(f"{folder / MANIFEST} names no members")
-    for name in manifest["members"]:
-        checkpoint = load_checkpoint(folder / name)
-        members.append(Member(trained_classifier(checkpoint, device), checkpoint.config.image_size))
+    for names in manifest["members"]:
+        parts = [names] if isinstance(names, str) else names
+        checkpoints = [load_checkpoint(folder / part) for part in parts]
+        first = checkpoints[0]
+        models = [trained_classifier(checkpoint, device) for checkpoint in checkpoints]
+        members.append(Member(models, first.config.image_size))
     combination = Combination.from_dict(manifest["combination"])
-    return ServedEnsemble(members, combination, manifest["views"], checkpoint.class_names, checkpoint.pixel_format)
+    return ServedEnsemble(members, combination, manifest["views"], first.class_names, first.pixel_format)
 
 
 def _first_column(frame: "pd.DataFrame") -> list[Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from trainables.core.config import TrainConfig
 from trainables.core.data.augment import Augmenter, source_size
 from trainables.core.data.cache import Dataset
+from trainables.core.data.folds import POOL
 from trainables.core.data.loader import Batch, Table, as_tensor, augmented_batches, batches, drawn_variants, resident
 from trainables.core.imbalance import class_weights, epoch_order
 from trainables.core.losses import build_loss
@@ -35,6 +36,7 @@ class Classification:
         self.loss = build_loss(config, None if weights is None else torch.from_numpy(weights).to(device))
         self._augment = Augmenter(config.augmentation, config.image_size, config.seed)
         self._prefix = FrozenPrefix(self.model, config, data, device) if config.freeze_depth else None
+        self._pool = data.splits.get(POOL)  # of a fold: what all folds share the prefix's outputs of
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns (B, C) logits of a batch: uint8 pixels, or what the store has of the frozen prefix's outputs."""
@@ -59,7 +61,8 @@ class Classification:
         drawn = self._fit[order]
         if self._stored_fit is not None:
             variants = 0 if config.augmentation == "none" else drawn_variants(drawn, self._augment, epoch)
-            return self._to_device(batches(self._stored_fit, order + len(self._fit) * variants, size))
+            rows, of_variant = self._rows(self._fit)
+            return self._to_device(batches(self._stored_fit, rows[order] + of_variant * variants, size))
         if config.augmentation == "none":
             return self._to_device(batches(self._pixels, drawn, size))
         images = self._data.images(source_size(config.augmentation, config.image_size))
@@ -69,8 +72,8 @@ class Classification:
     def tune_batches(self) -> Iterator[Batch]:
         """The ``tune`` split on the device, in order, without augmentation."""
         if self._stored_tune is not None:
-            order = np.arange(len(self._tune))
-            return self._to_device(batches(self._stored_tune, order, self._config.batch_size))
+            rows, _ = self._rows(self._tune)
+            return self._to_device(batches(self._stored_tune, rows, self._config.batch_size))
         return self._to_device(batches(self._pixels, self._tune, self._config.batch_size))
 
     # Each is made when it is first asked for: by then a resumed trial has its own weights, on which outputs depend.
@@ -89,10 +92,19 @@ class Classification:
 
     @cached_property
     def _stored_tune(self) -> Table | None:
+        if self._pool is not None and self._config.augmentation == "none":
+            return self._stored_fit  # the same rows
         return self._stored(self._tune, "none")
 
+    def _rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+        """Where the images are in the table that ``_stored`` gives, and how many it has a variant."""
+        if self._pool is None:
+            return np.arange(len(indices)), len(indices)
+        return np.searchsorted(self._pool, indices), len(self._pool)
+
     def _stored(self, indices: NDArray[np.int64], policy: str) -> Table | None:
-        table = None if self._prefix is None else self._prefix.table(indices, ORBITS[policy])
+        shared = indices if self._pool is None else self._pool
+        table = None if self._prefix is None else self._prefix.table(shared, ORBITS[policy])
         return None if table is None else resident(table, self._device)
 
     def scorer(self) -> "Scorer":

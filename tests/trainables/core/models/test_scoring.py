@@ -25,7 +25,7 @@ def folder(small_data, tmp_path_factory):
         next(fit(config, small_data)).state, config, ("few", "many", "some"), small_data.pixel_format, {}
     )
     place = tmp_path_factory.mktemp("model") / "ensemble"
-    save_ensemble(place, [checkpoint], Combination.of(np.ones(1)))
+    save_ensemble(place, [[checkpoint]], Combination.of(np.ones(1)))
     return place
 
 

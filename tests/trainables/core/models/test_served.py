@@ -1,4 +1,6 @@
 import base64
+import dataclasses
+import json
 import subprocess
 import sys
 
@@ -34,7 +36,7 @@ def checkpoints(small_data):
 @pytest.fixture(scope="module")
 def served(checkpoints, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served") / "ensemble"
-    save_ensemble(folder, [checkpoints[16], checkpoints[32]], Combination.of(np.array([0.25, 0.75])))
+    save_ensemble(folder, [[checkpoints[16]], [checkpoints[32]]], Combination.of(np.array([0.25, 0.75])))
     return folder
 
 
@@ -50,9 +52,26 @@ def test_the_ensemble_is_the_weighted_mean_of_its_members(served, checkpoints, s
     np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
 
 
+def test_a_member_of_several_models_is_their_mean(checkpoints, small_data, tmp_path):
+    """It counts as one member, whatever it is made of; one of a single model is stored as it always was."""
+    last = dataclasses.replace(checkpoints[32], config=dataclasses.replace(checkpoints[32].config, image_size=16))
+    folds = [checkpoints[16], last]
+    save_ensemble(tmp_path / "e", [folds, [checkpoints[32]]], Combination.of(np.array([0.25, 0.75])))
+    members = json.loads((tmp_path / "e" / "ensemble.json").read_text())["members"]
+    assert members == [["member-0-fold-1", "member-0-fold-2"], "member-1"]
+
+    def predicted(checkpoint):
+        images = small_data.images(checkpoint.config.image_size)
+        return predict_probabilities(trained_classifier(checkpoint, torch.device("cpu")), images, np.arange(10))
+
+    expected = 0.25 * (predicted(folds[0]) + predicted(folds[1])) / 2 + 0.75 * predicted(checkpoints[32])
+    given = load_ensemble(tmp_path / "e").predict([png(image[:, :, 0]) for image in small_data.images(32)[:10]])
+    np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-6)
+
+
 def test_the_views_and_the_temperatures_that_were_chosen_are_served(checkpoints, small_data, tmp_path):
     combination = Combination("geometric mean", (0.25, 0.75), (2.0, 0.5))
-    save_ensemble(tmp_path / "e", [checkpoints[16], checkpoints[32]], combination, "turns")
+    save_ensemble(tmp_path / "e", [[checkpoints[16]], [checkpoints[32]]], combination, "turns")
     expected = 0
     for size, weight, temperature in ((16, 0.25, 2.0), (32, 0.75, 0.5)):
         model = trained_classifier(checkpoints[size], torch.device("cpu"))
@@ -119,5 +138,5 @@ def test_loading_imports_neither_mlflow_nor_ray():
 def test_colour_models_take_grey_images(config, small_data, tmp_path):
     state = next(fit(config(epochs=1), small_data)).state
     checkpoint = Checkpoint(state, config(epochs=1), NAMES, PixelFormat(3, 255), {})
-    save_ensemble(tmp_path / "e", [checkpoint], Combination.of(np.ones(1)))
+    save_ensemble(tmp_path / "e", [[checkpoint]], Combination.of(np.ones(1)))
     assert load_ensemble(tmp_path / "e").predict([np.zeros((9, 9), np.uint8)]).shape == (1, 3)

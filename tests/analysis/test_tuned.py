@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from analysis.statistics import Sample, corrected_score
+from analysis.tuned import best_of_trials
+
+
+def guesses(trials, images=120, seed=0):
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, images)
+    odds = generator.random((trials, images, 2))
+    return odds / odds.sum(axis=2, keepdims=True), Sample(labels, np.arange(images) // 2, ("a", "b"), "accuracy")
+
+
+def test_the_best_of_many_guesses_is_told_to_be_no_better_than_a_guess():
+    all_found = []
+    for seed in range(8):
+        predictions, sample = guesses(40, seed=seed)
+        ordered = sorted(predictions, key=sample.score, reverse=True)
+        found = best_of_trials(ordered, sample)
+        assert found.score == max(map(sample.score, predictions))
+        all_found.append(found)
+    assert np.mean([found.score for found in all_found]) > 0.58
+    assert abs(np.mean([found.corrected for found in all_found]) - 0.5) < 0.04
+    assert found.corrected == pytest.approx(corrected_score(ordered, sample, count=400))
+    told = found.told("accuracy")
+    assert f"among 40 trials on these very images: the best has accuracy {found.score:.4f}" in told
+    assert f"{found.corrected:.4f} is to be expected of a trial so chosen (BBC-CV)" in told
+
+
+def test_a_lone_trial_is_not_corrected_by_much():
+    predictions, sample = guesses(1)
+    found = best_of_trials(predictions, sample)
+    assert abs(found.score - found.corrected) < 0.02
+
+
+def test_a_class_of_one_group_leaves_nothing_to_score_on():
+    predictions, sample = guesses(3)
+    lone = Sample(sample.labels * 0 + (sample.groups == 5), sample.groups, sample.class_names, "accuracy")
+    found = best_of_trials(predictions, lone)
+    assert found.corrected is None
+    assert "cannot be told" in found.told("accuracy")

@@ -1,0 +1,122 @@
+"""What a trial reports, and what it keeps, whichever way it is trained: a step is an epoch, or a fold."""
+
+import platform
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.core.checkpoint import Checkpoint, FrozenPart, save_checkpoint
+from trainables.core.config import TrainConfig
+from trainables.core.cross_validation import OutOfFold, cross_validate
+from trainables.core.data.cache import Dataset
+from trainables.core.device import resolve_device
+from trainables.core.fit import fit
+from trainables.core.folded import Folded, save_folded
+from trainables.core.metrics import LATENCY, is_better
+from trainables.core.models.latency import median_latency_ms
+from trainables.core.models.predict import trained_classifier
+from trainables.core.state import TrainState
+
+# What every report carries of the best step besides the objective: the columns that people sort by.
+BEST_METRICS = ("balanced_accuracy", "macro_f1")
+# Reported along with a latency: the name of the device that it was measured on.
+MEASURED_ON = "measured_on"
+_BEST_LATENCY = f"best_{LATENCY}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be reported.
+
+    Attributes:
+        number: From 1: the fidelity at which trials are compared.
+        figures: To report, but for the number.
+        rank: By which the checkpoint is kept beside the last; 0 where it need not be.
+        state: Holds the frozen stages, for the first who stores them.
+        save: Writes the checkpoint into a new folder, without the frozen part, where there is one.
+    """
+
+    number: int
+    figures: dict[str, Any]
+    rank: int
+    state: TrainState
+    save: Callable[[Path, FrozenPart | None], None]
+
+
+def epoch_steps(
+    config: TrainConfig, data: Dataset, metric: str, before: Checkpoint | None, second: str | None = None
+) -> Iterator[Step]:
+    """Trains on ``fit``, a step an epoch; ``best_...`` is the best epoch's so far, whose checkpoint is kept."""
+    best: dict[str, float] = before.progress if before else {}
+    for result in fit(config, data, before.state if before else None):
+        rank = 0
+        if is_better(metric, result.metrics[f"tune/{metric}"], best.get(f"best_{metric}")):
+            best, rank = best | _best((metric, second), result.metrics, result.epoch), result.epoch
+        measured = {}
+        if second == LATENCY and _BEST_LATENCY not in best:
+            measured = _latency(Checkpoint(result.state, config, data.class_names, data.pixel_format, {}))
+            best |= {_BEST_LATENCY: measured[_BEST_LATENCY]}
+        checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
+
+        def save(folder: Path, frozen: FrozenPart | None, checkpoint: Checkpoint = checkpoint) -> None:
+            save_checkpoint(folder, checkpoint, frozen)
+
+        figures = {**result.metrics, **best, **measured, "epoch_seconds": result.seconds}
+        yield Step(result.epoch, figures, rank, result.state, save)
+
+
+def fold_steps(
+    config: TrainConfig, data: Dataset, metric: str, before: Folded | None, second: str | None = None
+) -> Iterator[Step | None]:
+    """Trains a model a fold, a step a finished fold, and None after every epoch.
+
+    ``best_...`` is of the folds that are done: fewer are other images, so no earlier figure is better or worse than a
+    later one, and the last checkpoint, which holds all models, is the one to keep.
+    """
+    models = list(before.models) if before else []  # whose checkpoints are not yet in `work`
+    measured: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as work:
+        written: list[Path] = []
+        for result in cross_validate(config, data, len(models), before.pooled if before else None):
+            if result is None:
+                yield None
+                continue
+            models.append(Checkpoint(result.model, config, data.class_names, data.pixel_format, {}))
+            if second == LATENCY and not measured:
+                measured = _latency(models[-1])
+            pooled = result.pooled
+
+            def save(folder: Path, frozen: FrozenPart | None, pooled: OutOfFold = pooled) -> None:
+                while models:
+                    target = Path(work) / f"fold-{len(written) + 1}"
+                    save_checkpoint(target, models[0], frozen)
+                    written.append(target)
+                    del models[0]
+                save_folded(folder, written, pooled)
+
+            figures = {
+                **result.metrics,
+                **_best((metric, second), result.metrics, result.number),
+                **measured,
+                "epoch_seconds": result.seconds,
+            }
+            yield Step(result.number, figures, result.number, result.model, save)
+
+
+def _best(objectives: tuple[str, str | None], metrics: Mapping[str, float], number: int) -> dict[str, float]:
+    names = dict.fromkeys(name for name in (*objectives, *BEST_METRICS) if name is not None and name != LATENCY)
+    return {"best_epoch": number, **{f"best_{name}": metrics[f"tune/{name}"] for name in names}}
+
+
+def _latency(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the model takes for an image as it is served, on the device that trains it, and that device's name."""
+    device = resolve_device(checkpoint.config.device)
+    model = trained_classifier(checkpoint, device)
+    milliseconds = median_latency_ms(model, checkpoint.config.image_size, checkpoint.pixel_format.channels)
+    processor = f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor
+    return {_BEST_LATENCY: milliseconds, MEASURED_ON: name}
