@@ -1,6 +1,7 @@
 """Scoring members of an ensemble: by Ray tasks, each with a trial's resources, or in the driver on a lone machine."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import ray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from trainables.core.data.cache import Dataset
 from trainables.core.device import resolve_device
+from trainables.core.models.explain import Profile, UnexplainedError, grad_cam, penultimate, profile
 from trainables.core.models.predict import predict_probabilities, trained_classifier
 from trainables.trial import read_checkpoint
 
@@ -48,3 +50,84 @@ def _score_member(member: str, data: Dataset, split: str, views: str, device: st
     model = trained_classifier(checkpoint, resolve_device(device))
     images = data.images(checkpoint.config.image_size)
     return predict_probabilities(model, images, data.splits[split], views=views)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to look at in one member.
+
+    Attributes:
+        seen: (n,) images whose features are wanted.
+        mapped: (m,) images whose heat maps are wanted.
+        classes: (m,) the class to explain in each of them.
+    """
+
+    seen: NDArray[np.int64]
+    mapped: NDArray[np.int64]
+    classes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was seen in one member.
+
+    Attributes:
+        features: (n, F) float32: what the head gets.
+        probabilities: (n, C) float32, of the images as they are.
+        maps: (m, h, w) float32 in [0, 1], or None.
+        why_no_maps: Why there are none.
+    """
+
+    features: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    maps: NDArray[np.float32] | None
+    why_no_maps: str = ""
+
+
+def examine(
+    data: Dataset, members: Sequence[str], questions: Sequence[Question | None], *, num_cpus: float, num_gpus: float
+) -> list[tuple[Profile, Answer | None]]:
+    """What members cost and, where a question is asked of one, what it looks at; where ``infer`` would score them.
+
+    Args:
+        data: The data set.
+        members: Paths or URIs of M trial checkpoints.
+        questions: One a member, or None.
+        num_cpus: Reserved for one member.
+        num_gpus: Reserved for one member.
+    """
+    asked = list(zip(members, questions, strict=True))
+    if not num_gpus and len(ray.nodes()) == 1:
+        return [_examine_member(member, data, question) for member, question in asked]
+    task = ray.remote(_examine_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
+    shared = ray.put(data)
+    answers: list[tuple[Profile, Answer | None]] = ray.get(
+        [task.remote(member, shared, question) for member, question in asked]
+    )
+    return answers
+
+
+def examine_here(
+    data: Dataset, members: Sequence[str], questions: Sequence[Question | None]
+) -> list[tuple[Profile, Answer | None]]:
+    """The same by this process alone, without a cluster; on a GPU where it has one."""
+    asked = zip(members, questions, strict=True)
+    return [_examine_member(member, data, question, "auto") for member, question in asked]
+
+
+def _examine_member(
+    member: str, data: Dataset, question: Question | None, device: str | None = None
+) -> tuple[Profile, Answer | None]:
+    device = device or ("cuda" if ray.get_gpu_ids() else "cpu")
+    checkpoint = read_checkpoint(member)
+    model = trained_classifier(checkpoint, resolve_device(device))
+    images = data.images(checkpoint.config.image_size)
+    costs = profile(model, images)
+    if question is None:
+        return costs, None
+    features, probabilities = penultimate(model, images, question.seen)
+    try:
+        maps = grad_cam(model, images[question.mapped], question.classes) if len(question.mapped) else None
+        return costs, Answer(features, probabilities, maps, "" if len(question.mapped) else "no images were asked for")
+    except UnexplainedError as error:
+        return costs, Answer(features, probabilities, None, str(error))
