@@ -1,7 +1,6 @@
 """Scoring members of an ensemble: by Ray tasks, each with a trial's resources, or in the driver on a lone machine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import ray
@@ -9,8 +8,9 @@ from numpy.typing import NDArray
 
 from trainables.core.data.cache import Dataset
 from trainables.core.device import resolve_device
-from trainables.core.models.explain import Profile, UnexplainedError, grad_cam, penultimate, profile
+from trainables.core.models.explain import Answer, Question, look
 from trainables.core.models.predict import predict_probabilities, trained_classifier
+from trainables.core.models.profile import Profile, profile
 from trainables.trial import read_checkpoint
 
 
@@ -52,38 +52,6 @@ def _score_member(member: str, data: Dataset, split: str, views: str, device: st
     return predict_probabilities(model, images, data.splits[split], views=views)
 
 
-@dataclass(frozen=True)
-class Question:
-    """What to look at in one member.
-
-    Attributes:
-        seen: (n,) images whose features are wanted.
-        mapped: (m,) images whose heat maps are wanted.
-        classes: (m,) the class to explain in each of them.
-    """
-
-    seen: NDArray[np.int64]
-    mapped: NDArray[np.int64]
-    classes: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was seen in one member.
-
-    Attributes:
-        features: (n, F) float32: what the head gets.
-        probabilities: (n, C) float32, of the images as they are.
-        maps: (m, h, w) float32 in [0, 1], or None.
-        why_no_maps: Why there are none.
-    """
-
-    features: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    maps: NDArray[np.float32] | None
-    why_no_maps: str = ""
-
-
 def examine(
     data: Dataset, members: Sequence[str], questions: Sequence[Question | None], *, num_cpus: float, num_gpus: float
 ) -> list[tuple[Profile, Answer | None]]:
@@ -122,12 +90,4 @@ def _examine_member(
     checkpoint = read_checkpoint(member)
     model = trained_classifier(checkpoint, resolve_device(device))
     images = data.images(checkpoint.config.image_size)
-    costs = profile(model, images)
-    if question is None:
-        return costs, None
-    features, probabilities = penultimate(model, images, question.seen)
-    try:
-        maps = grad_cam(model, images[question.mapped], question.classes) if len(question.mapped) else None
-        return costs, Answer(features, probabilities, maps, "" if len(question.mapped) else "no images were asked for")
-    except UnexplainedError as error:
-        return costs, Answer(features, probabilities, None, str(error))
+    return profile(model, images), None if question is None else look(model, images, question)

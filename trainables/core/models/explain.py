@@ -1,12 +1,7 @@
-"""What a trained classifier looks at and what it costs: heat maps, the features that its head gets, latency, size."""
+"""What a trained classifier looks at: heat maps, and the features that its head gets."""
 
-import os
-import platform
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +12,6 @@ from trainables.core.models.classifier import Classifier
 from trainables.core.models.grouping import ParameterGroup
 
 _BATCH = 64
-_RUNS, _WARM_UP = 50, 5
 _CUTS = 4  # of the last cuts that have a place for every part of the image
 
 
@@ -26,46 +20,47 @@ class UnexplainedError(Exception):
 
 
 @dataclass(frozen=True)
-class Profile:
-    """What a classifier costs.
+class Question:
+    """What to look at in a classifier.
 
     Attributes:
-        parameters: Of backbone and head.
-        latency_ms: Of one image, from pixels at hand to probabilities: the median of 50.
-        device: Where that was measured, in words.
+        seen: (n,) images whose features are wanted.
+        mapped: (m,) images whose heat maps are wanted.
+        classes: (m,) the class to explain in each of them.
     """
 
-    parameters: int
-    latency_ms: float
-    device: str
+    seen: NDArray[np.int64]
+    mapped: NDArray[np.int64]
+    classes: NDArray[np.int64]
 
 
-def profile(model: Classifier, images: NDArray[np.uint8]) -> Profile:
-    """Counts parameters and times single images.
+@dataclass(frozen=True)
+class Answer:
+    """What was seen in a classifier.
 
-    Args:
-        model: In eval mode.
-        images: (N, S, S, channels) uint8, N at least 1.
+    Attributes:
+        features: (n, F) float32: what the head gets.
+        probabilities: (n, C) float32, of the images as they are.
+        maps: (m, h, w) float32 in [0, 1], or None.
+        why_no_maps: Why there are none.
     """
-    device = next(model.parameters()).device
-    pixels = torch.from_numpy(np.array(images[:1])).to(device)
-    times = []
-    with torch.inference_mode():
-        for run in range(_WARM_UP + _RUNS):
-            began = time.perf_counter()
-            model(pixels).softmax(dim=1).cpu()  # to the CPU: waits for the GPU
-            if run >= _WARM_UP:
-                times.append(time.perf_counter() - began)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Profile(parameters, 1000 * statistics.median(times), device_name(device))
+
+    features: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    maps: NDArray[np.float32] | None
+    why_no_maps: str = ""
 
 
-def device_name(device: torch.device) -> str:
-    """Like ``NVIDIA H100`` or ``AMD EPYC 7543, 2 threads``."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} thread{'s' * (threads != 1)}"
+def look(model: Classifier, images: NDArray[np.uint8], question: Question) -> Answer:
+    """Answers a question about (N, S, S, channels) uint8 images; the model must be in eval mode."""
+    features, probabilities = penultimate(model, images, question.seen)
+    if not len(question.mapped):
+        return Answer(features, probabilities, None, "no image was chosen for one")
+    try:
+        maps = grad_cam(model, images[question.mapped], question.classes)
+    except UnexplainedError as error:
+        return Answer(features, probabilities, None, str(error))
+    return Answer(features, probabilities, maps)
 
 
 @torch.inference_mode()
@@ -186,13 +181,3 @@ def _unfolding(model: Classifier) -> Callable[[Tensor], Tensor | None]:
         return None
 
     return unfold
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        if named:
-            return named[0]
-    return platform.processor() or f"{os.cpu_count()} CPUs"

@@ -5,7 +5,7 @@ from torch import nn
 
 from trainables.core.models.backbones import build_backbone
 from trainables.core.models.classifier import Classifier
-from trainables.core.models.explain import UnexplainedError, grad_cam, penultimate, profile
+from trainables.core.models.explain import Question, UnexplainedError, grad_cam, look, penultimate
 from trainables.core.models.heads import build_head
 
 
@@ -90,9 +90,11 @@ def test_features_are_what_the_head_gets():
     assert penultimate(model, images, chosen[:0])[0].shape == (0, 256)
 
 
-def test_a_profile_counts_what_there_is():
-    model = classifier("scratch_cnn", 32)
-    costs = profile(model, pixels(2, 32))
-    assert costs.parameters == sum(tensor.numel() for tensor in dict(model.named_parameters()).values())
-    assert 0 < costs.latency_ms < 1000
-    assert "thread" in costs.device
+def test_a_look_says_why_there_are_no_maps():
+    images, some = pixels(4, 32), np.array([0, 2])
+    answer = look(classifier("regnetx_002", 32), images, Question(some, some, np.array([0, 1])))
+    assert answer.maps is None
+    assert "not cut into stages" in answer.why_no_maps
+    assert answer.features.shape[0] == 2
+    answer = look(classifier("scratch_cnn", 32), images, Question(some, some[:0], some[:0]))
+    assert (answer.maps, answer.why_no_maps) == (None, "no image was chosen for one")
