@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 
 from trainables.core.models.classifier import build_classifier
@@ -9,7 +11,8 @@ def test_a_profile_counts_what_there_is(config):
     costs = profile(model, np.zeros((2, 32, 32, 1), np.uint8))
     # Four convolutions of 3 x 3, a scale and a shift for each of their channels, and the last layer.
     widths = (3, 32, 64, 128, 256)
-    convolutions = sum(9 * inputs * outputs + 2 * outputs for inputs, outputs in zip(widths, widths[1:], strict=False))
+    pairs = itertools.pairwise(widths)
+    convolutions = sum(9 * inputs * outputs + 2 * outputs for inputs, outputs in pairs)
     assert costs.parameters == convolutions + 256 * 3 + 3
     assert 0 < costs.latency_ms < 1000
     assert "thread" in costs.device
