@@ -58,25 +58,30 @@ def images_to_map(
 def embedded(features: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
     """(n, F) features in a plane, by t-SNE (van der Maaten and Hinton 2008) on their principal components.
 
+    Equal ones share a place.
+
     Raises:
-        ValueError: There are fewer than 5, one is not finite, or all are equal.
+        ValueError: Fewer than 5 of them differ, or one is not finite.
     """
-    if len(features) < _LEAST_EMBEDDED:
-        raise ValueError(f"t-SNE needs {_LEAST_EMBEDDED} images, but got {len(features)}")
     if not np.isfinite(features).all():
         raise ValueError("features must be finite, but some are not")
-    scaled = StandardScaler().fit_transform(features.astype(np.float64))
+    different, place_of = np.unique(features, axis=0, return_inverse=True)
+    if len(different) < _LEAST_EMBEDDED:
+        raise ValueError(f"t-SNE needs {_LEAST_EMBEDDED} images whose features differ, but got {len(different)}")
+    scaled = StandardScaler().fit_transform(different.astype(np.float64))
     with threadpool_limits(2):
-        reduced = PCA(min(_COMPONENTS, *features.shape), random_state=seed).fit_transform(scaled)
+        reduced = PCA(min(_COMPONENTS, *scaled.shape), random_state=seed).fit_transform(scaled)
         if reduced[:, 0].std() < _LEAST_SPREAD:  # scikit-learn would divide by it, and its tree end the process
-            raise ValueError("features are the same for all images")
+            raise ValueError("features are all but the same for all images")
         plane = TSNE(
-            perplexity=min(PERPLEXITY, (len(features) - 1) / 3),
+            perplexity=min(PERPLEXITY, (len(different) - 1) / 3),
             init="pca" if reduced.shape[1] > 1 else "random",
-            method="exact" if len(features) < _EXACT_BELOW else "barnes_hut",
+            method="exact" if len(different) < _EXACT_BELOW else "barnes_hut",
             random_state=seed,
         )
-        return np.asarray(plane.fit_transform(reduced), dtype=np.float64)
+        points = np.asarray(plane.fit_transform(reduced), dtype=np.float64)
+    placed: NDArray[np.float64] = points[place_of.reshape(-1)]
+    return placed
 
 
 def _in_turn(queues: list[NDArray[np.int64]]) -> Iterator[int]:
