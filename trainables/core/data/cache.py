@@ -24,6 +24,11 @@ from trainables.core.store import Store, default_store, map_array, write_array
 # Part of every key: raise it whenever the same bytes would decode to other pixels.
 DECODER_VERSION = 1
 _SHOWN = 10
+_TOLD = {
+    "grouped": "whole groups of images, held out",
+    "published": "the published test split",
+    "random": "images drawn one by one",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Dataset:
         pixel_format: What images are converted to.
         audit: What is to be known before its results are believed.
         notes: What a reader of the results must know: lines about left-out images, twins, made-up data.
+        split: How ``test`` came about, a mode of ``make_splits``.
+        test_twins: Images of ``test`` that have one of their own group outside.
         store: Where pixels and the outputs of frozen prefixes are kept; None for the default of whichever node asks.
         cache_size: Bytes that the store may hold; None for that node's default.
     """
@@ -53,8 +60,26 @@ class Dataset:
     pixel_format: PixelFormat
     audit: Audit | None = None
     notes: tuple[str, ...] = ()
+    split: str = "grouped"
+    test_twins: int = 0
     store: Path | None = None
     cache_size: int | None = None
+
+    @property
+    def test_told(self) -> str:
+        """What ``test`` is, in words."""
+        return _TOLD[self.split]
+
+    @property
+    def leak(self) -> str | None:
+        """What makes scores on ``test`` worthless as a forecast, in words, where something does."""
+        if not self.test_twins:
+            return None
+        named = self.audit.named if self.audit else "groups"
+        return (
+            f"{self.test_twins} of {len(self.splits['test'])} test images have one of their own {named} in training: "
+            "test scores measure memory"
+        )
 
     def images(self, size: int) -> NDArray[np.uint8]:
         """All N images at a side of ``size`` pixels: a read-only (N, size, size, channels) uint8 memmap.
@@ -132,7 +157,8 @@ def prepare(
     assert audited.audit is not None
     items = Items(source.labels, audited.groups, source.published, source.class_names)
     splits = make_splits(items, _usable(source, bad), seed, split)
-    return dataclasses.replace(audited, splits=splits, notes=tuple(_notes(source, items, splits, audited.audit)))
+    divided = dataclasses.replace(audited, splits=splits, split=split, test_twins=twins_across(items, splits))
+    return dataclasses.replace(divided, notes=tuple(_notes(source, items, divided, audited.audit)))
 
 
 def inspect(
@@ -201,7 +227,7 @@ def _audited(
     return opened.open_store().read(key, write, read, 100 * len(source))
 
 
-def _notes(source: Source, items: Items, splits: Splits, audit: Audit) -> list[str]:
+def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list[str]:
     notes = []
     if source.synthetic:
         notes.append("synthetic data: phantoms, no patients; scores say nothing about real images")
@@ -209,13 +235,9 @@ def _notes(source: Source, items: Items, splits: Splits, audit: Audit) -> list[s
         notes.append(f"{len(audit.broken)} unreadable or unlabelled images were left out")
     if "val" in source.published:
         notes.append("the published val split was pooled with train and divided anew into fit, tune and select")
-    twins = twins_across(items, splits)
-    if twins:
-        notes.append(
-            f"{twins} of {len(splits['test'])} test images have one of their own {audit.named} in training: "
-            "test scores measure memory (--split grouped keeps them apart)"
-        )
-    for class_name, missing in missing_classes(items, splits).items():
+    if divided.leak:
+        notes.append(f"{divided.leak} (--split grouped keeps them apart)")
+    for class_name, missing in missing_classes(items, divided.splits).items():
         notes.append(f"{class_name} has too few {audit.named}: none of its images is in {', '.join(missing)}")
     if audit.contradicting_groups:
         notes.append(f"{audit.contradicting_groups} {audit.named} have images of different labels")
