@@ -166,6 +166,10 @@ class Tracker:
         for file, text in (texts or {}).items():
             self._client.log_text(self.parent_id, text, file)
 
+    def log_file(self, file: Path) -> None:
+        """Logs a file to the parent run, in place of one of that name."""
+        self._client.log_artifact(self.parent_id, str(file))
+
     def child_id(self, number: int) -> str:
         """The run of a trial that was sent."""
         return self._sent[number].run_id

@@ -132,10 +132,8 @@ def _heat(model: Classifier, chain: list[nn.Module], pixels: Tensor, label: int)
                 cut = x if cuts else x.detach().requires_grad_()
                 cuts.append(cut)
                 x = cut.clone()  # the next module may work in place
-        gradients = torch.autograd.grad(model.head(x)[0, label], cuts, allow_unused=True)
+        gradients = torch.autograd.grad(model.head(x)[0, label], cuts, materialize_grads=True, allow_unused=True)
     for cut, gradient in zip(reversed(cuts), reversed(gradients), strict=True):
-        if gradient is None:
-            continue
         slopes, values = unfold(gradient), unfold(cut.detach())
         if slopes is not None and values is not None and bool(slopes.any()):
             weights = slopes.mean(dim=(2, 3), keepdim=True)
@@ -177,7 +175,9 @@ def _unfolding(model: Classifier) -> Callable[[Tensor], Tensor | None]:
         if x.ndim == 3 and embedding is not None:
             height, width = embedding.patch_embed.grid_size
             tokens = x[:, embedding.num_prefix_tokens :]
-            return tokens.transpose(1, 2).unflatten(2, (height, width)) if tokens.shape[1] == height * width else None
+            if tokens.shape[1] != height * width:
+                return None
+            return tokens.transpose(1, 2).reshape(len(x), -1, height, width)
         return None
 
     return unfold
