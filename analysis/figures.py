@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 import plotly.graph_objects as go
@@ -22,6 +23,8 @@ from trainables.core.metrics import is_better
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
 FAINT = "#999999"
 SCALE = [[0.0, "#c6d3e3"], [1.0, "#1f4e85"]]
+# From worse, or earlier, to better, or later: both ends can be seen on white and on black.
+_ORDER = ((212, 138, 42), (47, 116, 192))
 _NAME_LENGTH = 28
 _MOST_PARAMS = 8
 FEW_TRIALS = 20
@@ -95,8 +98,8 @@ def learning_curves(
                 "width": 2.5 if member else 1.2,
                 "dash": "dot" if record.state == "PRUNED" else "solid",
             },
-            marker={"size": 6 if member else 4},
-            opacity=1 if member else 0.55,
+            marker={"size": 7 if member else 6},
+            opacity=1 if member else 0.7,
             name=f"trial {record.number}, {backbone}",
             showlegend=member,
             hovertemplate=f"trial {record.number}, {backbone}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
@@ -106,7 +109,8 @@ def learning_curves(
     for rung in rungs:
         figure.add_vline(x=rung, line={"dash": "dash", "width": 1, "color": FAINT}, annotation_text="rung")
     figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
-    figure.update_xaxes(title="epoch", rangemode="tozero")
+    longest = max(max(trace.x) for trace in figure.data)
+    figure.update_xaxes(title="epoch", range=[0.5, longest + 0.5], dtick=1 if longest <= 20 else None)
     figure.update_yaxes(title=f"{metric} on tune")
     return figure
 
@@ -165,24 +169,31 @@ def importance(study: optuna.Study) -> go.Figure:
     return figure
 
 
-def parallel_coordinates(study: optuna.Study) -> go.Figure:
-    """A line a completed trial through its parameters, as dark as it is good."""
+def parallel_coordinates(study: optuna.Study, metric: str) -> go.Figure:
+    """A line a completed trial through its parameters, the better the bluer."""
     completed = _varied(study)
     shared = set.intersection(*(set(trial.params) for trial in completed))
     chosen = [name for name in most_important(study) if name in shared][:_MOST_PARAMS]
     if not chosen:
         raise MissingError("The completed trials have no parameter in common.")
     with _silenced():
-        figure = optuna.visualization.plot_parallel_coordinate(study, params=chosen)
+        figure = optuna.visualization.plot_parallel_coordinate(study, params=chosen, **_named(metric))
+    maximize = study.direction == optuna.study.StudyDirection.MAXIMIZE
+    for trace in figure.data:
+        if trace.mode == "lines":  # a trial, whose first point is its value between the worst and the best
+            share = trace.y[0] if maximize else 1 - trace.y[0]
+            trace.update(line={"color": _blend(share), "width": 2}, opacity=0.8)
+    figure.update_traces(marker={"colorscale": _scale(), "reversescale": not maximize}, selector={"mode": "markers"})
     figure.update_layout(height=440)
     return figure
 
 
-def slices(study: optuna.Study) -> go.Figure:
+def slices(study: optuna.Study, metric: str) -> go.Figure:
     """The objective by each of the parameters that matter most."""
     _varied(study)
     with _silenced():
-        figure = optuna.visualization.plot_slice(study, params=most_important(study)[:_MOST_PARAMS])
+        figure = optuna.visualization.plot_slice(study, params=most_important(study)[:_MOST_PARAMS], **_named(metric))
+    figure.update_traces(marker={"colorscale": _scale(), "size": 9, "line": {"width": 0}})
     figure.update_layout(height=380, showlegend=False)
     return figure
 
@@ -224,6 +235,21 @@ def _varied(study: optuna.Study) -> list[FrozenTrial]:
     return completed
 
 
+def _named(metric: str) -> dict[str, Any]:
+    """The objective under its own name; Optuna wants to be told how to find it then."""
+    return {"target": lambda trial: trial.value, "target_name": metric}
+
+
+def _blend(share: float) -> str:
+    """The colour at a share of the way from worse to better."""
+    mixed = (round(low + (high - low) * share) for low, high in zip(*_ORDER, strict=True))
+    return f"rgb({', '.join(map(str, mixed))})"
+
+
+def _scale() -> list[tuple[float, str]]:
+    return [(0.0, _blend(0)), (1.0, _blend(1))]
+
+
 def _are(count: int) -> str:
     return {0: "is none", 1: "is one"}.get(count, f"are {count}")
 
@@ -248,6 +274,7 @@ def _styled(figure: go.Figure) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
     )
+    figure.for_each_annotation(lambda annotation: annotation.update(font={"color": None}))
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
     return figure

@@ -15,7 +15,7 @@ from analysis.blocks import Section
 from analysis.figures import Panel, best_value
 from analysis.findings import Ensemble, Looked, Search
 from analysis.score_sections import about_test, models, scores, with_interval
-from analysis.sections import curves, dataset, found, leaderboard, number, parameters, usage
+from analysis.sections import curves, dataset, found, leaderboard, number, parameters, sentence, usage
 from analysis.seen import seen
 from analysis.trials import PRUNED
 
@@ -46,7 +46,7 @@ def render(search: Search, ensemble: Ensemble | None, looked: Looked, made: str)
     return environment.get_template("report.html.j2").render(
         title=search.study.study_name,
         summary=summary(search, ensemble),
-        notes=search.data.notes,
+        notes=list(map(sentence, search.data.notes)),
         sections=sections,
         kind=lambda block: type(block).__name__,
         place=lambda figure: next(at for at, other in enumerate(figures) if other is figure),

@@ -44,8 +44,8 @@ def confusion(counts: Mapping[str, Sequence[Sequence[int]]], class_names: Sequen
             colorbar={"title": "share of<br>the class", "tickformat": ".0%", "thickness": 12},
         )
     ticks = {"tickvals": places, "ticktext": labels, "showgrid": False, "zeroline": False}
-    figure.update_xaxes(title="predicted", **ticks)
-    figure.update_yaxes(title="true", autorange="reversed", **ticks)
+    figure.update_xaxes(title={"text": "predicted", "standoff": 12}, **ticks)
+    figure.update_yaxes(title={"text": "true", "standoff": 12}, autorange="reversed", **ticks)
     figure.update_layout(height=max(360, 140 + 44 * len(labels)))
     return _with_menu(figure, list(counts))
 

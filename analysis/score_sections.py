@@ -12,7 +12,7 @@ from analysis.evaluation import Scores
 from analysis.figures import MissingError, best_value, panel
 from analysis.findings import Ensemble, Looked, Search
 from analysis.score_figures import calibration, confusion, precision_recall, roc
-from analysis.sections import epoch_seconds, number
+from analysis.sections import epoch_seconds, leaks, number, sentence
 from analysis.statistics import GROUPS_FOR_INTERVAL, Probabilities
 
 _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
@@ -22,7 +22,8 @@ _FIGURES = ("balanced_accuracy", "macro_f1", "accuracy", "auroc", "average_preci
 def about_test(search: Search, ensemble: Ensemble) -> str:
     """What every test score is said with."""
     data, scored = search.data, ensemble.evaluation
-    return f"Test: {len(data.splits['test'])} images in {scored.groups} groups, {data.test_told}; {ensemble.opened}."
+    held = f"{len(data.splits['test'])} images in {scored.groups} groups"
+    return f"The test split ({data.test_told}) has {held} and was {ensemble.opened}."
 
 
 def models(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
@@ -74,8 +75,8 @@ def models(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
         [[rule.rule, number(rule.score), number(rule.behind), number(rule.error)] for rule in compared.rules],
         [at for at, rule in enumerate(compared.rules) if rule.rule == compared.chosen],
     )
-    notes = [Text("", [f"{note[0].upper()}{note[1:]}." for note in compared.notes])] * bool(compared.notes)
-    return Section("The models", "models", [table, rules, *notes], about_test(search, ensemble), search.data.leak or "")
+    notes = [Text("", list(map(sentence, compared.notes)))] * bool(compared.notes)
+    return Section("The models", "models", [table, rules, *notes], about_test(search, ensemble), leaks(search))
 
 
 def _total(ensemble: Ensemble, looked: Looked) -> tuple[str, str]:
@@ -99,10 +100,7 @@ def scores(search: Search, ensemble: Ensemble) -> Section:
     """Confusion, ROC, precision and recall, calibration, on ``test``."""
     data, scored, best = search.data, ensemble.evaluation, ensemble.members[ensemble.best]
     labels, names = data.labels[data.splits["test"]], data.class_names
-    count, groups = (
-        f"{len(labels)} test images in {scored.groups} groups",
-        " ".join(f"{note}." for note in scored.caveats()),
-    )
+    count, groups = f"{len(labels)} test images in {scored.groups} groups", _caveats(ensemble)
     alone = f"trial {best.number}"
     confused = {"ensemble": scored.ensemble.confusion} | {
         f"trial {record.number}": of_member.confusion
@@ -153,7 +151,11 @@ def scores(search: Search, ensemble: Ensemble) -> Section:
             partial(calibration, bins),
         ),
     ]
-    return Section("Test scores", "scores", blocks, about_test(search, ensemble), data.leak or "")
+    return Section("Test scores", "scores", blocks, about_test(search, ensemble), leaks(search))
+
+
+def _caveats(ensemble: Ensemble) -> str:
+    return " ".join(sentence(note.replace(" (*)", "")) for note in ensemble.evaluation.caveats())
 
 
 def _figures(ensemble: Ensemble) -> Table:
@@ -171,11 +173,11 @@ def _figures(ensemble: Ensemble) -> Table:
     versus = {True: "The ensemble is this member alone.", False: "They were not tested against each other."}[alone]
     if scored.p_value is not None:
         versus = (
-            f"The two differ in {ensemble.comparison.metric} with p = {scored.p_value:.3g} (whole groups exchanged)."
+            f"Against each other by {ensemble.comparison.metric}: p = {scored.p_value:.3g}, exchanging whole groups."
         )
     return Table(
         "Figures",
-        f"95% intervals from a bootstrap of whole groups. {versus} {' '.join(f'{note}.' for note in scored.caveats())}",
+        f"95% intervals from a bootstrap of whole groups. {versus} {_caveats(ensemble)}",
         ("figure", "ensemble", f"best on select (trial {best.number})"),
         rows,
     )

@@ -20,7 +20,7 @@ from analysis.figures import (
 )
 from analysis.findings import Search
 from analysis.pictures import aligned, inline
-from analysis.trials import TrialRecord
+from analysis.trials import PRUNED, TrialRecord
 from trainables.core.data.audit import Audit, summary
 from trainables.core.data.groups import Pair
 from trainables.core.data.similarity import SIDE
@@ -28,6 +28,9 @@ from trainables.core.data.similarity import SIDE
 _LEADERS = 20
 _PAIRS_OF_A_KIND = 4
 _LISTED = 10
+_CURVE_STEP = 3
+_STOPPED = {PRUNED: "rung"}
+_WORST = {"labels differ": "Labels differ", "test and train": "Test and train", "alike": "Same side"}
 _TUNE = "Scores are on the tune split, which steers the search, and so are a little too good."
 
 
@@ -41,7 +44,7 @@ def leaderboard(search: Search, members: Sequence[int]) -> Section:
         rows.append(
             [
                 str(rank),
-                f"{record.number}{' (member)' * (record.number in members)}",
+                f"trial {record.number}{', member' * (record.number in members)}",
                 _state(record),
                 number(best_value(record, search.metric)),
                 number(metrics.get("best_macro_f1")),
@@ -106,17 +109,18 @@ def parameters(search: Search) -> Section:
             ),
             panel(
                 "Parallel coordinates",
-                "A line a trial, from its score on the left through its parameters; the darker, the better.",
+                "A line a trial, from its score on the left through its parameters: the better, the bluer; amber is "
+                "worst.",
                 f"{caveat} Parameters that every one of them has, the most important first; {count} lines.",
-                partial(parallel_coordinates, study),
+                partial(parallel_coordinates, study, search.metric),
                 width,
             ),
             panel(
                 "Slices",
-                "The score by each parameter, a point a trial; darker points came later.",
+                "The score by each parameter, a point a trial: blue ones came later, amber ones earlier.",
                 f"{caveat} Other parameters vary along with the one shown.",
-                partial(slices, study),
-                2 * width,
+                partial(slices, study, search.metric),
+                width + 160,
             ),
         ],
     )
@@ -166,11 +170,14 @@ def dataset(search: Search) -> Section:
         ]
         for index, name in enumerate(data.class_names)
     ]
+    points = [
+        point for at, point in enumerate(audit.curve) if at % _CURVE_STEP == 0 or point.threshold == audit.threshold
+    ]
     curve = [
         [f"{point.threshold:g}", str(point.groups), str(point.largest), f"{point.neighbour_accuracy:.3f}"]
-        for point in audit.curve
+        for point in points
     ]
-    chosen = [at for at, point in enumerate(audit.curve) if point.threshold == audit.threshold]
+    chosen = [at for at, point in enumerate(points) if point.threshold == audit.threshold]
     return Section(
         "The data",
         "data",
@@ -180,14 +187,14 @@ def dataset(search: Search) -> Section:
             _pairs(search, audit),
             Table(
                 "What each threshold would make of the images",
-                "Images that alike are one group; in bold what counts here. Where the nearest neighbour outside its "
-                "own group is still right far more often than the commonest class, subjects may still be split.",
+                "Images that alike are one group; in bold the threshold that counts. Where the nearest neighbour outside "
+                "its own group is still right far more often than the commonest class, subjects may still be split.",
                 ("alike by", "groups", "largest", "nearest neighbour right"),
                 curve,
                 chosen,
             ),
         ],
-        introduction=f"{data.place}, fingerprint {data.fingerprint}.",
+        introduction=f"{data.place}, SHA-256 {data.fingerprint}.",
         warning=_published_leak(search, audit),
     )
 
@@ -212,6 +219,16 @@ def number(value: float | None, digits: int = 4) -> str:
     return "" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
+def leaks(search: Search) -> str:
+    """What must be said beside every test score, where the test split leaks."""
+    return sentence(search.data.leak) if search.data.leak else ""
+
+
+def sentence(text: str) -> str:
+    """A note as a sentence."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def epoch_seconds(record: TrialRecord) -> float | None:
     """The median time of an epoch."""
     times = [epoch.metrics["epoch_seconds"] for epoch in record.epochs if "epoch_seconds" in epoch.metrics]
@@ -225,7 +242,7 @@ def _audited(audit: Audit) -> list[str]:
         for what, names in listed.items()
         if names
     ]
-    told = [f"{line[0].upper()}{line[1:]}." for line in summary(audit)]
+    told = list(map(sentence, summary(audit)))
     duplicates = (
         f"{audit.exact_duplicates} images have the very pixels of another; {audit.contradicting_groups} {audit.named} "
         "have images of different labels."
@@ -234,10 +251,8 @@ def _audited(audit: Audit) -> list[str]:
 
 
 def _published_leak(search: Search, audit: Audit) -> str:
-    if search.data.leak:
-        return f"{search.data.leak}."
-    if not audit.leaks:
-        return ""
+    if search.data.leak or not audit.leaks:
+        return leaks(search)
     assert audit.test_twins_in_train is not None
     return (
         f"The published test split leaks: {audit.test_twins_in_train:.1%} of its images have one of their own "
@@ -249,7 +264,7 @@ def _pairs(search: Search, audit: Audit) -> Gallery:
     shots = [_pair(search, why, pair) for why, pairs in audit.pairs.items() for pair in pairs[:_PAIRS_OF_A_KIND]]
     return Gallery(
         "The worst pairs",
-        "On the left an image; on the right another of its group, turned and mirrored back so that it lies over the "
+        "On the left an image; on the right one that is like it, turned and mirrored back so that it lies over the "
         "first. What looks like one picture must not be on both sides of a split.",
         "Found by similarity, up to four of each kind: labels that differ, test and train of the published split, and "
         "others; those that were turned or mirrored come first. Shown at 64 pixels.",
@@ -262,7 +277,7 @@ def _pair(search: Search, why: str, pair: Pair) -> Shot:
     data, pixels = search.data, search.data.images(SIDE)
     lies = f"turned by {pair.degrees:.0f}°{', mirrored' * pair.mirrored}"
     second = aligned(pixels[pair.second], pair.degrees, pair.mirrored)
-    lines = [f"{why}: alike by {pair.similarity:.3f}, {lies}"]
+    lines = [f"{_WORST.get(why, why)}: similarity {pair.similarity:.3f}, {lies}"]
     for index in (pair.first, pair.second):
         name = f"{search.names[index]}: " if len(search.names) else f"image {index}: "
         label = data.class_names[data.labels[index]] if data.labels[index] >= 0 else "no label"
@@ -283,7 +298,12 @@ def _varied_params(records: Sequence[TrialRecord]) -> list[str]:
 
 
 def _state(record: TrialRecord) -> str:
-    told = {"COMPLETE": "finished", "PRUNED": f"stopped ({record.stopped})", "FAIL": "failed", "RUNNING": "running"}
+    told = {
+        "COMPLETE": "finished",
+        "PRUNED": f"stopped ({_STOPPED.get(record.stopped or '', record.stopped)})",
+        "FAIL": "failed",
+        "RUNNING": "running",
+    }
     return told.get(record.state, record.state.lower())
 
 

@@ -13,6 +13,7 @@ from analysis.inspection import MOST_EMBEDDED, PERPLEXITY, embedded
 from analysis.pictures import heated, inline
 from analysis.score_figures import Placed, embedded_by_class, embedded_by_mistake
 from analysis.score_sections import about_test
+from analysis.sections import leaks
 
 
 def seen(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
@@ -23,7 +24,7 @@ def seen(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
         f"{about_test(search, ensemble)} Its images and predictions are shown after that opening and chose nothing."
     )
     blocks: list[Block] = [*_planes(search, ensemble, looked), _heat(search, ensemble, looked)]
-    return Section("What the model sees", "seen", blocks, introduction, search.data.leak or "")
+    return Section("What the model sees", "seen", blocks, introduction, leaks(search))
 
 
 def _planes(search: Search, ensemble: Ensemble, looked: Looked) -> list[Panel]:

@@ -109,6 +109,11 @@ class _Sent:
     status: str = "RUNNING"
 
 
+def log_file(uri: str, run_id: str, file: Path) -> None:
+    """Logs a file to a run, in place of one of that name."""
+    MlflowClient(uri).log_artifact(run_id, str(file))
+
+
 class Tracker:
     """Sends a study to MLflow in the background; training never waits for it."""
 
@@ -168,7 +173,7 @@ class Tracker:
 
     def log_file(self, file: Path) -> None:
         """Logs a file to the parent run, in place of one of that name."""
-        self._client.log_artifact(self.parent_id, str(file))
+        log_file(self.uri, self.parent_id, file)
 
     def child_id(self, number: int) -> str:
         """The run of a trial that was sent."""

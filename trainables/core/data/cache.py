@@ -25,7 +25,7 @@ from trainables.core.store import Store, default_store, map_array, write_array
 DECODER_VERSION = 1
 _SHOWN = 10
 _TOLD = {
-    "grouped": "whole groups of images, held out",
+    "grouped": "whole groups of images held out",
     "published": "the published test split",
     "random": "images drawn one by one",
 }
