@@ -12,7 +12,9 @@ from trainables.core.cross_validation import OutOfFold
 from trainables.core.data.cache import Dataset
 from trainables.core.data.folds import POOL
 from trainables.core.device import resolve_device
+from trainables.core.models.explain import Answer, Question, look
 from trainables.core.models.predict import averaged, predict_probabilities, trained_classifier
+from trainables.core.models.profile import Profile, profile
 from trainables.trial import read_models, read_out_of_fold
 
 
@@ -60,3 +62,44 @@ def _score_member(member: str, data: Dataset, split: str, views: str, device: st
         folds = [OutOfFold(fold, predicted(model, fold)) for model, fold in zip(models, data.folds, strict=True)]
         return reduce(OutOfFold.joined, folds).of(data.splits[POOL])
     return averaged([predicted(model, data.splits[split]) for model in models])
+
+
+def examine(
+    data: Dataset, members: Sequence[str], questions: Sequence[Question | None], *, num_cpus: float, num_gpus: float
+) -> list[tuple[Profile, Answer | None]]:
+    """What members cost and, where a question is asked of one, what it looks at; where ``infer`` would score them.
+
+    Args:
+        data: The data set.
+        members: Paths or URIs of M trial checkpoints.
+        questions: One a member, or None.
+        num_cpus: Reserved for one member.
+        num_gpus: Reserved for one member.
+    """
+    asked = list(zip(members, questions, strict=True))
+    if not num_gpus and len(ray.nodes()) == 1:
+        return [_examine_member(member, data, question) for member, question in asked]
+    task = ray.remote(_examine_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
+    shared = ray.put(data)
+    answers: list[tuple[Profile, Answer | None]] = ray.get(
+        [task.remote(member, shared, question) for member, question in asked]
+    )
+    return answers
+
+
+def examine_here(
+    data: Dataset, members: Sequence[str], questions: Sequence[Question | None]
+) -> list[tuple[Profile, Answer | None]]:
+    """The same by this process alone, without a cluster; on a GPU where it has one."""
+    asked = zip(members, questions, strict=True)
+    return [_examine_member(member, data, question, "auto") for member, question in asked]
+
+
+def _examine_member(
+    member: str, data: Dataset, question: Question | None, device: str | None = None
+) -> tuple[Profile, Answer | None]:
+    device = device or ("cuda" if ray.get_gpu_ids() else "cpu")
+    checkpoint = read_models(member)[0]  # of a cross-validated one the first, which stands for all
+    model = trained_classifier(checkpoint, resolve_device(device))
+    images = data.images(checkpoint.config.image_size)
+    return profile(model, images), None if question is None else look(model, images, question)

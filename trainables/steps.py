@@ -1,13 +1,10 @@
 """What a trial reports, and what it keeps, whichever way it is trained: a step is an epoch, or a fold."""
 
-import platform
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from trainables.core.checkpoint import Checkpoint, FrozenPart, save_checkpoint
 from trainables.core.config import TrainConfig
@@ -17,8 +14,8 @@ from trainables.core.device import resolve_device
 from trainables.core.fit import fit
 from trainables.core.folded import Folded, save_folded
 from trainables.core.metrics import LATENCY, is_better
-from trainables.core.models.latency import median_latency_ms
 from trainables.core.models.predict import trained_classifier
+from trainables.core.models.profile import profile
 from trainables.core.state import TrainState
 
 # What every report carries of the best step besides the objective: the columns that people sort by.
@@ -58,7 +55,7 @@ def epoch_steps(
             best, rank = best | _best((metric, second), result.metrics, result.epoch), result.epoch
         measured = {}
         if second == LATENCY and _BEST_LATENCY not in best:
-            measured = _latency(Checkpoint(result.state, config, data.class_names, data.pixel_format, {}))
+            measured = _latency(Checkpoint(result.state, config, data.class_names, data.pixel_format, {}), data)
             best |= {_BEST_LATENCY: measured[_BEST_LATENCY]}
         checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
 
@@ -87,7 +84,7 @@ def fold_steps(
                 continue
             models.append(Checkpoint(result.model, config, data.class_names, data.pixel_format, {}))
             if second == LATENCY and not measured:
-                measured = _latency(models[-1])
+                measured = _latency(models[-1], data)
             pooled = result.pooled
 
             def save(folder: Path, frozen: FrozenPart | None, pooled: OutOfFold = pooled) -> None:
@@ -112,11 +109,8 @@ def _best(objectives: tuple[str, str | None], metrics: Mapping[str, float], numb
     return {"best_epoch": number, **{f"best_{name}": metrics[f"tune/{name}"] for name in names}}
 
 
-def _latency(checkpoint: Checkpoint) -> dict[str, Any]:
+def _latency(checkpoint: Checkpoint, data: Dataset) -> dict[str, Any]:
     """What the model takes for an image as it is served, on the device that trains it, and that device's name."""
-    device = resolve_device(checkpoint.config.device)
-    model = trained_classifier(checkpoint, device)
-    milliseconds = median_latency_ms(model, checkpoint.config.image_size, checkpoint.pixel_format.channels)
-    processor = f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor
-    return {_BEST_LATENCY: milliseconds, MEASURED_ON: name}
+    model = trained_classifier(checkpoint, resolve_device(checkpoint.config.device))
+    costs = profile(model, data.images(checkpoint.config.image_size))
+    return {_BEST_LATENCY: costs.latency_ms, MEASURED_ON: costs.device}

@@ -168,6 +168,17 @@ def find_ensemble(
     return Result(built, evaluation, opened)
 
 
+def noted_ensemble(study: optuna.Study, opened: Openings) -> Result | None:
+    """What the study holds of the search's ensemble; None where the test set was not opened for one."""
+    known: dict[str, Any] | None = study.user_attrs.get(_ENSEMBLE)
+    if known is None:
+        return None
+    by_number = {record.number: record for record in read_trials(study)}
+    built = Built.from_dict(known["built"], [by_number[number] for number in known["built"]["members"]])
+    registered = Registered(**known["registered"]) if "registered" in known else None
+    return Result(built, Evaluation.from_dict(known["evaluation"]), opened, registered)
+
+
 def choose_members(study: optuna.Study, request: Request, console: Console) -> list[TrialRecord]:
     """The trials that become members, best first: those that were asked for, or the best k with a whole checkpoint.
 

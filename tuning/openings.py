@@ -50,6 +50,11 @@ def count_opening(study: optuna.Study, fingerprint: str) -> None:
     study.set_user_attr(_OPENINGS, {**counts, fingerprint: counts.get(fingerprint, 0) + 1})
 
 
+def openings_here(study: optuna.Study, fingerprint: str) -> int:
+    """How often this search has opened a test set."""
+    return int(study.user_attrs.get(_OPENINGS, {}).get(fingerprint, 0))
+
+
 def openings(study: optuna.Study, fingerprint: str, tracking_uri: str, run_id: str) -> Openings:
     """How often a test set was opened; tells MLflow of this search's share on the way.
 
@@ -59,7 +64,7 @@ def openings(study: optuna.Study, fingerprint: str, tracking_uri: str, run_id: s
         tracking_uri: Of MLflow.
         run_id: The search's parent run.
     """
-    here = int(study.user_attrs.get(_OPENINGS, {}).get(fingerprint, 0))
+    here = openings_here(study, fingerprint)
     try:
         return Openings(here, note_openings(tracking_uri, run_id, fingerprint, here))
     except Exception:  # whatever a server raises: the study has counted, and tells it the next time

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import optuna
 
 from analysis.calibration import reliability_diagram
-from analysis.registry import CHAMPION, Entrant, Registered, register_ensemble
+from analysis.registry import Entrant, Registered, register_ensemble
 from trainables.core.data.cache import Dataset
 from trainables.trial import read_models
 from tuning.ensemble import Built, Result, checkpoints_of, note_registered
@@ -55,9 +55,9 @@ def register(built: Built, data: Dataset, tracking_uri: str, run_id: str, model_
 
 
 def told(registered: Registered, model_name: str) -> str:
-    """Where the model is, in a line; why it did not become the champion."""
-    why = "" if registered.alias == CHAMPION else f": {registered.reason}"
-    return f"Registered: models:/{model_name}@{registered.alias} (version {registered.version}){why}"
+    """Where the model is, in a line; why it did or did not become the champion."""
+    where = f"models:/{model_name}@{registered.alias} (version {registered.version})"
+    return f"Registered: {where}: {registered.reason}"
 
 
 def _figures(result: Result) -> dict[str, float]:

@@ -61,7 +61,7 @@ def rebuild(options: Options, console: Console) -> int:
     sizes = sorted({record.config["image_size"] for record in members})
     with console.status("reading the data"):
         data = prepare(**asked | {"grouping": Grouping(**asked["grouping"])}, sizes=sizes)
-    _check_data(data, identity)
+    check_data(data, identity)
     infer: Infer = partial(infer_here, data, views=options.tta)
     with console.status(f"scoring members on {data.selection}"):
         built = build(members, data, request, infer, best_trial(study, data, request))
@@ -71,7 +71,8 @@ def rebuild(options: Options, console: Console) -> int:
     return _register(options, study, identity, built, data, console) if options.register else 0
 
 
-def _check_data(data: Dataset, identity: dict[str, Any]) -> None:
+def check_data(data: Dataset, identity: dict[str, Any]) -> None:
+    """Raises UserError unless the data, and what ``select`` and ``test`` hold of it, are what the search began with."""
     if data.fingerprint != identity["data fingerprint"]:
         raise UserError(f"the data must be what the search began with, but {data.place} has changed: restore it")
     for split in (data.selection, "test"):
@@ -93,7 +94,7 @@ def _open_test(
     console: Console,
 ) -> None:
     """Counts, opens and shows the test set; refused while a driver is on the search, which counts as well."""
-    uri, run_id = _mlflow(options, study, identity)
+    uri, run_id = search_run(options.tracking_uri, study, identity)
     fingerprint = split_fingerprint(data, "test")
     with folder.take_up(study):
         count_opening(study, fingerprint)
@@ -107,7 +108,7 @@ def _open_test(
 def _register(
     options: Options, study: optuna.Study, identity: dict[str, Any], built: Built, data: Dataset, console: Console
 ) -> int:
-    uri, run_id = _mlflow(options, study, identity)
+    uri, run_id = search_run(options.tracking_uri, study, identity)
     try:
         with console.status("registering the ensemble"):
             registered = register(built, data, uri, run_id, identity["space"])
@@ -119,9 +120,13 @@ def _register(
     return 0
 
 
-def _mlflow(options: Options, study: optuna.Study, identity: dict[str, Any]) -> tuple[str, str]:
-    """MLflow's URI and the search's parent run; it must answer."""
-    given = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+def search_run(given: str | None, study: optuna.Study, identity: dict[str, Any]) -> tuple[str, str]:
+    """MLflow's URI and the search's parent run.
+
+    Raises:
+        UserError: MLflow does not answer, or has no run of the search.
+    """
+    given = given or os.environ.get("MLFLOW_TRACKING_URI")
     uri = tracking.tracking_uri(given or identity["tracking-uri"])
     tracking.check_server(uri)
     run_id = study.user_attrs.get(tracking.PARENT)

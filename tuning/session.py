@@ -22,13 +22,16 @@ from trainables.core.data.cache import Dataset
 from trainables.core.data.groups import Grouping
 from trainables.core.errors import first_line
 from trainables.core.store import parse_size
-from trainables.inference import infer
+from trainables.inference import examine, infer
 from tuning.cluster import Capacity, Resources, joined, trial_resources
 from tuning.ensemble import Request, Result, find_ensemble
 from tuning.folder import SearchFolder, check_identity, find_folder, mark_finished, next_session, note_data
+from tuning.kept import keeping
+from tuning.openings import Openings
 from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
 from tuning.progress import Progress
 from tuning.publish import publish, told
+from tuning.report import REPORT, make_report
 from tuning.search import Plan, build_tuner
 from tuning.study import ALIKE, Steering, told_error
 from tuning.tables import show, show_front
@@ -74,6 +77,7 @@ class Options:
     resume: bool = False
     skip_bad_images: bool = False
     cache_size: str | None = None
+    report: bool = True
     split: str = "grouped"
     group_threshold: float | None = None
     group_column: str | None = None
@@ -154,7 +158,7 @@ def run(options: Options, console: Console) -> int:
                     for recipe in plan.space.recipe_params(plan.backbones):
                         study.enqueue_trial(recipe, skip_if_exists=True)
                     tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.top_k}))
-                    return _search(options, plan, data, steering, resources, tracker, console)
+                    return _search(options, plan, data, steering, folder, resources, tracker, console)
                 except _BREAKS as error:
                     return _break_off(error, folder, console)
 
@@ -173,6 +177,7 @@ def _search(
     plan: Plan,
     data: Dataset,
     steering: Steering,
+    folder: SearchFolder,
     resources: Resources,
     tracker: Tracker,
     console: Console,
@@ -209,7 +214,8 @@ def _search(
             with console.status("scoring the best trials"):
                 request = Request(plan.metric, options.top_k, views=options.tta, folds=len(data.folds))
                 score = partial(infer, data, num_cpus=resources.cpus, num_gpus=resources.gpus, views=options.tta)
-                result = find_ensemble(study, data, request, score, tracker, console)
+                kept = keeping(score, study, data, folder.checkpoints, options.tta)
+                result = find_ensemble(study, data, request, kept, tracker, console)
         except RayError as error:  # a worker died, or its node
             why = told_error(str(error))
             failed = f"the best trials could not be scored ({why}): the same command with --resume tries again"
@@ -225,6 +231,8 @@ def _search(
         version = _publish(study, result, plan, data, tracker, console)
         mark_finished(study, version is not None and steering.given_up is None)
         status = "FINISHED" if version else "FAILED"
+        if options.report:
+            _report(study, data, result.openings, folder, resources, tracker, console)
     except KeyboardInterrupt:
         status = "KILLED"
         raise
@@ -269,3 +277,24 @@ def _publish(
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return registered.version
+
+
+def _report(
+    study: optuna.Study,
+    data: Dataset,
+    openings: Openings,
+    folder: SearchFolder,
+    resources: Resources,
+    tracker: Tracker,
+    console: Console,
+) -> None:
+    """Makes the report and logs it to the parent run; the search is not worse for it if that fails."""
+    look, file = partial(examine, data, num_cpus=resources.cpus, num_gpus=resources.gpus), folder.local / REPORT
+    try:
+        make_report(study, data, folder.checkpoints, openings, look, file, console)
+        tracker.log_file(file)
+    except Exception as error:  # whatever a server, a disk or a library raises: the search itself has come to its end
+        failed = (
+            f"the report could not be made or logged ({first_line(error)}): tune-report {study.study_name} makes it"
+        )
+        console.print(failed, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -109,6 +109,11 @@ class _Sent:
     status: str = "RUNNING"
 
 
+def log_file(uri: str, run_id: str, file: Path) -> None:
+    """Logs a file to a run, in place of one of that name."""
+    MlflowClient(uri).log_artifact(run_id, str(file))
+
+
 class Tracker:
     """Sends a study to MLflow in the background; training never waits for it."""
 
@@ -165,6 +170,10 @@ class Tracker:
         self._client.log_batch(self.parent_id, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
         for file, text in (texts or {}).items():
             self._client.log_text(self.parent_id, text, file)
+
+    def log_file(self, file: Path) -> None:
+        """Logs a file to the parent run, in place of one of that name."""
+        log_file(self.uri, self.parent_id, file)
 
     def child_id(self, number: int) -> str:
         """The run of a trial that was sent."""

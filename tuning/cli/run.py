@@ -157,6 +157,9 @@ def run(
         str | None, typer.Option(help="Of the search. Default: the space's.", rich_help_panel=_RECORD)
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with an unfinished search.", rich_help_panel=_RECORD)] = False,
+    report: Annotated[
+        bool, typer.Option(help="Make the report, which shows images, at the end.", rich_help_panel=_RECORD)
+    ] = True,
 ) -> None:
     """Search for the best transfer-learning model of an image data set, and register an ensemble of the best.
 
@@ -212,6 +215,7 @@ def run(
         group_column=group_column,
         group_pattern=group_pattern,
         cv_folds=cv_folds,
+        report=report,
     )
     raise typer.Exit(_run(options, dry_run, console))
 

@@ -25,6 +25,11 @@ from trainables.core.store import Store, default_store, map_array, write_array
 # Part of every key: raise it whenever the same bytes would decode to other pixels.
 DECODER_VERSION = 1
 _SHOWN = 10
+_TOLD = {
+    "grouped": "whole groups of images held out",
+    "published": "the published test split",
+    "random": "images drawn one by one",
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Dataset:
         healthy: The class without a disease, where there is one.
         notes: What a reader of the results must know: lines about left-out images, twins, made-up data.
         folds: Sorted indices of each part of the ``pool``, where trials are cross-validated; else none.
+        split: How ``test`` came about, a mode of ``make_splits``.
+        test_twins: Images of ``test`` that have one of their own group outside.
         store: Where pixels and the outputs of frozen prefixes are kept; None for the default of whichever node asks.
         cache_size: Bytes that the store may hold; None for that node's default.
     """
@@ -58,6 +65,8 @@ class Dataset:
     healthy: str | None = None
     notes: tuple[str, ...] = ()
     folds: Folds = ()
+    split: str = "grouped"
+    test_twins: int = 0
     store: Path | None = None
     cache_size: int | None = None
 
@@ -65,6 +74,22 @@ class Dataset:
     def selection(self) -> str:
         """The split on which ensembles are chosen: by predictions of models that saw nothing of its groups."""
         return POOL if self.folds else "select"
+
+    @property
+    def test_told(self) -> str:
+        """What ``test`` is, in words."""
+        return _TOLD[self.split]
+
+    @property
+    def leak(self) -> str | None:
+        """What makes scores on ``test`` worthless as a forecast, in words, where something does."""
+        if not self.test_twins:
+            return None
+        named = self.audit.named if self.audit else "groups"
+        return (
+            f"{self.test_twins} of {len(self.splits['test'])} test images have one of their own {named} in training: "
+            "test scores measure memory"
+        )
 
     def fold(self, number: int) -> "Dataset":
         """What the model of a fold, from 1, is trained on: ``tune`` is that fold, ``fit`` are all others."""
@@ -151,18 +176,21 @@ def prepare(
     audited = _audited(opened, source, bad, (grouping or Grouping()).threshold, progress)
     assert audited.audit is not None
     items = Items(source.labels, audited.groups, source.published, source.class_names)
-    divided: tuple[Splits, Folds]
+    splits: Splits
+    made: Folds = ()
     if folds is None:
-        divided = make_splits(items, _usable(source, bad), seed, split), ()
+        splits = make_splits(items, _usable(source, bad), seed, split)
     else:
-        divided = make_folds(items, _usable(source, bad), seed, split, folds)
-    return dataclasses.replace(
+        splits, made = make_folds(items, _usable(source, bad), seed, split, folds)
+    divided = dataclasses.replace(
         audited,
-        splits=divided[0],
-        folds=divided[1],
+        splits=splits,
+        folds=made,
+        split=split,
+        test_twins=twins_across(items, splits),
         healthy=healthy if healthy in source.class_names else None,
-        notes=tuple(_notes(source, items, divided[0], audited.audit)),
     )
+    return dataclasses.replace(divided, notes=tuple(_notes(source, items, divided, audited.audit)))
 
 
 def inspect(
@@ -231,22 +259,18 @@ def _audited(
     return opened.open_store().read(key, write, read, 100 * len(source))
 
 
-def _notes(source: Source, items: Items, splits: Splits, audit: Audit) -> list[str]:
+def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list[str]:
     notes = []
     if source.synthetic:
         notes.append("synthetic data: phantoms, no patients; scores say nothing about real images")
     if audit.broken:
         notes.append(f"{len(audit.broken)} unreadable or unlabelled images were left out")
     if "val" in source.published:
-        anew = "folds" if POOL in splits else "fit, tune and select"
+        anew = "folds" if divided.folds else "fit, tune and select"
         notes.append(f"the published val split was pooled with train and divided anew into {anew}")
-    twins = twins_across(items, splits)
-    if twins:
-        notes.append(
-            f"{twins} of {len(splits['test'])} test images have one of their own {audit.named} in training: "
-            "test scores measure memory (--split grouped keeps them apart)"
-        )
-    for class_name, missing in missing_classes(items, splits).items():
+    if divided.leak:
+        notes.append(f"{divided.leak} (--split grouped keeps them apart)")
+    for class_name, missing in missing_classes(items, divided.splits).items():
         notes.append(f"{class_name} has too few {audit.named}: none of its images is in {', '.join(missing)}")
     if audit.contradicting_groups:
         notes.append(f"{audit.contradicting_groups} {audit.named} have images of different labels")

@@ -36,9 +36,13 @@ class Classifier(nn.Module):
 
     def prefix(self, pixels: Tensor) -> Tensor:
         """Runs what is frozen on (B, S, S, 1 or 3) uint8 pixels: normalisation and the frozen stages."""
+        return self.backbone.prefix(self.normalised(pixels))
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """(B, S, S, 1 or 3) uint8 pixels to the (B, 3, S, S) that the backbone takes."""
         # (B, S, S, C) seen as (B, C, S, S) is already channels_last; a grey channel broadcasts to three.
         normalised = pixels.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
-        return self.backbone.prefix(normalised.contiguous(memory_format=torch.channels_last))
+        return normalised.contiguous(memory_format=torch.channels_last)
 
     def rest(self, x: Tensor) -> Tensor:
         """Runs what is trained on what ``prefix`` gave: (B, C) logits."""

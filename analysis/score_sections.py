@@ -1,0 +1,193 @@
+"""The parts of a report that tell of the ensemble and its test scores."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from analysis.blocks import Block, Section, Table, Text
+from analysis.evaluation import Scores
+from analysis.figures import MissingError, best_value, panel
+from analysis.findings import Ensemble, Looked, Search
+from analysis.score_figures import calibration, confusion, precision_recall, roc
+from analysis.sections import epoch_seconds, leaks, number, sentence
+from analysis.statistics import GROUPS_FOR_INTERVAL, Probabilities
+
+_Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
+_FIGURES = ("balanced_accuracy", "macro_f1", "accuracy", "auroc", "average_precision", "log_loss", "brier", "ece")
+
+
+def about_test(search: Search, ensemble: Ensemble) -> str:
+    """What every test score is said with."""
+    data, scored = search.data, ensemble.evaluation
+    held = f"{len(data.splits['test'])} images in {scored.groups} groups"
+    return f"The test split ({data.test_told}) has {held} and was {ensemble.opened}."
+
+
+def models(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
+    """The ensemble and its members beside each other, and how the rules compared."""
+    metric, scored, compared = search.metric, ensemble.evaluation, ensemble.comparison
+    rows = [
+        [
+            f"ensemble ({compared.chosen})",
+            "1",
+            "",
+            number(compared.score),
+            with_interval(scored.ensemble, metric),
+            *_total(ensemble, looked),
+            "",
+        ]
+    ]
+    for at, (record, weight, alone, scores) in enumerate(
+        zip(ensemble.members, compared.combination.weights, ensemble.alone, scored.members, strict=True)
+    ):
+        profile = looked.profiles[at] if at < len(looked.profiles) else None
+        rows.append(
+            [
+                f"trial {record.number}, {record.config.get('backbone', '')}",
+                f"{weight:.3f}",
+                number(best_value(record, metric)),
+                number(alone),
+                with_interval(scores, metric),
+                f"{profile.parameters / 1e6:.2f}" if profile else "",
+                f"{profile.latency_ms:.1f}" if profile else "",
+                number(epoch_seconds(record), 2),
+            ]
+        )
+    device = looked.profiles[0].device if looked.profiles else ""
+    timed = f"Latency is of one image, the median of 50, on {device}." if device else f"No latency: {looked.why_none}."
+    columns = ("model", "weight", "tune", "select", "test [95%]", "million parameters", "latency, ms", "s/epoch")
+    table = Table(
+        "Model comparison",
+        f"{metric} on each split: tune chose the members, select the rule, test nothing. {timed} The ensemble runs its "
+        "voters one after the other.",
+        columns,
+        rows,
+        [0],
+    )
+    rules = Table(
+        "How the rules compared",
+        f"{metric} on select, on images that a rule was not fitted to. The simplest within a standard error of the "
+        "best is taken.",
+        ("rule, simplest first", "score", "behind the best", "standard error"),
+        [[rule.rule, number(rule.score), number(rule.behind), number(rule.error)] for rule in compared.rules],
+        [at for at, rule in enumerate(compared.rules) if rule.rule == compared.chosen],
+    )
+    notes = [Text("", list(map(sentence, compared.notes)))] * bool(compared.notes)
+    return Section("The models", "models", [table, rules, *notes], about_test(search, ensemble), leaks(search))
+
+
+def _total(ensemble: Ensemble, looked: Looked) -> tuple[str, str]:
+    voting = ensemble.comparison.combination.voters()
+    if len(looked.profiles) <= max(voting):
+        return "", ""
+    profiles = [looked.profiles[at] for at in voting]
+    parameters = sum(profile.parameters for profile in profiles) / 1e6
+    return f"{parameters:.2f}", f"{sum(profile.latency_ms for profile in profiles):.1f}"
+
+
+def with_interval(scores: Scores, name: str) -> str:
+    """A test figure and its interval, as text."""
+    if name not in scores.metrics:
+        return ""
+    interval = scores.intervals.get(name)
+    return f"{scores.metrics[name]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def scores(search: Search, ensemble: Ensemble) -> Section:
+    """Confusion, ROC, precision and recall, calibration, on ``test``."""
+    data, scored, best = search.data, ensemble.evaluation, ensemble.members[ensemble.best]
+    labels, names = data.labels[data.splits["test"]], data.class_names
+    count, groups = f"{len(labels)} test images in {scored.groups} groups", _caveats(ensemble)
+    alone = f"trial {best.number}"
+    confused = {"ensemble": scored.ensemble.confusion} | {
+        f"trial {record.number}": of_member.confusion
+        for record, of_member in zip(ensemble.members, scored.members, strict=True)
+    }
+    bins = {"ensemble": scored.ensemble.reliability, alone: scored.members[ensemble.best].reliability}
+    blocks: list[Block] = [
+        _figures(ensemble),
+        Table(
+            "Recall by class",
+            f"Images recognised, of those there are. Below {GROUPS_FOR_INTERVAL} groups a class has no interval.",
+            ("class", "images", "groups", "recall [95%]"),
+            [
+                [recall.name, str(recall.images), str(recall.groups), recall.told()]
+                for recall in scored.ensemble.recalls
+            ],
+        ),
+        panel(
+            "Confusion matrix",
+            "Rows are what an image is, columns what it was taken for; colour is the share of the row, and the menu "
+            "shows the members.",
+            f"{count}; counts, so without intervals. {groups}",
+            partial(confusion, confused, names),
+            120 + 70 * len(names),
+        ),
+        panel(
+            "ROC",
+            "Each class against the rest, by the ensemble: the further to the upper left, the better the class is told "
+            "apart at some threshold.",
+            f"{count}; {_macro(scored.ensemble, 'auroc', 'AUC over classes')}; the curves have no band. {groups}",
+            partial(_of_ensemble, ensemble, roc, labels, names),
+        ),
+        panel(
+            "Precision and recall",
+            "Each class against the rest, by the ensemble: the further to the upper right, the better; dotted is "
+            "guessing, the share of the class.",
+            f"{count}; {_macro(scored.ensemble, 'average_precision', 'average precision over classes')}; what a class "
+            f"scores depends on how common it is. {groups}",
+            partial(_of_ensemble, ensemble, precision_recall, labels, names),
+        ),
+        panel(
+            "Calibration",
+            "The share that is right by the confidence stated, a marker a bin, larger with more images: below the "
+            "diagonal is overconfident.",
+            f"{count}; {_macro(scored.ensemble, 'brier', 'Brier score')}, expected calibration error "
+            f"{number(scored.ensemble.metrics.get('ece'), 3)}, which is biased upwards and has no interval; bins of "
+            "few images scatter.",
+            partial(calibration, bins),
+        ),
+    ]
+    return Section("Test scores", "scores", blocks, about_test(search, ensemble), leaks(search))
+
+
+def _caveats(ensemble: Ensemble) -> str:
+    return " ".join(sentence(note.replace(" (*)", "")) for note in ensemble.evaluation.caveats())
+
+
+def _figures(ensemble: Ensemble) -> Table:
+    scored, best = ensemble.evaluation, ensemble.members[ensemble.best]
+    rows = [
+        [
+            name.replace("_", " "),
+            with_interval(scored.ensemble, name),
+            with_interval(scored.members[ensemble.best], name),
+        ]
+        for name in _FIGURES
+        if name in scored.ensemble.metrics
+    ]
+    alone = ensemble.comparison.combination.voters() == [ensemble.best]
+    versus = {True: "The ensemble is this member alone.", False: "They were not tested against each other."}[alone]
+    if scored.p_value is not None:
+        versus = (
+            f"Against each other by {ensemble.comparison.metric}: p = {scored.p_value:.3g}, exchanging whole groups."
+        )
+    return Table(
+        "Figures",
+        f"95% intervals from a bootstrap of whole groups. {versus} {_caveats(ensemble)}",
+        ("figure", "ensemble", f"best on select (trial {best.number})"),
+        rows,
+    )
+
+
+def _macro(scores_: Scores, name: str, told: str) -> str:
+    return f"{told} {with_interval(scores_, name) or 'undefined'}"
+
+
+def _of_ensemble(ensemble: Ensemble, draw: _Draw, labels: NDArray[np.int64], names: tuple[str, ...]) -> go.Figure:
+    if ensemble.on_test is None:
+        raise MissingError(f"It needs the predictions of test: {ensemble.why_none}.")
+    return draw(ensemble.comparison.combination.apply(ensemble.on_test), labels, names)

@@ -1,0 +1,136 @@
+"""The report of a search: gathered from its study, its data and its checkpoints, and written beside them.
+
+Nothing is chosen here and no test set is opened: predictions on ``test`` are those that were kept when it was. Images
+of ``test`` are looked at again only where the study says that it was opened, as a part of that opening.
+"""
+
+import platform
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import optuna
+from rich.console import Console
+
+from analysis.findings import Ensemble, Looked, Search
+from analysis.inspection import images_to_embed, images_to_map
+from analysis.report import render
+from trainables.core.data.cache import Dataset
+from trainables.core.data.sources import open_source
+from trainables.core.errors import UserError, first_line
+from trainables.core.models.explain import Answer, Question
+from trainables.core.models.profile import Profile
+from tuning.ensemble import checkpoints_of, noted_ensemble
+from tuning.folder import noted
+from tuning.kept import kept_predictions
+from tuning.openings import Openings
+from tuning.publish import told
+from tuning.storage import REDUCTION, first_rung
+
+REPORT = "report.html"
+# From members' checkpoints, and a question to each or None, to what they cost and what they answer.
+Examine = Callable[[Sequence[str], Sequence[Question | None]], Sequence[tuple[Profile, Answer | None]]]
+
+
+def make_report(
+    study: optuna.Study,
+    data: Dataset,
+    place: str,
+    openings: Openings,
+    examine: Examine,
+    file: Path,
+    console: Console,
+) -> None:
+    """Writes the report of a search, whole or not at all.
+
+    Args:
+        study: Of the search, at its end or before.
+        data: What was searched on.
+        place: The search's folder, a path or URI.
+        openings: How often the test set was opened.
+        examine: Looks into members.
+        file: To be written.
+        console: For how far it is.
+    """
+    began = time.monotonic()
+    with console.status("making the report: the study") as status:
+        search = gather_search(study, data)
+        ensemble = gather_ensemble(study, data, place, openings)
+        status.update("making the report: looking into the members")
+        looked = look(data, ensemble, examine) if ensemble else Looked()
+        status.update("making the report: drawing")
+        packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "optuna", "scikit-learn", "plotly"))
+        made = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with Python {platform.python_version()}, {packages}."
+        page = render(search, ensemble, looked, made)
+        _write(file, page)
+    took = f"Report: {file} ({len(page.encode()) / 1e6:.1f} MB, made in {time.monotonic() - began:.0f} s)"
+    console.print(took, markup=False, highlight=False, soft_wrap=True)
+
+
+def gather_search(study: optuna.Study, data: Dataset) -> Search:
+    """What the study holds of the search itself."""
+    identity, asked = noted(study)
+    epochs, rungs = int(identity["max-epochs"]), []
+    rung = first_rung(epochs)
+    while identity["pruning"] and rung < epochs:
+        rungs.append(rung)
+        rung *= REDUCTION
+    try:
+        names = tuple(map(str, open_source(data.place, asked["grouping"]["column"]).names))
+    except (UserError, OSError):  # the folder is gone, and decoded images are at hand all the same
+        names = ()
+    return Search(study, identity["space"], identity["metric"], epochs, tuple(rungs), data, names)
+
+
+def gather_ensemble(study: optuna.Study, data: Dataset, place: str, openings: Openings) -> Ensemble | None:
+    """What the study holds of the ensemble; None where the test set was not opened for one."""
+    result = noted_ensemble(study, openings)
+    if result is None:
+        return None
+    built, registered, space = result.built, result.registered, noted(study)[0]["space"]
+    on_test, why_none = kept_predictions(study, data, place, checkpoints_of(built.members), "test", built.views)
+    return Ensemble(
+        members=built.members,
+        alone=built.alone,
+        comparison=built.comparison,
+        views=built.views,
+        evaluation=result.evaluation,
+        opened=openings.told(),
+        model=f"models:/{space}/{registered.version}" if registered else None,
+        outcome=f"{told(registered, space)}." if registered else "The ensemble is not registered.",
+        on_test=on_test,
+        why_none=why_none,
+    )
+
+
+def look(data: Dataset, ensemble: Ensemble, examine: Examine) -> Looked:
+    """Measures the members, and looks into the one that is best on ``select``."""
+    question = _question(data, ensemble)
+    asked = [question if position == ensemble.best else None for position in range(len(ensemble.members))]
+    try:
+        examined = examine(ensemble.checkpoints, asked)
+    except Exception as error:  # a checkpoint is gone, a node died: the rest can be told all the same
+        return Looked(question=question, why_none=f"the members could not be looked into ({first_line(error)})")
+    return Looked([costs for costs, _ in examined], question, examined[ensemble.best][1])
+
+
+def _question(data: Dataset, ensemble: Ensemble) -> Question:
+    seen, test = images_to_embed(data), data.splits["test"]
+    if ensemble.on_test is None:
+        return Question(seen, test[:0], test[:0])
+    of_best = ensemble.on_test[ensemble.best]
+    mapped = images_to_map(data.labels[test], of_best)
+    return Question(np.asarray(seen), test[mapped], of_best[mapped].argmax(axis=1))
+
+
+def _write(file: Path, page: str) -> None:
+    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
