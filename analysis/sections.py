@@ -188,7 +188,7 @@ def dataset(search: Search) -> Section:
             Table(
                 "What each threshold would make of the images",
                 "Images that alike are one group; in bold the threshold that counts. Where the nearest neighbour "
-                "outside its own group is still right far more often than the commonest class, subjects may still be split.",
+                "outside its own group is right far more often than the commonest class, subjects may still be split.",
                 ("alike by", "groups", "largest", "nearest neighbour right"),
                 curve,
                 chosen,
