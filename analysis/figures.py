@@ -200,23 +200,27 @@ def slices(study: optuna.Study, metric: str) -> go.Figure:
 
 def shown_params(study: optuna.Study) -> int:
     """How many parameters ``slices`` and ``parallel_coordinates`` show at most."""
-    return min(_MOST_PARAMS, len(most_important(study)))
+    return min(_MOST_PARAMS, len(_varying(study)))
 
 
 def most_important(study: optuna.Study) -> list[str]:
     """The parameters that vary, the most important first; by how many trials have them where that cannot be told."""
-    completed = completed_trials(study)
-    values: dict[str, list[str]] = {}
-    for trial in completed:
-        for name, value in trial.params.items():
-            values.setdefault(name, []).append(repr(value))
+    counts = _varying(study)
     try:
         with _silenced():
             found = optuna.importance.get_param_importances(study)
     except (ValueError, RuntimeError):
         found = {}
-    varied = [name for name, taken in values.items() if len(set(taken)) > 1]
-    return sorted(varied, key=lambda name: (-found.get(name, 0), -len(values[name])))
+    return sorted(counts, key=lambda name: (-found.get(name, 0), -counts[name]))
+
+
+def _varying(study: optuna.Study) -> dict[str, int]:
+    """The parameters in which trials that ran in full differ, and how many of these have them."""
+    values: dict[str, list[str]] = {}
+    for trial in completed_trials(study):
+        for name, value in trial.params.items():
+            values.setdefault(name, []).append(repr(value))
+    return {name: len(taken) for name, taken in values.items() if len(set(taken)) > 1}
 
 
 def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -231,7 +235,7 @@ def _varied(study: optuna.Study) -> list[FrozenTrial]:
         raise MissingError(f"It needs two trials that ran in full, and there {_are(len(completed))}.")
     if len({trial.value for trial in completed}) < 2:
         raise MissingError(f"All {len(completed)} trials that ran in full have the same value.")
-    if not most_important(study):
+    if not _varying(study):
         raise MissingError(f"The {len(completed)} trials that ran in full have the same parameters.")
     return completed
 

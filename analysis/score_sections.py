@@ -124,8 +124,8 @@ def scores(search: Search, ensemble: Ensemble) -> Section:
         ),
         panel(
             "Confusion matrix",
-            "Rows are what an image is, columns what it was taken for; the darker, the larger the share of the row; the "
-            "menu shows the members.",
+            "Rows are what an image is, columns what it was taken for; the darker, the larger the share of the row; "
+            "the menu shows the members.",
             f"{count}; counts, so without intervals. {groups}",
             partial(confusion, confused, names),
             120 + 70 * len(names),

@@ -31,8 +31,9 @@ def _planes(search: Search, ensemble: Ensemble, looked: Looked) -> list[Panel]:
     names, sides = search.data.class_names, _sides(search, looked)
     shown = ", ".join(f"{count} of {len(search.data.splits[split])} {split}" for split, count in sides.items())
     caveat = (
-        f"{shown or 'No'} images, at most {MOST_EMBEDDED} or what 20 s allow, in proportion to the classes. t-SNE (perplexity "
-        f"{PERPLEXITY:g}, seeded) keeps neighbours together: distances between clumps, and their sizes, mean nothing."
+        f"{shown or 'No'} images, at most {MOST_EMBEDDED} or what 20 s allow, in proportion to the classes. t-SNE "
+        f"(perplexity {PERPLEXITY:g}, seeded) keeps neighbours together: distances between clumps, and their sizes, "
+        "mean nothing."
     )
     reading = (
         "A point an image, placed by the features that the head gets: images that the model takes for alike are near."
