@@ -107,7 +107,8 @@ def test_the_pages_carry_the_card_and_a_persons_text_stays(registered):
     uri, client, *_ = registered
     card = ModelCard(
         "brains", "s", "champion", "none was", "1", "mean", "accuracy", 0.5, {"accuracy": 0.4}, "opened once",
-        "the published test split", "", "d", "f" * 64, NAMES, {"test": [1, 2, 3]}, ("a leak",), (CardMember(0, "r", "scratch_cnn", 0.5, "1.000"),),
+        "the published test split", "", "d", "f" * 64, NAMES, {"test": [1, 2, 3]}, ("a leak",),
+        (CardMember(0, "r", "scratch_cnn", 0.5, "1.000"),),
     )  # fmt: skip
     for _ in range(2):
         describe(uri, "1", card)
