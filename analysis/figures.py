@@ -164,7 +164,7 @@ def importance(study: optuna.Study) -> go.Figure:
         figure = optuna.visualization.plot_param_importances(study)
     figure.update_traces(marker_color=COLOURS[0])
     figure.update_layout(height=120 + 26 * len(figure.data[0].y), showlegend=False)
-    figure.update_xaxes(title="share of the importance")
+    figure.update_xaxes(title="share of the importance", range=[0, 1.15 * max(figure.data[0].x)])
     figure.update_yaxes(title="")
     return figure
 
@@ -175,7 +175,7 @@ def parallel_coordinates(study: optuna.Study, metric: str) -> go.Figure:
     shared = set.intersection(*(set(trial.params) for trial in completed))
     chosen = [name for name in most_important(study) if name in shared][:_MOST_PARAMS]
     if not chosen:
-        raise MissingError("The completed trials have no parameter in common.")
+        raise MissingError("The trials that ran in full have no parameter in common in which they differ.")
     with _silenced():
         figure = optuna.visualization.plot_parallel_coordinate(study, params=chosen, **_named(metric))
     maximize = study.direction == optuna.study.StudyDirection.MAXIMIZE
@@ -200,22 +200,27 @@ def slices(study: optuna.Study, metric: str) -> go.Figure:
 
 def shown_params(study: optuna.Study) -> int:
     """How many parameters ``slices`` and ``parallel_coordinates`` show at most."""
-    return min(_MOST_PARAMS, len({name for trial in completed_trials(study) for name in trial.params}))
+    return min(_MOST_PARAMS, len(_varying(study)))
 
 
 def most_important(study: optuna.Study) -> list[str]:
-    """Searched parameters, the most important first; by how many trials have them where that cannot be told."""
-    completed = completed_trials(study)
-    counts: dict[str, int] = {}
-    for trial in completed:
-        for name in trial.params:
-            counts[name] = counts.get(name, 0) + 1
+    """The parameters that vary, the most important first; by how many trials have them where that cannot be told."""
+    counts = _varying(study)
     try:
         with _silenced():
             found = optuna.importance.get_param_importances(study)
     except (ValueError, RuntimeError):
         found = {}
     return sorted(counts, key=lambda name: (-found.get(name, 0), -counts[name]))
+
+
+def _varying(study: optuna.Study) -> dict[str, int]:
+    """The parameters in which trials that ran in full differ, and how many of these have them."""
+    values: dict[str, list[str]] = {}
+    for trial in completed_trials(study):
+        for name, value in trial.params.items():
+            values.setdefault(name, []).append(repr(value))
+    return {name: len(taken) for name, taken in values.items() if len(set(taken)) > 1}
 
 
 def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -230,7 +235,7 @@ def _varied(study: optuna.Study) -> list[FrozenTrial]:
         raise MissingError(f"It needs two trials that ran in full, and there {_are(len(completed))}.")
     if len({trial.value for trial in completed}) < 2:
         raise MissingError(f"All {len(completed)} trials that ran in full have the same value.")
-    if not any(len({repr(trial.params.get(name)) for trial in completed}) > 1 for name in completed[0].params):
+    if not _varying(study):
         raise MissingError(f"The {len(completed)} trials that ran in full have the same parameters.")
     return completed
 

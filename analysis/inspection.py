@@ -22,7 +22,10 @@ _STEPS = 500  # 4 s for 2,000 images on a CPU core
 
 
 def images_to_embed(data: Dataset, count: int = MOST_EMBEDDED, seed: int = 0) -> NDArray[np.int64]:
-    """Images of ``fit`` and ``test``, at most ``count``, in proportion to split and class, at least one of each."""
+    """Images of ``fit`` and ``test``, at most ``count``, in proportion to split and class, at least one of each.
+
+    In no order, so that the first of them are like all of them.
+    """
     generator = np.random.default_rng([seed, 21])
     strata = [
         rows[data.labels[rows] == label]
@@ -32,7 +35,7 @@ def images_to_embed(data: Dataset, count: int = MOST_EMBEDDED, seed: int = 0) ->
     total = sum(map(len, strata))
     share = min(1.0, max(0, count - len(strata)) / max(1, total))
     chosen = [generator.permutation(rows)[: max(1, int(len(rows) * share))] for rows in strata]
-    return np.concatenate([np.empty(0, np.int64), *chosen])
+    return generator.permutation(np.concatenate([np.empty(0, np.int64), *chosen]))
 
 
 def images_to_map(

@@ -36,12 +36,15 @@ class ModelCard:
         name: Of the registered model.
         search: The search's name.
         alias: ``champion`` or ``challenger``.
+        reason: Why.
         experiment_id: Of MLflow, for links.
         rule: How the members are combined.
         metric: The objective, a bare name.
         select: Its value on ``select``.
         test: Metrics on ``test`` by bare name.
         openings: How often ``test`` was opened, in words.
+        test_split: What ``test`` is, in words.
+        leak: What makes its scores worthless, in words, or nothing.
         data: Where the images came from.
         fingerprint: Of the data.
         class_names: In class order.
@@ -55,12 +58,15 @@ class ModelCard:
     name: str
     search: str
     alias: str
+    reason: str
     experiment_id: str
     rule: str
     metric: str
     select: float
     test: Mapping[str, float]
     openings: str
+    test_split: str
+    leak: str
     data: str
     fingerprint: str
     class_names: Sequence[str]
@@ -84,6 +90,7 @@ class ModelCard:
             f"{self.chosen_on[0]}_{self.metric}": f"{self.select:.4f}",
             "split": ", ".join(f"{size} {split}" for split, size in sizes.items()),
             "test_openings": self.openings,
+            "test_split": f"{self.test_split}{f'; {self.leak}' if self.leak else ''}",
         }
         tags |= {f"test_{name}": f"{self.test[name]:.4f}" for name in _SHOWN if name in self.test}
         return {name: value[:_TAG_LENGTH] for name, value in tags.items()}
@@ -100,7 +107,8 @@ class ModelCard:
         uri = f"models:/{self.name}/{version}"
         parts = [
             f"## {self.alias} of {_plain(self.name)}: version {version}",
-            f"{_plain(self.rule)}, chosen on `{self.chosen_on[1]}` by {self.metric}; search `{_code(self.search)}`.",
+            f"{_plain(self.rule)}, chosen on `{self.chosen_on[1]}` by {self.metric}; search `{_code(self.search)}`. "
+            f"It is the {self.alias}: {_plain(self.reason)}.",
             self._warning(),
             "### Scores\n\n" + self._scores(),
             "### Members\n\n" + self._members(),
@@ -120,7 +128,9 @@ class ModelCard:
         rows = [(f"test {name}", f"{value:.4f}") for name, value in self.test.items() if name in _SHOWN]
         rows = [(f"{self.chosen_on[0]} {self.metric}", f"{self.select:.4f}"), *rows]
         tuned = f"\n\n`{self.chosen_on[0]}` is of {self.chosen_on[1]}; {self.tuned}." if self.tuned else ""
-        return f"{_table(('score', 'value'), rows)}{tuned}\n\nThe test set was {self.openings}."
+        leak = f" {_plain(self.leak)}." if self.leak else ""
+        told = f"Test is {_plain(self.test_split)}, {self.openings}.{leak}"
+        return f"{_table(('score', 'value'), rows)}{tuned}\n\n{told}"
 
     def _members(self) -> str:
         best = f"{self.metric} out of fold" if self.tuned else f"best {self.metric} on tune"

@@ -41,7 +41,7 @@ def confusion(counts: Mapping[str, Sequence[Sequence[int]]], class_names: Sequen
             xgap=2,
             ygap=2,
             visible=position == 0,
-            colorbar={"title": "share of<br>the class", "tickformat": ".0%", "thickness": 12},
+            showscale=False,
         )
     ticks = {"tickvals": places, "ticktext": labels, "showgrid": False, "zeroline": False}
     figure.update_xaxes(title={"text": "predicted", "standoff": 12}, **ticks)
@@ -159,7 +159,7 @@ def _points(
 def _plane(figure: go.Figure) -> go.Figure:
     figure.update_layout(height=560, legend={"orientation": "h", "y": -0.05})
     figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False, scaleanchor="x")
+    figure.update_yaxes(visible=False)
     return figure
 
 

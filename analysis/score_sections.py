@@ -57,7 +57,11 @@ def models(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
             ]
         )
     device = looked.profiles[0].device if looked.profiles else ""
-    timed = f"Latency is of one image, the median of 50, on {device}." if device else f"No latency: {looked.why_none}."
+    timed = (
+        f"Latency is of one image, the median of up to 50, on {device}, with whatever else ran there."
+        if device
+        else f"No latency: {looked.why_none}."
+    )
     columns = ("model", "weight", "tune", "select", "test [95%]", "million parameters", "latency, ms", "s/epoch")
     table = Table(
         "Model comparison",
@@ -120,8 +124,8 @@ def scores(search: Search, ensemble: Ensemble) -> Section:
         ),
         panel(
             "Confusion matrix",
-            "Rows are what an image is, columns what it was taken for; colour is the share of the row, and the menu "
-            "shows the members.",
+            "Rows are what an image is, columns what it was taken for; the darker, the larger the share of the row; "
+            "the menu shows the members.",
             f"{count}; counts, so without intervals. {groups}",
             partial(confusion, confused, names),
             120 + 70 * len(names),

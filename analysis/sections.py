@@ -111,7 +111,7 @@ def parameters(search: Search) -> Section:
                 "Parallel coordinates",
                 "A line a trial, from its score on the left through its parameters: the better, the bluer; amber is "
                 "worst.",
-                f"{caveat} Parameters that every one of them has, the most important first; {count} lines.",
+                f"{caveat} The parameters that matter most, of those that every one has; {count} lines.",
                 partial(parallel_coordinates, study, search.metric),
                 width,
             ),
@@ -188,7 +188,7 @@ def dataset(search: Search) -> Section:
             Table(
                 "What each threshold would make of the images",
                 "Images that alike are one group; in bold the threshold that counts. Where the nearest neighbour "
-                "outside its own group is right far more often than the commonest class, subjects may still be split.",
+                "outside its own group is right far more often than the commonest class, subjects are still split.",
                 ("alike by", "groups", "largest", "nearest neighbour right"),
                 curve,
                 chosen,

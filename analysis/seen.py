@@ -31,8 +31,9 @@ def _planes(search: Search, ensemble: Ensemble, looked: Looked) -> list[Panel]:
     names, sides = search.data.class_names, _sides(search, looked)
     shown = ", ".join(f"{count} of {len(search.data.splits[split])} {split}" for split, count in sides.items())
     caveat = (
-        f"{shown or 'No'} images, at most {MOST_EMBEDDED}, in proportion to the classes. t-SNE (perplexity "
-        f"{PERPLEXITY:g}, seeded) keeps neighbours together: distances between clumps, and their sizes, mean nothing."
+        f"{shown or 'No'} images, at most {MOST_EMBEDDED} or what 20 s allow, in proportion to the classes. t-SNE "
+        f"(perplexity {PERPLEXITY:g}, seeded) keeps neighbours together: distances between clumps, and their sizes, "
+        "mean nothing."
     )
     reading = (
         "A point an image, placed by the features that the head gets: images that the model takes for alike are near."
@@ -53,9 +54,9 @@ def _planes(search: Search, ensemble: Ensemble, looked: Looked) -> list[Panel]:
 
 
 def _sides(search: Search, looked: Looked) -> Mapping[str, int]:
-    if looked.question is None:
+    if looked.question is None or looked.answer is None:
         return {}
-    in_test = np.isin(looked.question.seen, search.data.splits["test"])
+    in_test = np.isin(looked.question.seen[: len(looked.answer.features)], search.data.splits["test"])
     return {"fit": int((~in_test).sum()), "test": int(in_test.sum())}
 
 
@@ -65,7 +66,8 @@ def _placed(search: Search, ensemble: Ensemble, looked: Looked) -> Placed:
         raise MissingError(f"It needs the member's features: {looked.why_none}")
     if ensemble.on_test is None:
         raise MissingError(f"It needs the predictions of test: {ensemble.why_none}")
-    images, test = looked.question.seen, search.data.splits["test"]
+    images = looked.question.seen[: len(looked.answer.features)]
+    test = search.data.splits["test"]
     in_test = np.isin(images, test)
     predicted = looked.answer.probabilities.argmax(axis=1)
     predicted[in_test] = ensemble.on_test[ensemble.best].argmax(axis=1)[np.searchsorted(test, images[in_test])]

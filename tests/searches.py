@@ -12,7 +12,10 @@ from mlflow import MlflowClient
 from analysis.trials import read_trials
 from tuning.storage import study_storage
 
-SMALL = ["--backbone", "scratch_cnn", "--image-size", "32", "--max-epochs", "3", "--address", "local"]
+SMALL = [
+    *("--backbone", "scratch_cnn", "--image-size", "32", "--max-epochs", "3", "--address", "local"),
+    "--no-report",  # where it is the point, --report after it turns it on
+]
 ENDED = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 

@@ -19,7 +19,7 @@ def publish(study: optuna.Study, result: Result, data: Dataset, tracker: Tracker
     """Logs an ensemble's figures to the parent run and registers the model, once."""
     if result.registered is not None:
         return result.registered
-    tracker.log_parent(_figures(result), _files(result))
+    tracker.log_parent(_figures(result), _files(result, data))
     log_members(result, data, tracker)
     registered = register(result.built, data, tracker.uri, tracker.parent_id, model_name)
     write_pages(study.study_name, result, registered, data, tracker, model_name)
@@ -75,23 +75,25 @@ def _figures(result: Result) -> dict[str, float]:
     return figures
 
 
-def _files(result: Result) -> dict[str, str]:
-    """What the parent run holds as files."""
+def _files(result: Result, data: Dataset) -> dict[str, str]:
+    """What the parent run holds as files; each that has test scores says of which test split."""
+    of_test = {"split": data.test_told, "leak": data.leak, "openings": asdict(result.openings)}
+    head = f"test: {data.test_told}; {result.openings.told()}{f'; {data.leak}' if data.leak else ''}\n\n"
     weights, scored = result.built.comparison.combination.weights, result.evaluation
     members = [
         {"trial": record.number, "weight": weight, "test": asdict(scores)}
         for record, weight, scores in zip(result.built.members, weights, scored.members, strict=True)
     ]
     of_members = {
-        f"members/trial-{record.number:04d}.txt": scores.report
+        f"members/trial-{record.number:04d}.txt": head + scores.report
         for record, scores in zip(result.built.members, scored.members, strict=True)
     }
-    ensemble = {**result.built.to_dict(), "rule": result.built.comparison.chosen, "members": members}
+    ensemble = {**result.built.to_dict(), "rule": result.built.comparison.chosen, "members": members, "test": of_test}
     return {
         "ensemble.json": json.dumps(ensemble, indent=1),
-        "evaluation.json": json.dumps({**scored.to_dict(), "openings": asdict(result.openings)}, indent=1),
+        "evaluation.json": json.dumps({**scored.to_dict(), **of_test}, indent=1),
         "reliability.svg": reliability_diagram(scored.ensemble.reliability),
         "confusion_matrix.json": json.dumps(scored.ensemble.confusion),
-        "classification_report.txt": scored.ensemble.report,
+        "classification_report.txt": head + scored.ensemble.report,
         **of_members,
     }

@@ -70,6 +70,8 @@ def show_test(result: Result, data: Dataset, console: Console) -> None:
     built, scored = result.built, result.evaluation
     where = f"{len(data.splits['test'])} images in {scored.groups} groups"
     _print(f"Test set: {where}, {result.openings.told()}.", console)
+    _print(f"Test is {data.test_told}.", console)
+    _print_notes([f"LEAK: {data.leak}"] * bool(data.leak), console)
     console.print(_figures_table(built, scored))
     _print(_tested(built, scored), console)
     console.print(_members_table(built, scored))

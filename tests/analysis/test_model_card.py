@@ -13,12 +13,15 @@ def card():
         name="brains",
         search="brains-2",
         alias="champion",
+        reason="it has macro_f1 0.5000 on select, where version 3 has 0.4000",
         experiment_id="7",
         rule="greedy selection",
         metric="macro_f1",
         select=0.5,
         test={"macro_f1": 0.25, "accuracy": 0.75, "recall/a": 1.0},
         openings="opened 2 times",
+        test_split="the published test split",
+        leak=LEAK,
         data="/data/*odd*",
         fingerprint="f" * 64,
         class_names=("a", "<b>|"),
@@ -34,7 +37,7 @@ def test_the_description_carries_all_that_one_picks_by(card):
         "| select macro_f1 | 0.5000 |",
         "| test macro_f1 | 0.2500 |",
         "| test accuracy | 0.7500 |",
-        "The test set was opened 2 times.",
+        f"Test is the published test split, opened 2 times. {LEAK}.",
         f"> **Note:** {LEAK}.",
         "| trial 7 | resnet18 | 0.250 | 0.9000 | [run7](#/experiments/7/runs/run7) |",
         "| trial 3 | vit\\_x | none | 0.8000 | [run3](#/experiments/7/runs/run3) |",
@@ -44,6 +47,10 @@ def test_the_description_carries_all_that_one_picks_by(card):
         assert line in lines
     assert f"fingerprint `{'f' * 64}`" in card.description("4")
     assert "recall/a" not in card.description("4")
+    assert "It is the champion: it has macro\\_f1 0.5000 on select, where version 3 has 0.4000." in card.description(
+        "4"
+    )
+    assert "opened 2 times.\n" in dataclasses.replace(card, leak="").description("4")
 
 
 def test_names_from_outside_are_no_markup(card):
@@ -56,6 +63,7 @@ def test_tags_say_the_same_in_short(card):
     tags = card.tags()
     assert tags["members"] == "trial 7 (resnet18, 0.250)"
     assert tags["split"] == "11 fit, 9 test"
+    assert tags["test_split"] == f"the published test split; {LEAK}"
     assert tags["notes"] == LEAK
     assert (tags["select_macro_f1"], tags["test_macro_f1"], tags["test_accuracy"]) == ("0.5000", "0.2500", "0.7500")
     assert max(map(len, dataclasses.replace(card, notes=("x" * 9000,)).tags().values())) == 5000

@@ -106,8 +106,9 @@ def test_a_model_that_is_not_there_is_a_usage_error(registered, model):
 def test_the_pages_carry_the_card_and_a_persons_text_stays(registered):
     uri, client, *_ = registered
     card = ModelCard(
-        "brains", "s", "champion", "1", "mean", "accuracy", 0.5, {"accuracy": 0.4}, "opened once", "d", "f" * 64, NAMES,
-        {"test": [1, 2, 3]}, ("a leak",), (CardMember(0, "r", "scratch_cnn", 0.5, "1.000"),),
+        "brains", "s", "champion", "none was", "1", "mean", "accuracy", 0.5, {"accuracy": 0.4}, "opened once",
+        "the published test split", "", "d", "f" * 64, NAMES, {"test": [1, 2, 3]}, ("a leak",),
+        (CardMember(0, "r", "scratch_cnn", 0.5, "1.000"),),
     )  # fmt: skip
     for _ in range(2):
         describe(uri, "1", card)

@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
 
+from tests.page import Page
 from tests.searches import SMALL, begun, check_nothing_lost, load, search, tracked
 
 pytestmark = pytest.mark.e2e
@@ -76,9 +78,10 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
     # Taken up again with nothing left to do, it says the same: no second opening of test, no second version.
-    again = search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 3, "--resume")
+    again = search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 3, "--resume", "--report")
     assert "opened once" in again
     assert "(version 1)" in again
+    check_report(folder, parent.info.run_id)
     # Built again without training; the test set stays sealed unless it is asked for, and then that is counted.
     rebuilt = search(folder, "demo_space", "--rule", "mean", "--tta", "flips", module="tuning.cli.ensemble")
     assert "Chosen: mean, balanced_accuracy" in rebuilt
@@ -94,6 +97,25 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     opened = int(parents[0].data.tags["tune.test_openings"])
     assert opened in (2, 3)  # once more only if the new trial became a member
     assert parents[0].data.metrics["test_openings"] == opened
+
+
+def check_report(folder, run_id):
+    """It lies in the folder and with the run, needs nothing beside it, and is made again without the test set."""
+    page = (folder / "results" / "demo_space" / "report.html").read_text()
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    assert Path(client.download_artifacts(run_id, "report.html", str(folder))).read_text() == page
+    parsed = Page(page)
+    assert parsed.asked == []
+    for told in ("Grad-CAM", "t-SNE", "Calibration", "and was opened once", "there was no champion"):
+        assert told in parsed.text
+    assert "could not be drawn" not in parsed.text
+    assert page.count("data:image/jpeg;base64,") >= 24  # an image and its heat map, of twelve
+    again = search(folder, "demo_space", "--out", "again.html", module="tuning.cli.report")
+    assert "Report: again.html" in again
+    assert "and was opened once" in (folder / "again.html").read_text()
+    (opened,) = load(folder, "demo_space").user_attrs["test_openings"].values()
+    assert opened == 1
+    search(folder, "demo_space", "--out", "nowhere/again.html", module="tuning.cli.report", code=2)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])  # SIGTERM is handled as Ctrl-C is

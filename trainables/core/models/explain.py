@@ -1,5 +1,7 @@
 """What a trained classifier looks at: heat maps, and the features that its head gets."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -24,14 +26,16 @@ class Question:
     """What to look at in a classifier.
 
     Attributes:
-        seen: (n,) images whose features are wanted.
+        seen: (n,) images whose features are wanted, the most wanted first.
         mapped: (m,) images whose heat maps are wanted.
         classes: (m,) the class to explain in each of them.
+        seconds: What features may cost; those of the images that come last are left out.
     """
 
     seen: NDArray[np.int64]
     mapped: NDArray[np.int64]
     classes: NDArray[np.int64]
+    seconds: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class Answer:
     """What was seen in a classifier.
 
     Attributes:
-        features: (n, F) float32: what the head gets.
-        probabilities: (n, C) float32, of the images as they are.
+        features: (k, F) float32: what the head gets of the first k images that were asked for.
+        probabilities: (k, C) float32, of these images as they are.
         maps: (m, h, w) float32 in [0, 1], or None.
         why_no_maps: Why there are none.
     """
@@ -53,7 +57,7 @@ class Answer:
 
 def look(model: Classifier, images: NDArray[np.uint8], question: Question) -> Answer:
     """Answers a question about (N, S, S, channels) uint8 images; the model must be in eval mode."""
-    features, probabilities = penultimate(model, images, question.seen)
+    features, probabilities = penultimate(model, images, question.seen, question.seconds)
     if not len(question.mapped):
         return Answer(features, probabilities, None, "no image was chosen for one")
     try:
@@ -65,7 +69,7 @@ def look(model: Classifier, images: NDArray[np.uint8], question: Question) -> An
 
 @torch.inference_mode()
 def penultimate(
-    model: Classifier, images: NDArray[np.uint8], indices: NDArray[np.int64]
+    model: Classifier, images: NDArray[np.uint8], indices: NDArray[np.int64], seconds: float = math.inf
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the head gets of images, and what it makes of it.
 
@@ -73,13 +77,17 @@ def penultimate(
         model: In eval mode.
         images: (N, S, S, channels) uint8.
         indices: (n,) which of them.
+        seconds: After so long no further batch is begun.
 
     Returns:
-        (n, F) float32 features and (n, C) float32 probabilities.
+        (k, F) float32 features and (k, C) float32 probabilities of the first k; all n of them if there is time.
     """
     device = next(model.parameters()).device
     features, probabilities = [torch.empty(0, model.backbone.num_features)], []
+    until = time.monotonic() + seconds
     for start in range(0, len(indices), _BATCH):
+        if start and time.monotonic() > until:
+            break
         pixels = torch.from_numpy(images[indices[start : start + _BATCH]]).to(device)
         batch = model.backbone.rest(model.prefix(pixels))
         features.append(batch.float().cpu())

@@ -88,6 +88,9 @@ def test_features_are_what_the_head_gets():
     np.testing.assert_allclose(features, got[0].numpy(), atol=1e-5)
     np.testing.assert_allclose(probabilities, logits.softmax(1).numpy(), atol=1e-5)
     assert penultimate(model, images, chosen[:0])[0].shape == (0, 256)
+    in_no_time = penultimate(model, images, chosen, seconds=-1)
+    np.testing.assert_allclose(in_no_time[0], features[:64], atol=1e-5)
+    assert in_no_time[1].shape == (64, 3)
 
 
 def test_a_look_says_why_there_are_no_maps():
