@@ -144,8 +144,7 @@ def run(options: Options, console: Console) -> int:
                 try:
                     check_identity(study, {**about, "tracking-uri": without_credentials(uri)})
                     asked = {"seed": plan.seed, "split": options.split, "skip_bad_images": options.skip_bad_images}
-                    asked |= {"place": data.place, "grouping": asdict(grouping), "folds": plan.folds}
-                    note_data(study, asked)
+                    note_data(study, {"place": data.place, "grouping": asdict(grouping), "folds": plan.folds, **asked})
                     for recipe in plan.space.recipe_params(plan.backbones):
                         study.enqueue_trial(recipe, skip_if_exists=True)
                     tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.top_k}))
