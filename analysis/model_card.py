@@ -107,7 +107,7 @@ class ModelCard:
         uri = f"models:/{self.name}/{version}"
         parts = [
             f"## {self.alias} of {_plain(self.name)}: version {version}",
-            f"{_plain(self.rule)}, chosen on `{self.chosen_on[1]}` by {self.metric}; search `{_code(self.search)}`. "
+            f"{_plain(self.rule)}, chosen on {self._where()} by {self.metric}; search `{_code(self.search)}`. "
             f"It is the {self.alias}: {_plain(self.reason)}.",
             self._warning(),
             "### Scores\n\n" + self._scores(),
@@ -120,6 +120,10 @@ class ModelCard:
             "`runs:/RUN_ID/model`, with its run's id from the table above, for all three.",
         ]
         return "\n\n".join(parts)
+
+    def _where(self) -> str:
+        name, told = self.chosen_on
+        return f"`{name}`" if name == told else told
 
     def _warning(self) -> str:
         return "\n".join(f"> **Note:** {_plain(note)}." for note in self.notes) or "No notes on the data."

@@ -41,8 +41,8 @@ def search(folder, *arguments, code=0, module="tuning.cli.run"):
     return done.stdout
 
 
-def begun(folder, *arguments, reports=3):
-    """A driver that has reported so many epochs."""
+def begun(folder, *arguments, reports=3, unit="epoch"):
+    """A driver that has reported so many epochs, or folds."""
     driver = subprocess.Popen(
         command(*arguments), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, bufsize=1,
@@ -50,7 +50,7 @@ def begun(folder, *arguments, reports=3):
     read = []
     for line in driver.stdout:
         read.append(line)
-        if sum(" epoch " in line for line in read) == reports:
+        if sum(f" {unit} " in line for line in read) == reports:
             return driver
     raise AssertionError("the search ended at once: " + "".join(read))
 

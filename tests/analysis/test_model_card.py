@@ -53,6 +53,18 @@ def test_the_description_carries_all_that_one_picks_by(card):
     assert "opened 2 times.\n" in dataclasses.replace(card, leak="").description("4")
 
 
+def test_what_tuning_saw_is_told_with_the_score(card):
+    assert "greedy selection, chosen on `select` by macro_f1; search `brains-2`." in card.description("4")
+    chosen_on = ("oof", "out-of-fold predictions of 5 folds")
+    folded = dataclasses.replace(card, chosen_on=chosen_on, tuned="tuning chose among 9 trials")
+    text = folded.description("4")
+    assert "chosen on out-of-fold predictions of 5 folds by macro_f1" in text
+    assert "| oof macro_f1 | 0.5000 |" in text.splitlines()
+    assert "`oof` is of out-of-fold predictions of 5 folds; tuning chose among 9 trials." in text.splitlines()
+    assert "| trial | backbone | weight | macro_f1 out of fold | run id |" in text.splitlines()
+    assert folded.tags()["oof_macro_f1"] == "0.5000"
+
+
 def test_names_from_outside_are_no_markup(card):
     assert "| split | images | a | &lt;b&gt;\\| |" in card.description("1").splitlines()
     text = dataclasses.replace(card, notes=("<script>\n# x",)).summary("1")

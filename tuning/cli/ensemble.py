@@ -55,7 +55,7 @@ def ensemble(
         typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else the search's.", rich_help_panel=_RECORD),
     ] = None,
 ) -> None:
-    """Build the ensemble of a search again, from its checkpoints, and score it on select.
+    """Build the ensemble of a search again, from its checkpoints, and score it on select, or out of its folds.
 
     The test set stays sealed unless --open-test is given. Exit code 0: built; 1: no trial can be a member, or MLflow
     failed; 2: wrong usage.
