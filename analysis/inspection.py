@@ -22,14 +22,14 @@ _STEPS = 500  # 4 s for 2,000 images on a CPU core
 
 
 def images_to_embed(data: Dataset, count: int = MOST_EMBEDDED, seed: int = 0) -> NDArray[np.int64]:
-    """Images of ``fit`` and ``test``, at most ``count``, in proportion to split and class, at least one of each.
+    """Images of training and ``test``, at most ``count``, in proportion to split and class, at least one of each.
 
     In no order, so that the first of them are like all of them.
     """
     generator = np.random.default_rng([seed, 21])
     strata = [
         rows[data.labels[rows] == label]
-        for rows in (data.splits["fit"], data.splits["test"])
+        for rows in (data.splits[data.training], data.splits["test"])
         for label in np.unique(data.labels[rows])
     ]
     total = sum(map(len, strata))

@@ -80,14 +80,15 @@ def summary(search: Search, ensemble: Ensemble | None) -> str:
     if best is not None:
         value = number(best_value(best, metric)) or "nothing finite"
         sentences.append(
-            f"The best one, trial {best.number} ({best.config.get('backbone', '')}), reached {value} on tune."
+            f"The best one, trial {best.number} ({best.config.get('backbone', '')}), reached {value} on "
+            f"{data.steering_told}."
         )
     if ensemble is None:
         return " ".join([*sentences, _NO_ENSEMBLE])
     scored, compared = ensemble.evaluation, ensemble.comparison
     sentences += [
         f"Of the best {len(ensemble.members)}, {compared.chosen} was chosen as the ensemble with "
-        f"{number(compared.score)} on select.",
+        f"{number(compared.score)} on {data.selection_told}.",
         f"On test it has {metric} {with_interval(scored.ensemble, metric) or 'undefined'}.",
         about_test(search, ensemble),
         ensemble.outcome,

@@ -13,7 +13,6 @@ from analysis.figures import COLOURS, FAINT, SCALE, MissingError, colour, plain
 from analysis.statistics import Probabilities
 
 _MOST_POINTS = 400  # of a curve
-_SYMBOLS = {"fit": "circle-open", "test": "circle"}
 
 
 def confusion(counts: Mapping[str, Sequence[Sequence[int]]], class_names: Sequence[str]) -> go.Figure:
@@ -110,7 +109,7 @@ class Placed:
     Attributes:
         points: (n, 2).
         labels: (n,) classes.
-        splits: (n,) ``fit`` or ``test``.
+        splits: (n,) ``test``, or the split that was trained on.
         right: (n,) whether the model is right about it.
     """
 
@@ -124,7 +123,7 @@ def embedded_by_class(placed: Placed, class_names: Sequence[str]) -> go.Figure:
     """Images as points, coloured by class; filled where they are of ``test``."""
     figure = go.Figure()
     for index in np.unique(placed.labels).tolist():
-        for split in ("fit", "test"):
+        for split in np.unique(placed.splits).tolist():
             chosen = (placed.labels == index) & (placed.splits == split)
             _points(figure, placed.points[chosen], f"{plain(class_names[index])}, {split}", colour(index), split)
     return _plane(figure)
@@ -134,7 +133,7 @@ def embedded_by_mistake(placed: Placed, class_names: Sequence[str]) -> go.Figure
     """The same points, coloured by whether the model is right about them."""
     figure = go.Figure()
     for right, name, shade in ((True, "right", FAINT), (False, "wrong", COLOURS[1])):
-        for split in ("fit", "test"):
+        for split in np.unique(placed.splits).tolist():
             chosen = (placed.right == right) & (placed.splits == split)
             names = [plain(class_names[label]) for label in placed.labels[chosen]]
             _points(figure, placed.points[chosen], f"{name}, {split} ({chosen.sum()})", shade, split, names)
@@ -150,7 +149,12 @@ def _points(
     texts: Sequence[str] | None = None,
 ) -> None:
     if len(points):
-        marker = {"color": shade, "size": 6, "symbol": _SYMBOLS[split], "opacity": 0.75}
+        marker = {
+            "color": shade,
+            "size": 6,
+            "symbol": ("circle" if split == "test" else "circle-open"),
+            "opacity": 0.75,
+        }
         figure.add_scatter(
             x=points[:, 0], y=points[:, 1], mode="markers", name=name, marker=marker, text=texts, hoverinfo="name+text"
         )

@@ -33,7 +33,7 @@ def models(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
         [
             f"ensemble ({compared.chosen})",
             "1",
-            "",
+            *([] if search.data.folds else [""]),
             number(compared.score),
             with_interval(scored.ensemble, metric),
             *_total(ensemble, looked),
@@ -48,7 +48,7 @@ def models(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
             [
                 f"trial {record.number}, {record.config.get('backbone', '')}",
                 f"{weight:.3f}",
-                number(best_value(record, metric)),
+                *([] if search.data.folds else [number(best_value(record, metric))]),
                 number(alone),
                 with_interval(scores, metric),
                 f"{profile.parameters / 1e6:.2f}" if profile else "",
@@ -62,19 +62,21 @@ def models(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
         if device
         else f"No latency: {looked.why_none}."
     )
-    columns = ("model", "weight", "tune", "select", "test [95%]", "million parameters", "latency, ms", "s/epoch")
+    steering, selection = search.data.steering_told, search.data.selection_told
+    scores_on = ["out of fold"] if search.data.folds else ["tune", "select"]
+    columns = ("model", "weight", *scores_on, "test [95%]", "million parameters", "latency, ms", "s/epoch")
     table = Table(
         "Model comparison",
-        f"{metric} on each split: tune chose the members, select the rule, test nothing. {timed} The ensemble runs its "
-        "voters one after the other.",
+        f"{metric} on each split: {steering} chose the members, {selection} the rule, test nothing. "
+        f"{timed} The ensemble runs its voters one after the other.",
         columns,
         rows,
         [0],
     )
     rules = Table(
         "How the rules compared",
-        f"{metric} on select, on images that a rule was not fitted to. The simplest within a standard error of the "
-        "best is taken.",
+        f"{metric} on {selection}, on images that a rule was not fitted to. The simplest within a standard error of "
+        "the best is taken.",
         ("rule, simplest first", "score", "behind the best", "standard error"),
         [[rule.rule, number(rule.score), number(rule.behind), number(rule.error)] for rule in compared.rules],
         [at for at, rule in enumerate(compared.rules) if rule.rule == compared.chosen],
@@ -182,7 +184,7 @@ def _figures(ensemble: Ensemble) -> Table:
     return Table(
         "Figures",
         f"95% intervals from a bootstrap of whole groups. {versus} {_caveats(ensemble)}",
-        ("figure", "ensemble", f"best on select (trial {best.number})"),
+        ("figure", "ensemble", f"best member (trial {best.number})"),
         rows,
     )
 

@@ -31,7 +31,6 @@ _LISTED = 10
 _CURVE_STEP = 3
 _STOPPED = {PRUNED: "rung"}
 _WORST = {"labels differ": "Labels differ", "test and train": "Test and train", "alike": "Same side"}
-_TUNE = "Scores are on the tune split, which steers the search, and so are a little too good."
 
 
 def leaderboard(search: Search, members: Sequence[int]) -> Section:
@@ -57,7 +56,7 @@ def leaderboard(search: Search, members: Sequence[int]) -> Section:
     more = len(search.ranked) - len(leaders)
     reading = (
         f"Trials by their best epoch, members of the ensemble in bold{f'; {more} more are not shown' if more else ''}. "
-        f"{_TUNE} {len(search.data.splits['tune'])} images."
+        + _steering(search)
     )
     headings = ("", "trial", "state", f"best {search.metric}", "macro F1", "best epoch", "epochs", "s/epoch", *varied)
     failed = [[str(record.number), record.failures[-1]] for record in search.records if record.failures]
@@ -82,7 +81,7 @@ def curves(search: Search, members: Sequence[int]) -> Section:
                 "A line a trial: coloured for members of the ensemble, dotted where it was stopped early. At a rung "
                 "the better third goes on.",
                 f"{len(search.records)} trials, one run each, so the spread between seeds is not in it; trials were "
-                f"compared {at}, and {stopped} stopped early. {_TUNE}",
+                f"compared {at}, and {stopped} stopped early. {_steering(search)}",
                 draw,
             )
         ],
@@ -134,8 +133,8 @@ def found(search: Search) -> Section:
         "",
         "Each trial's best score in the order in which they began: diamonds are the space's recipes, circles what "
         "the search chose; open ones were stopped early.",
-        f"{len(given)} recipes and {len(searched)} searched trials that reported, one run each. {_TUNE} The more "
-        "trials a side has, the luckier its best one.",
+        f"{len(given)} recipes and {len(searched)} searched trials that reported, one run each. {_steering(search)} "
+        "The more trials a side has, the luckier its best one.",
         partial(recipes, search.records, search.recipes, search.metric),
     )
     if not given or not searched:
@@ -311,3 +310,12 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _steering(search: Search) -> str:
+    """What trials' scores are of."""
+    data = search.data
+    images = len(data.splits[data.training if data.folds else "tune"])
+    return (
+        f"Scores are on {data.steering_told} ({images} images), which steer the search, and so are a little too good."
+    )

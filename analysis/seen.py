@@ -17,10 +17,11 @@ from analysis.sections import leaks
 
 
 def seen(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
-    """Features in a plane, and heat maps, of the member that is best on ``select``."""
+    """Features in a plane, and heat maps, of the member that the ensemble was chosen by as the best."""
     best = ensemble.members[ensemble.best]
     introduction = (
-        f"Of trial {best.number} ({best.config.get('backbone', '')}), the member that is best on select. "
+        f"Of trial {best.number} ({best.config.get('backbone', '')}), the member that is best on "
+        f"{search.data.selection_told}. "
         f"{about_test(search, ensemble)} Its images and predictions are shown after that opening and chose nothing."
     )
     blocks: list[Block] = [*_planes(search, ensemble, looked), _heat(search, ensemble, looked)]
@@ -44,7 +45,7 @@ def _planes(search: Search, ensemble: Ensemble, looked: Looked) -> list[Panel]:
         placed, why = None, f"{error}."
     titles = ("t-SNE of the features, by class", "t-SNE of the features, by mistake")
     readings = (
-        f"{reading} Filled points are of test, open ones of fit.",
+        f"{reading} Filled points are of test, open ones of {search.data.training}.",
         f"{reading} Red ones it is wrong about.",
     )
     if placed is None:
@@ -57,11 +58,11 @@ def _sides(search: Search, looked: Looked) -> Mapping[str, int]:
     if looked.question is None or looked.answer is None:
         return {}
     in_test = np.isin(looked.question.seen[: len(looked.answer.features)], search.data.splits["test"])
-    return {"fit": int((~in_test).sum()), "test": int(in_test.sum())}
+    return {search.data.training: int((~in_test).sum()), "test": int(in_test.sum())}
 
 
 def _placed(search: Search, ensemble: Ensemble, looked: Looked) -> Placed:
-    """The images in the plane; right or wrong by what was kept of ``test``, and by the model itself on ``fit``."""
+    """The images in the plane; right or wrong by what was kept of ``test``, and by the model itself in training."""
     if looked.question is None or looked.answer is None:
         raise MissingError(f"It needs the member's features: {looked.why_none}")
     if ensemble.on_test is None:
@@ -72,7 +73,7 @@ def _placed(search: Search, ensemble: Ensemble, looked: Looked) -> Placed:
     predicted = looked.answer.probabilities.argmax(axis=1)
     predicted[in_test] = ensemble.on_test[ensemble.best].argmax(axis=1)[np.searchsorted(test, images[in_test])]
     labels = search.data.labels[images]
-    splits = np.where(in_test, "test", "fit")
+    splits = np.where(in_test, "test", search.data.training)
     return Placed(embedded(looked.answer.features), labels, splits, predicted == labels)
 
 

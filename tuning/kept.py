@@ -16,11 +16,10 @@ from tuning.ensemble import Infer
 from tuning.openings import split_fingerprint
 
 _KEPT = "predictions"
-_SPLITS = ("select", "test")
 
 
 def keeping(infer: Infer, study: optuna.Study, data: Dataset, place: str, views: str) -> Infer:
-    """The same inference, whose predictions on ``select`` and ``test`` are written down before anyone sees them.
+    """The same inference, whose predictions are written down before anyone sees them: on ``test``, and for selection.
 
     Each goes into a file of its own, whole or not at all, which the study names with its digest. Where it cannot be
     written the search goes on without.
@@ -35,7 +34,7 @@ def keeping(infer: Infer, study: optuna.Study, data: Dataset, place: str, views:
 
     def kept(checkpoints: Sequence[str], split: str) -> NDArray[np.float32]:
         probabilities = infer(checkpoints, split)
-        if split in _SPLITS:
+        if split in (data.selection, "test"):
             about = _about(checkpoints, data, split, views)
             try:
                 written = _write(place, split, probabilities)

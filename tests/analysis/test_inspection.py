@@ -11,7 +11,9 @@ def data(counts, tests):
     generator = np.random.default_rng(0)
     of_class = [generator.permutation(np.flatnonzero(labels == label)) for label in range(len(counts))]
     test = np.sort(np.concatenate([rows[:count] for rows, count in zip(of_class, tests, strict=True)]))
-    return SimpleNamespace(labels=labels, splits={"fit": np.setdiff1d(np.arange(len(labels)), test), "test": test})
+    return SimpleNamespace(
+        training="fit", labels=labels, splits={"fit": np.setdiff1d(np.arange(len(labels)), test), "test": test}
+    )
 
 
 def test_all_images_are_embedded_where_they_are_few():

@@ -76,6 +76,21 @@ class Dataset:
         return POOL if self.folds else "select"
 
     @property
+    def training(self) -> str:
+        """The split on whose images members are trained: all of it, or all but a fold."""
+        return POOL if self.folds else "fit"
+
+    @property
+    def steering_told(self) -> str:
+        """What the scores of trials are of, in words."""
+        return "out-of-fold predictions" if self.folds else "tune"
+
+    @property
+    def selection_told(self) -> str:
+        """What ensembles are chosen on, in words."""
+        return "out-of-fold predictions" if self.folds else "select"
+
+    @property
     def test_told(self) -> str:
         """What ``test`` is, in words."""
         return _TOLD[self.split]
