@@ -5,14 +5,14 @@ import optuna
 import pytest
 from rich.console import Console
 
-import tuning.session
+import tuning.report
 from tests.analysis.findings import made_up_study
 from trainables.core.data.groups import Grouping
 from trainables.core.errors import UserError
 from trainables.inference import Question, examine_here
 from tuning.folder import check_identity, note_data
 from tuning.openings import Openings
-from tuning.report import gather_search, look, make_report
+from tuning.report import gather_search, look, make_report, report_at_end
 from tuning.rereport import Options, remake
 
 
@@ -62,11 +62,11 @@ def test_a_search_is_not_worse_for_a_report_that_fails(monkeypatch, tmp_path, br
     def fails(*arguments):
         raise RuntimeError("no space left")
 
-    monkeypatch.setattr(tuning.session, "make_report", fails if broken == "make_report" else lambda *arguments: None)
+    monkeypatch.setattr(tuning.report, "make_report", fails if broken == "make_report" else lambda *arguments: None)
     tracker, told = SimpleNamespace(log_file=fails if broken == "log_file" else None), console()
-    folder, resources = SimpleNamespace(local=tmp_path, checkpoints=""), SimpleNamespace(cpus=1, gpus=0)
+    folder = SimpleNamespace(local=tmp_path, checkpoints="")
     study = optuna.create_study(study_name="mine")
-    tuning.session._report(study, None, Openings(1, 0), folder, resources, tracker, told)
+    report_at_end(study, None, Openings(1, 0), examine_here, folder, tracker, told)
     line = "the report could not be made or logged (no space left): tune-report mine makes it\n"
     assert told.file.getvalue() == line
 
