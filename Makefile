@@ -15,7 +15,7 @@ test: $(INSTALLED)  ## the whole suite, with a fast subset of the faults
 test-faults: $(INSTALLED)  ## every fault of the README's table, injected for real
 	$(BIN)/python -m pytest tests/faults -m "faults or not faults"
 
-test-browser: $(INSTALLED)  ## MLflow's pages as a person sees them, where there is a Chromium ($$CHROMIUM, or on the path)
+test-browser: $(INSTALLED)  ## MLflow's pages and the report as a person sees them, where there is a Chromium ($$CHROMIUM, or on the path)
 	$(BIN)/python -m pytest tests/browser -m browser
 
 bench: $(INSTALLED)  ## every measurement of benchmarks/README.md

@@ -25,11 +25,12 @@ from trainables.core.errors import UserError, first_line
 from trainables.core.models.explain import Answer, Question
 from trainables.core.models.profile import Profile
 from tuning.ensemble import checkpoints_of, noted_ensemble
-from tuning.folder import noted
+from tuning.folder import SearchFolder, noted
 from tuning.kept import kept_predictions
 from tuning.openings import Openings
 from tuning.publish import told
 from tuning.storage import REDUCTION, first_rung
+from tuning.tracking import Tracker
 
 REPORT = "report.html"
 # From members' checkpoints, and a question to each or None, to what they cost and what they answer.
@@ -69,6 +70,27 @@ def make_report(
         _write(file, page)
     took = f"Report: {file} ({len(page.encode()) / 1e6:.1f} MB, made in {time.monotonic() - began:.0f} s)"
     console.print(took, markup=False, highlight=False, soft_wrap=True)
+
+
+def report_at_end(
+    study: optuna.Study,
+    data: Dataset,
+    openings: Openings,
+    examine: Examine,
+    folder: SearchFolder,
+    tracker: Tracker,
+    console: Console,
+) -> None:
+    """Makes the report and logs it to the parent run; the search is not worse for it if that fails."""
+    file = folder.local / REPORT
+    try:
+        make_report(study, data, folder.checkpoints, openings, examine, file, console)
+        tracker.log_file(file)
+    except Exception as error:  # whatever a server, a disk or a library raises: the search itself has come to its end
+        failed = (
+            f"the report could not be made or logged ({first_line(error)}): tune-report {study.study_name} makes it"
+        )
+        console.print(failed, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def gather_search(study: optuna.Study, data: Dataset) -> Search:

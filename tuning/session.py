@@ -27,11 +27,10 @@ from tuning.cluster import Capacity, Resources, joined, trial_resources
 from tuning.ensemble import Request, Result, find_ensemble
 from tuning.folder import SearchFolder, check_identity, find_folder, mark_finished, next_session, note_data
 from tuning.kept import keeping
-from tuning.openings import Openings
 from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
 from tuning.progress import Progress
 from tuning.publish import publish, told
-from tuning.report import REPORT, make_report
+from tuning.report import report_at_end
 from tuning.search import Plan, build_tuner
 from tuning.study import ALIKE, Steering, told_error
 from tuning.tables import show, show_front
@@ -232,7 +231,8 @@ def _search(
         mark_finished(study, version is not None and steering.given_up is None)
         status = "FINISHED" if version else "FAILED"
         if options.report:
-            _report(study, data, result.openings, folder, resources, tracker, console)
+            look = partial(examine, data, num_cpus=resources.cpus, num_gpus=resources.gpus)
+            report_at_end(study, data, result.openings, look, folder, tracker, console)
     except KeyboardInterrupt:
         status = "KILLED"
         raise
@@ -277,24 +277,3 @@ def _publish(
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return registered.version
-
-
-def _report(
-    study: optuna.Study,
-    data: Dataset,
-    openings: Openings,
-    folder: SearchFolder,
-    resources: Resources,
-    tracker: Tracker,
-    console: Console,
-) -> None:
-    """Makes the report and logs it to the parent run; the search is not worse for it if that fails."""
-    look, file = partial(examine, data, num_cpus=resources.cpus, num_gpus=resources.gpus), folder.local / REPORT
-    try:
-        make_report(study, data, folder.checkpoints, openings, look, file, console)
-        tracker.log_file(file)
-    except Exception as error:  # whatever a server, a disk or a library raises: the search itself has come to its end
-        failed = (
-            f"the report could not be made or logged ({first_line(error)}): tune-report {study.study_name} makes it"
-        )
-        console.print(failed, style="yellow", markup=False, highlight=False, soft_wrap=True)

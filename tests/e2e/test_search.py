@@ -115,7 +115,6 @@ def check_report(folder, run_id):
     assert "and was opened once" in (folder / "again.html").read_text()
     (opened,) = load(folder, "demo_space").user_attrs["test_openings"].values()
     assert opened == 1
-    search(folder, "demo_space", "--out", "nowhere/again.html", module="tuning.cli.report", code=2)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])  # SIGTERM is handled as Ctrl-C is
@@ -192,7 +191,7 @@ def test_real_brain_images_from_parquet_to_a_reproduced_score(real_data, tmp_pat
     search(
         tmp_path, "alzheimer_space", "--data", "mri", "--weights", real_data / "weights", "--address", "local",
         "--backbone", "torchvision:squeezenet1_1", "--image-size", 64, "--num-samples", 6, "--max-epochs", 2,
-        "--split", "published",
+        "--split", "published", "--no-report",
     )  # fmt: skip
     _, (parent,), children = tracked(f"sqlite:///{tmp_path}/mlflow.db", "alzheimer_space")
     assert len(children) == 6
