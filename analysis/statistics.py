@@ -178,7 +178,7 @@ def _exchanges(count: int, generator: np.random.Generator) -> NDArray[np.bool_]:
 def corrected_score(
     predictions: Sequence[Probabilities],
     sample: Sample,
-    choose: Callable[[NDArray[np.float64]], int] | None = None,
+    choose: Callable[[NDArray[np.float64]], int | Indices] | None = None,
     count: int = RESAMPLES,
     seed: int = 0,
 ) -> float:
@@ -191,7 +191,8 @@ def corrected_score(
     Args:
         predictions: R configurations' out-of-fold probabilities (N, C) of the same images.
         sample: The N images.
-        choose: From R scores to the position of the chosen one; None takes the best.
+        choose: From R scores to the position of the chosen one, or of several, whose mean is scored; None takes the
+            best.
         count: Resamples.
         seed: Of the resamples.
 
@@ -207,8 +208,9 @@ def corrected_score(
             continue  # without a class, an average over classes would mean something else
         images = sample.images_of(groups)
         resampled = sample.take(images)
-        chosen = choose(np.array([resampled.score(predicted[images]) for predicted in predictions]))
-        scored.append(sample.take(others).score(predictions[chosen][others]))
+        chosen = np.atleast_1d(choose(np.array([resampled.score(predicted[images]) for predicted in predictions])))
+        together = np.mean([predictions[position][others] for position in chosen], axis=0)
+        scored.append(sample.take(others).score(together))
     defined = [value for value in scored if not np.isnan(value)]
     return float(np.mean(defined)) if defined else float("nan")
 

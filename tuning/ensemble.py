@@ -72,7 +72,7 @@ class Built:
         images: On which it was chosen.
         groups: On which it was chosen.
         folds: Of its members; 0 where they are not cross-validated.
-        tuned: What is to be known of the search's best trial where it was chosen on the same images.
+        tuned: What is to be known of the search's best trials where they were chosen on the same images.
     """
 
     members: Sequence[TrialRecord]
@@ -160,7 +160,7 @@ def find_ensemble(
         registered = Registered(**known["registered"]) if "registered" in known else None
         opened = openings(study, fingerprint, tracker.uri, tracker.parent_id)
         return Result(built, evaluation, opened, registered)
-    built = build(members, data, request, infer, best_trial(study, data, request))
+    built = build(members, data, request, infer, best_trials(study, data, request))
     count_opening(study, fingerprint)  # before it is opened: no opening goes uncounted
     opened = openings(study, fingerprint, tracker.uri, tracker.parent_id)
     evaluation = open_test(built, data, infer)
@@ -201,15 +201,18 @@ def choose_members(study: optuna.Study, request: Request, console: Console) -> l
     return whole
 
 
-def best_trial(study: optuna.Study, data: Dataset, request: Request) -> Tuned | None:
-    """What cross-validation makes of the best of all trials that ran in full; None without folds."""
+def best_trials(study: optuna.Study, data: Dataset, request: Request) -> Tuned | None:
+    """How lucky the best of all trials that ran in full are, having been chosen; None without folds."""
     if not data.folds:
         return None
     predictions = []
     for place in checkpoints_of(filter(request.allows, ranked(read_trials(study), request.metric))):
         with suppress(CheckpointError):  # torn
             predictions.append(read_out_of_fold(place).of(data.splits[data.selection]))
-    return best_of_trials(predictions, sample_of(data, data.selection, request.metric)) if predictions else None
+    if not predictions:
+        return None
+    k = len(request.members) or request.k
+    return best_of_trials(predictions, sample_of(data, data.selection, request.metric), k)
 
 
 def build(

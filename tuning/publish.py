@@ -67,10 +67,11 @@ def _figures(result: Result) -> dict[str, float]:
     figures = {name: value for name, value in best.items() if name.startswith("best_") or name == "epoch_seconds"}
     built = result.built
     figures |= {f"{built.prefix}_{name}": value for name, value in comparison.figures.items()}
-    if comparison.corrected is not None:
-        figures[f"{built.prefix}_{comparison.metric}_corrected"] = comparison.corrected
-    if built.tuned is not None and built.tuned.corrected is not None:
-        figures[f"best_{comparison.metric}_corrected"] = built.tuned.corrected
+    corrected = {f"{built.prefix}_{comparison.metric}_corrected": comparison.corrected}
+    if built.tuned is not None:  # choosing the members has the larger share in the optimism
+        corrected[f"{built.prefix}_{comparison.metric}_corrected"] = built.tuned.together_corrected
+        corrected[f"best_{comparison.metric}_corrected"] = built.tuned.corrected
+    figures |= {name: value for name, value in corrected.items() if value is not None}
     figures |= {f"test_{name}": value for name, value in result.evaluation.ensemble.metrics.items()}
     return figures
 

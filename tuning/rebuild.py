@@ -14,7 +14,7 @@ from trainables.core.data.groups import Grouping
 from trainables.core.errors import UserError, first_line
 from trainables.inference import infer_here
 from tuning import tracking
-from tuning.ensemble import Built, Infer, Request, Result, best_trial, build, choose_members, open_test
+from tuning.ensemble import Built, Infer, Request, Result, best_trials, build, choose_members, open_test
 from tuning.folder import SearchFolder, existing_folder, noted
 from tuning.openings import count_opening, openings, split_fingerprint
 from tuning.publish import register, told
@@ -64,7 +64,7 @@ def rebuild(options: Options, console: Console) -> int:
     check_data(data, identity)
     infer: Infer = partial(infer_here, data, views=options.tta)
     with console.status(f"scoring members on {data.selection}"):
-        built = build(members, data, request, infer, best_trial(study, data, request))
+        built = build(members, data, request, infer, best_trials(study, data, request))
     show_built(built, console)
     if options.open_test:
         _open_test(options, folder, study, identity, built, data, infer, console)

@@ -57,7 +57,7 @@ def show_built(built: Built, console: Console) -> None:
     )
     if built.tuned is not None:
         told = built.tuned.told(found.metric)
-        _print(f"{told[0].upper()}{told[1:]}; the ensemble's figure is too good likewise, test's is not.", console)
+        _print(f"{told[0].upper()}{told[1:]}.", console)
     disagreement, correlation = built.diversity.mean_disagreement, built.diversity.mean_error_correlation
     if disagreement is not None:
         errors = "" if correlation is None else f"; their errors correlate by {correlation:.2f}"

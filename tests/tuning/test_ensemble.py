@@ -119,6 +119,7 @@ def test_an_ensemble_of_cross_validated_trials_is_chosen_out_of_fold(study, data
     assert found(study, folded, infer, folds=2) == result  # from the study
     figures = _figures(result)
     assert figures[f"best_{METRIC}_corrected"] == result.built.tuned.corrected
+    assert figures[f"oof_{METRIC}_corrected"] == result.built.tuned.together_corrected
     assert f"oof_{METRIC}" in figures
     assert not any(name.startswith("select_") for name in figures)
     console = quiet()
