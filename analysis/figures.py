@@ -158,10 +158,10 @@ def best_value(record: TrialRecord, metric: str) -> float | None:
 
 
 def importance(study: optuna.Study) -> go.Figure:
-    """How much of the objective's variation each searched parameter explains, by Optuna's PED-ANOVA."""
+    """How much of the objective's variation each parameter that varies explains, by Optuna's PED-ANOVA."""
     _varied(study)
-    with _silenced():
-        figure = optuna.visualization.plot_param_importances(study)
+    with _silenced():  # asked for all, it gives those that were the same in every trial a share, too
+        figure = optuna.visualization.plot_param_importances(study, params=list(_varying(study)))
     figure.update_traces(marker_color=COLOURS[0])
     figure.update_layout(height=120 + 26 * len(figure.data[0].y), showlegend=False)
     figure.update_xaxes(title="share of the importance", range=[0, 1.15 * max(figure.data[0].x)])
@@ -208,7 +208,7 @@ def most_important(study: optuna.Study) -> list[str]:
     counts = _varying(study)
     try:
         with _silenced():
-            found = optuna.importance.get_param_importances(study)
+            found = optuna.importance.get_param_importances(study, params=list(counts))
     except (ValueError, RuntimeError):
         found = {}
     return sorted(counts, key=lambda name: (-found.get(name, 0), -counts[name]))

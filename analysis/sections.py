@@ -30,7 +30,7 @@ _PAIRS_OF_A_KIND = 4
 _LISTED = 10
 _CURVE_STEP = 3
 _STOPPED = {PRUNED: "rung"}
-_WORST = {"labels differ": "Labels differ", "test and train": "Test and train", "alike": "Same side"}
+_WORST = {"labels differ": "Labels differ", "test and train": "Published test and train", "alike": "Same side"}
 _TUNE = "Scores are on the tune split, which steers the search, and so are a little too good."
 
 
