@@ -12,10 +12,11 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis.blocks import Section
+from analysis.data_section import dataset
 from analysis.figures import Panel, best_value
 from analysis.findings import Ensemble, Looked, Search
 from analysis.score_sections import about_test, models, scores, with_interval
-from analysis.sections import curves, dataset, found, leaderboard, number, parameters, sentence, usage
+from analysis.sections import curves, found, leaderboard, number, parameters, sentence, usage
 from analysis.seen import seen
 from analysis.trials import PRUNED
 
