@@ -6,19 +6,16 @@ from functools import partial
 from statistics import median
 
 from analysis.blocks import Section, Table, Text
-from analysis.figures import (
+from analysis.figures import best_value, learning_curves, panel, recipes
+from analysis.findings import Search
+from analysis.parameter_figures import (
     FEW_TRIALS,
-    best_value,
     completed_trials,
     importance,
-    learning_curves,
-    panel,
     parallel_coordinates,
-    recipes,
     shown_params,
     slices,
 )
-from analysis.findings import Search
 from analysis.trials import PRUNED, TrialRecord
 
 _LEADERS = 20

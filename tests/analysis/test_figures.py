@@ -3,18 +3,8 @@ import optuna
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from analysis.figures import (
-    MissingError,
-    best_value,
-    importance,
-    learning_curves,
-    most_important,
-    panel,
-    parallel_coordinates,
-    plain,
-    recipes,
-    slices,
-)
+from analysis.figures import MissingError, best_value, learning_curves, panel, plain, recipes
+from analysis.parameter_figures import importance, most_important, parallel_coordinates, slices
 from analysis.score_figures import Placed, calibration, confusion, embedded_by_class, embedded_by_mistake, roc
 from analysis.score_figures import precision_recall as pr
 from analysis.trials import read_trials
