@@ -12,10 +12,11 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis.blocks import Section
+from analysis.data_section import dataset
 from analysis.figures import Panel, best_value
 from analysis.findings import Ensemble, Looked, Search
 from analysis.score_sections import about_test, models, scores, with_interval
-from analysis.sections import curves, dataset, found, leaderboard, number, parameters, sentence, usage
+from analysis.sections import curves, found, leaderboard, number, parameters, sentence, usage
 from analysis.seen import seen
 from analysis.trials import PRUNED
 
@@ -64,12 +65,12 @@ def summary(search: Search, ensemble: Ensemble | None) -> str:
     stopped = sum(record.stopped == PRUNED for record in search.records)
     counts = {
         "ran in full": states.count("COMPLETE"),
-        "were stopped at a rung": stopped,
+        "stopped at a rung": stopped,
         "ran until the time was up": states.count("PRUNED") - stopped,
         "failed": states.count("FAIL"),
-        "are running": states.count("RUNNING"),
+        "running": states.count("RUNNING"),
     }
-    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none yet"
     backbones = dict.fromkeys(str(record.config["backbone"]) for record in search.records if record.config)
     sentences = [
         f"The space {search.space} was searched on {len(data.labels)} images of {len(data.class_names)} classes for "

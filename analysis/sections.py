@@ -1,36 +1,25 @@
-"""The parts of a report that tell of the search and its data; what test scores tell is in ``score_sections``."""
+"""The parts of a report that tell of the search; what test scores tell is in ``score_sections``."""
 
 import math
 from collections.abc import Sequence
 from functools import partial
 from statistics import median
 
-from analysis.blocks import Gallery, Section, Shot, Table, Text
-from analysis.figures import (
+from analysis.blocks import Section, Table, Text
+from analysis.figures import best_value, learning_curves, panel, recipes
+from analysis.findings import Search
+from analysis.parameter_figures import (
     FEW_TRIALS,
-    best_value,
     completed_trials,
     importance,
-    learning_curves,
-    panel,
     parallel_coordinates,
-    recipes,
     shown_params,
     slices,
 )
-from analysis.findings import Search
-from analysis.pictures import aligned, inline
 from analysis.trials import PRUNED, TrialRecord
-from trainables.core.data.audit import Audit, summary
-from trainables.core.data.groups import Pair
-from trainables.core.data.similarity import SIDE
 
 _LEADERS = 20
-_PAIRS_OF_A_KIND = 4
-_LISTED = 10
-_CURVE_STEP = 3
 _STOPPED = {PRUNED: "rung"}
-_WORST = {"labels differ": "Labels differ", "test and train": "Test and train", "alike": "Same side"}
 
 
 def leaderboard(search: Search, members: Sequence[int]) -> Section:
@@ -155,49 +144,6 @@ def found(search: Search) -> Section:
     return Section("Recipes and search", "recipes", [figure, table])
 
 
-def dataset(search: Search) -> Section:
-    """What is known of the data, worst things first."""
-    data, audit = search.data, search.data.audit
-    assert audit is not None
-    headings = ("class", "images", audit.named, *data.splits)
-    rows = [
-        [
-            name,
-            str(audit.class_counts[name]),
-            str(audit.groups_per_class[name]),
-            *(str(int((data.labels[rows] == index).sum())) for rows in data.splits.values()),
-        ]
-        for index, name in enumerate(data.class_names)
-    ]
-    points = [
-        point for at, point in enumerate(audit.curve) if at % _CURVE_STEP == 0 or point.threshold == audit.threshold
-    ]
-    curve = [
-        [f"{point.threshold:g}", str(point.groups), str(point.largest), f"{point.neighbour_accuracy:.3f}"]
-        for point in points
-    ]
-    chosen = [at for at, point in enumerate(points) if point.threshold == audit.threshold]
-    return Section(
-        "The data",
-        "data",
-        [
-            Text("", _audited(audit)),
-            Table("Classes and splits", "Images, and how many of each class each split has.", headings, rows),
-            _pairs(search, audit),
-            Table(
-                "What each threshold would make of the images",
-                "Images that alike are one group; in bold the threshold that counts. Where the nearest neighbour "
-                "outside its own group is right far more often than the commonest class, subjects are still split.",
-                ("alike by", "groups", "largest", "nearest neighbour right"),
-                curve,
-                chosen,
-            ),
-        ],
-        introduction=f"{data.place}, SHA-256 {data.fingerprint}.",
-        warning=_published_leak(search, audit),
-    )
-
-
 def usage(model: str | None, outcome: str) -> Section:
     """How to load the model."""
     if model is None:
@@ -232,62 +178,6 @@ def epoch_seconds(record: TrialRecord) -> float | None:
     """The median time of an epoch."""
     times = [epoch.metrics["epoch_seconds"] for epoch in record.epochs if "epoch_seconds" in epoch.metrics]
     return median(times) if times else None
-
-
-def _audited(audit: Audit) -> list[str]:
-    listed = {"cannot be used": list(audit.broken), "are blank": audit.blank, "stand out in brightness": audit.outlying}
-    odd = [
-        f"{len(names)} images {what}: {', '.join(names[:_LISTED])}{' and more' * (len(names) > _LISTED)}."
-        for what, names in listed.items()
-        if names
-    ]
-    told = list(map(sentence, summary(audit)))
-    duplicates = (
-        f"{audit.exact_duplicates} images have the very pixels of another; {audit.contradicting_groups} {audit.named} "
-        "have images of different labels."
-    )
-    return [*told, duplicates, *odd]
-
-
-def _published_leak(search: Search, audit: Audit) -> str:
-    if search.data.leak or not audit.leaks:
-        return leaks(search)
-    assert audit.test_twins_in_train is not None
-    return (
-        f"The published test split leaks: {audit.test_twins_in_train:.1%} of its images have one of their own "
-        f"{audit.named} in training. Here test is another one: {search.data.test_told}."
-    )
-
-
-def _pairs(search: Search, audit: Audit) -> Gallery:
-    shots = [_pair(search, why, pair) for why, pairs in audit.pairs.items() for pair in pairs[:_PAIRS_OF_A_KIND]]
-    return Gallery(
-        "The worst pairs",
-        "On the left an image; on the right one that is like it, turned and mirrored back so that it lies over the "
-        "first. What looks like one picture must not be on both sides of a split.",
-        "Found by similarity, up to four of each kind: labels that differ, test and train of the published split, and "
-        "others; those that were turned or mirrored come first. Shown at 64 pixels.",
-        shots,
-        "" if shots else "No two images are alike enough.",
-    )
-
-
-def _pair(search: Search, why: str, pair: Pair) -> Shot:
-    data, pixels = search.data, search.data.images(SIDE)
-    lies = f"turned by {pair.degrees:.0f}°{', mirrored' * pair.mirrored}"
-    second = aligned(pixels[pair.second], pair.degrees, pair.mirrored)
-    lines = [f"{_WORST.get(why, why)}: similarity {pair.similarity:.3f}, {lies}"]
-    for index in (pair.first, pair.second):
-        name = f"{search.names[index]}: " if len(search.names) else f"image {index}: "
-        label = data.class_names[data.labels[index]] if data.labels[index] >= 0 else "no label"
-        lines.append(f"{name}{label}, {split_of(search, index)}")
-    images = [(inline(pixels[pair.first]), "the first image"), (inline(second), "the second image, aligned")]
-    return Shot(images, lines, bad=why != "alike")
-
-
-def split_of(search: Search, index: int) -> str:
-    """Which split an image is in."""
-    return next((name for name, rows in search.data.splits.items() if index in rows), "in no split")
 
 
 def _varied_params(records: Sequence[TrialRecord]) -> list[str]:

@@ -33,7 +33,7 @@ def test_a_page_has_every_part_and_asks_for_nothing(search):
     assert parsed.tags.count("h2") == 10
     for told in (
         "The space made_up_space was searched on 120 images of 3 classes for the best balanced_accuracy: 5 trials",
-        "3 ran in full, 1 were stopped at a rung, 1 failed",
+        "3 ran in full, 1 stopped at a rung, 1 failed",
         "trial 1 (scratch_cnn), reached 0.8000 on tune",
         "(whole groups of images held out)",
         "and was opened once",
@@ -151,5 +151,5 @@ def test_pairs_are_shown_with_what_they_are(tmp_path):
     data = prepare(str(tmp_path / "data"), sizes=[32], seed=0, split="published", store=tmp_path / "store")
     assert data.test_twins == 2
     text = Page(page_of(made_up_search(data, made_up_study()), None)).text
-    assert re.search(r"Test and train: similarity 1.000, turned by 0°", text)
+    assert re.search(r"Published test and train: similarity 1.000, turned by 0°", text)
     assert "2 of 12 test images have one of their own groups in training: test scores measure memory." in text

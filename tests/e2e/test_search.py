@@ -191,7 +191,7 @@ def test_real_brain_images_from_parquet_to_a_reproduced_score(real_data, tmp_pat
     search(
         tmp_path, "alzheimer_space", "--data", "mri", "--weights", real_data / "weights", "--address", "local",
         "--backbone", "torchvision:squeezenet1_1", "--image-size", 64, "--num-samples", 6, "--max-epochs", 2,
-        "--split", "published", "--no-report",
+        "--no-report", "--split", "published",
     )  # fmt: skip
     _, (parent,), children = tracked(f"sqlite:///{tmp_path}/mlflow.db", "alzheimer_space")
     assert len(children) == 6
