@@ -18,7 +18,8 @@ import trainables.core.data.cache
 from benchmarks.images import mri, source_name
 from benchmarks.prefix import config
 from benchmarks.record import at_most, record
-from trainables.core.data.cache import Dataset, prepare
+from trainables.core.data.cache import Dataset
+from trainables.core.data.prepare import prepare
 from trainables.core.device import resolve_device
 from trainables.core.tasks.classification import Classification
 

@@ -24,7 +24,7 @@ import typer
 from analysis.trials import read_trials
 from benchmarks.images import mri, source_name
 from benchmarks.record import Row, at_most, record
-from trainables.core.data.cache import prepare
+from trainables.core.data.prepare import prepare
 from tuning.storage import study_storage
 
 IMAGES, SIZE, TRIALS, EPOCHS = 1280, 128, 6, 3

@@ -29,7 +29,8 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.record import at_least, at_most, record, show
 from trainables.core.config import TrainConfig
-from trainables.core.data.cache import Dataset, prepare
+from trainables.core.data.cache import Dataset
+from trainables.core.data.prepare import prepare
 from trainables.core.device import autocast, resolve_precision
 from trainables.core.fit import fit
 from trainables.core.models.classifier import build_classifier

@@ -21,7 +21,8 @@ from torch.nn.functional import cross_entropy
 from benchmarks.images import mri, source_name
 from benchmarks.record import at_least, at_most, record
 from trainables.core.config import TrainConfig
-from trainables.core.data.cache import Dataset, prepare
+from trainables.core.data.cache import Dataset
+from trainables.core.data.prepare import prepare
 from trainables.core.fit import fit
 from trainables.core.models.backbones import Backbone, stage_count
 from trainables.core.models.classifier import build_classifier

@@ -23,7 +23,8 @@ from ray.tune.experiment import Trial
 
 from benchmarks.record import Row, at_most, record
 from trainables.core.config import TrainConfig
-from trainables.core.data.cache import Dataset, prepare
+from trainables.core.data.cache import Dataset
+from trainables.core.data.prepare import prepare
 from tuning.cluster import Resources, joined
 from tuning.search import build_tuner
 from tuning.storage import open_study, study_storage

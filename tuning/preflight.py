@@ -17,9 +17,10 @@ from rich.markup import escape
 
 from trainables.core.data.audit import summary
 from trainables.core.data.augment import source_size
-from trainables.core.data.cache import Dataset, prepare
+from trainables.core.data.cache import Dataset
 from trainables.core.data.folds import small_division, told_sizes
 from trainables.core.data.groups import Grouping
+from trainables.core.data.prepare import prepare
 from trainables.core.metrics import LATENCY, check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count

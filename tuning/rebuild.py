@@ -9,8 +9,9 @@ import optuna
 from rich.console import Console
 
 from analysis.ensembles import RULES
-from trainables.core.data.cache import Dataset, prepare
+from trainables.core.data.cache import Dataset
 from trainables.core.data.groups import Grouping
+from trainables.core.data.prepare import prepare
 from trainables.core.errors import UserError, first_line
 from trainables.inference import infer_here
 from tuning import tracking

@@ -7,8 +7,8 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
-from trainables.core.data.cache import prepare
 from trainables.core.data.groups import Grouping
+from trainables.core.data.prepare import prepare
 from trainables.core.errors import UserError, first_line
 from trainables.inference import examine_here
 from tuning import tracking

@@ -11,7 +11,7 @@ from analysis.report import render
 from tests.analysis.findings import add_trial, made_up_ensemble, made_up_look, made_up_search, made_up_study
 from tests.images import write_classes
 from tests.page import Page
-from trainables.core.data.cache import prepare
+from trainables.core.data.prepare import prepare
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.test_search import predict_elsewhere
 from tests.searches import SMALL, begun, check_nothing_lost, load, search
-from trainables.core.data.cache import prepare
+from trainables.core.data.prepare import prepare
 
 pytestmark = pytest.mark.e2e
 

@@ -40,8 +40,8 @@ def audit(
     Groups are images that must not be split: slices of one subject, copies that were re-encoded, resized, brightened,
     mirrored or rotated. Exit code 0; 1 with --fail-on-leak and a leak; 2: wrong usage.
     """
-    from trainables.core.data.cache import inspect
     from trainables.core.data.groups import Grouping
+    from trainables.core.data.prepare import inspect
     from trainables.core.errors import UserError
     from trainables.core.store import parse_size
 

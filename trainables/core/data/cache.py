@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.audit import AUDIT_VERSION, Audit, audit_images
+from trainables.core.data.audit import Audit
 from trainables.core.data.decode import PixelFormat, decode, survey
-from trainables.core.data.folds import POOL, Folds, make_folds
-from trainables.core.data.groups import Grouping, exact_duplicates, group_by_similarity, joined
-from trainables.core.data.similarity import SIDE
+from trainables.core.data.folds import POOL, Folds
 from trainables.core.data.sources import Source, open_source
-from trainables.core.data.splits import Items, Splits, make_splits, missing_classes, twins_across
+from trainables.core.data.splits import Splits
 from trainables.core.errors import DataError
 from trainables.core.store import Store, default_store, map_array, write_array
 
 # Part of every key: raise it whenever the same bytes would decode to other pixels.
 DECODER_VERSION = 1
-_SHOWN = 10
 _TOLD = {
     "grouped": "whole groups of images held out",
     "published": "the published test split",
@@ -120,7 +117,7 @@ class Dataset:
         Raises:
             DataError: The data set here is not the one that was split.
         """
-        return self._decoded(size, None)[0]
+        return self.decoded(size, None)[0]
 
     def images_key(self, size: int) -> str:
         """The store's key of the decoded images, which stands for all that they depend on."""
@@ -131,12 +128,12 @@ class Dataset:
         """The store of the node that asks."""
         return Store(self.store or default_store(), self.cache_size)
 
-    def _decoded(self, size: int, source: Source | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    def decoded(self, size: int, source: Source | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
         """The images, and why each bad one is black; decoded from ``source`` (opened anew where None) if absent."""
 
         def write(folder: Path) -> None:
             opened = source or open_source(self.place)
-            if source is None and _fingerprint(opened, opened.digests()) != self.fingerprint:
+            if source is None and source_fingerprint(opened, opened.digests()) != self.fingerprint:
                 raise DataError(f"{self.place} on this node is not the data that the search began with")
             bad = _decode_all(opened, folder / "images.npy", size, self.pixel_format)
             (folder / "bad.json").write_text(json.dumps(bad))
@@ -149,150 +146,7 @@ class Dataset:
         return self.open_store().read(self.images_key(size), write, read, bytes_needed, needed=True)
 
 
-def prepare(
-    place: str,
-    *,
-    sizes: Sequence[int],
-    seed: int,
-    split: str = "grouped",
-    grouping: Grouping | None = None,
-    healthy: str | None = None,
-    skip_bad_images: bool = False,
-    folds: int | None = None,
-    store: Path | None = None,
-    cache_size: int | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> Dataset:
-    """Opens, checks, decodes, audits and divides a data set.
-
-    Args:
-        place: As ``open_source`` takes it.
-        sizes: The sides in pixels to decode at.
-        seed: Of the splits.
-        split: How ``test`` comes about, as ``make_splits`` takes it.
-        grouping: Which images belong together, where the user says so.
-        healthy: The class without a disease, if it is among the data's.
-        skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
-        folds: Into how many to divide all images but ``test``; None for ``fit``, ``tune`` and ``select``.
-        store: Where pixels are kept; None for the node's default.
-        cache_size: Bytes that the store may hold; None for the node's default.
-        progress: Told the share of the audit that is done.
-
-    Raises:
-        DataError: With the images at fault (at most ten of them), or the classes that are too small.
-        StoreFullError: The decoded images alone are more than the store may hold.
-    """
-    source, opened, bad = _opened(place, grouping or Grouping(), store, cache_size)
-    if bad and not skip_bad_images:
-        listing = (store or default_store()) / f"bad-images-{opened.fingerprint[:8]}.txt"
-        raise DataError(_bad_images(source.names, bad, listing))
-    for size in sizes:
-        opened._decoded(size, source)
-    audited = _audited(opened, source, bad, (grouping or Grouping()).threshold, progress)
-    assert audited.audit is not None
-    items = Items(source.labels, audited.groups, source.published, source.class_names)
-    splits: Splits
-    made: Folds = ()
-    if folds is None:
-        splits = make_splits(items, _usable(source, bad), seed, split)
-    else:
-        splits, made = make_folds(items, _usable(source, bad), seed, split, folds)
-    divided = dataclasses.replace(
-        audited,
-        splits=splits,
-        folds=made,
-        split=split,
-        test_twins=twins_across(items, splits),
-        healthy=healthy if healthy in source.class_names else None,
-    )
-    return dataclasses.replace(divided, notes=tuple(_notes(source, items, divided, audited.audit)))
-
-
-def inspect(
-    place: str,
-    *,
-    grouping: Grouping | None = None,
-    store: Path | None = None,
-    cache_size: int | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> Dataset:
-    """Opens and audits a data set, whatever is wrong with it; it is not divided. Arguments are those of ``prepare``."""
-    grouping = grouping or Grouping()
-    source, opened, bad = _opened(place, grouping, store, cache_size)
-    return _audited(opened, source, bad, grouping.threshold, progress)
-
-
-def _opened(
-    place: str, grouping: Grouping, store: Path | None, cache_size: int | None
-) -> tuple[Source, Dataset, dict[int, str]]:
-    """A data set before its audit, and why images cannot be used."""
-    source = open_source(place, grouping.column, grouping.pattern)
-    fingerprint = _fingerprint(source, source.digests())
-    opened = Dataset(
-        place=place,
-        fingerprint=fingerprint,
-        class_names=source.class_names,
-        labels=source.labels,
-        groups=source.groups,
-        splits={},
-        pixel_format=_surveyed(source, fingerprint, Store(store or default_store(), cache_size)),
-        store=store,
-        cache_size=cache_size,
-    )
-    _, bad = opened._decoded(SIDE, source)
-    return source, opened, bad | {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
-
-
-def _usable(source: Source, bad: Mapping[int, str]) -> NDArray[np.int64]:
-    return np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
-
-
-def _audited(
-    opened: Dataset,
-    source: Source,
-    bad: Mapping[int, str],
-    threshold: float | None,
-    progress: Callable[[float], None] | None,
-) -> Dataset:
-    """The data set with the groups that count and its audit, made once a node."""
-    pixels = opened.images(SIDE)
-    usable = _usable(source, bad)
-
-    def write(folder: Path) -> None:
-        found = group_by_similarity(pixels, usable, source.labels, threshold, progress)
-        groups = joined(source.groups if source.told else found.groups, exact_duplicates(pixels, usable))
-        items = Items(source.labels, groups, source.published, source.class_names)
-        audit = audit_images(items, found, source.told, pixels, source.names, bad)
-        np.save(folder / "groups.npy", groups)
-        (folder / "audit.json").write_text(json.dumps(audit.to_dict()))
-
-    def read(folder: Path) -> Dataset:
-        audit = Audit.from_dict(json.loads((folder / "audit.json").read_text()))
-        return dataclasses.replace(opened, groups=np.load(folder / "groups.npy"), audit=audit)
-
-    key = f"audit-{opened.images_key(SIDE)}-{'auto' if threshold is None else threshold}-v{AUDIT_VERSION}"
-    return opened.open_store().read(key, write, read, 100 * len(source))
-
-
-def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list[str]:
-    notes = []
-    if source.synthetic:
-        notes.append("synthetic data: phantoms, no patients; scores say nothing about real images")
-    if audit.broken:
-        notes.append(f"{len(audit.broken)} unreadable or unlabelled images were left out")
-    if "val" in source.published:
-        anew = "folds" if divided.folds else "fit, tune and select"
-        notes.append(f"the published val split was pooled with train and divided anew into {anew}")
-    if divided.leak:
-        notes.append(f"{divided.leak} (--split grouped keeps them apart)")
-    for class_name, missing in missing_classes(items, divided.splits).items():
-        notes.append(f"{class_name} has too few {audit.named}: none of its images is in {', '.join(missing)}")
-    if audit.contradicting_groups:
-        notes.append(f"{audit.contradicting_groups} {audit.named} have images of different labels")
-    return notes
-
-
-def _surveyed(source: Source, fingerprint: str, store: Store) -> PixelFormat:
+def surveyed_format(source: Source, fingerprint: str, store: Store) -> PixelFormat:
     """The pixel format of a data set, looked for once a node."""
 
     def write(folder: Path) -> None:
@@ -304,7 +158,8 @@ def _surveyed(source: Source, fingerprint: str, store: Store) -> PixelFormat:
     return store.read(f"format-{fingerprint[:32]}-v{DECODER_VERSION}", write, read, size=1000)
 
 
-def _fingerprint(source: Source, digests: Sequence[str]) -> str:
+def source_fingerprint(source: Source, digests: Sequence[str]) -> str:
+    """SHA-256 over all images (by their digests), labels, told groups and published splits."""
     digest = hashlib.sha256(json.dumps([source.class_names, list(digests)]).encode())
     for part in (source.labels, source.groups):
         digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
@@ -327,17 +182,6 @@ def _decode_all(source: Source, file: Path, size: int, pixel_format: PixelFormat
     with ThreadPoolExecutor(_threads()) as pool:
         write_array(file, (len(source), *shape), np.dtype(np.uint8), pool.map(one, range(len(source))))
     return bad
-
-
-def _bad_images(names: Sequence[str], bad: dict[int, str], listing: Path) -> str:
-    """The refusal in one line; a long list goes whole into a file."""
-    shown = "; ".join(f"{names[index]}: {bad[index]}" for index in sorted(bad)[:_SHOWN])
-    more = f"; and {len(bad) - _SHOWN} more, all in {listing}" if len(bad) > _SHOWN else ""
-    listing.write_text("".join(f"{names[index]}: {bad[index]}\n" for index in sorted(bad)))
-    return (
-        f"every image must be readable and labelled, but {len(bad)} are not ({shown}{more}): "
-        "mend them or pass --skip-bad-images"
-    )
 
 
 def _threads() -> int:

@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.images import png
 from trainables.core.data.audit import Audit, summary
-from trainables.core.data.cache import inspect
 from trainables.core.data.phantoms import CLASS_NAMES, SLICES_PER_SUBJECT, make_phantoms
+from trainables.core.data.prepare import inspect
 
 
 def write_phantoms(root, published=False):

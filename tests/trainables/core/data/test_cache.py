@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.images import write_classes
 from trainables.core.data import cache
-from trainables.core.data.cache import prepare
 from trainables.core.data.decode import decode
+from trainables.core.data.prepare import prepare
 from trainables.core.data.sources import open_source
 from trainables.core.errors import DataError
 from trainables.core.store import StoreFullError

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainables.core.data.test_splits import everything, items
-from trainables.core.data.cache import prepare
 from trainables.core.data.folds import POOL, make_folds, small_division, small_set, told_sizes
+from trainables.core.data.prepare import prepare
 from trainables.core.data.splits import make_splits
 from trainables.core.errors import DataError
 
