@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import torch
 
 import trainables.core.cross_validation
@@ -15,16 +14,8 @@ from tests.faults.training import CONFIG, FAULTS, METRIC, WatchedDataset, run
 from trainables.core.models.predict import predict_probabilities, trained_classifier
 from trainables.inference import infer
 from trainables.trial import read_models, read_out_of_fold
-from tuning.cluster import joined
 
 SHORT = CONFIG | {"epochs": 2}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with joined("local"):
-        yield
-    assert not ray.is_initialized()
 
 
 @pytest.fixture(scope="module")

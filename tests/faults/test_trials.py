@@ -1,19 +1,10 @@
 """Trials that go wrong, for real: each fault strikes a worker in its second epoch, once."""
 
 import pytest
-import ray
 
 from tests.faults.training import CONFIG, AlwaysFaulty, FaultyDataset, run
 from trainables.core.models.backbones import stage_count
 from trainables.trial import read_models
-from tuning.cluster import joined
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with joined("local"):
-        yield
-    assert not ray.is_initialized()
 
 
 @pytest.fixture(scope="module")
