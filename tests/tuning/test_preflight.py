@@ -13,7 +13,7 @@ from tuning.search import Plan
 
 @pytest.fixture
 def plan():
-    return Plan(load_space("demo_space"), ("scratch_cnn",), "random", 32, 3, "balanced_accuracy", True, 0)
+    return Plan(load_space("demo_space"), ("scratch_cnn",), "random", 32, 3, "balanced_accuracy", None, True, 0)
 
 
 def loaded(plan, place, store, monkeypatch):
