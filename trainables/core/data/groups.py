@@ -75,7 +75,7 @@ class Pair:
     Attributes:
         first, second: Indices.
         similarity: In [0, 1], as they lie best.
-        degrees: How the second is rotated towards the first.
+        degrees: By how much the second is the first rotated counter-clockwise.
         mirrored: Whether it is mirrored, too.
     """
 

@@ -54,13 +54,14 @@ def prepare(
         DataError: With the images at fault (at most ten of them), or the classes that are too small.
         StoreFullError: The decoded images alone are more than the store may hold.
     """
-    source, opened, bad = _opened(place, grouping or Grouping(), store, cache_size)
+    grouping = grouping or Grouping()
+    source, opened, bad = _opened(place, grouping, store, cache_size)
     if bad and not skip_bad_images:
         listing = (store or default_store()) / f"bad-images-{opened.fingerprint[:8]}.txt"
         raise DataError(_bad_images(source.names, bad, listing))
     for size in sizes:
         opened.decoded(size, source)
-    audited = _audited(opened, source, bad, (grouping or Grouping()).threshold, progress)
+    audited = _audited(opened, source, bad, grouping.threshold, progress)
     assert audited.audit is not None
     items = Items(source.labels, audited.groups, source.published, source.class_names)
     splits: Splits
@@ -142,7 +143,8 @@ def _audited(
         audit = Audit.from_dict(json.loads((folder / "audit.json").read_text()))
         return dataclasses.replace(opened, groups=np.load(folder / "groups.npy"), audit=audit)
 
-    key = f"audit-{opened.images_key(SIDE)}-{'auto' if threshold is None else threshold}-v{AUDIT_VERSION}"
+    how = "told" if source.told else "auto" if threshold is None else threshold
+    key = f"audit-{opened.images_key(SIDE)}-{how}-v{AUDIT_VERSION}"
     return opened.open_store().read(key, write, read, 100 * len(source))
 
 
