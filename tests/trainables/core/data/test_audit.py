@@ -95,6 +95,14 @@ def test_groups_that_are_told_are_subjects(tmp_path, told):
     assert "60 subjects (as told)" in summary(audit)[0]
 
 
+def test_that_each_image_is_alone_can_be_told_of_a_set_that_was_audited_before(tmp_path):
+    from trainables.core.data.groups import Grouping
+
+    write_phantoms(tmp_path / "data")
+    assert audited(tmp_path / "data", tmp_path).groups == 60
+    assert audited(tmp_path / "data", tmp_path, grouping=Grouping(pattern=r"_(\d+)\.png")).groups == 360
+
+
 def test_an_audit_survives_json(tmp_path):
     write_phantoms(tmp_path / "data", published=True)
     audit = audited(tmp_path / "data", tmp_path)

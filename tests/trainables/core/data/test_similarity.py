@@ -52,10 +52,7 @@ def test_a_copy_is_found_however_it_lies(phantoms, degrees, mirrored):
     assert found > 0.98
     assert is_mirrored == mirrored
     if not mirrored:
-        assert (
-            min((angle - degrees) % 360, (degrees - angle) % 360) < 2
-            or min((angle + degrees) % 360, (-degrees - angle) % 360) < 2
-        )
+        assert abs((angle - degrees + 180) % 360 - 180) < 2
 
 
 def test_similarities_are_those_of_brute_force(phantoms):
