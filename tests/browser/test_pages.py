@@ -38,7 +38,7 @@ def searched(tmp_path_factory):
     server = Server(folder)
     server.start()
     arguments = [*SMALL, "--backbone", "torchvision:squeezenet1_1", "--num-samples", TRIALS, "--no-pruning"]
-    arguments += ["--split", "published"]
+    arguments += ["--split", "published", "--report"]
     search(folder, "demo_space", "--data", "data", "--tracking-uri", server.uri, *arguments)
     client = MlflowClient(server.uri)
     experiment = client.get_experiment_by_name("demo_space").experiment_id
@@ -132,6 +132,19 @@ def test_the_parents_page_says_what_came_of_it(searched, browser):
         browser.run("[...document.querySelectorAll('a')].find(a => a.innerText.startsWith('All trials')).href")
     )
     browser.wait_for_text("best_balanced", "best_epoch", f"{TRIALS + 1} matching runs")
+
+
+def test_the_parents_files_are_shown_where_they_lie(searched, browser):
+    uri, experiment, parent = searched
+    page = f"{uri}/#/experiments/{experiment}/runs/{parent.info.run_id}/artifacts"
+    browser.open(f"{page}/report.html")
+    browser.wait_for_text("report.html", "reliability.svg", "evaluation.json", "confusion_matrix.json")
+    frame = "document.querySelector('iframe')"  # MLflow shows pages in a sandbox
+    assert len(browser.wait(f"{frame} && ({frame}.srcdoc || {frame}.src)")) > 0
+    keep(browser, "report.png")
+    browser.open(f"{page}/reliability.svg")
+    browser.wait("[...document.images].some(image => image.complete && image.clientWidth > 100)")
+    keep(browser, "reliability.png")
 
 
 @pytest.mark.parametrize("page", ["", "/versions/1"])
