@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trainables.core.errors import DataError
 
 LATENCY = "latency_ms"
+SENSITIVITY = "sensitivity_at_95_specificity"
 # Lower is better for these; every other metric is better when higher.
 MINIMIZED = frozenset({"log_loss", LATENCY})
 
@@ -45,7 +46,8 @@ def classification_metrics(
         ``average_precision`` and ``auroc`` (one class against the rest, averaged), and ``precision/<class>``,
         ``recall/<class>``, ``f1/<class>`` for the present classes, by their ``class_keys``. With a healthy class also
         ``clinical``: the mean of its precision (who is sent home is well) and of the other classes' recalls (who is
-        ill is found). Averages run over the classes present in ``targets``; an absent class has no figure of its own
+        ill is found); and of two classes ``sensitivity_at_95_specificity``: the largest share of the ill that a
+        threshold finds which calls at least 95% of the well so; NaN where one of the two is absent. Averages run over the classes present in ``targets``; an absent class has no figure of its own
         (``absent_classes`` names it), and ``auroc`` is NaN where one class alone is present. A precision without any
         prediction of that class counts as 0.
 
@@ -69,6 +71,8 @@ def classification_metrics(
     if healthy is not None:
         well = class_names.index(healthy)
         metrics["clinical"] = np.where(np.arange(len(class_names)) == well, precision, recall)[present].mean()
+        if len(class_names) == 2 and needed in (None, SENSITIVITY):
+            metrics[SENSITIVITY] = sensitivity_at(0.95, targets != well, probabilities[:, 1 - well])
     if needed in (None, "log_loss"):
         of_truth = np.take_along_axis(_normalised(probabilities), targets[:, None], axis=1)
         metrics["log_loss"] = -np.log(np.maximum(of_truth, np.finfo(np.float64).eps)).mean()
@@ -79,6 +83,24 @@ def classification_metrics(
         name = keys[index]
         metrics |= {f"precision/{name}": precision[index], f"recall/{name}": recall[index], f"f1/{name}": f1[index]}
     return {name: float(value) for name, value in metrics.items()}
+
+
+def sensitivity_at(specificity: float, positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
+    """The highest true positive rate of a threshold at which so many negatives, at least, lie below it.
+
+    Args:
+        specificity: The share of negatives, in 0..1.
+        positive: (N,) which images are positive.
+        scores: (N,); equal ones are on the same side of any threshold.
+
+    Returns:
+        A share in 0..1; NaN without a positive or without a negative.
+    """
+    hits, misses = _found(positive, scores)
+    if not hits[-1] or not misses[-1]:
+        return float("nan")
+    allowed = misses <= (1 - specificity) * misses[-1] + 1e-9  # rounding must not cost a negative
+    return float(np.max(hits[allowed], initial=0) / hits[-1])
 
 
 def confusion_counts(probabilities: NDArray[np.floating], targets: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -137,10 +159,15 @@ def _threshold_free(
 
 def _areas(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> tuple[float, float]:
     """Average precision, and the area under the ROC curve (NaN without a negative); equal scores share a threshold."""
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # of each threshold
-    hits = np.cumsum(positive[order])[last]
-    misses = last + 1 - hits
-    average_precision = np.diff(hits, prepend=0) @ (hits / (last + 1)) / hits[-1]
+    hits, misses = _found(positive, scores)
+    average_precision = np.diff(hits, prepend=0) @ (hits / (hits + misses)) / hits[-1]
     below = np.diff(misses, prepend=0) @ (hits + np.append(0, hits[:-1])) / 2
     return float(average_precision), float(below / (hits[-1] * misses[-1])) if misses[-1] else np.nan
+
+
+def _found(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many positives and how many negatives score at least as high as each of the distinct scores, falling."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    hits = np.cumsum(positive[order])[last]
+    return hits, last + 1 - hits

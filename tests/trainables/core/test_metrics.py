@@ -9,7 +9,14 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.preprocessing import label_binarize
 
 from trainables.core.errors import DataError
-from trainables.core.metrics import absent_classes, check_objective, class_keys, classification_metrics, is_better
+from trainables.core.metrics import (
+    absent_classes,
+    check_objective,
+    class_keys,
+    classification_metrics,
+    is_better,
+    sensitivity_at,
+)
 
 NAMES = ("a", "b", "c", "d")
 
@@ -56,6 +63,27 @@ def test_clinical_is_the_precision_of_the_healthy_and_the_recalls_of_the_ill(pre
     recalls = reference.recall_score(targets, predicted, labels=ill, average=None)
     assert ours["clinical"] == pytest.approx(np.mean([*precision, *recalls]))
     assert "clinical" not in classification_metrics(probabilities, targets, NAMES)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("decimals", [1, 8])  # with ties, and without
+def test_sensitivity_at_95_specificity_is_the_roc_curves(seed, decimals):
+    generator = np.random.default_rng(seed)
+    targets = generator.integers(0, 2, 100)
+    ill = np.clip(np.round(generator.normal(0.4 + 0.2 * targets, 0.2), decimals), 0, 1)
+    false, true, _ = reference.roc_curve(targets, ill, drop_intermediate=False)
+    ours = classification_metrics(np.stack([1 - ill, ill], axis=1), targets, ("well", "ill"), healthy="well")
+    assert ours["sensitivity_at_95_specificity"] == pytest.approx(true[false <= 0.05].max())
+    turned = classification_metrics(np.stack([ill, 1 - ill], axis=1), 1 - targets, ("ill", "well"), healthy="well")
+    assert turned["sensitivity_at_95_specificity"] == ours["sensitivity_at_95_specificity"]
+
+
+def test_sensitivity_at_95_specificity_allows_one_of_twenty_and_needs_both_classes():
+    positive, scores = np.arange(22) >= 20, np.array([*np.linspace(0, 0.5, 19), 0.9, 0.8, 0.95])
+    assert sensitivity_at(0.95, positive, scores) == 1.0
+    assert sensitivity_at(0.96, positive, scores) == 0.5
+    assert np.isnan(sensitivity_at(0.95, positive[:20], scores[:20]))
+    assert "sensitivity_at_95_specificity" not in classification_metrics(*scored(0), NAMES, healthy="a")
 
 
 def test_clinical_needs_a_healthy_class():
@@ -130,3 +158,6 @@ def test_a_metric_asked_for_alone_is_the_same():
     everything = classification_metrics(probabilities, targets, ("a", "b", "c"))
     for name, value in everything.items():
         assert classification_metrics(probabilities, targets, ("a", "b", "c"), needed=name)[name] == value
+    two = probabilities[:, :2], targets % 2, ("a", "b")
+    for name, value in classification_metrics(*two, healthy="a").items():
+        assert classification_metrics(*two, needed=name, healthy="a")[name] == value
