@@ -47,9 +47,9 @@ def classification_metrics(
         ``recall/<class>``, ``f1/<class>`` for the present classes, by their ``class_keys``. With a healthy class also
         ``clinical``: the mean of its precision (who is sent home is well) and of the other classes' recalls (who is
         ill is found); and of two classes ``sensitivity_at_95_specificity``: the largest share of the ill that a
-        threshold finds which calls at least 95% of the well so; NaN where one of the two is absent. Averages run over the classes present in ``targets``; an absent class has no figure of its own
-        (``absent_classes`` names it), and ``auroc`` is NaN where one class alone is present. A precision without any
-        prediction of that class counts as 0.
+        threshold finds that takes at least 95% of the well for well. Averages run over the classes present in
+        ``targets``; an absent class has no figure of its own (``absent_classes`` names it), and where one class alone
+        is present ``auroc`` and the sensitivity are NaN. A precision without any prediction of that class counts as 0.
 
     Raises:
         DataError: There is nothing to score.
