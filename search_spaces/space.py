@@ -167,10 +167,13 @@ def _space_in_file(file: Path) -> SearchSpace:
     if spec is None or spec.loader is None:
         raise SpaceError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.resolve().parent))  # as a script's folder is: it may import what lies beside it
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise SpaceError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(file.resolve().parent))
     return _checked(getattr(module, "SPACE", None), f"{file}:SPACE")
 
 

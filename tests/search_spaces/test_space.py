@@ -1,4 +1,5 @@
 import dataclasses
+import sys
 
 import pytest
 
@@ -35,6 +36,17 @@ def test_a_file_and_a_module_load(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_space("mine.py").name == "mine"
     assert load_space("mine:SPACE").name == "mine"
+
+
+def test_a_file_loads_from_any_folder_with_what_lies_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "pictures_beside_it.py").write_text("PLACE = 'phantoms'\n")
+    text = "from pictures_beside_it import PLACE\n" + SPACE_FILE.replace('data="phantoms"', "data=PLACE")
+    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    before = list(sys.path)
+    assert load_space("../mine.py").data == "phantoms"
+    assert sys.path == before
 
 
 @pytest.mark.parametrize(
