@@ -1,16 +1,20 @@
 """Joining a cluster of several nodes, on one machine."""
 
 import math
+import os
+from pathlib import Path
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
 from analysis.trials import read_trials
+from search_spaces.space import load_space
 from trainables.core.errors import UserError
 from trainables.inference import infer
 from tuning.cluster import Resources, joined, slots, trial_resources
-from tuning.search import build_tuner
+from tuning.search import Plan, build_tuner
+from tuning.starting_space import find, starting_space
 from tuning.storage import open_study, study_storage
 from tuning.study import Steering
 
@@ -88,11 +92,9 @@ def test_our_code_travels_to_the_workers(can_grow):
     assert packages == ["analysis", "search_spaces", "trainables", "tuning"]
 
 
-def run(folder, data, resources, num_samples):
+def run(folder, data, resources, num_samples, configure=lambda trial: CONFIG):
     study = open_study(study_storage(folder, None), "search", "accuracy", 2, seed=0)
-    steering = Steering(
-        study, "accuracy", 2, num_samples, None, math.inf, lambda trial: CONFIG, str(folder), second="latency_ms"
-    )
+    steering = Steering(study, "accuracy", 2, num_samples, None, math.inf, configure, str(folder), second="latency_ms")
     build_tuner(steering, data, resources, "session-001", 0, 3600.0, []).fit()
     return read_trials(study)
 
@@ -108,6 +110,21 @@ def test_trials_and_inference_run_on_the_other_node(can_grow, small_data, tmp_pa
         len(small_data.splits["select"]),
         3,
     )
+
+
+@pytest.mark.parametrize("reference", ["../mine/space_of_mine.py", "package_of_mine.space:SPACE"])
+def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monkeypatch, reference):
+    """Plain dicts cross: no worker imports the space, nor what lies beside it, which are nowhere on its path."""
+    (tmp_path / "elsewhere").mkdir()
+    file = tmp_path / "elsewhere" / (reference if reference.endswith(".py") else "package_of_mine/space.py")
+    file.parent.mkdir()
+    trace = f"import os; open({str(tmp_path / 'imported')!r}, 'a').write(str(os.getpid()) + chr(10))\n"
+    file.write_text(trace + starting_space(find(Path(small_data.place)), "mine"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    plan = Plan(load_space(reference), ("scratch_cnn",), "random", 32, 2, "accuracy", None, True, 0)
+    records = run(tmp_path, small_data, Resources(1, 0), 1, plan.configure)
+    assert {record.state for record in records} <= {"COMPLETE", "PRUNED"}
+    assert (tmp_path / "imported").read_text().splitlines() == [str(os.getpid())]
 
 
 def test_a_gpu_that_is_not_there_fails_the_trial_in_one_line(can_grow, small_data, tmp_path):
