@@ -9,7 +9,14 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.preprocessing import label_binarize
 
 from trainables.core.errors import DataError
-from trainables.core.metrics import absent_classes, check_objective, class_keys, classification_metrics, is_better
+from trainables.core.metrics import (
+    absent_classes,
+    check_objective,
+    class_keys,
+    classification_metrics,
+    is_better,
+    resampled_metrics,
+)
 
 NAMES = ("a", "b", "c", "d")
 
@@ -45,6 +52,20 @@ def test_equal_scikit_learns(seed):
     }
     expected |= {f"{kind}/{NAMES[i]}": value for kind, values in per_class.items() for i, value in enumerate(values)}
     assert ours == pytest.approx(expected, rel=1e-6)
+
+
+def test_resampled_metrics_are_those_of_the_images_that_were_drawn():
+    probabilities, targets = scored(3, count=30)
+    probabilities = probabilities.round(1)  # with equal scores
+    draws = np.random.default_rng(4).poisson(0.3, (40, 30))
+    draws[0, targets != 2] = 0  # one class alone
+    draws[:2, targets == 2] = 1
+    found = resampled_metrics(probabilities, targets, NAMES, draws, healthy="c")
+    for row, drawn in enumerate(draws):
+        images = np.repeat(np.arange(30), drawn)
+        expected = classification_metrics(probabilities[images], targets[images], NAMES, healthy="c")
+        for name, values in found.items():
+            assert values[row] == pytest.approx(expected.get(name, np.nan), nan_ok=True), (name, row)
 
 
 @pytest.mark.parametrize("present", [(0, 1, 2, 3), (0, 2, 3), (1, 2, 3)])
