@@ -11,11 +11,14 @@ from rich.console import Console
 
 from tuning.cli.command import (
     DATA,
+    RECORD,
     CacheSize,
     GroupColumn,
     GroupPattern,
     GroupThreshold,
     SkipBadImages,
+    Storage,
+    StudyStorage,
     Views,
     new_app,
     refuse,
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 app = new_app()
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SEARCH, _RESOURCES, _RECORD = "Search", "Resources", "Where it is kept"
+_SEARCH, _RESOURCES = "Search", "Resources"
 
 
 class Split(StrEnum):
@@ -147,20 +150,18 @@ def run(
             help="Ray cluster to join. Default: the one Ray finds, else one here (local).", rich_help_panel=_RESOURCES
         ),
     ] = None,
-    storage: Annotated[str, typer.Option(help="Folder or s3:// for searches.", rich_help_panel=_RECORD)] = "results",
-    study_storage: Annotated[
-        str | None, typer.Option(help="Database URL of the study. Default: a journal file.", rich_help_panel=_RECORD)
-    ] = None,
+    storage: Storage = "results",
+    study_storage: StudyStorage = None,
     tracking_uri: Annotated[
         str | None,
-        typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.", rich_help_panel=_RECORD),
+        typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.", rich_help_panel=RECORD),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Of the search. Default: the space's.", rich_help_panel=_RECORD)
+        str | None, typer.Option(help="Of the search. Default: the space's.", rich_help_panel=RECORD)
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with an unfinished search.", rich_help_panel=_RECORD)] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with an unfinished search.", rich_help_panel=RECORD)] = False,
     report: Annotated[
-        bool, typer.Option(help="Make the report, which shows images, at the end.", rich_help_panel=_RECORD)
+        bool, typer.Option(help="Make the report, which shows images, at the end.", rich_help_panel=RECORD)
     ] = True,
 ) -> None:
     """Search for the best transfer-learning model of an image data set, and register an ensemble of the best.

@@ -15,7 +15,7 @@ from trainables.core.metrics import (
     class_keys,
     classification_metrics,
     is_better,
-    sensitivity_at,
+    resampled_metrics,
 )
 
 NAMES = ("a", "b", "c", "d")
@@ -54,6 +54,20 @@ def test_equal_scikit_learns(seed):
     assert ours == pytest.approx(expected, rel=1e-6)
 
 
+def test_resampled_metrics_are_those_of_the_images_that_were_drawn():
+    probabilities, targets = scored(3, count=30)
+    probabilities = probabilities.round(1)  # with equal scores
+    draws = np.random.default_rng(4).poisson(0.3, (40, 30))
+    draws[0, targets != 2] = 0  # one class alone
+    draws[:2, targets == 2] = 1
+    found = resampled_metrics(probabilities, targets, NAMES, draws, healthy="c")
+    for row, drawn in enumerate(draws):
+        images = np.repeat(np.arange(30), drawn)
+        expected = classification_metrics(probabilities[images], targets[images], NAMES, healthy="c")
+        for name, values in found.items():
+            assert values[row] == pytest.approx(expected.get(name, np.nan), nan_ok=True), (name, row)
+
+
 @pytest.mark.parametrize("present", [(0, 1, 2, 3), (0, 2, 3), (1, 2, 3)])
 def test_clinical_is_the_precision_of_the_healthy_and_the_recalls_of_the_ill(present):
     probabilities, targets = scored(1, present)
@@ -79,10 +93,16 @@ def test_sensitivity_at_95_specificity_is_the_roc_curves(seed, decimals):
 
 
 def test_sensitivity_at_95_specificity_allows_one_of_twenty_and_needs_both_classes():
-    positive, scores = np.arange(22) >= 20, np.array([*np.linspace(0, 0.5, 19), 0.9, 0.8, 0.95])
-    assert sensitivity_at(0.95, positive, scores) == 1.0
-    assert sensitivity_at(0.96, positive, scores) == 0.5
-    assert np.isnan(sensitivity_at(0.95, positive[:20], scores[:20]))
+    targets, ill = (np.arange(22) >= 20).astype(int), np.array([*np.linspace(0, 0.5, 19), 0.9, 0.8, 0.95])
+
+    def sensitivity(images: slice) -> float:
+        probabilities = np.stack([1 - ill, ill], axis=1)[images]
+        found = classification_metrics(probabilities, targets[images], ("well", "ill"), healthy="well")
+        return found["sensitivity_at_95_specificity"]
+
+    assert sensitivity(slice(0, 22)) == 1.0
+    assert sensitivity(slice(1, 22)) == 0.5  # one of nineteen is too many
+    assert np.isnan(sensitivity(slice(0, 20)))
     assert "sensitivity_at_95_specificity" not in classification_metrics(*scored(0), NAMES, healthy="a")
 
 
