@@ -1,6 +1,5 @@
 """A space to begin with, written from what there is in a folder of images."""
 
-import io
 import json
 import re
 from collections.abc import Mapping
@@ -10,10 +9,10 @@ from pathlib import Path
 from string import Template
 
 import numpy as np
-from PIL import Image
 
-from trainables.core.data.decode import DECODE_ERRORS
+from trainables.core.data.decode import open_image
 from trainables.core.data.sources import Source, open_source
+from trainables.core.errors import DataError
 
 _LOOKED_AT = 2000  # images whose size is read
 _LARGEST, _STEP, _SMALLEST = 224, 32, 32  # what pretrained networks are made for, and sizes that halve five times
@@ -99,9 +98,9 @@ def _sides(source: Source) -> list[int]:
 
     def side(index: int) -> int:
         try:
-            with Image.open(io.BytesIO(source.read(index))) as image:
+            with open_image(source.read(index)) as image:
                 return min(image.size)
-        except DECODE_ERRORS:
+        except (DataError, OSError):
             return 0
 
     with ThreadPoolExecutor() as pool:
