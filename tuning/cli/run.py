@@ -116,10 +116,14 @@ def run(
         bool, typer.Option(help="Stop trials that fall behind at a third of their epochs.", rich_help_panel=_SEARCH)
     ] = True,
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="Members to build the ensemble from.", rich_help_panel=_SEARCH)
+        int | None,
+        typer.Option(min=1, help="Members to build the ensemble from. Default: the space's.", rich_help_panel=_SEARCH),
     ] = None,
     tta: Annotated[
-        Views | None, typer.Option(help="Test-time augmentation: average over these views.", rich_help_panel=_SEARCH)
+        Views | None,
+        typer.Option(
+            help="Test-time augmentation: average over these views. Default: the space's.", rich_help_panel=_SEARCH
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of splits, sampling and training.", rich_help_panel=_SEARCH)] = 0,
     cpus_per_trial: Annotated[
