@@ -1,4 +1,8 @@
-"""Pneumonia from chest X-rays (Kermany et al. 2018, Kaggle's "Chest X-Ray Pneumonia": 2 classes, 1 : 3)."""
+"""Pneumonia from chest X-rays (Kermany et al. 2018, Kaggle's "Chest X-Ray Pneumonia": 2 classes, 1 : 3).
+
+Its test images are of another kind than its training images, so ``tune`` and ``select`` cannot warn of a model that has
+learnt the ways of the latter. The space stays near what its publications agree on: early stages frozen, images varied.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,14 +17,14 @@ if TYPE_CHECKING:
 def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
     """Backbone and freeze depth, head, imbalance, optimizer, schedule, batch size, augmentation."""
     return {
-        **choices.backbone(trial, backbones, frozen_quarters=(0, 1, 2, 3, 4)),
+        **choices.backbone(trial, backbones, frozen_quarters=(2, 3, 4)),
         **choices.head(trial, heads=("linear", "mlp"), most_dropout=0.6, both_dropouts=True),
         **choices.class_weights(trial, ("none", "balanced", "boosted")),
         **choices.sampler(trial, ("shuffle", "weighted")),
         **choices.optimizer(trial, ("sgd", "adam", "adamw"), sgd_lr=(1e-4, 1e-1), adam_lr=(1e-5, 1e-2)),
         **choices.schedule(trial, ("constant", "cosine", "step")),
         **choices.batch_size(trial, (16, 32, 64)),
-        **choices.augmentation(trial, ("none", "flip", "medical", "strong")),
+        **choices.augmentation(trial, ("medical", "strong")),
     }
 
 
