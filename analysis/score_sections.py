@@ -14,9 +14,13 @@ from analysis.findings import Ensemble, Looked, Search
 from analysis.score_figures import calibration, confusion, precision_recall, roc
 from analysis.sections import epoch_seconds, leaks, number, sentence
 from analysis.statistics import GROUPS_FOR_INTERVAL, Probabilities
+from trainables.core.metrics import SENSITIVITY
 
 _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
-_FIGURES = ("balanced_accuracy", "macro_f1", "accuracy", "auroc", "average_precision", "log_loss", "brier", "ece")
+_FIGURES = (
+    *("balanced_accuracy", "macro_f1", "accuracy", "auroc", "average_precision"),
+    *(SENSITIVITY, "log_loss", "brier", "ece"),
+)
 
 
 def about_test(search: Search, ensemble: Ensemble) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.core.data.splits import SHARES
+
 if TYPE_CHECKING:
     import optuna
 
@@ -38,7 +40,12 @@ class SearchSpace:
         epochs: Default epochs of a full trial.
         num_samples: Default number of trials.
         weights: Default of ``--weights``.
-        healthy: The class without a disease, for the metric ``clinical``.
+        healthy: The class without a disease, for the metric ``clinical`` and for sensitivities.
+        group_pattern: What of a file's name names the group of images that must not be split, where every file's name
+            has it: a regular expression as ``--group-pattern`` takes it, which goes before it.
+        top_k: Default number of members to build the ensemble from.
+        tta: Default of ``--tta``.
+        test_share: The test set's share of the images where none was published.
     """
 
     name: str
@@ -52,10 +59,22 @@ class SearchSpace:
     num_samples: int = 50
     weights: str = "pretrained"
     healthy: str | None = None
+    group_pattern: str | None = None
+    top_k: int = 5
+    tta: str = "none"
+    test_share: float = SHARES["test"]
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w\-]+", self.name):
             raise SpaceError(f"a space's name must be letters, digits, _ and - alone, but got {self.name!r}")
+        if self.top_k < 1:
+            raise SpaceError(f"top_k must be at least 1, but {self.name} has {self.top_k}")
+        if not 0 < self.test_share < 1:
+            raise SpaceError(f"test_share must be between 0 and 1, but {self.name} has {self.test_share:g}")
+        try:
+            re.compile(self.group_pattern or "")
+        except re.error as error:
+            raise SpaceError(f"group_pattern of {self.name} must be a regular expression, but: {error}") from error
 
     def recipe_params(self, backbones: Sequence[str]) -> list[dict[str, Any]]:
         """The recipes' parameters, each checked to be complete.

@@ -84,6 +84,7 @@ def load_data(
             sizes=sizes,
             seed=plan.seed,
             split=split,
+            test_share=plan.space.test_share,
             grouping=grouping,
             healthy=plan.space.healthy,
             skip_bad_images=skip_bad_images,

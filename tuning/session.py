@@ -20,7 +20,8 @@ from analysis.trials import pareto_front, read_trials
 from search_spaces.space import SearchSpace
 from trainables.core.data.cache import Dataset
 from trainables.core.data.groups import Grouping
-from trainables.core.errors import first_line
+from trainables.core.errors import UserError, first_line
+from trainables.core.models.predict import VIEWS
 from trainables.core.store import parse_size
 from trainables.inference import examine, infer
 from tuning.cluster import Capacity, Resources, joined, trial_resources
@@ -60,8 +61,8 @@ class Options:
     metric: str = "balanced_accuracy"
     second: str | None = None
     pruning: bool = True
-    top_k: int = 5
-    tta: str = "none"
+    top_k: int | None = None
+    tta: str | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
     max_concurrent: int | None = None
@@ -82,6 +83,20 @@ class Options:
     group_column: str | None = None
     group_pattern: str | None = None
     cv_folds: int | None = None
+
+    @property
+    def members(self) -> int:
+        """How many trials the ensemble is built from."""
+        return self.top_k or self.space.top_k
+
+    @property
+    def views(self) -> str:
+        """What a model sees of an image when it is scored."""
+        return self.tta or self.space.tta
+
+    def grouping(self) -> Grouping:
+        """Which images belong together: as given, else as the space's files are usually named."""
+        return Grouping(self.group_threshold, self.group_column, self.group_pattern, self.space.group_pattern)
 
     def plan(self) -> Plan:
         """The search's plan, the space's defaults filled in."""
@@ -110,7 +125,9 @@ def run(options: Options, console: Console) -> int:
         UserError: Something the user gave cannot be; nothing was trained, and no search was begun.
     """
     plan = options.plan()
-    grouping = Grouping(options.group_threshold, options.group_column, options.group_pattern)
+    if options.views not in VIEWS:
+        raise UserError(f"tta must be one of {', '.join(VIEWS)}, but {plan.space.name} has {options.views!r}")
+    grouping = options.grouping()
     rehearsed = plan.samples(_REHEARSED)  # a branch that does not parse shall not surface after hours
     folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
     check_backbones(plan, console)
@@ -152,11 +169,16 @@ def run(options: Options, console: Console) -> int:
                 try:
                     check_identity(study, {**about, "tracking-uri": without_credentials(uri)})
                     asked = {"seed": plan.seed, "split": options.split, "skip_bad_images": options.skip_bad_images}
-                    asked |= {"place": data.place, "grouping": asdict(grouping), "folds": plan.folds}
+                    asked |= {
+                        "place": data.place,
+                        "grouping": asdict(grouping),
+                        "folds": plan.folds,
+                        "test_share": plan.space.test_share,
+                    }
                     note_data(study, asked | {"healthy": plan.space.healthy})
                     for recipe in plan.space.recipe_params(plan.backbones):
                         study.enqueue_trial(recipe, skip_if_exists=True)
-                    tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.top_k}))
+                    tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.members}))
                     return _search(options, plan, data, steering, folder, resources, tracker, console)
                 except _BREAKS as error:
                     return _break_off(error, folder, console)
@@ -211,9 +233,9 @@ def _search(
             console.print(given_up, style="red", markup=False, highlight=False, soft_wrap=True)
         try:
             with console.status("scoring the best trials"):
-                request = Request(plan.metric, options.top_k, views=options.tta, folds=len(data.folds))
-                score = partial(infer, data, num_cpus=resources.cpus, num_gpus=resources.gpus, views=options.tta)
-                kept = keeping(score, study, data, folder.checkpoints, options.tta)
+                request = Request(plan.metric, options.members, views=options.views, folds=len(data.folds))
+                score = partial(infer, data, num_cpus=resources.cpus, num_gpus=resources.gpus, views=options.views)
+                kept = keeping(score, study, data, folder.checkpoints, options.views)
                 result = find_ensemble(study, data, request, kept, tracker, console)
         except RayError as error:  # a worker died, or its node
             why = told_error(str(error))

@@ -12,10 +12,11 @@ from analysis.evaluation import Evaluation
 from analysis.statistics import GROUPS_FOR_TEST
 from analysis.trials import TrialRecord
 from trainables.core.data.cache import Dataset
+from trainables.core.metrics import SENSITIVITY
 from tuning.ensemble import Built, Result
 
 _COLUMNS = ("balanced_accuracy", "macro_f1", "accuracy", "auroc")
-_FIGURES = (*_COLUMNS, "average_precision", "log_loss", "brier", "ece")
+_FIGURES = (*_COLUMNS, "average_precision", SENSITIVITY, "log_loss", "brier", "ece")
 
 
 def show(result: Result, data: Dataset, console: Console) -> None:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from search_spaces.space import SearchSpace, SpaceError, load_space
@@ -53,6 +55,19 @@ def test_what_is_no_space_is_refused(reference, message):
 def test_a_name_that_mlflow_would_refuse_is_refused_at_once():
     with pytest.raises(SpaceError, match="a space's name must be letters, digits"):
         SearchSpace("a/b", "title", lambda trial, backbones: {}, (), data="phantoms")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"top_k": 0}, "top_k must be at least 1, but s has 0"),
+        ({"test_share": 1.0}, "test_share must be between 0 and 1, but s has 1"),
+        ({"group_pattern": "("}, "group_pattern of s must be a regular expression, but: missing \\)"),
+    ],
+)
+def test_defaults_that_cannot_be_are_refused_at_once(changes, message):
+    with pytest.raises(SpaceError, match=message):
+        dataclasses.replace(space(), **changes)
 
 
 def test_a_file_that_cannot_run_is_refused(tmp_path):

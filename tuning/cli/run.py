@@ -115,10 +115,12 @@ def run(
     pruning: Annotated[
         bool, typer.Option(help="Stop trials that fall behind at a third of their epochs.", rich_help_panel=_SEARCH)
     ] = True,
-    top_k: Annotated[int, typer.Option(min=1, help="Members to build the ensemble from.", rich_help_panel=_SEARCH)] = 5,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Members to build the ensemble from.", rich_help_panel=_SEARCH)
+    ] = None,
     tta: Annotated[
-        Views, typer.Option(help="Test-time augmentation: average over these views.", rich_help_panel=_SEARCH)
-    ] = Views.NONE,
+        Views | None, typer.Option(help="Test-time augmentation: average over these views.", rich_help_panel=_SEARCH)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of splits, sampling and training.", rich_help_panel=_SEARCH)] = 0,
     cpus_per_trial: Annotated[
         float | None, typer.Option(min=0.01, help="Default: 1, or a GPU's share.", rich_help_panel=_RESOURCES)
@@ -196,7 +198,7 @@ def run(
         second=second,
         pruning=pruning,
         top_k=top_k,
-        tta=tta.value,
+        tta=None if tta is None else tta.value,
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         max_concurrent=max_concurrent,

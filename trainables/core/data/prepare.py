@@ -1,7 +1,9 @@
 """From a place to a data set: opened, checked, audited, divided, and told what a reader of its results must know."""
 
 import dataclasses
+import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_for
 from trainables.core.data.folds import Folds, make_folds
 from trainables.core.data.groups import Grouping, exact_duplicates, group_by_similarity, joined
 from trainables.core.data.similarity import SIDE
-from trainables.core.data.sources import Source, open_source
-from trainables.core.data.splits import Items, Splits, make_splits, missing_classes, twins_across
+from trainables.core.data.sources import Source, grouped_by_name, open_source
+from trainables.core.data.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
 from trainables.core.store import Store, default_store
 
@@ -27,6 +29,7 @@ def prepare(
     sizes: Sequence[int],
     seed: int,
     split: str = "grouped",
+    test_share: float = SHARES["test"],
     grouping: Grouping | None = None,
     healthy: str | None = None,
     skip_bad_images: bool = False,
@@ -42,6 +45,7 @@ def prepare(
         sizes: The sides in pixels to decode at.
         seed: Of the splits.
         split: How ``test`` comes about, as ``make_splits`` takes it.
+        test_share: Of the images, where no test split was published.
         grouping: Which images belong together, where the user says so.
         healthy: The class without a disease, if it is among the data's.
         skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
@@ -67,9 +71,9 @@ def prepare(
     splits: Splits
     made: Folds = ()
     if folds is None:
-        splits = make_splits(items, _usable(source, bad), seed, split)
+        splits = make_splits(items, _usable(source, bad), seed, split, test_share=test_share)
     else:
-        splits, made = make_folds(items, _usable(source, bad), seed, split, folds)
+        splits, made = make_folds(items, _usable(source, bad), seed, split, folds, test_share)
     divided = dataclasses.replace(
         audited,
         splits=splits,
@@ -78,7 +82,10 @@ def prepare(
         test_twins=twins_across(items, splits),
         healthy=healthy if healthy in source.class_names else None,
     )
-    return dataclasses.replace(divided, notes=tuple(_notes(source, items, divided, audited.audit)))
+    notes = _notes(source, items, divided, audited.audit)
+    if grouping.usual_pattern is not None and not source.told and grouping.threshold is None:
+        notes.append("files are not named as the space expects, so images belong together by how alike they are")
+    return dataclasses.replace(divided, notes=tuple(notes))
 
 
 def inspect(
@@ -99,7 +106,7 @@ def _opened(
     place: str, grouping: Grouping, store: Path | None, cache_size: int | None
 ) -> tuple[Source, Dataset, dict[int, str]]:
     """A data set before its audit, and why images cannot be used."""
-    source = open_source(place, grouping.column, grouping.pattern)
+    source = _grouped(open_source(place, grouping.column, grouping.pattern), grouping, place)
     fingerprint = source_fingerprint(source, source.digests())
     opened = Dataset(
         place=place,
@@ -114,6 +121,15 @@ def _opened(
     )
     _, bad = opened.decoded(SIDE, source)
     return source, opened, bad | {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
+
+
+def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
+    """The source with the groups that the usual pattern tells, where nothing else does and every file's name has it."""
+    pattern = grouping.usual_pattern
+    if pattern is None or source.told or grouping.threshold is not None:
+        return source
+    named = len(source.files) > 0 and all(re.search(pattern, file) for file in source.files)
+    return grouped_by_name(source, pattern, place) if named else source
 
 
 def _usable(source: Source, bad: Mapping[int, str]) -> NDArray[np.int64]:
@@ -143,7 +159,8 @@ def _audited(
         audit = Audit.from_dict(json.loads((folder / "audit.json").read_text()))
         return dataclasses.replace(opened, groups=np.load(folder / "groups.npy"), audit=audit)
 
-    how = "told" if source.told else "auto" if threshold is None else threshold
+    groups = hashlib.sha256(np.ascontiguousarray(source.groups, dtype="<i8").tobytes()).hexdigest()[:16]
+    how = f"told-{groups}" if source.told else "auto" if threshold is None else threshold
     key = f"audit-{opened.images_key(SIDE)}-{how}-v{AUDIT_VERSION}"
     return opened.open_store().read(key, write, read, 100 * len(source))
 

@@ -94,7 +94,7 @@ def open_source(place: str, group_column: str | None = None, group_pattern: str 
         source = _from_hub(place, group_column)
     if group_column is not None and not source.told:
         raise DataError(f"--group-column needs parquet files or a hub data set, but {place} is neither")
-    return _checked(source if group_pattern is None else _grouped_by_name(source, group_pattern, place), place)
+    return _checked(source if group_pattern is None else grouped_by_name(source, group_pattern, place), place)
 
 
 def _checked(source: Source, place: str) -> Source:
@@ -107,7 +107,12 @@ def _checked(source: Source, place: str) -> Source:
     return source
 
 
-def _grouped_by_name(source: Source, pattern: str, place: str) -> Source:
+def grouped_by_name(source: Source, pattern: str, place: str) -> Source:
+    """The source with the groups that ``open_source`` would take from its files' names.
+
+    Raises:
+        DataError: The pattern is no regular expression, or in no name.
+    """
     try:
         sought = re.compile(pattern)
     except re.error as error:

@@ -1,5 +1,6 @@
 """A backbone and a head: from uint8 pixels to class logits."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,9 +27,13 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
-        mean, std = torch.tensor(backbone.mean), torch.tensor(backbone.std)
-        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
-        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
+        self.normalise_by(backbone.mean, backbone.std)
+
+    def normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Sets what each of three channels is normalised by, of images in 0..1; the state dict carries it."""
+        means, stds = torch.tensor(mean), torch.tensor(std)
+        self.register_buffer("scale", (1 / (255 * stds)).view(1, 3, 1, 1))
+        self.register_buffer("shift", (-means / stds).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Returns (B, C) logits; grey pixels fill all three channels."""
@@ -61,5 +66,7 @@ def build_classifier(config: "TrainConfig", num_classes: int) -> Classifier:
     """
     backbone = build_backbone(config.backbone, config.weights, config.image_size)
     backbone.freeze(config.freeze_depth)
-    head = build_head(config.head, backbone.num_features, num_classes, config.head_dropout, config.head_width)
+    head = build_head(
+        config.head, backbone.num_features, num_classes, config.head_dropout, config.head_width, config.hidden_dropout
+    )
     return Classifier(backbone, head)

@@ -14,6 +14,7 @@ from trainables.core.data.augment import Augmenter, source_size
 from trainables.core.data.cache import Dataset
 from trainables.core.data.folds import POOL
 from trainables.core.data.loader import Batch, Table, as_tensor, augmented_batches, batches, drawn_variants, resident
+from trainables.core.data.moments import channel_moments
 from trainables.core.imbalance import class_weights, epoch_order
 from trainables.core.losses import build_loss
 from trainables.core.metrics import classification_metrics
@@ -28,8 +29,10 @@ class Classification:
 
     def __init__(self, config: TrainConfig, data: Dataset, device: torch.device):
         self._config, self._data, self._device = config, data, device
-        self.model: Classifier = build_classifier(config, len(data.class_names)).to(device)
-        self.model.to(memory_format=torch.channels_last)
+        self.model: Classifier = build_classifier(config, len(data.class_names))
+        if config.normalize == "dataset":
+            self.model.normalise_by(*channel_moments(data, config.image_size))
+        self.model.to(device).to(memory_format=torch.channels_last)
         self._fit, self._tune = data.splits["fit"], data.splits["tune"]
         counts = np.bincount(data.labels[self._fit], minlength=len(data.class_names))
         weights = class_weights(config.class_weights, counts)
