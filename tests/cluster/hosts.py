@@ -19,7 +19,7 @@ USER = "tune-run"
 _TOOLS = ("unshare", "nsenter", "ip", "ssh", "ssh-keygen", "rsync", "/usr/sbin/sshd")
 _NAMESPACES = ("--net", "--pid", "--mount", "--uts", "--ipc")
 
-# Homes and the shared folder are below /mnt, for what is above all else, like the virtual environment, must stay visible.
+# A host's own is what is below /mnt, /run, /tmp and /dev/shm: the rest, like the virtual environment, is seen by all.
 _FURNISH = f"""
 set -e
 mount -t tmpfs tmpfs /mnt && mkdir -p {SHARED} {HOME}/.ssh && mount --bind "$1" {SHARED}
