@@ -145,6 +145,15 @@ def test_the_jobs_api_asks_for_the_token(tunnels, hosts):
     assert ask(laptop, jobs, f"{HOME}/.ray/auth_token") == "200"
 
 
+def test_results_on_one_host_alone_are_refused_before_any_trial(tunnels, hosts):
+    told = hosts[0].run(
+        "ray", "job", "submit", "--address", "http://localhost:8265", "--",
+        "tune-run", "demo_space", "--storage", f"{HOME}/results", "--backbone", "scratch_cnn", check=False,
+    )  # fmt: skip
+    assert re.search("every node must .* worker does not see what the driver writes to --storage: give --storage", told)
+    assert " epoch " not in told
+
+
 def test_a_search_over_both_hosts_survives_the_loss_of_one(tunnels, hosts):
     laptop, head, worker = hosts
     job = ("ray", "job", "{}", "--address", "http://localhost:8265")
