@@ -57,7 +57,8 @@ def run(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A folder (hub-layout parquet or class folders), a hub data set, or phantoms.", rich_help_panel=DATA
+            help="A folder, or its s3:// or gs:// (hub-layout parquet or class folders), a hub data set, or phantoms.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     weights: Annotated[

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.core.data.phantoms import make_phantoms
+from trainables.core.data.remote import local_copy
 from trainables.core.errors import DataError, first_line
 
 PHANTOMS = "phantoms"
@@ -75,7 +76,8 @@ def open_source(place: str, group_column: str | None = None, group_pattern: str 
 
     Args:
         place: ``phantoms``; a folder with parquet files in the hub's layout or with class folders (with or without
-            ``train/ val/ test/`` above them); or the name of a hub data set, ``owner/name``.
+            ``train/ val/ test/`` above them); the URI of such a folder, ``s3://...``; or the name of a hub data set,
+            ``owner/name``.
         group_column: A column of parquet and hub data sets; rows of equal value are one group, a null is none.
         group_pattern: A regular expression that is sought in each file's name: where its groups (without any: where
             the whole match) are equal, images are one group; an image in whose name it is not found has its own.
@@ -85,7 +87,8 @@ def open_source(place: str, group_column: str | None = None, group_pattern: str 
     """
     if place == PHANTOMS:
         source = _phantoms()
-    elif Path(place).is_dir():
+    elif "://" in place or Path(place).is_dir():
+        place = str(local_copy(place)) if "://" in place else place
         parquet = sorted(Path(place).rglob("*.parquet"))
         source = _from_parquet(parquet, group_column) if parquet else _from_folders(Path(place))
     elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
