@@ -123,7 +123,8 @@ def shipped_spaces() -> list[SearchSpace]:
     import search_spaces
 
     names = sorted(module.name for module in pkgutil.iter_modules(search_spaces.__path__))
-    return [_space_in(f"search_spaces.{name}", "SPACE") for name in names if name.endswith("_space")]
+    modules = [f"search_spaces.{name}" for name in names if name.endswith("_space")]
+    return [_checked(importlib.import_module(module).SPACE, module) for module in modules]
 
 
 def load_space(reference: str) -> SearchSpace:

@@ -134,9 +134,9 @@ def _report_epochs(config: TrainConfig, run: _Run, note: str | None = None) -> N
         faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # armed anew: so has the report its own time
         if step is None:  # an epoch of a fold
             continue
-        if config.freeze_depth and frozen is None:
+        if config.frozen and frozen is None:
             with _writing():
-                frozen = _store_frozen(step.state, config.freeze_depth, run.storage)
+                frozen = _store_frozen(step.state, config.frozen, run.storage)
         with tempfile.TemporaryDirectory() as folder, _writing():
             step.save(Path(folder) / _FOLDER, frozen)
             reported = {"epoch": step.number, **step.figures, **extra, CHECKPOINT_RANK: step.rank}
@@ -215,10 +215,10 @@ def _load(folder: Path, storage: str) -> Checkpoint:
         return load_checkpoint(folder, Path(frozen))
 
 
-def _store_frozen(state: TrainState, depth: int, storage: str) -> FrozenPart:
-    """Puts the frozen stages onto the search's storage, unless a trial has done so before."""
+def _store_frozen(state: TrainState, prefixes: tuple[str, ...], storage: str) -> FrozenPart:
+    """Puts what is frozen onto the search's storage, unless a trial has done so before."""
     with tempfile.TemporaryDirectory() as folder:
-        part = save_frozen(Path(folder) / _FROZEN, state, depth)
+        part = save_frozen(Path(folder) / _FROZEN, state, prefixes)
         target = tune.Checkpoint(f"{storage}/{_FROZEN}/{part.sha256}")  # knows the file system of a path or URI
         files = target.filesystem
         if files.get_file_info(target.path).type == FileType.NotFound:

@@ -19,6 +19,7 @@ import trainables
 import tuning
 from trainables.core.errors import UserError, first_line
 from tuning.cards import CARD
+from tuning.patches import patch_ray
 
 _KNOCK_S = 10.0
 _REFRESH_S = 5.0
@@ -73,6 +74,7 @@ def joined(address: str | None) -> Iterator[bool]:
     of_workers = {_PATIENCE: "60", "MALLOC_ARENA_MAX": "2"}
     of_workers = {name: os.environ.get(name, value) for name, value in of_workers.items()}
     code = {"py_modules": [str(Path(package.__file__ or "").parent) for package in _PACKAGES]} if joins else {}
+    patch_ray()
     try:
         if joins and joins != "auto":
             _knock(joins)

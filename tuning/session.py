@@ -18,6 +18,7 @@ from rich.console import Console
 
 from analysis.trials import pareto_front, read_trials
 from search_spaces.space import SearchSpace
+from trainables.core.credentials import without_credentials
 from trainables.core.data.cache import Dataset
 from trainables.core.data.groups import Grouping
 from trainables.core.errors import UserError, first_line
@@ -37,7 +38,7 @@ from tuning.report import report_at_end
 from tuning.search import Plan, build_tuner
 from tuning.study import ALIKE, Steering, told_error
 from tuning.tables import show, show_front
-from tuning.tracking import Tracker, check_server, tracking_uri, without_credentials
+from tuning.tracking import Tracker, check_server, tracking_uri
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -192,9 +193,9 @@ def run(options: Options, console: Console) -> int:
 
 
 def _break_off(error: Exception, folder: SearchFolder, console: Console) -> int:
-    (cause,) = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+    (cause,) = without_credentials(str(error)).strip().splitlines()[-1:] or [type(error).__name__]
     with suppress(OSError):
-        (folder.local / _ERRORS).write_text("".join(traceback.format_exception(error)))
+        (folder.local / _ERRORS).write_text(without_credentials("".join(traceback.format_exception(error))))
     broke = f"the search broke off: {cause}; what was reported is kept: mend that and go on with --resume"
     console.print(broke, style="red", markup=False, highlight=False, soft_wrap=True)
     return EXIT_FAILED

@@ -9,6 +9,8 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from trainables.core.credentials import without_credentials
+
 DATA, RECORD = "Data and models", "Where it is kept"
 
 GroupThreshold = Annotated[
@@ -71,6 +73,7 @@ def new_app() -> typer.Typer:
 
 def refuse(program: str, message: str) -> NoReturn:
     """Says in one line what the user must mend, and ends with exit code 2."""
+    message = without_credentials(message)
     Console(stderr=True).print(f"{program}: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(2)
 

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.audit import AUDIT_VERSION, Audit, audit_images
-from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_format
+from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_format, surveyed_masks
 from trainables.core.data.folds import Folds, make_folds
 from trainables.core.data.groups import Grouping, exact_duplicates, group_by_similarity, joined
+from trainables.core.data.masks import told_format
 from trainables.core.data.similarity import SIDE
-from trainables.core.data.sources import Source, grouped_by_name, open_source
+from trainables.core.data.source import Source
+from trainables.core.data.sources import grouped_by_name, open_source
 from trainables.core.data.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
 from trainables.core.store import Store, default_store
@@ -65,6 +67,8 @@ def prepare(
         raise DataError(_bad_images(source.names, bad, listing))
     for size in sizes:
         opened.decoded(size, source)
+        if source.masks:
+            opened.decoded_masks(size, source)
     audited = _audited(opened, source, bad, grouping.threshold, progress)
     assert audited.audit is not None
     items = Items(source.labels, audited.groups, source.published, source.class_names)
@@ -108,19 +112,23 @@ def _opened(
     """A data set before its audit, and why images cannot be used."""
     source = _grouped(open_source(place, grouping.column, grouping.pattern), grouping, place)
     fingerprint = source_fingerprint(source, source.digests())
+    kept = Store(store or default_store(), cache_size)
+    masks = surveyed_masks(source, fingerprint, kept)
     opened = Dataset(
         place=place,
         fingerprint=fingerprint,
-        class_names=source.class_names,
+        class_names=masks.format.class_names if masks else source.class_names,
         labels=source.labels,
         groups=source.groups,
         splits={},
-        pixel_format=surveyed_format(source, fingerprint, Store(store or default_store(), cache_size)),
+        pixel_format=surveyed_format(source, fingerprint, kept),
+        mask_format=masks.format if masks else None,
         store=store,
         cache_size=cache_size,
     )
     _, bad = opened.decoded(SIDE, source)
-    return source, opened, bad | {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
+    unlabelled = {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
+    return source, opened, {**(masks.bad if masks else {}), **bad, **unlabelled}
 
 
 def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
@@ -167,6 +175,8 @@ def _audited(
 
 def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list[str]:
     notes = []
+    if divided.mask_format:
+        notes.append(f"in masks {told_format(divided.mask_format)}")
     if source.synthetic:
         notes.append("synthetic data: phantoms, no patients; scores say nothing about real images")
     if audit.broken:

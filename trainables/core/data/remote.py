@@ -5,10 +5,10 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
+from trainables.core.credentials import has_credentials
 from trainables.core.errors import DataError, first_line
 from trainables.core.store import Store, default_store
 
@@ -24,7 +24,7 @@ def local_copy(uri: str) -> Path:
         DataError: Nothing can be read there, or the URI carries credentials, which would be shown and logged.
         StoreFullError: It is more than the store may hold.
     """
-    if urlsplit(uri).username is not None:
+    if has_credentials(uri):
         raise DataError("--data must not carry credentials: give them by the environment, as AWS_ACCESS_KEY_ID")
     try:
         files, path = FileSystem.from_uri(uri)

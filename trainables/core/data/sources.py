@@ -1,15 +1,13 @@
-"""Where images come from: a hub data set, the same layout as local parquet, class folders, or embedded phantoms.
+"""Where images come from: a hub data set, the same layout as local parquet, class folders, pairs, embedded phantoms.
 
 A source is a function from a place to ``Source``. ``open_source`` picks it by what the place is.
 """
 
 import dataclasses
-import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from trainables.core.data.paired_sources import open_pairs
 from trainables.core.data.phantoms import make_phantoms
 from trainables.core.data.remote import local_copy
+from trainables.core.data.source import Source, is_image
 from trainables.core.errors import DataError, first_line
 
 PHANTOMS = "phantoms"
@@ -30,54 +30,15 @@ _SPLIT_ALIASES = {
     "validation": "val",
     "test": "test",
 }
-_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"})
-
-
-@dataclass(frozen=True)
-class Source:
-    """Encoded images with their labels, as published.
-
-    Attributes:
-        class_names: C names in class order.
-        labels: (N,) int64 classes, -1 where an image has none.
-        published: (N,) of ``train``, ``val``, ``test``, or "" where nothing was published.
-        groups: (N,) int64: images of one group must not be split. Each image its own where nothing is known.
-        names: N places, for messages.
-        read_bytes: From an index to the encoded file.
-        told: Whether the groups were told: by the data set, or by the user.
-        files: N file names without folders, or "" where there are none.
-        synthetic: Whether the images were made up.
-    """
-
-    class_names: tuple[str, ...]
-    labels: NDArray[np.int64]
-    published: NDArray[np.str_]
-    groups: NDArray[np.int64]
-    names: Sequence[str]
-    read_bytes: Callable[[int], bytes]
-    told: bool = False
-    files: Sequence[str] = ()
-    synthetic: bool = False
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, index: int) -> bytes:
-        """The encoded file of one image."""
-        return self.read_bytes(index)
-
-    def digests(self) -> list[str]:
-        """SHA-256 of each image's bytes, in order."""
-        return [hashlib.sha256(self.read(index)).hexdigest() for index in range(len(self))]
 
 
 def open_source(place: str, group_column: str | None = None, group_pattern: str | None = None) -> Source:
     """Opens a data set.
 
     Args:
-        place: ``phantoms``; a folder with parquet files in the hub's layout or with class folders (with or without
-            ``train/ val/ test/`` above them); the URI of such a folder, ``s3://...``; or the name of a hub data set,
-            ``owner/name``.
+        place: ``phantoms``; a folder with parquet files in the hub's layout, with class folders (with or without
+            ``train/ val/ test/`` above them), or with images and masks (``open_pairs``); the URI of such a folder,
+            ``s3://...``; or the name of a hub data set, ``owner/name``.
         group_column: A column of parquet and hub data sets; rows of equal value are one group, a null is none.
         group_pattern: A regular expression that is sought in each file's name: where its groups (without any: where
             the whole match) are equal, images are one group; an image in whose name it is not found has its own.
@@ -88,9 +49,7 @@ def open_source(place: str, group_column: str | None = None, group_pattern: str 
     if place == PHANTOMS:
         source = _phantoms()
     elif "://" in place or Path(place).is_dir():
-        place = str(local_copy(place)) if "://" in place else place
-        parquet = sorted(Path(place).rglob("*.parquet"))
-        source = _from_parquet(parquet, group_column) if parquet else _from_folders(Path(place))
+        source = _from_folder(local_copy(place) if "://" in place else Path(place), group_column)
     elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
         raise DataError(f"a data set is a folder, a name on the hub (owner/name) or {PHANTOMS!r}, but got {place!r}")
     else:
@@ -100,10 +59,18 @@ def open_source(place: str, group_column: str | None = None, group_pattern: str 
     return _checked(source if group_pattern is None else grouped_by_name(source, group_pattern, place), place)
 
 
+def _from_folder(root: Path, group_column: str | None) -> Source:
+    pairs = open_pairs(root)
+    if pairs is not None:
+        return pairs
+    parquet = sorted(root.rglob("*.parquet"))
+    return _from_parquet(parquet, group_column) if parquet else _from_folders(root)
+
+
 def _checked(source: Source, place: str) -> Source:
     if len(source) == 0:
         raise DataError(f"{place} has no images: class folders or hub-layout parquet files are expected there")
-    if len(source.class_names) < 2:
+    if len(source.class_names) < 2 and source.masks is None:
         raise DataError(f"at least two classes are needed, but {place} has {len(source.class_names)}")
     if len(set(source.class_names)) < len(source.class_names):
         raise DataError(f"class names must differ, but {place} has {', '.join(source.class_names)}")
@@ -180,12 +147,6 @@ def _from_folders(root: Path) -> Source:
 
 def _parts(root: Path, file: Path) -> tuple[str, ...]:
     return file.relative_to(root).parts
-
-
-def is_image(file: Path) -> bool:
-    """Whether a path within a data set is an image: by its suffix, and not hidden."""
-    hidden = any(part.startswith(".") for part in file.parts)
-    return file.suffix.lower() in _IMAGE_SUFFIXES and not hidden
 
 
 def _folders(parent: Path) -> list[Path]:

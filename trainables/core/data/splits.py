@@ -124,7 +124,9 @@ def _test_beforehand(
 def _check_classes(items: Items, splits: Splits) -> None:
     for name, indices in splits.items():
         present = np.unique(items.labels[indices])
-        if len(present) < 2:
+        if len(items.class_names) == 1 and not len(present):  # pixels have the classes
+            raise DataError(f"each of {', '.join(splits)} needs images, but {name} has none: there are too few groups")
+        if len(present) < 2 <= len(items.class_names):
             kind = "images" if len(np.unique(items.groups)) == len(items.groups) else "groups of images"
             absent = [class_name for index, class_name in enumerate(items.class_names) if index not in present]
             raise DataError(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.core.data.sources import is_image
+from trainables.core.data.source import is_image
 from trainables.core.errors import DataError, first_line
 
 _PARQUET = ".parquet"

@@ -39,7 +39,7 @@ def test_pixels_are_those_of_the_files(root, tmp_path):
 
 def test_a_second_run_decodes_nothing(root, tmp_path, monkeypatch):
     opened, open_image = [], Image.open
-    monkeypatch.setattr(Image, "open", lambda *arguments: opened.append(1) or open_image(*arguments))
+    monkeypatch.setattr(Image, "open", lambda *given, **told: opened.append(1) or open_image(*given, **told))
     first = prepared(root, tmp_path)
     assert len(opened) == 60  # each of the 20 looked at once, and decoded once for training and once for the audit
     second = prepared(root, tmp_path)
