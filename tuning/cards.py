@@ -9,14 +9,24 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 
+from trainables.core.errors import UserError
+
 # As cards are sold. What a card tells is up to a twelfth less: an L4 of 24 GB has 22.5 GiB.
 CLASSES_GB = (16, 24, 40, 80, 140)
 _USABLE = 11 / 12
+CARD = "gpu_"  # what the resources' names begin with
 
 
-def card_class(gigabytes: int) -> str:
-    """The resource's name."""
-    return f"gpu_{gigabytes}g"
+def card_class(gigabytes: float) -> str:
+    """The class of the smallest cards that have so much.
+
+    Raises:
+        UserError: There are no such cards.
+    """
+    large_enough = [gb for gb in CLASSES_GB if gb >= gigabytes]
+    if not large_enough:
+        raise UserError(f"--gpu-memory must be at most {CLASSES_GB[-1]} GB, but got {gigabytes:g}")
+    return f"{CARD}{large_enough[0]}g"
 
 
 def card_classes(memories_mib: Iterable[float]) -> dict[str, int]:

@@ -25,10 +25,12 @@ from trainables.core.errors import UserError, first_line
 from trainables.core.models.predict import VIEWS
 from trainables.core.store import parse_size
 from trainables.inference import examine, infer
-from tuning.cluster import Capacity, Resources, joined, trial_resources
+from tuning.cards import card_class
+from tuning.cluster import Capacity, GpuHours, Resources, joined, trial_resources
 from tuning.ensemble import Request, Result, find_ensemble
 from tuning.folder import SearchFolder, check_identity, find_folder, mark_finished, next_session, note_data
 from tuning.kept import keeping
+from tuning.nodes import check_nodes
 from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
 from tuning.progress import Progress
 from tuning.publish import publish, told
@@ -66,6 +68,9 @@ class Options:
     tta: str | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
+    gpu_memory: float | None = None
+    autoscale: int = 0
+    price_per_gpu_hour: float | None = None
     max_concurrent: int | None = None
     max_failures: int = 2
     trial_timeout_s: float = HANG_S
@@ -152,7 +157,9 @@ def run(options: Options, console: Console) -> int:
         answer = pool.submit(check_server, uri)  # makes tables while Ray starts processes
         with joined(options.address) as can_grow:
             answer.result()
-            resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow)
+            card = None if options.gpu_memory is None else card_class(options.gpu_memory)
+            resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow, card)
+            check_nodes(folder.root, [place for place in (data.place, plan.weights) if Path(place).is_dir()])
             with folder.take(plan.metric, plan.steps, plan.seed, plan.pruning, plan.second) as study:
                 steering = Steering(
                     study=study,
@@ -164,7 +171,7 @@ def run(options: Options, console: Console) -> int:
                     deadline=time.time() + options.time_budget_s,
                     configure=plan.configure,
                     storage=folder.checkpoints,
-                    capacity=Capacity(resources),
+                    capacity=Capacity(resources, options.autoscale),
                     unit="fold" if plan.folds else "epoch",
                 )
                 try:
@@ -216,7 +223,7 @@ def _search(
         soft_wrap=True,
     )
     try:
-        with Progress(steering, console) as progress:
+        with Progress(steering, console, GpuHours(options.price_per_gpu_hour).told) as progress:
             build_tuner(
                 steering,
                 data,
@@ -226,6 +233,7 @@ def _search(
                 options.trial_timeout_s,
                 [progress],
             ).fit()
+        console.print(f"the trials took {progress.spent()}", markup=False, highlight=False, soft_wrap=True)
         if not steering.is_complete():
             status = "KILLED"
             return EXIT_INTERRUPTED

@@ -11,7 +11,8 @@ from string import Template
 import numpy as np
 
 from trainables.core.data.decode import open_image
-from trainables.core.data.sources import Source, open_source
+from trainables.core.data.source import Source
+from trainables.core.data.sources import open_source
 from trainables.core.errors import DataError
 
 _LOOKED_AT = 2000  # images whose size is read

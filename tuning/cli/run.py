@@ -57,7 +57,8 @@ def run(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A folder (hub-layout parquet or class folders), a hub data set, or phantoms.", rich_help_panel=DATA
+            help="A folder, or its s3:// or gs:// (hub-layout parquet or class folders), a hub data set, or phantoms.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     weights: Annotated[
@@ -133,6 +134,24 @@ def run(
         float | None,
         typer.Option(min=0, help="Fractions share a GPU. Default: 1 where there are any.", rich_help_panel=_RESOURCES),
     ] = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="GB",
+            help="What a trial's GPU must have at least, where nodes tell of their cards' classes.",
+            rich_help_panel=_RESOURCES,
+        ),
+    ] = None,
+    autoscale: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Ask for nodes for so many trials at once, where the cluster grows.", rich_help_panel=_RESOURCES
+        ),
+    ] = 0,
+    price_per_gpu_hour: Annotated[
+        float | None, typer.Option(min=0, help="To show what the search has cost.", rich_help_panel=_RESOURCES)
+    ] = None,
     max_concurrent: Annotated[
         int | None, typer.Option(min=1, help="Trials at once. Default: as many as fit.", rich_help_panel=_RESOURCES)
     ] = None,
@@ -205,6 +224,9 @@ def run(
         tta=None if tta is None else tta.value,
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
+        gpu_memory=gpu_memory,
+        autoscale=autoscale,
+        price_per_gpu_hour=price_per_gpu_hour,
         max_concurrent=max_concurrent,
         max_failures=max_failures,
         trial_timeout_s=session.HANG_S if trial_timeout is None else trial_timeout,
