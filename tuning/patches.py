@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ray._private import utils
+from ray._private import ray_constants, utils
 from ray.air.execution._internal import actor_manager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution import tune_controller
@@ -13,10 +13,16 @@ from trainables.core.credentials import without_credentials
 _entrypoint_name = utils.get_entrypoint_name
 
 
-def patch_ray() -> None:
-    """Changes Ray in this process; to do so again changes nothing."""
+def patch_ray(*, alone: bool) -> None:
+    """Changes Ray in this process; to do so again changes nothing.
+
+    Args:
+        alone: Whether Ray is to be started here, for this machine only.
+    """
     # Ray tells the driver's command line to all who may see the cluster's jobs (tests/locked/test_credentials.py).
     utils.get_entrypoint_name = lambda: without_credentials(_entrypoint_name())
+    # Ray would listen on every interface, and who reaches one of its ports runs what they like (test_cluster.py).
+    ray_constants.ENABLE_RAY_CLUSTER = not alone
 
 
 def patch_tune() -> None:

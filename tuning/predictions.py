@@ -13,7 +13,7 @@ from trainables.core.models.scoring import Scored
 
 _FIXED = ("file", "class", "error")
 # A spreadsheet takes a cell that begins so for a formula and runs it; file and class names come from outside.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 class PredictionsFile:

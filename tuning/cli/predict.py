@@ -64,6 +64,7 @@ def predict(
 def _predict(
     model: str, images: Sequence[str], out: Path, tracking_uri: str | None, address: str | None, console: Console
 ) -> int:
+    from trainables.core.data.files import printable
     from trainables.core.data.unlabelled import find_parts
     from tuning.predictions import PredictionsFile
 
@@ -77,7 +78,7 @@ def _predict(
         for row in _shown(scored, total, console):
             file.write(row)
             if row.error:
-                failed.append(f"{row.name}: {row.error}")
+                failed.append(printable(f"{row.name}: {row.error}"))
     for line in failed[:_SHOWN]:
         console.print(f"not scored: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if len(failed) > _SHOWN:
