@@ -39,6 +39,8 @@ class SearchSpace:
         num_samples: Default number of trials.
         weights: Default of ``--weights``.
         healthy: The class without a disease, for the metric ``clinical``.
+        task: ``classification`` of images, or ``segmentation``: the keys are those of its ``TrainConfig``.
+        metric: Default objective.
     """
 
     name: str
@@ -52,6 +54,8 @@ class SearchSpace:
     num_samples: int = 50
     weights: str = "pretrained"
     healthy: str | None = None
+    task: str = "classification"
+    metric: str = "balanced_accuracy"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w\-]+", self.name):

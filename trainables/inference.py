@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import ray
@@ -15,13 +16,14 @@ from trainables.core.device import resolve_device
 from trainables.core.models.explain import Answer, Question, look
 from trainables.core.models.predict import averaged, predict_probabilities, trained_classifier
 from trainables.core.models.profile import Profile, profile
+from trainables.core.models.segmenting import count_pixels, trained_segmenter
 from trainables.trial import read_models, read_out_of_fold
 
 
 def infer(
     data: Dataset, members: Sequence[str], split: str, *, num_cpus: float, num_gpus: float, views: str = "none"
-) -> NDArray[np.float32]:
-    """Probabilities of every member on a split, the members spread over the cluster where there is one.
+) -> NDArray[Any]:
+    """Predictions of every member on a split, the members spread over the cluster where there is one.
 
     Args:
         data: The data set.
@@ -33,18 +35,28 @@ def infer(
         views: Of each image, a key of ``predict.VIEWS``.
 
     Returns:
-        (M, n, C) float32 for the n images of the split, in its order.
+        (M, n, C) float32 probabilities of the n images of the split, in its order. Of a segmentation the counts of
+        ``count_pixels``, (2M - 1, n, 3C), by one worker in one pass over the images: masks are not kept.
     """
     stored = split == POOL and views == "none"
     if stored or (not num_gpus and len(ray.nodes()) == 1):  # others would take longer to import torch than this one
+        if data.mask_format:
+            return _count_members(members, data, split)
         return np.stack([_score_member(member, data, split, views) for member in members])
-    task = ray.remote(_score_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
     shared = ray.put(data)
+    if data.mask_format:
+        counts: NDArray[np.float64] = ray.get(
+            ray.remote(_count_members).options(num_cpus=num_cpus, num_gpus=num_gpus).remote(members, shared, split)
+        )
+        return counts
+    task = ray.remote(_score_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
     return np.stack(ray.get([task.remote(member, shared, split, views) for member in members]))
 
 
-def infer_here(data: Dataset, members: Sequence[str], split: str, *, views: str = "none") -> NDArray[np.float32]:
+def infer_here(data: Dataset, members: Sequence[str], split: str, *, views: str = "none") -> NDArray[Any]:
     """The same by this process alone, without a cluster; on a GPU where it has one."""
+    if data.mask_format:
+        return _count_members(members, data, split, "auto")
     return np.stack([_score_member(member, data, split, views, "auto") for member in members])
 
 
@@ -62,6 +74,14 @@ def _score_member(member: str, data: Dataset, split: str, views: str, device: st
         folds = [OutOfFold(fold, predicted(model, fold)) for model, fold in zip(models, data.folds, strict=True)]
         return reduce(OutOfFold.joined, folds).of(data.splits[POOL])
     return averaged([predicted(model, data.splits[split]) for model in models])
+
+
+def _count_members(members: Sequence[str], data: Dataset, split: str, device: str | None = None) -> NDArray[np.float64]:
+    resolved = resolve_device(device or ("cuda" if ray.get_gpu_ids() else "cpu"))
+    checkpoints = [model for member in members for model in read_models(member)]
+    (size,) = {checkpoint.config.image_size for checkpoint in checkpoints}  # of a search they are all alike
+    models = [trained_segmenter(checkpoint, resolved) for checkpoint in checkpoints]
+    return count_pixels(models, data.images(size), data.masks(size), data.splits[split], len(data.class_names))
 
 
 def examine(
