@@ -14,9 +14,11 @@ from analysis.findings import Ensemble, Looked, Search
 from analysis.score_figures import calibration, confusion, precision_recall, roc
 from analysis.sections import epoch_seconds, leaks, number, sentence
 from analysis.statistics import GROUPS_FOR_INTERVAL, Probabilities
+from analysis.trials import network_of
 
 _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
-_FIGURES = ("balanced_accuracy", "macro_f1", "accuracy", "auroc", "average_precision", "log_loss", "brier", "ece")
+_OF_MASKS = ("dice", "iou", "dataset_dice", "dataset_iou")
+_OF_CLASSES = ("balanced_accuracy", "macro_f1", "accuracy", "auroc", "average_precision", "log_loss", "brier", "ece")
 
 
 def about_test(search: Search, ensemble: Ensemble) -> str:
@@ -46,7 +48,7 @@ def models(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
         profile = looked.profiles[at] if at < len(looked.profiles) else None
         rows.append(
             [
-                f"trial {record.number}, {record.config.get('backbone', '')}",
+                f"trial {record.number}, {network_of(record)}",
                 f"{weight:.3f}",
                 *([] if search.data.folds else [number(best_value(record, metric))]),
                 number(alone),
@@ -114,7 +116,7 @@ def scores(search: Search, ensemble: Ensemble) -> Section:
     }
     bins = {"ensemble": scored.ensemble.reliability, alone: scored.members[ensemble.best].reliability}
     blocks: list[Block] = [
-        _figures(ensemble),
+        figures_table(ensemble),
         Table(
             "Recall by class",
             f"Images recognised, of those there are. Below {GROUPS_FOR_INTERVAL} groups a class has no interval.",
@@ -164,7 +166,8 @@ def _caveats(ensemble: Ensemble) -> str:
     return " ".join(sentence(note.replace(" (*)", "")) for note in ensemble.evaluation.caveats())
 
 
-def _figures(ensemble: Ensemble) -> Table:
+def figures_table(ensemble: Ensemble) -> Table:
+    """The ensemble's figures on ``test`` beside those of the best member."""
     scored, best = ensemble.evaluation, ensemble.members[ensemble.best]
     rows = [
         [
@@ -172,7 +175,7 @@ def _figures(ensemble: Ensemble) -> Table:
             with_interval(scored.ensemble, name),
             with_interval(scored.members[ensemble.best], name),
         ]
-        for name in _FIGURES
+        for name in (*_OF_MASKS, *_OF_CLASSES)
         if name in scored.ensemble.metrics
     ]
     alone = ensemble.comparison.combination.voters() == [ensemble.best]

@@ -13,11 +13,24 @@ from trainables.core.cross_validation import OutOfFold
 from trainables.core.data.cache import Dataset
 from trainables.core.data.folds import POOL
 from trainables.core.device import resolve_device
+from trainables.core.models.build import trained_network
+from trainables.core.models.classifier import Classifier
 from trainables.core.models.explain import Answer, Question, look
 from trainables.core.models.predict import averaged, predict_probabilities, trained_classifier
 from trainables.core.models.profile import Profile, profile
-from trainables.core.models.segmenting import count_pixels, trained_segmenter
+from trainables.core.models.segmenter import Segmenter
+from trainables.core.models.segmenting import (
+    MaskAnswer,
+    MaskQuestion,
+    count_pixels,
+    look_at_masks,
+    trained_segmenter,
+)
 from trainables.trial import read_models, read_out_of_fold
+
+# What a member is asked beside its costs, and both answers.
+Asked = Question | MaskQuestion | None
+Examined = tuple[Profile, Answer | MaskAnswer | None]
 
 
 def infer(
@@ -85,8 +98,8 @@ def _count_members(members: Sequence[str], data: Dataset, split: str, device: st
 
 
 def examine(
-    data: Dataset, members: Sequence[str], questions: Sequence[Question | None], *, num_cpus: float, num_gpus: float
-) -> list[tuple[Profile, Answer | None]]:
+    data: Dataset, members: Sequence[str], questions: Sequence[Asked], *, num_cpus: float, num_gpus: float
+) -> list[Examined]:
     """What members cost and, where a question is asked of one, what it looks at; where ``infer`` would score them.
 
     Args:
@@ -101,25 +114,23 @@ def examine(
         return [_examine_member(member, data, question) for member, question in asked]
     task = ray.remote(_examine_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
     shared = ray.put(data)
-    answers: list[tuple[Profile, Answer | None]] = ray.get(
-        [task.remote(member, shared, question) for member, question in asked]
-    )
+    answers: list[Examined] = ray.get([task.remote(member, shared, question) for member, question in asked])
     return answers
 
 
-def examine_here(
-    data: Dataset, members: Sequence[str], questions: Sequence[Question | None]
-) -> list[tuple[Profile, Answer | None]]:
+def examine_here(data: Dataset, members: Sequence[str], questions: Sequence[Asked]) -> list[Examined]:
     """The same by this process alone, without a cluster; on a GPU where it has one."""
     asked = zip(members, questions, strict=True)
     return [_examine_member(member, data, question, "auto") for member, question in asked]
 
 
-def _examine_member(
-    member: str, data: Dataset, question: Question | None, device: str | None = None
-) -> tuple[Profile, Answer | None]:
+def _examine_member(member: str, data: Dataset, question: Asked, device: str | None = None) -> Examined:
     device = device or ("cuda" if ray.get_gpu_ids() else "cpu")
     checkpoint = read_models(member)[0]  # of a cross-validated one the first, which stands for all
-    model = trained_classifier(checkpoint, resolve_device(device))
-    images = data.images(checkpoint.config.image_size)
-    return profile(model, images), None if question is None else look(model, images, question)
+    model, images = trained_network(checkpoint, resolve_device(device)), data.images(checkpoint.config.image_size)
+    costs = profile(model, images)
+    if isinstance(question, MaskQuestion) and isinstance(model, Segmenter):
+        return costs, look_at_masks(model, images, question)
+    if isinstance(question, Question) and isinstance(model, Classifier):
+        return costs, look(model, images, question)
+    return costs, None

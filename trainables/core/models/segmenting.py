@@ -1,6 +1,7 @@
 """Masks by trained segmenters, alone and averaged: a batch of images in memory at a time."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,14 +31,23 @@ def predict_pixels(model: Segmenter, pixels: NDArray[np.uint8]) -> Tensor:
         return pixel_probabilities(model(torch.from_numpy(np.ascontiguousarray(pixels)).to(device)))
 
 
-def mean_masks(models: Sequence[Segmenter], images: NDArray[np.uint8], indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(n, S, S) classes by the models' mean, 0 the background, of (N, S, S, channels) images at (n,) indices."""
-    parts = [np.empty((0, *images.shape[1:3]), dtype=np.uint8)]
-    for start in range(0, len(indices), _BATCH):
-        pixels = images[indices[start : start + _BATCH]]
-        mean = torch.stack([predict_pixels(model, pixels) for model in models]).mean(dim=0)
-        parts.append(predicted_masks(mean).to(torch.uint8).cpu().numpy())
-    return np.concatenate(parts)
+@dataclass(frozen=True)
+class MaskQuestion:
+    """Of which images a segmenter's masks are wanted: (m,) indices, few, because all of them are held."""
+
+    images: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MaskAnswer:
+    """What a segmenter makes of images: (m, 1, S, S) or (m, 1 + C, S, S) float32 probabilities of their pixels."""
+
+    probabilities: NDArray[np.float32]
+
+
+def look_at_masks(model: Segmenter, images: NDArray[np.uint8], question: MaskQuestion) -> MaskAnswer:
+    """Answers a question about (N, S, S, channels) uint8 images."""
+    return MaskAnswer(predict_pixels(model, images[question.images]).cpu().numpy())
 
 
 def count_pixels(
