@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
                 "epochs": 1,
                 "device": "cpu",
                 "seed": seed,
-            }  # fmt: skip
+            }
         )
         (epoch,) = fit(config, data)
         checkpoints.append(Checkpoint(epoch.state, config, data.class_names, data.pixel_format, {}))
