@@ -15,10 +15,12 @@ from analysis.findings import Ensemble, Looked, Search
 from analysis.score_figures import calibration, confusion, precision_recall, roc
 from analysis.sections import epoch_seconds, leaks, number, sentence
 from analysis.statistics import GROUPS_FOR_INTERVAL, Probabilities
+from analysis.trials import network_of
 from trainables.core.metrics import SENSITIVITY, class_keys
 
 _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
-_FIGURES = (
+_OF_MASKS = ("dice", "iou", "dataset_dice", "dataset_iou")
+_OF_CLASSES = (
     *("balanced_accuracy", "macro_f1", "accuracy", "auroc", "average_precision"),
     *(SENSITIVITY, "log_loss", "brier", "ece"),
 )
@@ -51,7 +53,7 @@ def models(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
         profile = looked.profiles[at] if at < len(looked.profiles) else None
         rows.append(
             [
-                f"trial {record.number}, {record.config.get('backbone', '')}",
+                f"trial {record.number}, {network_of(record)}",
                 f"{weight:.3f}",
                 *([] if search.data.folds else [number(best_value(record, metric))]),
                 number(alone),
@@ -119,7 +121,7 @@ def scores(search: Search, ensemble: Ensemble) -> Section:
     }
     bins = {"ensemble": scored.ensemble.reliability, alone: scored.members[ensemble.best].reliability}
     blocks: list[Block] = [
-        _figures(ensemble),
+        figures_table(ensemble),
         _by_class(scored.ensemble, names),
         panel(
             "Confusion matrix",
@@ -162,7 +164,8 @@ def _caveats(ensemble: Ensemble) -> str:
     return " ".join(sentence(note.replace(" (*)", "")) for note in ensemble.evaluation.caveats())
 
 
-def _figures(ensemble: Ensemble) -> Table:
+def figures_table(ensemble: Ensemble) -> Table:
+    """The ensemble's figures on ``test`` beside those of the best member."""
     scored, best = ensemble.evaluation, ensemble.members[ensemble.best]
     rows = [
         [
@@ -170,7 +173,7 @@ def _figures(ensemble: Ensemble) -> Table:
             with_interval(scored.ensemble, name),
             with_interval(scored.members[ensemble.best], name),
         ]
-        for name in _FIGURES
+        for name in (*_OF_MASKS, *_OF_CLASSES)
         if name in scored.ensemble.metrics
     ]
     alone = ensemble.comparison.combination.voters() == [ensemble.best]

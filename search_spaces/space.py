@@ -46,6 +46,8 @@ class SearchSpace:
         top_k: Default number of members to build the ensemble from.
         tta: Default of ``--tta``.
         test_share: The test set's share of the images where none was published.
+        task: ``classification`` of images, or ``segmentation``: the keys are those of its ``TrainConfig``.
+        metric: Default objective.
     """
 
     name: str
@@ -63,6 +65,8 @@ class SearchSpace:
     top_k: int = 5
     tta: str = "none"
     test_share: float = SHARES["test"]
+    task: str = "classification"
+    metric: str = "balanced_accuracy"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w\-]+", self.name):

@@ -60,6 +60,7 @@ class Plan:
         """
         searched = self.space.suggest(trial, self.backbones)
         shared = {
+            **({} if self.space.task == "classification" else {"task": self.space.task}),
             "weights": self.weights,
             "image_size": self.image_size,
             "epochs": self.epochs,

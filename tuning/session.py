@@ -61,7 +61,7 @@ class Options:
     max_epochs: int | None = None
     image_size: int | None = None
     time_budget_s: float = math.inf
-    metric: str = "balanced_accuracy"
+    metric: str | None = None
     second: str | None = None
     pruning: bool = True
     top_k: int | None = None
@@ -113,7 +113,7 @@ class Options:
             weights=str(Path(weights).resolve()) if Path(weights).is_dir() else weights,
             image_size=self.image_size or self.space.image_size,
             epochs=self.max_epochs or self.space.epochs,
-            metric=self.metric,
+            metric=self.metric or self.space.metric,
             second=self.second,
             pruning=self.pruning,
             seed=self.seed,
@@ -136,9 +136,10 @@ def run(options: Options, console: Console) -> int:
     grouping = options.grouping()
     rehearsed = plan.samples(_REHEARSED)  # a branch that does not parse shall not surface after hours
     folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
-    check_backbones(plan, console)
+    _check_task(options)
+    check_backbones(plan, rehearsed, console)
     num_samples = options.num_samples or plan.space.num_samples
-    note = folder.check_room(checkpoint_bytes(plan), num_samples)
+    note = folder.check_room(checkpoint_bytes(plan, rehearsed), num_samples)
     if note is not None:
         console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
     data = load_data(
@@ -190,6 +191,14 @@ def run(options: Options, console: Console) -> int:
                     return _search(options, plan, data, steering, folder, resources, tracker, console)
                 except _BREAKS as error:
                     return _break_off(error, folder, console)
+
+
+def _check_task(options: Options) -> None:
+    """Refuses what a segmentation does not have."""
+    if options.space.task == "segmentation":
+        for option, given in (("--cv-folds", options.cv_folds is not None), ("--tta", options.views != "none")):
+            if given:
+                raise UserError(f"{option} is for classifications, but {options.space.name} is a segmentation")
 
 
 def _break_off(error: Exception, folder: SearchFolder, console: Console) -> int:

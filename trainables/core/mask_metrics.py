@@ -9,18 +9,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.core.errors import DataError
-from trainables.core.metrics import LATENCY, class_keys
+from trainables.core.metrics import class_keys
 
 Counts = NDArray[np.int64]
 _RATIOS = {"dice": (2, 1), "iou": (1, 1)}  # tp and fp + fn count so often
 
 
-def predicted_masks(logits: Tensor) -> Tensor:
-    """(B, S, S) int64 classes, 0 the background, of (B, 1, S, S) logits, or (B, 1 + C, S, S) logits or probabilities.
+def pixel_probabilities(logits: Tensor) -> Tensor:
+    """Float32 probabilities of (B, 1, S, S) logits of one class, or of (B, 1 + C, S, S), the background first."""
+    wide = logits.to(torch.float32)
+    return wide.sigmoid() if logits.shape[1] == 1 else wide.softmax(dim=1)
 
-    One class alone is where its probability is above a half.
-    """
-    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
+
+def predicted_masks(probabilities: Tensor) -> Tensor:
+    """(B, S, S) int64 classes, 0 the background: the likeliest, or where one class alone is above a half."""
+    return (probabilities[:, 0] > 0.5).long() if probabilities.shape[1] == 1 else probabilities.argmax(dim=1)
 
 
 def pixel_counts(predicted: Tensor, targets: Tensor, num_classes: int) -> Tensor:
@@ -79,5 +82,5 @@ def segmentation_metrics(counts: NDArray[np.number], class_names: tuple[str, ...
 def check_mask_objective(metric: str, class_names: tuple[str, ...]) -> None:
     """Raises DataError unless ``metric`` exists, and means the same in every trial."""
     known = segmentation_metrics(np.ones((1, len(class_names), 3)), class_names)
-    if metric not in known and metric != LATENCY:
+    if metric not in known:
         raise DataError(f"the metric of a segmentation must be one of {', '.join(known)}, but got {metric!r}")

@@ -57,7 +57,8 @@ def run(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A folder, or its s3:// or gs:// (hub-layout parquet or class folders), a hub data set, or phantoms.",
+            help="A folder, or its s3:// or gs:// (hub-layout parquet, class folders, images and masks), "
+            "a hub data set, or phantoms.",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -98,7 +99,7 @@ def run(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="The objective, a bare name. Default: balanced_accuracy. With a second one (like latency_ms) the "
+            help="The objective, a bare name. Default: the space's. With a second one (like latency_ms) the "
             "search looks for both, and stops trials and picks members by the first.",
             rich_help_panel=_SEARCH,
         ),
@@ -205,7 +206,7 @@ def run(
         found = load_space(space)
     except SpaceError as error:
         refuse("tune-run", str(error))
-    first, second = _objectives(metric or ["balanced_accuracy"])
+    first, second = _objectives(metric or [found.metric])
     from tuning import session  # heavy, so only once it is clear that there is something to do
 
     options = session.Options(

@@ -10,6 +10,7 @@ import torch
 
 from trainables.core.errors import CheckpointError, DataError, UserError, first_line
 from trainables.core.models.served import MANIFEST, ServedEnsemble, load_ensemble
+from trainables.core.models.served_masks import ServedMasks
 
 _WITHIN_MLFLOW = Path("data", "ensemble")
 
@@ -36,7 +37,7 @@ def ensemble_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def open_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble:
+def open_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble | ServedMasks:
     """Loads the ensemble in ``folder``.
 
     Raises:

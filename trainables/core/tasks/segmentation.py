@@ -9,7 +9,7 @@ from trainables.core.config import SegmentationConfig
 from trainables.core.data.cache import Dataset
 from trainables.core.imbalance import epoch_order
 from trainables.core.mask_losses import build_mask_loss
-from trainables.core.mask_metrics import pixel_counts, predicted_masks, segmentation_metrics
+from trainables.core.mask_metrics import pixel_counts, pixel_probabilities, predicted_masks, segmentation_metrics
 from trainables.core.tasks.task import Task
 
 
@@ -41,7 +41,8 @@ class MaskScorer:
 
     def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
         """Adds a batch: (B, 1, S, S) or (B, 1 + C, S, S) logits, (B, S, S) targets and its mean loss."""
-        self._counts.append(pixel_counts(predicted_masks(logits.detach()), targets, len(self._class_names)))
+        masks = predicted_masks(pixel_probabilities(logits.detach()))
+        self._counts.append(pixel_counts(masks, targets, len(self._class_names)))
         self._losses.append(loss.detach() * len(targets))
 
     def compute(self) -> dict[str, float]:
