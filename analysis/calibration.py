@@ -53,10 +53,11 @@ def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
     return sum(bin_.count * abs(bin_.accuracy - bin_.confidence) for bin_ in bins) / total
 
 
-def brier_score(probabilities: Probabilities, labels: NDArray[np.int64]) -> float:
-    """The squared distance of (N, C) probabilities from the truth, summed over classes: from 0 to 2 (Brier 1950)."""
+def brier_scores(probabilities: Probabilities, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N,) squared distances of (N, C) probabilities from the truth, summed over classes: 0 to 2 (Brier 1950)."""
     truth = np.eye(probabilities.shape[1])[labels]
-    return float(np.square(probabilities - truth).sum(axis=1).mean())
+    distances: NDArray[np.float64] = np.square(probabilities - truth).sum(axis=1)
+    return distances
 
 
 def reliability_diagram(bins: tuple[Bin, ...]) -> str:

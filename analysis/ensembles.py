@@ -26,6 +26,7 @@ _TEMPERATURES = (0.05, 20.0)
 # Of the regression that stacks: inverse strengths of its penalty, strongest first, and class weights.
 _PENALTIES, _CLASS_WEIGHTS = (1e-3, 1e-2, 1e-1), (None, "balanced")
 _INNER_FOLDS = 3
+_NEWTON_COEFFICIENTS = 1000  # up to so many Newton's method is five times as fast, beyond it its matrix is large
 _NEVER = -30.0  # the logit of a class that it was not shown
 
 
@@ -104,7 +105,9 @@ def stacking(probabilities: Probabilities, sample: Sample) -> Combination:
 def _regression(penalty: float, class_weight: str | None) -> Rule:
     def fit(probabilities: Probabilities, sample: Sample) -> Combination:
         members, _, classes = probabilities.shape
-        model = LogisticRegression(C=penalty, class_weight=class_weight, max_iter=300)
+        newton = members * classes**2 <= _NEWTON_COEFFICIENTS
+        solver = "newton-cholesky" if newton else "lbfgs"
+        model = LogisticRegression(C=penalty, class_weight=class_weight, solver=solver, max_iter=300)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # near enough: it is scored like any other rule
             model.fit(log_features(np.asarray(probabilities, dtype=np.float64)), sample.labels)

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.metrics import classification_report
 
-from analysis.calibration import Bin, brier_score, expected_calibration_error, reliability
+from analysis.calibration import Bin, brier_scores, expected_calibration_error, reliability
 from analysis.statistics import GROUPS_FOR_INTERVAL, Probabilities, Sample, few_groups, intervals, permutation_test
 from trainables.core.metrics import absent_classes, class_keys, confusion_counts
 from trainables.core.models.combination import Combination
@@ -130,8 +130,9 @@ def score(probabilities: Probabilities, sample: Sample) -> Scores:
     """Scores (N, C) probabilities of N images."""
     labels, names = sample.labels, sample.class_names
     confusion, bins = confusion_counts(probabilities, labels), reliability(probabilities, labels)
-    metrics = {**_measured(probabilities, sample), "ece": expected_calibration_error(bins)}
-    found = intervals(probabilities, sample, _measured)
+    distances = brier_scores(probabilities, labels)
+    metrics = sample.scores(probabilities) | {"brier": float(distances.mean()), "ece": expected_calibration_error(bins)}
+    found = intervals(probabilities, sample, {"brier": distances})
     recalls = [
         Recall(
             name=names[label],
@@ -173,7 +174,3 @@ def evaluate(probabilities: Probabilities, combination: Combination, sample: Sam
         conditional=tuple(sample.class_names[label] for label in few_groups(sample)),
         absent=absent_classes(sample.labels, sample.class_names),
     )
-
-
-def _measured(probabilities: Probabilities, sample: Sample) -> dict[str, float]:
-    return {**sample.scores(probabilities), "brier": brier_score(probabilities, sample.labels)}

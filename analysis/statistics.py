@@ -3,15 +3,16 @@
 All of it is seeded: the same predictions give the same figures.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.metrics import MINIMIZED, class_keys, classification_metrics
+from trainables.core.metrics import MINIMIZED, class_keys, classification_metrics, resampled_mean, resampled_metrics
 
 Probabilities = NDArray[np.floating]
 Indices = NDArray[np.int64]
@@ -20,6 +21,7 @@ RESAMPLES = 1000
 GROUPS_FOR_INTERVAL = 10
 GROUPS_FOR_TEST = 6
 _MOST_EXCHANGES = 4096
+_CELLS = 1_000_000  # resamples by images that are scored at once
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,19 @@ class Sample:
         return self.scores(probabilities, self.metric).get(self.metric, float("nan"))
 
     def scores(self, probabilities: Probabilities, needed: str | None = None) -> dict[str, float]:
-        """All metrics on (N, C) probabilities, or what comes along with the one that is needed."""
+        """All metrics on (N, C) probabilities, or the one that is needed."""
         return classification_metrics(probabilities, self.labels, self.class_names, needed, self.healthy)
+
+    def resampled_score(self, probabilities: Probabilities, draws: Indices) -> NDArray[np.float64]:
+        """(R,) the metric on R resamples, given as (R, N) how often each has drawn every image."""
+        undefined = np.full(len(draws), np.nan)
+        return self.resampled_scores(probabilities, draws, self.metric).get(self.metric, undefined)
+
+    def resampled_scores(
+        self, probabilities: Probabilities, draws: Indices, needed: str | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        """(R,) all metrics on them, or the one that is needed."""
+        return resampled_metrics(probabilities, self.labels, self.class_names, draws, needed, self.healthy)
 
     def take(self, indices: Indices) -> Self:
         """The sample of these images, which may repeat."""
@@ -58,6 +71,11 @@ class Sample:
         order = np.argsort(self.groups, kind="stable")
         starts = np.flatnonzero(np.diff(self.groups[order]))
         return np.split(order, starts + 1)
+
+    @cached_property
+    def group_of(self) -> Indices:
+        """(N,) the position of each image's group in ``members``."""
+        return np.unique(self.groups, return_inverse=True)[1]
 
     @cached_property
     def group_classes(self) -> NDArray[np.int64]:
@@ -75,15 +93,17 @@ class Sample:
         for _ in range(count):
             yield np.concatenate([generator.choice(groups, len(groups)) for groups in by_class])
 
-    def images_of(self, positions: Indices) -> Indices:
-        """The images of groups, given as positions, which may repeat."""
-        return np.concatenate([self.members[position] for position in positions])
+    def resamples(self, count: int, seed: int = 0) -> Iterator[Indices]:
+        """The same as (R, N), how often each of some of the resamples draws every image; ``count`` rows in all."""
+        drawn = self.resampled_groups(count, seed)
+        while rows := list(islice(drawn, max(_CELLS // len(self.labels), 1))):
+            yield np.stack([np.bincount(row, minlength=len(self.members))[self.group_of] for row in rows])
 
 
 def intervals(
     probabilities: Probabilities,
     sample: Sample,
-    measure: Callable[[Probabilities, Sample], dict[str, float]] | None = None,
+    means: Mapping[str, NDArray[np.float64]] | None = None,
     count: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
@@ -96,24 +116,25 @@ def intervals(
     Args:
         probabilities: (N, C).
         sample: The N images.
-        measure: From probabilities and their sample to figures by name; None takes all metrics.
+        means: Figures beside the metrics that are means over images, each as its (N,) values.
         count: Resamples.
         seed: Of the resamples.
 
     Returns:
         (low, high) of each figure that is defined on all resamples.
     """
-    measure = measure or (lambda given, images: images.scores(given))
-    drawn: dict[str, list[float]] = {}
-    for groups in sample.resampled_groups(count, seed):
-        images = sample.images_of(groups)
-        for name, value in measure(probabilities[images], sample.take(images)).items():
-            drawn.setdefault(name, []).append(value)
+    drawn: dict[str, list[NDArray[np.float64]]] = {}
+    for draws in sample.resamples(count, seed):
+        figures = sample.resampled_scores(probabilities, draws)
+        figures |= {name: resampled_mean(values, draws) for name, values in (means or {}).items()}
+        for name, values in figures.items():
+            drawn.setdefault(name, []).append(values)
+    found = {name: np.concatenate(parts) for name, parts in drawn.items()}
     withheld = {class_keys(sample.class_names)[label] for label in few_groups(sample)}
     return {
         name: (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
-        for name, values in drawn.items()
-        if len(values) == count and np.isfinite(values).all() and name.partition("/")[2] not in withheld
+        for name, values in found.items()
+        if np.isfinite(values).all() and name.partition("/")[2] not in withheld
     }
 
 
@@ -126,12 +147,11 @@ def paired_scores(
     predictions: Sequence[Probabilities], sample: Sample, count: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.float64]:
     """(count, R) scores of R predictions (N, C) on the same resamples of groups within class."""
-    rows = []
-    for groups in sample.resampled_groups(count, seed):
-        images = sample.images_of(groups)
-        resampled = sample.take(images)
-        rows.append([resampled.score(predicted[images]) for predicted in predictions])
-    return np.array(rows)
+    blocks = [
+        np.stack([sample.resampled_score(predicted, draws) for predicted in predictions], axis=1)
+        for draws in sample.resamples(count, seed)
+    ]
+    return np.concatenate(blocks)
 
 
 def permutation_test(first: Probabilities, second: Probabilities, sample: Sample, seed: int = 0) -> float | None:
@@ -154,15 +174,15 @@ def permutation_test(first: Probabilities, second: Probabilities, sample: Sample
     observed = abs(sample.score(first) - sample.score(second))
     if count < GROUPS_FOR_TEST or np.isnan(observed):
         return None
-    position = np.empty(len(sample.labels), dtype=np.int64)
-    for index, group in enumerate(sample.members):
-        position[group] = index
-    rare = 0
+    images = np.arange(len(sample.labels))
+    both, twice = np.concatenate([first, second]), sample.take(np.concatenate([images, images]))
     exchanges = _exchanges(count, np.random.default_rng([seed, 12]))
-    for exchanged in exchanges:
-        swap = exchanged[position][:, None]
-        difference = sample.score(np.where(swap, second, first)) - sample.score(np.where(swap, first, second))
-        rare += abs(difference) >= observed - 1e-12
+    rare = 0
+    for exchanged in np.array_split(exchanges, -(-exchanges.shape[0] * len(images) // _CELLS)):
+        swap = exchanged[:, sample.group_of].astype(np.int64)
+        one, other = (np.concatenate(drawn, axis=1) for drawn in ((1 - swap, swap), (swap, 1 - swap)))
+        difference = twice.resampled_score(both, one) - twice.resampled_score(both, other)
+        rare += int((abs(difference) >= observed - 1e-12).sum())
     return rare / len(exchanges)
 
 
@@ -200,19 +220,21 @@ def corrected_score(
         NaN where no resample leaves out groups of every class, as when a class has one group alone.
     """
     choose = choose or (lambda scores: best_position(scores.tolist(), sample.metric))
-    scored, classes = [], len(np.unique(sample.labels))
-    for groups in sample.resampled_groups(count, seed):
-        left_out = np.setdiff1d(np.arange(len(sample.members)), groups)
-        others = sample.images_of(left_out) if len(left_out) else left_out
-        if len(np.unique(sample.labels[others])) < classes:
-            continue  # without a class, an average over classes would mean something else
-        images = sample.images_of(groups)
-        resampled = sample.take(images)
-        chosen = np.atleast_1d(choose(np.array([resampled.score(predicted[images]) for predicted in predictions])))
-        together = np.mean([predictions[position][others] for position in chosen], axis=0)
-        scored.append(sample.take(others).score(together))
-    defined = [value for value in scored if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else float("nan")
+    scored: list[NDArray[np.float64]] = []
+    classes = np.unique(sample.labels)[:, None] == sample.labels
+    for draws in sample.resamples(count, seed):
+        left_out = (draws == 0).astype(np.int64)
+        whole = (left_out @ classes.T > 0).all(axis=1)  # without a class, an average would mean something else
+        scores = np.stack([sample.resampled_score(predicted, draws) for predicted in predictions], axis=1)
+        chosen: dict[tuple[int, ...], list[int]] = {}
+        for row in np.flatnonzero(whole).tolist():
+            chosen.setdefault(tuple(np.atleast_1d(choose(scores[row])).tolist()), []).append(row)
+        for positions, rows in chosen.items():
+            together = np.mean([predictions[position] for position in positions], axis=0)
+            scored.append(sample.resampled_score(together, left_out[rows]))
+    defined = np.concatenate([np.empty(0), *scored])
+    defined = defined[~np.isnan(defined)]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def best_position(scores: Sequence[float], metric: str) -> int:

@@ -9,7 +9,7 @@ import math
 import tempfile
 import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +28,7 @@ from trainables.core.data.cache import Dataset
 from trainables.core.errors import CheckpointError, ConfigError, NonFiniteLossError, describe, first_line
 from trainables.core.folded import MANIFEST, PREDICTIONS, Folded, load_folded, parse_predictions
 from trainables.core.state import TrainState
+from trainables.node import check_versions
 from trainables.steps import epoch_steps, fold_steps
 
 # Reported, with the error's line, by a trial that fails in a way that trying again cannot mend.
@@ -42,7 +43,13 @@ _FOLDER, _FROZEN = "checkpoint", "frozen"
 
 
 def run_trial(
-    trial: dict[str, Any], data: Dataset, metric: str, storage: str, timeout_s: float, second: str | None = None
+    trial: dict[str, Any],
+    data: Dataset,
+    metric: str,
+    storage: str,
+    timeout_s: float,
+    second: str | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> None:
     """Trains one configuration, reporting and checkpointing after every epoch, or fold where the data has folds.
 
@@ -54,6 +61,7 @@ def run_trial(
         storage: Path or URI of the search's folder, where frozen parts are stored.
         timeout_s: An epoch that takes longer ends this process; Ray then tries the trial again elsewhere.
         second: Another objective that is looked for at the same time, or None.
+        versions: The driver's, which a node that has come since must have too; None where it is the driver's own.
 
     Reports:
         ``epoch`` (the fold, where it is cross-validated), ``train/...``, ``tune/...``, ``epoch_seconds``,
@@ -61,7 +69,11 @@ def run_trial(
         where the GPU's memory was too small for the batch and the trial went on with half of it at a time; or
         ``FAILED``, once, where the configuration cannot be trained; or ``UNWRITABLE``, once, where a disk is full or
         read-only.
+
+    Raises:
+        NodeError: This node has other versions.
     """
+    check_versions(versions or {})
     _settle_process()
     torch.set_num_threads(max(1, int(_reserved_cpus())))
     try:

@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 
+from trainables.core.credentials import has_credentials, without_credentials
 from trainables.core.errors import UserError
 from tuning.lease import leased
 from tuning.storage import JOURNAL, open_study, study_storage
@@ -41,6 +42,11 @@ class SearchFolder:
     checkpoints: str
     local: Path
     study_url: str | None
+
+    @property
+    def root(self) -> str:
+        """Path or URI of the folder of searches."""
+        return self.checkpoints.rpartition("/")[0]
 
     def storage(self) -> optuna.storages.BaseStorage:
         """The study's storage."""
@@ -222,11 +228,21 @@ def mark_finished(study: optuna.Study, finished: bool) -> None:
 
 
 def _folder(root: str, name: str, study_url: str | None) -> SearchFolder:
+    check_address("--storage", root)
     remote = "://" in root
     if remote and study_url is None:
         raise UserError(f"a study cannot live on {root}: give --study-storage, a database that the driver reaches")
     local = Path.home() / ".tune-run" / name if remote else Path(root).resolve() / name
     return SearchFolder(name, f"{root.rstrip('/')}/{name}" if remote else str(local), local, study_url)
+
+
+def check_address(option: str, address: str) -> None:
+    """Raises UserError for an address with credentials: it is recorded with every checkpoint, and in every log."""
+    if has_credentials(address):
+        raise UserError(
+            f"{option} must hold no credentials, but {without_credentials(address)} did: give them as the environment "
+            "variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or by the machine's role"
+        )
 
 
 def _end_at_once() -> None:

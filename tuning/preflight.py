@@ -27,10 +27,10 @@ from trainables.core.metrics import LATENCY, check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
 from trainables.core.models.segmenter import check_segmenter, segmenter_parameter_count
-from tuning.folder import search_uid
+from tuning.folder import check_address, search_uid
 from tuning.openings import split_fingerprint
 from tuning.search import Plan
-from tuning.tracking import SearchInfo, without_credentials
+from tuning.tracking import SearchInfo
 
 
 def check_backbones(plan: Plan, rehearsed: Sequence[dict[str, Any]], console: Console) -> None:
@@ -93,6 +93,7 @@ def load_data(
     Raises:
         DataError, StoreFullError: The images, or the objective on them, cannot be.
     """
+    check_address("--data", place)
     place = str(Path(place).resolve()) if Path(place).exists() else place
     sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
     with console.status(f"reading {escape(place)}") as status:
@@ -101,6 +102,7 @@ def load_data(
             sizes=sizes,
             seed=plan.seed,
             split=split,
+            test_share=plan.space.test_share,
             grouping=grouping,
             healthy=plan.space.healthy,
             skip_bad_images=skip_bad_images,
@@ -171,7 +173,7 @@ def search_info(study: optuna.Study, data: Dataset, about: dict[str, Any]) -> Se
         tags={
             "tune.space": about["space"],
             "tune.data_fingerprint": data.fingerprint,
-            "tune.command": shlex.join(["tune-run", *map(without_credentials, sys.argv[1:])]),
+            "tune.command": shlex.join(["tune-run", *sys.argv[1:]]),
             "tune.notes": "; ".join(data.notes),
             "mlflow.source.git.commit": _git_commit(),
             "env.python": platform.python_version(),

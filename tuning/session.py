@@ -18,15 +18,19 @@ from rich.console import Console
 
 from analysis.trials import pareto_front, read_trials
 from search_spaces.space import SearchSpace
+from trainables.core.credentials import without_credentials
 from trainables.core.data.cache import Dataset
 from trainables.core.data.groups import Grouping
 from trainables.core.errors import UserError, first_line
+from trainables.core.models.predict import VIEWS
 from trainables.core.store import parse_size
 from trainables.inference import examine, infer
-from tuning.cluster import Capacity, Resources, joined, trial_resources
+from tuning.cards import card_class
+from tuning.cluster import Capacity, GpuHours, Resources, joined, trial_resources
 from tuning.ensemble import Request, Result, find_ensemble
 from tuning.folder import SearchFolder, check_identity, find_folder, mark_finished, next_session, note_data
 from tuning.kept import keeping
+from tuning.nodes import check_nodes
 from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
 from tuning.progress import Progress
 from tuning.publish import publish, told
@@ -34,7 +38,7 @@ from tuning.report import report_at_end
 from tuning.search import Plan, build_tuner
 from tuning.study import ALIKE, Steering, told_error
 from tuning.tables import show, show_front
-from tuning.tracking import Tracker, check_server, tracking_uri, without_credentials
+from tuning.tracking import Tracker, check_server, tracking_uri
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -60,10 +64,13 @@ class Options:
     metric: str | None = None
     second: str | None = None
     pruning: bool = True
-    top_k: int = 5
-    tta: str = "none"
+    top_k: int | None = None
+    tta: str | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
+    gpu_memory: float | None = None
+    autoscale: int = 0
+    price_per_gpu_hour: float | None = None
     max_concurrent: int | None = None
     max_failures: int = 2
     trial_timeout_s: float = HANG_S
@@ -82,6 +89,20 @@ class Options:
     group_column: str | None = None
     group_pattern: str | None = None
     cv_folds: int | None = None
+
+    @property
+    def members(self) -> int:
+        """How many trials the ensemble is built from."""
+        return self.top_k or self.space.top_k
+
+    @property
+    def views(self) -> str:
+        """What a model sees of an image when it is scored."""
+        return self.tta or self.space.tta
+
+    def grouping(self) -> Grouping:
+        """Which images belong together: as given, else as the space's files are usually named."""
+        return Grouping(self.group_threshold, self.group_column, self.group_pattern, self.space.group_pattern)
 
     def plan(self) -> Plan:
         """The search's plan, the space's defaults filled in."""
@@ -110,7 +131,9 @@ def run(options: Options, console: Console) -> int:
         UserError: Something the user gave cannot be; nothing was trained, and no search was begun.
     """
     plan = options.plan()
-    grouping = Grouping(options.group_threshold, options.group_column, options.group_pattern)
+    if options.views not in VIEWS:
+        raise UserError(f"tta must be one of {', '.join(VIEWS)}, but {plan.space.name} has {options.views!r}")
+    grouping = options.grouping()
     rehearsed = plan.samples(_REHEARSED)  # a branch that does not parse shall not surface after hours
     folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
     _check_task(options)
@@ -135,7 +158,9 @@ def run(options: Options, console: Console) -> int:
         answer = pool.submit(check_server, uri)  # makes tables while Ray starts processes
         with joined(options.address) as can_grow:
             answer.result()
-            resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow)
+            card = None if options.gpu_memory is None else card_class(options.gpu_memory)
+            resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow, card)
+            check_nodes(folder.root, [place for place in (data.place, plan.weights) if Path(place).is_dir()])
             with folder.take(plan.metric, plan.steps, plan.seed, plan.pruning, plan.second) as study:
                 steering = Steering(
                     study=study,
@@ -147,17 +172,22 @@ def run(options: Options, console: Console) -> int:
                     deadline=time.time() + options.time_budget_s,
                     configure=plan.configure,
                     storage=folder.checkpoints,
-                    capacity=Capacity(resources),
+                    capacity=Capacity(resources, options.autoscale),
                     unit="fold" if plan.folds else "epoch",
                 )
                 try:
                     check_identity(study, {**about, "tracking-uri": without_credentials(uri)})
                     asked = {"seed": plan.seed, "split": options.split, "skip_bad_images": options.skip_bad_images}
-                    asked |= {"place": data.place, "grouping": asdict(grouping), "folds": plan.folds}
+                    asked |= {
+                        "place": data.place,
+                        "grouping": asdict(grouping),
+                        "folds": plan.folds,
+                        "test_share": plan.space.test_share,
+                    }
                     note_data(study, asked | {"healthy": plan.space.healthy})
                     for recipe in plan.space.recipe_params(plan.backbones):
                         study.enqueue_trial(recipe, skip_if_exists=True)
-                    tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.top_k}))
+                    tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.members}))
                     return _search(options, plan, data, steering, folder, resources, tracker, console)
                 except _BREAKS as error:
                     return _break_off(error, folder, console)
@@ -166,15 +196,15 @@ def run(options: Options, console: Console) -> int:
 def _check_task(options: Options) -> None:
     """Refuses what a segmentation does not have."""
     if options.space.task == "segmentation":
-        for option, given in (("--cv-folds", options.cv_folds is not None), ("--tta", options.tta != "none")):
+        for option, given in (("--cv-folds", options.cv_folds is not None), ("--tta", options.views != "none")):
             if given:
                 raise UserError(f"{option} is for classifications, but {options.space.name} is a segmentation")
 
 
 def _break_off(error: Exception, folder: SearchFolder, console: Console) -> int:
-    (cause,) = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+    (cause,) = without_credentials(str(error)).strip().splitlines()[-1:] or [type(error).__name__]
     with suppress(OSError):
-        (folder.local / _ERRORS).write_text("".join(traceback.format_exception(error)))
+        (folder.local / _ERRORS).write_text(without_credentials("".join(traceback.format_exception(error))))
     broke = f"the search broke off: {cause}; what was reported is kept: mend that and go on with --resume"
     console.print(broke, style="red", markup=False, highlight=False, soft_wrap=True)
     return EXIT_FAILED
@@ -202,7 +232,7 @@ def _search(
         soft_wrap=True,
     )
     try:
-        with Progress(steering, console) as progress:
+        with Progress(steering, console, GpuHours(options.price_per_gpu_hour).told) as progress:
             build_tuner(
                 steering,
                 data,
@@ -212,6 +242,7 @@ def _search(
                 options.trial_timeout_s,
                 [progress],
             ).fit()
+        console.print(f"the trials took {progress.spent()}", markup=False, highlight=False, soft_wrap=True)
         if not steering.is_complete():
             status = "KILLED"
             return EXIT_INTERRUPTED
@@ -220,9 +251,9 @@ def _search(
             console.print(given_up, style="red", markup=False, highlight=False, soft_wrap=True)
         try:
             with console.status("scoring the best trials"):
-                request = Request(plan.metric, options.top_k, views=options.tta, folds=len(data.folds))
-                score = partial(infer, data, num_cpus=resources.cpus, num_gpus=resources.gpus, views=options.tta)
-                kept = keeping(score, study, data, folder.checkpoints, options.tta)
+                request = Request(plan.metric, options.members, views=options.views, folds=len(data.folds))
+                score = partial(infer, data, num_cpus=resources.cpus, num_gpus=resources.gpus, views=options.views)
+                kept = keeping(score, study, data, folder.checkpoints, options.views)
                 result = find_ensemble(study, data, request, kept, tracker, console)
         except RayError as error:  # a worker died, or its node
             why = told_error(str(error))

@@ -22,6 +22,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import CONFIG, DEVICE, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
+from trainables.core.credentials import without_credentials
 from trainables.core.errors import ConfigError, NonFiniteLossError, describe
 from trainables.core.metrics import MINIMIZED
 from trainables.steps import MEASURED_ON
@@ -286,7 +287,8 @@ def told_error(log: str) -> str:
     lines = log.rpartition("Failure #")[2].splitlines()[1:]
     frames = [index for index, line in enumerate(lines) if line.startswith("    ")]
     told = lines[frames[-1] + 1 :] if frames else lines
-    return re.sub(r"^(?:\w+\.)+(\w+:)", r"\1", next((line for line in told if line.strip()), "the worker died"))
+    line = next((line for line in told if line.strip()), "the worker died")
+    return without_credentials(re.sub(r"^(?:\w+\.)+(\w+:)", r"\1", line))
 
 
 def _reported_metrics(result: dict[str, Any]) -> dict[str, float]:

@@ -12,12 +12,12 @@ from analysis.evaluation import Evaluation
 from analysis.statistics import GROUPS_FOR_TEST
 from analysis.trials import TrialRecord, network_of
 from trainables.core.data.cache import Dataset
-from trainables.core.metrics import class_keys
+from trainables.core.metrics import SENSITIVITY, class_keys
 from tuning.ensemble import Built, Result
 
 # Of a segmentation, then of a classification: those that a model has are shown.
 _COLUMNS = ("dice", "iou", "dataset_dice", "dataset_iou", "balanced_accuracy", "macro_f1", "accuracy", "auroc")
-_FIGURES = (*_COLUMNS, "average_precision", "log_loss", "brier", "ece")
+_FIGURES = (*_COLUMNS, "average_precision", SENSITIVITY, "log_loss", "brier", "ece")
 
 
 def show(result: Result, data: Dataset, console: Console) -> None:

@@ -7,7 +7,6 @@ writes each acknowledgement into the study. It keeps nothing else, so a new proc
 import json
 import logging
 import os
-import re
 import threading
 import time
 import uuid
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import optuna
 from filelock import FileLock
@@ -25,6 +25,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 
 from analysis.model_card import VIEW
 from analysis.trials import TrialRecord, read_trial
+from trainables.core.credentials import without_credentials
 from trainables.core.errors import UserError, first_line
 
 PARENT = "mlflow:parent"  # the study's attribute that holds the parent run's id
@@ -38,14 +39,19 @@ _SQLITE = "sqlite:///"
 
 
 def tracking_uri(given: str | None) -> str:
-    """``--tracking-uri``, else ``MLFLOW_TRACKING_URI``, else a SQLite file in this folder, by its absolute path."""
+    """``--tracking-uri``, else ``MLFLOW_TRACKING_URI``, else a SQLite file in this folder, by its absolute path.
+
+    A user and password of a server go where MLflow looks for them: what shows or stores a URI has none to tell.
+    """
     uri = given or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
-    return f"{_SQLITE}{Path(uri.removeprefix(_SQLITE)).resolve()}" if uri.startswith(_SQLITE) else uri
-
-
-def without_credentials(uri: str) -> str:
-    """A URI as it may be shown and stored."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    if uri.startswith(_SQLITE):
+        return f"{_SQLITE}{Path(uri.removeprefix(_SQLITE)).resolve()}"
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username or "")
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def check_server(uri: str, create: bool = True) -> None:
@@ -56,6 +62,7 @@ def check_server(uri: str, create: bool = True) -> None:
     # The outbox tries again by itself; MLflow's own retries would hold up the end of a search for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial, in the live view
     with _answering(uri):
         if uri.startswith(_SQLITE):
             file = Path(uri.removeprefix(_SQLITE))
@@ -264,10 +271,11 @@ class Tracker:
     def _create_run(self, key: str, tags: dict[str, str], params: dict[str, Any], began: float) -> str:
         """The search's run of that key, made where it is not known, with its params; safe to repeat."""
         if key not in self._known:
-            tags = {**tags, _SEARCH_TAG: self._info.uid, _TRIAL_TAG: key}
+            tags = {name: without_credentials(value) for name, value in tags.items()}
+            tags |= {_SEARCH_TAG: self._info.uid, _TRIAL_TAG: key}
             self._known[key] = self._client.create_run(self.experiment_id, round(began * 1000), tags).info.run_id
         values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in params.items()}
-        batch = [Param(name, value[:_PARAM_LENGTH]) for name, value in values.items()]
+        batch = [Param(name, without_credentials(value)[:_PARAM_LENGTH]) for name, value in values.items()]
         self._client.log_batch(self._known[key], params=batch)
         return self._known[key]
 

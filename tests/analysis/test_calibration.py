@@ -5,14 +5,14 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from analysis.calibration import brier_score, expected_calibration_error, reliability, reliability_diagram
+from analysis.calibration import brier_scores, expected_calibration_error, reliability, reliability_diagram
 from tests.analysis.samples import drawn
 
 
 def test_brier_score_against_scikit_learn():
     probabilities, sample = drawn(count=1)
     expected = sum(brier_score_loss(sample.labels == label, probabilities[0][:, label]) for label in range(3))
-    assert brier_score(probabilities[0], sample.labels) == pytest.approx(expected)
+    assert brier_scores(probabilities[0], sample.labels).mean() == pytest.approx(expected)
 
 
 def test_bins_against_scikit_learn():
@@ -39,7 +39,7 @@ def test_calibration_error_against_a_loop():
 def test_certain_and_right_is_calibrated_and_certain_and_wrong_is_not():
     labels = np.array([0, 1, 2, 0])
     right, wrong = np.eye(3)[labels], np.eye(3)[(labels + 1) % 3]
-    assert (brier_score(right, labels), brier_score(wrong, labels)) == (0, 2)
+    assert (brier_scores(right, labels).mean(), brier_scores(wrong, labels).mean()) == (0, 2)
     assert [expected_calibration_error(reliability(given, labels)) for given in (right, wrong)] == [0, 1]
 
 

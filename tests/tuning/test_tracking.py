@@ -1,5 +1,6 @@
 """MLflow as a reader of the study, on a real SQLite store."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from analysis.trials import read_trials
 from tests.tuning.test_study import EPOCHS, METRIC, Driver
 from trainables.core.errors import UserError
 from trainables.core.metrics import class_keys
-from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri, without_credentials
+from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri
 
 INFO = SearchInfo("space", "search", "uid-1", {"seed": 0, "weights": "random"}, {"tune.space": "space"})
 
@@ -149,6 +150,10 @@ def test_the_uri_comes_from_the_option_then_the_environment(monkeypatch):
     assert tracking_uri("sqlite:////data/other.db") == "sqlite:////data/other.db"
 
 
-def test_credentials_are_not_shown():
-    assert without_credentials("http://me:secret@server:5000/x") == "http://server:5000/x"
-    assert without_credentials("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
+def test_a_servers_credentials_go_where_mlflow_looks_for_them(monkeypatch):
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "before")
+    assert tracking_uri("https://me:pa%40ss@server:5000/x") == "https://server:5000/x"
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "pa@ss"
+    assert tracking_uri("postgresql://me:secret@server/db") == "postgresql://me:secret@server/db"

@@ -19,6 +19,7 @@ from trainables.core.schedules import SCHEDULES
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda")
+NORMALIZE = ("imagenet", "dataset")
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,11 @@ class TrainConfig:
     batch_size: int = _key(int, low=1, high=65536)
     accumulate_steps: int = _key(int, 1, low=1, high=4096)
     epochs: int = _key(int, low=1, high=100_000)
-    # Data and machine. `precision` "auto" is bf16 where the GPU has it, else fp16 there, and fp32 on the CPU.
+    # Data and machine. `normalize` "imagenet" is what the backbone's weights were made for, "dataset" the mean and
+    # deviation of the training images. `precision` "auto" is bf16 where the GPU has it, else fp16 there, and fp32 on
+    # the CPU.
     augmentation: str = _key(str, "none", choices=tuple(POLICIES))
+    normalize: str = _key(str, "imagenet", choices=NORMALIZE)
     precision: str = _key(str, "auto", choices=PRECISIONS)
     device: str = _key(str, "auto", choices=DEVICES)
     seed: int = _key(int, 0, low=0, high=2**32 - 1)
@@ -156,6 +160,7 @@ class ClassificationConfig(TrainConfig):
     freeze_depth: int = _key(int, 0, low=0)
     head: str = _key(str, choices=tuple(HEADS))
     head_dropout: float = _key(float, 0.0, low=0, below=1)
+    hidden_dropout: float = _key(float, 0.0, low=0, below=1, read_when=("head", ("mlp",)))
     head_width: int = _key(int, 512, low=8, high=8192, read_when=("head", ("mlp", "residual", "attention")))
     # Imbalance and the loss.
     class_weights: str = _key(str, "none", choices=tuple(CLASS_WEIGHTS))
@@ -166,7 +171,11 @@ class ClassificationConfig(TrainConfig):
 
     @classmethod
     def _completed(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"head_dropout": ATTENTION_DROPOUT, **raw} if raw.get("head") == "attention" else raw
+        if raw.get("head") == "attention":
+            return {"head_dropout": ATTENTION_DROPOUT, **raw}
+        if raw.get("head") == "mlp":
+            return {"hidden_dropout": raw.get("head_dropout", 0.0), **raw}
+        return raw
 
     def _check(self) -> None:
         super()._check()

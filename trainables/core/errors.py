@@ -1,9 +1,11 @@
 """The errors of the training core that callers tell apart."""
 
+from trainables.core.credentials import without_credentials
+
 
 def first_line(error: BaseException) -> str:
-    """An error's message, cut to its first line; its type where it has none."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    """An error's message, cut to its first line and without credentials; its type where it has none."""
+    return without_credentials(next(iter(str(error).strip().splitlines()), "")) or type(error).__name__
 
 
 def describe(error: BaseException) -> str:

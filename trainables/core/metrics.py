@@ -4,13 +4,18 @@ Written in numpy, some ten times as fast: resampling computes them thousands of 
 """
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.errors import DataError
 
+# From (R, T) positives and negatives among the images that score at least each of T thresholds to (R,).
+_Area = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 LATENCY = "latency_ms"
+SENSITIVITY = "sensitivity_at_95_specificity"
 # Lower is better for these; every other metric is better when higher.
 MINIMIZED = frozenset({"log_loss", LATENCY})
 
@@ -37,7 +42,7 @@ def classification_metrics(
         probabilities: (N, C), rows sum to 1.
         targets: (N,) in [0, C).
         class_names: C names.
-        needed: The one metric that is asked for; costly ones besides it are left out. None computes all.
+        needed: The one metric that is asked for; None computes all.
         healthy: The class without a disease, where there is one.
 
     Returns:
@@ -45,47 +50,112 @@ def classification_metrics(
         ``average_precision`` and ``auroc`` (one class against the rest, averaged), and ``precision/<class>``,
         ``recall/<class>``, ``f1/<class>`` for the present classes, by their ``class_keys``. With a healthy class also
         ``clinical``: the mean of its precision (who is sent home is well) and of the other classes' recalls (who is
-        ill is found). Averages run over the classes present in ``targets``; an absent class has no figure of its own
-        (``absent_classes`` names it), and ``auroc`` is NaN where one class alone is present. A precision without any
-        prediction of that class counts as 0.
+        ill is found); and of two classes ``sensitivity_at_95_specificity``: the largest share of the ill that a
+        threshold finds that takes at least 95% of the well for well. Averages run over the classes present in
+        ``targets``; an absent class has no figure of its own (``absent_classes`` names it), and where one class alone
+        is present ``auroc`` and the sensitivity are NaN. A precision without any prediction of that class counts as 0.
 
     Raises:
         DataError: There is nothing to score.
     """
     if len(targets) == 0:
         raise DataError("metrics need at least one image, but got none")
-    confusion = confusion_counts(probabilities, targets)
-    hits, actual, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    present = np.flatnonzero(actual)
+    once = np.ones((1, len(targets)), dtype=np.int64)
+    metrics = resampled_metrics(probabilities, targets, class_names, once, needed, healthy)
+    return {name: float(value[0]) for name, value in metrics.items() if "/" not in name or not np.isnan(value[0])}
+
+
+def resampled_metrics(
+    probabilities: NDArray[np.floating],
+    targets: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    draws: NDArray[np.int64],
+    needed: str | None = None,
+    healthy: str | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """The same on R resamples at once, each of which says how often it has drawn every image.
+
+    Args:
+        probabilities: (N, C), rows sum to 1.
+        targets: (N,) in [0, C).
+        class_names: C names.
+        draws: (R, N), at least one image in each row.
+        needed: The one metric that is asked for, or None.
+        healthy: The class without a disease, where there is one.
+
+    Returns:
+        (R,) a metric. Of a class that a resample lacks, its own are NaN there.
+    """
+    confusion = _confusions(probabilities, targets, draws)
+    hits, actual, predicted = np.einsum("rcc->rc", confusion), confusion.sum(axis=2), confusion.sum(axis=1)
+    present = actual > 0
     precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(actual, 1)
     f1 = 2 * hits / np.maximum(predicted + actual, 1)
-    metrics = {
-        "accuracy": hits.sum() / len(targets),
-        "balanced_accuracy": recall[present].mean(),
-        "macro_precision": precision[present].mean(),
-        "macro_recall": recall[present].mean(),
-        "macro_f1": f1[present].mean(),
+
+    def over_classes(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        mean: NDArray[np.float64] = np.where(present, values, 0).sum(axis=1) / present.sum(axis=1)
+        return mean
+
+    def clinical() -> NDArray[np.float64]:
+        well = [name == healthy for name in class_names]
+        return over_classes(np.where(well, precision, recall))
+
+    def sensitivity() -> NDArray[np.float64]:
+        ill = int(class_names[0] == healthy)  # of two
+        return _sensitivity(*_thresholds(targets == ill, probabilities[:, ill], draws))
+
+    def log_loss() -> NDArray[np.float64]:
+        of_truth = np.take_along_axis(_normalised(probabilities), targets[:, None], axis=1)[:, 0]
+        return resampled_mean(-np.log(np.maximum(of_truth, np.finfo(np.float64).eps)), draws)
+
+    def one_against_rest(area: _Area) -> NDArray[np.float64]:
+        areas = [area(*_thresholds(targets == label, scores, draws)) for label, scores in enumerate(probabilities.T)]
+        return over_classes(np.stack(areas, axis=1))
+
+    def of_class(values: NDArray[np.float64], label: int) -> NDArray[np.float64]:
+        return np.where(present[:, label], values[:, label], np.nan)
+
+    metrics: dict[str, Callable[[], NDArray[np.float64]]] = {
+        "accuracy": lambda: hits.sum(axis=1) / draws.sum(axis=1),
+        "balanced_accuracy": lambda: over_classes(recall),
+        "log_loss": log_loss,
+        "macro_precision": lambda: over_classes(precision),
+        "macro_recall": lambda: over_classes(recall),
+        "macro_f1": lambda: over_classes(f1),
+        "average_precision": lambda: one_against_rest(_average_precision),
+        "auroc": lambda: one_against_rest(_auroc),
     }
     if healthy is not None:
-        well = class_names.index(healthy)
-        metrics["clinical"] = np.where(np.arange(len(class_names)) == well, precision, recall)[present].mean()
-    if needed in (None, "log_loss"):
-        of_truth = np.take_along_axis(_normalised(probabilities), targets[:, None], axis=1)
-        metrics["log_loss"] = -np.log(np.maximum(of_truth, np.finfo(np.float64).eps)).mean()
-    if needed in (None, "average_precision", "auroc"):
-        metrics |= _threshold_free(probabilities, targets, present)
-    keys = class_keys(class_names)
-    for index in present:
-        name = keys[index]
-        metrics |= {f"precision/{name}": precision[index], f"recall/{name}": recall[index], f"f1/{name}": f1[index]}
-    return {name: float(value) for name, value in metrics.items()}
+        metrics["clinical"] = clinical
+        if len(class_names) == 2:
+            metrics[SENSITIVITY] = sensitivity
+    for label, key in enumerate(class_keys(class_names)):
+        for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
+            metrics[f"{name}/{key}"] = partial(of_class, values, label)
+    return {name: compute() for name, compute in metrics.items() if needed in (None, name)}
+
+
+def resampled_mean(values: NDArray[np.float64], draws: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(R,) the mean of (N,) values on R resamples, given as (R, N) how often each has drawn every image."""
+    mean: NDArray[np.float64] = (values * draws).sum(axis=1) / draws.sum(axis=1)
+    return mean
 
 
 def confusion_counts(probabilities: NDArray[np.floating], targets: NDArray[np.int64]) -> NDArray[np.int64]:
     """(C, C) counts of images, true classes in rows, predicted ones in columns, of (N, C) and (N,)."""
-    classes = probabilities.shape[1]
-    cells = targets * classes + probabilities.argmax(axis=1)
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+    once = np.ones((1, len(targets)), dtype=np.int64)
+    confusion: NDArray[np.int64] = _confusions(probabilities, targets, once)[0]
+    return confusion
+
+
+def _confusions(
+    probabilities: NDArray[np.floating], targets: NDArray[np.int64], draws: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(R, C, C) the same of R resamples."""
+    resamples, classes = len(draws), probabilities.shape[1]
+    cells = targets * classes + probabilities.argmax(axis=1) + np.arange(resamples)[:, None] * classes**2
+    counts = np.bincount(cells.ravel(), weights=draws.ravel(), minlength=resamples * classes**2)
+    return counts.astype(np.int64).reshape(resamples, classes, classes)
 
 
 def class_keys(class_names: tuple[str, ...]) -> tuple[str, ...]:
@@ -127,20 +197,34 @@ def _normalised(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     return wide
 
 
-def _threshold_free(
-    probabilities: NDArray[np.floating], targets: NDArray[np.int64], present: NDArray[np.int64]
-) -> dict[str, float]:
-    one_against_rest = [_areas(targets == index, probabilities[:, index]) for index in present]
-    average_precision, auroc = np.mean(one_against_rest, axis=0)
-    return {"average_precision": average_precision, "auroc": auroc}
-
-
-def _areas(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> tuple[float, float]:
-    """Average precision, and the area under the ROC curve (NaN without a negative); equal scores share a threshold."""
+def _thresholds(
+    positive: NDArray[np.bool_], scores: NDArray[np.floating], draws: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(R, T) positives and negatives among the images that score at least each of T thresholds, highest first."""
     order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # of each threshold
-    hits = np.cumsum(positive[order])[last]
-    misses = last + 1 - hits
-    average_precision = np.diff(hits, prepend=0) @ (hits / (last + 1)) / hits[-1]
-    below = np.diff(misses, prepend=0) @ (hits + np.append(0, hits[:-1])) / 2
-    return float(average_precision), float(below / (hits[-1] * misses[-1])) if misses[-1] else np.nan
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # equal scores share a threshold
+    drawn = draws[:, order]
+    seen, hits = (np.cumsum(part, axis=1)[:, last] for part in (drawn, drawn * positive[order]))
+    return hits, seen - hits
+
+
+def _average_precision(hits: NDArray[np.int64], misses: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(R,) mean precision over the positives; 0 without any."""
+    precision = hits / np.maximum(hits + misses, 1)
+    area: NDArray[np.float64] = (np.diff(hits, prepend=0) * precision).sum(axis=1) / np.maximum(hits[:, -1], 1)
+    return area
+
+
+def _auroc(hits: NDArray[np.int64], misses: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(R,) area under the ROC curve; 0 without a positive, NaN without a negative."""
+    before = np.pad(hits[:, :-1], ((0, 0), (1, 0)))
+    area = (np.diff(misses, prepend=0) * (hits + before)).sum(axis=1) / 2
+    pairs = np.maximum(hits[:, -1], 1) * misses[:, -1]
+    return np.where(pairs > 0, area / np.maximum(pairs, 1), np.nan)
+
+
+def _sensitivity(hits: NDArray[np.int64], misses: NDArray[np.int64], specificity: float = 0.95) -> NDArray[np.float64]:
+    """(R,) the most positives that a threshold finds which leaves so large a share of the negatives below it."""
+    allowed = misses <= (1 - specificity) * misses[:, -1:] + 1e-9  # rounding must not cost a negative
+    share = np.max(hits * allowed, axis=1) / np.maximum(hits[:, -1], 1)
+    return np.where((hits[:, -1] > 0) & (misses[:, -1] > 0), share, np.nan)

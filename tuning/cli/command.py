@@ -9,7 +9,9 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-DATA = "Data and models"
+from trainables.core.credentials import without_credentials
+
+DATA, RECORD = "Data and models", "Where it is kept"
 
 GroupThreshold = Annotated[
     float | None,
@@ -42,6 +44,17 @@ CacheSize = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Storage = Annotated[
+    str, typer.Option(envvar="TUNE_RUN_STORAGE", help="Folder, s3:// or gs:// of searches.", rich_help_panel=RECORD)
+]
+StudyStorage = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TUNE_RUN_STUDY_STORAGE",
+        help="Database URL of the study. Default: a journal file.",
+        rich_help_panel=RECORD,
+    ),
+]
 
 
 class Views(StrEnum):
@@ -60,6 +73,7 @@ def new_app() -> typer.Typer:
 
 def refuse(program: str, message: str) -> NoReturn:
     """Says in one line what the user must mend, and ends with exit code 2."""
+    message = without_credentials(message)
     Console(stderr=True).print(f"{program}: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(2)
 

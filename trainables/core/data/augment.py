@@ -37,11 +37,18 @@ def _strong(size: int) -> list[A.BasicTransform]:
     ]
 
 
+def _flips_and_rotation(size: int) -> list[A.BasicTransform]:  # noqa: ARG001
+    """Flips both ways, and rotation by any angle, for images without an up; corners are filled by reflection."""
+    turn = A.Affine(rotate=(-180, 180), border_mode=cv2.BORDER_REFLECT_101, p=1.0)
+    return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), turn]
+
+
 POLICIES: dict[str, Callable[[int], list[A.BasicTransform]] | None] = {
     "none": None,
     "flip": _flip,
     "medical": _medical,
     "strong": _strong,
+    "flips_and_rotation": _flips_and_rotation,
 }
 
 

@@ -37,7 +37,7 @@ class Dataset:
 
     Attributes:
         place: Where it came from, to decode it again on a node whose store lacks it.
-        fingerprint: SHA-256 over all images, labels, groups and published splits.
+        fingerprint: SHA-256 over all images and masks, labels and published splits.
         class_names: C names in class order, of images or of pixels.
         labels: (N,) int64; all 0 where pixels have classes.
         groups: (N,) int64: what must not be parted, as the data set or the user said, else as the audit found it.
@@ -227,10 +227,12 @@ def surveyed_masks(source: Source, fingerprint: str, store: Store) -> Survey | N
 
 
 def source_fingerprint(source: Source, digests: Sequence[str]) -> str:
-    """SHA-256 over all images and masks (by their digests), labels, told groups and published splits."""
+    """SHA-256 over all images and masks (by their digests), labels and published splits.
+
+    Not over groups: a node that opens the place again is not told them.
+    """
     digest = hashlib.sha256(json.dumps([source.class_names, list(digests)]).encode())
-    for part in (source.labels, source.groups):
-        digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
+    digest.update(np.ascontiguousarray(source.labels, dtype="<i8").tobytes())
     digest.update("\n".join(source.published.tolist()).encode())
     return digest.hexdigest()
 

@@ -1,7 +1,9 @@
 """From encoded bytes to uint8 arrays, the same for training and for a registered model."""
 
 import io
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,8 +13,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.core.errors import DataError, first_line
 
-# What Pillow raises on a broken file depends on the format's reader.
-DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError)
+# Pillow knows more, but some of them by programs: an EPS file called `scan.png` would be given to Ghostscript.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+Image.init()  # `Image.open` may be told of formats only once they are registered
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -41,6 +44,23 @@ class PixelFormat:
     white: int
 
 
+@contextmanager
+def open_image(data: bytes) -> Iterator[Image.Image]:
+    """Opens an encoded image of one of ``FORMATS``; its pixels are read when they are used.
+
+    Raises:
+        DataError: It is none, it is too large to be meant, or it breaks within the block.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            _check_kind(opened)
+            yield opened
+    except UnidentifiedImageError as error:  # Pillow names the buffer's address instead
+        raise DataError("not a readable image: of no known format") from error
+    except Exception as error:  # what Pillow raises on a broken file depends on the format's reader
+        raise DataError(f"not a readable image: {first_line(error)}") from error
+
+
 def decode(data: bytes, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
     """Decodes one image and resizes it to a square (bilinear, antialiased, the aspect ratio given up).
 
@@ -57,14 +77,8 @@ def decode(data: bytes, size: int, pixel_format: PixelFormat) -> NDArray[np.uint
     Raises:
         DataError: The bytes are no readable image.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            _check_kind(opened)
-            return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format)
-    except UnidentifiedImageError as error:  # Pillow names the buffer's address instead
-        raise DataError("not a readable image: of no known format") from error
-    except DECODE_ERRORS as error:
-        raise DataError(f"not a readable image: {first_line(error)}") from error
+    with open_image(data) as opened:
+        return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format)
 
 
 def _check_kind(image: Image.Image) -> None:
@@ -92,10 +106,10 @@ def survey(images: EncodedImages, threads: int) -> PixelFormat:
 
     def look(index: int) -> tuple[bool, float]:
         try:
-            with Image.open(io.BytesIO(images.read(index))) as image:
+            with open_image(images.read(index)) as image:
                 deep = image.mode in _DEEP_MODES
                 return image.mode in _GREY_MODES, float(np.max(np.asarray(image))) if deep else 255.0
-        except DECODE_ERRORS:
+        except (DataError, OSError):
             return True, 255.0
 
     with ThreadPoolExecutor(threads) as pool:

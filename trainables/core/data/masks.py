@@ -1,6 +1,5 @@
 """Masks: which class every pixel has. What values they hold is surveyed once, then they are decoded beside images."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainables.core.data.decode import DECODE_ERRORS
-from trainables.core.errors import DataError, first_line
+from trainables.core.data.decode import open_image
+from trainables.core.errors import DataError
 
 # Part of every key: raise it whenever the same bytes would become other masks.
 MASK_VERSION = 1
@@ -120,10 +119,10 @@ def read_mask(data: bytes) -> NDArray[np.int64]:
     if not data:
         raise DataError("has no mask")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
             values = np.asarray(image)
-    except DECODE_ERRORS as error:
-        raise DataError(f"its mask is not readable: {first_line(error)}") from error
+    except DataError as error:
+        raise DataError(f"its mask is {error}") from error
     if values.ndim == 3 and (values == values[:, :, :1]).all():
         values = values[:, :, 0]
     if values.ndim != 2 or values.dtype.kind not in "biu":
@@ -142,11 +141,11 @@ def decode_mask(data: bytes, size: int, mask_format: MaskFormat) -> NDArray[np.u
 
 def _wrong_size(values: NDArray[np.int64], image: bytes) -> str:
     try:
-        with Image.open(io.BytesIO(image)) as opened:
+        with open_image(image) as opened:
             width, height = opened.size
             if opened.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
                 width, height = height, width
-    except DECODE_ERRORS:
+    except DataError:
         return ""  # of an image that is not readable something else is said
     if values.shape == (height, width):
         return ""

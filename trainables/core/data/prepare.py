@@ -1,7 +1,9 @@
 """From a place to a data set: opened, checked, audited, divided, and told what a reader of its results must know."""
 
 import dataclasses
+import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from trainables.core.data.groups import Grouping, exact_duplicates, group_by_sim
 from trainables.core.data.masks import told_format
 from trainables.core.data.similarity import SIDE
 from trainables.core.data.source import Source
-from trainables.core.data.sources import open_source
-from trainables.core.data.splits import Items, Splits, make_splits, missing_classes, twins_across
+from trainables.core.data.sources import grouped_by_name, open_source
+from trainables.core.data.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
 from trainables.core.store import Store, default_store
 
@@ -29,6 +31,7 @@ def prepare(
     sizes: Sequence[int],
     seed: int,
     split: str = "grouped",
+    test_share: float = SHARES["test"],
     grouping: Grouping | None = None,
     healthy: str | None = None,
     skip_bad_images: bool = False,
@@ -44,6 +47,7 @@ def prepare(
         sizes: The sides in pixels to decode at.
         seed: Of the splits.
         split: How ``test`` comes about, as ``make_splits`` takes it.
+        test_share: Of the images, where no test split was published.
         grouping: Which images belong together, where the user says so.
         healthy: The class without a disease, if it is among the data's.
         skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
@@ -71,9 +75,9 @@ def prepare(
     splits: Splits
     made: Folds = ()
     if folds is None:
-        splits = make_splits(items, _usable(source, bad), seed, split)
+        splits = make_splits(items, _usable(source, bad), seed, split, test_share=test_share)
     else:
-        splits, made = make_folds(items, _usable(source, bad), seed, split, folds)
+        splits, made = make_folds(items, _usable(source, bad), seed, split, folds, test_share)
     divided = dataclasses.replace(
         audited,
         splits=splits,
@@ -82,7 +86,10 @@ def prepare(
         test_twins=twins_across(items, splits),
         healthy=healthy if healthy in source.class_names else None,
     )
-    return dataclasses.replace(divided, notes=tuple(_notes(source, items, divided, audited.audit)))
+    notes = _notes(source, items, divided, audited.audit)
+    if grouping.usual_pattern is not None and not source.told and grouping.threshold is None:
+        notes.append("files are not named as the space expects, so images belong together by how alike they are")
+    return dataclasses.replace(divided, notes=tuple(notes))
 
 
 def inspect(
@@ -103,7 +110,7 @@ def _opened(
     place: str, grouping: Grouping, store: Path | None, cache_size: int | None
 ) -> tuple[Source, Dataset, dict[int, str]]:
     """A data set before its audit, and why images cannot be used."""
-    source = open_source(place, grouping.column, grouping.pattern)
+    source = _grouped(open_source(place, grouping.column, grouping.pattern), grouping, place)
     fingerprint = source_fingerprint(source, source.digests())
     kept = Store(store or default_store(), cache_size)
     masks = surveyed_masks(source, fingerprint, kept)
@@ -120,12 +127,17 @@ def _opened(
         cache_size=cache_size,
     )
     _, bad = opened.decoded(SIDE, source)
-    return (
-        source,
-        opened,
-        {**(masks.bad if masks else {}), **bad}
-        | {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)},
-    )
+    unlabelled = {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
+    return source, opened, {**(masks.bad if masks else {}), **bad, **unlabelled}
+
+
+def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
+    """The source with the groups that the usual pattern tells, where nothing else does and every file's name has it."""
+    pattern = grouping.usual_pattern
+    if pattern is None or source.told or grouping.threshold is not None:
+        return source
+    named = len(source.files) > 0 and all(re.search(pattern, file) for file in source.files)
+    return grouped_by_name(source, pattern, place) if named else source
 
 
 def _usable(source: Source, bad: Mapping[int, str]) -> NDArray[np.int64]:
@@ -155,7 +167,8 @@ def _audited(
         audit = Audit.from_dict(json.loads((folder / "audit.json").read_text()))
         return dataclasses.replace(opened, groups=np.load(folder / "groups.npy"), audit=audit)
 
-    how = "told" if source.told else "auto" if threshold is None else threshold
+    groups = hashlib.sha256(np.ascontiguousarray(source.groups, dtype="<i8").tobytes()).hexdigest()[:16]
+    how = f"told-{groups}" if source.told else "auto" if threshold is None else threshold
     key = f"audit-{opened.images_key(SIDE)}-{how}-v{AUDIT_VERSION}"
     return opened.open_store().read(key, write, read, 100 * len(source))
 

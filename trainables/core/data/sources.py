@@ -17,6 +17,7 @@ from PIL import Image
 
 from trainables.core.data.paired_sources import open_pairs
 from trainables.core.data.phantoms import make_phantoms
+from trainables.core.data.remote import local_copy
 from trainables.core.data.source import Source, is_image
 from trainables.core.errors import DataError, first_line
 
@@ -36,8 +37,8 @@ def open_source(place: str, group_column: str | None = None, group_pattern: str 
 
     Args:
         place: ``phantoms``; a folder with parquet files in the hub's layout, with class folders (with or without
-            ``train/ val/ test/`` above them), or with images and masks (``open_pairs``); or the name of a hub data
-            set, ``owner/name``.
+            ``train/ val/ test/`` above them), or with images and masks (``open_pairs``); the URI of such a folder,
+            ``s3://...``; or the name of a hub data set, ``owner/name``.
         group_column: A column of parquet and hub data sets; rows of equal value are one group, a null is none.
         group_pattern: A regular expression that is sought in each file's name: where its groups (without any: where
             the whole match) are equal, images are one group; an image in whose name it is not found has its own.
@@ -47,15 +48,15 @@ def open_source(place: str, group_column: str | None = None, group_pattern: str 
     """
     if place == PHANTOMS:
         source = _phantoms()
-    elif Path(place).is_dir():
-        source = _from_folder(Path(place), group_column)
+    elif "://" in place or Path(place).is_dir():
+        source = _from_folder(local_copy(place) if "://" in place else Path(place), group_column)
     elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
         raise DataError(f"a data set is a folder, a name on the hub (owner/name) or {PHANTOMS!r}, but got {place!r}")
     else:
         source = _from_hub(place, group_column)
     if group_column is not None and not source.told:
         raise DataError(f"--group-column needs parquet files or a hub data set, but {place} is neither")
-    return _checked(source if group_pattern is None else _grouped_by_name(source, group_pattern, place), place)
+    return _checked(source if group_pattern is None else grouped_by_name(source, group_pattern, place), place)
 
 
 def _from_folder(root: Path, group_column: str | None) -> Source:
@@ -76,7 +77,12 @@ def _checked(source: Source, place: str) -> Source:
     return source
 
 
-def _grouped_by_name(source: Source, pattern: str, place: str) -> Source:
+def grouped_by_name(source: Source, pattern: str, place: str) -> Source:
+    """The source with the groups that ``open_source`` would take from its files' names.
+
+    Raises:
+        DataError: The pattern is no regular expression, or in no name.
+    """
     try:
         sought = re.compile(pattern)
     except re.error as error:

@@ -50,5 +50,7 @@ def build_classifier(config: "ClassificationConfig", num_classes: int) -> Classi
     """
     backbone = build_backbone(config.backbone, config.weights, config.image_size)
     backbone.freeze(config.freeze_depth)
-    head = build_head(config.head, backbone.num_features, num_classes, config.head_dropout, config.head_width)
+    head = build_head(
+        config.head, backbone.num_features, num_classes, config.head_dropout, config.head_width, config.hidden_dropout
+    )
     return Classifier(backbone, head)

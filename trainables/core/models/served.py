@@ -143,7 +143,7 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEns
         raise CheckpointError(f"{folder / MANIFEST} names no members")
     for names in manifest["members"]:
         parts = [names] if isinstance(names, str) else names
-        checkpoints = [load_checkpoint(folder / part) for part in parts]
+        checkpoints = [load_checkpoint(_inside(folder, part)) for part in parts]
         first = checkpoints[0]
         loaded.append(checkpoints)
     combination = Combination.from_dict(manifest["combination"])
@@ -155,6 +155,13 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEns
         for checkpoints in loaded
     ]
     return ServedEnsemble(members, combination, manifest["views"], first.class_names, first.pixel_format)
+
+
+def _inside(folder: Path, part: str) -> Path:
+    """A member's folder, which is of the model and under its digest only if it lies in the model's own."""
+    if (folder / part).resolve().parent != folder.resolve():
+        raise CheckpointError(f"{folder / MANIFEST} must name folders beside it, but names {part!r}")
+    return folder / part
 
 
 def _load_pyfunc(path: str) -> ServedEnsemble | ServedMasks:

@@ -1,7 +1,6 @@
 """Images as a registered model is given them: encoded bytes, base64 text, or arrays of pixels."""
 
 import base64
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from trainables.core.data.decode import DECODE_ERRORS, PixelFormat, decode, to_pixels
-from trainables.core.errors import DataError, first_line
+from trainables.core.data.decode import PixelFormat, decode, open_image, to_pixels
+from trainables.core.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,11 +70,8 @@ def size_of(image: Any) -> tuple[int, int]:
     given = _opened(image)
     if not isinstance(given, bytes):
         return given.shape[0], given.shape[1]
-    try:
-        with Image.open(io.BytesIO(given)) as opened:
-            width, height = ImageOps.exif_transpose(opened).size
-    except DECODE_ERRORS as error:
-        raise DataError(f"not a readable image: {first_line(error)}") from error
+    with open_image(given) as opened:
+        width, height = ImageOps.exif_transpose(opened).size
     return height, width
 
 

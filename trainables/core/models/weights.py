@@ -1,7 +1,9 @@
 """Weights of the original architectures: found, checked against the architecture, loaded before it is cut."""
 
+import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -40,12 +42,27 @@ def download(name: str, image_size: int) -> nn.Module:
             from torchvision.models import get_model, get_model_weights
 
             short = name.removeprefix(TORCHVISION)
-            model: nn.Module = get_model(short, weights=get_model_weights(short).DEFAULT, progress=False)
+            with _without_code():
+                model: nn.Module = get_model(short, weights=get_model_weights(short).DEFAULT, progress=False)
             return model
         _ask_hub_once(timm_config(name).hf_hub_id)
         return sized(name, image_size, pretrained=True)
     except Exception as error:  # the hubs' clients raise their own errors, those of httpx and urllib, and OSError
         raise WeightsError(f"{name}: no hub reached ({first_line(error)}); {way_out(name)}") from error
+
+
+@contextmanager
+def _without_code() -> Iterator[None]:
+    """Within the block ``torch.load`` runs nothing that it reads, which torchvision (0.29) lets it, timm does not."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _ask_hub_once(repository: str | None) -> None:

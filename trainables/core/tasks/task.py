@@ -14,6 +14,7 @@ from trainables.core.config import TrainConfig
 from trainables.core.data.augment import Augmenter, source_size
 from trainables.core.data.cache import Dataset
 from trainables.core.data.loader import Batch, Table, as_tensor, augmented_batches, batches, resident
+from trainables.core.data.moments import channel_moments
 from trainables.core.losses import Loss
 from trainables.core.models.build import build_network
 from trainables.core.models.network import PixelNetwork
@@ -44,8 +45,10 @@ class Task(ABC):
 
     def __init__(self, config: TrainConfig, data: Dataset, device: torch.device):
         self._config, self._data, self._device = config, data, device
-        self.model = build_network(config, len(data.class_names)).to(device)
-        self.model.to(memory_format=torch.channels_last)
+        self.model = build_network(config, len(data.class_names))
+        if config.normalize == "dataset":
+            self.model.normalise_by(*channel_moments(data, config.image_size))
+        self.model.to(device).to(memory_format=torch.channels_last)
         self._fit, self._tune = data.splits["fit"], data.splits["tune"]
         self._augment = Augmenter(config.augmentation, config.image_size, config.seed)
 

@@ -1,0 +1,22 @@
+"""What runs when it is unpickled, imported or started: it makes a folder, by which it is found out."""
+
+import os
+import pickle
+from pathlib import Path
+
+
+class Payload:
+    """Unpickling makes the folder ``marker``."""
+
+    def __init__(self, marker: Path):
+        self._marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self._marker),)
+
+    def pickled(self) -> bytes:
+        return pickle.dumps(self)
+
+    def source(self) -> str:
+        """As a module."""
+        return f"import os\nos.makedirs({str(self._marker)!r}, exist_ok=True)\n"
