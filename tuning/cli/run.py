@@ -57,8 +57,8 @@ def run(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A folder, or its s3:// or gs:// (hub-layout parquet, class folders, images and masks), "
-            "a hub data set, or phantoms.",
+            help="A folder, or its s3:// or gs:// (hub-layout parquet, class folders, or images and masks), a hub data "
+            "set, or phantoms.",
             rich_help_panel=DATA,
         ),
     ] = None,
