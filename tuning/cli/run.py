@@ -147,7 +147,7 @@ def run(
     autoscale: Annotated[
         int,
         typer.Option(
-            min=0, help="Ask for nodes for so many trials at once, where the cluster grows.", rich_help_panel=_RESOURCES
+            min=0, help="Where the cluster grows: until so many trials run at once.", rich_help_panel=_RESOURCES
         ),
     ] = 0,
     price_per_gpu_hour: Annotated[
