@@ -5,7 +5,7 @@ from typing import Any
 from ray._private import ray_constants, utils
 from ray.air.execution._internal import actor_manager
 from ray.exceptions import OutOfMemoryError, RayActorError
-from ray.tune.execution import tune_controller
+from ray.tune.execution import class_cache, tune_controller
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 
 from trainables.core.credentials import without_credentials
@@ -34,6 +34,11 @@ def patch_tune() -> None:
     # With every checkpoint of a trial Tune would write the state of all trials, which takes half of the driver's time
     # at 300 trials and grows; the study is what a search is restored from (benchmarks/driver.py).
     _ExperimentCheckpointManager.on_trial_checkpoint = _force_no_snapshot
+    # Tune would hand the driver's AWS keys to each trial as its environment, which every node's log tells
+    # (tests/locked/test_credentials.py). Nodes have their own: a role, or the environment that Ray was started in.
+    class_cache.ENV_VARS_TO_PROPAGATE = {
+        name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
+    }
 
 
 def _force_no_snapshot(manager: Any, trial: Any) -> None:

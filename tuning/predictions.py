@@ -74,10 +74,10 @@ class PredictionsFile:
         self._file = file
         self._class_names: Sequence[str] = ()
         self._masks: MaskFiles | None = None
-        self._partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
         try:
             if file.is_dir():
                 raise IsADirectoryError("it is a folder")
+            self._partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
             # Names that are no UTF-8 are written with their bytes as \udcNN.
             self._opened = self._partial.open("w", newline="", encoding="utf-8", errors="backslashreplace")
         except OSError as error:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tuning.cli.command import new_app, refuse, run_app
+from tuning.cli.command import Command, new_app, refuse, run_app
 
 if TYPE_CHECKING:
     from trainables.core.data.unlabelled import Part
@@ -24,7 +24,7 @@ _MODELS = "models:/NAME@champion, models:/NAME/3, runs:/RUN_ID/model, or a folde
 _REMOTE = ("models:/", "runs:/")
 
 
-@app.command()
+@app.command(cls=Command)
 def predict(
     model: Annotated[
         str,

@@ -13,6 +13,7 @@ from tuning.cli.command import (
     DATA,
     RECORD,
     CacheSize,
+    Command,
     GroupColumn,
     GroupPattern,
     GroupThreshold,
@@ -49,7 +50,7 @@ def _seconds(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-@app.command()
+@app.command(cls=Command)
 def run(
     space: Annotated[str | None, typer.Argument(help="A space: its name, file.py, or package.module:SPACE.")] = None,
     list_spaces: Annotated[bool, typer.Option("--list", help="List the spaces, a line each.")] = False,
