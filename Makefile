@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: search test test-faults test-browser bench lint audit format clean
+.PHONY: search test test-faults test-browser test-cluster bench lint audit format clean
 
 search: $(INSTALLED)  ## a whole search on embedded phantoms, on the CPU
 	$(BIN)/tune-run demo_space --address local
@@ -17,6 +17,10 @@ test-faults: $(INSTALLED)  ## every fault of the README's table, injected for re
 
 test-browser: $(INSTALLED)  ## MLflow's pages and the report as a person sees them, where there is a Chromium ($$CHROMIUM, or on the path)
 	$(BIN)/python -m pytest tests/browser -m browser
+
+test-cluster: $(INSTALLED)  ## `ray up` on hosts made of Linux namespaces, as root, where these can be made
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	$(BIN)/python -m pytest tests/cluster -m cluster
 
 bench: $(INSTALLED)  ## every measurement of benchmarks/README.md
 	$(BIN)/python -m benchmarks

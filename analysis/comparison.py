@@ -1,7 +1,7 @@
 """Which rule combines the members: all are scored on images that they were not fitted to, and one is chosen."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -93,6 +93,28 @@ def compare(probabilities: Probabilities, sample: Sample, forced: str | None = N
         DataError: The forced rule could not be scored on images that it was not fitted to.
     """
     predictions, notes = _unseen(probabilities, sample)
+    return chosen_from(predictions, lambda rule: RULES[rule](probabilities, sample), sample, forced, notes)
+
+
+def chosen_from(
+    predictions: Mapping[str, Probabilities],
+    combination: Callable[[str], Combination],
+    sample: Sample,
+    forced: str | None,
+    notes: Sequence[str],
+) -> Comparison:
+    """Compares rules by predictions of images that they were not fitted to, as ``compare`` says, and chooses one.
+
+    Args:
+        predictions: Of each rule, simplest first, what it predicts of N images.
+        combination: Fits a rule to all of them.
+        sample: The N images.
+        forced: A rule to choose whatever the comparison says.
+        notes: What a reader must know.
+
+    Raises:
+        DataError: The forced rule is not among them.
+    """
     names, predicted = list(predictions), list(predictions.values())
     if forced is not None and forced not in names:
         raise DataError("; ".join([f"the rule must be one of {', '.join(names)}, but got {forced!r}", *notes]))
@@ -116,7 +138,7 @@ def compare(probabilities: Probabilities, sample: Sample, forced: str | None = N
         chosen=chosen,
         corrected=None if np.isnan(corrected) else corrected,
         figures={name: value for name, value in figures.items() if not np.isnan(value)},
-        combination=RULES[chosen](probabilities, sample),
+        combination=combination(chosen),
         notes=tuple(notes),
     )
 

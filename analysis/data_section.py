@@ -26,7 +26,7 @@ def dataset(search: Search) -> Section:
             str(audit.groups_per_class[name]),
             *(str(int((data.labels[rows] == index).sum())) for rows in data.splits.values()),
         ]
-        for index, name in enumerate(data.class_names)
+        for index, name in enumerate(audit.class_counts)
     ]
     points = [
         point for at, point in enumerate(audit.curve) if at % _CURVE_STEP == 0 or point.threshold == audit.threshold
@@ -36,6 +36,13 @@ def dataset(search: Search) -> Section:
         for point in points
     ]
     chosen = [at for at, point in enumerate(points) if point.threshold == audit.threshold]
+    columns, nearest = ["alike by", "groups", "largest"], ""
+    if data.image_classes:
+        columns.append("nearest neighbour right")
+        nearest = (
+            "Where the nearest neighbour outside its own group is right far more often than the commonest class, "
+            "subjects are still split."
+        )
     return Section(
         "The data",
         "data",
@@ -45,10 +52,9 @@ def dataset(search: Search) -> Section:
             _pairs(search, audit),
             Table(
                 "What each threshold would make of the images",
-                "Images that alike are one group; in bold the threshold that counts. Where the nearest neighbour "
-                "outside its own group is right far more often than the commonest class, subjects are still split.",
-                ("alike by", "groups", "largest", "nearest neighbour right"),
-                curve,
+                f"Images that alike are one group; in bold the threshold that counts. {nearest}",
+                columns,
+                [row[: len(columns)] for row in curve],
                 chosen,
             ),
         ],
@@ -103,7 +109,7 @@ def _pair(search: Search, why: str, pair: Pair) -> Shot:
     for index in (pair.first, pair.second):
         name = f"{search.names[index]}: " if len(search.names) else f"image {index}: "
         label = data.class_names[data.labels[index]] if data.labels[index] >= 0 else "no label"
-        lines.append(f"{name}{label}, {split_of(search, index)}")
+        lines.append(f"{name}{f'{label}, ' * bool(data.image_classes)}{split_of(search, index)}")
     images = [(inline(pixels[pair.first]), "the first image"), (inline(second), "the second image, aligned")]
     return Shot(images, lines, bad=why != "alike")
 

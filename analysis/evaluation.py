@@ -1,6 +1,6 @@
 """The sealed test set, opened for one ensemble and its members: every figure, with what is uncertain about it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -42,22 +42,24 @@ class Scores:
     """One model on ``test``.
 
     Attributes:
-        metrics: Of ``classification_metrics``, without undefined ones; ``brier`` and ``ece`` (expected calibration
-            error).
+        metrics: Of its task, without undefined ones; of a classification also ``brier`` and ``ece`` (expected
+            calibration error).
         intervals: 95% of each of them. ``ece`` has none: it is biased upwards in every resample. Classes with fewer
             than 10 groups have none.
         recalls: A class that is present each.
         reliability: The bins of a reliability diagram.
         confusion: (C, C) counts, true classes in rows.
         report: scikit-learn's classification report.
+        per_image: (N,) mean Dice over classes of each image, of a segmentation, which has nothing of the four above.
     """
 
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
-    recalls: tuple[Recall, ...]
-    reliability: tuple[Bin, ...]
-    confusion: list[list[int]]
-    report: str
+    recalls: tuple[Recall, ...] = ()
+    reliability: tuple[Bin, ...] = ()
+    confusion: list[list[int]] = field(default_factory=list)
+    report: str = ""
+    per_image: tuple[float, ...] = ()
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Self:
@@ -70,6 +72,7 @@ class Scores:
             "intervals": {name: tuple(interval) for name, interval in raw["intervals"].items()},
             "recalls": tuple(recalls),
             "reliability": tuple(Bin(**bin_) for bin_ in raw["reliability"]),
+            "per_image": tuple(raw.get("per_image", ())),
         }
         return cls(**{**raw, **changed})
 

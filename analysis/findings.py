@@ -106,12 +106,16 @@ class Looked:
         question: What the best member was asked.
         answer: What it answered, or None.
         why_none: Why there is no answer.
+        shown: (m,) positions in ``test`` whose masks were made, of a segmentation.
+        masks: (m, S, S) uint8 classes by the ensemble, or None.
     """
 
     profiles: Sequence[Profile] = ()
     question: Question | None = None
     answer: Answer | None = None
     why_none: str = ""
+    shown: NDArray[np.int64] | None = None
+    masks: NDArray[np.uint8] | None = None
 
 
 def _best(record: TrialRecord, metric: str) -> float:

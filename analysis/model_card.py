@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-_SHOWN = ("balanced_accuracy", "macro_f1", "accuracy", "auroc")
+_SHOWN = ("balanced_accuracy", "macro_f1", "accuracy", "auroc", "dice", "iou")
 _TAG_LENGTH = 5000  # MLflow's limit
 VIEW = "results"  # the experiment's view that has the columns to sort by
 HEADING = "## champion of "
@@ -47,8 +47,8 @@ class ModelCard:
         leak: What makes its scores worthless, in words, or nothing.
         data: Where the images came from.
         fingerprint: Of the data.
-        class_names: In class order.
-        splits: Images by split and class: (C,) counts a split.
+        class_names: Of images, in class order; none where pixels have classes.
+        splits: Images by split and class: (C,) counts a split; without classes one count.
         notes: What a reader of the scores must know.
         members: The top k, best first.
         chosen_on: The first part of its figures' names where it was chosen, and those images in words.
@@ -146,7 +146,8 @@ class ModelCard:
         return f"trial {member.trial}", _plain(member.backbone), member.weight or "none", f"{member.best:.4f}", link
 
     def _data(self) -> str:
-        rows = [(split, str(sum(counts)), *map(str, counts)) for split, counts in self.splits.items()]
+        of_class = len(self.class_names)
+        rows = [(split, str(sum(counts)), *map(str, counts[:of_class])) for split, counts in self.splits.items()]
         table = _table(("split", "images", *map(_plain, self.class_names)), rows)
         return f"`{_code(self.data)}`, fingerprint `{self.fingerprint}`\n\n{table}"
 

@@ -26,10 +26,12 @@ import trainables
 from analysis.model_card import HEADING, ModelCard
 from analysis.trials import EpochRecord
 from trainables.core.checkpoint import Checkpoint
+from trainables.core.config import SegmentationConfig
 from trainables.core.errors import UserError, first_line
 from trainables.core.metrics import is_better
 from trainables.core.models.combination import Combination
 from trainables.core.models.served import save_ensemble
+from trainables.core.models.served_masks import MASK
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 MEMBER = "model"
@@ -43,6 +45,7 @@ _NEEDED = (
     "pillow",
     "safetensors",
     "scikit-learn",
+    "segmentation-models-pytorch",
     "timm",
     "torch",
     "torchvision",
@@ -72,7 +75,6 @@ class Entrant:
         members: Of those that have a vote the checkpoints of their models: one, or one a fold.
         combination: Of these members.
         views: What each of them sees of an image.
-        class_names: C names in class order: the output's columns.
         metadata: Stored with the model; must tell the ensembles of a run apart. ``metric``, ``select_score`` and
             ``select_fingerprint`` decide whether it becomes the champion.
     """
@@ -80,7 +82,6 @@ class Entrant:
     members: Sequence[Sequence[Checkpoint]]
     combination: Combination
     views: str
-    class_names: tuple[str, ...]
     metadata: dict[str, Any]
 
 
@@ -175,17 +176,21 @@ def _register(run_id: str, name: str, entrant: Entrant) -> str:
                 input_example=_blank_example(),
                 registered_model_name=name,
                 metadata=entrant.metadata,
-                **_flavour(Path(folder) / "ensemble", entrant.class_names),
+                **_flavour(Path(folder) / "ensemble", entrant.members[0][0]),
             )
     return str(info.registered_model_version)
 
 
-def _flavour(folder: Path, class_names: tuple[str, ...]) -> dict[str, Any]:
+def _flavour(folder: Path, model: Checkpoint) -> dict[str, Any]:
     """How MLflow stores the ensemble in ``folder``: its files, a copy of ``trainables``, what it takes and gives."""
     # A column without a name takes a data frame of any column name, or a list; its type takes bytes, text and arrays.
     signature = ModelSignature(
         inputs=Schema([ColSpec(AnyType())]),
-        outputs=Schema([ColSpec("float", class_name) for class_name in class_names]),
+        outputs=Schema(
+            [ColSpec("string", MASK)]
+            if model.config.task == SegmentationConfig.task
+            else [ColSpec("float", class_name) for class_name in model.class_names]
+        ),
     )
     return {
         "loader_module": "trainables.core.models.served",
@@ -219,7 +224,7 @@ def log_member(
         warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # to try one takes seconds a member
         save_ensemble(Path(folder) / "ensemble", [models], Combination.of(np.ones(1)), "none")
         about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=metadata)
-        flavour = _flavour(Path(folder) / "ensemble", models[0].class_names)
+        flavour = _flavour(Path(folder) / "ensemble", models[0])
         mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=about, **flavour)
         client.log_model_artifacts(model.model_id, str(Path(folder) / MEMBER))
     client.finalize_logged_model(model.model_id, "READY")

@@ -15,10 +15,11 @@ from analysis.blocks import Section
 from analysis.data_section import dataset
 from analysis.figures import Panel, best_value
 from analysis.findings import Ensemble, Looked, Search
+from analysis.mask_sections import mask_scores, overlays
 from analysis.score_sections import about_test, models, scores, with_interval
 from analysis.sections import curves, found, leaderboard, number, parameters, sentence, usage
 from analysis.seen import seen
-from analysis.trials import PRUNED
+from analysis.trials import PRUNED, network_of
 
 _NO_ENSEMBLE = "The search has no ensemble yet, so its test set is sealed and no model is registered."
 
@@ -71,18 +72,19 @@ def summary(search: Search, ensemble: Ensemble | None) -> str:
         "running": states.count("RUNNING"),
     }
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none yet"
-    backbones = dict.fromkeys(str(record.config["backbone"]) for record in search.records if record.config)
+    networks = dict.fromkeys(network_of(record) for record in search.records if record.config)
+    kind = "network" if data.mask_format else "backbone"
+    classes = "with masks" if data.mask_format else f"of {len(data.class_names)} classes"
     sentences = [
-        f"The space {search.space} was searched on {len(data.labels)} images of {len(data.class_names)} classes for "
-        f"the best {metric}: {len(states)} trials of up to {search.epochs} epochs ({told}) over {len(backbones)} "
-        f"backbone{'s' * (len(backbones) != 1)}."
+        f"The space {search.space} was searched on {len(data.labels)} images {classes} for "
+        f"the best {metric}: {len(states)} trials of up to {search.epochs} epochs ({told}) over {len(networks)} "
+        f"{kind}{'s' * (len(networks) != 1)}."
     ]
     best = next(iter(search.ranked), None)
     if best is not None:
         value = number(best_value(best, metric)) or "nothing finite"
         sentences.append(
-            f"The best one, trial {best.number} ({best.config.get('backbone', '')}), reached {value} on "
-            f"{data.steering_told}."
+            f"The best one, trial {best.number} ({network_of(best)}), reached {value} on {data.steering_told}."
         )
     if ensemble is None:
         return " ".join([*sentences, _NO_ENSEMBLE])
@@ -105,8 +107,8 @@ def _sections(search: Search, ensemble: Ensemble | None, looked: Looked) -> Iter
     yield found(search)
     if ensemble is not None:
         yield models(search, ensemble, looked)
-        yield scores(search, ensemble)
-        yield seen(search, ensemble, looked)
+        yield mask_scores(search, ensemble) if search.data.mask_format else scores(search, ensemble)
+        yield (overlays if search.data.mask_format else seen)(search, ensemble, looked)
     if search.data.audit is not None:
         yield dataset(search)
     yield usage(ensemble.model, ensemble.outcome) if ensemble else usage(None, _NO_ENSEMBLE)

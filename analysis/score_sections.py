@@ -8,15 +8,22 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from analysis.blocks import Block, Section, Table, Text
+from analysis.confused import confused_pair
 from analysis.evaluation import Scores
 from analysis.figures import MissingError, best_value, panel
 from analysis.findings import Ensemble, Looked, Search
 from analysis.score_figures import calibration, confusion, precision_recall, roc
 from analysis.sections import epoch_seconds, leaks, number, sentence
 from analysis.statistics import GROUPS_FOR_INTERVAL, Probabilities
+from analysis.trials import network_of
+from trainables.core.metrics import SENSITIVITY, class_keys
 
 _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
-_FIGURES = ("balanced_accuracy", "macro_f1", "accuracy", "auroc", "average_precision", "log_loss", "brier", "ece")
+_OF_MASKS = ("dice", "iou", "dataset_dice", "dataset_iou")
+_OF_CLASSES = (
+    *("balanced_accuracy", "macro_f1", "accuracy", "auroc", "average_precision"),
+    *(SENSITIVITY, "log_loss", "brier", "ece"),
+)
 
 
 def about_test(search: Search, ensemble: Ensemble) -> str:
@@ -46,7 +53,7 @@ def models(search: Search, ensemble: Ensemble, looked: Looked) -> Section:
         profile = looked.profiles[at] if at < len(looked.profiles) else None
         rows.append(
             [
-                f"trial {record.number}, {record.config.get('backbone', '')}",
+                f"trial {record.number}, {network_of(record)}",
                 f"{weight:.3f}",
                 *([] if search.data.folds else [number(best_value(record, metric))]),
                 number(alone),
@@ -114,16 +121,8 @@ def scores(search: Search, ensemble: Ensemble) -> Section:
     }
     bins = {"ensemble": scored.ensemble.reliability, alone: scored.members[ensemble.best].reliability}
     blocks: list[Block] = [
-        _figures(ensemble),
-        Table(
-            "Recall by class",
-            f"Images recognised, of those there are. Below {GROUPS_FOR_INTERVAL} groups a class has no interval.",
-            ("class", "images", "groups", "recall [95%]"),
-            [
-                [recall.name, str(recall.images), str(recall.groups), recall.told()]
-                for recall in scored.ensemble.recalls
-            ],
-        ),
+        figures_table(ensemble),
+        _by_class(scored.ensemble, names),
         panel(
             "Confusion matrix",
             "Rows are what an image is, columns what it was taken for; the darker, the larger the share of the row; "
@@ -132,6 +131,7 @@ def scores(search: Search, ensemble: Ensemble) -> Section:
             partial(confusion, confused, names),
             120 + 70 * len(names),
         ),
+        confused_pair(search, ensemble),
         panel(
             "ROC",
             "Each class against the rest, by the ensemble: the further to the upper left, the better the class is told "
@@ -164,7 +164,8 @@ def _caveats(ensemble: Ensemble) -> str:
     return " ".join(sentence(note.replace(" (*)", "")) for note in ensemble.evaluation.caveats())
 
 
-def _figures(ensemble: Ensemble) -> Table:
+def figures_table(ensemble: Ensemble) -> Table:
+    """The ensemble's figures on ``test`` beside those of the best member."""
     scored, best = ensemble.evaluation, ensemble.members[ensemble.best]
     rows = [
         [
@@ -172,7 +173,7 @@ def _figures(ensemble: Ensemble) -> Table:
             with_interval(scored.ensemble, name),
             with_interval(scored.members[ensemble.best], name),
         ]
-        for name in _FIGURES
+        for name in (*_OF_MASKS, *_OF_CLASSES)
         if name in scored.ensemble.metrics
     ]
     alone = ensemble.comparison.combination.voters() == [ensemble.best]
@@ -186,6 +187,26 @@ def _figures(ensemble: Ensemble) -> Table:
         f"95% intervals from a bootstrap of whole groups. {versus} {_caveats(ensemble)}",
         ("figure", "ensemble", f"best member (trial {best.number})"),
         rows,
+    )
+
+
+def _by_class(ensemble: Scores, names: tuple[str, ...]) -> Table:
+    keys = dict(zip(names, class_keys(names), strict=True))
+    return Table(
+        "Classification report",
+        "Recall is how many of a class's images were recognised, precision how many that were taken for it are of it; "
+        f"F1 is their harmonic mean. Below {GROUPS_FOR_INTERVAL} groups a class has no interval.",
+        ("class", "images", "groups", "recall [95%]", "precision [95%]", "F1 [95%]"),
+        [
+            [
+                recall.name,
+                str(recall.images),
+                str(recall.groups),
+                recall.told(),
+                *(with_interval(ensemble, f"{figure}/{keys[recall.name]}") for figure in ("precision", "f1")),
+            ]
+            for recall in ensemble.recalls
+        ],
     )
 
 

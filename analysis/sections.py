@@ -26,6 +26,7 @@ def leaderboard(search: Search, members: Sequence[int]) -> Section:
     """The best trials, with what one picks by."""
     leaders = search.ranked[:_LEADERS]
     varied = _varied_params(leaders)
+    beside, told = ("iou", "IoU") if search.data.mask_format else ("macro_f1", "macro F1")
     rows = []
     for rank, record in enumerate(leaders, 1):
         metrics = record.epochs[-1].metrics
@@ -35,7 +36,7 @@ def leaderboard(search: Search, members: Sequence[int]) -> Section:
                 f"trial {record.number}{', member' * (record.number in members)}",
                 _state(record),
                 number(best_value(record, search.metric)),
-                number(metrics.get("best_macro_f1")),
+                number(metrics.get(f"best_{beside}")),
                 str(int(metrics.get("best_epoch", 0))),
                 str(len(record.epochs)),
                 number(epoch_seconds(record), 2),
@@ -47,7 +48,7 @@ def leaderboard(search: Search, members: Sequence[int]) -> Section:
         f"Trials by their best epoch, members of the ensemble in bold{f'; {more} more are not shown' if more else ''}. "
         + _steering(search)
     )
-    headings = ("", "trial", "state", f"best {search.metric}", "macro F1", "best epoch", "epochs", "s/epoch", *varied)
+    headings = ("", "trial", "state", f"best {search.metric}", told, "best epoch", "epochs", "s/epoch", *varied)
     failed = [[str(record.number), record.failures[-1]] for record in search.records if record.failures]
     blocks = [
         Table("", reading, headings, rows, [at for at, record in enumerate(leaders) if record.number in members]),

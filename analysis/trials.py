@@ -93,6 +93,12 @@ class TrialRecord:
         )
 
 
+def network_of(record: TrialRecord) -> str:
+    """The network of a trial in words: its backbone, of a segmentation below its architecture."""
+    parts = (record.config.get("architecture"), record.config.get("backbone", ""))
+    return " ".join(str(part) for part in parts if part is not None)
+
+
 def read_trial(trial: "FrozenTrial") -> TrialRecord:
     """Folds one trial of a study."""
     attributes = trial.user_attrs

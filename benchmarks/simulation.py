@@ -76,6 +76,7 @@ class Simulation:
         num_samples: How many trials to ask for.
         storage: A folder, in which only the errors of workers are written, in ``session``.
         session: Differs between the sessions of one search.
+        clock: Seconds that the driver has worked so far, which then take as long in virtual time; None: it takes none.
         trials: All that were given, in order.
         time: Virtual seconds since the start.
     """
@@ -87,6 +88,7 @@ class Simulation:
     num_samples: float = math.inf
     storage: str = "/checkpoints"
     session: str = "session-001"
+    clock: Callable[[], float] | None = None
     trials: list[Trial] = field(default_factory=list, init=False)
     time: float = field(default=0.0, init=False)
     _pending: Trial | None = field(default=None, init=False)
@@ -94,6 +96,7 @@ class Simulation:
     # By time; of two outcomes at one time the one that was begun first goes first.
     _running: list[tuple[float, int, Trial, Worker, Outcome]] = field(default_factory=list, init=False)
     _begun: int = field(default=0, init=False)
+    _charged: float = field(default=0.0, init=False)
 
     def events(self) -> Iterator[Event]:
         """Runs until the searcher has finished and every trial has ended.
@@ -101,17 +104,20 @@ class Simulation:
         Raises:
             RuntimeError: The searcher has given nothing for ten minutes while nothing ran.
         """
+        self._charged = self.clock() if self.clock else 0.0
         while True:
             self._fill()
             if not self._running:
                 return
-            self.time, _, trial, worker, outcome = heapq.heappop(self._running)
+            time, _, trial, worker, outcome = heapq.heappop(self._running)
+            self.time = max(self.time, time)  # it has waited where the driver was busy
             if isinstance(outcome, Exception):
                 self._fail(trial, outcome)
             elif outcome is None or self._is_stopped(trial, outcome):
                 self._end(trial)
             else:
                 self._await(trial, worker)
+            self._charge()
             yield Event(self.time, trial, outcome)
 
     def _fill(self) -> None:
@@ -120,6 +126,7 @@ class Simulation:
         while True:
             if self._pending is None and not self._finished:
                 self._pending = self._ask()
+                self._charge()
             if self._pending is not None and len(self._running) < self.workers:
                 trial, self._pending = self._pending, None
                 trial.status = "RUNNING"
@@ -142,6 +149,13 @@ class Simulation:
         self.trials.append(trial)
         self.scheduler.on_trial_add(None, trial)
         return trial
+
+    def _charge(self) -> None:
+        """Lets the time pass that the driver has worked since it was last asked."""
+        if self.clock:
+            worked = self.clock()
+            self.time += worked - self._charged
+            self._charged = worked
 
     def _await(self, trial: Trial, worker: Worker) -> None:
         seconds, outcome = next(worker, (0.0, None))

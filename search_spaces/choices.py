@@ -25,12 +25,15 @@ def backbone(trial: "BaseTrial", backbones: Sequence[str], frozen_quarters: Sequ
     return {"backbone": name, "freeze_depth": round(share * stage_count(name))}
 
 
-def head(trial: "BaseTrial", heads: Sequence[str], most_dropout: float) -> "Config":
-    """A head and its dropout."""
-    return {
+def head(trial: "BaseTrial", heads: Sequence[str], most_dropout: float, *, both_dropouts: bool = False) -> "Config":
+    """A head and its dropout; of an ``mlp`` also the second one, where both are asked for."""
+    config: Config = {
         "head": trial.suggest_categorical("head", list(heads)),
         "head_dropout": trial.suggest_float("head_dropout", 0.0, most_dropout, step=0.1),
     }
+    if both_dropouts and config["head"] == "mlp":
+        config["hidden_dropout"] = trial.suggest_float("hidden_dropout", 0.0, most_dropout, step=0.1)
+    return config
 
 
 def class_weights(trial: "BaseTrial", kinds: Sequence[str]) -> "Config":

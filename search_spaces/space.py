@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.core.data.splits import SHARES
+
 if TYPE_CHECKING:
     import optuna
 
@@ -38,7 +40,14 @@ class SearchSpace:
         epochs: Default epochs of a full trial.
         num_samples: Default number of trials.
         weights: Default of ``--weights``.
-        healthy: The class without a disease, for the metric ``clinical``.
+        healthy: The class without a disease, for the metric ``clinical`` and for sensitivities.
+        group_pattern: What of a file's name names the group of images that must not be split, where every file's name
+            has it: a regular expression as ``--group-pattern`` takes it, which goes before it.
+        top_k: Default number of members to build the ensemble from.
+        tta: Default of ``--tta``.
+        test_share: The test set's share of the images where none was published.
+        task: ``classification`` of images, or ``segmentation``: the keys are those of its ``TrainConfig``.
+        metric: Default objective.
     """
 
     name: str
@@ -52,10 +61,24 @@ class SearchSpace:
     num_samples: int = 50
     weights: str = "pretrained"
     healthy: str | None = None
+    group_pattern: str | None = None
+    top_k: int = 5
+    tta: str = "none"
+    test_share: float = SHARES["test"]
+    task: str = "classification"
+    metric: str = "balanced_accuracy"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w\-]+", self.name):
             raise SpaceError(f"a space's name must be letters, digits, _ and - alone, but got {self.name!r}")
+        if self.top_k < 1:
+            raise SpaceError(f"top_k must be at least 1, but {self.name} has {self.top_k}")
+        if not 0 < self.test_share < 1:
+            raise SpaceError(f"test_share must be between 0 and 1, but {self.name} has {self.test_share:g}")
+        try:
+            re.compile(self.group_pattern or "")
+        except re.error as error:
+            raise SpaceError(f"group_pattern of {self.name} must be a regular expression, but: {error}") from error
 
     def recipe_params(self, backbones: Sequence[str]) -> list[dict[str, Any]]:
         """The recipes' parameters, each checked to be complete.
@@ -149,10 +172,13 @@ def _space_in_file(file: Path) -> SearchSpace:
     if spec is None or spec.loader is None:
         raise SpaceError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.resolve().parent))  # as a script's folder is: it may import what lies beside it
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise SpaceError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(file.resolve().parent))
     return _checked(getattr(module, "SPACE", None), f"{file}:SPACE")
 
 

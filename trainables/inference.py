@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import ray
@@ -12,16 +13,30 @@ from trainables.core.cross_validation import OutOfFold
 from trainables.core.data.cache import Dataset
 from trainables.core.data.folds import POOL
 from trainables.core.device import resolve_device
+from trainables.core.models.build import trained_network
+from trainables.core.models.classifier import Classifier
 from trainables.core.models.explain import Answer, Question, look
 from trainables.core.models.predict import averaged, predict_probabilities, trained_classifier
 from trainables.core.models.profile import Profile, profile
+from trainables.core.models.segmenter import Segmenter
+from trainables.core.models.segmenting import (
+    MaskAnswer,
+    MaskQuestion,
+    count_pixels,
+    look_at_masks,
+    trained_segmenter,
+)
 from trainables.trial import read_models, read_out_of_fold
+
+# What a member is asked beside its costs, and both answers.
+Asked = Question | MaskQuestion | None
+Examined = tuple[Profile, Answer | MaskAnswer | None]
 
 
 def infer(
     data: Dataset, members: Sequence[str], split: str, *, num_cpus: float, num_gpus: float, views: str = "none"
-) -> NDArray[np.float32]:
-    """Probabilities of every member on a split, the members spread over the cluster where there is one.
+) -> NDArray[Any]:
+    """Predictions of every member on a split, the members spread over the cluster where there is one.
 
     Args:
         data: The data set.
@@ -33,18 +48,28 @@ def infer(
         views: Of each image, a key of ``predict.VIEWS``.
 
     Returns:
-        (M, n, C) float32 for the n images of the split, in its order.
+        (M, n, C) float32 probabilities of the n images of the split, in its order. Of a segmentation the counts of
+        ``count_pixels``, (2M - 1, n, 3C), by one worker in one pass over the images: masks are not kept.
     """
     stored = split == POOL and views == "none"
     if stored or (not num_gpus and len(ray.nodes()) == 1):  # others would take longer to import torch than this one
+        if data.mask_format:
+            return _count_members(members, data, split)
         return np.stack([_score_member(member, data, split, views) for member in members])
-    task = ray.remote(_score_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
     shared = ray.put(data)
+    if data.mask_format:
+        counts: NDArray[np.float64] = ray.get(
+            ray.remote(_count_members).options(num_cpus=num_cpus, num_gpus=num_gpus).remote(members, shared, split)
+        )
+        return counts
+    task = ray.remote(_score_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
     return np.stack(ray.get([task.remote(member, shared, split, views) for member in members]))
 
 
-def infer_here(data: Dataset, members: Sequence[str], split: str, *, views: str = "none") -> NDArray[np.float32]:
+def infer_here(data: Dataset, members: Sequence[str], split: str, *, views: str = "none") -> NDArray[Any]:
     """The same by this process alone, without a cluster; on a GPU where it has one."""
+    if data.mask_format:
+        return _count_members(members, data, split, "auto")
     return np.stack([_score_member(member, data, split, views, "auto") for member in members])
 
 
@@ -64,9 +89,17 @@ def _score_member(member: str, data: Dataset, split: str, views: str, device: st
     return averaged([predicted(model, data.splits[split]) for model in models])
 
 
+def _count_members(members: Sequence[str], data: Dataset, split: str, device: str | None = None) -> NDArray[np.float64]:
+    resolved = resolve_device(device or ("cuda" if ray.get_gpu_ids() else "cpu"))
+    checkpoints = [model for member in members for model in read_models(member)]
+    (size,) = {checkpoint.config.image_size for checkpoint in checkpoints}  # of a search they are all alike
+    models = [trained_segmenter(checkpoint, resolved) for checkpoint in checkpoints]
+    return count_pixels(models, data.images(size), data.masks(size), data.splits[split], len(data.class_names))
+
+
 def examine(
-    data: Dataset, members: Sequence[str], questions: Sequence[Question | None], *, num_cpus: float, num_gpus: float
-) -> list[tuple[Profile, Answer | None]]:
+    data: Dataset, members: Sequence[str], questions: Sequence[Asked], *, num_cpus: float, num_gpus: float
+) -> list[Examined]:
     """What members cost and, where a question is asked of one, what it looks at; where ``infer`` would score them.
 
     Args:
@@ -81,25 +114,23 @@ def examine(
         return [_examine_member(member, data, question) for member, question in asked]
     task = ray.remote(_examine_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
     shared = ray.put(data)
-    answers: list[tuple[Profile, Answer | None]] = ray.get(
-        [task.remote(member, shared, question) for member, question in asked]
-    )
+    answers: list[Examined] = ray.get([task.remote(member, shared, question) for member, question in asked])
     return answers
 
 
-def examine_here(
-    data: Dataset, members: Sequence[str], questions: Sequence[Question | None]
-) -> list[tuple[Profile, Answer | None]]:
+def examine_here(data: Dataset, members: Sequence[str], questions: Sequence[Asked]) -> list[Examined]:
     """The same by this process alone, without a cluster; on a GPU where it has one."""
     asked = zip(members, questions, strict=True)
     return [_examine_member(member, data, question, "auto") for member, question in asked]
 
 
-def _examine_member(
-    member: str, data: Dataset, question: Question | None, device: str | None = None
-) -> tuple[Profile, Answer | None]:
+def _examine_member(member: str, data: Dataset, question: Asked, device: str | None = None) -> Examined:
     device = device or ("cuda" if ray.get_gpu_ids() else "cpu")
     checkpoint = read_models(member)[0]  # of a cross-validated one the first, which stands for all
-    model = trained_classifier(checkpoint, resolve_device(device))
-    images = data.images(checkpoint.config.image_size)
-    return profile(model, images), None if question is None else look(model, images, question)
+    model, images = trained_network(checkpoint, resolve_device(device)), data.images(checkpoint.config.image_size)
+    costs = profile(model, images)
+    if isinstance(question, MaskQuestion) and isinstance(model, Segmenter):
+        return costs, look_at_masks(model, images, question)
+    if isinstance(question, Question) and isinstance(model, Classifier):
+        return costs, look(model, images, question)
+    return costs, None

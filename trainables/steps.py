@@ -14,12 +14,12 @@ from trainables.core.device import resolve_device
 from trainables.core.fit import fit
 from trainables.core.folded import Folded, save_folded
 from trainables.core.metrics import LATENCY, is_better
-from trainables.core.models.predict import trained_classifier
+from trainables.core.models.build import trained_network
 from trainables.core.models.profile import profile
 from trainables.core.state import TrainState
 
-# What every report carries of the best step besides the objective: the columns that people sort by.
-BEST_METRICS = ("balanced_accuracy", "macro_f1")
+# What reports carry of the best step besides the objective, where the task has it: the columns that people sort by.
+BEST_METRICS = ("balanced_accuracy", "macro_f1", "dice", "iou")
 # Reported along with a latency: the name of the device that it was measured on.
 MEASURED_ON = "measured_on"
 _BEST_LATENCY = f"best_{LATENCY}"
@@ -105,12 +105,13 @@ def fold_steps(
 
 
 def _best(objectives: tuple[str, str | None], metrics: Mapping[str, float], number: int) -> dict[str, float]:
-    names = dict.fromkeys(name for name in (*objectives, *BEST_METRICS) if name is not None and name != LATENCY)
-    return {"best_epoch": number, **{f"best_{name}": metrics[f"tune/{name}"] for name in names}}
+    wanted = [*(name for name in objectives if name is not None), *BEST_METRICS]
+    found = {f"best_{name}": metrics[f"tune/{name}"] for name in wanted if f"tune/{name}" in metrics}
+    return {"best_epoch": number, **found}
 
 
 def _latency(checkpoint: Checkpoint, data: Dataset) -> dict[str, Any]:
     """What the model takes for an image as it is served, on the device that trains it, and that device's name."""
-    model = trained_classifier(checkpoint, resolve_device(checkpoint.config.device))
+    model = trained_network(checkpoint, resolve_device(checkpoint.config.device))
     costs = profile(model, data.images(checkpoint.config.image_size))
     return {_BEST_LATENCY: costs.latency_ms, MEASURED_ON: costs.device}

@@ -9,7 +9,7 @@ import math
 import tempfile
 import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +28,7 @@ from trainables.core.data.cache import Dataset
 from trainables.core.errors import CheckpointError, ConfigError, NonFiniteLossError, describe, first_line
 from trainables.core.folded import MANIFEST, PREDICTIONS, Folded, load_folded, parse_predictions
 from trainables.core.state import TrainState
+from trainables.node import check_versions
 from trainables.steps import epoch_steps, fold_steps
 
 # Reported, with the error's line, by a trial that fails in a way that trying again cannot mend.
@@ -42,7 +43,13 @@ _FOLDER, _FROZEN = "checkpoint", "frozen"
 
 
 def run_trial(
-    trial: dict[str, Any], data: Dataset, metric: str, storage: str, timeout_s: float, second: str | None = None
+    trial: dict[str, Any],
+    data: Dataset,
+    metric: str,
+    storage: str,
+    timeout_s: float,
+    second: str | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> None:
     """Trains one configuration, reporting and checkpointing after every epoch, or fold where the data has folds.
 
@@ -54,6 +61,7 @@ def run_trial(
         storage: Path or URI of the search's folder, where frozen parts are stored.
         timeout_s: An epoch that takes longer ends this process; Ray then tries the trial again elsewhere.
         second: Another objective that is looked for at the same time, or None.
+        versions: The driver's, which a node that has come since must have too; None where it is the driver's own.
 
     Reports:
         ``epoch`` (the fold, where it is cross-validated), ``train/...``, ``tune/...``, ``epoch_seconds``,
@@ -61,7 +69,11 @@ def run_trial(
         where the GPU's memory was too small for the batch and the trial went on with half of it at a time; or
         ``FAILED``, once, where the configuration cannot be trained; or ``UNWRITABLE``, once, where a disk is full or
         read-only.
+
+    Raises:
+        NodeError: This node has other versions.
     """
+    check_versions(versions or {})
     _settle_process()
     torch.set_num_threads(max(1, int(_reserved_cpus())))
     try:
@@ -122,9 +134,9 @@ def _report_epochs(config: TrainConfig, run: _Run, note: str | None = None) -> N
         faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # armed anew: so has the report its own time
         if step is None:  # an epoch of a fold
             continue
-        if config.freeze_depth and frozen is None:
+        if config.frozen and frozen is None:
             with _writing():
-                frozen = _store_frozen(step.state, config.freeze_depth, run.storage)
+                frozen = _store_frozen(step.state, config.frozen, run.storage)
         with tempfile.TemporaryDirectory() as folder, _writing():
             step.save(Path(folder) / _FOLDER, frozen)
             reported = {"epoch": step.number, **step.figures, **extra, CHECKPOINT_RANK: step.rank}
@@ -203,10 +215,10 @@ def _load(folder: Path, storage: str) -> Checkpoint:
         return load_checkpoint(folder, Path(frozen))
 
 
-def _store_frozen(state: TrainState, depth: int, storage: str) -> FrozenPart:
-    """Puts the frozen stages onto the search's storage, unless a trial has done so before."""
+def _store_frozen(state: TrainState, prefixes: tuple[str, ...], storage: str) -> FrozenPart:
+    """Puts what is frozen onto the search's storage, unless a trial has done so before."""
     with tempfile.TemporaryDirectory() as folder:
-        part = save_frozen(Path(folder) / _FROZEN, state, depth)
+        part = save_frozen(Path(folder) / _FROZEN, state, prefixes)
         target = tune.Checkpoint(f"{storage}/{_FROZEN}/{part.sha256}")  # knows the file system of a path or URI
         files = target.filesystem
         if files.get_file_info(target.path).type == FileType.NotFound:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import optuna
 from numpy.typing import NDArray
 from rich.console import Console
@@ -18,6 +17,7 @@ from rich.console import Console
 from analysis.comparison import Comparison, compare
 from analysis.diversity import Diversity, diversity
 from analysis.evaluation import Evaluation, evaluate
+from analysis.masks import MaskSample, compare_masks, evaluate_masks
 from analysis.registry import Registered
 from analysis.statistics import Sample, best_position
 from analysis.trials import TrialRecord, best_first, ranked, read_trials
@@ -30,8 +30,8 @@ from tuning.tracking import Tracker
 
 _ENSEMBLE = "ensemble"
 
-# From checkpoints and a split's name to (M, n, C) probabilities of its images.
-Infer = Callable[[Sequence[str], str], NDArray[np.float32]]
+# From checkpoints and a split's name to (M, n, C) probabilities of its images; of masks, to what ``infer_masks`` gives.
+Infer = Callable[[Sequence[str], str], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -220,12 +220,13 @@ def build(
 ) -> Built:
     """Chooses how the members are combined, on ``select``, or on what they predict of the folds they did not see."""
     sample = sample_of(data, data.selection, request.metric)
-    probabilities = infer(checkpoints_of(members), data.selection)
+    predictions = infer(checkpoints_of(members), data.selection)
+    choose = compare_masks if data.mask_format else compare
     return Built(
         members=members,
-        alone=tuple(sample.score(member) for member in probabilities),
-        comparison=compare(probabilities, sample, request.rule),
-        diversity=diversity(probabilities, sample.labels),
+        alone=tuple(sample.score(member) for member in predictions[: len(members)]),
+        comparison=choose(predictions, sample, request.rule),
+        diversity=Diversity((), ()) if data.mask_format else diversity(predictions, sample.labels),
         views=request.views,
         images=len(sample.labels),
         groups=len(sample.members),
@@ -238,13 +239,15 @@ def open_test(built: Built, data: Dataset, infer: Infer) -> Evaluation:
     """Scores an ensemble and its members on ``test``; ``count_opening`` comes before."""
     on_test = infer(checkpoints_of(built.members), "test")
     sample = sample_of(data, "test", built.comparison.metric)
-    return evaluate(on_test, built.comparison.combination, sample, built.best_member)
+    score = evaluate_masks if data.mask_format else evaluate
+    return score(on_test, built.comparison.combination, sample, built.best_member)
 
 
 def sample_of(data: Dataset, split: str, metric: str) -> Sample:
     """A split's labels and groups."""
     indices = data.splits[split]
-    return Sample(data.labels[indices], data.groups[indices], data.class_names, metric, data.healthy)
+    kind = MaskSample if data.mask_format else Sample
+    return kind(data.labels[indices], data.groups[indices], data.class_names, metric, data.healthy)
 
 
 def checkpoints_of(members: Iterable[TrialRecord]) -> list[str]:

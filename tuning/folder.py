@@ -43,6 +43,11 @@ class SearchFolder:
     local: Path
     study_url: str | None
 
+    @property
+    def root(self) -> str:
+        """Path or URI of the folder of searches."""
+        return self.checkpoints.rpartition("/")[0]
+
     def storage(self) -> optuna.storages.BaseStorage:
         """The study's storage."""
         return study_storage(self.local, self.study_url)

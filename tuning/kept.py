@@ -32,7 +32,7 @@ def keeping(infer: Infer, study: optuna.Study, data: Dataset, place: str, views:
         views: What ``infer`` sees of an image.
     """
 
-    def kept(checkpoints: Sequence[str], split: str) -> NDArray[np.float32]:
+    def kept(checkpoints: Sequence[str], split: str) -> NDArray[Any]:
         probabilities = infer(checkpoints, split)
         if split in (data.selection, "test"):
             about = _about(checkpoints, data, split, views)
@@ -83,7 +83,7 @@ def _about(checkpoints: Sequence[str], data: Dataset, split: str, views: str) ->
     return {"checkpoints": list(checkpoints), "views": views, "fingerprint": split_fingerprint(data, split)}
 
 
-def _write(place: str, split: str, probabilities: NDArray[np.float32]) -> dict[str, str]:
+def _write(place: str, split: str, probabilities: NDArray[Any]) -> dict[str, str]:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, probabilities=probabilities)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()

@@ -1,11 +1,13 @@
 """What a finished search leaves on MLflow's pages beyond its figures: members that load alone, and the model's card."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis.model_card import CardMember, ModelCard
 from analysis.registry import Registered, describe, log_member
+from analysis.trials import network_of
 from trainables.core.data.cache import Dataset
 from trainables.trial import read_models
 from tuning.tracking import Tracker
@@ -44,7 +46,7 @@ def write_pages(
         leak=data.leak or "",
         data=data.place,
         fingerprint=data.fingerprint,
-        class_names=data.class_names,
+        class_names=data.image_classes,
         splits=_counts(data),
         notes=data.notes,
         members=_members(result, tracker),
@@ -52,12 +54,14 @@ def write_pages(
         tuned=result.built.tuned.told(comparison.metric) if result.built.tuned else "",
     )
     describe(tracker.uri, registered.version, card)
-    tracker.describe_parent(card.summary(registered.version), _columns(comparison.metric, result.built.prefix))
+    beside = ("iou",) if data.mask_format else ("balanced_accuracy", "macro_f1")
+    columns = _columns(comparison.metric, result.built.prefix, beside)
+    tracker.describe_parent(card.summary(registered.version), columns)
 
 
-def _columns(metric: str, prefix: str) -> list[str]:
+def _columns(metric: str, prefix: str, beside: Sequence[str]) -> list[str]:
     """What trials are sorted by, in the order in which one asks."""
-    scores = dict.fromkeys((f"best_{metric}", "best_balanced_accuracy", "best_macro_f1"))
+    scores = dict.fromkeys((f"best_{metric}", *(f"best_{name}" for name in beside)))
     metrics = [*scores, "best_epoch", "epoch_seconds", f"{prefix}_{metric}", f"test_{metric}"]
     return [f"metrics.`{name}`" for name in metrics] + [
         f"params.`{name}`" for name in ("backbone", "freeze_depth", "lr")
@@ -70,7 +74,7 @@ def _members(result: "Result", tracker: Tracker) -> list[CardMember]:
         CardMember(
             trial=record.number,
             run_id=tracker.child_id(record.number),
-            backbone=record.config["backbone"],
+            backbone=network_of(record),
             best=record.epochs[-1].metrics[f"best_{comparison.metric}"],
             weight=f"{weight:.3f}" if weight > 0 else "",
         )
@@ -79,5 +83,5 @@ def _members(result: "Result", tracker: Tracker) -> list[CardMember]:
 
 
 def _counts(data: Dataset) -> dict[str, list[int]]:
-    count = len(data.class_names)
+    count = max(1, len(data.image_classes))
     return {name: np.bincount(data.labels[rows], minlength=count).tolist() for name, rows in data.splits.items()}

@@ -1,4 +1,4 @@
-"""The table of predictions: a CSV file that appears whole, or not at all."""
+"""The table of predictions: a CSV file that appears whole, or not at all; of a segmentation, masks beside it."""
 
 import csv
 import os
@@ -8,19 +8,61 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from trainables.core.errors import UserError, first_line
 from trainables.core.models.scoring import Scored
+from trainables.core.models.served_masks import as_png
 
 _FIXED = ("file", "class", "error")
 # A spreadsheet takes a cell that begins so for a formula and runs it; file and class names come from outside.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
+class MaskFiles:
+    """Writes the masks of a segmentation, a PNG an image, and tells of each what it covers.
+
+    The folder is named like the table, without its suffix; files are numbered in the images' order. Values are classes:
+    0 the background, 1 + c class c.
+    """
+
+    def __init__(self, table: Path, class_names: Sequence[str]):
+        """Makes the folder.
+
+        Raises:
+            UserError: It holds something already, or cannot be made.
+        """
+        self.class_names, self._folder, self._count = class_names, table.with_suffix(""), 0
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if any(self._folder.iterdir()):
+                raise UserError(f"masks need an empty folder, but {self._folder} is not: remove it, or give --out")
+        except OSError as error:
+            raise UserError(f"masks need a folder, but {self._folder} cannot be one: {first_line(error)}") from error
+
+    def write(self, row: Scored) -> tuple[str, list[float]]:
+        """Writes an image's mask; returns its file and the share of its pixels that each class has.
+
+        Raises:
+            UserError: The disk takes no more.
+        """
+        assert row.mask is not None
+        file = self._folder / f"{self._count:06d}-{Path(row.name).stem}.png"
+        self._count += 1
+        try:
+            file.write_bytes(as_png(row.mask))
+        except OSError as error:
+            raise UserError(f"masks must be writable, but {file} is not: {first_line(error)}") from error
+        shares = np.bincount(row.mask.ravel(), minlength=1 + len(self.class_names))[1:] / row.mask.size
+        return str(file), shares.tolist()
+
+
 class PredictionsFile:
     """Writes ``file``, ``class``, a column of probabilities a class, and ``error``, a row an image.
 
     Text that a spreadsheet would take for a formula gets an apostrophe in front. Probabilities have nine digits, which
-    give the float32 back exactly. A class that is called like one of the other columns is headed ``p(class)``.
+    give the float32 back exactly. A class that is called like one of the other columns is headed ``p(class)``. Of a
+    segmentation ``mask`` names the mask's file instead of a class, and a class's column is its share of the pixels.
     """
 
     def __init__(self, file: Path):
@@ -31,6 +73,7 @@ class PredictionsFile:
         """
         self._file = file
         self._class_names: Sequence[str] = ()
+        self._masks: MaskFiles | None = None
         try:
             if file.is_dir():
                 raise IsADirectoryError("it is a folder")
@@ -41,11 +84,11 @@ class PredictionsFile:
             raise self._unwritable(error) from error
         self._writer = csv.writer(self._opened)
 
-    def begin(self, class_names: Sequence[str]) -> None:
-        """Writes the headings."""
-        self._class_names = class_names
+    def begin(self, class_names: Sequence[str], masks: MaskFiles | None = None) -> None:
+        """Writes the headings; with ``masks``, rows bring masks, which go there."""
+        self._class_names, self._masks = class_names, masks
         headings = [f"p({name})" if name in _FIXED else name for name in class_names]
-        self._writer.writerow(map(as_text, ("file", "class", *headings, "error")))
+        self._writer.writerow(map(as_text, ("file", "mask" if masks else "class", *headings, "error")))
 
     def write(self, row: Scored) -> None:
         """Adds an image.
@@ -59,6 +102,9 @@ class PredictionsFile:
             raise self._unwritable(error) from error
 
     def _cells(self, row: Scored) -> list[str]:
+        if self._masks is not None and row.mask is not None:
+            file, shares = self._masks.write(row)
+            return [as_text(row.name), as_text(file), *(f"{share:.9g}" for share in shares), ""]
         if row.probabilities is None:
             return [as_text(row.name), "", *([""] * len(self._class_names)), as_text(row.error)]
         predicted = self._class_names[int(row.probabilities.argmax())]

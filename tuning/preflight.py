@@ -21,33 +21,50 @@ from trainables.core.data.cache import Dataset
 from trainables.core.data.folds import small_division, told_sizes
 from trainables.core.data.groups import Grouping
 from trainables.core.data.prepare import prepare
+from trainables.core.errors import DataError
+from trainables.core.mask_metrics import check_mask_objective
 from trainables.core.metrics import LATENCY, check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
+from trainables.core.models.segmenter import check_segmenter, segmenter_parameter_count
 from tuning.folder import check_address, search_uid
 from tuning.openings import split_fingerprint
 from tuning.search import Plan
 from tuning.tracking import SearchInfo
 
 
-def check_backbones(plan: Plan, console: Console) -> None:
+def check_backbones(plan: Plan, rehearsed: Sequence[dict[str, Any]], console: Console) -> None:
     """Fetches or checks every backbone's weights, before hours of training depend on them.
+
+    Args:
+        plan: Of the search.
+        rehearsed: What it suggests.
+        console: For how far it is.
 
     Raises:
         WeightsError, ConfigError: A backbone is unknown, or its weights are not there.
     """
+    for architecture, backbone in _segmenters(rehearsed):
+        check_segmenter(architecture, backbone, plan.weights, plan.image_size)
     for backbone in plan.backbones:
         if plan.weights == "pretrained":
             with console.status(f"fetching the weights of {escape(backbone)}"):
                 build_backbone(backbone, plan.weights, plan.image_size)
-        else:
+        elif plan.space.task == "classification":
             check_weights(backbone, plan.weights)
             count_features(backbone, plan.image_size)
 
 
-def checkpoint_bytes(plan: Plan) -> int:
+def checkpoint_bytes(plan: Plan, rehearsed: Sequence[dict[str, Any]]) -> int:
     """About what the largest checkpoint holds: float32 parameters and Adam's two moments of each, or a model a fold."""
-    return (plan.folds or 3) * 4 * max(parameter_count(backbone) for backbone in plan.backbones)
+    segmenters = _segmenters(rehearsed)
+    counts = [segmenter_parameter_count(*segmenter) for segmenter in segmenters] or map(parameter_count, plan.backbones)
+    return (plan.folds or 3) * 4 * max(counts)
+
+
+def _segmenters(rehearsed: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The architectures and encoders that a segmentation suggests; of a classification none."""
+    return list(dict.fromkeys((one["architecture"], one["backbone"]) for one in rehearsed if "architecture" in one))
 
 
 def load_data(
@@ -85,6 +102,7 @@ def load_data(
             sizes=sizes,
             seed=plan.seed,
             split=split,
+            test_share=plan.space.test_share,
             grouping=grouping,
             healthy=plan.space.healthy,
             skip_bad_images=skip_bad_images,
@@ -92,19 +110,36 @@ def load_data(
             cache_size=cache_size,
             progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
         )
+    _check_task(plan, data)
     compared = data.labels[data.folds[0] if data.folds else data.splits["tune"]]  # the first figures are of these
     for metric in (plan.metric, plan.second):
-        if metric is not None and metric != LATENCY:
+        if metric is None or metric == LATENCY:
+            continue
+        if data.mask_format:
+            check_mask_objective(metric, data.class_names)
+        else:
             check_objective(metric, compared, data.class_names, data.healthy)
     counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
     assert data.audit is not None
     folds = f"; {told_sizes(data.folds)}" if data.folds else ""
     for line in (f"data {place}: {counts} ({split} split){folds}", *summary(data.audit)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    few = "" if data.folds else small_division(data.labels, data.groups, data.splits, data.class_names)
+    one_division = not data.folds and not data.mask_format
+    few = small_division(data.labels, data.groups, data.splits, data.class_names) if one_division else ""
     for note in (*data.notes, *([few] if few else [])):
         console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
     return data
+
+
+def _check_task(plan: Plan, data: Dataset) -> None:
+    has = "segmentation" if data.mask_format else "classification"
+    if plan.space.task != has:
+        layout = {
+            "segmentation": "folders images/ and masks/, or Oxford-IIIT Pet",
+            "classification": "class folders, or parquet",
+        }
+        wanted = f"space {plan.space.name} is a {plan.space.task}, whose data are {layout[plan.space.task]}"
+        raise DataError(f"{wanted}, but {data.place} holds those of a {has}")
 
 
 def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray import tune
@@ -22,8 +22,9 @@ _SHOWN_RUNNING = 8
 class Progress(tune.Callback):
     """Shows the study, which holds everything there is to show."""
 
-    def __init__(self, steering: Steering, console: Console):
-        self._steering, self._console = steering, console
+    def __init__(self, steering: Steering, console: Console, spent: Callable[[], str] = lambda: ""):
+        """``spent`` says what the search has cost so far, or nothing."""
+        self._steering, self._console, self._spent = steering, console, spent
         self._records = {record.number: record for record in read_trials(steering.study)}
         self._began, self._epochs_before = time.monotonic(), self._epochs_done()
         self._running = 0
@@ -99,7 +100,11 @@ class Progress(tune.Callback):
         running = [record for record in records if record.state == "RUNNING" and record.epochs]
         ended = [record for record in records if record.state != "RUNNING"]
         summary = _summary(records, steering, self._running, self._eta(ended))
-        return Group(Text(summary), _running_table(running, steering))
+        return Group(Text(f"{summary}; so far {self.spent()}"), _running_table(running, steering))
+
+    def spent(self) -> str:
+        """The time since it began, and what that has cost."""
+        return ", ".join(filter(None, [_duration(time.monotonic() - self._began), self._spent()]))
 
     def _eta(self, ended: Sequence[TrialRecord]) -> str:
         if not ended:

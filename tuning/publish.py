@@ -48,7 +48,6 @@ def register(built: Built, data: Dataset, tracking_uri: str, run_id: str, model_
         members=[read_models(place) for place in checkpoints_of(voters)],
         combination=comparison.combination.of_voters(),
         views=built.views,
-        class_names=data.class_names,
         metadata=metadata,
     )
     return register_ensemble(tracking_uri, run_id, model_name, entrant)
@@ -85,7 +84,12 @@ def _files(result: Result, data: Dataset) -> dict[str, str]:
         {"trial": record.number, "weight": weight, "test": asdict(scores)}
         for record, weight, scores in zip(result.built.members, weights, scored.members, strict=True)
     ]
-    of_members = {
+    of_classes = {
+        "reliability.svg": reliability_diagram(scored.ensemble.reliability),
+        "confusion_matrix.json": json.dumps(scored.ensemble.confusion),
+        "classification_report.txt": head + scored.ensemble.report,
+    }
+    of_classes |= {
         f"members/trial-{record.number:04d}.txt": head + scores.report
         for record, scores in zip(result.built.members, scored.members, strict=True)
     }
@@ -93,8 +97,5 @@ def _files(result: Result, data: Dataset) -> dict[str, str]:
     return {
         "ensemble.json": json.dumps(ensemble, indent=1),
         "evaluation.json": json.dumps({**scored.to_dict(), **of_test}, indent=1),
-        "reliability.svg": reliability_diagram(scored.ensemble.reliability),
-        "confusion_matrix.json": json.dumps(scored.ensemble.confusion),
-        "classification_report.txt": head + scored.ensemble.report,
-        **of_members,
+        **({} if data.mask_format else of_classes),
     }

@@ -9,6 +9,8 @@ import optuna
 from rich.console import Console
 
 from analysis.ensembles import RULES
+from analysis.masks import mean_rules
+from trainables.core.config import SegmentationConfig
 from trainables.core.data.cache import Dataset
 from trainables.core.data.groups import Grouping
 from trainables.core.data.prepare import prepare
@@ -49,8 +51,12 @@ def rebuild(options: Options, console: Console) -> int:
     Raises:
         UserError: Something the user gave cannot be.
     """
-    if options.rule is not None and options.rule not in RULES:
-        raise UserError(f"--rule must be one of {', '.join(RULES)}, but got {options.rule!r}")
+    of_masks = mean_rules(max(options.k, len(options.members)))
+    if options.rule is not None and options.rule not in (*RULES, *of_masks):
+        of_classes = ", ".join(RULES)
+        raise UserError(
+            f"--rule must be one of {of_classes}, or of masks {', '.join(of_masks)}, but got {options.rule!r}"
+        )
     folder, study = existing_folder(options.storage, options.name, options.study_storage)
     identity, asked = noted(study)
     folds = asked.get("folds") or 0
@@ -59,6 +65,8 @@ def rebuild(options: Options, console: Console) -> int:
     if not members:
         console.print("no trial has finished, so there is no ensemble", style="red")
         return 1
+    if options.tta != "none" and members[0].config.get("task") == SegmentationConfig.task:
+        raise UserError(f"--tta is for classifications, but {options.name} is a segmentation")
     sizes = sorted({record.config["image_size"] for record in members})
     with console.status("reading the data"):
         data = prepare(**asked | {"grouping": Grouping(**asked["grouping"])}, sizes=sizes)

@@ -14,16 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import torch
 from rich.console import Console
 
 from analysis.findings import Ensemble, Looked, Search
 from analysis.inspection import images_to_embed, images_to_map
+from analysis.mask_sections import images_to_show
 from analysis.report import render
 from trainables.core.data.cache import Dataset
 from trainables.core.data.sources import open_source
 from trainables.core.errors import UserError, first_line
+from trainables.core.mask_metrics import predicted_masks
 from trainables.core.models.explain import Answer, Question
-from trainables.core.models.profile import Profile
+from trainables.core.models.segmenting import MaskAnswer, MaskQuestion
+from trainables.inference import Asked, Examined
 from tuning.ensemble import checkpoints_of, noted_ensemble
 from tuning.folder import SearchFolder, noted
 from tuning.kept import kept_predictions
@@ -34,7 +38,7 @@ from tuning.tracking import Tracker
 
 REPORT = "report.html"
 # From members' checkpoints, and a question to each or None, to what they cost and what they answer.
-Examine = Callable[[Sequence[str], Sequence[Question | None]], Sequence[tuple[Profile, Answer | None]]]
+Examine = Callable[[Sequence[str], Sequence[Asked]], Sequence[Examined]]
 
 
 def make_report(
@@ -130,14 +134,31 @@ def gather_ensemble(study: optuna.Study, data: Dataset, place: str, openings: Op
 
 
 def look(data: Dataset, ensemble: Ensemble, examine: Examine) -> Looked:
-    """Measures the members, and looks into the one that is best on ``select``."""
+    """Measures the members, and looks into the one that is best on ``select``; of masks, at those of all voters."""
+    if data.mask_format:
+        return _look_at_masks(data, ensemble, examine)
     question = _question(data, ensemble)
     asked = [question if position == ensemble.best else None for position in range(len(ensemble.members))]
     try:
         examined = examine(ensemble.checkpoints, asked)
     except Exception as error:  # a checkpoint is gone, a node died: the rest can be told all the same
         return Looked(question=question, why_none=f"the members could not be looked into ({first_line(error)})")
-    return Looked([costs for costs, _ in examined], question, examined[ensemble.best][1])
+    answer = examined[ensemble.best][1]
+    return Looked([costs for costs, _ in examined], question, answer if isinstance(answer, Answer) else None)
+
+
+def _look_at_masks(data: Dataset, ensemble: Ensemble, examine: Examine) -> Looked:
+    """The ensemble's own masks of the worst and the best images of ``test``, as a part of its opening."""
+    shown = images_to_show(np.array(ensemble.evaluation.ensemble.per_image))
+    question, weights = MaskQuestion(data.splits["test"][shown]), ensemble.comparison.combination.weights
+    try:
+        examined = examine(ensemble.checkpoints, [question if weight > 0 else None for weight in weights])
+    except Exception as error:  # a checkpoint is gone, a node died: the rest can be told all the same
+        return Looked(why_none=f"the members could not be looked into ({first_line(error)})")
+    answers = zip(weights, (answer for _, answer in examined), strict=True)
+    parts = [weight * answer.probabilities for weight, answer in answers if isinstance(answer, MaskAnswer)]
+    masks = predicted_masks(torch.from_numpy(np.sum(parts, axis=0))).to(torch.uint8).numpy()
+    return Looked([costs for costs, _ in examined], shown=shown, masks=masks)
 
 
 def _question(data: Dataset, ensemble: Ensemble) -> Question:

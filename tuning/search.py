@@ -12,6 +12,7 @@ from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset
 from trainables.core.errors import ConfigError
 from trainables.core.seeds import derive_seed
+from trainables.node import versions
 from trainables.trial import CHECKPOINT_RANK, run_trial
 from tuning.cluster import Resources
 from tuning.patches import patch_tune
@@ -59,6 +60,7 @@ class Plan:
         """
         searched = self.space.suggest(trial, self.backbones)
         shared = {
+            **({} if self.space.task == "classification" else {"task": self.space.task}),
             "weights": self.weights,
             "image_size": self.image_size,
             "epochs": self.epochs,
@@ -107,9 +109,10 @@ def build_tuner(
         storage=steering.storage,
         timeout_s=timeout_s,
         second=steering.second,
+        versions=versions(),
     )
     return tune.Tuner(
-        tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        tune.with_resources(trainable, tune.PlacementGroupFactory([resources.bundle()])),
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(steering),
             scheduler=StudyScheduler(steering),

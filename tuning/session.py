@@ -21,13 +21,16 @@ from search_spaces.space import SearchSpace
 from trainables.core.credentials import without_credentials
 from trainables.core.data.cache import Dataset
 from trainables.core.data.groups import Grouping
-from trainables.core.errors import first_line
+from trainables.core.errors import UserError, first_line
+from trainables.core.models.predict import VIEWS
 from trainables.core.store import parse_size
 from trainables.inference import examine, infer
-from tuning.cluster import Capacity, Resources, joined, trial_resources
+from tuning.cards import card_class
+from tuning.cluster import Capacity, GpuHours, Resources, joined, trial_resources
 from tuning.ensemble import Request, Result, find_ensemble
 from tuning.folder import SearchFolder, check_identity, find_folder, mark_finished, next_session, note_data
 from tuning.kept import keeping
+from tuning.nodes import check_nodes
 from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
 from tuning.progress import Progress
 from tuning.publish import publish, told
@@ -58,13 +61,16 @@ class Options:
     max_epochs: int | None = None
     image_size: int | None = None
     time_budget_s: float = math.inf
-    metric: str = "balanced_accuracy"
+    metric: str | None = None
     second: str | None = None
     pruning: bool = True
-    top_k: int = 5
-    tta: str = "none"
+    top_k: int | None = None
+    tta: str | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
+    gpu_memory: float | None = None
+    autoscale: int = 0
+    price_per_gpu_hour: float | None = None
     max_concurrent: int | None = None
     max_failures: int = 2
     trial_timeout_s: float = HANG_S
@@ -84,6 +90,20 @@ class Options:
     group_pattern: str | None = None
     cv_folds: int | None = None
 
+    @property
+    def members(self) -> int:
+        """How many trials the ensemble is built from."""
+        return self.top_k or self.space.top_k
+
+    @property
+    def views(self) -> str:
+        """What a model sees of an image when it is scored."""
+        return self.tta or self.space.tta
+
+    def grouping(self) -> Grouping:
+        """Which images belong together: as given, else as the space's files are usually named."""
+        return Grouping(self.group_threshold, self.group_column, self.group_pattern, self.space.group_pattern)
+
     def plan(self) -> Plan:
         """The search's plan, the space's defaults filled in."""
         weights = self.weights or self.space.weights
@@ -93,7 +113,7 @@ class Options:
             weights=str(Path(weights).resolve()) if Path(weights).is_dir() else weights,
             image_size=self.image_size or self.space.image_size,
             epochs=self.max_epochs or self.space.epochs,
-            metric=self.metric,
+            metric=self.metric or self.space.metric,
             second=self.second,
             pruning=self.pruning,
             seed=self.seed,
@@ -111,12 +131,15 @@ def run(options: Options, console: Console) -> int:
         UserError: Something the user gave cannot be; nothing was trained, and no search was begun.
     """
     plan = options.plan()
-    grouping = Grouping(options.group_threshold, options.group_column, options.group_pattern)
+    if options.views not in VIEWS:
+        raise UserError(f"tta must be one of {', '.join(VIEWS)}, but {plan.space.name} has {options.views!r}")
+    grouping = options.grouping()
     rehearsed = plan.samples(_REHEARSED)  # a branch that does not parse shall not surface after hours
     folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
-    check_backbones(plan, console)
+    _check_task(options)
+    check_backbones(plan, rehearsed, console)
     num_samples = options.num_samples or plan.space.num_samples
-    note = folder.check_room(checkpoint_bytes(plan), num_samples)
+    note = folder.check_room(checkpoint_bytes(plan, rehearsed), num_samples)
     if note is not None:
         console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
     data = load_data(
@@ -135,7 +158,9 @@ def run(options: Options, console: Console) -> int:
         answer = pool.submit(check_server, uri)  # makes tables while Ray starts processes
         with joined(options.address) as can_grow:
             answer.result()
-            resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow)
+            card = None if options.gpu_memory is None else card_class(options.gpu_memory)
+            resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow, card)
+            check_nodes(folder.root, [place for place in (data.place, plan.weights) if Path(place).is_dir()])
             with folder.take(plan.metric, plan.steps, plan.seed, plan.pruning, plan.second) as study:
                 steering = Steering(
                     study=study,
@@ -147,20 +172,33 @@ def run(options: Options, console: Console) -> int:
                     deadline=time.time() + options.time_budget_s,
                     configure=plan.configure,
                     storage=folder.checkpoints,
-                    capacity=Capacity(resources),
+                    capacity=Capacity(resources, options.autoscale),
                     unit="fold" if plan.folds else "epoch",
                 )
                 try:
                     check_identity(study, {**about, "tracking-uri": without_credentials(uri)})
                     asked = {"seed": plan.seed, "split": options.split, "skip_bad_images": options.skip_bad_images}
-                    asked |= {"place": data.place, "grouping": asdict(grouping), "folds": plan.folds}
+                    asked |= {
+                        "place": data.place,
+                        "grouping": asdict(grouping),
+                        "folds": plan.folds,
+                        "test_share": plan.space.test_share,
+                    }
                     note_data(study, asked | {"healthy": plan.space.healthy})
                     for recipe in plan.space.recipe_params(plan.backbones):
                         study.enqueue_trial(recipe, skip_if_exists=True)
-                    tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.top_k}))
+                    tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.members}))
                     return _search(options, plan, data, steering, folder, resources, tracker, console)
                 except _BREAKS as error:
                     return _break_off(error, folder, console)
+
+
+def _check_task(options: Options) -> None:
+    """Refuses what a segmentation does not have."""
+    if options.space.task == "segmentation":
+        for option, given in (("--cv-folds", options.cv_folds is not None), ("--tta", options.views != "none")):
+            if given:
+                raise UserError(f"{option} is for classifications, but {options.space.name} is a segmentation")
 
 
 def _break_off(error: Exception, folder: SearchFolder, console: Console) -> int:
@@ -194,7 +232,7 @@ def _search(
         soft_wrap=True,
     )
     try:
-        with Progress(steering, console) as progress:
+        with Progress(steering, console, GpuHours(options.price_per_gpu_hour).told) as progress:
             build_tuner(
                 steering,
                 data,
@@ -204,6 +242,7 @@ def _search(
                 options.trial_timeout_s,
                 [progress],
             ).fit()
+        console.print(f"the trials took {progress.spent()}", markup=False, highlight=False, soft_wrap=True)
         if not steering.is_complete():
             status = "KILLED"
             return EXIT_INTERRUPTED
@@ -212,9 +251,9 @@ def _search(
             console.print(given_up, style="red", markup=False, highlight=False, soft_wrap=True)
         try:
             with console.status("scoring the best trials"):
-                request = Request(plan.metric, options.top_k, views=options.tta, folds=len(data.folds))
-                score = partial(infer, data, num_cpus=resources.cpus, num_gpus=resources.gpus, views=options.tta)
-                kept = keeping(score, study, data, folder.checkpoints, options.tta)
+                request = Request(plan.metric, options.members, views=options.views, folds=len(data.folds))
+                score = partial(infer, data, num_cpus=resources.cpus, num_gpus=resources.gpus, views=options.views)
+                kept = keeping(score, study, data, folder.checkpoints, options.views)
                 result = find_ensemble(study, data, request, kept, tracker, console)
         except RayError as error:  # a worker died, or its node
             why = told_error(str(error))

@@ -10,12 +10,14 @@ from analysis.comparison import Compared
 from analysis.ensembles import SCALED
 from analysis.evaluation import Evaluation
 from analysis.statistics import GROUPS_FOR_TEST
-from analysis.trials import TrialRecord
+from analysis.trials import TrialRecord, network_of
 from trainables.core.data.cache import Dataset
+from trainables.core.metrics import SENSITIVITY, class_keys
 from tuning.ensemble import Built, Result
 
-_COLUMNS = ("balanced_accuracy", "macro_f1", "accuracy", "auroc")
-_FIGURES = (*_COLUMNS, "average_precision", "log_loss", "brier", "ece")
+# Of a segmentation, then of a classification: those that a model has are shown.
+_COLUMNS = ("dice", "iou", "dataset_dice", "dataset_iou", "balanced_accuracy", "macro_f1", "accuracy", "auroc")
+_FIGURES = (*_COLUMNS, "average_precision", SENSITIVITY, "log_loss", "brier", "ece")
 
 
 def show(result: Result, data: Dataset, console: Console) -> None:
@@ -31,7 +33,7 @@ def show_front(front: Sequence[TrialRecord], metrics: Sequence[str], console: Co
         table.add_column(metric.replace("_", " "), justify="right")
     for record in front:
         values = (f"{value:.4g}" for value in record.objectives(metrics))
-        table.add_row(str(record.number), escape(record.config["backbone"]), *values)
+        table.add_row(str(record.number), escape(network_of(record)), *values)
     console.print(table)
     devices = sorted({record.device for record in front if record.device})
     if devices:
@@ -43,12 +45,13 @@ def show_built(built: Built, console: Console) -> None:
     found = built.comparison
     title = f"{found.metric} on {built.where}: {built.images} images in {built.groups} groups"
     table = Table("rule, simplest first", title=title)
-    for column in ("score", "behind the best", "with temperatures", "behind the best"):
-        table.add_column(column, justify="right")
     by_name = {compared.rule: compared for compared in found.rules}
+    scaled = any(name.endswith(SCALED) for name in by_name)
+    for column in ("score", "behind the best", *(("with temperatures", "behind the best") if scaled else ())):
+        table.add_column(column, justify="right")
     for name, compared in by_name.items():
         if not name.endswith(SCALED):
-            cells = [*_cells(compared), *_cells(by_name.get(name + SCALED))]
+            cells = [*_cells(compared), *(_cells(by_name.get(name + SCALED)) if scaled else ())]
             table.add_row(name, *cells, style="bold" if found.chosen in (name, name + SCALED) else "")
     console.print(table)
     unbiased = "" if found.corrected is None else f"; corrected for choosing the rule: {found.corrected:.4f}"
@@ -75,17 +78,32 @@ def show_test(result: Result, data: Dataset, console: Console) -> None:
     console.print(_figures_table(built, scored))
     _print(_tested(built, scored), console)
     console.print(_members_table(built, scored))
+    for table in _masks_tables(scored, data) if data.mask_format else _class_tables(scored, data):
+        console.print(table)
+    _print_notes([*data.notes, *scored.caveats()], console)
+
+
+def _class_tables(scored: Evaluation, data: Dataset) -> tuple[Table, ...]:
     recalls = Table("class", title="Recall of the ensemble, by class")
     for column in ("images", "groups", "recall [95%]"):
         recalls.add_column(column, justify="right")
     for recall in scored.ensemble.recalls:
         recalls.add_row(escape(recall.name), str(recall.images), str(recall.groups), escape(recall.told()))
-    console.print(recalls)
     confusion = Table("true \\ predicted", *map(escape, data.class_names), title="Confusion matrix of the ensemble")
     for class_name, row in zip(data.class_names, scored.ensemble.confusion, strict=True):
         confusion.add_row(escape(class_name), *map(str, row))
-    console.print(confusion)
-    _print_notes([*data.notes, *scored.caveats()], console)
+    return recalls, confusion
+
+
+def _masks_tables(scored: Evaluation, data: Dataset) -> tuple[Table, ...]:
+    if len(data.class_names) == 1:
+        return ()
+    classes = Table("class", title="The ensemble, by class")
+    for column in _COLUMNS[:4]:
+        classes.add_column(column.replace("_", " "), justify="right")
+    for name, key in zip(data.class_names, class_keys(data.class_names), strict=True):
+        classes.add_row(escape(name), *(f"{scored.ensemble.metrics[f'{column}/{key}']:.4f}" for column in _COLUMNS[:4]))
+    return (classes,)
 
 
 def _figures_table(built: Built, scored: Evaluation) -> Table:
@@ -117,13 +135,14 @@ def _members_table(built: Built, scored: Evaluation) -> Table:
     told = "out of fold" if built.folds else "best on tune, on select"
     table = Table("member", title=f"Members: weight, {told}, on test")
     metric = built.comparison.metric
-    for column in ("weight", *chosen, *_COLUMNS):
+    columns = [name for name in _COLUMNS if name in scored.ensemble.metrics]
+    for column in ("weight", *chosen, *columns):
         table.add_column(column.replace("_", " "), justify="right")
     rows = zip(built.members, built.comparison.combination.weights, built.alone, scored.members, strict=True)
     for record, weight, alone, scores in rows:
         best = [] if built.folds else [f"{record.epochs[-1].metrics[f'best_{metric}']:.4f}"]
-        name = escape(f"trial {record.number} {record.config['backbone']}")
-        on_test = [f"{scores.metrics[column]:.4f}" if column in scores.metrics else "" for column in _COLUMNS]
+        name = escape(f"trial {record.number} {network_of(record)}")
+        on_test = [f"{scores.metrics[column]:.4f}" if column in scores.metrics else "" for column in columns]
         table.add_row(name, f"{weight:.3f}", *best, f"{alone:.4f}", *on_test)
     return table
 

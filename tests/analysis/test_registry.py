@@ -50,7 +50,7 @@ def registered(checkpoint, tmp_path_factory):
     client = MlflowClient(uri)
     experiment = client.create_experiment("brains", artifact_location=str(folder / "artifacts"))
     parent, child = (client.create_run(experiment).info.run_id for _ in range(2))
-    entrant = Entrant([[checkpoint]], Combination.of(np.ones(1)), "none", NAMES, METADATA)
+    entrant = Entrant([[checkpoint]], Combination.of(np.ones(1)), "none", METADATA)
     assert register_ensemble(uri, parent, "brains", entrant).version == "1"
     return uri, client, parent, child
 

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from search_spaces.space import shipped_spaces
-from trainables.core.config import TrainConfig
+from trainables.core.config import ClassificationConfig, TrainConfig
 from trainables.core.errors import ConfigError
 from trainables.core.models.backbones import stage_count
 from tuning.search import Plan
@@ -42,7 +42,9 @@ def sampled(space, count):
 def test_200_samples_parse_and_cross_as_plain_json(name):
     for trial, config in sampled(SPACES[name], 200):
         parsed = TrainConfig.from_dict(json.loads(json.dumps(config)))
-        assert 0 <= parsed.freeze_depth <= stage_count(parsed.backbone)
+        assert parsed.task == SPACES[name].task
+        if isinstance(parsed, ClassificationConfig):
+            assert 0 <= parsed.freeze_depth <= stage_count(parsed.backbone)
         assert (
             SPACES[name].suggest(optuna.trial.FixedTrial(trial.params), SPACES[name].backbones).items()
             <= config.items()

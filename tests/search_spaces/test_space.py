@@ -1,3 +1,6 @@
+import dataclasses
+import sys
+
 import pytest
 
 from search_spaces.space import SearchSpace, SpaceError, load_space
@@ -35,6 +38,17 @@ def test_a_file_and_a_module_load(tmp_path, monkeypatch):
     assert load_space("mine:SPACE").name == "mine"
 
 
+def test_a_file_loads_from_any_folder_with_what_lies_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "pictures_beside_it.py").write_text("PLACE = 'phantoms'\n")
+    text = "from pictures_beside_it import PLACE\n" + SPACE_FILE.replace('data="phantoms"', "data=PLACE")
+    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    before = list(sys.path)
+    assert load_space("../mine.py").data == "phantoms"
+    assert sys.path == before
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
@@ -53,6 +67,19 @@ def test_what_is_no_space_is_refused(reference, message):
 def test_a_name_that_mlflow_would_refuse_is_refused_at_once():
     with pytest.raises(SpaceError, match="a space's name must be letters, digits"):
         SearchSpace("a/b", "title", lambda trial, backbones: {}, (), data="phantoms")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"top_k": 0}, "top_k must be at least 1, but s has 0"),
+        ({"test_share": 1.0}, "test_share must be between 0 and 1, but s has 1"),
+        ({"group_pattern": "("}, "group_pattern of s must be a regular expression, but: missing \\)"),
+    ],
+)
+def test_defaults_that_cannot_be_are_refused_at_once(changes, message):
+    with pytest.raises(SpaceError, match=message):
+        dataclasses.replace(space(), **changes)
 
 
 def test_a_file_that_cannot_run_is_refused(tmp_path):

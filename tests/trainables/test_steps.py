@@ -54,7 +54,7 @@ def test_a_step_is_a_fold_whose_figures_are_the_current_ones(config, folded_data
     for step in fold_steps(config(epochs=2, freeze_depth=1), folded_data, METRIC, None):
         if step is None:
             continue
-        frozen = frozen or save_frozen(tmp_path / "frozen", step.state, 1)
+        frozen = frozen or save_frozen(tmp_path / "frozen", step.state, ("backbone.stages.0.",))
         step.save(tmp_path / str(step.number), frozen)
         steps.append(step)
     assert list(scratch.iterdir()) == []

@@ -1,16 +1,26 @@
 """Joining a cluster of several nodes, on one machine."""
 
 import math
+import os
+import socket
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
 from analysis.trials import read_trials
+from search_spaces.space import load_space
 from trainables.core.errors import UserError
 from trainables.inference import infer
-from tuning.cluster import Resources, joined, slots, trial_resources
-from tuning.search import build_tuner
+from trainables.node import versions
+from tuning import cluster as joining
+from tuning import nodes
+from tuning.cluster import Capacity, GpuHours, Resources, joined, slots, trial_resources
+from tuning.nodes import check_nodes
+from tuning.search import Plan, build_tuner
+from tuning.starting_space import find, starting_space
 from tuning.storage import open_study, study_storage
 from tuning.study import Steering
 
@@ -30,7 +40,7 @@ CONFIG = {
 def cluster():
     """A head that runs no trials, as in cluster.yaml, and a worker that claims a GPU."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    cluster.add_node(num_cpus=4, num_gpus=2)
+    cluster.add_node(num_cpus=4, num_gpus=2, resources={"gpu_24g": 2})
     yield cluster
     cluster.shutdown()
 
@@ -74,6 +84,39 @@ def test_what_fits_no_node_is_refused_with_the_way_out(can_grow):
         trial_resources(64.0, 0.0, can_grow=False)
 
 
+def test_a_trial_that_needs_a_large_card_is_not_placed_on_a_small_one(can_grow):
+    assert trial_resources(None, 0.5, can_grow, "gpu_24g") == Resources(1, 0.5, "gpu_24g")
+    assert slots(Resources(1, 0.5, "gpu_24g")) == 4
+    assert slots(Resources(1, 1, "gpu_40g")) == 0
+    with pytest.raises(UserError, match="needs 1 CPUs, 1 GPUs, 1 gpu_40g and the nodes have .*2 gpu_24g.*--gpu-memory"):
+        trial_resources(None, None, can_grow, "gpu_40g")
+
+
+def test_where_nodes_come_on_demand_trials_are_asked_for_that_do_not_fit_yet(can_grow):
+    assert Capacity(Resources(1, 1))() == 2
+    assert Capacity(Resources(1, 1), at_least=8)() == 8
+
+
+def test_gpus_are_paid_for_as_long_as_they_are_there(can_grow, monkeypatch):
+    clock = iter([0.0, 1800.0, 3600.0])
+    monkeypatch.setattr(joining, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    spent = GpuHours(price=1.5)
+    assert spent.hours() == 1.0
+    assert spent.told() == "2.00 GPU hours, 3.00 at 1.5 each"
+
+
+def test_every_node_is_asked_before_any_trial(can_grow, tmp_path, monkeypatch):
+    check_nodes(str(tmp_path / "results"), [str(tmp_path)])
+    assert list((tmp_path / "results").iterdir()) == []  # nothing is left of it
+    monkeypatch.setattr(nodes, "versions", lambda: versions() | {"torch": "0.1"})
+    with pytest.raises(UserError) as refused:
+        check_nodes(str(tmp_path), [str(tmp_path / "images")])
+    told = str(refused.value)
+    assert told.count(f"{socket.gethostname()} has torch {versions()['torch']}, the driver 0.1: install constr") == 2
+    assert told.count(f"does not see {tmp_path / 'images'}: give --data and --weights as folders that all") == 2
+    assert "has ray" not in told
+
+
 def test_our_code_travels_to_the_workers(can_grow):
     """Here the workers also see this checkout; elsewhere what has travelled is all they have."""
 
@@ -88,11 +131,9 @@ def test_our_code_travels_to_the_workers(can_grow):
     assert packages == ["analysis", "search_spaces", "trainables", "tuning"]
 
 
-def run(folder, data, resources, num_samples):
+def run(folder, data, resources, num_samples, configure=lambda trial: CONFIG):
     study = open_study(study_storage(folder, None), "search", "accuracy", 2, seed=0)
-    steering = Steering(
-        study, "accuracy", 2, num_samples, None, math.inf, lambda trial: CONFIG, str(folder), second="latency_ms"
-    )
+    steering = Steering(study, "accuracy", 2, num_samples, None, math.inf, configure, str(folder), second="latency_ms")
     build_tuner(steering, data, resources, "session-001", 0, 3600.0, []).fit()
     return read_trials(study)
 
@@ -108,6 +149,21 @@ def test_trials_and_inference_run_on_the_other_node(can_grow, small_data, tmp_pa
         len(small_data.splits["select"]),
         3,
     )
+
+
+@pytest.mark.parametrize("reference", ["../mine/space_of_mine.py", "package_of_mine.space:SPACE"])
+def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monkeypatch, reference):
+    """Plain dicts cross: no worker imports the space, nor what lies beside it, which are nowhere on its path."""
+    (tmp_path / "elsewhere").mkdir()
+    file = tmp_path / "elsewhere" / (reference if reference.endswith(".py") else "package_of_mine/space.py")
+    file.parent.mkdir()
+    trace = f"import os; open({str(tmp_path / 'imported')!r}, 'a').write(str(os.getpid()) + chr(10))\n"
+    file.write_text(trace + starting_space(find(Path(small_data.place)), "mine"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    plan = Plan(load_space(reference), ("scratch_cnn",), "random", 32, 2, "accuracy", None, True, 0)
+    records = run(tmp_path, small_data, Resources(1, 0), 1, plan.configure)
+    assert {record.state for record in records} <= {"COMPLETE", "PRUNED"}
+    assert (tmp_path / "imported").read_text().splitlines() == [str(os.getpid())]
 
 
 def test_a_gpu_that_is_not_there_fails_the_trial_in_one_line(can_grow, small_data, tmp_path):

@@ -53,5 +53,5 @@ def test_folds_need_groups(plan, small_data, monkeypatch):
 
 def test_a_trials_room_and_reports_are_those_of_its_folds(plan):
     assert (plan.steps, dataclasses.replace(plan, folds=5).steps) == (3, 5)
-    models = [checkpoint_bytes(dataclasses.replace(plan, folds=folds)) for folds in (None, 3, 6)]
+    models = [checkpoint_bytes(dataclasses.replace(plan, folds=folds), []) for folds in (None, 3, 6)]
     assert models[0] == models[1] == models[2] / 2  # Adam's moments are kept of no fold

@@ -53,9 +53,9 @@ class FrozenPart:
     names: frozenset[str]
 
 
-def save_frozen(folder: Path, state: TrainState, depth: int) -> FrozenPart:
-    """Writes the first ``depth`` stages of the backbone into a new folder."""
-    prefixes = tuple(f"model.backbone.stages.{stage}." for stage in range(depth))
+def save_frozen(folder: Path, state: TrainState, frozen: tuple[str, ...]) -> FrozenPart:
+    """Writes the model's tensors whose names begin with one of ``frozen`` into a new folder."""
+    prefixes = tuple(f"model.{prefix}" for prefix in frozen)
     names = frozenset(name for name in state.tensors if name.startswith(prefixes))
     folder.mkdir(parents=True)
     _save_tensors({name: state.tensors[name] for name in names}, folder / _FROZEN)

@@ -5,18 +5,21 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from trainables.core.data.augment import POLICIES
 from trainables.core.errors import ConfigError
 from trainables.core.imbalance import CLASS_WEIGHTS, SAMPLERS
 from trainables.core.losses import LOSSES
+from trainables.core.mask_losses import MASK_LOSSES
 from trainables.core.models.heads import ATTENTION_DROPOUT, HEADS
+from trainables.core.models.segmenter import ARCHITECTURES
 from trainables.core.optim import OPTIMIZERS
 from trainables.core.schedules import SCHEDULES
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda")
+NORMALIZE = ("imagenet", "dataset")
 
 
 @dataclass(frozen=True)
@@ -54,26 +57,17 @@ def _key(type_: type, default: Any = dataclasses.MISSING, **rule: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One training run, complete. ``from_dict`` is the only way in for untyped input.
+    """One training run, complete: what all tasks share. ``from_dict`` is the only way in for untyped input.
 
     A key with ``read_when`` may only be given where it is read: ``momentum`` beside ``optimizer="adam"`` raises,
     because a searched value that is silently dropped falsifies the search.
     """
 
+    task: ClassVar[str]
     # The model. `weights` is "pretrained", "random", or a folder of <backbone>.safetensors.
     backbone: str = _key(str)
     weights: str = _key(str)
     image_size: int = _key(int, low=16, high=2048)
-    freeze_depth: int = _key(int, 0, low=0)
-    head: str = _key(str, choices=tuple(HEADS))
-    head_dropout: float = _key(float, 0.0, low=0, below=1)
-    head_width: int = _key(int, 512, low=8, high=8192, read_when=("head", ("mlp", "residual", "attention")))
-    # Imbalance and the loss.
-    class_weights: str = _key(str, "none", choices=tuple(CLASS_WEIGHTS))
-    sampler: str = _key(str, "shuffle", choices=tuple(SAMPLERS))
-    loss: str = _key(str, "cross_entropy", choices=tuple(LOSSES))
-    label_smoothing: float = _key(float, 0.0, low=0, below=1, read_when=("loss", ("cross_entropy",)))
-    focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
     # Optimisation. `warmup_ratio` is a share of all steps; `clip_norm` 0 means no clipping.
     optimizer: str = _key(str, choices=tuple(OPTIMIZERS))
     lr: float = _key(float, above=0, high=10)
@@ -90,22 +84,33 @@ class TrainConfig:
     batch_size: int = _key(int, low=1, high=65536)
     accumulate_steps: int = _key(int, 1, low=1, high=4096)
     epochs: int = _key(int, low=1, high=100_000)
-    # Data and machine. `precision` "auto" is bf16 where the GPU has it, else fp16 there, and fp32 on the CPU.
+    # Data and machine. `normalize` "imagenet" is what the backbone's weights were made for, "dataset" the mean and
+    # deviation of the training images. `precision` "auto" is bf16 where the GPU has it, else fp16 there, and fp32 on
+    # the CPU.
     augmentation: str = _key(str, "none", choices=tuple(POLICIES))
+    normalize: str = _key(str, "imagenet", choices=NORMALIZE)
     precision: str = _key(str, "auto", choices=PRECISIONS)
     device: str = _key(str, "auto", choices=DEVICES)
     seed: int = _key(int, 0, low=0, high=2**32 - 1)
 
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> "TrainConfig":
+    @staticmethod
+    def from_dict(raw: Mapping[str, Any]) -> "TrainConfig":
         """Parses a plain dict.
 
         Args:
-            raw: Key to value; every key must be known, in range, and read by the other choices in ``raw``.
+            raw: Key to value; every key must be known, in range, and read by the other choices in ``raw``. ``task``
+                says whose keys they are; without it they are those of a classification.
 
         Raises:
             ConfigError: With the rule, the value and, for an unknown key, the nearest known one.
         """
+        task = raw.get("task", ClassificationConfig.task)
+        if task not in CONFIGS:
+            raise ConfigError(f"task must be one of {', '.join(CONFIGS)}, but got {task!r}")
+        return CONFIGS[task]._parse({key: value for key, value in raw.items() if key != "task"})
+
+    @classmethod
+    def _parse(cls, raw: Mapping[str, Any]) -> Self:
         rules: dict[str, Rule] = {field.name: field.metadata["rule"] for field in dataclasses.fields(cls)}
         for key in raw:
             if key not in rules:
@@ -119,21 +124,101 @@ class TrainConfig:
         ]
         if missing:
             raise ConfigError(f"these keys must be given: {', '.join(missing)}")
-        if raw.get("head") == "attention":
-            raw = {"head_dropout": ATTENTION_DROPOUT, **raw}
-        config = cls(**{key: rules[key].parse(key, value) for key, value in raw.items()})
-        for key in raw:
+        completed = cls._completed(raw)
+        config = cls(**{key: rules[key].parse(key, value) for key, value in completed.items()})
+        for key in completed:
             _check_read(key, rules[key], config)
-        if config.nesterov and config.momentum == 0:
-            raise ConfigError("nesterov needs momentum > 0, but got momentum=0.0")
-        if config.batch_size == 1 and config.head in ("residual", "attention"):
-            raise ConfigError(f"batch norm cannot train on single images: the {config.head} head needs batch_size > 1")
+        config._check()
         return config
+
+    @classmethod
+    def _completed(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Fills in defaults that depend on other keys."""
+        return raw
+
+    def _check(self) -> None:
+        """Raises ConfigError where keys that are right by themselves do not go together."""
+        if self.nesterov and self.momentum == 0:
+            raise ConfigError("nesterov needs momentum > 0, but got momentum=0.0")
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Of the model's tensors that training never moves, what their names begin with."""
+        raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict of the keys that are read, from which ``from_dict`` makes an equal configuration."""
         rules = ((field.name, field.metadata["rule"].read_when) for field in dataclasses.fields(self))
         return {key: getattr(self, key) for key, when in rules if when is None or getattr(self, when[0]) in when[1]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationConfig(TrainConfig):
+    """One class an image."""
+
+    task: ClassVar[str] = "classification"
+    freeze_depth: int = _key(int, 0, low=0)
+    head: str = _key(str, choices=tuple(HEADS))
+    head_dropout: float = _key(float, 0.0, low=0, below=1)
+    hidden_dropout: float = _key(float, 0.0, low=0, below=1, read_when=("head", ("mlp",)))
+    head_width: int = _key(int, 512, low=8, high=8192, read_when=("head", ("mlp", "residual", "attention")))
+    # Imbalance and the loss.
+    class_weights: str = _key(str, "none", choices=tuple(CLASS_WEIGHTS))
+    sampler: str = _key(str, "shuffle", choices=tuple(SAMPLERS))
+    loss: str = _key(str, "cross_entropy", choices=tuple(LOSSES))
+    label_smoothing: float = _key(float, 0.0, low=0, below=1, read_when=("loss", ("cross_entropy",)))
+    focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
+
+    @classmethod
+    def _completed(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        if raw.get("head") == "attention":
+            return {"head_dropout": ATTENTION_DROPOUT, **raw}
+        if raw.get("head") == "mlp":
+            return {"hidden_dropout": raw.get("head_dropout", 0.0), **raw}
+        return raw
+
+    def _check(self) -> None:
+        super()._check()
+        if self.batch_size == 1 and self.head in ("residual", "attention"):
+            raise ConfigError(f"batch norm cannot train on single images: the {self.head} head needs batch_size > 1")
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The first stages of the backbone."""
+        return tuple(f"backbone.stages.{stage}." for stage in range(self.freeze_depth))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationConfig(TrainConfig):
+    """One class a pixel. The backbone is the encoder, the architecture what is built around it."""
+
+    task: ClassVar[str] = "segmentation"
+    architecture: str = _key(str, choices=tuple(ARCHITECTURES))
+    freeze_encoder: bool = _key(bool, False)
+    freeze_decoder: bool = _key(bool, False)
+    freeze_head: bool = _key(bool, False)
+    loss: str = _key(str, "bce+dice", choices=tuple(MASK_LOSSES))
+    focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal", "focal+dice")))
+
+    def _check(self) -> None:
+        super()._check()
+        if self.batch_size == 1:
+            raise ConfigError("batch norm cannot train on single images: segmentation needs batch_size > 1")
+        if self.freeze_encoder and self.freeze_decoder and self.freeze_head:
+            raise ConfigError("one of freeze_encoder, freeze_decoder and freeze_head must be false: nothing is trained")
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The frozen ones of encoder, decoder and head."""
+        parts = {"encoder": self.freeze_encoder, "decoder": self.freeze_decoder, "head": self.freeze_head}
+        return tuple(f"{part}." for part, is_frozen in parts.items() if is_frozen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``TrainConfig`` has it, with the task."""
+        return {"task": self.task, **super().to_dict()}
+
+
+CONFIGS: dict[str, type[TrainConfig]] = {config.task: config for config in (ClassificationConfig, SegmentationConfig)}
 
 
 def _check_read(key: str, rule: Rule, config: TrainConfig) -> None:

@@ -20,7 +20,8 @@ from trainables.core.optim import build_optimizer, set_lr
 from trainables.core.schedules import lr_factor
 from trainables.core.seeds import derive_seed
 from trainables.core.state import TrainState, capture, restore
-from trainables.core.tasks.classification import Classification
+from trainables.core.tasks.choose import task_of
+from trainables.core.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def fit(config: TrainConfig, data: Dataset, state: TrainState | None = None) -> 
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
     torch.manual_seed(config.seed)
-    task = Classification(config, data, device)
+    task = task_of(config, data, device)
     optimizer = build_optimizer(config, task.model)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     if state is not None:
@@ -79,7 +80,7 @@ def fit(config: TrainConfig, data: Dataset, state: TrainState | None = None) -> 
 
 def _train_epoch(
     config: TrainConfig,
-    task: Classification,
+    task: Task,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     mixed_precision: AbstractContextManager[None],
@@ -109,7 +110,7 @@ def _train_epoch(
 
 
 @torch.inference_mode()
-def _score(task: Classification, mixed_precision: AbstractContextManager[None], epoch: int) -> dict[str, float]:
+def _score(task: Task, mixed_precision: AbstractContextManager[None], epoch: int) -> dict[str, float]:
     task.model.eval()
     scorer = task.scorer()
     for inputs, targets in task.tune_batches():

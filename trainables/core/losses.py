@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from trainables.core.config import TrainConfig
+    from trainables.core.config import ClassificationConfig
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -50,21 +50,21 @@ def focal(logits: Tensor, targets: Tensor, weights: Tensor | None = None, gamma:
     return (losses * batch_weights).sum() / batch_weights.sum()
 
 
-def _build_cross_entropy(config: "TrainConfig", weights: Tensor | None) -> Loss:
+def _build_cross_entropy(config: "ClassificationConfig", weights: Tensor | None) -> Loss:
     return lambda logits, targets: cross_entropy(logits, targets, weights, config.label_smoothing)
 
 
-def _build_focal(config: "TrainConfig", weights: Tensor | None) -> Loss:
+def _build_focal(config: "ClassificationConfig", weights: Tensor | None) -> Loss:
     return lambda logits, targets: focal(logits, targets, weights, config.focal_gamma)
 
 
-LOSSES: dict[str, Callable[["TrainConfig", Tensor | None], Loss]] = {
+LOSSES: dict[str, Callable[["ClassificationConfig", Tensor | None], Loss]] = {
     "cross_entropy": _build_cross_entropy,
     "focal": _build_focal,
 }
 
 
-def build_loss(config: "TrainConfig", class_weights: Tensor | None) -> Loss:
+def build_loss(config: "ClassificationConfig", class_weights: Tensor | None) -> Loss:
     """The configured loss as a function of ((B, C) logits, (B,) targets), computed in float32.
 
     Args:

@@ -15,6 +15,7 @@ from trainables.core.errors import DataError
 # From (R, T) positives and negatives among the images that score at least each of T thresholds to (R,).
 _Area = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 LATENCY = "latency_ms"
+SENSITIVITY = "sensitivity_at_95_specificity"
 # Lower is better for these; every other metric is better when higher.
 MINIMIZED = frozenset({"log_loss", LATENCY})
 
@@ -49,9 +50,10 @@ def classification_metrics(
         ``average_precision`` and ``auroc`` (one class against the rest, averaged), and ``precision/<class>``,
         ``recall/<class>``, ``f1/<class>`` for the present classes, by their ``class_keys``. With a healthy class also
         ``clinical``: the mean of its precision (who is sent home is well) and of the other classes' recalls (who is
-        ill is found). Averages run over the classes present in ``targets``; an absent class has no figure of its own
-        (``absent_classes`` names it), and ``auroc`` is NaN where one class alone is present. A precision without any
-        prediction of that class counts as 0.
+        ill is found); and of two classes ``sensitivity_at_95_specificity``: the largest share of the ill that a
+        threshold finds that takes at least 95% of the well for well. Averages run over the classes present in
+        ``targets``; an absent class has no figure of its own (``absent_classes`` names it), and where one class alone
+        is present ``auroc`` and the sensitivity are NaN. A precision without any prediction of that class counts as 0.
 
     Raises:
         DataError: There is nothing to score.
@@ -98,6 +100,10 @@ def resampled_metrics(
         well = [name == healthy for name in class_names]
         return over_classes(np.where(well, precision, recall))
 
+    def sensitivity() -> NDArray[np.float64]:
+        ill = int(class_names[0] == healthy)  # of two
+        return _sensitivity(*_thresholds(targets == ill, probabilities[:, ill], draws))
+
     def log_loss() -> NDArray[np.float64]:
         of_truth = np.take_along_axis(_normalised(probabilities), targets[:, None], axis=1)[:, 0]
         return resampled_mean(-np.log(np.maximum(of_truth, np.finfo(np.float64).eps)), draws)
@@ -121,6 +127,8 @@ def resampled_metrics(
     }
     if healthy is not None:
         metrics["clinical"] = clinical
+        if len(class_names) == 2:
+            metrics[SENSITIVITY] = sensitivity
     for label, key in enumerate(class_keys(class_names)):
         for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
             metrics[f"{name}/{key}"] = partial(of_class, values, label)
@@ -213,3 +221,10 @@ def _auroc(hits: NDArray[np.int64], misses: NDArray[np.int64]) -> NDArray[np.flo
     area = (np.diff(misses, prepend=0) * (hits + before)).sum(axis=1) / 2
     pairs = np.maximum(hits[:, -1], 1) * misses[:, -1]
     return np.where(pairs > 0, area / np.maximum(pairs, 1), np.nan)
+
+
+def _sensitivity(hits: NDArray[np.int64], misses: NDArray[np.int64], specificity: float = 0.95) -> NDArray[np.float64]:
+    """(R,) the most positives that a threshold finds which leaves so large a share of the negatives below it."""
+    allowed = misses <= (1 - specificity) * misses[:, -1:] + 1e-9  # rounding must not cost a negative
+    share = np.max(hits * allowed, axis=1) / np.maximum(hits[:, -1], 1)
+    return np.where((hits[:, -1] > 0) & (misses[:, -1] > 0), share, np.nan)

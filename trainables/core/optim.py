@@ -1,4 +1,4 @@
-"""Optimizers over a classifier's trainable parameters, with layer-wise learning rates and no decay on norms."""
+"""Optimizers over a model's trainable parameters, with layer-wise learning rates and no decay on norms."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from torch import nn
 
 if TYPE_CHECKING:
     from trainables.core.config import TrainConfig
-    from trainables.core.models.classifier import Classifier
+    from trainables.core.models.network import PixelNetwork
 
 Groups = list[dict[str, Any]]
 
@@ -32,10 +32,10 @@ OPTIMIZERS: dict[str, Callable[[Groups, "TrainConfig", bool], torch.optim.Optimi
 }
 
 
-def build_optimizer(config: "TrainConfig", model: "Classifier") -> torch.optim.Optimizer:
+def build_optimizer(config: "TrainConfig", model: "PixelNetwork") -> torch.optim.Optimizer:
     """Builds the optimizer over the parameters that require gradients.
 
-    Each group carries ``lr_scale``: 1 for the head, ``layer_decay`` ** k for the k-th stage below it (Howard & Ruder
+    Each group carries ``lr_scale``: 1 for the topmost part, ``layer_decay`` ** k for the k-th below it (Howard & Ruder
     2018; Bao et al. 2022). Vectors and scalars (norms, biases) get no weight decay. The fused kernels are used on
     CUDA.
     """
@@ -49,8 +49,8 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_scale"]
 
 
-def _groups(config: "TrainConfig", model: "Classifier") -> Iterator[dict[str, Any]]:
-    for below_head, module in enumerate([model.head, *reversed(list(model.backbone.stages))]):
+def _groups(config: "TrainConfig", model: "PixelNetwork") -> Iterator[dict[str, Any]]:
+    for below_head, module in enumerate(model.top_down()):
         scale = config.layer_decay**below_head
         trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
         for decay, parameters in ((config.weight_decay, _matrices(trainable)), (0.0, _vectors(trainable))):

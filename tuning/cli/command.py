@@ -16,7 +16,7 @@ from trainables.core.credentials import without_credentials
 from trainables.core.data.files import printable
 from trainables.core.errors import first_line
 
-DATA = "Data and models"
+DATA, RECORD = "Data and models", "Where it is kept"
 
 GroupThreshold = Annotated[
     float | None,
@@ -47,6 +47,17 @@ CacheSize = Annotated[
         help="What a node may keep of decoded images and frozen stages' outputs, like 50GB. "
         "Default: $TUNE_RUN_CACHE_SIZE, else a fifth of its disk.",
         rich_help_panel=DATA,
+    ),
+]
+Storage = Annotated[
+    str, typer.Option(envvar="TUNE_RUN_STORAGE", help="Folder, s3:// or gs:// of searches.", rich_help_panel=RECORD)
+]
+StudyStorage = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TUNE_RUN_STUDY_STORAGE",
+        help="Database URL of the study. Default: a journal file.",
+        rich_help_panel=RECORD,
     ),
 ]
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.command import Command, Views, new_app, refuse, run_app
+from tuning.cli.command import RECORD, Command, Storage, StudyStorage, Views, new_app, refuse, run_app
 
 if TYPE_CHECKING:
     from tuning.rebuild import Options
 
 app = new_app()
 
-_ENSEMBLE, _RECORD = "Ensemble", "Where the search is kept"
+_ENSEMBLE = "Ensemble"
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -46,13 +46,11 @@ def ensemble(
     register: Annotated[
         bool, typer.Option("--register", help="Register the ensemble as a model.", rich_help_panel=_ENSEMBLE)
     ] = False,
-    storage: Annotated[str, typer.Option(help="Folder or s3:// of searches.", rich_help_panel=_RECORD)] = "results",
-    study_storage: Annotated[
-        str | None, typer.Option(help="Database URL of the study. Default: a journal file.", rich_help_panel=_RECORD)
-    ] = None,
+    storage: Storage = "results",
+    study_storage: StudyStorage = None,
     tracking_uri: Annotated[
         str | None,
-        typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else the search's.", rich_help_panel=_RECORD),
+        typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else the search's.", rich_help_panel=RECORD),
     ] = None,
 ) -> None:
     """Build the ensemble of a search again, from its checkpoints, and score it on select, or out of its folds.

@@ -1,4 +1,4 @@
-"""``tune-predict``: class probabilities of images by a registered ensemble, as a CSV file."""
+"""``tune-predict``: class probabilities of images by a registered ensemble, as a CSV file; or their masks."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -46,6 +46,8 @@ def predict(
 ) -> None:
     """Score images with a model that tune-run registered: a row an image, a column of probabilities a class.
 
+    A segmentation writes a mask an image into the folder that is named like the CSV file, without its suffix.
+
     Exit code 0: all images were scored; 1: some could not be, and their rows say why; 2: wrong usage.
     """
     from trainables.core.errors import UserError
@@ -66,14 +68,14 @@ def _predict(
 ) -> int:
     from trainables.core.data.files import printable
     from trainables.core.data.unlabelled import find_parts
-    from tuning.predictions import PredictionsFile
+    from tuning.predictions import MaskFiles, PredictionsFile
 
     parts = find_parts([str(Path(place).expanduser()) for place in images])
     with ExitStack() as stack:
         file = stack.enter_context(PredictionsFile(out.expanduser()))
         folder = _fetch(model, tracking_uri, stack, console)
-        class_names, scored = _scorer(folder, parts, address, stack)
-        file.begin(class_names)
+        class_names, scored, masks = _scorer(folder, parts, address, stack)
+        file.begin(class_names, MaskFiles(out.expanduser(), class_names) if masks else None)
         failed, total = [], sum(part.images for part in parts)
         for row in _shown(scored, total, console):
             file.write(row)
@@ -113,11 +115,15 @@ def _fetch(model: str, tracking_uri: str | None, stack: ExitStack, console: Cons
 
 def _scorer(
     folder: Path, parts: "Sequence[Part]", address: str | None, stack: ExitStack
-) -> "tuple[Sequence[str], Iterator[Scored]]":
-    """Class names, and the images scored in order: by the cluster where there is one, else here."""
+) -> "tuple[Sequence[str], Iterator[Scored], bool]":
+    """Class names, the images scored in order, and whether that gives masks.
+
+    By the cluster where there is one, else here; masks are always made here.
+    """
     import torch
 
     from trainables.core.models.scoring import score_parts
+    from trainables.core.models.served_masks import ServedMasks
     from trainables.core.models.stored import open_ensemble
 
     several = torch.cuda.device_count() > 1
@@ -128,10 +134,11 @@ def _scorer(
 
         stack.enter_context(joined(wanted))
         if is_worth_it():
-            class_names = open_ensemble(folder, torch.device("cpu")).class_names  # also refuses a model that is torn
-            return class_names, score_on_cluster(folder, parts)
+            on_cpu = open_ensemble(folder, torch.device("cpu"))  # also refuses a model that is torn
+            if not isinstance(on_cpu, ServedMasks):
+                return on_cpu.class_names, score_on_cluster(folder, parts), False
     ensemble = open_ensemble(folder)
-    return ensemble.class_names, score_parts(ensemble, parts)
+    return ensemble.class_names, score_parts(ensemble, parts), isinstance(ensemble, ServedMasks)
 
 
 def _shown(scored: "Iterator[Scored]", total: int, console: Console) -> "Iterator[Scored]":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.command import Command, new_app, refuse, run_app
+from tuning.cli.command import RECORD, Command, Storage, StudyStorage, new_app, refuse, run_app
 
 if TYPE_CHECKING:
     from tuning.rereport import Options
@@ -20,13 +20,11 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The HTML file. Default: report.html in the search's folder.")
     ] = None,
-    storage: Annotated[str, typer.Option(help="Folder or s3:// of searches.")] = "results",
-    study_storage: Annotated[
-        str | None, typer.Option(help="Database URL of the study. Default: a journal file.")
-    ] = None,
+    storage: Storage = "results",
+    study_storage: StudyStorage = None,
     tracking_uri: Annotated[
         str | None,
-        typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else the search's."),
+        typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else the search's.", rich_help_panel=RECORD),
     ] = None,
 ) -> None:
     """Make the report of a search again, from its study, its data and its checkpoints, and log it to its run.

@@ -11,12 +11,15 @@ from rich.console import Console
 
 from tuning.cli.command import (
     DATA,
+    RECORD,
     CacheSize,
     Command,
     GroupColumn,
     GroupPattern,
     GroupThreshold,
     SkipBadImages,
+    Storage,
+    StudyStorage,
     Views,
     new_app,
     refuse,
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 app = new_app()
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SEARCH, _RESOURCES, _RECORD = "Search", "Resources", "Where it is kept"
+_SEARCH, _RESOURCES = "Search", "Resources"
 
 
 class Split(StrEnum):
@@ -55,7 +58,9 @@ def run(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A folder (hub-layout parquet or class folders), a hub data set, or phantoms.", rich_help_panel=DATA
+            help="A folder, or its s3:// or gs:// (hub-layout parquet, class folders, images and masks), "
+            "a hub data set, or phantoms.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     weights: Annotated[
@@ -95,7 +100,7 @@ def run(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="The objective, a bare name. Default: balanced_accuracy. With a second one (like latency_ms) the "
+            help="The objective, a bare name. Default: the space's. With a second one (like latency_ms) the "
             "search looks for both, and stops trials and picks members by the first.",
             rich_help_panel=_SEARCH,
         ),
@@ -113,10 +118,16 @@ def run(
     pruning: Annotated[
         bool, typer.Option(help="Stop trials that fall behind at a third of their epochs.", rich_help_panel=_SEARCH)
     ] = True,
-    top_k: Annotated[int, typer.Option(min=1, help="Members to build the ensemble from.", rich_help_panel=_SEARCH)] = 5,
+    top_k: Annotated[
+        int | None,
+        typer.Option(min=1, help="Members to build the ensemble from. Default: the space's.", rich_help_panel=_SEARCH),
+    ] = None,
     tta: Annotated[
-        Views, typer.Option(help="Test-time augmentation: average over these views.", rich_help_panel=_SEARCH)
-    ] = Views.NONE,
+        Views | None,
+        typer.Option(
+            help="Test-time augmentation: average over these views. Default: the space's.", rich_help_panel=_SEARCH
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of splits, sampling and training.", rich_help_panel=_SEARCH)] = 0,
     cpus_per_trial: Annotated[
         float | None, typer.Option(min=0.01, help="Default: 1, or a GPU's share.", rich_help_panel=_RESOURCES)
@@ -124,6 +135,24 @@ def run(
     gpus_per_trial: Annotated[
         float | None,
         typer.Option(min=0, help="Fractions share a GPU. Default: 1 where there are any.", rich_help_panel=_RESOURCES),
+    ] = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="GB",
+            help="What a trial's GPU must have at least, where nodes tell of their cards' classes.",
+            rich_help_panel=_RESOURCES,
+        ),
+    ] = None,
+    autoscale: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Ask for nodes for so many trials at once, where the cluster grows.", rich_help_panel=_RESOURCES
+        ),
+    ] = 0,
+    price_per_gpu_hour: Annotated[
+        float | None, typer.Option(min=0, help="To show what the search has cost.", rich_help_panel=_RESOURCES)
     ] = None,
     max_concurrent: Annotated[
         int | None, typer.Option(min=1, help="Trials at once. Default: as many as fit.", rich_help_panel=_RESOURCES)
@@ -146,20 +175,18 @@ def run(
             help="Ray cluster to join. Default: the one Ray finds, else one here (local).", rich_help_panel=_RESOURCES
         ),
     ] = None,
-    storage: Annotated[str, typer.Option(help="Folder or s3:// for searches.", rich_help_panel=_RECORD)] = "results",
-    study_storage: Annotated[
-        str | None, typer.Option(help="Database URL of the study. Default: a journal file.", rich_help_panel=_RECORD)
-    ] = None,
+    storage: Storage = "results",
+    study_storage: StudyStorage = None,
     tracking_uri: Annotated[
         str | None,
-        typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.", rich_help_panel=_RECORD),
+        typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.", rich_help_panel=RECORD),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Of the search. Default: the space's.", rich_help_panel=_RECORD)
+        str | None, typer.Option(help="Of the search. Default: the space's.", rich_help_panel=RECORD)
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with an unfinished search.", rich_help_panel=_RECORD)] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with an unfinished search.", rich_help_panel=RECORD)] = False,
     report: Annotated[
-        bool, typer.Option(help="Make the report, which shows images, at the end.", rich_help_panel=_RECORD)
+        bool, typer.Option(help="Make the report, which shows images, at the end.", rich_help_panel=RECORD)
     ] = True,
 ) -> None:
     """Search for the best transfer-learning model of an image data set, and register an ensemble of the best.
@@ -180,7 +207,7 @@ def run(
         found = load_space(space)
     except SpaceError as error:
         refuse("tune-run", str(error))
-    first, second = _objectives(metric or ["balanced_accuracy"])
+    first, second = _objectives(metric or [found.metric])
     from tuning import session  # heavy, so only once it is clear that there is something to do
 
     options = session.Options(
@@ -196,9 +223,12 @@ def run(
         second=second,
         pruning=pruning,
         top_k=top_k,
-        tta=tta.value,
+        tta=None if tta is None else tta.value,
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
+        gpu_memory=gpu_memory,
+        autoscale=autoscale,
+        price_per_gpu_hour=price_per_gpu_hour,
         max_concurrent=max_concurrent,
         max_failures=max_failures,
         trial_timeout_s=session.HANG_S if trial_timeout is None else trial_timeout,

@@ -75,7 +75,7 @@ def test_a_write_that_fails_leaves_nothing(checkpoint, tmp_path, monkeypatch):
 
 
 def test_the_frozen_part_is_stored_apart_and_comes_back(checkpoint, tmp_path):
-    part = save_frozen(tmp_path / "frozen", checkpoint.state, depth=2)
+    part = save_frozen(tmp_path / "frozen", checkpoint.state, ("backbone.stages.0.", "backbone.stages.1."))
     save_checkpoint(tmp_path / "c", checkpoint, part)
     assert frozen_digest(tmp_path / "c") == part.sha256
     stored = load_file(tmp_path / "c" / "state.safetensors")
@@ -84,12 +84,16 @@ def test_the_frozen_part_is_stored_apart_and_comes_back(checkpoint, tmp_path):
     loaded = load_checkpoint(tmp_path / "c", tmp_path / "frozen")
     assert loaded.state.tensors.keys() == checkpoint.state.tensors.keys()
     assert all(torch.equal(loaded.state.tensors[name], tensor) for name, tensor in checkpoint.state.tensors.items())
-    assert save_frozen(tmp_path / "again", checkpoint.state, depth=2) == part
+    assert save_frozen(tmp_path / "again", checkpoint.state, ("backbone.stages.0.", "backbone.stages.1.")) == part
 
 
 def test_a_wrong_or_missing_frozen_part_is_refused(checkpoint, tmp_path):
-    save_checkpoint(tmp_path / "c", checkpoint, save_frozen(tmp_path / "frozen", checkpoint.state, depth=2))
-    save_frozen(tmp_path / "other", checkpoint.state, depth=1)
+    save_checkpoint(
+        tmp_path / "c",
+        checkpoint,
+        save_frozen(tmp_path / "frozen", checkpoint.state, ("backbone.stages.0.", "backbone.stages.1.")),
+    )
+    save_frozen(tmp_path / "other", checkpoint.state, ("backbone.stages.0.",))
     with pytest.raises(CheckpointError, match="needs the frozen part"):
         load_checkpoint(tmp_path / "c")
     with pytest.raises(CheckpointError, match="must have SHA-256"):

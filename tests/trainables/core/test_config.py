@@ -30,6 +30,8 @@ def test_defaults_and_whole_numbers_for_floats():
         ({"focal_gamma": 2.0}, "focal_gamma is read only when loss is focal"),
         ({"decay_rate": 0.5}, "decay_rate is read only when schedule is step or exponential"),
         ({"cycle_epochs": 2.0}, "cycle_epochs is read only when schedule is cyclic"),
+        ({"hidden_dropout": 0.3}, "hidden_dropout is read only when head is mlp, but head is 'linear'"),
+        ({"normalize": "batch"}, "normalize must be one of imagenet, dataset, but got 'batch'"),
         ({"head_width": 64}, "head_width is read only when head is mlp or residual or attention"),
         ({"optimizer": "sgd", "nesterov": True, "momentum": 0.0}, "nesterov needs momentum > 0"),
         ({"lr": 0.0}, "lr must be > 0 and <= 10, but got 0.0"),
@@ -56,6 +58,7 @@ def test_missing_keys_are_named():
     "changes",
     [
         {},
+        {"head": "mlp", "head_dropout": 0.4, "hidden_dropout": 0.3, "normalize": "dataset"},
         {"schedule": "step", "decay_rate": 0.3, "label_smoothing": 0.1},
         {"head": "attention", "head_dropout": 0.0, "optimizer": "sgd", "momentum": 0.5, "loss": "focal"},
     ],
@@ -68,3 +71,10 @@ def test_a_config_written_out_parses_to_itself(changes):
 def test_the_attention_head_drops_by_default():
     assert TrainConfig.from_dict(BASE | {"head": "attention"}).head_dropout == 0.4
     assert TrainConfig.from_dict(BASE | {"head": "mlp"}).head_dropout == 0.0
+
+
+def test_the_second_dropout_of_an_mlp_is_the_first_again_unless_it_is_given():
+    mlp = BASE | {"head": "mlp", "head_dropout": 0.4}
+    assert TrainConfig.from_dict(mlp).hidden_dropout == 0.4
+    assert TrainConfig.from_dict(mlp | {"hidden_dropout": 0.3}).hidden_dropout == 0.3
+    assert TrainConfig.from_dict(BASE | {"head": "mlp"}).hidden_dropout == 0.0

@@ -79,6 +79,33 @@ def test_clinical_is_the_precision_of_the_healthy_and_the_recalls_of_the_ill(pre
     assert "clinical" not in classification_metrics(probabilities, targets, NAMES)
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("decimals", [1, 8])  # with ties, and without
+def test_sensitivity_at_95_specificity_is_the_roc_curves(seed, decimals):
+    generator = np.random.default_rng(seed)
+    targets = generator.integers(0, 2, 100)
+    ill = np.clip(np.round(generator.normal(0.4 + 0.2 * targets, 0.2), decimals), 0, 1)
+    false, true, _ = reference.roc_curve(targets, ill, drop_intermediate=False)
+    ours = classification_metrics(np.stack([1 - ill, ill], axis=1), targets, ("well", "ill"), healthy="well")
+    assert ours["sensitivity_at_95_specificity"] == pytest.approx(true[false <= 0.05].max())
+    turned = classification_metrics(np.stack([ill, 1 - ill], axis=1), 1 - targets, ("ill", "well"), healthy="well")
+    assert turned["sensitivity_at_95_specificity"] == ours["sensitivity_at_95_specificity"]
+
+
+def test_sensitivity_at_95_specificity_allows_one_of_twenty_and_needs_both_classes():
+    targets, ill = (np.arange(22) >= 20).astype(int), np.array([*np.linspace(0, 0.5, 19), 0.9, 0.8, 0.95])
+
+    def sensitivity(images: slice) -> float:
+        probabilities = np.stack([1 - ill, ill], axis=1)[images]
+        found = classification_metrics(probabilities, targets[images], ("well", "ill"), healthy="well")
+        return found["sensitivity_at_95_specificity"]
+
+    assert sensitivity(slice(0, 22)) == 1.0
+    assert sensitivity(slice(1, 22)) == 0.5  # one of nineteen is too many
+    assert np.isnan(sensitivity(slice(0, 20)))
+    assert "sensitivity_at_95_specificity" not in classification_metrics(*scored(0), NAMES, healthy="a")
+
+
 def test_clinical_needs_a_healthy_class():
     targets = np.array([0, 1, 2, 3])
     check_objective("clinical", targets, NAMES, healthy="c")
@@ -151,3 +178,6 @@ def test_a_metric_asked_for_alone_is_the_same():
     everything = classification_metrics(probabilities, targets, ("a", "b", "c"))
     for name, value in everything.items():
         assert classification_metrics(probabilities, targets, ("a", "b", "c"), needed=name)[name] == value
+    two = probabilities[:, :2], targets % 2, ("a", "b")
+    for name, value in classification_metrics(*two, healthy="a").items():
+        assert classification_metrics(*two, needed=name, healthy="a")[name] == value

@@ -141,7 +141,7 @@ def audit_images(
     counts = np.bincount(labels, minlength=len(items.class_names))
     train, test = (usable[np.isin(items.published[usable], sides)] for sides in (("train", "val", ""), ("test",)))
     blank, outlying = _odd(pixels, usable)
-    pairs = _worst(found.pairs, items)
+    pairs, several = _worst(found.pairs, items), len(items.class_names) > 1
     paired = {index for of_kind in pairs.values() for pair in of_kind for index in (pair.first, pair.second)}
     return Audit(
         images=len(items.labels),
@@ -155,8 +155,8 @@ def audit_images(
         exact_duplicates=len(usable) - len(np.unique(exact_duplicates(pixels, usable)[usable])),
         contradicting_groups=int((np.unique(combinations[0], return_counts=True)[1] > 1).sum()),
         test_twins_in_train=float(np.isin(items.groups[test], items.groups[train]).mean()) if len(test) else None,
-        published=_neighbour(pixels, items.labels, test, train) if len(test) else None,
-        grouped=_held_out(items, usable, pixels),
+        published=_neighbour(pixels, items.labels, test, train) if len(test) and several else None,
+        grouped=_held_out(items, usable, pixels) if several else None,
         majority_share=float(counts.max() / max(1, counts.sum())),
         broken={names[index]: reason for index, reason in broken.items()},
         blank=tuple(names[index] for index in blank),

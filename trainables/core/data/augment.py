@@ -37,11 +37,18 @@ def _strong(size: int) -> list[A.BasicTransform]:
     ]
 
 
+def _flips_and_rotation(size: int) -> list[A.BasicTransform]:  # noqa: ARG001
+    """Flips both ways, and rotation by any angle, for images without an up; corners are filled by reflection."""
+    turn = A.Affine(rotate=(-180, 180), border_mode=cv2.BORDER_REFLECT_101, p=1.0)
+    return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), turn]
+
+
 POLICIES: dict[str, Callable[[int], list[A.BasicTransform]] | None] = {
     "none": None,
     "flip": _flip,
     "medical": _medical,
     "strong": _strong,
+    "flips_and_rotation": _flips_and_rotation,
 }
 
 
@@ -73,11 +80,23 @@ class Augmenter:
         Returns:
             (image_size, image_size, channels) uint8.
         """
+        return self._moved({"image": image}, index, epoch, draw)["image"]
+
+    def pair(
+        self, image: NDArray[np.uint8], mask: NDArray[np.uint8], index: int, epoch: int, draw: int = 0
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Augments an image as ``__call__`` does, and moves its (S, S) mask along, by nearest neighbour."""
+        moved = self._moved({"image": image, "mask": mask}, index, epoch, draw)
+        return moved["image"], moved["mask"]
+
+    def _moved(
+        self, targets: dict[str, NDArray[np.uint8]], index: int, epoch: int, draw: int
+    ) -> dict[str, NDArray[np.uint8]]:
         if self._build is None:
-            return image
+            return targets
         if not hasattr(self._threads, "compose"):
             self._threads.compose = A.Compose(self._build(self._image_size))
         compose = self._threads.compose
         compose.set_random_seed(derive_seed(self._seed, epoch, index, draw))
-        augmented: NDArray[np.uint8] = compose(image=image)["image"]
-        return augmented
+        moved: dict[str, NDArray[np.uint8]] = compose(**targets)
+        return moved

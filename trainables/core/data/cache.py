@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from trainables.core.data.audit import Audit
 from trainables.core.data.decode import PixelFormat, decode, survey
 from trainables.core.data.folds import POOL, Folds
-from trainables.core.data.sources import Source, open_source
+from trainables.core.data.masks import MASK_VERSION, MaskFormat, Survey, decode_mask, survey_masks
+from trainables.core.data.source import Source
+from trainables.core.data.sources import open_source
 from trainables.core.data.splits import Splits
 from trainables.core.errors import DataError
 from trainables.core.store import Store, default_store, map_array, write_array
@@ -35,9 +37,9 @@ class Dataset:
 
     Attributes:
         place: Where it came from, to decode it again on a node whose store lacks it.
-        fingerprint: SHA-256 over all images, labels, groups and published splits.
-        class_names: C names in class order.
-        labels: (N,) int64.
+        fingerprint: SHA-256 over all images and masks, labels and published splits.
+        class_names: C names in class order, of images or of pixels.
+        labels: (N,) int64; all 0 where pixels have classes.
         groups: (N,) int64: what must not be parted, as the data set or the user said, else as the audit found it.
         splits: Sorted indices of ``fit``, ``tune``, ``select`` and ``test``; of ``pool`` and ``test`` with folds.
         pixel_format: What images are converted to.
@@ -47,6 +49,7 @@ class Dataset:
         folds: Sorted indices of each part of the ``pool``, where trials are cross-validated; else none.
         split: How ``test`` came about, a mode of ``make_splits``.
         test_twins: Images of ``test`` that have one of their own group outside.
+        mask_format: What the masks hold, where pixels have classes; else None.
         store: Where pixels and the outputs of frozen prefixes are kept; None for the default of whichever node asks.
         cache_size: Bytes that the store may hold; None for that node's default.
     """
@@ -64,8 +67,14 @@ class Dataset:
     folds: Folds = ()
     split: str = "grouped"
     test_twins: int = 0
+    mask_format: MaskFormat | None = None
     store: Path | None = None
     cache_size: int | None = None
+
+    @property
+    def image_classes(self) -> tuple[str, ...]:
+        """The names of the classes that images have as a whole: none where pixels have them."""
+        return () if self.mask_format else self.class_names
 
     @property
     def selection(self) -> str:
@@ -119,6 +128,16 @@ class Dataset:
         """
         return self.decoded(size, None)[0]
 
+    def masks(self, size: int) -> NDArray[np.uint8]:
+        """All N masks at a side of ``size`` pixels: a read-only (N, size, size) uint8 memmap; 0 is the background.
+
+        Decodes them first where this node has not yet done so.
+
+        Raises:
+            DataError: There are none, or the data set here is not the one that was split.
+        """
+        return self.decoded_masks(size, None)
+
     def images_key(self, size: int) -> str:
         """The store's key of the decoded images, which stands for all that they depend on."""
         shape = f"{self.pixel_format.channels}x{self.pixel_format.white}"
@@ -132,10 +151,7 @@ class Dataset:
         """The images, and why each bad one is black; decoded from ``source`` (opened anew where None) if absent."""
 
         def write(folder: Path) -> None:
-            opened = source or open_source(self.place)
-            if source is None and source_fingerprint(opened, opened.digests()) != self.fingerprint:
-                raise DataError(f"{self.place} on this node is not the data that the search began with")
-            bad = _decode_all(opened, folder / "images.npy", size, self.pixel_format)
+            bad = _decode_all(source or self._opened(), folder / "images.npy", size, self.pixel_format)
             (folder / "bad.json").write_text(json.dumps(bad))
 
         def read(folder: Path) -> tuple[NDArray[np.uint8], dict[int, str]]:
@@ -144,6 +160,41 @@ class Dataset:
 
         bytes_needed = len(self.labels) * size**2 * self.pixel_format.channels
         return self.open_store().read(self.images_key(size), write, read, bytes_needed, needed=True)
+
+    def decoded_masks(self, size: int, source: Source | None) -> NDArray[np.uint8]:
+        """The masks; decoded from ``source`` (opened anew where None) if absent. Those of bad images are empty."""
+        mask_format = self.mask_format
+        if mask_format is None:
+            raise DataError(f"a segmentation needs masks, but {self.place} has classes of whole images")
+
+        def write(folder: Path) -> None:
+            opened = source or self._opened()
+            assert opened.masks is not None
+            read_bytes = opened.masks.read_bytes
+
+            def one(index: int) -> NDArray[np.uint8]:
+                try:
+                    return decode_mask(read_bytes(index), size, mask_format)
+                except (DataError, OSError):  # the survey has told of it
+                    return np.zeros((size, size), dtype=np.uint8)
+
+            with ThreadPoolExecutor(_threads()) as pool:
+                shape = (len(opened), size, size)
+                write_array(folder / "masks.npy", shape, np.dtype(np.uint8), pool.map(one, range(len(opened))))
+
+        values = hashlib.sha256(json.dumps(mask_format.to_dict()).encode()).hexdigest()[:8]
+        key = f"masks-{self.fingerprint[:32]}-{size}px-{values}-v{MASK_VERSION}"
+        bytes_needed = len(self.labels) * size**2
+        return self.open_store().read(
+            key, write, lambda folder: map_array(folder / "masks.npy"), bytes_needed, needed=True
+        )
+
+    def _opened(self) -> Source:
+        """The source again, on a node that lacks what was decoded."""
+        opened = open_source(self.place)
+        if source_fingerprint(opened, opened.digests()) != self.fingerprint:
+            raise DataError(f"{self.place} on this node is not the data that the search began with")
+        return opened
 
 
 def surveyed_format(source: Source, fingerprint: str, store: Store) -> PixelFormat:
@@ -158,11 +209,30 @@ def surveyed_format(source: Source, fingerprint: str, store: Store) -> PixelForm
     return store.read(f"format-{fingerprint[:32]}-v{DECODER_VERSION}", write, read, size=1000)
 
 
+def surveyed_masks(source: Source, fingerprint: str, store: Store) -> Survey | None:
+    """What the masks of a data set hold, looked for once a node; None where there are none."""
+    masks = source.masks
+    if masks is None:
+        return None
+
+    def write(folder: Path) -> None:
+        found = survey_masks(masks, source.read, len(source), _threads())
+        (folder / "masks.json").write_text(json.dumps({**found.format.to_dict(), "bad": list(found.bad.items())}))
+
+    def read(folder: Path) -> Survey:
+        raw = json.loads((folder / "masks.json").read_text())
+        return Survey(MaskFormat.from_dict(raw), dict(raw["bad"]))
+
+    return store.read(f"mask-format-{fingerprint[:32]}-v{MASK_VERSION}", write, read, size=1000)
+
+
 def source_fingerprint(source: Source, digests: Sequence[str]) -> str:
-    """SHA-256 over all images (by their digests), labels, told groups and published splits."""
+    """SHA-256 over all images and masks (by their digests), labels and published splits.
+
+    Not over groups: a node that opens the place again is not told them.
+    """
     digest = hashlib.sha256(json.dumps([source.class_names, list(digests)]).encode())
-    for part in (source.labels, source.groups):
-        digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
+    digest.update(np.ascontiguousarray(source.labels, dtype="<i8").tobytes())
     digest.update("\n".join(source.published.tolist()).encode())
     return digest.hexdigest()
 

@@ -17,7 +17,14 @@ _RECOMMENDED = 5
 Folds = tuple[NDArray[np.int64], ...]
 
 
-def make_folds(items: Items, usable: NDArray[np.int64], seed: int, mode: str, count: int) -> tuple[Splits, Folds]:
+def make_folds(
+    items: Items,
+    usable: NDArray[np.int64],
+    seed: int,
+    mode: str,
+    count: int,
+    test_share: float = SHARES["test"],
+) -> tuple[Splits, Folds]:
     """Divides the usable images into ``pool`` and ``test``, and the pool into folds.
 
     ``test`` is the very one that ``make_splits`` would make of the same images with the same seed and mode.
@@ -28,6 +35,7 @@ def make_folds(items: Items, usable: NDArray[np.int64], seed: int, mode: str, co
         seed: The same seed gives the same folds.
         mode: How ``test`` comes about, as ``make_splits`` takes it.
         count: K, at least 2.
+        test_share: Of the images, where no test split was published.
 
     Returns:
         Sorted indices by split name, and of each fold.
@@ -35,7 +43,7 @@ def make_folds(items: Items, usable: NDArray[np.int64], seed: int, mode: str, co
     Raises:
         DataError: A class has no image, or too few groups for so many folds.
     """
-    test = make_splits(items, usable, seed, mode, needed=("test",))["test"]
+    test = make_splits(items, usable, seed, mode, needed=("test",), test_share=test_share)["test"]
     pool = np.setdiff1d(usable, test)
     order = pool[np.argsort(items.groups[pool], kind="stable")]
     groups = np.split(order, np.flatnonzero(np.diff(items.groups[order])) + 1)

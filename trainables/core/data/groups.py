@@ -36,11 +36,13 @@ class Grouping:
         threshold: Similarity that joins two images, in (0, 1).
         column: Of parquet and hub data sets.
         pattern: A regular expression, see ``open_source``.
+        usual_pattern: One that is tried where none of the others is given, and holds if every file's name has it.
     """
 
     threshold: float | None = None
     column: str | None = None
     pattern: str | None = None
+    usual_pattern: str | None = None
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold < 1:

@@ -23,7 +23,7 @@ class Table(NamedTuple):
 
     Attributes:
         inputs: (N, ...).
-        targets: (N,) int64.
+        targets: (N,) int64 labels, or (N, S, S) uint8 masks.
         channels_last: The inputs lie as (N, H, W, C), but a batch of them is to be seen as (B, C, H, W).
     """
 
@@ -60,7 +60,7 @@ def batches(table: Table, order: NDArray[np.int64], batch_size: int) -> Iterator
         batch_size: Rows in a batch; the last batch may be smaller.
 
     Yields:
-        ((B, ...) inputs, (B,) int64 targets) on the table's device, copies: networks write into their inputs.
+        ((B, ...) inputs, (B, ...) targets) on the table's device, copies: networks write into their inputs.
     """
     for rows in torch.split(torch.from_numpy(order).to(table.inputs.device), batch_size):
         inputs = table.inputs.index_select(0, rows)  # of rows that lie whole: a copy of memory
@@ -69,7 +69,7 @@ def batches(table: Table, order: NDArray[np.int64], batch_size: int) -> Iterator
 
 def augmented_batches(
     images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
+    targets: NDArray[Any],
     order: NDArray[np.int64],
     batch_size: int,
     augment: Augmenter,
@@ -78,20 +78,26 @@ def augmented_batches(
 ) -> Iterator[Batch]:
     """As ``batches``, with every image augmented; the next batch is made while the caller uses this one.
 
-    An image that a sampler draws several times in an epoch looks different each time.
+    An image that a sampler draws several times in an epoch looks different each time. Targets are (N,) labels, or
+    (N, S, S) masks, which move with their images.
     """
     draws = _count_draws(order)
 
-    def submit(start: int) -> list["Future[NDArray[np.uint8]]"]:
+    def one(index: int, draw: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        if targets.ndim == 1:
+            return augment(images[index], index, epoch, draw), targets[index]
+        return augment.pair(images[index], targets[index], index, epoch, draw)
+
+    def submit(start: int) -> list["Future[tuple[NDArray[np.uint8], NDArray[Any]]]"]:
         chosen = zip(order[start : start + batch_size].tolist(), draws[start : start + batch_size], strict=True)
-        return [pool.submit(augment, images[index], index, epoch, draw) for index, draw in chosen]
+        return [pool.submit(one, index, draw) for index, draw in chosen]
 
     with ThreadPoolExecutor(threads) as pool:
         ahead = submit(0)
         for start in range(0, len(order), batch_size):
             now, ahead = ahead, submit(start + batch_size)
-            pixels = np.stack([future.result() for future in now])
-            yield torch.from_numpy(pixels), torch.from_numpy(labels[order[start : start + batch_size]])
+            shown, wanted = zip(*(future.result() for future in now), strict=True)
+            yield torch.from_numpy(np.stack(shown)), torch.from_numpy(np.stack(wanted))
 
 
 def drawn_variants(order: NDArray[np.int64], augment: Augmenter, epoch: int) -> NDArray[np.int64]:

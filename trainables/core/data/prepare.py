@@ -1,7 +1,9 @@
 """From a place to a data set: opened, checked, audited, divided, and told what a reader of its results must know."""
 
 import dataclasses
+import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.audit import AUDIT_VERSION, Audit, audit_images
-from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_format
+from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_format, surveyed_masks
 from trainables.core.data.folds import Folds, make_folds
 from trainables.core.data.groups import Grouping, exact_duplicates, group_by_similarity, joined
+from trainables.core.data.masks import told_format
 from trainables.core.data.similarity import SIDE
-from trainables.core.data.sources import Source, open_source
-from trainables.core.data.splits import Items, Splits, make_splits, missing_classes, twins_across
+from trainables.core.data.source import Source
+from trainables.core.data.sources import grouped_by_name, open_source
+from trainables.core.data.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
 from trainables.core.store import Store, default_store
 
@@ -27,6 +31,7 @@ def prepare(
     sizes: Sequence[int],
     seed: int,
     split: str = "grouped",
+    test_share: float = SHARES["test"],
     grouping: Grouping | None = None,
     healthy: str | None = None,
     skip_bad_images: bool = False,
@@ -42,6 +47,7 @@ def prepare(
         sizes: The sides in pixels to decode at.
         seed: Of the splits.
         split: How ``test`` comes about, as ``make_splits`` takes it.
+        test_share: Of the images, where no test split was published.
         grouping: Which images belong together, where the user says so.
         healthy: The class without a disease, if it is among the data's.
         skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
@@ -61,15 +67,17 @@ def prepare(
         raise DataError(_bad_images(source.names, bad, listing))
     for size in sizes:
         opened.decoded(size, source)
+        if source.masks:
+            opened.decoded_masks(size, source)
     audited = _audited(opened, source, bad, grouping.threshold, progress)
     assert audited.audit is not None
     items = Items(source.labels, audited.groups, source.published, source.class_names)
     splits: Splits
     made: Folds = ()
     if folds is None:
-        splits = make_splits(items, _usable(source, bad), seed, split)
+        splits = make_splits(items, _usable(source, bad), seed, split, test_share=test_share)
     else:
-        splits, made = make_folds(items, _usable(source, bad), seed, split, folds)
+        splits, made = make_folds(items, _usable(source, bad), seed, split, folds, test_share)
     divided = dataclasses.replace(
         audited,
         splits=splits,
@@ -78,7 +86,10 @@ def prepare(
         test_twins=twins_across(items, splits),
         healthy=healthy if healthy in source.class_names else None,
     )
-    return dataclasses.replace(divided, notes=tuple(_notes(source, items, divided, audited.audit)))
+    notes = _notes(source, items, divided, audited.audit)
+    if grouping.usual_pattern is not None and not source.told and grouping.threshold is None:
+        notes.append("files are not named as the space expects, so images belong together by how alike they are")
+    return dataclasses.replace(divided, notes=tuple(notes))
 
 
 def inspect(
@@ -99,21 +110,37 @@ def _opened(
     place: str, grouping: Grouping, store: Path | None, cache_size: int | None
 ) -> tuple[Source, Dataset, dict[int, str]]:
     """A data set before its audit, and why images cannot be used."""
-    source = open_source(place, grouping.column, grouping.pattern)
+    source = _grouped(open_source(place, grouping.column, grouping.pattern), grouping, place)
     fingerprint = source_fingerprint(source, source.digests())
+    kept = Store(store or default_store(), cache_size)
+    masks = surveyed_masks(source, fingerprint, kept)
     opened = Dataset(
         place=place,
         fingerprint=fingerprint,
-        class_names=source.class_names,
+        class_names=masks.format.class_names if masks else source.class_names,
         labels=source.labels,
         groups=source.groups,
         splits={},
-        pixel_format=surveyed_format(source, fingerprint, Store(store or default_store(), cache_size)),
+        pixel_format=surveyed_format(source, fingerprint, kept),
+        mask_format=masks.format if masks else None,
         store=store,
         cache_size=cache_size,
     )
     _, bad = opened.decoded(SIDE, source)
-    return source, opened, bad | {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
+    unlabelled = {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
+    every = {**(masks.bad if masks else {}), **bad, **unlabelled}
+    if len(every) == len(source):
+        raise DataError(f"{place} has no image that can be used, like {source.names[0]}: {every[0]}")
+    return source, opened, every
+
+
+def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
+    """The source with the groups that the usual pattern tells, where nothing else does and every file's name has it."""
+    pattern = grouping.usual_pattern
+    if pattern is None or source.told or grouping.threshold is not None:
+        return source
+    named = len(source.files) > 0 and all(re.search(pattern, file) for file in source.files)
+    return grouped_by_name(source, pattern, place) if named else source
 
 
 def _usable(source: Source, bad: Mapping[int, str]) -> NDArray[np.int64]:
@@ -143,13 +170,16 @@ def _audited(
         audit = Audit.from_dict(json.loads((folder / "audit.json").read_text()))
         return dataclasses.replace(opened, groups=np.load(folder / "groups.npy"), audit=audit)
 
-    how = "told" if source.told else "auto" if threshold is None else threshold
+    groups = hashlib.sha256(np.ascontiguousarray(source.groups, dtype="<i8").tobytes()).hexdigest()[:16]
+    how = f"told-{groups}" if source.told else "auto" if threshold is None else threshold
     key = f"audit-{opened.images_key(SIDE)}-{how}-v{AUDIT_VERSION}"
     return opened.open_store().read(key, write, read, 100 * len(source))
 
 
 def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list[str]:
     notes = []
+    if divided.mask_format:
+        notes.append(f"in masks {told_format(divided.mask_format)}")
     if source.synthetic:
         notes.append("synthetic data: phantoms, no patients; scores say nothing about real images")
     if audit.broken:

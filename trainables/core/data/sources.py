@@ -1,15 +1,13 @@
-"""Where images come from: a hub data set, the same layout as local parquet, class folders, or embedded phantoms.
+"""Where images come from: a hub data set, the same layout as local parquet, class folders, pairs, embedded phantoms.
 
 A source is a function from a place to ``Source``. ``open_source`` picks it by what the place is.
 """
 
 import dataclasses
-import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.core.data.files import check_within, printable, read_file
+from trainables.core.data.paired_sources import open_pairs
 from trainables.core.data.phantoms import make_phantoms
+from trainables.core.data.remote import local_copy
+from trainables.core.data.source import Source, is_image
 from trainables.core.errors import DataError, first_line
 
 PHANTOMS = "phantoms"
@@ -32,59 +33,15 @@ _SPLIT_ALIASES = {
 }
 _LONGEST_NAME = 200  # MLflow's metrics, which are called after classes, have 250
 _MOST_CLASSES = 10_000
-_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"})
-
-
-@dataclass(frozen=True)
-class Source:
-    """Encoded images with their labels, as published.
-
-    Attributes:
-        class_names: C names in class order.
-        labels: (N,) int64 classes, -1 where an image has none.
-        published: (N,) of ``train``, ``val``, ``test``, or "" where nothing was published.
-        groups: (N,) int64: images of one group must not be split. Each image its own where nothing is known.
-        names: N places, for messages.
-        read_bytes: From an index to the encoded file.
-        told: Whether the groups were told: by the data set, or by the user.
-        files: N file names without folders, or "" where there are none.
-        synthetic: Whether the images were made up.
-    """
-
-    class_names: tuple[str, ...]
-    labels: NDArray[np.int64]
-    published: NDArray[np.str_]
-    groups: NDArray[np.int64]
-    names: Sequence[str]
-    read_bytes: Callable[[int], bytes]
-    told: bool = False
-    files: Sequence[str] = ()
-    synthetic: bool = False
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, index: int) -> bytes:
-        """The encoded file of one image."""
-        return self.read_bytes(index)
-
-    def digests(self) -> list[str]:
-        """SHA-256 of each image's bytes, in order; of none where it cannot be read."""
-        return [self._digest(index) for index in range(len(self))]
-
-    def _digest(self, index: int) -> str:
-        try:
-            return hashlib.sha256(self.read(index)).hexdigest()
-        except OSError:  # told when it is decoded
-            return hashlib.sha256().hexdigest()
 
 
 def open_source(place: str, group_column: str | None = None, group_pattern: str | None = None) -> Source:
     """Opens a data set.
 
     Args:
-        place: ``phantoms``; a folder with parquet files in the hub's layout or with class folders (with or without
-            ``train/ val/ test/`` above them); or the name of a hub data set, ``owner/name``.
+        place: ``phantoms``; a folder with parquet files in the hub's layout, with class folders (with or without
+            ``train/ val/ test/`` above them), or with images and masks (``open_pairs``); the URI of such a folder,
+            ``s3://...``; or the name of a hub data set, ``owner/name``.
         group_column: A column of parquet and hub data sets; rows of equal value are one group, a null is none.
         group_pattern: A regular expression that is sought in each file's name: where its groups (without any: where
             the whole match) are equal, images are one group; an image in whose name it is not found has its own.
@@ -94,22 +51,29 @@ def open_source(place: str, group_column: str | None = None, group_pattern: str 
     """
     if place == PHANTOMS:
         source = _phantoms()
-    elif Path(place).is_dir():
-        parquet = sorted(file for file in Path(place).rglob("*.parquet") if file.is_file())
-        source = _from_parquet(Path(place), parquet, group_column) if parquet else _from_folders(Path(place))
+    elif "://" in place or Path(place).is_dir():
+        source = _from_folder(local_copy(place) if "://" in place else Path(place), group_column)
     elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
         raise DataError(f"a data set is a folder, a name on the hub (owner/name) or {PHANTOMS!r}, but got {place!r}")
     else:
         source = _from_hub(place, group_column)
     if group_column is not None and not source.told:
         raise DataError(f"--group-column needs parquet files or a hub data set, but {place} is neither")
-    return _checked(source if group_pattern is None else _grouped_by_name(source, group_pattern, place), place)
+    return _checked(source if group_pattern is None else grouped_by_name(source, group_pattern, place), place)
+
+
+def _from_folder(root: Path, group_column: str | None) -> Source:
+    pairs = open_pairs(root)
+    if pairs is not None:
+        return pairs
+    parquet = sorted(file for file in root.rglob("*.parquet") if file.is_file())
+    return _from_parquet(root, parquet, group_column) if parquet else _from_folders(root)
 
 
 def _checked(source: Source, place: str) -> Source:
     if len(source) == 0:
         raise DataError(f"{place} has no images: class folders or hub-layout parquet files are expected there")
-    if len(source.class_names) < 2:
+    if len(source.class_names) < 2 and source.masks is None:
         raise DataError(f"at least two classes are needed, but {place} has {len(source.class_names)}")
     for name in source.class_names:
         if printable(name) != name or not 0 < len(name) <= _LONGEST_NAME:
@@ -120,7 +84,12 @@ def _checked(source: Source, place: str) -> Source:
     return source
 
 
-def _grouped_by_name(source: Source, pattern: str, place: str) -> Source:
+def grouped_by_name(source: Source, pattern: str, place: str) -> Source:
+    """The source with the groups that ``open_source`` would take from its files' names.
+
+    Raises:
+        DataError: The pattern is no regular expression, or in no name.
+    """
     try:
         sought = re.compile(pattern)
     except re.error as error:
@@ -190,12 +159,6 @@ def _from_folders(root: Path) -> Source:
 
 def _parts(root: Path, file: Path) -> tuple[str, ...]:
     return file.relative_to(root).parts
-
-
-def is_image(file: Path) -> bool:
-    """Whether a path within a data set is an image: by its suffix, and not hidden."""
-    hidden = any(part.startswith(".") for part in file.parts)
-    return file.suffix.lower() in _IMAGE_SUFFIXES and not hidden
 
 
 def _folders(parent: Path) -> list[Path]:

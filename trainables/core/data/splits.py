@@ -34,7 +34,12 @@ class Items:
 
 
 def make_splits(
-    items: Items, usable: NDArray[np.int64], seed: int, mode: str = "grouped", needed: Sequence[str] = SPLITS
+    items: Items,
+    usable: NDArray[np.int64],
+    seed: int,
+    mode: str = "grouped",
+    needed: Sequence[str] = SPLITS,
+    test_share: float = SHARES["test"],
 ) -> Splits:
     """Divides the usable images into ``fit``, ``tune``, ``select`` and ``test``, stratified by class.
 
@@ -54,6 +59,7 @@ def make_splits(
         seed: The same seed gives the same splits.
         mode: One of ``MODES``.
         needed: The splits that must have two classes, where they are made of groups.
+        test_share: Of the images, where no test split was published; the others keep their proportions.
 
     Returns:
         Sorted indices by split name.
@@ -61,10 +67,11 @@ def make_splits(
     Raises:
         DataError: A class has no image, a needed split would have fewer than two classes, or nothing was published.
     """
-    test = _test_beforehand(items, usable, seed, mode)
+    test = _test_beforehand(items, usable, seed, mode, test_share)
     names = SPLITS[:3] if len(test) else SPLITS
     pool = np.setdiff1d(usable, test)
-    shares = np.array([SHARES[name] for name in names])
+    others = (1 - test_share) / (1 - SHARES["test"])
+    shares = np.array([test_share if name == "test" else SHARES[name] * others for name in names])
     generator = np.random.default_rng([seed, 2])
     members: dict[str, list[int]] = {name: [] for name in names}
     by_class = _groups_by_class(items, pool)
@@ -96,7 +103,9 @@ def missing_classes(items: Items, splits: Splits) -> dict[str, list[str]]:
     return {class_name: names for class_name, names in missing.items() if names}
 
 
-def _test_beforehand(items: Items, usable: NDArray[np.int64], seed: int, mode: str) -> NDArray[np.int64]:
+def _test_beforehand(
+    items: Items, usable: NDArray[np.int64], seed: int, mode: str, test_share: float
+) -> NDArray[np.int64]:
     """The test split where it is not made of whole groups along with the others; else nothing."""
     published: NDArray[np.int64] = usable[items.published[usable] == "test"]
     if mode == "published":
@@ -106,7 +115,7 @@ def _test_beforehand(items: Items, usable: NDArray[np.int64], seed: int, mode: s
     if mode == "random":
         generator = np.random.default_rng([seed, 3])
         of_class = [usable[items.labels[usable] == index] for index in range(len(items.class_names))]
-        drawn = [generator.permutation(images)[: round(SHARES["test"] * len(images))] for images in of_class]
+        drawn = [generator.permutation(images)[: round(test_share * len(images))] for images in of_class]
         return np.asarray(np.sort(np.concatenate(drawn)), dtype=np.int64)
     straddles = np.isin(items.groups[published], items.groups[np.setdiff1d(usable, published)]).any()
     return published[:0] if straddles else published
@@ -115,7 +124,9 @@ def _test_beforehand(items: Items, usable: NDArray[np.int64], seed: int, mode: s
 def _check_classes(items: Items, splits: Splits) -> None:
     for name, indices in splits.items():
         present = np.unique(items.labels[indices])
-        if len(present) < 2:
+        if len(items.class_names) == 1 and not len(present):  # pixels have the classes
+            raise DataError(f"each of {', '.join(splits)} needs images, but {name} has none: there are too few groups")
+        if len(present) < 2 <= len(items.class_names):
             kind = "images" if len(np.unique(items.groups)) == len(items.groups) else "groups of images"
             absent = [class_name for index, class_name in enumerate(items.class_names) if index not in present]
             raise DataError(

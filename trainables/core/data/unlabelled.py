@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.core.data.files import read_file
-from trainables.core.data.sources import holds_bytes, is_image
+from trainables.core.data.source import is_image
+from trainables.core.data.sources import holds_bytes
 from trainables.core.errors import DataError, first_line
 
 _PARQUET = ".parquet"

@@ -2,33 +2,24 @@
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from trainables.core.models.backbones import Backbone, build_backbone
 from trainables.core.models.heads import build_head
+from trainables.core.models.network import PixelNetwork
 
 if TYPE_CHECKING:
-    from trainables.core.config import TrainConfig
+    from trainables.core.config import ClassificationConfig
 
 
-class Classifier(nn.Module):
-    """Takes (B, S, S, 1 or 3) uint8 pixels, returns (B, C) logits.
-
-    Scaling and normalisation happen here, on the device: a quarter of the bytes travel, and a registered model cannot
-    be fed with other constants than it was trained with.
-    """
-
-    scale: Tensor
-    shift: Tensor
+class Classifier(PixelNetwork):
+    """Takes (B, S, S, 1 or 3) uint8 pixels, returns (B, C) logits."""
 
     def __init__(self, backbone: Backbone, head: nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
-        mean, std = torch.tensor(backbone.mean), torch.tensor(backbone.std)
-        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
-        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
+        self.normalise_by(backbone.mean, backbone.std)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Returns (B, C) logits; grey pixels fill all three channels."""
@@ -38,19 +29,17 @@ class Classifier(nn.Module):
         """Runs what is frozen on (B, S, S, 1 or 3) uint8 pixels: normalisation and the frozen stages."""
         return self.backbone.prefix(self.normalised(pixels))
 
-    def normalised(self, pixels: Tensor) -> Tensor:
-        """(B, S, S, 1 or 3) uint8 pixels to the (B, 3, S, S) that the backbone takes."""
-        # (B, S, S, C) seen as (B, C, S, S) is already channels_last; a grey channel broadcasts to three.
-        normalised = pixels.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
-        return normalised.contiguous(memory_format=torch.channels_last)
-
     def rest(self, x: Tensor) -> Tensor:
         """Runs what is trained on what ``prefix`` gave: (B, C) logits."""
         logits: Tensor = self.head(self.backbone.rest(x))
         return logits
 
+    def top_down(self) -> list[nn.Module]:
+        """The head, and the stages from the last to the first."""
+        return [self.head, *reversed(list(self.backbone.stages))]
 
-def build_classifier(config: "TrainConfig", num_classes: int) -> Classifier:
+
+def build_classifier(config: "ClassificationConfig", num_classes: int) -> Classifier:
     """Builds the configured model on the CPU, its first ``freeze_depth`` stages frozen.
 
     New parameters come from the global RNG: seed it before.
@@ -61,5 +50,7 @@ def build_classifier(config: "TrainConfig", num_classes: int) -> Classifier:
     """
     backbone = build_backbone(config.backbone, config.weights, config.image_size)
     backbone.freeze(config.freeze_depth)
-    head = build_head(config.head, backbone.num_features, num_classes, config.head_dropout, config.head_width)
+    head = build_head(
+        config.head, backbone.num_features, num_classes, config.head_dropout, config.head_width, config.hidden_dropout
+    )
     return Classifier(backbone, head)

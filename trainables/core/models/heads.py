@@ -11,7 +11,14 @@ ATTENTION_DROPOUT = 0.4  # of the `attention` head, where a configuration names 
 SQUEEZE_RATIO = 16  # the reduction that Hu et al. 2018 settle on
 
 
-def build_head(kind: str, num_features: int, num_classes: int, dropout: float, width: int = 512) -> nn.Module:
+def build_head(
+    kind: str,
+    num_features: int,
+    num_classes: int,
+    dropout: float,
+    width: int = 512,
+    hidden_dropout: float | None = None,
+) -> nn.Module:
     """Build a head with new weights from torch's global random state.
 
     `residual` and `attention` normalise over the batch: they train on batches of two images or more.
@@ -23,6 +30,7 @@ def build_head(kind: str, num_features: int, num_classes: int, dropout: float, w
         dropout: The largest probability with which the head drops a feature, in 0..1.
         width: Length of the first hidden layer, at least 4; the three blocks of `residual` and `attention` have
             width, width / 2 and width / 4. `linear` has no hidden layer.
+        hidden_dropout: After the hidden layer of `mlp`, which alone reads it; None is `dropout` again.
 
     Returns:
         A module from (B, F) float features to (B, C) float logits; NaN features give NaN logits.
@@ -34,7 +42,8 @@ def build_head(kind: str, num_features: int, num_classes: int, dropout: float, w
         raise ConfigError(f"head must be one of {', '.join(HEADS)}, but got {kind!r}")
     if width < 4:
         raise ConfigError(f"head width must be at least 4, but got {width}")
-    return _BUILDERS[kind](num_features, num_classes, dropout, width)
+    hidden_dropout = dropout if hidden_dropout is None else hidden_dropout
+    return _BUILDERS[kind](num_features, num_classes, dropout, hidden_dropout, width)
 
 
 class ResidualBlock(nn.Module):
@@ -101,16 +110,16 @@ def _dense_block(inputs: int, outputs: int, dropout: float) -> Sequence[nn.Modul
     return (nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(), nn.Dropout(dropout))
 
 
-def _linear(num_features: int, num_classes: int, dropout: float, width: int) -> nn.Module:  # noqa: ARG001
+def _linear(num_features: int, num_classes: int, dropout: float, _: float, width: int) -> nn.Module:  # noqa: ARG001
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(num_features, num_classes))
 
 
-def _mlp(num_features: int, num_classes: int, dropout: float, width: int) -> nn.Module:
+def _mlp(num_features: int, num_classes: int, dropout: float, hidden_dropout: float, width: int) -> nn.Module:
     hidden = (nn.Dropout(dropout), nn.Linear(num_features, width), nn.ReLU())
-    return nn.Sequential(*hidden, nn.Dropout(dropout), nn.Linear(width, num_classes))
+    return nn.Sequential(*hidden, nn.Dropout(hidden_dropout), nn.Linear(width, num_classes))
 
 
-def _residual(num_features: int, num_classes: int, dropout: float, width: int) -> nn.Module:
+def _residual(num_features: int, num_classes: int, dropout: float, _: float, width: int) -> nn.Module:
     widths = (num_features, width, width // 2, width // 4)
     # narrower blocks have less to spare: the probability halves with the width
     blocks = [
@@ -121,13 +130,13 @@ def _residual(num_features: int, num_classes: int, dropout: float, width: int) -
     return nn.Sequential(*blocks, classifier)
 
 
-def _attention(num_features: int, num_classes: int, dropout: float, width: int) -> nn.Module:
+def _attention(num_features: int, num_classes: int, dropout: float, _: float, width: int) -> nn.Module:
     widths = (num_features, width, width // 2, width // 4)
     blocks = [layer for inputs, outputs in pairwise(widths) for layer in _dense_block(inputs, outputs, dropout)]
     return nn.Sequential(SqueezeExcitation(num_features), *blocks, nn.Linear(widths[-1], num_classes))
 
 
-_BUILDERS: dict[str, Callable[[int, int, float, int], nn.Module]] = {
+_BUILDERS: dict[str, Callable[[int, int, float, float, int], nn.Module]] = {
     "linear": _linear,
     "mlp": _mlp,
     "residual": _residual,

@@ -1,6 +1,5 @@
 """Class probabilities of a trained classifier, of an image as it is or averaged over views of it."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.core.checkpoint import Checkpoint
-from trainables.core.models.classifier import Classifier, build_classifier
+from trainables.core.models.build import trained_network
+from trainables.core.models.classifier import Classifier
 
 # Test-time augmentation: each view is (quarter turns, mirrored left to right).
 VIEWS: Mapping[str, tuple[tuple[int, bool], ...]] = {
@@ -21,10 +21,9 @@ VIEWS: Mapping[str, tuple[tuple[int, bool], ...]] = {
 
 def trained_classifier(checkpoint: Checkpoint, device: torch.device) -> Classifier:
     """The classifier of a checkpoint in eval mode; no weights are needed from elsewhere."""
-    architecture = dataclasses.replace(checkpoint.config, weights="random")
-    model = build_classifier(architecture, len(checkpoint.class_names))
-    model.load_state_dict(checkpoint.state.model_tensors())
-    return model.to(device).to(memory_format=torch.channels_last).eval()
+    model = trained_network(checkpoint, device)
+    assert isinstance(model, Classifier)
+    return model
 
 
 @torch.inference_mode()

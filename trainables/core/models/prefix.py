@@ -31,7 +31,7 @@ from trainables.core.models.grouping import ParameterGroup
 from trainables.core.store import StoreFullError, map_array, write_array
 
 if TYPE_CHECKING:
-    from trainables.core.config import TrainConfig
+    from trainables.core.config import ClassificationConfig
 
 # Part of every key: raise it whenever the same backbone would be cut or normalised otherwise.
 PREFIX_VERSION = 1
@@ -82,7 +82,7 @@ class Cost:
 class FrozenPrefix:
     """The frozen stages of a classifier as they are now, on one data set, device and precision."""
 
-    def __init__(self, model: Classifier, config: "TrainConfig", data: Dataset, device: torch.device):
+    def __init__(self, model: Classifier, config: "ClassificationConfig", data: Dataset, device: torch.device):
         self._model, self._config, self._data, self._device = model, config, data, device
         self._precision = resolve_precision(config.precision, device)
 

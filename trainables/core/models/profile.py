@@ -1,4 +1,4 @@
-"""What a trained classifier costs: parameters, and the time that one image takes."""
+"""What a trained network costs: parameters, and the time that one image takes."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.core.models.classifier import Classifier
+from trainables.core.models.network import PixelNetwork
 
 _RUNS, _WARM_UP = 50, 5
 _SECONDS, _LEAST_RUNS = 5.0, 5  # a large network on a CPU is not run so often
@@ -19,10 +19,10 @@ _SECONDS, _LEAST_RUNS = 5.0, 5  # a large network on a CPU is not run so often
 
 @dataclass(frozen=True)
 class Profile:
-    """What a classifier costs.
+    """What a network costs.
 
     Attributes:
-        parameters: Of backbone and head.
+        parameters: Of all of it.
         latency_ms: Of one image, from pixels at hand to probabilities: the median of 50, or of as many as 5 s
             allow.
         device: Where that was measured, in words.
@@ -33,7 +33,7 @@ class Profile:
     device: str
 
 
-def profile(model: Classifier, images: NDArray[np.uint8]) -> Profile:
+def profile(model: PixelNetwork, images: NDArray[np.uint8]) -> Profile:
     """Counts parameters and times single images.
 
     Args:

@@ -1,14 +1,13 @@
-"""What a registered model runs: an ensemble of classifiers read from safetensors and JSON, from bytes to probabilities.
+"""What a registered model runs: an ensemble read from safetensors and JSON, from bytes to probabilities, or to masks.
 
 The folder holds ``ensemble.json`` and a checkpoint a model; a member that was cross-validated has several. MLflow loads
 it through ``_load_pyfunc``, with a copy of this package stored beside it, so neither this repository nor a pickle is
 needed.
 """
 
-import base64
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from trainables.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from trainables.core.data.decode import PixelFormat, decode, to_pixels
+from trainables.core.config import SegmentationConfig
+from trainables.core.data.decode import PixelFormat
 from trainables.core.device import resolve_device
-from trainables.core.errors import CheckpointError, DataError
+from trainables.core.errors import CheckpointError
 from trainables.core.models.classifier import Classifier
 from trainables.core.models.combination import Combination
 from trainables.core.models.predict import averaged, predict_probabilities, trained_classifier
+from trainables.core.models.segmenting import trained_segmenter
+from trainables.core.models.served_images import decoded, given_images
+from trainables.core.models.served_masks import MaskMember, ServedMasks
 from trainables.core.state import TrainState
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class ServedEnsemble:
         """
         import pandas as pd
 
-        images = _first_column(model_input) if isinstance(model_input, pd.DataFrame) else list(model_input)
+        images = given_images(model_input)
         parts = [self.probabilities(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
         empty = np.zeros((0, len(self.class_names)), dtype=np.float32)
         return pd.DataFrame(np.concatenate([empty, *parts]), columns=list(self.class_names))
@@ -83,7 +85,7 @@ class ServedEnsemble:
     def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """(n, C) float32 probabilities of n images, each as ``predict`` takes it."""
         sizes = {member.image_size for member in self.members}  # each image is decoded once a size
-        pixels = {size: np.stack(list(self._pixels(images, size))) for size in sizes}
+        pixels = {size: decoded(images, size, self.pixel_format) for size in sizes}
         everything = np.arange(len(images))
         of_members = [
             averaged(
@@ -95,13 +97,6 @@ class ServedEnsemble:
             for member in self.members
         ]
         return self.combination.apply(np.stack(of_members)).astype(np.float32)
-
-    def _pixels(self, images: Iterable[Any], size: int) -> Iterable[NDArray[np.uint8]]:
-        for position, image in enumerate(images):
-            try:
-                yield _to_pixels(image, size, self.pixel_format)
-            except (DataError, TypeError, ValueError) as error:
-                raise DataError(f"image {position}: {error}") from error
 
 
 def save_ensemble(
@@ -132,24 +127,33 @@ def _save_model(folder: Path, checkpoint: Checkpoint) -> None:
     save_checkpoint(folder, dataclasses.replace(checkpoint, state=TrainState(checkpoint.state.epoch, weights, {})))
 
 
-def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble:
+def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble | ServedMasks:
     """Reads the folder that ``save_ensemble`` wrote; no code in it is run.
+
+    Returns:
+        What the members' task asks for.
 
     Raises:
         CheckpointError: A member is not whole, or there is none.
     """
     device = device or resolve_device("auto")
     manifest = json.loads((folder / MANIFEST).read_text())
-    members = []
+    loaded = []
     if not manifest["members"]:
         raise CheckpointError(f"{folder / MANIFEST} names no members")
     for names in manifest["members"]:
         parts = [names] if isinstance(names, str) else names
         checkpoints = [load_checkpoint(_inside(folder, part)) for part in parts]
         first = checkpoints[0]
-        models = [trained_classifier(checkpoint, device) for checkpoint in checkpoints]
-        members.append(Member(models, first.config.image_size))
+        loaded.append(checkpoints)
     combination = Combination.from_dict(manifest["combination"])
+    if isinstance(first.config, SegmentationConfig):
+        segmenters = [MaskMember(trained_segmenter(one, device), one.config.image_size) for (one,) in loaded]
+        return ServedMasks(segmenters, combination.weights, first.class_names, first.pixel_format)
+    members = [
+        Member([trained_classifier(checkpoint, device) for checkpoint in checkpoints], checkpoints[0].config.image_size)
+        for checkpoints in loaded
+    ]
     return ServedEnsemble(members, combination, manifest["views"], first.class_names, first.pixel_format)
 
 
@@ -160,33 +164,6 @@ def _inside(folder: Path, part: str) -> Path:
     return folder / part
 
 
-def _first_column(frame: "pd.DataFrame") -> list[Any]:
-    images = list(frame.iloc[:, 0])
-    # Of nested lists without a column's name MLflow's server makes a frame whose first column is each image's first
-    # line of pixels. In colour that would pass for a grey image, and be scored.
-    unnamed = not isinstance(frame.columns[0], str)
-    if unnamed and not all(isinstance(image, str | bytes | bytearray) for image in images):
-        raise DataError('pixels must be in a column with a name, like {"instances": [{"image": [[0, ...], ...]}]}')
-    return images
-
-
-def _to_pixels(image: Any, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
-    if isinstance(image, str):
-        image = base64.b64decode(image, validate=True)
-    if isinstance(image, bytes | bytearray):
-        return decode(bytes(image), size, pixel_format)
-    array = np.asarray(image)
-    if array.dtype != np.uint8:  # nested lists, as JSON and MLflow's dict input carry arrays
-        if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() > 255)):
-            raise DataError(f"pixels must be whole numbers in 0..255, but are {array.dtype}")
-        array = array.astype(np.uint8)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
-        raise DataError(f"an array must be (H, W), (H, W, 1) or (H, W, 3), but is {array.shape}")
-    return to_pixels(Image.fromarray(array), size, pixel_format)
-
-
-def _load_pyfunc(path: str) -> ServedEnsemble:
+def _load_pyfunc(path: str) -> ServedEnsemble | ServedMasks:
     """MLflow's entry point."""
     return load_ensemble(Path(path))

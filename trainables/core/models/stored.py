@@ -11,6 +11,7 @@ import torch
 
 from trainables.core.errors import DataError, first_line
 from trainables.core.models.served import MANIFEST, ServedEnsemble, load_ensemble
+from trainables.core.models.served_masks import ServedMasks
 
 _WITHIN_MLFLOW = Path("data", "ensemble")
 
@@ -37,17 +38,15 @@ def ensemble_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def open_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble:
-    """Loads the ensemble in ``folder``, and has it score a blank image: it may claim anything of itself.
+def open_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble | ServedMasks:
+    """Loads the ensemble in ``folder``, and has it predict a blank image: it may claim anything of itself.
 
     Raises:
         DataError: It is not whole, or not one that this version can read.
     """
     try:
         ensemble = load_ensemble(folder, device)
-        scores = ensemble.probabilities([np.zeros((8, 8), dtype=np.uint8)])
-        if scores.shape != (1, len(ensemble.class_names)):
-            raise DataError(f"it has {len(ensemble.class_names)} classes, but scores {scores.shape[1:]}")
+        ensemble.predict([np.zeros((8, 8), dtype=np.uint8)])
         return ensemble
     except Exception as error:  # each part of it has its own way to say so
         raise DataError(f"the model cannot be loaded: {first_line(error)}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.core.errors import WeightsError, first_line
 from trainables.core.models.architectures import (
@@ -122,9 +122,15 @@ def _is_classifiers(key: str, model: nn.Module) -> bool:
     return key.startswith(tuple(f"{name}." for name in classifier_names(model)))
 
 
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a checked file by their original names."""
+    tensors: dict[str, Tensor] = load_file(file)
+    return tensors
+
+
 def load(model: nn.Module, file: Path) -> None:
     """Load a checked file into the original architecture, before it is cut."""
-    tensors = {key: tensor for key, tensor in load_file(file).items() if not _is_classifiers(key, model)}
+    tensors = {key: tensor for key, tensor in read_tensors(file).items() if not _is_classifiers(key, model)}
     own = model.state_dict()
     if any(key in own and tensor.shape != own[key].shape for key, tensor in tensors.items()):
         # built for another image size: timm keeps what resamples the positions beside the model's class

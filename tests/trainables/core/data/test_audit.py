@@ -10,8 +10,9 @@ from PIL import Image
 
 from tests.images import png
 from trainables.core.data.audit import Audit, summary
+from trainables.core.data.groups import Grouping
 from trainables.core.data.phantoms import CLASS_NAMES, SLICES_PER_SUBJECT, make_phantoms
-from trainables.core.data.prepare import inspect
+from trainables.core.data.prepare import inspect, prepare
 
 
 def write_phantoms(root, published=False):
@@ -76,8 +77,6 @@ def test_what_is_wrong_with_images_is_listed(tmp_path):
 
 @pytest.mark.parametrize("told", ["column", "pattern"])
 def test_groups_that_are_told_are_subjects(tmp_path, told):
-    from trainables.core.data.groups import Grouping
-
     root = tmp_path / "data"
     phantoms = write_phantoms(root)
     if told == "pattern":
@@ -95,9 +94,24 @@ def test_groups_that_are_told_are_subjects(tmp_path, told):
     assert "60 subjects (as told)" in summary(audit)[0]
 
 
-def test_that_each_image_is_alone_can_be_told_of_a_set_that_was_audited_before(tmp_path):
-    from trainables.core.data.groups import Grouping
+@pytest.mark.parametrize(
+    ("grouping", "named"),
+    [
+        (Grouping(usual_pattern=r"(subject\d+)_"), "subjects"),
+        (Grouping(usual_pattern=r"(subject1\d+)_"), "groups"),  # not every file is named so
+        (Grouping(usual_pattern=r"(subject\d+)_", threshold=0.9), "groups"),
+        (Grouping(usual_pattern="nowhere", pattern=r"(subject\d+)_"), "subjects"),
+    ],
+)
+def test_a_usual_pattern_holds_where_every_file_has_it_and_nothing_else_is_told(tmp_path, grouping, named):
+    write_phantoms(tmp_path / "data")
+    data = prepare(str(tmp_path / "data"), sizes=[16], seed=0, grouping=grouping, store=tmp_path / "store")
+    assert data.audit.named == named
+    told = any("not named as the space expects" in note for note in data.notes)
+    assert told == (named == "groups" and grouping.threshold is None)
 
+
+def test_that_each_image_is_alone_can_be_told_of_a_set_that_was_audited_before(tmp_path):
     write_phantoms(tmp_path / "data")
     assert audited(tmp_path / "data", tmp_path).groups == 60
     assert audited(tmp_path / "data", tmp_path, grouping=Grouping(pattern=r"_(\d+)\.png")).groups == 360

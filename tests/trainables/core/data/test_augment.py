@@ -33,6 +33,12 @@ def test_flip_gives_the_image_or_its_mirror():
     assert seen == {IMAGES[0].tobytes(), np.ascontiguousarray(IMAGES[0][:, ::-1]).tobytes()}
 
 
+def test_flips_and_rotation_fill_the_corners_with_tissue():
+    for epoch in range(1, 20):
+        rotated = Augmenter("flips_and_rotation", 37, seed=0)(np.maximum(IMAGES[0], 100), 0, epoch)
+        assert rotated.min() >= 100
+
+
 def outcomes(augmenter, epoch, threads=1):
     return np.concatenate(
         [pixels.numpy() for pixels, _ in augmented_batches(IMAGES, LABELS, np.arange(12), 5, augmenter, epoch, threads)]

@@ -11,7 +11,8 @@ from PIL import Image
 from tests.images import write_classes
 from trainables.core.data import cache
 from trainables.core.data.decode import decode
-from trainables.core.data.prepare import prepare
+from trainables.core.data.groups import Grouping
+from trainables.core.data.prepare import inspect, prepare
 from trainables.core.data.sources import open_source
 from trainables.core.errors import DataError
 from trainables.core.store import StoreFullError
@@ -68,6 +69,13 @@ def test_a_disk_that_is_full_leaves_nothing(root, tmp_path, monkeypatch):
 
 def test_a_node_without_the_pixels_decodes_them_itself(root, tmp_path):
     data = prepared(root, tmp_path)
+    elsewhere = dataclasses.replace(data, store=tmp_path / "other node")
+    np.testing.assert_array_equal(elsewhere.images(16), data.images(16))
+
+
+def test_a_node_decodes_a_set_whose_groups_were_told_elsewhere(root, tmp_path):
+    data = inspect(str(root), grouping=Grouping(pattern=r"^(\d)"), store=tmp_path / "store")
+    assert len(np.unique(data.groups)) < len(data.groups)
     elsewhere = dataclasses.replace(data, store=tmp_path / "other node")
     np.testing.assert_array_equal(elsewhere.images(16), data.images(16))
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.core.data.folds import make_folds
 from trainables.core.data.splits import SHARES, SPLITS, Items, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
 
@@ -52,6 +53,17 @@ def test_no_image_and_no_group_is_in_two_splits(sizes, largest_group, with_test,
         assert set(made.labels[indices]) == set(range(len(sizes)))
     if with_test:
         assert set(splits["test"]) == set(np.flatnonzero(made.published == "test"))
+
+
+@pytest.mark.parametrize("mode", ["grouped", "random"])
+def test_a_share_of_test_may_be_asked_for(mode):
+    made = items(np.repeat(np.arange(3), 200))
+    splits = make_splits(made, everything(made), seed=0, mode=mode, test_share=0.2)
+    assert {name: len(indices) for name, indices in splits.items()} == pytest.approx(
+        {"fit": 339, "tune": 71, "select": 71, "test": 120}, abs=3
+    )
+    _, folds = make_folds(made, everything(made), 0, mode, 5, test_share=0.2)
+    assert sum(map(len, folds)) == 480
 
 
 def test_shares_hold_in_every_class():

@@ -63,6 +63,7 @@ def test_linear_and_mlp_are_their_formulas() -> None:
     assert weight.shape == (WIDTH, FEATURES)
     torch.testing.assert_close(mlp(features()), (features() @ weight.T + bias).clamp(min=0) @ weight_2.T + bias_2)
     assert dropouts(mlp) == [0.4, 0.4]
+    assert dropouts(build_head("mlp", FEATURES, CLASSES, 0.4, WIDTH, hidden_dropout=0.3)) == [0.4, 0.3]
 
 
 def test_residual_narrows_and_its_dropout_falls() -> None:

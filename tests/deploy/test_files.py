@@ -1,0 +1,87 @@
+"""The cluster files, by what Ray itself makes of them; what only a cloud could say is in deploy/README.md."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+ROOT = Path(__file__).parents[2]
+FILES = ("cluster.yaml", "deploy/gcp.yaml", "deploy/onprem.yaml")
+KUBERAY = "deploy/kuberay.yaml"
+
+
+def read(file):
+    return yaml.safe_load((ROOT / file).read_text())
+
+
+def versions():
+    return dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+
+
+def start_commands(config):
+    commands = config["head_start_ray_commands"] + config["worker_start_ray_commands"]
+    return [command for command in commands if "ray start" in command]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_ray_takes_the_file(file):
+    config = prepare_config(read(file))
+    validate_config(config)
+    workers = [kind for name, kind in config["available_node_types"].items() if name != config["head_node_type"]]
+    if config["provider"]["type"] != "local":  # where machines cost nothing extra, they are kept
+        assert {kind["min_workers"] for kind in workers} == {0}
+        assert config["available_node_types"][config["head_node_type"]]["resources"]["CPU"] == 0
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_nothing_listens_to_the_outside_and_a_token_is_asked_for(file):
+    config = read(file)
+    text = (ROOT / file).read_text()
+    assert "0.0.0.0" not in text
+    assert re.search(r"RAY_AUTH_MODE=token\b", text)
+    assert any(target.endswith("/.ray/auth_token") for target in config["file_mounts"])
+    (head,) = [command for command in start_commands(config) if "--head" in command]
+    assert "--dashboard-host=127.0.0.1" in head
+    (mlflow,) = [command for command in config["head_start_ray_commands"] if "mlflow server" in command]
+    assert "--host 127.0.0.1" in mlflow
+
+
+@pytest.mark.parametrize("file", [*FILES, KUBERAY, "deploy/Dockerfile"])
+def test_what_is_started_is_what_was_tested(file):
+    text, ray = (ROOT / file).read_text(), versions()["ray"]
+    images = re.findall(r"rayproject/ray:(\S+)", text)
+    assert images or file in ("deploy/onprem.yaml", KUBERAY)
+    assert all(image == f"{ray}-py311-gpu" for image in images)
+    if file != KUBERAY:  # whose image the Dockerfile makes
+        assert "--constraint constraints.txt --editable '.[cluster]'" in text
+
+
+def test_every_file_mounted_is_in_a_checkout():
+    for file in FILES:
+        for source in read(file)["file_mounts"].values():
+            assert source.startswith("~") or (ROOT / source).exists()
+
+
+def test_ray_makes_an_autoscaler_of_the_kubernetes_file():
+    cluster = read(KUBERAY)
+    cluster["metadata"]["namespace"] = "default"
+    config = _derive_autoscaling_config_from_ray_cr(cluster)
+    validate_config(config)
+    kinds = config["available_node_types"]
+    assert kinds["headgroup"]["resources"]["CPU"] == 0
+    assert kinds["gpu"]["min_workers"] == 0 < kinds["gpu"]["max_workers"]
+    assert kinds["gpu"]["resources"].items() >= {"CPU": 8, "GPU": 1, "gpu_24g": 1}.items()
+
+
+def test_the_kubernetes_file_is_of_the_tested_version_and_locked():
+    spec = read(KUBERAY)["spec"]
+    assert spec["rayVersion"] == versions()["ray"]
+    assert spec["authOptions"] == {"mode": "token"}
+    assert spec["headGroupSpec"]["rayStartParams"]["dashboard-host"] == "127.0.0.1"
+    assert "serviceType" not in spec["headGroupSpec"]  # so a ClusterIP, which the outside does not reach
+    pods = [spec["headGroupSpec"]["template"]["spec"], spec["workerGroupSpecs"][0]["template"]["spec"]]
+    assert len({pod["containers"][0]["image"] for pod in pods}) == 1
+    assert pods[1]["volumes"][0]["emptyDir"]["medium"] == "Memory"  # Ray's object store and DataLoaders live there

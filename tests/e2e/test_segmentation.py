@@ -1,0 +1,96 @@
+"""A whole search for masks by the command itself: from pairs of images and masks to a champion that another serves."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.images import write_pairs
+from tests.page import Page
+from tests.searches import environment, search, tracked
+
+pytestmark = pytest.mark.e2e
+
+SPACE = "lung_segmentation_space"
+SMALL = [
+    *("--data", "data", "--weights", "random", "--image-size", "32", "--backbone", "mobilenetv3_small_050"),
+    *("--max-epochs", "3", "--num-samples", "2", "--no-pruning", "--address", "local"),
+]
+
+LOAD = """
+import base64, io, sys
+import mlflow, numpy as np, pandas as pd
+from PIL import Image
+model = mlflow.pyfunc.load_model(sys.argv[1])
+frame = pd.DataFrame({"image": [open(file, "rb").read() for file in sys.argv[2:]]})
+for text in model.predict(frame)["mask"]:
+    print(np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))).sum())
+"""
+
+
+def test_from_pairs_to_a_champion(tmp_path):
+    write_pairs(tmp_path / "data", 48)
+    output = search(tmp_path, SPACE, *SMALL)
+    assert "2 trials of up to 3 epochs on dice" in output
+    assert "opened once" in output
+    assert f"Registered: models:/{SPACE}@champion (version 1)" in output
+
+    client, (parent,), children = tracked(f"sqlite:///{tmp_path}/mlflow.db", SPACE)
+    assert {"test_dice", "test_iou", "test_dataset_dice", "best_dice", "select_dice"} <= parent.data.metrics.keys()
+    assert all({"best_dice", "best_iou", "tune/dice"} <= run.data.metrics.keys() for run in children)
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"report.html", "ensemble.json"}
+    check_report(tmp_path / "results" / SPACE / "report.html")
+
+    files = sorted((tmp_path / "data" / "images").iterdir())[:5]
+    search(tmp_path, f"models:/{SPACE}@champion", *files, module="tuning.cli.predict")
+    with (tmp_path / "predictions.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    masks = [np.asarray(Image.open(tmp_path / row["mask"])) for row in rows]
+    assert [float(row["foreground"]) for row in rows] == pytest.approx([(mask == 1).mean() for mask in masks])
+
+    elsewhere = tmp_path / "elsewhere"  # without this repository on the path
+    elsewhere.mkdir()
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, f"models:/{SPACE}@champion", *map(str, files)],
+        cwd=elsewhere,
+        env=environment(tmp_path) | {"PYTHONPATH": "", "MLFLOW_TRACKING_URI": uri},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [int(line) for line in done.stdout.split()] == [int(mask.sum()) for mask in masks]
+
+    rebuilt = search(tmp_path, SPACE, "--rule", "mean-of-2", "--register", module="tuning.cli.ensemble")
+    assert "Chosen: mean-of-2, dice" in rebuilt and "(version 2)" in rebuilt
+
+
+def check_report(file):
+    parsed = Page(file.read_text())
+    assert parsed.asked == []
+    for told in ("Worst and best", "Dice by image", "best dice", "0 is background, 255 is foreground"):
+        assert told in parsed.text
+    for told in ("Grad-CAM", "Confusion", "Calibration", "nearest neighbour"):
+        assert told not in parsed.text
+
+
+def test_what_does_not_go_together_is_refused(tmp_path):
+    write_pairs(tmp_path / "data", 24)
+    for arguments, why in (
+        ((SPACE, *SMALL, "--cv-folds", "3"), "--cv-folds is for classifications"),
+        ((SPACE, *SMALL, "--metric", "auroc"), "the metric of a segmentation must be one of dice"),
+        (("demo_space", "--data", "data"), "demo_space is a classification, whose data are class folders"),
+    ):
+        assert why in search_refused(tmp_path, *arguments)
+
+
+def search_refused(folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "tuning.cli.run", *arguments],
+        cwd=folder, env=environment(folder), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    return " ".join(done.stderr.split())

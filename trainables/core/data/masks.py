@@ -1,0 +1,166 @@
+"""Masks: which class every pixel has. What values they hold is surveyed once, then they are decoded beside images."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainables.core.data.decode import open_image
+from trainables.core.errors import DataError
+
+# Part of every key: raise it whenever the same bytes would become other masks.
+MASK_VERSION = 1
+_MOST_VALUES = 256
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class MaskFormat:
+    """What the values of masks mean.
+
+    Attributes:
+        class_names: C names; pixels of none of them are background.
+        classes: From a value to its class: 0 for the background, 1 + c for class c.
+    """
+
+    class_names: tuple[str, ...]
+    classes: Mapping[int, int]
+
+    @classmethod
+    def of_values(cls, values: Sequence[int]) -> Self:
+        """What sorted values mean where nobody says: 0 is the background, any other value a class.
+
+        Raises:
+            DataError: There is no class at all, or no background.
+        """
+        found = ", ".join(map(str, values[:_SHOWN])) + ", ..." * (len(values) > _SHOWN)
+        if len(values) < 2 or values[0] != 0:
+            raise DataError(f"masks must hold 0 for the background and a value a class, but they hold {found}")
+        if len(values) > _MOST_VALUES:
+            raise DataError(f"masks must hold at most {_MOST_VALUES} values, but hold {found}: store them as PNG")
+        names = ("foreground",) if len(values) == 2 else tuple(f"class_{value}" for value in values[1:])
+        return cls(names, {value: place for place, value in enumerate(values)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict, for JSON."""
+        return {"class_names": list(self.class_names), "classes": list(self.classes.items())}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """What ``to_dict`` gave, also after a way through JSON."""
+        return cls(tuple(raw["class_names"]), dict(raw["classes"]))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The encoded masks of a source's images.
+
+    Attributes:
+        read_bytes: From an image's index to its mask's file; empty where it has none.
+        format: What the values mean, where the layout says so.
+    """
+
+    read_bytes: Callable[[int], bytes]
+    format: MaskFormat | None = None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What masks hold.
+
+    Attributes:
+        format: What their values mean.
+        bad: Why a mask cannot be used, by its image's index.
+    """
+
+    format: MaskFormat
+    bad: Mapping[int, str]
+
+
+def survey_masks(masks: Masks, read_image: Callable[[int], bytes], count: int, threads: int) -> Survey:
+    """Reads every mask, and every image's size.
+
+    Args:
+        masks: To look at.
+        read_image: From an index to the image's file.
+        count: How many there are.
+        threads: To read with.
+
+    Raises:
+        DataError: The values mean nothing.
+    """
+
+    def look(index: int) -> tuple[str, tuple[int, ...]]:
+        try:
+            values = read_mask(masks.read_bytes(index))
+            found = tuple(np.unique(values).tolist())
+            return _wrong_size(values, read_image(index)) or _wrong_values(found, masks.format), found
+        except (DataError, OSError) as error:
+            return str(error), ()
+
+    with ThreadPoolExecutor(threads) as pool:
+        looks = list(pool.map(look, range(count)))
+    found = sorted({value for why, values in looks if not why for value in values})
+    bad = {index: why for index, (why, _) in enumerate(looks) if why}
+    return Survey(masks.format or MaskFormat.of_values(found), bad)
+
+
+def read_mask(data: bytes) -> NDArray[np.int64]:
+    """(H, W) values of a mask's file; of a palette's the indices.
+
+    Raises:
+        DataError: There is none, it cannot be read, or it is in colour.
+    """
+    if not data:
+        raise DataError("has no mask")
+    try:
+        with open_image(data) as image:
+            values = np.asarray(image)
+    except DataError as error:
+        raise DataError(f"its mask is {error}") from error
+    if values.ndim == 3 and (values == values[:, :, :1]).all():
+        values = values[:, :, 0]
+    if values.ndim != 2 or values.dtype.kind not in "biu":
+        raise DataError("its mask is in colour: a mask holds one whole number a pixel")
+    return values.astype(np.int64)
+
+
+def decode_mask(data: bytes, size: int, mask_format: MaskFormat) -> NDArray[np.uint8]:
+    """(size, size) classes of a mask that the survey has found good; resized by nearest neighbour."""
+    values = read_mask(data)
+    classes = np.zeros(values.shape, dtype=np.uint8)
+    for value, place in mask_format.classes.items():
+        classes[values == value] = place
+    return np.asarray(Image.fromarray(classes).resize((size, size), Image.Resampling.NEAREST))
+
+
+def _wrong_size(values: NDArray[np.int64], image: bytes) -> str:
+    try:
+        with open_image(image) as opened:
+            width, height = opened.size
+            if opened.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+                width, height = height, width
+    except DataError:
+        return ""  # of an image that is not readable something else is said
+    if values.shape == (height, width):
+        return ""
+    return f"its mask must have its size, {width} x {height}, but has {values.shape[1]} x {values.shape[0]}"
+
+
+def _wrong_values(found: Sequence[int], mask_format: MaskFormat | None) -> str:
+    unknown = [value for value in found if mask_format and value not in mask_format.classes]
+    if mask_format is None or not unknown:
+        return ""
+    known = ", ".join(map(str, mask_format.classes))
+    return f"its mask must hold {known} alone, but holds {unknown[0]}"
+
+
+def told_format(mask_format: MaskFormat) -> str:
+    """The classes and their values in words."""
+    names = ("background", *mask_format.class_names)
+    return ", ".join(f"{value} is {names[place]}" for value, place in mask_format.classes.items())

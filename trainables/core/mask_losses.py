@@ -1,0 +1,81 @@
+"""Losses over pixels' logits: one class against the background (sigmoid), or several classes (softmax)."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.core.losses import Loss
+
+if TYPE_CHECKING:
+    from trainables.core.config import SegmentationConfig
+
+
+class _CrossEntropy(nn.Module):
+    """Of pixels: binary for one class, else over background and classes."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if logits.shape[1] == 1:
+            return nn.functional.binary_cross_entropy_with_logits(logits[:, 0], targets.to(logits.dtype))
+        return nn.functional.cross_entropy(logits, targets)
+
+
+# What a loss is the sum of.
+MASK_LOSSES: dict[str, tuple[str, ...]] = {
+    "bce": ("bce",),
+    "dice": ("dice",),
+    "focal": ("focal",),
+    "bce+dice": ("bce", "dice"),
+    "focal+dice": ("focal", "dice"),
+}
+
+
+def _build_cross_entropy(config: "SegmentationConfig", mode: str) -> nn.Module:  # noqa: ARG001
+    return _CrossEntropy()
+
+
+def _build_dice(config: "SegmentationConfig", mode: str) -> nn.Module:  # noqa: ARG001
+    from segmentation_models_pytorch.losses import DiceLoss
+
+    return _module(DiceLoss(mode))
+
+
+def _build_focal(config: "SegmentationConfig", mode: str) -> nn.Module:
+    from segmentation_models_pytorch.losses import FocalLoss
+
+    return _module(FocalLoss(mode, gamma=config.focal_gamma))
+
+
+def _module(untyped: Any) -> nn.Module:
+    assert isinstance(untyped, nn.Module)
+    return untyped
+
+
+_TERMS: dict[str, Callable[["SegmentationConfig", str], nn.Module]] = {
+    "bce": _build_cross_entropy,
+    "dice": _build_dice,
+    "focal": _build_focal,
+}
+
+
+def build_mask_loss(config: "SegmentationConfig", num_classes: int) -> Loss:
+    """The configured loss, computed in float32.
+
+    Args:
+        config: Gives the loss and its parameter.
+        num_classes: C, the background not counted.
+
+    Returns:
+        From (B, 1, S, S) logits (C = 1), or (B, 1 + C, S, S) with the background first, and (B, S, S) uint8 classes, 0
+        the background, to a scalar: the sum of the loss's terms, each a mean over the batch.
+    """
+    mode = "binary" if num_classes == 1 else "multiclass"
+    terms = [_TERMS[name](config, mode) for name in MASK_LOSSES[config.loss]]
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        wide, classes = logits.to(torch.float32), targets.long()
+        total: Tensor = torch.stack([term(wide, classes) for term in terms]).sum()
+        return total
+
+    return loss

@@ -1,0 +1,86 @@
+"""Segmentation metrics from counts of pixels: masks themselves need not be kept.
+
+Counts are (N, C, 3): of each image and class the pixels that are rightly, wrongly and not found (tp, fp, fn).
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables.core.errors import DataError
+from trainables.core.metrics import class_keys
+
+Counts = NDArray[np.int64]
+_RATIOS = {"dice": (2, 1), "iou": (1, 1)}  # tp and fp + fn count so often
+
+
+def pixel_probabilities(logits: Tensor) -> Tensor:
+    """Float32 probabilities of (B, 1, S, S) logits of one class, or of (B, 1 + C, S, S), the background first."""
+    wide = logits.to(torch.float32)
+    return wide.sigmoid() if logits.shape[1] == 1 else wide.softmax(dim=1)
+
+
+def predicted_masks(probabilities: Tensor) -> Tensor:
+    """(B, S, S) int64 classes, 0 the background: the likeliest, or where one class alone is above a half."""
+    return (probabilities[:, 0] > 0.5).long() if probabilities.shape[1] == 1 else probabilities.argmax(dim=1)
+
+
+def pixel_counts(predicted: Tensor, targets: Tensor, num_classes: int) -> Tensor:
+    """Counts pixels.
+
+    Args:
+        predicted: (B, S, S) integer classes in [0, C], 0 the background.
+        targets: (B, S, S) the true ones.
+        num_classes: C.
+
+    Returns:
+        (B, C, 3) int64 on the same device.
+    """
+    images, classes = len(targets), num_classes + 1
+    image = torch.arange(images, device=targets.device).view(-1, 1, 1)
+    cells = (image * classes + targets) * classes + predicted
+    confusion = torch.bincount(cells.flatten(), minlength=images * classes**2).view(images, classes, classes)
+    hits = confusion.diagonal(dim1=1, dim2=2)
+    counts = torch.stack([hits, confusion.sum(dim=1) - hits, confusion.sum(dim=2) - hits], dim=2)
+    return counts[:, 1:]
+
+
+def overlap(counts: NDArray[np.number], name: str) -> NDArray[np.float64]:
+    """``dice`` or ``iou`` of (..., 3) counts; 1 where a class is neither there nor found."""
+    of_hits, of_misses = _RATIOS[name]
+    hits, misses = of_hits * counts[..., 0], of_misses * (counts[..., 1] + counts[..., 2])
+    ratio: NDArray[np.float64] = np.where(hits + misses == 0, 1.0, hits / np.maximum(hits + misses, 1))
+    return ratio
+
+
+def segmentation_metrics(counts: NDArray[np.number], class_names: tuple[str, ...]) -> dict[str, float]:
+    """Scores counts of pixels.
+
+    Args:
+        counts: (N, C, 3).
+        class_names: C names, the background not among them.
+
+    Returns:
+        ``dice`` and ``iou``, the mean over images and classes; ``dataset_dice`` and ``dataset_iou``, of all images'
+        pixels together, where large regions count for more; each also as ``<metric>/<class>``. A class that an image
+        neither has nor is given counts as 1 there.
+
+    Raises:
+        DataError: There is nothing to score.
+    """
+    if len(counts) == 0:
+        raise DataError("metrics need at least one image, but got none")
+    by_class = {name: overlap(counts, name).mean(axis=0) for name in _RATIOS}
+    by_class |= {f"dataset_{name}": overlap(counts.sum(axis=0), name) for name in _RATIOS}
+    metrics = {name: float(values.mean()) for name, values in by_class.items()}
+    for index, key in enumerate(class_keys(class_names)):
+        metrics |= {f"{name}/{key}": float(values[index]) for name, values in by_class.items()}
+    return metrics
+
+
+def check_mask_objective(metric: str, class_names: tuple[str, ...]) -> None:
+    """Raises DataError unless ``metric`` exists, and means the same in every trial."""
+    known = segmentation_metrics(np.ones((1, len(class_names), 3)), class_names)
+    if metric not in known:
+        raise DataError(f"the metric of a segmentation must be one of {', '.join(known)}, but got {metric!r}")

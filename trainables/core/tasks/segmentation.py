@@ -1,0 +1,55 @@
+"""Segmentation: one class a pixel."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables.core.config import SegmentationConfig
+from trainables.core.data.cache import Dataset
+from trainables.core.imbalance import epoch_order
+from trainables.core.mask_losses import build_mask_loss
+from trainables.core.mask_metrics import pixel_counts, pixel_probabilities, predicted_masks, segmentation_metrics
+from trainables.core.tasks.task import Task
+
+
+class Segmentation(Task):
+    """The network of one configuration, its batches of images and masks, its loss and its scores."""
+
+    def __init__(self, config: SegmentationConfig, data: Dataset, device: torch.device):
+        super().__init__(config, data, device)
+        self.loss = build_mask_loss(config, len(data.class_names))
+
+    def scorer(self) -> "MaskScorer":
+        """A fresh accumulator of one pass's counts of pixels."""
+        return MaskScorer(self._data.class_names)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return epoch_order("shuffle", self._data.labels[self._fit], self._config.seed, epoch)
+
+    def _targets(self, size: int) -> NDArray[np.uint8]:
+        return self._data.masks(size)
+
+
+class MaskScorer:
+    """Counts a pass's pixels on the device and scores them at its end, with one host-device sync; no mask is kept."""
+
+    def __init__(self, class_names: tuple[str, ...]):
+        self._class_names = class_names
+        self._counts: list[Tensor] = []
+        self._losses: list[Tensor] = []
+
+    def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Adds a batch: (B, 1, S, S) or (B, 1 + C, S, S) logits, (B, S, S) targets and its mean loss."""
+        masks = predicted_masks(pixel_probabilities(logits.detach()))
+        self._counts.append(pixel_counts(masks, targets, len(self._class_names)))
+        self._losses.append(loss.detach() * len(targets))
+
+    def compute(self) -> dict[str, float]:
+        """``loss`` (the mean an image) and every metric of ``segmentation_metrics``.
+
+        Where the loss is not finite nothing else is scored.
+        """
+        counts = torch.cat(self._counts).cpu().numpy()
+        loss = float(torch.stack(self._losses).sum()) / len(counts)
+        return {"loss": loss, **(segmentation_metrics(counts, self._class_names) if np.isfinite(loss) else {})}

@@ -1,0 +1,47 @@
+"""What classes a node's GPUs are of, by their memory: ``ray start --resources="$(python -m tuning.cards)"``.
+
+A class is a resource of the node, ``gpu_24g``: the number of its GPUs with at least so much memory. A trial that asks
+for the class asks for the same fraction of it as of a GPU.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+from trainables.core.errors import UserError
+
+# As cards are sold. What a card tells is up to a twelfth less: an L4 of 24 GB has 22.5 GiB.
+CLASSES_GB = (16, 24, 40, 80, 140)
+_USABLE = 11 / 12
+CARD = "gpu_"  # what the resources' names begin with
+
+
+def card_class(gigabytes: float) -> str:
+    """The class of the smallest cards that have so much.
+
+    Raises:
+        UserError: There are no such cards.
+    """
+    large_enough = [gb for gb in CLASSES_GB if gb >= gigabytes]
+    if not large_enough:
+        raise UserError(f"--gpu-memory must be at most {CLASSES_GB[-1]} GB, but got {gigabytes:g}")
+    return f"{CARD}{large_enough[0]}g"
+
+
+def card_classes(memories_mib: Iterable[float]) -> dict[str, int]:
+    """From the memory of each of a node's GPUs, MiB, to how many there are of each class."""
+    memories = list(memories_mib)
+    counts = {gb: sum(memory >= gb * 1024 * _USABLE for memory in memories) for gb in CLASSES_GB}
+    return {card_class(gb): count for gb, count in counts.items() if count}
+
+
+def main() -> None:
+    """Prints this node's classes as JSON; none where there is no ``nvidia-smi``."""
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    memories = subprocess.check_output(query, text=True).split() if shutil.which(query[0]) else []
+    print(json.dumps(card_classes(map(float, memories))))
+
+
+if __name__ == "__main__":
+    main()
