@@ -71,10 +71,8 @@ def _audited(audit: Audit) -> list[str]:
         if names
     ]
     told = list(map(sentence, summary(audit)))
-    duplicates = (
-        f"{audit.exact_duplicates} images have the very pixels of another; {audit.contradicting_groups} {audit.named} "
-        "have images of different labels."
-    )
+    contradicting = f"; {audit.contradicting_groups} {audit.named} have images of different labels" * audit.labelled
+    duplicates = f"{audit.exact_duplicates} images have the very pixels of another{contradicting}."
     return [*told, duplicates, *odd]
 
 

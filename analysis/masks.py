@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from analysis.comparison import Comparison, chosen_from
 from analysis.evaluation import Evaluation, Scores
 from analysis.statistics import GROUPS_FOR_INTERVAL, Sample, intervals, permutation_test
-from trainables.core.mask_metrics import overlap, segmentation_metrics
+from trainables.core.mask_metrics import overlap, resampled_segmentation_metrics, segmentation_metrics
 from trainables.core.models.combination import Combination
 
 Counts = NDArray[np.floating]
@@ -26,6 +26,15 @@ class MaskSample(Sample):
     def scores(self, probabilities: Counts, needed: str | None = None) -> dict[str, float]:  # noqa: ARG002
         """All metrics of (N, 3C) counts."""
         return segmentation_metrics(by_class(probabilities), self.class_names)
+
+    def resampled_scores(
+        self,
+        probabilities: Counts,
+        draws: NDArray[np.int64],
+        needed: str | None = None,  # noqa: ARG002
+    ) -> dict[str, NDArray[np.float64]]:
+        """(R,) all metrics on R resamples, given as (R, N) how often each has drawn every image."""
+        return resampled_segmentation_metrics(by_class(probabilities), self.class_names, draws)
 
 
 def by_class(counts: Counts) -> Counts:

@@ -19,8 +19,8 @@ from analysis.trials import network_of
 from trainables.core.metrics import SENSITIVITY, class_keys
 
 _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
-_OF_MASKS = ("dice", "iou", "dataset_dice", "dataset_iou")
-_OF_CLASSES = (
+_FIGURES = (
+    *("dice", "iou", "dataset_dice", "dataset_iou"),
     *("balanced_accuracy", "macro_f1", "accuracy", "auroc", "average_precision"),
     *(SENSITIVITY, "log_loss", "brier", "ece"),
 )
@@ -173,7 +173,7 @@ def figures_table(ensemble: Ensemble) -> Table:
             with_interval(scored.ensemble, name),
             with_interval(scored.members[ensemble.best], name),
         ]
-        for name in (*_OF_MASKS, *_OF_CLASSES)
+        for name in _FIGURES
         if name in scored.ensemble.metrics
     ]
     alone = ensemble.comparison.combination.voters() == [ensemble.best]

@@ -57,6 +57,8 @@ def find(place: Path) -> Finding:
         DataError: There are no images of at least two classes.
     """
     source = open_source(str(place))
+    if source.masks:
+        raise DataError(f"{place} holds masks: start from a copy of search_spaces/lung_segmentation_space.py")
     counts = np.bincount(source.labels[source.labels >= 0], minlength=len(source.class_names)).tolist()
     splits, sizes = np.unique(source.published[source.published != ""], return_counts=True)
     sides = _sides(source)

@@ -23,9 +23,10 @@ def test_a_sample_scores_counts_as_training_does():
     counts, sample = made_up([0.8])
     assert sample.scores(counts[0]) == segmentation_metrics(counts[0].reshape(-1, 2, 3), NAMES)
     chosen = np.array([3, 3, 7])
-    assert sample.take(chosen).score(counts[0][chosen]) == pytest.approx(
-        np.mean([sample.take(np.array([index])).score(counts[0][[index]]) for index in chosen])
-    )
+    drawn = np.bincount(chosen, minlength=len(sample.labels))[None]
+    repeated = sample.take(chosen).scores(counts[0][chosen])
+    resampled = sample.resampled_scores(counts[0], drawn)
+    assert {name: float(values[0]) for name, values in resampled.items()} == pytest.approx(repeated)
 
 
 @pytest.mark.parametrize(

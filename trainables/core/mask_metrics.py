@@ -71,11 +71,23 @@ def segmentation_metrics(counts: NDArray[np.number], class_names: tuple[str, ...
     """
     if len(counts) == 0:
         raise DataError("metrics need at least one image, but got none")
-    by_class = {name: overlap(counts, name).mean(axis=0) for name in _RATIOS}
-    by_class |= {f"dataset_{name}": overlap(counts.sum(axis=0), name) for name in _RATIOS}
-    metrics = {name: float(values.mean()) for name, values in by_class.items()}
+    once = np.ones((1, len(counts)), dtype=np.int64)
+    return {
+        name: float(values[0]) for name, values in resampled_segmentation_metrics(counts, class_names, once).items()
+    }
+
+
+def resampled_segmentation_metrics(
+    counts: NDArray[np.number], class_names: tuple[str, ...], draws: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """(R,) ``segmentation_metrics`` on R resamples, given as (R, N) how often each has drawn every image."""
+    shares = draws / draws.sum(axis=1, keepdims=True)
+    by_class = {name: shares @ overlap(counts, name) for name in _RATIOS}
+    together = np.tensordot(draws, counts, axes=1)
+    by_class |= {f"dataset_{name}": overlap(together, name) for name in _RATIOS}
+    metrics = {name: values.mean(axis=1) for name, values in by_class.items()}
     for index, key in enumerate(class_keys(class_names)):
-        metrics |= {f"{name}/{key}": float(values[index]) for name, values in by_class.items()}
+        metrics |= {f"{name}/{key}": values[:, index] for name, values in by_class.items()}
     return metrics
 
 

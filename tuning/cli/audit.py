@@ -73,18 +73,13 @@ def show(found: "Audit", console: Console) -> None:
     classes = Table("class", "images", found.named, title=f"{found.images} images", title_justify="left")
     for name, count in found.class_counts.items():
         classes.add_row(escape(name), str(count), str(found.groups_per_class[name]))
-    curve = Table(
-        "images alike by",
-        "groups",
-        "largest",
-        "nearest neighbour outside its own group",
-        title="What each threshold would make of them",
-        title_justify="left",
-    )
+    columns = ["images alike by", "groups", "largest", "nearest neighbour outside its own group"]
+    columns = columns if found.labelled else columns[:3]
+    curve = Table(*columns, title="What each threshold would make of them", title_justify="left")
     for point in found.curve:
         chosen = point.threshold == found.threshold
         figures = (f"{point.threshold:g}", f"{point.groups}", f"{point.largest}", f"{point.neighbour_accuracy:.3f}")
-        curve.add_row(*figures, style="bold" if chosen else "", end_section=False)
+        curve.add_row(*figures[: len(columns)], style="bold" if chosen else "", end_section=False)
     console.print(classes, curve, *([_pairs(found)] if any(found.pairs.values()) else []))
     for line in _lines(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -115,8 +110,9 @@ def _lines(found: "Audit") -> list[str]:
     lines = [
         *summary(found),
         f"{found.exact_duplicates} images have the very pixels of another",
-        f"{found.contradicting_groups} {found.named} have images of different labels",
     ]
+    if found.labelled:
+        lines.append(f"{found.contradicting_groups} {found.named} have images of different labels")
     for what, names in listed.items():
         shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
         lines.append(f"{len(names)} {what}" + (f": {shown}" if names else ""))
@@ -126,7 +122,7 @@ def _lines(found: "Audit") -> list[str]:
             f"LEAK: {found.test_twins_in_train:.1%} of the published test images have one of their own {found.named} "
             "in training: a score on them measures memory. tune-run divides by whole groups unless told otherwise."
         )
-    few = small_set(found.groups_per_class, found.groups)
+    few = small_set(found.groups_per_class, found.groups) if found.labelled else ""
     return [*lines, few] if few else lines
 
 

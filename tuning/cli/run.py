@@ -58,8 +58,8 @@ def run(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A folder, or its s3:// or gs:// (hub-layout parquet, class folders, images and masks), "
-            "a hub data set, or phantoms.",
+            help="A folder, or its s3:// or gs:// (hub-layout parquet, class folders, or images and masks), a hub data "
+            "set, or phantoms.",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -148,7 +148,7 @@ def run(
     autoscale: Annotated[
         int,
         typer.Option(
-            min=0, help="Ask for nodes for so many trials at once, where the cluster grows.", rich_help_panel=_RESOURCES
+            min=0, help="Where the cluster grows: until so many trials run at once.", rich_help_panel=_RESOURCES
         ),
     ] = 0,
     price_per_gpu_hour: Annotated[

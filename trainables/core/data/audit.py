@@ -79,6 +79,11 @@ class Audit:
     names: Mapping[int, str]
 
     @property
+    def labelled(self) -> bool:
+        """Whether images have classes as a whole; where pixels have them, there is one class of all images."""
+        return len(self.class_counts) > 1
+
+    @property
     def leaks(self) -> bool:
         """Whether the published test split has images of groups that are in training, too."""
         return bool(self.test_twins_in_train)

@@ -71,7 +71,7 @@ def test_bad_masks_are_refused_by_name_and_left_out_on_demand(tmp_path):
     for part in (
         "images/001.png: has no mask",
         "images/002.png: its mask must have its size, 32 x 32, but has 32 x 30",
-        "images/003.png: its mask is not readable",
+        "images/003.png: its mask is not a readable image",
         "images/004.png: its mask is in colour",
     ):
         assert part in told

@@ -125,14 +125,13 @@ COUNTING = """
 import json, pickle, sys
 import torch
 torch.set_num_threads(1)
-from trainables.core.models import classifier
-from trainables.core.tasks import classification
+from trainables.core.models import build, classifier
 def counted(config, classes):
     model = classifier.build_classifier(config, classes)
     for stage in model.backbone.stages[:config.freeze_depth]:
         stage.register_forward_hook(lambda *_: calls.append(1))
     return model
-classification.build_classifier = counted
+build.build_classifier = counted
 from trainables.core.fit import fit
 configs, data = pickle.load(open(sys.argv[1], "rb"))
 results = []
