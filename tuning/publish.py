@@ -40,6 +40,7 @@ def register(built: Built, data: Dataset, tracking_uri: str, run_id: str, model_
         "select_score": comparison.score,
         "chosen_on": built.where,
         "rule": comparison.chosen,
+        **({"roi": data.regions.digest} if data.regions else {}),
         "views": built.views,
         "trials": [record.number for record in voters],
         "notes": list(data.notes),
@@ -49,6 +50,7 @@ def register(built: Built, data: Dataset, tracking_uri: str, run_id: str, model_
         combination=comparison.combination.of_voters(),
         views=built.views,
         metadata=metadata,
+        roi=data.regions.model if data.regions else None,
     )
     return register_ensemble(tracking_uri, run_id, model_name, entrant)
 
