@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: search test test-faults test-browser test-cluster bench lint format clean
+.PHONY: search test test-faults test-browser test-cluster bench lint audit format clean
 
 search: $(INSTALLED)  ## a whole search on embedded phantoms, on the CPU
 	$(BIN)/tune-run demo_space --address local
@@ -25,11 +25,17 @@ test-cluster: $(INSTALLED)  ## `ray up` on hosts made of Linux namespaces, as ro
 bench: $(INSTALLED)  ## every measurement of benchmarks/README.md
 	$(BIN)/python -m benchmarks
 
-lint: $(INSTALLED)  ## style, types and who may import whom
+lint: $(INSTALLED)  ## style, types, who may import whom, and no GPL among what is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python .ci/licences.py
+
+audit: $(INSTALLED)  ## known vulnerabilities of the pinned packages, from the index's database; pip-audit has a place of its own
+	$(BIN)/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

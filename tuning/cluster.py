@@ -74,7 +74,7 @@ def joined(address: str | None) -> Iterator[bool]:
     of_workers = {_PATIENCE: "60", "MALLOC_ARENA_MAX": "2"}
     of_workers = {name: os.environ.get(name, value) for name, value in of_workers.items()}
     code = {"py_modules": [str(Path(package.__file__ or "").parent) for package in _PACKAGES]} if joins else {}
-    patch_ray()
+    patch_ray(alone=joins is None)
     try:
         if joins and joins != "auto":
             _knock(joins)

@@ -240,8 +240,8 @@ def check_address(option: str, address: str) -> None:
     """Raises UserError for an address with credentials: it is recorded with every checkpoint, and in every log."""
     if has_credentials(address):
         raise UserError(
-            f"{option} must hold no credentials, but {without_credentials(address)} did: give them as the environment "
-            "variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or by the machine's role"
+            f"{option} must hold no credentials, but {without_credentials(address)} did: give them to each node as "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment that Ray is started in, or by its role"
         )
 
 

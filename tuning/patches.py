@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from ray._private import utils
+from ray._private import ray_constants, utils
 from ray.air.execution._internal import actor_manager
 from ray.exceptions import OutOfMemoryError, RayActorError
-from ray.tune.execution import tune_controller
+from ray.tune.execution import class_cache, tune_controller
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 
 from trainables.core.credentials import without_credentials
@@ -13,10 +13,16 @@ from trainables.core.credentials import without_credentials
 _entrypoint_name = utils.get_entrypoint_name
 
 
-def patch_ray() -> None:
-    """Changes Ray in this process; to do so again changes nothing."""
+def patch_ray(*, alone: bool) -> None:
+    """Changes Ray in this process; to do so again changes nothing.
+
+    Args:
+        alone: Whether Ray is to be started here, for this machine only.
+    """
     # Ray tells the driver's command line to all who may see the cluster's jobs (tests/locked/test_credentials.py).
     utils.get_entrypoint_name = lambda: without_credentials(_entrypoint_name())
+    # Ray would listen on every interface, and who reaches one of its ports runs what they like (test_cluster.py).
+    ray_constants.ENABLE_RAY_CLUSTER = not alone
 
 
 def patch_tune() -> None:
@@ -28,6 +34,11 @@ def patch_tune() -> None:
     # With every checkpoint of a trial Tune would write the state of all trials, which takes half of the driver's time
     # at 300 trials and grows; the study is what a search is restored from (benchmarks/driver.py).
     _ExperimentCheckpointManager.on_trial_checkpoint = _force_no_snapshot
+    # Tune would hand the driver's AWS keys to each trial as its environment, which every node's log tells
+    # (tests/locked/test_credentials.py). Nodes have their own: a role, or the environment that Ray was started in.
+    class_cache.ENV_VARS_TO_PROPAGATE = {
+        name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
+    }
 
 
 def _force_no_snapshot(manager: Any, trial: Any) -> None:

@@ -16,7 +16,7 @@ from trainables.core.models.served_masks import as_png
 
 _FIXED = ("file", "class", "error")
 # A spreadsheet takes a cell that begins so for a formula and runs it; file and class names come from outside.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 class MaskFiles:
@@ -74,10 +74,10 @@ class PredictionsFile:
         self._file = file
         self._class_names: Sequence[str] = ()
         self._masks: MaskFiles | None = None
-        self._partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
         try:
             if file.is_dir():
                 raise IsADirectoryError("it is a folder")
+            self._partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
             # Names that are no UTF-8 are written with their bytes as \udcNN.
             self._opened = self._partial.open("w", newline="", encoding="utf-8", errors="backslashreplace")
         except OSError as error:

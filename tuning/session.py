@@ -174,7 +174,7 @@ def run(options: Options, console: Console) -> int:
                     second=plan.second,
                     epochs=plan.steps,
                     num_samples=num_samples,
-                    max_concurrent=options.max_concurrent,
+                    max_concurrent=options.max_concurrent or options.autoscale or None,
                     deadline=time.time() + options.time_budget_s,
                     configure=plan.configure,
                     storage=folder.checkpoints,

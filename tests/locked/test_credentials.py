@@ -96,7 +96,7 @@ def test_the_parent_run_holds_none(tmp_path):
 def test_ray_tells_the_command_line_without_them(monkeypatch):
     told = f"tune-run --study-storage postgresql://me:{SECRET}@host"
     monkeypatch.setattr("tuning.patches._entrypoint_name", lambda: told)
-    patch_ray()
+    patch_ray(alone=False)
     assert utils.get_entrypoint_name() == "tune-run --study-storage postgresql://host"
 
 

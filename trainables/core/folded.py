@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 
@@ -77,9 +76,10 @@ def load_folded(folder: Path, load: Callable[[Path], Checkpoint]) -> Folded:
     try:
         manifest = (folder / MANIFEST).read_bytes()
         pooled = parse_predictions(manifest, (folder / PREDICTIONS).read_bytes())
-    except OSError as error:
+        models = [folder / name for name in json.loads(manifest)["folds"]]
+    except (OSError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} is no whole checkpoint: {first_line(error)}") from error
-    return Folded(tuple(load(folder / name) for name in json.loads(manifest)["folds"]), pooled)
+    return Folded(tuple(map(load, models)), pooled)
 
 
 def parse_predictions(manifest: bytes, predictions: bytes) -> OutOfFold:
@@ -99,5 +99,7 @@ def parse_predictions(manifest: bytes, predictions: bytes) -> OutOfFold:
             raise CheckpointError(f"{PREDICTIONS} must have SHA-256 {expected}, but has {found}")
         tensors = safetensors.torch.load(predictions)
         return OutOfFold(tensors["images"].numpy(), tensors["probabilities"].numpy())
-    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # they may hold anything, and each reader says so in its own way
         raise CheckpointError(f"out-of-fold predictions are not whole: {first_line(error)}") from error

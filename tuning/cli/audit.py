@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from tuning.cli.command import CacheSize, GroupColumn, GroupPattern, GroupThreshold, new_app, refuse, run_app
+from tuning.cli.command import CacheSize, Command, GroupColumn, GroupPattern, GroupThreshold, new_app, refuse, run_app
 
 if TYPE_CHECKING:
     from trainables.core.data.audit import Audit
@@ -19,7 +19,7 @@ app = new_app()
 _SHOWN = 10
 
 
-@app.command()
+@app.command(cls=Command)
 def audit(
     data: Annotated[
         str, typer.Argument(help="A folder (hub-layout parquet or class folders), a hub data set, or phantoms.")

@@ -2,14 +2,19 @@
 
 import atexit
 import os
+import re
 import sys
 from enum import StrEnum
-from typing import Annotated, NoReturn
+from itertools import pairwise
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from trainables.core.credentials import without_credentials
+from trainables.core.data.files import printable
+from trainables.core.errors import first_line
 
 DATA, RECORD = "Data and models", "Where it is kept"
 
@@ -66,6 +71,26 @@ class Views(StrEnum):
     ALL = "all"
 
 
+class Command(TyperCommand):
+    """A command whose words are refused before they pass for names or paths, and whose paths may be of any kind."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuses what is empty, as an unset variable of the shell leaves it, or cannot be text."""
+        for before, word in pairwise(["", *args]):
+            if not word or re.fullmatch(r"--[\w\-]+=", word):
+                refuse(ctx.info_name or "", f"no word may be empty, but the one after {before or 'the command'!r} is")
+            if printable(word) != word:
+                refuse(ctx.info_name or "", f"words must be printable text, but got {word}")
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Says in a line what a path cannot be: too long, forbidden, ..."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            refuse(ctx.info_name or "", first_line(error))
+
+
 def new_app() -> typer.Typer:
     """An app whose errors are lines, not pages."""
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -73,7 +98,7 @@ def new_app() -> typer.Typer:
 
 def refuse(program: str, message: str) -> NoReturn:
     """Says in one line what the user must mend, and ends with exit code 2."""
-    message = without_credentials(message)
+    message = printable(without_credentials(message))
     Console(stderr=True).print(f"{program}: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(2)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.command import RECORD, Storage, StudyStorage, Views, new_app, refuse, run_app
+from tuning.cli.command import RECORD, Command, Storage, StudyStorage, Views, new_app, refuse, run_app
 
 if TYPE_CHECKING:
     from tuning.rebuild import Options
@@ -22,7 +22,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
-@app.command()
+@app.command(cls=Command)
 def ensemble(
     name: Annotated[str, typer.Argument(help="Of the search: its folder in --storage.")],
     k: Annotated[

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.command import new_app, refuse, run_app
+from tuning.cli.command import Command, new_app, refuse, run_app
 
 app = new_app()
 
 
-@app.command()
+@app.command(cls=Command)
 def new(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Class folders or hub-layout parquet, as tune-run takes them.")

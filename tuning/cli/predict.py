@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tuning.cli.command import new_app, refuse, run_app
+from tuning.cli.command import Command, new_app, refuse, run_app
 from tuning.fetch import MODELS, fetch_ensemble
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 _SHOWN = 10
 
 
-@app.command()
+@app.command(cls=Command)
 def predict(
     model: Annotated[
         str,
@@ -65,6 +65,7 @@ def predict(
 def _predict(
     model: str, images: Sequence[str], out: Path, tracking_uri: str | None, address: str | None, console: Console
 ) -> int:
+    from trainables.core.data.files import printable
     from trainables.core.data.unlabelled import find_parts
     from tuning.predictions import MaskFiles, PredictionsFile
 
@@ -78,7 +79,7 @@ def _predict(
         for row in _shown(scored, total, console):
             file.write(row)
             if row.error:
-                failed.append(f"{row.name}: {row.error}")
+                failed.append(printable(f"{row.name}: {row.error}"))
     for line in failed[:_SHOWN]:
         console.print(f"not scored: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if len(failed) > _SHOWN:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.command import RECORD, Storage, StudyStorage, new_app, refuse, run_app
+from tuning.cli.command import RECORD, Command, Storage, StudyStorage, new_app, refuse, run_app
 
 if TYPE_CHECKING:
     from tuning.rereport import Options
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 app = new_app()
 
 
-@app.command()
+@app.command(cls=Command)
 def report(
     name: Annotated[str, typer.Argument(help="Of the search: its folder in --storage.")],
     out: Annotated[

@@ -13,6 +13,7 @@ from tuning.cli.command import (
     DATA,
     RECORD,
     CacheSize,
+    Command,
     GroupColumn,
     GroupPattern,
     GroupThreshold,
@@ -49,7 +50,7 @@ def _seconds(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-@app.command()
+@app.command(cls=Command)
 def run(
     space: Annotated[str | None, typer.Argument(help="A space: its name, file.py, or package.module:SPACE.")] = None,
     list_spaces: Annotated[bool, typer.Option("--list", help="List the spaces, a line each.")] = False,
@@ -154,7 +155,7 @@ def run(
     autoscale: Annotated[
         int,
         typer.Option(
-            min=0, help="Ask for nodes for so many trials at once, where the cluster grows.", rich_help_panel=_RESOURCES
+            min=0, help="Where the cluster grows: until so many trials run at once.", rich_help_panel=_RESOURCES
         ),
     ] = 0,
     price_per_gpu_hour: Annotated[

@@ -57,7 +57,7 @@ def test_a_hint_of_what_file_names_say(here):
 
 
 def test_names_cannot_break_the_file(here):
-    write_classes(here / 'quo"te', {'a"b\n# c': 4, "$name": 4, "ünï": 4})
+    write_classes(here / 'quo"te', {'a"b # c': 4, "$name": 4, "ünï": 4})
     new('quo"te', "--out", "quoted.py")
     ast.parse((here / "quoted.py").read_text())
     assert load_space("quoted.py").data == str(here / 'quo"te')

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.core.data.files import check_within, printable, read_file
 from trainables.core.data.masks import MaskFormat, Masks
 from trainables.core.data.source import Source, is_image
 from trainables.core.errors import DataError
@@ -73,17 +74,21 @@ def _source(
     published: Sequence[str],
     mask_format: MaskFormat | None,
 ) -> Source:
+    def read(file: Path) -> bytes:
+        check_within(root, file)
+        return read_file(file)
+
     def read_mask(index: int) -> bytes:
         mask = masks[index]
-        return mask.read_bytes() if mask else b""
+        return read(mask) if mask else b""
 
     return Source(
         class_names=("images",),
         labels=np.zeros(len(files), dtype=np.int64),
         published=np.array(published, dtype=np.str_),
         groups=np.arange(len(files)),
-        names=[str(file.relative_to(root)) for file in files],
-        read_bytes=lambda index: files[index].read_bytes(),
+        names=[printable(str(file.relative_to(root))) for file in files],
+        read_bytes=lambda index: read(files[index]),
         files=[file.name for file in files],
         masks=Masks(read_mask, mask_format),
     )

@@ -49,12 +49,19 @@ class Source:
         return self.read_bytes(index)
 
     def digests(self) -> list[str]:
-        """SHA-256 of each image's bytes, in order, and of its mask's, where there are masks."""
+        """SHA-256 of each image's bytes, in order, and of its mask's; of none where it cannot be read."""
         return [self._digest(index) for index in range(len(self))]
 
     def _digest(self, index: int) -> str:
-        digest = hashlib.sha256(self.read(index)).hexdigest()
-        return digest if self.masks is None else digest + hashlib.sha256(self.masks.read_bytes(index)).hexdigest()
+        readers = [self.read] if self.masks is None else [self.read, self.masks.read_bytes]
+        return "".join(_sha256(read, index) for read in readers)
+
+
+def _sha256(read: Callable[[int], bytes], index: int) -> str:
+    try:
+        return hashlib.sha256(read(index)).hexdigest()
+    except OSError:  # told when it is decoded
+        return hashlib.sha256().hexdigest()
 
 
 def is_image(file: Path) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from trainables.core.data.files import check_within, printable, read_file
 from trainables.core.data.paired_sources import open_pairs
 from trainables.core.data.phantoms import make_phantoms
 from trainables.core.data.remote import local_copy
@@ -30,6 +31,8 @@ _SPLIT_ALIASES = {
     "validation": "val",
     "test": "test",
 }
+_LONGEST_NAME = 200  # MLflow's metrics, which are called after classes, have 250
+_MOST_CLASSES = 10_000
 
 
 def open_source(place: str, group_column: str | None = None, group_pattern: str | None = None) -> Source:
@@ -63,8 +66,8 @@ def _from_folder(root: Path, group_column: str | None) -> Source:
     pairs = open_pairs(root)
     if pairs is not None:
         return pairs
-    parquet = sorted(root.rglob("*.parquet"))
-    return _from_parquet(parquet, group_column) if parquet else _from_folders(root)
+    parquet = sorted(file for file in root.rglob("*.parquet") if file.is_file())
+    return _from_parquet(root, parquet, group_column) if parquet else _from_folders(root)
 
 
 def _checked(source: Source, place: str) -> Source:
@@ -72,6 +75,10 @@ def _checked(source: Source, place: str) -> Source:
         raise DataError(f"{place} has no images: class folders or hub-layout parquet files are expected there")
     if len(source.class_names) < 2 and source.masks is None:
         raise DataError(f"at least two classes are needed, but {place} has {len(source.class_names)}")
+    for name in source.class_names:
+        if printable(name) != name or not 0 < len(name) <= _LONGEST_NAME:
+            rule = f"class names must be printable text of at most {_LONGEST_NAME} characters"
+            raise DataError(f"{rule}, but {place} has {printable(name)[:_LONGEST_NAME]!r}: rename it")
     if len(set(source.class_names)) < len(source.class_names):
         raise DataError(f"class names must differ, but {place} has {', '.join(source.class_names)}")
     return source
@@ -134,13 +141,18 @@ def _from_folders(root: Path) -> Source:
     parents = [root / name for name in splits] or [root]
     class_names = tuple(sorted({child.name for parent in parents for child in _folders(parent)}))
     number = {name: index for index, name in enumerate(class_names)}
+
+    def read(index: int) -> bytes:
+        check_within(root, files[index])
+        return read_file(files[index])
+
     return Source(
         class_names=class_names,
         labels=np.array([-1 if name is None else number[name] for name in labelled], dtype=np.int64),
         published=np.array([split for split, _ in places], dtype=np.str_),
         groups=np.arange(len(files)),
-        names=[str(file.relative_to(root)) for file in files],
-        read_bytes=lambda index: files[index].read_bytes(),
+        names=[printable(str(file.relative_to(root))) for file in files],
+        read_bytes=read,
         files=[file.name for file in files],
     )
 
@@ -153,7 +165,8 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(child for child in parent.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _from_parquet(files: list[Path], group_column: str | None) -> Source:
+def _from_parquet(root: Path, files: list[Path], group_column: str | None) -> Source:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     parts = []
@@ -162,8 +175,9 @@ def _from_parquet(files: list[Path], group_column: str | None) -> Source:
         hints = (file.name.split(".")[0].split("-")[0].lower(), file.parent.name.lower())
         split = next((_SPLIT_ALIASES[hint] for hint in hints if hint in _SPLIT_ALIASES), "")
         try:
-            parts.append((split, pq.read_table(file)))
-        except (OSError, ValueError) as error:
+            check_within(root, file)
+            parts.append((split, pq.ParquetFile(file).read()))
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"{file} is no readable parquet file: {first_line(error)}") from error
     return _from_tables(parts, str(files[0].parent), group_column)
 
@@ -186,14 +200,14 @@ def _from_hub(name: str, group_column: str | None) -> Source:
 def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | None) -> Source:
     """Reads Arrow tables with an ``image`` struct of ``bytes`` and a ``label``, as the hub stores them."""
     for _, table in parts:
-        missing = {"image", "label"} - set(table.column_names)
+        missing = [name for name in ("image", "label") if table.column_names.count(name) != 1]
         if missing:
             raise DataError(
-                f"{place}: the columns image and label are needed, but {' and '.join(sorted(missing))} is missing"
+                f"{place}: columns image and label are needed, once, but {' and '.join(missing)} is missing or doubled"
             )
         if group_column is not None and group_column not in table.column_names:
             raise DataError(f"--group-column must be one of {', '.join(table.column_names)}, but got {group_column!r}")
-        if str(table.schema.field("image").type).find("bytes: binary") < 0:
+        if not holds_bytes(table.schema.field("image").type):
             raise DataError(
                 f"{place}: the column image must hold encoded bytes, but it is {table.schema.field('image').type}"
             )
@@ -216,6 +230,15 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
     )
 
 
+def holds_bytes(kind: Any) -> bool:
+    """Whether an Arrow type is the hub's of an encoded image: a struct with binary ``bytes``."""
+    from pyarrow import types
+
+    return bool(
+        types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and types.is_binary(kind.field("bytes").type)
+    )
+
+
 def _file_names(parts: list[tuple[str, Any]]) -> list[str]:
     """The names that the hub keeps in the image struct's ``path``."""
     names = []
@@ -227,12 +250,15 @@ def _file_names(parts: list[tuple[str, Any]]) -> list[str]:
 
 
 def _labels(table: Any, place: str) -> NDArray[np.int64]:
-    try:
-        return np.asarray(table.column("label").fill_null(-1).to_numpy(), dtype=np.int64)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{place}: labels must be whole numbers, but they are {table.schema.field('label').type}"
-        ) from error
+    from pyarrow import types
+
+    kind = table.schema.field("label").type
+    if not (types.is_integer(kind) or types.is_null(kind)):
+        raise DataError(f"{place}: labels must be whole numbers, but they are {kind}")
+    labels = np.asarray(table.column("label").cast("int64", safe=False).fill_null(-1).to_numpy(), dtype=np.int64)
+    if labels.max(initial=-1) >= _MOST_CLASSES:
+        raise DataError(f"{place}: labels must number the classes from 0, but one is {labels.max()}")
+    return labels
 
 
 def _class_names(schemas: Sequence[Any], labels: NDArray[np.int64], place: str) -> tuple[str, ...]:
@@ -251,6 +277,9 @@ def _class_names(schemas: Sequence[Any], labels: NDArray[np.int64], place: str) 
 
 def _declared_names(schema: Any) -> tuple[str, ...] | None:
     """The class names that the hub stores in a table's metadata, or None."""
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = metadata.get("info", {}).get("features", {}).get("label", {}).get("names")
-    return None if names is None else tuple(map(str, names))
+    try:
+        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = metadata.get("info", {}).get("features", {}).get("label", {}).get("names")
+        return None if names is None else tuple(map(str, names))
+    except (ValueError, AttributeError, TypeError, RecursionError):  # it is not as the hub writes it
+        return None

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables.core.data.files import read_file
 from trainables.core.data.source import is_image
+from trainables.core.data.sources import holds_bytes
 from trainables.core.errors import DataError, first_line
 
 _PARQUET = ".parquet"
@@ -77,15 +79,16 @@ def _is_wanted(file: Path) -> bool:
 
 
 def _row_groups(file: Path) -> Iterator[Part]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(file) as opened:
             image = opened.schema_arrow.field("image").type if "image" in opened.schema_arrow.names else None
             counts = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException, KeyError) as error:
         raise DataError(f"{file} is no readable parquet file: {first_line(error)}") from error
-    if image is None or "bytes: binary" not in str(image):
+    if image is None or not holds_bytes(image):
         found = "there is no such column" if image is None else f"it is {image}"
         raise DataError(f"{file}: the column image must hold encoded bytes (struct<bytes, path>), but {found}")
     first = 0
@@ -101,12 +104,13 @@ def read_part(part: Part) -> Iterator[NamedImage]:
         yield from _read_rows(part)
         return
     try:
-        yield NamedImage(part.name, Path(part.path).read_bytes())
+        yield NamedImage(part.name, read_file(Path(part.path)))
     except OSError as error:
         yield NamedImage(part.name, error=_reason(error))
 
 
 def _read_rows(part: Part) -> Iterator[NamedImage]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     names = (f"{part.name} row {part.first_row + row}" for row in range(part.images))
@@ -116,7 +120,7 @@ def _read_rows(part: Part) -> Iterator[NamedImage]:
                 for cell in batch.column("image").field("bytes"):
                     data = cell.as_py()
                     yield NamedImage(next(names), data or b"", "" if data else "the row holds no image")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         yield from (NamedImage(name, error=_reason(error)) for name in names)
 
 

@@ -6,9 +6,10 @@ They are safetensors and JSON. Whatever else is stored with a model is neither r
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from trainables.core.errors import CheckpointError, DataError, UserError, first_line
+from trainables.core.errors import DataError, first_line
 from trainables.core.models.served import MANIFEST, ServedEnsemble, load_ensemble
 from trainables.core.models.served_masks import ServedMasks
 
@@ -38,16 +39,20 @@ def ensemble_digest(folder: Path) -> str:
 
 
 def open_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble | ServedMasks:
-    """Loads the ensemble in ``folder``.
+    """Loads the ensemble in ``folder``, and has it score a blank image: it may claim anything of itself.
 
     Raises:
         DataError: It is not whole, or not one that this version can read.
     """
     try:
-        return load_ensemble(folder, device)
-    except UserError:
-        raise
-    except (CheckpointError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        ensemble = load_ensemble(folder, device)
+        blank = [np.zeros((8, 8), dtype=np.uint8)]
+        if isinstance(ensemble, ServedMasks):
+            ensemble.masks(blank)
+        elif (scores := ensemble.probabilities(blank)).shape != (1, len(ensemble.class_names)):
+            raise DataError(f"it has {len(ensemble.class_names)} classes, but scores {scores.shape[1:]}")
+        return ensemble
+    except Exception as error:  # each part of it has its own way to say so
         raise DataError(f"the model cannot be loaded: {first_line(error)}") from error
 
 

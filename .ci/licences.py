@@ -1,0 +1,65 @@
+"""Fails where anything that this project needs is under the GPL or AGPL, or says nothing of its licence.
+
+Read from the installed packages' own metadata: of this project's requirements with all extras, and of theirs. What
+wheels bundle beyond that is told in SECURITY.md.
+"""
+
+import re
+import sys
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = "tune-run"
+# The LGPL is no match; nor are GCC's runtime libraries, which are in NumPy's wheel and which anyone may link.
+COPYLEFT = re.compile(r"\bA?GPL(?![\w.+-]*\s+WITH\s+GCC-exception)|(?<!Lesser )General Public|Affero", re.IGNORECASE)
+# Looked up by hand, because their metadata is silent.
+LOOKED_UP = {
+    "cuda-toolkit": "NVIDIA's own: names packages, holds no code",
+    "huey": "MIT, by the LICENSE in its wheel",
+    "skops": "MIT, by the LICENSE in its wheel",
+}
+
+
+def needed(name: str, extras: frozenset[str], found: dict[str, Distribution]) -> None:
+    """Adds a package and all that it needs here; what the environment lacks is no part of the tree."""
+    try:
+        package = distribution(name)
+    except PackageNotFoundError:
+        return
+    known = canonicalize_name(name) in found
+    if known and not extras:
+        return
+    found[canonicalize_name(name)] = package
+    for line in package.requires or ():
+        requirement = Requirement(line)
+        wanted = [{"extra": extra} for extra in ("", *extras)]
+        if requirement.marker is None or any(map(requirement.marker.evaluate, wanted)):
+            needed(requirement.name, frozenset(requirement.extras), found)
+
+
+def licence(package: Distribution) -> str:
+    """What the metadata says: an expression, else the classifiers and the first line of the text."""
+    about = package.metadata
+    text = next(iter((about["License"] or "").strip().splitlines()), "")
+    classifiers = [line for line in about.get_all("Classifier") or () if line.startswith("License :: ")]
+    said = [about["License-Expression"] or "", text, *(line.rpartition(" :: ")[2] for line in classifiers)]
+    return "; ".join(part for part in said if part and part not in ("UNKNOWN", "OSI Approved"))
+
+
+def main() -> int:
+    """Prints the packages at fault, a line each."""
+    found: dict[str, Distribution] = {}
+    needed(PROJECT, frozenset(distribution(PROJECT).metadata.get_all("Provides-Extra") or ()), found)
+    del found[PROJECT]
+    told = {name: licence(package) or LOOKED_UP.get(name, "") for name, package in sorted(found.items())}
+    at_fault = [name for name, said in told.items() if not said or COPYLEFT.search(said)]
+    for name in at_fault:
+        print(f"{name}: {told[name] or 'its metadata tells no licence'}")
+    print(f"licences: {len(told)} packages, {len(at_fault)} at fault")
+    return int(bool(at_fault) or len(told) < 50)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
