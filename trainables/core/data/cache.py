@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.audit import Audit
-from trainables.core.data.decode import PixelFormat, decode, survey
+from trainables.core.data.decode import PixelFormat, decode, survey, threads
 from trainables.core.data.folds import POOL, Folds
-from trainables.core.data.masks import MASK_VERSION, MaskFormat, Survey, decode_mask, survey_masks
+from trainables.core.data.masks import MASK_VERSION, MaskFormat, decode_mask
 from trainables.core.data.region import REGION_VERSION, Regions
 from trainables.core.data.source import Source
 from trainables.core.data.sources import open_source
@@ -186,7 +185,7 @@ class Dataset:
                 except (DataError, OSError):  # the survey has told of it
                     return np.zeros((size, size), dtype=np.uint8)
 
-            with ThreadPoolExecutor(_threads()) as pool:
+            with ThreadPoolExecutor(threads()) as pool:
                 shape = (len(opened), size, size)
                 write_array(folder / "masks.npy", shape, np.dtype(np.uint8), pool.map(one, range(len(opened))))
 
@@ -209,29 +208,12 @@ def surveyed_format(source: Source, fingerprint: str, store: Store) -> PixelForm
     """The pixel format of a data set, looked for once a node."""
 
     def write(folder: Path) -> None:
-        (folder / "format.json").write_text(json.dumps(dataclasses.asdict(survey(source, _threads()))))
+        (folder / "format.json").write_text(json.dumps(dataclasses.asdict(survey(source, threads()))))
 
     def read(folder: Path) -> PixelFormat:
         return PixelFormat(**json.loads((folder / "format.json").read_text()))
 
     return store.read(f"format-{fingerprint[:32]}-v{DECODER_VERSION}", write, read, size=1000)
-
-
-def surveyed_masks(source: Source, fingerprint: str, store: Store) -> Survey | None:
-    """What the masks of a data set hold, looked for once a node; None where there are none."""
-    masks = source.masks
-    if masks is None:
-        return None
-
-    def write(folder: Path) -> None:
-        found = survey_masks(masks, source.read, len(source), _threads())
-        (folder / "masks.json").write_text(json.dumps({**found.format.to_dict(), "bad": list(found.bad.items())}))
-
-    def read(folder: Path) -> Survey:
-        raw = json.loads((folder / "masks.json").read_text())
-        return Survey(MaskFormat.from_dict(raw), dict(raw["bad"]))
-
-    return store.read(f"mask-format-{fingerprint[:32]}-v{MASK_VERSION}", write, read, size=1000)
 
 
 def source_fingerprint(source: Source, digests: Sequence[str]) -> str:
@@ -259,10 +241,6 @@ def _decode_all(
             bad[index] = str(error)
             return np.zeros(shape, dtype=np.uint8)
 
-    with ThreadPoolExecutor(_threads()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         write_array(file, (len(source), *shape), np.dtype(np.uint8), pool.map(one, range(len(source))))
     return bad
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

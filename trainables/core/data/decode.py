@@ -1,6 +1,7 @@
 """From encoded bytes to uint8 arrays, the same for training and for a registered model."""
 
 import io
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -119,3 +120,8 @@ def survey(images: EncodedImages, threads: int) -> PixelFormat:
         looks = list(pool.map(look, range(len(images))))
     deepest = max((white for _, white in looks), default=255.0)
     return PixelFormat(1 if all(grey for grey, _ in looks) else 3, 2 ** max(8, int(deepest).bit_length()) - 1)
+
+
+def threads() -> int:
+    """How many images to decode at once: the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.audit import AUDIT_VERSION, Audit, audit_images
-from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_format, surveyed_masks
+from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_format
 from trainables.core.data.folds import Folds, make_folds
 from trainables.core.data.groups import Grouping, exact_duplicates, group_by_similarity, joined
-from trainables.core.data.masks import told_format
+from trainables.core.data.masks import surveyed_masks, told_format
 from trainables.core.data.similarity import SIDE
 from trainables.core.data.source import Source
 from trainables.core.data.sources import grouped_by_name, open_source
