@@ -1,15 +1,19 @@
 """The part of a report that tells of the data: groups, splits, and the images that must not be parted."""
 
+import numpy as np
+
 from analysis.blocks import Gallery, Section, Shot, Table, Text
 from analysis.findings import Search
 from analysis.pictures import aligned, inline
 from analysis.sections import leaks, sentence
 from trainables.core.data.audit import Audit, summary
 from trainables.core.data.groups import Pair
+from trainables.core.data.region import MARGIN, Regions
 from trainables.core.data.similarity import SIDE
 
 _PAIRS_OF_A_KIND = 4
 _LISTED = 10
+_CUT_SHOWN = 3
 _CURVE_STEP = 3
 _WORST = {"labels differ": "Labels differ", "test and train": "Published test and train", "alike": "Same side"}
 
@@ -49,6 +53,7 @@ def dataset(search: Search) -> Section:
         [
             Text("", _audited(audit)),
             Table("Classes and splits", "Images, and how many of each class each split has.", headings, rows),
+            *([_cut(search, data.regions)] if data.regions else []),
             _pairs(search, audit),
             Table(
                 "What each threshold would make of the images",
@@ -86,6 +91,27 @@ def _published_leak(search: Search, audit: Audit) -> str:
     )
 
 
+def _cut(search: Search, regions: Regions) -> Gallery:
+    data, used = search.data, search.data.splits[search.data.training]
+    size = max(record.config["image_size"] for record in search.records if record.config)
+    whole, cut = data.uncut().images(SIDE), data.images(size)
+    taken_whole = used[regions.boxes[used, 2] == 0][:_CUT_SHOWN]
+    shown = [*taken_whole.tolist(), *np.setdiff1d(used, taken_whole)[: 2 * _CUT_SHOWN - len(taken_whole)].tolist()]
+    shots = []
+    for index in shown:
+        lines = [search.names[index]] * bool(len(search.names))
+        lines += ["taken whole"] * (regions.box(index) is None)
+        shots.append(Shot([(inline(whole[index]), "the image"), (inline(cut[index]), "what is left")], lines))
+    return Gallery(
+        "What was cut",
+        "On the left an image, on the right what every model sees of it: the box around what the segmentation sees, "
+        f"and {MARGIN:.0%} more.",
+        f"Images of {data.training}; of those that are taken whole at most {_CUT_SHOWN}, which come first. Groups, "
+        f"splits and pairs are those of whole images. The segmentation has SHA-256 {regions.digest}.",
+        shots,
+    )
+
+
 def _pairs(search: Search, audit: Audit) -> Gallery:
     shots = [_pair(search, why, pair) for why, pairs in audit.pairs.items() for pair in pairs[:_PAIRS_OF_A_KIND]]
     return Gallery(
@@ -100,7 +126,7 @@ def _pairs(search: Search, audit: Audit) -> Gallery:
 
 
 def _pair(search: Search, why: str, pair: Pair) -> Shot:
-    data, pixels = search.data, search.data.images(SIDE)
+    data, pixels = search.data, search.data.uncut().images(SIDE)
     lies = f"turned by {pair.degrees:.0f}°{', mirrored' * pair.mirrored}"
     second = aligned(pixels[pair.second], pair.degrees, pair.mirrored)
     lines = [f"{_WORST.get(why, why)}: similarity {pair.similarity:.3f}, {lies}"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from analysis.trials import TrialRecord
+from analysis.trials import TrialRecord, network_of
 from trainables.core.errors import first_line
 from trainables.core.metrics import is_better
 
@@ -79,7 +79,7 @@ def learning_curves(
         if not points:
             continue
         member = record.number in members
-        backbone = plain(str(record.config.get("backbone", "")))
+        network = plain(network_of(record))
         figure.add_scatter(
             x=[epoch for epoch, _ in points],
             y=[value for _, value in points],
@@ -91,9 +91,9 @@ def learning_curves(
             },
             marker={"size": 7 if member else 6},
             opacity=1 if member else 0.7,
-            name=f"trial {record.number}, {backbone}",
+            name=f"trial {record.number}, {network}",
             showlegend=member,
-            hovertemplate=f"trial {record.number}, {backbone}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+            hovertemplate=f"trial {record.number}, {network}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
         )
     if not figure.data:
         raise MissingError("No trial has reported a finite value.")
@@ -126,7 +126,7 @@ def recipes(records: Sequence[TrialRecord], recipe_numbers: Collection[int], met
                 "size": 10,
                 "symbol": [f"{symbol}-open" if record.state == "PRUNED" else symbol for record, _ in of_kind],
             },
-            text=[plain(str(record.config.get("backbone", ""))) for record, _ in of_kind],
+            text=[plain(network_of(record)) for record, _ in of_kind],
             hovertemplate="trial %{x}, %{text}: %{y:.4f}<extra></extra>",
         )
     best, so_far = [], None

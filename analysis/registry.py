@@ -77,12 +77,14 @@ class Entrant:
         views: What each of them sees of an image.
         metadata: Stored with the model; must tell the ensembles of a run apart. ``metric``, ``select_score`` and
             ``select_fingerprint`` decide whether it becomes the champion.
+        roi: The folder of the segmentation to whose regions images are cut, or None.
     """
 
     members: Sequence[Sequence[Checkpoint]]
     combination: Combination
     views: str
     metadata: dict[str, Any]
+    roi: Path | None = None
 
 
 def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entrant) -> Registered:
@@ -169,7 +171,7 @@ def note_openings(tracking_uri: str, run_id: str, fingerprint: str, count: int) 
 
 def _register(run_id: str, name: str, entrant: Entrant) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        save_ensemble(Path(folder) / "ensemble", entrant.members, entrant.combination, entrant.views)
+        save_ensemble(Path(folder) / "ensemble", entrant.members, entrant.combination, entrant.views, entrant.roi)
         with mlflow.start_run(run_id=run_id):
             info = mlflow.pyfunc.log_model(
                 name="ensemble",
@@ -202,7 +204,12 @@ def _flavour(folder: Path, model: Checkpoint) -> dict[str, Any]:
 
 
 def log_member(
-    tracking_uri: str, run_id: str, models: Sequence[Checkpoint], report: EpochRecord, metadata: dict[str, Any]
+    tracking_uri: str,
+    run_id: str,
+    models: Sequence[Checkpoint],
+    report: EpochRecord,
+    metadata: dict[str, Any],
+    roi: Path | None = None,
 ) -> None:
     """Makes a trial's model loadable by itself as ``runs:/<run_id>/model``; to do so again changes nothing.
 
@@ -214,6 +221,7 @@ def log_member(
         models: Of its best epoch: one, or of its folds.
         report: Of that epoch; the model carries its metrics.
         metadata: Stored with the model.
+        roi: The folder of the segmentation to whose regions images are cut, or None.
     """
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
@@ -222,7 +230,7 @@ def log_member(
         return
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # to try one takes seconds a member
-        save_ensemble(Path(folder) / "ensemble", [models], Combination.of(np.ones(1)), "none")
+        save_ensemble(Path(folder) / "ensemble", [models], Combination.of(np.ones(1)), "none", roi)
         about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=metadata)
         flavour = _flavour(Path(folder) / "ensemble", models[0])
         mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=about, **flavour)

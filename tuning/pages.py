@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 def log_members(result: "Result", data: Dataset, tracker: Tracker) -> None:
     """Makes each of the top k loadable from its own run as ``runs:/<its run id>/model``; safe to repeat."""
+    roi = data.regions.model if data.regions else None
     tracker.flush()  # their runs must be there
     for record in result.built.members:
         if record.best:
             metadata = {"data_fingerprint": data.fingerprint, "trial": record.number, "notes": list(data.notes)}
             models = read_models(record.best.checkpoint)
-            log_member(tracker.uri, tracker.child_id(record.number), models, record.best, metadata)
+            log_member(tracker.uri, tracker.child_id(record.number), models, record.best, metadata, roi)
 
 
 def write_pages(

@@ -75,6 +75,7 @@ def load_data(
     split: str,
     grouping: Grouping,
     skip_bad_images: bool,
+    roi: str | None = None,
     cache_size: int | None,
     console: Console,
 ) -> Dataset:
@@ -87,6 +88,7 @@ def load_data(
         split: How ``test`` comes about, as ``make_splits`` takes it.
         grouping: Which images belong together, where the user says so.
         skip_bad_images: Leave images out that cannot be used.
+        roi: The folder of a segmentation to whose regions images are cut, or None.
         cache_size: Bytes that a node's store may hold; None for its default.
         console: To print to.
 
@@ -107,6 +109,7 @@ def load_data(
             healthy=plan.space.healthy,
             skip_bad_images=skip_bad_images,
             folds=plan.folds,
+            roi=roi,
             cache_size=cache_size,
             progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
         )
@@ -157,6 +160,7 @@ def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> 
         "cv-folds": plan.folds,
         **{f"{name} fingerprint": split_fingerprint(data, name) for name in data.splits},
         "pruning": plan.pruning,
+        **({"roi": data.regions.digest} if data.regions else {}),
         "configurations": hashlib.sha256(json.dumps(rehearsed).encode()).hexdigest()[:16],
     }
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from analysis.trials import TrialRecord, read_trials
+from analysis.trials import TrialRecord, network_of, read_trials
 from trainables.trial import FAILED
 from tuning.study import Steering
 
@@ -84,7 +84,7 @@ class Progress(tune.Callback):
         if unit == "fold":  # of all folds so far, which is the one figure there is
             best, of_what = "", " an epoch"
         self._console.print(
-            f"trial {record.number} {record.config['backbone']} {unit} {int(result['epoch'])}/{self._steering.epochs}: "
+            f"trial {record.number} {network_of(record)} {unit} {int(result['epoch'])}/{self._steering.epochs}: "
             f"{metric} {result[f'tune/{metric}']:.4f}{best}, "
             f"{result['epoch_seconds']:.1f} s{of_what}{stopped}",
             markup=False,
@@ -134,7 +134,7 @@ def _running_table(running: Sequence[TrialRecord], steering: Steering) -> Table:
         last = record.epochs[-1]
         table.add_row(
             str(record.number),
-            Text(str(record.config["backbone"])),
+            Text(network_of(record)),
             f"{last.epoch}/{steering.epochs}",
             f"{last.metrics[f'tune/{steering.metric}']:.4f}",
             f"{last.metrics[f'best_{steering.metric}']:.4f}",

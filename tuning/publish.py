@@ -40,6 +40,7 @@ def register(built: Built, data: Dataset, tracking_uri: str, run_id: str, model_
         "select_score": comparison.score,
         "chosen_on": built.where,
         "rule": comparison.chosen,
+        **({"roi": data.regions.digest} if data.regions else {}),
         "views": built.views,
         "trials": [record.number for record in voters],
         "notes": list(data.notes),
@@ -49,6 +50,7 @@ def register(built: Built, data: Dataset, tracking_uri: str, run_id: str, model_
         combination=comparison.combination.of_voters(),
         views=built.views,
         metadata=metadata,
+        roi=data.regions.model if data.regions else None,
     )
     return register_ensemble(tracking_uri, run_id, model_name, entrant)
 
@@ -84,18 +86,23 @@ def _files(result: Result, data: Dataset) -> dict[str, str]:
         {"trial": record.number, "weight": weight, "test": asdict(scores)}
         for record, weight, scores in zip(result.built.members, weights, scored.members, strict=True)
     ]
-    of_classes = {
-        "reliability.svg": reliability_diagram(scored.ensemble.reliability),
-        "confusion_matrix.json": json.dumps(scored.ensemble.confusion),
-        "classification_report.txt": head + scored.ensemble.report,
-    }
-    of_classes |= {
-        f"members/trial-{record.number:04d}.txt": head + scores.report
-        for record, scores in zip(result.built.members, scored.members, strict=True)
-    }
     ensemble = {**result.built.to_dict(), "rule": result.built.comparison.chosen, "members": members, "test": of_test}
     return {
         "ensemble.json": json.dumps(ensemble, indent=1),
         "evaluation.json": json.dumps({**scored.to_dict(), **of_test}, indent=1),
-        **({} if data.mask_format else of_classes),
+        **({} if data.mask_format else _files_of_classes(result, head)),
+    }
+
+
+def _files_of_classes(result: Result, head: str) -> dict[str, str]:
+    scored = result.evaluation
+    of_members = {
+        f"members/trial-{record.number:04d}.txt": head + scores.report
+        for record, scores in zip(result.built.members, scored.members, strict=True)
+    }
+    return {
+        "reliability.svg": reliability_diagram(scored.ensemble.reliability),
+        "confusion_matrix.json": json.dumps(scored.ensemble.confusion),
+        "classification_report.txt": head + scored.ensemble.report,
+        **of_members,
     }

@@ -28,6 +28,7 @@ from trainables.inference import examine, infer
 from tuning.cards import card_class
 from tuning.cluster import Capacity, GpuHours, Resources, joined, trial_resources
 from tuning.ensemble import Request, Result, find_ensemble
+from tuning.fetch import keep_segmentation
 from tuning.folder import SearchFolder, check_identity, find_folder, mark_finished, next_session, note_data
 from tuning.kept import keeping
 from tuning.nodes import check_nodes
@@ -89,6 +90,7 @@ class Options:
     group_column: str | None = None
     group_pattern: str | None = None
     cv_folds: int | None = None
+    roi: str | None = None
 
     @property
     def members(self) -> int:
@@ -142,6 +144,9 @@ def run(options: Options, console: Console) -> int:
     note = folder.check_room(checkpoint_bytes(plan, rehearsed), num_samples)
     if note is not None:
         console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    roi = None
+    if options.roi is not None:
+        roi = str(keep_segmentation(options.roi, options.tracking_uri, folder.local, console))
     data = load_data(
         options.data or plan.space.data,
         plan,
@@ -149,6 +154,7 @@ def run(options: Options, console: Console) -> int:
         split=options.split,
         grouping=grouping,
         skip_bad_images=options.skip_bad_images,
+        roi=roi,
         cache_size=None if options.cache_size is None else parse_size(options.cache_size),
         console=console,
     )
@@ -183,6 +189,7 @@ def run(options: Options, console: Console) -> int:
                         "grouping": asdict(grouping),
                         "folds": plan.folds,
                         "test_share": plan.space.test_share,
+                        "roi": roi,
                     }
                     note_data(study, asked | {"healthy": plan.space.healthy})
                     for recipe in plan.space.recipe_params(plan.backbones):
@@ -196,7 +203,8 @@ def run(options: Options, console: Console) -> int:
 def _check_task(options: Options) -> None:
     """Refuses what a segmentation does not have."""
     if options.space.task == "segmentation":
-        for option, given in (("--cv-folds", options.cv_folds is not None), ("--tta", options.views != "none")):
+        asked = {"--cv-folds": options.cv_folds, "--tta": options.views != "none", "--roi": options.roi}
+        for option, given in asked.items():
             if given:
                 raise UserError(f"{option} is for classifications, but {options.space.name} is a segmentation")
 

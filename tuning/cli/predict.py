@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tuning.cli.command import Command, new_app, refuse, run_app
+from tuning.fetch import MODELS, fetch_ensemble
 
 if TYPE_CHECKING:
     from trainables.core.data.unlabelled import Part
@@ -20,15 +21,13 @@ app = new_app()
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 _SHOWN = 10
-_MODELS = "models:/NAME@champion, models:/NAME/3, runs:/RUN_ID/model, or a folder"
-_REMOTE = ("models:/", "runs:/")
 
 
 @app.command(cls=Command)
 def predict(
     model: Annotated[
         str,
-        typer.Argument(help=f"{_MODELS}.", show_default=False),
+        typer.Argument(help=f"{MODELS}.", show_default=False),
     ],
     images: Annotated[
         list[str], typer.Argument(help="Image files, folders, or parquet in the hub's layout.", show_default=False)
@@ -73,7 +72,7 @@ def _predict(
     parts = find_parts([str(Path(place).expanduser()) for place in images])
     with ExitStack() as stack:
         file = stack.enter_context(PredictionsFile(out.expanduser()))
-        folder = _fetch(model, tracking_uri, stack, console)
+        folder = fetch_ensemble("MODEL", model, tracking_uri, stack, console)
         class_names, scored, masks = _scorer(folder, parts, address, stack)
         file.begin(class_names, MaskFiles(out.expanduser(), class_names) if masks else None)
         failed, total = [], sum(part.images for part in parts)
@@ -89,28 +88,6 @@ def _predict(
     done = f"{total - len(failed)} of {total} images scored: {out}"
     console.print(done, markup=False, highlight=False, soft_wrap=True)
     return EXIT_FAILED if failed else EXIT_OK
-
-
-def _fetch(model: str, tracking_uri: str | None, stack: ExitStack, console: Console) -> Path:
-    """The folder of the ensemble on this machine; MLflow is asked only for what lies there."""
-    from trainables.core.errors import UserError
-    from trainables.core.models.stored import ensemble_digest, ensemble_folder
-
-    if model.startswith(_REMOTE):
-        from analysis.registry import fetched_model
-        from tuning import tracking
-
-        with console.status("fetching the model"):
-            uri = tracking.tracking_uri(tracking_uri)
-            tracking.check_server(uri, create=False)
-            place = stack.enter_context(fetched_model(uri, model))
-    elif Path(model).expanduser().is_dir():
-        place = Path(model).expanduser()
-    else:
-        raise UserError(f"MODEL must be {_MODELS}, but got {model}")
-    folder = ensemble_folder(place)
-    console.print(f"model {model}: SHA-256 {ensemble_digest(folder)}", markup=False, highlight=False, soft_wrap=True)
-    return folder
 
 
 def _scorer(

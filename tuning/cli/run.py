@@ -77,6 +77,13 @@ def run(
     image_size: Annotated[
         int | None, typer.Option(min=16, max=2048, help="Side of the network's input, pixels.", rich_help_panel=DATA)
     ] = None,
+    roi: Annotated[
+        str | None,
+        typer.Option(
+            help="A registered segmentation (models:/NAME@champion, or a folder): images are cut to what it sees.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     skip_bad_images: SkipBadImages = False,
     split: Annotated[
         Split,
@@ -246,6 +253,7 @@ def run(
         group_column=group_column,
         group_pattern=group_pattern,
         cv_folds=cv_folds,
+        roi=roi,
         report=report,
     )
     raise typer.Exit(_run(options, dry_run, console))

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.audit import Audit
-from trainables.core.data.decode import PixelFormat, decode, survey
+from trainables.core.data.decode import PixelFormat, decode, survey, threads
 from trainables.core.data.folds import POOL, Folds
-from trainables.core.data.masks import MASK_VERSION, MaskFormat, Survey, decode_mask, survey_masks
+from trainables.core.data.masks import MASK_VERSION, MaskFormat, decode_mask
+from trainables.core.data.region import REGION_VERSION, Regions
 from trainables.core.data.source import Source
 from trainables.core.data.sources import open_source
 from trainables.core.data.splits import Splits
@@ -50,6 +50,7 @@ class Dataset:
         split: How ``test`` came about, a mode of ``make_splits``.
         test_twins: Images of ``test`` that have one of their own group outside.
         mask_format: What the masks hold, where pixels have classes; else None.
+        regions: To what images are cut before they are resized, or None.
         store: Where pixels and the outputs of frozen prefixes are kept; None for the default of whichever node asks.
         cache_size: Bytes that the store may hold; None for that node's default.
     """
@@ -68,6 +69,7 @@ class Dataset:
     split: str = "grouped"
     test_twins: int = 0
     mask_format: MaskFormat | None = None
+    regions: Regions | None = None
     store: Path | None = None
     cache_size: int | None = None
 
@@ -141,7 +143,12 @@ class Dataset:
     def images_key(self, size: int) -> str:
         """The store's key of the decoded images, which stands for all that they depend on."""
         shape = f"{self.pixel_format.channels}x{self.pixel_format.white}"
-        return f"images-{self.fingerprint[:32]}-{size}px-{shape}-v{DECODER_VERSION}"
+        cut = f"-roi{self.regions.digest[:16]}v{REGION_VERSION}" if self.regions else ""
+        return f"images-{self.fingerprint[:32]}-{size}px-{shape}{cut}-v{DECODER_VERSION}"
+
+    def uncut(self) -> "Dataset":
+        """The same with whole images: as the audit saw them."""
+        return dataclasses.replace(self, regions=None)
 
     def open_store(self) -> Store:
         """The store of the node that asks."""
@@ -151,7 +158,7 @@ class Dataset:
         """The images, and why each bad one is black; decoded from ``source`` (opened anew where None) if absent."""
 
         def write(folder: Path) -> None:
-            bad = _decode_all(source or self._opened(), folder / "images.npy", size, self.pixel_format)
+            bad = _decode_all(source or self._opened(), folder / "images.npy", size, self.pixel_format, self.regions)
             (folder / "bad.json").write_text(json.dumps(bad))
 
         def read(folder: Path) -> tuple[NDArray[np.uint8], dict[int, str]]:
@@ -178,7 +185,7 @@ class Dataset:
                 except (DataError, OSError):  # the survey has told of it
                     return np.zeros((size, size), dtype=np.uint8)
 
-            with ThreadPoolExecutor(_threads()) as pool:
+            with ThreadPoolExecutor(threads()) as pool:
                 shape = (len(opened), size, size)
                 write_array(folder / "masks.npy", shape, np.dtype(np.uint8), pool.map(one, range(len(opened))))
 
@@ -201,29 +208,12 @@ def surveyed_format(source: Source, fingerprint: str, store: Store) -> PixelForm
     """The pixel format of a data set, looked for once a node."""
 
     def write(folder: Path) -> None:
-        (folder / "format.json").write_text(json.dumps(dataclasses.asdict(survey(source, _threads()))))
+        (folder / "format.json").write_text(json.dumps(dataclasses.asdict(survey(source, threads()))))
 
     def read(folder: Path) -> PixelFormat:
         return PixelFormat(**json.loads((folder / "format.json").read_text()))
 
     return store.read(f"format-{fingerprint[:32]}-v{DECODER_VERSION}", write, read, size=1000)
-
-
-def surveyed_masks(source: Source, fingerprint: str, store: Store) -> Survey | None:
-    """What the masks of a data set hold, looked for once a node; None where there are none."""
-    masks = source.masks
-    if masks is None:
-        return None
-
-    def write(folder: Path) -> None:
-        found = survey_masks(masks, source.read, len(source), _threads())
-        (folder / "masks.json").write_text(json.dumps({**found.format.to_dict(), "bad": list(found.bad.items())}))
-
-    def read(folder: Path) -> Survey:
-        raw = json.loads((folder / "masks.json").read_text())
-        return Survey(MaskFormat.from_dict(raw), dict(raw["bad"]))
-
-    return store.read(f"mask-format-{fingerprint[:32]}-v{MASK_VERSION}", write, read, size=1000)
 
 
 def source_fingerprint(source: Source, digests: Sequence[str]) -> str:
@@ -237,22 +227,20 @@ def source_fingerprint(source: Source, digests: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _decode_all(source: Source, file: Path, size: int, pixel_format: PixelFormat) -> dict[int, str]:
+def _decode_all(
+    source: Source, file: Path, size: int, pixel_format: PixelFormat, regions: Regions | None
+) -> dict[int, str]:
     """Writes the array; returns why each image that could not be read was left black."""
     shape = (size, size, pixel_format.channels)
     bad: dict[int, str] = {}
 
     def one(index: int) -> NDArray[np.uint8]:
         try:
-            return decode(source.read(index), size, pixel_format)
+            return decode(source.read(index), size, pixel_format, regions.box(index) if regions else None)
         except (DataError, OSError) as error:
             bad[index] = str(error)
             return np.zeros(shape, dtype=np.uint8)
 
-    with ThreadPoolExecutor(_threads()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         write_array(file, (len(source), *shape), np.dtype(np.uint8), pool.map(one, range(len(source))))
     return bad
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,7 @@
 """From encoded bytes to uint8 arrays, the same for training and for a registered model."""
 
 import io
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from trainables.core.data.region import Box
 from trainables.core.errors import DataError, first_line
 
 # Pillow knows more, but some of them by programs: an EPS file called `scan.png` would be given to Ghostscript.
@@ -61,7 +63,7 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
         raise DataError(f"not a readable image: {first_line(error)}") from error
 
 
-def decode(data: bytes, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
+def decode(data: bytes, size: int, pixel_format: PixelFormat, box: Box | None = None) -> NDArray[np.uint8]:
     """Decodes one image and resizes it to a square (bilinear, antialiased, the aspect ratio given up).
 
     EXIF orientation is applied; alpha is dropped; palettes become colours.
@@ -70,6 +72,7 @@ def decode(data: bytes, size: int, pixel_format: PixelFormat) -> NDArray[np.uint
         data: A JPEG, PNG, TIFF, ... file.
         size: The side in pixels.
         pixel_format: Channels and scale.
+        box: To which the image is cut first, or None.
 
     Returns:
         (size, size, channels) uint8.
@@ -78,7 +81,7 @@ def decode(data: bytes, size: int, pixel_format: PixelFormat) -> NDArray[np.uint
         DataError: The bytes are no readable image.
     """
     with open_image(data) as opened:
-        return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format)
+        return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format, box)
 
 
 def _check_kind(image: Image.Image) -> None:
@@ -90,8 +93,9 @@ def _check_kind(image: Image.Image) -> None:
         raise ValueError("floating-point pixels have no known range: store 8 or 16 bits")
 
 
-def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
-    """Converts a Pillow image to (size, size, channels) uint8."""
+def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat, box: Box | None = None) -> NDArray[np.uint8]:
+    """Converts a Pillow image, cut to a box if there is one, to (size, size, channels) uint8."""
+    image = image.crop(box) if box else image
     if image.mode in _DEEP_MODES:
         values = np.asarray(image, dtype=np.float32) * np.float32(255 / pixel_format.white)
         image = Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8))
@@ -116,3 +120,8 @@ def survey(images: EncodedImages, threads: int) -> PixelFormat:
         looks = list(pool.map(look, range(len(images))))
     deepest = max((white for _, white in looks), default=255.0)
     return PixelFormat(1 if all(grey for grey, _ in looks) else 3, 2 ** max(8, int(deepest).bit_length()) - 1)
+
+
+def threads() -> int:
+    """How many images to decode at once: the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

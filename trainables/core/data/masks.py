@@ -1,16 +1,22 @@
 """Masks: which class every pixel has. What values they hold is surveyed once, then they are decoded beside images."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainables.core.data.decode import open_image
+from trainables.core.data.decode import open_image, threads
 from trainables.core.errors import DataError
+from trainables.core.store import Store
+
+if TYPE_CHECKING:
+    from trainables.core.data.source import Source
 
 # Part of every key: raise it whenever the same bytes would become other masks.
 MASK_VERSION = 1
@@ -82,14 +88,30 @@ class Survey:
     bad: Mapping[int, str]
 
 
-def survey_masks(masks: Masks, read_image: Callable[[int], bytes], count: int, threads: int) -> Survey:
+def surveyed_masks(source: "Source", fingerprint: str, store: Store) -> Survey | None:
+    """What the masks of a data set hold, looked for once a node; None where there are none."""
+    masks = source.masks
+    if masks is None:
+        return None
+
+    def write(folder: Path) -> None:
+        found = survey_masks(masks, source.read, len(source))
+        (folder / "masks.json").write_text(json.dumps({**found.format.to_dict(), "bad": list(found.bad.items())}))
+
+    def read(folder: Path) -> Survey:
+        raw = json.loads((folder / "masks.json").read_text())
+        return Survey(MaskFormat.from_dict(raw), dict(raw["bad"]))
+
+    return store.read(f"mask-format-{fingerprint[:32]}-v{MASK_VERSION}", write, read, size=1000)
+
+
+def survey_masks(masks: Masks, read_image: Callable[[int], bytes], count: int) -> Survey:
     """Reads every mask, and every image's size.
 
     Args:
         masks: To look at.
         read_image: From an index to the image's file.
         count: How many there are.
-        threads: To read with.
 
     Raises:
         DataError: The values mean nothing.
@@ -103,7 +125,7 @@ def survey_masks(masks: Masks, read_image: Callable[[int], bytes], count: int, t
         except (DataError, OSError) as error:
             return str(error), ()
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         looks = list(pool.map(look, range(count)))
     found = sorted({value for why, values in looks if not why for value in values})
     bad = {index: why for index, (why, _) in enumerate(looks) if why}

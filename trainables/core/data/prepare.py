@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.audit import AUDIT_VERSION, Audit, audit_images
-from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_format, surveyed_masks
+from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_format
 from trainables.core.data.folds import Folds, make_folds
 from trainables.core.data.groups import Grouping, exact_duplicates, group_by_similarity, joined
-from trainables.core.data.masks import told_format
+from trainables.core.data.masks import surveyed_masks, told_format
 from trainables.core.data.similarity import SIDE
 from trainables.core.data.source import Source
 from trainables.core.data.sources import grouped_by_name, open_source
 from trainables.core.data.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
+from trainables.core.models.regions import regions_of
 from trainables.core.store import Store, default_store
 
 _SHOWN = 10
@@ -36,6 +37,7 @@ def prepare(
     healthy: str | None = None,
     skip_bad_images: bool = False,
     folds: int | None = None,
+    roi: str | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
     progress: Callable[[float], None] | None = None,
@@ -52,6 +54,8 @@ def prepare(
         healthy: The class without a disease, if it is among the data's.
         skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
         folds: Into how many to divide all images but ``test``; None for ``fit``, ``tune`` and ``select``.
+        roi: The folder of a served segmentation: images are cut to what it sees. Groups and splits are those of the
+            whole images.
         store: Where pixels are kept; None for the node's default.
         cache_size: Bytes that the store may hold; None for the node's default.
         progress: Told the share of the audit that is done.
@@ -65,10 +69,6 @@ def prepare(
     if bad and not skip_bad_images:
         listing = (store or default_store()) / f"bad-images-{opened.fingerprint[:8]}.txt"
         raise DataError(_bad_images(source.names, bad, listing))
-    for size in sizes:
-        opened.decoded(size, source)
-        if source.masks:
-            opened.decoded_masks(size, source)
     audited = _audited(opened, source, bad, grouping.threshold, progress)
     assert audited.audit is not None
     items = Items(source.labels, audited.groups, source.published, source.class_names)
@@ -86,6 +86,13 @@ def prepare(
         test_twins=twins_across(items, splits),
         healthy=healthy if healthy in source.class_names else None,
     )
+    if roi is not None:
+        usable, kept = _usable(source, bad), divided.open_store()
+        divided = dataclasses.replace(divided, regions=regions_of(source, usable, Path(roi), divided.fingerprint, kept))
+    for size in sizes:
+        divided.decoded(size, source)
+        if source.masks:
+            divided.decoded_masks(size, source)
     notes = _notes(source, items, divided, audited.audit)
     if grouping.usual_pattern is not None and not source.told and grouping.threshold is None:
         notes.append("files are not named as the space expects, so images belong together by how alike they are")
@@ -187,6 +194,11 @@ def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list
     if "val" in source.published:
         anew = "folds" if divided.folds else "fit, tune and select"
         notes.append(f"the published val split was pooled with train and divided anew into {anew}")
+    if divided.regions:
+        used = np.concatenate(list(divided.splits.values()))
+        whole = divided.regions.whole(used)
+        told = f"; {whole} are taken whole, because it sees next to nothing there" if whole else ""
+        notes.append(f"{len(used) - whole} of {len(used)} images are cut to what a segmentation sees{told}")
     if divided.leak:
         notes.append(f"{divided.leak} (--split grouped keeps them apart)")
     for class_name, missing in missing_classes(items, divided.splits).items():

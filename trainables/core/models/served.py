@@ -7,6 +7,7 @@ needed.
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from trainables.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.config import SegmentationConfig
 from trainables.core.data.decode import PixelFormat
+from trainables.core.data.region import box_of
 from trainables.core.device import resolve_device
 from trainables.core.errors import CheckpointError
 from trainables.core.models.classifier import Classifier
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "ensemble.json"
 _BATCH = 64
+_ROI = "roi"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class ServedEnsemble:
         views: str,
         class_names: tuple[str, ...],
         pixel_format: PixelFormat,
+        roi: ServedMasks | None = None,
     ):
+        self.roi = roi  # images are cut to what it sees, as they were for training
         self.members = members
         self.combination = combination
         self.views = views
@@ -85,7 +90,8 @@ class ServedEnsemble:
     def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """(n, C) float32 probabilities of n images, each as ``predict`` takes it."""
         sizes = {member.image_size for member in self.members}  # each image is decoded once a size
-        pixels = {size: decoded(images, size, self.pixel_format) for size in sizes}
+        boxes = [box_of(mask) for mask in self.roi.masks(images)] if self.roi else None
+        pixels = {size: decoded(images, size, self.pixel_format, boxes) for size in sizes}
         everything = np.arange(len(images))
         of_members = [
             averaged(
@@ -100,7 +106,11 @@ class ServedEnsemble:
 
 
 def save_ensemble(
-    folder: Path, members: Sequence[Sequence[Checkpoint]], combination: Combination, views: str = "none"
+    folder: Path,
+    members: Sequence[Sequence[Checkpoint]],
+    combination: Combination,
+    views: str = "none",
+    roi: Path | None = None,
 ) -> None:
     """Writes the folder of a served ensemble.
 
@@ -109,6 +119,7 @@ def save_ensemble(
         members: Of M members the checkpoints of their models, all of the same data set.
         combination: Of these M.
         views: A key of ``predict.VIEWS``.
+        roi: The folder of the served segmentation to whose regions images are cut, which becomes a part of it.
     """
     folder.mkdir(parents=True)
     names: list[str | list[str]] = []
@@ -119,6 +130,9 @@ def save_ensemble(
             _save_model(folder / part, checkpoint)
         names.append(member if len(models) == 1 else parts)
     manifest = {"members": names, "combination": combination.to_dict(), "views": views}
+    if roi is not None:
+        shutil.copytree(roi, folder / _ROI)
+        manifest["roi"] = _ROI
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
 
@@ -154,7 +168,10 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEns
         Member([trained_classifier(checkpoint, device) for checkpoint in checkpoints], checkpoints[0].config.image_size)
         for checkpoints in loaded
     ]
-    return ServedEnsemble(members, combination, manifest["views"], first.class_names, first.pixel_format)
+    roi = load_ensemble(_inside(folder, manifest["roi"]), device) if "roi" in manifest else None
+    if isinstance(roi, ServedEnsemble):
+        raise CheckpointError(f"{folder / manifest['roi']} must be a segmentation")
+    return ServedEnsemble(members, combination, manifest["views"], first.class_names, first.pixel_format, roi)
 
 
 def _inside(folder: Path, part: str) -> Path:

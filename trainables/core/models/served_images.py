@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from trainables.core.data.decode import PixelFormat, decode, open_image, to_pixels
+from trainables.core.data.region import Box
 from trainables.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,20 +38,22 @@ def given_images(model_input: Any) -> list[Any]:
     return first_column(model_input) if isinstance(model_input, pd.DataFrame) else list(model_input)
 
 
-def as_pixels(image: Any, size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
-    """(size, size, channels) uint8 of one image.
+def as_pixels(image: Any, size: int, pixel_format: PixelFormat, box: Box | None = None) -> NDArray[np.uint8]:
+    """(size, size, channels) uint8 of one image, cut to a box if there is one.
 
     Raises:
         DataError: It cannot be read; also TypeError and ValueError, for what is no image at all.
     """
     given = _opened(image)
     if isinstance(given, bytes):
-        return decode(given, size, pixel_format)
-    return to_pixels(Image.fromarray(given), size, pixel_format)
+        return decode(given, size, pixel_format, box)
+    return to_pixels(Image.fromarray(given), size, pixel_format, box)
 
 
-def decoded(images: Sequence[Any], size: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
-    """(n, size, size, channels) uint8 of n images.
+def decoded(
+    images: Sequence[Any], size: int, pixel_format: PixelFormat, boxes: Sequence[Box | None] | None = None
+) -> NDArray[np.uint8]:
+    """(n, size, size, channels) uint8 of n images, each cut to its box if it has one.
 
     Raises:
         DataError: One cannot be read; the message says which.
@@ -58,7 +61,7 @@ def decoded(images: Sequence[Any], size: int, pixel_format: PixelFormat) -> NDAr
 
     def one(position: int, image: Any) -> NDArray[np.uint8]:
         try:
-            return as_pixels(image, size, pixel_format)
+            return as_pixels(image, size, pixel_format, boxes[position] if boxes else None)
         except (DataError, TypeError, ValueError) as error:
             raise DataError(f"image {position}: {error}") from error
 

@@ -1,0 +1,69 @@
+"""Models that a command is given: from MLflow or a folder, as files on this machine; no code of theirs is run."""
+
+import shutil
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+MODELS = "models:/NAME@champion, models:/NAME/3, runs:/RUN_ID/model, or a folder"
+_REMOTE = ("models:/", "runs:/")
+
+
+def fetch_ensemble(called: str, model: str, tracking_uri: str | None, stack: ExitStack, console: Console) -> Path:
+    """The folder of a served ensemble; MLflow is asked only for what lies there.
+
+    Args:
+        called: The argument or option that names it, for messages.
+        model: What the user gave.
+        tracking_uri: Of MLflow, or None for its default.
+        stack: What was downloaded lasts as long.
+        console: For how far it is, and to print the model's digest.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    from trainables.core.errors import UserError
+    from trainables.core.models.stored import ensemble_digest, ensemble_folder
+
+    if model.startswith(_REMOTE):
+        from analysis.registry import fetched_model  # MLflow, only for what lies there
+        from tuning import tracking
+
+        with console.status("fetching the model"):
+            uri = tracking.tracking_uri(tracking_uri)
+            tracking.check_server(uri, create=False)
+            place = stack.enter_context(fetched_model(uri, model))
+    elif Path(model).expanduser().is_dir():
+        place = Path(model).expanduser()
+    else:
+        raise UserError(f"{called} must be {MODELS}, but got {model}")
+    folder = ensemble_folder(place)
+    console.print(f"model {model}: SHA-256 {ensemble_digest(folder)}", markup=False, highlight=False, soft_wrap=True)
+    return folder
+
+
+def keep_segmentation(model: str, tracking_uri: str | None, kept: Path, console: Console) -> Path:
+    """The same of a segmentation, copied below a folder, whole or not at all, under its digest.
+
+    Raises:
+        UserError: There is no such model, or it is none of masks.
+    """
+    from trainables.core.errors import UserError
+    from trainables.core.models.regions import open_segmentation
+    from trainables.core.models.stored import ensemble_digest
+
+    with ExitStack() as stack:
+        folder = fetch_ensemble("--roi", model, tracking_uri, stack, console)
+        open_segmentation(folder)
+        target = kept / f"roi-{ensemble_digest(folder)[:16]}"
+        if not target.exists():
+            partial = kept / f".{target.name}.{uuid.uuid4().hex}.partial"
+            try:
+                shutil.copytree(folder, partial)
+                partial.rename(target)
+            except OSError as error:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise UserError(f"--storage must be writable, but {kept} is not: {error.strerror}") from error
+    return target
