@@ -1,4 +1,4 @@
-"""The servers that deploy/README.md says how to run: PostgreSQL, a bucket, MLflow behind passwords, optuna-dashboard."""
+"""The servers that deploy/README.md says how to run: PostgreSQL, a bucket, MLflow behind passwords."""
 
 import sys
 import uuid
@@ -11,6 +11,7 @@ from mlflow.server import get_app_client
 
 from tests.services import Service
 from tests.tracking.postgres import Postgres, binaries
+from tuning.tracking import check_server
 
 BUCKET = "tracking"
 ADMIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "the admin's own secret"}
@@ -52,22 +53,11 @@ def bucket(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tracking(database, bucket, environment, tmp_path_factory):
     """An MLflow server's URI, with a colleague's name and password in the environment."""
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "2"]
     place = ["--backend-store-uri", "postgresql:///mlflow", "--artifacts-destination", f"s3://{BUCKET}/mlflow"]
     server = Service(
         tmp_path_factory.mktemp("mlflow") / "log",
-        [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--app-name",
-            "basic-auth",
-            *place,
-            "--port",
-            "PORT",
-            "--workers",
-            2,
-        ],
+        [*command, *place, "--port", "PORT"],
         health="/health",
         environment={
             "MLFLOW_AUTH_CONFIG_PATH": str(AUTH_FILE),
@@ -85,6 +75,7 @@ def tracking(database, bucket, environment, tmp_path_factory):
             environment.setenv(name, value)
         if account is ADMIN:
             get_app_client("basic-auth", server.uri).create_user(*COLLEAGUE.values())
+    check_server(server.uri)  # as a command does, which makes MLflow silent and impatient
     yield server.uri
     server.kill()
 

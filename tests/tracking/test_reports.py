@@ -20,12 +20,12 @@ IN_A_DATABASE = [point for point in POINTS if not any(part in point for part in 
 
 
 def test_fifty_trials_that_report_at_once_lose_and_double_nothing(tmp_path, study_url, tracking):
-    search = Simulated(tmp_path, TRIALS, AT_ONCE, study_url, tracking, space="fifty at once")
+    search = Simulated(tmp_path, TRIALS, AT_ONCE, study_url, tracking, space="fifty at once", in_step=False)
     began = time.monotonic()
-    reports = search.run()
-    print(
-        f"{reports} reports of {TRIALS} trials, {reports / (time.monotonic() - began):.1f} a second to MLflow's answer"
-    )
+    reports, seconds = search.run()
+    acknowledged = time.monotonic() - began
+    print(f"{reports} reports of {TRIALS} trials: {reports / seconds:.1f} a second into the study, ", end="")
+    print(f"{reports / acknowledged:.1f} a second until MLflow had all")
     search.check()
 
 
