@@ -16,7 +16,13 @@ from tuning.tracking import check_server
 BUCKET = "tracking"
 ADMIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "the admin's own secret"}
 COLLEAGUE = {"MLFLOW_TRACKING_USERNAME": "colleague", "MLFLOW_TRACKING_PASSWORD": "a colleague's secret"}
+OTHER = {"MLFLOW_TRACKING_USERNAME": "other", "MLFLOW_TRACKING_PASSWORD": "the other's own secret"}
 AUTH_FILE = Path(__file__).parents[2] / "deploy" / "mlflow-auth.ini"
+
+
+def log_in(environment, account):
+    for name, value in account.items():
+        environment.setenv(name, value)
 
 
 @pytest.fixture(scope="session")
@@ -70,14 +76,19 @@ def tracking(database, bucket, environment, tmp_path_factory):
         },
     )
     server.start()
-    for account in (ADMIN, COLLEAGUE):
-        for name, value in account.items():
-            environment.setenv(name, value)
-        if account is ADMIN:
-            get_app_client("basic-auth", server.uri).create_user(*COLLEAGUE.values())
+    log_in(environment, ADMIN)
+    for account in (COLLEAGUE, OTHER):
+        get_app_client("basic-auth", server.uri).create_user(*account.values())
+    log_in(environment, COLLEAGUE)
     check_server(server.uri)  # as a command does, which makes MLflow silent and impatient
     yield server.uri
     server.kill()
+
+
+@pytest.fixture
+def as_another(tracking, monkeypatch):
+    """Makes another colleague of this process when it is called."""
+    return lambda: log_in(monkeypatch, OTHER)
 
 
 @pytest.fixture

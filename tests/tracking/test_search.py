@@ -8,6 +8,7 @@ import sys
 
 import optuna
 import pytest
+from mlflow import MlflowClient
 
 from tests.searches import (
     SMALL,
@@ -57,6 +58,17 @@ def test_a_search_ends_in_the_bucket_and_the_registry(folder, study_url, demo_ex
     names, probabilities = json.loads(elsewhere.stdout.splitlines()[-1])
     assert names == ["few", "many", "some"]
     assert [sum(row) for row in probabilities] == pytest.approx([1] * len(files), abs=1e-5)
+
+
+def test_colleagues_write_to_one_experiment_and_one_model(tracking, as_another):
+    client = MlflowClient(tracking)
+    experiment = client.create_experiment("of both")
+    client.create_registered_model("of both")
+    as_another()
+    run = MlflowClient(tracking).create_run(experiment)
+    version = MlflowClient(tracking).create_model_version("of both", run.info.artifact_uri, run.info.run_id)
+    MlflowClient(tracking).set_registered_model_alias("of both", "champion", version.version)
+    assert client.get_model_version_by_alias("of both", "champion").run_id == run.info.run_id
 
 
 @pytest.mark.parametrize("password", ["", "a wrong one"])
