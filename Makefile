@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: search test test-faults test-browser test-cluster bench lint audit format clean
+.PHONY: search test test-faults fuzz test-browser test-cluster bench lint audit format clean
 
 search: $(INSTALLED)  ## a whole search on embedded phantoms, on the CPU
 	$(BIN)/tune-run demo_space --address local
@@ -13,7 +13,10 @@ test: $(INSTALLED)  ## the whole suite, with a fast subset of the faults
 	$(BIN)/python -m pytest
 
 test-faults: $(INSTALLED)  ## every fault of the README's table, injected for real
-	$(BIN)/python -m pytest tests/faults -m "faults or not faults"
+	$(BIN)/python -m pytest tests/faults tests/locked -m "faults or not faults"
+
+fuzz: $(INSTALLED)  ## a hundred times as many hostile inputs as `make test` tries, other ones each time
+	TUNE_RUN_FUZZ=100 $(BIN)/python -m pytest --timeout 0 tests/locked/test_fuzz.py
 
 test-browser: $(INSTALLED)  ## MLflow's pages and the report as a person sees them, where there is a Chromium ($$CHROMIUM, or on the path)
 	$(BIN)/python -m pytest tests/browser -m browser

@@ -42,9 +42,9 @@ def needed(name: str, extras: frozenset[str], found: dict[str, Distribution]) ->
 def licence(package: Distribution) -> str:
     """What the metadata says: an expression, else the classifiers and the first line of the text."""
     about = package.metadata
-    text = next(iter((about["License"] or "").strip().splitlines()), "")
+    text = next(iter((about.get("License") or "").strip().splitlines()), "")
     classifiers = [line for line in about.get_all("Classifier") or () if line.startswith("License :: ")]
-    said = [about["License-Expression"] or "", text, *(line.rpartition(" :: ")[2] for line in classifiers)]
+    said = [about.get("License-Expression") or "", text, *(line.rpartition(" :: ")[2] for line in classifiers)]
     return "; ".join(part for part in said if part and part not in ("UNKNOWN", "OSI Approved"))
 
 

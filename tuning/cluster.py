@@ -96,6 +96,7 @@ def joined(address: str | None) -> Iterator[bool]:
         yield bool(joins)
     finally:
         ray.shutdown()
+        patch_ray(alone=False)  # what this process starts next may be a node of many
 
 
 def _knock(address: str) -> None:

@@ -21,7 +21,7 @@ def patch_ray(*, alone: bool) -> None:
     """
     # Ray tells the driver's command line to all who may see the cluster's jobs (tests/locked/test_credentials.py).
     utils.get_entrypoint_name = lambda: without_credentials(_entrypoint_name())
-    # Ray would listen on every interface, and who reaches one of its ports runs what they like (test_cluster.py).
+    # Ray would listen on every interface; who reaches a port of its runs what they like (tests/locked/test_ports.py).
     ray_constants.ENABLE_RAY_CLUSTER = not alone
 
 

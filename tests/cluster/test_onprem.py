@@ -83,7 +83,7 @@ def onprem(head, worker):
     config["provider"] |= {"head_ip": head.address, "worker_ips": [worker.address]}
     assert config["auth"]["ssh_user"] == USER
     (install,) = [index for index, command in enumerate(config["setup_commands"]) if "pip install" in command]
-    config["setup_commands"][install] = f"ln -sfn {sys.prefix} ~/tune-run/.venv"
+    config["setup_commands"][install] = f"ln -sfn {sys.prefix} ~/venv"
     # An editable installation is of another checkout; the path also carries what the caller's has.
     path = f"export PYTHONPATH=$HOME/tune-run:{os.environ.get('PYTHONPATH', '')}"
     config["setup_commands"].append(f"echo '{path}' >>~/.tune-run.sh")

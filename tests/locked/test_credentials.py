@@ -10,6 +10,7 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 from ray._private import utils
+from ray.tune.execution import class_cache
 from typer.testing import CliRunner
 
 from tests.faults.server import Server
@@ -17,7 +18,7 @@ from tests.locked.payload import Payload
 from tests.searches import SMALL, command, environment
 from trainables.core.errors import UserError
 from tuning.cli.run import app
-from tuning.patches import patch_ray
+from tuning.patches import patch_ray, patch_tune
 from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri
 
 SECRET = "pLaNtEd0SeCrEt"
@@ -98,6 +99,14 @@ def test_ray_tells_the_command_line_without_them(monkeypatch):
     monkeypatch.setattr("tuning.patches._entrypoint_name", lambda: told)
     patch_ray(alone=False)
     assert utils.get_entrypoint_name() == "tune-run --study-storage postgresql://host"
+
+
+def test_tune_hands_no_keys_to_its_trials(monkeypatch):
+    """They would be in every node's runtime_env_agent.log."""
+    for name in ENVIRONMENT:
+        monkeypatch.setenv(name, SECRET)
+    patch_tune()
+    assert SECRET not in str(class_cache._ActorClassCache().get(type("Trainable", (), {}))._default_options)
 
 
 REFUSED = {

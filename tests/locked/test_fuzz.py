@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
@@ -41,7 +41,12 @@ def fuzz(examples):
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
     same = MORE == 1
     return settings(
-        max_examples=examples * MORE, derandomize=same, deadline=10_000, suppress_health_check=checks, database=None
+        max_examples=examples * MORE,
+        derandomize=same,
+        phases=[Phase.generate, *([] if same else [Phase.shrink])],
+        deadline=10_000,
+        suppress_health_check=checks,
+        database=None,
     )
 
 

@@ -72,7 +72,7 @@ class Views(StrEnum):
 
 
 class Command(TyperCommand):
-    """A command whose words are refused before they pass for names or paths, and whose paths may be of any kind."""
+    """A command that refuses, in a line, words that can be no name or path before they are taken for one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuses what is empty, as an unset variable of the shell leaves it, or cannot be text."""

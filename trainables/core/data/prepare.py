@@ -135,7 +135,10 @@ def _opened(
     )
     _, bad = opened.decoded(SIDE, source)
     unlabelled = {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
-    return source, opened, {**(masks.bad if masks else {}), **bad, **unlabelled}
+    every = {**(masks.bad if masks else {}), **bad, **unlabelled}
+    if len(every) == len(source):
+        raise DataError(f"{place} has no image that can be used, like {source.names[0]}: {every[0]}")
+    return source, opened, every
 
 
 def _grouped(source: Source, grouping: Grouping, place: str) -> Source:

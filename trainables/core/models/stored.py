@@ -39,18 +39,14 @@ def ensemble_digest(folder: Path) -> str:
 
 
 def open_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble | ServedMasks:
-    """Loads the ensemble in ``folder``, and has it score a blank image: it may claim anything of itself.
+    """Loads the ensemble in ``folder``, and has it predict a blank image: it may claim anything of itself.
 
     Raises:
         DataError: It is not whole, or not one that this version can read.
     """
     try:
         ensemble = load_ensemble(folder, device)
-        blank = [np.zeros((8, 8), dtype=np.uint8)]
-        if isinstance(ensemble, ServedMasks):
-            ensemble.masks(blank)
-        elif (scores := ensemble.probabilities(blank)).shape != (1, len(ensemble.class_names)):
-            raise DataError(f"it has {len(ensemble.class_names)} classes, but scores {scores.shape[1:]}")
+        ensemble.predict([np.zeros((8, 8), dtype=np.uint8)])
         return ensemble
     except Exception as error:  # each part of it has its own way to say so
         raise DataError(f"the model cannot be loaded: {first_line(error)}") from error
