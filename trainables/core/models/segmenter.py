@@ -114,7 +114,8 @@ def _check_shapes(architecture: str, backbone: str, image_size: int) -> None:
     try:
         network = without_weights(lambda: _create(architecture, backbone, 1)).eval()
         with torch.no_grad():
-            network(torch.empty(2, 3, image_size, image_size, device="meta"))
+            logits = network(torch.empty(2, 3, image_size, image_size, device="meta"))
+        assert logits.shape == (2, 1, image_size, image_size), f"its masks would be {tuple(logits.shape[2:])}"
     except UserError:
         raise
     except Exception as error:  # each library has its own way to say so

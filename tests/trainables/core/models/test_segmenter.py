@@ -19,12 +19,17 @@ def configured(**changes):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_architecture_gives_logits_of_the_images_size(architecture):
-    size = 128 if architecture == "pan" else 64
-    model = build_segmenter(configured(architecture=architecture, image_size=size), 1).eval()
-    pixels = torch.randint(0, 256, (1, size, size, 1), dtype=torch.uint8)
+def test_every_architecture_takes_an_encoder(architecture):
+    check_segmenter(architecture, SMALL, "random", 128)
+    assert segmenter_parameter_count(architecture, SMALL) > 100_000
+
+
+@pytest.mark.parametrize("architecture", ["unet", "deeplabv3plus"])
+def test_logits_have_the_images_size(architecture):
+    model = build_segmenter(configured(architecture=architecture), 1).eval()
+    pixels = torch.randint(0, 256, (1, 64, 64, 1), dtype=torch.uint8)
     with torch.no_grad():
-        assert model(pixels).shape == (1, 1, size, size)
+        assert model(pixels).shape == (1, 1, 64, 64)
     assert segmenter_parameter_count(architecture, SMALL) == sum(map(torch.numel, model.parameters()))
 
 
