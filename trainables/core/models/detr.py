@@ -21,6 +21,7 @@ from trainables.core.models.architectures import without_weights
 from trainables.core.models.weights import check_shapes, download_file, read_tensors, shapes, way_out, weights_file
 
 ARCHITECTURE = "detr"
+_STRIDE = 32  # of the encoder's last map
 _T = TypeVar("_T")
 
 
@@ -158,17 +159,20 @@ def semantic_logits(classes: Tensor, masks: Tensor) -> Tensor:
     return scores[:, 1:] - scores[:, :1] if scores.shape[1] == 2 else scores
 
 
-def check_detr(architecture: str, name: str, weights: str) -> None:
+def check_detr(architecture: str, name: str, weights: str, image_size: int) -> None:
     """Checks what goes together, and by its header a folder's file, without reading or downloading weights.
 
     Raises:
-        ConfigError: The architecture and the backbone are not both DETR's, or transformers is missing.
+        ConfigError: The architecture and the backbone are not both DETR's, its queries cannot tell places of such
+            images apart, or transformers is missing.
         WeightsError: There are no such weights, or they do not fit.
     """
     if architecture != ARCHITECTURE or name not in VARIANTS:
         names = " or ".join(VARIANTS)
         message = f"architecture {ARCHITECTURE} and backbone {names} go together, but got {architecture} on {name}"
         raise ConfigError(f"{message}: choose by --backbone, or another architecture")
+    if image_size <= _STRIDE:  # with one place to look at all queries are equal, and stay so
+        raise ConfigError(f"{ARCHITECTURE} needs images of more than {_STRIDE} pixels, but got image_size={image_size}")
     _transformers()
     if weights == "pretrained" and VARIANTS[name].repository is None:
         raise WeightsError(f"there are no pretrained weights of {name}: {way_out(name)}")
@@ -199,7 +203,20 @@ def _original(name: str, num_outputs: int) -> Any:
     config = transformers.DetrConfig(
         num_labels=num_outputs, backbone_config=encoder | {"out_indices": [-4, -3, -2, -1]}, **variant.options
     )
-    return transformers.DetrForSegmentation(config)
+    model = transformers.DetrForSegmentation(config)
+    _initialise(model)
+    return model
+
+
+@torch.no_grad()
+def _initialise(original: Any) -> None:
+    """Draws new parameters as DETR's authors do; transformers draws them so alike that queries hardly part."""
+    for part in (original.detr.model.encoder, original.detr.model.decoder):
+        for parameter in part.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+    nn.init.normal_(original.detr.model.query_position_embeddings.weight)
+    original.detr.class_labels_classifier.reset_parameters()
 
 
 def _check_file(name: str, file: Path) -> None:

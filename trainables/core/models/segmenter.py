@@ -105,7 +105,7 @@ def check_segmenter(architecture: str, backbone: str, weights: str, image_size: 
         WeightsError, ConfigError: As ``build_segmenter``.
     """
     if architecture == detr.ARCHITECTURE or backbone in detr.VARIANTS:
-        detr.check_detr(architecture, backbone, weights)
+        detr.check_detr(architecture, backbone, weights, image_size)
     elif backbone == SCRATCH or backbone.startswith(TORCHVISION):
         raise WeightsError(f"an encoder must be one of timm's backbones, but got {backbone}: choose by --backbone")
     else:
