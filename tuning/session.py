@@ -29,7 +29,15 @@ from tuning.cards import card_class
 from tuning.cluster import Capacity, GpuHours, Resources, joined, trial_resources
 from tuning.ensemble import Request, Result, find_ensemble
 from tuning.fetch import keep_segmentation
-from tuning.folder import SearchFolder, check_identity, find_folder, mark_finished, next_session, note_data
+from tuning.folder import (
+    SearchFolder,
+    check_identity,
+    find_folder,
+    mark_finished,
+    next_session,
+    note_data,
+    note_ensemble,
+)
 from tuning.kept import keeping
 from tuning.nodes import check_nodes
 from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
@@ -192,6 +200,7 @@ def run(options: Options, console: Console) -> int:
                         "roi": roi,
                     }
                     note_data(study, asked | {"healthy": plan.space.healthy})
+                    note_ensemble(study, options.members, options.views)
                     for recipe in plan.space.recipe_params(plan.backbones):
                         study.enqueue_trial(recipe, skip_if_exists=True)
                     tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.members}))
