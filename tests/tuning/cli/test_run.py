@@ -38,7 +38,7 @@ def test_help_and_list_need_no_heavy_import(command, arguments):
 
 def test_list_gives_a_line_a_space():
     lines = invoke("--list").output.splitlines()
-    spaces = ["alzheimer_space", "chest_xray_space", "demo_space", "lung_segmentation_space"]
+    spaces = ["alzheimer_space", "chest_xray_space", "demo_space", "lung_detr_space", "lung_segmentation_space"]
     assert [line.split()[0] for line in lines] == [*spaces, "pets_segmentation_space", "tissue_space"]
 
 

@@ -127,7 +127,8 @@ class _Head(nn.Module):
     def _query_masks(self, decoded: _Decoded) -> Tensor:
         """(B, Q, H / 4, W / 4) logits, as the mask head's own forward gives them.
 
-        That one copies an image's maps for each query before it narrows them, at many times the memory.
+        That one copies an image's maps for each query before it narrows them: at 192 pixels a training step of one
+        image took 0.68 GB and 9.9 s there, 0.23 GB and 4.5 s here (2 shared CPU cores, one run, the ResNet frozen).
         """
         attention = self.attention(decoded.queries, decoded.memory)
         count = attention.shape[1]
