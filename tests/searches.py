@@ -1,12 +1,15 @@
 """Whole searches by the command itself, each in a process of its own, and what they must leave behind."""
 
+import math
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import optuna
+import psutil
 from mlflow import MlflowClient
 
 from analysis.trials import read_trials
@@ -53,6 +56,23 @@ def begun(folder, *arguments, reports=3, unit="epoch"):
         if sum(f" {unit} " in line for line in read) == reports:
             return driver
     raise AssertionError("the search ended at once: " + "".join(read))
+
+
+def follow(driver, until=math.inf):
+    """Waits for a driver's end, or kills it at ``until``; returns the processes that it had."""
+    had = []
+    while driver.poll() is None:
+        had = psutil.Process(driver.pid).children(recursive=True) or had
+        if time.monotonic() >= until:
+            driver.kill()
+            driver.wait()
+        time.sleep(0.05)
+    return had
+
+
+def wait_for_the_orphans(driver):
+    """Ray's processes end when they find their driver gone."""
+    psutil.wait_procs(driver, timeout=60)
 
 
 def tracked(uri, space):

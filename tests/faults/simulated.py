@@ -1,0 +1,75 @@
+"""A search whose training is simulated, with all else as it is: study, searcher, scheduler and MLflow's outbox."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.kills import arm
+from tests.searches import check_nothing_lost
+from tests.tuning.test_study import EPOCHS, METRIC, Driver
+from tuning.storage import open_study, study_storage
+from tuning.tracking import SearchInfo, Tracker
+
+INJECTED = Counter()  # kills that struck
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A search of so many trials, so many of them at a time; kept in a folder, or where ``url`` and ``server`` say."""
+
+    folder: Path
+    num_samples: int
+    concurrent: int = 2
+    url: str | None = None
+    server: str | None = None
+    space: str = "space"
+
+    @property
+    def uri(self):
+        return self.server or f"sqlite:///{self.folder}/mlflow.db"
+
+    def run(self):
+        """A driver's session; returns how many epochs were reported."""
+        driver = Driver(self.folder, self.num_samples, max_concurrent=self.concurrent, url=self.url)
+        tracker = Tracker(driver.study, self.uri, SearchInfo(self.space, "search", "uid", {}, {}))
+        live, reports = {}, 0
+        while True:
+            while isinstance(started := driver.start(), tuple) and isinstance(started[1], dict):
+                trial_id, config = started
+                done = int(config["resume_from"][-6:]) if config["resume_from"] else 0
+                live[trial_id] = (config, done)
+            tracker.flush()
+            if not live:
+                break
+            for trial_id, (config, done) in list(live.items()):
+                # Odd ones fall behind; one value an epoch of a trial, whichever session reports it.
+                decision = driver.report(trial_id, done + 1, 0.9 - 0.5 * (config["number"] % 2) + 0.001 * done)
+                reports += 1
+                live[trial_id] = (config, done + 1)
+                if decision == "STOP" or done + 1 == EPOCHS:
+                    del live[trial_id]
+                    driver.searcher.on_trial_complete(trial_id)
+        tracker.close("FINISHED")
+        return reports
+
+    def run_in_a_process(self, point=None, nth=0):
+        """Runs it in a child of this process, killed at a point; returns the signal that ended it, or 0."""
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                if point:
+                    arm(point, nth)
+                self.run()
+                code = 0
+            finally:
+                os._exit(code)
+        status = os.waitpid(child, 0)[1]
+        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+        INJECTED["simulated training"] += os.WIFSIGNALED(status)
+        return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+    def check(self):
+        study = open_study(study_storage(self.folder, self.url), "search", METRIC, EPOCHS, seed=0)
+        check_nothing_lost(study, self.uri, self.space, self.num_samples, EPOCHS)
