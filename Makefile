@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: search test test-faults fuzz test-browser test-cluster bench lint audit format clean
+.PHONY: search test test-faults fuzz test-browser test-cluster test-tracking bench lint audit format clean
 
 search: $(INSTALLED)  ## a whole search on embedded phantoms, on the CPU
 	$(BIN)/tune-run demo_space --address local
@@ -24,6 +24,10 @@ test-browser: $(INSTALLED)  ## MLflow's pages and the report as a person sees th
 test-cluster: $(INSTALLED)  ## `ray up` on hosts made of Linux namespaces, as root, where these can be made
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	$(BIN)/python -m pytest tests/cluster -m cluster
+
+test-tracking: $(INSTALLED)  ## searches into PostgreSQL, S3 and an MLflow server with passwords, where Debian's PostgreSQL is installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	$(BIN)/python -m pytest tests/tracking -m tracking
 
 bench: $(INSTALLED)  ## every measurement of benchmarks/README.md
 	$(BIN)/python -m benchmarks

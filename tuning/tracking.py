@@ -80,6 +80,9 @@ def _answering(uri: str) -> Iterator[None]:
         raise
     except Exception as error:  # whatever a store, a driver or a network raises, the remedy is the same
         shown = without_credentials(uri)
+        if getattr(error, "error_code", None) == "UNAUTHENTICATED":
+            message = "asks who you are: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account of it"
+            raise UserError(f"MLflow at {shown} {message}") from error
         raise UserError(f"MLflow must answer at --tracking-uri, but {shown} does not: {first_line(error)}") from error
 
 

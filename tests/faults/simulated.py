@@ -1,6 +1,7 @@
 """A search whose training is simulated, with all else as it is: study, searcher, scheduler and MLflow's outbox."""
 
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,10 @@ INJECTED = Counter()  # kills that struck
 
 @dataclass(frozen=True)
 class Simulated:
-    """A search of so many trials, so many of them at a time; kept in a folder, or where ``url`` and ``server`` say."""
+    """A search of so many trials, so many of them at a time; kept in a folder, or where ``url`` and ``server`` say.
+
+    ``in_step`` every report is sent before the next, so that a point of a kill is always reached at the same one.
+    """
 
     folder: Path
     num_samples: int
@@ -24,22 +28,24 @@ class Simulated:
     url: str | None = None
     server: str | None = None
     space: str = "space"
+    in_step: bool = True
 
     @property
     def uri(self):
         return self.server or f"sqlite:///{self.folder}/mlflow.db"
 
     def run(self):
-        """A driver's session; returns how many epochs were reported."""
+        """A driver's session; returns how many epochs were reported in how many seconds, before the rest was sent."""
         driver = Driver(self.folder, self.num_samples, max_concurrent=self.concurrent, url=self.url)
         tracker = Tracker(driver.study, self.uri, SearchInfo(self.space, "search", "uid", {}, {}))
-        live, reports = {}, 0
+        live, reports, began = {}, 0, time.monotonic()
         while True:
             while isinstance(started := driver.start(), tuple) and isinstance(started[1], dict):
                 trial_id, config = started
                 done = int(config["resume_from"][-6:]) if config["resume_from"] else 0
                 live[trial_id] = (config, done)
-            tracker.flush()
+            if self.in_step:
+                tracker.flush()
             if not live:
                 break
             for trial_id, (config, done) in list(live.items()):
@@ -50,8 +56,9 @@ class Simulated:
                 if decision == "STOP" or done + 1 == EPOCHS:
                     del live[trial_id]
                     driver.searcher.on_trial_complete(trial_id)
+        seconds = time.monotonic() - began
         tracker.close("FINISHED")
-        return reports
+        return reports, seconds
 
     def run_in_a_process(self, point=None, nth=0):
         """Runs it in a child of this process, killed at a point; returns the signal that ended it, or 0."""

@@ -38,7 +38,10 @@ class Postgres:
         settings = f"-h 127.0.0.1 -p {port} -k {self._folder}"
         self._run("pg_ctl", "start", "--wait", "-D", self._data, "-o", settings, "-l", self._folder / "log")
         for database in databases:
-            self._run("createdb", database)
+            self.create(database)
+
+    def create(self, database):
+        self._run("createdb", database)
 
     def stop(self):
         self._run("pg_ctl", "stop", "--wait", "-D", self._data, "-m", "immediate")

@@ -1,7 +1,9 @@
 """MLflow as a reader of the study, on a real SQLite store."""
 
 import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -140,6 +142,23 @@ def test_a_deleted_experiment_is_a_usage_error(tmp_path, uri):
 def test_a_server_that_does_not_answer_is_a_usage_error():
     with pytest.raises(UserError, match="MLflow must answer at --tracking-uri, but nonsense:// does not"):
         check_server("nonsense://")
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """Answers as MLflow's basic-auth does to whom it does not know."""
+
+    def do_POST(self):
+        self.send_error(401)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_server_that_asks_for_an_account_is_told_as_such():
+    with HTTPServer(("127.0.0.1", 0), Guarded) as server:
+        Thread(target=server.handle_request).start()
+        with pytest.raises(UserError, match=r"asks who you are: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASS"):
+            check_server(f"http://127.0.0.1:{server.server_port}")
 
 
 def test_the_uri_comes_from_the_option_then_the_environment(monkeypatch):

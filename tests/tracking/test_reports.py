@@ -1,0 +1,65 @@
+"""Searches whose training is simulated, on databases and a server as a team shares them."""
+
+import json
+import signal
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tests.faults.kills import POINTS
+from tests.faults.simulated import Simulated
+from tests.services import Service
+
+pytestmark = pytest.mark.tracking
+TRIALS, AT_ONCE = 100, 50
+IN_A_DATABASE = [point for point in POINTS if not any(part in point for part in ("journal", "images", "test", "model"))]
+
+
+def test_fifty_trials_that_report_at_once_lose_and_double_nothing(tmp_path, study_url, tracking):
+    search = Simulated(tmp_path, TRIALS, AT_ONCE, study_url, tracking, space="fifty at once", in_step=False)
+    began = time.monotonic()
+    reports, seconds = search.run()
+    acknowledged = time.monotonic() - began
+    print(f"{reports} reports of {TRIALS} trials: {reports / seconds:.1f} a second into the study, ", end="")
+    print(f"{reports / acknowledged:.1f} a second until MLflow had all")
+    search.check()
+
+
+@pytest.mark.parametrize("point", IN_A_DATABASE)
+def test_a_driver_killed_at_a_named_point_loses_and_doubles_nothing(tmp_path, study_url, tracking, point):
+    search = Simulated(tmp_path, 3, url=study_url, server=tracking, space=f"killed: {point}")
+    assert search.run_in_a_process(point, 2) == signal.SIGKILL
+    assert search.run_in_a_process() == 0
+    search.check()
+
+
+def test_optuna_dashboard_shows_the_study(tmp_path, study_url, tracking):
+    search = Simulated(tmp_path, 3, url=study_url, server=tracking, space="interrupted")
+    assert search.run_in_a_process("told", 2) == signal.SIGKILL
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    dashboard = Service(tmp_path / "log", [program, study_url, "--host", "127.0.0.1", "--port", "PORT"])
+    dashboard.start()
+    try:
+        (summary,) = ask(dashboard, "/api/studies")["study_summaries"]
+        shown = ask(dashboard, f"/api/studies/{summary['study_id']}")["trials"]
+    finally:
+        dashboard.kill()
+    (study,) = optuna.get_all_study_summaries(study_url)
+    assert summary["study_name"] == study.study_name == "search"
+    trials = optuna.load_study(study_name="search", storage=study_url).trials
+    assert "RUNNING" in {trial.state.name for trial in trials}
+    assert [(trial["number"], trial["state"].upper()) for trial in shown] == [
+        (trial.number, trial.state.name) for trial in trials
+    ]
+    assert [{point["step"]: point["value"] for point in trial["intermediate_values"]} for trial in shown] == [
+        trial.intermediate_values for trial in trials
+    ]
+
+
+def ask(dashboard, path):
+    with urllib.request.urlopen(dashboard.uri + path) as answer:
+        return json.load(answer)

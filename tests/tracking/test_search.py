@@ -1,0 +1,92 @@
+"""Whole searches by the command: study in PostgreSQL, MLflow behind passwords, artifacts in a bucket."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import optuna
+import pytest
+
+from tests.searches import (
+    SMALL,
+    check_nothing_lost,
+    command,
+    environment,
+    follow,
+    search,
+    wait_for_the_orphans,
+)
+
+pytestmark = pytest.mark.tracking
+TRIALS, EPOCHS = 3, 3
+POINTS = ["metrics sent, not acknowledged", "model logged, not noted"]
+PREDICT = """
+import json, sys
+import mlflow
+model = mlflow.pyfunc.load_model("models:/demo_space@champion")
+answer = model.predict([open(file, "rb").read() for file in sys.argv[1:]])
+print(json.dumps([list(answer), answer.values.tolist()]))
+"""
+
+
+def arguments(study_url, tracking):
+    return ["demo_space", "--data", "data", *SMALL, "--num-samples", TRIALS, "--study-storage", study_url,
+            "--tracking-uri", tracking]  # fmt: skip
+
+
+def check(study_url, tracking):
+    study = optuna.load_study(study_name="demo_space", storage=study_url)
+    return check_nothing_lost(study, tracking, "demo_space", TRIALS, EPOCHS)
+
+
+def test_a_search_ends_in_the_bucket_and_the_registry(folder, study_url, demo_experiment, bucket):
+    search(folder, *arguments(study_url, demo_experiment))
+    parent = check(study_url, demo_experiment)
+    keys = [item.key for item in bucket.objects.all()]
+    assert any(f"/{parent.info.run_id}/artifacts/ensemble.json" in key for key in keys)
+    assert any(key.endswith(".safetensors") for key in keys)
+    assert not (folder / "results" / "demo_space" / "study.journal").exists()
+    files = sorted((folder / "data").rglob("*.png"))
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", PREDICT, *files],
+        cwd=folder, env=os.environ | {"MLFLOW_TRACKING_URI": demo_experiment}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert elsewhere.returncode == 0, elsewhere.stderr
+    names, probabilities = json.loads(elsewhere.stdout.splitlines()[-1])
+    assert names == ["few", "many", "some"]
+    assert [sum(row) for row in probabilities] == pytest.approx([1] * len(files), abs=1e-5)
+
+
+@pytest.mark.parametrize("password", ["", "a wrong one"])
+def test_without_the_password_a_search_is_refused_in_a_line(folder, study_url, tracking, monkeypatch, password):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+    done = subprocess.run(
+        command(*arguments(study_url, tracking)), cwd=folder, env=environment(folder), capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in done.stderr.splitlines()[-1]
+    assert optuna.get_all_study_summaries(study_url) == []
+
+
+def test_without_the_databases_password_a_search_is_refused_in_a_line(folder, study_url, tracking, monkeypatch):
+    monkeypatch.delenv("PGPASSWORD")
+    done = subprocess.run(
+        command(*arguments(study_url, tracking)), cwd=folder, env=environment(folder), capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert "--study-storage must be the URL of a database that answers" in done.stderr
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_driver_killed_at_a_named_point_is_resumed(folder, study_url, demo_experiment, point):
+    begun = command(point, 1, *arguments(study_url, demo_experiment), module="tests.faults.kills")
+    driver = subprocess.Popen(begun, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL)
+    orphans = follow(driver)
+    assert driver.returncode == -signal.SIGKILL
+    wait_for_the_orphans(orphans)
+    search(folder, *arguments(study_url, demo_experiment), "--resume")
+    parent = check(study_url, demo_experiment)
+    assert "test_balanced_accuracy" in parent.data.metrics
