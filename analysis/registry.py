@@ -30,6 +30,7 @@ from trainables.core.config import SegmentationConfig
 from trainables.core.errors import UserError, first_line
 from trainables.core.metrics import is_better
 from trainables.core.models.combination import Combination
+from trainables.core.models.detr import ARCHITECTURE as DETR
 from trainables.core.models.served import save_ensemble
 from trainables.core.models.served_masks import MASK
 
@@ -178,13 +179,14 @@ def _register(run_id: str, name: str, entrant: Entrant) -> str:
                 input_example=_blank_example(),
                 registered_model_name=name,
                 metadata=entrant.metadata,
-                **_flavour(Path(folder) / "ensemble", entrant.members[0][0]),
+                **_flavour(Path(folder) / "ensemble", entrant.members),
             )
     return str(info.registered_model_version)
 
 
-def _flavour(folder: Path, model: Checkpoint) -> dict[str, Any]:
+def _flavour(folder: Path, members: Sequence[Sequence[Checkpoint]]) -> dict[str, Any]:
     """How MLflow stores the ensemble in ``folder``: its files, a copy of ``trainables``, what it takes and gives."""
+    model = members[0][0]
     # A column without a name takes a data frame of any column name, or a list; its type takes bytes, text and arrays.
     signature = ModelSignature(
         inputs=Schema([ColSpec(AnyType())]),
@@ -199,7 +201,7 @@ def _flavour(folder: Path, model: Checkpoint) -> dict[str, Any]:
         "data_path": str(folder),
         "code_paths": [str(Path(trainables.__file__).parent)],
         "signature": signature,
-        "pip_requirements": _requirements(),
+        "pip_requirements": _requirements(members),
     }
 
 
@@ -232,7 +234,7 @@ def log_member(
         warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # to try one takes seconds a member
         save_ensemble(Path(folder) / "ensemble", [models], Combination.of(np.ones(1)), "none", roi)
         about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=metadata)
-        flavour = _flavour(Path(folder) / "ensemble", models[0])
+        flavour = _flavour(Path(folder) / "ensemble", [models])
         mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=about, **flavour)
         client.log_model_artifacts(model.model_id, str(Path(folder) / MEMBER))
     client.finalize_logged_model(model.model_id, "READY")
@@ -294,9 +296,12 @@ def fetched_model(tracking_uri: str, model: str) -> Iterator[Path]:
         yield Path(place)
 
 
-def _requirements() -> list[str]:
+def _requirements(members: Sequence[Sequence[Checkpoint]]) -> list[str]:
     """The versions at hand, as the index knows them: without a local part such as ``+cu130``."""
-    return [f"{package}=={importlib.metadata.version(package).partition('+')[0]}" for package in _NEEDED]
+    configs = [model.config for models in members for model in models]
+    is_detr = any(isinstance(one, SegmentationConfig) and one.architecture == DETR for one in configs)
+    needed = (*_NEEDED, "transformers") if is_detr else _NEEDED
+    return [f"{package}=={importlib.metadata.version(package).partition('+')[0]}" for package in needed]
 
 
 def _blank_example() -> pd.DataFrame:

@@ -23,6 +23,7 @@ _FINISHED = "finished"
 _IDENTITY = "identity"
 _SESSIONS = "sessions"
 _DATA = "data"
+_ASKED = "ensemble asked for"
 _UID = "uid"
 _KEPT_AND_WRITTEN = 3  # a trial's best and last checkpoint, and the one being written
 
@@ -189,6 +190,17 @@ def check_identity(study: optuna.Study, identity: Mapping[str, Any]) -> None:
 def note_data(study: optuna.Study, asked: Mapping[str, Any]) -> None:
     """Notes what ``prepare`` was given, so that the same data can be prepared without the command that searched."""
     study.set_user_attr(_DATA, dict(asked))
+
+
+def note_ensemble(study: optuna.Study, k: int, views: str) -> None:
+    """Notes what the search's ensemble is to be built from."""
+    study.set_user_attr(_ASKED, [k, views])
+
+
+def noted_ensemble(study: optuna.Study) -> tuple[int, str]:
+    """How many trials the search builds its ensemble from, and which views of an image they see."""
+    k, views = study.user_attrs.get(_ASKED, (5, "none"))  # before it was noted, there were no other defaults
+    return k, views
 
 
 def noted(study: optuna.Study) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -26,7 +26,7 @@ from trainables.core.mask_metrics import check_mask_objective
 from trainables.core.metrics import LATENCY, check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
-from trainables.core.models.segmenter import check_segmenter, segmenter_parameter_count
+from trainables.core.models.segmenter import check_segmenter, fetch_weights, segmenter_parameter_count
 from tuning.folder import check_address, search_uid
 from tuning.openings import split_fingerprint
 from tuning.search import Plan
@@ -49,7 +49,10 @@ def check_backbones(plan: Plan, rehearsed: Sequence[dict[str, Any]], console: Co
     for backbone in plan.backbones:
         if plan.weights == "pretrained":
             with console.status(f"fetching the weights of {escape(backbone)}"):
-                build_backbone(backbone, plan.weights, plan.image_size)
+                if plan.space.task == "segmentation":
+                    fetch_weights(backbone, plan.image_size)
+                else:
+                    build_backbone(backbone, plan.weights, plan.image_size)
         elif plan.space.task == "classification":
             check_weights(backbone, plan.weights)
             count_features(backbone, plan.image_size)

@@ -18,7 +18,7 @@ from trainables.core.errors import UserError, first_line
 from trainables.inference import infer_here
 from tuning import tracking
 from tuning.ensemble import Built, Infer, Request, Result, best_trials, build, choose_members, open_test
-from tuning.folder import SearchFolder, existing_folder, noted
+from tuning.folder import SearchFolder, existing_folder, noted, noted_ensemble
 from tuning.openings import count_opening, openings, split_fingerprint
 from tuning.publish import register, told
 from tuning.tables import show_built, show_test
@@ -31,10 +31,10 @@ class Options:
     """What a user asked for."""
 
     name: str
-    k: int = 5
+    k: int | None = None
     members: tuple[int, ...] = ()
     rule: str | None = None
-    tta: str = "none"
+    tta: str | None = None
     open_test: bool = False
     register: bool = False
     storage: str = "results"
@@ -51,27 +51,29 @@ def rebuild(options: Options, console: Console) -> int:
     Raises:
         UserError: Something the user gave cannot be.
     """
-    of_masks = mean_rules(max(options.k, len(options.members)))
+    folder, study = existing_folder(options.storage, options.name, options.study_storage)
+    searched_k, searched_views = noted_ensemble(study)
+    k, views = options.k or searched_k, options.tta or searched_views
+    of_masks = mean_rules(max(k, len(options.members)))
     if options.rule is not None and options.rule not in (*RULES, *of_masks):
         of_classes = ", ".join(RULES)
         raise UserError(
             f"--rule must be one of {of_classes}, or of masks {', '.join(of_masks)}, but got {options.rule!r}"
         )
-    folder, study = existing_folder(options.storage, options.name, options.study_storage)
     identity, asked = noted(study)
     folds = asked.get("folds") or 0
-    request = Request(identity["metric"], options.k, options.members, options.rule, options.tta, folds)
+    request = Request(identity["metric"], k, options.members, options.rule, views, folds)
     members = choose_members(study, request, console)
     if not members:
         console.print("no trial has finished, so there is no ensemble", style="red")
         return 1
-    if options.tta != "none" and members[0].config.get("task") == SegmentationConfig.task:
+    if views != "none" and members[0].config.get("task") == SegmentationConfig.task:
         raise UserError(f"--tta is for classifications, but {options.name} is a segmentation")
     sizes = sorted({record.config["image_size"] for record in members})
     with console.status("reading the data"):
         data = prepare(**asked | {"grouping": Grouping(**asked["grouping"])}, sizes=sizes)
     check_data(data, identity)
-    infer: Infer = partial(infer_here, data, views=options.tta)
+    infer: Infer = partial(infer_here, data, views=views)
     with console.status(f"scoring members on {data.selection}"):
         built = build(members, data, request, infer, best_trials(study, data, request))
     show_built(built, console)

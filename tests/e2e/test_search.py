@@ -86,6 +86,7 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     rebuilt = search(folder, "demo_space", "--rule", "mean", "--tta", "flips", module="tuning.cli.ensemble")
     assert "Chosen: mean, balanced_accuracy" in rebuilt
     assert "opened" not in rebuilt
+    search(folder, "demo_space", "--rule", "median", module="tuning.cli.ensemble", code=2)
     rebuilt = search(folder, "demo_space", "--tta", "flips", "--open-test", "--register", module="tuning.cli.ensemble")
     assert "opened 2 times" in rebuilt
     assert re.search(r"Registered: models:/demo_space@(champion|challenger) \(version 2\)", rebuilt)

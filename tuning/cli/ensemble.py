@@ -26,7 +26,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 def ensemble(
     name: Annotated[str, typer.Argument(help="Of the search: its folder in --storage.")],
     k: Annotated[
-        int | None, typer.Option(min=1, help="Take the best K trials. Default: 5.", rich_help_panel=_ENSEMBLE)
+        int | None,
+        typer.Option(min=1, help="Take the best K trials. Default: as the search did.", rich_help_panel=_ENSEMBLE),
     ] = None,
     members: Annotated[
         str | None, typer.Option(metavar="3,7,9", help="Take these trials instead.", rich_help_panel=_ENSEMBLE)
@@ -38,8 +39,12 @@ def ensemble(
         ),
     ] = None,
     tta: Annotated[
-        Views, typer.Option(help="Test-time augmentation: average over these views.", rich_help_panel=_ENSEMBLE)
-    ] = Views.NONE,
+        Views | None,
+        typer.Option(
+            help="Test-time augmentation: average over these views. Default: as the search did.",
+            rich_help_panel=_ENSEMBLE,
+        ),
+    ] = None,
     open_test: Annotated[
         bool, typer.Option("--open-test", help="Score the test set too; it is counted.", rich_help_panel=_ENSEMBLE)
     ] = False,
@@ -65,10 +70,10 @@ def ensemble(
 
     options = Options(
         name=name,
-        k=5 if k is None else k,
+        k=k,
         members=numbers,
         rule=rule,
-        tta=tta.value,
+        tta=tta and tta.value,
         open_test=open_test,
         register=register,
         storage=storage,

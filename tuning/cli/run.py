@@ -27,7 +27,7 @@ from tuning.cli.command import (
 )
 
 if TYPE_CHECKING:
-    from tuning import session
+    from tuning.options import Options
 
 app = new_app()
 
@@ -215,9 +215,9 @@ def run(
     except SpaceError as error:
         refuse("tune-run", str(error))
     first, second = _objectives(metric or [found.metric])
-    from tuning import session  # heavy, so only once it is clear that there is something to do
+    from tuning.options import HANG_S, Options  # heavy, so only once it is clear that there is something to do
 
-    options = session.Options(
+    options = Options(
         space=found,
         data=data,
         weights=weights,
@@ -238,7 +238,7 @@ def run(
         price_per_gpu_hour=price_per_gpu_hour,
         max_concurrent=max_concurrent,
         max_failures=max_failures,
-        trial_timeout_s=session.HANG_S if trial_timeout is None else trial_timeout,
+        trial_timeout_s=HANG_S if trial_timeout is None else trial_timeout,
         storage=storage,
         study_storage=study_storage,
         tracking_uri=tracking_uri,
@@ -267,7 +267,7 @@ def _objectives(metrics: list[str]) -> tuple[str, str | None]:
     return metrics[0], metrics[1] if len(metrics) > 1 else None
 
 
-def _run(options: "session.Options", dry_run: int, console: Console) -> int:
+def _run(options: "Options", dry_run: int, console: Console) -> int:
     from search_spaces.space import SpaceError
     from trainables.core.errors import UserError
     from tuning import session

@@ -6,10 +6,15 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from tests.images import write_classes
+from tests.images import write_classes, write_pairs
 from trainables.core.models.predict import VIEWS
 from tuning.cli import ensemble
 from tuning.cli.run import Views, _seconds, app
+
+LUNGS = [
+    *("lung_segmentation_space", "--weights", "random", "--image-size", "32"),
+    *("--backbone", "mobilenetv3_small_050"),
+]
 
 
 def invoke(*arguments):
@@ -33,7 +38,7 @@ def test_help_and_list_need_no_heavy_import(command, arguments):
 
 def test_list_gives_a_line_a_space():
     lines = invoke("--list").output.splitlines()
-    spaces = ["alzheimer_space", "chest_xray_space", "demo_space", "lung_segmentation_space"]
+    spaces = ["alzheimer_space", "chest_xray_space", "demo_space", "lung_detr_space", "lung_segmentation_space"]
     assert [line.split()[0] for line in lines] == [*spaces, "pets_segmentation_space", "tissue_space"]
 
 
@@ -115,6 +120,11 @@ def folder(tmp_path, monkeypatch):
         (["demo_space", "--backbone", "torchvision:vit_b_16", "--image-size", "64"], "cannot take images of 64 x 64"),
         (["demo_space", "--data", "good", "--address", "localhost:1"], "--address local starts one here"),
         (["demo_space", "--data", "good", "--cpus-per-trial", "999"], "a trial must fit on a node"),
+        (["demo_space", "--data", "good", "--roi", "nothing"], "--roi must be models:/NAME@champion"),
+        (["demo_space", "--data", "masks"], "demo_space is a classification, whose data are class folders"),
+        ([*LUNGS, "--data", "good"], "is a segmentation, whose data are folders images/ and masks/"),
+        ([*LUNGS, "--data", "masks", "--metric", "auroc"], "of a segmentation must be one of dice, iou"),
+        ([*LUNGS, "--data", "masks", "--cv-folds", "3"], "--cv-folds is for classifications"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(folder, arguments, message):
@@ -122,6 +132,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, arguments, message):
     write_classes(folder / "good", {"a": 20, "b": 8})
     write_classes(folder / "broken", {"a": 20, "b": 8})
     (folder / "broken" / "a" / "000.png").write_bytes(b"")
+    write_pairs(folder / "masks", 24)
     done = invoke(*arguments)
     assert done.exit_code == 2, done.output
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("tune-run: ")]
@@ -134,7 +145,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, arguments, message):
     ("arguments", "message"),
     [
         (["nowhere"], "there is none named 'nowhere' in results"),
-        (["demo_space", "--rule", "median"], "--rule must be one of best-single,"),
         (["demo_space", "--members", "1;2"], "--members must be trials, written like 3,7,9"),
         (["demo_space", "--members", "1,2", "--k", 3], "give one of them"),
         (["[/x]"], "--name must be letters, digits"),

@@ -1,6 +1,8 @@
-"""Segmentation networks of segmentation_models_pytorch around an encoder of timm's: from uint8 pixels to logits.
+"""Segmentation networks: from uint8 pixels to logits. DETR has a file of its own, the others are told of here.
 
-The encoder has the names and the weights of a classifier's backbone: `pretrained`, `random`, or a folder with
+They are segmentation_models_pytorch's, around an encoder of timm's.
+
+Their encoder has the names and the weights of a classifier's backbone: `pretrained`, `random`, or a folder with
 `<backbone>.safetensors`, the keys of the original timm model. There are no pretrained weights of decoders.
 """
 
@@ -11,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from trainables.core.errors import ConfigError, UserError, WeightsError, first_line
+from trainables.core.models import detr
 from trainables.core.models.architectures import SCRATCH, TORCHVISION, normalisation, without_weights
-from trainables.core.models.backbones import check_weights
+from trainables.core.models.backbones import build_backbone, check_weights
 from trainables.core.models.network import PixelNetwork
 from trainables.core.models.weights import download, read_tensors, weights_file
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from trainables.core.config import SegmentationConfig
 
 # Our names are segmentation_models_pytorch's, lower case.
-ARCHITECTURES = {
+_MODELS = {
     "unet": "Unet",
     "unetplusplus": "UnetPlusPlus",
     "manet": "MAnet",
@@ -33,6 +36,7 @@ ARCHITECTURES = {
     "upernet": "UPerNet",
     "segformer": "Segformer",
 }
+ARCHITECTURES = (*_MODELS, detr.ARCHITECTURE)
 
 
 class Segmenter(PixelNetwork):
@@ -67,7 +71,7 @@ class Segmenter(PixelNetwork):
         return self
 
     def top_down(self) -> list[nn.Module]:
-        """Decoder and head, which are new, and below them the encoder."""
+        """Decoder and head, and below them the encoder."""
         return [nn.ModuleList([self.head, self.decoder]), self.encoder]
 
 
@@ -83,9 +87,13 @@ def build_segmenter(config: "SegmentationConfig", num_classes: int) -> Segmenter
         ConfigError: The architecture cannot have this encoder, or images of this size.
     """
     check_segmenter(config.architecture, config.backbone, config.weights, config.image_size)
-    network = _create(config.architecture, config.backbone, num_classes)
-    _load_encoder(network.encoder.model, config.backbone, config.weights, config.image_size)
-    model = Segmenter(network)
+    if config.architecture == detr.ARCHITECTURE:
+        file = detr.detr_file(config.backbone, config.weights)
+        model = Segmenter(detr.Detr(config.backbone, 1 + num_classes, file))
+    else:
+        network = _create(config.architecture, config.backbone, num_classes)
+        _load_encoder(network.encoder.model, config.backbone, config.weights, config.image_size)
+        model = Segmenter(network)
     model.freeze(encoder=config.freeze_encoder, decoder=config.freeze_decoder, head=config.freeze_head)
     return model
 
@@ -96,9 +104,12 @@ def check_segmenter(architecture: str, backbone: str, weights: str, image_size: 
     Raises:
         WeightsError, ConfigError: As ``build_segmenter``.
     """
-    if backbone == SCRATCH or backbone.startswith(TORCHVISION):
+    if architecture == detr.ARCHITECTURE or backbone in detr.VARIANTS:
+        detr.check_detr(architecture, backbone, weights, image_size)
+    elif backbone == SCRATCH or backbone.startswith(TORCHVISION):
         raise WeightsError(f"an encoder must be one of timm's backbones, but got {backbone}: choose by --backbone")
-    check_weights(backbone, weights)
+    else:
+        check_weights(backbone, weights)
     _check_shapes(architecture, backbone, image_size)
 
 
@@ -114,7 +125,8 @@ def _check_shapes(architecture: str, backbone: str, image_size: int) -> None:
     try:
         network = without_weights(lambda: _create(architecture, backbone, 1)).eval()
         with torch.no_grad():
-            network(torch.empty(2, 3, image_size, image_size, device="meta"))
+            logits = network(torch.empty(2, 3, image_size, image_size, device="meta"))
+        assert logits.shape == (2, 1, image_size, image_size), f"its masks would be {tuple(logits.shape[2:])}"
     except UserError:
         raise
     except Exception as error:  # each library has its own way to say so
@@ -123,10 +135,24 @@ def _check_shapes(architecture: str, backbone: str, image_size: int) -> None:
 
 
 def _create(architecture: str, backbone: str, num_classes: int) -> Any:
+    if architecture == detr.ARCHITECTURE:
+        return detr.Detr(backbone, 1 + num_classes)
     import segmentation_models_pytorch as smp
 
-    build = getattr(smp, ARCHITECTURES[architecture])
+    build = getattr(smp, _MODELS[architecture])
     return build(f"tu-{backbone}", encoder_weights=None, classes=1 if num_classes == 1 else 1 + num_classes)
+
+
+def fetch_weights(backbone: str, image_size: int) -> None:
+    """Fetches the pretrained weights of a checked encoder, or of a DETR, into the hub's cache.
+
+    Raises:
+        WeightsError: They are not to be had.
+    """
+    if backbone in detr.VARIANTS:
+        detr.detr_file(backbone, "pretrained")
+    else:
+        build_backbone(backbone, "pretrained", image_size)
 
 
 def _load_encoder(encoder: nn.Module, name: str, weights: str, image_size: int) -> None:

@@ -21,6 +21,8 @@ from trainables.core.models.architectures import (
 )
 from trainables.core.models.stages import classifier_names
 
+Shapes = dict[str, tuple[int, ...]]
+
 
 def way_out(name: str) -> str:
     """What to do where a backbone's pretrained weights are not to be had."""
@@ -48,7 +50,26 @@ def download(name: str, image_size: int) -> nn.Module:
         _ask_hub_once(timm_config(name).hf_hub_id)
         return sized(name, image_size, pretrained=True)
     except Exception as error:  # the hubs' clients raise their own errors, those of httpx and urllib, and OSError
-        raise WeightsError(f"{name}: no hub reached ({first_line(error)}); {way_out(name)}") from error
+        raise _no_hub(name, error) from error
+
+
+def download_file(name: str, repository: str) -> Path:
+    """The safetensors file of a repository, from the hub's cache or from the hub.
+
+    Raises:
+        WeightsError: Neither has it.
+    """
+    from huggingface_hub import hf_hub_download
+
+    try:
+        _ask_hub_once(repository)
+        return Path(hf_hub_download(repository, "model.safetensors"))
+    except Exception as error:  # as above
+        raise _no_hub(name, error) from error
+
+
+def _no_hub(name: str, error: Exception) -> WeightsError:
+    return WeightsError(f"{name}: no hub reached ({first_line(error)}); {way_out(name)}")
 
 
 @contextmanager
@@ -96,21 +117,33 @@ def weights_file(name: str, weights: str) -> Path | None:
 
 
 def check_file(name: str, file: Path) -> None:
-    """Compare the file's header with the architecture at its native size."""
+    """Compare the file's header with the architecture at its native size, classifiers aside."""
     model = without_weights(lambda: create(name))
-    found = _shapes(file)
     expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    found, expected = (
+        {key: shape for key, shape in some.items() if not _is_classifiers(key, model)}
+        for some in (shapes(file), expected)
+    )
+    check_shapes(name, file, found, expected)
+
+
+def check_shapes(name: str, file: Path, found: Shapes, expected: Shapes) -> None:
+    """Raise WeightsError with the first key of a file that is not the architecture's."""
     for key in [*expected, *sorted(found.keys() - expected.keys())]:
-        if _is_classifiers(key, model) or found.get(key) == expected.get(key):
-            continue
         if key not in found:
             raise WeightsError(f"{file}: key {key} of {name} is missing")
         if key not in expected:
             raise WeightsError(f"{file}: unexpected key {key}, which {name} does not have")
-        raise WeightsError(f"{file}: {key} has shape {found[key]}, but {name} needs {expected[key]}")
+        if found[key] != expected[key]:
+            raise WeightsError(f"{file}: {key} has shape {found[key]}, but {name} needs {expected[key]}")
 
 
-def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+def shapes(file: Path) -> Shapes:
+    """The shapes of a file's tensors by their names, from its header.
+
+    Raises:
+        WeightsError: It is not safetensors.
+    """
     try:
         with safe_open(file, framework="pt") as header:
             return {key: tuple(header.get_slice(key).get_shape()) for key in header.keys()}  # noqa: SIM118

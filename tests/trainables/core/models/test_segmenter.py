@@ -19,13 +19,21 @@ def configured(**changes):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_architecture_gives_logits_of_the_images_size(architecture):
-    size = 128 if architecture == "pan" else 64
-    model = build_segmenter(configured(architecture=architecture, image_size=size), 1).eval()
-    pixels = torch.randint(0, 256, (1, size, size, 1), dtype=torch.uint8)
+def test_every_architecture_takes_an_encoder(architecture):
+    backbone = "detr-tiny" if architecture == "detr" else SMALL
+    check_segmenter(architecture, backbone, "random", 128)
+    assert segmenter_parameter_count(architecture, backbone) > 100_000
+
+
+@pytest.mark.parametrize(
+    ("architecture", "backbone"), [("unet", SMALL), ("deeplabv3plus", SMALL), ("detr", "detr-tiny")]
+)
+def test_logits_have_the_images_size(architecture, backbone):
+    model = build_segmenter(configured(architecture=architecture, backbone=backbone), 1).eval()
+    pixels = torch.randint(0, 256, (1, 64, 64, 1), dtype=torch.uint8)
     with torch.no_grad():
-        assert model(pixels).shape == (1, 1, size, size)
-    assert segmenter_parameter_count(architecture, SMALL) == sum(map(torch.numel, model.parameters()))
+        assert model(pixels).shape == (1, 1, 64, 64)
+    assert segmenter_parameter_count(architecture, backbone) == sum(map(torch.numel, model.parameters()))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
