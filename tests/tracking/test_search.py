@@ -26,8 +26,8 @@ POINTS = ["metrics sent, not acknowledged", "model logged, not noted"]
 PREDICT = """
 import json, sys
 import mlflow
-model = mlflow.pyfunc.load_model("models:/demo_space@champion")
-answer = model.predict([open(file, "rb").read() for file in sys.argv[1:]])
+model = mlflow.pyfunc.load_model(sys.argv[1])
+answer = model.predict([open(file, "rb").read() for file in sys.argv[2:]])
 print(json.dumps([list(answer), answer.values.tolist()]))
 """
 
@@ -39,19 +39,22 @@ def arguments(study_url, tracking):
 
 def check(study_url, tracking):
     study = optuna.load_study(study_name="demo_space", storage=study_url)
-    return check_nothing_lost(study, tracking, "demo_space", TRIALS, EPOCHS)
+    parent = check_nothing_lost(study, tracking, "demo_space", TRIALS, EPOCHS)
+    versions = MlflowClient(tracking).search_model_versions("name = 'demo_space'")
+    (version,) = [version for version in versions if version.run_id == parent.info.run_id]
+    return parent, version
 
 
 def test_a_search_ends_in_the_bucket_and_the_registry(folder, study_url, demo_experiment, bucket):
     search(folder, *arguments(study_url, demo_experiment))
-    parent = check(study_url, demo_experiment)
+    parent, version = check(study_url, demo_experiment)
     keys = [item.key for item in bucket.objects.all()]
     assert any(f"/{parent.info.run_id}/artifacts/ensemble.json" in key for key in keys)
     assert any(key.endswith(".safetensors") for key in keys)
     assert not (folder / "results" / "demo_space" / "study.journal").exists()
     files = sorted((folder / "data").rglob("*.png"))
     elsewhere = subprocess.run(
-        [sys.executable, "-c", PREDICT, *files],
+        [sys.executable, "-c", PREDICT, f"models:/demo_space/{version.version}", *files],
         cwd=folder, env=os.environ | {"MLFLOW_TRACKING_URI": demo_experiment}, capture_output=True, text=True,
     )  # fmt: skip
     assert elsewhere.returncode == 0, elsewhere.stderr
@@ -100,5 +103,5 @@ def test_a_driver_killed_at_a_named_point_is_resumed(folder, study_url, demo_exp
     assert driver.returncode == -signal.SIGKILL
     wait_for_the_orphans(orphans)
     search(folder, *arguments(study_url, demo_experiment), "--resume")
-    parent = check(study_url, demo_experiment)
+    parent, _ = check(study_url, demo_experiment)
     assert "test_balanced_accuracy" in parent.data.metrics
