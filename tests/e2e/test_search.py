@@ -118,7 +118,10 @@ def check_report(folder, run_id):
     assert opened == 1
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])  # SIGTERM is handled as Ctrl-C is
+@pytest.mark.parametrize(
+    "sent",
+    [pytest.param(signal.SIGTERM, marks=pytest.mark.faults), signal.SIGKILL],  # SIGTERM is handled as Ctrl-C is
+)
 def test_a_search_that_is_stopped_goes_on_with_resume(folder, sent):
     arguments = ["demo_space", "--data", "data", *SMALL, "--max-epochs", 6, "--num-samples", 3]
     driver = begun(folder, *arguments)

@@ -59,12 +59,14 @@ def test_of_a_torn_checkpoint_and_one_before_the_latter_is_used(cluster, small_d
     assert data.trained() == [1, 2, 3, 2, 3, 4]
 
 
+@pytest.mark.faults
 def test_a_trial_that_fails_too_often_has_failed_with_its_reason(cluster, small_data, tmp_path):
     (record,) = run(tmp_path, AlwaysFaulty.of(small_data, tmp_path, fault="raises"), max_failures=1)
     assert record.state == "FAIL"
     assert len(record.failures) == 2
 
 
+@pytest.mark.faults
 def test_a_gpu_that_is_too_small_is_given_half_of_the_batch_at_a_time(undisturbed, small_data, tmp_path):
     data = FaultyDataset.of(small_data, tmp_path, fault="runs out of GPU memory")
     (record,) = run(tmp_path, data)

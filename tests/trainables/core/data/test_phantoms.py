@@ -100,8 +100,13 @@ def test_arguments_below_their_minimum_raise(subjects: int, size: int, seed: int
 
 
 def accuracies(phantoms: Phantoms, splitter: StratifiedGroupKFold | StratifiedKFold) -> dict[str, float]:
-    """Cross-validated balanced accuracy of linear models on standardised pixels, and of the nearest neighbour."""
-    pixels = phantoms.images.reshape(len(phantoms.images), -1).astype(np.float32)
+    """Cross-validated balanced accuracy of linear models on standardised pixels, and of the nearest neighbour.
+
+    Pixels are means of 2 x 2: what is tested does not need more, and takes a quarter of the time.
+    """
+    count, height, width = phantoms.images.shape
+    blocks = phantoms.images.reshape(count, height // 2, 2, width // 2, 2)
+    pixels = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(count, -1)
     models = {
         f"C={strength}": LogisticRegression(C=strength, class_weight="balanced", max_iter=200)
         for strength in (1e-4, 1e-2)
