@@ -15,8 +15,9 @@ from trainables.core.seeds import derive_seed
 from trainables.node import versions
 from trainables.trial import CHECKPOINT_RANK, run_trial
 from tuning.cluster import Resources
+from tuning.lost_trials import LostTrials
 from tuning.patches import patch_tune
-from tuning.study import LostTrials, Steering, StudyScheduler, StudySearcher
+from tuning.study import Steering, StudyScheduler, StudySearcher
 
 
 @dataclass(frozen=True)
