@@ -146,6 +146,10 @@ def submitted(laptop, *arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
 
 
+def trains(host):
+    return any("ray::ImplicitFunc" in process for process in host.processes())
+
+
 def test_results_on_one_host_alone_are_refused_before_any_trial(tunnels, hosts):
     job = submitted(hosts[0], "--storage", f"{HOME}/results")
     told, _ = job.communicate(timeout=300)
@@ -157,14 +161,14 @@ def test_results_on_one_host_alone_are_refused_before_any_trial(tunnels, hosts):
 def test_a_search_over_both_hosts_survives_the_loss_of_one(tunnels, hosts):
     laptop, head, worker = hosts
     job = submitted(laptop, "--num-samples", TRIALS, "--max-epochs", EPOCHS, "--no-pruning", "--cpus-per-trial", 1)
-    told = []
+    told, cut_off = [], False
     for line in job.stdout:
         told.append(line)
-        if " epoch " in line and sum(" epoch " in line for line in told) == TRIALS:
-            for host in (head, worker):
-                assert any("ray::ImplicitFunc" in process for process in host.processes())
+        if not cut_off and " epoch " in line and all(trains(host) for host in (head, worker)):
             worker.cut_off()
+            cut_off = True
     assert job.wait() == 0, "".join(told)
+    assert cut_off, "".join(told)
     (found,) = map(json.loads, re.findall(r"^\{.*\}$", laptop.run(sys.executable, "-c", TELL), re.MULTILINE))
     assert found["parent"] == "FINISHED"
     assert found["trials"] == list(range(TRIALS))
