@@ -1,7 +1,7 @@
 """``python -m benchmarks``: every program here, one after another, and a table of what was measured.
 
-On 2 cores in under 15 minutes. The comparison of searchers, the audit and large searches run alone: ``python -m benchmarks.searchers``,
-``... .audit``, ``... .scale``.
+On 2 cores in under 15 minutes. Those that take longer run alone: ``python -m benchmarks.searchers``, ``... .audit``,
+``... .scale``.
 """
 
 import json
