@@ -142,7 +142,9 @@ def test_the_jobs_api_asks_for_the_token(tunnels, hosts):
 def submitted(laptop, *arguments):
     """A job that runs on the head, and prints here, line by line."""
     submit = ("env", "PYTHONUNBUFFERED=1", "ray", "job", "submit", "--address", "http://localhost:8265", "--")
-    command = laptop.command(*submit, "tune-run", "demo_space", "--backbone", "scratch_cnn", "--image-size", 32, *arguments)
+    command = laptop.command(
+        *submit, "tune-run", "demo_space", "--backbone", "scratch_cnn", "--image-size", 32, *arguments
+    )
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
 
 
