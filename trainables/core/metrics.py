@@ -93,7 +93,8 @@ def resampled_metrics(
     f1 = 2 * hits / np.maximum(predicted + actual, 1)
 
     def over_classes(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        mean: NDArray[np.float64] = np.where(present, values, 0).sum(axis=1) / present.sum(axis=1)
+        drawn = present.any(axis=0)
+        mean: NDArray[np.float64] = np.where(present, values, 0)[:, drawn].sum(axis=1) / present.sum(axis=1)
         return mean
 
     def clinical() -> NDArray[np.float64]:
@@ -110,7 +111,9 @@ def resampled_metrics(
 
     def one_against_rest(area: _Area) -> NDArray[np.float64]:
         areas = [area(*_thresholds(targets == label, scores, draws)) for label, scores in enumerate(probabilities.T)]
-        return over_classes(np.stack(areas, axis=1))
+        total = sum(np.where(present.T, areas, 0), start=np.zeros(len(draws)))
+        mean: NDArray[np.float64] = total / present.sum(axis=1)
+        return mean
 
     def of_class(values: NDArray[np.float64], label: int) -> NDArray[np.float64]:
         return np.where(present[:, label], values[:, label], np.nan)
@@ -211,7 +214,8 @@ def _thresholds(
 def _average_precision(hits: NDArray[np.int64], misses: NDArray[np.int64]) -> NDArray[np.float64]:
     """(R,) mean precision over the positives; 0 without any."""
     precision = hits / np.maximum(hits + misses, 1)
-    area: NDArray[np.float64] = (np.diff(hits, prepend=0) * precision).sum(axis=1) / np.maximum(hits[:, -1], 1)
+    new = np.diff(hits, prepend=0).astype(np.float64)
+    area: NDArray[np.float64] = np.vecdot(new, precision) / np.maximum(hits[:, -1], 1)
     return area
 
 
