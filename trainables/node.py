@@ -7,7 +7,15 @@ from pathlib import Path
 
 from pyarrow.fs import FileSystem, FileType
 
-PACKAGES = ("ray", "torch", "torchvision", "timm", "albumentations")
+PACKAGES = (
+    "ray",
+    "torch",
+    "torchvision",
+    "timm",
+    "segmentation-models-pytorch",
+    "transformers",
+    "albumentations",
+)
 DRIVER = "driver"  # the file that a driver puts into a folder for the nodes to find
 
 

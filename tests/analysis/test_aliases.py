@@ -1,7 +1,8 @@
 import pytest
 from mlflow import MlflowClient
 
-from analysis.registry import _alias, note_openings
+from analysis.registry import note_openings
+from analysis.registry.versions import _alias
 
 OURS = {"metric": "macro_f1", "select_score": 0.7, "select_fingerprint": "abc"}
 

@@ -1,71 +1,16 @@
 """The study as the record: searcher and scheduler driven directly, without Ray, as Tune would drive them."""
 
-import errno
-import json
-import math
 import time
-from types import SimpleNamespace
 
 import pytest
 from optuna.pruners import NopPruner
-from optuna.storages.journal import JournalFileBackend
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import PRUNED, TIME_BUDGET, ranked, read_trials
-from trainables.core.errors import ConfigError, UserError
-from trainables.trial import FAILED
-from tuning.storage import JOURNAL, first_rung, open_study, study_storage
-from tuning.study import Steering, StudyScheduler, StudySearcher, told_error
-
-METRIC = "balanced_accuracy"
-EPOCHS = 9
-
-
-class Driver:
-    """One driver process: what it knows beside the study dies with it."""
-
-    def __init__(self, folder, num_samples=6, deadline=math.inf, max_concurrent=None, epochs=EPOCHS, url=None):
-        self.study = open_study(study_storage(folder, url), "search", METRIC, epochs, seed=0)
-        self.steering = Steering(
-            study=self.study,
-            metric=METRIC,
-            epochs=epochs,
-            num_samples=num_samples,
-            max_concurrent=max_concurrent,
-            deadline=deadline,
-            configure=lambda trial: {"lr": trial.suggest_float("lr", 0.0, 1.0)},
-            storage="/checkpoints",
-        )
-        self.searcher, self.scheduler = StudySearcher(self.steering), StudyScheduler(self.steering)
-        self.count = 0
-
-    def start(self):
-        self.count += 1
-        trial_id = f"ray-{id(self)}-{self.count}"
-        config = self.searcher.suggest(trial_id)
-        return trial_id, config
-
-    def report(self, trial_id, epoch, value):
-        storage = SimpleNamespace(trial_fs_path=f"/checkpoints/session-001/{trial_id}", storage_fs_path="/checkpoints")
-        result = {
-            "epoch": epoch,
-            f"tune/{METRIC}": value,
-            f"best_{METRIC}": value,
-            "best_epoch": epoch,
-            "epoch_seconds": 1.0,
-            "checkpoint_dir_name": f"checkpoint_{epoch:06d}",
-            "time_total_s": 5.0,
-        }
-        return self.scheduler.on_trial_result(None, SimpleNamespace(trial_id=trial_id, storage=storage), result)
-
-    def run(self, value=lambda number: 0.5):
-        trial_id, config = self.start()
-        for epoch in range(1, EPOCHS + 1):
-            if self.report(trial_id, epoch, value(config["number"])) == TrialScheduler.STOP:
-                break
-        self.searcher.on_trial_complete(trial_id)
-        return config
+from tests.tuning.driver import EPOCHS, METRIC, Driver
+from trainables.core.errors import ConfigError
+from tuning.storage import first_rung, open_study, study_storage
 
 
 def states(driver):
@@ -139,17 +84,6 @@ def test_max_concurrent_waits(tmp_path):
     assert driver.start()[1] is None
     driver.searcher.on_trial_complete(first, error=True)
     assert driver.start()[1]["number"] == 1
-
-
-def test_a_failure_is_told_as_fail(tmp_path):
-    driver = Driver(tmp_path)
-    trial_id, _ = driver.start()
-    driver.report(trial_id, 1, 0.9)
-    driver.searcher.on_trial_complete(trial_id, error=True)
-    assert states(driver) == ["FAIL"]
-    trial_id, _ = driver.start()
-    driver.searcher.on_trial_complete(trial_id)  # ended without a report
-    assert states(driver) == ["FAIL", "FAIL"]
 
 
 def test_a_repeated_report_counts_once(tmp_path):
@@ -257,128 +191,3 @@ def test_candidates_are_ranked_best_first(tmp_path):
     for _ in range(4):
         driver.run(lambda number: [0.5, 0.9, 0.7, 0.9][number])
     assert [record.number for record in ranked(read_trials(driver.study), METRIC)] == [1, 3, 2, 0]
-
-
-def test_a_database_that_does_not_answer_is_a_usage_error(tmp_path):
-    with pytest.raises(UserError, match="--study-storage must be the URL of a database that answers"):
-        study_storage(tmp_path, "postgresql://nobody@localhost:1/none")
-
-
-def test_a_full_disk_tears_no_line(tmp_path, monkeypatch):
-    """The disk takes half of what is written; a later write must not be glued to it."""
-    driver = Driver(tmp_path)
-    driver.run()
-    whole = (tmp_path / JOURNAL).read_text()
-
-    def fill_up(backend, logs):
-        with (tmp_path / JOURNAL).open("a") as file:
-            file.write(json.dumps(logs[0])[:20])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as full:
-        full.setattr(JournalFileBackend, "append_logs", fill_up)
-        with pytest.raises(OSError, match="No space left"):
-            driver.study.set_user_attr("too", "much")
-    assert (tmp_path / JOURNAL).read_text() == whole
-    driver.run()
-    assert len(read_trials(Driver(tmp_path).study)) == 2
-
-
-@pytest.mark.parametrize("cut", [1, 10, 40])
-def test_a_torn_last_line_of_the_journal_is_repaired(tmp_path, cut):
-    Driver(tmp_path).run()
-    journal = tmp_path / JOURNAL
-    whole = journal.read_bytes()
-    journal.write_bytes(whole[:-cut])
-    driver = Driver(tmp_path)  # its first write must not be glued to the stump
-    driver.run()
-    assert all(json.loads(line) for line in journal.read_text().splitlines())
-    assert len(read_trials(Driver(tmp_path).study)) == 2
-
-
-def test_a_database_serves_as_well_as_a_journal(tmp_path):
-    url = f"sqlite:///{tmp_path}/study.db"
-    first = Driver(tmp_path, url=url)
-    first.run()
-    trial_id, _ = first.start()
-    first.report(trial_id, 1, 0.7)
-    second = Driver(tmp_path, url=url)
-    assert second.start()[1]["resume_from"].endswith("/checkpoint_000001")
-    assert states(second) == ["COMPLETE", "RUNNING"]
-
-
-def fail(driver, trial_id, reason):
-    """As a trial does that cannot be trained: it says so, and Tune ends it without an error."""
-    trial = SimpleNamespace(trial_id=trial_id)
-    assert driver.scheduler.on_trial_result(None, trial, {FAILED: reason}) == TrialScheduler.STOP
-    driver.scheduler.on_trial_result(None, trial, {FAILED: reason, "done": True})
-    driver.searcher.on_trial_complete(trial_id)
-
-
-def test_a_trial_that_says_it_cannot_be_trained_has_failed(tmp_path):
-    driver = Driver(tmp_path)
-    trial_id, _ = driver.start()
-    driver.report(trial_id, 1, 0.9)
-    fail(driver, trial_id, "NonFiniteLossError: the loss became nan")
-    (record,) = read_trials(driver.study)
-    assert (record.state, record.failures) == ("FAIL", ("NonFiniteLossError: the loss became nan",))
-    assert not record.is_candidate
-
-
-def test_a_search_whose_first_trials_fail_alike_is_given_up(tmp_path):
-    driver = Driver(tmp_path, num_samples=9)
-    for _ in range(3):
-        fail(driver, driver.start()[0], "DeviceError: no GPU")
-    assert driver.start()[1] == Searcher.FINISHED
-    assert driver.steering.given_up == "DeviceError: no GPU"
-    assert driver.steering.is_complete()
-    assert isinstance(Driver(tmp_path, num_samples=9).start()[1], dict)  # what was wrong may have been mended
-
-
-def test_a_search_is_given_up_late_too_where_trial_after_trial_fails_alike(tmp_path):
-    driver = Driver(tmp_path, num_samples=9)
-    driver.run()
-    for node in range(3):
-        fail(driver, driver.start()[0], f"DataError: '/data/{node}' is not there, 0.{node} s")
-    assert driver.steering.given_up == "DataError: '/data/2' is not there, 0.2 s"
-
-
-DIVERGED = "NonFiniteLossError: the train loss became nan in epoch 1"
-
-
-@pytest.mark.parametrize("reasons", [["a", "b", "a", "a"], ["a", None, "a", "a"], [None, DIVERGED, DIVERGED, DIVERGED]])
-def test_other_searches_go_on(tmp_path, reasons):
-    driver = Driver(tmp_path, num_samples=9)
-    for reason in reasons:
-        if reason is None:
-            driver.run()
-        else:
-            fail(driver, driver.start()[0], reason)
-    assert isinstance(driver.start()[1], dict)
-
-
-RAISED = """Failure # 1 (occurred at 2026-01-01_00-00-00)
-an older one
-Failure # 2 (occurred at 2026-01-01_00-00-01)
-ray::ImplicitFunc.train() (pid=1, ip=127.0.0.1)
-  File "trial.py", line 1, in run_trial
-    raise package.module.OddError("one\\ntwo")
-package.module.OddError: one: a
-two
-"""
-DIED = """Failure # 1 (occurred at 2026-01-01_00-00-00)
-The actor died unexpectedly before finishing this task.
-\tclass_name: ImplicitFunc
-"""
-
-
-TOLD = [
-    (RAISED, "OddError: one: a"),
-    (DIED, "The actor died unexpectedly before finishing this task."),
-    ("", "the worker died"),
-]
-
-
-@pytest.mark.parametrize(("log", "line"), TOLD)
-def test_an_error_is_told_in_its_first_line(log, line):
-    assert told_error(log) == line

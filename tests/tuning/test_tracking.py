@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from analysis.trials import read_trials
-from tests.tuning.test_study import EPOCHS, METRIC, Driver
+from tests.tuning.driver import EPOCHS, METRIC, Driver
 from trainables.core.errors import UserError
 from trainables.core.metrics import class_keys
 from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri

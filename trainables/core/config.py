@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -56,7 +57,7 @@ def _key(type_: type, default: Any = dataclasses.MISSING, **rule: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(ABC):
     """One training run, complete: what all tasks share. ``from_dict`` is the only way in for untyped input.
 
     A key with ``read_when`` may only be given where it is read: ``momentum`` beside ``optimizer="adam"`` raises,
@@ -142,9 +143,9 @@ class TrainConfig:
             raise ConfigError("nesterov needs momentum > 0, but got momentum=0.0")
 
     @property
+    @abstractmethod
     def frozen(self) -> tuple[str, ...]:
         """Of the model's tensors that training never moves, what their names begin with."""
-        raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict of the keys that are read, from which ``from_dict`` makes an equal configuration."""

@@ -174,7 +174,7 @@ class Store:
             if used + size > limit and not (needed and size <= self.limit):
                 raise StoreFullError(
                     f"{self.root} may hold {limit / 1e9:.3g} GB, too little for {size / 1e9:.3g} GB beside what is in "
-                    f"use: free disk space or raise the cache size ({SIZE_VARIABLE})"
+                    f"use: free disk space or raise the cache size (--cache-size, or {SIZE_VARIABLE})"
                 )
             for path in claimed:
                 _remove(path)

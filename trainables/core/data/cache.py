@@ -198,7 +198,7 @@ class Dataset:
 
     def _opened(self) -> Source:
         """The source again, on a node that lacks what was decoded."""
-        opened = open_source(self.place)
+        opened = open_source(self.place, store=self.open_store())
         if source_fingerprint(opened, opened.digests()) != self.fingerprint:
             raise DataError(f"{self.place} on this node is not the data that the search began with")
         return opened

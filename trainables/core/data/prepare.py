@@ -117,9 +117,9 @@ def _opened(
     place: str, grouping: Grouping, store: Path | None, cache_size: int | None
 ) -> tuple[Source, Dataset, dict[int, str]]:
     """A data set before its audit, and why images cannot be used."""
-    source = _grouped(open_source(place, grouping.column, grouping.pattern), grouping, place)
-    fingerprint = source_fingerprint(source, source.digests())
     kept = Store(store or default_store(), cache_size)
+    source = _grouped(open_source(place, grouping.column, grouping.pattern, kept), grouping, place)
+    fingerprint = source_fingerprint(source, source.digests())
     masks = surveyed_masks(source, fingerprint, kept)
     opened = Dataset(
         place=place,

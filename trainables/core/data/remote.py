@@ -10,13 +10,13 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSy
 
 from trainables.core.credentials import has_credentials
 from trainables.core.errors import DataError, first_line
-from trainables.core.store import Store, default_store
+from trainables.core.store import Store
 
 _DATA = "data"
 
 
-def local_copy(uri: str) -> Path:
-    """The folder of this node's store that holds what is at ``s3://...``, ``gs://...`` or another URI of Arrow's.
+def local_copy(uri: str, store: Store) -> Path:
+    """The folder of the store that holds what is at ``s3://...``, ``gs://...`` or another URI of Arrow's.
 
     It is not evicted as long as this process lives.
 
@@ -37,7 +37,6 @@ def local_copy(uri: str) -> Path:
         raise DataError(f"names of files must not lead out of their folder, but one in {uri} does")
     listing = json.dumps([uri, *((info.path, info.size, info.mtime_ns) for info in there)])
     key = f"copy-{hashlib.sha256(listing.encode()).hexdigest()[:32]}"
-    store = Store(default_store())
 
     def write(folder: Path) -> None:
         copy_files(path, str(folder / _DATA), files, LocalFileSystem())

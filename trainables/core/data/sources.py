@@ -21,6 +21,7 @@ from trainables.core.data.phantoms import make_phantoms
 from trainables.core.data.remote import local_copy
 from trainables.core.data.source import Source, is_image
 from trainables.core.errors import DataError, first_line
+from trainables.core.store import Store, default_store
 
 PHANTOMS = "phantoms"
 _SPLIT_ALIASES = {
@@ -35,7 +36,9 @@ _LONGEST_NAME = 200  # MLflow's metrics, which are called after classes, have 25
 _MOST_CLASSES = 10_000
 
 
-def open_source(place: str, group_column: str | None = None, group_pattern: str | None = None) -> Source:
+def open_source(
+    place: str, group_column: str | None = None, group_pattern: str | None = None, store: Store | None = None
+) -> Source:
     """Opens a data set.
 
     Args:
@@ -45,6 +48,7 @@ def open_source(place: str, group_column: str | None = None, group_pattern: str 
         group_column: A column of parquet and hub data sets; rows of equal value are one group, a null is none.
         group_pattern: A regular expression that is sought in each file's name: where its groups (without any: where
             the whole match) are equal, images are one group; an image in whose name it is not found has its own.
+        store: Where a copy of what lies at a URI is kept; None for the node's default.
 
     Raises:
         DataError: There is nothing to open there, or not what a classification needs.
@@ -52,7 +56,8 @@ def open_source(place: str, group_column: str | None = None, group_pattern: str 
     if place == PHANTOMS:
         source = _phantoms()
     elif "://" in place or Path(place).is_dir():
-        source = _from_folder(local_copy(place) if "://" in place else Path(place), group_column)
+        kept = store or Store(default_store())
+        source = _from_folder(local_copy(place, kept) if "://" in place else Path(place), group_column)
     elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
         raise DataError(f"a data set is a folder, a name on the hub (owner/name) or {PHANTOMS!r}, but got {place!r}")
     else:

@@ -1,12 +1,13 @@
 """What every network has in common that takes images as they are decoded: uint8 pixels."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 
-class PixelNetwork(nn.Module):
+class PixelNetwork(nn.Module, ABC):
     """Takes (B, S, S, 1 or 3) uint8 pixels and returns logits.
 
     Scaling and normalisation happen here, on the device: a quarter of the bytes travel, and a registered model cannot
@@ -28,6 +29,6 @@ class PixelNetwork(nn.Module):
         normalised = pixels.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
         return normalised.contiguous(memory_format=torch.channels_last)
 
+    @abstractmethod
     def top_down(self) -> list[nn.Module]:
         """The parts that share a learning rate, from the output down."""
-        raise NotImplementedError

@@ -9,6 +9,7 @@ from trainables.core.data.prepare import prepare
 from trainables.core.data.remote import local_copy
 from trainables.core.data.sources import open_source
 from trainables.core.errors import DataError
+from trainables.core.store import Store, StoreFullError
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +35,8 @@ def s3():
 
 
 def test_what_is_at_a_uri_is_copied_once(images, store):
-    copy = local_copy(images.as_uri())
-    assert local_copy(images.as_uri()) == copy
+    copy = local_copy(images.as_uri(), Store(store))
+    assert local_copy(images.as_uri(), Store(store)) == copy
     assert len(list(store.glob("copy-*"))) == 1
     here, there = open_source(str(images)), open_source(images.as_uri())
     assert here.digests() == there.digests()
@@ -44,13 +45,13 @@ def test_what_is_at_a_uri_is_copied_once(images, store):
 
 
 def test_what_has_changed_there_is_copied_anew(images, store):
-    local_copy(images.as_uri())
+    local_copy(images.as_uri(), Store(store))
     next((images / "few").iterdir()).unlink()
     assert len(open_source(images.as_uri())) == 23
     assert len(list(store.glob("copy-*"))) == 2
 
 
-def test_a_bucket_is_a_data_set(images, s3, tmp_path):
+def test_a_bucket_is_a_data_set(images, s3, tmp_path, store):
     client = boto3.client("s3", endpoint_url=f"http://{s3}", region_name="us-east-1")
     client.create_bucket(Bucket="scans")
     for file in images.rglob("*.*"):
@@ -58,8 +59,14 @@ def test_a_bucket_is_a_data_set(images, s3, tmp_path):
     place = f"s3://scans/study?endpoint_override={s3}&scheme=http&region=us-east-1"
     there = prepare(place, sizes=[32], seed=0, store=tmp_path / "theirs")
     here = prepare(str(images), sizes=[32], seed=0, store=tmp_path / "ours")
+    assert list((tmp_path / "theirs").glob("copy-*")) and not store.exists()
     assert there.fingerprint == here.fingerprint
     assert (there.images(32) == here.images(32)).all()
+
+
+def test_a_copy_stays_under_the_bound(images, tmp_path):
+    with pytest.raises(StoreFullError, match="--cache-size"):
+        prepare(images.as_uri(), sizes=[32], seed=0, store=tmp_path / "small", cache_size=1000)
 
 
 @pytest.mark.parametrize(
