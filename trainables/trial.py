@@ -18,7 +18,7 @@ from typing import Any
 
 import ray
 import torch
-from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
+from pyarrow.fs import FileSelector, FileType, LocalFileSystem, copy_files
 from ray import tune
 
 from trainables.core.checkpoint import Checkpoint, FrozenPart, frozen_digest, load_checkpoint, save_frozen
@@ -219,23 +219,15 @@ def _store_frozen(state: TrainState, prefixes: tuple[str, ...], storage: str) ->
     """Puts what is frozen onto the search's storage, unless a trial has done so before."""
     with tempfile.TemporaryDirectory() as folder:
         part = save_frozen(Path(folder) / _FROZEN, state, prefixes)
+        (file,) = (Path(folder) / _FROZEN).iterdir()
         target = tune.Checkpoint(f"{storage}/{_FROZEN}/{part.sha256}")  # knows the file system of a path or URI
-        files = target.filesystem
-        if files.get_file_info(target.path).type == FileType.NotFound:
+        files, whole = target.filesystem, f"{target.path}/{file.name}"
+        if files.get_file_info(whole).type == FileType.NotFound:
             partial = f"{target.path}.{uuid.uuid4().hex}.partial"
-            files.create_dir(partial, recursive=True)
-            copy_files(str(Path(folder) / _FROZEN), partial, LocalFileSystem(), files)
-            _move_unless_there(files, partial, target.path)
+            files.create_dir(target.path, recursive=True)
+            copy_files(str(file), partial, LocalFileSystem(), files)
+            files.move(partial, whole)  # a file, since object stores have no folders; of the same content as another's
     return part
-
-
-def _move_unless_there(files: FileSystem, partial: str, target: str) -> None:
-    try:
-        files.move(partial, target)
-    except OSError:
-        if files.get_file_info(target).type == FileType.NotFound:
-            raise
-        files.delete_dir(partial)  # another trial was first, with the same content
 
 
 @cache
