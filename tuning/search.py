@@ -14,9 +14,9 @@ from trainables.core.errors import ConfigError
 from trainables.core.seeds import derive_seed
 from trainables.node import versions
 from trainables.trial import CHECKPOINT_RANK, run_trial
-from tuning.cluster import Resources
 from tuning.lost_trials import LostTrials
 from tuning.patches import patch_tune
+from tuning.resources import Resources
 from tuning.study import Steering, StudyScheduler, StudySearcher
 
 

@@ -22,7 +22,7 @@ from trainables.core.errors import first_line
 from trainables.core.store import parse_size
 from trainables.inference import examine, infer
 from tuning.cards import card_class
-from tuning.cluster import Capacity, GpuHours, Resources, joined, trial_resources
+from tuning.cluster import joined
 from tuning.ensemble import Request, Result, find_ensemble
 from tuning.fetch import keep_segmentation
 from tuning.folder import (
@@ -34,6 +34,7 @@ from tuning.folder import (
     note_data,
     note_ensemble,
 )
+from tuning.gpu_hours import GpuHours
 from tuning.kept import keeping
 from tuning.nodes import check_nodes
 from tuning.options import Options
@@ -41,6 +42,7 @@ from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_d
 from tuning.progress import Progress
 from tuning.publish import publish, told
 from tuning.report import report_at_end
+from tuning.resources import Capacity, Resources, trial_resources
 from tuning.search import Plan, build_tuner
 from tuning.study import ALIKE, Steering, told_error
 from tuning.tables import show, show_front

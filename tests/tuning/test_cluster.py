@@ -15,10 +15,11 @@ from search_spaces.space import load_space
 from trainables.core.errors import UserError
 from trainables.inference import infer
 from trainables.node import versions
-from tuning import cluster as joining
-from tuning import nodes
-from tuning.cluster import Capacity, GpuHours, Resources, joined, slots, trial_resources
+from tuning import gpu_hours, nodes
+from tuning.cluster import joined
+from tuning.gpu_hours import GpuHours
 from tuning.nodes import check_nodes
+from tuning.resources import Capacity, Resources, slots, trial_resources
 from tuning.search import Plan, build_tuner
 from tuning.starting_space import find, starting_space
 from tuning.storage import open_study, study_storage
@@ -99,7 +100,7 @@ def test_where_nodes_come_on_demand_trials_are_asked_for_that_do_not_fit_yet(can
 
 def test_gpus_are_paid_for_as_long_as_they_are_there(can_grow, monkeypatch):
     clock = iter([0.0, 1800.0, 3600.0])
-    monkeypatch.setattr(joining, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(gpu_hours, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     spent = GpuHours(price=1.5)
     assert spent.hours() == 1.0
     assert spent.told() == "2.00 GPU hours, 3.00 at 1.5 each"
