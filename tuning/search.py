@@ -12,7 +12,7 @@ from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset
 from trainables.core.errors import ConfigError
 from trainables.core.seeds import derive_seed
-from trainables.node import versions
+from trainables.node import Demands
 from trainables.trial import CHECKPOINT_RANK, run_trial
 from tuning.lost_trials import LostTrials
 from tuning.patches import patch_tune
@@ -90,6 +90,7 @@ def build_tuner(
     max_failures: int,
     timeout_s: float,
     callbacks: Sequence[tune.Callback],
+    demands: Demands | None = None,
 ) -> tune.Tuner:
     """Builds the Tuner of one driver session.
 
@@ -101,6 +102,7 @@ def build_tuner(
         max_failures: How often a trial whose worker raised or died is tried again, from its last checkpoint.
         timeout_s: An epoch that takes longer counts as a hang, its worker is ended.
         callbacks: Such as the live view.
+        demands: What each node must have in common with the driver; None where there is the driver's own alone.
     """
     patch_tune()
     trainable: Callable[..., None] = tune.with_parameters(
@@ -110,7 +112,7 @@ def build_tuner(
         storage=steering.storage,
         timeout_s=timeout_s,
         second=steering.second,
-        versions=versions(),
+        demands=demands,
     )
     return tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([resources.bundle()])),

@@ -4,7 +4,7 @@ import json
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from trainables.core.data.cache import Dataset
 from trainables.core.errors import first_line
 from trainables.core.store import parse_size
 from trainables.inference import examine, infer
+from trainables.node import Demands
 from tuning.cards import card_class
 from tuning.cluster import joined
 from tuning.ensemble import Request, Result, find_ensemble
@@ -36,7 +37,7 @@ from tuning.folder import (
 )
 from tuning.gpu_hours import GpuHours
 from tuning.kept import keeping
-from tuning.nodes import check_nodes
+from tuning.nodes import demanded, to_be_shared
 from tuning.options import Options
 from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
 from tuning.progress import Progress
@@ -96,8 +97,14 @@ def run(options: Options, console: Console) -> int:
             answer.result()
             card = None if options.gpu_memory is None else card_class(options.gpu_memory)
             resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow, card)
-            check_nodes(folder.root, [place for place in (data.place, plan.weights) if Path(place).is_dir()])
-            with folder.take(plan.metric, plan.steps, plan.seed, plan.pruning, plan.second) as study:
+            places = [place for place in (data.place, plan.weights) if "://" in place or Path(place).is_dir()]
+            unseen = to_be_shared([*places, folder.root]) if can_grow else []
+            if unseen:
+                _say(console, f"Note: nodes that join must share {', '.join(unseen)} with this one.", "yellow")
+            with (
+                demanded(folder.root, places) if can_grow else nullcontext() as demands,
+                folder.take(plan.metric, plan.steps, plan.seed, plan.pruning, plan.second) as study,
+            ):
                 steering = Steering(
                     study=study,
                     metric=plan.metric,
@@ -126,7 +133,7 @@ def run(options: Options, console: Console) -> int:
                     for recipe in plan.space.recipe_params(plan.backbones):
                         study.enqueue_trial(recipe, skip_if_exists=True)
                     tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.members}))
-                    return _Session(options, plan, data, steering, folder, resources, tracker, console).run()
+                    return _Session(options, plan, data, steering, folder, resources, demands, tracker, console).run()
                 except _BREAKS as error:
                     return _break_off(error, folder, console)
 
@@ -153,6 +160,7 @@ class _Session:
     steering: Steering
     folder: SearchFolder
     resources: Resources
+    demands: Demands | None
     tracker: Tracker
     console: Console
 
@@ -190,7 +198,7 @@ class _Session:
         with Progress(steering, self.console, GpuHours(options.price_per_gpu_hour).told) as progress:
             callbacks = [progress]
             limits = options.max_failures, options.trial_timeout_s
-            build_tuner(steering, self.data, resources, session, *limits, callbacks).fit()
+            build_tuner(steering, self.data, resources, session, *limits, callbacks, self.demands).fit()
         self._say(f"the trials took {progress.spent()}")
         if steering.given_up is not None:
             why = f"{ALIKE} trials in a row failed alike, so the search was given up: {steering.given_up}"
