@@ -1,18 +1,47 @@
 """How long a search has had GPUs, and what that has cost."""
 
 import time
+from typing import Any
 
+import optuna
 import ray
+from ray import tune
+from ray.tune.experiment import Trial as RayTrial
 
 _REFRESH_S = 5.0
+_NOTE_S = 60.0
+_HOURS = "gpu_hours"
 
 
-class GpuHours:
-    """GPU hours for which the cluster has had its nodes, busy or not, since this was made."""
+class GpuHours(tune.Callback):
+    """GPU hours for which the cluster has had its nodes, busy or not, while a driver of this search was there.
 
-    def __init__(self, price: float | None = None):
-        self._price = price
-        self._hours, self._gpus, self._asked = 0.0, _gpus(), time.monotonic()
+    Args:
+        study: Keeps the hours from session to session; a killed one loses its last minute.
+        price: Of one hour, or None.
+    """
+
+    def __init__(self, study: optuna.Study, price: float | None = None):
+        self._study, self._price = study, price
+        self._hours = float(study.user_attrs.get(_HOURS, 0.0))
+        self._gpus, self._asked = _gpus(), time.monotonic()
+        self._noted = self._asked
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as for the searcher."""
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:  # noqa: ARG002
+        """Counts, whether or not anybody looks, and notes it every minute."""
+        hours = self.hours()
+        if hours and time.monotonic() > self._noted + _NOTE_S:
+            self._study.set_user_attr(_HOURS, hours)
+            self._noted = time.monotonic()
+
+    def on_experiment_end(self, trials: list[RayTrial], **info: Any) -> None:  # noqa: ARG002
+        """Notes the last minute."""
+        if hours := self.hours():
+            self._study.set_user_attr(_HOURS, hours)
 
     def hours(self) -> float:
         """The number; of nodes that come and go it is some seconds late."""

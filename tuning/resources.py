@@ -28,7 +28,16 @@ class Resources:
 
     def fit(self, node: Mapping[str, float]) -> int:
         """How many trials a node of such resources can run at once."""
-        return int(min(node.get(name, 0) // amount for name, amount in self.bundle().items()))
+        return min(_times(node.get(name, 0), amount) for name, amount in self.bundle().items())
+
+    def told(self) -> str:
+        """In words."""
+        return _told(self.bundle())
+
+
+def _times(there: float, amount: float) -> int:
+    """How often an amount is there; Ray counts in ten thousandths, where ten times 0.1 is 1."""
+    return round(there * 10_000) // round(amount * 10_000)
 
 
 def trial_resources(cpus: float | None, gpus: float | None, can_grow: bool, card: str | None = None) -> Resources:
@@ -59,7 +68,7 @@ def trial_resources(cpus: float | None, gpus: float | None, can_grow: bool, card
         there = "; ".join(_told(node) for node in nodes)
         grow = "; where nodes come on demand, give both --cpus-per-trial and --gpus-per-trial" if can_grow else ""
         raise UserError(
-            f"a trial must fit on a node, but it needs {_told(resources.bundle())} and the nodes have {there}: "
+            f"a trial must fit on a node, but it needs {resources.told()} and the nodes have {there}: "
             f"lower --cpus-per-trial{', --gpu-memory' if card else ''} or --gpus-per-trial{grow}"
         )
     return resources

@@ -90,6 +90,7 @@ def build_tuner(
     max_failures: int,
     timeout_s: float,
     callbacks: Sequence[tune.Callback],
+    stopper: tune.Stopper | None = None,
     demands: Demands | None = None,
 ) -> tune.Tuner:
     """Builds the Tuner of one driver session.
@@ -102,6 +103,7 @@ def build_tuner(
         max_failures: How often a trial whose worker raised or died is tried again, from its last checkpoint.
         timeout_s: An epoch that takes longer counts as a hang, its worker is ended.
         callbacks: Such as the live view.
+        stopper: Ends the search where nothing runs that could report; None waits.
         demands: What each node must have in common with the driver; None where there is the driver's own alone.
     """
     patch_tune()
@@ -127,6 +129,7 @@ def build_tuner(
             name=session,
             storage_path=steering.storage,
             verbose=0,
+            stop=stopper,
             failure_config=tune.FailureConfig(max_failures=max_failures),
             callbacks=[LostTrials(steering), *callbacks],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=CHECKPOINT_RANK),

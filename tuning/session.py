@@ -48,6 +48,7 @@ from tuning.search import Plan, build_tuner
 from tuning.study import ALIKE, Steering, told_error
 from tuning.tables import show, show_front
 from tuning.tracking import Tracker, check_server, tracking_uri
+from tuning.waiting import Waiting
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -195,10 +196,12 @@ class _Session:
             f"{plan.metric}, {resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial"
         )
         session = next_session(steering.study)
-        with Progress(steering, self.console, GpuHours(options.price_per_gpu_hour).told) as progress:
-            callbacks = [progress]
+        cost = GpuHours(steering.study, options.price_per_gpu_hour)
+        waiting = Waiting(steering, resources, self.console)
+        with Progress(steering, self.console, cost.told) as progress:
+            callbacks = [progress, cost, waiting]
             limits = options.max_failures, options.trial_timeout_s
-            build_tuner(steering, self.data, resources, session, *limits, callbacks, self.demands).fit()
+            build_tuner(steering, self.data, resources, session, *limits, callbacks, waiting, self.demands).fit()
         self._say(f"the trials took {progress.spent()}")
         if steering.given_up is not None:
             why = f"{ALIKE} trials in a row failed alike, so the search was given up: {steering.given_up}"

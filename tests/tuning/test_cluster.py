@@ -3,28 +3,29 @@
 import math
 import os
 import socket
+import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 from ray.tune import TuneError
+from rich.console import Console
 
 from analysis.trials import read_trials
 from search_spaces.space import load_space
 from trainables.core.errors import UserError
 from trainables.inference import infer
 from trainables.node import Demands, lacks, versions
-from tuning import gpu_hours, nodes
+from tuning import nodes
 from tuning.cluster import joined
-from tuning.gpu_hours import GpuHours
 from tuning.nodes import demanded
 from tuning.resources import Capacity, Resources, slots, trial_resources
 from tuning.search import Plan, build_tuner
 from tuning.starting_space import find, starting_space
 from tuning.storage import open_study, study_storage
 from tuning.study import Steering
+from tuning.waiting import Waiting
 
 CONFIG = {
     "backbone": "scratch_cnn",
@@ -73,7 +74,14 @@ def test_what_a_trial_reserves(can_grow, cpus, gpus, expected):
 
 @pytest.mark.parametrize(
     ("resources", "expected"),
-    [(Resources(1, 0), 4), (Resources(1, 0.5), 4), (Resources(1, 1), 2), (Resources(3, 0), 1), (Resources(8, 1), 0)],
+    [
+        (Resources(1, 0), 4),
+        (Resources(0.1, 0.2), 10),
+        (Resources(1, 0.5), 4),
+        (Resources(1, 1), 2),
+        (Resources(3, 0), 1),
+        (Resources(8, 1), 0),
+    ],
 )
 def test_how_many_trials_run_at_once(can_grow, resources, expected):
     assert slots(resources) == expected
@@ -97,14 +105,6 @@ def test_a_trial_that_needs_a_large_card_is_not_placed_on_a_small_one(can_grow):
 def test_where_nodes_come_on_demand_trials_are_asked_for_that_do_not_fit_yet(can_grow):
     assert Capacity(Resources(1, 1))() == 2
     assert Capacity(Resources(1, 1), at_least=8)() == 8
-
-
-def test_gpus_are_paid_for_as_long_as_they_are_there(can_grow, monkeypatch):
-    clock = iter([0.0, 1800.0, 3600.0])
-    monkeypatch.setattr(gpu_hours, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    spent = GpuHours(price=1.5)
-    assert spent.hours() == 1.0
-    assert spent.told() == "2.00 GPU hours, 3.00 at 1.5 each"
 
 
 def test_every_node_is_asked_before_any_trial(can_grow, tmp_path, monkeypatch):
@@ -142,7 +142,7 @@ def opened(folder):
 def run(folder, data, resources, num_samples, configure=lambda trial: CONFIG, demands=None):
     study = opened(folder)
     steering = Steering(study, "accuracy", 2, num_samples, None, math.inf, configure, str(folder), second="latency_ms")
-    build_tuner(steering, data, resources, "session-001", 0, 3600.0, [], demands).fit()
+    build_tuner(steering, data, resources, "session-001", 0, 3600.0, [], demands=demands).fit()
     return read_trials(study)
 
 
@@ -172,6 +172,17 @@ def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monke
     records = run(tmp_path, small_data, Resources(1, 0), 1, plan.configure)
     assert {record.state for record in records} <= {"COMPLETE", "PRUNED"}
     assert (tmp_path / "imported").read_text().splitlines() == [str(os.getpid())]
+
+
+def test_a_search_for_which_no_machine_comes_ends_with_its_time(can_grow, small_data, tmp_path):
+    """Tune alone would wait for ever."""
+    study = opened(tmp_path)
+    steering = Steering(study, "accuracy", 2, 4, None, time.time() + 3, lambda trial: CONFIG, str(tmp_path))
+    nowhere = Resources(1, 1, "gpu_80g")
+    waiting = Waiting(steering, nowhere, Console(quiet=True))
+    build_tuner(steering, small_data, nowhere, "session-001", 0, 3600.0, [waiting], waiting).fit()
+    assert steering.is_complete()
+    assert {record.state for record in read_trials(study)} == {"FAIL"}
 
 
 def test_a_node_that_came_later_and_is_unfit_ends_the_session_and_fails_no_trial(can_grow, small_data, tmp_path):
