@@ -68,16 +68,17 @@ def prepare(
     source, opened, bad = _opened(place, grouping, store, cache_size)
     if bad and not skip_bad_images:
         listing = (store or default_store()) / f"bad-images-{opened.fingerprint[:8]}.txt"
-        raise DataError(_bad_images(source.names, bad, listing))
+        raise DataError(_bad_images(source, bad, listing))
     audited = _audited(opened, source, bad, grouping.threshold, progress)
     assert audited.audit is not None
     items = Items(source.labels, audited.groups, source.published, source.class_names)
+    usable = _usable(source, bad)
     splits: Splits
     made: Folds = ()
     if folds is None:
-        splits = make_splits(items, _usable(source, bad), seed, split, test_share=test_share)
+        splits = make_splits(items, usable, seed, split, test_share=test_share)
     else:
-        splits, made = make_folds(items, _usable(source, bad), seed, split, folds, test_share)
+        splits, made = make_folds(items, usable, seed, split, folds, test_share)
     divided = dataclasses.replace(
         audited,
         splits=splits,
@@ -190,14 +191,14 @@ def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list
     if source.synthetic:
         notes.append("synthetic data: phantoms, no patients; scores say nothing about real images")
     if audit.broken:
-        notes.append(f"{len(audit.broken)} unreadable or unlabelled images were left out")
+        notes.append(f"{len(audit.broken)} images that cannot be used were left out")
     if "val" in source.published:
         anew = "folds" if divided.folds else "fit, tune and select"
         notes.append(f"the published val split was pooled with train and divided anew into {anew}")
     if divided.regions:
         used = np.concatenate(list(divided.splits.values()))
         whole = divided.regions.whole(used)
-        told = f"; {whole} are taken whole, because it sees next to nothing there" if whole else ""
+        told = f"; {whole} are taken whole, because it sees next to nothing there, or all of it" if whole else ""
         notes.append(f"{len(used) - whole} of {len(used)} images are cut to what a segmentation sees{told}")
     if divided.leak:
         notes.append(f"{divided.leak} (--split grouped keeps them apart)")
@@ -208,12 +209,10 @@ def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list
     return notes
 
 
-def _bad_images(names: Sequence[str], bad: dict[int, str], listing: Path) -> str:
+def _bad_images(source: Source, bad: dict[int, str], listing: Path) -> str:
     """The refusal in one line; a long list goes whole into a file."""
+    names, rule = source.names, "readable, with a mask of its size" if source.masks else "readable and labelled"
     shown = "; ".join(f"{names[index]}: {bad[index]}" for index in sorted(bad)[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more, all in {listing}" if len(bad) > _SHOWN else ""
     listing.write_text("".join(f"{names[index]}: {bad[index]}\n" for index in sorted(bad)))
-    return (
-        f"every image must be readable and labelled, but {len(bad)} are not ({shown}{more}): "
-        "mend them or pass --skip-bad-images"
-    )
+    return f"every image must be {rule}, but {len(bad)} are not ({shown}{more}): mend them or pass --skip-bad-images"
