@@ -15,15 +15,17 @@ from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_for
 from trainables.core.data.folds import Folds, make_folds
 from trainables.core.data.groups import Grouping, exact_duplicates, group_by_similarity, joined
 from trainables.core.data.masks import surveyed_masks, told_format
+from trainables.core.data.region import Regions
 from trainables.core.data.similarity import SIDE
 from trainables.core.data.source import Source
 from trainables.core.data.sources import grouped_by_name, open_source
 from trainables.core.data.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
-from trainables.core.models.regions import regions_of
 from trainables.core.store import Store, default_store
 
 _SHOWN = 10
+# From a divided data set, its source and the indices of the images that can be used, to where to cut them.
+FindRegions = Callable[[Dataset, Source, NDArray[np.int64]], Regions]
 
 
 def prepare(
@@ -37,7 +39,7 @@ def prepare(
     healthy: str | None = None,
     skip_bad_images: bool = False,
     folds: int | None = None,
-    roi: str | None = None,
+    roi: FindRegions | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
     progress: Callable[[float], None] | None = None,
@@ -52,10 +54,9 @@ def prepare(
         test_share: Of the images, where no test split was published.
         grouping: Which images belong together, where the user says so.
         healthy: The class without a disease, if it is among the data's.
-        skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
+        skip_bad_images: Leave images out that cannot be used instead of refusing.
         folds: Into how many to divide all images but ``test``; None for ``fit``, ``tune`` and ``select``.
-        roi: The folder of a served segmentation: images are cut to what it sees. Groups and splits are those of the
-            whole images.
+        roi: Says to what images are cut; None to take them whole. Groups and splits are those of whole images.
         store: Where pixels are kept; None for the node's default.
         cache_size: Bytes that the store may hold; None for the node's default.
         progress: Told the share of the audit that is done.
@@ -88,8 +89,7 @@ def prepare(
         healthy=healthy if healthy in source.class_names else None,
     )
     if roi is not None:
-        usable, kept = _usable(source, bad), divided.open_store()
-        divided = dataclasses.replace(divided, regions=regions_of(source, usable, Path(roi), divided.fingerprint, kept))
+        divided = dataclasses.replace(divided, regions=roi(divided, source, usable))
     for size in sizes:
         divided.decoded(size, source)
         if source.masks:
