@@ -26,6 +26,7 @@ from trainables.core.mask_metrics import check_mask_objective
 from trainables.core.metrics import LATENCY, check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
+from trainables.core.models.regions import region_finder
 from trainables.core.models.segmenter import check_segmenter, fetch_weights, segmenter_parameter_count
 from tuning.folder import check_address, search_uid
 from tuning.openings import split_fingerprint
@@ -112,7 +113,7 @@ def load_data(
             healthy=plan.space.healthy,
             skip_bad_images=skip_bad_images,
             folds=plan.folds,
-            roi=roi,
+            roi=region_finder(roi),
             cache_size=cache_size,
             progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
         )

@@ -15,6 +15,7 @@ from trainables.core.data.cache import Dataset
 from trainables.core.data.groups import Grouping
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import UserError, first_line
+from trainables.core.models.regions import region_finder
 from trainables.inference import infer_here
 from tuning import tracking
 from tuning.ensemble import Built, Infer, Request, Result, best_trials, build, choose_members, open_test
@@ -71,7 +72,8 @@ def rebuild(options: Options, console: Console) -> int:
         raise UserError(f"--tta is for classifications, but {options.name} is a segmentation")
     sizes = sorted({record.config["image_size"] for record in members})
     with console.status("reading the data"):
-        data = prepare(**asked | {"grouping": Grouping(**asked["grouping"])}, sizes=sizes)
+        made = {"grouping": Grouping(**asked["grouping"]), "roi": region_finder(asked.get("roi"))}
+        data = prepare(**asked | made, sizes=sizes)
     check_data(data, identity)
     infer: Infer = partial(infer_here, data, views=views)
     with console.status(f"scoring members on {data.selection}"):

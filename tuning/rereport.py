@@ -10,6 +10,7 @@ from rich.console import Console
 from trainables.core.data.groups import Grouping
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import UserError, first_line
+from trainables.core.models.regions import region_finder
 from trainables.inference import examine_here
 from tuning import tracking
 from tuning.ensemble import noted_ensemble
@@ -49,7 +50,8 @@ def remake(options: Options, console: Console) -> int:
     known = noted_ensemble(study, Openings(0, None))
     sizes = {record.config["image_size"] for record in known.built.members} if known else {identity["image-size"]}
     with console.status("reading the data"):
-        data = prepare(**asked | {"grouping": Grouping(**asked["grouping"])}, sizes=sorted(sizes))
+        made = {"grouping": Grouping(**asked["grouping"]), "roi": region_finder(asked.get("roi"))}
+        data = prepare(**asked | made, sizes=sorted(sizes))
     check_data(data, identity)
     fingerprint, run = split_fingerprint(data, "test"), None
     opened = Openings(openings_here(study, fingerprint), None)
