@@ -6,16 +6,18 @@ Tune's loop: where reports and questions come faster than they are dealt with, G
 searcher and scheduler do not do, Tune's own loop and MLflow's outbox, which ``results/driver.json`` has. What a disk
 takes to keep the journal is not in it; ``TMPDIR=/dev/shm`` spares the wait for it.
 
-Measured: how busy the GPUs are, and what a question and a report cost by the number of trials, with a straight line
-through each. From the lines: how many GPUs one driver keeps busy, up to 20,000 trials. With ``--history N`` TPE sees
-the last N trials alone.
+Measured: how busy the GPUs are, and what a question and a report cost by the number of trials, with a parabola through
+each. From these: how many GPUs one driver keeps busy, up to 20,000 trials. Tried, too: with ``--history N`` TPE sees
+the last N trials alone; ``--shards N`` are as many searches of an Nth of the trials on an Nth of the GPUs, whose
+drivers know nothing of each other; and ``--study-storage`` names a database, which drivers wait for, so that the wall
+clock counts in place of the CPU's.
 """
 
 import json
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,17 +28,20 @@ import typer
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 from rich.console import Console
+from scipy.optimize import nnls
 
 from benchmarks.record import RESULTS, Row, record
 from benchmarks.simulation import Report, Simulation, Train, Trial, Worker
 from benchmarks.synthetic import suggest, trainable, transfer
-from tuning.storage import open_study, study_storage
+from tuning.storage import open_study
+from tuning.storage import study_storage as storage_of
 from tuning.study import Steering, StudyScheduler, StudySearcher
 
 METRIC = "balanced_accuracy"
 REPORTS_OF_DRIVER = 5  # a trial, in benchmarks.driver
 BUSY = 0.7  # the share of its time that a driver may work: beyond, what waits for it piles up
 AHEAD = (1_000, 5_000, 20_000)  # trials
+FARTHEST = 4  # times as many as were simulated
 
 
 def main(
@@ -45,35 +50,42 @@ def main(
     epochs: Annotated[int, typer.Option(min=2)] = 15,
     stretch: Annotated[float, typer.Option(min=0.1)] = 60.0,
     history: Annotated[int | None, typer.Option(min=1, help="TPE sees so many trials, the latest.")] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Searches that share trials and GPUs.")] = 1,
+    study_storage: Annotated[str | None, typer.Option(help="A database; default: a journal.")] = None,
 ) -> None:
-    """Simulates one search and records what it says of larger ones."""
+    """Simulates one search, or shards of it, and records what that says of larger ones."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     beside = _beside_the_study(epochs)
-    run = simulate(trials, gpus, epochs, stretch, beside, history)
-    ask, report = line(run.asks), line(run.reports)
+    runs = [
+        simulate(trials // shards, gpus // shards, epochs, stretch, beside, history, study_storage, seed)
+        for seed in range(shards)
+    ]
+    run = max(runs, key=lambda run: run.seconds)  # all have ended when the last has
+    ask, report = curve(run.asks), curve(run.reports)
     epoch_seconds = run.trained / len(run.reports)
     asks_a_report = len(run.asks) / len(run.reports)
 
     def carried(count: int) -> float:
-        """GPUs that keep a driver busy by ``BUSY`` when there are so many trials."""
-        seconds = beside + report(count) + asks_a_report * ask(count)
-        return BUSY * epoch_seconds / seconds
+        """GPUs that keep all drivers busy by ``BUSY`` when there are so many trials."""
+        seconds = beside + report(count / shards) + asks_a_report * ask(count / shards)
+        return shards * BUSY * epoch_seconds / seconds
 
-    name = "scale" if history is None else f"scale_{history}"
+    ahead = [count for count in AHEAD if count <= FARTHEST * trials]
+    tried = {"history": history, "shards": shards if shards > 1 else None, "database": study_storage and ""}
+    name = "_".join(["scale", *(f"{what}{value}" for what, value in tried.items() if value is not None)])
     rows = [
         Row(f"share of the time that {gpus} GPUs train ({trials} trials)", run.busy, "-", None),
-        Row("share of the time that the driver works", run.worked / run.seconds, "-", None),
+        Row("share of the time that a driver works", run.worked / run.seconds, "-", None),
         Row("hours", run.seconds / 3600, "-", None),
-        *[Row(f"GPUs that one driver keeps busy at {count} trials", carried(count), "-", None) for count in AHEAD],
-        *[Row(f"a question at {count} trials, ms", 1000 * ask(count), "-", None) for count in AHEAD],
-        *[Row(f"a report to the study at {count} trials, ms", 1000 * report(count), "-", None) for count in AHEAD],
+        *[Row(f"GPUs that are kept busy at {count} trials", carried(count), "-", None) for count in ahead],
+        *[Row(f"a question at {count} trials, ms", 1000 * ask(count), "-", None) for count in ahead],
+        *[Row(f"a report to the study at {count} trials, ms", 1000 * report(count), "-", None) for count in ahead],
     ]
     details = {
         "epochs": epochs, "epoch, s": epoch_seconds, "history": history, "reports": len(run.reports),
         "a report beside the study, ms": 1000 * beside, "questions a report": asks_a_report,
-        "question, ms: at 0 trials, and a trial": [1000 * ask(0), 1000 * (ask(1) - ask(0))],
-        "report, ms: at 0 trials, and a trial": [1000 * report(0), 1000 * (report(1) - report(0))],
-        "journal, bytes a trial": run.journal / trials, "best": run.best,
+        "question, ms, by trials": points(run.asks), "report, ms, by trials": points(run.reports),
+        "journal, bytes a trial": run.journal / len(run.asks), "best of each": [run.best for run in runs],
     }  # fmt: skip
     record(name, rows, details)
 
@@ -86,6 +98,7 @@ class Run:
         asks: How many trials there were, and the seconds that a question took.
         reports: The same of a report.
         beside: Seconds that a report takes beside these.
+        clock: By which the driver's work is timed.
         worked: Seconds that the driver has worked.
         trained: Seconds of training, of all GPUs together.
         seconds: From the first question to the last report, in virtual time.
@@ -95,6 +108,7 @@ class Run:
     """
 
     beside: float
+    clock: Callable[[], float]
     asks: list[tuple[int, float]] = field(default_factory=list)
     reports: list[tuple[int, float]] = field(default_factory=list)
     worked: float = 0.0
@@ -105,14 +119,22 @@ class Run:
     best: float = 0.0
 
 
-def simulate(trials: int, gpus: int, epochs: int, stretch: float, beside: float, history: int | None = None) -> Run:
+def simulate(
+    trials: int,
+    gpus: int,
+    epochs: int,
+    stretch: float,
+    beside: float,
+    history: int | None = None,
+    url: str | None = None,
+    seed: int = 0,
+) -> Run:
     """Runs a search of so many trials on so many GPUs; each report costs ``beside`` seconds more than it does here."""
-    run = Run(beside)
+    run = Run(beside, time.perf_counter if url else time.process_time)
     with tempfile.TemporaryDirectory() as folder:
-        storage = study_storage(Path(folder), None)
-        study = open_study(storage, "scale", METRIC, epochs, seed=0)
+        study = open_study(storage_of(Path(folder), url), f"scale {time.time()}", METRIC, epochs, seed)
         if history is not None:
-            study.sampler = _Recent(history, multivariate=True, group=True, constant_liar=True, seed=0)
+            study.sampler = _Recent(history, multivariate=True, group=True, constant_liar=True, seed=seed)
         steering = Steering(study, METRIC, epochs, trials, None, math.inf, suggest, folder)
         train = _stretched(trainable(transfer, METRIC, 0, epochs, raises=False), stretch, run)
         simulation = Simulation(
@@ -129,11 +151,22 @@ def simulate(trials: int, gpus: int, epochs: int, stretch: float, beside: float,
     return run
 
 
-def line(costs: Sequence[tuple[int, float]]) -> np.poly1d:
-    """Seconds by the number of trials: a line through the medians of twenty parts, so that a hiccup moves nothing."""
+def medians(costs: Sequence[tuple[int, float]]) -> np.ndarray:
+    """(2, 20): number of trials and seconds, the medians of twenty parts, so that a hiccup moves nothing."""
     parts = np.array_split(np.array(sorted(costs)), 20)
-    count, seconds = np.array([np.median(part, axis=0) for part in parts]).T
-    return np.poly1d(np.polyfit(count, seconds, 1))
+    return np.array([np.median(part, axis=0) for part in parts]).T
+
+
+def curve(costs: Sequence[tuple[int, float]]) -> np.poly1d:
+    """Seconds by the number of trials: a parabola none of whose terms is below 0, for costs only grow."""
+    count, seconds = medians(costs)
+    of_largest, _ = nnls(np.vander(count / count[-1], 3), seconds)
+    return np.poly1d(of_largest / count[-1] ** np.array([2, 1, 0]))
+
+
+def points(costs: Sequence[tuple[int, float]]) -> dict[int, float]:
+    """What it goes through, in milliseconds."""
+    return {round(count): round(1000 * seconds, 3) for count, seconds in medians(costs).T}
 
 
 def _beside_the_study(epochs: int) -> float:
@@ -163,9 +196,9 @@ class _TimedSearcher(StudySearcher):
         self._run, self._count = run, 0
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        started = time.process_time()
+        started = self._run.clock()
         given = super().suggest(trial_id)
-        seconds = time.process_time() - started
+        seconds = self._run.clock() - started
         self._run.worked += seconds
         if isinstance(given, dict):
             self._run.asks.append((self._count, seconds))
@@ -173,9 +206,9 @@ class _TimedSearcher(StudySearcher):
         return given
 
     def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
-        started = time.process_time()
+        started = self._run.clock()
         super().on_trial_complete(trial_id, result, error)
-        self._run.worked += time.process_time() - started
+        self._run.worked += self._run.clock() - started
 
 
 class _TimedScheduler(StudyScheduler):
@@ -186,9 +219,9 @@ class _TimedScheduler(StudyScheduler):
         self._run = run
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Report) -> str:
-        started = time.process_time()
+        started = self._run.clock()
         decision = super().on_trial_result(tune_controller, trial, result)
-        seconds = time.process_time() - started
+        seconds = self._run.clock() - started
         self._run.reports.append((len(self._run.asks), seconds))
         self._run.worked += seconds + self._run.beside
         return decision

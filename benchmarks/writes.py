@@ -1,0 +1,78 @@
+"""Reports a second that the study and MLflow take.
+
+Fifty trials of twenty epochs report in turns, each as soon as the one before has been dealt with, through the real
+scheduler; then MLflow's outbox sends them all. Wall clock, since the driver waits for what it writes. A journal and a
+SQLite file in the temporary folder, or the servers that ``--study-storage`` and ``--tracking-uri`` name.
+"""
+
+import math
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any
+
+import optuna
+import typer
+
+from benchmarks.record import Row, record
+from tuning.storage import open_study, study_storage
+from tuning.study import Steering, StudyScheduler, StudySearcher
+from tuning.tracking import SearchInfo, Tracker, check_server
+
+TRIALS, EPOCHS, METRIC = 50, 20, "balanced_accuracy"
+
+
+def main(
+    study: Annotated[str | None, typer.Option("--study-storage", help="Default: a journal.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="Default: a SQLite file.")] = None,
+    name: Annotated[str, typer.Option(help="Of what is recorded.")] = "writes",
+) -> None:
+    """Measures one pair of storages."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    search = f"writes {time.time()}"
+    with tempfile.TemporaryDirectory() as folder:
+        uri = tracking_uri or f"sqlite:///{folder}/mlflow.db"
+        opened = open_study(study_storage(Path(folder), study), search, METRIC, EPOCHS, seed=0, pruning=False)
+        steering = Steering(opened, METRIC, EPOCHS, TRIALS, None, math.inf, _suggest, folder)
+        began = time.perf_counter()
+        _report(steering)
+        into_study = time.perf_counter() - began
+        check_server(uri)
+        tracker = Tracker(opened, uri, SearchInfo("writes", search, "uid", {}, {}))
+        began = time.perf_counter()
+        tracker.close("FINISHED")
+        into_mlflow = time.perf_counter() - began
+    rows = [
+        Row("reports a second into the study", TRIALS * EPOCHS / into_study, "-", None),
+        Row("reports a second into MLflow", TRIALS * EPOCHS / into_mlflow, "-", None),
+    ]
+    kinds = [(place or default).partition(":")[0] for place, default in ((study, "journal"), (uri, ""))]
+    record(name, rows, {"study": kinds[0], "MLflow": kinds[1], "trials": TRIALS, "epochs": EPOCHS})
+
+
+def _suggest(trial: optuna.Trial) -> dict[str, Any]:
+    return {"lr": trial.suggest_float("lr", 0, 1), "backbone": trial.suggest_categorical("backbone", list("abcde"))}
+
+
+def _report(steering: Steering) -> None:
+    """All trials at once, as Tune's loop hands their reports on."""
+    searcher, scheduler = StudySearcher(steering), StudyScheduler(steering)
+    names = [f"ray-{number}" for number in range(TRIALS)]
+    for name in names:
+        searcher.suggest(name)
+    for epoch in range(1, EPOCHS + 1):
+        metrics = {f"{split}/{name}": 0.5 for split in ("train", "tune") for name in ("loss", "accuracy", METRIC)}
+        best = {f"best_{METRIC}": 0.5, "best_epoch": 1, "epoch_seconds": 1.0}
+        result = {"epoch": epoch, **metrics, **best, "checkpoint_dir_name": f"checkpoint_{epoch:06d}"}
+        for name in names:
+            place = SimpleNamespace(
+                trial_fs_path=f"{steering.storage}/session-001/{name}", storage_fs_path=steering.storage
+            )
+            scheduler.on_trial_result(None, SimpleNamespace(trial_id=name, storage=place), result)
+    for name in names:
+        searcher.on_trial_complete(name)
+
+
+if __name__ == "__main__":
+    typer.run(main)
