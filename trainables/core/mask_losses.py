@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainables.core.losses import Loss, focal
 
@@ -37,20 +37,18 @@ def _build_cross_entropy(config: "SegmentationConfig", mode: str) -> Loss:  # no
 def _build_dice(config: "SegmentationConfig", mode: str) -> Loss:  # noqa: ARG001
     from segmentation_models_pytorch.losses import DiceLoss
 
-    return _module(DiceLoss(mode))
+    loss: Loss = DiceLoss(mode)
+    return loss
 
 
-def _build_focal(config: "SegmentationConfig", mode: str) -> Loss:
-    if mode == _MULTICLASS:  # theirs is a sigmoid a class there
-        return partial(focal, gamma=config.focal_gamma)
-    from segmentation_models_pytorch.losses import FocalLoss
-
-    return _module(FocalLoss(mode, gamma=config.focal_gamma))
+def _build_focal(config: "SegmentationConfig", mode: str) -> Loss:  # noqa: ARG001
+    return partial(_focal, gamma=config.focal_gamma)
 
 
-def _module(untyped: Any) -> nn.Module:
-    assert isinstance(untyped, nn.Module)
-    return untyped
+def _focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    if logits.shape[1] == 1:  # the sigmoid of z is the softmax of 0 and z
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return focal(logits, targets, gamma=gamma)
 
 
 _TERMS: dict[str, Callable[["SegmentationConfig", str], Loss]] = {

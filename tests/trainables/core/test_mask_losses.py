@@ -1,5 +1,6 @@
 import pytest
 import torch
+from segmentation_models_pytorch.losses import FocalLoss
 from torch.nn import functional
 
 from trainables.core.config import TrainConfig
@@ -55,6 +56,16 @@ def test_focal_without_discount_is_cross_entropy_up_to_its_alpha():
     plain, steep = (loss_of("focal", 1, focal_gamma=gamma)(logits, targets) for gamma in (0.0, 3.0))
     assert torch.allclose(plain, loss_of("bce", 1)(logits, targets))
     assert steep < plain
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_of_one_class_is_the_librarys_and_has_a_gradient_where_a_pixel_is_certain(gamma):
+    logits, targets = drawn(1)
+    loss = loss_of("focal", 1, focal_gamma=gamma)
+    assert torch.allclose(loss(logits, targets), FocalLoss("binary", gamma=gamma)(logits, targets.long()))
+    certain = torch.where(targets[:, None] == 1, 200.0, -200.0).requires_grad_()
+    loss(certain, targets).backward()
+    assert torch.isfinite(certain.grad).all()
 
 
 def test_focal_of_several_classes_discounts_by_the_probability_that_predicts():
