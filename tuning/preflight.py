@@ -19,32 +19,31 @@ from trainables.core.data.audit import summary
 from trainables.core.data.augment import source_size
 from trainables.core.data.cache import Dataset
 from trainables.core.data.folds import small_division, told_sizes
-from trainables.core.data.groups import Grouping
-from trainables.core.data.prepare import prepare
 from trainables.core.errors import DataError
 from trainables.core.mask_metrics import check_mask_objective
 from trainables.core.metrics import LATENCY, check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
 from trainables.core.models.segmenter import check_segmenter, fetch_weights, segmenter_parameter_count
-from tuning.folder import check_address, search_uid
+from tuning.data_request import DataRequest
+from tuning.notes import search_uid
 from tuning.openings import split_fingerprint
 from tuning.search import Plan
 from tuning.tracking import SearchInfo
 
 
-def check_backbones(plan: Plan, rehearsed: Sequence[dict[str, Any]], console: Console) -> None:
+def check_backbones(plan: Plan, segmenters: Sequence[tuple[str, str]], console: Console) -> None:
     """Fetches or checks every backbone's weights, before hours of training depend on them.
 
     Args:
         plan: Of the search.
-        rehearsed: What it suggests.
+        segmenters: Its architectures and encoders; to check one takes 0.1 to 0.3 s.
         console: For how far it is.
 
     Raises:
         WeightsError, ConfigError: A backbone is unknown, or its weights are not there.
     """
-    for architecture, backbone in _segmenters(rehearsed):
+    for architecture, backbone in segmenters:
         check_segmenter(architecture, backbone, plan.weights, plan.image_size)
     for backbone in plan.backbones:
         if plan.weights == "pretrained":
@@ -58,63 +57,34 @@ def check_backbones(plan: Plan, rehearsed: Sequence[dict[str, Any]], console: Co
             count_features(backbone, plan.image_size)
 
 
-def checkpoint_bytes(plan: Plan, rehearsed: Sequence[dict[str, Any]]) -> int:
+def checkpoint_bytes(plan: Plan, segmenters: Sequence[tuple[str, str]]) -> int:
     """About what the largest checkpoint holds: float32 parameters and Adam's two moments of each, or a model a fold."""
-    segmenters = _segmenters(rehearsed)
     counts = [segmenter_parameter_count(*segmenter) for segmenter in segmenters] or map(parameter_count, plan.backbones)
     return (plan.folds or 3) * 4 * max(counts)
 
 
-def _segmenters(rehearsed: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """The architectures and encoders that a segmentation suggests; of a classification none."""
-    return list(dict.fromkeys((one["architecture"], one["backbone"]) for one in rehearsed if "architecture" in one))
-
-
 def load_data(
-    place: str,
-    plan: Plan,
-    *,
-    policies: set[str],
-    split: str,
-    grouping: Grouping,
-    skip_bad_images: bool,
-    roi: str | None = None,
-    cache_size: int | None,
-    console: Console,
+    request: DataRequest, plan: Plan, policies: set[str], cache_size: int | None, console: Console
 ) -> Dataset:
     """Opens, checks, decodes, audits and divides the images, and prints what there is.
 
     Args:
-        place: As ``open_source`` takes it.
-        plan: Says how large images are needed, the seed and the objective.
+        request: What they are prepared from.
+        plan: Says how large images are needed, and the objective.
         policies: The augmentations that the search may choose.
-        split: How ``test`` comes about, as ``make_splits`` takes it.
-        grouping: Which images belong together, where the user says so.
-        skip_bad_images: Leave images out that cannot be used.
-        roi: The folder of a segmentation to whose regions images are cut, or None.
         cache_size: Bytes that a node's store may hold; None for its default.
         console: To print to.
 
     Raises:
         DataError, StoreFullError: The images, or the objective on them, cannot be.
     """
-    check_address("--data", place)
-    place = str(Path(place).resolve()) if Path(place).exists() else place
+    place = request.place
     sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
     with console.status(f"reading {escape(place)}") as status:
-        data = prepare(
-            place,
+        data = request.prepare(
             sizes=sizes,
-            seed=plan.seed,
-            split=split,
-            test_share=plan.space.test_share,
-            grouping=grouping,
-            healthy=plan.space.healthy,
-            skip_bad_images=skip_bad_images,
-            folds=plan.folds,
-            roi=roi,
             cache_size=cache_size,
-            progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
+            progress=lambda doing, share: status.update(f"{doing} of {escape(place)}: {share:.0%}"),
         )
     _check_task(plan, data)
     compared = data.labels[data.folds[0] if data.folds else data.splits["tune"]]  # the first figures are of these
@@ -128,7 +98,7 @@ def load_data(
     counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
     assert data.audit is not None
     folds = f"; {told_sizes(data.folds)}" if data.folds else ""
-    for line in (f"data {place}: {counts} ({split} split){folds}", *summary(data.audit)):
+    for line in (f"data {place}: {counts} ({request.split} split){folds}", *summary(data.audit)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     one_division = not data.folds and not data.mask_format
     few = small_division(data.labels, data.groups, data.splits, data.class_names) if one_division else ""
@@ -163,7 +133,7 @@ def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> 
         "cv-folds": plan.folds,
         **{f"{name} fingerprint": split_fingerprint(data, name) for name in data.splits},
         "pruning": plan.pruning,
-        **({"roi": data.regions.digest} if data.regions else {}),
+        "roi": data.regions.digest if data.regions else None,
         "configurations": hashlib.sha256(json.dumps(rehearsed).encode()).hexdigest()[:16],
     }
 

@@ -1,6 +1,6 @@
 """The regions of a data set, seen by a served segmentation once a node."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,14 @@ def open_segmentation(folder: Path) -> ServedMasks:
     return model
 
 
-def regions_of(source: Source, usable: NDArray[np.int64], folder: Path, fingerprint: str, store: Store) -> Regions:
+def regions_of(
+    source: Source,
+    usable: NDArray[np.int64],
+    folder: Path,
+    fingerprint: str,
+    store: Store,
+    progress: Callable[[float], None] | None = None,
+) -> Regions:
     """The regions of the usable images; the others are taken whole.
 
     Args:
@@ -38,12 +45,15 @@ def regions_of(source: Source, usable: NDArray[np.int64], folder: Path, fingerpr
         folder: Of a served segmentation.
         fingerprint: Of the data.
         store: Where they are kept.
+        progress: Told the share that is done.
     """
     digest = ensemble_digest(folder)
 
     def write(into: Path) -> None:
         model, boxes = open_segmentation(folder), np.zeros((len(source), 4), dtype=np.int32)
         for start in range(0, len(usable), _BATCH):
+            if progress is not None:
+                progress(start / len(usable))
             chosen = usable[start : start + _BATCH]
             for index, box in zip(chosen, boxes_of([source.read(int(one)) for one in chosen], model), strict=True):
                 boxes[index] = box or (0, 0, 0, 0)
