@@ -84,7 +84,8 @@ def load_data(
         data = request.prepare(
             sizes=sizes,
             cache_size=cache_size,
-            progress=lambda doing, share: status.update(f"{doing} of {escape(place)}: {share:.0%}"),
+            progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
+            regions_progress=lambda share: status.update(f"finding regions in {escape(place)}: {share:.0%} of images"),
         )
     _check_task(plan, data)
     compared = data.labels[data.folds[0] if data.folds else data.splits["tune"]]  # the first figures are of these

@@ -53,7 +53,9 @@ def audit(
                 data,
                 grouping=Grouping(group_threshold, group_column, group_pattern),
                 cache_size=None if cache_size is None else parse_size(cache_size),
-                progress=lambda doing, share: progress.update(task, description=doing, completed=share, total=1),
+                progress=lambda share: progress.update(
+                    task, description="comparing the images", completed=share, total=1
+                ),
             ).audit
         assert found is not None
         if json_file is not None:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,8 @@ def prepare(
     roi: str | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
-    progress: Callable[[str, float], None] | None = None,
+    progress: Callable[[float], None] | None = None,
+    regions_progress: Callable[[float], None] | None = None,
 ) -> Dataset:
     """Opens, checks, decodes, audits and divides a data set.
 
@@ -59,7 +59,8 @@ def prepare(
             whole images.
         store: Where pixels are kept; None for the node's default.
         cache_size: Bytes that the store may hold; None for the node's default.
-        progress: Told what is being done, and the share of it that is done.
+        progress: Told the share of the audit that is done.
+        regions_progress: Told the share of the images whose regions are found.
 
     Raises:
         DataError: With the images at fault (at most ten of them), or the classes that are too small.
@@ -70,7 +71,7 @@ def prepare(
     if bad and not skip_bad_images:
         listing = (store or default_store()) / f"bad-images-{opened.fingerprint[:8]}.txt"
         raise DataError(_bad_images(source.names, bad, listing))
-    audited = _audited(opened, source, bad, grouping.threshold, _share_of("comparing the images", progress))
+    audited = _audited(opened, source, bad, grouping.threshold, progress)
     assert audited.audit is not None
     items = Items(source.labels, audited.groups, source.published, source.class_names)
     splits: Splits
@@ -89,8 +90,7 @@ def prepare(
     )
     if roi is not None:
         usable, kept = _usable(source, bad), divided.open_store()
-        finding = _share_of("finding regions in the images", progress)
-        regions = regions_of(source, usable, Path(roi), divided.fingerprint, kept, finding)
+        regions = regions_of(source, usable, Path(roi), divided.fingerprint, kept, regions_progress)
         divided = dataclasses.replace(divided, regions=regions)
     for size in sizes:
         divided.decoded(size, source)
@@ -108,16 +108,12 @@ def inspect(
     grouping: Grouping | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
-    progress: Callable[[str, float], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Dataset:
     """Opens and audits a data set, whatever is wrong with it; it is not divided. Arguments are those of ``prepare``."""
     grouping = grouping or Grouping()
     source, opened, bad = _opened(place, grouping, store, cache_size)
-    return _audited(opened, source, bad, grouping.threshold, _share_of("comparing the images", progress))
-
-
-def _share_of(doing: str, progress: Callable[[str, float], None] | None) -> Callable[[float], None] | None:
-    return None if progress is None else partial(progress, doing)
+    return _audited(opened, source, bad, grouping.threshold, progress)
 
 
 def _opened(
