@@ -19,6 +19,7 @@ from trainables.core.data.audit import summary
 from trainables.core.data.augment import source_size
 from trainables.core.data.cache import Dataset
 from trainables.core.data.folds import small_division, told_sizes
+from trainables.core.data.paired_sources import open_pairs
 from trainables.core.errors import DataError
 from trainables.core.mask_metrics import check_mask_objective
 from trainables.core.metrics import LATENCY, check_objective
@@ -79,6 +80,8 @@ def load_data(
         DataError, StoreFullError: The images, or the objective on them, cannot be.
     """
     place = request.place
+    if Path(place).is_dir():  # what is elsewhere shows its layout once it is here
+        _check_task(plan, place, masks=open_pairs(Path(place)) is not None)
     sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
     with console.status(f"reading {escape(place)}") as status:
         data = request.prepare(
@@ -87,7 +90,7 @@ def load_data(
             progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
             regions_progress=lambda share: status.update(f"finding regions in {escape(place)}: {share:.0%} of images"),
         )
-    _check_task(plan, data)
+    _check_task(plan, place, masks=data.mask_format is not None)
     compared = data.labels[data.folds[0] if data.folds else data.splits["tune"]]  # the first figures are of these
     for metric in (plan.metric, plan.second):
         if metric is None or metric == LATENCY:
@@ -108,15 +111,15 @@ def load_data(
     return data
 
 
-def _check_task(plan: Plan, data: Dataset) -> None:
-    has = "segmentation" if data.mask_format else "classification"
+def _check_task(plan: Plan, place: str, *, masks: bool) -> None:
+    has = "segmentation" if masks else "classification"
     if plan.space.task != has:
         layout = {
             "segmentation": "folders images/ and masks/, or Oxford-IIIT Pet",
             "classification": "class folders, or parquet",
         }
         wanted = f"space {plan.space.name} is a {plan.space.task}, whose data are {layout[plan.space.task]}"
-        raise DataError(f"{wanted}, but {data.place} holds those of a {has}")
+        raise DataError(f"{wanted}, but {place} holds those of a {has}")
 
 
 def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def run(options: Options, console: Console) -> int:
         0 with at least one finished trial and its ensemble, 1 without, 130 when interrupted.
 
     Raises:
-        UserError: Something the user gave cannot be; nothing was trained, and no search was begun.
+        UserError: Something the user gave cannot be; nothing was trained.
     """
     options.check()
     plan, request = options.plan(), options.data_request()

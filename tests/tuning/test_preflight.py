@@ -9,6 +9,7 @@ from rich.console import Console
 
 from search_spaces.segmentation_choices import network
 from search_spaces.space import load_space
+from tests.images import write_classes, write_pairs
 from trainables.core.data.region import Regions
 from trainables.core.errors import DataError
 from tuning.data_request import DataRequest
@@ -54,6 +55,16 @@ def test_a_search_of_cut_images_is_another_search(plan, small_data):
     cut = dataclasses.replace(small_data, regions=Regions(Path("lungs"), "1234", boxes))
     assert identity(plan, small_data, [])["roi"] is None
     assert identity(plan, cut, [])["roi"] == "1234"
+
+
+@pytest.mark.parametrize("kind", ["classes", "pairs"])
+def test_data_of_the_other_task_are_refused_before_they_are_decoded(plan, tmp_path, monkeypatch, kind):
+    write_classes(tmp_path / "classes", {"a": 4, "b": 4})
+    write_pairs(tmp_path / "pairs", 4)
+    monkeypatch.delattr("tuning.data_request.prepare")
+    other = plan if kind == "pairs" else dataclasses.replace(plan, space=load_space("lung_segmentation_space"))
+    with pytest.raises(DataError, match=f"{other.space.name} is a {other.space.task}, .* but .*{kind} holds those of"):
+        loaded(other, str(tmp_path / kind), tmp_path / "store", monkeypatch)
 
 
 def test_folds_need_groups(plan, small_data, monkeypatch):
