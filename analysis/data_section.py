@@ -105,7 +105,7 @@ def _cut(search: Search, regions: Regions) -> Gallery:
     return Gallery(
         "What was cut",
         "On the left an image, on the right what every model sees of it: the box around what the segmentation sees, "
-        f"and {MARGIN:.0%} more.",
+        f"with a margin of {MARGIN:.0%} of it on each side.",
         f"Images of {data.training}; of those that are taken whole at most {_CUT_SHOWN}, which come first. Groups, "
         f"splits and pairs are those of whole images. The segmentation has SHA-256 {regions.digest}.",
         shots,

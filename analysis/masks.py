@@ -23,18 +23,18 @@ BEST = "best-on-tune"
 class MaskSample(Sample):
     """Images with masks, in groups, and the metric that predictions of them are compared by."""
 
-    def scores(self, probabilities: Counts, needed: str | None = None) -> dict[str, float]:  # noqa: ARG002
+    def scores(self, counts: Counts, needed: str | None = None) -> dict[str, float]:  # noqa: ARG002
         """All metrics of (N, 3C) counts."""
-        return segmentation_metrics(by_class(probabilities), self.class_names)
+        return segmentation_metrics(by_class(counts), self.class_names)
 
     def resampled_scores(
         self,
-        probabilities: Counts,
+        counts: Counts,
         draws: NDArray[np.int64],
         needed: str | None = None,  # noqa: ARG002
     ) -> dict[str, NDArray[np.float64]]:
         """(R,) all metrics on R resamples, given as (R, N) how often each has drawn every image."""
-        return resampled_segmentation_metrics(by_class(probabilities), self.class_names, draws)
+        return resampled_segmentation_metrics(by_class(counts), self.class_names, draws)
 
 
 def by_class(counts: Counts) -> Counts:
@@ -47,7 +47,7 @@ def mean_rules(members: int) -> tuple[str, ...]:
     return (BEST, *(f"mean-of-{count}" for count in range(2, members + 1)))
 
 
-def compare_masks(counts: Counts, sample: Sample, forced: str | None = None) -> Comparison:
+def compare_masks(counts: Counts, sample: MaskSample, forced: str | None = None) -> Comparison:
     """Compares the means of the members that were best on ``tune``, which fit nothing to ``select``, and chooses one.
 
     Args:
@@ -68,7 +68,7 @@ def compare_masks(counts: Counts, sample: Sample, forced: str | None = None) -> 
     return chosen_from(predictions, combination, sample, forced, [])
 
 
-def evaluate_masks(counts: Counts, combination: Combination, sample: Sample, best_member: int) -> Evaluation:
+def evaluate_masks(counts: Counts, combination: Combination, sample: MaskSample, best_member: int) -> Evaluation:
     """Scores an ensemble and its members.
 
     Args:
@@ -91,7 +91,7 @@ def evaluate_masks(counts: Counts, combination: Combination, sample: Sample, bes
     )
 
 
-def _score(counts: Counts, sample: Sample) -> Scores:
+def _score(counts: Counts, sample: MaskSample) -> Scores:
     enough = len(sample.members) >= GROUPS_FOR_INTERVAL
     return Scores(
         metrics=sample.scores(counts),

@@ -21,7 +21,8 @@ from ray.tune.experiment import Trial
 import tuning.search
 from benchmarks.record import at_most, record
 from benchmarks.turnaround import small_data
-from tuning.cluster import Resources, joined
+from tuning.cluster import joined
+from tuning.resources import Resources
 from tuning.storage import open_study, study_storage
 from tuning.study import Steering
 from tuning.tracking import SearchInfo, Tracker, check_server

@@ -25,7 +25,8 @@ from benchmarks.record import Row, at_most, record
 from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset
 from trainables.core.data.prepare import prepare
-from tuning.cluster import Resources, joined
+from tuning.cluster import joined
+from tuning.resources import Resources
 from tuning.search import build_tuner
 from tuning.storage import open_study, study_storage
 from tuning.study import Steering

@@ -31,7 +31,7 @@ def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
 def resnet50() -> Params:
     """Recipe 0. Source: ResNet-50, all frozen but ``layer4`` and the head (dropout 0.4, 512, ReLU, dropout 0.3).
 
-    The rarer class's weight raised by 1.3, strong augmentation, cosine, clipping at 1, mixed precision (the default
+    The rarer class's weight times 1.3, strong augmentation, cosine, clipping at 1, mixed precision (the default
     where there is a GPU). Mapping: three quarters of the stages frozen end before ``layer4``; what the source leaves
     open is Adam at 1e-4, batch 32, weight decay 1e-4.
     """

@@ -44,7 +44,7 @@ def unet() -> Params:
 
 
 def linknet() -> Params:
-    """Recipe 1. Source: our own trial runs from random weights, for which 1e-4 is too small; a third of the time."""
+    """Recipe 1. Source: our own trial runs from random weights, for which 1e-4 is too small."""
     return {**_BASE, "architecture": "linknet", "backbone": "resnet18", "adam_lr": 2e-3}
 
 

@@ -1,7 +1,7 @@
 """What a node must have in common with the driver: versions, and what it sees."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,13 +19,24 @@ PACKAGES = (
 DRIVER = "driver"  # the file that a driver puts into a folder for the nodes to find
 
 
-class NodeError(Exception):
-    """A node cannot do what the driver will ask of it."""
+@dataclass(frozen=True)
+class Demands:
+    """What a driver demands of the nodes that run its trials.
+
+    Attributes:
+        versions: Its ``versions()``.
+        places: Folders and URIs of images and weights.
+        storage: Path or URI of a folder in which it has put ``DRIVER``.
+    """
+
+    versions: tuple[tuple[str, str], ...]
+    places: tuple[str, ...]
+    storage: str
 
 
-def versions() -> dict[str, str]:
-    """Of the packages here on which results depend; ``none`` where one is missing."""
-    return {package: _version(package) for package in PACKAGES}
+def versions() -> tuple[tuple[str, str], ...]:
+    """The packages here on which results depend, each with its version; ``none`` where one is missing."""
+    return tuple((package, _version(package)) for package in PACKAGES)
 
 
 def _version(package: str) -> str:
@@ -35,41 +46,31 @@ def _version(package: str) -> str:
         return "none"
 
 
-def differences(expected: Mapping[str, str]) -> list[str]:
-    """What of the driver's versions this node lacks, in words."""
-    here = versions()
-    return [
+def lacks(demands: Demands) -> tuple[str, ...]:
+    """What keeps this node from running trials, in words."""
+    here = dict(versions())
+    differs = [
         f"has {package} {here[package]}, the driver {there}: install constraints.txt there"
-        for package, there in expected.items()
+        for package, there in demands.versions
         if here[package] != there
     ]
-
-
-def check_versions(expected: Mapping[str, str]) -> None:
-    """Refuses to train on a node that differs from the driver.
-
-    Raises:
-        NodeError: The message names the node, what differs, and the remedy.
-    """
-    different = differences(expected)
-    if different:
-        raise NodeError(f"{socket.gethostname()} {'; '.join(different)}")
-
-
-def lacks(expected: Mapping[str, str], folders: Sequence[str], storage: str) -> list[str]:
-    """What keeps this node from running trials, in words.
-
-    Args:
-        expected: The driver's ``versions()``.
-        folders: Local folders that the driver sees, of images and weights.
-        storage: Path or URI of a folder in which the driver has put ``DRIVER``.
-    """
     unseen = [
-        f"does not see {folder}: give --data and --weights as folders that all nodes share"
-        for folder in folders
-        if not Path(folder).exists()
+        f"does not see {place}: give --data and --weights as folders that all nodes share, or as s3:// or gs://"
+        for place in demands.places
+        if not _sees(place)
     ]
-    return [*differences(expected), *unseen, *_storage_lacks(storage)]
+    told = (*differs, *unseen, *_storage_lacks(demands.storage))
+    return tuple(f"{socket.gethostname()} {what}" for what in told)
+
+
+def _sees(place: str) -> bool:
+    if "://" not in place:
+        return Path(place).exists()
+    try:
+        files, path = FileSystem.from_uri(place)
+        return bool(files.get_file_info(path).type != FileType.NotFound)
+    except (OSError, ValueError):  # no way there from this node, or no right to look
+        return False
 
 
 def _storage_lacks(storage: str) -> list[str]:
@@ -79,6 +80,6 @@ def _storage_lacks(storage: str) -> list[str]:
         if files.get_file_info(f"{path}/{DRIVER}").type != FileType.File:
             return [f"does not see what the driver writes to --storage: {remedy}"]
         files.open_output_stream(f"{path}/{socket.gethostname()}").close()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return [f"cannot write to --storage ({error}): {remedy}"]
     return []

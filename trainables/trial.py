@@ -9,7 +9,7 @@ import math
 import tempfile
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +18,7 @@ from typing import Any
 
 import ray
 import torch
-from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
+from pyarrow.fs import FileSelector, FileType, LocalFileSystem, copy_files
 from ray import tune
 
 from trainables.core.checkpoint import Checkpoint, FrozenPart, frozen_digest, load_checkpoint, save_frozen
@@ -28,15 +28,16 @@ from trainables.core.data.cache import Dataset
 from trainables.core.errors import CheckpointError, ConfigError, NonFiniteLossError, describe, first_line
 from trainables.core.folded import MANIFEST, PREDICTIONS, Folded, load_folded, parse_predictions
 from trainables.core.state import TrainState
-from trainables.node import check_versions
+from trainables.node import Demands, lacks
 from trainables.steps import epoch_steps, fold_steps
 
 # Reported, with the error's line, by a trial that fails in a way that trying again cannot mend.
 FAILED = "failed"
 # Reported once, with the error's line, by a trial that went on with a smaller micro-batch.
 HALVED = "halved"
-# Reported, with the error's line, where the search's storage takes no more: that is not the trial's fault.
-UNWRITABLE = "unwritable"
+# Reported, with a line that says why, where the node cannot run trials, or the storage takes no more: not the trial's
+# fault.
+UNFIT = "unfit"
 # By this Ray keeps a trial's best checkpoint beside its last: the epoch where it is the best so far, else 0.
 CHECKPOINT_RANK = "checkpoint_rank"
 _FOLDER, _FROZEN = "checkpoint", "frozen"
@@ -49,7 +50,7 @@ def run_trial(
     storage: str,
     timeout_s: float,
     second: str | None = None,
-    versions: Mapping[str, str] | None = None,
+    demands: Demands | None = None,
 ) -> None:
     """Trains one configuration, reporting and checkpointing after every epoch, or fold where the data has folds.
 
@@ -61,19 +62,19 @@ def run_trial(
         storage: Path or URI of the search's folder, where frozen parts are stored.
         timeout_s: An epoch that takes longer ends this process; Ray then tries the trial again elsewhere.
         second: Another objective that is looked for at the same time, or None.
-        versions: The driver's, which a node that has come since must have too; None where it is the driver's own.
+        demands: Of the driver on a node that may have come since it began; None where there is the driver's own alone.
 
     Reports:
         ``epoch`` (the fold, where it is cross-validated), ``train/...``, ``tune/...``, ``epoch_seconds``,
         ``best_epoch``, ``best_<metric>`` and the figures of ``BEST_METRICS`` at the best epoch; ``HALVED``, once,
         where the GPU's memory was too small for the batch and the trial went on with half of it at a time; or
-        ``FAILED``, once, where the configuration cannot be trained; or ``UNWRITABLE``, once, where a disk is full or
-        read-only.
-
-    Raises:
-        NodeError: This node has other versions.
+        ``FAILED``, once, where the configuration cannot be trained; or ``UNFIT``, once, where this node lacks what the
+        driver demands, or a disk is full or read-only.
     """
-    check_versions(versions or {})
+    lacking = _lacking(demands) if demands else ()
+    if lacking:
+        tune.report({UNFIT: "; ".join(lacking), f"best_{metric}": math.nan})
+        return
     _settle_process()
     torch.set_num_threads(max(1, int(_reserved_cpus())))
     try:
@@ -97,7 +98,7 @@ def run_trial(
         tune.report({FAILED: describe(error), f"best_{metric}": math.nan})
     except _UnwritableError as error:
         traceback.clear_frames(error.__traceback__)
-        tune.report({UNWRITABLE: first_line(error), f"best_{metric}": math.nan})
+        tune.report({UNFIT: first_line(error), f"best_{metric}": math.nan})
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model until Ray has passed the error on
         raise
@@ -219,23 +220,18 @@ def _store_frozen(state: TrainState, prefixes: tuple[str, ...], storage: str) ->
     """Puts what is frozen onto the search's storage, unless a trial has done so before."""
     with tempfile.TemporaryDirectory() as folder:
         part = save_frozen(Path(folder) / _FROZEN, state, prefixes)
+        (file,) = (Path(folder) / _FROZEN).iterdir()
         target = tune.Checkpoint(f"{storage}/{_FROZEN}/{part.sha256}")  # knows the file system of a path or URI
-        files = target.filesystem
-        if files.get_file_info(target.path).type == FileType.NotFound:
+        files, whole = target.filesystem, f"{target.path}/{file.name}"
+        if files.get_file_info(whole).type == FileType.NotFound:
             partial = f"{target.path}.{uuid.uuid4().hex}.partial"
-            files.create_dir(partial, recursive=True)
-            copy_files(str(Path(folder) / _FROZEN), partial, LocalFileSystem(), files)
-            _move_unless_there(files, partial, target.path)
+            files.create_dir(target.path, recursive=True)
+            copy_files(str(file), partial, LocalFileSystem(), files)
+            files.move(partial, whole)  # a file, since object stores have no folders; of the same content as another's
     return part
 
 
-def _move_unless_there(files: FileSystem, partial: str, target: str) -> None:
-    try:
-        files.move(partial, target)
-    except OSError:
-        if files.get_file_info(target).type == FileType.NotFound:
-            raise
-        files.delete_dir(partial)  # another trial was first, with the same content
+_lacking = cache(lacks)  # a process looks once
 
 
 @cache

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from trainables.core.errors import UserError
 
 # As cards are sold. What a card tells is up to a twelfth less: an L4 of 24 GB has 22.5 GiB.
-CLASSES_GB = (16, 24, 40, 80, 140)
+CLASSES_GB = (16, 24, 32, 40, 48, 80, 96, 140, 180)
 _USABLE = 11 / 12
 CARD = "gpu_"  # what the resources' names begin with
 

@@ -1,6 +1,6 @@
 """What a search's data is prepared from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -8,11 +8,15 @@ from trainables.core.data.cache import Dataset
 from trainables.core.data.groups import Grouping
 from trainables.core.data.prepare import prepare
 from trainables.core.data.splits import SHARES
+from trainables.core.models.regions import region_finder
 
 
 @dataclass(frozen=True)
 class DataRequest:
-    """The arguments of ``prepare`` that say which images are in which split; the same ones give the same data."""
+    """The arguments of ``prepare`` that say which images are in which split; the same ones give the same data.
+
+    ``roi`` is the folder of the segmentation to whose regions images are cut, or None.
+    """
 
     place: str
     seed: int
@@ -29,6 +33,11 @@ class DataRequest:
         """The request whose ``dataclasses.asdict`` was noted."""
         return cls(**{**noted, "grouping": Grouping(**noted["grouping"])})
 
-    def prepare(self, **how: Any) -> Dataset:
-        """The data; what else ``prepare`` takes says how it is decoded."""
-        return prepare(**vars(self), **how)
+    def prepare(self, *, regions_progress: Callable[[float], None] | None = None, **how: Any) -> Dataset:
+        """The data.
+
+        Args:
+            regions_progress: Told the share of the images whose regions are found.
+            **how: What else ``prepare`` takes, such as the sizes to decode at.
+        """
+        return prepare(**vars(self) | {"roi": region_finder(self.roi, regions_progress)}, **how)

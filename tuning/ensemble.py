@@ -221,11 +221,14 @@ def build(
     """Chooses how the members are combined, on ``select``, or on what they predict of the folds they did not see."""
     sample = sample_of(data, data.selection, request.metric)
     predictions = infer(checkpoints_of(members), data.selection)
-    choose = compare_masks if data.mask_format else compare
+    if isinstance(sample, MaskSample):
+        comparison = compare_masks(predictions, sample, request.rule)
+    else:
+        comparison = compare(predictions, sample, request.rule)
     return Built(
         members=members,
         alone=tuple(sample.score(member) for member in predictions[: len(members)]),
-        comparison=choose(predictions, sample, request.rule),
+        comparison=comparison,
         diversity=Diversity((), ()) if data.mask_format else diversity(predictions, sample.labels),
         views=request.views,
         images=len(sample.labels),
@@ -239,8 +242,9 @@ def open_test(built: Built, data: Dataset, infer: Infer) -> Evaluation:
     """Scores an ensemble and its members on ``test``; ``count_opening`` comes before."""
     on_test = infer(checkpoints_of(built.members), "test")
     sample = sample_of(data, "test", built.comparison.metric)
-    score = evaluate_masks if data.mask_format else evaluate
-    return score(on_test, built.comparison.combination, sample, built.best_member)
+    if isinstance(sample, MaskSample):
+        return evaluate_masks(on_test, built.comparison.combination, sample, built.best_member)
+    return evaluate(on_test, built.comparison.combination, sample, built.best_member)
 
 
 def sample_of(data: Dataset, split: str, metric: str) -> Sample:

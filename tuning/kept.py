@@ -33,15 +33,15 @@ def keeping(infer: Infer, study: optuna.Study, data: Dataset, place: str, views:
     """
 
     def kept(checkpoints: Sequence[str], split: str) -> NDArray[Any]:
-        probabilities = infer(checkpoints, split)
+        predictions = infer(checkpoints, split)
         if split in (data.selection, "test"):
             about = _about(checkpoints, data, split, views)
             try:
-                written = _write(place, split, probabilities)
+                written = _write(place, split, predictions)
             except OSError as error:
                 written = {"failed": first_line(error)}
             study.set_user_attr(_KEPT, {**study.user_attrs.get(_KEPT, {}), split: {**about, **written}})
-        return probabilities
+        return predictions
 
     return kept
 
@@ -49,7 +49,7 @@ def keeping(infer: Infer, study: optuna.Study, data: Dataset, place: str, views:
 def kept_predictions(
     study: optuna.Study, data: Dataset, place: str, checkpoints: Sequence[str], split: str, views: str
 ) -> tuple[NDArray[np.float32] | None, str]:
-    """(M, n, C) probabilities of members on a split, as they were when it was scored; or None, and why.
+    """What ``infer`` gave of members on a split, as it was when it was scored; or None, and why.
 
     Args:
         study: Of the search.
@@ -83,9 +83,9 @@ def _about(checkpoints: Sequence[str], data: Dataset, split: str, views: str) ->
     return {"checkpoints": list(checkpoints), "views": views, "fingerprint": split_fingerprint(data, split)}
 
 
-def _write(place: str, split: str, probabilities: NDArray[Any]) -> dict[str, str]:
+def _write(place: str, split: str, predictions: NDArray[Any]) -> dict[str, str]:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, probabilities=probabilities)
+    np.savez_compressed(buffer, probabilities=predictions)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     file = f"predictions-{split}-{digest[:12]}.npz"
     files, folder = _file_system(place)

@@ -1,5 +1,6 @@
 """Trials that Tune drops without a word."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ray import tune
@@ -24,12 +25,17 @@ class LostTrials(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:  # noqa: ARG002
         """Looks for trials that have ended for Tune but not for the study."""
-        live = self._steering.live
-        sought = set(live)
-        for trial in reversed(trials):  # the live ones are among the latest
-            if not sought:
-                return
-            if trial.trial_id in sought:
-                sought.remove(trial.trial_id)
-                if trial.status == RayTrial.ERROR:
-                    self._steering.unfinished.append(live.pop(trial.trial_id))
+        for trial in live_trials(self._steering, trials):
+            if trial.status == RayTrial.ERROR:
+                self._steering.unfinished.append(self._steering.live.pop(trial.trial_id))
+
+
+def live_trials(steering: Steering, trials: Sequence[RayTrial]) -> Iterator[RayTrial]:
+    """Tune's own records of the trials that it was given and that have not ended for the study."""
+    sought = set(steering.live)
+    for trial in reversed(trials):  # they are among the latest
+        if not sought:
+            return
+        if trial.trial_id in sought:
+            sought.remove(trial.trial_id)
+            yield trial

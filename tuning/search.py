@@ -13,11 +13,11 @@ from trainables.core.config import TrainConfig
 from trainables.core.data.cache import Dataset
 from trainables.core.errors import ConfigError
 from trainables.core.seeds import derive_seed
-from trainables.node import versions
+from trainables.node import Demands
 from trainables.trial import CHECKPOINT_RANK, run_trial
-from tuning.cluster import Resources
 from tuning.lost_trials import LostTrials
 from tuning.patches import patch_tune
+from tuning.resources import Resources
 from tuning.study import Steering, StudyScheduler, StudySearcher
 
 
@@ -114,6 +114,8 @@ def build_tuner(
     max_failures: int,
     timeout_s: float,
     callbacks: Sequence[tune.Callback],
+    stopper: tune.Stopper | None = None,
+    demands: Demands | None = None,
 ) -> tune.Tuner:
     """Builds the Tuner of one driver session.
 
@@ -125,6 +127,8 @@ def build_tuner(
         max_failures: How often a trial whose worker raised or died is tried again, from its last checkpoint.
         timeout_s: An epoch that takes longer counts as a hang, its worker is ended.
         callbacks: Such as the live view.
+        stopper: Ends the search where nothing runs that could report; None waits.
+        demands: What each node must have in common with the driver; None where there is the driver's own alone.
     """
     patch_tune()
     trainable: Callable[..., None] = tune.with_parameters(
@@ -134,7 +138,7 @@ def build_tuner(
         storage=steering.storage,
         timeout_s=timeout_s,
         second=steering.second,
-        versions=versions(),
+        demands=demands,
     )
     return tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([resources.bundle()])),
@@ -149,6 +153,7 @@ def build_tuner(
             name=session,
             storage_path=steering.storage,
             verbose=0,
+            stop=stopper,
             failure_config=tune.FailureConfig(max_failures=max_failures),
             callbacks=[LostTrials(steering), *callbacks],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=CHECKPOINT_RANK),

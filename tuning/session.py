@@ -21,23 +21,27 @@ from trainables.core.data.cache import Dataset
 from trainables.core.errors import first_line
 from trainables.core.store import parse_size
 from trainables.inference import examine, infer
+from trainables.node import Demands
 from tuning.cards import card_class
-from tuning.cluster import Capacity, GpuHours, Resources, joined, trial_resources
+from tuning.cluster import joined
 from tuning.ensemble import Request, Result, find_ensemble
 from tuning.fetch import fetch_segmentation, keep_segmentation
 from tuning.folder import SearchFolder, find_folder
+from tuning.gpu_hours import GpuHours
 from tuning.kept import keeping
-from tuning.nodes import check_nodes
+from tuning.nodes import demanded, to_be_shared
 from tuning.notes import check_identity, mark_finished, next_session, note_data, note_members
 from tuning.options import Options
 from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
 from tuning.progress import Progress
 from tuning.publish import publish, told
 from tuning.report import report_at_end
+from tuning.resources import Capacity, Resources, trial_resources
 from tuning.search import Plan, build_tuner
 from tuning.study import ALIKE, Steering, told_error
 from tuning.tables import show, show_front
 from tuning.tracking import Tracker, check_server, tracking_uri
+from tuning.waiting import Waiting
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -81,7 +85,11 @@ def run(options: Options, console: Console) -> int:
         answer.result()
         card = None if options.gpu_memory is None else card_class(options.gpu_memory)
         resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow, card)
-        check_nodes(folder.root, [place for place in (data.place, plan.weights) if Path(place).is_dir()])
+        places = [place for place in (data.place, plan.weights) if "://" in place or Path(place).is_dir()]
+        unseen = to_be_shared([*places, folder.root]) if can_grow else []
+        if unseen:
+            _say(console, f"Note: nodes that join must share {', '.join(unseen)} with this one.", "yellow")
+        demands = stack.enter_context(demanded(folder.root, places)) if can_grow else None
         study = stack.enter_context(folder.take(plan.metric, plan.steps, plan.seed, plan.pruning, plan.second))
         steering = Steering(
             study=study,
@@ -106,7 +114,7 @@ def run(options: Options, console: Console) -> int:
             for recipe in plan.space.recipe_params(plan.backbones):
                 study.enqueue_trial(recipe, skip_if_exists=True)
             tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.members}))
-            return _Session(options, plan, data, steering, folder, resources, tracker, console).run()
+            return _Session(options, plan, data, steering, folder, resources, demands, tracker, console).run()
         except _BREAKS as error:
             return _break_off(error, folder, console)
 
@@ -133,6 +141,7 @@ class _Session:
     steering: Steering
     folder: SearchFolder
     resources: Resources
+    demands: Demands | None
     tracker: Tracker
     console: Console
 
@@ -167,10 +176,12 @@ class _Session:
             f"{plan.metric}, {resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial"
         )
         session = next_session(steering.study)
-        with Progress(steering, self.console, GpuHours(options.price_per_gpu_hour).told) as progress:
-            callbacks = [progress]
+        cost = GpuHours(steering.study, options.price_per_gpu_hour)
+        waiting = Waiting(steering, resources, self.console)
+        with Progress(steering, self.console, cost.told) as progress:
+            callbacks = [progress, cost, waiting]
             limits = options.max_failures, options.trial_timeout_s
-            build_tuner(steering, self.data, resources, session, *limits, callbacks).fit()
+            build_tuner(steering, self.data, resources, session, *limits, callbacks, waiting, self.demands).fit()
         self._say(f"the trials took {progress.spent()}")
         if steering.given_up is not None:
             why = f"{ALIKE} trials in a row failed alike, so the search was given up: {steering.given_up}"

@@ -25,7 +25,7 @@ from trainables.core.credentials import without_credentials
 from trainables.core.errors import ConfigError, NonFiniteLossError, describe
 from trainables.core.metrics import MINIMIZED
 from trainables.steps import MEASURED_ON
-from trainables.trial import FAILED, HALVED, UNWRITABLE
+from trainables.trial import FAILED, HALVED, UNFIT
 
 # So many trials in a row must fail alike, without an epoch, for the search to be given up.
 ALIKE = 3
@@ -208,8 +208,8 @@ class StudyScheduler(FIFOScheduler):
         """Records the report and decides: STOP where the pruner says so or the time is up."""
         steering = self._steering
         optuna_trial = steering.live[trial.trial_id]
-        if UNWRITABLE in result:
-            raise OSError(result[UNWRITABLE])  # ends the session; the trial goes on with the next
+        if UNFIT in result:
+            raise OSError(result[UNFIT])  # ends the session: others would fare alike; the trial goes on with the next
         if FAILED in result:
             if not steering.record(optuna_trial).stopped:  # Tune repeats the last report when a trial ends
                 steering.note_failure(optuna_trial, str(result[FAILED]))

@@ -37,6 +37,7 @@ _NEEDED = (
     "pillow",
     "safetensors",
     "scikit-learn",
+    "scipy",
     "segmentation-models-pytorch",
     "timm",
     "torch",

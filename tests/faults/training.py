@@ -15,7 +15,7 @@ import trainables.steps
 import trainables.trial
 from analysis.trials import read_trials
 from trainables.core.data.cache import Dataset
-from tuning.cluster import Resources
+from tuning.resources import Resources
 from tuning.search import build_tuner
 from tuning.storage import open_study, study_storage
 from tuning.study import Steering

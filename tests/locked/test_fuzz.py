@@ -29,8 +29,9 @@ from trainables.core.data.decode import FORMATS, PixelFormat, decode, survey
 from trainables.core.data.prepare import inspect
 from trainables.core.data.sources import open_source
 from trainables.core.data.unlabelled import find_parts, read_part
-from trainables.core.errors import CheckpointError, ConfigError, DataError
+from trainables.core.errors import CheckpointError, ConfigError, DataError, UserError
 from trainables.core.models.stored import open_ensemble
+from tuning import session
 from tuning.cli import audit, ensemble, predict, report, run
 
 MORE = int(os.environ.get("TUNE_RUN_FUZZ", "1"))
@@ -221,7 +222,7 @@ def test_models(model, tmp_path, data):  # noqa: F811
 OPTIONS = {
     run.app: "weights image-size split group-threshold group-column group-pattern cache-size num-samples "
     "max-epochs time-budget metric cv-folds top-k tta seed cpus-per-trial gpus-per-trial max-concurrent max-failures "
-    "trial-timeout storage name",
+    "trial-timeout storage name gpu-memory autoscale price-per-gpu-hour roi address study-storage tracking-uri",
     audit.app: "group-threshold group-column group-pattern cache-size json",
     ensemble.app: "k members rule tta storage study-storage tracking-uri",
     report.app: "out storage study-storage tracking-uri",
@@ -244,18 +245,45 @@ def test_command_lines(app, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TUNE_RUN_CACHE", str(tmp_path.parent / "cache"))
     write_classes(tmp_path / "images", {"a": 2})
-    options = st.lists(st.tuples(st.sampled_from(OPTIONS[app].split()), arguments), min_size=1, max_size=3)
 
     @fuzz(25)
-    @given(options)
-    def check(chosen):
-        words = [word for name, value in chosen for word in (f"--{name}", value)]
-        done = CliRunner().invoke(app, [*words, *GIVEN[app]])
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        assert done.exit_code == 2
+    @given(options_of(app))
+    def check(words):
+        refused(app, [*words, *GIVEN[app]])
         assert {file.name for file in tmp_path.iterdir()} == {"images"}
 
     check()
+
+
+def test_command_lines_of_searches_that_could_be_run(tmp_path, monkeypatch):
+    """Up to the moment where Ray is started."""
+
+    def not_joined(address):
+        raise UserError("no cluster here")
+
+    monkeypatch.setattr(session, "joined", not_joined)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TUNE_RUN_CACHE", str(tmp_path.parent / "cache"))
+
+    @fuzz(25)
+    @given(options_of(run.app))
+    def check(words):
+        refused(run.app, ["demo_space", "--backbone", "scratch_cnn", "--image-size", "32", *words])
+        assert not (tmp_path / "results").exists()
+
+    check()
+
+
+def options_of(app):
+    """Words of one to three options, most of them hostile."""
+    options = st.lists(st.tuples(st.sampled_from(OPTIONS[app].split()), arguments), min_size=1, max_size=3)
+    return options.map(lambda chosen: [word for name, value in chosen for word in (f"--{name}", value)])
+
+
+def refused(app, words):
+    done = CliRunner().invoke(app, words)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code == 2, done.output
 
 
 @fuzz(60)

@@ -14,6 +14,7 @@ from tests.tracking.postgres import Postgres, binaries
 from tuning.tracking import check_server
 
 BUCKET = "tracking"
+BUCKETS_OWN = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 ADMIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "the admin's own secret"}
 COLLEAGUE = {"MLFLOW_TRACKING_USERNAME": "colleague", "MLFLOW_TRACKING_PASSWORD": "a colleague's secret"}
 OTHER = {"MLFLOW_TRACKING_USERNAME": "other", "MLFLOW_TRACKING_PASSWORD": "the other's own secret"}
@@ -46,11 +47,12 @@ def database(environment):
 
 @pytest.fixture(scope="session")
 def bucket(tmp_path_factory):
-    """An S3 bucket; only who holds ``credentials`` finds it."""
+    """An S3 bucket; only who holds ``BUCKETS_OWN`` finds it."""
     simulated = Service(tmp_path_factory.mktemp("s3") / "log", [sys.executable, "-m", "moto.server", "-p", "PORT"])
     simulated.start()
-    credentials = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
-    found = boto3.resource("s3", endpoint_url=simulated.uri, **credentials).Bucket(BUCKET)
+    access, secret, region = BUCKETS_OWN.values()
+    session = boto3.Session(access, secret, region_name=region)
+    found = session.resource("s3", endpoint_url=simulated.uri).Bucket(BUCKET)
     found.create()
     yield found
     simulated.kill()
@@ -71,8 +73,7 @@ def tracking(database, bucket, environment, tmp_path_factory):
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "of forms in the browser",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_S3_ENDPOINT_URL": bucket.meta.client.meta.endpoint_url,
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
+            **BUCKETS_OWN,
         },
     )
     server.start()

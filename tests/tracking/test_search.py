@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from tests.searches import (
     SMALL,
+    begun,
     check_nothing_lost,
     command,
     environment,
@@ -19,10 +20,18 @@ from tests.searches import (
     search,
     wait_for_the_orphans,
 )
+from tests.tracking.conftest import BUCKETS_OWN
 
 pytestmark = pytest.mark.tracking
 TRIALS, EPOCHS = 3, 3
 POINTS = ["metrics sent, not acknowledged", "model logged, not noted"]
+FREEZING = """
+from dataclasses import replace
+from search_spaces.demo_space import SPACE, suggest
+def frozen(trial, backbones):
+    return {**suggest(trial, backbones), "freeze_depth": 2}
+SPACE = replace(SPACE, suggest=frozen)
+"""
 PREDICT = """
 import json, sys
 import mlflow
@@ -61,6 +70,22 @@ def test_a_search_ends_in_the_bucket_and_the_registry(folder, study_url, demo_ex
     names, probabilities = json.loads(elsewhere.stdout.splitlines()[-1])
     assert names == ["few", "many", "some"]
     assert [sum(row) for row in probabilities] == pytest.approx([1] * len(files), abs=1e-5)
+
+
+def test_checkpoints_lie_in_a_bucket_too(folder, study_url, demo_experiment, bucket, monkeypatch):
+    """As in cluster.yaml: with frozen stages, whose tensors lie apart, and taken up by another session."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.meta.client.meta.endpoint_url)
+    monkeypatch.setenv("HOME", str(folder))  # where the local part of such a search lies
+    for name, value in BUCKETS_OWN.items():
+        monkeypatch.setenv(name, value)
+    (folder / "freezing.py").write_text(FREEZING)
+    asked = ["freezing.py", *arguments(study_url, demo_experiment)[1:], "--storage", f"s3://{bucket.name}/searches"]
+    begun(folder, *asked, reports=2).kill()
+    search(folder, *asked, "--resume")
+    check(study_url, demo_experiment)
+    keys = [item.key for item in bucket.objects.filter(Prefix="searches/demo_space")]
+    assert sum(key.endswith("/frozen.safetensors") for key in keys) == TRIALS  # each drew weights of its own
+    assert {key.split("/")[2] for key in keys} >= {"session-001", "session-002"}
 
 
 def test_colleagues_write_to_one_experiment_and_one_model(tracking, as_another):

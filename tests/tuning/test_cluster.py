@@ -3,26 +3,29 @@
 import math
 import os
 import socket
+import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from ray.tune import TuneError
+from rich.console import Console
 
 from analysis.trials import read_trials
 from search_spaces.space import load_space
 from trainables.core.errors import UserError
 from trainables.inference import infer
-from trainables.node import versions
-from tuning import cluster as joining
+from trainables.node import Demands, lacks, versions
 from tuning import nodes
-from tuning.cluster import Capacity, GpuHours, Resources, joined, slots, trial_resources
-from tuning.nodes import check_nodes
+from tuning.cluster import joined
+from tuning.nodes import demanded
+from tuning.resources import Capacity, Resources, slots, trial_resources
 from tuning.search import Plan, build_tuner
 from tuning.starting_space import find, starting_space
 from tuning.storage import open_study, study_storage
 from tuning.study import Steering
+from tuning.waiting import Waiting
 
 CONFIG = {
     "backbone": "scratch_cnn",
@@ -71,7 +74,14 @@ def test_what_a_trial_reserves(can_grow, cpus, gpus, expected):
 
 @pytest.mark.parametrize(
     ("resources", "expected"),
-    [(Resources(1, 0), 4), (Resources(1, 0.5), 4), (Resources(1, 1), 2), (Resources(3, 0), 1), (Resources(8, 1), 0)],
+    [
+        (Resources(1, 0), 4),
+        (Resources(0.1, 0.2), 10),
+        (Resources(1, 0.5), 4),
+        (Resources(1, 1), 2),
+        (Resources(3, 0), 1),
+        (Resources(8, 1), 0),
+    ],
 )
 def test_how_many_trials_run_at_once(can_grow, resources, expected):
     assert slots(resources) == expected
@@ -97,22 +107,16 @@ def test_where_nodes_come_on_demand_trials_are_asked_for_that_do_not_fit_yet(can
     assert Capacity(Resources(1, 1), at_least=8)() == 8
 
 
-def test_gpus_are_paid_for_as_long_as_they_are_there(can_grow, monkeypatch):
-    clock = iter([0.0, 1800.0, 3600.0])
-    monkeypatch.setattr(joining, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    spent = GpuHours(price=1.5)
-    assert spent.hours() == 1.0
-    assert spent.told() == "2.00 GPU hours, 3.00 at 1.5 each"
-
-
 def test_every_node_is_asked_before_any_trial(can_grow, tmp_path, monkeypatch):
-    check_nodes(str(tmp_path / "results"), [str(tmp_path)])
+    with demanded(str(tmp_path / "results"), [str(tmp_path)]) as demands:
+        assert lacks(demands) == ()
     assert list((tmp_path / "results").iterdir()) == []  # nothing is left of it
-    monkeypatch.setattr(nodes, "versions", lambda: versions() | {"torch": "0.1"})
-    with pytest.raises(UserError) as refused:
-        check_nodes(str(tmp_path), [str(tmp_path / "images")])
+    there = dict(versions())
+    monkeypatch.setattr(nodes, "versions", lambda: tuple((there | {"torch": "0.1"}).items()))
+    with pytest.raises(UserError) as refused, demanded(str(tmp_path), [str(tmp_path / "images")]):
+        pass
     told = str(refused.value)
-    assert told.count(f"{socket.gethostname()} has torch {versions()['torch']}, the driver 0.1: install constr") == 2
+    assert told.count(f"{socket.gethostname()} has torch {there['torch']}, the driver 0.1: install constr") == 2
     assert told.count(f"does not see {tmp_path / 'images'}: give --data and --weights as folders that all") == 2
     assert "has ray" not in told
 
@@ -131,10 +135,14 @@ def test_our_code_travels_to_the_workers(can_grow):
     assert packages == ["analysis", "search_spaces", "trainables", "tuning"]
 
 
-def run(folder, data, resources, num_samples, configure=lambda trial: CONFIG):
-    study = open_study(study_storage(folder, None), "search", "accuracy", 2, seed=0)
+def opened(folder):
+    return open_study(study_storage(folder, None), "search", "accuracy", 2, seed=0)
+
+
+def run(folder, data, resources, num_samples, configure=lambda trial: CONFIG, demands=None):
+    study = opened(folder)
     steering = Steering(study, "accuracy", 2, num_samples, None, math.inf, configure, str(folder), second="latency_ms")
-    build_tuner(steering, data, resources, "session-001", 0, 3600.0, []).fit()
+    build_tuner(steering, data, resources, "session-001", 0, 3600.0, [], demands=demands).fit()
     return read_trials(study)
 
 
@@ -164,6 +172,24 @@ def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monke
     records = run(tmp_path, small_data, Resources(1, 0), 1, plan.configure)
     assert {record.state for record in records} <= {"COMPLETE", "PRUNED"}
     assert (tmp_path / "imported").read_text().splitlines() == [str(os.getpid())]
+
+
+def test_a_search_for_which_no_machine_comes_ends_with_its_time(can_grow, small_data, tmp_path):
+    """Tune alone would wait for ever."""
+    study = opened(tmp_path)
+    steering = Steering(study, "accuracy", 2, 4, None, time.time() + 3, lambda trial: CONFIG, str(tmp_path))
+    nowhere = Resources(1, 1, "gpu_80g")
+    waiting = Waiting(steering, nowhere, Console(quiet=True))
+    build_tuner(steering, small_data, nowhere, "session-001", 0, 3600.0, [waiting], waiting).fit()
+    assert steering.is_complete()
+    assert {record.state for record in read_trials(study)} == {"FAIL"}
+
+
+def test_a_node_that_came_later_and_is_unfit_ends_the_session_and_fails_no_trial(can_grow, small_data, tmp_path):
+    demands = Demands((("torch", "0.1"),), (), str(tmp_path))
+    with pytest.raises(TuneError, match=r"has torch \S+, the driver 0\.1: install .*; .* does not see what the driver"):
+        run(tmp_path, small_data, Resources(1, 0), num_samples=4, demands=demands)
+    assert {record.state for record in read_trials(opened(tmp_path))} == {"RUNNING"}  # they go on with the next session
 
 
 def test_a_gpu_that_is_not_there_fails_the_trial_in_one_line(can_grow, small_data, tmp_path):

@@ -34,16 +34,19 @@ def focal(logits: Tensor, targets: Tensor, weights: Tensor | None = None, gamma:
     With ``gamma`` 0 it equals ``cross_entropy``, weights included.
 
     Args:
-        logits: (B, C) float.
-        targets: (B,) int64 in [0, C).
+        logits: (B, C, ...) float: of images, or of their pixels.
+        targets: (B, ...) int64 in [0, C).
         weights: (C,) float, or None for equal weights.
-        gamma: How strongly well-classified images are discounted, >= 0.
+        gamma: How strongly what is well classified is discounted, >= 0.
 
     Returns:
-        A scalar: the mean over the batch, weighted by the targets' class weights.
+        A scalar: the mean over all targets, weighted by their class weights.
     """
     log_p = F.log_softmax(logits, dim=1).gather(1, targets[:, None]).squeeze(1)
-    losses = -((1 - log_p.exp()) ** gamma) * log_p
+    missing = 1 - log_p.exp()
+    if gamma < 1:  # where p rounds to 1 the power would have an infinite gradient
+        missing = missing.clamp(min=torch.finfo(missing.dtype).tiny)
+    losses = -(missing**gamma) * log_p
     if weights is None:
         return losses.mean()
     batch_weights = weights[targets]

@@ -1,25 +1,17 @@
 """Losses over pixels' logits: one class against the background (sigmoid), or several classes (softmax)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.core.losses import Loss
+from trainables.core.losses import Loss, focal
 
 if TYPE_CHECKING:
     from trainables.core.config import SegmentationConfig
-
-
-class _CrossEntropy(nn.Module):
-    """Of pixels: binary for one class, else over background and classes."""
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        if logits.shape[1] == 1:
-            return nn.functional.binary_cross_entropy_with_logits(logits[:, 0], targets.to(logits.dtype))
-        return nn.functional.cross_entropy(logits, targets)
-
 
 # What a loss is the sum of.
 MASK_LOSSES: dict[str, tuple[str, ...]] = {
@@ -29,19 +21,28 @@ MASK_LOSSES: dict[str, tuple[str, ...]] = {
     "bce+dice": ("bce", "dice"),
     "focal+dice": ("focal", "dice"),
 }
+_BINARY, _MULTICLASS = "binary", "multiclass"  # segmentation_models_pytorch's modes
 
 
-def _build_cross_entropy(config: "SegmentationConfig", mode: str) -> nn.Module:  # noqa: ARG001
-    return _CrossEntropy()
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], targets.to(logits.dtype))
+    return F.cross_entropy(logits, targets)
 
 
-def _build_dice(config: "SegmentationConfig", mode: str) -> nn.Module:  # noqa: ARG001
+def _build_cross_entropy(config: "SegmentationConfig", mode: str) -> Loss:  # noqa: ARG001
+    return _cross_entropy
+
+
+def _build_dice(config: "SegmentationConfig", mode: str) -> Loss:  # noqa: ARG001
     from segmentation_models_pytorch.losses import DiceLoss
 
     return _module(DiceLoss(mode))
 
 
-def _build_focal(config: "SegmentationConfig", mode: str) -> nn.Module:
+def _build_focal(config: "SegmentationConfig", mode: str) -> Loss:
+    if mode == _MULTICLASS:  # theirs is a sigmoid a class there
+        return partial(focal, gamma=config.focal_gamma)
     from segmentation_models_pytorch.losses import FocalLoss
 
     return _module(FocalLoss(mode, gamma=config.focal_gamma))
@@ -52,7 +53,7 @@ def _module(untyped: Any) -> nn.Module:
     return untyped
 
 
-_TERMS: dict[str, Callable[["SegmentationConfig", str], nn.Module]] = {
+_TERMS: dict[str, Callable[["SegmentationConfig", str], Loss]] = {
     "bce": _build_cross_entropy,
     "dice": _build_dice,
     "focal": _build_focal,
@@ -68,9 +69,11 @@ def build_mask_loss(config: "SegmentationConfig", num_classes: int) -> Loss:
 
     Returns:
         From (B, 1, S, S) logits (C = 1), or (B, 1 + C, S, S) with the background first, and (B, S, S) uint8 classes, 0
-        the background, to a scalar: the sum of the loss's terms, each a mean over the batch.
+        the background, to a scalar: the sum of the loss's terms. Cross-entropy and focal loss are means over the
+        batch's pixels; Dice is one ratio a class over all of them, and the mean over classes, to which one that the
+        batch lacks adds 0.
     """
-    mode = "binary" if num_classes == 1 else "multiclass"
+    mode = _BINARY if num_classes == 1 else _MULTICLASS
     terms = [_TERMS[name](config, mode) for name in MASK_LOSSES[config.loss]]
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -40,10 +40,15 @@ def pixel_counts(predicted: Tensor, targets: Tensor, num_classes: int) -> Tensor
     images, classes = len(targets), num_classes + 1
     image = torch.arange(images, device=targets.device).view(-1, 1, 1)
     cells = (image * classes + targets) * classes + predicted
-    confusion = torch.bincount(cells.flatten(), minlength=images * classes**2).view(images, classes, classes)
+    confusion = _histogram(cells.flatten(), images * classes**2).view(images, classes, classes)
     hits = confusion.diagonal(dim1=1, dim2=2)
     counts = torch.stack([hits, confusion.sum(dim=1) - hits, confusion.sum(dim=2) - hits], dim=2)
     return counts[:, 1:]
+
+
+def _histogram(values: Tensor, size: int) -> Tensor:
+    """How often each of 0, ..., size - 1 is among the values, as ``bincount`` without its host-device sync on CUDA."""
+    return values.new_zeros(size).scatter_add_(0, values, torch.ones_like(values))
 
 
 def overlap(counts: NDArray[np.number], name: str) -> NDArray[np.float64]:

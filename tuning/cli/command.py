@@ -1,6 +1,7 @@
 """What the commands share: options, how they refuse, how they end."""
 
 import atexit
+import math
 import os
 import re
 import sys
@@ -72,16 +73,20 @@ class Views(StrEnum):
 
 
 class Command(TyperCommand):
-    """A command that refuses, in a line, words that can be no name or path before they are taken for one."""
+    """A command that refuses, in a line, words that can be no name or path, and numbers that are none."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuses what is empty, as an unset variable of the shell leaves it, or cannot be text."""
+        """Refuses what is empty, as an unset variable of the shell leaves it, cannot be text, or is ``nan``."""
         for before, word in pairwise(["", *args]):
             if not word or re.fullmatch(r"--[\w\-]+=", word):
                 refuse(ctx.info_name or "", f"no word may be empty, but the one after {before or 'the command'!r} is")
             if printable(word) != word:
                 refuse(ctx.info_name or "", f"words must be printable text, but got {word}")
-        return super().parse_args(ctx, args)
+        left: list[str] = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                refuse(ctx.info_name or "", f"--{name.replace('_', '-')} must be a finite number, but got {value}")
+        return left
 
     def invoke(self, ctx: Any) -> Any:
         """Says in a line what a path cannot be: too long, forbidden, ..."""

@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -20,6 +21,13 @@ def test_focal_against_a_loop():
         total += float(WEIGHTS[target] * -((1 - p) ** 2) * p.log())
         weight += float(WEIGHTS[target])
     torch.testing.assert_close(float(focal(LOGITS.double(), TARGETS, WEIGHTS.double(), 2.0)), total / weight)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_has_a_gradient_where_a_class_is_certain(gamma):
+    logits = torch.tensor([[60.0, -60.0], [20.0, 0.0], [1.0, 0.0]], requires_grad=True)
+    focal(logits, torch.zeros(3, dtype=torch.int64), gamma=gamma).backward()
+    assert torch.isfinite(logits.grad).all() and logits.grad[2].any()
 
 
 def test_cross_entropy_with_weights_against_a_loop():

@@ -4,6 +4,7 @@ from torch.nn import functional
 
 from trainables.core.config import TrainConfig
 from trainables.core.mask_losses import MASK_LOSSES, build_mask_loss
+from trainables.core.models.detr import semantic_logits
 
 
 def loss_of(name, classes, **changes):
@@ -54,3 +55,29 @@ def test_focal_without_discount_is_cross_entropy_up_to_its_alpha():
     plain, steep = (loss_of("focal", 1, focal_gamma=gamma)(logits, targets) for gamma in (0.0, 3.0))
     assert torch.allclose(plain, loss_of("bce", 1)(logits, targets))
     assert steep < plain
+
+
+def test_focal_of_several_classes_discounts_by_the_probability_that_predicts():
+    logits, targets = drawn(3)
+    right = logits.softmax(dim=1).gather(1, targets.long()[:, None])
+    assert torch.allclose(loss_of("focal", 3)(logits, targets), (-((1 - right) ** 2) * right.log()).mean())
+    assert torch.allclose(loss_of("focal", 3, focal_gamma=0.0)(logits, targets), loss_of("bce", 3)(logits, targets))
+
+
+def test_focal_of_detr_is_of_the_shares_of_its_scores():
+    torch.manual_seed(0)
+    classes, masks = torch.randn(2, 5, 5), torch.randn(2, 5, 8, 8)
+    scores = torch.einsum("bqk,bqhw->bkhw", classes.softmax(dim=2)[..., :-1], masks.sigmoid())
+    targets = torch.randint(0, 4, (2, 8, 8), dtype=torch.uint8)
+    share = (scores / scores.sum(dim=1, keepdim=True)).gather(1, targets.long()[:, None])
+    loss = loss_of("focal", 3)(semantic_logits(classes, masks), targets)
+    assert torch.allclose(loss, (-((1 - share) ** 2) * share.log()).mean())
+
+
+def test_dice_is_one_ratio_a_class_over_the_batch():
+    logits, targets = drawn(3)
+    targets[targets == 2] = 0  # a class that the batch lacks adds nothing
+    probabilities = logits.softmax(dim=1).transpose(0, 1).flatten(1)
+    truth = functional.one_hot(targets.long().flatten(), 4).T.float()
+    ratios = 1 - 2 * (probabilities * truth).sum(1) / (probabilities.sum(1) + truth.sum(1))
+    assert torch.allclose(loss_of("dice", 3)(logits, targets), ratios[[0, 1, 3]].sum() / 4, atol=1e-6)

@@ -46,7 +46,7 @@ def fits(size: int, device: torch.device) -> bool:
 
 def resident(table: Table, device: torch.device) -> Table:
     """The whole table on the device where it fits there, else as it is."""
-    if not fits(table.inputs.nbytes, device):
+    if not fits(table.inputs.nbytes + table.targets.nbytes, device):
         return table
     return table._replace(inputs=table.inputs.to(device), targets=table.targets.to(device))
 

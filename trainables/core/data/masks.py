@@ -18,9 +18,10 @@ from trainables.core.store import Store
 if TYPE_CHECKING:
     from trainables.core.data.source import Source
 
-# Part of every key: raise it whenever the same bytes would become other masks.
-MASK_VERSION = 1
-_MOST_VALUES = 256
+# Part of every key: raise it whenever the same bytes would become other masks, or none.
+MASK_VERSION = 2
+# A binary mask holds about 60 values after JPEG, and 117 after a bilinear resize: so many are no classes.
+_MOST_CLASSES = 32
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 _SHOWN = 5
 
@@ -42,13 +43,16 @@ class MaskFormat:
         """What sorted values mean where nobody says: 0 is the background, any other value a class.
 
         Raises:
-            DataError: There is no class at all, or no background.
+            DataError: There is no class at all, no background, or more values than classes can be meant by.
         """
         found = ", ".join(map(str, values[:_SHOWN])) + ", ..." * (len(values) > _SHOWN)
+        if len(values) > 1 + _MOST_CLASSES:
+            raise DataError(
+                f"masks must hold at most {_MOST_CLASSES} classes beside the background, but hold {len(values)} values "
+                f"({found}), as after JPEG or resizing with interpolation: store PNGs, resized by nearest neighbour"
+            )
         if len(values) < 2 or values[0] != 0:
             raise DataError(f"masks must hold 0 for the background and a value a class, but they hold {found}")
-        if len(values) > _MOST_VALUES:
-            raise DataError(f"masks must hold at most {_MOST_VALUES} values, but hold {found}: store them as PNG")
         names = ("foreground",) if len(values) == 2 else tuple(f"class_{value}" for value in values[1:])
         return cls(names, {value: place for place, value in enumerate(values)})
 
@@ -95,7 +99,7 @@ def surveyed_masks(source: "Source", fingerprint: str, store: Store) -> Survey |
         return None
 
     def write(folder: Path) -> None:
-        found = survey_masks(masks, source.read, len(source))
+        found = survey_masks(masks, source)
         (folder / "masks.json").write_text(json.dumps({**found.format.to_dict(), "bad": list(found.bad.items())}))
 
     def read(folder: Path) -> Survey:
@@ -105,30 +109,27 @@ def surveyed_masks(source: "Source", fingerprint: str, store: Store) -> Survey |
     return store.read(f"mask-format-{fingerprint[:32]}-v{MASK_VERSION}", write, read, size=1000)
 
 
-def survey_masks(masks: Masks, read_image: Callable[[int], bytes], count: int) -> Survey:
-    """Reads every mask, and every image's size.
-
-    Args:
-        masks: To look at.
-        read_image: From an index to the image's file.
-        count: How many there are.
+def survey_masks(masks: Masks, source: "Source") -> Survey:
+    """Reads every mask of a source, and every image's size.
 
     Raises:
-        DataError: The values mean nothing.
+        DataError: No mask can be used, or their values mean nothing.
     """
 
     def look(index: int) -> tuple[str, tuple[int, ...]]:
         try:
             values = read_mask(masks.read_bytes(index))
             found = tuple(np.unique(values).tolist())
-            return _wrong_size(values, read_image(index)) or _wrong_values(found, masks.format), found
+            return _wrong_size(values, source.read(index)) or _wrong_values(found, masks.format), found
         except (DataError, OSError) as error:
             return str(error), ()
 
     with ThreadPoolExecutor(threads()) as pool:
-        looks = list(pool.map(look, range(count)))
-    found = sorted({value for why, values in looks if not why for value in values})
+        looks = list(pool.map(look, range(len(source))))
     bad = {index: why for index, (why, _) in enumerate(looks) if why}
+    if len(bad) == len(source):
+        raise DataError(f"no image has a mask that can be used, like {source.names[0]}: {bad[0]}")
+    found = sorted({value for why, values in looks if not why for value in values})
     return Survey(masks.format or MaskFormat.of_values(found), bad)
 
 

@@ -15,15 +15,17 @@ from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_for
 from trainables.core.data.folds import Folds, make_folds
 from trainables.core.data.groups import Grouping, exact_duplicates, group_by_similarity, joined
 from trainables.core.data.masks import surveyed_masks, told_format
+from trainables.core.data.region import Regions
 from trainables.core.data.similarity import SIDE
 from trainables.core.data.source import Source
 from trainables.core.data.sources import grouped_by_name, open_source
 from trainables.core.data.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
-from trainables.core.models.regions import regions_of
 from trainables.core.store import Store, default_store
 
 _SHOWN = 10
+# From a divided data set, its source and the indices of the images that can be used, to where to cut them.
+FindRegions = Callable[[Dataset, Source, NDArray[np.int64]], Regions]
 
 
 def prepare(
@@ -37,11 +39,10 @@ def prepare(
     healthy: str | None = None,
     skip_bad_images: bool = False,
     folds: int | None = None,
-    roi: str | None = None,
+    roi: FindRegions | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
     progress: Callable[[float], None] | None = None,
-    regions_progress: Callable[[float], None] | None = None,
 ) -> Dataset:
     """Opens, checks, decodes, audits and divides a data set.
 
@@ -53,14 +54,12 @@ def prepare(
         test_share: Of the images, where no test split was published.
         grouping: Which images belong together, where the user says so.
         healthy: The class without a disease, if it is among the data's.
-        skip_bad_images: Leave unreadable, empty and unlabelled images out instead of refusing.
+        skip_bad_images: Leave images out that cannot be used instead of refusing.
         folds: Into how many to divide all images but ``test``; None for ``fit``, ``tune`` and ``select``.
-        roi: The folder of a served segmentation: images are cut to what it sees. Groups and splits are those of the
-            whole images.
+        roi: Says to what images are cut; None to take them whole. Groups and splits are those of whole images.
         store: Where pixels are kept; None for the node's default.
         cache_size: Bytes that the store may hold; None for the node's default.
         progress: Told the share of the audit that is done.
-        regions_progress: Told the share of the images whose regions are found.
 
     Raises:
         DataError: With the images at fault (at most ten of them), or the classes that are too small.
@@ -70,16 +69,17 @@ def prepare(
     source, opened, bad = _opened(place, grouping, store, cache_size)
     if bad and not skip_bad_images:
         listing = (store or default_store()) / f"bad-images-{opened.fingerprint[:8]}.txt"
-        raise DataError(_bad_images(source.names, bad, listing))
+        raise DataError(_bad_images(source, bad, listing))
     audited = _audited(opened, source, bad, grouping.threshold, progress)
     assert audited.audit is not None
     items = Items(source.labels, audited.groups, source.published, source.class_names)
+    usable = _usable(source, bad)
     splits: Splits
     made: Folds = ()
     if folds is None:
-        splits = make_splits(items, _usable(source, bad), seed, split, test_share=test_share)
+        splits = make_splits(items, usable, seed, split, test_share=test_share)
     else:
-        splits, made = make_folds(items, _usable(source, bad), seed, split, folds, test_share)
+        splits, made = make_folds(items, usable, seed, split, folds, test_share)
     divided = dataclasses.replace(
         audited,
         splits=splits,
@@ -89,9 +89,7 @@ def prepare(
         healthy=healthy if healthy in source.class_names else None,
     )
     if roi is not None:
-        usable, kept = _usable(source, bad), divided.open_store()
-        regions = regions_of(source, usable, Path(roi), divided.fingerprint, kept, regions_progress)
-        divided = dataclasses.replace(divided, regions=regions)
+        divided = dataclasses.replace(divided, regions=roi(divided, source, usable))
     for size in sizes:
         divided.decoded(size, source)
         if source.masks:
@@ -193,14 +191,14 @@ def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list
     if source.synthetic:
         notes.append("synthetic data: phantoms, no patients; scores say nothing about real images")
     if audit.broken:
-        notes.append(f"{len(audit.broken)} unreadable or unlabelled images were left out")
+        notes.append(f"{len(audit.broken)} images that cannot be used were left out")
     if "val" in source.published:
         anew = "folds" if divided.folds else "fit, tune and select"
         notes.append(f"the published val split was pooled with train and divided anew into {anew}")
     if divided.regions:
         used = np.concatenate(list(divided.splits.values()))
         whole = divided.regions.whole(used)
-        told = f"; {whole} are taken whole, because it sees next to nothing there" if whole else ""
+        told = f"; {whole} are taken whole, because it sees next to nothing there, or all of it" if whole else ""
         notes.append(f"{len(used) - whole} of {len(used)} images are cut to what a segmentation sees{told}")
     if divided.leak:
         notes.append(f"{divided.leak} (--split grouped keeps them apart)")
@@ -211,12 +209,10 @@ def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list
     return notes
 
 
-def _bad_images(names: Sequence[str], bad: dict[int, str], listing: Path) -> str:
+def _bad_images(source: Source, bad: dict[int, str], listing: Path) -> str:
     """The refusal in one line; a long list goes whole into a file."""
+    names, rule = source.names, "readable, with a mask of its size" if source.masks else "readable and labelled"
     shown = "; ".join(f"{names[index]}: {bad[index]}" for index in sorted(bad)[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more, all in {listing}" if len(bad) > _SHOWN else ""
     listing.write_text("".join(f"{names[index]}: {bad[index]}\n" for index in sorted(bad)))
-    return (
-        f"every image must be readable and labelled, but {len(bad)} are not ({shown}{more}): "
-        "mend them or pass --skip-bad-images"
-    )
+    return f"every image must be {rule}, but {len(bad)} are not ({shown}{more}): mend them or pass --skip-bad-images"

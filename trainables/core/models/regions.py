@@ -1,18 +1,19 @@
 """The regions of a data set, seen by a served segmentation once a node."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.region import REGION_VERSION, Box, Regions, box_of
+from trainables.core.data.cache import Dataset
+from trainables.core.data.prepare import FindRegions
+from trainables.core.data.region import REGION_VERSION, Regions
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError
 from trainables.core.models.served_masks import ServedMasks
 from trainables.core.models.stored import ensemble_digest, open_ensemble
-from trainables.core.store import Store
 
 _BATCH = 64
 
@@ -29,22 +30,25 @@ def open_segmentation(folder: Path) -> ServedMasks:
     return model
 
 
+def region_finder(folder: str | None, progress: Callable[[float], None] | None = None) -> FindRegions | None:
+    """What ``prepare`` finds regions by: the served segmentation in a folder, if there is one."""
+    return None if folder is None else partial(regions_of, Path(folder), progress=progress)
+
+
 def regions_of(
+    folder: Path,
+    data: Dataset,
     source: Source,
     usable: NDArray[np.int64],
-    folder: Path,
-    fingerprint: str,
-    store: Store,
     progress: Callable[[float], None] | None = None,
 ) -> Regions:
     """The regions of the usable images; the others are taken whole.
 
     Args:
+        folder: Of a served segmentation.
+        data: Whose images they are, and in whose store regions are kept.
         source: Of the images.
         usable: Indices of those that can be read.
-        folder: Of a served segmentation.
-        fingerprint: Of the data.
-        store: Where they are kept.
         progress: Told the share that is done.
     """
     digest = ensemble_digest(folder)
@@ -55,15 +59,10 @@ def regions_of(
             if progress is not None:
                 progress(start / len(usable))
             chosen = usable[start : start + _BATCH]
-            for index, box in zip(chosen, boxes_of([source.read(int(one)) for one in chosen], model), strict=True):
-                boxes[index] = box or (0, 0, 0, 0)
+            found = model.boxes([source.read(int(one)) for one in chosen], data.pixel_format.white)
+            boxes[chosen] = [box or (0, 0, 0, 0) for box in found]
         np.save(into / "boxes.npy", boxes)
 
-    key = f"regions-{fingerprint[:32]}-{digest[:16]}-v{REGION_VERSION}"
-    boxes = store.read(key, write, lambda kept: np.load(kept / "boxes.npy"), 16 * len(source), needed=True)
+    key = f"regions-{data.fingerprint[:32]}-{digest[:16]}-v{REGION_VERSION}"
+    boxes = data.open_store().read(key, write, lambda kept: np.load(kept / "boxes.npy"), 16 * len(source), needed=True)
     return Regions(folder, digest, boxes)
-
-
-def boxes_of(images: Sequence[Any], model: ServedMasks) -> list[Box | None]:
-    """The box of each image, given as ``ServedMasks.predict`` takes them; None where the whole image is to be taken."""
-    return [box_of(mask) for mask in model.masks(images)]

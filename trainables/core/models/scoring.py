@@ -1,7 +1,7 @@
 """Scores images one by one as far as failures go: one that cannot be read costs the others nothing."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,12 +49,14 @@ def score_images(ensemble: Served, images: Sequence[NamedImage]) -> list[Scored]
     except DataError:  # rare, so that images are decoded twice only then
         errors = [image.error or _decoding_error(image.data, ensemble) for image in images]
         found = _predicted(ensemble, [image.data for image, error in zip(images, errors, strict=True) if not error])
-    rows, what = iter(found), "mask" if isinstance(ensemble, ServedMasks) else "probabilities"
-    nothing = Scored("", None)
-    return [
-        replace(nothing, name=image.name, error=error, **({} if error else {what: next(rows)}))
-        for image, error in zip(images, errors, strict=True)
-    ]
+    rows, of_pixels = iter(found), isinstance(ensemble, ServedMasks)
+
+    def scored(image: NamedImage, error: str) -> Scored:
+        if error:
+            return Scored(image.name, None, error)
+        return Scored(image.name, None, mask=next(rows)) if of_pixels else Scored(image.name, next(rows))
+
+    return [scored(image, error) for image, error in zip(images, errors, strict=True)]
 
 
 def _predicted(ensemble: Served, images: Sequence[bytes]) -> Iterable[NDArray[Any]]:

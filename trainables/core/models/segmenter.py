@@ -87,13 +87,7 @@ def build_segmenter(config: "SegmentationConfig", num_classes: int) -> Segmenter
         ConfigError: The architecture cannot have this encoder, or images of this size.
     """
     check_segmenter(config.architecture, config.backbone, config.weights, config.image_size)
-    if config.architecture == detr.ARCHITECTURE:
-        file = detr.detr_file(config.backbone, config.weights)
-        model = Segmenter(detr.Detr(config.backbone, 1 + num_classes, file))
-    else:
-        network = _create(config.architecture, config.backbone, num_classes)
-        _load_encoder(network.encoder.model, config.backbone, config.weights, config.image_size)
-        model = Segmenter(network)
+    model = Segmenter(_create(config.architecture, config.backbone, num_classes, config.weights, config.image_size))
     model.freeze(encoder=config.freeze_encoder, decoder=config.freeze_decoder, head=config.freeze_head)
     return model
 
@@ -134,13 +128,16 @@ def _check_shapes(architecture: str, backbone: str, image_size: int) -> None:
         raise ConfigError(f"{architecture} on {backbone} cannot take {size}: {first_line(error)}") from error
 
 
-def _create(architecture: str, backbone: str, num_classes: int) -> Any:
+def _create(architecture: str, backbone: str, num_classes: int, weights: str = "random", image_size: int = 0) -> Any:
+    """The library's network; the images' size is that at which pretrained weights are wanted."""
     if architecture == detr.ARCHITECTURE:
-        return detr.Detr(backbone, 1 + num_classes)
+        return detr.Detr(backbone, 1 + num_classes, detr.detr_file(backbone, weights))
     import segmentation_models_pytorch as smp
 
     build = getattr(smp, _MODELS[architecture])
-    return build(f"tu-{backbone}", encoder_weights=None, classes=1 if num_classes == 1 else 1 + num_classes)
+    network = build(f"tu-{backbone}", encoder_weights=None, classes=1 if num_classes == 1 else 1 + num_classes)
+    _load_encoder(network.encoder.model, backbone, weights, image_size)
+    return network
 
 
 def fetch_weights(backbone: str, image_size: int) -> None:

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from trainables.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.config import SegmentationConfig
 from trainables.core.data.decode import PixelFormat
-from trainables.core.data.region import box_of
 from trainables.core.device import resolve_device
 from trainables.core.errors import CheckpointError
 from trainables.core.models.classifier import Classifier
@@ -70,8 +69,7 @@ class ServedEnsemble:
         """Class probabilities of images.
 
         Args:
-            model_input: A data frame whose first column holds images, or a sequence of images: encoded bytes, base64
-                text, or uint8 arrays (H, W), (H, W, 1) or (H, W, 3) of any size (in a frame, in a column with a name).
+            model_input: Images, as ``given_images`` takes them.
             params: Not used; MLflow passes it.
 
         Returns:
@@ -88,9 +86,9 @@ class ServedEnsemble:
         return pd.DataFrame(np.concatenate([empty, *parts]), columns=list(self.class_names))
 
     def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
-        """(n, C) float32 probabilities of n images, each as ``predict`` takes it."""
+        """(n, C) float32 probabilities of n images, each as ``given_images`` gives it."""
         sizes = {member.image_size for member in self.members}  # each image is decoded once a size
-        boxes = [box_of(mask) for mask in self.roi.masks(images)] if self.roi else None
+        boxes = self.roi.boxes(images, self.pixel_format.white) if self.roi else None
         pixels = {size: decoded(images, size, self.pixel_format, boxes) for size in sizes}
         everything = np.arange(len(images))
         of_members = [
@@ -152,14 +150,11 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> ServedEns
     """
     device = device or resolve_device("auto")
     manifest = json.loads((folder / MANIFEST).read_text())
-    loaded = []
     if not manifest["members"]:
         raise CheckpointError(f"{folder / MANIFEST} names no members")
-    for names in manifest["members"]:
-        parts = [names] if isinstance(names, str) else names
-        checkpoints = [load_checkpoint(_inside(folder, part)) for part in parts]
-        first = checkpoints[0]
-        loaded.append(checkpoints)
+    parts = [[names] if isinstance(names, str) else names for names in manifest["members"]]
+    loaded = [[load_checkpoint(_inside(folder, part)) for part in of_member] for of_member in parts]
+    first = loaded[0][0]
     combination = Combination.from_dict(manifest["combination"])
     if isinstance(first.config, SegmentationConfig):
         segmenters = [MaskMember(trained_segmenter(one, device), one.config.image_size) for (one,) in loaded]

@@ -32,7 +32,12 @@ def first_column(frame: "pd.DataFrame") -> list[Any]:
 
 
 def given_images(model_input: Any) -> list[Any]:
-    """The images of what MLflow hands to ``predict``: the first column of a frame, or a sequence."""
+    """The images of what MLflow hands to ``predict``.
+
+    Args:
+        model_input: A data frame whose first column holds images, or a sequence of images: encoded bytes, base64 text,
+            or uint8 arrays (H, W), (H, W, 1) or (H, W, 3) of any size (in a frame, in a column with a name).
+    """
     import pandas as pd
 
     return first_column(model_input) if isinstance(model_input, pd.DataFrame) else list(model_input)

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from trainables.core.data.decode import PixelFormat
+from trainables.core.data.region import Box, box_of
 from trainables.core.mask_metrics import predicted_masks
 from trainables.core.models.segmenter import Segmenter
 from trainables.core.models.segmenting import predict_pixels
@@ -54,8 +55,7 @@ class ServedMasks:
         """Masks of images.
 
         Args:
-            model_input: A data frame whose first column holds images, or a sequence of images: encoded bytes, base64
-                text, or uint8 arrays (H, W), (H, W, 1) or (H, W, 3) of any size (in a frame, in a column with a name).
+            model_input: Images, as ``given_images`` takes them.
             params: Not used; MLflow passes it.
 
         Returns:
@@ -70,13 +70,24 @@ class ServedMasks:
         masks = self.masks(given_images(model_input))
         return pd.DataFrame({MASK: [base64.b64encode(as_png(mask)).decode() for mask in masks]}, dtype=object)
 
-    def masks(self, images: Sequence[Any]) -> list[NDArray[np.uint8]]:
-        """An (H, W) mask of each image, which are given as ``predict`` takes them; a batch in memory at a time."""
+    def boxes(self, images: Sequence[Any], white: int) -> list[Box | None]:
+        """The box of what is seen in each image, as ``box_of`` draws it; the arguments are those of ``masks``."""
+        return [box_of(mask) for mask in self.masks(images, white)]
+
+    def masks(self, images: Sequence[Any], white: int | None = None) -> list[NDArray[np.uint8]]:
+        """An (H, W) mask of each image; a batch in memory at a time.
+
+        Args:
+            images: As ``given_images`` gives them.
+            white: As ``PixelFormat`` has it, of the data set that the images are from; None where they are like those
+                that the members were trained on.
+        """
+        pixel_format = self.pixel_format if white is None else replace(self.pixel_format, white=white)
         masks = []
         for start in range(0, len(images), _BATCH):
             batch = images[start : start + _BATCH]
             sizes = {member.image_size for member in self.members}  # each image is decoded once a size
-            pixels = {size: decoded(batch, size, self.pixel_format) for size in sizes}
+            pixels = {size: decoded(batch, size, pixel_format) for size in sizes}
             of_members = [predict_pixels(member.model, pixels[member.image_size]) for member in self.members]
             for position, image in enumerate(batch):
                 masks.append(self._mask([of[position : position + 1] for of in of_members], size_of(image)))

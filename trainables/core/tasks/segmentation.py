@@ -32,7 +32,7 @@ class Segmentation(Task):
 
 
 class MaskScorer:
-    """Counts a pass's pixels on the device and scores them at its end, with one host-device sync; no mask is kept."""
+    """Counts a pass's pixels on the device, which the host waits for at its end alone; no mask is kept."""
 
     def __init__(self, class_names: tuple[str, ...]):
         self._class_names = class_names
@@ -40,13 +40,13 @@ class MaskScorer:
         self._losses: list[Tensor] = []
 
     def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Adds a batch: (B, 1, S, S) or (B, 1 + C, S, S) logits, (B, S, S) targets and its mean loss."""
+        """Adds a batch: (B, 1, S, S) or (B, 1 + C, S, S) logits, (B, S, S) targets and its loss."""
         masks = predicted_masks(pixel_probabilities(logits.detach()))
         self._counts.append(pixel_counts(masks, targets, len(self._class_names)))
         self._losses.append(loss.detach() * len(targets))
 
     def compute(self) -> dict[str, float]:
-        """``loss`` (the mean an image) and every metric of ``segmentation_metrics``.
+        """``loss`` (the mean of batches, by size) and every metric of ``segmentation_metrics``.
 
         Where the loss is not finite nothing else is scored.
         """

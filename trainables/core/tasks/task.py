@@ -24,11 +24,11 @@ class Scorer(Protocol):
     """Collects a pass's predictions and scores them at its end."""
 
     def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Adds a batch and its mean loss."""
+        """Adds a batch and its loss."""
         ...
 
     def compute(self) -> dict[str, float]:
-        """``loss`` (the mean an image) and every metric; where the loss is not finite, nothing else."""
+        """``loss`` (the mean of batches, by size) and every metric; where the loss is not finite, nothing else."""
         ...
 
 
@@ -37,7 +37,7 @@ class Task(ABC):
 
     Attributes:
         model: On the device.
-        loss: From logits and targets to a scalar, the mean over the batch.
+        loss: From a batch's logits and targets to a scalar.
     """
 
     model: PixelNetwork

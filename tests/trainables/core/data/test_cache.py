@@ -110,7 +110,7 @@ def test_bad_images_can_be_left_out_and_are_counted(root, tmp_path):
     (root / "a" / "000.png").write_bytes(b"")
     data = prepared(root, tmp_path, skip_bad_images=True)
     assert 0 not in np.concatenate(list(data.splits.values()))
-    assert "1 unreadable or unlabelled images were left out" in data.notes
+    assert "1 images that cannot be used were left out" in data.notes
 
 
 def test_a_long_list_of_bad_images_is_cut(tmp_path):

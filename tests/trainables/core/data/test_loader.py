@@ -50,6 +50,12 @@ def test_a_gpu_takes_tables_up_to_a_quarter_of_its_free_memory(monkeypatch, free
     assert fits(IMAGES.nbytes, torch.device("cuda")) == moves
 
 
+def test_masks_take_room_beside_their_images(monkeypatch):
+    masks = TABLE._replace(targets=TABLE.inputs[..., 0])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * IMAGES.nbytes, 40 * IMAGES.nbytes))
+    assert resident(masks, torch.device("cuda")) is masks
+
+
 @pytest.mark.gpu
 def test_a_resident_table_gives_the_same_batches():
     order = np.random.default_rng(1).permutation(12)

@@ -67,6 +67,7 @@ def test_bad_masks_are_refused_by_name_and_left_out_on_demand(tmp_path):
     with pytest.raises(DataError) as refused:
         prepared(root, tmp_path)
     told = str(refused.value)
+    assert told.startswith("every image must be readable, with a mask of its size, but 4 are not (images/001.png")
     assert "\n" not in told and "--skip-bad-images" in told
     for part in (
         "images/001.png: has no mask",
@@ -77,6 +78,43 @@ def test_bad_masks_are_refused_by_name_and_left_out_on_demand(tmp_path):
         assert part in told
     data = prepared(root, tmp_path, skip_bad_images=True)
     assert not np.isin([1, 2, 3, 4], np.concatenate(list(data.splits.values()))).any()
+    assert "4 images that cannot be used were left out" in data.notes
+
+
+def in_colour(mask):
+    return mask.convert("RGBA")
+
+
+def cropped(mask):
+    return mask.crop((0, 0, 30, 32))
+
+
+@pytest.mark.parametrize(("change", "reason"), [(in_colour, "is in colour"), (cropped, "must have its size, 32 x 32")])
+def test_where_no_mask_can_be_used_the_first_is_named_with_its_reason(tmp_path, change, reason):
+    root = write_pairs(tmp_path / "pairs", 24)
+    for file in (root / "masks").iterdir():
+        change(Image.open(file)).save(file)
+    with pytest.raises(DataError, match=f"no image has a mask that can be used, like images/000.png: .* {reason}"):
+        prepared(root, tmp_path, skip_bad_images=True)
+
+
+def as_jpeg(file):
+    Image.open(file).save(file.with_suffix(".jpg"), quality=75)
+    file.unlink()
+
+
+def interpolated(file):
+    Image.open(file).resize((8, 8)).resize((32, 32), Image.Resampling.BILINEAR).save(file)
+
+
+@pytest.mark.parametrize("harm", [as_jpeg, interpolated])
+def test_masks_that_lost_their_classes_are_refused_with_the_cause_and_the_remedy(tmp_path, harm):
+    root = write_pairs(tmp_path / "pairs", 24)
+    for file in list((root / "masks").iterdir()):
+        harm(file)
+    told = r"at most 32 classes .*, but hold \d+ values \(0, 1, .*JPEG or resizing with interpolation: store PNGs"
+    with pytest.raises(DataError, match=told):
+        prepared(root, tmp_path)
 
 
 def test_a_value_that_the_layout_does_not_know_is_refused(tmp_path):
@@ -107,6 +145,7 @@ def test_values_that_are_no_classes(values):
 
 
 def test_several_values_are_several_classes():
+    assert len(MaskFormat.of_values(range(33)).class_names) == 32
     mask_format = MaskFormat.of_values([0, 10, 20])
     assert mask_format.class_names == ("class_10", "class_20")
     assert MaskFormat.from_dict(mask_format.to_dict()) == mask_format
