@@ -1,6 +1,6 @@
 """Scoring members of an ensemble: by Ray tasks, each with a trial's resources, or in the driver on a lone machine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -34,7 +34,7 @@ Examined = tuple[Profile, Answer | MaskAnswer | None]
 
 
 def infer(
-    data: Dataset, members: Sequence[str], split: str, *, num_cpus: float, num_gpus: float, views: str = "none"
+    data: Dataset, members: Sequence[str], split: str, *, bundle: Mapping[str, float], views: str = "none"
 ) -> NDArray[Any]:
     """Predictions of every member on a split, the members spread over the cluster where there is one.
 
@@ -43,8 +43,7 @@ def infer(
         members: Paths or URIs of M trial checkpoints. One of several models is their probabilities' mean.
         split: ``tune``, ``select`` or ``test``; or ``pool``, of which each model of a cross-validated trial predicts
             its own fold. What the trials stored of it is read.
-        num_cpus: Reserved for one member.
-        num_gpus: Reserved for one member.
+        bundle: What is reserved for one member, by Ray's names.
         views: Of each image, a key of ``predict.VIEWS``.
 
     Returns:
@@ -52,18 +51,26 @@ def infer(
         ``count_pixels``, (2M - 1, n, 3C), by one worker in one pass over the images: masks are not kept.
     """
     stored = split == POOL and views == "none"
-    if stored or (not num_gpus and len(ray.nodes()) == 1):  # others would take longer to import torch than this one
+    if stored or (
+        not bundle.get("GPU") and len(ray.nodes()) == 1
+    ):  # others would take longer to import torch than this one
         if data.mask_format:
             return _count_members(members, data, split)
         return np.stack([_score_member(member, data, split, views) for member in members])
     shared = ray.put(data)
     if data.mask_format:
         counts: NDArray[np.float64] = ray.get(
-            ray.remote(_count_members).options(num_cpus=num_cpus, num_gpus=num_gpus).remote(members, shared, split)
+            ray.remote(_count_members).options(**_reserving(bundle)).remote(members, shared, split)
         )
         return counts
-    task = ray.remote(_score_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
+    task = ray.remote(_score_member).options(**_reserving(bundle))
     return np.stack(ray.get([task.remote(member, shared, split, views) for member in members]))
+
+
+def _reserving(bundle: Mapping[str, float]) -> dict[str, Any]:
+    """The same as options of a task; CPUs and GPUs have names of their own there."""
+    others = {name: amount for name, amount in bundle.items() if name not in ("CPU", "GPU")}
+    return {"num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "resources": others}
 
 
 def infer_here(data: Dataset, members: Sequence[str], split: str, *, views: str = "none") -> NDArray[Any]:
@@ -98,7 +105,7 @@ def _count_members(members: Sequence[str], data: Dataset, split: str, device: st
 
 
 def examine(
-    data: Dataset, members: Sequence[str], questions: Sequence[Asked], *, num_cpus: float, num_gpus: float
+    data: Dataset, members: Sequence[str], questions: Sequence[Asked], *, bundle: Mapping[str, float]
 ) -> list[Examined]:
     """What members cost and, where a question is asked of one, what it looks at; where ``infer`` would score them.
 
@@ -106,13 +113,12 @@ def examine(
         data: The data set.
         members: Paths or URIs of M trial checkpoints.
         questions: One a member, or None.
-        num_cpus: Reserved for one member.
-        num_gpus: Reserved for one member.
+        bundle: What is reserved for one member, by Ray's names.
     """
     asked = list(zip(members, questions, strict=True))
-    if not num_gpus and len(ray.nodes()) == 1:
+    if not bundle.get("GPU") and len(ray.nodes()) == 1:
         return [_examine_member(member, data, question) for member, question in asked]
-    task = ray.remote(_examine_member).options(num_cpus=num_cpus, num_gpus=num_gpus)
+    task = ray.remote(_examine_member).options(**_reserving(bundle))
     shared = ray.put(data)
     answers: list[Examined] = ray.get([task.remote(member, shared, question) for member, question in asked])
     return answers

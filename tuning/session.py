@@ -206,7 +206,7 @@ class _Session:
         registered = self._publish(result)
         mark_finished(study, registered and self.steering.given_up is None)
         if self.options.report:
-            look = partial(examine, self.data, num_cpus=self.resources.cpus, num_gpus=self.resources.gpus)
+            look = partial(examine, self.data, bundle=self.resources.bundle())
             report_at_end(study, self.data, result.openings, look, self.folder, tracker, console)
         return registered
 
@@ -214,7 +214,7 @@ class _Session:
         study, data, resources, views = self.steering.study, self.data, self.resources, self.options.views
         with self.console.status("scoring the best trials"):
             request = Request(self.plan.metric, self.options.members, views=views, folds=len(data.folds))
-            score = partial(infer, data, num_cpus=resources.cpus, num_gpus=resources.gpus, views=views)
+            score = partial(infer, data, bundle=resources.bundle(), views=views)
             kept = keeping(score, study, data, self.folder.checkpoints, views)
             return find_ensemble(study, data, request, kept, self.tracker, self.console)
 

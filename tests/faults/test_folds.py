@@ -120,7 +120,7 @@ def test_a_member_is_the_mean_of_its_models_and_each_predicts_its_own_fold(undis
     pool, test = folded_data.splits["pool"], folded_data.splits["test"]
 
     def inferred(split, views="none"):
-        (member,) = infer(folded_data, [place], split, num_cpus=1, num_gpus=0, views=views)
+        (member,) = infer(folded_data, [place], split, bundle={"CPU": 1}, views=views)
         return member
 
     def predicted(model, indices, views="none"):

@@ -15,7 +15,7 @@ from rich.console import Console
 from analysis.trials import read_trials
 from search_spaces.space import load_space
 from trainables.core.errors import UserError
-from trainables.inference import infer
+from trainables.inference import _reserving, infer
 from trainables.node import Demands, lacks, versions
 from tuning import nodes
 from tuning.cluster import joined
@@ -152,11 +152,14 @@ def test_trials_and_inference_run_on_the_other_node(can_grow, small_data, tmp_pa
     members = [record.best.checkpoint for record in records]
     assert all(0 < record.objectives(["latency_ms"])[0] < 1000 for record in records)
     assert all(record.device.endswith(", 1 thread") for record in records)
-    assert infer(small_data, members, "select", num_cpus=1, num_gpus=0).shape == (
-        2,
-        len(small_data.splits["select"]),
-        3,
-    )
+    shape = (2, len(small_data.splits["select"]), 3)
+    assert infer(small_data, members, "select", bundle={"CPU": 1, "gpu_24g": 0.5}).shape == shape
+
+
+def test_members_are_scored_on_the_cards_that_trained_them(can_grow):
+    task = ray.remote(lambda: ray.get_runtime_context().get_assigned_resources())
+    bundle = Resources(1, 0.5, "gpu_24g").bundle()
+    assert ray.get(task.options(**_reserving(bundle)).remote()) == bundle
 
 
 @pytest.mark.parametrize("reference", ["../mine/space_of_mine.py", "package_of_mine.space:SPACE"])
