@@ -38,9 +38,10 @@ from tuning.publish import publish, told
 from tuning.report import report_at_end
 from tuning.resources import Capacity, Resources, trial_resources
 from tuning.search import Plan, build_tuner
-from tuning.study import ALIKE, Steering, told_error
+from tuning.study import ALIKE, Steering
 from tuning.tables import show, show_front
 from tuning.tracking import Tracker, check_server, tracking_uri
+from tuning.tune_reports import told_error
 from tuning.waiting import Waiting
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
