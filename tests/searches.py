@@ -41,7 +41,7 @@ def search(folder, *arguments, code=0, module="tuning.cli.run"):
     )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    return done.stdout
+    return done.stderr if code == 2 else done.stdout
 
 
 def begun(folder, *arguments, reports=3, unit="epoch"):

@@ -3,9 +3,14 @@
 import shutil
 import uuid
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from trainables.core.data.region import Regions
 
 MODELS = "models:/NAME@champion, models:/NAME/3, runs:/RUN_ID/model, or a folder"
 _REMOTE = ("models:/", "runs:/")
@@ -44,26 +49,35 @@ def fetch_ensemble(called: str, model: str, tracking_uri: str | None, stack: Exi
     return folder
 
 
-def keep_segmentation(model: str, tracking_uri: str | None, kept: Path, console: Console) -> Path:
-    """The same of a segmentation, copied below a folder, whole or not at all, under its digest.
+def fetch_segmentation(model: str, tracking_uri: str | None, stack: ExitStack, console: Console) -> Path:
+    """The folder of the segmentation that ``--roi`` names; arguments are those of ``fetch_ensemble``.
 
     Raises:
         UserError: There is no such model, or it is none of masks.
     """
-    from trainables.core.errors import UserError
     from trainables.core.models.regions import open_segmentation
-    from trainables.core.models.stored import ensemble_digest
 
-    with ExitStack() as stack:
-        folder = fetch_ensemble("--roi", model, tracking_uri, stack, console)
-        open_segmentation(folder)
-        target = kept / f"roi-{ensemble_digest(folder)[:16]}"
-        if not target.exists():
-            partial = kept / f".{target.name}.{uuid.uuid4().hex}.partial"
-            try:
-                shutil.copytree(folder, partial)
-                partial.rename(target)
-            except OSError as error:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise UserError(f"--storage must be writable, but {kept} is not: {error.strerror}") from error
-    return target
+    folder = fetch_ensemble("--roi", model, tracking_uri, stack, console)
+    open_segmentation(folder)
+    return folder
+
+
+def keep_segmentation(regions: "Regions", below: Path) -> "Regions":
+    """Copies the segmentation that saw the regions into a folder, whole or not at all, under its digest.
+
+    Raises:
+        UserError: It cannot be copied.
+    """
+    from trainables.core.errors import UserError, first_line
+
+    target = below / f"roi-{regions.digest[:16]}"
+    if not target.exists():
+        partial = below / f".{target.name}.{uuid.uuid4().hex}.partial"
+        try:
+            shutil.copytree(regions.model, partial)
+            partial.rename(target)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            copied = f"the files of --roi are copied to --storage, but {regions.model} could not be to {below}"
+            raise UserError(f"{copied}: {first_line(error)}") from error
+    return replace(regions, model=target)

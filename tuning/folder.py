@@ -4,12 +4,10 @@ import os
 import re
 import shutil
 import sys
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
@@ -17,14 +15,9 @@ from filelock import FileLock, Timeout
 from trainables.core.credentials import has_credentials, without_credentials
 from trainables.core.errors import UserError
 from tuning.lease import leased
+from tuning.notes import is_finished
 from tuning.storage import JOURNAL, open_study, study_storage
 
-_FINISHED = "finished"
-_IDENTITY = "identity"
-_SESSIONS = "sessions"
-_DATA = "data"
-_ASKED = "ensemble asked for"
-_UID = "uid"
 _KEPT_AND_WRITTEN = 3  # a trial's best and last checkpoint, and the one being written
 
 
@@ -136,7 +129,7 @@ def find_folder(root: str, name: str, study_url: str | None, resume: bool) -> Se
     _check_name(name)
     fresh, latest = _folder(root, name, study_url), None
     while (study := fresh.load()) is not None:
-        latest, finished = fresh, bool(study.user_attrs.get(_FINISHED))
+        latest, finished = fresh, is_finished(study)
         number = int(fresh.name.removeprefix(name).lstrip("-") or 1) + 1
         fresh = _folder(root, f"{name}-{number}", study_url)
     if resume and latest is None:
@@ -167,76 +160,6 @@ def existing_folder(root: str, name: str, study_url: str | None) -> tuple[Search
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"\w[\w\-.]*", name):
         raise UserError(f"--name must be letters, digits, _ - and . alone, but got {name!r}")
-
-
-def check_identity(study: optuna.Study, identity: Mapping[str, Any]) -> None:
-    """Notes what a search is about, or compares it with what was noted.
-
-    Raises:
-        UserError: A resumed search would become another one; the message names what differs.
-    """
-    noted = study.user_attrs.get(_IDENTITY)
-    if noted is None:
-        study.set_user_attr(_IDENTITY, dict(identity))
-        return
-    for key, value in identity.items():
-        if noted.get(key) != value:
-            raise UserError(
-                f"a resumed search must keep its {key}, but {noted.get(key)!r} became {value!r}: "
-                "give what it began with, or begin another with --name"
-            )
-
-
-def note_data(study: optuna.Study, asked: Mapping[str, Any]) -> None:
-    """Notes what ``prepare`` was given, so that the same data can be prepared without the command that searched."""
-    study.set_user_attr(_DATA, dict(asked))
-
-
-def note_ensemble(study: optuna.Study, k: int, views: str) -> None:
-    """Notes what the search's ensemble is to be built from."""
-    study.set_user_attr(_ASKED, [k, views])
-
-
-def noted_ensemble(study: optuna.Study) -> tuple[int, str]:
-    """How many trials the search builds its ensemble from, and which views of an image they see."""
-    k, views = study.user_attrs.get(_ASKED, (5, "none"))  # before it was noted, there were no other defaults
-    return k, views
-
-
-def noted(study: optuna.Study) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the search is about (``check_identity``) and what its data was prepared from (``note_data``).
-
-    Raises:
-        UserError: The search has not come so far.
-    """
-    identity, asked = study.user_attrs.get(_IDENTITY), study.user_attrs.get(_DATA)
-    if identity is None or asked is None:
-        message = (
-            f"the search {study.study_name!r} has not begun, or an older version did: go on with tune-run --resume"
-        )
-        raise UserError(message)
-    return identity, asked
-
-
-def search_uid(study: optuna.Study) -> str:
-    """A name for the search that no other search anywhere has, by which MLflow's runs are found again."""
-    uid = study.user_attrs.get(_UID)
-    if uid is None:
-        uid = uuid.uuid4().hex
-        study.set_user_attr(_UID, uid)
-    return str(uid)
-
-
-def next_session(study: optuna.Study) -> str:
-    """A name for this driver's session on the search, never used before."""
-    number = int(study.user_attrs.get(_SESSIONS, 0)) + 1
-    study.set_user_attr(_SESSIONS, number)
-    return f"session-{number:03d}"
-
-
-def mark_finished(study: optuna.Study, finished: bool) -> None:
-    """Notes whether the search came to its end."""
-    study.set_user_attr(_FINISHED, finished)
 
 
 def _folder(root: str, name: str, study_url: str | None) -> SearchFolder:

@@ -10,7 +10,7 @@ from tuning.study import Steering
 
 
 class LostTrials(tune.Callback):
-    """Takes back the trials that Tune drops without a word.
+    """Puts trials that have ended for Tune alone back among the unfinished ones.
 
     Where a stopped trial's process is to be reused but does not let go of that trial in time, Tune marks the next one
     as ERROR and tells neither searcher nor scheduler (``TuneController._on_trial_reset``). It goes to another process.

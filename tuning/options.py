@@ -8,6 +8,8 @@ from search_spaces.space import SearchSpace
 from trainables.core.data.groups import Grouping
 from trainables.core.errors import UserError
 from trainables.core.models.predict import VIEWS
+from tuning.data_request import DataRequest
+from tuning.folder import check_address
 from tuning.search import Plan
 
 HANG_S = 3600.0
@@ -75,9 +77,24 @@ class Options:
                 if given:
                     raise UserError(f"{option} is for classifications, but {self.space.name} is a segmentation")
 
-    def grouping(self) -> Grouping:
-        """Which images belong together: as given, else as the space's files are usually named."""
-        return Grouping(self.group_threshold, self.group_column, self.group_pattern, self.space.group_pattern)
+    def data_request(self) -> DataRequest:
+        """What the data is prepared from, but for the segmentation of ``roi``, which is to be fetched.
+
+        Raises:
+            UserError: The place or the grouping cannot be.
+        """
+        place = self.data or self.space.data
+        check_address("--data", place)
+        return DataRequest(
+            place=str(Path(place).resolve()) if Path(place).exists() else place,
+            seed=self.seed,
+            split=self.split,
+            test_share=self.space.test_share,
+            grouping=Grouping(self.group_threshold, self.group_column, self.group_pattern, self.space.group_pattern),
+            healthy=self.space.healthy,
+            skip_bad_images=self.skip_bad_images,
+            folds=self.cv_folds,
+        )
 
     def plan(self) -> Plan:
         """The search's plan, the space's defaults filled in."""

@@ -1,6 +1,5 @@
 """What a finished search leaves on MLflow's pages beyond its figures: members that load alone, and the model's card."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,18 +54,17 @@ def write_pages(
         tuned=result.built.tuned.told(comparison.metric) if result.built.tuned else "",
     )
     describe(tracker.uri, registered.version, card)
-    beside = ("iou",) if data.mask_format else ("balanced_accuracy", "macro_f1")
-    columns = _columns(comparison.metric, result.built.prefix, beside)
+    columns = columns_of(comparison.metric, result.built.prefix, bool(data.mask_format))
     tracker.describe_parent(card.summary(registered.version), columns)
 
 
-def _columns(metric: str, prefix: str, beside: Sequence[str]) -> list[str]:
-    """What trials are sorted by, in the order in which one asks."""
+def columns_of(metric: str, prefix: str, masks: bool) -> list[str]:
+    """What trials are sorted by, in the order in which one asks: of a segmentation, or of a classification."""
+    beside = ("iou",) if masks else ("balanced_accuracy", "macro_f1")
+    params = ("architecture", "backbone", "lr") if masks else ("backbone", "freeze_depth", "lr")
     scores = dict.fromkeys((f"best_{metric}", *(f"best_{name}" for name in beside)))
     metrics = [*scores, "best_epoch", "epoch_seconds", f"{prefix}_{metric}", f"test_{metric}"]
-    return [f"metrics.`{name}`" for name in metrics] + [
-        f"params.`{name}`" for name in ("backbone", "freeze_depth", "lr")
-    ]
+    return [f"metrics.`{name}`" for name in metrics] + [f"params.`{name}`" for name in params]
 
 
 def _members(result: "Result", tracker: Tracker) -> list[CardMember]:

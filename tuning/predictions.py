@@ -1,4 +1,4 @@
-"""The table of predictions: a CSV file that appears whole, or not at all; of a segmentation, masks beside it."""
+"""The table of predictions: a CSV file that appears whole, or not at all; with masks, together with these."""
 
 import csv
 import os
@@ -8,53 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from trainables.core.errors import UserError, first_line
 from trainables.core.models.scoring import Scored
-from trainables.core.models.served_masks import as_png
+from tuning.mask_files import MaskFiles
 
 _FIXED = ("file", "class", "error")
 # A spreadsheet takes a cell that begins so for a formula and runs it; file and class names come from outside.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
-
-
-class MaskFiles:
-    """Writes the masks of a segmentation, a PNG an image, and tells of each what it covers.
-
-    The folder is named like the table, without its suffix; files are numbered in the images' order. Values are classes:
-    0 the background, 1 + c class c.
-    """
-
-    def __init__(self, table: Path, class_names: Sequence[str]):
-        """Makes the folder.
-
-        Raises:
-            UserError: It holds something already, or cannot be made.
-        """
-        self.class_names, self._folder, self._count = class_names, table.with_suffix(""), 0
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            if any(self._folder.iterdir()):
-                raise UserError(f"masks need an empty folder, but {self._folder} is not: remove it, or give --out")
-        except OSError as error:
-            raise UserError(f"masks need a folder, but {self._folder} cannot be one: {first_line(error)}") from error
-
-    def write(self, row: Scored) -> tuple[str, list[float]]:
-        """Writes an image's mask; returns its file and the share of its pixels that each class has.
-
-        Raises:
-            UserError: The disk takes no more.
-        """
-        assert row.mask is not None
-        file = self._folder / f"{self._count:06d}-{Path(row.name).stem}.png"
-        self._count += 1
-        try:
-            file.write_bytes(as_png(row.mask))
-        except OSError as error:
-            raise UserError(f"masks must be writable, but {file} is not: {first_line(error)}") from error
-        shares = np.bincount(row.mask.ravel(), minlength=1 + len(self.class_names))[1:] / row.mask.size
-        return str(file), shares.tolist()
 
 
 class PredictionsFile:
@@ -84,9 +44,13 @@ class PredictionsFile:
             raise self._unwritable(error) from error
         self._writer = csv.writer(self._opened)
 
-    def begin(self, class_names: Sequence[str], masks: MaskFiles | None = None) -> None:
-        """Writes the headings; with ``masks``, rows bring masks, which go there."""
-        self._class_names, self._masks = class_names, masks
+    def begin(self, class_names: Sequence[str], masks: bool = False) -> None:
+        """Writes the headings; with ``masks``, rows bring masks, which go into a folder beside the table.
+
+        Raises:
+            UserError: There can be no such folder.
+        """
+        self._class_names, self._masks = class_names, MaskFiles(self._file, class_names) if masks else None
         headings = [f"p({name})" if name in _FIXED else name for name in class_names]
         self._writer.writerow(map(as_text, ("file", "mask" if masks else "class", *headings, "error")))
 
@@ -122,12 +86,16 @@ class PredictionsFile:
             os.fsync(self._opened.fileno())
             self._opened.close()
             if kind is None:
+                if self._masks is not None:
+                    self._masks.replace()
                 self._partial.replace(self._file)
         except OSError as failed:
             if kind is None:
                 raise self._unwritable(failed) from failed
         finally:
             self._partial.unlink(missing_ok=True)
+            if self._masks is not None:
+                self._masks.discard()
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"--out must be writable, but {self._file} is not: {error.strerror or first_line(error)}")

@@ -19,33 +19,32 @@ from trainables.core.data.audit import summary
 from trainables.core.data.augment import source_size
 from trainables.core.data.cache import Dataset
 from trainables.core.data.folds import small_division, told_sizes
-from trainables.core.data.groups import Grouping
-from trainables.core.data.prepare import prepare
+from trainables.core.data.paired_sources import open_pairs
 from trainables.core.errors import DataError
 from trainables.core.mask_metrics import check_mask_objective
 from trainables.core.metrics import LATENCY, check_objective
 from trainables.core.models.architectures import count_features
 from trainables.core.models.backbones import build_backbone, check_weights, parameter_count
-from trainables.core.models.regions import region_finder
 from trainables.core.models.segmenter import check_segmenter, fetch_weights, segmenter_parameter_count
-from tuning.folder import check_address, search_uid
+from tuning.data_request import DataRequest
+from tuning.notes import search_uid
 from tuning.openings import split_fingerprint
 from tuning.search import Plan
 from tuning.tracking import SearchInfo
 
 
-def check_backbones(plan: Plan, rehearsed: Sequence[dict[str, Any]], console: Console) -> None:
+def check_backbones(plan: Plan, segmenters: Sequence[tuple[str, str]], console: Console) -> None:
     """Fetches or checks every backbone's weights, before hours of training depend on them.
 
     Args:
         plan: Of the search.
-        rehearsed: What it suggests.
+        segmenters: Its architectures and encoders; to check one takes 0.1 to 0.3 s.
         console: For how far it is.
 
     Raises:
         WeightsError, ConfigError: A backbone is unknown, or its weights are not there.
     """
-    for architecture, backbone in _segmenters(rehearsed):
+    for architecture, backbone in segmenters:
         check_segmenter(architecture, backbone, plan.weights, plan.image_size)
     for backbone in plan.backbones:
         if plan.weights == "pretrained":
@@ -59,65 +58,39 @@ def check_backbones(plan: Plan, rehearsed: Sequence[dict[str, Any]], console: Co
             count_features(backbone, plan.image_size)
 
 
-def checkpoint_bytes(plan: Plan, rehearsed: Sequence[dict[str, Any]]) -> int:
+def checkpoint_bytes(plan: Plan, segmenters: Sequence[tuple[str, str]]) -> int:
     """About what the largest checkpoint holds: float32 parameters and Adam's two moments of each, or a model a fold."""
-    segmenters = _segmenters(rehearsed)
     counts = [segmenter_parameter_count(*segmenter) for segmenter in segmenters] or map(parameter_count, plan.backbones)
     return (plan.folds or 3) * 4 * max(counts)
 
 
-def _segmenters(rehearsed: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """The architectures and encoders that a segmentation suggests; of a classification none."""
-    return list(dict.fromkeys((one["architecture"], one["backbone"]) for one in rehearsed if "architecture" in one))
-
-
 def load_data(
-    place: str,
-    plan: Plan,
-    *,
-    policies: set[str],
-    split: str,
-    grouping: Grouping,
-    skip_bad_images: bool,
-    roi: str | None = None,
-    cache_size: int | None,
-    console: Console,
+    request: DataRequest, plan: Plan, policies: set[str], cache_size: int | None, console: Console
 ) -> Dataset:
     """Opens, checks, decodes, audits and divides the images, and prints what there is.
 
     Args:
-        place: As ``open_source`` takes it.
-        plan: Says how large images are needed, the seed and the objective.
+        request: What they are prepared from.
+        plan: Says how large images are needed, and the objective.
         policies: The augmentations that the search may choose.
-        split: How ``test`` comes about, as ``make_splits`` takes it.
-        grouping: Which images belong together, where the user says so.
-        skip_bad_images: Leave images out that cannot be used.
-        roi: The folder of a segmentation to whose regions images are cut, or None.
         cache_size: Bytes that a node's store may hold; None for its default.
         console: To print to.
 
     Raises:
         DataError, StoreFullError: The images, or the objective on them, cannot be.
     """
-    check_address("--data", place)
-    place = str(Path(place).resolve()) if Path(place).exists() else place
+    place = request.place
+    if Path(place).is_dir():  # what is elsewhere shows its layout once it is here
+        _check_task(plan, place, masks=open_pairs(Path(place)) is not None)
     sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
     with console.status(f"reading {escape(place)}") as status:
-        data = prepare(
-            place,
+        data = request.prepare(
             sizes=sizes,
-            seed=plan.seed,
-            split=split,
-            test_share=plan.space.test_share,
-            grouping=grouping,
-            healthy=plan.space.healthy,
-            skip_bad_images=skip_bad_images,
-            folds=plan.folds,
-            roi=region_finder(roi),
             cache_size=cache_size,
             progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
+            regions_progress=lambda share: status.update(f"finding regions in {escape(place)}: {share:.0%} of images"),
         )
-    _check_task(plan, data)
+    _check_task(plan, place, masks=data.mask_format is not None)
     compared = data.labels[data.folds[0] if data.folds else data.splits["tune"]]  # the first figures are of these
     for metric in (plan.metric, plan.second):
         if metric is None or metric == LATENCY:
@@ -129,7 +102,7 @@ def load_data(
     counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
     assert data.audit is not None
     folds = f"; {told_sizes(data.folds)}" if data.folds else ""
-    for line in (f"data {place}: {counts} ({split} split){folds}", *summary(data.audit)):
+    for line in (f"data {place}: {counts} ({request.split} split){folds}", *summary(data.audit)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     one_division = not data.folds and not data.mask_format
     few = small_division(data.labels, data.groups, data.splits, data.class_names) if one_division else ""
@@ -138,15 +111,15 @@ def load_data(
     return data
 
 
-def _check_task(plan: Plan, data: Dataset) -> None:
-    has = "segmentation" if data.mask_format else "classification"
+def _check_task(plan: Plan, place: str, *, masks: bool) -> None:
+    has = "segmentation" if masks else "classification"
     if plan.space.task != has:
         layout = {
             "segmentation": "folders images/ and masks/, or Oxford-IIIT Pet",
             "classification": "class folders, or parquet",
         }
         wanted = f"space {plan.space.name} is a {plan.space.task}, whose data are {layout[plan.space.task]}"
-        raise DataError(f"{wanted}, but {data.place} holds those of a {has}")
+        raise DataError(f"{wanted}, but {place} holds those of a {has}")
 
 
 def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -164,7 +137,7 @@ def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> 
         "cv-folds": plan.folds,
         **{f"{name} fingerprint": split_fingerprint(data, name) for name in data.splits},
         "pruning": plan.pruning,
-        **({"roi": data.regions.digest} if data.regions else {}),
+        "roi": data.regions.digest if data.regions else None,
         "configurations": hashlib.sha256(json.dumps(rehearsed).encode()).hexdigest()[:16],
     }
 

@@ -12,14 +12,12 @@ from analysis.ensembles import RULES
 from analysis.masks import mean_rules
 from trainables.core.config import SegmentationConfig
 from trainables.core.data.cache import Dataset
-from trainables.core.data.groups import Grouping
-from trainables.core.data.prepare import prepare
 from trainables.core.errors import UserError, first_line
-from trainables.core.models.regions import region_finder
 from trainables.inference import infer_here
 from tuning import tracking
 from tuning.ensemble import Built, Infer, Request, Result, best_trials, build, choose_members, open_test
-from tuning.folder import SearchFolder, existing_folder, noted, noted_ensemble
+from tuning.folder import SearchFolder, existing_folder
+from tuning.notes import noted, noted_members
 from tuning.openings import count_opening, openings, split_fingerprint
 from tuning.publish import register, told
 from tuning.tables import show_built, show_test
@@ -53,7 +51,7 @@ def rebuild(options: Options, console: Console) -> int:
         UserError: Something the user gave cannot be.
     """
     folder, study = existing_folder(options.storage, options.name, options.study_storage)
-    searched_k, searched_views = noted_ensemble(study)
+    searched_k, searched_views = noted_members(study)
     k, views = options.k or searched_k, options.tta or searched_views
     of_masks = mean_rules(max(k, len(options.members)))
     if options.rule is not None and options.rule not in (*RULES, *of_masks):
@@ -62,8 +60,7 @@ def rebuild(options: Options, console: Console) -> int:
             f"--rule must be one of {of_classes}, or of masks {', '.join(of_masks)}, but got {options.rule!r}"
         )
     identity, asked = noted(study)
-    folds = asked.get("folds") or 0
-    request = Request(identity["metric"], k, options.members, options.rule, views, folds)
+    request = Request(identity["metric"], k, options.members, options.rule, views, asked.folds or 0)
     members = choose_members(study, request, console)
     if not members:
         console.print("no trial has finished, so there is no ensemble", style="red")
@@ -72,8 +69,7 @@ def rebuild(options: Options, console: Console) -> int:
         raise UserError(f"--tta is for classifications, but {options.name} is a segmentation")
     sizes = sorted({record.config["image_size"] for record in members})
     with console.status("reading the data"):
-        made = {"grouping": Grouping(**asked["grouping"]), "roi": region_finder(asked.get("roi"))}
-        data = prepare(**asked | made, sizes=sizes)
+        data = asked.prepare(sizes=sizes)
     check_data(data, identity)
     infer: Infer = partial(infer_here, data, views=views)
     with console.status(f"scoring members on {data.selection}"):

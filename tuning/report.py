@@ -29,8 +29,9 @@ from trainables.core.models.explain import Answer, Question
 from trainables.core.models.segmenting import MaskAnswer, MaskQuestion
 from trainables.inference import Asked, Examined
 from tuning.ensemble import checkpoints_of, noted_ensemble
-from tuning.folder import SearchFolder, noted
+from tuning.folder import SearchFolder
 from tuning.kept import kept_predictions
+from tuning.notes import noted
 from tuning.openings import Openings
 from tuning.publish import told
 from tuning.storage import REDUCTION, first_rung
@@ -106,7 +107,7 @@ def gather_search(study: optuna.Study, data: Dataset) -> Search:
         rungs.append(rung)
         rung *= REDUCTION
     try:
-        names = tuple(map(str, open_source(data.place, asked["grouping"]["column"]).names))
+        names = tuple(map(str, open_source(data.place, asked.grouping.column).names))
     except (UserError, OSError):  # the folder is gone, and decoded images are at hand all the same
         names = ()
     return Search(study, identity["space"], identity["metric"], epochs, tuple(rungs), data, names)

@@ -7,14 +7,12 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
-from trainables.core.data.groups import Grouping
-from trainables.core.data.prepare import prepare
 from trainables.core.errors import UserError, first_line
-from trainables.core.models.regions import region_finder
 from trainables.inference import examine_here
 from tuning import tracking
 from tuning.ensemble import noted_ensemble
-from tuning.folder import existing_folder, noted
+from tuning.folder import existing_folder
+from tuning.notes import noted
 from tuning.openings import Openings, openings, openings_here, split_fingerprint
 from tuning.rebuild import check_data, search_run
 from tuning.report import REPORT, make_report
@@ -50,8 +48,7 @@ def remake(options: Options, console: Console) -> int:
     known = noted_ensemble(study, Openings(0, None))
     sizes = {record.config["image_size"] for record in known.built.members} if known else {identity["image-size"]}
     with console.status("reading the data"):
-        made = {"grouping": Grouping(**asked["grouping"]), "roi": region_finder(asked.get("roi"))}
-        data = prepare(**asked | made, sizes=sorted(sizes))
+        data = asked.prepare(sizes=sorted(sizes))
     check_data(data, identity)
     fingerprint, run = split_fingerprint(data, "test"), None
     opened = Openings(openings_here(study, fingerprint), None)

@@ -1,5 +1,6 @@
 """From a space, a study and resources to a ``ray.tune.Tuner``."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,10 +77,33 @@ class Plan:
 
     def samples(self, count: int) -> list[dict[str, Any]]:
         """The configurations of the first ``count`` trials: the recipes, then what the space gives at random."""
+        return self._rehearsed(count)[1]
+
+    def segmenters(self, count: int) -> list[tuple[str, str]]:
+        """The architectures and encoders that a segmentation may suggest; of a classification none.
+
+        They are those of the first ``count`` trials, and what the space gives for each pair of the parameters
+        ``architecture`` and ``backbone`` that these could have chosen.
+        """
+        if self.space.task != "segmentation":
+            return []
+        study, configs = self._rehearsed(count)
+        for pair in itertools.product(_choices(study, "architecture"), _choices(study, "backbone")):
+            study.enqueue_trial(dict(zip(("architecture", "backbone"), pair, strict=True)))
+            configs.append(self.configure(study.ask()))
+        return list(dict.fromkeys((config["architecture"], config["backbone"]) for config in configs))
+
+    def _rehearsed(self, count: int) -> tuple[optuna.Study, list[dict[str, Any]]]:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.seed))
         for recipe in self.space.recipe_params(self.backbones):
             study.enqueue_trial(recipe)
-        return [self.configure(study.ask()) for _ in range(count)]
+        return study, [self.configure(study.ask()) for _ in range(count)]
+
+
+def _choices(study: optuna.Study, name: str) -> list[Any]:
+    """What a study's trials choose a parameter from, which Optuna has be the same for all of them."""
+    asked = (trial.distributions[name] for trial in study.trials if name in trial.distributions)
+    return list(getattr(next(asked, None), "choices", ()))
 
 
 def build_tuner(

@@ -4,8 +4,8 @@ import json
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,19 +25,12 @@ from trainables.node import Demands
 from tuning.cards import card_class
 from tuning.cluster import joined
 from tuning.ensemble import Request, Result, find_ensemble
-from tuning.fetch import keep_segmentation
-from tuning.folder import (
-    SearchFolder,
-    check_identity,
-    find_folder,
-    mark_finished,
-    next_session,
-    note_data,
-    note_ensemble,
-)
+from tuning.fetch import fetch_segmentation, keep_segmentation
+from tuning.folder import SearchFolder, find_folder
 from tuning.gpu_hours import GpuHours
 from tuning.kept import keeping
 from tuning.nodes import demanded, to_be_shared
+from tuning.notes import check_identity, mark_finished, next_session, note_data, note_members
 from tuning.options import Options
 from tuning.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
 from tuning.progress import Progress
@@ -45,9 +38,10 @@ from tuning.publish import publish, told
 from tuning.report import report_at_end
 from tuning.resources import Capacity, Resources, trial_resources
 from tuning.search import Plan, build_tuner
-from tuning.study import ALIKE, Steering, told_error
+from tuning.study import ALIKE, Steering
 from tuning.tables import show, show_front
 from tuning.tracking import Tracker, check_server, tracking_uri
+from tuning.tune_reports import told_error
 from tuning.waiting import Waiting
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -65,78 +59,65 @@ def run(options: Options, console: Console) -> int:
         0 with at least one finished trial and its ensemble, 1 without, 130 when interrupted.
 
     Raises:
-        UserError: Something the user gave cannot be; nothing was trained, and no search was begun.
+        UserError: Something the user gave cannot be; nothing was trained.
     """
     options.check()
-    plan, grouping = options.plan(), options.grouping()
+    plan, request = options.plan(), options.data_request()
     rehearsed = plan.samples(_REHEARSED)  # a branch that does not parse shall not surface after hours
     folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
-    check_backbones(plan, rehearsed, console)
+    segmenters = plan.segmenters(_REHEARSED)
+    check_backbones(plan, segmenters, console)
     num_samples = options.num_samples or plan.space.num_samples
-    note = folder.check_room(checkpoint_bytes(plan, rehearsed), num_samples)
+    note = folder.check_room(checkpoint_bytes(plan, segmenters), num_samples)
     if note is not None:
         _say(console, f"Note: {note}.", "yellow")
-    roi = None
-    if options.roi is not None:
-        roi = str(keep_segmentation(options.roi, options.tracking_uri, folder.local, console))
-    data = load_data(
-        options.data or plan.space.data,
-        plan,
-        policies={config.get("augmentation", "none") for config in rehearsed},
-        split=options.split,
-        grouping=grouping,
-        skip_bad_images=options.skip_bad_images,
-        roi=roi,
-        cache_size=None if options.cache_size is None else parse_size(options.cache_size),
-        console=console,
-    )
-    about = identity(plan, data, rehearsed)
-    uri = tracking_uri(options.tracking_uri)
-    with ThreadPoolExecutor(1) as pool:
+    with ExitStack() as stack:
+        if options.roi is not None:
+            roi = fetch_segmentation(options.roi, options.tracking_uri, stack, console)
+            request = replace(request, roi=str(roi))
+        policies = {config.get("augmentation", "none") for config in rehearsed}
+        cache_size = None if options.cache_size is None else parse_size(options.cache_size)
+        data = load_data(request, plan, policies, cache_size, console)
+        about = identity(plan, data, rehearsed)
+        uri = tracking_uri(options.tracking_uri)
+        pool = stack.enter_context(ThreadPoolExecutor(1))
         answer = pool.submit(check_server, uri)  # makes tables while Ray starts processes
-        with joined(options.address) as can_grow:
-            answer.result()
-            card = None if options.gpu_memory is None else card_class(options.gpu_memory)
-            resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow, card)
-            places = [place for place in (data.place, plan.weights) if "://" in place or Path(place).is_dir()]
-            unseen = to_be_shared([*places, folder.root]) if can_grow else []
-            if unseen:
-                _say(console, f"Note: nodes that join must share {', '.join(unseen)} with this one.", "yellow")
-            with (
-                demanded(folder.root, places) if can_grow else nullcontext() as demands,
-                folder.take(plan.metric, plan.steps, plan.seed, plan.pruning, plan.second) as study,
-            ):
-                steering = Steering(
-                    study=study,
-                    metric=plan.metric,
-                    second=plan.second,
-                    epochs=plan.steps,
-                    num_samples=num_samples,
-                    max_concurrent=options.max_concurrent or options.autoscale or None,
-                    deadline=time.time() + options.time_budget_s,
-                    configure=plan.configure,
-                    storage=folder.checkpoints,
-                    capacity=Capacity(resources, options.autoscale),
-                    unit="fold" if plan.folds else "epoch",
-                )
-                try:
-                    check_identity(study, {**about, "tracking-uri": without_credentials(uri)})
-                    asked = {"seed": plan.seed, "split": options.split, "skip_bad_images": options.skip_bad_images}
-                    asked |= {
-                        "place": data.place,
-                        "grouping": asdict(grouping),
-                        "folds": plan.folds,
-                        "test_share": plan.space.test_share,
-                        "roi": roi,
-                    }
-                    note_data(study, asked | {"healthy": plan.space.healthy})
-                    note_ensemble(study, options.members, options.views)
-                    for recipe in plan.space.recipe_params(plan.backbones):
-                        study.enqueue_trial(recipe, skip_if_exists=True)
-                    tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.members}))
-                    return _Session(options, plan, data, steering, folder, resources, demands, tracker, console).run()
-                except _BREAKS as error:
-                    return _break_off(error, folder, console)
+        can_grow = stack.enter_context(joined(options.address))
+        answer.result()
+        card = None if options.gpu_memory is None else card_class(options.gpu_memory)
+        resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow, card)
+        places = [place for place in (data.place, plan.weights) if "://" in place or Path(place).is_dir()]
+        unseen = to_be_shared([*places, folder.root]) if can_grow else []
+        if unseen:
+            _say(console, f"Note: nodes that join must share {', '.join(unseen)} with this one.", "yellow")
+        demands = stack.enter_context(demanded(folder.root, places)) if can_grow else None
+        study = stack.enter_context(folder.take(plan.metric, plan.steps, plan.seed, plan.pruning, plan.second))
+        steering = Steering(
+            study=study,
+            metric=plan.metric,
+            second=plan.second,
+            epochs=plan.steps,
+            num_samples=num_samples,
+            max_concurrent=options.max_concurrent or options.autoscale or None,
+            deadline=time.time() + options.time_budget_s,
+            configure=plan.configure,
+            storage=folder.checkpoints,
+            capacity=Capacity(resources, options.autoscale),
+            unit="fold" if plan.folds else "epoch",
+        )
+        try:
+            check_identity(study, {**about, "tracking-uri": without_credentials(uri)})
+            if data.regions is not None:
+                regions = keep_segmentation(data.regions, folder.local)
+                data, request = replace(data, regions=regions), replace(request, roi=str(regions.model))
+            note_data(study, request)
+            note_members(study, options.members, options.views)
+            for recipe in plan.space.recipe_params(plan.backbones):
+                study.enqueue_trial(recipe, skip_if_exists=True)
+            tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.members}))
+            return _Session(options, plan, data, steering, folder, resources, demands, tracker, console).run()
+        except _BREAKS as error:
+            return _break_off(error, folder, console)
 
 
 def _break_off(error: Exception, folder: SearchFolder, console: Console) -> int:

@@ -31,16 +31,18 @@ class Finding:
         place: The folder.
         counts: Images by class.
         published: Images by published split; empty where none was published.
-        sides: The shorter side of the smallest, the median and the largest image, pixels.
-        unreadable: Images, of those looked at, that are none.
+        looked_at: Images that were opened.
+        unreadable: Of those, how many are none.
+        sides: The shorter side of the smallest, the median and the largest of the others, pixels.
         files: File names.
     """
 
     place: Path
     counts: Mapping[str, int]
     published: Mapping[str, int]
-    sides: tuple[int, int, int]
+    looked_at: int
     unreadable: int
+    sides: tuple[int, int, int]
     files: tuple[str, ...]
 
     @property
@@ -54,21 +56,28 @@ def find(place: Path) -> Finding:
     """Looks at a folder of images; of at most 2,000 of them also at their sizes.
 
     Raises:
-        DataError: There are no images of at least two classes.
+        DataError: It is no folder, or has no images of at least two classes.
     """
+    if not place.is_dir():
+        raise DataError(f"DIR must be a folder of images, but {place} is none: fetch what is elsewhere into one")
+    place = place.resolve()  # a name would be looked up as --data is
     source = open_source(str(place))
     if source.masks:
         raise DataError(f"{place} holds masks: start from a copy of search_spaces/lung_segmentation_space.py")
     counts = np.bincount(source.labels[source.labels >= 0], minlength=len(source.class_names)).tolist()
+    present = sum(count > 0 for count in counts)
+    if present < 2:
+        raise DataError(f"at least two classes must have images, but in {place} {present} of {len(counts)} do")
     splits, sizes = np.unique(source.published[source.published != ""], return_counts=True)
     sides = _sides(source)
     known = [side for side in sides if side]
     return Finding(
-        place=place.resolve(),
+        place=place,
         counts=dict(zip(source.class_names, counts, strict=True)),
         published=dict(zip(splits.tolist(), sizes.tolist(), strict=True)),
-        sides=(min(known, default=0), int(np.median(known)) if known else 0, max(known, default=0)),
+        looked_at=len(sides),
         unreadable=sides.count(0),
+        sides=(min(known, default=0), int(np.median(known)) if known else 0, max(known, default=0)),
         files=tuple(source.files),
     )
 
@@ -117,14 +126,15 @@ def _told(found: Finding) -> list[str]:
         f"{total} images of {len(found.counts)} classes, {found.imbalance:.1f} : 1 from the commonest to the rarest:"
     ]
     lines += [f"    {_quoted(name)}: {count} ({count / max(1, total):.1%})" for name, count in found.counts.items()]
-    lines.append(f"Their shorter sides have {smallest} to {largest} pixels, the median is {median}.")
+    lines.append(f"The shorter sides of {found.looked_at} have {smallest} to {largest} pixels, the median is {median}.")
     if found.published:
         told = ", ".join(f"{count} {split}" for split, count in found.published.items())
         lines.append(f"Published splits: {told}{'; val is pooled with train' * ('val' in found.published)}.")
     else:
         lines.append("There are no published splits: tune-run divides the images by whole groups.")
     if found.unreadable:
-        lines.append(f"{found.unreadable} are no readable images: mend them, or pass --skip-bad-images.")
+        told = f"{found.unreadable} of the {found.looked_at} that were looked at are no readable images"
+        lines.append(f"{told}: mend them, or pass --skip-bad-images.")
     return lines
 
 

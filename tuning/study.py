@@ -21,11 +21,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import CONFIG, DEVICE, FAILURES, PRUNED, STOPPED, TIME_BUDGET, EpochRecord, TrialRecord, read_trial
-from trainables.core.credentials import without_credentials
 from trainables.core.errors import ConfigError, NonFiniteLossError, describe
 from trainables.core.metrics import MINIMIZED
 from trainables.steps import MEASURED_ON
 from trainables.trial import FAILED, HALVED, UNFIT
+from tuning.tune_reports import checkpoint_uri, reported_metrics, told_error
 
 # So many trials in a row must fail alike, without an epoch, for the search to be given up.
 ALIKE = 3
@@ -224,9 +224,9 @@ class StudyScheduler(FIFOScheduler):
             optuna_trial.set_user_attr(DEVICE, result[MEASURED_ON])
         report = EpochRecord(
             epoch=epoch,
-            metrics=_reported_metrics(result),
+            metrics=reported_metrics(result),
             time_ms=round(time.time() * 1000),
-            checkpoint=_checkpoint_uri(steering.storage, trial, result),
+            checkpoint=checkpoint_uri(steering.storage, trial, result),
         )
         optuna_trial.set_user_attr(*report.attribute())
         optuna_trial.report(result[f"best_{steering.metric}"], epoch)
@@ -249,27 +249,3 @@ class StudyScheduler(FIFOScheduler):
     def _stop(trial: optuna.Trial, reason: str) -> str:
         trial.set_user_attr(STOPPED, reason)
         return str(TrialScheduler.STOP)
-
-
-def told_error(log: str) -> str:
-    """The last error in a trial's error file, in one line: its type and the first line of its message.
-
-    Tune appends a header and the error's text for each failure; the text of what a worker raised is its traceback.
-    """
-    lines = log.rpartition("Failure #")[2].splitlines()[1:]
-    frames = [index for index, line in enumerate(lines) if line.startswith("    ")]
-    told = lines[frames[-1] + 1 :] if frames else lines
-    line = next((line for line in told if line.strip()), "the worker died")
-    return without_credentials(re.sub(r"^(?:\w+\.)+(\w+:)", r"\1", line))
-
-
-def _reported_metrics(result: dict[str, Any]) -> dict[str, float]:
-    """What the trial reported, without what Tune adds."""
-    ours = ("train/", "tune/", "best_")
-    return {key: float(value) for key, value in result.items() if key.startswith(ours) or key == "epoch_seconds"}
-
-
-def _checkpoint_uri(storage: str, trial: RayTrial, result: dict[str, Any]) -> str:
-    """Where the worker has put the checkpoint: it was whole there before its report was sent."""
-    below = Path(trial.storage.trial_fs_path).relative_to(trial.storage.storage_fs_path)
-    return f"{storage.rstrip('/')}/{below.as_posix()}/{result['checkpoint_dir_name']}"

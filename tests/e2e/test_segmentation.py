@@ -1,6 +1,7 @@
 """A whole search for masks by the command itself: from pairs of images and masks to a champion that another serves."""
 
 import csv
+import shutil
 import subprocess
 import sys
 
@@ -8,9 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.images import write_pairs
+from tests.images import write_classes, write_pairs
 from tests.page import Page
+from tests.searches import SMALL as CLASSIFIER
 from tests.searches import environment, search, tracked
+from tests.trainables.core.models.test_served_masks import trained  # noqa: F401
+from trainables.core.models.combination import Combination
+from trainables.core.models.served import save_ensemble
 
 pytestmark = pytest.mark.e2e
 
@@ -72,3 +77,23 @@ def check_report(file):
         assert told in parsed.text
     for told in ("Grad-CAM", "Confusion", "Calibration", "nearest neighbour"):
         assert told not in parsed.text
+
+
+def test_a_search_of_cut_images_goes_on_with_the_same_regions_alone(trained, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "data", {"even": 30, "odd": 30})
+    lungs, heart = tmp_path / "lungs", tmp_path / "heart"
+    shutil.copytree(trained[2], lungs)
+    save_ensemble(heart, [[checkpoint] for checkpoint in trained[1]], Combination.of(np.array([1.0, 3.0])))
+    begin = ["demo_space", "--data", "data", *CLASSIFIER, "--num-samples", "1"]
+    refused = search(tmp_path, *begin, "--metric", "clinical", "--roi", lungs, code=2)
+    assert "clinical" in refused and not (tmp_path / "results").exists()
+    search(tmp_path, *begin, "--roi", lungs)
+    shutil.rmtree(lungs)  # the search has a copy of its own
+
+    (kept,) = (tmp_path / "results" / "demo_space").glob("roi-*")
+    go_on = [*begin, "--resume", "--num-samples", "2"]
+    for other in ([], ["--roi", heart]):
+        assert "a resumed search must keep its roi" in search(tmp_path, *go_on, *other, code=2)
+    assert "2 trials" in search(tmp_path, *go_on, "--roi", kept)
+    assert list((tmp_path / "results" / "demo_space").glob("roi-*")) == [kept]
+    search(tmp_path, "demo_space", module="tuning.cli.ensemble")

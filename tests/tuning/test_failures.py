@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 from analysis.trials import read_trials
 from tests.tuning.driver import Driver
 from trainables.trial import FAILED
-from tuning.study import told_error
+from tuning.tune_reports import told_error
 
 
 def test_a_failure_is_told_as_fail(tmp_path):

@@ -3,7 +3,8 @@ import shutil
 import pytest
 
 from trainables.core.errors import UserError
-from tuning.folder import check_identity, find_folder, mark_finished, next_session, search_uid
+from tuning.folder import find_folder
+from tuning.notes import mark_finished
 
 PLAN = ("accuracy", 3, 0)
 
@@ -75,17 +76,3 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path):
     assert folder.check_room(free // 20, num_samples=1) is None
     assert "20 trials may need" in folder.check_room(free // 20, num_samples=20)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_search_keeps_its_identity(tmp_path):
-    study = begun(find_folder(str(tmp_path), "search", None, resume=False))
-    check_identity(study, {"metric": "accuracy", "seed": 0})
-    check_identity(study, {"metric": "accuracy", "seed": 0})
-    with pytest.raises(UserError, match="a resumed search must keep its seed, but 0 became 1"):
-        check_identity(study, {"metric": "accuracy", "seed": 1})
-
-
-def test_sessions_are_never_named_twice(tmp_path):
-    folder = find_folder(str(tmp_path), "search", None, resume=False)
-    assert [next_session(begun(folder)) for _ in range(3)] == ["session-001", "session-002", "session-003"]
-    assert search_uid(begun(folder)) == search_uid(begun(folder))

@@ -7,10 +7,10 @@ from rich.console import Console
 
 import tuning.report
 from tests.analysis.findings import made_up_study
-from trainables.core.data.groups import Grouping
 from trainables.core.errors import UserError
 from trainables.inference import Question, examine_here
-from tuning.folder import check_identity, note_data
+from tuning.data_request import DataRequest
+from tuning.notes import check_identity, note_data
 from tuning.openings import Openings
 from tuning.report import gather_search, look, make_report, report_at_end
 from tuning.rereport import Options, remake
@@ -25,7 +25,7 @@ def study(small_data):
     study = made_up_study()
     identity = {"space": "made_up_space", "metric": "balanced_accuracy", "max-epochs": 9, "pruning": True}
     check_identity(study, identity)
-    note_data(study, {"place": small_data.place, "grouping": vars(Grouping())})
+    note_data(study, DataRequest(small_data.place, seed=0))
     return study
 
 

@@ -15,7 +15,8 @@ app = new_app()
 @app.command(cls=Command)
 def new(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Class folders or hub-layout parquet, as tune-run takes them.")
+        Path,
+        typer.Argument(metavar="DIR", help="A folder: class folders or hub-layout parquet, as tune-run takes them."),
     ],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The Python file. Default: my_<DIR's name>_space.py, here.")
@@ -45,7 +46,7 @@ def new(
     except OSError as error:
         refuse("tune-new", f"{file} must be a file that can be written, but is not: {error.strerror}")
     classes = ", ".join(f"{count} {name}" for name, count in found.counts.items())
-    for line in (f"{file}: {classes}", f"Next: tune-audit {folder}, then tune-run {file} --dry-run 5"):
+    for line in (f"{file}: {classes}", f"Next: tune-audit {found.place}, then tune-run {file} --dry-run 5"):
         Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 

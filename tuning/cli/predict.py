@@ -32,15 +32,17 @@ def predict(
     images: Annotated[
         list[str], typer.Argument(help="Image files, folders, or parquet in the hub's layout.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="The CSV file; it is replaced once all images are scored.")] = Path(
-        "predictions.csv"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The CSV file; it is replaced once all images are scored, and so are its masks.")
+    ] = Path("predictions.csv"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Ray cluster to score on, if it has GPUs or several nodes. Default: $RAY_ADDRESS."),
+        typer.Option(
+            help="Ray cluster to score on (not masks), if it has GPUs or several nodes. Default: $RAY_ADDRESS."
+        ),
     ] = None,
 ) -> None:
     """Score images with a model that tune-run registered: a row an image, a column of probabilities a class.
@@ -67,14 +69,14 @@ def _predict(
 ) -> int:
     from trainables.core.data.files import printable
     from trainables.core.data.unlabelled import find_parts
-    from tuning.predictions import MaskFiles, PredictionsFile
+    from tuning.predictions import PredictionsFile
 
     parts = find_parts([str(Path(place).expanduser()) for place in images])
     with ExitStack() as stack:
         file = stack.enter_context(PredictionsFile(out.expanduser()))
         folder = fetch_ensemble("MODEL", model, tracking_uri, stack, console)
         class_names, scored, masks = _scorer(folder, parts, address, stack)
-        file.begin(class_names, MaskFiles(out.expanduser(), class_names) if masks else None)
+        file.begin(class_names, masks)
         failed, total = [], sum(part.images for part in parts)
         for row in _shown(scored, total, console):
             file.write(row)
@@ -95,7 +97,7 @@ def _scorer(
 ) -> "tuple[Sequence[str], Iterator[Scored], bool]":
     """Class names, the images scored in order, and whether that gives masks.
 
-    By the cluster where there is one, else here; masks are always made here.
+    By the cluster where there is one, else here; masks are always made here, and no cluster is joined for them.
     """
     import torch
 
@@ -105,17 +107,19 @@ def _scorer(
 
     several = torch.cuda.device_count() > 1
     wanted = address or os.environ.get("RAY_ADDRESS") or ("local" if several else None)
-    if wanted and (wanted != "local" or several):
+    by_cluster = wanted is not None and (wanted != "local" or several)
+    ensemble = open_ensemble(folder, torch.device("cpu") if by_cluster else None)  # a GPU is for the cluster to use
+    masks = isinstance(ensemble, ServedMasks)
+    if by_cluster and not masks:
         from tuning.cluster import joined
         from tuning.scoring import is_worth_it, score_on_cluster
 
         stack.enter_context(joined(wanted))
         if is_worth_it():
-            on_cpu = open_ensemble(folder, torch.device("cpu"))  # also refuses a model that is torn
-            if not isinstance(on_cpu, ServedMasks):
-                return on_cpu.class_names, score_on_cluster(folder, parts), False
-    ensemble = open_ensemble(folder)
-    return ensemble.class_names, score_parts(ensemble, parts), isinstance(ensemble, ServedMasks)
+            return ensemble.class_names, score_on_cluster(folder, parts), False
+    if by_cluster and torch.cuda.is_available():
+        ensemble = open_ensemble(folder)
+    return ensemble.class_names, score_parts(ensemble, parts), masks
 
 
 def _shown(scored: "Iterator[Scored]", total: int, console: Console) -> "Iterator[Scored]":

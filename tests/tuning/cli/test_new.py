@@ -1,4 +1,5 @@
 import ast
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -63,6 +64,22 @@ def test_names_cannot_break_the_file(here):
     assert load_space("quoted.py").data == str(here / 'quo"te')
 
 
+def test_a_folder_that_is_called_like_a_data_set_is_that_folder(here):
+    write_classes(here / "phantoms", {"a": 4, "b": 4})
+    assert f"Next: tune-audit {here / 'phantoms'}" in new("phantoms")
+    assert load_space("my_phantoms_space.py").data == str(here / "phantoms")
+
+
+def test_what_was_not_looked_at_is_not_told_of(here, monkeypatch):
+    monkeypatch.setattr("tuning.starting_space._LOOKED_AT", 5)
+    write_classes(here / "data", {"a": 8, "b": 8})
+    for file in (here / "data").rglob("*.png"):
+        file.write_bytes(b"")
+    new("data")
+    told = "5 of the 5 that were looked at are no readable images: mend them, or pass --skip-bad-images."
+    assert told in (here / "my_data_space.py").read_text()
+
+
 def test_nothing_is_overwritten_without_force(here):
     write_classes(here / "data", {"a": 4, "b": 4})
     (here / "my_data_space.py").write_text("mine")
@@ -75,14 +92,22 @@ def test_nothing_is_overwritten_without_force(here):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere",), "a data set is a folder, a name on the hub"),
+        (("nowhere",), "DIR must be a folder of images, but nowhere is none"),
+        (("data/typo",), "DIR must be a folder of images, but data/typo is none"),  # it is not sought on the hub
+        (("data/a/000.png",), "DIR must be a folder of images"),
+        (("phantoms",), "DIR must be a folder of images"),
         (("empty",), "has no images"),
+        (("stray",), "stray 0 of 2 do"),
+        (("lonely",), "at least two classes must have images, but in "),
         (("data", "--out", "space.txt"), "--out must be a file that ends in .py"),
         (("data", "--out", "no/such/folder.py"), "must be a file that can be written"),
     ],
 )
 def test_mistakes_are_one_line(here, arguments, message):
-    (here / "empty").mkdir()
+    for folder in ("empty", "stray/a", "stray/b", "lonely/b"):
+        (here / folder).mkdir(parents=True)
+    write_classes(here / "lonely", {"a": 1})
+    shutil.copy(here / "lonely" / "a" / "000.png", here / "stray")
     write_classes(here / "data", {"a": 4, "b": 4})
     assert message in new(*arguments, code=2)
 

@@ -1,5 +1,6 @@
 """The regions of a data set, seen by a served segmentation once a node."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -29,12 +30,18 @@ def open_segmentation(folder: Path) -> ServedMasks:
     return model
 
 
-def region_finder(folder: str | None) -> FindRegions | None:
+def region_finder(folder: str | None, progress: Callable[[float], None] | None = None) -> FindRegions | None:
     """What ``prepare`` finds regions by: the served segmentation in a folder, if there is one."""
-    return None if folder is None else partial(regions_of, Path(folder))
+    return None if folder is None else partial(regions_of, Path(folder), progress=progress)
 
 
-def regions_of(folder: Path, data: Dataset, source: Source, usable: NDArray[np.int64]) -> Regions:
+def regions_of(
+    folder: Path,
+    data: Dataset,
+    source: Source,
+    usable: NDArray[np.int64],
+    progress: Callable[[float], None] | None = None,
+) -> Regions:
     """The regions of the usable images; the others are taken whole.
 
     Args:
@@ -42,12 +49,15 @@ def regions_of(folder: Path, data: Dataset, source: Source, usable: NDArray[np.i
         data: Whose images they are, and in whose store regions are kept.
         source: Of the images.
         usable: Indices of those that can be read.
+        progress: Told the share that is done.
     """
     digest = ensemble_digest(folder)
 
     def write(into: Path) -> None:
         model, boxes = open_segmentation(folder), np.zeros((len(source), 4), dtype=np.int32)
         for start in range(0, len(usable), _BATCH):
+            if progress is not None:
+                progress(start / len(usable))
             chosen = usable[start : start + _BATCH]
             found = model.boxes([source.read(int(one)) for one in chosen], data.pixel_format.white)
             boxes[chosen] = [box or (0, 0, 0, 0) for box in found]

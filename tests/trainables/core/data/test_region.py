@@ -86,7 +86,10 @@ def classifier_of(data, folder):
 def test_images_are_cut_once_and_served_ones_alike(trained, classes, tmp_path):  # noqa: F811
     roi = trained[2]
     whole = prepare(str(classes), sizes=[32], seed=0, store=tmp_path / "s")
-    data = prepare(str(classes), sizes=[32], seed=0, store=tmp_path / "s", roi=region_finder(str(roi)))
+    told = []
+    finder = region_finder(str(roi), told.append)
+    data = prepare(str(classes), sizes=[32], seed=0, store=tmp_path / "s", roi=finder)
+    assert told == [0.0]  # before each batch
     assert all(np.array_equal(data.splits[name], whole.splits[name]) for name in whole.splits)
     assert data.fingerprint == whole.fingerprint and data.images_key(32) != whole.images_key(32)
     assert np.array_equal(data.uncut().images(32), whole.images(32))
