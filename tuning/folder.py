@@ -18,6 +18,7 @@ from tuning.lease import leased
 from tuning.notes import is_finished
 from tuning.storage import JOURNAL, open_study, study_storage
 
+_SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss", "file")  # of pyarrow's file systems
 _KEPT_AND_WRITTEN = 3  # a trial's best and last checkpoint, and the one being written
 
 
@@ -165,6 +166,8 @@ def _check_name(name: str) -> None:
 def _folder(root: str, name: str, study_url: str | None) -> SearchFolder:
     check_address("--storage", root)
     remote = "://" in root
+    if remote and root.partition("://")[0] not in _SCHEMES:
+        raise UserError(f"--storage must be a folder, or a URI of {', '.join(_SCHEMES)}, but got {root}")
     if remote and study_url is None:
         raise UserError(f"a study cannot live on {root}: give --study-storage, a database that the driver reaches")
     local = Path.home() / ".tune-run" / name if remote else Path(root).resolve() / name

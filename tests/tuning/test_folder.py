@@ -57,6 +57,8 @@ def test_one_driver_at_a_time(tmp_path):
 def test_remote_storage_wants_a_database(tmp_path):
     with pytest.raises(UserError, match="a study cannot live on s3://bucket: give --study-storage"):
         find_folder("s3://bucket", "search", None, resume=False)
+    with pytest.raises(UserError, match="--storage must be a folder, or a URI of s3, gs, .*, but got az://bucket"):
+        find_folder("az://bucket", "search", f"sqlite:///{tmp_path}/s.db", resume=False)
     remote = find_folder("s3://bucket/runs/", "search", f"sqlite:///{tmp_path}/s.db", resume=False)
     assert remote.checkpoints == "s3://bucket/runs/search"
 
