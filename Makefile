@@ -13,7 +13,7 @@ test: $(INSTALLED)  ## the whole suite, with a fast subset of the faults
 	$(BIN)/python -m pytest
 
 test-faults: $(INSTALLED)  ## every fault of the README's table, injected for real
-	$(BIN)/python -m pytest tests/faults tests/locked tests/e2e -m "faults or not faults"
+	$(BIN)/python -m pytest tests/faults tests/locked tests/e2e tests/tuning/test_cluster.py -m "faults or not faults"
 
 fuzz: $(INSTALLED)  ## a hundred times as many hostile inputs as `make test` tries, other ones each time
 	TUNE_RUN_FUZZ=100 $(BIN)/python -m pytest --timeout 0 tests/locked/test_fuzz.py
