@@ -1,5 +1,7 @@
 """Where Ray 2.60 and its Tune must behave otherwise: what it does, why it may not here, and what shows it."""
 
+import shlex
+import sys
 from typing import Any
 
 from ray._private import ray_constants, utils
@@ -10,8 +12,6 @@ from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 
 from trainables.core.credentials import without_credentials
 
-_entrypoint_name = utils.get_entrypoint_name
-
 
 def patch_ray(*, alone: bool) -> None:
     """Changes Ray in this process; to do so again changes nothing.
@@ -20,7 +20,7 @@ def patch_ray(*, alone: bool) -> None:
         alone: Whether Ray is to be started here, for this machine only.
     """
     # Ray tells the driver's command line to all who may see the cluster's jobs (tests/locked/test_credentials.py).
-    utils.get_entrypoint_name = lambda: without_credentials(_entrypoint_name())
+    utils.get_entrypoint_name = lambda: shlex.join(map(without_credentials, sys.orig_argv))
     # Ray would listen on every interface; who reaches a port of its runs what they like (tests/locked/test_ports.py).
     ray_constants.ENABLE_RAY_CLUSTER = not alone
 
