@@ -22,17 +22,15 @@ test-browser: $(INSTALLED)  ## MLflow's pages and the report as a person sees th
 	$(BIN)/python -m pytest tests/browser -m browser
 
 test-cluster: $(INSTALLED)  ## `ray up` on hosts made of Linux namespaces, as root, where these can be made
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	$(BIN)/python -m pytest tests/cluster -m cluster
 
 test-tracking: $(INSTALLED)  ## searches into PostgreSQL, S3 and an MLflow server with passwords, where Debian's PostgreSQL is installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	$(BIN)/python -m pytest tests/tracking -m tracking
 
 bench: $(INSTALLED)  ## every measurement of benchmarks/README.md
 	$(BIN)/python -m benchmarks
 
-lint: $(INSTALLED)  ## style, types, who may import whom, and no GPL among what is installed
+lint: $(INSTALLED)  ## style, types, who may import whom, and no GPL among what any of the extras needs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -49,10 +47,10 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 # The stamp is touched last: an installation that broke off is taken up again.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster,detr,dev]'
 	touch $@
 
 clean:

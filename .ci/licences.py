@@ -1,4 +1,4 @@
-"""Fails where anything that this project needs is under the GPL or AGPL, or says nothing of its licence.
+"""Fails where anything that this project needs is under the GPL or AGPL, says nothing of its licence, or is not there.
 
 Read from the installed packages' own metadata: of this project's requirements with all extras, and of theirs. What
 wheels bundle beyond that is told in SECURITY.md.
@@ -22,11 +22,12 @@ LOOKED_UP = {
 }
 
 
-def needed(name: str, extras: frozenset[str], found: dict[str, Distribution]) -> None:
-    """Adds a package and all that it needs here; what the environment lacks is no part of the tree."""
+def needed(name: str, extras: frozenset[str], found: dict[str, Distribution | None]) -> None:
+    """Adds a package and all that it needs here; None for what the environment lacks."""
     try:
         package = distribution(name)
     except PackageNotFoundError:
+        found[canonicalize_name(name)] = None
         return
     known = canonicalize_name(name) in found
     if known and not extras:
@@ -48,17 +49,26 @@ def licence(package: Distribution) -> str:
     return "; ".join(part for part in said if part and part not in ("UNKNOWN", "OSI Approved"))
 
 
+def fault_of(name: str, package: Distribution | None) -> str:
+    """What is wrong with a package, or nothing."""
+    if package is None:
+        return "its licence cannot be read, for it is not installed: pip install --editable '.[cluster,detr,dev]'"
+    said = licence(package) or LOOKED_UP.get(name, "")
+    if not said:
+        return "its metadata tells no licence"
+    return said if COPYLEFT.search(said) else ""
+
+
 def main() -> int:
     """Prints the packages at fault, a line each."""
-    found: dict[str, Distribution] = {}
+    found: dict[str, Distribution | None] = {}
     needed(PROJECT, frozenset(distribution(PROJECT).metadata.get_all("Provides-Extra") or ()), found)
     del found[PROJECT]
-    told = {name: licence(package) or LOOKED_UP.get(name, "") for name, package in sorted(found.items())}
-    at_fault = [name for name, said in told.items() if not said or COPYLEFT.search(said)]
-    for name in at_fault:
-        print(f"{name}: {told[name] or 'its metadata tells no licence'}")
-    print(f"licences: {len(told)} packages, {len(at_fault)} at fault")
-    return int(bool(at_fault) or len(told) < 50)
+    faults = {name: fault for name, package in sorted(found.items()) if (fault := fault_of(name, package))}
+    for name, fault in faults.items():
+        print(f"{name}: {fault}")
+    print(f"licences: {len(found)} packages, {len(faults)} at fault")
+    return int(bool(faults) or len(found) < 50)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real images: $TUNE_RUN_DATA, else ../shared/data beside the checkout."""
+    """The folder of real images: $TUNE_RUN_DATA, else one beside the checkout."""
     folder = Path(os.environ.get("TUNE_RUN_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"no real images at {folder} (set TUNE_RUN_DATA)")

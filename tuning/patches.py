@@ -1,16 +1,17 @@
 """Where Ray 2.60 and its Tune must behave otherwise: what it does, why it may not here, and what shows it."""
 
+import shlex
+import sys
 from typing import Any
 
 from ray._private import ray_constants, utils
 from ray.air.execution._internal import actor_manager
 from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.job_config import JobConfig
 from ray.tune.execution import class_cache, tune_controller
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 
 from trainables.core.credentials import without_credentials
-
-_entrypoint_name = utils.get_entrypoint_name
 
 
 def patch_ray(*, alone: bool) -> None:
@@ -20,7 +21,9 @@ def patch_ray(*, alone: bool) -> None:
         alone: Whether Ray is to be started here, for this machine only.
     """
     # Ray tells the driver's command line to all who may see the cluster's jobs (tests/locked/test_credentials.py).
-    utils.get_entrypoint_name = lambda: without_credentials(_entrypoint_name())
+    utils.get_entrypoint_name = lambda: shlex.join(map(without_credentials, sys.orig_argv))
+    # Workers would import what lies in the folder that the driver was started in (tests/locked/test_foreign_code.py).
+    JobConfig._runtime_env_has_working_dir = lambda _: True
     # Ray would listen on every interface; who reaches a port of its runs what they like (tests/locked/test_ports.py).
     ray_constants.ENABLE_RAY_CLUSTER = not alone
 

@@ -15,6 +15,7 @@ import optuna
 from rich.console import Console
 from rich.markup import escape
 
+from trainables.core.credentials import without_credentials
 from trainables.core.data.audit import summary
 from trainables.core.data.augment import source_size
 from trainables.core.data.cache import Dataset
@@ -154,7 +155,7 @@ def search_info(study: optuna.Study, data: Dataset, about: dict[str, Any]) -> Se
         tags={
             "tune.space": about["space"],
             "tune.data_fingerprint": data.fingerprint,
-            "tune.command": shlex.join(["tune-run", *sys.argv[1:]]),
+            "tune.command": shlex.join(["tune-run", *map(without_credentials, sys.argv[1:])]),
             "tune.notes": "; ".join(data.notes),
             "mlflow.source.git.commit": _git_commit(),
             "env.python": platform.python_version(),

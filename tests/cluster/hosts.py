@@ -26,10 +26,10 @@ mount -t tmpfs tmpfs /mnt && mkdir -p {SHARED} {HOME}/.ssh && mount --bind "$1" 
 mount -t tmpfs tmpfs /run && mkdir /run/sshd
 (echo {USER}:x:0:0::{HOME}:/bin/bash && cat /etc/passwd) >/mnt/passwd
 mount --bind /mnt/passwd /etc/passwd
-cp "$2" {HOME}/.ssh/id_ed25519 && cp "$2.pub" {HOME}/.ssh/authorized_keys
+cp "$2" {HOME}/.ssh/tune-run && cp "$2.pub" {HOME}/.ssh/authorized_keys
 for folder in /tmp /dev/shm; do mount -t tmpfs tmpfs $folder; done
 hostname "$3" && ip link set lo up
-/usr/sbin/sshd -D -f /dev/null -h {HOME}/.ssh/id_ed25519 -o StrictModes=no -o PidFile=none &
+/usr/sbin/sshd -D -f /dev/null -h {HOME}/.ssh/tune-run -o StrictModes=no -o PidFile=none &
 touch /run/furnished
 wait
 """

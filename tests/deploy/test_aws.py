@@ -89,6 +89,25 @@ def test_the_stack_gives_the_cluster_what_it_names(account):
     assert output["OutputValue"] == f"s3://{bucket['Name']}/searches"
 
 
+def test_the_head_changes_no_machine_but_its_own(account):
+    """Nor makes another's its own by a tag."""
+    policy = boto3.client("iam").get_role_policy(RoleName="tune-run-head", PolicyName="autoscaler")["PolicyDocument"]
+    statements = yaml.safe_load(policy)["Statement"]  # of moto it is a dict's text
+    conditions = [statement.get("Condition", {}).get("StringEquals", {}) for statement in statements]
+    grants = [
+        (listed(statement["Action"]), condition) for statement, condition in zip(statements, conditions, strict=True)
+    ]
+    own, new = {"ec2:ResourceTag/ray-cluster-name": CONFIG["cluster_name"]}, {"ec2:CreateAction": "RunInstances"}
+    assert [condition for actions, condition in grants if "ec2:CreateTags" in actions] == [new, own]
+    anywhere = {action for actions, condition in grants for action in actions if not condition}
+    assert {action for action in anywhere if action.startswith("ec2:")} == {"ec2:Describe*", "ec2:RunInstances"}
+    assert not any("*" in action for action in anywhere - {"ec2:Describe*"})
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
 def test_classes_of_memory_are_those_of_the_cards(account):
     """By what AWS says of its machines."""
     for kind in KINDS.values():

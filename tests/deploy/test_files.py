@@ -65,6 +65,30 @@ def test_every_file_mounted_is_in_a_checkout():
             assert source.startswith("~") or (ROOT / source).exists()
 
 
+def test_what_no_node_needs_is_neither_copied_nor_put_into_an_image():
+    """Docker's patterns are of the root without `**/`, those of rsync of every folder."""
+    lines = (ROOT / "deploy" / "Dockerfile.dockerignore").read_text().splitlines()
+    ignored = [line for line in lines if not line.startswith("#")]
+    for file in FILES:
+        assert [f"**/{pattern}" for pattern in read(file)["rsync_exclude"]] == ignored
+    assert {"**/.git", "**/.venv", "**/results", "**/mlruns"} <= set(ignored)
+
+
+def test_no_key_that_opens_anything_else_is_copied_to_the_head():
+    """Ray takes ``ssh_private_key`` there, with which the head reaches the others."""
+    keys = {file: read(file)["auth"].get("ssh_private_key") for file in FILES}
+    assert keys == {"cluster.yaml": None, "deploy/gcp.yaml": None, "deploy/onprem.yaml": "~/.ssh/tune-run"}
+
+
+def test_workers_on_google_cloud_have_an_account_of_their_own():
+    kinds = read("deploy/gcp.yaml")["available_node_types"]
+    accounts = {name: kind["node_config"].get("serviceAccounts") for name, kind in kinds.items()}
+    assert accounts.pop("head") is None  # Ray gives it one that may begin and end machines
+    for account in accounts.values():
+        (email,) = [one["email"] for one in account]
+        assert email.startswith("tune-run-worker@")
+
+
 def test_ray_makes_an_autoscaler_of_the_kubernetes_file():
     cluster = read(KUBERAY)
     cluster["metadata"]["namespace"] = "default"

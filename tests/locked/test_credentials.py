@@ -3,6 +3,7 @@
 import base64
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.searches import SMALL, command, environment
 from trainables.core.errors import UserError
 from tuning.cli.run import app
 from tuning.patches import patch_ray, patch_tune
+from tuning.preflight import search_info
 from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri
 
 SECRET = "pLaNtEd0SeCrEt"
@@ -94,9 +96,15 @@ def test_the_parent_run_holds_none(tmp_path):
     assert SECRET.encode() not in (tmp_path / "mlflow.db").read_bytes()
 
 
+def test_the_command_that_is_stored_holds_none(small_data, monkeypatch):
+    """Also where a shell had to be given the password in quotes."""
+    monkeypatch.setattr(sys, "argv", ["tune-run", "x", f"--tracking-uri=http://me:{SECRET} '{SECRET}@host", "--seed=0"])
+    info = search_info(optuna.create_study(), small_data, {"space": "x"})
+    assert info.tags["tune.command"] == "tune-run x --tracking-uri=http://host --seed=0"
+
+
 def test_ray_tells_the_command_line_without_them(monkeypatch):
-    told = f"tune-run --study-storage postgresql://me:{SECRET}@host"
-    monkeypatch.setattr("tuning.patches._entrypoint_name", lambda: told)
+    monkeypatch.setattr(sys, "orig_argv", ["tune-run", "--study-storage", f"postgresql://me:{SECRET} '@host"])
     patch_ray(alone=False)
     assert utils.get_entrypoint_name() == "tune-run --study-storage postgresql://host"
 

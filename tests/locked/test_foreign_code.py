@@ -7,7 +7,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -18,8 +17,9 @@ import torch
 from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 from typer.testing import CliRunner
 
-from tests.images import png, write_classes
+from tests.images import png
 from tests.locked.payload import Payload
+from tests.searches import SMALL, environment
 from tests.trainables.core.data.test_unlabelled import write_parquet
 from tests.trainables.core.models.test_scoring import folder as model  # noqa: F401
 from trainables.core.data.decode import PixelFormat, decode
@@ -192,18 +192,17 @@ def test_images_start_no_programs(tmp_path, marker, monkeypatch):
 
 
 def test_a_folder_of_modules_shadows_nothing(tmp_path, marker):
-    """A command that is started within a downloaded folder imports nothing from there."""
-    for name in ("optuna", "torch", "yaml", "search_spaces", "trainables", "numpy", "sitecustomize", "random", "json"):
+    """A command that is started within a downloaded folder imports nothing from there, nor do its workers."""
+    for name in ("optuna", "torch", "timm", "ray", "yaml", "search_spaces", "trainables", "numpy", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text(Payload(marker).source())
-    write_classes(tmp_path / "images", {"a": 2, "b": 2})
     command = "import sys; sys.argv[0] = 'tune-run'; from tuning.cli.run import main; main()"
-    repository = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-P", "-c", command, "demo_space", "--dry-run", "1"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(repository)}, capture_output=True, text=True,
+        [sys.executable, "-P", "-c", command, "demo_space", *SMALL, "--max-epochs", "1", "--num-samples", "1"],
+        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     assert not marker.exists()
+    assert done.returncode == 0, done.stderr
+    assert "Registered: models:/demo_space@champion" in done.stdout
 
 
 def test_the_payload_is_live(marker):

@@ -39,3 +39,18 @@ def test_it_fails_for_one_package_at_fault(monkeypatch, capsys):
     monkeypatch.setattr(licences, "PROJECT", "timm")
     assert licences.main() == 1
     assert "torch: GPLv3" in capsys.readouterr().out
+
+
+def test_it_fails_for_a_package_that_is_not_there(monkeypatch, capsys):
+    """Whose licence nobody can have read: the extras are to be installed, too."""
+    there = licences.distribution
+
+    def distribution(name):
+        if name == "safetensors":
+            raise licences.PackageNotFoundError(name)
+        return there(name)
+
+    monkeypatch.setattr(licences, "distribution", distribution)
+    monkeypatch.setattr(licences, "PROJECT", "timm")
+    assert licences.main() == 1
+    assert "safetensors: its licence cannot be read" in capsys.readouterr().out

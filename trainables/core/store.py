@@ -203,7 +203,7 @@ class Store:
 
 
 def _size(entry: Path) -> int:
-    return sum(file.stat().st_size for file in entry.iterdir())
+    return sum(file.stat().st_size for file in entry.rglob("*") if file.is_file())
 
 
 def _claim(entry: Path, claims: ExitStack) -> bool:
