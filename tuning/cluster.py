@@ -15,6 +15,7 @@ import search_spaces
 import trainables
 import tuning
 from trainables.core.errors import UserError, first_line
+from trainables.core.store import STORE_VARIABLE, default_store
 from tuning.patches import patch_ray
 
 _KNOCK_S = 10.0
@@ -44,6 +45,8 @@ def joined(address: str | None) -> Iterator[bool]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing about a search leaves the cluster
     # Ray would print this notice on every start otherwise.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if STORE_VARIABLE in os.environ:
+        os.environ[STORE_VARIABLE] = str(default_store())  # each worker is in a folder of its own
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # a failed trial is told in one line, and in error.txt
     joins = None if address == "local" else address or os.environ.get("RAY_ADDRESS") or _cluster_on_this_machine()
