@@ -6,11 +6,11 @@ Tune's loop: where reports and questions come faster than they are dealt with, G
 searcher and scheduler do not do, Tune's own loop and MLflow's outbox, which ``results/driver.json`` has. What a disk
 takes to keep the journal is not in it; ``TMPDIR=/dev/shm`` spares the wait for it.
 
-Measured: how busy the GPUs are, and what a question and a report cost by the number of trials, with a parabola through
-each. From these: how many GPUs one driver keeps busy, up to 20,000 trials. Tried, too: with ``--history N`` TPE sees
-the last N trials alone; ``--shards N`` are as many searches of an Nth of the trials on an Nth of the GPUs, whose
-drivers know nothing of each other; and ``--study-storage`` names a database, which drivers wait for, so that the wall
-clock counts in place of the CPU's.
+Measured: how busy the GPUs are, and what a question and a report cost by the number of trials, with a parabola that
+leads beyond. From these: how many GPUs one driver keeps busy, up to 20,000 trials. Tried, too: with ``--history N``
+TPE sees the last N trials alone; ``--shards N`` are as many searches of an Nth of the trials on an Nth of the GPUs,
+whose drivers know nothing of each other; and ``--study-storage`` names a database, which drivers wait for, so that the
+wall clock counts in place of the CPU's.
 """
 
 import json
@@ -61,7 +61,7 @@ def main(
         for seed in range(shards)
     ]
     run = max(runs, key=lambda run: run.seconds)  # all have ended when the last has
-    ask, report = curve(run.asks), curve(run.reports)
+    ask, report = law(run.asks), law(run.reports)
     epoch_seconds = run.trained / len(run.reports)
     asks_a_report = len(run.asks) / len(run.reports)
 
@@ -78,8 +78,11 @@ def main(
         Row("share of the time that a driver works", run.worked / run.seconds, "-", None),
         Row("hours", run.seconds / 3600, "-", None),
         *[Row(f"GPUs that are kept busy at {count} trials", carried(count), "-", None) for count in ahead],
-        *[Row(f"a question at {count} trials, ms", 1000 * ask(count), "-", None) for count in ahead],
-        *[Row(f"a report to the study at {count} trials, ms", 1000 * report(count), "-", None) for count in ahead],
+        *[Row(f"a question at {count} trials, ms", 1000 * ask(count / shards), "-", None) for count in ahead],
+        *[
+            Row(f"a report to the study at {count} trials, ms", 1000 * report(count / shards), "-", None)
+            for count in ahead
+        ],
     ]
     details = {
         "epochs": epochs, "epoch, s": epoch_seconds, "history": history, "reports": len(run.reports),
@@ -157,11 +160,16 @@ def medians(costs: Sequence[tuple[int, float]]) -> np.ndarray:
     return np.array([np.median(part, axis=0) for part in parts]).T
 
 
-def curve(costs: Sequence[tuple[int, float]]) -> np.poly1d:
-    """Seconds by the number of trials: a parabola none of whose terms is below 0, for costs only grow."""
-    count, seconds = medians(costs)
-    of_largest, _ = nnls(np.vander(count / count[-1], 3), seconds)
-    return np.poly1d(of_largest / count[-1] ** np.array([2, 1, 0]))
+def law(costs: Sequence[tuple[int, float]]) -> Callable[[float], float]:
+    """Seconds by the number of trials: as measured, and beyond by a parabola none of whose terms is below 0."""
+    counts, seconds = medians(costs)
+    last = max(count for count, _ in costs)
+    of_last, _ = nnls(np.vander(counts / last, 3), seconds)
+
+    def expected(count: float) -> float:
+        return float(np.interp(count, counts, seconds) if count <= last + 1 else np.polyval(of_last, count / last))
+
+    return expected
 
 
 def points(costs: Sequence[tuple[int, float]]) -> dict[int, float]:
