@@ -19,6 +19,7 @@ from analysis.trials import read_trial
 from trainables.core.errors import UserError, first_line
 from trainables.core.metrics import MINIMIZED
 from trainables.core.seeds import derive_seed
+from tuning.sole_writer import SoleWriter
 from tuning.two_objectives import TwoObjectiveSampler
 
 # Of the trials that reach the rung, one in this many goes on.
@@ -78,7 +79,7 @@ def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
     if url is None:
         return JournalStorage(_Journal(folder / JOURNAL))
     try:
-        return RDBStorage(url)
+        return SoleWriter(RDBStorage(url))
     except Exception as error:  # a driver may be missing, an address wrong, a password refused: all the user's to mend
         message = f"--study-storage must be the URL of a database that answers, but: {first_line(error)}"
         raise UserError(message) from error
