@@ -6,8 +6,8 @@ Tune's loop: where reports and questions come faster than they are dealt with, G
 searcher and scheduler do not do, Tune's own loop and MLflow's outbox, which ``results/driver.json`` has. What a disk
 takes to keep the journal is not in it; ``TMPDIR=/dev/shm`` spares the wait for it.
 
-Measured: how busy the GPUs are, and what a question and a report cost by the number of trials, with a parabola that
-leads beyond. From these: how many GPUs one driver keeps busy, up to 20,000 trials. Tried, too: with ``--history N``
+Measured: how busy the GPUs are, and what a question and a report cost by the number of trials, with a parabola through
+each. From these: how many GPUs one driver keeps busy, up to 20,000 trials. Tried, too: with ``--history N``
 TPE sees the last N trials alone; ``--shards N`` are as many searches of an Nth of the trials on an Nth of the GPUs,
 whose drivers know nothing of each other; and ``--study-storage`` names a database, which drivers wait for, so that the
 wall clock counts in place of the CPU's.
@@ -61,7 +61,7 @@ def main(
         for seed in range(shards)
     ]
     run = max(runs, key=lambda run: run.seconds)  # all have ended when the last has
-    ask, report = law(run.asks), law(run.reports)
+    ask, report = curve(run.asks), curve(run.reports)
     epoch_seconds = run.trained / len(run.reports)
     asks_a_report = len(run.asks) / len(run.reports)
 
@@ -160,16 +160,15 @@ def medians(costs: Sequence[tuple[int, float]]) -> np.ndarray:
     return np.array([np.median(part, axis=0) for part in parts]).T
 
 
-def law(costs: Sequence[tuple[int, float]]) -> Callable[[float], float]:
-    """Seconds by the number of trials: as measured, and beyond by a parabola none of whose terms is below 0."""
+def curve(costs: Sequence[tuple[int, float]]) -> np.poly1d:
+    """Seconds by the number of trials: a parabola through the medians, none of whose terms is below 0.
+
+    Not what was measured at that number: the first questions, as many as there are GPUs, come before any answer and
+    are cheap.
+    """
     counts, seconds = medians(costs)
-    last = max(count for count, _ in costs)
-    of_last, _ = nnls(np.vander(counts / last, 3), seconds)
-
-    def expected(count: float) -> float:
-        return float(np.interp(count, counts, seconds) if count <= last + 1 else np.polyval(of_last, count / last))
-
-    return expected
+    of_last, _ = nnls(np.vander(counts / counts[-1], 3), seconds)
+    return np.poly1d(of_last / counts[-1] ** np.array([2, 1, 0]))
 
 
 def points(costs: Sequence[tuple[int, float]]) -> dict[int, float]:
