@@ -13,6 +13,7 @@ from trainables.core.data.prepare import prepare
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.faults
 def test_a_cross_validated_search_goes_on_after_a_kill_and_ends_with_a_model_of_all_folds(folder):
     arguments = ["demo_space", "--data", "data", *SMALL, "--num-samples", 2, "--no-pruning", "--cv-folds", 2]
     driver = begun(folder, *arguments, reports=1, unit="fold")

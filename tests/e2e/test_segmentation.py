@@ -79,6 +79,7 @@ def check_report(file):
         assert told not in parsed.text
 
 
+@pytest.mark.faults
 def test_a_search_of_cut_images_goes_on_with_the_same_regions_alone(trained, tmp_path):  # noqa: F811
     write_classes(tmp_path / "data", {"even": 30, "odd": 30})
     lungs, heart = tmp_path / "lungs", tmp_path / "heart"
