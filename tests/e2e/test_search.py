@@ -154,6 +154,7 @@ SPACE = SearchSpace(name="mine", title="mine", suggest=suggest, backbones=("scra
 """
 
 
+@pytest.mark.faults
 def test_a_space_of_ones_own_whose_trials_diverge(folder):
     (folder / "mine.py").write_text(DIVERGING.format(rates=[10.0], recipes=[]))
     output = search(folder, "mine.py", "--address", "local", code=1)
@@ -164,6 +165,7 @@ def test_a_space_of_ones_own_whose_trials_diverge(folder):
     assert all(child.data.tags["tune.error"].startswith("NonFiniteLossError") for child in children)
 
 
+@pytest.mark.faults
 def test_the_time_budget_ends_a_search_with_its_ensemble(folder):
     output = search(
         folder,

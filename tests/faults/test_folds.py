@@ -71,7 +71,7 @@ def check_as_if_undisturbed(record, undisturbed):
     np.testing.assert_array_equal(ours.probabilities, theirs.probabilities)
 
 
-@pytest.mark.parametrize("fault", ["is killed", "finds its checkpoint torn"])
+@pytest.mark.parametrize("fault", ["is killed", pytest.param("finds its checkpoint torn", marks=pytest.mark.faults)])
 def test_a_trial_whose_worker_goes_down_in_a_fold_begins_that_fold_again(undisturbed, folded_data, tmp_path, fault):
     """Unless what it kept of the fold before was torn: then it begins from the first."""
     data = StruckFolds.of(folded_data, tmp_path, fault=fault)
@@ -81,6 +81,7 @@ def test_a_trial_whose_worker_goes_down_in_a_fold_begins_that_fold_again(undistu
     assert data.trained() == ["1.1", "1.2", "2.1", *again, "2.1", "2.2", "3.1", "3.2"]
 
 
+@pytest.mark.faults
 def test_a_hang_is_an_epoch_that_does_not_end_and_not_a_long_fold(undisturbed, folded_data, tmp_path):
     data = StruckFolds.of(folded_data, tmp_path, fold_s=8.0)
     (record,) = run(tmp_path, data, [SHORT], timeout_s=7.0, max_failures=0)
