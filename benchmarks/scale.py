@@ -33,6 +33,7 @@ from scipy.optimize import nnls
 from benchmarks.record import RESULTS, Row, record
 from benchmarks.simulation import Report, Simulation, Train, Trial, Worker
 from benchmarks.synthetic import suggest, trainable, transfer
+from tuning.sole_writer import take
 from tuning.storage import open_study
 from tuning.storage import study_storage as storage_of
 from tuning.study import Steering, StudyScheduler, StudySearcher
@@ -136,6 +137,7 @@ def simulate(
     run = Run(beside, time.perf_counter if url else time.process_time)
     with tempfile.TemporaryDirectory() as folder:
         study = open_study(storage_of(Path(folder), url), f"scale {time.time()}", METRIC, epochs, seed)
+        take(study)
         if history is not None:
             study.sampler = _Recent(history, multivariate=True, group=True, constant_liar=True, seed=seed)
         steering = Steering(study, METRIC, epochs, trials, None, math.inf, suggest, folder)

@@ -16,6 +16,7 @@ import optuna
 import typer
 
 from benchmarks.record import Row, record
+from tuning.sole_writer import take
 from tuning.storage import open_study, study_storage
 from tuning.study import Steering, StudyScheduler, StudySearcher
 from tuning.tracking import SearchInfo, Tracker, check_server
@@ -34,6 +35,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         uri = tracking_uri or f"sqlite:///{folder}/mlflow.db"
         opened = open_study(study_storage(Path(folder), study), search, METRIC, EPOCHS, seed=0, pruning=False)
+        take(opened)
         steering = Steering(opened, METRIC, EPOCHS, TRIALS, None, math.inf, _suggest, folder)
         began = time.perf_counter()
         _report(steering)

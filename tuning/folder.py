@@ -16,6 +16,7 @@ from trainables.core.credentials import has_credentials, without_credentials
 from trainables.core.errors import UserError
 from tuning.lease import leased
 from tuning.notes import is_finished
+from tuning.sole_writer import take
 from tuning.storage import JOURNAL, open_study, study_storage
 
 _SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss", "file")  # of pyarrow's file systems
@@ -116,6 +117,7 @@ class SearchFolder:
             study = opened()
             # The lock is of this host alone; a database is reached from others too.
             with leased(study, _end_at_once) if self.study_url else nullcontext():
+                take(study)
                 yield study
         finally:
             lock.release()

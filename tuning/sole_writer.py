@@ -1,4 +1,4 @@
-"""A database of which this process is the only writer, so that nothing is read from it twice."""
+"""A database of which this process becomes the only writer, so that nothing is read from it twice."""
 
 import copy
 import json
@@ -8,32 +8,40 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 
 class SoleWriter(_CachedStorage):
-    """Writes through to the database, and answers from memory.
+    """Writes through to the database and, once it is ``taken``, answers from memory.
 
     Optuna keeps trials that have ended, and reads those that run anew for each question and report: 3 ms for each of
-    them. One driver has a search at a time, by its lease; the next one reads everything when it opens the study.
+    them. One driver has a search at a time, by its lease; until it holds that, another may still write.
     Readers get trials that are replaced, never changed, so that those of other threads are whole.
     """
 
     def __init__(self, backend: RDBStorage):
         super().__init__(backend)
+        self._is_sole = False
         self._known: set[int] = set()
 
+    def take(self) -> None:
+        """Says that from here on nobody else writes: what was read before is read once more, and then no more."""
+        self._is_sole = True
+        self._known.clear()
+
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
-        """Reads a study once."""
+        """Reads a study, once where nobody else writes it."""
         if study_id not in self._known:
             super()._read_trials_from_remote_storage(study_id)
-            self._known.add(study_id)
+            if self._is_sole:
+                self._known.add(study_id)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """The trial as it was read or written last."""
         with self._lock:
-            if trial_id in self._trial_id_to_study_id_and_number:
-                study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+            study_id, number = self._trial_id_to_study_id_and_number.get(trial_id, (-1, -1))
+            if study_id in self._known:
                 return self._studies[study_id].trials[number]
         return super().get_trial(trial_id)
 
@@ -52,8 +60,7 @@ class SoleWriter(_CachedStorage):
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Writes how a trial stands, and reads when it did so by the database's clock."""
         changed = super().set_trial_state_values(trial_id, state, values)
-        stored = self._backend.get_trial(trial_id)
-        self._replace(trial_id, lambda trial: vars(trial).update(vars(stored)))
+        self._replace(trial_id, lambda trial: vars(trial).update(vars(self._backend.get_trial(trial_id))))
         return changed
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
@@ -85,11 +92,19 @@ class SoleWriter(_CachedStorage):
 
     def _replace(self, trial_id: int, change: Callable[[FrozenTrial], None]) -> None:
         with self._lock:
-            study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+            study_id, number = self._trial_id_to_study_id_and_number.get(trial_id, (-1, -1))
+            if study_id not in self._known:  # it will be read
+                return
             trials = self._studies[study_id].trials
             changed = copy.copy(trials[number])
             change(changed)
             trials[number] = changed
+
+
+def take(study: Study) -> None:
+    """Says of a study's storage, where it is a database, that from here on this process alone writes it."""
+    if isinstance(study._storage, SoleWriter):
+        study._storage.take()
 
 
 def _as_stored(value: Any) -> Any:

@@ -5,6 +5,7 @@ import pytest
 from optuna.storages import RDBStorage
 
 from tests.tuning.driver import Driver
+from tuning.sole_writer import take
 from tuning.storage import study_storage
 
 
@@ -19,6 +20,7 @@ def driver(tmp_path, url):
     first = Driver(tmp_path, url=url)
     first.start()
     driver = Driver(tmp_path, num_samples=8, url=url)
+    take(driver.study)
     driver.study.enqueue_trial({"lr": 0.25}, user_attrs={"recipe": "known good"})
     for value in (0.9, 0.8, 0.1, 0.05):
         driver.run(lambda number, value=value: value)
@@ -70,6 +72,20 @@ def test_a_write_that_fails_is_not_remembered(driver, monkeypatch):
     with pytest.raises(OSError, match="gone"):
         trial.set_user_attr("too", "much")
     assert driver.study.trials == before
+
+
+def test_what_another_wrote_until_the_study_was_taken_is_known(tmp_path, url):
+    """A driver watches the lease of another for seconds after it has opened the study."""
+    leaving = Driver(tmp_path, url=url)
+    leaving_trial, _ = leaving.start()
+    coming = Driver(tmp_path, url=url)
+    assert [trial.state.name for trial in coming.study.trials] == ["RUNNING"]
+    leaving.report(leaving_trial, 1, 0.7)
+    leaving.searcher.on_trial_complete(leaving_trial)
+    leaving.run()
+    take(coming.study)
+    assert coming.study.trials == leaving.study.trials
+    assert [trial.state.name for trial in coming.study.trials] == ["COMPLETE", "COMPLETE"]
 
 
 def test_another_process_reads_what_was_written(driver, tmp_path, url):
