@@ -13,8 +13,8 @@ import time
 import numpy as np
 
 from benchmarks.record import Row, at_most, record
-from trainables.core.data.groups import group_by_similarity
-from trainables.core.data.phantoms import SLICES_PER_SUBJECT, make_phantoms
+from trainables.core.data.readers.phantoms import SLICES_PER_SUBJECT, make_phantoms
+from trainables.core.data.splits.groups import group_by_similarity
 
 COUNTS = (8_000, 16_000)
 MANY = 100_000

@@ -15,13 +15,13 @@ import torch
 import typer
 
 from benchmarks.record import Row, record
-from trainables.core.checkpoint import Checkpoint, save_checkpoint, save_frozen
 from trainables.core.config import TrainConfig
-from trainables.core.data.decode import PixelFormat
-from trainables.core.models.backbones import stage_count
-from trainables.core.models.classifier import build_classifier
-from trainables.core.optim import build_optimizer
-from trainables.core.state import capture
+from trainables.core.data.decode.images import PixelFormat
+from trainables.core.models.backbones.backbone import stage_count
+from trainables.core.models.checkpoints.checkpoint import Checkpoint, save_checkpoint, save_frozen
+from trainables.core.models.checkpoints.train_state import capture
+from trainables.core.models.networks.classifier import build_classifier
+from trainables.core.training.optimizers import build_optimizer
 
 BACKBONES = (
     "torchvision:squeezenet1_1",

@@ -14,14 +14,14 @@ from unittest import mock
 
 import pyarrow.parquet as pq
 
-import trainables.core.data.cache
+import trainables.core.data.dataset
 from benchmarks.images import mri, source_name
 from benchmarks.prefix import config
 from benchmarks.record import at_most, record
-from trainables.core.data.cache import Dataset
+from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
 from trainables.core.device import resolve_device
-from trainables.core.tasks.classification import Classification
+from trainables.core.training.tasks.classification import Classification
 
 SIZE = 128
 GOAL_S = 1.0
@@ -48,8 +48,8 @@ def main() -> None:
 
 def counted_prepare(folder: Path) -> tuple[int, float]:
     """Images decoded, and seconds taken."""
-    decode = mock.Mock(side_effect=trainables.core.data.cache.decode)
-    with mock.patch.object(trainables.core.data.cache, "decode", decode):
+    decode = mock.Mock(side_effect=trainables.core.data.dataset.decode)
+    with mock.patch.object(trainables.core.data.dataset, "decode", decode):
         started = time.perf_counter()
         _prepare(folder)
         return decode.call_count, time.perf_counter() - started

@@ -18,14 +18,15 @@ import typer
 from ray import tune
 from ray.tune.experiment import Trial
 
-import tuning.search
+import tuning.search.plan
 from benchmarks.record import at_most, record
 from benchmarks.turnaround import small_data
-from tuning.cluster import joined
-from tuning.resources import Resources
-from tuning.storage import open_study, study_storage
-from tuning.study import Steering
-from tuning.tracking import SearchInfo, Tracker, check_server
+from tuning.ray_backend.cluster import joined
+from tuning.ray_backend.resources import Resources
+from tuning.study.open_study import open_study, study_storage
+from tuning.study.steering import Steering
+from tuning.tracking.outbox import SearchInfo, Tracker
+from tuning.tracking.server import check_server
 
 REPORTS = 5
 CPU_GOAL_MS, MEMORY_GOAL_MB = 20.0, 1.0
@@ -34,7 +35,7 @@ METRIC = "balanced_accuracy"
 
 def main(trials: Annotated[int, typer.Option(min=50)] = 1000) -> None:
     """Runs the search, and fits a line to memory by trial."""
-    tuning.search.run_trial = train_nothing
+    tuning.search.plan.run_trial = train_nothing
     weighed = Weighed()
     with tempfile.TemporaryDirectory() as name, joined("local"):
         folder = Path(name)
@@ -43,7 +44,7 @@ def main(trials: Annotated[int, typer.Option(min=50)] = 1000) -> None:
         check_server(uri)
         tracker = Tracker(study, uri, SearchInfo("driver", "driver", "uid", {}, {}))
         steering = Steering(study, METRIC, REPORTS, trials, None, math.inf, _suggest, str(folder))
-        tuner = tuning.search.build_tuner(
+        tuner = tuning.search.plan.build_tuner(
             steering, small_data(folder), Resources(1, 0), "session-001", 0, 3600.0, [weighed]
         )
         before, started = time.process_time(), time.perf_counter()

@@ -29,11 +29,11 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.record import at_least, at_most, record, show
 from trainables.core.config import TrainConfig
-from trainables.core.data.cache import Dataset
+from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
 from trainables.core.device import autocast, resolve_precision
-from trainables.core.fit import fit
-from trainables.core.models.classifier import build_classifier
+from trainables.core.models.networks.classifier import build_classifier
+from trainables.core.training.fit import fit
 
 BATCH, EPOCHS, CLASSES = 64, 3, 4
 GOAL_LIMIT, GOAL_TRIAL, GOAL_PACKING = 0.95, 0.75, 1.5

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.core.data.sources import open_source
+from trainables.core.data.readers.open_source import open_source
 
 _FOLDER = Path(os.environ.get("TUNE_RUN_DATA") or Path(__file__).parents[2] / "shared" / "data") / "alzheimer_mri"
 

@@ -21,12 +21,12 @@ from torch.nn.functional import cross_entropy
 from benchmarks.images import mri, source_name
 from benchmarks.record import at_least, at_most, record
 from trainables.core.config import TrainConfig
-from trainables.core.data.cache import Dataset
+from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
-from trainables.core.fit import fit
-from trainables.core.models.backbones import Backbone, stage_count
-from trainables.core.models.classifier import build_classifier
-from trainables.core.models.prefix import FrozenPrefix
+from trainables.core.models.backbones.backbone import Backbone, stage_count
+from trainables.core.models.frozen_cache import FrozenPrefix
+from trainables.core.models.networks.classifier import build_classifier
+from trainables.core.training.fit import fit
 
 IMAGES, SIZE, BACKBONE = 800, 128, "resnet18"
 GOAL_ALL, GOAL_HALF = 30.0, 0.9

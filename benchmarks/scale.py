@@ -33,10 +33,12 @@ from scipy.optimize import nnls
 from benchmarks.record import RESULTS, Row, record
 from benchmarks.simulation import Report, Simulation, Train, Trial, Worker
 from benchmarks.synthetic import suggest, trainable, transfer
-from tuning.sole_writer import take
-from tuning.storage import open_study
-from tuning.storage import study_storage as storage_of
-from tuning.study import Steering, StudyScheduler, StudySearcher
+from tuning.ray_backend.scheduler import StudyScheduler
+from tuning.ray_backend.searcher import StudySearcher
+from tuning.study.open_study import open_study
+from tuning.study.open_study import study_storage as storage_of
+from tuning.study.single_writer_storage import take
+from tuning.study.steering import Steering
 
 METRIC = "balanced_accuracy"
 REPORTS_OF_DRIVER = 5  # a trial, in benchmarks.driver

@@ -49,9 +49,11 @@ from rich.table import Table
 
 from benchmarks.simulation import Simulation
 from benchmarks.synthetic import CHANCE, TOP, Config, Objective, drawn, ordered, suggest, trainable, transfer
-from trainables.trial import FAILED
-from tuning.storage import REDUCTION, first_rung, open_study
-from tuning.study import Steering, StudyScheduler, StudySearcher
+from trainables.worker.trainable import FAILED
+from tuning.ray_backend.scheduler import StudyScheduler
+from tuning.ray_backend.searcher import StudySearcher
+from tuning.study.open_study import REDUCTION, first_rung, open_study
+from tuning.study.steering import Steering
 
 METRIC = "balanced_accuracy"
 BEST = f"best_{METRIC}"

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.simulation import Train, Worker
 from trainables.core.errors import NonFiniteLossError, describe
-from trainables.trial import FAILED
+from trainables.worker.trainable import FAILED
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -197,7 +197,7 @@ def _place(name: str, value: float) -> float:
 
 
 def trainable(objective: Objective, metric: str, seed: int, epochs: int, raises: bool) -> Train:
-    """The simulated training: a config's curve with its noise, reported as ``trainables.trial`` does.
+    """The simulated training: a config's curve with its noise, reported as ``trainables.worker.trainable`` does.
 
     Args:
         objective: From a config to its curve.

@@ -21,10 +21,10 @@ from torch.nn.functional import cross_entropy
 from benchmarks.images import mri, source_name
 from benchmarks.record import at_least, record
 from trainables.core.config import TrainConfig
-from trainables.core.data.cache import Dataset
+from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
-from trainables.core.fit import fit
-from trainables.core.models.classifier import build_classifier
+from trainables.core.models.networks.classifier import build_classifier
+from trainables.core.training.fit import fit
 
 IMAGES, SIZE = 1280, 128
 GOAL = 0.97

@@ -23,13 +23,13 @@ from ray.tune.experiment import Trial
 
 from benchmarks.record import Row, at_most, record
 from trainables.core.config import TrainConfig
-from trainables.core.data.cache import Dataset
+from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
-from tuning.cluster import joined
-from tuning.resources import Resources
-from tuning.search import build_tuner
-from tuning.storage import open_study, study_storage
-from tuning.study import Steering
+from tuning.ray_backend.cluster import joined
+from tuning.ray_backend.resources import Resources
+from tuning.ray_backend.tuner import build_tuner
+from tuning.study.open_study import open_study, study_storage
+from tuning.study.steering import Steering
 
 METRIC = "balanced_accuracy"
 CONFIG = {
@@ -76,7 +76,7 @@ def run_stock(folder: Path, data: Dataset, trials: int) -> float:
 
     def train(config: dict[str, Any], data: Dataset) -> None:
         """A function trainable as one writes it."""
-        from trainables.core.fit import fit
+        from trainables.core.training.fit import fit
 
         for result in fit(TrainConfig.from_dict(config), data):
             tune.report({"epoch": result.epoch, "epoch_seconds": result.seconds, **result.metrics})

@@ -16,10 +16,13 @@ import optuna
 import typer
 
 from benchmarks.record import Row, record
-from tuning.sole_writer import take
-from tuning.storage import open_study, study_storage
-from tuning.study import Steering, StudyScheduler, StudySearcher
-from tuning.tracking import SearchInfo, Tracker, check_server
+from tuning.ray_backend.scheduler import StudyScheduler
+from tuning.ray_backend.searcher import StudySearcher
+from tuning.study.open_study import open_study, study_storage
+from tuning.study.single_writer_storage import take
+from tuning.study.steering import Steering
+from tuning.tracking.outbox import SearchInfo, Tracker
+from tuning.tracking.server import check_server
 
 TRIALS, EPOCHS, METRIC = 50, 20, "balanced_accuracy"
 

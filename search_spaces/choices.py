@@ -18,7 +18,7 @@ def backbone(trial: "BaseTrial", backbones: Sequence[str], frozen_quarters: Sequ
     The share is searched rather than the depth, so that what is learnt of freezing holds across backbones, whatever
     their number of stages; the depth is the nearest to it.
     """
-    from trainables.core.models.backbones import stage_count
+    from trainables.core.models.backbones.backbone import stage_count
 
     name = trial.suggest_categorical("backbone", list(backbones))
     share = trial.suggest_categorical("frozen_quarters", list(frozen_quarters)) / 4

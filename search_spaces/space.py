@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.core.data.splits import SHARES
+from trainables.core.data.splits.splits import SHARES
 
 if TYPE_CHECKING:
     import optuna

@@ -9,10 +9,10 @@ import torch
 
 from tests.images import write_classes
 from trainables.core.config import TrainConfig
-from trainables.core.data.cache import Dataset
-from trainables.core.data.folds import make_folds
+from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
-from trainables.core.data.splits import Items
+from trainables.core.data.splits.folds import make_folds
+from trainables.core.data.splits.splits import Items
 
 # What a trial on the CPU gets; two threads on two busy cores wait for each other most of the time.
 torch.set_num_threads(1)

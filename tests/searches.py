@@ -13,7 +13,7 @@ import psutil
 from mlflow import MlflowClient
 
 from analysis.trials import read_trials
-from tuning.storage import study_storage
+from tuning.study.open_study import study_storage
 
 SMALL = [
     *("--backbone", "scratch_cnn", "--image-size", "32", "--max-epochs", "3", "--address", "local"),

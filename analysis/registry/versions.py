@@ -13,11 +13,11 @@ import pandas as pd
 from mlflow import MlflowClient
 from PIL import Image
 
-from analysis.model_card import HEADING, ModelCard
-from analysis.registry.stored import saved
-from trainables.core.checkpoint import Checkpoint
-from trainables.core.metrics import is_better
-from trainables.core.models.combination import Combination
+from analysis.registry.model_card import HEADING, ModelCard
+from analysis.registry.model_files import saved
+from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.serving.combine import Combination
+from trainables.core.training.classification_metrics import is_better
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 

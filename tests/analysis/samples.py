@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.statistics import Sample
+from analysis.statistics.resampling import Sample
 
 NAMES = ("a", "b", "c")
 

@@ -15,8 +15,10 @@ from analysis.trials import read_trials
 from benchmarks import searchers
 from benchmarks.simulation import Simulation
 from benchmarks.synthetic import CHANCE, TOP, Curve, drawn, ordered, suggest, trainable, transfer
-from tuning.storage import open_study, study_storage
-from tuning.study import Steering, StudyScheduler, StudySearcher
+from tuning.ray_backend.scheduler import StudyScheduler
+from tuning.ray_backend.searcher import StudySearcher
+from tuning.study.open_study import open_study, study_storage
+from tuning.study.steering import Steering
 
 METRIC = "balanced_accuracy"
 EPOCHS = 9

@@ -2,8 +2,8 @@
 
 import pytest
 
-from analysis.report import render
-from tests.analysis.findings import made_up_ensemble, made_up_look, made_up_search, made_up_study
+from analysis.report.render import render
+from tests.analysis.report.report_inputs import made_up_ensemble, made_up_look, made_up_search, made_up_study
 from tests.browser.chromium import Chromium, find
 
 pytestmark = [

@@ -11,8 +11,8 @@ import pytest
 from search_spaces.space import shipped_spaces
 from trainables.core.config import ClassificationConfig, TrainConfig
 from trainables.core.errors import ConfigError
-from trainables.core.models.backbones import stage_count
-from tuning.search import Plan
+from trainables.core.models.backbones.backbone import stage_count
+from tuning.search.plan import Plan
 
 SPACES = {space.name: space for space in shipped_spaces()}
 

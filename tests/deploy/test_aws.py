@@ -21,7 +21,7 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.scripts.scripts import cli
 
-from tuning.cards import card_classes
+from tuning.ray_backend.gpu_classes import card_classes
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster.yaml"

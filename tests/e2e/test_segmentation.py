@@ -13,9 +13,9 @@ from tests.images import write_classes, write_pairs
 from tests.page import Page
 from tests.searches import SMALL as CLASSIFIER
 from tests.searches import environment, search, tracked
-from tests.trainables.core.models.test_served_masks import trained  # noqa: F401
-from trainables.core.models.combination import Combination
-from trainables.core.models.served import save_ensemble
+from tests.trainables.core.serving.test_mask_ensemble import trained  # noqa: F401
+from trainables.core.serving.combine import Combination
+from trainables.core.serving.ensemble import save_ensemble
 
 pytestmark = pytest.mark.e2e
 

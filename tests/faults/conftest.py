@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from tuning.cluster import joined
+from tuning.ray_backend.cluster import joined
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 import optuna
 from mlflow import MlflowClient
 
-import tuning.ensemble
-import tuning.publish
-import tuning.storage
+import tuning.ensemble.build
+import tuning.ensemble.publish
+import tuning.study.journal
 
 
 def arm(point, nth):
@@ -55,7 +55,7 @@ def _after(owner, name, fuse):
 
 
 def _torn_journal(fuse):
-    original = tuning.storage._Journal.append_logs
+    original = tuning.study.journal.Journal.append_logs
 
     def torn(journal, logs):
         with journal._file.open("ab") as file:  # half of it reaches the disk; taken back where the driver lives on
@@ -66,7 +66,7 @@ def _torn_journal(fuse):
             file.truncate(size)
         original(journal, logs)
 
-    tuning.storage._Journal.append_logs = torn
+    tuning.study.journal.Journal.append_logs = torn
 
 
 def _acknowledges(study, key, value):
@@ -86,8 +86,8 @@ POINTS = {
     "MLflow run made, not noted": lambda fuse: _after(MlflowClient, "create_run", fuse),
     "metrics sent, not acknowledged": lambda fuse: _before(optuna.Study, "set_user_attr", fuse, _acknowledges),
     "half of a batch of metrics sent": lambda fuse: _after(MlflowClient, "log_batch", fuse),
-    "test opened, not scored": lambda fuse: _before(tuning.ensemble, "evaluate", fuse),
-    "model logged, not noted": lambda fuse: _after(tuning.publish, "register_ensemble", fuse),
+    "test opened, not scored": lambda fuse: _before(tuning.ensemble.build, "evaluate", fuse),
+    "model logged, not noted": lambda fuse: _after(tuning.ensemble.publish, "register_ensemble", fuse),
     "run ended, not acknowledged": lambda fuse: _after(MlflowClient, "set_terminated", fuse),
 }
 

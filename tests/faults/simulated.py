@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tests.faults.kills import arm
 from tests.searches import check_nothing_lost
-from tests.tuning.test_study import EPOCHS, METRIC, Driver
-from tuning.storage import open_study, study_storage
-from tuning.tracking import SearchInfo, Tracker
+from tests.tuning.study.test_steering import EPOCHS, METRIC, Driver
+from tuning.study.open_study import open_study, study_storage
+from tuning.tracking.outbox import SearchInfo, Tracker
 
 INJECTED = Counter()  # kills that struck
 

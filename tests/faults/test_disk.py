@@ -8,7 +8,7 @@ import pytest
 
 from analysis.trials import read_trials
 from tests.searches import SMALL, begun, check_nothing_lost, command, environment, load, search
-from tuning.storage import open_study, study_storage
+from tuning.study.open_study import open_study, study_storage
 
 pytestmark = pytest.mark.faults
 EPOCHS = 12

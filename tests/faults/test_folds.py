@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-import trainables.core.cross_validation
-import trainables.trial
+import trainables.core.training.cross_validation
+import trainables.worker.trainable
 from tests.faults.training import CONFIG, FAULTS, METRIC, WatchedDataset, run
-from trainables.core.models.predict import predict_probabilities, trained_classifier
-from trainables.inference import infer
-from trainables.trial import read_models, read_out_of_fold
+from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
+from trainables.worker.checkpoint_io import read_models, read_out_of_fold
+from trainables.worker.inference import infer
 
 SHORT = CONFIG | {"epochs": 2}
 
@@ -33,9 +33,9 @@ class StruckFolds(WatchedDataset):
     fold_s: float = 0.0
 
     def watch(self):
-        if trainables.core.cross_validation.fit.__name__ == "noted":
+        if trainables.core.training.cross_validation.fit.__name__ == "noted":
             return
-        fit = trainables.core.cross_validation.fit
+        fit = trainables.core.training.cross_validation.fit
 
         def noted(config, data, state=None):
             number = 1 + [list(fold) for fold in self.folds].index(list(data.splits["tune"]))
@@ -48,7 +48,7 @@ class StruckFolds(WatchedDataset):
                     FAULTS[self.fault](self.folder)
                 yield result
 
-        trainables.core.cross_validation.fit = noted
+        trainables.core.training.cross_validation.fit = noted
 
     def trained(self):
         return (self.folder / "epochs.txt").read_text().split()

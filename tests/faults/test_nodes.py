@@ -9,7 +9,7 @@ from ray import tune
 from ray.cluster_utils import Cluster
 
 from tests.faults.training import CONFIG, LoggedDataset, run
-from tuning.cluster import joined
+from tuning.ray_backend.cluster import joined
 
 pytestmark = pytest.mark.faults
 

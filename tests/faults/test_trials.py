@@ -3,8 +3,8 @@
 import pytest
 
 from tests.faults.training import CONFIG, AlwaysFaulty, FaultyDataset, run
-from trainables.core.models.backbones import stage_count
-from trainables.trial import read_models
+from trainables.core.models.backbones.backbone import stage_count
+from trainables.worker.checkpoint_io import read_models
 
 
 @pytest.fixture(scope="module")

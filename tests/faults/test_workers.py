@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.faults.training import CONFIG, FaultyDataset, SlowToEnd, WatchedDataset, run
-from tuning.cluster import joined
+from tuning.ray_backend.cluster import joined
 
 pytestmark = pytest.mark.faults
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import trainables.core.checkpoint
-import trainables.steps
-import trainables.trial
+import trainables.core.models.checkpoints.checkpoint
+import trainables.worker.steps
+import trainables.worker.trainable
 from analysis.trials import read_trials
-from trainables.core.data.cache import Dataset
-from tuning.resources import Resources
-from tuning.search import build_tuner
-from tuning.storage import open_study, study_storage
-from tuning.study import Steering
+from trainables.core.data.dataset import Dataset
+from tuning.ray_backend.resources import Resources
+from tuning.ray_backend.tuner import build_tuner
+from tuning.study.open_study import open_study, study_storage
+from tuning.study.steering import Steering
 
 METRIC = "balanced_accuracy"
 CONFIG = {
@@ -87,7 +87,7 @@ class LoggedDataset(WatchedDataset):
     """Notes every epoch that any worker trained, before its checkpoint is written."""
 
     def watch(self):
-        save = trainables.steps.save_checkpoint
+        save = trainables.worker.steps.save_checkpoint
 
         def noted(folder, checkpoint, frozen=None):
             with (self.folder / "epochs.txt").open("a") as file:
@@ -96,7 +96,7 @@ class LoggedDataset(WatchedDataset):
             save(folder, checkpoint, frozen)
 
         if save.__name__ != "noted":  # it is asked more than once
-            trainables.steps.save_checkpoint = noted
+            trainables.worker.steps.save_checkpoint = noted
 
     def strike(self, epoch):
         pass
@@ -137,7 +137,7 @@ class SlowToEnd(WatchedDataset):
     """Holds up the end of every trial."""
 
     def watch(self):
-        trainables.trial._free_memory = lambda: time.sleep(4)
+        trainables.worker.trainable._free_memory = lambda: time.sleep(4)
 
 
 class _Nowhere:
@@ -157,7 +157,7 @@ def is_killed(*_):
 
 
 def is_killed_before_the_rename(folder):
-    trainables.core.checkpoint._sync = is_killed
+    trainables.core.models.checkpoints.checkpoint._sync = is_killed
 
 
 def hangs(folder):

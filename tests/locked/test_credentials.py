@@ -19,9 +19,10 @@ from tests.locked.payload import Payload
 from tests.searches import SMALL, command, environment
 from trainables.core.errors import UserError
 from tuning.cli.run import app
-from tuning.patches import patch_ray, patch_tune
-from tuning.preflight import search_info
-from tuning.tracking import SearchInfo, Tracker, check_server, tracking_uri
+from tuning.ray_backend.patches import patch_ray, patch_tune
+from tuning.search.preflight import search_info
+from tuning.tracking.outbox import SearchInfo, Tracker
+from tuning.tracking.server import check_server, tracking_uri
 
 SECRET = "pLaNtEd0SeCrEt"
 ENVIRONMENT = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD", "HF_TOKEN", "MY_API_KEY")

@@ -20,15 +20,15 @@ from typer.testing import CliRunner
 from tests.images import png
 from tests.locked.payload import Payload
 from tests.searches import SMALL, environment
-from tests.trainables.core.data.test_unlabelled import write_parquet
-from tests.trainables.core.models.test_scoring import folder as model  # noqa: F401
-from trainables.core.data.decode import PixelFormat, decode
-from trainables.core.data.sources import open_source
+from tests.trainables.core.data.readers.test_unlabelled import write_parquet
+from tests.trainables.core.serving.test_score_images import folder as model  # noqa: F401
+from trainables.core.data.decode.images import PixelFormat, decode
+from trainables.core.data.readers.open_source import open_source
 from trainables.core.errors import CheckpointError, DataError, WeightsError
-from trainables.core.models.backbones import build_backbone
-from trainables.core.models.stored import open_ensemble
-from trainables.core.store import Store, map_array, write_array
-from trainables.trial import read_models
+from trainables.core.models.backbones.backbone import build_backbone
+from trainables.core.node_cache import Store, map_array, write_array
+from trainables.core.serving.ensemble_files import open_ensemble
+from trainables.worker.checkpoint_io import read_models
 from tuning.cli.predict import app
 
 

@@ -22,17 +22,17 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.images import png, write_classes
-from tests.trainables.core.models.test_scoring import folder as model  # noqa: F401
-from trainables.core.checkpoint import load_checkpoint
+from tests.trainables.core.serving.test_score_images import folder as model  # noqa: F401
 from trainables.core.config import TrainConfig
-from trainables.core.data.decode import FORMATS, PixelFormat, decode, survey
+from trainables.core.data.decode.images import FORMATS, PixelFormat, decode, survey
 from trainables.core.data.prepare import inspect
-from trainables.core.data.sources import open_source
-from trainables.core.data.unlabelled import find_parts, read_part
+from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.readers.unlabelled import find_parts, read_part
 from trainables.core.errors import CheckpointError, ConfigError, DataError, UserError
-from trainables.core.models.stored import open_ensemble
-from tuning import session
+from trainables.core.models.checkpoints.checkpoint import load_checkpoint
+from trainables.core.serving.ensemble_files import open_ensemble
 from tuning.cli import audit, ensemble, predict, report, run
+from tuning.search import session
 
 MORE = int(os.environ.get("TUNE_RUN_FUZZ", "1"))
 

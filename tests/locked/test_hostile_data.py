@@ -19,16 +19,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.images import png, write_classes
-from tests.trainables.core.models.test_scoring import folder as model  # noqa: F401
-from trainables.core.data.files import printable
+from tests.trainables.core.serving.test_score_images import folder as model  # noqa: F401
 from trainables.core.data.prepare import prepare
-from trainables.core.data.sources import open_source
-from trainables.core.data.unlabelled import find_parts, read_part
+from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.readers.unlabelled import find_parts, read_part
+from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
-from trainables.core.metrics import class_keys, classification_metrics
-from trainables.core.models.scoring import Scored
+from trainables.core.serving.score_images import Scored
+from trainables.core.training.classification_metrics import class_keys, classification_metrics
 from tuning.cli import audit, predict
-from tuning.predictions import PredictionsFile
+from tuning.predict.predictions_file import PredictionsFile
 
 NAMES = ("../x", "<script>alert(1)</script>", "=cmd()", "a/b\\c", "' OR 1=1 --", "{{7*7}}", "%s$(id)`id`", "[b]x[/b]")
 
@@ -79,7 +79,7 @@ def bombs():
 LIMITED = """
 import json, resource, sys, time
 from pathlib import Path
-from trainables.core.data.decode import PixelFormat, decode, survey
+from trainables.core.data.decode.images import PixelFormat, decode, survey
 
 class Images(list):
     def read(self, index):

@@ -2,7 +2,7 @@
 
 import psutil
 
-from tuning.cluster import joined
+from tuning.ray_backend.cluster import joined
 
 
 def test_nothing_listens_beyond_this_machine():

@@ -7,9 +7,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from analysis.registry import Entrant, fetched_model, register_ensemble
-from tests.analysis.test_registry import METADATA, NAMES, checkpoint  # noqa: F401
-from trainables.core.models.combination import Combination
-from trainables.core.models.stored import ensemble_folder, open_ensemble
+from tests.analysis.registry.test_registry import METADATA, NAMES, checkpoint  # noqa: F401
+from trainables.core.serving.combine import Combination
+from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
 
 pytestmark = pytest.mark.faults
 STEPS = [

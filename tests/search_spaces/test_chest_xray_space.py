@@ -5,8 +5,8 @@ import pytest
 
 from search_spaces.chest_xray_space import SPACE
 from tests.images import png
-from trainables.core.data.groups import Grouping
 from trainables.core.data.prepare import prepare
+from trainables.core.data.splits.groups import Grouping
 
 GROUPING = Grouping(usual_pattern=SPACE.group_pattern)
 

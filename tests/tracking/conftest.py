@@ -11,7 +11,7 @@ from mlflow.server import get_app_client
 
 from tests.services import Service
 from tests.tracking.postgres import Postgres, binaries
-from tuning.tracking import check_server
+from tuning.tracking.server import check_server
 
 BUCKET = "tracking"
 BUCKETS_OWN = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}

@@ -12,11 +12,11 @@ from ray.cluster_utils import Cluster
 from typer.testing import CliRunner
 
 from tests.images import png, write_classes
-from tests.trainables.core.data.test_unlabelled import write_parquet
-from tests.trainables.core.models.test_scoring import folder as model  # noqa: F401
-from trainables.core.models.stored import open_ensemble
-from tuning import scoring
+from tests.trainables.core.data.readers.test_unlabelled import write_parquet
+from tests.trainables.core.serving.test_score_images import folder as model  # noqa: F401
+from trainables.core.serving.ensemble_files import open_ensemble
 from tuning.cli.predict import app
+from tuning.predict import cluster_scoring as scoring
 
 
 @pytest.fixture(autouse=True)

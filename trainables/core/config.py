@@ -8,19 +8,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from trainables.core.data.augment import POLICIES
 from trainables.core.errors import ConfigError
-from trainables.core.imbalance import CLASS_WEIGHTS, SAMPLERS
-from trainables.core.losses import LOSSES
-from trainables.core.mask_losses import MASK_LOSSES
-from trainables.core.models.heads import ATTENTION_DROPOUT, HEADS
-from trainables.core.models.segmenter import ARCHITECTURES
-from trainables.core.optim import OPTIMIZERS
-from trainables.core.schedules import SCHEDULES
 
+# The names that the registries hold. They stand here too so that parsing a configuration imports neither torch nor
+# albumentations; tests/contracts/test_config_names.py checks that both agree.
+ARCHITECTURES = (
+    "unet",
+    "unetplusplus",
+    "manet",
+    "linknet",
+    "fpn",
+    "pspnet",
+    "pan",
+    "deeplabv3",
+    "deeplabv3plus",
+    "upernet",
+    "segformer",
+    "detr",
+)
+AUGMENTATIONS = ("none", "flip", "medical", "strong", "flips_and_rotation")
+CLASS_WEIGHTS = ("none", "balanced", "sqrt", "effective", "boosted", "frequency")
+HEADS = ("linear", "mlp", "residual", "attention")
+LOSSES = ("cross_entropy", "focal")
+MASK_LOSSES = ("bce", "dice", "focal", "bce+dice", "focal+dice")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SAMPLERS = ("shuffle", "weighted", "sqrt")
+SCHEDULES = ("constant", "cosine", "step", "exponential", "cyclic")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda")
 NORMALIZE = ("imagenet", "dataset")
+_ATTENTION_DROPOUT = 0.4  # head_dropout of the attention head where none is given
 
 
 @dataclass(frozen=True)
@@ -70,13 +87,13 @@ class TrainConfig(ABC):
     weights: str = _key(str)
     image_size: int = _key(int, low=16, high=2048)
     # Optimisation. `warmup_ratio` is a share of all steps; `clip_norm` 0 means no clipping.
-    optimizer: str = _key(str, choices=tuple(OPTIMIZERS))
+    optimizer: str = _key(str, choices=OPTIMIZERS)
     lr: float = _key(float, above=0, high=10)
     weight_decay: float = _key(float, 0.0, low=0, high=1)
     momentum: float = _key(float, 0.9, low=0, below=1, read_when=("optimizer", ("sgd",)))
     nesterov: bool = _key(bool, False, read_when=("optimizer", ("sgd",)))
     layer_decay: float = _key(float, 1.0, above=0, high=1)
-    schedule: str = _key(str, "constant", choices=tuple(SCHEDULES))
+    schedule: str = _key(str, "constant", choices=SCHEDULES)
     warmup_ratio: float = _key(float, 0.0, low=0, high=0.5)
     decay_rate: float = _key(float, 0.5, above=0, high=1, read_when=("schedule", ("step", "exponential")))
     decay_epochs: float = _key(float, 1.0, above=0, read_when=("schedule", ("step", "exponential")))
@@ -88,7 +105,7 @@ class TrainConfig(ABC):
     # Data and machine. `normalize` "imagenet" is what the backbone's weights were made for, "dataset" the mean and
     # deviation of the training images. `precision` "auto" is bf16 where the GPU has it, else fp16 there, and fp32 on
     # the CPU.
-    augmentation: str = _key(str, "none", choices=tuple(POLICIES))
+    augmentation: str = _key(str, "none", choices=AUGMENTATIONS)
     normalize: str = _key(str, "imagenet", choices=NORMALIZE)
     precision: str = _key(str, "auto", choices=PRECISIONS)
     device: str = _key(str, "auto", choices=DEVICES)
@@ -159,21 +176,21 @@ class ClassificationConfig(TrainConfig):
 
     task: ClassVar[str] = "classification"
     freeze_depth: int = _key(int, 0, low=0)
-    head: str = _key(str, choices=tuple(HEADS))
+    head: str = _key(str, choices=HEADS)
     head_dropout: float = _key(float, 0.0, low=0, below=1)
     hidden_dropout: float = _key(float, 0.0, low=0, below=1, read_when=("head", ("mlp",)))
     head_width: int = _key(int, 512, low=8, high=8192, read_when=("head", ("mlp", "residual", "attention")))
     # Imbalance and the loss.
-    class_weights: str = _key(str, "none", choices=tuple(CLASS_WEIGHTS))
-    sampler: str = _key(str, "shuffle", choices=tuple(SAMPLERS))
-    loss: str = _key(str, "cross_entropy", choices=tuple(LOSSES))
+    class_weights: str = _key(str, "none", choices=CLASS_WEIGHTS)
+    sampler: str = _key(str, "shuffle", choices=SAMPLERS)
+    loss: str = _key(str, "cross_entropy", choices=LOSSES)
     label_smoothing: float = _key(float, 0.0, low=0, below=1, read_when=("loss", ("cross_entropy",)))
     focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
 
     @classmethod
     def _completed(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
         if raw.get("head") == "attention":
-            return {"head_dropout": ATTENTION_DROPOUT, **raw}
+            return {"head_dropout": _ATTENTION_DROPOUT, **raw}
         if raw.get("head") == "mlp":
             return {"hidden_dropout": raw.get("head_dropout", 0.0), **raw}
         return raw
@@ -194,11 +211,11 @@ class SegmentationConfig(TrainConfig):
     """One class a pixel. The backbone is the encoder, the architecture what is built around it."""
 
     task: ClassVar[str] = "segmentation"
-    architecture: str = _key(str, choices=tuple(ARCHITECTURES))
+    architecture: str = _key(str, choices=ARCHITECTURES)
     freeze_encoder: bool = _key(bool, False)
     freeze_decoder: bool = _key(bool, False)
     freeze_head: bool = _key(bool, False)
-    loss: str = _key(str, "bce+dice", choices=tuple(MASK_LOSSES))
+    loss: str = _key(str, "bce+dice", choices=MASK_LOSSES)
     focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal", "focal+dice")))
 
     def _check(self) -> None:

@@ -1,6 +1,6 @@
 """The errors of the training core that callers tell apart."""
 
-from trainables.core.credentials import without_credentials
+from trainables.core.redact import without_credentials
 
 
 def first_line(error: BaseException) -> str:

@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from tuning.cli.command import CacheSize, Command, GroupColumn, GroupPattern, GroupThreshold, new_app, refuse, run_app
+from tuning.cli.common import CacheSize, Command, GroupColumn, GroupPattern, GroupThreshold, new_app, refuse, run_app
 
 if TYPE_CHECKING:
-    from trainables.core.data.audit import Audit
+    from trainables.core.data.splits.audit import Audit
 
 app = new_app()
 _SHOWN = 10
@@ -40,10 +40,10 @@ def audit(
     Groups are images that must not be split: slices of one subject, copies that were re-encoded, resized, brightened,
     mirrored or rotated. Exit code 0; 1 with --fail-on-leak and a leak; 2: wrong usage.
     """
-    from trainables.core.data.groups import Grouping
     from trainables.core.data.prepare import inspect
+    from trainables.core.data.splits.groups import Grouping
     from trainables.core.errors import UserError
-    from trainables.core.store import parse_size
+    from trainables.core.node_cache import parse_size
 
     console = Console()
     try:
@@ -99,8 +99,8 @@ def _pairs(found: "Audit") -> Table:
 
 
 def _lines(found: "Audit") -> list[str]:
-    from trainables.core.data.audit import summary
-    from trainables.core.data.folds import small_set
+    from trainables.core.data.splits.audit import summary
+    from trainables.core.data.splits.folds import small_set
 
     listed = {
         "images cannot be used": [f"{name} ({reason})" for name, reason in found.broken.items()],

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.command import RECORD, Command, Storage, StudyStorage, Views, new_app, refuse, run_app
+from tuning.cli.common import RECORD, Command, Storage, StudyStorage, Views, new_app, refuse, run_app
 
 if TYPE_CHECKING:
-    from tuning.rebuild import Options
+    from tuning.ensemble.rebuild import Options
 
 app = new_app()
 
@@ -66,7 +66,7 @@ def ensemble(
     if k is not None and members is not None:
         refuse("tune-ensemble", "--k and --members both say which trials: give one of them")
     numbers = () if members is None else _numbers(members)
-    from tuning.rebuild import Options
+    from tuning.ensemble.rebuild import Options
 
     options = Options(
         name=name,
@@ -85,7 +85,7 @@ def ensemble(
 
 def _rebuild(options: "Options") -> int:
     from trainables.core.errors import UserError
-    from tuning.rebuild import rebuild
+    from tuning.ensemble.rebuild import rebuild
 
     try:
         return rebuild(options, Console())

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.command import Command, new_app, refuse, run_app
+from tuning.cli.common import Command, new_app, refuse, run_app
 
 app = new_app()
 
@@ -29,7 +29,7 @@ def new(
     """
     from search_spaces.space import SpaceError, load_space
     from trainables.core.errors import UserError
-    from tuning.starting_space import find, starting_space
+    from tuning.new_space import find, starting_space
 
     slug = re.sub(r"\W+", "_", folder.resolve().name, flags=re.ASCII).strip("_").lower() or "images"
     file = out or Path(f"my_{slug}_space.py")

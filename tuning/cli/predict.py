@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tuning.cli.command import Command, new_app, refuse, run_app
-from tuning.fetch import MODELS, fetch_ensemble
+from tuning.cli.common import Command, new_app, refuse, run_app
+from tuning.search.roi import MODELS, fetch_ensemble
 
 if TYPE_CHECKING:
-    from trainables.core.data.unlabelled import Part
-    from trainables.core.models.scoring import Scored
+    from trainables.core.data.readers.unlabelled import Part
+    from trainables.core.serving.score_images import Scored
 
 app = new_app()
 
@@ -67,9 +67,9 @@ def predict(
 def _predict(
     model: str, images: Sequence[str], out: Path, tracking_uri: str | None, address: str | None, console: Console
 ) -> int:
-    from trainables.core.data.files import printable
-    from trainables.core.data.unlabelled import find_parts
-    from tuning.predictions import PredictionsFile
+    from trainables.core.data.readers.unlabelled import find_parts
+    from trainables.core.data.readers.untrusted_files import printable
+    from tuning.predict.predictions_file import PredictionsFile
 
     parts = find_parts([str(Path(place).expanduser()) for place in images])
     with ExitStack() as stack:
@@ -101,9 +101,9 @@ def _scorer(
     """
     import torch
 
-    from trainables.core.models.scoring import score_parts
-    from trainables.core.models.served_masks import ServedMasks
-    from trainables.core.models.stored import open_ensemble
+    from trainables.core.serving.ensemble_files import open_ensemble
+    from trainables.core.serving.mask_ensemble import ServedMasks
+    from trainables.core.serving.score_images import score_parts
 
     several = torch.cuda.device_count() > 1
     wanted = address or os.environ.get("RAY_ADDRESS") or ("local" if several else None)
@@ -111,8 +111,8 @@ def _scorer(
     ensemble = open_ensemble(folder, torch.device("cpu") if by_cluster else None)  # a GPU is for the cluster to use
     masks = isinstance(ensemble, ServedMasks)
     if by_cluster and not masks:
-        from tuning.cluster import joined
-        from tuning.scoring import is_worth_it, score_on_cluster
+        from tuning.predict.cluster_scoring import is_worth_it, score_on_cluster
+        from tuning.ray_backend.cluster import joined
 
         stack.enter_context(joined(wanted))
         if is_worth_it():

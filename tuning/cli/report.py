@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.command import RECORD, Command, Storage, StudyStorage, new_app, refuse, run_app
+from tuning.cli.common import RECORD, Command, Storage, StudyStorage, new_app, refuse, run_app
 
 if TYPE_CHECKING:
-    from tuning.rereport import Options
+    from tuning.report.remake_report import Options
 
 app = new_app()
 
@@ -31,7 +31,7 @@ def report(
 
     It may still be running. No test set is opened. Exit code 0: made, and logged where MLflow answers; 2: wrong usage.
     """
-    from tuning.rereport import Options
+    from tuning.report.remake_report import Options
 
     options = Options(name, out, storage, study_storage, tracking_uri)
     raise typer.Exit(_make(options))
@@ -39,7 +39,7 @@ def report(
 
 def _make(options: "Options") -> int:
     from trainables.core.errors import UserError
-    from tuning.rereport import remake
+    from tuning.report.remake_report import remake
 
     try:
         return remake(options, Console())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.command import (
+from tuning.cli.common import (
     DATA,
     RECORD,
     CacheSize,
@@ -27,7 +27,7 @@ from tuning.cli.command import (
 )
 
 if TYPE_CHECKING:
-    from tuning.options import Options
+    from tuning.search.options import Options
 
 app = new_app()
 
@@ -215,7 +215,7 @@ def run(
     except SpaceError as error:
         refuse("tune-run", str(error))
     first, second = _objectives(metric or [found.metric])
-    from tuning.options import HANG_S, Options  # heavy, so only once it is clear that there is something to do
+    from tuning.search.options import HANG_S, Options  # heavy, so only once it is clear that there is something to do
 
     options = Options(
         space=found,
@@ -270,7 +270,7 @@ def _objectives(metrics: list[str]) -> tuple[str, str | None]:
 def _run(options: "Options", dry_run: int, console: Console) -> int:
     from search_spaces.space import SpaceError
     from trainables.core.errors import UserError
-    from tuning import session
+    from tuning.search import session
 
     try:
         if dry_run:

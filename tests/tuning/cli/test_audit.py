@@ -3,7 +3,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from tests.trainables.core.data.test_audit import write_phantoms
+from tests.trainables.core.data.splits.test_audit import write_phantoms
 from tuning.cli.audit import app
 
 

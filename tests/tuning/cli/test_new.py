@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 from search_spaces.space import load_space
 from tests.images import write_classes
 from tuning.cli.new import app
-from tuning.search import Plan
-from tuning.starting_space import image_size
+from tuning.new_space import image_size
+from tuning.search.plan import Plan
 
 
 def new(*arguments, code=0):
@@ -71,7 +71,7 @@ def test_a_folder_that_is_called_like_a_data_set_is_that_folder(here):
 
 
 def test_what_was_not_looked_at_is_not_told_of(here, monkeypatch):
-    monkeypatch.setattr("tuning.starting_space._LOOKED_AT", 5)
+    monkeypatch.setattr("tuning.new_space._LOOKED_AT", 5)
     write_classes(here / "data", {"a": 8, "b": 8})
     for file in (here / "data").rglob("*.png"):
         file.write_bytes(b"")

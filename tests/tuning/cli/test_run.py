@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.images import write_classes, write_pairs
-from trainables.core.models.predict import VIEWS
+from trainables.core.serving.predict_classes import VIEWS
 from tuning.cli import ensemble
 from tuning.cli.run import Views, _seconds, app
 

@@ -1,1 +1,1 @@
-"""From wherever images lie to batches of uint8: sources, decoding, splits, augmentation, batches."""
+"""Images, from files to batches."""

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.audit import AUDIT_VERSION, Audit, audit_images
-from trainables.core.data.cache import Dataset, source_fingerprint, surveyed_format
-from trainables.core.data.folds import Folds, make_folds
-from trainables.core.data.groups import Grouping, exact_duplicates, group_by_similarity, joined
-from trainables.core.data.masks import surveyed_masks, told_format
-from trainables.core.data.region import Regions
-from trainables.core.data.similarity import SIDE
+from trainables.core.data.dataset import Dataset, source_fingerprint, surveyed_format
+from trainables.core.data.decode.crop import Regions
+from trainables.core.data.decode.masks import surveyed_masks, told_format
+from trainables.core.data.readers.open_source import grouped_by_name, open_source
 from trainables.core.data.source import Source
-from trainables.core.data.sources import grouped_by_name, open_source
-from trainables.core.data.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
+from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
+from trainables.core.data.splits.folds import Folds, make_folds
+from trainables.core.data.splits.groups import Grouping, exact_duplicates, group_by_similarity, joined
+from trainables.core.data.splits.similarity import SIDE
+from trainables.core.data.splits.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
-from trainables.core.store import Store, default_store
+from trainables.core.node_cache import Store, default_store
 
 _SHOWN = 10
 # From a divided data set, its source and the indices of the images that can be used, to where to cut them.

@@ -1,1 +1,1 @@
-"""Backbones as lists of stages, the heads on top of them, and what a registered model runs."""
+"""Networks, from images to logits."""

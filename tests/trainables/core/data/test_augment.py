@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from trainables.core.data.augment import POLICIES, Augmenter, source_size
-from trainables.core.data.loader import augmented_batches
+from trainables.core.data.batches import augmented_batches
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 37, 37, 1), dtype=np.uint8)
 LABELS = np.arange(12)

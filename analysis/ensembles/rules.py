@@ -1,0 +1,173 @@
+"""Rules that combine members: each fits a ``Combination`` to (M, N, C) probabilities of labelled images.
+
+``analysis.ensembles.choose_rule`` is how one of them is chosen.
+"""
+
+import dataclasses
+import itertools
+import warnings
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from analysis.statistics.cross_fitting import cross_fitted, group_folds
+from analysis.statistics.resampling import Probabilities, Sample, best_position
+from trainables.core.serving.combine import Combination, log_features, temper
+from trainables.core.training.classification_metrics import MINIMIZED, is_better
+
+Rule = Callable[[Probabilities, Sample], Combination]
+GREEDY_STEPS = 40
+SCALED = "-scaled"
+_TEMPERATURES = (0.05, 20.0)
+# Of the regression that stacks: inverse strengths of its penalty, strongest first, and class weights.
+_PENALTIES, _CLASS_WEIGHTS = (1e-3, 1e-2, 1e-1), (None, "balanced")
+_INNER_FOLDS = 3
+_NEWTON_COEFFICIENTS = 1000  # up to so many Newton's method is five times as fast, beyond it its matrix is large
+_NEVER = -30.0  # the logit of a class that it was not shown
+
+
+def best_single(probabilities: Probabilities, sample: Sample) -> Combination:
+    """The member with the best score alone, the first of equals."""
+    best = best_position([sample.score(member) for member in probabilities], sample.metric)
+    return Combination.of(np.eye(len(probabilities))[best])
+
+
+def mean(probabilities: Probabilities, sample: Sample) -> Combination:  # noqa: ARG001
+    """Every member equally: the soft vote."""
+    return Combination.of(np.ones(len(probabilities)))
+
+
+def majority_vote(probabilities: Probabilities, sample: Sample) -> Combination:  # noqa: ARG001
+    """Every member has a vote, and the mean decides where votes are equal."""
+    return Combination.of(np.ones(len(probabilities)), "majority")
+
+
+def geometric_mean(probabilities: Probabilities, sample: Sample) -> Combination:  # noqa: ARG001
+    """The mean of the logarithms: a member that rules a class out is heard."""
+    return Combination.of(np.ones(len(probabilities)), "geometric mean")
+
+
+def confidence_weighted(probabilities: Probabilities, sample: Sample) -> Combination:  # noqa: ARG001
+    """Every member by its confidence in the image at hand."""
+    return Combination.of(np.ones(len(probabilities)), "confidence")
+
+
+def metric_weighted(probabilities: Probabilities, sample: Sample) -> Combination:
+    """Each member by what its score adds to that of predicting the classes' frequencies; equally where none adds."""
+    frequencies = np.bincount(sample.labels, minlength=probabilities.shape[2]) / len(sample.labels)
+    uninformed = sample.score(np.broadcast_to(frequencies, probabilities.shape[1:]))
+    sign = -1 if sample.metric in MINIMIZED else 1
+    gains = np.array([sign * (sample.score(member) - uninformed) for member in probabilities])
+    gains = np.maximum(np.nan_to_num(gains), 0)
+    return Combination.of(gains if gains.any() else np.ones(len(gains)))
+
+
+def greedy(probabilities: Probabilities, sample: Sample, steps: int = GREEDY_STEPS) -> Combination:
+    """Greedy selection with replacement (Caruana et al. 2004).
+
+    Starts from the best member, adds at each step the member that helps most (or hurts least), and keeps the best of
+    all steps, the earliest of equals: never below its best member on the images that it selects on.
+    """
+    counts = np.zeros(len(probabilities))
+    bag = np.zeros_like(probabilities[0], dtype=np.float64)
+    best_counts, best_score = counts, None
+    for size in range(1, steps + 1):
+        scores = [sample.score((bag + member) / size) for member in probabilities]
+        chosen = best_position(scores, sample.metric)
+        counts[chosen] += 1
+        bag += probabilities[chosen]
+        if best_score is None or is_better(sample.metric, scores[chosen], best_score):
+            best_counts, best_score = counts.copy(), scores[chosen]
+    return Combination.of(best_counts)
+
+
+def stacking(probabilities: Probabilities, sample: Sample) -> Combination:
+    """A multinomial logistic regression on the logarithms of all probabilities (Wolpert 1992).
+
+    How strong its penalty is, and whether rare classes weigh more, is chosen by the metric in an inner cross-fitting,
+    whole groups at a time; the strongest penalty of equals. Without the groups for that, it is the strongest.
+    """
+    candidates = [*itertools.product(_PENALTIES, _CLASS_WEIGHTS)]
+    folds = group_folds(sample, _INNER_FOLDS, least=2 * _INNER_FOLDS)
+    chosen = 0
+    with threadpool_limits(1):  # small matrices: the threads of BLAS wait longer for each other than they compute
+        if folds is not None:
+            fits = [_regression(penalty, class_weight) for penalty, class_weight in candidates]
+            scores = [sample.score(cross_fitted(fit, probabilities, sample, folds)) for fit in fits]
+            chosen = best_position(scores, sample.metric)
+        return _regression(*candidates[chosen])(probabilities, sample)
+
+
+def _regression(penalty: float, class_weight: str | None) -> Rule:
+    def fit(probabilities: Probabilities, sample: Sample) -> Combination:
+        members, _, classes = probabilities.shape
+        newton = members * classes**2 <= _NEWTON_COEFFICIENTS
+        solver = "newton-cholesky" if newton else "lbfgs"
+        model = LogisticRegression(C=penalty, class_weight=class_weight, solver=solver, max_iter=300)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # near enough: it is scored like any other rule
+            model.fit(log_features(np.asarray(probabilities, dtype=np.float64)), sample.labels)
+        coefficients, intercept = np.zeros((classes, members * classes)), np.full(classes, _NEVER)
+        binary = len(model.classes_) == 2  # one row alone, for the second class against the first
+        coefficients[model.classes_] = np.concatenate([0 * model.coef_, model.coef_]) if binary else model.coef_
+        intercept[model.classes_] = [0, *model.intercept_] if binary else model.intercept_
+        share = np.abs(coefficients).reshape(classes, members, classes).sum(axis=(0, 2))
+        shown = Combination.of(share if share.any() else np.ones(members))
+        return dataclasses.replace(
+            shown,
+            kind="stacked",
+            coefficients=tuple(map(tuple, coefficients.tolist())),
+            intercept=tuple(intercept.tolist()),
+        )
+
+    return fit
+
+
+def fit_temperatures(probabilities: Probabilities, sample: Sample) -> tuple[float, ...]:
+    """(M,) the temperature of each member with the least log loss (Guo et al. 2017), between 0.05 and 20."""
+    truth = np.arange(len(sample.labels)), sample.labels
+
+    def fitted(member: Probabilities) -> float:
+        def loss(log_temperature: float) -> float:
+            tempered = temper(member[None], (float(np.exp(log_temperature)),))[0]
+            return float(-np.log(np.maximum(tempered[truth], 1e-12)).mean())
+
+        return float(np.exp(minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded").x))
+
+    return tuple(fitted(member) for member in probabilities)
+
+
+def scaled(rule: Rule) -> Rule:
+    """The same rule on members at their fitted temperatures."""
+
+    def fit(probabilities: Probabilities, sample: Sample) -> Combination:
+        temperatures = fit_temperatures(probabilities, sample)
+        combination = rule(temper(probabilities, temperatures), sample)
+        return dataclasses.replace(combination, temperatures=temperatures)
+
+    return fit
+
+
+# Simplest first. Temperatures change neither votes nor, but for rounding, what stacking can express.
+RULES: Mapping[str, Rule] = {
+    "best-single": best_single,
+    "best-single" + SCALED: scaled(best_single),
+    "mean": mean,
+    "mean" + SCALED: scaled(mean),
+    "majority-vote": majority_vote,
+    "geometric-mean": geometric_mean,
+    "geometric-mean" + SCALED: scaled(geometric_mean),
+    "confidence-weighted": confidence_weighted,
+    "confidence-weighted" + SCALED: scaled(confidence_weighted),
+    "metric-weighted": metric_weighted,
+    "metric-weighted" + SCALED: scaled(metric_weighted),
+    "greedy": greedy,
+    "greedy" + SCALED: scaled(greedy),
+    "stacking": stacking,
+}
+# These fit nothing, so they may be scored on the images that they are given.
+FIXED = ("mean", "majority-vote", "geometric-mean", "confidence-weighted")

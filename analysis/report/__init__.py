@@ -1,0 +1,1 @@
+"""The HTML report: inputs go in, sections and figures come out."""

@@ -1,0 +1,1 @@
+"""Resampling, cross-fitting, selection bias, calibration and diversity."""

@@ -1,0 +1,63 @@
+"""How different members are: models that err on the same images add nothing to each other."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.statistics.resampling import Probabilities
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """Of M members, pair by pair.
+
+    Attributes:
+        disagreement: (M, M) the share of images that two predict differently.
+        error_correlation: (M, M) Pearson's correlation of being wrong; None where a member is never or always wrong.
+    """
+
+    disagreement: tuple[tuple[float, ...], ...]
+    error_correlation: tuple[tuple[float | None, ...], ...]
+
+    @property
+    def mean_disagreement(self) -> float | None:
+        """Over all pairs; None with one member."""
+        return _mean_of_pairs(self.disagreement)
+
+    @property
+    def mean_error_correlation(self) -> float | None:
+        """Over the pairs that have one; None without any."""
+        return _mean_of_pairs(self.error_correlation)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict, for JSON, with the means."""
+        means = {"mean_disagreement": self.mean_disagreement, "mean_error_correlation": self.mean_error_correlation}
+        return {**dataclasses.asdict(self), **means}
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Self:
+        """What ``to_dict`` gave, also after a way through JSON."""
+        return cls(*(tuple(map(tuple, raw[field.name])) for field in dataclasses.fields(cls)))
+
+
+def diversity(probabilities: Probabilities, labels: NDArray[np.int64]) -> Diversity:
+    """Of (M, N, C) probabilities and (N,) true classes."""
+    predicted = probabilities.argmax(axis=2)
+    disagreement = (predicted[:, None] != predicted[None]).mean(axis=2)
+    wrong = (predicted != labels).astype(np.float64)
+    spread = wrong.std(axis=1)
+    centred = wrong - wrong.mean(axis=1, keepdims=True)
+    covariance, scale = centred @ centred.T / len(labels), np.outer(spread, spread)
+    correlation = [
+        tuple(float(value / size) if size > 0 else None for value, size in zip(row, sizes, strict=True))
+        for row, sizes in zip(covariance, scale, strict=True)
+    ]
+    return Diversity(tuple(map(tuple, disagreement.tolist())), tuple(correlation))
+
+
+def _mean_of_pairs(matrix: tuple[tuple[float | None, ...], ...]) -> float | None:
+    pairs = [value for row, values in enumerate(matrix) for value in values[:row] if value is not None]
+    return float(np.mean(pairs)) if pairs else None

@@ -1,0 +1,118 @@
+import json
+
+import numpy as np
+import pytest
+
+from analysis.ensembles import choose_rule as comparison
+from analysis.ensembles.choose_rule import Comparison, compare
+from analysis.ensembles.rules import FIXED, RULES, best_single, greedy
+from analysis.statistics.cross_fitting import cross_fitted, group_folds
+from analysis.statistics.resampling import Sample
+from tests.analysis.samples import NAMES, drawn
+from trainables.core.errors import DataError
+
+
+def test_members_alike_leave_the_simplest_rule():
+    probabilities, sample = drawn(count=1)
+    found = compare(np.repeat(probabilities, 3, axis=0), sample)
+    assert found.chosen == "best-single"
+    assert [compared.rule for compared in found.rules] == list(RULES)
+
+
+def test_an_ensemble_that_is_clearly_better_is_chosen():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 300)
+    odds = np.exp(generator.normal(size=(8, 300, 3)) + 1.2 * np.eye(3)[labels])
+    probabilities = odds / odds.sum(axis=2, keepdims=True)
+    found = compare(probabilities, Sample(labels, np.arange(300), NAMES, "balanced_accuracy"))
+    single = found.rules[0]
+    assert single.behind > single.error
+    assert found.chosen == "mean"
+    assert found.combination.weights == pytest.approx([1 / 8] * 8)
+    assert found.score > single.score
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
+def test_the_simplest_within_one_standard_error_is_chosen_and_fitted_to_everything(metric):
+    probabilities, sample = drawn(images=200, skill=2, seed=1, metric=metric, groups=60)
+    found = compare(probabilities, sample)
+    scores = np.array([compared.score for compared in found.rules])
+    best = scores.min() if metric == "log_loss" else scores.max()
+    for compared in found.rules:
+        assert compared.behind == pytest.approx(abs(best - compared.score))
+    within = [compared.rule for compared in found.rules if compared.behind <= compared.error]
+    assert found.chosen == within[0]
+    assert found.combination == RULES[found.chosen](probabilities, sample)
+
+
+def test_the_standard_error_against_an_independent_bootstrap():
+    probabilities, sample = drawn(count=3, images=120, skill=2, groups=40, metric="accuracy")
+    found = {compared.rule: compared for compared in compare(probabilities, sample).rules}
+    best = max(found.values(), key=lambda compared: compared.score)
+    other = found["majority-vote" if best.rule != "majority-vote" else "mean"]
+    folds = group_folds(sample)
+    hits = [
+        cross_fitted(RULES[compared.rule], probabilities, sample, folds).argmax(1) == sample.labels
+        for compared in (best, other)
+    ]
+    gain = np.array([hits[0][group].sum() - hits[1][group].sum() for group in sample.members])
+    sizes = np.array([len(group) for group in sample.members])
+    generator = np.random.default_rng(9)
+    strata = [np.flatnonzero(sample.group_classes == label) for label in range(3)]
+    drawn_gains = []
+    for _ in range(4000):
+        picked = np.concatenate([generator.choice(stratum, len(stratum)) for stratum in strata])
+        drawn_gains.append(gain[picked].sum() / sizes[picked].sum())
+    assert other.error == pytest.approx(np.std(drawn_gains), rel=0.15)
+
+
+def test_pure_noise_shows_no_optimism(monkeypatch):
+    """Nine noisy members, three classes: the chance level is a third, whatever is picked, weighted or fitted."""
+    monkeypatch.setattr(comparison, "_RESAMPLES", 100)
+    by_rule, corrected, naive_single, naive_greedy = [], [], [], []
+    for seed in range(8):
+        probabilities, sample = drawn(count=9, images=200, seed=seed, skill=0, groups=120)
+        found = compare(probabilities, sample)
+        by_rule.append([compared.score for compared in found.rules])
+        corrected.append(found.corrected)
+        naive_single.append(sample.score(best_single(probabilities, sample).apply(probabilities)))
+        naive_greedy.append(sample.score(greedy(probabilities, sample).apply(probabilities)))
+    chance, error = 1 / 3, 0.045 / np.sqrt(8)  # of one score, of a mean of eight
+    assert np.mean(naive_single) > chance + 3 * error  # what is being guarded against
+    assert np.mean(naive_greedy) > chance + 7 * error
+    for rule, scores in zip(RULES, np.transpose(by_rule), strict=True):
+        assert np.mean(scores) == pytest.approx(chance, abs=2.5 * error), rule
+    assert np.mean(corrected) == pytest.approx(chance, abs=2.5 * error)
+
+
+def test_too_few_groups_leave_the_rules_that_fit_nothing_and_say_so():
+    probabilities, sample = drawn(groups=8)
+    found = compare(probabilities, sample)
+    assert tuple(compared.rule for compared in found.rules) == FIXED
+    assert "there are 8: only rules that fit nothing were compared" in found.notes[0]
+    with pytest.raises(DataError, match="must be one of mean, .* but got 'greedy'; rules that fit something need 10"):
+        compare(probabilities, sample, forced="greedy")
+
+
+def test_a_class_in_one_group_is_told():
+    probabilities, sample = drawn()
+    groups = np.where(sample.labels == 2, 0, sample.groups + 1)
+    found = compare(probabilities, Sample(sample.labels, groups, NAMES, "balanced_accuracy"))
+    assert len(found.rules) == len(RULES)
+    assert found.corrected is None  # no resample leaves the class's only group out
+    assert found.notes == ("one group alone of a class: rules were scored on it without having seen the class (c)",)
+
+
+def test_a_forced_rule_is_taken_and_all_are_compared():
+    probabilities, sample = drawn()
+    found = compare(probabilities, sample, forced="greedy-scaled")
+    assert found.chosen == "greedy-scaled"
+    assert len(found.rules) == len(RULES)
+    assert found.combination == RULES["greedy-scaled"](probabilities, sample)
+
+
+def test_the_same_again_and_through_json():
+    probabilities, sample = drawn()
+    found = compare(probabilities, sample)
+    assert compare(probabilities, sample) == found
+    assert Comparison.from_dict(json.loads(json.dumps(found.to_dict()))) == found

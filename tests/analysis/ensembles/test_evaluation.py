@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import classification_report, confusion_matrix
+
+from analysis.ensembles.evaluation import Evaluation, evaluate
+from analysis.statistics.resampling import Sample, permutation_test
+from tests.analysis.samples import NAMES, drawn
+from trainables.core.serving.combine import Combination
+
+LABELS = np.repeat([0, 1], [12, 7])
+GROUPS = np.concatenate([np.arange(12), np.full(7, 99)])
+
+
+def evaluated(groups=GROUPS, weights=(0.75, 0.25)):
+    right = np.eye(3)[LABELS] * 0.9 + 0.1 / 3
+    wrong = np.eye(3)[np.ones(19, dtype=int)] * 0.6 + 0.4 / 3
+    wrong[12:14] = np.eye(3)[0] * 0.6 + 0.4 / 3
+    sample = Sample(LABELS, groups, NAMES, "accuracy")
+    return evaluate(np.stack([right, wrong]), Combination.of(np.array(weights)), sample, best_member=0)
+
+
+def test_an_ensemble_and_each_member_are_scored_in_full():
+    scored = evaluated()
+    assert scored.ensemble.metrics["accuracy"] == 1.0
+    assert [member.metrics["accuracy"] for member in scored.members] == pytest.approx([1.0, 5 / 19])
+    assert scored.absent == ("c",)
+    predicted = np.where(np.isin(np.arange(19), (12, 13)), 0, 1)
+    assert scored.members[1].confusion == confusion_matrix(LABELS, predicted, labels=[0, 1, 2]).tolist()
+    expected = classification_report(LABELS, predicted, labels=[0, 1, 2], target_names=NAMES, zero_division=0)
+    assert scored.members[1].report == expected
+
+
+def test_a_class_of_few_groups_is_counted_and_what_averages_over_it_is_conditional():
+    scored = evaluated()
+    assert [recall.told() for recall in scored.members[1].recalls] == ["0.000 [0.000, 0.000]", "5/7, from 1 group"]
+    assert scored.conditional == ("b",)
+    assert [note.split(":")[0] for note in scored.caveats()] == [
+        "no test image of c",
+        "averages and their intervals (*) are conditional on the few test groups of b (fewer than 10)",
+    ]
+    assert {"accuracy", "balanced_accuracy", "brier", "log_loss", "recall/a"} <= scored.ensemble.intervals.keys()
+    assert not {"recall/b", "f1/b", "ece"} & scored.ensemble.intervals.keys()
+
+
+def test_with_groups_enough_nothing_is_conditional():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 90)
+    probabilities, _ = drawn(count=2)
+    scored = evaluate(
+        probabilities, Combination.of(np.ones(2)), Sample(labels, np.arange(90), NAMES, "accuracy"), best_member=1
+    )
+    assert scored.conditional == ()
+    assert scored.caveats() == []
+    assert all(recall.interval is not None for recall in scored.ensemble.recalls)
+    for name, (low, high) in scored.ensemble.intervals.items():
+        assert low <= scored.ensemble.metrics[name] <= high, name
+
+
+def test_the_ensemble_is_tested_against_the_member_that_was_best_on_select():
+    probabilities, sample = drawn(count=3, groups=20)
+    combination = Combination.of(np.ones(3))
+    scored = evaluate(probabilities, combination, sample, best_member=2)
+    assert scored.p_value == permutation_test(combination.apply(probabilities), probabilities[2], sample)
+    assert scored.groups == 20
+
+
+def test_there_is_no_test_against_itself_nor_with_few_groups():
+    assert evaluated(weights=(1, 0)).p_value is None
+    assert evaluated(weights=(0, 1)).p_value is not None
+    assert evaluated(groups=np.arange(19) % 5, weights=(0, 1)).p_value is None
+
+
+def test_an_evaluation_survives_its_way_through_json():
+    for scored in (evaluated(), evaluated(groups=np.arange(19) % 5)):
+        assert Evaluation.from_dict(json.loads(json.dumps(scored.to_dict(), allow_nan=False))) == scored
+
+
+def test_what_is_undefined_is_left_out():
+    probabilities, sample = drawn(count=1)
+    kept = np.flatnonzero(sample.labels == 0)
+    scored = evaluate(probabilities[:, kept], Combination.of(np.ones(1)), sample.take(kept), best_member=0)
+    assert "auroc" not in scored.ensemble.metrics
+    json.dumps(scored.to_dict(), allow_nan=False)

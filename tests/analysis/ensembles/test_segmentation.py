@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from analysis.ensembles.segmentation import MaskSample, compare_masks, evaluate_masks, mean_rules
+from analysis.report.sections.masks import images_to_show
+from analysis.report.thumbnails import outlined
+from trainables.core.errors import DataError
+from trainables.core.training.segmentation_metrics import segmentation_metrics
+
+NAMES = ("lung", "heart")
+
+
+def made_up(shares, count=40, seed=0):
+    """Counts of models that find these shares of 100 pixels of each class, give or take; and their images."""
+    generator = np.random.default_rng(seed)
+    hits = np.clip(100 * np.array(shares)[:, None, None] + generator.normal(0, 3, (len(shares), count, 2)), 0, 100)
+    counts = np.stack([hits.round(), np.full_like(hits, 5), 100 - hits.round()], axis=3)
+    sample = MaskSample(np.zeros(count, dtype=np.int64), np.arange(count) // 2, NAMES, "dice")
+    return counts.reshape(len(shares), count, 6), sample
+
+
+def test_a_sample_scores_counts_as_training_does():
+    counts, sample = made_up([0.8])
+    assert sample.scores(counts[0]) == segmentation_metrics(counts[0].reshape(-1, 2, 3), NAMES)
+    chosen = np.array([3, 3, 7])
+    drawn = np.bincount(chosen, minlength=len(sample.labels))[None]
+    repeated = sample.take(chosen).scores(counts[0][chosen])
+    resampled = sample.resampled_scores(counts[0], drawn)
+    assert {name: float(values[0]) for name, values in resampled.items()} == pytest.approx(repeated)
+
+
+@pytest.mark.parametrize(
+    ("shares", "chosen"),
+    [
+        ([0.9, 0.7, 0.6, 0.8, 0.7], "best-on-tune"),  # three members, the mean of two, of three
+        ([0.7, 0.6, 0.6, 0.9, 0.8], "mean-of-2"),
+        ([0.7, 0.6, 0.6, 0.75, 0.9], "mean-of-3"),
+    ],
+)
+def test_the_best_number_of_members_is_chosen_and_evaluated(shares, chosen):
+    counts, sample = made_up(shares)
+    found = compare_masks(counts, sample)
+    assert tuple(rule.rule for rule in found.rules) == mean_rules(3) == ("best-on-tune", "mean-of-2", "mean-of-3")
+    assert found.chosen == chosen
+    voters = mean_rules(3).index(chosen) + 1
+    assert found.combination.voters() == list(range(voters))
+    assert found.combination.kind == "mean" and len(set(found.combination.weights[:voters])) == 1
+    of_chosen = counts[0] if voters == 1 else counts[voters + 1]
+    scored = evaluate_masks(counts, found.combination, sample, best_member=0)
+    assert scored.ensemble.metrics == sample.scores(of_chosen)
+    assert len(scored.members) == 3
+    low, high = scored.ensemble.intervals["dice"]
+    assert low < scored.ensemble.metrics["dice"] < high
+    assert np.mean(scored.ensemble.per_image) == pytest.approx(scored.ensemble.metrics["dice"])
+    assert (scored.p_value is None) == (voters == 1)
+    assert type(scored).from_dict(scored.to_dict()) == scored
+
+
+def test_a_rule_can_be_forced_and_an_unknown_one_is_refused():
+    counts, sample = made_up([0.9, 0.7, 0.8])
+    assert compare_masks(counts, sample, "mean-of-2").chosen == "mean-of-2"
+    with pytest.raises(DataError, match="one of best-on-tune, mean-of-2, but got 'greedy'"):
+        compare_masks(counts, sample, "greedy")
+
+
+def test_few_groups_have_no_interval():
+    counts, sample = made_up([0.9], count=8)
+    scored = evaluate_masks(counts, compare_masks(counts, sample).combination, sample, 0)
+    assert scored.ensemble.intervals == {} and scored.groups == 4
+
+
+def test_the_worst_and_the_best_are_shown():
+    scores = np.array([0.5, 0.1, 0.9, 0.3, 0.7])
+    assert images_to_show(scores, 1).tolist() == [1, 2]
+    assert images_to_show(scores, 3).tolist() == [1, 3, 0, 4, 2]
+
+
+def test_compared_masks_are_coloured_by_what_they_are():
+    pixels = np.zeros((1, 4, 1), dtype=np.uint8)
+    truth, found = (np.array([row], dtype=np.uint8) for row in ([0, 1, 1, 2], [0, 1, 0, 1]))
+    background, right, missed, wrong = outlined(pixels, truth, found)[0].astype(int)
+    assert background.tolist() == [0, 0, 0]
+    assert (right.argmax(), missed.argmax(), wrong.argmax()) == (1, 2, 0)

@@ -1,0 +1,177 @@
+"""Registered ensembles and members that load alone, on a real SQLite store."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
+
+from analysis.registry import Entrant, describe, fetched_model, log_member, register_ensemble
+from analysis.registry.model_card import HEADING, CardMember, ModelCard
+from analysis.trials import EpochRecord
+from tests.images import png
+from trainables.core.config import TrainConfig
+from trainables.core.errors import UserError
+from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.serving.combine import Combination
+from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
+from trainables.core.training.fit import fit
+
+NAMES = ("few", "many", "some")
+METADATA = {"trials": [0], "metric": "accuracy", "select_score": 0.5, "select_fingerprint": "a"}
+REPORT = EpochRecord(1, {"best_accuracy": 0.5, "tune/loss": 1.0}, 1_700_000_000_000, "")
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 20, 20), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(small_data):
+    base = {"backbone": "scratch_cnn", "weights": "random", "head": "linear", "optimizer": "adam", "lr": 1e-3}
+    config = TrainConfig.from_dict(base | {"image_size": 16, "batch_size": 16, "epochs": 1, "device": "cpu"})
+    return Checkpoint(next(fit(config, small_data)).state, config, NAMES, small_data.pixel_format, {})
+
+
+@pytest.fixture(scope="module")
+def registered(checkpoint, tmp_path_factory):
+    """A store with a parent run, a child run, and the model ``brains`` whose version 1 is the champion."""
+    folder = tmp_path_factory.mktemp("registry")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("brains", artifact_location=str(folder / "artifacts"))
+    parent, child = (client.create_run(experiment).info.run_id for _ in range(2))
+    entrant = Entrant([[checkpoint]], Combination.of(np.ones(1)), "none", METADATA)
+    assert register_ensemble(uri, parent, "brains", entrant).version == "1"
+    return uri, client, parent, child
+
+
+def expected(uri, images):
+    with fetched_model(uri, "models:/brains@champion") as folder:
+        return open_ensemble(ensemble_folder(folder)).predict(images).to_numpy()
+
+
+def test_a_member_loads_alone_and_is_logged_once(registered, checkpoint):
+    uri, client, _, child = registered
+    client.log_metric(child, "tune/loss", 1.0, REPORT.time_ms, 1)  # as the outbox sent it
+    client.set_terminated(child, "KILLED")
+    ended = client.get_run(child).info.end_time
+    for _ in range(2):
+        log_member(uri, child, [checkpoint], REPORT, {"trial": 0})
+    experiment = client.get_run(child).info.experiment_id
+    (model,) = client.search_logged_models([experiment], f"source_run_id = '{child}'")
+    assert (str(model.status), model.name) == ("READY", "model")
+    assert {metric.key: metric.value for metric in model.metrics} == REPORT.metrics
+    assert len(client.get_metric_history(child, "tune/loss")) == 1
+    assert (client.get_run(child).info.status, client.get_run(child).info.end_time) == ("KILLED", ended)
+    answer = mlflow.pyfunc.load_model(f"runs:/{child}/model").predict([png(image) for image in PIXELS])
+    np.testing.assert_allclose(answer, expected(uri, list(PIXELS)), atol=1e-6)
+    with fetched_model(uri, f"runs:/{child}/model") as folder:
+        assert open_ensemble(ensemble_folder(folder)).class_names == NAMES
+
+
+def test_a_member_that_a_dead_driver_began_is_finished_under_its_id(registered, checkpoint):
+    uri, client, parent, _ = registered
+    experiment = client.get_run(parent).info.experiment_id
+    run_id = client.create_run(experiment).info.run_id
+    begun = client.create_logged_model(experiment, name="model", source_run_id=run_id)
+    client.log_outputs(run_id, [LoggedModelOutput(begun.model_id, 1)])
+    log_member(uri, run_id, [checkpoint], REPORT, {"trial": 1})
+    (model,) = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+    assert (model.model_id, str(model.status)) == (begun.model_id, "READY")
+    with fetched_model(uri, f"runs:/{run_id}/model") as folder:
+        assert ensemble_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "model", ["models:/other@champion", "models:/brains/9", "models:/brains@nobody", "runs:/0/model"]
+)
+def test_a_model_that_is_not_there_is_a_usage_error(registered, model):
+    with (
+        pytest.raises(UserError, match=f"MODEL must be in MLflow, but {model} is not: "),
+        fetched_model(*registered[:1], model),
+    ):
+        pass
+
+
+def test_the_pages_carry_the_card_and_a_persons_text_stays(registered):
+    uri, client, *_ = registered
+    card = ModelCard(
+        "brains", "s", "champion", "none was", "1", "mean", "accuracy", 0.5, {"accuracy": 0.4}, "opened once",
+        "the published test split", "", "d", "f" * 64, NAMES, {"test": [1, 2, 3]}, ("a leak",),
+        (CardMember(0, "r", "scratch_cnn", 0.5, "1.000"),),
+    )  # fmt: skip
+    for _ in range(2):
+        describe(uri, "1", card)
+        version = client.get_model_version("brains", "1")
+        assert version.description == client.get_registered_model("brains").description == card.description("1")
+        assert version.description.startswith(HEADING)
+        assert card.tags().items() <= version.tags.items()
+    client.update_registered_model("brains", description="mine")
+    describe(uri, "1", card)
+    assert client.get_registered_model("brains").description == "mine"
+
+
+@pytest.fixture
+def served(registered, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/brains@champion"]
+    # Without this repository on its path: what the server runs is what was stored.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"  # MLflow calls uvicorn
+    with (tmp_path / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--env-manager", "local", "--port", str(port)], cwd=tmp_path, stdout=log, stderr=log,
+            env=environment | {"MLFLOW_TRACKING_URI": registered[0]}, start_new_session=True,
+        )  # fmt: skip
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1)
+            break
+        except OSError:
+            assert process.poll() is None, (tmp_path / "serve.log").read_text()
+            time.sleep(0.2)
+    yield f"http://127.0.0.1:{port}/invocations"
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+
+
+def ask(url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        table = json.load(answer)["predictions"]
+    assert all(list(row) == list(NAMES) for row in table)
+    return np.array([list(row.values()) for row in table])
+
+
+@pytest.mark.e2e
+def test_the_champion_answers_for_json_and_base64(registered, served):
+    right = expected(registered[0], list(PIXELS))
+    encoded = [base64.b64encode(png(image)).decode() for image in PIXELS]
+    nested = PIXELS.tolist()
+    for body in (
+        {"dataframe_split": {"columns": ["image"], "data": [[image] for image in encoded]}},
+        {"inputs": encoded},
+        {"instances": encoded},
+        {"dataframe_split": {"columns": ["image"], "data": [[image] for image in nested]}},
+        {"dataframe_records": [{"image": image} for image in nested]},
+        {"instances": [{"image": image} for image in nested]},
+        {"instances": [{"image": image} for image in np.repeat(PIXELS[..., None], 3, axis=3).tolist()]},
+    ):
+        np.testing.assert_allclose(ask(served, body), right, atol=1e-6)
+    for colour in (nested, np.repeat(PIXELS[..., None], 3, axis=3).tolist()):
+        for form in ("inputs", "instances"):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                ask(served, {form: colour})
+            assert "pixels must be in a column with a name" in refused.value.read().decode()

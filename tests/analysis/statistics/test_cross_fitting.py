@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from analysis.ensembles.rules import mean
+from analysis.statistics.cross_fitting import cross_fitted, group_folds
+from analysis.statistics.resampling import Sample
+from tests.analysis.samples import NAMES, drawn
+from trainables.core.serving.combine import Combination
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_stay_together_and_classes_are_spread(seed):
+    _, sample = drawn(images=300, groups=120, seed=seed)
+    folds = group_folds(sample)
+    for group in sample.members:
+        assert len(set(folds[group])) == 1
+    shares = np.array([[np.mean(sample.labels[folds == fold] == label) for label in range(3)] for fold in range(5)])
+    overall = [np.mean(sample.labels == label) for label in range(3)]
+    assert np.abs(shares - overall).max() < 0.12
+    assert np.ptp(np.bincount(folds, minlength=5)) < 30
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups"),
+    [([0, 1] * 4, range(8)), ([0] * 12, range(12)), ([0] * 11 + [1], range(12)), ([0, 1] * 10, [0, 1] * 10)],
+)
+def test_what_cannot_be_divided_is_not(labels, groups):
+    assert group_folds(Sample(np.array(labels), np.array(groups), NAMES, "accuracy")) is None
+
+
+def test_no_image_is_predicted_by_what_was_fitted_to_its_group():
+    probabilities, sample = drawn(images=100, groups=30)
+    folds = group_folds(sample)
+    seen = []
+
+    def spy(given, shown):
+        seen.append(set(shown.groups))
+        return Combination.of(np.ones(len(given)))
+
+    combined = cross_fitted(spy, probabilities, sample, folds)
+    for fold, groups in enumerate(seen):
+        assert not groups & set(sample.groups[folds == fold])
+    np.testing.assert_allclose(combined, mean(probabilities, sample).apply(probabilities))

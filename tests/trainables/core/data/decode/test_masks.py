@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.images import png, write_classes, write_pairs, write_pets
+from trainables.core.data.augment import POLICIES, Augmenter, source_size
+from trainables.core.data.decode.masks import decode_mask, read_mask
+from trainables.core.data.prepare import prepare
+from trainables.core.data.source import MaskFormat
+from trainables.core.errors import DataError
+
+
+def prepared(root, tmp_path, **options):
+    return prepare(str(root), sizes=[32], seed=0, store=tmp_path / "store", **options)
+
+
+def test_pairs_become_masks_of_classes(tmp_path):
+    root = write_pairs(tmp_path / "pairs", 24)
+    data = prepared(root, tmp_path)
+    assert data.class_names == ("foreground",) and data.image_classes == ()
+    assert set(data.splits) == {"fit", "tune", "select", "test"} and all(map(len, data.splits.values()))
+    masks = data.masks(32)
+    assert (masks.shape, masks.dtype, masks.flags.writeable) == ((24, 32, 32), np.uint8, False)
+    for index in range(24):
+        expected = np.asarray(Image.open(root / "masks" / f"{index:03d}.png")) // 255
+        assert np.array_equal(masks[index], expected)
+    assert "0 is background, 255 is foreground" in data.notes[0]
+
+
+def test_masks_of_another_size_keep_their_classes(tmp_path):
+    data = prepared(write_pairs(tmp_path / "pairs", 24), tmp_path)
+    small, large = data.masks(16), data.masks(64)
+    assert set(np.unique(small)) == set(np.unique(large)) == {0, 1}
+    assert np.array_equal(large[:, ::2, ::2], data.masks(32))
+
+
+def test_pets_border_is_pet_and_the_published_test_split_is_kept(tmp_path):
+    root = write_pets(tmp_path, 40)
+    data = prepared(root, tmp_path)
+    assert data.class_names == ("pet",)
+    trimap = np.asarray(Image.open(root / "oxford-iiit-pet" / "annotations" / "trimaps" / "Breed_0.png"))
+    assert set(np.unique(trimap)) == {1, 2, 3}
+    assert np.array_equal(data.masks(32)[0] == 1, trimap != 2)
+    assert data.splits["test"].tolist() == list(range(30, 40))
+
+
+def test_a_mask_that_changes_makes_another_data_set(tmp_path):
+    root = write_pairs(tmp_path / "pairs", 24)
+    before = prepared(root, tmp_path)
+    (root / "masks" / "000.png").write_bytes(png(np.full((32, 32), 255, dtype=np.uint8)))
+    after = prepared(root, tmp_path)
+    assert before.fingerprint != after.fingerprint
+    assert after.masks(32)[0].all()
+    with pytest.raises(DataError, match="not the data that the search began with"):
+        before.masks(48)
+
+
+def broken(root, index, content):
+    (root / "masks" / f"{index:03d}.png").write_bytes(content)
+
+
+def test_bad_masks_are_refused_by_name_and_left_out_on_demand(tmp_path):
+    root = write_pairs(tmp_path / "pairs", 40)
+    (root / "masks" / "001.png").unlink()
+    broken(root, 2, png(np.zeros((30, 32), dtype=np.uint8)))
+    broken(root, 3, b"no image")
+    broken(root, 4, png(np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)))
+    with pytest.raises(DataError) as refused:
+        prepared(root, tmp_path)
+    told = str(refused.value)
+    assert told.startswith("every image must be readable, with a mask of its size, but 4 are not (images/001.png")
+    assert "\n" not in told and "--skip-bad-images" in told
+    for part in (
+        "images/001.png: has no mask",
+        "images/002.png: its mask must have its size, 32 x 32, but has 32 x 30",
+        "images/003.png: its mask is not a readable image",
+        "images/004.png: its mask is in colour",
+    ):
+        assert part in told
+    data = prepared(root, tmp_path, skip_bad_images=True)
+    assert not np.isin([1, 2, 3, 4], np.concatenate(list(data.splits.values()))).any()
+    assert "4 images that cannot be used were left out" in data.notes
+
+
+def in_colour(mask):
+    return mask.convert("RGBA")
+
+
+def cropped(mask):
+    return mask.crop((0, 0, 30, 32))
+
+
+@pytest.mark.parametrize(("change", "reason"), [(in_colour, "is in colour"), (cropped, "must have its size, 32 x 32")])
+def test_where_no_mask_can_be_used_the_first_is_named_with_its_reason(tmp_path, change, reason):
+    root = write_pairs(tmp_path / "pairs", 24)
+    for file in (root / "masks").iterdir():
+        change(Image.open(file)).save(file)
+    with pytest.raises(DataError, match=f"no image has a mask that can be used, like images/000.png: .* {reason}"):
+        prepared(root, tmp_path, skip_bad_images=True)
+
+
+def as_jpeg(file):
+    Image.open(file).save(file.with_suffix(".jpg"), quality=75)
+    file.unlink()
+
+
+def interpolated(file):
+    Image.open(file).resize((8, 8)).resize((32, 32), Image.Resampling.BILINEAR).save(file)
+
+
+@pytest.mark.parametrize("harm", [as_jpeg, interpolated])
+def test_masks_that_lost_their_classes_are_refused_with_the_cause_and_the_remedy(tmp_path, harm):
+    root = write_pairs(tmp_path / "pairs", 24)
+    for file in list((root / "masks").iterdir()):
+        harm(file)
+    told = r"at most 32 classes .*, but hold \d+ values \(0, 1, .*JPEG or resizing with interpolation: store PNGs"
+    with pytest.raises(DataError, match=told):
+        prepared(root, tmp_path)
+
+
+def test_a_value_that_the_layout_does_not_know_is_refused(tmp_path):
+    root = write_pets(tmp_path, 24)
+    trimap = root / "oxford-iiit-pet" / "annotations" / "trimaps" / "Breed_5.png"
+    trimap.write_bytes(png(np.full((32, 32), 7, dtype=np.uint8)))
+    with pytest.raises(DataError, match=r"Breed_5.jpg: its mask must hold 1, 2, 3 alone, but holds 7"):
+        prepared(root, tmp_path)
+
+
+def test_a_mask_without_an_image_is_refused(tmp_path):
+    root = write_pairs(tmp_path / "pairs", 24)
+    (root / "images" / "007.png").unlink()
+    with pytest.raises(DataError, match=r"every mask needs an image of its name, but masks/007.png has none"):
+        prepared(root, tmp_path)
+
+
+def test_class_folders_have_no_masks(tmp_path):
+    data = prepared(write_classes(tmp_path / "data", {"a": 20, "b": 20}), tmp_path)
+    with pytest.raises(DataError, match="needs masks"):
+        data.masks(32)
+
+
+@pytest.mark.parametrize("values", [(0,), (255,), (1, 2)])
+def test_values_that_are_no_classes(values):
+    with pytest.raises(DataError, match="0 for the background and a value a class"):
+        MaskFormat.of_values(values)
+
+
+def test_several_values_are_several_classes():
+    assert len(MaskFormat.of_values(range(33)).class_names) == 32
+    mask_format = MaskFormat.of_values([0, 10, 20])
+    assert mask_format.class_names == ("class_10", "class_20")
+    assert MaskFormat.from_dict(mask_format.to_dict()) == mask_format
+    encoded = png(np.array([[0, 10], [20, 0]], dtype=np.uint8))
+    assert decode_mask(encoded, 2, mask_format).tolist() == [[0, 1], [2, 0]]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "I;16"])
+def test_modes_of_masks(tmp_path, mode):
+    values = np.array([[0, 1], [1, 0]], dtype=np.uint8)
+    if mode == "1":
+        image = Image.fromarray(values * 255).convert("1")
+    elif mode == "P":
+        image = Image.fromarray(values, mode="P")
+        image.putpalette([10, 20, 30, 200, 100, 50])
+    elif mode == "RGB":
+        image = Image.fromarray(np.stack([values] * 3, axis=2))
+    else:
+        image = Image.fromarray(values.astype(np.uint16 if mode == "I;16" else np.uint8))
+    image.save(tmp_path / "mask.png")
+    assert read_mask((tmp_path / "mask.png").read_bytes()).tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_images_and_masks_move_together_and_images_as_without_masks(policy):
+    """A mask that is the image itself, bright or dark, must stay that wherever geometry takes it."""
+    size = source_size(policy, 64)
+    rows, columns = np.mgrid[:size, :size]
+    mask = ((rows - 20) ** 2 + (columns - 40) ** 2 < 150).astype(np.uint8)
+    image = np.repeat((60 + 140 * mask)[:, :, None], 3, axis=2)
+    augment = Augmenter(policy, 64, seed=3)
+    for epoch in range(1, 9):
+        moved, moved_mask = augment.pair(image, mask, 0, epoch)
+        assert np.array_equal(moved, augment(image, 0, epoch))
+        assert moved_mask.shape == (64, 64) and set(np.unique(moved_mask)) <= {0, 1}
+        grey = moved.mean(axis=2)
+        middle = (grey[moved_mask == 1].mean() + grey[moved_mask == 0].mean()) / 2
+        assert ((grey > middle) == (moved_mask == 1)).mean() > 0.97

@@ -1,0 +1,84 @@
+"""Data sets in an object store: a folder's URI, and S3 as moto serves it."""
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.images import write_classes
+from trainables.core.data.prepare import prepare
+from trainables.core.data.readers.object_store import local_copy
+from trainables.core.data.readers.open_source import open_source
+from trainables.core.errors import DataError
+from trainables.core.node_cache import Store, StoreFullError
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNE_RUN_CACHE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write_classes(tmp_path / "images", {"few": 8, "many": 16})
+
+
+@pytest.fixture(scope="module")
+def s3():
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "none")
+        yield "{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+def test_what_is_at_a_uri_is_copied_once(images, store):
+    copy = local_copy(images.as_uri(), Store(store))
+    assert local_copy(images.as_uri(), Store(store)) == copy
+    assert len(list(store.glob("copy-*"))) == 1
+    here, there = open_source(str(images)), open_source(images.as_uri())
+    assert here.digests() == there.digests()
+    assert here.class_names == there.class_names
+    assert (here.labels == there.labels).all()
+
+
+def test_what_has_changed_there_is_copied_anew(images, store):
+    local_copy(images.as_uri(), Store(store))
+    next((images / "few").iterdir()).unlink()
+    assert len(open_source(images.as_uri())) == 23
+    assert len(list(store.glob("copy-*"))) == 2
+
+
+def test_a_bucket_is_a_data_set(images, s3, tmp_path, store):
+    client = boto3.client("s3", endpoint_url=f"http://{s3}", region_name="us-east-1")
+    client.create_bucket(Bucket="scans")
+    for file in images.rglob("*.*"):
+        client.upload_file(str(file), "scans", f"study/{file.relative_to(images)}")
+    place = f"s3://scans/study?endpoint_override={s3}&scheme=http&region=us-east-1"
+    there = prepare(place, sizes=[32], seed=0, store=tmp_path / "theirs")
+    here = prepare(str(images), sizes=[32], seed=0, store=tmp_path / "ours")
+    assert list((tmp_path / "theirs").glob("copy-*")) and not store.exists()
+    assert there.fingerprint == here.fingerprint
+    assert (there.images(32) == here.images(32)).all()
+
+
+def test_a_copy_stays_under_the_bound(images, tmp_path):
+    with pytest.raises(StoreFullError, match="--cache-size"):
+        prepare(images.as_uri(), sizes=[32], seed=0, store=tmp_path / "small", cache_size=1000)
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("file:///nowhere/at/all", "--data must be readable, but file:///nowhere/at/all is not"),
+        ("carrier-pigeon://images", "--data must be readable, but carrier-pigeon://images is not"),
+        ("s3://AKIA:secret@bucket/images", "must not carry credentials: give them by the environment"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_a_line(uri, why):
+    with pytest.raises(DataError, match=why) as refused:
+        open_source(uri)
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,157 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.images import png, write_classes
+from trainables.core.data.readers.open_source import PHANTOMS, open_source
+from trainables.core.errors import DataError
+
+HUB_METADATA = (
+    b'{"info": {"features": {"image": {"_type": "Image"}, "label": {"names": ["no", "yes"], "_type": "ClassLabel"}}}}'
+)
+
+
+def image(value: int) -> bytes:
+    return png(np.full((8, 8), value, dtype=np.uint8))
+
+
+def write_parquet(file, labels, metadata=HUB_METADATA, images=None):
+    images = images or [image(index) for index in range(len(labels))]
+    rows = pa.array(
+        [{"bytes": data, "path": None} for data in images], pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    )
+    table = pa.table({"image": rows, "label": pa.array(labels, pa.int64())})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.replace_schema_metadata({b"huggingface": metadata} if metadata else {}), file)
+
+
+def test_class_folders_without_splits(tmp_path):
+    source = open_source(str(write_classes(tmp_path / "data", {"b": 2, "a": 3})))
+    assert source.class_names == ("a", "b")
+    assert source.labels.tolist() == [0, 0, 0, 1, 1]
+    assert set(source.published) == {""}
+    assert source.names[0] == "a/000.png"
+    assert source.read(0) == (tmp_path / "data" / "a" / "000.png").read_bytes()
+
+
+@pytest.mark.parametrize("val", ["val", "validation", "Valid"])
+def test_class_folders_with_splits(tmp_path, val):
+    for split, count in {"train": 4, val: 2, "test": 3}.items():
+        write_classes(tmp_path / split, {"x": count, "y": 1})
+    source = open_source(str(tmp_path))
+    assert source.class_names == ("x", "y")
+    counts = {split: int((source.published == split).sum()) for split in ("train", "val", "test")}
+    assert counts == {"train": 5, "val": 3, "test": 4}
+
+
+def test_images_outside_class_folders_have_no_label_and_hidden_ones_do_not_count(tmp_path):
+    write_classes(tmp_path / "train", {"x": 2, "y": 2})
+    for place in ("loose.png", "test/unsorted.png", "train/.ipynb_checkpoints/a.png"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(image(0))
+    source = open_source(str(tmp_path))
+    unlabelled = [name for name, label in zip(source.names, source.labels, strict=True) if label == -1]
+    assert unlabelled == ["loose.png", "test/unsorted.png"]
+    assert len(source) == 6
+
+
+def test_hub_converted_parquet_keeps_its_splits(tmp_path):
+    write_parquet(tmp_path / "default" / "train" / "0000.parquet", [0, 1])
+    write_parquet(tmp_path / "default" / "test" / "0000.parquet", [1])
+    assert open_source(str(tmp_path)).published.tolist() == ["test", "train", "train"]
+
+
+def test_files_that_name_classes_differently_are_refused(tmp_path):
+    write_parquet(tmp_path / "train.parquet", [0, 1])
+    write_parquet(tmp_path / "test.parquet", [0, 1], HUB_METADATA.replace(b'["no", "yes"]', b'["yes", "no"]'))
+    with pytest.raises(DataError, match="the same classes in the same order"):
+        open_source(str(tmp_path))
+
+
+def test_hub_layout_parquet(tmp_path):
+    write_parquet(tmp_path / "data" / "train-00000-of-00002.parquet", [0, 1])
+    write_parquet(tmp_path / "data" / "train-00001-of-00002.parquet", [1])
+    write_parquet(tmp_path / "data" / "test-00000-of-00001.parquet", [0])
+    source = open_source(str(tmp_path))
+    assert source.class_names == ("no", "yes")
+    assert source.published.tolist() == ["test", "train", "train", "train"]
+    assert source.labels.tolist() == [0, 0, 1, 1]
+    assert source.read(2) == image(1)
+
+
+def test_a_hub_data_set_is_read_like_its_local_copy(tmp_path, monkeypatch):
+    """``load_dataset`` itself reads a local folder of the hub's layout; only the name differs from the real thing."""
+    import datasets
+
+    write_parquet(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet", [0, 1, 1])
+    write_parquet(tmp_path / "hub" / "data" / "test-00000-of-00001.parquet", [1])
+    load = datasets.load_dataset
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda name: load(str(tmp_path / "hub"), cache_dir=str(tmp_path / "cache"))
+    )
+    source = open_source("owner/name")
+    local = open_source(str(tmp_path / "hub"))
+    assert source.class_names == local.class_names
+    assert sorted(zip(source.published, source.labels, source.digests(), strict=True)) == sorted(
+        zip(local.published, local.labels, local.digests(), strict=True)
+    )
+
+
+def test_an_unreachable_hub_names_the_way_out(monkeypatch):
+    import datasets
+
+    def offline(name):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(datasets, "load_dataset", offline)
+    with pytest.raises(DataError, match="'owner/name' could not be loaded .*pass its folder as --data DIR"):
+        open_source("owner/name")
+
+
+def test_parquet_without_class_names_numbers_them(tmp_path):
+    write_parquet(tmp_path / "train.parquet", [0, 2, 1], metadata=None)
+    assert open_source(str(tmp_path)).class_names == ("class_0", "class_1", "class_2")
+
+
+def test_a_missing_label_is_minus_one(tmp_path):
+    write_parquet(tmp_path / "train.parquet", [0, None, 1])
+    assert open_source(str(tmp_path)).labels.tolist() == [0, -1, 1]
+
+
+def test_phantoms_keep_their_subjects_and_say_what_they_are():
+    source = open_source(PHANTOMS)
+    assert source.synthetic
+    assert len(np.unique(source.groups)) < len(source) / 3
+    assert source.read(0).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: None, "has no images"),
+        (lambda root: write_classes(root / "d", {"only": 3}), "at least two classes are needed, but .* has 1"),
+        (lambda root: write_parquet(root / "t.parquet", [0, 5]), "labels must be below 2"),
+        (
+            lambda root: write_parquet(root / "t.parquet", [0, 1], HUB_METADATA.replace(b"yes", b"no")),
+            "class names must differ",
+        ),
+        (lambda root: (root / "t.parquet").write_bytes(b"torn"), "no readable parquet file"),
+        (lambda root: pq.write_table(pa.table({"pixels": [1]}), root / "t.parquet"), "image and label is missing"),
+        (
+            lambda root: pq.write_table(pa.table({"image": [1], "label": [1]}), root / "t.parquet"),
+            "must hold encoded bytes",
+        ),
+    ],
+)
+def test_what_is_no_data_set_is_refused(tmp_path, make, message):
+    make(tmp_path)
+    place = tmp_path / "d" if (tmp_path / "d").exists() else tmp_path
+    with pytest.raises(DataError, match=message) as caught:
+        open_source(str(place))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_place_that_is_not_there_is_refused():
+    with pytest.raises(DataError, match="a data set is a folder, a name on the hub"):
+        open_source("./nowhere")

@@ -1,0 +1,86 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.images import png
+from trainables.core.data.readers.unlabelled import NamedImage, batches, find_parts, read_part
+from trainables.core.errors import DataError
+
+
+def image(value):
+    return png(np.full((8, 8), value, np.uint8))
+
+
+def write_parquet(file, rows, **options):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    column = pa.array([None if row is None else {"bytes": row, "path": "x.png"} for row in rows], kind)
+    pq.write_table(pa.table({"image": column}), file, **options)
+
+
+def read(*places):
+    return [named for part in find_parts([str(place) for place in places]) for named in read_part(part)]
+
+
+def test_files_and_folders_come_in_the_order_given_a_folder_sorted(tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    for value, file in enumerate(("deep/b.png", "deep/er/a.PNG", "deep/a.jpeg", "first.dat")):
+        (tmp_path / file).write_bytes(image(value))
+    (tmp_path / "deep" / "notes.txt").write_text("no image")
+    (tmp_path / "deep" / ".hidden.png").write_bytes(image(9))
+    found = read(tmp_path / "first.dat", tmp_path / "deep")
+    assert [named.name for named in found] == [
+        str(tmp_path / name) for name in ("first.dat", "deep/a.jpeg", "deep/b.png", "deep/er/a.PNG")
+    ]
+    assert [named.data for named in found] == [image(value) for value in (3, 2, 0, 1)]
+
+
+def test_parquet_without_labels_is_read_by_row_groups(tmp_path):
+    write_parquet(tmp_path / "set" / "test.parquet", [image(value) for value in range(150)], row_group_size=70)
+    parts = find_parts([str(tmp_path / "set")])
+    assert [(part.row_group, part.first_row, part.images) for part in parts] == [(0, 0, 70), (1, 70, 70), (2, 140, 10)]
+    found = read(tmp_path / "set")
+    assert [named.data for named in found] == [image(value) for value in range(150)]
+    assert found[141].name == f"{tmp_path / 'set' / 'test.parquet'} row 141"
+
+
+def test_a_row_without_an_image_fails_alone(tmp_path):
+    write_parquet(tmp_path / "a.parquet", [image(0), None, b"", image(1)])
+    assert [named.error for named in read(tmp_path / "a.parquet")] == ["", *["the row holds no image"] * 2, ""]
+
+
+def test_what_vanishes_or_tears_after_it_was_found_fails_by_image(tmp_path):
+    (tmp_path / "gone.png").write_bytes(image(0))
+    write_parquet(tmp_path / "torn.parquet", [image(value) for value in range(5)])
+    parts = find_parts([str(tmp_path)])
+    (tmp_path / "gone.png").unlink()
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    found = [named for part in parts for named in read_part(part)]
+    assert found[0] == NamedImage(str(tmp_path / "gone.png"), error="cannot be read: No such file or directory")
+    assert len(found) == 6
+    assert all(named.error.startswith("cannot be read: ") for named in found)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder / "nowhere", "nowhere does not exist"),
+        (lambda folder: folder, "holds none"),
+        (lambda folder: (folder / "x.parquet").write_text("no") and folder / "x.parquet", "is no readable parquet"),
+        (lambda folder: pq.write_table(pa.table({"a": [1]}), folder / "x.parquet") or folder, "no such column"),
+        (lambda folder: pq.write_table(pa.table({"image": [1]}), folder / "x.parquet") or folder, "but it is int64"),
+    ],
+)
+def test_places_without_images_are_refused(tmp_path, make, message):
+    with pytest.raises(DataError, match=message):
+        find_parts([str(make(tmp_path))])
+
+
+def test_batches_hold_no_more_than_they_must():
+    taken = []
+    images = (taken.append(index) or NamedImage(str(index)) for index in range(5))
+    given = batches(images, 2)
+    assert [named.name for named in next(given)] == ["0", "1"]
+    assert taken == [0, 1]
+    assert [[named.name for named in batch] for batch in given] == [["2", "3"], ["4"]]

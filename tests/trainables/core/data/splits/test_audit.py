@@ -1,0 +1,142 @@
+import io
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.images import png
+from trainables.core.data.prepare import inspect, prepare
+from trainables.core.data.readers.phantoms import CLASS_NAMES, SLICES_PER_SUBJECT, make_phantoms
+from trainables.core.data.splits.audit import Audit, summary
+from trainables.core.data.splits.groups import Grouping
+
+
+def write_phantoms(root, published=False):
+    """60 subjects as class folders; published: the first slice of each subject is test."""
+    phantoms = make_phantoms(subjects=60)
+    for index, (image, label, subject) in enumerate(
+        zip(phantoms.images, phantoms.labels, phantoms.subjects, strict=True)
+    ):
+        side = ("test" if index % SLICES_PER_SUBJECT == 0 else "train") if published else "."
+        folder = root / side / CLASS_NAMES[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"subject{subject}_{index}.png").write_bytes(png(image))
+    return phantoms
+
+
+def audited(root, tmp_path, **options):
+    return inspect(str(root), store=tmp_path / "store", **options).audit
+
+
+def test_a_published_split_that_parts_subjects_is_a_leak(tmp_path):
+    write_phantoms(tmp_path / "data", published=True)
+    audit = audited(tmp_path / "data", tmp_path)
+    assert audit.leaks and audit.test_twins_in_train == 1
+    assert (audit.images, audit.groups, audit.largest_group, audit.named) == (360, 60, 6, "groups")
+    assert audit.groups_per_class == dict(zip(CLASS_NAMES, [12, 12, 15, 21], strict=True))
+    assert audit.published.accuracy > 0.95  # memory
+    assert audit.grouped.accuracy < 0.7
+    assert len(audit.pairs["test and train"]) == 12
+    assert any("on the published test split" in line for line in summary(audit))
+
+
+def test_a_data_set_without_a_published_split_has_no_leak(tmp_path):
+    write_phantoms(tmp_path / "data")
+    audit = audited(tmp_path / "data", tmp_path)
+    assert not audit.leaks
+    assert audit.test_twins_in_train is None and audit.published is None
+    assert audit.grouped is not None
+
+
+def test_what_is_wrong_with_images_is_listed(tmp_path):
+    root = tmp_path / "data"
+    write_phantoms(root)
+    none = sorted((root / CLASS_NAMES[2]).iterdir())
+    buffer = io.BytesIO()
+    Image.open(none[0]).save(buffer, "TIFF")
+    (root / CLASS_NAMES[2] / "same pixels.tif").write_bytes(buffer.getvalue())  # other bytes
+    shutil.copy(none[10], root / CLASS_NAMES[0] / "other label.png")
+    (root / CLASS_NAMES[2] / "blank.png").write_bytes(png(np.full((64, 64), 7, np.uint8)))
+    stark = np.random.default_rng(0).choice([0, 255], (8, 8)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+    (root / CLASS_NAMES[2] / "stark.png").write_bytes(png(stark))
+    (root / CLASS_NAMES[2] / "torn.png").write_bytes(none[3].read_bytes()[:200])
+    audit = audited(root, tmp_path)
+    assert audit.images == 365
+    assert audit.exact_duplicates == 2
+    assert audit.contradicting_groups == 1
+    assert max(pair.similarity for pair in audit.pairs["labels differ"]) > 0.999
+    assert list(audit.broken) == [f"{CLASS_NAMES[2]}/torn.png"]
+    assert audit.blank == (f"{CLASS_NAMES[2]}/blank.png",)
+    assert f"{CLASS_NAMES[2]}/stark.png" in audit.outlying
+    assert audit.groups == 62  # 60 subjects, the blank one and the stark one
+
+
+@pytest.mark.parametrize("told", ["column", "pattern"])
+def test_groups_that_are_told_are_subjects(tmp_path, told):
+    root = tmp_path / "data"
+    phantoms = write_phantoms(root)
+    if told == "pattern":
+        grouping = Grouping(pattern=r"(subject\d+)_")
+    else:
+        shutil.rmtree(root)
+        root.mkdir()
+        rows = [{"bytes": png(image), "path": None} for image in phantoms.images]
+        table = {"image": rows, "label": phantoms.labels.tolist(), "patient": [f"p{s}" for s in phantoms.subjects]}
+        pq.write_table(pa.table(table), root / "train-0.parquet")
+        grouping = Grouping(column="patient")
+    audit = audited(root, tmp_path, grouping=grouping)
+    assert (audit.named, audit.groups, audit.threshold) == ("subjects", 60, None)
+    assert len(audit.curve) > 5  # always shown
+    assert "60 subjects (as told)" in summary(audit)[0]
+
+
+@pytest.mark.parametrize(
+    ("grouping", "named"),
+    [
+        (Grouping(usual_pattern=r"(subject\d+)_"), "subjects"),
+        (Grouping(usual_pattern=r"(subject1\d+)_"), "groups"),  # not every file is named so
+        (Grouping(usual_pattern=r"(subject\d+)_", threshold=0.9), "groups"),
+        (Grouping(usual_pattern="nowhere", pattern=r"(subject\d+)_"), "subjects"),
+    ],
+)
+def test_a_usual_pattern_holds_where_every_file_has_it_and_nothing_else_is_told(tmp_path, grouping, named):
+    write_phantoms(tmp_path / "data")
+    data = prepare(str(tmp_path / "data"), sizes=[16], seed=0, grouping=grouping, store=tmp_path / "store")
+    assert data.audit.named == named
+    told = any("not named as the space expects" in note for note in data.notes)
+    assert told == (named == "groups" and grouping.threshold is None)
+
+
+def test_that_each_image_is_alone_can_be_told_of_a_set_that_was_audited_before(tmp_path):
+    write_phantoms(tmp_path / "data")
+    assert audited(tmp_path / "data", tmp_path).groups == 60
+    assert audited(tmp_path / "data", tmp_path, grouping=Grouping(pattern=r"_(\d+)\.png")).groups == 360
+
+
+def test_an_audit_survives_json(tmp_path):
+    write_phantoms(tmp_path / "data", published=True)
+    audit = audited(tmp_path / "data", tmp_path)
+    plain = json.loads(json.dumps(audit.to_dict()))
+    assert Audit.from_dict(plain) == audit
+    assert plain["nearest_neighbour"]["published"]["balanced_accuracy"] == audit.published.balanced_accuracy
+
+
+@pytest.mark.mri
+@pytest.mark.parametrize(("kept", "tolerance"), [(1.0, 0.05), (0.8, 0.10)])
+def test_outside_its_group_a_neighbour_of_an_mri_slice_knows_nothing(real_data, tmp_path, kept, tolerance):
+    root = tmp_path / "data"
+    root.mkdir()
+    for file in sorted((real_data / "alzheimer_mri" / "data").glob("*.parquet")):
+        table = pq.read_table(file)
+        rows = np.random.default_rng(0).permutation(len(table))[: round(kept * len(table))]
+        pq.write_table(table.take(pa.array(np.sort(rows))), root / file.name)
+    audit = audited(root, tmp_path)
+    (point,) = [point for point in audit.curve if point.threshold == audit.threshold]
+    assert audit.published.accuracy > 0.97
+    assert point.neighbour_accuracy <= audit.majority_share + tolerance
+    assert audit.grouped.accuracy <= audit.majority_share + tolerance
+    assert audit.largest_group <= 0.05 * audit.images

@@ -1,0 +1,103 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.trainables.core.data.splits.test_splits import everything, items
+from trainables.core.data.prepare import prepare
+from trainables.core.data.splits.folds import POOL, make_folds, small_division, small_set, told_sizes
+from trainables.core.data.splits.splits import make_splits
+from trainables.core.errors import DataError
+
+
+@given(
+    sizes=st.lists(st.integers(12, 40), min_size=2, max_size=4),
+    largest_group=st.integers(1, 6),
+    count=st.integers(2, 8),
+    seed=st.integers(0, 99),
+)
+def test_folds_hold_each_image_once_and_part_no_group(sizes, largest_group, count, seed):
+    generator = np.random.default_rng(seed)
+    lengths = [generator.integers(1, largest_group + 1, groups) for groups in sizes]
+    labels = np.concatenate([np.repeat(label, each.sum()) for label, each in enumerate(lengths)])
+    groups = np.repeat(np.arange(sum(sizes)), np.concatenate(lengths))
+    made = items(labels, groups)
+    splits, folds = make_folds(made, everything(made), seed, "grouped", count)
+    assert len(folds) == count
+    np.testing.assert_array_equal(np.sort(np.concatenate(folds)), splits[POOL])
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(splits.values()))), everything(made))
+    parts = [set(groups[part]) for part in (*folds, splits["test"])]
+    assert sum(map(len, parts)) == len(set(groups))
+    for label in range(len(sizes)):  # stratified as well as whole groups go
+        of_class = [(labels[fold] == label).sum() for fold in folds]
+        assert max(of_class) - min(of_class) <= largest_group
+
+
+@pytest.mark.parametrize("mode", ["grouped", "published", "random"])
+def test_the_test_split_is_that_of_a_search_without_folds(mode):
+    labels = np.repeat(np.arange(3), 60)
+    published = np.where(np.arange(180) % 6 == 0, "test", "train") if mode == "published" else None
+    made = items(labels, published=published)
+    splits, _ = make_folds(made, everything(made), 3, mode, 5)
+    np.testing.assert_array_equal(splits["test"], make_splits(made, everything(made), 3, mode)["test"])
+
+
+def test_the_same_seed_gives_the_same_folds():
+    made = items(np.repeat(np.arange(3), 60))
+    first, again, other = (make_folds(made, everything(made), seed, "grouped", 4)[1] for seed in (0, 0, 1))
+    assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not all(np.array_equal(one, two) for one, two in zip(first, other, strict=True))
+
+
+def test_few_images_are_enough():
+    """A class of four groups cannot be in each of `tune`, `select` and five folds, and need not be."""
+    made = items([0] * 40 + [1] * 40 + [2] * 4)
+    _, folds = make_folds(made, everything(made), 0, "grouped", 5)
+    assert sum((made.labels[fold] == 2).any() for fold in folds) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "count", "message"),
+    [
+        ([0] * 20 + [1] * 6, 6, "needs two classes of 6 groups each outside test, but there are mild 17, moderate 5"),
+        ([0] * 20 + [1] * 20 + [2] * 2, 3, "every class in two groups outside test.*but none has one"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(labels, count, message):
+    made = items(labels)
+    with pytest.raises(DataError, match=message):
+        make_folds(made, everything(made), 0, "grouped", count)
+
+
+def test_a_fold_is_a_data_set_to_train_on(folded_data):
+    for number, fold in enumerate(folded_data.folds, start=1):
+        shown = folded_data.fold(number)
+        assert set(shown.splits) == {"fit", "tune", POOL}  # the test split stays out of sight
+        np.testing.assert_array_equal(shown.splits["tune"], fold)
+        np.testing.assert_array_equal(np.union1d(shown.splits["fit"], fold), folded_data.splits[POOL])
+        assert not set(folded_data.groups[shown.splits["fit"]]) & set(folded_data.groups[fold])
+        assert shown.images_key(32) == folded_data.images_key(32)
+
+
+def test_prepared_data_tells_what_was_divided(small_data):
+    folded = prepare(small_data.place, sizes=[32], seed=0, folds=4, store=small_data.store)
+    assert (set(folded.splits), folded.selection, small_data.selection) == ({POOL, "test"}, POOL, "select")
+    np.testing.assert_array_equal(folded.splits["test"], small_data.splits["test"])
+    assert told_sizes(folded.folds) == "4 folds of 25 to 26 images"
+    assert told_sizes((np.arange(3), np.arange(3))) == "2 folds of 3 images"
+
+
+def test_small_sets_are_told_by_their_numbers(small_data):
+    told = small_division(small_data.labels, small_data.groups, small_data.splits, small_data.class_names)
+    assert told.startswith("a small set: tune has 2 groups of few, and there are 120 in all, so")
+    assert "tune-run --cv-folds 5" in told
+    large = items(np.repeat(np.arange(2), 400))
+    splits = make_splits(large, everything(large), 0)
+    assert small_division(large.labels, large.groups, splits, large.class_names) == ""
+    by_fours = dataclasses.replace(large, groups=np.arange(800) // 5)  # 20 groups of each class in tune, 160 in all
+    splits = make_splits(by_fours, everything(by_fours), 0)
+    assert "160 in all" in small_division(by_fours.labels, by_fours.groups, splits, by_fours.class_names)
+    assert small_set({"a": 100, "b": 500}, 600) == ""
+    assert "about 9 groups of a each, of 600 in all" in small_set({"a": 75, "b": 525}, 600)

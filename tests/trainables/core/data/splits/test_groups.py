@@ -1,0 +1,138 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainables.core.data.readers.phantoms import make_phantoms
+from trainables.core.data.splits.groups import LARGEST_SHARE, Grouping, exact_duplicates, group_by_similarity, joined
+from trainables.core.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    return make_phantoms(subjects=80)
+
+
+def jpeg(image):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=60)
+    return np.asarray(Image.open(buffer))
+
+
+def resized(image):
+    side = image.shape[0]
+    there = Image.fromarray(image).resize((round(0.97 * side),) * 2, Image.Resampling.BILINEAR)
+    return np.asarray(there.resize((side, side), Image.Resampling.BILINEAR))
+
+
+def brighter(image):
+    return np.clip(image.astype(int) + 30, 0, 255).astype(np.uint8)
+
+
+def groups_of(images, labels=None, **options):
+    labels = np.zeros(len(images), dtype=np.int64) if labels is None else labels
+    return group_by_similarity(images[..., None], np.arange(len(images)), labels, **options)
+
+
+def same_partition(one, other):
+    return np.unique(np.stack([one, other]), axis=1).shape[1] == len(np.unique(one)) == len(np.unique(other))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image,
+        jpeg,
+        resized,
+        brighter,
+        lambda image: brighter(resized(jpeg(image))),
+    ],
+    ids=["as they are", "jpeg", "resized", "brighter", "all three"],
+)
+def test_groups_of_phantoms_are_their_subjects(phantoms, change):
+    found = groups_of(np.stack([change(image) for image in phantoms.images]), phantoms.labels)
+    assert same_partition(found.groups, phantoms.subjects)
+
+
+def test_copies_that_were_changed_each_in_its_own_way_stay_with_their_subject(phantoms):
+    generator = np.random.default_rng(0)
+    changes = [lambda image: image, jpeg, resized, brighter]
+    mixed = [changes[generator.integers(4)](image) for image in phantoms.images]
+    found = groups_of(np.concatenate([phantoms.images, mixed]), np.tile(phantoms.labels, 2))
+    assert same_partition(found.groups, np.tile(phantoms.subjects, 2))
+
+
+def rotated(image, degrees):
+    centre = (image.shape[0] - 1) / 2
+    matrix = cv2.getRotationMatrix2D((centre, centre), degrees, 1)
+    return cv2.warpAffine(image, matrix, image.shape, borderMode=cv2.BORDER_REFLECT_101)
+
+
+@pytest.mark.parametrize("folder", ["tissue", "chest_xray"])
+def test_mirrored_turned_and_rotated_copies_of_real_images_are_found(real_data, folder):
+    files = sorted((real_data / folder).rglob("*.jp*g"))
+    originals = [np.asarray(Image.open(file).convert("L").resize((128, 128))) for file in files[:: len(files) // 60]]
+    generator = np.random.default_rng(0)
+    copies = []
+    for image in originals:
+        image = np.rot90(image, generator.integers(4))
+        image = image[:, ::-1] if generator.random() < 0.5 else image
+        copies.append(jpeg(rotated(np.ascontiguousarray(image), generator.uniform(-25, 25))))
+    both = np.stack([np.asarray(Image.fromarray(image).resize((64, 64))) for image in [*originals, *copies]])
+    groups = groups_of(both).groups
+    count = len(originals)
+    assert (groups[:count] == groups[count:]).all()
+
+
+def test_the_threshold_is_the_lowest_at_which_no_group_is_too_large(phantoms):
+    found = groups_of(phantoms.images, phantoms.labels)
+    allowed = [point.threshold for point in found.curve if point.largest <= LARGEST_SHARE * len(phantoms.images)]
+    assert found.threshold == min(allowed)
+    assert [point.groups for point in found.curve] == sorted(point.groups for point in found.curve)
+    accuracies = [point.neighbour_accuracy for point in found.curve]
+    assert accuracies[0] < 0.6 < 0.95 < accuracies[-1]  # memory, and what remains without it
+
+
+def test_a_threshold_that_was_said_is_taken(phantoms):
+    found = groups_of(phantoms.images[:60], phantoms.labels[:60], threshold=0.985)
+    assert found.threshold == 0.985
+    assert len(np.unique(found.groups)) > 10
+    assert 0.985 in [point.threshold for point in found.curve]
+
+
+def test_pairs_tell_how_images_lie(phantoms):
+    mirrored = phantoms.images[:2, :, ::-1]
+    (pair, *_) = [pair for pair in groups_of(np.concatenate([phantoms.images[:2], mirrored])).pairs if pair.mirrored]
+    assert pair.similarity > 0.99
+
+
+def test_images_alike_all_over_are_grouped_as_little_as_can_be():
+    one = make_phantoms(subjects=60).images[:1]
+    found = groups_of(np.repeat(one, 40, axis=0))
+    assert found.threshold == found.curve[-1].threshold
+    assert len(np.unique(found.groups)) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 1.5}, "--group-threshold must be a similarity between 0 and 1, but got 1.5"),
+        ({"threshold": 0.9, "column": "patient"}, "by one of --group-threshold"),
+        ({"pattern": "x", "column": "patient"}, "by one of --group-threshold"),
+    ],
+)
+def test_groupings_that_cannot_be(options, message):
+    with pytest.raises(DataError, match=message):
+        Grouping(**options)
+
+
+def test_exact_duplicates_share_a_number():
+    pixels = np.array([[1], [2], [1], [3], [1]], dtype=np.uint8)
+    assert exact_duplicates(pixels, np.array([0, 1, 2, 3])).tolist() == [0, 1, 0, 3, 4]
+
+
+def test_joined_groups_hang_together_by_chains():
+    one, other = np.array([0, 0, 1, 1, 2, 3]), np.array([5, 6, 6, 7, 8, 8])
+    assert same_partition(joined(one, other), np.array([0, 0, 0, 0, 1, 1]))

@@ -1,0 +1,164 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainables.core.data.splits.folds import make_folds
+from trainables.core.data.splits.splits import SHARES, SPLITS, Items, make_splits, missing_classes, twins_across
+from trainables.core.errors import DataError
+
+NAMES = ("mild", "moderate", "none", "very_mild")
+
+
+def items(labels, groups=None, published=None):
+    labels = np.asarray(labels)
+    return Items(
+        labels=labels,
+        groups=np.arange(len(labels)) if groups is None else np.asarray(groups),
+        published=np.full(len(labels), "") if published is None else np.asarray(published),
+        class_names=NAMES[: labels.max() + 1],
+    )
+
+
+def everything(given_items):
+    return np.arange(len(given_items.labels))
+
+
+@given(
+    sizes=st.lists(st.integers(4, 60), min_size=2, max_size=4),
+    largest_group=st.integers(1, 6),
+    with_test=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_no_image_and_no_group_is_in_two_splits(sizes, largest_group, with_test, seed):
+    generator = np.random.default_rng(seed)
+    labels, groups, published = [], [], []
+    for label, count in enumerate(sizes):  # `count` groups a class, each of one class
+        for _ in range(count):
+            group = len(set(groups))
+            size = int(generator.integers(1, largest_group + 1))
+            labels += [label] * size
+            groups += [group] * size
+            published += ["train" if with_test else ""] * size
+        if with_test:
+            labels.append(label)
+            groups.append(len(set(groups)))
+            published.append("test")
+    made = items(labels, groups, published)
+    splits = make_splits(made, everything(made), seed)
+    assert sorted(np.concatenate(list(splits.values()))) == list(range(len(labels)))
+    for name, other in ((a, b) for a in SPLITS for b in SPLITS if a < b):
+        assert not set(made.groups[splits[name]]) & set(made.groups[splits[other]])
+    for indices in splits.values():
+        assert set(made.labels[indices]) == set(range(len(sizes)))
+    if with_test:
+        assert set(splits["test"]) == set(np.flatnonzero(made.published == "test"))
+
+
+@pytest.mark.parametrize("mode", ["grouped", "random"])
+def test_a_share_of_test_may_be_asked_for(mode):
+    made = items(np.repeat(np.arange(3), 200))
+    splits = make_splits(made, everything(made), seed=0, mode=mode, test_share=0.2)
+    assert {name: len(indices) for name, indices in splits.items()} == pytest.approx(
+        {"fit": 339, "tune": 71, "select": 71, "test": 120}, abs=3
+    )
+    _, folds = make_folds(made, everything(made), 0, mode, 5, test_share=0.2)
+    assert sum(map(len, folds)) == 480
+
+
+def test_shares_hold_in_every_class():
+    made = items(np.repeat(np.arange(4), [896, 64, 3200, 2240]))
+    splits = make_splits(made, everything(made), seed=0)
+    for label, count in enumerate([896, 64, 3200, 2240]):
+        for name, share in {"fit": 0.6, "tune": 0.125, "select": 0.125, "test": 0.15}.items():
+            assert abs((made.labels[splits[name]] == label).sum() - share * count) <= 1.5
+
+
+def test_the_seed_decides():
+    made = items(np.repeat(np.arange(2), 50))
+    first, again, other = (make_splits(made, everything(made), seed) for seed in (0, 0, 1))
+    assert all((first[name] == again[name]).all() for name in SPLITS)
+    assert any(first[name].tolist() != other[name].tolist() for name in SPLITS)
+
+
+def test_unusable_images_are_in_no_split():
+    made = items(np.repeat(np.arange(2), 50))
+    splits = make_splits(made, np.arange(1, 100), seed=0)
+    assert 0 not in np.concatenate(list(splits.values()))
+
+
+def test_a_published_val_is_pooled():
+    made = items(np.repeat(np.arange(2), 40), published=(["train"] * 30 + ["val"] * 5 + ["test"] * 5) * 2)
+    splits = make_splits(made, everything(made), seed=0)
+    assert (
+        sorted(np.concatenate([splits[name] for name in SPLITS[:3]]))
+        == np.flatnonzero(made.published != "test").tolist()
+    )
+
+
+def test_a_class_without_images_is_named():
+    made = items([0, 0, 0, 0, 2, 2, 2, 2])
+    with pytest.raises(DataError, match="every class needs images, but 'moderate' has none"):
+        make_splits(made, everything(made), seed=0)
+
+
+def test_a_split_of_one_class_is_refused():
+    made = items(np.repeat(np.arange(2), 40), groups=np.concatenate([np.arange(40), np.repeat([40, 41], 20)]))
+    with pytest.raises(DataError, match="tune has 1: moderate has too few groups of images"):
+        make_splits(made, everything(made), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("groups", "sides"), [(1, ["fit"]), (2, ["fit", "test"]), (3, ["fit", "tune", "test"]), (4, list(SPLITS))]
+)
+@pytest.mark.parametrize("published", [False, True])
+def test_few_groups_go_to_fit_test_tune_select_in_this_order(groups, sides, published):
+    labels = [0] * 40 + [1] * 40 + [2] * groups * 5
+    of_rare = 80 + np.repeat(np.arange(groups), 5)
+    given = None
+    if published:  # one more of each class in a test split that is kept: three sides are left to be dealt
+        labels, of_rare, given = [*labels, 0, 1], [*of_rare, 200, 201], ["train"] * len(labels) + ["test"] * 2
+        sides = ["fit", "tune", "select"][:groups]
+    made = items(labels, np.concatenate([np.arange(80), of_rare]), given)
+    splits = make_splits(made, everything(made), seed=0)
+    assert [name for name in SPLITS if (made.labels[splits[name]] == 2).any()] == sides
+    missing = [name for name in SPLITS if name not in sides]
+    assert missing_classes(made, splits) == ({"none": missing} if missing else {})
+
+
+def straddling():
+    """40 groups of four images of two classes; one image of each group was published as test."""
+    return items(np.repeat(np.arange(2), 80), np.repeat(np.arange(40), 4), (["train"] * 2 + ["val"] + ["test"]) * 40)
+
+
+def test_a_published_test_split_that_parts_groups_is_made_anew_unless_it_is_asked_for():
+    made = straddling()
+    apart = make_splits(made, everything(made), seed=0)
+    assert twins_across(made, apart) == 0
+    assert {abs(len(apart[name]) / 160 - share) < 0.03 for name, share in SHARES.items()} == {True}
+    kept = make_splits(made, everything(made), seed=0, mode="published")
+    assert kept["test"].tolist() == np.flatnonzero(made.published == "test").tolist()
+    assert twins_across(made, kept) == 40
+    for name in ("fit", "tune", "select"):  # these are grouped in every mode
+        others = np.concatenate([kept[other] for other in ("fit", "tune", "select") if other != name])
+        assert not set(made.groups[kept[name]]) & set(made.groups[others])
+
+
+def test_a_random_test_split_is_drawn_by_image_within_each_class():
+    made = straddling()
+    splits = make_splits(made, everything(made), seed=0, mode="random")
+    assert np.bincount(made.labels[splits["test"]]).tolist() == [12, 12]
+    assert twins_across(made, splits) > 0
+    assert sorted(np.concatenate(list(splits.values()))) == list(range(160))
+
+
+def test_a_published_split_must_be_there():
+    made = items(np.repeat(np.arange(2), 40))
+    with pytest.raises(DataError, match="--split published needs a published test split"):
+        make_splits(made, everything(made), seed=0, mode="published")
+
+
+def test_twins_of_test_images_in_training_are_counted():
+    made = items([0, 0, 0, 0, 1, 1, 1, 1], groups=[0, 1, 2, 0, 4, 5, 6, 7], published=(["train"] * 3 + ["test"]) * 2)
+    splits = make_splits(made, everything(made), seed=0, mode="published")
+    assert twins_across(made, splits) == 1

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from trainables.core.data.augment import Augmenter
+from trainables.core.data.batches import Table, as_tensor, augmented_batches, batches, drawn_variants, fits, resident
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, 9, 9, 1), dtype=np.uint8)
+LABELS = np.arange(12)
+TABLE = Table(torch.from_numpy(IMAGES), torch.from_numpy(LABELS))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 12, 50])
+def test_batches_hold_every_row_once_in_order(batch_size):
+    order = np.random.default_rng(1).permutation(12)
+    taken = list(batches(TABLE, order, batch_size))
+    assert [len(targets) for _, targets in taken[:-1]] == [batch_size] * (len(taken) - 1)
+    np.testing.assert_array_equal(np.concatenate([targets.numpy() for _, targets in taken]), order)
+    np.testing.assert_array_equal(np.concatenate([pixels.numpy() for pixels, _ in taken]), IMAGES[order])
+
+
+def test_a_batch_can_be_written_into_without_changing_the_table():
+    next(batches(TABLE, np.arange(12), 12))[0].zero_()
+    np.testing.assert_array_equal(TABLE.inputs.numpy(), IMAGES)
+
+
+def test_a_channels_last_table_gives_channels_last_images():
+    seen = torch.randn(6, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    table = Table(seen.permute(0, 2, 3, 1).contiguous(), torch.arange(6), channels_last=True)
+    inputs, _ = next(batches(table, np.array([4, 0, 2]), 3))
+    assert torch.equal(inputs, seen[[4, 0, 2]])
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_read_only_array_is_wrapped_without_a_copy_or_a_warning(recwarn):
+    array = IMAGES.copy()
+    array.flags.writeable = False
+    assert as_tensor(array).data_ptr() == array.ctypes.data
+    assert not recwarn.list
+
+
+def test_on_the_cpu_a_table_stays_mapped():
+    assert not fits(1, torch.device("cpu"))
+    assert resident(TABLE, torch.device("cpu")) is TABLE
+
+
+@pytest.mark.parametrize(("free", "moves"), [(4 * IMAGES.nbytes, True), (4 * IMAGES.nbytes - 1, False)])
+def test_a_gpu_takes_tables_up_to_a_quarter_of_its_free_memory(monkeypatch, free, moves):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    assert fits(IMAGES.nbytes, torch.device("cuda")) == moves
+
+
+def test_masks_take_room_beside_their_images(monkeypatch):
+    masks = TABLE._replace(targets=TABLE.inputs[..., 0])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * IMAGES.nbytes, 40 * IMAGES.nbytes))
+    assert resident(masks, torch.device("cuda")) is masks
+
+
+@pytest.mark.gpu
+def test_a_resident_table_gives_the_same_batches():
+    order = np.random.default_rng(1).permutation(12)
+    on_gpu = list(batches(resident(TABLE, torch.device("cuda")), order, 5))
+    assert all(inputs.is_cuda and targets.is_cuda for inputs, targets in on_gpu)
+    np.testing.assert_array_equal(np.concatenate([inputs.cpu().numpy() for inputs, _ in on_gpu]), IMAGES[order])
+
+
+@pytest.mark.parametrize("order", [np.arange(12), np.array([3, 3, 3, 7, 3, 7, 0, 0, 0, 0])])
+def test_drawn_variants_are_those_that_augmentation_draws(order):
+    augment = Augmenter("flip", 9, seed=4)
+    for epoch in (1, 2):
+        shown = np.concatenate(
+            [pixels.numpy() for pixels, _ in augmented_batches(IMAGES, LABELS, order, 5, augment, epoch, threads=2)]
+        )
+        mirrored = drawn_variants(order, augment, epoch)
+        expected = np.where(mirrored[:, None, None, None] == 1, IMAGES[order][:, :, ::-1], IMAGES[order])
+        np.testing.assert_array_equal(shown, expected)
+        assert 0 < mirrored.sum() < len(order)

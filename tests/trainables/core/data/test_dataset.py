@@ -1,0 +1,150 @@
+import dataclasses
+import errno
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.images import write_classes
+from trainables.core.data import dataset as cache
+from trainables.core.data.decode.images import decode
+from trainables.core.data.prepare import inspect, prepare
+from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.splits.groups import Grouping
+from trainables.core.errors import DataError
+from trainables.core.node_cache import StoreFullError
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_classes(tmp_path / "data", {"a": 12, "b": 8})
+
+
+def prepared(root, tmp_path, **options):
+    return prepare(str(root), sizes=[16], seed=0, store=tmp_path / "store", **options)
+
+
+def test_pixels_are_those_of_the_files(root, tmp_path):
+    data = prepared(root, tmp_path)
+    source = open_source(str(root))
+    images = data.images(16)
+    assert images.shape == (20, 16, 16, 1)
+    assert not images.flags.writeable
+    for index in range(len(source)):
+        np.testing.assert_array_equal(images[index], decode(source.read(index), 16, data.pixel_format))
+
+
+def test_a_second_run_decodes_nothing(root, tmp_path, monkeypatch):
+    opened, open_image = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda *given, **told: opened.append(1) or open_image(*given, **told))
+    first = prepared(root, tmp_path)
+    assert len(opened) == 60  # each of the 20 looked at once, and decoded once for training and once for the audit
+    second = prepared(root, tmp_path)
+    assert len(opened) == 60
+    assert second.audit == first.audit
+    assert second.fingerprint == first.fingerprint and second.pixel_format == first.pixel_format
+    np.testing.assert_array_equal(second.images(16), first.images(16))
+
+
+def test_images_beyond_the_bound_are_refused_with_the_remedy(root, tmp_path):
+    with pytest.raises(StoreFullError, match="raise the cache size"):
+        prepared(root, tmp_path, cache_size=20 * 16 * 16 - 1)
+    assert not list((tmp_path / "store").glob("images-*"))
+    assert prepared(root, tmp_path, cache_size=10**6).open_store().limit == 10**6
+
+
+def test_a_disk_that_is_full_leaves_nothing(root, tmp_path, monkeypatch):
+    def torn(file, shape, dtype, parts):
+        file.write_bytes(next(iter(parts)).tobytes())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "write_array", torn)
+    with pytest.raises(OSError, match="No space left"):
+        prepared(root, tmp_path)
+    assert not list((tmp_path / "store").glob("*images-*[!k]"))
+
+
+def test_a_node_without_the_pixels_decodes_them_itself(root, tmp_path):
+    data = prepared(root, tmp_path)
+    elsewhere = dataclasses.replace(data, store=tmp_path / "other node")
+    np.testing.assert_array_equal(elsewhere.images(16), data.images(16))
+
+
+def test_a_node_decodes_a_set_whose_groups_were_told_elsewhere(root, tmp_path):
+    data = inspect(str(root), grouping=Grouping(pattern=r"^(\d)"), store=tmp_path / "store")
+    assert len(np.unique(data.groups)) < len(data.groups)
+    elsewhere = dataclasses.replace(data, store=tmp_path / "other node")
+    np.testing.assert_array_equal(elsewhere.images(16), data.images(16))
+
+
+def test_a_node_with_other_data_refuses(root, tmp_path):
+    data = prepared(root, tmp_path)
+    shutil.copy(root / "a" / "000.png", root / "a" / "999.png")
+    with pytest.raises(DataError, match="is not the data that the search began with"):
+        dataclasses.replace(data, store=tmp_path / "other node").images(16)
+
+
+@pytest.mark.parametrize("change", ["pixel", "label", "new image"])
+def test_the_fingerprint_follows_the_content(root, tmp_path, change):
+    before = prepared(root, tmp_path).fingerprint
+    if change == "pixel":
+        shutil.copy(root / "a" / "000.png", root / "a" / "001.png")
+    elif change == "label":
+        (root / "a" / "000.png").rename(root / "b" / "900.png")
+    else:
+        shutil.copy(root / "a" / "000.png", root / "a" / "999.png")
+    assert prepared(root, tmp_path).fingerprint != before
+
+
+def test_bad_images_refuse_the_run_and_are_listed(root, tmp_path):
+    (root / "a" / "000.png").write_bytes(b"")
+    (root / "b" / "003.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"2 are not \(a/000.png: not a readable image.*b/003.png.*--skip-bad-images"):
+        prepared(root, tmp_path)
+
+
+def test_bad_images_can_be_left_out_and_are_counted(root, tmp_path):
+    (root / "a" / "000.png").write_bytes(b"")
+    data = prepared(root, tmp_path, skip_bad_images=True)
+    assert 0 not in np.concatenate(list(data.splits.values()))
+    assert "1 images that cannot be used were left out" in data.notes
+
+
+def test_a_long_list_of_bad_images_is_cut(tmp_path):
+    root = write_classes(tmp_path / "data", {"a": 30, "b": 8})
+    for file in (root / "a").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match="30 are not .*and 20 more, all in ") as caught:
+        prepared(root, tmp_path)
+    listing = re.search(r"all in (.*?\.txt)", str(caught.value)).group(1)
+    assert len(Path(listing).read_text().splitlines()) == 30
+
+
+def test_identical_files_stay_on_one_side(tmp_path):
+    root = write_classes(tmp_path / "data", {"a": 20, "b": 20})
+    for index in range(10, 20):
+        shutil.copy(root / "a" / "000.png", root / "a" / f"{index:03d}.png")
+    data = prepared(root, tmp_path)
+    sides = [name for name, indices in data.splits.items() if np.isin(np.arange(10, 20), indices).any()]
+    assert len(sides) == 1
+    assert len(np.unique(data.groups)) == 30
+
+
+def test_phantoms_are_split_by_subject_and_marked(tmp_path):
+    data = prepare("phantoms", sizes=[32], seed=0, store=tmp_path)
+    subjects = [set(data.groups[indices]) for indices in data.splits.values()]
+    assert sum(map(len, subjects)) == len(set.union(*subjects))
+    assert any("synthetic" in note for note in data.notes)
+
+
+@pytest.mark.mri
+def test_the_real_images(real_data, tmp_path):
+    data = prepare(str(real_data / "alzheimer_mri"), sizes=[128], seed=0, store=tmp_path, split="published")
+    assert data.class_names == ("Mild_Demented", "Moderate_Demented", "Non_Demented", "Very_Mild_Demented")
+    assert len(data.splits["test"]) == 1024
+    assert data.images(128).shape == (5120, 128, 128, 1)
+    twins = re.search(r"(\d+) of 1024 test images have one of their own groups in training", " ".join(data.notes))
+    assert int(twins.group(1)) > 980

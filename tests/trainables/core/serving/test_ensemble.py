@@ -1,0 +1,141 @@
+import base64
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.images import png
+from trainables.core.config import TrainConfig
+from trainables.core.data.decode.images import PixelFormat
+from trainables.core.errors import DataError
+from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.serving.combine import Combination
+from trainables.core.serving.ensemble import _load_pyfunc, load_ensemble, save_ensemble
+from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
+from trainables.core.training.fit import fit
+
+NAMES = ("few", "many", "some")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(small_data):
+    base = {"backbone": "scratch_cnn", "weights": "random", "head": "linear", "optimizer": "adam", "lr": 1e-3}
+    trained = {}
+    for size in (16, 32):
+        config = TrainConfig.from_dict(base | {"image_size": size, "batch_size": 16, "epochs": 1, "device": "cpu"})
+        state = next(fit(config, small_data)).state
+        trained[size] = Checkpoint(state, config, NAMES, small_data.pixel_format, {})
+    return trained
+
+
+@pytest.fixture(scope="module")
+def served(checkpoints, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served") / "ensemble"
+    save_ensemble(folder, [[checkpoints[16]], [checkpoints[32]]], Combination.of(np.array([0.25, 0.75])))
+    return folder
+
+
+def test_the_ensemble_is_the_weighted_mean_of_its_members(served, checkpoints, small_data):
+    encoded = [png(image[:, :, 0]) for image in small_data.images(32)[:10]]
+    expected = 0
+    for size, weight in ((16, 0.25), (32, 0.75)):
+        model = trained_classifier(checkpoints[size], torch.device("cpu"))
+        expected += weight * predict_probabilities(model, small_data.images(size), np.arange(10))
+    given = load_ensemble(served).predict(pd.DataFrame({"image": encoded}))
+    assert list(given.columns) == list(NAMES)
+    np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_member_of_several_models_is_their_mean(checkpoints, small_data, tmp_path):
+    """It counts as one member, whatever it is made of; one of a single model is stored as it always was."""
+    last = dataclasses.replace(checkpoints[32], config=dataclasses.replace(checkpoints[32].config, image_size=16))
+    folds = [checkpoints[16], last]
+    save_ensemble(tmp_path / "e", [folds, [checkpoints[32]]], Combination.of(np.array([0.25, 0.75])))
+    members = json.loads((tmp_path / "e" / "ensemble.json").read_text())["members"]
+    assert members == [["member-0-fold-1", "member-0-fold-2"], "member-1"]
+
+    def predicted(checkpoint):
+        images = small_data.images(checkpoint.config.image_size)
+        return predict_probabilities(trained_classifier(checkpoint, torch.device("cpu")), images, np.arange(10))
+
+    expected = 0.25 * (predicted(folds[0]) + predicted(folds[1])) / 2 + 0.75 * predicted(checkpoints[32])
+    given = load_ensemble(tmp_path / "e").predict([png(image[:, :, 0]) for image in small_data.images(32)[:10]])
+    np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-6)
+
+
+def test_the_views_and_the_temperatures_that_were_chosen_are_served(checkpoints, small_data, tmp_path):
+    combination = Combination("geometric mean", (0.25, 0.75), (2.0, 0.5))
+    save_ensemble(tmp_path / "e", [[checkpoints[16]], [checkpoints[32]]], combination, "turns")
+    expected = 0
+    for size, weight, temperature in ((16, 0.25, 2.0), (32, 0.75, 0.5)):
+        model = trained_classifier(checkpoints[size], torch.device("cpu"))
+        turned = [np.rot90(small_data.images(size), turns, (1, 2)).copy() for turns in range(4)]
+        tempered = np.mean([predict_probabilities(model, images, np.arange(10)) for images in turned], axis=0)
+        tempered = tempered ** (1 / temperature)
+        expected += weight * np.log(tempered / tempered.sum(axis=1, keepdims=True))
+    expected = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
+    given = load_ensemble(tmp_path / "e").predict(small_data.images(32)[:10, :, :, 0])
+    np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-5)
+
+
+def test_every_form_of_an_image_gives_the_same(served):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    forms = [
+        png(pixels),
+        bytearray(png(pixels)),
+        base64.b64encode(png(pixels)).decode(),
+        pixels,
+        pixels[:, :, None],
+        np.repeat(pixels[:, :, None], 3, axis=2),
+        pixels.tolist(),
+    ]
+    ensemble = _load_pyfunc(str(served))
+    rows = ensemble.predict(pd.DataFrame({"image": forms})).to_numpy()
+    np.testing.assert_allclose(rows, np.repeat(rows[:1], len(forms), axis=0), atol=1e-6)
+    np.testing.assert_allclose(ensemble.predict(np.stack([pixels, pixels])).to_numpy(), rows[:2], atol=1e-6)
+
+
+def test_pixels_without_a_columns_name_are_refused(served):
+    colour = np.zeros((2, 20, 20, 3), np.uint8).tolist()
+    with pytest.raises(DataError, match="pixels must be in a column with a name"):
+        load_ensemble(served).predict(pd.DataFrame(colour).iloc[:, :1])  # as MLflow's server hands them on
+
+
+def test_no_images_give_no_rows(served):
+    assert load_ensemble(served).predict([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [b"no image", "not base64!", np.zeros((4, 4, 2), np.uint8), np.full((4, 4), 300), np.full((4, 4), 0.5), None],
+)
+def test_what_is_no_image_is_named(served, image):
+    good = np.zeros((8, 8), np.uint8)
+    with pytest.raises(DataError, match="image 1: "):
+        load_ensemble(served).predict([good, image])
+
+
+def test_a_served_member_carries_its_weights_alone(served):
+    from safetensors import safe_open
+
+    with safe_open(served / "member-0" / "state.safetensors", "pt") as file:
+        assert all(key.startswith("model.") for key in file.keys())  # noqa: SIM118
+
+
+def test_loading_imports_neither_mlflow_nor_ray():
+    heavy = "{'mlflow', 'ray', 'optuna', 'datasets'}"
+    code = f"import sys, trainables.core.serving.ensemble; print({heavy} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_colour_models_take_grey_images(config, small_data, tmp_path):
+    state = next(fit(config(epochs=1), small_data)).state
+    checkpoint = Checkpoint(state, config(epochs=1), NAMES, PixelFormat(3, 255), {})
+    save_ensemble(tmp_path / "e", [[checkpoint]], Combination.of(np.ones(1)))
+    assert load_ensemble(tmp_path / "e").predict([np.zeros((9, 9), np.uint8)]).shape == (1, 3)

@@ -1,0 +1,87 @@
+import base64
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from tests.images import png, write_pairs
+from trainables.core.config import TrainConfig
+from trainables.core.data.prepare import prepare
+from trainables.core.data.readers.unlabelled import NamedImage
+from trainables.core.errors import DataError
+from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.models.networks.pixel_predictions import pixel_counts
+from trainables.core.serving.combine import Combination
+from trainables.core.serving.ensemble import _load_pyfunc, save_ensemble
+from trainables.core.serving.predict_masks import count_pixels, trained_segmenter
+from trainables.core.serving.score_images import score_images
+from trainables.core.training.fit import fit
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two segmenters of one epoch each, their data, and the folder in which they are served."""
+    root = tmp_path_factory.mktemp("pairs")
+    data = prepare(str(write_pairs(root, 40)), sizes=[32], seed=0, store=tmp_path_factory.mktemp("store"))
+    checkpoints = []
+    for seed in (0, 1):
+        config = TrainConfig.from_dict(
+            {
+                "task": "segmentation",
+                "architecture": "linknet",
+                "backbone": "mobilenetv3_small_050",
+                "weights": "random",
+                "image_size": 32,
+                "optimizer": "adamw",
+                "lr": 5e-3,
+                "batch_size": 8,
+                "epochs": 1,
+                "device": "cpu",
+                "seed": seed,
+            }
+        )
+        (epoch,) = fit(config, data)
+        checkpoints.append(Checkpoint(epoch.state, config, data.class_names, data.pixel_format, {}))
+    folder = tmp_path_factory.mktemp("served") / "ensemble"
+    save_ensemble(folder, [[checkpoint] for checkpoint in checkpoints], Combination.of(np.ones(2)))
+    return data, checkpoints, folder, root
+
+
+def test_served_masks_are_the_ensembles_that_was_scored(trained):
+    data, checkpoints, folder, root = trained
+    served = _load_pyfunc(str(folder))
+    models = [trained_segmenter(checkpoint, torch.device("cpu")) for checkpoint in checkpoints]
+    images, masks, test = data.images(32), data.masks(32), data.splits["test"]
+    expected = count_pixels(models, images, masks, test, 1)[2]
+    found = served.masks([images[index] for index in test])
+    counts = pixel_counts(
+        torch.from_numpy(np.stack(found)).long(), torch.from_numpy(np.stack([masks[index] for index in test])), 1
+    )
+    assert np.abs(counts.flatten(1).numpy() - expected).max() <= 1  # a pixel at a half may round otherwise
+    from_bytes = served.masks([(root / "images" / f"{index:03d}.png").read_bytes() for index in test])
+    assert all(np.array_equal(one, other) for one, other in zip(found, from_bytes, strict=True))
+
+
+def test_pyfunc_gives_a_png_of_each_images_own_size(trained):
+    served = _load_pyfunc(str(trained[2]))
+    wide = png(np.random.default_rng(0).integers(0, 255, (20, 50)).astype(np.uint8))
+    frame = served.predict(pd.DataFrame({"image": [wide, base64.b64encode(wide).decode()]}))
+    assert list(frame.columns) == ["mask"]
+    first, second = (Image.open(io.BytesIO(base64.b64decode(text))) for text in frame["mask"])
+    assert first.size == (50, 20) and first.mode == "L"
+    assert set(np.unique(np.asarray(first))) <= {0, 1}
+    assert np.array_equal(np.asarray(first), np.asarray(second))
+    assert served.predict([]).shape == (0, 1)
+
+
+def test_an_image_that_cannot_be_read_costs_the_others_nothing(trained):
+    served = _load_pyfunc(str(trained[2]))
+    with pytest.raises(DataError, match="image 1: not a readable image"):
+        served.predict([png(np.zeros((8, 8), dtype=np.uint8)), b"nothing"])
+    good = NamedImage("good.png", png(np.zeros((8, 9), dtype=np.uint8)))
+    scored = score_images(served, [NamedImage("bad.png", b"nothing"), good, NamedImage("gone.png", error="gone")])
+    assert [row.error != "" for row in scored] == [True, False, True]
+    assert scored[1].mask.shape == (8, 9) and scored[1].probabilities is None

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+import torch
+
+from trainables.core.serving.predict_classes import VIEWS, predict_probabilities
+
+
+class Corner(torch.nn.Module):
+    """Sees the pixel at the upper left alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, images):
+        corner = images[:, 0, 0, 0].float() * self.scale
+        return torch.stack([corner, torch.zeros_like(corner)], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("views", "corners"),
+    [
+        ("none", ["upper left"]),
+        ("flips", ["upper left", "upper right", "lower left"]),
+        ("turns", ["upper left", "upper right", "lower right", "lower left"]),
+        ("all", ["upper left", "upper right", "lower right", "lower left"] * 2),
+    ],
+)
+def test_views_bring_each_corner_to_the_upper_left(views, corners):
+    image = np.zeros((1, 4, 4, 1), np.uint8)
+    values = {"upper left": 0, "upper right": 1, "lower left": 2, "lower right": 3}
+    image[0, 0, 3], image[0, 3, 0], image[0, 3, 3] = 1, 2, 3
+    given = predict_probabilities(Corner(), image, np.array([0]), views=views)
+    expected = np.mean([1 / (1 + np.exp(-values[corner])) for corner in corners])
+    assert given[0, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_all_views_are_different():
+    image = np.arange(9).reshape(1, 3, 3, 1)
+    from trainables.core.serving.predict_classes import _view
+
+    for views in VIEWS.values():
+        seen = {_view(torch.from_numpy(image), *view).numpy().tobytes() for view in views}
+        assert len(seen) == len(views)
+
+
+def test_a_symmetric_image_is_scored_alike_in_all_views():
+    image = np.full((2, 4, 4, 1), 2, np.uint8)
+    plain = predict_probabilities(Corner(), image, np.arange(2))
+    np.testing.assert_allclose(predict_probabilities(Corner(), image, np.arange(2), views="all"), plain, atol=1e-6)

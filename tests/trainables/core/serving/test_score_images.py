@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.images import png
+from trainables.core.data.readers.unlabelled import NamedImage, find_parts
+from trainables.core.errors import DataError
+from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.serving.combine import Combination
+from trainables.core.serving.ensemble import save_ensemble
+from trainables.core.serving.ensemble_files import ensemble_digest, ensemble_folder, open_ensemble, pack, unpack
+from trainables.core.serving.score_images import score_images, score_parts
+from trainables.core.training.fit import fit
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(small_data, tmp_path_factory):
+    from trainables.core.config import TrainConfig
+
+    base = {"backbone": "scratch_cnn", "weights": "random", "head": "linear", "optimizer": "adam", "lr": 1e-3}
+    config = TrainConfig.from_dict(base | {"image_size": 16, "batch_size": 16, "epochs": 1, "device": "cpu"})
+    checkpoint = Checkpoint(
+        next(fit(config, small_data)).state, config, ("few", "many", "some"), small_data.pixel_format, {}
+    )
+    place = tmp_path_factory.mktemp("model") / "ensemble"
+    save_ensemble(place, [[checkpoint]], Combination.of(np.ones(1)))
+    return place
+
+
+def images(count):
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 20, 20), dtype=np.uint8)
+    return [png(image) for image in pixels]
+
+
+def test_bad_images_cost_the_others_nothing(folder):
+    ensemble, good = open_ensemble(folder, CPU), images(3)
+    unread = NamedImage("gone.png", error="cannot be read: gone")
+    batch = [NamedImage("0", good[0]), NamedImage("bad", b"no image"), unread, *map(NamedImage, "12", good[1:])]
+    scored = score_images(ensemble, batch)
+    assert [row.name for row in scored] == ["0", "bad", "gone.png", "1", "2"]
+    assert [row.error for row in scored] == [
+        "", "not a readable image: of no known format", "cannot be read: gone", "", "",
+    ]  # fmt: skip
+    assert [row.probabilities is None for row in scored] == [False, True, True, False, False]
+    found = np.stack([scored[index].probabilities for index in (0, 3, 4)])
+    np.testing.assert_allclose(found, ensemble.predict(good).to_numpy(), atol=1e-6)
+
+
+def test_a_batch_without_one_good_image(folder):
+    assert [row.probabilities for row in score_images(open_ensemble(folder, CPU), [NamedImage("a", b"no")])] == [None]
+
+
+def test_parts_are_scored_in_order_across_batches(folder, tmp_path):
+    encoded = images(70)
+    for index, data in enumerate(encoded):
+        (tmp_path / f"{index:03d}.png").write_bytes(data)
+    ensemble = open_ensemble(folder, CPU)
+    scored = list(score_parts(ensemble, find_parts([str(tmp_path)])))
+    assert [row.name for row in scored] == [str(tmp_path / f"{index:03d}.png") for index in range(70)]
+    found = np.stack([row.probabilities for row in scored])
+    np.testing.assert_allclose(found, ensemble.predict(encoded).to_numpy(), atol=1e-6)
+
+
+def test_a_model_is_known_by_its_digest_wherever_it_lies(folder, tmp_path):
+    within = tmp_path / "downloaded" / "data" / "ensemble"
+    unpack(pack(folder), within)
+    assert ensemble_folder(tmp_path / "downloaded") == within
+    assert ensemble_digest(within) == ensemble_digest(folder)
+    with (within / "member-0" / "state.safetensors").open("ab") as opened:
+        opened.write(b"x")
+    assert ensemble_digest(within) != ensemble_digest(folder)
+    with pytest.raises(DataError, match="the model cannot be loaded: .*must have SHA-256"):
+        open_ensemble(within)
+
+
+@pytest.mark.parametrize("manifest", ["no json", "{}", '{"members": []}', '{"members": [{"folder": "none"}]}', "[]"])
+def test_a_folder_that_is_no_whole_model_is_refused(tmp_path, manifest):
+    with pytest.raises(DataError, match=r"a model must hold ensemble\.json"):
+        ensemble_folder(tmp_path)
+    (tmp_path / "ensemble.json").write_text(manifest)
+    with pytest.raises(DataError, match="the model cannot be loaded"):
+        open_ensemble(ensemble_folder(tmp_path))

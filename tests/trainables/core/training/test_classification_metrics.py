@@ -1,0 +1,183 @@
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.preprocessing import label_binarize
+
+from trainables.core.errors import DataError
+from trainables.core.training.classification_metrics import (
+    absent_classes,
+    check_objective,
+    class_keys,
+    classification_metrics,
+    is_better,
+    resampled_metrics,
+)
+
+NAMES = ("a", "b", "c", "d")
+
+
+def scored(seed: int, present: tuple[int, ...] = (0, 1, 2, 3), count: int = 200):
+    generator = np.random.default_rng(seed)
+    targets = generator.choice(present, count)
+    targets[: len(present)] = present
+    logits = generator.normal(size=(count, 4)) + 1.5 * np.eye(4)[targets]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return probabilities.astype(np.float32), targets
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_scikit_learns(seed):
+    probabilities, targets = scored(seed)
+    ours, predicted = classification_metrics(probabilities, targets, NAMES), probabilities.argmax(1)
+    one_hot = label_binarize(targets, classes=range(4))
+    expected = {
+        "accuracy": reference.accuracy_score(targets, predicted),
+        "balanced_accuracy": reference.balanced_accuracy_score(targets, predicted),
+        "log_loss": reference.log_loss(targets, probabilities.astype(np.float64)),
+        "macro_precision": reference.precision_score(targets, predicted, average="macro"),
+        "macro_recall": reference.recall_score(targets, predicted, average="macro"),
+        "macro_f1": reference.f1_score(targets, predicted, average="macro"),
+        "average_precision": reference.average_precision_score(one_hot, probabilities, average="macro"),
+        "auroc": reference.roc_auc_score(one_hot, probabilities, average="macro"),
+    }
+    per_class = {
+        "precision": reference.precision_score(targets, predicted, average=None),
+        "recall": reference.recall_score(targets, predicted, average=None),
+        "f1": reference.f1_score(targets, predicted, average=None),
+    }
+    expected |= {f"{kind}/{NAMES[i]}": value for kind, values in per_class.items() for i, value in enumerate(values)}
+    assert ours == pytest.approx(expected, rel=1e-6)
+
+
+def test_resampled_metrics_are_those_of_the_images_that_were_drawn():
+    probabilities, targets = scored(3, count=30)
+    probabilities = probabilities.round(1)  # with equal scores
+    draws = np.random.default_rng(4).poisson(0.3, (40, 30))
+    draws[0, targets != 2] = 0  # one class alone
+    draws[:2, targets == 2] = 1
+    found = resampled_metrics(probabilities, targets, NAMES, draws, healthy="c")
+    for row, drawn in enumerate(draws):
+        images = np.repeat(np.arange(30), drawn)
+        expected = classification_metrics(probabilities[images], targets[images], NAMES, healthy="c")
+        for name, values in found.items():
+            assert values[row] == pytest.approx(expected.get(name, np.nan), nan_ok=True), (name, row)
+
+
+@pytest.mark.parametrize("present", [(0, 1, 2, 3), (0, 2, 3), (1, 2, 3)])
+def test_clinical_is_the_precision_of_the_healthy_and_the_recalls_of_the_ill(present):
+    probabilities, targets = scored(1, present)
+    ours, predicted = classification_metrics(probabilities, targets, NAMES, healthy="c"), probabilities.argmax(1)
+    precision = reference.precision_score(targets, predicted, labels=[2], average=None)
+    ill = [label for label in present if label != 2]
+    recalls = reference.recall_score(targets, predicted, labels=ill, average=None)
+    assert ours["clinical"] == pytest.approx(np.mean([*precision, *recalls]))
+    assert "clinical" not in classification_metrics(probabilities, targets, NAMES)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("decimals", [1, 8])  # with ties, and without
+def test_sensitivity_at_95_specificity_is_the_roc_curves(seed, decimals):
+    generator = np.random.default_rng(seed)
+    targets = generator.integers(0, 2, 100)
+    ill = np.clip(np.round(generator.normal(0.4 + 0.2 * targets, 0.2), decimals), 0, 1)
+    false, true, _ = reference.roc_curve(targets, ill, drop_intermediate=False)
+    ours = classification_metrics(np.stack([1 - ill, ill], axis=1), targets, ("well", "ill"), healthy="well")
+    assert ours["sensitivity_at_95_specificity"] == pytest.approx(true[false <= 0.05].max())
+    turned = classification_metrics(np.stack([ill, 1 - ill], axis=1), 1 - targets, ("ill", "well"), healthy="well")
+    assert turned["sensitivity_at_95_specificity"] == ours["sensitivity_at_95_specificity"]
+
+
+def test_sensitivity_at_95_specificity_allows_one_of_twenty_and_needs_both_classes():
+    targets, ill = (np.arange(22) >= 20).astype(int), np.array([*np.linspace(0, 0.5, 19), 0.9, 0.8, 0.95])
+
+    def sensitivity(images: slice) -> float:
+        probabilities = np.stack([1 - ill, ill], axis=1)[images]
+        found = classification_metrics(probabilities, targets[images], ("well", "ill"), healthy="well")
+        return found["sensitivity_at_95_specificity"]
+
+    assert sensitivity(slice(0, 22)) == 1.0
+    assert sensitivity(slice(1, 22)) == 0.5  # one of nineteen is too many
+    assert np.isnan(sensitivity(slice(0, 20)))
+    assert "sensitivity_at_95_specificity" not in classification_metrics(*scored(0), NAMES, healthy="a")
+
+
+def test_clinical_needs_a_healthy_class():
+    targets = np.array([0, 1, 2, 3])
+    check_objective("clinical", targets, NAMES, healthy="c")
+    with pytest.raises(DataError, match="clinical needs the class that is healthy: the space names none"):
+        check_objective("clinical", targets, NAMES)
+
+
+def test_averages_run_over_present_classes():
+    probabilities, targets = scored(0, present=(0, 2, 3))
+    ours, predicted = classification_metrics(probabilities, targets, NAMES), probabilities.argmax(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of the predictions of an absent class
+        assert ours["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(targets, predicted))
+        f1 = reference.f1_score(targets, predicted, labels=[0, 2, 3], average="macro")
+    assert ours["macro_f1"] == pytest.approx(f1)
+    auroc = [reference.roc_auc_score(targets == index, probabilities[:, index]) for index in (0, 2, 3)]
+    assert ours["auroc"] == pytest.approx(np.mean(auroc))
+    assert "recall/b" not in ours
+    assert absent_classes(targets, NAMES) == ("b",)
+
+
+def test_one_class_alone_has_no_auroc():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UndefinedMetricWarning)
+        ours = classification_metrics(*scored(0, present=(1,)), NAMES)
+    assert np.isnan(ours["auroc"])
+
+
+def test_nothing_to_score_is_an_error():
+    with pytest.raises(DataError, match="at least one image"):
+        classification_metrics(np.zeros((0, 4)), np.zeros(0, dtype=np.int64), NAMES)
+
+
+@given(st.integers(0, 10_000), st.sets(st.integers(0, 3), min_size=1), st.integers(4, 40))
+def test_bounds_hold_for_any_labels(seed, present, count):
+    ours = classification_metrics(*scored(seed, tuple(present), count), NAMES)
+    bounded = [value for name, value in ours.items() if name != "log_loss" and not np.isnan(value)]
+    assert all(0 <= value <= 1 + 1e-12 for value in bounded)
+
+
+def test_objectives_are_checked_before_training():
+    labels = np.array([0, 0, 0])
+    with pytest.raises(DataError, match="'auroc' is undefined on `tune`"):
+        check_objective("auroc", labels, NAMES)
+    with pytest.raises(DataError, match="the metric must be one of accuracy, .*, but got 'acc'"):
+        check_objective("acc", labels, NAMES)
+    check_objective("recall/a", labels, NAMES)
+    with pytest.raises(DataError, match="take log_loss"):
+        check_objective("loss", labels, NAMES)
+
+
+def test_better_knows_directions_and_nan():
+    assert is_better("accuracy", 0.6, 0.5)
+    assert not is_better("accuracy", 0.5, 0.5)
+    assert is_better("log_loss", 0.5, 0.6)
+    assert is_better("log_loss", 9.0, None)
+    assert is_better("log_loss", 9.0, float("nan"))
+    assert not is_better("log_loss", float("nan"), 9.0)
+
+
+def test_class_keys_are_valid_and_differ():
+    names = ("<30", ">30", "≥30", "a//b", "..", "", "größer", "plain", "[red]x")
+    keys = class_keys(names)
+    assert keys == ("_30_0", "_30_1", "_30_2", "a__b", "class_4", "class_5", "größer", "plain", "_red_x")
+
+
+def test_a_metric_asked_for_alone_is_the_same():
+    generator = np.random.default_rng(0)
+    probabilities, targets = generator.dirichlet(np.ones(3), 60), generator.integers(0, 3, 60)
+    everything = classification_metrics(probabilities, targets, ("a", "b", "c"))
+    for name, value in everything.items():
+        assert classification_metrics(probabilities, targets, ("a", "b", "c"), needed=name)[name] == value
+    two = probabilities[:, :2], targets % 2, ("a", "b")
+    for name, value in classification_metrics(*two, healthy="a").items():
+        assert classification_metrics(*two, needed=name, healthy="a")[name] == value

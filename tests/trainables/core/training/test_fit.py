@@ -1,0 +1,158 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.core.errors import CheckpointError, ConfigError, DeviceError, NonFiniteLossError
+from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainables.core.models.networks.classifier import build_classifier
+from trainables.core.training.fit import fit
+from trainables.core.training.imbalance import epoch_order
+from trainables.core.training.tasks.classification import Classification
+
+CPU = torch.device("cpu")
+# Every part that has a state or a random draw of its own is in one of these.
+RESUMED = [
+    {"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine", "augmentation": "medical", "sampler": "weighted"},
+    {"optimizer": "adamw", "head": "mlp", "head_dropout": 0.5, "head_width": 32, "schedule": "cyclic"},
+    {"optimizer": "adam", "head": "residual", "head_width": 32, "head_dropout": 0.3, "precision": "fp16"},
+    {"backbone": "mobilenetv3_small_050", "freeze_depth": 2, "accumulate_steps": 2, "clip_norm": 1.0},
+]
+
+
+@pytest.mark.parametrize("changes", RESUMED)
+def test_interrupted_and_resumed_equals_uninterrupted(config, small_data, tmp_path, changes):
+    chosen = config(epochs=3, **changes)
+    uninterrupted = list(fit(chosen, small_data))
+
+    first = next(fit(chosen, small_data))
+    saved = Checkpoint(first.state, chosen, small_data.class_names, small_data.pixel_format, {})
+    save_checkpoint(tmp_path / "checkpoint", saved)
+    torch.manual_seed(12345)  # a new process would not have our random state
+    resumed = list(fit(chosen, small_data, load_checkpoint(tmp_path / "checkpoint").state))
+
+    assert [result.epoch for result in resumed] == [2, 3]
+    for ours, theirs in zip(resumed, uninterrupted[1:], strict=True):
+        assert ours.metrics == theirs.metrics
+    final, expected = resumed[-1].state, uninterrupted[-1].state
+    assert final.scaler == expected.scaler
+    assert final.tensors.keys() == expected.tensors.keys()
+    assert all(torch.equal(final.tensors[name], expected.tensors[name]) for name in expected.tensors)
+
+
+def test_it_learns_and_reports_both_splits(config, small_data):
+    results = list(fit(config(epochs=6), small_data))
+    assert [result.epoch for result in results] == [1, 2, 3, 4, 5, 6]
+    assert results[-1].metrics["tune/balanced_accuracy"] > 0.9
+    assert results[-1].metrics["tune/loss"] < results[0].metrics["tune/loss"]
+    assert {"train/macro_f1", "tune/auroc", "tune/recall/few", "tune/loss"} <= results[-1].metrics.keys()
+    assert all(type(value) is float for value in results[-1].metrics.values())
+
+
+def test_a_config_does_not_depend_on_what_ran_before(config, small_data):
+    chosen = config(epochs=2, augmentation="medical", head="mlp", head_dropout=0.5)
+    alone = [result.metrics for result in fit(chosen, small_data)]
+    list(fit(config(epochs=1, optimizer="sgd", lr=0.1, sampler="weighted"), small_data))
+    assert [result.metrics for result in fit(chosen, small_data)] == alone
+
+
+def test_fp16_with_a_scaler_learns_on_the_cpu(config, small_data):
+    results = list(fit(config(epochs=6, precision="fp16"), small_data))
+    assert results[-1].metrics["tune/balanced_accuracy"] > 0.9
+    assert results[-1].state.scaler["scale"] > 0
+
+
+def test_bf16_learns_on_the_cpu(config, small_data):
+    assert list(fit(config(epochs=6, precision="bf16"), small_data))[-1].metrics["tune/balanced_accuracy"] > 0.9
+
+
+def test_a_diverging_loss_raises_a_named_error(config, small_data):
+    with pytest.raises(NonFiniteLossError, match="loss became .* in epoch"):
+        list(fit(config(optimizer="sgd", lr=10.0, momentum=0.99, head="mlp", epochs=8), small_data))
+
+
+def test_accumulation_equals_a_larger_batch(config, small_data):
+    """On a network without batch statistics, two halves of a batch give the gradient of the whole."""
+    few = dataclasses.replace(small_data, splits={**small_data.splits, "fit": small_data.splits["fit"][:64]})
+    base = {"optimizer": "sgd", "momentum": 0.0, "lr": 0.05, "epochs": 2, "backbone": "torchvision:squeezenet1_1"}
+    whole = list(fit(config(batch_size=16, **base), few))[-1].state.model_tensors()
+    halves = list(fit(config(batch_size=8, accumulate_steps=2, **base), few))[-1].state.model_tensors()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(halves[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_prefix_does_not_move_by_a_bit(config, small_data):
+    chosen = config(backbone="mobilenetv3_small_050", freeze_depth=3, epochs=2, lr=0.01)
+    torch.manual_seed(chosen.seed)
+    before = {
+        name: tensor.clone() for name, tensor in build_classifier(chosen, 3).backbone.stages[:3].state_dict().items()
+    }
+    after = list(fit(chosen, small_data))[-1].state.model_tensors()
+    assert before
+    assert all(torch.equal(after[f"backbone.stages.{name}"], tensor) for name, tensor in before.items())
+
+
+def test_the_optimizer_follows_the_schedule_and_the_layers(config, small_data, monkeypatch):
+    seen = []
+    step = torch.optim.SGD.step
+    monkeypatch.setattr(
+        torch.optim.SGD, "step", lambda self, *a: (seen.append([g["lr"] for g in self.param_groups]), step(self, *a))[1]
+    )
+    chosen = config(
+        optimizer="sgd", lr=0.1, layer_decay=0.5, schedule="step", decay_rate=0.1, decay_epochs=1.0, epochs=2
+    )
+    list(fit(chosen, small_data))
+    per_epoch = len(seen) // 2
+    assert sorted(set(seen[0]), reverse=True) == pytest.approx([0.1 * 0.5**k for k in range(len(set(seen[0])))])
+    assert max(seen[0]) == 0.1
+    assert max(seen[per_epoch]) == pytest.approx(0.01)
+
+
+def test_no_single_image_is_left_for_batch_norm(config, small_data):
+    odd = dataclasses.replace(small_data, splits={**small_data.splits, "fit": small_data.splits["fit"][:33]})
+    task = Classification(config(batch_size=16), odd, CPU)
+    sizes = [len(targets) for _, targets in task.train_batches(1)]
+    assert sizes == [16, 16]
+    assert len(sizes) == task.batches_per_epoch
+
+
+@pytest.mark.parametrize("augmentation", ["none", "flip", "strong"])
+def test_batches_follow_the_sampler(config, small_data, augmentation):
+    chosen = config(sampler="weighted", augmentation=augmentation, seed=5)
+    task = Classification(chosen, small_data, CPU)
+    batches = list(task.train_batches(2))
+    drawn = torch.cat([targets for _, targets in batches]).numpy()
+    fit_split = small_data.splits["fit"]
+    expected = small_data.labels[fit_split[epoch_order("weighted", small_data.labels[fit_split], 5, 2)]]
+    np.testing.assert_array_equal(drawn, expected[: len(drawn)])
+    assert batches[0][0].shape == (16, 32, 32, 1)
+    assert batches[0][0].dtype == torch.uint8
+
+
+def test_a_state_of_another_model_is_refused(config, small_data):
+    state = next(fit(config(head="mlp"), small_data)).state
+    with pytest.raises(CheckpointError, match="does not fit"):
+        next(fit(config(head="linear"), small_data, state))
+
+
+def test_freezing_more_than_there_is_is_refused(config, small_data):
+    with pytest.raises(ConfigError):
+        next(fit(config(freeze_depth=99), small_data))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a usable GPU")
+def test_a_gpu_that_torch_cannot_use_is_an_error(config, small_data):
+    with pytest.raises(DeviceError, match="a GPU was given but torch .* cannot use it: "):
+        next(fit(config(device="cuda"), small_data))
+
+
+@pytest.mark.gpu
+def test_training_on_the_gpu_agrees_with_the_cpu(config, small_data):
+    on_cpu = list(fit(config(epochs=4, precision="fp32"), small_data))[-1].metrics
+    on_gpu = list(fit(config(epochs=4, precision="fp32", device="cuda"), small_data))[-1].metrics
+    assert on_gpu["tune/loss"] == pytest.approx(on_cpu["tune/loss"], abs=0.05)
+    mixed = list(fit(config(epochs=4, device="cuda"), small_data))[-1].metrics
+    assert math.isfinite(mixed["tune/loss"])
+    assert mixed["tune/balanced_accuracy"] > 0.8

@@ -1,0 +1,42 @@
+"""What is frozen is stored once for all trials of a search, also where there are no folders."""
+
+from pathlib import Path
+
+import boto3
+import pytest
+import torch
+from ray import tune
+
+from tests.trainables.core.data.readers.test_object_store import s3  # noqa: F401
+from trainables.core.models.checkpoints.train_state import TrainState
+from trainables.worker.checkpoint_io import store_frozen
+
+
+@pytest.fixture
+def bucket(s3, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{s3}")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    bucket = boto3.resource("s3").Bucket("searches")
+    bucket.create()
+    return bucket
+
+
+def stored(storage):
+    """What lies there after two trials have stored the same, by name."""
+    state = TrainState(1, {"model.stem.weight": torch.ones(3), "model.head.weight": torch.ones(2)}, {})
+    part = store_frozen(state, ("stem.",), storage)
+    assert store_frozen(state, ("stem.",), storage) == part
+    assert part.names == {"model.stem.weight"}
+    with tune.Checkpoint(f"{storage}/frozen/{part.sha256}").as_directory() as folder:
+        return sorted(file.name for file in Path(folder).iterdir())
+
+
+def test_in_a_folder(tmp_path):
+    assert stored(str(tmp_path)) == ["frozen.safetensors"]
+    assert len(list(tmp_path.rglob("*"))) == 3  # nothing half-written
+
+
+def test_in_a_bucket(bucket):
+    assert stored("s3://searches/mine") == ["frozen.safetensors"]
+    files = [item.key for item in bucket.objects.all() if not item.key.endswith("/")]
+    assert len(files) == 1

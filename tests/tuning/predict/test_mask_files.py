@@ -1,0 +1,121 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from tests.images import png
+from tests.trainables.core.serving.test_mask_ensemble import trained  # noqa: F401
+from trainables.core.errors import UserError
+from trainables.core.serving import score_images as scoring
+from trainables.core.serving.score_images import Scored
+from tuning.cli.predict import app
+from tuning.predict.predictions_file import PredictionsFile
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def write(values, table="out.csv"):
+    with PredictionsFile(Path(table)) as file:
+        file.begin(("one", "two"), masks=True)
+        for value in values:
+            file.write(Scored(f"scans/{value}.png", None, mask=np.full((2, 3), value, dtype=np.uint8)))
+    with Path(table).open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def there(folder="out"):
+    return {file.name for file in Path(folder).glob("*.png")}
+
+
+def test_each_image_has_its_mask_and_what_it_covers():
+    rows = write([1, 2, 0])
+    assert [row["mask"] for row in rows] == ["out/000000-1.png", "out/000001-2.png", "out/000002-0.png"]
+    assert [np.asarray(Image.open(row["mask"])).max() for row in rows] == [1, 2, 0]
+    assert [(row["one"], row["two"]) for row in rows] == [("1", "0"), ("0", "1"), ("0", "0")]
+
+
+def test_a_run_replaces_what_an_earlier_one_wrote():
+    write([1, 2, 0])
+    write([2])
+    assert there() == {"000000-2.png"}
+    assert sorted(file.name for file in Path().iterdir()) == ["out", "out.csv"]
+
+
+def test_what_is_interrupted_leaves_all_as_it_was_and_can_be_repeated():
+    write([1])
+    before = Path("out.csv").read_text()
+    with pytest.raises(KeyboardInterrupt):
+        write(value if value else (_ for _ in ()).throw(KeyboardInterrupt) for value in [2, 2, 0])
+    assert there() == {"000000-1.png"}
+    assert Path("out.csv").read_text() == before
+    assert sorted(file.name for file in Path().iterdir()) == ["out", "out.csv"]
+    write([2, 2])
+    assert there() == {"000000-2.png", "000001-2.png"}
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("name", ["notes.txt", "000009-mine.png"])
+def test_nothing_that_is_not_ours_is_deleted(after, name):
+    Path("out").mkdir()
+    if after:
+        write([1])
+    (Path("out") / name).write_text("mine")
+    had = {file.name for file in Path("out").iterdir()}
+    with pytest.raises(UserError, match="masks replace those of an earlier run, and nothing else, but out holds more"):
+        write([2])
+    assert {file.name for file in Path("out").iterdir()} == had
+    assert (Path("out") / name).read_text() == "mine"
+
+
+def test_what_comes_into_the_folder_meanwhile_is_kept():
+    write([1])
+
+    def values():
+        yield 2
+        Path("out/notes.txt").write_text("mine")
+
+    with pytest.raises(UserError, match="out holds more"):
+        write(values())
+    assert there() == {"000000-1.png"}
+    assert sorted(file.name for file in Path().iterdir()) == ["out", "out.csv"]
+
+
+def test_links_and_files_are_not_replaced():
+    Path("elsewhere").mkdir()
+    Path("out").symlink_to("elsewhere")
+    Path("table").write_text("mine")
+    for table in ("out.csv", "table.csv"):
+        with pytest.raises(UserError, match="holds more"):
+            write([1], table)
+    assert sorted(file.name for file in Path().iterdir()) == ["elsewhere", "out", "table"]
+
+
+def test_a_table_without_a_suffix_leaves_no_name_for_the_folder():
+    with pytest.raises(UserError, match="masks need a folder of another name than out: give --out a suffix"):
+        write([1], "out")
+    assert list(Path().iterdir()) == []
+
+
+def test_the_command_can_be_interrupted_and_repeated(trained, tmp_path, monkeypatch):  # noqa: F811
+    arguments = [str(trained[2]), "scan.png", "--address", "127.0.0.1:9"]  # no cluster is joined for masks
+    Path("scan.png").write_bytes(png(np.zeros((9, 9), np.uint8)))
+    score_parts = scoring.score_parts
+
+    def interrupted(ensemble, parts):
+        yield from score_parts(ensemble, parts)
+        raise KeyboardInterrupt
+
+    for function, code in ((interrupted, 130), (score_parts, 0), (interrupted, 130), (score_parts, 0)):
+        monkeypatch.setattr(scoring, "score_parts", function)
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == code, done.output + done.stderr
+        assert ("predictions.csv was not touched" in done.output) == (code == 130)
+    assert there("predictions") == {"000000-scan.png"}
+    assert sorted(file.name for file in Path().iterdir()) == ["predictions", "predictions.csv", "scan.png"]

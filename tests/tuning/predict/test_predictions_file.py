@@ -1,0 +1,79 @@
+import csv
+
+import numpy as np
+import pytest
+
+from trainables.core.errors import UserError
+from trainables.core.serving.score_images import Scored
+from tuning.predict.predictions_file import PredictionsFile, as_text
+
+
+def write(file, rows, names=("few", "many")):
+    with PredictionsFile(file) as out:
+        out.begin(names)
+        for row in rows:
+            out.write(row)
+    with file.open(newline="", encoding="utf-8") as opened:
+        return list(csv.reader(opened))
+
+
+def row(name, *probabilities, error=""):
+    return Scored(name, np.array(probabilities, np.float32) if probabilities else None, error)
+
+
+def test_a_row_an_image_with_probabilities_that_come_back_exactly(tmp_path):
+    exact = np.array([1 / 3, 2 / 3], np.float32)
+    table = write(tmp_path / "out.csv", [row("a,\n.png", *exact), row("b.png", error="not a readable image")])
+    assert table[0] == ["file", "class", "few", "many", "error"]
+    assert table[1][:2] == ["a,\n.png", "many"]
+    np.testing.assert_array_equal(np.array(table[1][2:4], np.float32), exact)
+    assert table[2] == ["b.png", "", "", "", "not a readable image"]
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0.png", "+1.png", "-1.png", "@SUM(A1).png", "\t=1.png"])
+def test_no_cell_is_a_formula(tmp_path, name):
+    table = write(tmp_path / "out.csv", [row(name, 0, 1), row(name, error=name)], names=("few", name))
+    assert table[0][3] == table[1][0] == table[1][1] == table[2][4] == f"'{name}"
+    assert as_text("a=b-c") == "a=b-c"
+
+
+def test_a_class_that_is_called_like_a_column_keeps_its_own(tmp_path):
+    assert write(tmp_path / "out.csv", [], names=("error", "file"))[0] == [
+        "file",
+        "class",
+        "p(error)",
+        "p(file)",
+        "error",
+    ]
+
+
+def test_names_that_are_no_text_are_written(tmp_path):
+    assert write(tmp_path / "out.csv", [row("caf\udce9.png", 1, 0)])[1][0] == "caf\\udce9.png"
+
+
+def test_what_was_there_stays_until_all_is_written(tmp_path):
+    (tmp_path / "out.csv").write_text("before")
+    with pytest.raises(KeyboardInterrupt), PredictionsFile(tmp_path / "out.csv") as out:
+        out.begin(("few",))
+        raise KeyboardInterrupt
+    assert [file.name for file in tmp_path.iterdir()] == ["out.csv"]
+    assert (tmp_path / "out.csv").read_text() == "before"
+
+
+@pytest.mark.parametrize("place", ["nowhere/out.csv", "."])
+def test_where_nothing_can_be_written_is_refused(tmp_path, place):
+    with pytest.raises(UserError, match="--out must be writable, but .* is not: "):
+        PredictionsFile(tmp_path / place)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_told(tmp_path):
+    (tmp_path / "out.csv").write_text("before")
+    with pytest.raises(UserError, match="No space left"), PredictionsFile(tmp_path / "out.csv") as out:
+        out._opened.close()
+        out._opened = open("/dev/full", "w")  # noqa: PTH123, SIM115
+        out._writer = csv.writer(out._opened)
+        out.begin(("few",))
+        for _ in range(10_000):
+            out.write(row("a.png", 1.0))
+    assert (tmp_path / "out.csv").read_text() == "before"

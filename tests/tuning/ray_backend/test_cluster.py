@@ -1,0 +1,204 @@
+"""Joining a cluster of several nodes, on one machine."""
+
+import math
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from ray.tune import TuneError
+from rich.console import Console
+
+from analysis.trials import read_trials
+from search_spaces.space import load_space
+from trainables.core.errors import UserError
+from trainables.worker.inference import _reserving, infer
+from trainables.worker.node_requirements import Demands, lacks, versions
+from tuning.new_space import find, starting_space
+from tuning.ray_backend import node_checks as nodes
+from tuning.ray_backend.callbacks.stalled_search import Waiting
+from tuning.ray_backend.cluster import joined
+from tuning.ray_backend.node_checks import demanded
+from tuning.ray_backend.resources import Capacity, Resources, slots, trial_resources
+from tuning.ray_backend.tuner import build_tuner
+from tuning.search.plan import Plan
+from tuning.study.open_study import open_study, study_storage
+from tuning.study.steering import Steering
+
+CONFIG = {
+    "backbone": "scratch_cnn",
+    "weights": "random",
+    "image_size": 32,
+    "head": "linear",
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "batch_size": 16,
+    "epochs": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head that runs no trials, as in cluster.yaml, and a worker that claims a GPU."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster.add_node(num_cpus=4, num_gpus=2, resources={"gpu_24g": 2})
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def can_grow(cluster):
+    with joined(cluster.address) as can_grow:
+        yield can_grow
+
+
+def test_a_running_cluster_may_grow(can_grow):
+    assert can_grow
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "expected"),
+    [
+        (None, None, Resources(2, 1)),  # a GPU, with its share of the CPUs
+        (None, 0.5, Resources(1, 0.5)),
+        (None, 0.0, Resources(1, 0)),
+        (3.0, None, Resources(3, 1)),
+        (64.0, 8.0, Resources(64, 8)),  # taken at its word: such a node may yet come
+    ],
+)
+def test_what_a_trial_reserves(can_grow, cpus, gpus, expected):
+    assert trial_resources(cpus, gpus, can_grow) == expected
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        (Resources(1, 0), 4),
+        (Resources(0.1, 0.2), 10),
+        (Resources(1, 0.5), 4),
+        (Resources(1, 1), 2),
+        (Resources(3, 0), 1),
+        (Resources(8, 1), 0),
+    ],
+)
+def test_how_many_trials_run_at_once(can_grow, resources, expected):
+    assert slots(resources) == expected
+
+
+def test_what_fits_no_node_is_refused_with_the_way_out(can_grow):
+    with pytest.raises(UserError, match="where nodes come on demand, give both"):
+        trial_resources(64.0, None, can_grow)
+    with pytest.raises(UserError, match="lower --cpus-per-trial"):
+        trial_resources(64.0, 0.0, can_grow=False)
+
+
+def test_a_trial_that_needs_a_large_card_is_not_placed_on_a_small_one(can_grow):
+    assert trial_resources(None, 0.5, can_grow, "gpu_24g") == Resources(1, 0.5, "gpu_24g")
+    assert slots(Resources(1, 0.5, "gpu_24g")) == 4
+    assert slots(Resources(1, 1, "gpu_40g")) == 0
+    with pytest.raises(UserError, match="needs 1 CPUs, 1 GPUs, 1 gpu_40g and the nodes have .*2 gpu_24g.*--gpu-memory"):
+        trial_resources(None, None, can_grow, "gpu_40g")
+
+
+def test_where_nodes_come_on_demand_trials_are_asked_for_that_do_not_fit_yet(can_grow):
+    assert Capacity(Resources(1, 1))() == 2
+    assert Capacity(Resources(1, 1), at_least=8)() == 8
+
+
+def test_every_node_is_asked_before_any_trial(can_grow, tmp_path, monkeypatch):
+    with demanded(str(tmp_path / "results"), [str(tmp_path)]) as demands:
+        assert lacks(demands) == ()
+    assert list((tmp_path / "results").iterdir()) == []  # nothing is left of it
+    there = dict(versions())
+    monkeypatch.setattr(nodes, "versions", lambda: tuple((there | {"torch": "0.1"}).items()))
+    with pytest.raises(UserError) as refused, demanded(str(tmp_path), [str(tmp_path / "images")]):
+        pass
+    told = str(refused.value)
+    assert told.count(f"{socket.gethostname()} has torch {there['torch']}, the driver 0.1: install constr") == 2
+    assert told.count(f"does not see {tmp_path / 'images'}: give --data and --weights as folders that all") == 2
+    assert "has ray" not in told
+
+
+def test_our_code_travels_to_the_workers(can_grow):
+    """Here the workers also see this checkout; elsewhere what has travelled is all they have."""
+
+    def travelled():
+        import sys
+        from pathlib import Path
+
+        entries = [Path(entry) for entry in sys.path if "py_modules" in entry]
+        return sorted(package.name for entry in entries for package in entry.iterdir() if package.is_dir())
+
+    packages = ray.get(ray.remote(travelled).options(num_cpus=1).remote())
+    assert packages == ["analysis", "search_spaces", "trainables", "tuning"]
+
+
+def opened(folder):
+    return open_study(study_storage(folder, None), "search", "accuracy", 2, seed=0)
+
+
+def run(folder, data, resources, num_samples, configure=lambda trial: CONFIG, demands=None):
+    study = opened(folder)
+    steering = Steering(study, "accuracy", 2, num_samples, None, math.inf, configure, str(folder), second="latency_ms")
+    build_tuner(steering, data, resources, "session-001", 0, 3600.0, [], demands=demands).fit()
+    return read_trials(study)
+
+
+def test_trials_and_inference_run_on_the_other_node(can_grow, small_data, tmp_path):
+    records = run(tmp_path, small_data, Resources(1, 0), num_samples=2)
+    assert {record.state for record in records} <= {"COMPLETE", "PRUNED"}
+    members = [record.best.checkpoint for record in records]
+    assert all(0 < record.objectives(["latency_ms"])[0] < 1000 for record in records)
+    assert all(record.device.endswith(", 1 thread") for record in records)
+    shape = (2, len(small_data.splits["select"]), 3)
+    assert infer(small_data, members, "select", bundle={"CPU": 1, "gpu_24g": 0.5}).shape == shape
+
+
+def test_members_are_scored_on_the_cards_that_trained_them(can_grow):
+    task = ray.remote(lambda: ray.get_runtime_context().get_assigned_resources())
+    bundle = Resources(1, 0.5, "gpu_24g").bundle()
+    assert ray.get(task.options(**_reserving(bundle)).remote()) == bundle
+
+
+@pytest.mark.parametrize("reference", ["../mine/space_of_mine.py", "package_of_mine.space:SPACE"])
+def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monkeypatch, reference):
+    """Plain dicts cross: no worker imports the space, nor what lies beside it, which are nowhere on its path."""
+    (tmp_path / "elsewhere").mkdir()
+    file = tmp_path / "elsewhere" / (reference if reference.endswith(".py") else "package_of_mine/space.py")
+    file.parent.mkdir()
+    trace = f"import os; open({str(tmp_path / 'imported')!r}, 'a').write(str(os.getpid()) + chr(10))\n"
+    file.write_text(trace + starting_space(find(Path(small_data.place)), "mine"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    plan = Plan(load_space(reference), ("scratch_cnn",), "random", 32, 2, "accuracy", None, True, 0)
+    records = run(tmp_path, small_data, Resources(1, 0), 1, plan.configure)
+    assert {record.state for record in records} <= {"COMPLETE", "PRUNED"}
+    assert (tmp_path / "imported").read_text().splitlines() == [str(os.getpid())]
+
+
+def test_a_search_for_which_no_machine_comes_ends_with_its_time(can_grow, small_data, tmp_path):
+    """Tune alone would wait for ever."""
+    study = opened(tmp_path)
+    steering = Steering(study, "accuracy", 2, 4, None, time.time() + 3, lambda trial: CONFIG, str(tmp_path))
+    nowhere = Resources(1, 1, "gpu_80g")
+    waiting = Waiting(steering, nowhere, Console(quiet=True))
+    build_tuner(steering, small_data, nowhere, "session-001", 0, 3600.0, [waiting], waiting).fit()
+    assert steering.is_complete()
+    assert {record.state for record in read_trials(study)} == {"FAIL"}
+
+
+def test_a_node_that_came_later_and_is_unfit_ends_the_session_and_fails_no_trial(can_grow, small_data, tmp_path):
+    demands = Demands((("torch", "0.1"),), (), str(tmp_path))
+    with pytest.raises(TuneError, match=r"has torch \S+, the driver 0\.1: install .*; .* does not see what the driver"):
+        run(tmp_path, small_data, Resources(1, 0), num_samples=4, demands=demands)
+    assert {record.state for record in read_trials(opened(tmp_path))} == {"RUNNING"}  # they go on with the next session
+
+
+def test_a_gpu_that_is_not_there_fails_the_trial_in_one_line(can_grow, small_data, tmp_path):
+    """The cluster claims GPUs; torch finds none: a trial must not train on the CPU unasked."""
+    (record,) = run(tmp_path, small_data, Resources(1, 0.5), num_samples=1)
+    assert record.state == "FAIL"
+    assert record.failures[0].startswith("DeviceError: a GPU was given but torch ")
+    assert record.epochs == ()

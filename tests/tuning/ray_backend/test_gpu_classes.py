@@ -1,0 +1,32 @@
+import json
+
+import pytest
+
+from tuning.ray_backend import gpu_classes
+
+
+@pytest.mark.parametrize(
+    ("memories", "expected"),  # as nvidia-smi tells them, MiB; and how many there are of which classes
+    [
+        ([], {}),
+        ([11264], {}),  # a GTX 1080 Ti
+        ([15360], {16: 1}),  # a T4
+        ([23034], {16: 1, 24: 1}),  # an L4
+        ([40960, 40960], {16: 2, 24: 2, 32: 2, 40: 2}),  # two A100 of 40 GB
+        ([46068], {16: 1, 24: 1, 32: 1, 40: 1, 48: 1}),  # an L40S
+        ([81559, 23034], {16: 2, 24: 2, 32: 1, 40: 1, 48: 1, 80: 1}),  # an H100 beside an L4
+    ],
+)
+def test_a_card_is_of_every_class_that_it_is_large_enough_for(memories, expected):
+    assert gpu_classes.card_classes(memories) == {f"gpu_{gb}g": count for gb, count in expected.items()}
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0.5, "gpu_16g"), (40, "gpu_40g"), (48, "gpu_48g"), (49, "gpu_80g")])
+def test_what_is_asked_for_is_the_smallest_class_that_has_it(asked, given):
+    assert gpu_classes.card_class(asked) == given
+
+
+def test_a_node_without_nvidia_smi_has_none(monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    gpu_classes.main()
+    assert json.loads(capsys.readouterr().out) == {}

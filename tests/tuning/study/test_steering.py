@@ -1,0 +1,193 @@
+"""The study as the record: searcher and scheduler driven directly, without Ray, as Tune would drive them."""
+
+import time
+
+import pytest
+from optuna.pruners import NopPruner
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from analysis.trials import PRUNED, TIME_BUDGET, ranked, read_trials
+from tests.tuning.study.driver import EPOCHS, METRIC, Driver
+from trainables.core.errors import ConfigError
+from tuning.study.open_study import first_rung, open_study, study_storage
+
+
+def states(driver):
+    return [record.state for record in read_trials(driver.study)]
+
+
+def test_a_full_trial_is_told_with_its_best_value(tmp_path):
+    driver = Driver(tmp_path)
+    driver.run(lambda number: 0.75)
+    (record,) = read_trials(driver.study)
+    assert (record.state, driver.study.trials[0].value) == ("COMPLETE", 0.75)
+    assert [epoch.epoch for epoch in record.epochs] == list(range(1, EPOCHS + 1))
+    assert record.best.checkpoint.startswith("/checkpoints/session-001/ray-")
+    assert record.best.checkpoint.endswith("/checkpoint_000009")
+    assert "time_total_s" not in record.epochs[0].metrics
+
+
+def test_trials_that_fall_behind_are_stopped_and_told_as_pruned(tmp_path):
+    driver = Driver(tmp_path)
+    for _ in range(6):
+        driver.run(lambda number: 1.0 - number / 10)
+    records = read_trials(driver.study)
+    assert records[0].state == "COMPLETE"
+    assert {record.state for record in records[1:]} == {"PRUNED"}
+    assert {record.stopped for record in records[1:]} == {PRUNED}
+    assert all(not record.is_candidate for record in records[1:])
+
+
+@pytest.mark.parametrize(("epochs", "rung"), [(1, 1), (3, 1), (4, 2), (15, 5), (25, 9)])
+def test_trials_are_compared_at_a_third_of_their_epochs(epochs, rung):
+    assert first_rung(epochs) == rung
+
+
+def test_without_pruning_every_trial_runs_in_full(tmp_path):
+    driver = Driver(tmp_path)
+    driver.study.pruner = open_study(study_storage(tmp_path, None), "full", METRIC, EPOCHS, 0, pruning=False).pruner
+    for _ in range(4):
+        driver.run(lambda number: 1.0 - number / 10)
+    assert states(driver) == ["COMPLETE"] * 4
+
+
+def test_the_search_ends_at_num_samples(tmp_path):
+    driver = Driver(tmp_path, num_samples=2)
+    driver.run()
+    driver.run()
+    assert driver.start()[1] == Searcher.FINISHED
+    assert driver.steering.is_complete()
+
+
+def test_one_more_than_the_cluster_can_run_is_asked_ahead(tmp_path):
+    driver = Driver(tmp_path)
+    driver.steering.capacity = lambda: 2
+    assert [isinstance(driver.start()[1], dict) for _ in range(4)] == [True, True, True, False]
+
+
+def test_what_was_to_go_on_when_the_time_is_up_is_told(tmp_path):
+    first = Driver(tmp_path)
+    trial_id, _ = first.start()
+    first.report(trial_id, 1, 0.9)
+    first.start()  # has no epoch yet
+    second = Driver(tmp_path, deadline=time.time() - 1)
+    assert second.start()[1] == Searcher.FINISHED
+    assert states(second) == ["PRUNED", "FAIL"]
+    assert read_trials(second.study)[0].is_candidate
+    assert second.steering.is_complete()
+
+
+def test_max_concurrent_waits(tmp_path):
+    driver = Driver(tmp_path, max_concurrent=1)
+    first, _ = driver.start()
+    assert driver.start()[1] is None
+    driver.searcher.on_trial_complete(first, error=True)
+    assert driver.start()[1]["number"] == 1
+
+
+def test_a_repeated_report_counts_once(tmp_path):
+    driver = Driver(tmp_path)
+    trial_id, _ = driver.start()
+    driver.report(trial_id, 1, 0.5)
+    assert driver.report(trial_id, 1, 0.5) == TrialScheduler.CONTINUE
+    assert len(read_trials(driver.study)[0].epochs) == 1
+
+
+def test_the_deadline_stops_trials_which_stay_candidates(tmp_path):
+    driver = Driver(tmp_path)
+    trial_id, _ = driver.start()
+    driver.report(trial_id, 1, 0.5)
+    driver.steering.deadline = time.time() - 1
+    assert driver.report(trial_id, 2, 0.6) == TrialScheduler.STOP
+    driver.searcher.on_trial_complete(trial_id)
+    (record,) = read_trials(driver.study)
+    assert (record.state, record.stopped, record.is_candidate) == ("PRUNED", TIME_BUDGET, True)
+    assert driver.start()[1] == Searcher.FINISHED
+    assert driver.steering.is_complete()
+
+
+def test_a_new_driver_goes_on_with_what_was_running(tmp_path):
+    first = Driver(tmp_path, num_samples=3)
+    first.run()
+    trial_id, before = first.start()
+    first.report(trial_id, 1, 0.7)
+    first.report(trial_id, 2, 0.8)
+
+    second = Driver(tmp_path, num_samples=3)
+    _, after = second.start()
+    assert (after["number"], after["train"]) == (1, before["train"])
+    assert after["resume_from"].endswith("/checkpoint_000002")
+    second_id = f"ray-{id(second)}-{second.count}"
+    for epoch in range(3, EPOCHS + 1):
+        second.report(second_id, epoch, 0.9)
+    second.searcher.on_trial_complete(second_id)
+    second.run()
+    assert second.start()[1] == Searcher.FINISHED
+    records = read_trials(second.study)
+    assert [record.number for record in records] == [0, 1, 2]
+    assert [epoch.epoch for epoch in records[1].epochs] == list(range(1, EPOCHS + 1))
+
+
+def test_a_driver_killed_between_record_and_report_leaves_no_gap(tmp_path):
+    """The epoch's attribute was written, its value was not yet reported to the pruner."""
+    first = Driver(tmp_path)
+    trial_id, _ = first.start()
+    first.report(trial_id, 1, 0.7)
+    optuna_trial = first.steering.live[trial_id]
+    record = read_trials(first.study)[0].epochs[0]
+    name, value = type(record)(2, record.metrics | {f"best_{METRIC}": 0.8}, 1, "c2").attribute()
+    optuna_trial.set_user_attr(name, value)
+
+    second = Driver(tmp_path)
+    assert second.study.trials[0].intermediate_values == {1: 0.7, 2: 0.8}
+    assert second.start()[1]["resume_from"] == "c2"
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_driver_killed_before_telling_is_told_for(tmp_path, stopped):
+    first = Driver(tmp_path)
+    trial_id, _ = first.start()
+    for epoch in range(1, EPOCHS + 1 - stopped):
+        first.report(trial_id, epoch, 0.5)
+    if stopped:
+        first.scheduler._stop(first.steering.live[trial_id], PRUNED)
+    second = Driver(tmp_path)
+    assert states(second) == ["PRUNED" if stopped else "COMPLETE"]
+    assert second.start()[1]["number"] == 1
+
+
+def test_a_resumed_search_does_not_draw_again_what_it_drew(tmp_path):
+    first = Driver(tmp_path)
+    drawn = [first.run()["train"]["lr"] for _ in range(2)]
+    again = [Driver(tmp_path).run()["train"]["lr"] for _ in range(2)]
+    assert len({*drawn, *again}) == 4
+
+
+def test_a_configuration_that_does_not_parse_fails_its_trial_and_not_the_search(tmp_path):
+    driver = Driver(tmp_path)
+    sane = driver.steering.configure
+
+    def refuse(trial):
+        raise ConfigError("lr must be > 0")
+
+    driver.steering.configure = refuse
+    assert driver.start()[1] is None
+    driver.steering.configure = sane
+    assert driver.start()[1]["number"] == 1
+    assert states(driver) == ["FAIL", "RUNNING"]
+    assert read_trials(driver.study)[0].failures == ("ConfigError: lr must be > 0",)
+
+
+def test_recipes_come_first(tmp_path):
+    driver = Driver(tmp_path)
+    driver.study.enqueue_trial({"lr": 0.125})
+    assert driver.run()["train"] == {"lr": 0.125}
+
+
+def test_candidates_are_ranked_best_first(tmp_path):
+    driver = Driver(tmp_path, epochs=EPOCHS)
+    driver.study.pruner = NopPruner()
+    for _ in range(4):
+        driver.run(lambda number: [0.5, 0.9, 0.7, 0.9][number])
+    assert [record.number for record in ranked(read_trials(driver.study), METRIC)] == [1, 3, 2, 0]

@@ -1,0 +1,179 @@
+"""MLflow as a reader of the study, on a real SQLite store."""
+
+import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from analysis.trials import read_trials
+from tests.tuning.study.driver import EPOCHS, METRIC, Driver
+from trainables.core.errors import UserError
+from trainables.core.training.classification_metrics import class_keys
+from tuning.tracking.outbox import SearchInfo, Tracker
+from tuning.tracking.server import check_server, tracking_uri
+
+INFO = SearchInfo("space", "search", "uid-1", {"seed": 0, "weights": "random"}, {"tune.space": "space"})
+
+
+@pytest.fixture
+def uri(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+def runs(uri):
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("space")
+    found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = sorted(
+        (run for run in found if "mlflow.parentRunId" in run.data.tags),
+        key=lambda run: int(run.data.tags["tune.trial"]),
+    )
+    return client, parents, children
+
+
+def test_one_parent_and_a_nested_child_a_trial(tmp_path, uri):
+    driver = Driver(tmp_path)
+    tracker = Tracker(driver.study, uri, INFO)
+    driver.run(lambda number: 0.9)
+    driver.run(lambda number: 0.1)  # falls behind
+    failed, _ = driver.start()
+    (tmp_path / "error.txt").write_text("Failure # 1 (occurred now)\nValueError: it broke\nin two lines")
+    driver.scheduler.on_trial_error(None, SimpleNamespace(trial_id=failed, error_file=tmp_path / "error.txt"))
+    driver.searcher.on_trial_complete(failed, error=True)
+    tracker.log_parent({"test_accuracy": 0.5}, {"report.txt": "text"})
+    tracker.close("FINISHED")
+    assert tracker.unsent is None
+
+    client, (parent,), children = runs(uri)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["test_accuracy"] == 0.5
+    assert parent.data.params == {"seed": "0", "weights": "random"}
+    assert [child.data.tags["mlflow.parentRunId"] for child in children] == [parent.info.run_id] * 3
+    assert [child.info.status for child in children] == ["FINISHED", "KILLED", "FAILED"]
+    assert children[1].data.tags["tune.stopped_early"] == "pruned"
+    assert children[2].data.tags["tune.error"] == "ValueError: it broke"
+    assert children[0].data.params.keys() == {"lr"}
+    history = client.get_metric_history(children[0].info.run_id, f"best_{METRIC}")
+    assert [point.step for point in history] == list(range(1, EPOCHS + 1))
+    recorded = [epoch.time_ms for epoch in read_trials(driver.study)[0].epochs]
+    assert [point.timestamp for point in history] == recorded
+
+
+def test_a_new_driver_neither_doubles_nor_loses(tmp_path, uri, monkeypatch):
+    first = Driver(tmp_path)
+    tracker = Tracker(first.study, uri, INFO)
+    trial_id, _ = first.start()
+    first.report(trial_id, 1, 0.5)
+    # MLflow has it, but the driver dies before it can write so into the study.
+    monkeypatch.setattr(first.study, "set_user_attr", lambda *_: None)
+    tracker.flush()
+    tracker._stop.set()
+
+    second = Driver(tmp_path)
+    tracker = Tracker(second.study, uri, INFO)
+    second.start()
+    second.report(f"ray-{id(second)}-1", 2, 0.6)
+    second.searcher.on_trial_complete(f"ray-{id(second)}-1", error=True)
+    tracker.close("FINISHED")
+    client, parents, children = runs(uri)
+    assert (len(parents), len(children)) == (1, 1)
+    history = client.get_metric_history(children[0].info.run_id, f"best_{METRIC}")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.6)]
+
+
+def test_an_interrupted_search_leaves_nothing_running(tmp_path, uri):
+    driver = Driver(tmp_path)
+    tracker = Tracker(driver.study, uri, INFO)
+    trial_id, _ = driver.start()
+    driver.report(trial_id, 1, 0.5)
+    tracker.close("KILLED")
+    _, (parent,), (child,) = runs(uri)
+    assert (parent.info.status, child.info.status) == ("KILLED", "KILLED")
+
+    again = Driver(tmp_path)
+    tracker = Tracker(again.study, uri, INFO)
+    again.run()
+    tracker.close("FINISHED")
+    _, (parent,), (child,) = runs(uri)
+    assert (parent.info.status, child.info.status) == ("FINISHED", "FINISHED")
+
+
+def test_what_could_not_be_sent_is_sent_later(tmp_path, uri, monkeypatch):
+    driver = Driver(tmp_path)
+    tracker = Tracker(driver.study, uri, INFO)
+    send = tracker._client.log_batch
+
+    def down(*_, **__):
+        raise MlflowException("connection refused")
+
+    monkeypatch.setattr(tracker._client, "log_batch", down)
+    driver.run()
+    tracker.flush()
+    assert tracker.unsent == "connection refused"
+    monkeypatch.setattr(tracker._client, "log_batch", send)
+    tracker.close("FINISHED")
+    assert tracker.unsent is None
+    client, _, (child,) = runs(uri)
+    assert len(client.get_metric_history(child.info.run_id, "epoch_seconds")) == EPOCHS
+
+
+def test_every_class_key_is_a_metric_name_that_mlflow_takes(tmp_path, uri):
+    keys = class_keys(("<30", "≥30", "a//b", "..", "", "/", "größer", "[red]x", "x/"))
+    driver = Driver(tmp_path)
+    tracker = Tracker(driver.study, uri, INFO)
+    tracker.log_parent({f"tune/recall/{key}": float(index) for index, key in enumerate(keys)})
+    tracker.close("FINISHED")
+    _, (parent,), _ = runs(uri)
+    assert sorted(parent.data.metrics.values()) == [float(index) for index in range(len(keys))]
+
+
+def test_a_deleted_experiment_is_a_usage_error(tmp_path, uri):
+    client = MlflowClient(uri)
+    client.delete_experiment(client.create_experiment("space"))
+    with pytest.raises(UserError, match="'space' is deleted: restore it"):
+        Tracker(Driver(tmp_path).study, uri, INFO)
+
+
+def test_a_server_that_does_not_answer_is_a_usage_error():
+    with pytest.raises(UserError, match="MLflow must answer at --tracking-uri, but nonsense:// does not"):
+        check_server("nonsense://")
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """Answers as MLflow's basic-auth does to whom it does not know."""
+
+    def do_POST(self):
+        self.send_error(401)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_server_that_asks_for_an_account_is_told_as_such():
+    with HTTPServer(("127.0.0.1", 0), Guarded) as server:
+        Thread(target=server.handle_request).start()
+        with pytest.raises(UserError, match=r"asks who you are: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASS"):
+            check_server(f"http://127.0.0.1:{server.server_port}")
+
+
+def test_the_uri_comes_from_the_option_then_the_environment(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri(None) == f"sqlite:///{Path.cwd()}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
+    assert tracking_uri(None) == "http://server"
+    assert tracking_uri("sqlite:////data/other.db") == "sqlite:////data/other.db"
+
+
+def test_a_servers_credentials_go_where_mlflow_looks_for_them(monkeypatch):
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "before")
+    assert tracking_uri("https://me:pa%40ss@server:5000/x") == "https://server:5000/x"
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "pa@ss"
+    assert tracking_uri("postgresql://me:secret@server/db") == "postgresql://me:secret@server/db"

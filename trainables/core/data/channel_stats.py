@@ -1,0 +1,53 @@
+"""The mean and standard deviation of a data set's own colours."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.core.data.dataset import Dataset
+from trainables.core.data.splits.folds import POOL
+
+_BATCH, _FILE = 64, "moments.json"
+_LEAST_STD = 1 / 255  # of a channel that is all but constant
+Moments = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def channel_moments(data: Dataset, size: int) -> Moments:
+    """The mean and the standard deviation of each of three channels over the training images, computed once a node.
+
+    The images are those of ``fit``; of cross-validation's folds, which share them, those of the whole pool.
+
+    Args:
+        data: The data set.
+        size: Side at which its images are decoded.
+
+    Returns:
+        Means and deviations of pixels in 0..1; a grey channel counts for all three.
+    """
+    indices = data.splits.get(POOL, data.splits["fit"])
+    pixels, chosen = data.images(size), np.ascontiguousarray(indices, dtype="<i8")
+
+    def write(folder: Path) -> None:
+        (folder / _FILE).write_text(json.dumps(_moments(pixels, indices)))
+
+    def read(folder: Path) -> Moments:
+        mean, std = json.loads((folder / _FILE).read_text())
+        return tuple(mean), tuple(std)
+
+    key = f"moments-{data.images_key(size)}-{hashlib.sha256(chosen.tobytes()).hexdigest()[:16]}"
+    return data.open_store().read(key, write, read, size=1000, needed=True)
+
+
+def _moments(pixels: NDArray[np.uint8], indices: NDArray[np.int64]) -> Moments:
+    histogram = np.zeros((pixels.shape[-1], 256))  # exact, and of whole numbers: no order of summation matters
+    for start in range(0, len(indices), _BATCH):
+        batch = pixels[indices[start : start + _BATCH]]
+        histogram += [np.bincount(batch[..., channel].ravel(), minlength=256) for channel in range(len(histogram))]
+    share, values = histogram / histogram.sum(axis=1, keepdims=True), np.arange(256) / 255
+    mean = share @ values
+    std = np.maximum(np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1)), _LEAST_STD)
+    repeats = 3 // len(histogram)
+    return tuple(np.repeat(mean, repeats).tolist()), tuple(np.repeat(std, repeats).tolist())

@@ -1,0 +1,1 @@
+"""Decoding, from bytes to uint8 arrays."""

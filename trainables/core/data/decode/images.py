@@ -1,0 +1,127 @@
+"""From encoded bytes to uint8 arrays, the same for training and for a registered model."""
+
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from trainables.core.data.decode.crop import Box
+from trainables.core.errors import DataError, first_line
+
+# Pillow knows more, but some of them by programs: an EPS file called `scan.png` would be given to Ghostscript.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+Image.init()  # `Image.open` may be told of formats only once they are registered
+
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
+_DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+
+
+class EncodedImages(Protocol):
+    """A sequence of encoded images, read one at a time."""
+
+    def __len__(self) -> int: ...
+    def read(self, index: int) -> bytes:
+        """The bytes of one image file."""
+        ...
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """What all images of a data set are converted to.
+
+    Attributes:
+        channels: 1 where every image is grey, else 3.
+        white: The value that becomes 255: 255 for 8-bit images; for deeper ones the smallest 2**n - 1 that covers the
+            data set, so that 12-bit images in 16-bit files are not left dark.
+    """
+
+    channels: int
+    white: int
+
+
+@contextmanager
+def open_image(data: bytes) -> Iterator[Image.Image]:
+    """Opens an encoded image of one of ``FORMATS``; its pixels are read when they are used.
+
+    Raises:
+        DataError: It is none, it is too large to be meant, or it breaks within the block.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            _check_kind(opened)
+            yield opened
+    except UnidentifiedImageError as error:  # Pillow names the buffer's address instead
+        raise DataError("not a readable image: of no known format") from error
+    except Exception as error:  # what Pillow raises on a broken file depends on the format's reader
+        raise DataError(f"not a readable image: {first_line(error)}") from error
+
+
+def decode(data: bytes, size: int, pixel_format: PixelFormat, box: Box | None = None) -> NDArray[np.uint8]:
+    """Decodes one image and resizes it to a square (bilinear, antialiased, the aspect ratio given up).
+
+    EXIF orientation is applied; alpha is dropped; palettes become colours.
+
+    Args:
+        data: A JPEG, PNG, TIFF, ... file.
+        size: The side in pixels.
+        pixel_format: Channels and scale.
+        box: To which the image is cut first, or None.
+
+    Returns:
+        (size, size, channels) uint8.
+
+    Raises:
+        DataError: The bytes are no readable image.
+    """
+    with open_image(data) as opened:
+        return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format, box)
+
+
+def _check_kind(image: Image.Image) -> None:
+    """Raises ValueError for an image that is too large to be meant, or whose values have no scale of their own."""
+    pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise ValueError(f"image size {image.width} x {image.height} is beyond {most} pixels")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range: store 8 or 16 bits")
+
+
+def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat, box: Box | None = None) -> NDArray[np.uint8]:
+    """Converts a Pillow image, cut to a box if there is one, to (size, size, channels) uint8."""
+    image = image.crop(box) if box else image
+    if image.mode in _DEEP_MODES:
+        values = np.asarray(image, dtype=np.float32) * np.float32(255 / pixel_format.white)
+        image = Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8))
+    image = image.convert("L" if pixel_format.channels == 1 else "RGB")
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.uint8).reshape(size, size, pixel_format.channels)
+
+
+def survey(images: EncodedImages, threads: int) -> PixelFormat:
+    """Finds the pixel format that fits every readable image; only headers are read, but for deep images."""
+
+    def look(index: int) -> tuple[bool, float]:
+        try:
+            with open_image(images.read(index)) as image:
+                deep = image.mode in _DEEP_MODES
+                return image.mode in _GREY_MODES, float(np.max(np.asarray(image))) if deep else 255.0
+        except (DataError, OSError):
+            return True, 255.0
+
+    with ThreadPoolExecutor(threads) as pool:
+        looks = list(pool.map(look, range(len(images))))
+    deepest = max((white for _, white in looks), default=255.0)
+    return PixelFormat(1 if all(grey for grey, _ in looks) else 3, 2 ** max(8, int(deepest).bit_length()) - 1)
+
+
+def threads() -> int:
+    """How many images to decode at once: the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,130 @@
+"""Masks: which class every pixel has. What values they hold is surveyed once, then they are decoded beside images."""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainables.core.data.decode.images import open_image, threads
+from trainables.core.data.source import MaskFormat, Masks, Source
+from trainables.core.errors import DataError
+from trainables.core.node_cache import Store
+
+# Part of every key: raise it whenever the same bytes would become other masks, or none.
+MASK_VERSION = 2
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What masks hold.
+
+    Attributes:
+        format: What their values mean.
+        bad: Why a mask cannot be used, by its image's index.
+    """
+
+    format: MaskFormat
+    bad: Mapping[int, str]
+
+
+def surveyed_masks(source: Source, fingerprint: str, store: Store) -> Survey | None:
+    """What the masks of a data set hold, looked for once a node; None where there are none."""
+    masks = source.masks
+    if masks is None:
+        return None
+
+    def write(folder: Path) -> None:
+        found = survey_masks(masks, source)
+        (folder / "masks.json").write_text(json.dumps({**found.format.to_dict(), "bad": list(found.bad.items())}))
+
+    def read(folder: Path) -> Survey:
+        raw = json.loads((folder / "masks.json").read_text())
+        return Survey(MaskFormat.from_dict(raw), dict(raw["bad"]))
+
+    return store.read(f"mask-format-{fingerprint[:32]}-v{MASK_VERSION}", write, read, size=1000)
+
+
+def survey_masks(masks: Masks, source: Source) -> Survey:
+    """Reads every mask of a source, and every image's size.
+
+    Raises:
+        DataError: No mask can be used, or their values mean nothing.
+    """
+
+    def look(index: int) -> tuple[str, tuple[int, ...]]:
+        try:
+            values = read_mask(masks.read_bytes(index))
+            found = tuple(np.unique(values).tolist())
+            return _wrong_size(values, source.read(index)) or _wrong_values(found, masks.format), found
+        except (DataError, OSError) as error:
+            return str(error), ()
+
+    with ThreadPoolExecutor(threads()) as pool:
+        looks = list(pool.map(look, range(len(source))))
+    bad = {index: why for index, (why, _) in enumerate(looks) if why}
+    if len(bad) == len(source):
+        raise DataError(f"no image has a mask that can be used, like {source.names[0]}: {bad[0]}")
+    found = sorted({value for why, values in looks if not why for value in values})
+    return Survey(masks.format or MaskFormat.of_values(found), bad)
+
+
+def read_mask(data: bytes) -> NDArray[np.int64]:
+    """(H, W) values of a mask's file; of a palette's the indices.
+
+    Raises:
+        DataError: There is none, it cannot be read, or it is in colour.
+    """
+    if not data:
+        raise DataError("has no mask")
+    try:
+        with open_image(data) as image:
+            values = np.asarray(image)
+    except DataError as error:
+        raise DataError(f"its mask is {error}") from error
+    if values.ndim == 3 and (values == values[:, :, :1]).all():
+        values = values[:, :, 0]
+    if values.ndim != 2 or values.dtype.kind not in "biu":
+        raise DataError("its mask is in colour: a mask holds one whole number a pixel")
+    return values.astype(np.int64)
+
+
+def decode_mask(data: bytes, size: int, mask_format: MaskFormat) -> NDArray[np.uint8]:
+    """(size, size) classes of a mask that the survey has found good; resized by nearest neighbour."""
+    values = read_mask(data)
+    classes = np.zeros(values.shape, dtype=np.uint8)
+    for value, place in mask_format.classes.items():
+        classes[values == value] = place
+    return np.asarray(Image.fromarray(classes).resize((size, size), Image.Resampling.NEAREST))
+
+
+def _wrong_size(values: NDArray[np.int64], image: bytes) -> str:
+    try:
+        with open_image(image) as opened:
+            width, height = opened.size
+            if opened.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+                width, height = height, width
+    except DataError:
+        return ""  # of an image that is not readable something else is said
+    if values.shape == (height, width):
+        return ""
+    return f"its mask must have its size, {width} x {height}, but has {values.shape[1]} x {values.shape[0]}"
+
+
+def _wrong_values(found: Sequence[int], mask_format: MaskFormat | None) -> str:
+    unknown = [value for value in found if mask_format and value not in mask_format.classes]
+    if mask_format is None or not unknown:
+        return ""
+    known = ", ".join(map(str, mask_format.classes))
+    return f"its mask must hold {known} alone, but holds {unknown[0]}"
+
+
+def told_format(mask_format: MaskFormat) -> str:
+    """The classes and their values in words."""
+    names = ("background", *mask_format.class_names)
+    return ", ".join(f"{value} is {names[place]}" for value, place in mask_format.classes.items())

@@ -1,0 +1,1 @@
+"""Readers, one per layout: class folders, parquet, image-mask pairs, phantoms, object stores."""

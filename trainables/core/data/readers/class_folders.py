@@ -1,0 +1,45 @@
+"""Class folders, with or without folders of splits above them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
+from trainables.core.data.source import SPLIT_NAMES, Source, is_image
+
+
+def open_class_folders(root: Path) -> Source:
+    """Opens a folder of class folders, or of folders named after splits (``SPLIT_NAMES``) that hold class folders."""
+    splits = {child.name: alias for child in _folders(root) if (alias := SPLIT_NAMES.get(child.name.lower()))}
+    files = [file for file in sorted(root.rglob("*")) if is_image(file.relative_to(root))]
+    # (split, class, ...) or (class, ...); an image outside of these has no label, and is refused or left out by name.
+    places = [
+        (splits.get(parts[0], ""), parts[1:] if splits else parts) for parts in (_parts(root, file) for file in files)
+    ]
+    labelled = [place[0] if len(place) > 1 and (split or not splits) else None for split, place in places]
+    # A class folder without images still names a class: it is then refused as too small, not silently dropped.
+    parents = [root / name for name in splits] or [root]
+    class_names = tuple(sorted({child.name for parent in parents for child in _folders(parent)}))
+    number = {name: index for index, name in enumerate(class_names)}
+
+    def read(index: int) -> bytes:
+        check_within(root, files[index])
+        return read_file(files[index])
+
+    return Source(
+        class_names=class_names,
+        labels=np.array([-1 if name is None else number[name] for name in labelled], dtype=np.int64),
+        published=np.array([split for split, _ in places], dtype=np.str_),
+        groups=np.arange(len(files)),
+        names=[printable(str(file.relative_to(root))) for file in files],
+        read_bytes=read,
+        files=[file.name for file in files],
+    )
+
+
+def _parts(root: Path, file: Path) -> tuple[str, ...]:
+    return file.relative_to(root).parts
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(child for child in parent.iterdir() if child.is_dir() and not child.name.startswith("."))

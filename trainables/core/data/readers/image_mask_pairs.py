@@ -1,0 +1,93 @@
+"""Images with masks: folders `images/` and `masks/`, or the Oxford-IIIT Pet layout that torchvision downloads."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
+from trainables.core.data.source import MaskFormat, Masks, Source, is_image
+from trainables.core.errors import DataError
+
+_PETS = "oxford-iiit-pet"
+# Trimaps hold pet, background, and a border between them of a few pixels' width, which is taken for the pet, as
+# segmentation_models_pytorch's published example does.
+_TRIMAP = MaskFormat(("pet",), {1: 1, 2: 0, 3: 1})
+
+
+def open_pairs(root: Path) -> Source | None:
+    """Opens a folder of images with masks; None where it is laid out otherwise.
+
+    Raises:
+        DataError: A file that the layout needs is missing.
+    """
+    for pets in (root, root / _PETS):
+        if (pets / "annotations" / "trimaps").is_dir():
+            return _from_pets(pets)
+    return _from_folders(root) if (root / "images").is_dir() and (root / "masks").is_dir() else None
+
+
+def _from_folders(root: Path) -> Source:
+    """Pairs are files of one name below ``images/`` and ``masks/``, whatever their suffixes."""
+    images, masks = (_by_stem(root / folder) for folder in ("images", "masks"))
+    alone = sorted(masks.keys() - images.keys())
+    if alone:
+        raise DataError(f"every mask needs an image of its name, but {masks[alone[0]].relative_to(root)} has none")
+    files = [images[stem] for stem in sorted(images)]
+    paired = [masks.get(stem) for stem in sorted(images)]
+    return _source(root, files, paired, [""] * len(files), None)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        if is_image(file.relative_to(folder)):
+            stem = str(file.relative_to(folder).with_suffix(""))
+            if stem in found:
+                raise DataError(f"names must differ in more than their suffix, but {found[stem]} and {file} do not")
+            found[stem] = file
+    return found
+
+
+def _from_pets(root: Path) -> Source:
+    names, published = [], []
+    for file, split in (("trainval.txt", "train"), ("test.txt", "test")):
+        listed = root / "annotations" / file
+        if not listed.is_file():
+            raise DataError(f"the layout of Oxford-IIIT Pet has a file {listed.relative_to(root)}, but {root} has none")
+        lines = [line.split()[0] for line in listed.read_text().splitlines() if line.strip() and line[0] != "#"]
+        names += lines
+        published += [split] * len(lines)
+    files = [root / "images" / f"{name}.jpg" for name in names]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise DataError(f"every listed image must be there, but {missing[0]} is not ({len(missing)} are missing)")
+    masks = [root / "annotations" / "trimaps" / f"{name}.png" for name in names]
+    return _source(root, files, [mask if mask.is_file() else None for mask in masks], published, _TRIMAP)
+
+
+def _source(
+    root: Path,
+    files: Sequence[Path],
+    masks: Sequence[Path | None],
+    published: Sequence[str],
+    mask_format: MaskFormat | None,
+) -> Source:
+    def read(file: Path) -> bytes:
+        check_within(root, file)
+        return read_file(file)
+
+    def read_mask(index: int) -> bytes:
+        mask = masks[index]
+        return read(mask) if mask else b""
+
+    return Source(
+        class_names=("images",),
+        labels=np.zeros(len(files), dtype=np.int64),
+        published=np.array(published, dtype=np.str_),
+        groups=np.arange(len(files)),
+        names=[printable(str(file.relative_to(root))) for file in files],
+        read_bytes=lambda index: read(files[index]),
+        files=[file.name for file in files],
+        masks=Masks(read_mask, mask_format),
+    )

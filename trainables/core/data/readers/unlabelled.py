@@ -1,0 +1,141 @@
+"""Images to be scored: files, folders and parquet in the hub's layout, read a few at a time; no labels are needed."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables.core.data.readers.parquet import holds_bytes
+from trainables.core.data.readers.untrusted_files import read_file
+from trainables.core.data.source import is_image
+from trainables.core.errors import DataError, first_line
+
+_PARQUET = ".parquet"
+_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is read in one go: an image file, or a row group of a parquet file.
+
+    Attributes:
+        path: The file, absolute: nodes of a cluster know nothing of the folder that a command was started in.
+        name: The file as it was given, or found in a folder that was.
+        images: How many it holds.
+        row_group: Of a parquet file; -1 for an image file.
+        first_row: The row group's first row within its file.
+    """
+
+    path: str
+    name: str
+    images: int = 1
+    row_group: int = -1
+    first_row: int = 0
+
+
+@dataclass(frozen=True)
+class NamedImage:
+    """One image: where it is from, and its encoded bytes, or why it could not be read."""
+
+    name: str
+    data: bytes = b""
+    error: str = ""
+
+
+def find_parts(places: Sequence[str]) -> list[Part]:
+    """Finds the images in files and folders, in the order given; a folder's files sorted by path.
+
+    A file named outright is taken for an image whatever its suffix; in folders, at any depth, those with an image's
+    suffix and parquet files are, and hidden ones are not.
+
+    Raises:
+        DataError: A place does not exist or holds no images, or a parquet file cannot be read.
+    """
+    parts = []
+    for place in places:
+        found = list(_parts_of(Path(place)))
+        if not found:
+            raise DataError(f"images are needed, but {place} holds none (JPEG, PNG, TIFF, ..., or hub-layout parquet)")
+        parts += found
+    return parts
+
+
+def _parts_of(place: Path) -> Iterator[Part]:
+    if place.is_dir():
+        files = sorted(file for file in place.rglob("*") if _is_wanted(file.relative_to(place)) and file.is_file())
+    elif place.is_file():
+        files = [place]
+    else:
+        raise DataError(f"images must be files or folders, but {place} does not exist")
+    for file in files:
+        if file.suffix.lower() == _PARQUET:
+            yield from _row_groups(file)
+        else:
+            yield Part(str(file.absolute()), str(file))
+
+
+def _is_wanted(file: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.parts)
+    return is_image(file) or (file.suffix.lower() == _PARQUET and not hidden)
+
+
+def _row_groups(file: Path) -> Iterator[Part]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as opened:
+            image = opened.schema_arrow.field("image").type if "image" in opened.schema_arrow.names else None
+            counts = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+    except (OSError, ValueError, pa.ArrowException, KeyError) as error:
+        raise DataError(f"{file} is no readable parquet file: {first_line(error)}") from error
+    if image is None or not holds_bytes(image):
+        found = "there is no such column" if image is None else f"it is {image}"
+        raise DataError(f"{file}: the column image must hold encoded bytes (struct<bytes, path>), but {found}")
+    first = 0
+    for group, count in enumerate(counts):
+        if count:
+            yield Part(str(file.absolute()), str(file), count, group, first)
+        first += count
+
+
+def read_part(part: Part) -> Iterator[NamedImage]:
+    """Reads a part's images, in order; one that cannot be read comes with the reason."""
+    if part.row_group >= 0:
+        yield from _read_rows(part)
+        return
+    try:
+        yield NamedImage(part.name, read_file(Path(part.path)))
+    except OSError as error:
+        yield NamedImage(part.name, error=_reason(error))
+
+
+def _read_rows(part: Part) -> Iterator[NamedImage]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = (f"{part.name} row {part.first_row + row}" for row in range(part.images))
+    try:
+        with pq.ParquetFile(part.path) as opened:
+            for batch in opened.iter_batches(_ROWS, row_groups=[part.row_group], columns=["image.bytes"]):
+                for cell in batch.column("image").field("bytes"):
+                    data = cell.as_py()
+                    yield NamedImage(next(names), data or b"", "" if data else "the row holds no image")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        yield from (NamedImage(name, error=_reason(error)) for name in names)
+
+
+def _reason(error: Exception) -> str:
+    named = error.strerror if isinstance(error, OSError) else None
+    return f"cannot be read: {named or first_line(error)}"
+
+
+def batches(images: Iterable[NamedImage], size: int) -> Iterator[list[NamedImage]]:
+    """Groups images by ``size``, the last group with what is left; no more than one group is held."""
+    batch = []
+    for image in images:
+        batch.append(image)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

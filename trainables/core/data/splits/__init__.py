@@ -1,0 +1,1 @@
+"""Splits, folds and groups of images, and the audit that checks them."""

@@ -1,0 +1,215 @@
+"""What is wrong with a data set before anything is trained on it: groups, duplicates, labels, and memory's own score.
+
+Images that belong together (slices of one subject, copies that were re-encoded, mirrored or turned) let a model score
+by recognising them. The audit finds them as groups, says how many test images have such a twin outside, and how well a
+nearest neighbour of raw pixels does, which can do nothing but remember.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.core.data.splits.groups import CurvePoint, Groups, Pair, exact_duplicates
+from trainables.core.data.splits.similarity import nearest_neighbours
+from trainables.core.data.splits.splits import Items, make_splits
+from trainables.core.errors import DataError
+
+AUDIT_VERSION = 2  # part of the store's key: raise it whenever the same images would be grouped otherwise
+_PAIRS = 12  # that are shown of a kind
+_OUTLYING = 6.0  # robust standard deviations
+_BLANK = 2.0  # grey levels
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """How often the nearest neighbour's label is right."""
+
+    accuracy: float
+    balanced_accuracy: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is to be known of a data set before its results are believed.
+
+    Attributes:
+        images: How many there are.
+        class_counts: Images by class.
+        groups_per_class: Groups that have an image of it, by class.
+        named: ``subjects`` where they were told, else ``groups``.
+        groups: How many there are.
+        threshold: Similarity that joined them; None where they were told.
+        largest_group: Images in it.
+        curve: What other thresholds would give.
+        exact_duplicates: Images whose pixels equal those of an earlier one.
+        contradicting_groups: Groups whose images have different labels.
+        test_twins_in_train: Share of the published test images that have one of their group in training, or None.
+        published: The nearest neighbour on the published test split, or None.
+        grouped: The nearest neighbour where whole groups are held out.
+        majority_share: What always saying the commonest class would score.
+        broken: Why an image cannot be used, by name.
+        blank: Names of images without content.
+        outlying: Names of images whose brightness or contrast is far from the others'.
+        pairs: Pairs of one group by what is worst about them: ``labels differ``, ``test and train`` or ``alike``.
+        names: Of the images in ``pairs``, by index.
+    """
+
+    images: int
+    class_counts: Mapping[str, int]
+    groups_per_class: Mapping[str, int]
+    named: str
+    groups: int
+    threshold: float | None
+    largest_group: int
+    curve: tuple[CurvePoint, ...]
+    exact_duplicates: int
+    contradicting_groups: int
+    test_twins_in_train: float | None
+    published: Neighbour | None
+    grouped: Neighbour | None
+    majority_share: float
+    broken: Mapping[str, str]
+    blank: tuple[str, ...]
+    outlying: tuple[str, ...]
+    pairs: Mapping[str, tuple[Pair, ...]]
+    names: Mapping[int, str]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether images have classes as a whole; where pixels have them, there is one class of all images."""
+        return len(self.class_counts) > 1
+
+    @property
+    def leaks(self) -> bool:
+        """Whether the published test split has images of groups that are in training, too."""
+        return bool(self.test_twins_in_train)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        plain = dataclasses.asdict(self)
+        plain["nearest_neighbour"] = {side: plain.pop(side) for side in ("published", "grouped")}
+        return plain
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """What ``to_dict`` gave, also after a way through JSON."""
+        plain = dict(raw)
+        sides = plain.pop("nearest_neighbour")
+        return cls(
+            **plain
+            | {side: None if scores is None else Neighbour(**scores) for side, scores in sides.items()}
+            | {"curve": tuple(CurvePoint(**point) for point in plain["curve"])}
+            | {"pairs": {why: tuple(Pair(**pair) for pair in pairs) for why, pairs in plain["pairs"].items()}}
+            | {"names": {int(index): name for index, name in plain["names"].items()}}
+            | {name: tuple(plain[name]) for name in ("blank", "outlying")}
+        )
+
+
+def summary(audit: Audit) -> list[str]:
+    """What a reader of any result must know, in two lines."""
+    how = "as told" if audit.threshold is None else f"alike by {audit.threshold:g}"
+    lines = [f"audit: {audit.groups} {audit.named} ({how}), the largest of {audit.largest_group} images"]
+    scores = {"the published test split": audit.published, f"held-out {audit.named}": audit.grouped}
+    told = [f"{score.accuracy:.3f} on {where}" for where, score in scores.items() if score]
+    if told:
+        always = f"always the commonest class {audit.majority_share:.3f}"
+        lines.append(f"a nearest neighbour of raw pixels is right for {', '.join(told)}; {always}")
+    return lines
+
+
+def audit_images(
+    items: Items,
+    found: Groups,
+    told: bool,
+    pixels: NDArray[np.uint8],
+    names: Sequence[str],
+    broken: Mapping[int, str],
+) -> Audit:
+    """Looks at a data set whose groups are known.
+
+    Args:
+        items: Labels, the groups that count, and what was published.
+        found: The groups by similarity.
+        told: Whether the groups that count are not these, but were told.
+        pixels: (N, SIDE, SIDE, channels) uint8.
+        names: Of the images.
+        broken: Why an image cannot be used, by index.
+    """
+    usable = np.setdiff1d(np.arange(len(items.labels)), np.array(sorted(broken), dtype=np.int64))
+    groups, labels = items.groups[usable], items.labels[usable]
+    combinations = np.unique(np.stack([groups, labels]), axis=1)
+    per_class = np.bincount(combinations[1], minlength=len(items.class_names))
+    counts = np.bincount(labels, minlength=len(items.class_names))
+    train, test = (usable[np.isin(items.published[usable], sides)] for sides in (("train", "val", ""), ("test",)))
+    blank, outlying = _odd(pixels, usable)
+    pairs, several = _worst(found.pairs, items), len(items.class_names) > 1
+    paired = {index for of_kind in pairs.values() for pair in of_kind for index in (pair.first, pair.second)}
+    return Audit(
+        images=len(items.labels),
+        class_counts=dict(zip(items.class_names, counts.tolist(), strict=True)),
+        groups_per_class=dict(zip(items.class_names, per_class.tolist(), strict=True)),
+        named="subjects" if told else "groups",
+        groups=len(np.unique(groups)),
+        threshold=None if told else found.threshold,
+        largest_group=int(np.unique(groups, return_counts=True)[1].max(initial=0)),
+        curve=found.curve,
+        exact_duplicates=len(usable) - len(np.unique(exact_duplicates(pixels, usable)[usable])),
+        contradicting_groups=int((np.unique(combinations[0], return_counts=True)[1] > 1).sum()),
+        test_twins_in_train=float(np.isin(items.groups[test], items.groups[train]).mean()) if len(test) else None,
+        published=_neighbour(pixels, items.labels, test, train) if len(test) and several else None,
+        grouped=_held_out(items, usable, pixels) if several else None,
+        majority_share=float(counts.max() / max(1, counts.sum())),
+        broken={names[index]: reason for index, reason in broken.items()},
+        blank=tuple(names[index] for index in blank),
+        outlying=tuple(names[index] for index in outlying),
+        pairs=pairs,
+        names={index: names[index] for index in sorted(paired)},
+    )
+
+
+def _neighbour(
+    pixels: NDArray[np.uint8], labels: NDArray[np.int64], queries: NDArray[np.int64], gallery: NDArray[np.int64]
+) -> Neighbour:
+    predicted = labels[nearest_neighbours(pixels, queries, gallery)[0]]
+    right = predicted == labels[queries]
+    recalls = [right[labels[queries] == index].mean() for index in np.unique(labels[queries])]
+    return Neighbour(float(right.mean()), float(np.mean(recalls)))
+
+
+def _held_out(items: Items, usable: NDArray[np.int64], pixels: NDArray[np.uint8]) -> Neighbour | None:
+    """The nearest neighbour on a test split of whole groups; None where there are too few of them."""
+    unpublished = dataclasses.replace(items, published=np.full(len(items.labels), ""))
+    try:
+        splits = make_splits(unpublished, usable, seed=0)
+    except DataError:
+        return None
+    return _neighbour(pixels, items.labels, splits["test"], np.setdiff1d(usable, splits["test"]))
+
+
+def _worst(pairs: Sequence[Pair], items: Items) -> dict[str, tuple[Pair, ...]]:
+    """The pairs by what is worst about them; of each kind those that one would not see at once, mirrored and turned."""
+    kinds: dict[str, list[Pair]] = {"labels differ": [], "test and train": [], "alike": []}
+    for pair in sorted(pairs, key=lambda pair: (not pair.mirrored, -abs(pair.degrees), -pair.similarity)):
+        in_test = items.published[[pair.first, pair.second]] == "test"
+        if items.labels[pair.first] != items.labels[pair.second]:
+            kinds["labels differ"].append(pair)
+        elif in_test.any() and not in_test.all():
+            kinds["test and train"].append(pair)
+        else:
+            kinds["alike"].append(pair)
+    return {why: tuple(of_kind[:_PAIRS]) for why, of_kind in kinds.items()}
+
+
+def _odd(pixels: NDArray[np.uint8], usable: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+    """The blank images, and those whose brightness or contrast is far from the others'."""
+    flat = [(float(image.mean()), float(image.std())) for image in pixels[usable]]
+    figures = np.array(flat).reshape(-1, 2)
+    blank = figures[:, 1] < _BLANK
+    centre = np.median(figures, axis=0) if len(figures) else 0
+    spread = 1.4826 * np.median(np.abs(figures - centre), axis=0) if len(figures) else 1
+    far = (np.abs(figures - centre) > _OUTLYING * np.maximum(spread, 1)).any(axis=1) & ~blank
+    return usable[blank].tolist(), usable[far].tolist()

@@ -1,0 +1,1 @@
+"""Inspection of trained networks: Grad-CAM, features and latency."""

@@ -1,0 +1,1 @@
+"""Training states on disk, verified by digest."""

@@ -1,0 +1,1 @@
+"""Complete networks: a backbone with its head, decoder or queries."""

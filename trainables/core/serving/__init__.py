@@ -1,0 +1,1 @@
+"""Registered models, from encoded images to probabilities or masks."""

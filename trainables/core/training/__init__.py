@@ -1,0 +1,1 @@
+"""Training: epochs, losses, optimizers, schedules and metrics."""

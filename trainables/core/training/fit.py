@@ -1,0 +1,128 @@
+"""The training loop: a generator, one epoch an item. Who runs it reports, checkpoints and stops.
+
+for epoch in fit(config, data):
+    print(epoch.metrics["tune/balanced_accuracy"])
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from trainables.core.config import TrainConfig
+from trainables.core.data.dataset import Dataset
+from trainables.core.device import autocast, resolve_device, resolve_precision
+from trainables.core.errors import NonFiniteLossError
+from trainables.core.models.checkpoints.train_state import TrainState, capture, restore
+from trainables.core.seeds import derive_seed
+from trainables.core.training.lr_schedules import lr_factor
+from trainables.core.training.optimizers import build_optimizer, set_lr
+from trainables.core.training.tasks.base import Task
+from trainables.core.training.tasks.choose import task_of
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: From 1.
+        metrics: ``train/...`` (as the model trained: augmented, resampled, dropout on) and ``tune/...``.
+        seconds: Wall time of training and scoring.
+        state: To checkpoint; it aliases the live training, so save it before taking the next item.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    seconds: float
+    state: TrainState
+
+
+def fit(config: TrainConfig, data: Dataset, state: TrainState | None = None) -> Iterator[EpochResult]:
+    """Trains on ``fit`` and scores on ``tune``, from the beginning or from a state.
+
+    On the CPU an interrupted and resumed run gives the same numbers as an uninterrupted one. The global torch RNG is
+    seeded at the start and at each epoch.
+
+    Args:
+        config: What to train.
+        data: What to train on; its ``select`` and ``test`` splits are not touched.
+        state: Where an earlier run of the same configuration stood.
+
+    Yields:
+        The epochs that remain, each as it ends.
+
+    Raises:
+        NonFiniteLossError: The loss became NaN or infinite.
+        DeviceError, WeightsError, ConfigError: The configuration cannot run here.
+    """
+    device = resolve_device(config.device)
+    precision = resolve_precision(config.precision, device)
+    torch.manual_seed(config.seed)
+    task = task_of(config, data, device)
+    optimizer = build_optimizer(config, task.model)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    if state is not None:
+        restore(state, task.model, optimizer, scaler)
+    for epoch in range(1 if state is None else state.epoch + 1, config.epochs + 1):
+        started = time.perf_counter()
+        torch.manual_seed(derive_seed(config.seed, epoch))  # dropout: a function of seed and epoch, like all else
+        train = _train_epoch(config, task, optimizer, scaler, autocast(precision, device), epoch)
+        tune = _score(task, autocast(precision, device), epoch)
+        metrics = {f"train/{name}": value for name, value in train.items()}
+        metrics |= {f"tune/{name}": value for name, value in tune.items()}
+        seconds = time.perf_counter() - started
+        yield EpochResult(epoch, metrics, seconds, capture(epoch, task.model, optimizer, scaler))
+
+
+def _train_epoch(
+    config: TrainConfig,
+    task: Task,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    mixed_precision: AbstractContextManager[None],
+    epoch: int,
+) -> dict[str, float]:
+    task.model.train()
+    scorer = task.scorer()
+    total, group = task.batches_per_epoch, config.accumulate_steps
+    steps_per_epoch = math.ceil(total / group)
+    for index, (inputs, targets) in enumerate(task.train_batches(epoch)):
+        with mixed_precision:
+            outputs = task.forward(inputs)
+        loss = task.loss(outputs, targets)
+        scorer.update(outputs, targets, loss)
+        in_group = min(group, total - index // group * group)  # the last group of an epoch may be smaller
+        torch.autograd.backward(scaler.scale(loss / in_group))
+        if (index + 1) % group == 0 or index + 1 == total:
+            step = (epoch - 1) * steps_per_epoch + index // group
+            set_lr(optimizer, config.lr * lr_factor(config, step, steps_per_epoch))
+            if config.clip_norm:
+                scaler.unscale_(optimizer)
+                torch.nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+    return _finite(scorer.compute(), "train", epoch)  # the epoch's one host-device sync of training
+
+
+@torch.inference_mode()
+def _score(task: Task, mixed_precision: AbstractContextManager[None], epoch: int) -> dict[str, float]:
+    task.model.eval()
+    scorer = task.scorer()
+    for inputs, targets in task.tune_batches():
+        with mixed_precision:
+            outputs = task.forward(inputs)
+        scorer.update(outputs, targets, task.loss(outputs, targets))
+    return _finite(scorer.compute(), "tune", epoch)
+
+
+def _finite(metrics: dict[str, float], split: str, epoch: int) -> dict[str, float]:
+    if not math.isfinite(metrics["loss"]):
+        raise NonFiniteLossError(
+            f"the {split} loss became {metrics['loss']} in epoch {epoch}: lower lr or set clip_norm"
+        )
+    return metrics

@@ -1,0 +1,76 @@
+"""Losses over logits, weighted by class."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.core.config import ClassificationConfig
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+    """Weighted cross-entropy with label smoothing, as torch defines it.
+
+    Args:
+        logits: (B, C) float.
+        targets: (B,) int64 in [0, C).
+        weights: (C,) float, or None for equal weights.
+        smoothing: In [0, 1).
+
+    Returns:
+        A scalar: the mean over the batch, weighted by the targets' class weights.
+    """
+    return F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing)
+
+
+def focal(logits: Tensor, targets: Tensor, weights: Tensor | None = None, gamma: float = 2.0) -> Tensor:
+    """Multi-class focal loss: cross-entropy times (1 - p) ** gamma (Lin et al. 2017).
+
+    With ``gamma`` 0 it equals ``cross_entropy``, weights included.
+
+    Args:
+        logits: (B, C, ...) float: of images, or of their pixels.
+        targets: (B, ...) int64 in [0, C).
+        weights: (C,) float, or None for equal weights.
+        gamma: How strongly what is well classified is discounted, >= 0.
+
+    Returns:
+        A scalar: the mean over all targets, weighted by their class weights.
+    """
+    log_p = F.log_softmax(logits, dim=1).gather(1, targets[:, None]).squeeze(1)
+    missing = 1 - log_p.exp()
+    if gamma < 1:  # where p rounds to 1 the power would have an infinite gradient
+        missing = missing.clamp(min=torch.finfo(missing.dtype).tiny)
+    losses = -(missing**gamma) * log_p
+    if weights is None:
+        return losses.mean()
+    batch_weights = weights[targets]
+    return (losses * batch_weights).sum() / batch_weights.sum()
+
+
+def _build_cross_entropy(config: ClassificationConfig, weights: Tensor | None) -> Loss:
+    return lambda logits, targets: cross_entropy(logits, targets, weights, config.label_smoothing)
+
+
+def _build_focal(config: ClassificationConfig, weights: Tensor | None) -> Loss:
+    return lambda logits, targets: focal(logits, targets, weights, config.focal_gamma)
+
+
+LOSSES: dict[str, Callable[[ClassificationConfig, Tensor | None], Loss]] = {
+    "cross_entropy": _build_cross_entropy,
+    "focal": _build_focal,
+}
+
+
+def build_loss(config: ClassificationConfig, class_weights: Tensor | None) -> Loss:
+    """The configured loss as a function of ((B, C) logits, (B,) targets), computed in float32.
+
+    Args:
+        config: Gives the loss and its parameter.
+        class_weights: (C,) float32 on the device of the logits, or None.
+    """
+    loss = LOSSES[config.loss](config, class_weights)
+    return lambda logits, targets: loss(logits.to(torch.float32), targets)

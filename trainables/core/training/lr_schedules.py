@@ -1,0 +1,65 @@
+"""Learning-rate schedules as functions of the step: a factor of the base rate, no state and no hidden counter."""
+
+import math
+from collections.abc import Callable
+
+from trainables.core.config import TrainConfig
+
+Schedule = Callable[[TrainConfig, float, float], float]
+
+
+def _constant(config: TrainConfig, epoch: float, progress: float) -> float:  # noqa: ARG001
+    return 1.0
+
+
+def _cosine(config: TrainConfig, epoch: float, progress: float) -> float:  # noqa: ARG001
+    """Half a cosine from 1 to 0 (Loshchilov & Hutter 2017, without restarts)."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _step(config: TrainConfig, epoch: float, progress: float) -> float:  # noqa: ARG001
+    """Times ``decay_rate`` after every ``decay_epochs``."""
+    return math.pow(config.decay_rate, math.floor(epoch / config.decay_epochs))
+
+
+def _exponential(config: TrainConfig, epoch: float, progress: float) -> float:  # noqa: ARG001
+    """``decay_rate`` to the power of the epochs passed over ``decay_epochs``, smoothly."""
+    return math.pow(config.decay_rate, epoch / config.decay_epochs)
+
+
+def _cyclic(config: TrainConfig, epoch: float, progress: float) -> float:  # noqa: ARG001
+    """A triangle between 1 and 0.1 with a period of ``cycle_epochs`` (Smith 2017)."""
+    phase = (epoch / config.cycle_epochs) % 1.0
+    return 1.0 - 0.9 * (1 - abs(1 - 2 * phase))
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "step": _step,
+    "exponential": _exponential,
+    "cyclic": _cyclic,
+}
+
+
+def lr_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """The factor of ``config.lr`` at an optimizer step.
+
+    A linear warm-up from near 0 over the first ``warmup_ratio`` of all steps, then the schedule over the rest: its
+    epochs and its progress start after the warm-up.
+
+    Args:
+        config: Gives the schedule, its parameters, the warm-up and the number of epochs.
+        step: Optimizer steps taken so far, from 0.
+        steps_per_epoch: Optimizer steps in an epoch, at least 1.
+
+    Returns:
+        A factor in [0, 1].
+    """
+    total = config.epochs * steps_per_epoch
+    warmup = round(config.warmup_ratio * total)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done = step - warmup
+    progress = min(1.0, done / max(1, total - warmup))
+    return SCHEDULES[config.schedule](config, done / steps_per_epoch, progress)

@@ -1,0 +1,56 @@
+"""Segmentation: one class a pixel."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables.core.config import SegmentationConfig
+from trainables.core.data.dataset import Dataset
+from trainables.core.models.networks.pixel_predictions import pixel_counts, pixel_probabilities, predicted_masks
+from trainables.core.training.imbalance import epoch_order
+from trainables.core.training.mask_losses import build_mask_loss
+from trainables.core.training.segmentation_metrics import segmentation_metrics
+from trainables.core.training.tasks.base import Task
+
+
+class Segmentation(Task):
+    """The network of one configuration, its batches of images and masks, its loss and its scores."""
+
+    def __init__(self, config: SegmentationConfig, data: Dataset, device: torch.device):
+        super().__init__(config, data, device)
+        self.loss = build_mask_loss(config, len(data.class_names))
+
+    def scorer(self) -> "MaskScorer":
+        """A fresh accumulator of one pass's counts of pixels."""
+        return MaskScorer(self._data.class_names)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return epoch_order("shuffle", self._data.labels[self._fit], self._config.seed, epoch)
+
+    def _targets(self, size: int) -> NDArray[np.uint8]:
+        return self._data.masks(size)
+
+
+class MaskScorer:
+    """Counts a pass's pixels on the device, which the host waits for at its end alone; no mask is kept."""
+
+    def __init__(self, class_names: tuple[str, ...]):
+        self._class_names = class_names
+        self._counts: list[Tensor] = []
+        self._losses: list[Tensor] = []
+
+    def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Adds a batch: (B, 1, S, S) or (B, 1 + C, S, S) logits, (B, S, S) targets and its loss."""
+        masks = predicted_masks(pixel_probabilities(logits.detach()))
+        self._counts.append(pixel_counts(masks, targets, len(self._class_names)))
+        self._losses.append(loss.detach() * len(targets))
+
+    def compute(self) -> dict[str, float]:
+        """``loss`` (the mean of batches, by size) and every metric of ``segmentation_metrics``.
+
+        Where the loss is not finite nothing else is scored.
+        """
+        counts = torch.cat(self._counts).cpu().numpy()
+        loss = float(torch.stack(self._losses).sum()) / len(counts)
+        return {"loss": loss, **(segmentation_metrics(counts, self._class_names) if np.isfinite(loss) else {})}

@@ -1,0 +1,1 @@
+"""The ensemble of a search: built, published and shown."""

@@ -1,0 +1,99 @@
+"""Scoring images across a cluster with Ray Data: files are read where there is room, models stay in their actors."""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+from ray.exceptions import RayError
+
+from trainables.core.data.readers.unlabelled import NamedImage, Part, read_part
+from trainables.core.device import resolve_device
+from trainables.core.errors import UserError
+from trainables.core.serving.ensemble_files import open_ensemble, pack, unpack
+from trainables.core.serving.score_images import BATCH, Scored, score_images
+
+
+class Scorer:
+    """One process of the pool, with the ensemble in its memory (or its GPU's)."""
+
+    def __init__(self, files: Any):
+        """Loads the ensemble.
+
+        Args:
+            files: A reference to what ``pack`` gave: the model's folder need not exist on this node.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            unpack(ray.get(files), Path(folder))
+            self._ensemble = open_ensemble(Path(folder), resolve_device("cuda" if ray.get_gpu_ids() else "cpu"))
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Scores a table of names, bytes and errors."""
+        images = [NamedImage(**row) for row in batch.to_pylist()]
+        scored = score_images(self._ensemble, images)
+        return pa.table(
+            {
+                "name": pa.array([row.name for row in scored], pa.string()),
+                "error": pa.array([row.error for row in scored], pa.string()),
+                "probabilities": pa.array(
+                    [None if row.probabilities is None else row.probabilities.tolist() for row in scored],
+                    pa.list_(pa.float32()),
+                ),
+            }
+        )
+
+
+def is_worth_it() -> bool:
+    """Whether the cluster that was joined has more than this process has: other nodes, or GPUs."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return len(nodes) > 1 or any(node["Resources"].get("GPU", 0) for node in nodes)
+
+
+def score_on_cluster(folder: Path, parts: Sequence[Part]) -> Iterator[Scored]:
+    """Scores all images of all parts in order, by a pool that grows to one process a GPU, else one a CPU but one.
+
+    Args:
+        folder: Of the ensemble, on this machine.
+        parts: Their paths must exist on every node; where one does not, its images fail.
+
+    Raises:
+        UserError: Workers could not go on.
+    """
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a line a stage, and a table
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    rows = (
+        ray.data.from_items([asdict(part) for part in parts])
+        .flat_map(_read)
+        .map_batches(
+            Scorer,
+            fn_constructor_args=(ray.put(pack(folder)),),
+            batch_size=BATCH,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, gpus or cpus - 1)),
+            num_cpus=1,
+            num_gpus=1 if gpus else 0,
+        )
+        .iter_rows()
+    )
+    try:
+        for row in rows:
+            found = row["probabilities"]
+            yield Scored(row["name"], None if found is None else np.asarray(found, dtype=np.float32), row["error"])
+    except RayError as error:  # a worker died again and again, or its GPU is too small
+        (cause,) = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise UserError(f"the cluster could not score the images: {cause}") from error
+
+
+def _read(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [vars(image) for image in read_part(Part(**row))]

@@ -1,0 +1,1 @@
+"""Ray Tune, the only room of the driver that imports ray."""

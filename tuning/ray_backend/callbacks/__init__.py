@@ -1,0 +1,1 @@
+"""Tune callbacks: progress, cost, dropped trials and stalled searches."""

@@ -1,0 +1,6 @@
+"""Ray's exceptions, for the rooms of the driver that do not import ray."""
+
+from ray.exceptions import RayError
+from ray.tune import TuneError
+
+__all__ = ["RayError", "TuneError"]

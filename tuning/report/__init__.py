@@ -1,0 +1,1 @@
+"""The HTML report of a search, made from its study and checkpoints."""

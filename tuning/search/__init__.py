@@ -1,0 +1,1 @@
+"""One search, from options to an exit code."""

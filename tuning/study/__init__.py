@@ -1,0 +1,1 @@
+"""The Optuna study as the only record of a search."""
