@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainables.core.training.classification_metrics import MINIMIZED
+from trainables.core.metric_names import MINIMIZED
 
 if TYPE_CHECKING:
     import optuna

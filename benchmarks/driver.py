@@ -18,9 +18,10 @@ import typer
 from ray import tune
 from ray.tune.experiment import Trial
 
-import tuning.search.plan
+import tuning.ray_backend.tuner
 from benchmarks.record import at_most, record
 from benchmarks.turnaround import small_data
+from trainables.core.metric_names import Objective
 from tuning.ray_backend.cluster import joined
 from tuning.ray_backend.resources import Resources
 from tuning.study.open_study import open_study, study_storage
@@ -35,16 +36,16 @@ METRIC = "balanced_accuracy"
 
 def main(trials: Annotated[int, typer.Option(min=50)] = 1000) -> None:
     """Runs the search, and fits a line to memory by trial."""
-    tuning.search.plan.run_trial = train_nothing
+    tuning.ray_backend.tuner.run_trial = train_nothing
     weighed = Weighed()
     with tempfile.TemporaryDirectory() as name, joined("local"):
         folder = Path(name)
-        study = open_study(study_storage(folder, None), "driver", METRIC, REPORTS, seed=0)
+        study = open_study(study_storage(folder, None), "driver", Objective(METRIC), REPORTS, seed=0)
         uri = f"sqlite:///{folder}/mlflow.db"
         check_server(uri)
         tracker = Tracker(study, uri, SearchInfo("driver", "driver", "uid", {}, {}))
-        steering = Steering(study, METRIC, REPORTS, trials, None, math.inf, _suggest, str(folder))
-        tuner = tuning.search.plan.build_tuner(
+        steering = Steering(study, Objective(METRIC), REPORTS, trials, None, math.inf, _suggest, str(folder))
+        tuner = tuning.ray_backend.tuner.build_tuner(
             steering, small_data(folder), Resources(1, 0), "session-001", 0, 3600.0, [weighed]
         )
         before, started = time.process_time(), time.perf_counter()

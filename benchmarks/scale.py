@@ -33,6 +33,7 @@ from scipy.optimize import nnls
 from benchmarks.record import RESULTS, Row, record
 from benchmarks.simulation import Report, Simulation, Train, Trial, Worker
 from benchmarks.synthetic import suggest, trainable, transfer
+from trainables.core.metric_names import Objective
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.study.open_study import open_study
@@ -138,11 +139,11 @@ def simulate(
     """Runs a search of so many trials on so many GPUs; each report costs ``beside`` seconds more than it does here."""
     run = Run(beside, time.perf_counter if url else time.process_time)
     with tempfile.TemporaryDirectory() as folder:
-        study = open_study(storage_of(Path(folder), url), f"scale {time.time()}", METRIC, epochs, seed)
+        study = open_study(storage_of(Path(folder), url), f"scale {time.time()}", Objective(METRIC), epochs, seed)
         take(study)
         if history is not None:
             study.sampler = _Recent(history, multivariate=True, group=True, constant_liar=True, seed=seed)
-        steering = Steering(study, METRIC, epochs, trials, None, math.inf, suggest, folder)
+        steering = Steering(study, Objective(METRIC), epochs, trials, None, math.inf, suggest, folder)
         train = _stretched(trainable(transfer, METRIC, 0, epochs, raises=False), stretch, run)
         simulation = Simulation(
             _TimedSearcher(steering, run), _TimedScheduler(steering, run), train, gpus, storage=folder,

@@ -48,7 +48,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.simulation import Simulation
-from benchmarks.synthetic import CHANCE, TOP, Config, Objective, drawn, ordered, suggest, trainable, transfer
+from benchmarks.synthetic import CHANCE, TOP, Config, ObjectiveFunction, drawn, ordered, suggest, trainable, transfer
+from trainables.core.metric_names import Objective
 from trainables.worker.trainable import FAILED
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
@@ -62,15 +63,19 @@ SHARES = (0.25, 0.5, 0.75, 1.0)  # of the budget, where regret is measured
 RESULTS = Path(__file__).parent / "results" / "searchers.json"
 
 Method = Callable[[int, int], tuple[Searcher, TrialScheduler]]
-OBJECTIVES: dict[str, Callable[[int], Objective]] = {"transfer": lambda _: transfer, "drawn": drawn, "ordered": ordered}
+OBJECTIVES: dict[str, Callable[[int], ObjectiveFunction]] = {
+    "transfer": lambda _: transfer,
+    "drawn": drawn,
+    "ordered": ordered,
+}
 
 
 def ours(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
     """What ``tune-run`` uses, on a study in memory."""
-    study = open_study(optuna.storages.InMemoryStorage(), "search", METRIC, epochs, seed)
+    study = open_study(optuna.storages.InMemoryStorage(), "search", Objective(METRIC), epochs, seed)
     steering = Steering(
         study=study,
-        metric=METRIC,
+        objective=Objective(METRIC),
         epochs=epochs,
         num_samples=10**9,  # the budget ends it
         max_concurrent=None,
@@ -142,7 +147,7 @@ class Run:
     diverged: int
 
 
-def run(name: str, objective: Objective, seed: int, budget: int, epochs: int) -> Run:
+def run(name: str, objective: ObjectiveFunction, seed: int, budget: int, epochs: int) -> Run:
     """Simulates one search until so many epochs have been trained."""
     marks = {round(share * budget) for share in SHARES}
     reported: dict[str, tuple[bool, float, Config]] = {}  # by trial: whether in full, the best score, the config
@@ -167,7 +172,7 @@ def run(name: str, objective: Objective, seed: int, budget: int, epochs: int) ->
 
 
 def rating(
-    reported: Iterable[tuple[bool, float, Config]], objective: Objective, epochs: int, prefer_full: bool
+    reported: Iterable[tuple[bool, float, Config]], objective: ObjectiveFunction, epochs: int, prefer_full: bool
 ) -> float:
     """The noise-free value in full of the config with the best score; chance where there is none."""
     picked = max(reported, key=lambda trial: (prefer_full and trial[0], trial[1]), default=None)

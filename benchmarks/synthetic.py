@@ -81,7 +81,7 @@ class Curve:
         return CHANCE + (self.final - CHANCE) * self.rise(epoch)
 
 
-Objective = Callable[[Config, int], Curve]  # of a config and the epochs of a full trial
+ObjectiveFunction = Callable[[Config, int], Curve]  # of a config and the epochs of a full trial
 
 
 def suggest(trial: "BaseTrial") -> Config:
@@ -156,7 +156,7 @@ def _lr_excess(config: Config, frozen: float) -> float:
     return math.log10(effective) - (ideal + frozen + 0.5 * math.log10(config["batch_size"] / 32))
 
 
-def drawn(seed: int, same_speed: bool = False) -> Objective:
+def drawn(seed: int, same_speed: bool = False) -> ObjectiveFunction:
     """An objective of no field, see above."""
     rng = np.random.default_rng([seed, 2])
     lost = {name: rng.exponential(0.03, len(options)) for name, options in CHOICES.items()}
@@ -185,7 +185,7 @@ def drawn(seed: int, same_speed: bool = False) -> Objective:
     return objective
 
 
-def ordered(seed: int) -> Objective:
+def ordered(seed: int) -> ObjectiveFunction:
     """An objective whose curves do not cross, see above."""
     return drawn(seed, same_speed=True)
 
@@ -196,7 +196,7 @@ def _place(name: str, value: float) -> float:
     return math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
 
 
-def trainable(objective: Objective, metric: str, seed: int, epochs: int, raises: bool) -> Train:
+def trainable(objective: ObjectiveFunction, metric: str, seed: int, epochs: int, raises: bool) -> Train:
     """The simulated training: a config's curve with its noise, reported as ``trainables.worker.trainable`` does.
 
     Args:

@@ -25,6 +25,7 @@ from benchmarks.record import Row, at_most, record
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
+from trainables.core.metric_names import Objective
 from tuning.ray_backend.cluster import joined
 from tuning.ray_backend.resources import Resources
 from tuning.ray_backend.tuner import build_tuner
@@ -61,10 +62,10 @@ def main(
 
 
 def _ours(folder: Path, data: Dataset, trials: int) -> float:
-    study = open_study(study_storage(folder, None), "turnaround", METRIC, 1, seed=0)
+    study = open_study(study_storage(folder, None), "turnaround", Objective(METRIC), 1, seed=0)
     plain = {key: value for key, value in CONFIG.items() if key != "device"}
     steering = Steering(
-        study, METRIC, 1, trials, 1, math.inf, lambda trial: plain | {"seed": trial.number}, str(folder)
+        study, Objective(METRIC), 1, trials, 1, math.inf, lambda trial: plain | {"seed": trial.number}, str(folder)
     )
     watch = Watch()
     build_tuner(steering, data, Resources(1, 0), "session-001", 0, 3600.0, [watch]).fit()

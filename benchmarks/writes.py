@@ -16,6 +16,7 @@ import optuna
 import typer
 
 from benchmarks.record import Row, record
+from trainables.core.metric_names import Objective
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.study.open_study import open_study, study_storage
@@ -37,9 +38,11 @@ def main(
     search = f"writes {time.time()}"
     with tempfile.TemporaryDirectory() as folder:
         uri = tracking_uri or f"sqlite:///{folder}/mlflow.db"
-        opened = open_study(study_storage(Path(folder), study), search, METRIC, EPOCHS, seed=0, pruning=False)
+        opened = open_study(
+            study_storage(Path(folder), study), search, Objective(METRIC), EPOCHS, seed=0, pruning=False
+        )
         take(opened)
-        steering = Steering(opened, METRIC, EPOCHS, TRIALS, None, math.inf, _suggest, folder)
+        steering = Steering(opened, Objective(METRIC), EPOCHS, TRIALS, None, math.inf, _suggest, folder)
         began = time.perf_counter()
         _report(steering)
         into_study = time.perf_counter() - began

@@ -12,8 +12,8 @@ from analysis.ensembles.rules import FIXED, RULES
 from analysis.statistics.cross_fitting import GROUPS_TO_FIT, cross_fitted, group_folds
 from analysis.statistics.resampling import Probabilities, Sample, best_position, corrected_score, paired_scores
 from trainables.core.errors import DataError
+from trainables.core.metric_names import MINIMIZED
 from trainables.core.serving.combine import Combination
-from trainables.core.training.classification_metrics import MINIMIZED
 
 _RESAMPLES = 400
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from analysis.registry.model_card import HEADING, ModelCard
 from analysis.registry.model_files import saved
+from trainables.core.metric_names import is_better
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combine import Combination
-from trainables.core.training.classification_metrics import is_better
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 

@@ -12,8 +12,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.metric_names import MINIMIZED
 from trainables.core.training.classification_metrics import (
-    MINIMIZED,
     class_keys,
     classification_metrics,
     resampled_mean,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.statistics.resampling import Indices, Probabilities, Sample, corrected_score
-from trainables.core.training.classification_metrics import MINIMIZED
+from trainables.core.metric_names import MINIMIZED
 
 _RESAMPLES = 400
 

@@ -1,6 +1,6 @@
 from ray import cloudpickle
 
-import tuning.search.plan
+import tuning.ray_backend.tuner
 from benchmarks import driver
 
 
@@ -8,7 +8,9 @@ def test_the_measurement_of_the_driver_measures(monkeypatch):
     """In small: its trials report through the real loop, or it would fit nothing."""
     recorded = {}
     monkeypatch.setattr(driver, "record", lambda name, rows, details: recorded.update({name: (rows, details)}))
-    monkeypatch.setattr(tuning.search.plan, "run_trial", tuning.search.plan.run_trial)  # what it changes is put back
+    monkeypatch.setattr(
+        tuning.ray_backend.tuner, "run_trial", tuning.ray_backend.tuner.run_trial
+    )  # what it changes is put back
     cloudpickle.register_pickle_by_value(driver)  # as it would be for the program itself: workers know no benchmarks
     try:
         driver.main(trials=50)

@@ -15,6 +15,7 @@ from analysis.trials import read_trials
 from benchmarks import searchers
 from benchmarks.simulation import Simulation
 from benchmarks.synthetic import CHANCE, TOP, Curve, drawn, ordered, suggest, trainable, transfer
+from trainables.core.metric_names import Objective
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.study.open_study import open_study, study_storage
@@ -175,8 +176,8 @@ def test_a_searcher_with_nothing_right_now_is_asked_again():
 
 def steering(storage, num_samples):
     return Steering(
-        study=open_study(storage, "search", METRIC, EPOCHS, seed=0),
-        metric=METRIC,
+        study=open_study(storage, "search", Objective(METRIC), EPOCHS, seed=0),
+        objective=Objective(METRIC),
         epochs=EPOCHS,
         num_samples=num_samples,
         max_concurrent=None,

@@ -11,6 +11,7 @@ import pytest
 from search_spaces.space import shipped_spaces
 from trainables.core.config import ClassificationConfig, TrainConfig
 from trainables.core.errors import ConfigError
+from trainables.core.metric_names import Objective
 from trainables.core.models.backbones.backbone import stage_count
 from tuning.search.plan import Plan
 
@@ -24,8 +25,7 @@ def plan(space, backbones=None):
         "random",
         space.image_size,
         space.epochs,
-        "balanced_accuracy",
-        None,
+        Objective("balanced_accuracy"),
         True,
         0,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.faults.kills import arm
 from tests.searches import check_nothing_lost
 from tests.tuning.study.test_steering import EPOCHS, METRIC, Driver
+from trainables.core.metric_names import Objective
 from tuning.study.open_study import open_study, study_storage
 from tuning.tracking.outbox import SearchInfo, Tracker
 
@@ -78,5 +79,5 @@ class Simulated:
         return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
     def check(self):
-        study = open_study(study_storage(self.folder, self.url), "search", METRIC, EPOCHS, seed=0)
+        study = open_study(study_storage(self.folder, self.url), "search", Objective(METRIC), EPOCHS, seed=0)
         check_nothing_lost(study, self.uri, self.space, self.num_samples, EPOCHS)

@@ -8,6 +8,7 @@ import pytest
 
 from analysis.trials import read_trials
 from tests.searches import SMALL, begun, check_nothing_lost, command, environment, load, search
+from trainables.core.metric_names import Objective
 from tuning.study.open_study import open_study, study_storage
 
 pytestmark = pytest.mark.faults
@@ -84,7 +85,9 @@ def test_a_full_or_read_only_disk_is_refused_before_training(folder, disk):
     make_writable(disk)
     assert list(disk.iterdir()) == []
 
-    open_study(study_storage(make(disk / "demo_space"), None), "demo_space", "balanced_accuracy", EPOCHS, seed=0)
+    open_study(
+        study_storage(make(disk / "demo_space"), None), "demo_space", Objective("balanced_accuracy"), EPOCHS, seed=0
+    )
     make_read_only(disk)
     search(folder, *ARGUMENTS, "--resume", code=2)
 

@@ -15,6 +15,7 @@ import trainables.worker.steps
 import trainables.worker.trainable
 from analysis.trials import read_trials
 from trainables.core.data.dataset import Dataset
+from trainables.core.metric_names import Objective
 from tuning.ray_backend.resources import Resources
 from tuning.ray_backend.tuner import build_tuner
 from tuning.study.open_study import open_study, study_storage
@@ -48,10 +49,10 @@ def run(
     """Runs a session that trains each configuration once; returns the records of its trials."""
     folder.mkdir(exist_ok=True)
     steps = len(data.folds) or configs[0]["epochs"]
-    study = open_study(study_storage(folder, None), "search", METRIC, steps, 0, pruning)
+    study = open_study(study_storage(folder, None), "search", Objective(METRIC), steps, 0, pruning)
     steering = Steering(
         study=study,
-        metric=METRIC,
+        objective=Objective(METRIC),
         epochs=steps,
         num_samples=len(configs),
         max_concurrent=concurrent,

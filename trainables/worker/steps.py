@@ -10,16 +10,14 @@ from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.device import resolve_device
 from trainables.core.inspect.latency import profile
+from trainables.core.metric_names import LATENCY, METRICS, Objective, is_better
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, FrozenPart, save_checkpoint
 from trainables.core.models.checkpoints.train_state import TrainState
 from trainables.core.models.networks.build import trained_network
-from trainables.core.training.classification_metrics import LATENCY, is_better
 from trainables.core.training.cross_validation import OutOfFold, cross_validate
 from trainables.core.training.fit import fit
 from trainables.core.training.fold_checkpoint import Folded, save_folded
 
-# What reports carry of the best step besides the objective, where the task has it: the columns that people sort by.
-BEST_METRICS = ("balanced_accuracy", "macro_f1", "dice", "iou")
 # Reported along with a latency: the name of the device that it was measured on.
 MEASURED_ON = "measured_on"
 _BEST_LATENCY = f"best_{LATENCY}"
@@ -44,17 +42,16 @@ class Step:
     save: Callable[[Path, FrozenPart | None], None]
 
 
-def epoch_steps(
-    config: TrainConfig, data: Dataset, metric: str, before: Checkpoint | None, second: str | None = None
-) -> Iterator[Step]:
+def epoch_steps(config: TrainConfig, data: Dataset, objective: Objective, before: Checkpoint | None) -> Iterator[Step]:
     """Trains on ``fit``, a step an epoch; ``best_...`` is the best epoch's so far, whose checkpoint is kept."""
+    metric = objective.metric
     best: dict[str, float] = before.progress if before else {}
     for result in fit(config, data, before.state if before else None):
         rank = 0
         if is_better(metric, result.metrics[f"tune/{metric}"], best.get(f"best_{metric}")):
-            best, rank = best | _best((metric, second), result.metrics, result.epoch), result.epoch
+            best, rank = best | _best(objective, result.metrics, result.epoch), result.epoch
         measured = {}
-        if second == LATENCY and _BEST_LATENCY not in best:
+        if objective.second == LATENCY and _BEST_LATENCY not in best:
             measured = _latency(Checkpoint(result.state, config, data.class_names, data.pixel_format, {}), data)
             best |= {_BEST_LATENCY: measured[_BEST_LATENCY]}
         checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
@@ -67,7 +64,7 @@ def epoch_steps(
 
 
 def fold_steps(
-    config: TrainConfig, data: Dataset, metric: str, before: Folded | None, second: str | None = None
+    config: TrainConfig, data: Dataset, objective: Objective, before: Folded | None
 ) -> Iterator[Step | None]:
     """Trains a model a fold, a step a finished fold, and None after every epoch.
 
@@ -83,7 +80,7 @@ def fold_steps(
                 yield None
                 continue
             models.append(Checkpoint(result.model, config, data.class_names, data.pixel_format, {}))
-            if second == LATENCY and not measured:
+            if objective.second == LATENCY and not measured:
                 measured = _latency(models[-1], data)
             pooled = result.pooled
 
@@ -97,15 +94,15 @@ def fold_steps(
 
             figures = {
                 **result.metrics,
-                **_best((metric, second), result.metrics, result.number),
+                **_best(objective, result.metrics, result.number),
                 **measured,
                 "epoch_seconds": result.seconds,
             }
             yield Step(result.number, figures, result.number, result.model, save)
 
 
-def _best(objectives: tuple[str, str | None], metrics: Mapping[str, float], number: int) -> dict[str, float]:
-    wanted = [*(name for name in objectives if name is not None), *BEST_METRICS]
+def _best(objective: Objective, metrics: Mapping[str, float], number: int) -> dict[str, float]:
+    wanted = [*objective.names, *(metric.name for metric in METRICS if metric.at_best_epoch)]
     found = {f"best_{name}": metrics[f"tune/{name}"] for name in wanted if f"tune/{name}" in metrics}
     return {"best_epoch": number, **found}
 

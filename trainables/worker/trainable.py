@@ -19,6 +19,7 @@ from ray import tune
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import ConfigError, NonFiniteLossError, describe, first_line
+from trainables.core.metric_names import Objective
 from trainables.core.models.checkpoints.checkpoint import (
     FrozenPart,
 )
@@ -41,10 +42,9 @@ CHECKPOINT_RANK = "checkpoint_rank"
 def run_trial(
     trial: dict[str, Any],
     data: Dataset,
-    metric: str,
+    objective: Objective,
     storage: str,
     timeout_s: float,
-    second: str | None = None,
     demands: Demands | None = None,
 ) -> None:
     """Trains one configuration, reporting and checkpointing after every epoch, or fold where the data has folds.
@@ -53,29 +53,28 @@ def run_trial(
         trial: ``train`` (the dict of a ``TrainConfig``) and ``resume_from`` (a checkpoint's path or URI, or None).
             Ray's own checkpoint of this trial, where it restarts one, goes first.
         data: What to train on.
-        metric: The objective, a bare name.
+        objective: The metric, or two, to optimise.
         storage: Path or URI of the search's folder, where frozen parts are stored.
         timeout_s: An epoch that takes longer ends this process; Ray then tries the trial again elsewhere.
-        second: Another objective that is looked for at the same time, or None.
         demands: Of the driver on a node that may have come since it began; None where there is the driver's own alone.
 
     Reports:
         ``epoch`` (the fold, where it is cross-validated), ``train/...``, ``tune/...``, ``epoch_seconds``,
-        ``best_epoch``, ``best_<metric>`` and the figures of ``BEST_METRICS`` at the best epoch; ``HALVED``, once,
+        ``best_epoch``, ``best_<metric>`` and the metrics with ``at_best_epoch`` there; ``HALVED``, once,
         where the GPU's memory was too small for the batch and the trial went on with half of it at a time; or
         ``FAILED``, once, where the configuration cannot be trained; or ``UNFIT``, once, where this node lacks what the
         driver demands, or a disk is full or read-only.
     """
     lacking = _lacking(demands) if demands else ()
     if lacking:
-        tune.report({UNFIT: "; ".join(lacking), f"best_{metric}": math.nan})
+        tune.report({UNFIT: "; ".join(lacking), f"best_{objective.metric}": math.nan})
         return
     _settle_process()
     torch.set_num_threads(max(1, int(_reserved_cpus())))
     try:
         faulthandler.dump_traceback_later(timeout_s, exit=True)
         config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})
-        run = _Run(data, metric, storage, timeout_s, trial["resume_from"], second)
+        run = _Run(data, objective, storage, timeout_s, trial["resume_from"])
         try:
             _report_epochs(config, run)
         except torch.OutOfMemoryError as error:
@@ -90,10 +89,10 @@ def run_trial(
             _report_epochs(smaller, run, note)
     except (NonFiniteLossError, ConfigError, torch.OutOfMemoryError) as error:  # on another node it would end the same
         traceback.clear_frames(error.__traceback__)
-        tune.report({FAILED: describe(error), f"best_{metric}": math.nan})
+        tune.report({FAILED: describe(error), f"best_{objective.metric}": math.nan})
     except UnwritableError as error:
         traceback.clear_frames(error.__traceback__)
-        tune.report({UNFIT: first_line(error), f"best_{metric}": math.nan})
+        tune.report({UNFIT: first_line(error), f"best_{objective.metric}": math.nan})
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model until Ray has passed the error on
         raise
@@ -107,11 +106,10 @@ class _Run:
     """What ``run_trial`` was given beside the configuration."""
 
     data: Dataset
-    metric: str
+    objective: Objective
     storage: str
     timeout_s: float
     resume_from: str | None
-    second: str | None
 
 
 def _report_epochs(config: TrainConfig, run: _Run, note: str | None = None) -> None:
@@ -121,9 +119,9 @@ def _report_epochs(config: TrainConfig, run: _Run, note: str | None = None) -> N
     if trained.batch_size < config.batch_size:  # it had run out of memory, and would again
         config = dataclasses.replace(trained, device=config.device)
     if isinstance(before, Folded) or (before is None and run.data.folds):
-        steps = fold_steps(config, run.data, run.metric, before, run.second)
+        steps = fold_steps(config, run.data, run.objective, before)
     else:
-        steps = epoch_steps(config, run.data, run.metric, before, run.second)
+        steps = epoch_steps(config, run.data, run.objective, before)
     frozen: FrozenPart | None = None
     extra: dict[str, Any] = {HALVED: note} if note else {}
     for step in steps:

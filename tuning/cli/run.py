@@ -27,6 +27,7 @@ from tuning.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from trainables.core.metric_names import Objective
     from tuning.search.options import Options
 
 app = new_app()
@@ -214,7 +215,7 @@ def run(
         found = load_space(space)
     except SpaceError as error:
         refuse("tune-run", str(error))
-    first, second = _objectives(metric or [found.metric])
+    objective = _objective(metric or [found.metric])
     from tuning.search.options import HANG_S, Options  # heavy, so only once it is clear that there is something to do
 
     options = Options(
@@ -226,8 +227,7 @@ def run(
         max_epochs=max_epochs,
         image_size=image_size,
         time_budget_s=math.inf if time_budget is None else time_budget,
-        metric=first,
-        second=second,
+        objective=objective,
         pruning=pruning,
         top_k=top_k,
         tta=None if tta is None else tta.value,
@@ -259,12 +259,14 @@ def run(
     raise typer.Exit(_run(options, dry_run, console))
 
 
-def _objectives(metrics: list[str]) -> tuple[str, str | None]:
+def _objective(metrics: list[str]) -> "Objective":
+    from trainables.core.metric_names import LATENCY, Objective
+
     if len(set(metrics)) < len(metrics) or len(metrics) > 2:
         refuse("tune-run", f"--metric is given once, or twice with different metrics, but got {', '.join(metrics)}")
-    if metrics[0] == "latency_ms":
+    if metrics[0] == LATENCY:
         refuse("tune-run", "latency_ms is a second --metric: by itself it would find the fastest model, not a good one")
-    return metrics[0], metrics[1] if len(metrics) > 1 else None
+    return Objective(*metrics)
 
 
 def _run(options: "Options", dry_run: int, console: Console) -> int:

@@ -12,7 +12,8 @@ from analysis.ensembles.rules import SCALED
 from analysis.statistics.resampling import GROUPS_FOR_TEST
 from analysis.trials import TrialRecord, network_of
 from trainables.core.data.dataset import Dataset
-from trainables.core.training.classification_metrics import SENSITIVITY, class_keys
+from trainables.core.metric_names import SENSITIVITY
+from trainables.core.training.classification_metrics import class_keys
 from tuning.ensemble.build import Built, Result
 
 # Of a segmentation, then of a classification: those that a model has are shown.

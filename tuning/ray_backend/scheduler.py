@@ -51,7 +51,7 @@ class StudyScheduler(FIFOScheduler):
             checkpoint=checkpoint_uri(steering.storage, trial, result),
         )
         optuna_trial.set_user_attr(*report.attribute())
-        optuna_trial.report(result[f"best_{steering.metric}"], epoch)
+        optuna_trial.report(result[f"best_{steering.objective.metric}"], epoch)
         if epoch >= steering.epochs:
             return str(TrialScheduler.CONTINUE)
         if optuna_trial.should_prune():

@@ -10,7 +10,6 @@ from ray.tune.search import Searcher
 
 from analysis.trials import CONFIG
 from trainables.core.errors import describe
-from trainables.core.training.classification_metrics import MINIMIZED
 from tuning.study.steering import Steering
 
 
@@ -18,8 +17,8 @@ class StudySearcher(Searcher):
     """Hands out the study's unfinished trials first, then new ones up to ``num_samples``."""
 
     def __init__(self, steering: Steering):
-        mode = "min" if steering.metric in MINIMIZED else "max"
-        super().__init__(metric=f"best_{steering.metric}", mode=mode)
+        objective = steering.objective
+        super().__init__(metric=f"best_{objective.metric}", mode="min" if objective.minimized else "max")
         self._steering = steering
         steering.unfinished = steering.settle()
 

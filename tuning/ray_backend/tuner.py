@@ -43,10 +43,9 @@ def build_tuner(
     trainable: Callable[..., None] = tune.with_parameters(
         run_trial,
         data=data,
-        metric=steering.metric,
+        objective=steering.objective,
         storage=steering.storage,
         timeout_s=timeout_s,
-        second=steering.second,
         demands=demands,
     )
     return tune.Tuner(

@@ -7,6 +7,7 @@ from pathlib import Path
 from search_spaces.space import SearchSpace
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
+from trainables.core.metric_names import Objective
 from trainables.core.serving.predict_classes import VIEWS
 from tuning.search.data_request import DataRequest
 from tuning.search.plan import Plan
@@ -27,8 +28,7 @@ class Options:
     max_epochs: int | None = None
     image_size: int | None = None
     time_budget_s: float = math.inf
-    metric: str | None = None
-    second: str | None = None
+    objective: Objective | None = None
     pruning: bool = True
     top_k: int | None = None
     tta: str | None = None
@@ -105,8 +105,7 @@ class Options:
             weights=str(Path(weights).resolve()) if Path(weights).is_dir() else weights,
             image_size=self.image_size or self.space.image_size,
             epochs=self.max_epochs or self.space.epochs,
-            metric=self.metric or self.space.metric,
-            second=self.second,
+            objective=self.objective or Objective(self.space.metric),
             pruning=self.pruning,
             seed=self.seed,
             folds=self.cv_folds,

@@ -10,6 +10,7 @@ import optuna
 from search_spaces.space import SearchSpace
 from trainables.core.config import TrainConfig
 from trainables.core.errors import ConfigError
+from trainables.core.metric_names import Objective
 from trainables.core.seeds import derive_seed
 
 
@@ -23,8 +24,7 @@ class Plan:
         weights: ``pretrained``, ``random`` or a folder.
         image_size: Side of the network's input in pixels.
         epochs: Epochs of a full trial.
-        metric: The objective, a bare name.
-        second: Another one that the sampler looks for at the same time, or None.
+        objective: The metric, or two, to optimise.
         pruning: Whether trials that fall behind are stopped.
         seed: Of the search; each trial derives its own.
         folds: How many models a trial trains, each for all epochs; None for a single one.
@@ -35,8 +35,7 @@ class Plan:
     weights: str
     image_size: int
     epochs: int
-    metric: str
-    second: str | None
+    objective: Objective
     pruning: bool
     seed: int
     folds: int | None = None

@@ -21,11 +21,12 @@ from trainables.core.data.readers.image_mask_pairs import open_pairs
 from trainables.core.data.splits.audit import summary
 from trainables.core.data.splits.folds import small_division, told_sizes
 from trainables.core.errors import DataError
+from trainables.core.metric_names import LATENCY
 from trainables.core.models.backbones.backbone import build_backbone, check_weights, parameter_count
 from trainables.core.models.backbones.registry import count_features
 from trainables.core.models.networks.segmenter import check_segmenter, fetch_weights, segmenter_parameter_count
 from trainables.core.redact import without_credentials
-from trainables.core.training.classification_metrics import LATENCY, check_objective
+from trainables.core.training.classification_metrics import check_objective
 from trainables.core.training.segmentation_metrics import check_mask_objective
 from tuning.search.data_request import DataRequest
 from tuning.search.plan import Plan
@@ -93,8 +94,8 @@ def load_data(
         )
     _check_task(plan, place, masks=data.mask_format is not None)
     compared = data.labels[data.folds[0] if data.folds else data.splits["tune"]]  # the first figures are of these
-    for metric in (plan.metric, plan.second):
-        if metric is None or metric == LATENCY:
+    for metric in plan.objective.names:
+        if metric == LATENCY:
             continue
         if data.mask_format:
             check_mask_objective(metric, data.class_names)
@@ -128,8 +129,8 @@ def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> 
     return {
         "space": plan.space.name,
         "data fingerprint": data.fingerprint,
-        "metric": plan.metric,
-        "second metric": plan.second,
+        "metric": plan.objective.metric,
+        "second metric": plan.objective.second,
         "max-epochs": plan.epochs,
         "image-size": plan.image_size,
         "weights": plan.weights,

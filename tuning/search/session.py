@@ -92,11 +92,10 @@ def run(options: Options, console: Console) -> int:
         if unseen:
             _say(console, f"Note: nodes that join must share {', '.join(unseen)} with this one.", "yellow")
         demands = stack.enter_context(demanded(folder.root, places)) if can_grow else None
-        study = stack.enter_context(folder.take(plan.metric, plan.steps, plan.seed, plan.pruning, plan.second))
+        study = stack.enter_context(folder.take(plan.objective, plan.steps, plan.seed, plan.pruning))
         steering = Steering(
             study=study,
-            metric=plan.metric,
-            second=plan.second,
+            objective=plan.objective,
             epochs=plan.steps,
             num_samples=num_samples,
             max_concurrent=options.max_concurrent or options.autoscale or None,
@@ -175,7 +174,7 @@ class _Session:
         folds = f"{plan.folds} folds of " if plan.folds else "up to "
         self._say(
             f"search {steering.study.study_name}: {steering.num_samples} trials of {folds}{plan.epochs} epochs on "
-            f"{plan.metric}, {resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial"
+            f"{plan.objective.metric}, {resources.cpus:g} CPUs and {resources.gpus:g} GPUs a trial"
         )
         session = next_session(steering.study)
         cost = GpuHours(steering.study, options.price_per_gpu_hour)
@@ -203,8 +202,8 @@ class _Session:
             self._say("no trial finished, so there is no ensemble: the lines above say why", "red")
             return False
         show(result, self.data, console)
-        if self.plan.second is not None:
-            self._trade_offs((self.plan.metric, self.plan.second))
+        if self.plan.objective.second is not None:
+            self._trade_offs(self.plan.objective.names)
         registered = self._publish(result)
         mark_finished(study, registered and self.steering.given_up is None)
         if self.options.report:
@@ -215,12 +214,12 @@ class _Session:
     def _ensemble(self) -> Result | None:
         study, data, resources, views = self.steering.study, self.data, self.resources, self.options.views
         with self.console.status("scoring the best trials"):
-            request = Request(self.plan.metric, self.options.members, views=views, folds=len(data.folds))
+            request = Request(self.plan.objective.metric, self.options.members, views=views, folds=len(data.folds))
             score = partial(infer, data, bundle=resources.bundle(), views=views)
             kept = keeping(score, study, data, self.folder.checkpoints, views)
             return find_ensemble(study, data, request, kept, self.tracker, self.console)
 
-    def _trade_offs(self, metrics: tuple[str, str]) -> None:
+    def _trade_offs(self, metrics: tuple[str, ...]) -> None:
         """Shows the Pareto front, and leaves it with the parent run."""
         front = pareto_front(read_trials(self.steering.study), metrics)
         show_front(front, metrics, self.console)

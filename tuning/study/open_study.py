@@ -8,13 +8,13 @@ from pathlib import Path
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import TPESampler
+from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import JournalStorage, RDBStorage
 
 from analysis.trials import read_trial
 from trainables.core.errors import UserError, first_line
+from trainables.core.metric_names import Objective
 from trainables.core.seeds import derive_seed
-from trainables.core.training.classification_metrics import MINIMIZED
 from tuning.study.journal import Journal
 from tuning.study.single_writer_storage import SoleWriter
 from tuning.study.two_objective_sampler import TwoObjectiveSampler
@@ -51,24 +51,23 @@ def first_rung(epochs: int) -> int:
 def open_study(
     storage: optuna.storages.BaseStorage,
     name: str,
-    metric: str,
+    objective: Objective,
     epochs: int,
     seed: int,
     pruning: bool = True,
-    second: str | None = None,
 ) -> optuna.Study:
     """Opens or creates the study of a search.
 
     The sampler is TPE (Bergstra et al. 2011), multivariate within each group of the conditional space, told of running
     trials by the constant liar. The pruner is asynchronous successive halving (Li et al. 2020) on epochs, from
-    ``first_rung`` on; without ``pruning`` every trial runs in full. With a ``second`` objective the study still has
+    ``first_rung`` on; without ``pruning`` every trial runs in full. With a second metric the study still has
     the first alone, by which trials are pruned, and the sampler is shown both.
     """
     study = optuna.create_study(
         storage=storage,
         study_name=name,
         load_if_exists=True,
-        direction="minimize" if metric in MINIMIZED else "maximize",
+        direction="minimize" if objective.minimized else "maximize",
         pruner=SuccessiveHalvingPruner(min_resource=first_rung(epochs), reduction_factor=REDUCTION)
         if pruning
         else NopPruner(),
@@ -76,17 +75,18 @@ def open_study(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of `multivariate`, `group` and `constant_liar`
         # Seeded by the trials there are, or a resumed search would draw again what it drew at first.
-        sampler = TPESampler(
+        sampler: BaseSampler = TPESampler(
             multivariate=True,
             group=True,
             constant_liar=True,
             seed=derive_seed(seed, len(study.get_trials(deepcopy=False))),
         )
-    metrics = (metric, second) if second else None
-    study.sampler = TwoObjectiveSampler(sampler, metrics, partial(_both, metrics)) if metrics else sampler
+    if objective.second is not None:
+        sampler = TwoObjectiveSampler(sampler, objective.names, partial(_both, objective.names))
+    study.sampler = sampler
     return study
 
 
-def _both(metrics: tuple[str, str], trial: optuna.trial.FrozenTrial) -> tuple[float, float]:
+def _both(metrics: tuple[str, ...], trial: optuna.trial.FrozenTrial) -> tuple[float, float]:
     first, second = read_trial(trial).objectives(metrics)
     return first, second

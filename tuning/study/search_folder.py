@@ -13,6 +13,7 @@ import optuna
 from filelock import FileLock, Timeout
 
 from trainables.core.errors import UserError
+from trainables.core.metric_names import Objective
 from trainables.core.redact import has_credentials, without_credentials
 from tuning.study.attributes import is_finished
 from tuning.study.driver_lease import leased
@@ -82,15 +83,13 @@ class SearchFolder:
         return f"{there} has {_size(free)} left, but {num_samples} trials may need {_size(needed)}"
 
     @contextmanager
-    def take(
-        self, metric: str, epochs: int, seed: int, pruning: bool = True, second: str | None = None
-    ) -> Iterator[optuna.Study]:
+    def take(self, objective: Objective, epochs: int, seed: int, pruning: bool = True) -> Iterator[optuna.Study]:
         """Makes this driver the only one on the search, and opens or creates its study.
 
         Raises:
             UserError: Another one is, or the folder cannot be written.
         """
-        with self._alone(lambda: open_study(self.storage(), self.name, metric, epochs, seed, pruning, second)) as study:
+        with self._alone(lambda: open_study(self.storage(), self.name, objective, epochs, seed, pruning)) as study:
             yield study
 
     @contextmanager

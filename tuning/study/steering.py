@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from analysis.trials import FAILURES, STOPPED, TIME_BUDGET, TrialRecord, read_trial
 from trainables.core.errors import ConfigError, NonFiniteLossError
+from trainables.core.metric_names import Objective
 from trainables.worker.trainable import FAILED
 
 # So many trials in a row must fail alike, without an epoch, for the search to be given up.
@@ -31,7 +32,7 @@ class Steering:
 
     Attributes:
         study: The record.
-        metric: The bare name of the objective.
+        objective: The metric, or two, to optimise.
         epochs: Epochs of a full trial; its folds, where trials are cross-validated.
         num_samples: How many trials the search shall have.
         max_concurrent: How many may run at once, or None for as many as fit.
@@ -41,13 +42,12 @@ class Steering:
         live: Optuna trials by Ray's trial id: which process-local handle stands for which trial.
         unfinished: Trials that were begun and are to be handed out again.
         given_up: The error for which the search was given up, because trial after trial ended with it.
-        second: Another objective that is looked for at the same time.
         capacity: How many trials the cluster can run at once now; one more than that is asked ahead.
         unit: What a report is of: ``epoch`` or ``fold``.
     """
 
     study: optuna.Study
-    metric: str
+    objective: Objective
     epochs: int
     num_samples: int
     max_concurrent: int | None
@@ -57,7 +57,6 @@ class Steering:
     live: dict[str, optuna.Trial] = field(default_factory=dict)
     unfinished: list[optuna.Trial] = field(default_factory=list)
     given_up: str | None = None
-    second: str | None = None
     capacity: Callable[[], float] = lambda: math.inf
     unit: str = "epoch"
     _alike: list[str] = field(default_factory=list)
@@ -70,7 +69,7 @@ class Steering:
             trial = optuna.Trial(self.study, frozen._trial_id)
             record = read_trial(frozen)
             for epoch in record.epochs[len(frozen.intermediate_values) :]:
-                trial.report(epoch.metrics[f"best_{self.metric}"], epoch.epoch)
+                trial.report(epoch.metrics[f"best_{self.objective.metric}"], epoch.epoch)
             if record.stopped or (record.epochs and record.epochs[-1].epoch >= self.epochs):
                 self.tell(trial, failed=False)
             else:
@@ -100,7 +99,7 @@ class Steering:
         elif record.stopped:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
-            self.study.tell(trial, record.epochs[-1].metrics[f"best_{self.metric}"])
+            self.study.tell(trial, record.epochs[-1].metrics[f"best_{self.objective.metric}"])
         self._give_up_if_alike(record)
 
     def _give_up_if_alike(self, record: TrialRecord) -> None:

@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from trainables.core.training.classification_metrics import MINIMIZED
+from trainables.core.metric_names import MINIMIZED
 
 MINIMIZE, MAXIMIZE = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
 
@@ -30,7 +30,7 @@ class TwoObjectiveSampler(BaseSampler):
     def __init__(
         self,
         sampler: BaseSampler,
-        metrics: tuple[str, str],
+        metrics: tuple[str, ...],
         values: Callable[[FrozenTrial], tuple[float, float]],
     ):
         self._sampler = sampler

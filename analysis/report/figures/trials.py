@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from analysis.trials import TrialRecord, network_of
 from trainables.core.errors import first_line
-from trainables.core.training.classification_metrics import is_better
+from trainables.core.metric_names import is_better
 
 # Paul Tol's "bright" scheme, which the colour-blind can tell apart; the last is for what is not in focus.
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")

@@ -16,7 +16,8 @@ from analysis.report.sections.confused_pair import confused_pair
 from analysis.report.sections.search import epoch_seconds, leaks, number, sentence
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities
 from analysis.trials import network_of
-from trainables.core.training.classification_metrics import SENSITIVITY, class_keys
+from trainables.core.metric_names import SENSITIVITY
+from trainables.core.training.classification_metrics import class_keys
 
 _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
 _FIGURES = (

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.core.metric_names import Objective, is_better
 from trainables.core.models.checkpoints.checkpoint import load_checkpoint, save_frozen
-from trainables.core.training.classification_metrics import is_better
 from trainables.core.training.fold_checkpoint import load_folded
 from trainables.worker.steps import epoch_steps, fold_steps
 
@@ -13,7 +13,7 @@ METRIC = "log_loss"
 
 
 def test_a_step_is_an_epoch_and_the_best_one_so_far_is_told(config, small_data):
-    steps = list(epoch_steps(config(epochs=4), small_data, METRIC, None))
+    steps = list(epoch_steps(config(epochs=4), small_data, Objective(METRIC), None))
     assert [step.number for step in steps] == [1, 2, 3, 4]
     best = None
     for step in steps:
@@ -26,7 +26,7 @@ def test_a_step_is_an_epoch_and_the_best_one_so_far_is_told(config, small_data):
 
 def test_an_epochs_checkpoint_is_gone_on_from(config, small_data, tmp_path):
     first, *rest = epoch_steps_saved(config(epochs=3), small_data, tmp_path)
-    again = list(epoch_steps(config(epochs=3), small_data, METRIC, load_checkpoint(tmp_path / "1")))
+    again = list(epoch_steps(config(epochs=3), small_data, Objective(METRIC), load_checkpoint(tmp_path / "1")))
     timeless = {"epoch_seconds": 0.0}
     assert [step.figures | timeless for step in again] == [figures | timeless for figures in rest]
     assert first["best_epoch"] == 1
@@ -34,7 +34,7 @@ def test_an_epochs_checkpoint_is_gone_on_from(config, small_data, tmp_path):
 
 def epoch_steps_saved(config, data, folder):
     figures = []
-    for step in epoch_steps(config, data, METRIC, None):
+    for step in epoch_steps(config, data, Objective(METRIC), None):
         step.save(folder / str(step.number), None)
         figures.append(step.figures)
     return figures
@@ -51,7 +51,7 @@ def scratch(tmp_path, monkeypatch):
 def test_a_step_is_a_fold_whose_figures_are_the_current_ones(config, folded_data, tmp_path, scratch):
     """Whatever an earlier fold's figure was, the last is told as the best, and its checkpoint, which has all, kept."""
     frozen, steps = None, []
-    for step in fold_steps(config(epochs=2, freeze_depth=1), folded_data, METRIC, None):
+    for step in fold_steps(config(epochs=2, freeze_depth=1), folded_data, Objective(METRIC), None):
         if step is None:
             continue
         frozen = frozen or save_frozen(tmp_path / "frozen", step.state, ("backbone.stages.0.",))
@@ -68,7 +68,9 @@ def test_a_step_is_a_fold_whose_figures_are_the_current_ones(config, folded_data
     whole = load_folded(tmp_path / "3", load)
     assert len(whole.models) == 3
     resumed = []
-    for step in fold_steps(config(epochs=2, freeze_depth=1), folded_data, METRIC, load_folded(tmp_path / "2", load)):
+    for step in fold_steps(
+        config(epochs=2, freeze_depth=1), folded_data, Objective(METRIC), load_folded(tmp_path / "2", load)
+    ):
         if step is not None:
             step.save(tmp_path / "again", frozen)
             resumed.append(step)
@@ -82,7 +84,7 @@ def test_a_step_is_a_fold_whose_figures_are_the_current_ones(config, folded_data
 
 
 def test_a_trial_that_is_dropped_leaves_nothing_behind(config, folded_data, tmp_path, scratch):
-    steps = fold_steps(config(epochs=1), folded_data, METRIC, None)
+    steps = fold_steps(config(epochs=1), folded_data, Objective(METRIC), None)
     step = next(step for step in steps if step is not None)
     step.save(tmp_path / "1", None)
     assert list(scratch.iterdir()) != []

@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from search_spaces.space import load_space
 from tests.images import write_classes
+from trainables.core.metric_names import Objective
 from tuning.cli.new import app
 from tuning.new_space import image_size
 from tuning.search.plan import Plan
@@ -29,7 +30,7 @@ def test_the_space_that_is_written_loads_and_says_what_was_found(here):
     space = load_space("my_my_scans_space.py")
     assert (space.name, space.data, space.image_size) == ("my_my_scans_space", str(here / "my scans"), 64)
     assert space.healthy is None and space.group_pattern is None  # guesses, which stay comments
-    configs = Plan(space, space.backbones, "random", 64, 2, "accuracy", None, True, 0).samples(30)
+    configs = Plan(space, space.backbones, "random", 64, 2, Objective("accuracy"), True, 0).samples(30)
     assert {config["sampler"] for config in configs} == {"shuffle", "weighted"}
     assert configs[0]["backbone"] == "resnet18"  # the recipe
     text = (here / "my_my_scans_space.py").read_text()

@@ -15,6 +15,7 @@ from rich.console import Console
 from analysis.trials import read_trials
 from search_spaces.space import load_space
 from trainables.core.errors import UserError
+from trainables.core.metric_names import Objective
 from trainables.worker.inference import _reserving, infer
 from trainables.worker.node_requirements import Demands, lacks, versions
 from tuning.new_space import find, starting_space
@@ -137,12 +138,14 @@ def test_our_code_travels_to_the_workers(can_grow):
 
 
 def opened(folder):
-    return open_study(study_storage(folder, None), "search", "accuracy", 2, seed=0)
+    return open_study(study_storage(folder, None), "search", Objective("accuracy"), 2, seed=0)
 
 
 def run(folder, data, resources, num_samples, configure=lambda trial: CONFIG, demands=None):
     study = opened(folder)
-    steering = Steering(study, "accuracy", 2, num_samples, None, math.inf, configure, str(folder), second="latency_ms")
+    steering = Steering(
+        study, Objective("accuracy", "latency_ms"), 2, num_samples, None, math.inf, configure, str(folder)
+    )
     build_tuner(steering, data, resources, "session-001", 0, 3600.0, [], demands=demands).fit()
     return read_trials(study)
 
@@ -172,7 +175,7 @@ def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monke
     trace = f"import os; open({str(tmp_path / 'imported')!r}, 'a').write(str(os.getpid()) + chr(10))\n"
     file.write_text(trace + starting_space(find(Path(small_data.place)), "mine"))
     monkeypatch.chdir(tmp_path / "elsewhere")
-    plan = Plan(load_space(reference), ("scratch_cnn",), "random", 32, 2, "accuracy", None, True, 0)
+    plan = Plan(load_space(reference), ("scratch_cnn",), "random", 32, 2, Objective("accuracy"), True, 0)
     records = run(tmp_path, small_data, Resources(1, 0), 1, plan.configure)
     assert {record.state for record in records} <= {"COMPLETE", "PRUNED"}
     assert (tmp_path / "imported").read_text().splitlines() == [str(os.getpid())]
@@ -181,7 +184,7 @@ def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monke
 def test_a_search_for_which_no_machine_comes_ends_with_its_time(can_grow, small_data, tmp_path):
     """Tune alone would wait for ever."""
     study = opened(tmp_path)
-    steering = Steering(study, "accuracy", 2, 4, None, time.time() + 3, lambda trial: CONFIG, str(tmp_path))
+    steering = Steering(study, Objective("accuracy"), 2, 4, None, time.time() + 3, lambda trial: CONFIG, str(tmp_path))
     nowhere = Resources(1, 1, "gpu_80g")
     waiting = Waiting(steering, nowhere, Console(quiet=True))
     build_tuner(steering, small_data, nowhere, "session-001", 0, 3600.0, [waiting], waiting).fit()

@@ -12,6 +12,7 @@ from search_spaces.space import load_space
 from tests.images import write_classes, write_pairs
 from trainables.core.data.decode.crop import Regions
 from trainables.core.errors import DataError
+from trainables.core.metric_names import Objective
 from tuning.search.data_request import DataRequest
 from tuning.search.plan import Plan
 from tuning.search.preflight import checkpoint_bytes, identity, load_data
@@ -19,7 +20,7 @@ from tuning.search.preflight import checkpoint_bytes, identity, load_data
 
 @pytest.fixture
 def plan():
-    return Plan(load_space("demo_space"), ("scratch_cnn",), "random", 32, 3, "balanced_accuracy", None, True, 0)
+    return Plan(load_space("demo_space"), ("scratch_cnn",), "random", 32, 3, Objective("balanced_accuracy"), True, 0)
 
 
 def loaded(plan, place, store, monkeypatch):
@@ -80,7 +81,7 @@ def test_a_trials_room_and_reports_are_those_of_its_folds(plan):
 
 def segmentation(suggest, backbones):
     space = dataclasses.replace(load_space("lung_segmentation_space"), suggest=suggest, recipes=())
-    return Plan(space, backbones, "random", 32, 3, "dice", None, True, 0)
+    return Plan(space, backbones, "random", 32, 3, Objective("dice"), True, 0)
 
 
 def test_every_network_that_a_segmentation_may_suggest_is_checked():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 from ray.tune.schedulers import TrialScheduler
 
+from trainables.core.metric_names import Objective
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.study.open_study import open_study, study_storage
@@ -18,10 +19,10 @@ class Driver:
     """One driver process: what it knows beside the study dies with it."""
 
     def __init__(self, folder, num_samples=6, deadline=math.inf, max_concurrent=None, epochs=EPOCHS, url=None):
-        self.study = open_study(study_storage(folder, url), "search", METRIC, epochs, seed=0)
+        self.study = open_study(study_storage(folder, url), "search", Objective(METRIC), epochs, seed=0)
         self.steering = Steering(
             study=self.study,
-            metric=METRIC,
+            objective=Objective(METRIC),
             epochs=epochs,
             num_samples=num_samples,
             max_concurrent=max_concurrent,

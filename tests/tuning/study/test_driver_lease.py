@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from trainables.core.errors import UserError
+from trainables.core.metric_names import Objective
 from tuning.study.driver_lease import leased
 from tuning.study.open_study import open_study, study_storage
 
@@ -15,7 +16,9 @@ BEAT_S = 0.2
 @pytest.fixture
 def study(tmp_path):
     """Opens the study anew at each call, as another host would."""
-    return lambda: open_study(study_storage(tmp_path, f"sqlite:///{tmp_path}/study.db"), "search", "accuracy", 3, 0)
+    return lambda: open_study(
+        study_storage(tmp_path, f"sqlite:///{tmp_path}/study.db"), "search", Objective("accuracy"), 3, 0
+    )
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@ import shutil
 import pytest
 
 from trainables.core.errors import UserError
+from trainables.core.metric_names import Objective
 from tuning.study.attributes import mark_finished
 from tuning.study.search_folder import find_folder
 
-PLAN = ("accuracy", 3, 0)
+PLAN = (Objective("accuracy"), 3, 0)
 
 
 def begun(folder):

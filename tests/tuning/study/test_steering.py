@@ -10,6 +10,7 @@ from ray.tune.search import Searcher
 from analysis.trials import PRUNED, TIME_BUDGET, ranked, read_trials
 from tests.tuning.study.driver import EPOCHS, METRIC, Driver
 from trainables.core.errors import ConfigError
+from trainables.core.metric_names import Objective
 from tuning.study.open_study import first_rung, open_study, study_storage
 
 
@@ -46,7 +47,9 @@ def test_trials_are_compared_at_a_third_of_their_epochs(epochs, rung):
 
 def test_without_pruning_every_trial_runs_in_full(tmp_path):
     driver = Driver(tmp_path)
-    driver.study.pruner = open_study(study_storage(tmp_path, None), "full", METRIC, EPOCHS, 0, pruning=False).pruner
+    driver.study.pruner = open_study(
+        study_storage(tmp_path, None), "full", Objective(METRIC), EPOCHS, 0, pruning=False
+    ).pruner
     for _ in range(4):
         driver.run(lambda number: 1.0 - number / 10)
     assert states(driver) == ["COMPLETE"] * 4

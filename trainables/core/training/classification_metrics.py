@@ -11,22 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.errors import DataError
+from trainables.core.metric_names import SENSITIVITY
 
 # From (R, T) positives and negatives among the images that score at least each of T thresholds to (R,).
 _Area = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
-LATENCY = "latency_ms"
-SENSITIVITY = "sensitivity_at_95_specificity"
-# Lower is better for these; every other metric is better when higher.
-MINIMIZED = frozenset({"log_loss", LATENCY})
-
-
-def is_better(metric: str, value: float, than: float | None) -> bool:
-    """Whether ``value`` of ``metric`` beats ``than`` (None and NaN are beaten by any number; NaN beats nothing)."""
-    if np.isnan(value):
-        return False
-    if than is None or np.isnan(than):
-        return True
-    return value < than if metric in MINIMIZED else value > than
 
 
 def classification_metrics(

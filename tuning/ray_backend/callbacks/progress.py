@@ -78,7 +78,7 @@ class Progress(tune.Callback):
         return record
 
     def _line(self, record: TrialRecord, result: dict[str, Any]) -> None:
-        metric = self._steering.metric
+        metric = self._steering.objective.metric
         stopped = f", stopped ({record.stopped})" if record.stopped else ""
         unit, best, of_what = self._steering.unit, f", best {result[f'best_{metric}']:.4f}", ""
         if unit == "fold":  # of all folds so far, which is the one figure there is
@@ -122,22 +122,22 @@ def _summary(records: Sequence[TrialRecord], steering: Steering, running: int, e
     # Of fewer folds a figure is of other images, and no rival.
     least = steering.epochs if steering.unit == "fold" else 1
     rivals = [record for record in records if record.epochs and record.epochs[-1].epoch >= least]
-    values = [record.epochs[-1].metrics[f"best_{steering.metric}"] for record in rivals]
+    values = [record.epochs[-1].metrics[f"best_{steering.objective.metric}"] for record in rivals]
     best = f"{(min if steering.study.direction.name == 'MINIMIZE' else max)(values):.4f}" if values else "none yet"
     states = f"{count['COMPLETE']} done, {running} running, {count['PRUNED']} stopped, {count['FAIL']} failed"
-    return f"{states} of {steering.num_samples} trials; best {steering.metric} {best}; ETA {eta}"
+    return f"{states} of {steering.num_samples} trials; best {steering.objective.metric} {best}; ETA {eta}"
 
 
 def _running_table(running: Sequence[TrialRecord], steering: Steering) -> Table:
-    table = Table("trial", "backbone", steering.unit, steering.metric, "best", "s/epoch", box=None)
+    table = Table("trial", "backbone", steering.unit, steering.objective.metric, "best", "s/epoch", box=None)
     for record in running[:_SHOWN_RUNNING]:
         last = record.epochs[-1]
         table.add_row(
             str(record.number),
             Text(network_of(record)),
             f"{last.epoch}/{steering.epochs}",
-            f"{last.metrics[f'tune/{steering.metric}']:.4f}",
-            f"{last.metrics[f'best_{steering.metric}']:.4f}",
+            f"{last.metrics[f'tune/{steering.objective.metric}']:.4f}",
+            f"{last.metrics[f'best_{steering.objective.metric}']:.4f}",
             f"{last.metrics['epoch_seconds']:.1f}",
         )
     return table

@@ -9,12 +9,12 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.preprocessing import label_binarize
 
 from trainables.core.errors import DataError
+from trainables.core.metric_names import is_better
 from trainables.core.training.classification_metrics import (
     absent_classes,
     check_objective,
     class_keys,
     classification_metrics,
-    is_better,
     resampled_metrics,
 )
 

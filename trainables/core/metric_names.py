@@ -1,0 +1,76 @@
+"""Names of metrics: which way is better, which of them tables show, and the objective of a search."""
+
+import math
+from dataclasses import dataclass
+
+LATENCY = "latency_ms"
+SENSITIVITY = "sensitivity_at_95_specificity"
+# Lower is better for these; every other metric is better when higher.
+MINIMIZED = frozenset({"log_loss", LATENCY})
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric that tables show.
+
+    Attributes:
+        name: The bare name, as in ``--metric``.
+        label: The name in a sentence.
+        at_best_epoch: Trials report it as ``best_<name>``, so that the list of runs can be sorted by it.
+        of_members: Tables of members and the model's page show it; otherwise only the table of test figures does.
+    """
+
+    name: str
+    label: str
+    at_best_epoch: bool = False
+    of_members: bool = False
+
+
+# In the order of tables. A table shows those that the model at hand has.
+METRICS = (
+    Metric("dice", "Dice", at_best_epoch=True, of_members=True),
+    Metric("iou", "IoU", at_best_epoch=True, of_members=True),
+    Metric("dataset_dice", "dataset Dice", of_members=True),
+    Metric("dataset_iou", "dataset IoU", of_members=True),
+    Metric("balanced_accuracy", "balanced accuracy", at_best_epoch=True, of_members=True),
+    Metric("macro_f1", "macro F1", at_best_epoch=True, of_members=True),
+    Metric("accuracy", "accuracy", of_members=True),
+    Metric("auroc", "AUROC", of_members=True),
+    Metric("average_precision", "average precision"),
+    Metric(SENSITIVITY, "sensitivity at 95% specificity"),
+    Metric("log_loss", "log loss"),
+    Metric("brier", "Brier score"),
+    Metric("ece", "expected calibration error"),
+)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The metric that a search optimises, and a second one if it looks for the trade-off between two.
+
+    Attributes:
+        metric: Bare name. It prunes trials, chooses checkpoints and ranks members.
+        second: Bare name of the other metric, which only the sampler sees; None without one.
+    """
+
+    metric: str
+    second: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Both bare names, or the one."""
+        return (self.metric,) if self.second is None else (self.metric, self.second)
+
+    @property
+    def minimized(self) -> bool:
+        """True if lower is better."""
+        return self.metric in MINIMIZED
+
+
+def is_better(metric: str, value: float, than: float | None) -> bool:
+    """True if ``value`` of ``metric`` beats ``than``. Any number beats None and NaN; NaN beats nothing."""
+    if math.isnan(value):
+        return False
+    if than is None or math.isnan(than):
+        return True
+    return value < than if metric in MINIMIZED else value > than
