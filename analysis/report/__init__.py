@@ -1,1 +1,1 @@
-"""The HTML report: inputs go in, sections and figures come out."""
+"""The HTML report of a search: inputs in, sections and figures out."""

@@ -1,5 +1,6 @@
-"""What a report tells of, gathered from the study, the data and the members by whoever makes it."""
+"""Inputs of a report: the search, its ensemble, and the inspection of the ensemble's members."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,21 +16,21 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.inspect.grad_cam import Answer, Question
 from trainables.core.inspect.latency import Profile
 
-_FIXED = "fixed_params"  # where Optuna keeps what ``enqueue_trial`` was given
+_FIXED_PARAMS = "fixed_params"  # system attribute in which Optuna keeps the parameters given to ``enqueue_trial``
 
 
 @dataclass(frozen=True)
-class Search:
-    """A search, at its end or before.
+class SearchInputs:
+    """A search, finished or still running.
 
     Attributes:
-        study: Its record.
-        space: The space's name.
-        metric: The objective, a bare name.
-        epochs: Of a full trial.
+        study: Study of the search.
+        space: Name of the search space.
+        metric: Bare name of the objective.
+        epochs: Epochs of a full trial.
         rungs: Epochs at which trials are compared and the worse ones stopped.
-        data: What was searched on.
-        names: N file names, or nothing where they are not known.
+        data: Data set of the search.
+        file_names: N file names; empty if unknown.
     """
 
     study: optuna.Study
@@ -38,7 +39,7 @@ class Search:
     epochs: int
     rungs: tuple[int, ...]
     data: Dataset
-    names: Sequence[str] = ()
+    file_names: Sequence[str] = ()
 
     @cached_property
     def records(self) -> list[TrialRecord]:
@@ -47,76 +48,79 @@ class Search:
 
     @cached_property
     def ranked(self) -> list[TrialRecord]:
-        """Those that have reported, by the objective at their best epoch; without one that is finite last."""
+        """Trials that have reported, best objective first; those without a finite value last."""
         reported = [record for record in self.records if record.epochs]
-        scored = [record for record in reported if np.isfinite(_best(record, self.metric))]
+        scored = [record for record in reported if best_value(record, self.metric) is not None]
         return best_first(scored, self.metric) + [record for record in reported if record not in scored]
 
     @cached_property
-    def recipes(self) -> set[int]:
-        """Numbers of the trials that were the space's recipes."""
-        return {trial.number for trial in self.study.get_trials(deepcopy=False) if _FIXED in trial.system_attrs}
+    def recipe_numbers(self) -> set[int]:
+        """Numbers of the trials that were recipes of the space."""
+        trials = self.study.get_trials(deepcopy=False)
+        return {trial.number for trial in trials if _FIXED_PARAMS in trial.system_attrs}
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """The ensemble of a search, whose test set was opened.
+class EnsembleInputs:
+    """The ensemble of a search whose test set was opened.
 
     Attributes:
-        members: Its trials, best on ``tune`` first.
-        alone: (M,) each member's own score on ``select``.
-        comparison: Of the rules, and the one that was chosen.
-        views: What members see of an image.
-        evaluation: Its scores on ``test``.
-        opened: How often the test set was opened, in words.
-        model: Where it is registered, ``models:/NAME/VERSION``, or None.
-        outcome: What became of it in the registry, and why, in a sentence.
-        on_test: (M, n, C) predictions that were kept when the test set was opened, or None.
-        why_none: Why there are none.
+        members: Trials, best on ``tune`` first.
+        member_scores: (M,) score of each member on ``select``.
+        comparison: Scores of all rules, and the chosen one.
+        views: Views of each image that members average over.
+        evaluation: Scores on ``test``.
+        opened: Phrase that says how often the test set was opened.
+        model: ``models:/NAME/VERSION``; None if the ensemble is not registered.
+        outcome: Sentence about its registration.
+        test_predictions: (M, n, C) predictions saved when the test set was opened, or None.
+        why_no_predictions: Reason why there are no predictions.
     """
 
     members: Sequence[TrialRecord]
-    alone: Sequence[float]
+    member_scores: Sequence[float]
     comparison: Comparison
     views: str
     evaluation: Evaluation
     opened: str
     model: str | None
     outcome: str
-    on_test: NDArray[np.float32] | None
-    why_none: str = ""
+    test_predictions: NDArray[np.float32] | None
+    why_no_predictions: str = ""
 
     @property
-    def best(self) -> int:
-        """The position of the member that is best on ``select``: the one that is looked into."""
+    def best_member(self) -> int:
+        """The position of the member that is best on ``select``, which is the one inspected."""
         return self.evaluation.best_member
 
     @property
     def checkpoints(self) -> list[str]:
-        """Where the members are."""
+        """Paths or URIs of the members' best checkpoints."""
         return [record.best.checkpoint for record in self.members if record.best]
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What was measured of the members.
+class Inspection:
+    """Measurements of the ensemble's members.
 
     Attributes:
-        profiles: Of each; none where that failed.
-        question: What the best member was asked.
-        answer: What it answered, or None.
-        why_none: Why there is no answer.
-        shown: (m,) positions in ``test`` whose masks were made, of a segmentation.
-        masks: (m, S, S) uint8 classes by the ensemble, or None.
+        profiles: Size and latency of each member; empty if the inspection failed.
+        question: Images that the best member was inspected on; None for segmentation.
+        answer: Features and heat maps of the best member, or None.
+        missing: Reason why the inspection failed.
+        mask_positions: (m,) positions in ``test`` whose masks were predicted; None for classification.
+        masks: (m, S, S) uint8 classes predicted by the ensemble, or None.
     """
 
     profiles: Sequence[Profile] = ()
     question: Question | None = None
     answer: Answer | None = None
-    why_none: str = ""
-    shown: NDArray[np.int64] | None = None
+    missing: str = ""
+    mask_positions: NDArray[np.int64] | None = None
     masks: NDArray[np.uint8] | None = None
 
 
-def _best(record: TrialRecord, metric: str) -> float:
-    return record.epochs[-1].metrics.get(f"best_{metric}", float("nan"))
+def best_value(record: TrialRecord, metric: str) -> float | None:
+    """Return a trial's objective at its best epoch, or None if it has no finite value."""
+    value = record.epochs[-1].metrics.get(f"best_{metric}", math.nan) if record.epochs else math.nan
+    return value if math.isfinite(value) else None

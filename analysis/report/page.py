@@ -1,79 +1,100 @@
-"""What the sections of a report are made of, besides figures: text alone goes into the page, which escapes it."""
+"""Building blocks of a report page. All texts are plain; the template escapes them."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.report.figures.trials import Panel
+import plotly.graph_objects as go
 
 _NUMBER = re.compile(r"-?[\d.]+(e-?\d+)?( .*|/.*)?$")
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows under headings.
+class Panel:
+    """A figure with its explanation.
 
     Attributes:
-        title: Its heading.
-        reading: How to read it, and its caveat.
-        headings: Of the columns.
-        rows: As many cells each.
-        strong: Positions of rows that stand out.
+        title: Heading, or empty.
+        how_to_read: One or two sentences on how to read the figure.
+        caveat: Number of images or trials, split, and uncertainty.
+        figure: The figure; None if it could not be drawn.
+        missing: Reason why there is no figure.
+        min_width: Width in pixels below which the panel scrolls instead of shrinking.
     """
 
     title: str
-    reading: str
+    how_to_read: str
+    caveat: str
+    figure: go.Figure | None
+    missing: str = ""
+    min_width: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its explanation.
+
+    Attributes:
+        title: Heading, or empty.
+        how_to_read: How to read the table, and its caveats.
+        headings: One heading per column.
+        rows: Cells of each row, one per column.
+        bold: Positions of the rows in bold.
+    """
+
+    title: str
+    how_to_read: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
-    strong: Sequence[int] = ()
+    bold: Sequence[int] = ()
 
     def is_number(self, column: int) -> bool:
-        """Whether every cell of a column that is not empty begins like a number."""
+        """Return True if every non-empty cell of a column begins with a number."""
         return all(_NUMBER.match(row[column]) for row in self.rows if row[column])
 
 
 @dataclass(frozen=True)
-class Shot:
-    """Images side by side.
+class Example:
+    """Images side by side with lines of text below.
 
     Attributes:
-        images: Of each, an address for ``src`` and what it shows.
-        lines: What is said below.
-        bad: Whether it shows a mistake.
+        images: ``src`` address and ``alt`` text of each image.
+        lines: Text below the images; the first line stands out.
+        flagged: True for a mistake or a defect, which gets a red frame.
     """
 
     images: Sequence[tuple[str, str]]
     lines: Sequence[str]
-    bad: bool = False
+    flagged: bool = False
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Shots under a heading.
+    """Examples under a heading.
 
     Attributes:
-        title: Its heading.
-        reading: How to read them.
-        caveat: What must be borne in mind.
-        shots: None of them where ``missing`` says why.
-        missing: Why there are none.
+        title: Heading, or empty.
+        how_to_read: How to read the examples.
+        caveat: How the examples were chosen, and their limits.
+        examples: The examples; empty if ``missing`` is given.
+        missing: Reason why there are no examples.
     """
 
     title: str
-    reading: str
+    how_to_read: str
     caveat: str
-    shots: Sequence[Shot]
+    examples: Sequence[Example]
     missing: str = ""
 
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs, then lines of code.
+    """Paragraphs, followed by a code block.
 
     Attributes:
-        title: Its heading, or nothing.
+        title: Heading, or empty.
         paragraphs: Plain text.
-        code: Shown as it is.
+        code: Preformatted text, or empty.
     """
 
     title: str
@@ -86,14 +107,14 @@ Block = Panel | Table | Gallery | Text
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report.
+    """A section of a report.
 
     Attributes:
-        title: Its heading.
-        anchor: Its name within the page.
-        blocks: What it shows.
-        introduction: What is true of all of it, or nothing.
-        warning: What must not be missed, or nothing.
+        title: Heading.
+        anchor: Element id within the page.
+        blocks: Content, in order.
+        introduction: Text that applies to the whole section, or empty.
+        warning: Warning for the whole section, or empty.
     """
 
     title: str

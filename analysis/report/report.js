@@ -1,17 +1,17 @@
-// Draws every figure in the colours of the page, which is light or dark as the reader's system is.
+// Draws all figures in the colours of the page, which follow the reader's light or dark theme.
 (() => {
   const figures = JSON.parse(document.getElementById("figures").textContent);
-  const places = [...document.querySelectorAll(".plot")];
-  const shade = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const plots = [...document.querySelectorAll(".plot")];
+  const cssColour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  function inColours(layout) {
-    const text = shade("--text"), line = shade("--line");
+  function withThemeColours(layout) {
+    const text = cssColour("--text"), line = cssColour("--line");
     const themed = {
       ...layout,
       font: { ...layout.font, color: text, family: "system-ui, sans-serif", size: 12 },
-      hoverlabel: { bgcolor: shade("--card"), bordercolor: line, font: { color: text } },
+      hoverlabel: { bgcolor: cssColour("--card"), bordercolor: line, font: { color: text } },
       updatemenus: (layout.updatemenus || []).map(menu => ({
-        ...menu, bgcolor: shade("--card"), bordercolor: line, font: { color: text },
+        ...menu, bgcolor: cssColour("--card"), bordercolor: line, font: { color: text },
       })),
     };
     for (const key of Object.keys(layout)) {
@@ -23,12 +23,12 @@
   }
 
   function draw() {
-    for (const place of places) {
-      const { data, layout } = figures[Number(place.dataset.figure)];
+    for (const plot of plots) {
+      const { data, layout } = figures[Number(plot.dataset.figure)];
       const options = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false };
-      Plotly.react(place, data, inColours(layout), options);
+      Plotly.react(plot, data, withThemeColours(layout), options);
     }
-    document.documentElement.dataset.drawn = places.length;
+    document.documentElement.dataset.drawn = plots.length;
   }
 
   draw();

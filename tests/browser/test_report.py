@@ -1,9 +1,9 @@
-"""The report as a person sees it, offline, on a laptop and on a phone."""
+"""The report in a browser, offline, on a laptop and on a phone."""
 
 import pytest
 
 from analysis.report.render import render
-from tests.analysis.report.report_inputs import made_up_ensemble, made_up_look, made_up_search, made_up_study
+from tests.analysis.report.report_inputs import made_up_ensemble, made_up_inspection, made_up_search, made_up_study
 from tests.browser.chromium import Chromium, find
 
 pytestmark = [
@@ -18,12 +18,12 @@ def file(small_data, tmp_path_factory):
     search = made_up_search(small_data, made_up_study())
     ensemble = made_up_ensemble(search)
     file = tmp_path_factory.mktemp("report") / "report.html"
-    file.write_text(render(search, ensemble, made_up_look(search, ensemble), "Made now."), encoding="utf-8")
+    file.write_text(render(search, ensemble, made_up_inspection(search, ensemble), "Made now."), encoding="utf-8")
     return file
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_every_figure_is_drawn_and_nothing_is_asked_for(file, tmp_path, width):
+def test_every_figure_is_drawn_without_any_request(file, tmp_path, width):
     browser = Chromium(tmp_path, width)
     try:
         browser.open(file.as_uri())
@@ -36,7 +36,7 @@ def test_every_figure_is_drawn_and_nothing_is_asked_for(file, tmp_path, width):
         browser.close()
 
 
-def test_colours_follow_the_readers_system(file, tmp_path):
+def test_colours_follow_the_readers_theme(file, tmp_path):
     browser = Chromium(tmp_path)
     try:
         browser._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])

@@ -17,10 +17,10 @@ import optuna
 import torch
 from rich.console import Console
 
-from analysis.report.embedding import images_to_embed, images_to_map
-from analysis.report.inputs import Ensemble, Looked, Search
+from analysis.report.embedding import images_to_embed, images_to_explain
+from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.render import render
-from analysis.report.sections.masks import images_to_show
+from analysis.report.sections.segmentation_scores import worst_and_best
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.errors import UserError, first_line
@@ -66,12 +66,12 @@ def make_report(
     with console.status("making the report: the study") as status:
         search = gather_search(study, data)
         ensemble = gather_ensemble(study, data, place, openings)
-        status.update("making the report: looking into the members")
-        looked = look(data, ensemble, examine) if ensemble else Looked()
+        status.update("making the report: inspecting the members")
+        inspection = look(data, ensemble, examine) if ensemble else Inspection()
         status.update("making the report: drawing")
         packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "optuna", "scikit-learn", "plotly"))
         made = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with Python {platform.python_version()}, {packages}."
-        page = render(search, ensemble, looked, made)
+        page = render(search, ensemble, inspection, made)
         _write(file, page)
     took = f"Report: {file} ({len(page.encode()) / 1e6:.1f} MB, made in {time.monotonic() - began:.0f} s)"
     console.print(took, markup=False, highlight=False, soft_wrap=True)
@@ -98,7 +98,7 @@ def report_at_end(
         console.print(failed, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def gather_search(study: optuna.Study, data: Dataset) -> Search:
+def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
     """What the study holds of the search itself."""
     identity, asked = noted(study)
     epochs, rungs = int(identity["max-epochs"]), []
@@ -110,64 +110,64 @@ def gather_search(study: optuna.Study, data: Dataset) -> Search:
         names = tuple(map(str, open_source(data.place, asked.grouping.column).names))
     except (UserError, OSError):  # the folder is gone, and decoded images are at hand all the same
         names = ()
-    return Search(study, identity["space"], identity["metric"], epochs, tuple(rungs), data, names)
+    return SearchInputs(study, identity["space"], identity["metric"], epochs, tuple(rungs), data, names)
 
 
-def gather_ensemble(study: optuna.Study, data: Dataset, place: str, openings: Openings) -> Ensemble | None:
+def gather_ensemble(study: optuna.Study, data: Dataset, place: str, openings: Openings) -> EnsembleInputs | None:
     """What the study holds of the ensemble; None where the test set was not opened for one."""
     result = noted_ensemble(study, openings)
     if result is None:
         return None
     built, registered, space = result.built, result.registered, noted(study)[0]["space"]
     on_test, why_none = kept_predictions(study, data, place, checkpoints_of(built.members), "test", built.views)
-    return Ensemble(
+    return EnsembleInputs(
         members=built.members,
-        alone=built.alone,
+        member_scores=built.alone,
         comparison=built.comparison,
         views=built.views,
         evaluation=result.evaluation,
         opened=openings.told(),
         model=f"models:/{space}/{registered.version}" if registered else None,
         outcome=f"{told(registered, space)}." if registered else "The ensemble is not registered.",
-        on_test=on_test,
-        why_none=why_none,
+        test_predictions=on_test,
+        why_no_predictions=why_none,
     )
 
 
-def look(data: Dataset, ensemble: Ensemble, examine: Examine) -> Looked:
+def look(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -> Inspection:
     """Measures the members, and looks into the one that is best on ``select``; of masks, at those of all voters."""
     if data.mask_format:
         return _look_at_masks(data, ensemble, examine)
     question = _question(data, ensemble)
-    asked = [question if position == ensemble.best else None for position in range(len(ensemble.members))]
+    asked = [question if position == ensemble.best_member else None for position in range(len(ensemble.members))]
     try:
         examined = examine(ensemble.checkpoints, asked)
     except Exception as error:  # a checkpoint is gone, a node died: the rest can be told all the same
-        return Looked(question=question, why_none=f"the members could not be looked into ({first_line(error)})")
-    answer = examined[ensemble.best][1]
-    return Looked([costs for costs, _ in examined], question, answer if isinstance(answer, Answer) else None)
+        return Inspection(question=question, missing=f"the members could not be inspected ({first_line(error)})")
+    answer = examined[ensemble.best_member][1]
+    return Inspection([costs for costs, _ in examined], question, answer if isinstance(answer, Answer) else None)
 
 
-def _look_at_masks(data: Dataset, ensemble: Ensemble, examine: Examine) -> Looked:
+def _look_at_masks(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -> Inspection:
     """The ensemble's own masks of the worst and the best images of ``test``, as a part of its opening."""
-    shown = images_to_show(np.array(ensemble.evaluation.ensemble.per_image))
+    shown = worst_and_best(np.array(ensemble.evaluation.ensemble.per_image))
     question, weights = MaskQuestion(data.splits["test"][shown]), ensemble.comparison.combination.weights
     try:
         examined = examine(ensemble.checkpoints, [question if weight > 0 else None for weight in weights])
     except Exception as error:  # a checkpoint is gone, a node died: the rest can be told all the same
-        return Looked(why_none=f"the members could not be looked into ({first_line(error)})")
+        return Inspection(missing=f"the members could not be inspected ({first_line(error)})")
     answers = zip(weights, (answer for _, answer in examined), strict=True)
     parts = [weight * answer.probabilities for weight, answer in answers if isinstance(answer, MaskAnswer)]
     masks = predicted_masks(torch.from_numpy(np.sum(parts, axis=0))).to(torch.uint8).numpy()
-    return Looked([costs for costs, _ in examined], shown=shown, masks=masks)
+    return Inspection([costs for costs, _ in examined], mask_positions=shown, masks=masks)
 
 
-def _question(data: Dataset, ensemble: Ensemble) -> Question:
+def _question(data: Dataset, ensemble: EnsembleInputs) -> Question:
     seen, test = images_to_embed(data), data.splits["test"]
-    if ensemble.on_test is None:
+    if ensemble.test_predictions is None:
         return Question(seen, test[:0], test[:0])
-    of_best = ensemble.on_test[ensemble.best]
-    mapped = images_to_map(data.labels[test], of_best)
+    of_best = ensemble.test_predictions[ensemble.best_member]
+    mapped = images_to_explain(data.labels[test], of_best)
     return Question(np.asarray(seen), test[mapped], of_best[mapped].argmax(axis=1))
 
 

@@ -1,1 +1,1 @@
-"""Sections of the report."""
+"""Sections of a report, one subject per file."""

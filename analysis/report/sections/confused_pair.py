@@ -1,26 +1,26 @@
-"""The two classes that are taken for each other most, with the images that were."""
+"""The two classes that the ensemble confuses most, with the images that it confused."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.report.inputs import Ensemble, Search
-from analysis.report.page import Gallery, Shot
-from analysis.report.thumbnails import inline
+from analysis.report.inputs import EnsembleInputs, SearchInputs
+from analysis.report.page import Example, Gallery
+from analysis.report.thumbnails import data_uri
 
-_SHOWN = 6  # of each direction
-_TITLE = "The classes taken for each other most"
+_SHOWN = 6  # in each direction
+_TITLE = "The most confused classes"
 
 
 def most_confused(confusion: Sequence[Sequence[int]]) -> tuple[int, int] | None:
-    """The pair of classes of which the largest share, averaged over the two, was taken for the other.
+    """Find the pair of classes with the largest share of images taken for the other, averaged over both directions.
 
     Args:
         confusion: (C, C) counts, true classes in rows.
 
     Returns:
-        Two classes in order, the first of equal pairs; None where no class was taken for another.
+        Two classes in ascending order, the first pair of equals; None if no image was misclassified.
     """
     counts = np.asarray(confusion)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -31,44 +31,46 @@ def most_confused(confusion: Sequence[Sequence[int]]) -> tuple[int, int] | None:
     return int(first), int(second)
 
 
-def confused_pair(search: Search, ensemble: Ensemble) -> Gallery:
-    """The images of test by which the ensemble mixes up its most confused pair."""
+def confused_pair(search: SearchInputs, ensemble: EnsembleInputs) -> Gallery:
+    """Show the test images that the ensemble confused between its most confused pair of classes."""
     names, counts = search.data.class_names, ensemble.evaluation.ensemble.confusion
     pair = most_confused(counts)
-    reading = "Images of test that the ensemble took for the other class, the surest mistakes of each kind first."
+    how_to_read = "Test images that the ensemble assigned to the other class, most confident mistakes first."
     if pair is None:
-        return Gallery(_TITLE, reading, "", (), "The ensemble took no image of test for another class.")
-    if ensemble.on_test is None:
-        why = f"There are no images: it needs the predictions of test: {ensemble.why_none}."
-        return Gallery(_TITLE, reading, "", (), why)
-    probabilities = ensemble.comparison.combination.apply(ensemble.on_test)
-    kinds = (pair, pair[::-1])
-    told = " and ".join(
-        f"{counts[true][taken]} of {sum(counts[true])} images of {names[true]} were taken for {names[taken]}"
-        for true, taken in kinds
+        return Gallery(_TITLE, how_to_read, "", (), "The ensemble classified all test images correctly.")
+    if ensemble.test_predictions is None:
+        missing = f"The predictions on test are missing: {ensemble.why_no_predictions}."
+        return Gallery(_TITLE, how_to_read, "", (), missing)
+    probabilities = ensemble.comparison.combination.apply(ensemble.test_predictions)
+    directions = (pair, pair[::-1])
+    mistakes = " and ".join(
+        f"{counts[true][predicted]} of {sum(counts[true])} images of {names[true]} were predicted as {names[predicted]}"
+        for true, predicted in directions
     )
-    caveat = f"{told}; at most {_SHOWN} of each are shown. Mistakes are examples, not a sample."
-    return Gallery(
-        _TITLE, reading, caveat, [shot for kind in kinds for shot in _shots(search, ensemble, probabilities, kind)]
-    )
+    caveat = f"{mistakes}. At most {_SHOWN} of each are shown, so this is not a representative sample."
+    examples = [
+        example for direction in directions for example in _examples(search, ensemble, probabilities, direction)
+    ]
+    return Gallery(_TITLE, how_to_read, caveat, examples)
 
 
-def _shots(
-    search: Search, ensemble: Ensemble, probabilities: NDArray[np.floating], kind: tuple[int, int]
-) -> list[Shot]:
-    data, (true, taken) = search.data, kind
+def _examples(
+    search: SearchInputs, ensemble: EnsembleInputs, probabilities: NDArray[np.floating], direction: tuple[int, int]
+) -> list[Example]:
+    """Return the most confident mistakes from the first class of ``direction`` to the second."""
+    data, (true, predicted) = search.data, direction
     test = data.splits["test"]
-    mistaken = np.flatnonzero((data.labels[test] == true) & (probabilities.argmax(axis=1) == taken))
-    surest = mistaken[np.argsort(-probabilities[mistaken, taken], kind="stable")][:_SHOWN]
-    pixels = data.images(ensemble.members[ensemble.best].config["image_size"])
-    shots = []
-    for position in surest.tolist():
+    mistakes = np.flatnonzero((data.labels[test] == true) & (probabilities.argmax(axis=1) == predicted))
+    most_confident = mistakes[np.argsort(-probabilities[mistakes, predicted], kind="stable")][:_SHOWN]
+    pixels = data.images(ensemble.members[ensemble.best_member].config["image_size"])
+    examples = []
+    for position in most_confident.tolist():
         index = int(test[position])
         lines = [
-            f"is {data.class_names[true]}",
-            f"taken for {data.class_names[taken]} ({probabilities[position, taken]:.2f})",
+            f"true class {data.class_names[true]}",
+            f"predicted {data.class_names[predicted]} ({probabilities[position, predicted]:.2f})",
         ]
-        if len(search.names):
-            lines.append(search.names[index])
-        shots.append(Shot([(inline(pixels[index]), "an image of test")], lines, bad=True))
-    return shots
+        if len(search.file_names):
+            lines.append(search.file_names[index])
+        examples.append(Example([(data_uri(pixels[index]), "test image")], lines, flagged=True))
+    return examples

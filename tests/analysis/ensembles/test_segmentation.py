@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 
 from analysis.ensembles.segmentation import MaskSample, compare_masks, evaluate_masks, mean_rules
-from analysis.report.sections.masks import images_to_show
-from analysis.report.thumbnails import outlined
 from trainables.core.errors import DataError
 from trainables.core.training.segmentation_metrics import segmentation_metrics
 
@@ -67,17 +65,3 @@ def test_few_groups_have_no_interval():
     counts, sample = made_up([0.9], count=8)
     scored = evaluate_masks(counts, compare_masks(counts, sample).combination, sample, 0)
     assert scored.ensemble.intervals == {} and scored.groups == 4
-
-
-def test_the_worst_and_the_best_are_shown():
-    scores = np.array([0.5, 0.1, 0.9, 0.3, 0.7])
-    assert images_to_show(scores, 1).tolist() == [1, 2]
-    assert images_to_show(scores, 3).tolist() == [1, 3, 0, 4, 2]
-
-
-def test_compared_masks_are_coloured_by_what_they_are():
-    pixels = np.zeros((1, 4, 1), dtype=np.uint8)
-    truth, found = (np.array([row], dtype=np.uint8) for row in ([0, 1, 1, 2], [0, 1, 0, 1]))
-    background, right, missed, wrong = outlined(pixels, truth, found)[0].astype(int)
-    assert background.tolist() == [0, 0, 0]
-    assert (right.argmax(), missed.argmax(), wrong.argmax()) == (1, 2, 0)

@@ -1,4 +1,4 @@
-"""Made-up findings of a report: a study, and an ensemble of its trials with predictions of a real data set."""
+"""Made-up inputs of a report: a study, an ensemble of its trials, and predictions for a real data set."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import optuna
 
 from analysis.ensembles.choose_rule import compare
 from analysis.ensembles.evaluation import evaluate
-from analysis.report.inputs import Ensemble, Looked, Search
+from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.statistics.resampling import Sample
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, EpochRecord
 from trainables.core.inspect.grad_cam import Answer, Question
@@ -17,7 +17,7 @@ METRIC = "balanced_accuracy"
 
 
 def add_trial(study, value, epochs=3, state="COMPLETE", params=None, **changes):
-    """A trial that rises to ``value``."""
+    """Add a trial whose score rises to ``value``; with ``params``, it is a recipe."""
     if params is not None:
         study.enqueue_trial(params)
     trial = study.ask()
@@ -26,7 +26,7 @@ def add_trial(study, value, epochs=3, state="COMPLETE", params=None, **changes):
     trial.set_user_attr(CONFIG, {"backbone": "scratch_cnn", "image_size": 32, **changes})
     for epoch in range(1, epochs + 1):
         reached = value * epoch / epochs
-        best = {f"best_{METRIC}": reached, "best_macro_f1": reached, "best_epoch": epoch}
+        best = {f"best_{METRIC}": reached, "best_macro_f1": reached / 2, "best_epoch": epoch}
         metrics = {f"tune/{METRIC}": reached, "epoch_seconds": 1.5, **best}
         trial.set_user_attr(*EpochRecord(epoch, metrics, 1, f"checkpoint-{trial.number}").attribute())
         trial.report(reached, epoch)
@@ -39,7 +39,7 @@ def add_trial(study, value, epochs=3, state="COMPLETE", params=None, **changes):
 
 
 def made_up_study(values=(0.5, 0.8, 0.6)):
-    """One recipe, then trials that ran in full, one stopped at a rung, one that failed at once."""
+    """One recipe, two trials that ran in full, one stopped at a rung, one that failed before its first report."""
     study = optuna.create_study(study_name="made_up", direction="maximize", sampler=optuna.samplers.RandomSampler(0))
     add_trial(study, values[0], params={"lr": 1e-3, "head": "mlp"})
     for value in values[1:]:
@@ -51,49 +51,50 @@ def made_up_study(values=(0.5, 0.8, 0.6)):
 
 def made_up_search(data, study):
     names = tuple(f"image {index}.png" for index in range(len(data.labels)))
-    return Search(study, "made_up_space", METRIC, 3, (1,), data, names)
+    return SearchInputs(study, "made_up_space", METRIC, 3, (1,), data, names)
 
 
 def made_up_ensemble(search, count=2, **changes):
-    """Of the best trials; they guess, and lean to the truth."""
+    """An ensemble of the best trials, which predict at random with a bias towards the truth."""
     data, members = search.data, [record for record in search.ranked if record.is_candidate][:count]
 
-    def drawn(split, seed):
+    def predict(split, seed):
         labels = data.labels[data.splits[split]]
         generator = np.random.default_rng(seed)
         shape = len(members), len(labels), len(data.class_names)
         odds = np.exp(generator.normal(size=shape) + 1.5 * np.eye(shape[2])[labels])
         return (odds / odds.sum(axis=2, keepdims=True)).astype(np.float32), _sample(data, split)
 
-    on_select, select = drawn("select", 0)
-    on_test, test = drawn("test", 1)
+    on_select, select = predict("select", 0)
+    on_test, test = predict("test", 1)
     comparison = compare(on_select, select)
-    ensemble = Ensemble(
+    ensemble = EnsembleInputs(
         members=members,
-        alone=tuple(select.score(member) for member in on_select),
+        member_scores=tuple(select.score(member) for member in on_select),
         comparison=comparison,
         views="none",
         evaluation=evaluate(on_test, comparison.combination, test, 0),
         opened="opened once",
         model="models:/made_up_space/1",
         outcome="Registered: models:/made_up_space@champion (version 1): there was no champion.",
-        on_test=on_test,
+        test_predictions=on_test,
     )
     return dataclasses.replace(ensemble, **changes)
 
 
-def made_up_look(search, ensemble, seen=60):
+def made_up_inspection(search, ensemble, embedded=60):
+    """Random features and heat maps; the predictions on training images are all correct."""
     data = search.data
     both = np.concatenate([data.splits["fit"], data.splits["test"]])
     question = Question(
-        np.random.default_rng(0).permutation(both)[:seen], data.splits["test"][:4], np.array([0, 1, 2, 0])
+        np.random.default_rng(0).permutation(both)[:embedded], data.splits["test"][:4], np.array([0, 1, 2, 0])
     )
     generator = np.random.default_rng(2)
     features = generator.normal(size=(len(question.seen), 8)).astype(np.float32)
     probabilities = np.eye(len(data.class_names), dtype=np.float32)[data.labels[question.seen]]
     maps = generator.random((4, 3, 3), dtype=np.float32)
     profiles = [Profile(400_000, 1.5, "a made-up device")] * len(ensemble.members)
-    return Looked(profiles, question, Answer(features, probabilities, maps))
+    return Inspection(profiles, question, Answer(features, probabilities, maps))
 
 
 def _sample(data, split):

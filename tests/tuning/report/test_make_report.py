@@ -31,11 +31,11 @@ def study(small_data):
 
 def test_a_search_without_an_ensemble_has_a_report_and_test_stays_sealed(study, small_data, tmp_path):
     def never(members, questions):
-        raise AssertionError("nothing is to be looked into")
+        raise AssertionError("nothing is to be inspected")
 
     file, told = tmp_path / "report.html", console()
     make_report(study, small_data, str(tmp_path), Openings(0, 0), never, file, told)
-    assert "its test set is sealed" in file.read_text()
+    assert "test set is still sealed" in file.read_text()
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
     assert f"Report: {file} (" in told.file.getvalue()
 
@@ -43,16 +43,16 @@ def test_a_search_without_an_ensemble_has_a_report_and_test_stays_sealed(study, 
 def test_rungs_and_names_are_those_of_the_search(study, small_data):
     search = gather_search(study, small_data)
     assert search.rungs == (3,)
-    assert len(search.names) == 120
-    assert search.names[0].endswith("few/000.png")
+    assert len(search.file_names) == 120
+    assert search.file_names[0].endswith("few/000.png")
 
 
 def test_members_that_are_gone_are_told(small_data):
     test = small_data.splits["test"]
     best = SimpleNamespace(best=SimpleNamespace(checkpoint="nowhere/session/trial/checkpoint"))
-    ensemble = SimpleNamespace(members=[best], best=0, checkpoints=[best.best.checkpoint], on_test=None)
+    ensemble = SimpleNamespace(members=[best], best_member=0, checkpoints=[best.best.checkpoint], test_predictions=None)
     looked = look(small_data, ensemble, lambda members, asked: examine_here(small_data, members, asked))
-    assert looked.why_none.startswith("the members could not be looked into (")
+    assert looked.missing.startswith("the members could not be inspected (")
     assert isinstance(looked.question, Question)
     assert set(test) <= set(looked.question.seen)
 

@@ -2,47 +2,49 @@ import dataclasses
 
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix
 
 from analysis.report.sections.confused_pair import confused_pair, most_confused
-from tests.analysis.report.report_inputs import made_up_ensemble, made_up_search, made_up_study
 
 
 @pytest.mark.parametrize(
     ("confusion", "pair"),
     [
         ([[9, 1, 0], [0, 5, 5], [0, 4, 6]], (1, 2)),
-        ([[90, 10, 0], [0, 10, 0], [0, 2, 3]], (1, 2)),  # by share: 10 of 100 are fewer than 2 of 5
+        ([[90, 10, 0], [0, 10, 0], [0, 2, 3]], (1, 2)),  # by share: 10 of 100 is less than 2 of 5
         ([[1, 0], [3, 1]], (0, 1)),
         ([[4, 0], [0, 4]], None),
         ([[0, 0, 0], [0, 4, 0], [1, 0, 4]], (0, 2)),  # a class without images
     ],
 )
-def test_the_pair_is_the_one_of_the_largest_share(confusion, pair):
+def test_the_pair_has_the_largest_share_of_mistakes(confusion, pair):
     assert most_confused(confusion) == pair
 
 
-@pytest.fixture(scope="module")
-def search(small_data):
-    return made_up_search(small_data, made_up_study())
-
-
-def test_the_mistakes_between_the_pair_are_shown_and_counted(search):
-    ensemble = made_up_ensemble(search)
+def test_the_mistakes_between_the_pair_are_counted_and_shown(search, ensemble):
     gallery = confused_pair(search, ensemble)
-    counts, names = np.array(ensemble.evaluation.ensemble.confusion), search.data.class_names
+    data, names = search.data, search.data.class_names
+    labels = data.labels[data.splits["test"]]
+    predicted = ensemble.comparison.combination.apply(ensemble.test_predictions).argmax(axis=1)
+    counts = confusion_matrix(labels, predicted)
     first, second = most_confused(counts)
-    assert len(gallery.shots) == min(6, counts[first, second]) + min(6, counts[second, first]) > 0
-    told = f"{counts[first, second]} of {counts[first].sum()} images of {names[first]} were taken for {names[second]}"
-    assert told in gallery.caveat
-    files = dict(zip(search.names, search.data.labels, strict=True))
-    for shot in gallery.shots:
-        kind, taken, name = shot.lines
-        assert kind == f"is {names[files[name]]}" and taken.split(" (")[0] != f"taken for {names[files[name]]}"
+    assert len(gallery.examples) == min(6, counts[first, second]) + min(6, counts[second, first]) > 0
+    for true, other in ((first, second), (second, first)):
+        mistakes = f"{counts[true, other]} of {counts[true].sum()} images of {names[true]} were predicted as"
+        assert f"{mistakes} {names[other]}" in gallery.caveat
+    label_of = dict(zip(search.file_names, data.labels, strict=True))
+    prediction_of = dict(zip(np.array(search.file_names)[data.splits["test"]], predicted, strict=True))
+    for example in gallery.examples:
+        true, prediction, name = example.lines
+        assert true == f"true class {names[label_of[name]]}"
+        assert prediction.startswith(f"predicted {names[prediction_of[name]]} (")
+        assert label_of[name] != prediction_of[name]
 
 
-def test_without_mistakes_or_predictions_it_says_so(search):
-    ensemble = made_up_ensemble(search, on_test=None, why_none="they are gone")
-    assert "they are gone" in confused_pair(search, ensemble).missing
+def test_without_mistakes_or_predictions_the_gallery_says_why_it_is_empty(search, ensemble):
+    without = dataclasses.replace(ensemble, test_predictions=None, why_no_predictions="the disk is gone")
+    assert "the disk is gone" in confused_pair(search, without).missing
     scores = dataclasses.replace(ensemble.evaluation.ensemble, confusion=[[5, 0, 0], [0, 5, 0], [0, 0, 5]])
-    right = dataclasses.replace(ensemble, evaluation=dataclasses.replace(ensemble.evaluation, ensemble=scores))
-    assert "no image of test for another class" in confused_pair(search, right).missing
+    evaluation = dataclasses.replace(ensemble.evaluation, ensemble=scores)
+    perfect = dataclasses.replace(ensemble, evaluation=evaluation)
+    assert "all test images correctly" in confused_pair(search, perfect).missing

@@ -1,0 +1,126 @@
+"""Test scores of a classification: metrics, scores by class, confusion, ROC, precision and recall, calibration."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from analysis.ensembles.evaluation import Scores
+from analysis.report.figures.classification_curves import calibration, confusion, precision_recall, roc
+from analysis.report.figures.style import NothingToDrawError, draw_panel
+from analysis.report.inputs import EnsembleInputs, SearchInputs
+from analysis.report.page import Block, Panel, Section, Table
+from analysis.report.sections.confused_pair import confused_pair
+from analysis.report.sections.model_comparison import metrics_table, test_caveats
+from analysis.report.sections.wording import about_test, leak_warning, number, plural, with_interval
+from analysis.statistics.calibration import BINS
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities
+from trainables.core.training.classification_metrics import class_keys
+
+_Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
+
+
+def classification_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
+    """Show all scores on ``test``."""
+    images, groups = len(search.data.splits["test"]), ensemble.evaluation.groups
+    size = f"{plural(images, 'test image')} in {plural(groups, 'group')}"
+    blocks: list[Block] = [
+        metrics_table(ensemble),
+        _class_table(ensemble.evaluation.ensemble, search.data.class_names),
+        _confusion_panel(search, ensemble, size),
+        confused_pair(search, ensemble),
+        _roc_panel(search, ensemble, size),
+        _precision_recall_panel(search, ensemble, size),
+        _calibration_panel(ensemble, size),
+    ]
+    return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
+
+
+def _class_table(scores: Scores, class_names: tuple[str, ...]) -> Table:
+    keys = dict(zip(class_names, class_keys(class_names), strict=True))
+    return Table(
+        "Scores by class",
+        "Recall (sensitivity) is the share of a class's images that the ensemble recognised. Precision (positive "
+        "predictive value) is the share of the images assigned to a class that belong to it. F1 is the harmonic mean "
+        f"of the two. A class with fewer than {GROUPS_FOR_INTERVAL} groups has no interval.",
+        ("class", "images", "groups", "recall [95% interval]", "precision [95% interval]", "F1 [95% interval]"),
+        [
+            [
+                recall.name,
+                str(recall.images),
+                str(recall.groups),
+                recall.told(),
+                *(with_interval(scores, f"{metric}/{keys[recall.name]}") for metric in ("precision", "f1")),
+            ]
+            for recall in scores.recalls
+        ],
+    )
+
+
+def _confusion_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Panel:
+    names = search.data.class_names
+    counts = {"ensemble": ensemble.evaluation.ensemble.confusion} | {
+        f"trial {record.number}": scores.confusion
+        for record, scores in zip(ensemble.members, ensemble.evaluation.members, strict=True)
+    }
+    return draw_panel(
+        "Confusion matrix",
+        "Rows are true classes, columns are predicted classes. Numbers are images; a darker cell is a larger share of "
+        "its row. Use the menu to see the members.",
+        f"{size}. Counts have no intervals. {test_caveats(ensemble)}",
+        partial(confusion, counts, names),
+        120 + 70 * len(names),
+    )
+
+
+def _roc_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Panel:
+    return draw_panel(
+        "ROC curves",
+        "Each class against all others, predicted by the ensemble. A curve closer to the upper left corner separates "
+        "its class better. The dotted diagonal is chance.",
+        f"{size}. Mean AUC over classes {_value(ensemble, 'auroc')}. The curves are drawn without confidence bands. "
+        f"{test_caveats(ensemble)}",
+        partial(_draw_ensemble, search, ensemble, roc),
+    )
+
+
+def _precision_recall_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Panel:
+    return draw_panel(
+        "Precision-recall curves",
+        "Each class against all others, predicted by the ensemble. A curve closer to the upper right corner is better. "
+        "A dotted line is chance, which equals the class's share of the images.",
+        f"{size}. Mean average precision over classes {_value(ensemble, 'average_precision')}. Precision depends on "
+        f"how common a class is in this test set. {test_caveats(ensemble)}",
+        partial(_draw_ensemble, search, ensemble, precision_recall),
+    )
+
+
+def _calibration_panel(ensemble: EnsembleInputs, size: str) -> Panel:
+    scores, best = ensemble.evaluation, ensemble.members[ensemble.best_member]
+    bins = {
+        "ensemble": scores.ensemble.reliability,
+        f"trial {best.number}": scores.members[ensemble.best_member].reliability,
+    }
+    return draw_panel(
+        "Calibration",
+        "How often predictions of a given confidence are correct. Each marker is one bin of images, larger for more "
+        "images. Markers below the diagonal mean that the model is overconfident.",
+        f"{size} in {BINS} bins of equal width, without empty ones. Brier score {_value(ensemble, 'brier')}. Expected "
+        f"calibration error {number(scores.ensemble.metrics.get('ece'), 3)}; it is biased upwards and has no interval. "
+        "Bins with few images are unreliable.",
+        partial(calibration, bins),
+    )
+
+
+def _value(ensemble: EnsembleInputs, metric: str) -> str:
+    return with_interval(ensemble.evaluation.ensemble, metric) or "undefined"
+
+
+def _draw_ensemble(search: SearchInputs, ensemble: EnsembleInputs, draw: _Draw) -> go.Figure:
+    if ensemble.test_predictions is None:
+        raise NothingToDrawError(f"The predictions on test are missing: {ensemble.why_no_predictions}.")
+    data = search.data
+    labels, probabilities = data.labels[data.splits["test"]], ensemble.test_predictions
+    return draw(ensemble.comparison.combination.apply(probabilities), labels, data.class_names)

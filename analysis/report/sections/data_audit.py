@@ -1,0 +1,163 @@
+"""The data set and its audit: classes, splits, groups, crops, and the most suspicious pairs of images."""
+
+import numpy as np
+
+from analysis.report.inputs import SearchInputs
+from analysis.report.page import Block, Example, Gallery, Section, Table, Text
+from analysis.report.sections.wording import leak_warning, sentence
+from analysis.report.thumbnails import align, data_uri
+from trainables.core.data.decode.crop import MARGIN, Regions
+from trainables.core.data.splits.audit import Audit, summary
+from trainables.core.data.splits.groups import Pair
+from trainables.core.data.splits.similarity import SIDE
+
+_PAIRS_PER_KIND = 4
+_LISTED_NAMES = 10
+_UNCROPPED_SHOWN, _CROPS_SHOWN = 3, 6
+_CURVE_STEP = 3
+_KINDS = {
+    "labels differ": "Different labels",
+    "test and train": "Published test and training",
+    "alike": "Same side of the published split",
+}
+
+
+def data_audit(search: SearchInputs) -> Section:
+    """Show what the audit found in the data set."""
+    data, audit = search.data, search.data.audit
+    assert audit is not None
+    blocks: list[Block] = [
+        Text("", _findings(audit)),
+        _class_table(search, audit),
+        *([_crops(search, data.regions)] if data.regions else []),
+        _pairs(search, audit),
+        _threshold_table(search, audit),
+    ]
+    introduction = f"{data.place}, SHA-256 {data.fingerprint}."
+    return Section("The data", "data", blocks, introduction, _leak_warning(search, audit))
+
+
+def split_of(search: SearchInputs, index: int) -> str:
+    """Return the name of the split that holds an image."""
+    return next((name for name, rows in search.data.splits.items() if index in rows), "in no split")
+
+
+def _findings(audit: Audit) -> list[str]:
+    names = {
+        "cannot be used": list(audit.broken),
+        "are blank": audit.blank,
+        "have unusual brightness or contrast": audit.outlying,
+    }
+    defects = [
+        f"{len(found)} images {defect}: {', '.join(found[:_LISTED_NAMES])}{', ...' * (len(found) > _LISTED_NAMES)}."
+        for defect, found in names.items()
+        if found
+    ]
+    contradicting = f"{audit.contradicting_groups} {audit.named} contain images with different labels."
+    return [
+        *map(sentence, summary(audit)),
+        f"{audit.exact_duplicates} images are pixel-identical to another one. {contradicting * audit.labelled}",
+        *defects,
+    ]
+
+
+def _class_table(search: SearchInputs, audit: Audit) -> Table:
+    data = search.data
+    rows = [
+        [
+            name,
+            str(audit.class_counts[name]),
+            str(audit.groups_per_class[name]),
+            *(str(int((data.labels[rows] == index).sum())) for rows in data.splits.values()),
+        ]
+        for index, name in enumerate(audit.class_counts)
+    ]
+    headings = ("class", "images", audit.named, *data.splits)
+    return Table("Classes and splits", "Images of each class, in total and in each split.", headings, rows)
+
+
+def _threshold_table(search: SearchInputs, audit: Audit) -> Table:
+    points = [
+        point
+        for position, point in enumerate(audit.curve)
+        if position % _CURVE_STEP == 0 or point.threshold == audit.threshold
+    ]
+    rows = [
+        [f"{point.threshold:g}", str(point.groups), str(point.largest), f"{point.neighbour_accuracy:.3f}"]
+        for point in points
+    ]
+    headings = ["similarity threshold", "groups", "largest group", "nearest-neighbour accuracy"]
+    how_to_read = "Images at least as similar as the threshold form one group. The threshold in use is in bold."
+    columns = 4 if search.data.image_classes else 3
+    if search.data.image_classes:
+        how_to_read += (
+            " Nearest-neighbour accuracy is the share of images whose most similar image outside their own group has "
+            "the same label. If it is far above the share of the most common class, images of one subject are "
+            "probably still spread over several groups."
+        )
+    return Table(
+        "Groups by similarity threshold",
+        how_to_read,
+        headings[:columns],
+        [row[:columns] for row in rows],
+        [position for position, point in enumerate(points) if point.threshold == audit.threshold],
+    )
+
+
+def _leak_warning(search: SearchInputs, audit: Audit) -> str:
+    if search.data.leak or not audit.leaks:
+        return leak_warning(search)
+    assert audit.test_twins_in_train is not None
+    return (
+        f"The published test split leaks: {audit.test_twins_in_train:.1%} of its images belong to {audit.named} that "
+        f"also have images in training. This search used another test split: {search.data.test_told}."
+    )
+
+
+def _crops(search: SearchInputs, regions: Regions) -> Gallery:
+    data, used = search.data, search.data.splits[search.data.training]
+    size = max(record.config["image_size"] for record in search.records if record.config)
+    whole, cropped = data.uncut().images(SIDE), data.images(size)
+    uncropped = used[regions.boxes[used, 2] == 0][:_UNCROPPED_SHOWN]
+    others = np.setdiff1d(used, uncropped)[: _CROPS_SHOWN - len(uncropped)]
+    examples = []
+    for index in [*uncropped.tolist(), *others.tolist()]:
+        lines = [search.file_names[index]] if len(search.file_names) else []
+        lines += ["not cropped"] if regions.box(index) is None else []
+        images = [(data_uri(whole[index]), "whole image"), (data_uri(cropped[index]), "cropped image")]
+        examples.append(Example(images, lines))
+    return Gallery(
+        "Crops",
+        "Left: the whole image. Right: what all models see, which is the box around the region found by the "
+        f"segmentation model plus a margin of {MARGIN:.0%} of its width and height on each side.",
+        f"Images of {data.training}, beginning with up to {_UNCROPPED_SHOWN} that were not cropped. Groups, splits and "
+        f"pairs were determined on whole images. The segmentation model has SHA-256 {regions.digest}.",
+        examples,
+    )
+
+
+def _pairs(search: SearchInputs, audit: Audit) -> Gallery:
+    examples = [_pair(search, kind, pair) for kind, pairs in audit.pairs.items() for pair in pairs[:_PAIRS_PER_KIND]]
+    return Gallery(
+        "Suspicious pairs",
+        "Left: an image. Right: a similar one, rotated and mirrored to match the first. If the two look like the same "
+        "picture, they must not be on different sides of a split.",
+        f"Found by similarity, up to {_PAIRS_PER_KIND} of each kind: pairs with different labels, pairs across the "
+        "published test and training splits, and others. Mirrored and rotated pairs come first. Shown at "
+        f"{SIDE} pixels.",
+        examples,
+        "" if examples else "No two images are similar enough.",
+    )
+
+
+def _pair(search: SearchInputs, kind: str, pair: Pair) -> Example:
+    data, pixels = search.data, search.data.uncut().images(SIDE)
+    transform = f"rotated by {pair.degrees:.0f}°{', mirrored' * pair.mirrored}"
+    lines = [f"{_KINDS.get(kind, kind)}: similarity {pair.similarity:.3f}, {transform}"]
+    for index in (pair.first, pair.second):
+        name = search.file_names[index] if len(search.file_names) else f"image {index}"
+        label = data.class_names[data.labels[index]] if data.labels[index] >= 0 else "no label"
+        lines.append(f"{name}: {f'{label}, ' * bool(data.image_classes)}{split_of(search, index)}")
+    aligned = align(pixels[pair.second], pair.degrees, pair.mirrored)
+    images = [(data_uri(pixels[pair.first]), "first image"), (data_uri(aligned), "second image, aligned")]
+    return Example(images, lines, flagged=kind != "alike")

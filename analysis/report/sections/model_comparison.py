@@ -1,0 +1,135 @@
+"""Comparison of the ensemble with its members, and of the ensemble rules."""
+
+from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs, best_value
+from analysis.report.page import Block, Section, Table, Text
+from analysis.report.sections.wording import (
+    about_test,
+    epoch_seconds,
+    leak_warning,
+    number,
+    sentence,
+    with_interval,
+)
+from analysis.trials import network_of
+from trainables.core.metric_names import METRICS
+
+
+def models(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Section:
+    """Compare the ensemble with its members, and the rules that could have built it."""
+    notes = list(map(sentence, ensemble.comparison.notes))
+    blocks: list[Block] = [
+        _models_table(search, ensemble, inspection),
+        _rules_table(search, ensemble),
+        *([Text("", notes)] if notes else []),
+    ]
+    return Section("The models", "models", blocks, about_test(search, ensemble), leak_warning(search))
+
+
+def metrics_table(ensemble: EnsembleInputs) -> Table:
+    """List the test metrics of the ensemble next to those of the best member."""
+    scores, best = ensemble.evaluation, ensemble.members[ensemble.best_member]
+    rows = [
+        [
+            metric.label,
+            with_interval(scores.ensemble, metric.name),
+            with_interval(scores.members[ensemble.best_member], metric.name),
+        ]
+        for metric in METRICS
+        if metric.name in scores.ensemble.metrics
+    ]
+    return Table(
+        "Metrics",
+        "The 95% intervals come from a bootstrap that resamples whole groups. "
+        f"{_significance(ensemble)} {test_caveats(ensemble)}",
+        ("metric", "ensemble", f"best member (trial {best.number})"),
+        rows,
+    )
+
+
+def test_caveats(ensemble: EnsembleInputs) -> str:
+    """Return the caveats of the test scores as sentences."""
+    return " ".join(sentence(note.replace(" (*)", "")) for note in ensemble.evaluation.caveats())
+
+
+def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Table:
+    metric, data, test = search.metric, search.data, ensemble.evaluation
+    weights = ensemble.comparison.combination.weights
+    rows = [
+        [
+            f"ensemble ({ensemble.comparison.chosen})",
+            "",
+            *([] if data.folds else [""]),
+            number(ensemble.comparison.score),
+            with_interval(test.ensemble, metric),
+            *_total_cost(ensemble, inspection),
+            "",
+        ]
+    ]
+    for position, record in enumerate(ensemble.members):
+        profile = inspection.profiles[position] if position < len(inspection.profiles) else None
+        rows.append(
+            [
+                f"trial {record.number}, {network_of(record)}",
+                f"{weights[position]:.3f}",
+                *([] if data.folds else [number(best_value(record, metric))]),
+                number(ensemble.member_scores[position]),
+                with_interval(test.members[position], metric),
+                f"{profile.parameters / 1e6:.2f}" if profile else "",
+                f"{profile.latency_ms:.1f}" if profile else "",
+                number(epoch_seconds(record), 2),
+            ]
+        )
+    splits = ["out of fold"] if data.folds else ["tune", "select"]
+    return Table(
+        "Model comparison",
+        f"{metric} on each split. Scores on {data.steering_told} chose the members, scores on {data.selection_told} "
+        f"chose the rule, and test scores chose nothing. {_about_latency(inspection)}",
+        ("model", "weight", *splits, "test [95% interval]", "million parameters", "latency, ms", "s/epoch"),
+        rows,
+        [0],
+    )
+
+
+def _about_latency(inspection: Inspection) -> str:
+    if not inspection.profiles:
+        return f"Latency was not measured: {inspection.missing}."
+    return (
+        f"Latency is for one image: the median of up to 50 runs on {inspection.profiles[0].device}, where other "
+        "programs may have been running. The ensemble's is the sum over members with a weight, which run in sequence."
+    )
+
+
+def _total_cost(ensemble: EnsembleInputs, inspection: Inspection) -> tuple[str, str]:
+    """Return the parameters in millions and the latency in milliseconds of all members with a weight."""
+    voters = ensemble.comparison.combination.voters()
+    if len(inspection.profiles) <= max(voters):
+        return "", ""
+    profiles = [inspection.profiles[position] for position in voters]
+    parameters = sum(profile.parameters for profile in profiles) / 1e6
+    return f"{parameters:.2f}", f"{sum(profile.latency_ms for profile in profiles):.1f}"
+
+
+def _rules_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
+    compared = ensemble.comparison
+    return Table(
+        "Ensemble rules",
+        f"{search.metric} on {search.data.selection_told}; each rule was scored on images that it was not fitted to. "
+        "The simplest rule within one standard error of the best is chosen, unless the user asked for another; the "
+        "chosen rule is in bold.",
+        ("rule, simplest first", "score", "difference from the best", "standard error"),
+        [[rule.rule, number(rule.score), number(rule.behind), number(rule.error)] for rule in compared.rules],
+        [position for position, rule in enumerate(compared.rules) if rule.rule == compared.chosen],
+    )
+
+
+def _significance(ensemble: EnsembleInputs) -> str:
+    """Say whether the ensemble differs from the best member on the test set."""
+    if ensemble.comparison.combination.voters() == [ensemble.best_member]:
+        return "The ensemble consists of this member only."
+    p_value = ensemble.evaluation.p_value
+    if p_value is None:
+        return "The difference between the two was not tested."
+    return (
+        f"Difference between the two in {ensemble.comparison.metric}: p = {p_value:.3g} (two-sided paired permutation "
+        "test over whole groups)."
+    )

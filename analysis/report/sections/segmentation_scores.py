@@ -1,0 +1,101 @@
+"""Test scores of a segmentation: metrics, scores by class and by image, and the masks of the worst and best images."""
+
+from functools import partial
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from analysis.report.figures.style import COLOURS, draw_panel
+from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
+from analysis.report.page import Block, Example, Gallery, Section, Table
+from analysis.report.sections.model_comparison import metrics_table
+from analysis.report.sections.wording import about_test, leak_warning, plural, with_interval
+from analysis.report.thumbnails import data_uri, with_mask_comparison
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
+from trainables.core.metric_names import METRICS
+from trainables.core.training.classification_metrics import class_keys
+
+_BY_CLASS = ("dice", "iou", "dataset_dice", "dataset_iou")
+_SHOWN = 6  # of the worst, and of the best
+_SIDE = 224
+
+
+def segmentation_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
+    """Show all scores on ``test``."""
+    scores, groups = ensemble.evaluation.ensemble, ensemble.evaluation.groups
+    per_image = draw_panel(
+        "Dice by image",
+        "How many test images reach which Dice score with the ensemble. A tail on the left means images on which the "
+        "segmentation fails.",
+        f"{plural(len(scores.per_image), 'image')} in {plural(groups, 'group')}.",
+        partial(_histogram, scores.per_image),
+    )
+    blocks: list[Block] = [metrics_table(ensemble), _class_table(search, ensemble), per_image]
+    return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
+
+
+def worst_and_best(per_image: NDArray[np.float64], count: int = _SHOWN) -> NDArray[np.int64]:
+    """Return the positions of the ``count`` lowest and the ``count`` highest scores, in ascending order of score."""
+    order = np.argsort(per_image, kind="stable")
+    return order if len(order) <= 2 * count else np.concatenate([order[:count], order[-count:]])
+
+
+def mask_overlays(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Section:
+    """Show the masks of the worst and the best test images."""
+    how_to_read = (
+        "Test images in ascending order of the ensemble's Dice score. Colours: correctly found (green), missed (blue), "
+        "wrongly predicted (red)."
+    )
+    caveat = (
+        "These are the extremes, not a representative sample. They were selected by their scores after the test set "
+        "was opened, and no choice depends on them."
+    )
+    if inspection.masks is None or inspection.mask_positions is None:
+        examples, missing = [], f"The masks are missing: {inspection.missing}."
+    else:
+        examples, missing = _examples(search, ensemble, inspection.mask_positions, inspection.masks), ""
+    gallery = Gallery("", how_to_read, caveat, examples, missing)
+    return Section("Worst and best", "overlays", [gallery], about_test(search, ensemble), leak_warning(search))
+
+
+def _class_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
+    groups, names = ensemble.evaluation.groups, search.data.class_names
+    labels = {metric.name: metric.label for metric in METRICS}
+    few = f" With fewer than {GROUPS_FOR_INTERVAL} groups, there are no intervals." * (groups < GROUPS_FOR_INTERVAL)
+    return Table(
+        "Scores by class",
+        "Dice and IoU are means over images; an image where a class is neither present nor predicted counts as 1. "
+        f"Dataset Dice and IoU pool the pixels of all images, so large regions weigh more.{few}",
+        ("class", *(f"{labels[metric]} [95% interval]" for metric in _BY_CLASS)),
+        [
+            [name, *(with_interval(ensemble.evaluation.ensemble, f"{metric}/{key}") for metric in _BY_CLASS)]
+            for name, key in zip(names, class_keys(names), strict=True)
+        ],
+    )
+
+
+def _examples(
+    search: SearchInputs, ensemble: EnsembleInputs, positions: NDArray[np.int64], masks: NDArray[np.uint8]
+) -> list[Example]:
+    data, size = search.data, masks.shape[1]
+    images, truths, test = data.images(size), data.masks(size), data.splits["test"]
+    per_image = ensemble.evaluation.ensemble.per_image
+    examples = []
+    for position, mask in zip(positions.tolist(), masks, strict=True):
+        index = int(test[position])
+        lines = [f"Dice {per_image[position]:.3f}"]
+        if len(search.file_names):
+            lines.append(search.file_names[index])
+        pictures = [
+            (data_uri(images[index], _SIDE), "test image"),
+            (data_uri(with_mask_comparison(images[index], truths[index], mask), _SIDE), "true and predicted masks"),
+        ]
+        examples.append(Example(pictures, lines))
+    return examples
+
+
+def _histogram(per_image: tuple[float, ...]) -> go.Figure:
+    figure = go.Figure(go.Histogram(x=per_image, nbinsx=40, marker_color=COLOURS[0]))
+    figure.update_layout(xaxis_title="Dice", yaxis_title="images", height=320, showlegend=False)
+    return figure

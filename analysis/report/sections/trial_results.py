@@ -1,0 +1,129 @@
+"""Results of the trials: leaderboard, learning curves, and recipes against searched trials."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from analysis.report.figures.learning_curves import best_scores, learning_curves
+from analysis.report.figures.style import draw_panel
+from analysis.report.inputs import SearchInputs, best_value
+from analysis.report.page import Section, Table, Text
+from analysis.report.sections.wording import about_scores, epoch_seconds, number, param_value, plural
+from analysis.trials import PRUNED, TrialRecord
+from trainables.core.metric_names import METRICS
+
+_LEADERS = 20
+_STOP_REASONS = {PRUNED: "rung"}
+
+
+def leaderboard(search: SearchInputs, members: Sequence[int]) -> Section:
+    """List the best trials with their scores and hyperparameters, and the errors of failed ones.
+
+    Args:
+        search: The search.
+        members: Numbers of the trials in the ensemble.
+    """
+    leaders = search.ranked[:_LEADERS]
+    varying = _varying_params(leaders)
+    others = [metric for metric in METRICS if _is_reported(metric.name, search.metric, leaders)]
+    rows = [
+        [
+            str(rank),
+            f"trial {record.number}{', member' * (record.number in members)}",
+            _state(record),
+            number(best_value(record, search.metric)),
+            *(number(best_value(record, metric.name)) for metric in others),
+            str(int(record.epochs[-1].metrics.get("best_epoch", 0))),
+            str(len(record.epochs)),
+            number(epoch_seconds(record), 2),
+            *(param_value(record.params.get(name)) for name in varying),
+        ]
+        for rank, record in enumerate(leaders, 1)
+    ]
+    headings = (
+        *("rank", "trial", "state", f"best {search.metric}"),
+        *(metric.label for metric in others),
+        *("best epoch", "epochs", "s/epoch"),
+        *varying,
+    )
+    hidden = len(search.ranked) - len(leaders)
+    not_shown = f" Not shown: {plural(hidden, 'more trial')}." if hidden else ""
+    how_to_read = (
+        "Trials ranked by the objective at their best epoch. Members of the ensemble are in bold."
+        f"{not_shown} {about_scores(search)}"
+    )
+    bold = [position for position, record in enumerate(leaders) if record.number in members]
+    failed = [[str(record.number), record.failures[-1]] for record in search.records if record.failures]
+    errors = Table("Errors", "The last error of each trial that had one.", ("trial", "error"), failed)
+    blocks = [Table("", how_to_read, headings, rows, bold), *([errors] if failed else [])]
+    return Section("Leaderboard", "leaderboard", blocks)
+
+
+def curves(search: SearchInputs, members: Sequence[int]) -> Section:
+    """Show the learning curve of every trial, and the rungs.
+
+    Args:
+        search: The search.
+        members: Numbers of the trials in the ensemble.
+    """
+    stopped = sum(record.state == "PRUNED" for record in search.records)
+    rungs = f"at epoch{'s' * (len(search.rungs) > 1)} {', '.join(map(str, search.rungs))}"
+    compared = f"Trials were compared {rungs}" if search.rungs else "Trials were not compared before their end"
+    panel = draw_panel(
+        "",
+        "One line per trial: coloured for members of the ensemble, dotted if the trial was stopped early. At a rung, "
+        "a trial continues if it is in the best third of all trials that reached the rung so far.",
+        f"{plural(len(search.records), 'trial')}, one run each, so the variation between random seeds is not shown. "
+        f"{compared}; {stopped} stopped early. {about_scores(search)}",
+        partial(learning_curves, search.records, search.metric, search.rungs, members),
+    )
+    return Section("Learning curves", "curves", [panel])
+
+
+def recipes_and_search(search: SearchInputs) -> Section:
+    """Compare the space's recipes with the trials that the search chose."""
+    recipes = [record for record in search.ranked if record.number in search.recipe_numbers]
+    searched = [record for record in search.ranked if record.number not in search.recipe_numbers]
+    panel = draw_panel(
+        "",
+        "The best score of each trial, in the order in which trials started. Diamonds are recipes of the search "
+        "space, circles are configurations that the search chose. Open symbols were stopped early.",
+        f"{plural(len(recipes), 'recipe')} and {plural(len(searched), 'searched trial')} with scores, one run each. "
+        f"{about_scores(search)} The best of many trials is higher by chance than the best of few.",
+        partial(best_scores, search.records, search.recipe_numbers, search.metric),
+    )
+    if recipes and searched:
+        block: Table | Text = _comparison(search, recipes[0], searched[0])
+    else:
+        block = Text("", [f"There is no {'searched trial' if recipes else 'recipe'} to compare with."])
+    return Section("Recipes and search", "recipes", [panel, block])
+
+
+def _comparison(search: SearchInputs, recipe: TrialRecord, searched: TrialRecord) -> Table:
+    pair = (recipe, searched)
+    names = dict.fromkeys(name for record in pair for name in record.params)
+    rows = [[f"best {search.metric}", *(number(best_value(record, search.metric)) for record in pair)]]
+    rows += [[name, *(param_value(record.params.get(name)) for record in pair)] for name in names]
+    different = [position for position, row in enumerate(rows) if position and row[1] != row[2]]
+    headings = ("parameter", f"recipe: trial {recipe.number}", f"searched: trial {searched.number}")
+    how_to_read = "Differences are in bold. An empty cell is a parameter that the configuration does not have."
+    return Table("The best recipe and the best searched trial", how_to_read, headings, rows, different)
+
+
+def _is_reported(metric: str, objective: str, records: Sequence[TrialRecord]) -> bool:
+    return metric != objective and any(best_value(record, metric) is not None for record in records)
+
+
+def _varying_params(records: Sequence[TrialRecord]) -> list[str]:
+    """Return the parameters in which these trials differ, in the order of their suggestion."""
+    names = dict.fromkeys(name for record in records for name in record.params)
+    return [name for name in names if len({repr(record.params.get(name)) for record in records}) > 1]
+
+
+def _state(record: TrialRecord) -> str:
+    states = {
+        "COMPLETE": "finished",
+        "PRUNED": f"stopped ({_STOP_REASONS.get(record.stopped or '', record.stopped)})",
+        "FAIL": "failed",
+        "RUNNING": "running",
+    }
+    return states.get(record.state, record.state.lower())

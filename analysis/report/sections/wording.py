@@ -1,0 +1,63 @@
+"""Phrases and number formats that several sections share."""
+
+import math
+from statistics import median
+
+from analysis.ensembles.evaluation import Scores
+from analysis.report.inputs import EnsembleInputs, SearchInputs
+from analysis.trials import TrialRecord
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Format a number; return an empty string for None and non-finite values."""
+    return "" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def param_value(value: object) -> str:
+    """Format a hyperparameter's value; return an empty string for None."""
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def with_interval(scores: Scores, name: str) -> str:
+    """Format a test metric with its 95% interval, such as ``0.833 [0.750, 0.901]``."""
+    if name not in scores.metrics:
+        return ""
+    interval = scores.intervals.get(name)
+    return f"{scores.metrics[name]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def sentence(text: str) -> str:
+    """Turn a note into a sentence."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def plural(count: int, noun: str) -> str:
+    """Format a count with its noun, such as ``1 trial`` or ``3 trials``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def epoch_seconds(record: TrialRecord) -> float | None:
+    """Return the median duration of a trial's epochs in seconds, or None if unknown."""
+    times = [epoch.metrics["epoch_seconds"] for epoch in record.epochs if "epoch_seconds" in epoch.metrics]
+    return median(times) if times else None
+
+
+def leak_warning(search: SearchInputs) -> str:
+    """Return the warning that accompanies all test scores if the test split leaks, or an empty string."""
+    return sentence(search.data.leak) if search.data.leak else ""
+
+
+def about_scores(search: SearchInputs) -> str:
+    """Say what the scores of trials were measured on, and that they are optimistic."""
+    data = search.data
+    images = len(data.splits[data.training if data.folds else "tune"])
+    return f"Scores are on {data.steering_told} ({images} images). They guided the search, so they are optimistic."
+
+
+def about_test(search: SearchInputs, ensemble: EnsembleInputs) -> str:
+    """Say what the test split is, how large it is, and how often it was opened."""
+    data, groups = search.data, ensemble.evaluation.groups
+    size = f"{plural(len(data.splits['test']), 'image')} in {plural(groups, 'group')}"
+    return f"The test split ({data.test_told}) has {size} and was {ensemble.opened}."

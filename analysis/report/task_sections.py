@@ -1,0 +1,43 @@
+"""Parts of a report that depend on the task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
+from analysis.report.page import Section
+from analysis.report.sections.classification_scores import classification_scores
+from analysis.report.sections.inspected_member import inspected_member
+from analysis.report.sections.segmentation_scores import mask_overlays, segmentation_scores
+from trainables.core.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class TaskSections:
+    """Parts of a report for one task.
+
+    Attributes:
+        describe_images: Phrase for the images of a data set.
+        scores: Section with the test scores.
+        examples: Section with images that show the models at work.
+    """
+
+    describe_images: Callable[[Dataset], str]
+    scores: Callable[[SearchInputs, EnsembleInputs], Section]
+    examples: Callable[[SearchInputs, EnsembleInputs, Inspection], Section]
+
+
+_CLASSIFICATION = TaskSections(
+    lambda data: f"{len(data.labels)} images of {len(data.class_names)} classes",
+    classification_scores,
+    inspected_member,
+)
+_SEGMENTATION = TaskSections(
+    lambda data: f"{len(data.labels)} images with masks of {len(data.class_names)} classes",
+    segmentation_scores,
+    mask_overlays,
+)
+
+
+def sections_of_task(data: Dataset) -> TaskSections:
+    """Return the parts for the task of a data set."""
+    return _SEGMENTATION if data.mask_format else _CLASSIFICATION

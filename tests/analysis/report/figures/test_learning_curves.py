@@ -1,0 +1,42 @@
+import numpy as np
+import optuna
+import pytest
+
+from analysis.report.figures.learning_curves import best_scores, learning_curves
+from analysis.report.figures.style import NothingToDrawError
+from analysis.trials import read_trials
+from tests.analysis.report.report_inputs import METRIC, add_trial, made_up_study
+
+
+def test_curves_are_the_reported_values():
+    figure = learning_curves(read_trials(made_up_study()), METRIC, (1,), [1])
+    by_name = {trace.name: trace for trace in figure.data}
+    assert set(by_name) == {f"trial {number}, scratch_cnn" for number in range(4)}  # trial 4 failed without a report
+    np.testing.assert_allclose(by_name["trial 1, scratch_cnn"].y, [0.8 / 3, 1.6 / 3, 0.8])
+    assert [name for name, trace in by_name.items() if trace.showlegend] == ["trial 1, scratch_cnn"]
+    assert [name for name, trace in by_name.items() if trace.line.dash == "dot"] == ["trial 3, scratch_cnn"]
+    assert [shape.x0 for shape in figure.layout.shapes] == [1]
+
+
+def test_without_finite_values_there_is_nothing_to_draw():
+    study = optuna.create_study(direction="maximize")
+    add_trial(study, float("nan"), state="FAIL")
+    records = read_trials(study)
+    for draw in (lambda: learning_curves(records, METRIC, (), []), lambda: best_scores(records, {0}, METRIC)):
+        with pytest.raises(NothingToDrawError, match="No trial has reported a finite value"):
+            draw()
+
+
+@pytest.mark.parametrize(
+    ("metric", "best_so_far"), [(METRIC, np.maximum.accumulate), ("log_loss", np.minimum.accumulate)]
+)
+def test_recipes_and_searched_trials_are_drawn_apart(metric, best_so_far):
+    values = (0.5, 0.8, 0.6)
+    records = read_trials(made_up_study(values))
+    for record in records:
+        for epoch in record.epochs:
+            epoch.metrics[f"best_{metric}"] = epoch.metrics[f"best_{METRIC}"]
+    recipes, searched, best = best_scores(records, {0}, metric).data
+    assert (list(recipes.x), list(searched.x)) == ([0], [1, 2, 3])
+    assert list(searched.marker.symbol) == ["circle", "circle", "circle-open"]
+    np.testing.assert_allclose(best.y, best_so_far([*values, 0.3]))

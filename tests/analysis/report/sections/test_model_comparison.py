@@ -1,0 +1,64 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+from analysis.report.inputs import Inspection
+from analysis.report.sections.model_comparison import metrics_table, models
+from tests.analysis.report.report_inputs import made_up_inspection
+
+
+def test_metrics_of_the_ensemble_match_scikit_learn(search, ensemble):
+    table = metrics_table(ensemble)
+    labels = search.data.labels[search.data.splits["test"]]
+    predictions = (
+        ensemble.comparison.combination.apply(ensemble.test_predictions),
+        ensemble.test_predictions[ensemble.best_member],
+    )
+    rows = {name: [float(cell.split(" [")[0]) for cell in cells] for name, *cells in table.rows}
+    for column, probabilities in enumerate(predictions):
+        predicted = probabilities.argmax(axis=1)
+        expected = {
+            "balanced accuracy": balanced_accuracy_score(labels, predicted),
+            "accuracy": accuracy_score(labels, predicted),
+            "macro F1": f1_score(labels, predicted, average="macro"),
+            "log loss": -np.log(probabilities[np.arange(len(labels)), labels]).mean(),
+        }
+        for name, value in expected.items():
+            assert rows[name][column] == pytest.approx(value, abs=6e-4), name
+
+
+def test_the_significance_of_the_difference_is_stated_or_its_absence_explained(ensemble):
+    def text(weights, p_value):
+        combination = dataclasses.replace(ensemble.comparison.combination, weights=weights)
+        return metrics_table(
+            dataclasses.replace(
+                ensemble,
+                comparison=dataclasses.replace(ensemble.comparison, combination=combination),
+                evaluation=dataclasses.replace(ensemble.evaluation, p_value=p_value),
+            )
+        ).how_to_read
+
+    assert ensemble.best_member == 0
+    assert "consists of this member only" in text((1.0, 0.0), None)
+    assert "p = 0.0123 (" in text((0.5, 0.5), 0.01234)
+    assert "was not tested" in text((0.5, 0.5), None)
+
+
+def test_the_ensembles_cost_is_the_sum_of_its_voters(search, ensemble):
+    table = models(search, ensemble, made_up_inspection(search, ensemble)).blocks[0]
+    rows = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
+    voters = len(ensemble.comparison.combination.voters())
+    assert float(rows[0]["million parameters"]) == pytest.approx(0.4 * voters)
+    assert float(rows[0]["latency, ms"]) == pytest.approx(1.5 * voters)
+    assert [row["model"] for row in rows[1:]] == [f"trial {r.number}, scratch_cnn" for r in ensemble.members]
+    assert sum(float(row["weight"]) for row in rows[1:]) == pytest.approx(1, abs=2e-3)
+    failed = models(search, ensemble, Inspection(missing="a node was lost")).blocks[0]
+    assert "Latency was not measured: a node was lost." in failed.how_to_read
+
+
+def test_the_chosen_rule_is_in_bold(search, ensemble):
+    rules = models(search, ensemble, Inspection(missing="")).blocks[1]
+    assert [rules.rows[position][0] for position in rules.bold] == [ensemble.comparison.chosen]
+    assert len(rules.rows) == len(ensemble.comparison.rules)
