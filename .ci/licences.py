@@ -52,7 +52,7 @@ def licence(package: Distribution) -> str:
 def fault_of(name: str, package: Distribution | None) -> str:
     """What is wrong with a package, or nothing."""
     if package is None:
-        return "its licence cannot be read, for it is not installed: pip install --editable '.[cluster,detr,dev]'"
+        return "its licence cannot be read, for it is not installed: pip install --editable '.[cluster,detr,dev,docs]'"
     said = licence(package) or LOOKED_UP.get(name, "")
     if not said:
         return "its metadata tells no licence"

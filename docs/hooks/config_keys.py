@@ -1,0 +1,58 @@
+"""The meaning of each key of a training configuration, for the reference page.
+
+Types, ranges, defaults and conditions are read from ``trainables.core.config``. A test checks that both list the same
+keys.
+"""
+
+from collections.abc import Mapping
+
+MEANINGS: Mapping[str, Mapping[str, str]] = {
+    "shared": {
+        "backbone": "A timm name, `torchvision:NAME` or `scratch_cnn`. For a segmentation, the encoder.",
+        "weights": "`pretrained`, `random`, or a folder of `<backbone>.safetensors`. Set by `--weights`.",
+        "image_size": "Side of the network's input in pixels. Set by `--image-size`.",
+        "optimizer": "The optimizer. Biases and norms get no weight decay.",
+        "lr": "Base learning rate of the head, or of the topmost trainable part.",
+        "weight_decay": "Weight decay of matrices and convolutions.",
+        "momentum": "Momentum of SGD.",
+        "nesterov": "Nesterov momentum. Needs `momentum` above 0.",
+        "layer_decay": "Factor of the learning rate for each part below the head (Howard and Ruder 2018).",
+        "schedule": "Learning-rate schedule after the warm-up.",
+        "warmup_ratio": "Share of all steps spent on a linear warm-up.",
+        "decay_rate": "Factor of the learning rate for every `decay_epochs`.",
+        "decay_epochs": "Epochs between two decays.",
+        "cycle_epochs": "Period of the triangle between 1 and 0.1 times the base rate (Smith 2017).",
+        "clip_norm": "Largest norm of the gradient. 0 disables clipping.",
+        "batch_size": "Images in a batch.",
+        "accumulate_steps": "Batches whose gradients are averaged for one optimizer step.",
+        "epochs": "Epochs of a full trial. Set by `--max-epochs`.",
+        "augmentation": "Augmentation policy of the training images, see [below](#augmentation-policies).",
+        "normalize": "`imagenet`: the mean and deviation that the backbone's weights were trained with. "
+        "`dataset`: those of the training images.",
+        "precision": "`auto`: bf16 if the GPU supports it, otherwise fp16 on a GPU and fp32 on the CPU.",
+        "device": "`auto`: the GPU if torch can use one, otherwise the CPU.",
+        "seed": "Random seed of the trial. A search derives it from `--seed` and the trial's number.",
+    },
+    "classification": {
+        "freeze_depth": "Number of backbone stages to freeze, from the input. Their batch norms keep their statistics.",
+        "head": "`linear`; `mlp`: one hidden layer; `residual`: three dense residual blocks with batch norm; "
+        "`attention`: channel attention (Hu et al. 2018) before them.",
+        "head_dropout": "Dropout of the head. `attention` defaults to 0.4.",
+        "hidden_dropout": "Dropout after the hidden layer. Defaults to `head_dropout`.",
+        "head_width": "Width of the first hidden layer.",
+        "class_weights": "Class weights in the loss, see [below](#class-weights).",
+        "sampler": "`shuffle`: each image once an epoch. `weighted`: every class equally often on average, with "
+        "replacement. `sqrt`: half-way between the two.",
+        "loss": "The loss. Both are weighted by `class_weights`.",
+        "label_smoothing": "Label smoothing.",
+        "focal_gamma": "Exponent of the focal loss (Lin et al. 2017). 0 equals cross-entropy.",
+    },
+    "segmentation": {
+        "architecture": "An architecture of segmentation_models_pytorch, or `detr`.",
+        "freeze_encoder": "Freeze the encoder, including its batch norm statistics.",
+        "freeze_decoder": "Freeze the decoder.",
+        "freeze_head": "Freeze the segmentation head. At least one of the three must be trained.",
+        "loss": "The loss, or the sum of two. `bce` is cross-entropy over the classes if there are several.",
+        "focal_gamma": "Exponent of the focal loss.",
+    },
+}
