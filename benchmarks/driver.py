@@ -24,6 +24,7 @@ from benchmarks.turnaround import small_data
 from trainables.core.metric_names import Objective
 from tuning.ray_backend.cluster import joined
 from tuning.ray_backend.resources import Resources
+from tuning.ray_backend.tuner import TrialPolicy
 from tuning.study.open_study import open_study, study_storage
 from tuning.study.steering import Steering
 from tuning.tracking.outbox import SearchInfo, Tracker
@@ -45,9 +46,8 @@ def main(trials: Annotated[int, typer.Option(min=50)] = 1000) -> None:
         check_server(uri)
         tracker = Tracker(study, uri, SearchInfo("driver", "driver", "uid", {}, {}))
         steering = Steering(study, Objective(METRIC), REPORTS, trials, None, math.inf, _suggest, str(folder))
-        tuner = tuning.ray_backend.tuner.build_tuner(
-            steering, small_data(folder), Resources(1, 0), "session-001", 0, 3600.0, [weighed]
-        )
+        policy = TrialPolicy(Resources(1, 0), max_failures=0, timeout_s=3600.0)
+        tuner = tuning.ray_backend.tuner.build_tuner(steering, small_data(folder), policy, "session-001", [weighed])
         before, started = time.process_time(), time.perf_counter()
         tuner.fit()
         tracker.close("FINISHED")

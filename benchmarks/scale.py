@@ -38,7 +38,7 @@ from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.study.open_study import open_study
 from tuning.study.open_study import study_storage as storage_of
-from tuning.study.single_writer_storage import take
+from tuning.study.single_writer_storage import become_single_writer
 from tuning.study.steering import Steering
 
 METRIC = "balanced_accuracy"
@@ -140,7 +140,7 @@ def simulate(
     run = Run(beside, time.perf_counter if url else time.process_time)
     with tempfile.TemporaryDirectory() as folder:
         study = open_study(storage_of(Path(folder), url), f"scale {time.time()}", Objective(METRIC), epochs, seed)
-        take(study)
+        become_single_writer(study)
         if history is not None:
             study.sampler = _Recent(history, multivariate=True, group=True, constant_liar=True, seed=seed)
         steering = Steering(study, Objective(METRIC), epochs, trials, None, math.inf, suggest, folder)

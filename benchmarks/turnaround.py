@@ -28,7 +28,7 @@ from trainables.core.data.prepare import prepare
 from trainables.core.metric_names import Objective
 from tuning.ray_backend.cluster import joined
 from tuning.ray_backend.resources import Resources
-from tuning.ray_backend.tuner import build_tuner
+from tuning.ray_backend.tuner import TrialPolicy, build_tuner
 from tuning.study.open_study import open_study, study_storage
 from tuning.study.steering import Steering
 
@@ -68,7 +68,7 @@ def _ours(folder: Path, data: Dataset, trials: int) -> float:
         study, Objective(METRIC), 1, trials, 1, math.inf, lambda trial: plain | {"seed": trial.number}, str(folder)
     )
     watch = Watch()
-    build_tuner(steering, data, Resources(1, 0), "session-001", 0, 3600.0, [watch]).fit()
+    build_tuner(steering, data, TrialPolicy(Resources(1, 0), 0, 3600.0), "session-001", [watch]).fit()
     return watch.overhead()
 
 

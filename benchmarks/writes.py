@@ -20,7 +20,7 @@ from trainables.core.metric_names import Objective
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.study.open_study import open_study, study_storage
-from tuning.study.single_writer_storage import take
+from tuning.study.single_writer_storage import become_single_writer
 from tuning.study.steering import Steering
 from tuning.tracking.outbox import SearchInfo, Tracker
 from tuning.tracking.server import check_server
@@ -41,7 +41,7 @@ def main(
         opened = open_study(
             study_storage(Path(folder), study), search, Objective(METRIC), EPOCHS, seed=0, pruning=False
         )
-        take(opened)
+        become_single_writer(opened)
         steering = Steering(opened, Objective(METRIC), EPOCHS, TRIALS, None, math.inf, _suggest, folder)
         began = time.perf_counter()
         _report(steering)

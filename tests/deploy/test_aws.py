@@ -21,7 +21,7 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.scripts.scripts import cli
 
-from tuning.ray_backend.gpu_classes import card_classes
+from tuning.ray_backend.gpu_classes import gpu_classes_of
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster.yaml"
@@ -116,7 +116,7 @@ def test_classes_of_memory_are_those_of_the_cards(account):
         ]
         cards = [card for card in machine.get("GpuInfo", {}).get("Gpus", []) for _ in range(card["Count"])]
         told = {name: count for name, count in kind["resources"].items() if name != "CPU"}
-        assert told == card_classes(card["MemoryInfo"]["SizeInMiB"] for card in cards)
+        assert told == gpu_classes_of(card["MemoryInfo"]["SizeInMiB"] for card in cards)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -17,7 +17,7 @@ from analysis.trials import read_trials
 from trainables.core.data.dataset import Dataset
 from trainables.core.metric_names import Objective
 from tuning.ray_backend.resources import Resources
-from tuning.ray_backend.tuner import build_tuner
+from tuning.ray_backend.tuner import TrialPolicy, build_tuner
 from tuning.study.open_study import open_study, study_storage
 from tuning.study.steering import Steering
 
@@ -60,7 +60,8 @@ def run(
         configure=lambda trial: configs[trial.number],
         storage=str(folder),
     )
-    build_tuner(steering, data, Resources(1, 0), "session-001", max_failures, timeout_s, callbacks).fit()
+    policy = TrialPolicy(Resources(1, 0), max_failures, timeout_s)
+    build_tuner(steering, data, policy, "session-001", callbacks).fit()
     return read_trials(study)
 
 

@@ -106,7 +106,7 @@ def test_the_command_that_is_stored_holds_none(small_data, monkeypatch):
 
 def test_ray_tells_the_command_line_without_them(monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["tune-run", "--study-storage", f"postgresql://me:{SECRET} '@host"])
-    patch_ray(alone=False)
+    patch_ray(local_only=False)
     assert utils.get_entrypoint_name() == "tune-run --study-storage postgresql://host"
 
 

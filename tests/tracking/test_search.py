@@ -117,7 +117,7 @@ def test_without_the_databases_password_a_search_is_refused_in_a_line(folder, st
         command(*arguments(study_url, tracking)), cwd=folder, env=environment(folder), capture_output=True, text=True
     )
     assert done.returncode == 2, done.stderr
-    assert "--study-storage must be the URL of a database that answers" in done.stderr
+    assert "--study-storage must be the URL of a database that can be reached" in done.stderr
 
 
 @pytest.mark.parametrize("point", POINTS)

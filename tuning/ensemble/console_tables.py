@@ -73,7 +73,7 @@ def show_test(result: Result, data: Dataset, console: Console) -> None:
     """Prints the ensemble's figures with their intervals, its members' and each class's, and the confusion matrix."""
     built, scored = result.built, result.evaluation
     where = f"{len(data.splits['test'])} images in {scored.groups} groups"
-    _print(f"Test set: {where}, {result.openings.told()}.", console)
+    _print(f"Test set: {where}, {result.openings.describe()}.", console)
     _print(f"Test is {data.test_told}.", console)
     _print_notes([f"LEAK: {data.leak}"] * bool(data.leak), console)
     console.print(_figures_table(built, scored))

@@ -41,7 +41,7 @@ def write_pages(
         metric=comparison.metric,
         select=comparison.score,
         test=result.evaluation.ensemble.metrics,
-        openings=result.openings.told(),
+        openings=result.openings.describe(),
         test_split=data.test_told,
         leak=data.leak or "",
         data=data.place,

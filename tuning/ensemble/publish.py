@@ -80,7 +80,7 @@ def _figures(result: Result) -> dict[str, float]:
 def _files(result: Result, data: Dataset) -> dict[str, str]:
     """What the parent run holds as files; each that has test scores says of which test split."""
     of_test = {"split": data.test_told, "leak": data.leak, "openings": asdict(result.openings)}
-    head = f"test: {data.test_told}; {result.openings.told()}{f'; {data.leak}' if data.leak else ''}\n\n"
+    head = f"test: {data.test_told}; {result.openings.describe()}{f'; {data.leak}' if data.leak else ''}\n\n"
     weights, scored = result.built.comparison.combination.weights, result.evaluation
     members = [
         {"trial": record.number, "weight": weight, "test": asdict(scores)}

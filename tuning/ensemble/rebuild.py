@@ -17,7 +17,7 @@ from trainables.worker.inference import infer_here
 from tuning.ensemble.build import Built, Infer, Request, Result, best_trials, build, choose_members, open_test
 from tuning.ensemble.console_tables import show_built, show_test
 from tuning.ensemble.publish import register, told
-from tuning.study.attributes import noted, noted_members
+from tuning.study.attributes import read_data_request, read_ensemble_request, read_identity
 from tuning.study.opening_ledger import count_opening, openings, split_fingerprint
 from tuning.study.search_folder import SearchFolder, existing_folder
 from tuning.tracking.outbox import PARENT
@@ -52,7 +52,7 @@ def rebuild(options: Options, console: Console) -> int:
         UserError: Something the user gave cannot be.
     """
     folder, study = existing_folder(options.storage, options.name, options.study_storage)
-    searched_k, searched_views = noted_members(study)
+    searched_k, searched_views = read_ensemble_request(study)
     k, views = options.k or searched_k, options.tta or searched_views
     of_masks = mean_rules(max(k, len(options.members)))
     if options.rule is not None and options.rule not in (*RULES, *of_masks):
@@ -60,7 +60,7 @@ def rebuild(options: Options, console: Console) -> int:
         raise UserError(
             f"--rule must be one of {of_classes}, or of masks {', '.join(of_masks)}, but got {options.rule!r}"
         )
-    identity, asked = noted(study)
+    identity, asked = read_identity(study), read_data_request(study)
     request = Request(identity["metric"], k, options.members, options.rule, views, asked.folds or 0)
     members = choose_members(study, request, console)
     if not members:
@@ -106,7 +106,7 @@ def _open_test(
     """Counts, opens and shows the test set; refused while a driver is on the search, which counts as well."""
     uri, run_id = search_run(options.tracking_uri, study, identity)
     fingerprint = split_fingerprint(data, "test")
-    with folder.take_up(study):
+    with folder.exclusive(study):
         count_opening(study, fingerprint)
     opened = openings(study, fingerprint, uri, run_id)
     with console.status("scoring the test set"):

@@ -1,4 +1,4 @@
-"""Whether the nodes of a cluster can run this search's trials, found out before the first of them."""
+"""Checks that every node of a cluster can run the search's trials, made before the first trial starts."""
 
 import uuid
 from collections.abc import Iterator, Sequence
@@ -12,66 +12,66 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from trainables.core.errors import UserError, first_line
 from trainables.worker.node_requirements import DRIVER, Demands, lacks, versions
 
-_PATIENCE_S = 300.0  # a node unpacks this code first, and may be starting
+_TIMEOUT_S = 300.0  # a node may still be starting, and first unpacks this code
 
 
 @contextmanager
-def demanded(storage: str, places: Sequence[str]) -> Iterator[Demands]:
-    """Asks every node that is there for the driver's versions, places and storage.
+def node_requirements(storage: str, places: Sequence[str]) -> Iterator[Demands]:
+    """Check every node for the driver's package versions, data, weights and storage.
 
     Args:
-        storage: Path or URI of where searches are kept.
-        places: Folders and URIs that every node must see, of images and weights.
+        storage: Path or URI of the folder that holds all searches.
+        places: Folders and URIs of images and weights that every node must be able to read.
 
     Yields:
-        What trials ask of nodes that come later; they must end before the block does.
+        The requirements, for the nodes that join later. Trials that use them must end within the block.
 
     Raises:
-        UserError: The message names each node that lacks something, what it lacks, and the remedy.
+        UserError: Some node does not qualify; the message names each one, what it lacks, and the remedy.
     """
-    with _marked(storage) as folder:
-        demands = Demands(versions(), tuple(places), folder)
-        lacking = _lacking(demands)
-        if lacking:
-            raise UserError(f"every node must be able to run trials, but {'; '.join(lacking)}")
-        yield demands
+    with _marked_folder(storage) as folder:
+        requirements = Demands(versions(), tuple(places), folder)
+        missing = _missing(requirements)
+        if missing:
+            raise UserError(f"every node must be able to run trials, but {'; '.join(missing)}")
+        yield requirements
 
 
-def to_be_shared(places: Sequence[str]) -> list[str]:
-    """The folders among these that no other node can be asked for yet: there is the driver's alone."""
+def unshared_folders(places: Sequence[str]) -> list[str]:
+    """Return the local folders among these that no other node can be checked for yet, as there is only one node."""
     return [place for place in places if "://" not in place] if len(_nodes()) < 2 else []
 
 
-def _lacking(demands: Demands) -> list[str]:
+def _missing(requirements: Demands) -> list[str]:
     nodes = _nodes()
-    if len(nodes) < 2:  # the driver's own
+    if len(nodes) < 2:  # only the driver's own
         return []
-    question = ray.remote(num_cpus=0, max_retries=0)(lacks)
-    asked = {
-        node: question.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(demands)
+    check = ray.remote(num_cpus=0, max_retries=0)(lacks)
+    answers = {
+        node: check.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(requirements)
         for node in nodes
     }
-    return [what for node, answer in asked.items() for what in _answer(nodes[node], answer)]
+    return [line for node, answer in answers.items() for line in _answer(nodes[node], answer)]
 
 
 def _nodes() -> dict[str, str]:
-    """Host names by the nodes' ids."""
+    """Return the host names of live nodes by node ID."""
     return {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
 
 
 def _answer(node: str, answer: "ray.ObjectRef[tuple[str, ...]]") -> tuple[str, ...]:
     try:
-        found: tuple[str, ...] = ray.get(answer, timeout=_PATIENCE_S)
+        missing: tuple[str, ...] = ray.get(answer, timeout=_TIMEOUT_S)
     except GetTimeoutError:
-        return (f"{node} did not answer within {_PATIENCE_S:.0f} s: see `ray status`, or take it out of the cluster",)
+        return (f"{node} did not answer within {_TIMEOUT_S:.0f} s: see `ray status`, or remove it from the cluster",)
     except RayError as error:
         return (f"{node} cannot run this code ({first_line(error)}): install constraints.txt there",)
-    return found
+    return missing
 
 
 @contextmanager
-def _marked(storage: str) -> Iterator[str]:
-    """A new folder below ``storage`` that holds a file of the driver's; removed in the end."""
+def _marked_folder(storage: str) -> Iterator[str]:
+    """Create a temporary folder below ``storage`` with a file by which nodes recognise the driver's storage."""
     folder = f"{storage.rstrip('/')}/.nodes-{uuid.uuid4().hex}"
     try:
         files, path = FileSystem.from_uri(folder)
@@ -82,5 +82,5 @@ def _marked(storage: str) -> Iterator[str]:
     try:
         yield folder
     finally:
-        with suppress(OSError):  # what is left is empty
+        with suppress(OSError):  # a leftover folder does no harm
             files.delete_dir(path)

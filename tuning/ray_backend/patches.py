@@ -1,4 +1,8 @@
-"""Where Ray 2.60 and its Tune must behave otherwise: what it does, why it may not here, and what shows it."""
+"""Every use of Ray's private API: changes to Ray 2.60 and Tune, and one function that is not exported.
+
+Each comment says what Ray does, why that is a problem here, which public way was tried, and which test shows it.
+tests/tuning/ray_backend/test_patches.py fails if a new version of Ray moves what is changed here.
+"""
 
 import shlex
 import sys
@@ -14,35 +18,56 @@ from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 from trainables.core.redact import without_credentials
 
 
-def patch_ray(*, alone: bool) -> None:
-    """Changes Ray in this process; to do so again changes nothing.
+def patch_ray(*, local_only: bool) -> None:
+    """Change Ray in this process. Safe to repeat.
 
     Args:
-        alone: Whether Ray is to be started here, for this machine only.
+        local_only: True if Ray is going to be started here, for this machine only.
     """
-    # Ray tells the driver's command line to all who may see the cluster's jobs (tests/locked/test_credentials.py).
+    # Ray shows the driver's command line, which may hold passwords, to everyone who can list the cluster's jobs.
+    # Public way: `ray.init` has no option for it. Test: tests/locked/test_credentials.py.
     utils.get_entrypoint_name = lambda: shlex.join(map(without_credentials, sys.orig_argv))
-    # Workers would import what lies in the folder that the driver was started in (tests/locked/test_foreign_code.py).
+    # Ray adds the folders of the driver's script and shell to the workers' path, so that workers would import files
+    # lying there. Ray omits them if a job has a `working_dir`, so every job claims to have one.
+    # Public way: with `runtime_env={"working_dir": EMPTY}`, `ray.init` refuses any driver that was started by
+    # `ray job submit --working-dir`. Test: tests/locked/test_foreign_code.py.
     JobConfig._runtime_env_has_working_dir = lambda _: True
-    # Ray would listen on every interface; who reaches a port of its runs what they like (tests/locked/test_ports.py).
-    ray_constants.ENABLE_RAY_CLUSTER = not alone
+    # Ray listens on all network interfaces, and anyone who reaches one of its ports can run code.
+    # Public way: the variable RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER is read only once, when ray is imported, before it is
+    # known whether a cluster will be joined. Test: tests/locked/test_ports.py.
+    ray_constants.ENABLE_RAY_CLUSTER = not local_only
 
 
 def patch_tune() -> None:
-    """Changes Tune in this process; to do so again changes nothing."""
-    # Of a worker that the memory monitor has killed, Ray tells by an error that Tune's control loop does not know: the
-    # whole search would die with it (tests/faults/test_workers.py).
+    """Change Tune in this process. Safe to repeat."""
+    # If the memory monitor kills a worker, Ray raises an error that Tune's control loop does not know, and the whole
+    # search fails. Public way: with RAY_memory_monitor_refresh_ms=0 there is no monitor, but the kernel may then kill
+    # any process, even the driver. Test: tests/faults/test_workers.py.
     for module in (actor_manager, tune_controller):
         module.RayActorError = (RayActorError, OutOfMemoryError)
-    # With every checkpoint of a trial Tune would write the state of all trials, which takes half of the driver's time
-    # at 300 trials and grows; the study is what a search is restored from (benchmarks/driver.py).
-    _ExperimentCheckpointManager.on_trial_checkpoint = _force_no_snapshot
-    # Tune would hand the driver's AWS keys to each trial as its environment, which every node's log tells
-    # (tests/locked/test_credentials.py). Nodes have their own: a role, or the environment that Ray was started in.
+    # Tune saves the state of all trials with every checkpoint of one, which takes half of the driver's time at 300
+    # trials and grows; a search is restored from the study instead.
+    # Public way: TUNE_GLOBAL_CHECKPOINT_S sets a period, but Tune ignores it if `CheckpointConfig.num_to_keep` is set,
+    # and without that no checkpoint is ever deleted. Measured by benchmarks/driver.py.
+    _ExperimentCheckpointManager.on_trial_checkpoint = _save_nothing
+    # Tune copies the driver's AWS keys into the environment of each trial, and every node logs them. Nodes have their
+    # own: a role, or the environment in which Ray was started.
+    # Public way: removing the keys from the driver's environment would also take them from the driver's own storage.
+    # Test: tests/locked/test_credentials.py.
     class_cache.ENV_VARS_TO_PROPAGATE = {
         name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
     }
 
 
-def _force_no_snapshot(manager: Any, trial: Any) -> None:
-    """Leaves the snapshot to its period, ``TUNE_GLOBAL_CHECKPOINT_S``."""
+def _save_nothing(manager: Any, trial: Any) -> None:
+    """Leave snapshots to their period, ``TUNE_GLOBAL_CHECKPOINT_S``."""
+
+
+def running_cluster() -> str | None:
+    """Return the address of the cluster that ``ray start`` started on this machine, which ``ray.init`` would join.
+
+    Public way: ``ray.init(address="auto")`` joins such a cluster, but whether there is one must be known earlier:
+    code is shipped only to a cluster, and only a Ray that is started here listens to this machine only.
+    """
+    address: str | None = utils.read_ray_address()
+    return address

@@ -1,4 +1,4 @@
-"""What Tune hands over of a trial: its report, and the file of its errors."""
+"""Parsing of Tune's reports, error files and checkpoint paths."""
 
 import re
 from pathlib import Path
@@ -9,25 +9,25 @@ from ray.tune.experiment import Trial as RayTrial
 from trainables.core.redact import without_credentials
 
 
-def told_error(log: str) -> str:
-    """The last error in a trial's error file, in one line: its type and the first line of its message.
+def error_line(log: str) -> str:
+    """Return the last error in a trial's error file in one line: its type and the first line of its message.
 
-    Tune appends a header and the error's text for each failure; the text of what a worker raised is its traceback.
+    Tune appends a header and the error's text for each failure. If a worker raised the error, the text is a traceback.
     """
     lines = log.rpartition("Failure #")[2].splitlines()[1:]
     frames = [index for index, line in enumerate(lines) if line.startswith("    ")]
-    told = lines[frames[-1] + 1 :] if frames else lines
-    line = next((line for line in told if line.strip()), "the worker died")
+    message = lines[frames[-1] + 1 :] if frames else lines
+    line = next((line for line in message if line.strip()), "the worker died")
     return without_credentials(re.sub(r"^(?:\w+\.)+(\w+:)", r"\1", line))
 
 
 def reported_metrics(result: dict[str, Any]) -> dict[str, float]:
-    """What the trial reported, without what Tune adds."""
+    """Return the metrics that the trial reported, without the entries that Tune adds."""
     ours = ("train/", "tune/", "best_")
     return {key: float(value) for key, value in result.items() if key.startswith(ours) or key == "epoch_seconds"}
 
 
 def checkpoint_uri(storage: str, trial: RayTrial, result: dict[str, Any]) -> str:
-    """Where the worker has put the checkpoint: it was whole there before its report was sent."""
+    """Return the path or URI of a report's checkpoint, which the worker completed before it sent the report."""
     below = Path(trial.storage.trial_fs_path).relative_to(trial.storage.storage_fs_path)
     return f"{storage.rstrip('/')}/{below.as_posix()}/{result['checkpoint_dir_name']}"

@@ -1,13 +1,14 @@
 """The ``ray.tune.Tuner`` of one driver session."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ray import tune
 
 from trainables.core.data.dataset import Dataset
 from trainables.worker.node_requirements import Demands
 from trainables.worker.trainable import CHECKPOINT_RANK, run_trial
-from tuning.ray_backend.callbacks.dropped_trials import LostTrials
+from tuning.ray_backend.callbacks.dropped_trials import DroppedTrials
 from tuning.ray_backend.patches import patch_tune
 from tuning.ray_backend.resources import Resources
 from tuning.ray_backend.scheduler import StudyScheduler
@@ -15,29 +16,40 @@ from tuning.ray_backend.searcher import StudySearcher
 from tuning.study.steering import Steering
 
 
+@dataclass(frozen=True)
+class TrialPolicy:
+    """Where trials run, and what happens if they fail or hang.
+
+    Attributes:
+        resources: Resources of one trial.
+        max_failures: How often a trial is retried, from its last checkpoint, after its worker raised or died.
+        timeout_s: Seconds after which an epoch counts as a hang and its worker is ended.
+        requirements: What each node must have in common with the driver; None if only the driver's own node exists.
+    """
+
+    resources: Resources
+    max_failures: int
+    timeout_s: float
+    requirements: Demands | None = None
+
+
 def build_tuner(
     steering: Steering,
     data: Dataset,
-    resources: Resources,
+    policy: TrialPolicy,
     session: str,
-    max_failures: int,
-    timeout_s: float,
-    callbacks: Sequence[tune.Callback],
+    callbacks: Sequence[tune.Callback] = (),
     stopper: tune.Stopper | None = None,
-    demands: Demands | None = None,
 ) -> tune.Tuner:
-    """Builds the Tuner of one driver session.
+    """Build the Tuner of one driver session.
 
     Args:
-        steering: The study and what steers it; checkpoints go under its ``storage``.
-        data: What to train on.
-        resources: Of one trial.
-        session: Names this session's folder: checkpoints of earlier sessions are never overwritten.
-        max_failures: How often a trial whose worker raised or died is tried again, from its last checkpoint.
-        timeout_s: An epoch that takes longer counts as a hang, its worker is ended.
-        callbacks: Such as the live view.
-        stopper: Ends the search where nothing runs that could report; None waits.
-        demands: What each node must have in common with the driver; None where there is the driver's own alone.
+        steering: State of the driver; checkpoints are written under its ``storage``.
+        data: Data set to train on.
+        policy: Resources and limits of the trials.
+        session: Name of this session's folder, which keeps the checkpoints of earlier sessions from being overwritten.
+        callbacks: Callbacks such as the live view.
+        stopper: Stopper that ends the session even if no trial can run; None to wait.
     """
     patch_tune()
     trainable: Callable[..., None] = tune.with_parameters(
@@ -45,11 +57,11 @@ def build_tuner(
         data=data,
         objective=steering.objective,
         storage=steering.storage,
-        timeout_s=timeout_s,
-        demands=demands,
+        timeout_s=policy.timeout_s,
+        demands=policy.requirements,
     )
     return tune.Tuner(
-        tune.with_resources(trainable, tune.PlacementGroupFactory([resources.bundle()])),
+        tune.with_resources(trainable, tune.PlacementGroupFactory([policy.resources.bundle()])),
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(steering),
             scheduler=StudyScheduler(steering),
@@ -62,8 +74,8 @@ def build_tuner(
             storage_path=steering.storage,
             verbose=0,
             stop=stopper,
-            failure_config=tune.FailureConfig(max_failures=max_failures),
-            callbacks=[LostTrials(steering), *callbacks],
+            failure_config=tune.FailureConfig(max_failures=policy.max_failures),
+            callbacks=[DroppedTrials(steering), *callbacks],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=CHECKPOINT_RANK),
         ),
     )

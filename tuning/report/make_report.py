@@ -31,7 +31,7 @@ from trainables.worker.inference import Asked, Examined
 from tuning.ensemble.build import checkpoints_of, noted_ensemble
 from tuning.ensemble.publish import told
 from tuning.ensemble.saved_predictions import kept_predictions
-from tuning.study.attributes import noted
+from tuning.study.attributes import read_data_request, read_identity
 from tuning.study.open_study import REDUCTION, first_rung
 from tuning.study.opening_ledger import Openings
 from tuning.study.search_folder import SearchFolder
@@ -100,7 +100,7 @@ def report_at_end(
 
 def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
     """What the study holds of the search itself."""
-    identity, asked = noted(study)
+    identity, asked = read_identity(study), read_data_request(study)
     epochs, rungs = int(identity["max-epochs"]), []
     rung = first_rung(epochs)
     while identity["pruning"] and rung < epochs:
@@ -118,7 +118,7 @@ def gather_ensemble(study: optuna.Study, data: Dataset, place: str, openings: Op
     result = noted_ensemble(study, openings)
     if result is None:
         return None
-    built, registered, space = result.built, result.registered, noted(study)[0]["space"]
+    built, registered, space = result.built, result.registered, read_identity(study)["space"]
     on_test, why_none = kept_predictions(study, data, place, checkpoints_of(built.members), "test", built.views)
     return EnsembleInputs(
         members=built.members,
@@ -126,7 +126,7 @@ def gather_ensemble(study: optuna.Study, data: Dataset, place: str, openings: Op
         comparison=built.comparison,
         views=built.views,
         evaluation=result.evaluation,
-        opened=openings.told(),
+        opened=openings.describe(),
         model=f"models:/{space}/{registered.version}" if registered else None,
         outcome=f"{told(registered, space)}." if registered else "The ensemble is not registered.",
         test_predictions=on_test,

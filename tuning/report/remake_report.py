@@ -12,7 +12,7 @@ from trainables.worker.inference import examine_here
 from tuning.ensemble.build import noted_ensemble
 from tuning.ensemble.rebuild import check_data, search_run
 from tuning.report.make_report import REPORT, make_report
-from tuning.study.attributes import noted
+from tuning.study.attributes import read_data_request, read_identity
 from tuning.study.opening_ledger import Openings, openings, openings_here, split_fingerprint
 from tuning.study.search_folder import existing_folder
 from tuning.tracking.outbox import log_file
@@ -41,7 +41,7 @@ def remake(options: Options, console: Console) -> int:
         UserError: Something the user gave cannot be.
     """
     folder, study = existing_folder(options.storage, options.name, options.study_storage)
-    identity, asked = noted(study)
+    identity, asked = read_identity(study), read_data_request(study)
     file = options.out or folder.local / REPORT
     if not file.parent.is_dir():
         raise UserError(f"--out must be a file in a folder that exists, but {file.parent} does not")

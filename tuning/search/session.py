@@ -26,22 +26,29 @@ from tuning.ensemble.publish import publish, told
 from tuning.ensemble.saved_predictions import keeping
 from tuning.ray_backend.callbacks.gpu_hours import GpuHours
 from tuning.ray_backend.callbacks.progress import Progress
-from tuning.ray_backend.callbacks.stalled_search import Waiting
+from tuning.ray_backend.callbacks.stalled_search import StalledSearch
 from tuning.ray_backend.cluster import joined
-from tuning.ray_backend.gpu_classes import card_class
-from tuning.ray_backend.node_checks import demanded, to_be_shared
+from tuning.ray_backend.gpu_classes import gpu_class_for
+from tuning.ray_backend.node_checks import node_requirements, unshared_folders
 from tuning.ray_backend.ray_errors import RayError, TuneError
-from tuning.ray_backend.reports import told_error
+from tuning.ray_backend.reports import error_line
 from tuning.ray_backend.resources import Capacity, Resources, trial_resources
-from tuning.ray_backend.tuner import build_tuner
+from tuning.ray_backend.tuner import TrialPolicy, build_tuner
 from tuning.report.make_report import report_at_end
 from tuning.search.options import Options
 from tuning.search.plan import Plan
 from tuning.search.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
 from tuning.search.roi import fetch_segmentation, keep_segmentation
-from tuning.study.attributes import check_identity, mark_finished, next_session, note_data, note_members
+from tuning.study.attributes import (
+    check_identity,
+    mark_finished,
+    next_session,
+    save_data_request,
+    save_ensemble_request,
+)
+from tuning.study.repeated_failures import REPEATS
 from tuning.study.search_folder import SearchFolder, find_folder
-from tuning.study.steering import ALIKE, Steering
+from tuning.study.steering import Steering
 from tuning.tracking.outbox import Tracker
 from tuning.tracking.server import check_server, tracking_uri
 
@@ -69,7 +76,7 @@ def run(options: Options, console: Console) -> int:
     segmenters = plan.segmenters(_REHEARSED)
     check_backbones(plan, segmenters, console)
     num_samples = options.num_samples or plan.space.num_samples
-    note = folder.check_room(checkpoint_bytes(plan, segmenters), num_samples)
+    note = folder.check_disk_space(checkpoint_bytes(plan, segmenters), num_samples)
     if note is not None:
         _say(console, f"Note: {note}.", "yellow")
     with ExitStack() as stack:
@@ -85,14 +92,14 @@ def run(options: Options, console: Console) -> int:
         answer = pool.submit(check_server, uri)  # makes tables while Ray starts processes
         can_grow = stack.enter_context(joined(options.address))
         answer.result()
-        card = None if options.gpu_memory is None else card_class(options.gpu_memory)
+        card = None if options.gpu_memory is None else gpu_class_for(options.gpu_memory)
         resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow, card)
         places = [place for place in (data.place, plan.weights) if "://" in place or Path(place).is_dir()]
-        unseen = to_be_shared([*places, folder.root]) if can_grow else []
+        unseen = unshared_folders([*places, folder.root]) if can_grow else []
         if unseen:
             _say(console, f"Note: nodes that join must share {', '.join(unseen)} with this one.", "yellow")
-        demands = stack.enter_context(demanded(folder.root, places)) if can_grow else None
-        study = stack.enter_context(folder.take(plan.objective, plan.steps, plan.seed, plan.pruning))
+        demands = stack.enter_context(node_requirements(folder.root, places)) if can_grow else None
+        study = stack.enter_context(folder.open(plan.objective, plan.steps, plan.seed, plan.pruning))
         steering = Steering(
             study=study,
             objective=plan.objective,
@@ -110,8 +117,8 @@ def run(options: Options, console: Console) -> int:
             if data.regions is not None:
                 regions = keep_segmentation(data.regions, folder.local)
                 data, request = replace(data, regions=regions), replace(request, roi=str(regions.model))
-            note_data(study, request)
-            note_members(study, options.members, options.views)
+            save_data_request(study, request)
+            save_ensemble_request(study, options.members, options.views)
             for recipe in plan.space.recipe_params(plan.backbones):
                 study.enqueue_trial(recipe, skip_if_exists=True)
             tracker = Tracker(study, uri, search_info(study, data, {**about, "top-k": options.members}))
@@ -178,14 +185,14 @@ class _Session:
         )
         session = next_session(steering.study)
         cost = GpuHours(steering.study, options.price_per_gpu_hour)
-        waiting = Waiting(steering, resources, self.console)
-        with Progress(steering, self.console, cost.told) as progress:
+        waiting = StalledSearch(steering, resources, self.console)
+        with Progress(steering, self.console, cost.describe) as progress:
             callbacks = [progress, cost, waiting]
-            limits = options.max_failures, options.trial_timeout_s
-            build_tuner(steering, self.data, resources, session, *limits, callbacks, waiting, self.demands).fit()
+            policy = TrialPolicy(resources, options.max_failures, options.trial_timeout_s, self.demands)
+            build_tuner(steering, self.data, policy, session, callbacks, waiting).fit()
         self._say(f"the trials took {progress.spent()}")
         if steering.given_up is not None:
-            why = f"{ALIKE} trials in a row failed alike, so the search was given up: {steering.given_up}"
+            why = f"{REPEATS} trials in a row failed alike, so the search was given up: {steering.given_up}"
             self._say(why, "red")
 
     def _end(self) -> bool:
@@ -194,7 +201,7 @@ class _Session:
         try:
             result = self._ensemble()
         except RayError as error:  # a worker died, or its node
-            why = told_error(str(error))
+            why = error_line(str(error))
             self._say(f"the best trials could not be scored ({why}): the same command with --resume tries again", "red")
             return False
         if result is None:

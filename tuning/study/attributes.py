@@ -1,4 +1,4 @@
-"""What a driver notes in a search's study beside its trials: what it is about, how far it came, what it is called."""
+"""Attributes that a driver stores in a search's study next to its trials: identity, data, progress and names."""
 
 import uuid
 from collections.abc import Mapping
@@ -10,65 +10,82 @@ import optuna
 from trainables.core.errors import UserError
 from tuning.search.data_request import DataRequest
 
+# Keys in the study. Existing studies hold them: do not change them.
 _FINISHED = "finished"
 _IDENTITY = "identity"
 _SESSIONS = "sessions"
 _DATA = "data"
-_ASKED = "ensemble asked for"
+_ENSEMBLE_REQUEST = "ensemble asked for"
 _UID = "uid"
 
 
 def check_identity(study: optuna.Study, identity: Mapping[str, Any]) -> None:
-    """Notes what a search is about, or compares it with what was noted, where what is missing counts as None.
+    """Save the identity of a new search, or compare it with the saved one. A missing key counts as None.
 
     Raises:
-        UserError: A resumed search would become another one; the message names what differs.
+        UserError: The options of a resumed search differ; the message names the first difference.
     """
-    noted = study.user_attrs.get(_IDENTITY)
-    if noted is None:
+    saved = study.user_attrs.get(_IDENTITY)
+    if saved is None:
         study.set_user_attr(_IDENTITY, dict(identity))
         return
     for key, value in identity.items():
-        if noted.get(key) != value:
+        if saved.get(key) != value:
             raise UserError(
-                f"a resumed search must keep its {key}, but {noted.get(key)!r} became {value!r}: "
-                "give what it began with, or begin another with --name"
+                f"a resumed search must keep its {key}, but {saved.get(key)!r} became {value!r}: "
+                "use the original value, or start a new search with --name"
             )
 
 
-def note_data(study: optuna.Study, request: DataRequest) -> None:
-    """Notes what the data is prepared from, so that it can be without the command that searched."""
+def read_identity(study: optuna.Study) -> dict[str, Any]:
+    """Return the identity that ``check_identity`` saved.
+
+    Raises:
+        UserError: The search stopped before it was saved.
+    """
+    identity: dict[str, Any] | None = study.user_attrs.get(_IDENTITY)
+    if identity is None:
+        raise _incomplete(study)
+    return identity
+
+
+def save_data_request(study: optuna.Study, request: DataRequest) -> None:
+    """Save how the data is prepared, so that other commands can prepare it again."""
     study.set_user_attr(_DATA, asdict(request))
 
 
-def noted(study: optuna.Study) -> tuple[dict[str, Any], DataRequest]:
-    """What the search is about (``check_identity``) and what its data was prepared from (``note_data``).
+def read_data_request(study: optuna.Study) -> DataRequest:
+    """Return how the search's data was prepared.
 
     Raises:
-        UserError: The search has not come so far.
+        UserError: The search stopped before it was saved.
     """
-    identity, asked = study.user_attrs.get(_IDENTITY), study.user_attrs.get(_DATA)
-    if identity is None or asked is None:
-        message = (
-            f"the search {study.study_name!r} has not begun, or an older version did: go on with tune-run --resume"
-        )
-        raise UserError(message)
-    return identity, DataRequest.from_dict(asked)
+    request = study.user_attrs.get(_DATA)
+    if request is None:
+        raise _incomplete(study)
+    return DataRequest.from_dict(request)
 
 
-def note_members(study: optuna.Study, k: int, views: str) -> None:
-    """Notes what the search's ensemble is to be built from."""
-    study.set_user_attr(_ASKED, [k, views])
+def _incomplete(study: optuna.Study) -> UserError:
+    return UserError(
+        f"search {study.study_name!r} stopped before its data was prepared, or was started by an older version: "
+        "continue it with tune-run --resume"
+    )
 
 
-def noted_members(study: optuna.Study) -> tuple[int, str]:
-    """How many trials the search builds its ensemble from, and which views of an image they see."""
-    k, views = study.user_attrs.get(_ASKED, (5, "none"))  # before it was noted, there were no other defaults
+def save_ensemble_request(study: optuna.Study, k: int, views: str) -> None:
+    """Save the ensemble size and the test-time views that the search was started with."""
+    study.set_user_attr(_ENSEMBLE_REQUEST, [k, views])
+
+
+def read_ensemble_request(study: optuna.Study) -> tuple[int, str]:
+    """Return the ensemble size and the test-time views that the search was started with."""
+    k, views = study.user_attrs.get(_ENSEMBLE_REQUEST, (5, "none"))  # older studies were always built with these
     return k, views
 
 
 def search_uid(study: optuna.Study) -> str:
-    """A name for the search that no other search anywhere has, by which MLflow's runs are found again."""
+    """Return the search's globally unique ID, by which its MLflow runs are found."""
     uid = study.user_attrs.get(_UID)
     if uid is None:
         uid = uuid.uuid4().hex
@@ -77,17 +94,17 @@ def search_uid(study: optuna.Study) -> str:
 
 
 def next_session(study: optuna.Study) -> str:
-    """A name for this driver's session on the search, never used before."""
+    """Return a new, unused name for this driver's session on the search."""
     number = int(study.user_attrs.get(_SESSIONS, 0)) + 1
     study.set_user_attr(_SESSIONS, number)
     return f"session-{number:03d}"
 
 
 def mark_finished(study: optuna.Study, finished: bool) -> None:
-    """Notes whether the search came to its end."""
+    """Save whether the search is finished."""
     study.set_user_attr(_FINISHED, finished)
 
 
 def is_finished(study: optuna.Study) -> bool:
-    """Whether the search came to its end."""
+    """Return True if the search is finished."""
     return bool(study.user_attrs.get(_FINISHED))

@@ -1,4 +1,4 @@
-"""One driver a study, whichever host it is on: a lease that lies in the study, for studies that lie in a database."""
+"""A lease that admits one driver per study, on any host, for studies stored in a database."""
 
 import os
 import socket
@@ -15,75 +15,78 @@ from trainables.core.errors import UserError
 
 _LEASE = "driver"
 _BEAT_S = 5.0
-_MISSED = 3  # beats after which a driver counts as dead
-_SETTLE_S = 1.0  # longer than two drivers that begin at once need to overwrite each other
+_MISSED_BEATS = 3  # a driver that missed this many counts as dead
+_SETTLE_S = 1.0  # time for drivers that start simultaneously to overwrite each other's lease
 
 
 @contextmanager
-def leased(study: optuna.Study, lost: Callable[[], None], beat_s: float = _BEAT_S) -> Iterator[None]:
-    """Holds the study for this driver.
+def leased(study: optuna.Study, on_lost: Callable[[], None], beat_s: float = _BEAT_S) -> Iterator[None]:
+    """Hold the study for this driver.
 
-    The holder changes the lease at every beat. Whoever finds a lease watches it for some beats instead of comparing
-    times, so the clocks of two hosts need not agree.
+    The holder changes the lease at every beat. A newcomer watches an existing lease for several beats instead of
+    comparing timestamps, so the clocks of two hosts need not agree.
 
     Args:
-        study: In a database.
-        lost: Called, from a thread, when another driver has taken the lease because this one did not beat for long.
+        study: Study in a database.
+        on_lost: Called from a thread if another driver takes the lease because this one missed too many beats.
         beat_s: Seconds between beats.
 
     Raises:
-        UserError: Another driver holds it.
+        UserError: Another driver holds the study.
     """
     _wait_for_silence(study, beat_s)
     token = uuid.uuid4().hex
     _beat(study, token, 0)
     time.sleep(min(_SETTLE_S, beat_s))
     if not _holds(study, token):
-        raise _taken(study)
+        raise _held_by_another(study)
     stop = threading.Event()
-    thread = threading.Thread(target=_keep, args=(study, token, lost, beat_s, stop), name="lease", daemon=True)
+    arguments = (study, token, on_lost, beat_s, stop)
+    thread = threading.Thread(target=_keep_beating, args=arguments, name="lease", daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
-        with suppress(Exception):  # a database that is away frees the lease by the beats that do not come
+        with suppress(Exception):  # if the database is unreachable, the lease expires instead
             if _holds(study, token):
                 study.set_user_attr(_LEASE, None)
 
 
 def _wait_for_silence(study: optuna.Study, beat_s: float) -> None:
-    found = study.user_attrs.get(_LEASE)
-    until = time.monotonic() + _MISSED * beat_s
-    while found is not None and time.monotonic() < until:
+    lease = study.user_attrs.get(_LEASE)
+    until = time.monotonic() + _MISSED_BEATS * beat_s
+    while lease is not None and time.monotonic() < until:
         time.sleep(beat_s / 5)
-        now = study.user_attrs.get(_LEASE)
-        if now is None:
+        current = study.user_attrs.get(_LEASE)
+        if current is None:
             return
-        if now != found:
-            raise _taken(study)
+        if current != lease:
+            raise _held_by_another(study)
 
 
-def _taken(study: optuna.Study) -> UserError:
+def _held_by_another(study: optuna.Study) -> UserError:
     lease: dict[str, Any] = study.user_attrs[_LEASE]
     return UserError(
-        f"one driver at a time works on a search, but process {lease['pid']} on {lease['host']} is on "
-        f"{study.study_name!r}: wait for it, or take another --name"
+        f"a search can have one driver at a time, but process {lease['pid']} on {lease['host']} is running "
+        f"{study.study_name!r}: wait for it to end, or choose another --name"
     )
 
 
-def _keep(study: optuna.Study, token: str, lost: Callable[[], None], beat_s: float, stop: threading.Event) -> None:
+def _keep_beating(
+    study: optuna.Study, token: str, on_lost: Callable[[], None], beat_s: float, stop: threading.Event
+) -> None:
     beat = 0
     while not stop.wait(beat_s):
         beat += 1
         held = True
-        with suppress(Exception):  # the database is away: whoever needs it says so
+        with suppress(Exception):  # an unreachable database is reported by the code that needs it
             held = _holds(study, token)
             if held:
                 _beat(study, token, beat)
         if not held:
-            lost()
+            on_lost()
             return
 
 

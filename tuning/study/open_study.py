@@ -1,4 +1,4 @@
-"""Where a search's study is stored, and how it samples and prunes."""
+"""Storage, sampler and pruner of a search's study."""
 
 import math
 import warnings
@@ -16,34 +16,34 @@ from trainables.core.errors import UserError, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.seeds import derive_seed
 from tuning.study.journal import Journal
-from tuning.study.single_writer_storage import SoleWriter
+from tuning.study.single_writer_storage import SingleWriterStorage
 from tuning.study.two_objective_sampler import TwoObjectiveSampler
 
-# Of the trials that reach the rung, one in this many goes on.
+# One in this many trials continues beyond a rung.
 REDUCTION = 3
 JOURNAL = "study.journal"
 
 
 def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
-    """The database at ``url``, else a journal file in the search's folder.
+    """Return the database at ``url``, or without a URL the journal file in the search's folder.
 
     Raises:
-        UserError: The database does not answer.
+        UserError: The database cannot be reached.
     """
     if url is None:
         return JournalStorage(Journal(folder / JOURNAL))
     try:
-        return SoleWriter(RDBStorage(url))
-    except Exception as error:  # a driver may be missing, an address wrong, a password refused: all the user's to mend
-        message = f"--study-storage must be the URL of a database that answers, but: {first_line(error)}"
+        return SingleWriterStorage(RDBStorage(url))
+    except Exception as error:  # a missing driver package, a wrong address, a refused password, ...
+        message = f"--study-storage must be the URL of a database that can be reached, but: {first_line(error)}"
         raise UserError(message) from error
 
 
 def first_rung(epochs: int) -> int:
-    """The epoch at which trials are compared: a third of the full length.
+    """Return the first epoch at which trials are compared: a third of the full length.
 
-    A rung before that stops trials that start slowly, such as those of small learning rates and few frozen stages, and
-    end best (benchmarks/searchers.py).
+    An earlier rung stops trials that start slowly but end best, such as those with small learning rates and few frozen
+    stages (benchmarks/searchers.py).
     """
     return math.ceil(epochs / REDUCTION)
 
@@ -56,12 +56,12 @@ def open_study(
     seed: int,
     pruning: bool = True,
 ) -> optuna.Study:
-    """Opens or creates the study of a search.
+    """Open the study of a search, or create it.
 
-    The sampler is TPE (Bergstra et al. 2011), multivariate within each group of the conditional space, told of running
-    trials by the constant liar. The pruner is asynchronous successive halving (Li et al. 2020) on epochs, from
-    ``first_rung`` on; without ``pruning`` every trial runs in full. With a second metric the study still has
-    the first alone, by which trials are pruned, and the sampler is shown both.
+    The sampler is TPE (Bergstra et al. 2011): multivariate within each group of the conditional space, with a constant
+    liar for running trials. The pruner is asynchronous successive halving (Li et al. 2020) on epochs, from
+    ``first_rung`` on; without ``pruning`` every trial runs in full. With two metrics, the study optimises and prunes by
+    the first one, and the sampler sees both.
     """
     study = optuna.create_study(
         storage=storage,
@@ -73,8 +73,8 @@ def open_study(
         else NopPruner(),
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of `multivariate`, `group` and `constant_liar`
-        # Seeded by the trials there are, or a resumed search would draw again what it drew at first.
+        warnings.simplefilter("ignore", ExperimentalWarning)  # `multivariate`, `group` and `constant_liar`
+        # The seed depends on the number of trials: otherwise a resumed search would repeat its first draws.
         sampler: BaseSampler = TPESampler(
             multivariate=True,
             group=True,

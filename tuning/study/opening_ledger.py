@@ -1,4 +1,4 @@
-"""How often a test set was opened: counted before it is opened, by this search and by all others in the same MLflow."""
+"""Openings of a test set, counted before each one, by this search and by all others in the same MLflow."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,27 +15,27 @@ _OPENINGS = "test_openings"
 
 @dataclass(frozen=True)
 class Openings:
-    """Of one test set.
+    """Number of times that a test set was opened.
 
     Attributes:
-        here: By this search.
-        elsewhere: By other searches whose runs are in the same MLflow; None where it did not answer.
+        here: Openings by this search.
+        elsewhere: Openings by other searches in the same MLflow; None if MLflow did not answer.
     """
 
     here: int
     elsewhere: int | None
 
-    def told(self) -> str:
-        """Like ``opened once`` or ``opened 3 times, 2 of them by other searches``."""
+    def describe(self) -> str:
+        """Return a phrase like ``opened once`` or ``opened 3 times, 2 of them by other searches``."""
         total = self.here + (self.elsewhere or 0)
         times = {0: "never opened", 1: "opened once"}.get(total, f"opened {total} times")
         if self.elsewhere is None:
-            return f"{times} by this search (MLflow did not say how often by others)"
+            return f"{times} by this search (MLflow did not answer for other searches)"
         return f"{times}, {self.elsewhere} of them by other searches" if self.elsewhere else times
 
 
 def split_fingerprint(data: Dataset, split: str) -> str:
-    """SHA-256 of the data set and of which of its images a split holds; of the pool, also of how its folds part it."""
+    """Return the SHA-256 of the data set and of a split's image indices; for the pool, its folds are included."""
     digest = hashlib.sha256(data.fingerprint.encode())
     digest.update(np.ascontiguousarray(data.splits[split], dtype="<i8").tobytes())
     for part in data.folds if split == POOL else ():
@@ -45,27 +45,27 @@ def split_fingerprint(data: Dataset, split: str) -> str:
 
 
 def count_opening(study: optuna.Study, fingerprint: str) -> None:
-    """Adds one to this search's openings of a test set, for good; to be called before it is opened."""
+    """Add one to this search's openings of a test set. Call it before the test set is opened."""
     counts = study.user_attrs.get(_OPENINGS, {})
     study.set_user_attr(_OPENINGS, {**counts, fingerprint: counts.get(fingerprint, 0) + 1})
 
 
 def openings_here(study: optuna.Study, fingerprint: str) -> int:
-    """How often this search has opened a test set."""
+    """Return how often this search has opened a test set."""
     return int(study.user_attrs.get(_OPENINGS, {}).get(fingerprint, 0))
 
 
 def openings(study: optuna.Study, fingerprint: str, tracking_uri: str, run_id: str) -> Openings:
-    """How often a test set was opened; tells MLflow of this search's share on the way.
+    """Publish this search's openings of a test set to MLflow and return the openings by all searches.
 
     Args:
-        study: The search's.
-        fingerprint: Of the test set.
-        tracking_uri: Of MLflow.
-        run_id: The search's parent run.
+        study: The search's study.
+        fingerprint: Fingerprint of the test set.
+        tracking_uri: URI of MLflow.
+        run_id: ID of the search's parent run.
     """
     here = openings_here(study, fingerprint)
     try:
         return Openings(here, note_openings(tracking_uri, run_id, fingerprint, here))
-    except Exception:  # whatever a server raises: the study has counted, and tells it the next time
+    except Exception:  # any server error: the study has the count and publishes it next time
         return Openings(here, None)

@@ -1,4 +1,4 @@
-"""Searching for two objectives at once where trials are stopped by the first of them."""
+"""A sampler for two objectives in a study that prunes by the first one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,16 +15,15 @@ MINIMIZE, MAXIMIZE = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
 
 
 class TwoObjectiveSampler(BaseSampler):
-    """Lets a sampler for two objectives steer a study of one.
+    """Sampler that sees both objectives of a study that has only the first one.
 
-    Optuna prunes no trial of a study that has two objectives. So the study has the first, by which trials that fall
-    behind are stopped and told as PRUNED; and the sampler is shown a copy of it in which every trial that ran in full
-    has both.
+    Optuna does not prune trials of a study with two objectives. Therefore the study has only the first one, by which
+    trials are pruned, and the wrapped sampler gets a copy of the study in which each completed trial has both values.
 
     Args:
-        sampler: Such as ``TPESampler``, which handles two objectives as Ozaki et al. 2020.
-        metrics: The two objectives, bare names.
-        values: A completed trial's values of both.
+        sampler: Sampler for two objectives, such as ``TPESampler`` (Ozaki et al. 2020).
+        metrics: Bare names of the two objectives.
+        values: Function that returns both values of a completed trial.
     """
 
     def __init__(
@@ -36,35 +35,35 @@ class TwoObjectiveSampler(BaseSampler):
         self._sampler = sampler
         self._directions = [MINIMIZE if metric in MINIMIZED else MAXIMIZE for metric in metrics]
         self._values = values
-        self._shown: tuple[int, optuna.Study] | None = None
+        self._last_copy: tuple[int, optuna.Study] | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As the sampler does on the copy."""
+        """Delegate to the sampler, with the two-objective copy of the study."""
         return self._sampler.infer_relative_search_space(self._copy(study, trial), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As the sampler does on the copy."""
+        """Delegate to the sampler, with the two-objective copy of the study."""
         return self._sampler.sample_relative(self._copy(study, trial), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """As the sampler does on the copy."""
+        """Delegate to the sampler, with the two-objective copy of the study."""
         return self._sampler.sample_independent(self._copy(study, trial), trial, param_name, param_distribution)
 
     def reseed_rng(self) -> None:
-        """Passed on."""
+        """Delegate to the sampler."""
         self._sampler.reseed_rng()
 
     def _copy(self, study: optuna.Study, asking: FrozenTrial) -> optuna.Study:
-        """The study with both values a trial, in memory; made once a trial that asks."""
-        if self._shown is None or self._shown[0] != asking.number:
+        """Return an in-memory study with both values per trial, made once for each trial that asks."""
+        if self._last_copy is None or self._last_copy[0] != asking.number:
             copy = optuna.create_study(directions=self._directions)
             copy.add_trials([self._with_both(trial) for trial in study.get_trials(deepcopy=False)])
-            self._shown = (asking.number, copy)
-        return self._shown[1]
+            self._last_copy = (asking.number, copy)
+        return self._last_copy[1]
 
     def _with_both(self, trial: FrozenTrial) -> FrozenTrial:
         return optuna.trial.create_trial(

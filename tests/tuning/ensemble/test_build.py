@@ -93,7 +93,7 @@ def test_the_test_set_is_opened_once_for_an_ensemble_and_the_study_remembers(stu
     assert found(study, data, infer) == first
     assert infer.asked == ["select", "test"]
     assert first.openings == Openings(here=1, elsewhere=2)
-    assert first.openings.told() == "opened 3 times, 2 of them by other searches"
+    assert first.openings.describe() == "opened 3 times, 2 of them by other searches"
 
 
 def test_an_ensemble_of_cross_validated_trials_is_chosen_out_of_fold(study, data, monkeypatch):
@@ -224,8 +224,8 @@ def test_openings_are_counted_by_fingerprint_and_told_though_mlflow_is_away(stud
         count_opening(study, fingerprint)
     opened = openings(study, "one", "uri", "run")
     assert opened == Openings(2, None)
-    assert opened.told() == "opened 2 times by this search (MLflow did not say how often by others)"
-    assert Openings(1, 0).told() == "opened once"
+    assert opened.describe() == "opened 2 times by this search (MLflow did not answer for other searches)"
+    assert Openings(1, 0).describe() == "opened once"
 
 
 def test_fingerprints_tell_splits_and_data_apart(data):

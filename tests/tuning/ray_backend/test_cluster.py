@@ -20,11 +20,11 @@ from trainables.worker.inference import _reserving, infer
 from trainables.worker.node_requirements import Demands, lacks, versions
 from tuning.new_space import find, starting_space
 from tuning.ray_backend import node_checks as nodes
-from tuning.ray_backend.callbacks.stalled_search import Waiting
+from tuning.ray_backend.callbacks.stalled_search import StalledSearch
 from tuning.ray_backend.cluster import joined
-from tuning.ray_backend.node_checks import demanded
+from tuning.ray_backend.node_checks import node_requirements
 from tuning.ray_backend.resources import Capacity, Resources, slots, trial_resources
-from tuning.ray_backend.tuner import build_tuner
+from tuning.ray_backend.tuner import TrialPolicy, build_tuner
 from tuning.search.plan import Plan
 from tuning.study.open_study import open_study, study_storage
 from tuning.study.steering import Steering
@@ -43,7 +43,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head that runs no trials, as in cluster.yaml, and a worker that claims a GPU."""
+    """A head without CPUs, as in cluster.yaml, and a worker that claims two GPUs."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     cluster.add_node(num_cpus=4, num_gpus=2, resources={"gpu_24g": 2})
     yield cluster
@@ -67,10 +67,10 @@ def test_a_running_cluster_may_grow(can_grow):
         (None, 0.5, Resources(1, 0.5)),
         (None, 0.0, Resources(1, 0)),
         (3.0, None, Resources(3, 1)),
-        (64.0, 8.0, Resources(64, 8)),  # taken at its word: such a node may yet come
+        (64.0, 8.0, Resources(64, 8)),  # accepted: such a node may join later
     ],
 )
-def test_what_a_trial_reserves(can_grow, cpus, gpus, expected):
+def test_resources_of_a_trial(can_grow, cpus, gpus, expected):
     assert trial_resources(cpus, gpus, can_grow) == expected
 
 
@@ -85,18 +85,18 @@ def test_what_a_trial_reserves(can_grow, cpus, gpus, expected):
         (Resources(8, 1), 0),
     ],
 )
-def test_how_many_trials_run_at_once(can_grow, resources, expected):
+def test_number_of_concurrent_trials(can_grow, resources, expected):
     assert slots(resources) == expected
 
 
-def test_what_fits_no_node_is_refused_with_the_way_out(can_grow):
-    with pytest.raises(UserError, match="where nodes come on demand, give both"):
+def test_a_trial_that_fits_no_node_is_refused_with_a_remedy(can_grow):
+    with pytest.raises(UserError, match="if nodes start on demand, give both"):
         trial_resources(64.0, None, can_grow)
     with pytest.raises(UserError, match="lower --cpus-per-trial"):
         trial_resources(64.0, 0.0, can_grow=False)
 
 
-def test_a_trial_that_needs_a_large_card_is_not_placed_on_a_small_one(can_grow):
+def test_a_trial_that_needs_a_large_gpu_is_not_placed_on_a_small_one(can_grow):
     assert trial_resources(None, 0.5, can_grow, "gpu_24g") == Resources(1, 0.5, "gpu_24g")
     assert slots(Resources(1, 0.5, "gpu_24g")) == 4
     assert slots(Resources(1, 1, "gpu_40g")) == 0
@@ -104,36 +104,36 @@ def test_a_trial_that_needs_a_large_card_is_not_placed_on_a_small_one(can_grow):
         trial_resources(None, None, can_grow, "gpu_40g")
 
 
-def test_where_nodes_come_on_demand_trials_are_asked_for_that_do_not_fit_yet(can_grow):
+def test_with_nodes_on_demand_more_trials_are_handed_out_than_fit_now(can_grow):
     assert Capacity(Resources(1, 1))() == 2
     assert Capacity(Resources(1, 1), at_least=8)() == 8
 
 
-def test_every_node_is_asked_before_any_trial(can_grow, tmp_path, monkeypatch):
-    with demanded(str(tmp_path / "results"), [str(tmp_path)]) as demands:
-        assert lacks(demands) == ()
-    assert list((tmp_path / "results").iterdir()) == []  # nothing is left of it
-    there = dict(versions())
-    monkeypatch.setattr(nodes, "versions", lambda: tuple((there | {"torch": "0.1"}).items()))
-    with pytest.raises(UserError) as refused, demanded(str(tmp_path), [str(tmp_path / "images")]):
+def test_every_node_is_checked_before_any_trial(can_grow, tmp_path, monkeypatch):
+    with node_requirements(str(tmp_path / "results"), [str(tmp_path)]) as requirements:
+        assert lacks(requirements) == ()
+    assert list((tmp_path / "results").iterdir()) == []  # the check leaves nothing behind
+    installed = dict(versions())
+    monkeypatch.setattr(nodes, "versions", lambda: tuple((installed | {"torch": "0.1"}).items()))
+    with pytest.raises(UserError) as refused, node_requirements(str(tmp_path), [str(tmp_path / "images")]):
         pass
-    told = str(refused.value)
-    assert told.count(f"{socket.gethostname()} has torch {there['torch']}, the driver 0.1: install constr") == 2
-    assert told.count(f"does not see {tmp_path / 'images'}: give --data and --weights as folders that all") == 2
-    assert "has ray" not in told
+    message = str(refused.value)
+    assert message.count(f"{socket.gethostname()} has torch {installed['torch']}, the driver 0.1: install constr") == 2
+    assert message.count(f"does not see {tmp_path / 'images'}: give --data and --weights as folders that all") == 2
+    assert "has ray" not in message
 
 
-def test_our_code_travels_to_the_workers(can_grow):
-    """Here the workers also see this checkout; elsewhere what has travelled is all they have."""
+def test_our_code_is_shipped_to_the_workers(can_grow):
+    """These workers also see this checkout; on another host they have only the shipped code."""
 
-    def travelled():
+    def shipped():
         import sys
         from pathlib import Path
 
         entries = [Path(entry) for entry in sys.path if "py_modules" in entry]
         return sorted(package.name for entry in entries for package in entry.iterdir() if package.is_dir())
 
-    packages = ray.get(ray.remote(travelled).options(num_cpus=1).remote())
+    packages = ray.get(ray.remote(shipped).options(num_cpus=1).remote())
     assert packages == ["analysis", "search_spaces", "trainables", "tuning"]
 
 
@@ -141,12 +141,12 @@ def opened(folder):
     return open_study(study_storage(folder, None), "search", Objective("accuracy"), 2, seed=0)
 
 
-def run(folder, data, resources, num_samples, configure=lambda trial: CONFIG, demands=None):
+def run(folder, data, resources, num_samples, configure=lambda trial: CONFIG, requirements=None):
     study = opened(folder)
     steering = Steering(
         study, Objective("accuracy", "latency_ms"), 2, num_samples, None, math.inf, configure, str(folder)
     )
-    build_tuner(steering, data, resources, "session-001", 0, 3600.0, [], demands=demands).fit()
+    build_tuner(steering, data, TrialPolicy(resources, 0, 3600.0, requirements), "session-001").fit()
     return read_trials(study)
 
 
@@ -160,7 +160,7 @@ def test_trials_and_inference_run_on_the_other_node(can_grow, small_data, tmp_pa
     assert infer(small_data, members, "select", bundle={"CPU": 1, "gpu_24g": 0.5}).shape == shape
 
 
-def test_members_are_scored_on_the_cards_that_trained_them(can_grow):
+def test_inference_reserves_the_gpu_class_of_training(can_grow):
     task = ray.remote(lambda: ray.get_runtime_context().get_assigned_resources())
     bundle = Resources(1, 0.5, "gpu_24g").bundle()
     assert ray.get(task.options(**_reserving(bundle)).remote()) == bundle
@@ -168,7 +168,7 @@ def test_members_are_scored_on_the_cards_that_trained_them(can_grow):
 
 @pytest.mark.parametrize("reference", ["../mine/space_of_mine.py", "package_of_mine.space:SPACE"])
 def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monkeypatch, reference):
-    """Plain dicts cross: no worker imports the space, nor what lies beside it, which are nowhere on its path."""
+    """Workers get plain dicts: none of them imports the space or a file next to it, which are not on its path."""
     (tmp_path / "elsewhere").mkdir()
     file = tmp_path / "elsewhere" / (reference if reference.endswith(".py") else "package_of_mine/space.py")
     file.parent.mkdir()
@@ -181,26 +181,26 @@ def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monke
     assert (tmp_path / "imported").read_text().splitlines() == [str(os.getpid())]
 
 
-def test_a_search_for_which_no_machine_comes_ends_with_its_time(can_grow, small_data, tmp_path):
-    """Tune alone would wait for ever."""
+def test_a_search_without_a_fitting_node_ends_at_its_deadline(can_grow, small_data, tmp_path):
+    """Without the stopper, Tune would wait forever."""
     study = opened(tmp_path)
     steering = Steering(study, Objective("accuracy"), 2, 4, None, time.time() + 3, lambda trial: CONFIG, str(tmp_path))
     nowhere = Resources(1, 1, "gpu_80g")
-    waiting = Waiting(steering, nowhere, Console(quiet=True))
-    build_tuner(steering, small_data, nowhere, "session-001", 0, 3600.0, [waiting], waiting).fit()
+    stalled = StalledSearch(steering, nowhere, Console(quiet=True))
+    build_tuner(steering, small_data, TrialPolicy(nowhere, 0, 3600.0), "session-001", [stalled], stalled).fit()
     assert steering.is_complete()
     assert {record.state for record in read_trials(study)} == {"FAIL"}
 
 
-def test_a_node_that_came_later_and_is_unfit_ends_the_session_and_fails_no_trial(can_grow, small_data, tmp_path):
-    demands = Demands((("torch", "0.1"),), (), str(tmp_path))
+def test_an_unfit_node_that_joined_later_ends_the_session_and_fails_no_trial(can_grow, small_data, tmp_path):
+    requirements = Demands((("torch", "0.1"),), (), str(tmp_path))
     with pytest.raises(TuneError, match=r"has torch \S+, the driver 0\.1: install .*; .* does not see what the driver"):
-        run(tmp_path, small_data, Resources(1, 0), num_samples=4, demands=demands)
-    assert {record.state for record in read_trials(opened(tmp_path))} == {"RUNNING"}  # they go on with the next session
+        run(tmp_path, small_data, Resources(1, 0), num_samples=4, requirements=requirements)
+    assert {record.state for record in read_trials(opened(tmp_path))} == {"RUNNING"}  # the next session continues them
 
 
-def test_a_gpu_that_is_not_there_fails_the_trial_in_one_line(can_grow, small_data, tmp_path):
-    """The cluster claims GPUs; torch finds none: a trial must not train on the CPU unasked."""
+def test_a_missing_gpu_fails_the_trial_in_one_line(can_grow, small_data, tmp_path):
+    """The cluster claims GPUs but torch finds none; the trial must not fall back to the CPU."""
     (record,) = run(tmp_path, small_data, Resources(1, 0.5), num_samples=1)
     assert record.state == "FAIL"
     assert record.failures[0].startswith("DeviceError: a GPU was given but torch ")

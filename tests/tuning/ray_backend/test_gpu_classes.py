@@ -6,7 +6,7 @@ from tuning.ray_backend import gpu_classes
 
 
 @pytest.mark.parametrize(
-    ("memories", "expected"),  # as nvidia-smi tells them, MiB; and how many there are of which classes
+    ("memories", "expected"),  # MiB per GPU as printed by nvidia-smi, and GPUs per class
     [
         ([], {}),
         ([11264], {}),  # a GTX 1080 Ti
@@ -17,16 +17,18 @@ from tuning.ray_backend import gpu_classes
         ([81559, 23034], {16: 2, 24: 2, 32: 1, 40: 1, 48: 1, 80: 1}),  # an H100 beside an L4
     ],
 )
-def test_a_card_is_of_every_class_that_it_is_large_enough_for(memories, expected):
-    assert gpu_classes.card_classes(memories) == {f"gpu_{gb}g": count for gb, count in expected.items()}
+def test_a_gpu_counts_in_every_class_that_it_is_large_enough_for(memories, expected):
+    assert gpu_classes.gpu_classes_of(memories) == {f"gpu_{gb}g": count for gb, count in expected.items()}
 
 
-@pytest.mark.parametrize(("asked", "given"), [(0.5, "gpu_16g"), (40, "gpu_40g"), (48, "gpu_48g"), (49, "gpu_80g")])
-def test_what_is_asked_for_is_the_smallest_class_that_has_it(asked, given):
-    assert gpu_classes.card_class(asked) == given
+@pytest.mark.parametrize(
+    ("requested", "expected"), [(0.5, "gpu_16g"), (40, "gpu_40g"), (48, "gpu_48g"), (49, "gpu_80g")]
+)
+def test_a_request_gets_the_smallest_class_that_has_enough(requested, expected):
+    assert gpu_classes.gpu_class_for(requested) == expected
 
 
-def test_a_node_without_nvidia_smi_has_none(monkeypatch, capsys):
+def test_a_node_without_nvidia_smi_has_no_classes(monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
     gpu_classes.main()
     assert json.loads(capsys.readouterr().out) == {}

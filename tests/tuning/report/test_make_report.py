@@ -12,7 +12,7 @@ from trainables.worker.inference import Question, examine_here
 from tuning.report.make_report import gather_search, look, make_report, report_at_end
 from tuning.report.remake_report import Options, remake
 from tuning.search.data_request import DataRequest
-from tuning.study.attributes import check_identity, note_data
+from tuning.study.attributes import check_identity, save_data_request
 from tuning.study.opening_ledger import Openings
 
 
@@ -25,7 +25,7 @@ def study(small_data):
     study = made_up_study()
     identity = {"space": "made_up_space", "metric": "balanced_accuracy", "max-epochs": 9, "pruning": True}
     check_identity(study, identity)
-    note_data(study, DataRequest(small_data.place, seed=0))
+    save_data_request(study, DataRequest(small_data.place, seed=0))
     return study
 
 

@@ -1,4 +1,4 @@
-"""A search's driver without Ray: searcher and scheduler, called as Tune would call them."""
+"""A driver without Ray: searcher and scheduler, called as Tune would call them."""
 
 import math
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ EPOCHS = 9
 
 
 class Driver:
-    """One driver process: what it knows beside the study dies with it."""
+    """One driver process; only the study outlives it."""
 
     def __init__(self, folder, num_samples=6, deadline=math.inf, max_concurrent=None, epochs=EPOCHS, url=None):
         self.study = open_study(study_storage(folder, url), "search", Objective(METRIC), epochs, seed=0)

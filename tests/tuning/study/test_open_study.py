@@ -1,4 +1,4 @@
-"""Where the study lies: a journal on disks that fill up and tear, or a database."""
+"""Storages of a study: a journal that survives full disks and power failures, or a database."""
 
 import errno
 import json
@@ -12,13 +12,13 @@ from trainables.core.errors import UserError
 from tuning.study.open_study import JOURNAL, study_storage
 
 
-def test_a_database_that_does_not_answer_is_a_usage_error(tmp_path):
-    with pytest.raises(UserError, match="--study-storage must be the URL of a database that answers"):
+def test_an_unreachable_database_is_a_usage_error(tmp_path):
+    with pytest.raises(UserError, match="--study-storage must be the URL of a database that can be reached"):
         study_storage(tmp_path, "postgresql://nobody@localhost:1/none")
 
 
-def test_a_full_disk_tears_no_line(tmp_path, monkeypatch):
-    """The disk takes half of what is written; a later write must not be glued to it."""
+def test_a_full_disk_leaves_no_partial_line(tmp_path, monkeypatch):
+    """The disk accepts half a line; the next write must not be appended to it."""
     driver = Driver(tmp_path)
     driver.run()
     whole = (tmp_path / JOURNAL).read_text()
@@ -38,18 +38,18 @@ def test_a_full_disk_tears_no_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40])
-def test_a_torn_last_line_of_the_journal_is_repaired(tmp_path, cut):
+def test_a_partial_last_line_of_the_journal_is_removed(tmp_path, cut):
     Driver(tmp_path).run()
     journal = tmp_path / JOURNAL
     whole = journal.read_bytes()
     journal.write_bytes(whole[:-cut])
-    driver = Driver(tmp_path)  # its first write must not be glued to the stump
+    driver = Driver(tmp_path)  # its first write must not be appended to the partial line
     driver.run()
     assert all(json.loads(line) for line in journal.read_text().splitlines())
     assert len(read_trials(Driver(tmp_path).study)) == 2
 
 
-def test_a_database_serves_as_well_as_a_journal(tmp_path):
+def test_a_search_can_use_a_database(tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
     first = Driver(tmp_path, url=url)
     first.run()

@@ -1,4 +1,4 @@
-"""A database that is answered for from memory: the answers are those of the database."""
+"""A database storage that answers from memory: its answers must be those of the database."""
 
 import optuna
 import pytest
@@ -6,7 +6,9 @@ from optuna.storages import RDBStorage
 
 from tests.tuning.study.driver import Driver
 from tuning.study.open_study import study_storage
-from tuning.study.single_writer_storage import take
+from tuning.study.optuna_internals import storage_of
+from tuning.study.record_trial import read_record_by_number, save_failure
+from tuning.study.single_writer_storage import become_single_writer
 
 
 @pytest.fixture
@@ -16,30 +18,30 @@ def url(tmp_path):
 
 @pytest.fixture
 def driver(tmp_path, url):
-    """Has trials of every state, notes of every kind, and one that was begun by another."""
+    """A driver with trials of every state, attributes of every kind, and one trial that another driver started."""
     first = Driver(tmp_path, url=url)
     first.start()
     driver = Driver(tmp_path, num_samples=8, url=url)
-    take(driver.study)
+    become_single_writer(driver.study)
     driver.study.enqueue_trial({"lr": 0.25}, user_attrs={"recipe": "known good"})
     for value in (0.9, 0.8, 0.1, 0.05):
         driver.run(lambda number, value=value: value)
     failing, _ = driver.start()
-    driver.steering.note_failure(driver.steering.live[failing], "NaN")
+    save_failure(driver.steering.live[failing], "NaN")
     driver.searcher.on_trial_complete(failing, error=True)
-    going, _ = driver.start()
-    driver.report(going, 1, 0.7)
-    driver.steering.live[going].set_user_attr("told", {"as": ("a", 1), 2: None})
+    running, _ = driver.start()
+    driver.report(running, 1, 0.7)
+    driver.steering.live[running].set_user_attr("nested", {"as": ("a", 1), 2: None})
     driver.study.enqueue_trial({"lr": 0.5})
     return driver
 
 
-def test_what_is_remembered_is_what_the_database_has(driver, url):
-    (found,) = optuna.get_all_study_summaries(RDBStorage(url))
-    stored = optuna.load_study(study_name=found.study_name, storage=RDBStorage(url)).trials
+def test_memory_equals_the_database(driver, url):
+    (summary,) = optuna.get_all_study_summaries(RDBStorage(url))
+    stored = optuna.load_study(study_name=summary.study_name, storage=RDBStorage(url)).trials
     assert {trial.state.name for trial in stored} == {"COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"}
     assert driver.study.trials == stored
-    storage = driver.study._storage
+    storage = storage_of(driver.study)
     assert [storage.get_trial(trial._trial_id) for trial in stored] == stored
 
 
@@ -52,16 +54,16 @@ def test_nothing_is_read_twice(driver, monkeypatch):
     assert driver.study.best_value == 0.9
 
 
-def test_readers_keep_what_they_were_given(driver):
+def test_objects_given_to_readers_never_change(driver):
     (before,) = [trial for trial in driver.study.get_trials(deepcopy=False) if trial.intermediate_values.keys() == {1}]
     reports = dict(before.intermediate_values)
-    (going,) = [name for name, trial in driver.steering.live.items() if trial.number == before.number]
-    driver.report(going, 2, 0.75)
+    (running,) = [name for name, trial in driver.steering.live.items() if trial.number == before.number]
+    driver.report(running, 2, 0.75)
     assert before.intermediate_values == reports
-    assert driver.steering.read(before.number).epochs[-1].epoch == 2
+    assert read_record_by_number(driver.study, before.number).epochs[-1].epoch == 2
 
 
-def test_a_write_that_fails_is_not_remembered(driver, monkeypatch):
+def test_a_failed_write_does_not_change_memory(driver, monkeypatch):
     (trial,) = driver.steering.live.values()
     before = driver.study.trials
 
@@ -74,20 +76,20 @@ def test_a_write_that_fails_is_not_remembered(driver, monkeypatch):
     assert driver.study.trials == before
 
 
-def test_what_another_wrote_until_the_study_was_taken_is_known(tmp_path, url):
-    """A driver watches the lease of another for seconds after it has opened the study."""
-    leaving = Driver(tmp_path, url=url)
-    leaving_trial, _ = leaving.start()
-    coming = Driver(tmp_path, url=url)
-    assert [trial.state.name for trial in coming.study.trials] == ["RUNNING"]
-    leaving.report(leaving_trial, 1, 0.7)
-    leaving.searcher.on_trial_complete(leaving_trial)
-    leaving.run()
-    take(coming.study)
-    assert coming.study.trials == leaving.study.trials
-    assert [trial.state.name for trial in coming.study.trials] == ["COMPLETE", "COMPLETE"]
+def test_writes_of_another_driver_before_the_lease_are_seen(tmp_path, url):
+    """A driver opens the study and then watches the lease of another driver for seconds."""
+    old = Driver(tmp_path, url=url)
+    old_trial, _ = old.start()
+    new = Driver(tmp_path, url=url)
+    assert [trial.state.name for trial in new.study.trials] == ["RUNNING"]
+    old.report(old_trial, 1, 0.7)
+    old.searcher.on_trial_complete(old_trial)
+    old.run()
+    become_single_writer(new.study)
+    assert new.study.trials == old.study.trials
+    assert [trial.state.name for trial in new.study.trials] == ["COMPLETE", "COMPLETE"]
 
 
-def test_another_process_reads_what_was_written(driver, tmp_path, url):
+def test_another_process_reads_the_same_trials(driver, tmp_path, url):
     again = optuna.load_study(study_name="search", storage=study_storage(tmp_path, url))
     assert again.trials == driver.study.trials

@@ -1,4 +1,4 @@
-"""The study as the record: searcher and scheduler driven directly, without Ray, as Tune would drive them."""
+"""Searcher and scheduler on a study, called directly as Tune would call them, without Ray."""
 
 import time
 
@@ -12,13 +12,14 @@ from tests.tuning.study.driver import EPOCHS, METRIC, Driver
 from trainables.core.errors import ConfigError
 from trainables.core.metric_names import Objective
 from tuning.study.open_study import first_rung, open_study, study_storage
+from tuning.study.record_trial import save_stop
 
 
 def states(driver):
     return [record.state for record in read_trials(driver.study)]
 
 
-def test_a_full_trial_is_told_with_its_best_value(tmp_path):
+def test_a_full_trial_completes_with_its_best_value(tmp_path):
     driver = Driver(tmp_path)
     driver.run(lambda number: 0.75)
     (record,) = read_trials(driver.study)
@@ -29,7 +30,7 @@ def test_a_full_trial_is_told_with_its_best_value(tmp_path):
     assert "time_total_s" not in record.epochs[0].metrics
 
 
-def test_trials_that_fall_behind_are_stopped_and_told_as_pruned(tmp_path):
+def test_trials_that_fall_behind_are_pruned(tmp_path):
     driver = Driver(tmp_path)
     for _ in range(6):
         driver.run(lambda number: 1.0 - number / 10)
@@ -63,13 +64,13 @@ def test_the_search_ends_at_num_samples(tmp_path):
     assert driver.steering.is_complete()
 
 
-def test_one_more_than_the_cluster_can_run_is_asked_ahead(tmp_path):
+def test_one_more_trial_than_the_cluster_can_run_is_handed_out(tmp_path):
     driver = Driver(tmp_path)
     driver.steering.capacity = lambda: 2
     assert [isinstance(driver.start()[1], dict) for _ in range(4)] == [True, True, True, False]
 
 
-def test_what_was_to_go_on_when_the_time_is_up_is_told(tmp_path):
+def test_unfinished_trials_are_finished_at_the_deadline(tmp_path):
     first = Driver(tmp_path)
     trial_id, _ = first.start()
     first.report(trial_id, 1, 0.9)
@@ -81,7 +82,7 @@ def test_what_was_to_go_on_when_the_time_is_up_is_told(tmp_path):
     assert second.steering.is_complete()
 
 
-def test_max_concurrent_waits(tmp_path):
+def test_max_concurrent_limits_the_running_trials(tmp_path):
     driver = Driver(tmp_path, max_concurrent=1)
     first, _ = driver.start()
     assert driver.start()[1] is None
@@ -110,7 +111,7 @@ def test_the_deadline_stops_trials_which_stay_candidates(tmp_path):
     assert driver.steering.is_complete()
 
 
-def test_a_new_driver_goes_on_with_what_was_running(tmp_path):
+def test_a_new_driver_continues_running_trials(tmp_path):
     first = Driver(tmp_path, num_samples=3)
     first.run()
     trial_id, before = first.start()
@@ -132,8 +133,8 @@ def test_a_new_driver_goes_on_with_what_was_running(tmp_path):
     assert [epoch.epoch for epoch in records[1].epochs] == list(range(1, EPOCHS + 1))
 
 
-def test_a_driver_killed_between_record_and_report_leaves_no_gap(tmp_path):
-    """The epoch's attribute was written, its value was not yet reported to the pruner."""
+def test_a_driver_killed_between_the_two_writes_of_a_report_leaves_no_gap(tmp_path):
+    """The epoch's attribute is in the study; its value has not been reported to the pruner."""
     first = Driver(tmp_path)
     trial_id, _ = first.start()
     first.report(trial_id, 1, 0.7)
@@ -148,26 +149,26 @@ def test_a_driver_killed_between_record_and_report_leaves_no_gap(tmp_path):
 
 
 @pytest.mark.parametrize("stopped", [True, False])
-def test_a_driver_killed_before_telling_is_told_for(tmp_path, stopped):
+def test_a_trial_whose_driver_was_killed_before_finishing_it_is_finished(tmp_path, stopped):
     first = Driver(tmp_path)
     trial_id, _ = first.start()
     for epoch in range(1, EPOCHS + 1 - stopped):
         first.report(trial_id, epoch, 0.5)
     if stopped:
-        first.scheduler._stop(first.steering.live[trial_id], PRUNED)
+        save_stop(first.steering.live[trial_id], PRUNED)
     second = Driver(tmp_path)
     assert states(second) == ["PRUNED" if stopped else "COMPLETE"]
     assert second.start()[1]["number"] == 1
 
 
-def test_a_resumed_search_does_not_draw_again_what_it_drew(tmp_path):
+def test_a_resumed_search_does_not_repeat_its_draws(tmp_path):
     first = Driver(tmp_path)
     drawn = [first.run()["train"]["lr"] for _ in range(2)]
     again = [Driver(tmp_path).run()["train"]["lr"] for _ in range(2)]
     assert len({*drawn, *again}) == 4
 
 
-def test_a_configuration_that_does_not_parse_fails_its_trial_and_not_the_search(tmp_path):
+def test_an_invalid_configuration_fails_its_trial_and_not_the_search(tmp_path):
     driver = Driver(tmp_path)
     sane = driver.steering.configure
 

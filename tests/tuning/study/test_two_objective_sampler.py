@@ -16,7 +16,7 @@ def tpe(seed):
 
 
 def objective(trial):
-    """A conflict: accuracy grows with x, latency too; y only harms. The best trade-offs have y = 0."""
+    """Two conflicting objectives: accuracy and latency grow with x. y only harms, so the best trade-offs have y = 0."""
     kind = trial.suggest_categorical("kind", ["small", "large"])
     x = trial.suggest_float(f"x_{kind}", 0, 1)
     y = trial.suggest_float("y", 0, 1)
@@ -24,14 +24,14 @@ def objective(trial):
     return gain * x - y**2, 10 * gain * x + 5 * y
 
 
-def searched(sampler_of, seed, count=50):
+def search(sampler_of, seed, count=50):
     second = {}
     sampler = sampler_of(lambda trial: (trial.value, second[trial.number]))
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=optuna.pruners.NopPruner())
     for _ in range(count):
         trial = study.ask()
         accuracy, second[trial.number] = objective(trial)
-        if trial.number % 7 == 3:  # fell behind
+        if trial.number % 7 == 3:  # pruned
             trial.report(accuracy - 1, 1)
             study.tell(trial, state=TrialState.PRUNED)
         elif trial.number % 11 == 5:
@@ -43,7 +43,7 @@ def searched(sampler_of, seed, count=50):
 
 
 def hypervolume(points):
-    """What the front covers of accuracy above -1 and latency below 15, by a sweep."""
+    """Return the area that the front dominates within accuracy > -1 and latency < 15."""
     area, best = 0.0, 15.0
     for accuracy, latency in sorted(points, reverse=True):
         if latency < best:
@@ -57,8 +57,8 @@ def two(seed):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_it_searches_as_optuna_does_in_a_study_of_two(seed):
-    _, ours = searched(two(seed), seed)
+def test_it_samples_as_in_a_study_with_two_objectives(seed):
+    _, ours = search(two(seed), seed)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=tpe(seed))
     numbers = []
     for _ in range(50):
@@ -76,12 +76,12 @@ def test_it_searches_as_optuna_does_in_a_study_of_two(seed):
 
 def test_it_covers_more_than_random_search():
     def volumes(sampler_of):
-        return [hypervolume(searched(sampler_of(seed), seed)[1]) for seed in range(4)]
+        return [hypervolume(search(sampler_of(seed), seed)[1]) for seed in range(4)]
 
     assert np.mean(volumes(two)) > np.mean(volumes(lambda seed: lambda values: RandomSampler(seed=seed)))
 
 
 def test_the_study_keeps_the_first_objective_and_its_pruned_trials():
-    study, _ = searched(two(0), 0, count=20)
+    study, _ = search(two(0), 0, count=20)
     assert study.directions == [optuna.study.StudyDirection.MAXIMIZE]
     assert [trial.number for trial in study.trials if trial.state == TrialState.PRUNED] == [3, 10, 17]

@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: a live view on a terminal, a line an epoch in a pipe."""
+"""Progress of a running search: a live view on a terminal, one line per epoch in a pipe."""
 
 import time
 from collections import Counter
@@ -14,19 +14,26 @@ from rich.text import Text
 
 from analysis.trials import TrialRecord, network_of, read_trials
 from trainables.worker.trainable import FAILED
+from tuning.console import say
+from tuning.study.record_trial import read_record_by_number
 from tuning.study.steering import Steering
 
-_SHOWN_RUNNING = 8
+_MAX_ROWS = 8
 
 
 class Progress(tune.Callback):
-    """Shows the study, which holds everything there is to show."""
+    """Callback that shows the trials of the study.
 
-    def __init__(self, steering: Steering, console: Console, spent: Callable[[], str] = lambda: ""):
-        """``spent`` says what the search has cost so far, or nothing."""
-        self._steering, self._console, self._spent = steering, console, spent
+    Args:
+        steering: State of the driver.
+        console: Console to print to.
+        describe_cost: Function that returns what the search has cost so far, or an empty string.
+    """
+
+    def __init__(self, steering: Steering, console: Console, describe_cost: Callable[[], str] = lambda: ""):
+        self._steering, self._console, self._describe_cost = steering, console, describe_cost
         self._records = {record.number: record for record in read_trials(steering.study)}
-        self._began, self._epochs_before = time.monotonic(), self._epochs_done()
+        self._started, self._epochs_before = time.monotonic(), self._epochs_done()
         self._running = 0
         self._live = Live(console=console, get_renderable=self._view, refresh_per_second=2, transient=True)
 
@@ -39,7 +46,7 @@ class Progress(tune.Callback):
         self._live.stop()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its parts for a restore that is never made, and a terminal cannot be pickled."""
+        """Return nothing to pickle, as ``StudySearcher`` does; a terminal cannot be pickled."""
         return {}
 
     def on_trial_result(
@@ -50,47 +57,45 @@ class Progress(tune.Callback):
         result: dict[str, Any],
         **info: Any,  # noqa: ARG002
     ) -> None:
-        """Takes note of a report."""
-        self._running = sum(other.status == RayTrial.RUNNING for other in trials)  # the study counts one asked ahead
-        record = self._take(trial)
+        """Show a report."""
+        # Not from the study, where the trial that is handed out in advance is RUNNING too.
+        self._running = sum(other.status == RayTrial.RUNNING for other in trials)
+        record = self._update(trial)
         if FAILED in result:
-            self._failed(record, "")
+            self._print_failure(record, "")
         elif not self._console.is_terminal:
-            self._line(record, result)
+            self._print_report(record, result)
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
-        """Takes note of an end."""
-        self._take(trial)
+        """Update a trial that has ended."""
+        self._update(trial)
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
-        """Says which trial failed, why, and where the traceback is."""
-        self._failed(self._take(trial), f" (traceback in {trial.storage.trial_fs_path}/error.txt)")
+        """Print which trial failed, why, and where the traceback is."""
+        self._print_failure(self._update(trial), f" (traceback in {trial.storage.trial_fs_path}/error.txt)")
 
-    def _failed(self, record: TrialRecord, hint: str) -> None:
+    def _print_failure(self, record: TrialRecord, hint: str) -> None:
         reason = record.failures[-1] if record.failures else "no reason given"
-        message = f"trial {record.number} failed: {reason}{hint}"
-        self._console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+        say(self._console, f"trial {record.number} failed: {reason}{hint}", "red")
 
-    def _take(self, trial: RayTrial) -> TrialRecord:
-        """Reads the trial from the study, and no other: a search may have thousands."""
-        record = self._steering.read(int(trial.config["number"]))
+    def _update(self, trial: RayTrial) -> TrialRecord:
+        """Read one trial from the study; reading all of them would be slow in a search with thousands."""
+        record = read_record_by_number(self._steering.study, int(trial.config["number"]))
         self._records[record.number] = record
         return record
 
-    def _line(self, record: TrialRecord, result: dict[str, Any]) -> None:
-        metric = self._steering.objective.metric
+    def _print_report(self, record: TrialRecord, result: dict[str, Any]) -> None:
+        metric, unit = self._steering.objective.metric, self._steering.unit
+        if unit == "fold":  # the value covers all folds so far, and is the best one by definition
+            best, seconds = "", f"{result['epoch_seconds']:.1f} s per epoch"
+        else:
+            best, seconds = f", best {result[f'best_{metric}']:.4f}", f"{result['epoch_seconds']:.1f} s"
         stopped = f", stopped ({record.stopped})" if record.stopped else ""
-        unit, best, of_what = self._steering.unit, f", best {result[f'best_{metric}']:.4f}", ""
-        if unit == "fold":  # of all folds so far, which is the one figure there is
-            best, of_what = "", " an epoch"
-        self._console.print(
+        line = (
             f"trial {record.number} {network_of(record)} {unit} {int(result['epoch'])}/{self._steering.epochs}: "
-            f"{metric} {result[f'tune/{metric}']:.4f}{best}, "
-            f"{result['epoch_seconds']:.1f} s{of_what}{stopped}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            f"{metric} {result[f'tune/{metric}']:.4f}{best}, {seconds}{stopped}"
         )
+        say(self._console, line)
 
     def _epochs_done(self) -> int:
         return sum(len(record.epochs) for record in self._records.values())
@@ -103,26 +108,26 @@ class Progress(tune.Callback):
         return Group(Text(f"{summary}; so far {self.spent()}"), _running_table(running, steering))
 
     def spent(self) -> str:
-        """The time since it began, and what that has cost."""
-        return ", ".join(filter(None, [_duration(time.monotonic() - self._began), self._spent()]))
+        """Return the time since the session started, and the cost of the search."""
+        return ", ".join(filter(None, [_duration(time.monotonic() - self._started), self._describe_cost()]))
 
     def _eta(self, ended: Sequence[TrialRecord]) -> str:
         if not ended:
             return "unknown"
         per_trial = sum(len(record.epochs) for record in ended) / len(ended)
         done = self._epochs_done()
-        elapsed = time.monotonic() - self._began
+        elapsed = time.monotonic() - self._started
         pace = max(1, done - self._epochs_before) / elapsed
-        left = max(0.0, per_trial * self._steering.num_samples - done) / pace
-        return _duration(min(left, max(0.0, self._steering.deadline - time.time())))
+        remaining = max(0.0, per_trial * self._steering.num_samples - done) / pace
+        return _duration(min(remaining, max(0.0, self._steering.deadline - time.time())))
 
 
 def _summary(records: Sequence[TrialRecord], steering: Steering, running: int, eta: str) -> str:
     count = Counter(record.state for record in records)
-    # Of fewer folds a figure is of other images, and no rival.
-    least = steering.epochs if steering.unit == "fold" else 1
-    rivals = [record for record in records if record.epochs and record.epochs[-1].epoch >= least]
-    values = [record.epochs[-1].metrics[f"best_{steering.objective.metric}"] for record in rivals]
+    # A value on a part of the folds covers other images, so it cannot be compared.
+    required = steering.epochs if steering.unit == "fold" else 1
+    comparable = [record for record in records if record.epochs and record.epochs[-1].epoch >= required]
+    values = [record.epochs[-1].metrics[f"best_{steering.objective.metric}"] for record in comparable]
     best = f"{(min if steering.study.direction.name == 'MINIMIZE' else max)(values):.4f}" if values else "none yet"
     states = f"{count['COMPLETE']} done, {running} running, {count['PRUNED']} stopped, {count['FAIL']} failed"
     return f"{states} of {steering.num_samples} trials; best {steering.objective.metric} {best}; ETA {eta}"
@@ -130,7 +135,7 @@ def _summary(records: Sequence[TrialRecord], steering: Steering, running: int, e
 
 def _running_table(running: Sequence[TrialRecord], steering: Steering) -> Table:
     table = Table("trial", "backbone", steering.unit, steering.objective.metric, "best", "s/epoch", box=None)
-    for record in running[:_SHOWN_RUNNING]:
+    for record in running[:_MAX_ROWS]:
         last = record.epochs[-1]
         table.add_row(
             str(record.number),

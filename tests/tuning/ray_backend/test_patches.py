@@ -1,0 +1,42 @@
+"""The private API of Ray that ``patches`` uses: one clear failure when a new version changes it."""
+
+import inspect
+from importlib.metadata import version
+
+import pytest
+from ray._private import ray_constants, services, utils, worker
+from ray.air.execution._internal import actor_manager
+from ray.job_config import JobConfig
+from ray.tune.execution import class_cache, tune_controller
+from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
+
+VERSION = f"Ray {version('ray')}"
+# What is changed or called, who uses it in Ray, and the words of that use. A change has no effect if they are gone.
+USES = [
+    (utils, "get_entrypoint_name", worker.init, "ray._private.utils.get_entrypoint_name()"),
+    (utils, "read_ray_address", worker.init, "ray._private.utils.read_ray_address("),
+    (JobConfig, "_runtime_env_has_working_dir", worker.connect, "not job_config._runtime_env_has_working_dir()"),
+    (ray_constants, "ENABLE_RAY_CLUSTER", services.get_node_ip_address, "not ray_constants.ENABLE_RAY_CLUSTER"),
+    (actor_manager, "RayActorError", actor_manager.RayActorManager, "isinstance(exception, RayActorError)"),
+    (tune_controller, "RayActorError", tune_controller.TuneController, "isinstance(exception, RayActorError)"),
+    (
+        _ExperimentCheckpointManager,
+        "on_trial_checkpoint",
+        tune_controller.TuneController,
+        "self._checkpoint_manager.on_trial_checkpoint(trial)",
+    ),
+    (class_cache, "ENV_VARS_TO_PROPAGATE", class_cache._ActorClassCache.get, "in ENV_VARS_TO_PROPAGATE:"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "user", "use"), USES, ids=[name for _, name, _, _ in USES])
+def test_ray_has_and_uses_it(owner, name, user, use):
+    where = f"{VERSION}: {owner.__name__}.{name}"
+    assert hasattr(owner, name), f"{where} is gone; see tuning/ray_backend/patches.py"
+    source = inspect.getsource(inspect.unwrap(user))
+    assert use in source, f"{where} is no longer used by {user.__qualname__} as {use!r}"
+
+
+def test_trial_checkpoints_are_announced_with_their_trial():
+    parameters = list(inspect.signature(_ExperimentCheckpointManager.on_trial_checkpoint).parameters)
+    assert len(parameters) == 2, f"{VERSION}: on_trial_checkpoint now takes {parameters}; see patches._save_nothing"

@@ -1,0 +1,92 @@
+"""Every use of Optuna's private attributes. tests/tuning/study/test_optuna_internals.py checks that they still exist.
+
+Each one replaces a public call that was tried first. Optuna hides a study's storage (``_storage``, ``_study_id``) and
+a trial's ID in that storage (``_trial_id``); without them a single trial can be neither read nor reopened.
+"""
+
+import copy
+from collections.abc import Callable
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage, _CachedStorage
+from optuna.trial import FrozenTrial
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """Return the storage of a study.
+
+    Public way: keep the object given to ``create_study``. Callers that receive only a study do not have it.
+    """
+    return study._storage
+
+
+def frozen_trial(trial: optuna.Trial) -> FrozenTrial:
+    """Return a running trial as stored.
+
+    Public way: ``study.get_trials(deepcopy=False)[trial.number]`` lists all trials, which takes 0.7 ms instead of
+    0.01 ms with 5,000 trials. Each report reads its trial twice.
+    """
+    return trial.storage.get_trial(trial._trial_id)
+
+
+def frozen_trial_by_number(study: optuna.Study, number: int) -> FrozenTrial:
+    """Return the trial with a number as stored. Public way: as for ``frozen_trial``."""
+    storage = study._storage
+    return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+
+
+def reopen_trial(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
+    """Return a handle that can continue a trial of an earlier driver.
+
+    Public way: none. ``study.ask`` always starts a new trial, and ``enqueue_trial`` copies parameters to a new number.
+    """
+    return optuna.Trial(study, frozen._trial_id)
+
+
+class TrialCache(_CachedStorage):
+    """Optuna's cached database storage that can answer from its cache.
+
+    Public way: a ``BaseStorage`` around ``RDBStorage`` needs 20 more methods, six more queries per trial (to read what
+    ``create_new_trial`` wrote) and one more per suggested parameter (to compare its distribution).
+
+    Attributes:
+        complete_studies: IDs of studies whose trials are all in the cache; the database is not read for these.
+    """
+
+    def __init__(self, backend: RDBStorage):
+        super().__init__(backend)
+        self.complete_studies: set[int] = set()
+
+    def _read_trials_from_remote_storage(self, study_id: int) -> None:
+        if study_id not in self.complete_studies:
+            self.read_trials(study_id)
+
+    def read_trials(self, study_id: int) -> None:
+        """Update the cache with the trials of a study that are new or unfinished."""
+        super()._read_trials_from_remote_storage(study_id)
+
+    def read_trial(self, trial_id: int) -> FrozenTrial:
+        """Return a trial from the database."""
+        return self._backend.get_trial(trial_id)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """Return a trial, from the cache if its study is complete."""
+        with self._lock:
+            study_id, number = self._trial_id_to_study_id_and_number.get(trial_id, (-1, -1))
+            if study_id in self.complete_studies:
+                return self._studies[study_id].trials[number]
+        return super().get_trial(trial_id)
+
+    def update_cached_trial(self, trial_id: int, change: Callable[[FrozenTrial], None]) -> None:
+        """Replace a cached trial by a changed copy if its study is complete.
+
+        The old object stays as it is, so that other threads never see a partial change.
+        """
+        with self._lock:
+            study_id, number = self._trial_id_to_study_id_and_number.get(trial_id, (-1, -1))
+            if study_id not in self.complete_studies:
+                return
+            trials = self._studies[study_id].trials
+            changed = copy.copy(trials[number])
+            change(changed)
+            trials[number] = changed
