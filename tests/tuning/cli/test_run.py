@@ -144,7 +144,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "there is none named 'nowhere' in results"),
+        (["nowhere"], "results has none named 'nowhere'"),
         (["demo_space", "--members", "1;2"], "--members must be trials, written like 3,7,9"),
         (["demo_space", "--members", "1,2", "--k", 3], "give one of them"),
         (["[/x]"], "--name must be letters, digits"),

@@ -74,5 +74,5 @@ def test_a_search_is_not_worse_for_a_report_that_fails(monkeypatch, tmp_path, br
 
 
 def test_a_search_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(UserError, match="there is none named 'nothing'"):
+    with pytest.raises(UserError, match="has none named 'nothing'"):
         remake(Options("nothing", storage=str(tmp_path)), console())
