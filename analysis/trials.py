@@ -99,6 +99,11 @@ def network_of(record: TrialRecord) -> str:
     return " ".join(str(part) for part in parts if part is not None)
 
 
+def checkpoints_of(records: Iterable[TrialRecord]) -> list[str]:
+    """Return paths or URIs of the trials' best checkpoints; trials without a report are left out."""
+    return [record.best.checkpoint for record in records if record.best]
+
+
 def read_trial(trial: "FrozenTrial") -> TrialRecord:
     """Folds one trial of a study."""
     attributes = trial.user_attrs

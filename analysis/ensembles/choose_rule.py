@@ -1,9 +1,7 @@
 """Which rule combines the members: all are scored on images that they were not fitted to, and one is chosen."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,17 +60,6 @@ class Comparison:
     def score(self) -> float:
         """The chosen rule's, on images that it was not fitted to."""
         return next(compared.score for compared in self.rules if compared.rule == self.chosen)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A plain dict, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Self:
-        """What ``to_dict`` gave, also after a way through JSON."""
-        rules = tuple(Compared(**compared) for compared in raw["rules"])
-        combination = Combination.from_dict(raw["combination"])
-        return cls(**{**raw, "rules": rules, "combination": combination, "notes": tuple(raw["notes"])})
 
 
 def compare(probabilities: Probabilities, sample: Sample, forced: str | None = None) -> Comparison:

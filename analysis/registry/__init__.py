@@ -1,7 +1,7 @@
-"""MLflow's registry: ensembles as models there, versions with aliases, and how often tests were opened."""
+"""MLflow's model registry: ensembles as models, versions with aliases, and counts of test set openings."""
 
 from analysis.registry.model_files import fetched_model, log_member
-from analysis.registry.openings import note_openings
-from analysis.registry.versions import Entrant, Registered, describe, register_ensemble
+from analysis.registry.openings import record_openings
+from analysis.registry.versions import Entrant, register_ensemble, write_card
 
-__all__ = ["Entrant", "Registered", "describe", "fetched_model", "log_member", "note_openings", "register_ensemble"]
+__all__ = ["Entrant", "fetched_model", "log_member", "record_openings", "register_ensemble", "write_card"]

@@ -1,155 +1,140 @@
-"""What the pages of a registered model and of its search say, as markdown and tags."""
+"""The model card: markdown and tags for MLflow's pages of a registered ensemble and its search."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-_SHOWN = ("balanced_accuracy", "macro_f1", "accuracy", "auroc", "dice", "iou")
+import numpy as np
+
+from analysis.ensembles.result import EnsembleResult, Registration
+from analysis.trials import TrialRecord, network_of
+from trainables.core.data.dataset import Dataset
+from trainables.core.metric_names import METRICS
+
+_ON_CARD = frozenset(metric.name for metric in METRICS if metric.on_model_card)
 _TAG_LENGTH = 5000  # MLflow's limit
-VIEW = "results"  # the experiment's view that has the columns to sort by
+VIEW = "results"  # the experiment's view with the columns to sort by
 HEADING = "## champion of "
 
 
 @dataclass(frozen=True)
-class CardMember:
-    """A trial of the top k.
-
-    Attributes:
-        trial: Its number.
-        run_id: Its run in MLflow.
-        backbone: Its model.
-        best: The objective on ``tune`` at its best epoch.
-        weight: Its share in the ensemble as text, "" where it has none.
-    """
-
-    trial: int
-    run_id: str
-    backbone: str
-    best: float
-    weight: str
-
-
-@dataclass(frozen=True)
 class ModelCard:
-    """The facts of a registered ensemble.
+    """Description of a registered ensemble.
 
     Attributes:
-        name: Of the registered model.
-        search: The search's name.
-        alias: ``champion`` or ``challenger``.
-        reason: Why.
-        experiment_id: Of MLflow, for links.
-        rule: How the members are combined.
-        metric: The objective, a bare name.
-        select: Its value on ``select``.
-        test: Metrics on ``test`` by bare name.
-        openings: How often ``test`` was opened, in words.
-        test_split: What ``test`` is, in words.
-        leak: What makes its scores worthless, in words, or nothing.
-        data: Where the images came from.
-        fingerprint: Of the data.
-        class_names: Of images, in class order; none where pixels have classes.
-        splits: Images by split and class: (C,) counts a split; without classes one count.
-        notes: What a reader of the scores must know.
-        members: The top k, best first.
-        chosen_on: The first part of its figures' names where it was chosen, and those images in words.
-        tuned: What is to be said where tuning saw these images as well.
+        name: Name of the registered model.
+        search: Name of the search.
+        experiment_id: MLflow experiment, for links.
+        run_ids: Run of each member.
+        result: The ensemble and its scores; it must be registered.
+        data: Data set of the search.
     """
 
     name: str
     search: str
-    alias: str
-    reason: str
     experiment_id: str
-    rule: str
-    metric: str
-    select: float
-    test: Mapping[str, float]
-    openings: str
-    test_split: str
-    leak: str
-    data: str
-    fingerprint: str
-    class_names: Sequence[str]
-    splits: Mapping[str, Sequence[int]]
-    notes: Sequence[str]
-    members: Sequence[CardMember]
-    chosen_on: tuple[str, str] = ("select", "select")
-    tuned: str = ""
+    run_ids: Sequence[str]
+    result: EnsembleResult
+    data: Dataset
+
+    @property
+    def registration(self) -> Registration:
+        """The registry entry."""
+        if self.result.registration is None:
+            raise ValueError("a model card needs a registered ensemble")
+        return self.result.registration
 
     def tags(self) -> dict[str, str]:
-        """Tags of the model version, short enough for MLflow."""
-        voting = [member for member in self.members if member.weight]
-        sizes = {split: sum(counts) for split, counts in self.splits.items()}
+        """Return the tags of the model version, cut to MLflow's limit."""
+        chosen, data, test = self.result.chosen, self.data, self.result.evaluation.ensemble.metrics
+        comparison = chosen.comparison
+        weights = comparison.combination.weights
+        voters = [
+            f"trial {record.number} ({network_of(record)}, {weight:.3f})"
+            for record, weight in zip(chosen.members, weights, strict=True)
+            if weight > 0
+        ]
         tags = {
-            "data": self.data,
-            "data_fingerprint": self.fingerprint,
-            "members": ", ".join(f"trial {member.trial} ({member.backbone}, {member.weight})" for member in voting),
-            "notes": "; ".join(self.notes) or "none",
-            "rule": self.rule,
+            "data": data.place,
+            "data_fingerprint": data.fingerprint,
+            "members": ", ".join(voters),
+            "notes": "; ".join(data.notes) or "none",
+            "rule": comparison.chosen,
             "search": self.search,
-            f"{self.chosen_on[0]}_{self.metric}": f"{self.select:.4f}",
-            "split": ", ".join(f"{size} {split}" for split, size in sizes.items()),
-            "test_openings": self.openings,
-            "test_split": f"{self.test_split}{f'; {self.leak}' if self.leak else ''}",
+            f"{chosen.metric_prefix}_{comparison.metric}": f"{comparison.score:.4f}",
+            "split": ", ".join(f"{len(rows)} {split}" for split, rows in data.splits.items()),
+            "test_openings": self.result.openings.describe(),
+            "test_split": f"{data.test_told}{f'; {data.leak}' if data.leak else ''}",
         }
-        tags |= {f"test_{name}": f"{self.test[name]:.4f}" for name in _SHOWN if name in self.test}
+        tags |= {f"test_{name}": f"{value:.4f}" for name, value in test.items() if name in _ON_CARD}
         return {name: value[:_TAG_LENGTH] for name, value in tags.items()}
 
-    def summary(self, version: str) -> str:
-        """What the search's own page says, in short."""
+    def summary(self) -> str:
+        """Return markdown for the page of the search's parent run."""
         runs = f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={VIEW}"
-        registered = f"`models:/{self.name}/{version}` ({_plain(self.rule)})"
+        rule = _plain(self.result.chosen.comparison.chosen)
+        registered = f"`models:/{self.name}/{self.registration.version}` ({rule})"
         first = f"Registered as {registered}. [All trials, with the columns to sort by]({runs})."
-        return "\n\n".join([first, self._warning(), self._scores(), self._members()])
+        return "\n\n".join([first, self._notes(), self._scores(), self._members()])
 
-    def description(self, version: str) -> str:
-        """What the registered model's page says."""
-        uri = f"models:/{self.name}/{version}"
-        parts = [
-            f"## {self.alias} of {_plain(self.name)}: version {version}",
-            f"{_plain(self.rule)}, chosen on {self._where()} by {self.metric}; search `{_code(self.search)}`. "
-            f"It is the {self.alias}: {_plain(self.reason)}.",
-            self._warning(),
-            "### Scores\n\n" + self._scores(),
-            "### Members\n\n" + self._members(),
-            "### Data and split\n\n" + self._data(),
-            "### Use\n\n"
-            f"```\ntune-predict {uri} IMAGES --out predictions.csv\n"
-            f"mlflow models serve -m {uri} --env-manager local\n```\n\n"
-            f'In Python: `mlflow.pyfunc.load_model("{uri}").predict(...)`. A member alone is '
-            "`runs:/RUN_ID/model`, with its run's id from the table above, for all three.",
-        ]
-        return "\n\n".join(parts)
+    def description(self) -> str:
+        """Return markdown for the page of the registered version."""
+        registration, chosen = self.registration, self.result.chosen
+        uri = f"models:/{self.name}/{registration.version}"
+        chosen_on = f"`{chosen.chosen_on}`" if chosen.chosen_on == chosen.metric_prefix else chosen.chosen_on
+        return "\n\n".join(
+            [
+                f"## {registration.alias} of {_plain(self.name)}: version {registration.version}",
+                f"{_plain(chosen.comparison.chosen)}, chosen on {chosen_on} by {chosen.comparison.metric}; "
+                f"search `{_code(self.search)}`. It is the {registration.alias}: {_plain(registration.reason)}.",
+                self._notes(),
+                "### Scores\n\n" + self._scores(),
+                "### Members\n\n" + self._members(),
+                "### Data and split\n\n" + self._data(),
+                "### Use\n\n"
+                f"```\ntune-predict {uri} IMAGES --out predictions.csv\n"
+                f"mlflow models serve -m {uri} --env-manager local\n```\n\n"
+                f'In Python: `mlflow.pyfunc.load_model("{uri}").predict(...)`. To use one member, replace the URI by '
+                "`runs:/RUN_ID/model` with its run id from the table above.",
+            ]
+        )
 
-    def _where(self) -> str:
-        name, told = self.chosen_on
-        return f"`{name}`" if name == told else told
-
-    def _warning(self) -> str:
-        return "\n".join(f"> **Note:** {_plain(note)}." for note in self.notes) or "No notes on the data."
+    def _notes(self) -> str:
+        return "\n".join(f"> **Note:** {_plain(note)}." for note in self.data.notes) or "No notes on the data."
 
     def _scores(self) -> str:
-        rows = [(f"test {name}", f"{value:.4f}") for name, value in self.test.items() if name in _SHOWN]
-        rows = [(f"{self.chosen_on[0]} {self.metric}", f"{self.select:.4f}"), *rows]
-        tuned = f"\n\n`{self.chosen_on[0]}` is of {self.chosen_on[1]}; {self.tuned}." if self.tuned else ""
-        leak = f" {_plain(self.leak)}." if self.leak else ""
-        told = f"Test is {_plain(self.test_split)}, {self.openings}.{leak}"
-        return f"{_table(('score', 'value'), rows)}{tuned}\n\n{told}"
+        chosen, test = self.result.chosen, self.result.evaluation.ensemble.metrics
+        metric, prefix = chosen.comparison.metric, chosen.metric_prefix
+        rows = [(f"{prefix} {metric}", f"{chosen.comparison.score:.4f}")]
+        rows += [(f"test {name}", f"{value:.4f}") for name, value in test.items() if name in _ON_CARD]
+        parts = [_table(("score", "value"), rows)]
+        if chosen.selection_bias:
+            parts.append(f"`{prefix}` is of {chosen.chosen_on}; {chosen.selection_bias.describe(metric)}.")
+        leak = f" {_plain(self.data.leak)}." if self.data.leak else ""
+        parts.append(f"Test is {_plain(self.data.test_told)}, {self.result.openings.describe()}.{leak}")
+        return "\n\n".join(parts)
 
     def _members(self) -> str:
-        best = f"{self.metric} out of fold" if self.tuned else f"best {self.metric} on tune"
-        headings = ("trial", "backbone", "weight", best, "run id")
-        return _table(headings, [self._cells(member) for member in self.members])
+        chosen = self.result.chosen
+        metric = chosen.comparison.metric
+        best = f"{metric} out of fold" if chosen.selection_bias else f"best {metric} on tune"
+        weights = chosen.comparison.combination.weights
+        rows = [self._row(*member) for member in zip(chosen.members, weights, self.run_ids, strict=True)]
+        return _table(("trial", "backbone", "weight", best, "run id"), rows)
 
-    def _cells(self, member: CardMember) -> tuple[str, ...]:
-        link = f"[{member.run_id}](#/experiments/{self.experiment_id}/runs/{member.run_id})"
-        return f"trial {member.trial}", _plain(member.backbone), member.weight or "none", f"{member.best:.4f}", link
+    def _row(self, record: TrialRecord, weight: float, run_id: str) -> tuple[str, ...]:
+        best = record.epochs[-1].metrics[f"best_{self.result.chosen.comparison.metric}"]
+        link = f"[{run_id}](#/experiments/{self.experiment_id}/runs/{run_id})"
+        share = f"{weight:.3f}" if weight > 0 else "none"
+        return f"trial {record.number}", _plain(network_of(record)), share, f"{best:.4f}", link
 
     def _data(self) -> str:
-        of_class = len(self.class_names)
-        rows = [(split, str(sum(counts)), *map(str, counts[:of_class])) for split, counts in self.splits.items()]
-        table = _table(("split", "images", *map(_plain, self.class_names)), rows)
-        return f"`{_code(self.data)}`, fingerprint `{self.fingerprint}`\n\n{table}"
+        data, classes = self.data, len(self.data.image_classes)
+        rows = [
+            (split, str(len(rows)), *map(str, np.bincount(data.labels[rows], minlength=classes)[:classes]))
+            for split, rows in data.splits.items()
+        ]
+        table = _table(("split", "images", *map(_plain, data.image_classes)), rows)
+        return f"`{_code(data.place)}`, fingerprint `{data.fingerprint}`\n\n{table}"
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -158,7 +143,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text from outside, without what markdown or HTML would make of it."""
+    """Escape text so that neither markdown nor HTML interprets it."""
     text = " ".join(text.split())
     for character in "\\`*_[]|#":
         text = text.replace(character, f"\\{character}")

@@ -1,4 +1,4 @@
-"""Ensembles and their members as MLflow stores them: safetensors, JSON and a copy of ``trainables``."""
+"""Files of ensembles and their members in MLflow: safetensors, JSON and a copy of ``trainables``."""
 
 import importlib.metadata
 import os
@@ -19,6 +19,7 @@ from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import AnyType
 
 import trainables
+from analysis.ensembles.tasks.choose import TASKS
 from analysis.trials import EpochRecord
 from trainables.core.config import SegmentationConfig
 from trainables.core.errors import UserError, first_line
@@ -26,10 +27,9 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.detr import ARCHITECTURE as DETR
 from trainables.core.serving.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble
-from trainables.core.serving.mask_ensemble import MASK
 
 MEMBER = "model"
-_NEEDED = (
+_REQUIRED = (
     "albumentations",
     "filelock",
     "numpy",
@@ -45,28 +45,25 @@ _NEEDED = (
 )
 
 
-def saved(
+def save_model_files(
     folder: Path, members: Sequence[Sequence[Checkpoint]], combination: Combination, views: str, roi: Path | None
 ) -> dict[str, Any]:
-    """Saves an ensemble and returns how MLflow logs it: its files, a copy of ``trainables``, what it takes and gives.
+    """Save an ensemble, and return the arguments with which ``mlflow.pyfunc`` logs it.
 
     Args:
-        folder: To be created.
-        members: The checkpoints of each member's models.
-        combination: Of these members.
-        views: What each of them sees of an image.
-        roi: The folder of the segmentation to whose regions images are cut, or None.
+        folder: Folder to create.
+        members: Checkpoints of each member's models.
+        combination: Fitted rule of these members.
+        views: Views of each image that members average over.
+        roi: Folder of the segmentation that images are cropped with, or None.
     """
     save_ensemble(folder, members, combination, views, roi)
     model = members[0][0]
-    # A column without a name takes a data frame of any column name, or a list; its type takes bytes, text and arrays.
+    outputs = TASKS[model.config.task].output_columns(model.class_names)
+    # A column without a name accepts a data frame with any column name, or a list; AnyType accepts bytes, text, arrays.
     signature = ModelSignature(
         inputs=Schema([ColSpec(AnyType())]),
-        outputs=Schema(
-            [ColSpec("string", MASK)]
-            if model.config.task == SegmentationConfig.task
-            else [ColSpec("float", class_name) for class_name in model.class_names]
-        ),
+        outputs=Schema([ColSpec(kind, name) for name, kind in outputs.items()]),
     )
     return {
         "loader_module": "trainables.core.serving.ensemble",
@@ -78,11 +75,11 @@ def saved(
 
 
 def _requirements(members: Sequence[Sequence[Checkpoint]]) -> list[str]:
-    """The versions at hand, as the index knows them: without a local part such as ``+cu130``."""
+    """Return the installed versions as the package index names them: without a local part such as ``+cu130``."""
     configs = [model.config for models in members for model in models]
-    is_detr = any(isinstance(one, SegmentationConfig) and one.architecture == DETR for one in configs)
-    needed = (*_NEEDED, "transformers") if is_detr else _NEEDED
-    return [f"{package}=={importlib.metadata.version(package).partition('+')[0]}" for package in needed]
+    is_detr = any(isinstance(config, SegmentationConfig) and config.architecture == DETR for config in configs)
+    packages = (*_REQUIRED, "transformers") if is_detr else _REQUIRED
+    return [f"{package}=={importlib.metadata.version(package).partition('+')[0]}" for package in packages]
 
 
 def log_member(
@@ -93,17 +90,17 @@ def log_member(
     metadata: dict[str, Any],
     roi: Path | None = None,
 ) -> None:
-    """Makes a trial's model loadable by itself as ``runs:/<run_id>/model``; to do so again changes nothing.
+    """Make a trial's model loadable as ``runs:/RUN_ID/model``; repeating it changes nothing.
 
-    The run's status is left as it is.
+    The run's status stays as it is.
 
     Args:
-        tracking_uri: Of MLflow.
-        run_id: The trial's run.
-        models: Of its best epoch: one, or of its folds.
-        report: Of that epoch; the model carries its metrics.
-        metadata: Stored with the model.
-        roi: The folder of the segmentation to whose regions images are cut, or None.
+        tracking_uri: URI of MLflow.
+        run_id: Run of the trial.
+        models: Checkpoints of the best epoch: one, or one per fold.
+        report: Report of that epoch, whose metrics the model gets.
+        metadata: Metadata of the model.
+        roi: Folder of the segmentation that images are cropped with, or None.
     """
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
@@ -111,44 +108,42 @@ def log_member(
     if str(model.status) == "READY":
         return
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # to try one takes seconds a member
-        about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=metadata)
-        files = saved(Path(folder) / "ensemble", [models], Combination.of(np.ones(1)), "none", roi)
-        mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=about, **files)
+        warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # running one takes seconds
+        description = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=metadata)
+        files = save_model_files(Path(folder) / "ensemble", [models], Combination.of(np.ones(1)), "none", roi)
+        mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=description, **files)
         client.log_model_artifacts(model.model_id, str(Path(folder) / MEMBER))
     client.finalize_logged_model(model.model_id, "READY")
 
 
 def _begin_member(client: MlflowClient, run_id: str, report: EpochRecord) -> LoggedModel:
-    """The run's LoggedModel: one that an earlier driver began, else a new one.
+    """Return the run's LoggedModel: one that an earlier driver began, else a new one.
 
-    It is gone on with under its own id, because MLflow would find either of two of a name.
+    An unfinished model keeps its id: with two models of one name, MLflow might load either.
     """
     run = client.get_run(run_id)
     experiment_id = run.info.experiment_id
-    found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{MEMBER}'")
-    model = next(iter(found), None) or client.create_logged_model(experiment_id, MEMBER, run_id)
+    models = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{MEMBER}'")
+    model = next(iter(models), None) or client.create_logged_model(experiment_id, MEMBER, run_id)
     if str(model.status) != "READY":
         if model.model_id not in {output.model_id for output in (run.outputs.model_outputs if run.outputs else [])}:
             client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=report.epoch)])
-        of_model = {"model_id": model.model_id, "run_id": run_id}
-        metrics = [
-            Metric(name, value, report.time_ms, report.epoch, **of_model) for name, value in report.metrics.items()
-        ]
+        ids = {"model_id": model.model_id, "run_id": run_id}
+        metrics = [Metric(name, value, report.time_ms, report.epoch, **ids) for name, value in report.metrics.items()]
         client.log_batch(run_id, metrics)
     return model
 
 
 @contextmanager
 def fetched_model(tracking_uri: str, model: str) -> Iterator[Path]:
-    """Downloads a model as MLflow stores it, without running anything of it, into a folder that lasts for the block.
+    """Download a model's files, without running its code, into a folder that exists for the block.
 
     Args:
-        tracking_uri: Of MLflow, which must answer.
+        tracking_uri: URI of MLflow, which must answer.
         model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN_ID/NAME``.
 
     Raises:
-        UserError: There is no such model, or its files are not there.
+        UserError: The model or its files do not exist.
     """
     mlflow.set_tracking_uri(tracking_uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

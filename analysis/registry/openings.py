@@ -1,27 +1,27 @@
-"""How often a test set was opened, by any search that MLflow knows."""
+"""Counts of test set openings, over all searches in an MLflow."""
 
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-# Tags of a parent run: a test set that the search has opened, and how often.
+# Tags of a parent run: the test set that the search opened, and the number of openings.
 _OPENED, _OPENINGS = "tune.test_fingerprint", "tune.test_openings"
 
 
-def note_openings(tracking_uri: str, run_id: str, fingerprint: str, count: int) -> int:
-    """Notes on a search's parent run how often it has opened a test set; returns how often others have, anywhere.
+def record_openings(tracking_uri: str, run_id: str, fingerprint: str, count: int) -> int:
+    """Tag a search's parent run with its openings of a test set, and return those of all other searches.
 
-    Deleted runs count as well: what was seen stays seen.
+    Deleted runs count as well, because their results were seen.
 
     Args:
-        tracking_uri: Of MLflow.
-        run_id: The search's parent run.
-        fingerprint: Of the test set.
-        count: The search's openings of it.
+        tracking_uri: URI of MLflow.
+        run_id: Parent run of the search.
+        fingerprint: SHA-256 of the test set.
+        count: Openings by this search.
     """
     client = MlflowClient(tracking_uri)
     client.set_tag(run_id, _OPENED, fingerprint)
     client.set_tag(run_id, _OPENINGS, str(count))
-    experiments = [found.experiment_id for found in client.search_experiments(view_type=ViewType.ALL)]
+    experiments = [each.experiment_id for each in client.search_experiments(view_type=ViewType.ALL)]
     elsewhere, token = 0, None
     while True:
         page = client.search_runs(experiments, f"tags.`{_OPENED}` = '{fingerprint}'", ViewType.ALL, page_token=token)

@@ -1,4 +1,4 @@
-"""An ensemble's version in the registry: registered once, the champion or a challenger of it, and described."""
+"""Versions of a registered model: each ensemble is registered once, as champion or challenger, and gets a card."""
 
 import io
 import tempfile
@@ -13,8 +13,9 @@ import pandas as pd
 from mlflow import MlflowClient
 from PIL import Image
 
+from analysis.ensembles.result import Registration
 from analysis.registry.model_card import HEADING, ModelCard
-from analysis.registry.model_files import saved
+from analysis.registry.model_files import save_model_files
 from trainables.core.metric_names import is_better
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combine import Combination
@@ -23,31 +24,16 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 
 
 @dataclass(frozen=True)
-class Registered:
-    """What became of an ensemble in the registry.
-
-    Attributes:
-        version: The registered version.
-        alias: ``champion`` or ``challenger``.
-        reason: Why, in one line.
-    """
-
-    version: str
-    alias: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Entrant:
-    """What is to be registered.
+    """An ensemble to register.
 
     Attributes:
-        members: Of those that have a vote the checkpoints of their models: one, or one a fold.
-        combination: Of these members.
-        views: What each of them sees of an image.
-        metadata: Stored with the model; must tell the ensembles of a run apart. ``metric``, ``select_score`` and
+        members: Checkpoints of each voting member's models: one, or one per fold.
+        combination: Fitted rule of these members.
+        views: Views of each image that members average over.
+        metadata: Metadata of the model, different for each ensemble of a run. ``metric``, ``select_score`` and
             ``select_fingerprint`` decide whether it becomes the champion.
-        roi: The folder of the segmentation to whose regions images are cut, or None.
+        roi: Folder of the segmentation that images are cropped with, or None.
     """
 
     members: Sequence[Sequence[Checkpoint]]
@@ -57,17 +43,17 @@ class Entrant:
     roi: Path | None = None
 
 
-def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entrant) -> Registered:
-    """Logs the ensemble to a run, registers it, once, and points ``@champion`` or ``@challenger`` at it.
+def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entrant) -> Registration:
+    """Log an ensemble to a run, register it, and point ``@champion`` or ``@challenger`` at it.
 
-    The model is safetensors, JSON and a copy of the ``trainables`` package: it loads where the environment is, without
-    this repository and without a pickle.
+    The model is safetensors, JSON and a copy of the ``trainables`` package. It loads in an environment with its
+    requirements, without this repository and without a pickle. Registering the same ensemble twice is safe.
 
     Args:
-        tracking_uri: Of MLflow; the registry lies there too.
-        run_id: The parent run.
-        name: Of the registered model.
-        entrant: The ensemble.
+        tracking_uri: URI of MLflow and its registry.
+        run_id: Parent run.
+        name: Name of the registered model.
+        entrant: Ensemble to register.
     """
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
@@ -75,11 +61,11 @@ def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entran
     alias, reason = _alias(_champion(client, name), version, entrant.metadata)
     client.set_registered_model_alias(name, alias, version)
     client.set_model_version_tag(name, version, "tune.alias_reason", reason)
-    return Registered(version, alias, reason)
+    return Registration(version, alias, reason)
 
 
 def _alias(champion: tuple[str, dict[str, Any]] | None, version: str, metadata: dict[str, Any]) -> tuple[str, str]:
-    """Which alias a version gets, and why: champions are beaten on the very same images, and folds of them, alone."""
+    """Return a version's alias and the reason. Only a score on the same images and folds can beat a champion."""
     if champion is None:
         return CHAMPION, "there was no champion"
     held, of_champion = champion
@@ -87,8 +73,8 @@ def _alias(champion: tuple[str, dict[str, Any]] | None, version: str, metadata: 
         return CHAMPION, "it is the champion already"
     metric, ours, theirs = metadata["metric"], metadata["select_score"], of_champion.get("select_score")
     if of_champion.get("select_fingerprint") != metadata["select_fingerprint"]:
-        why = f"version {held} is the champion and was chosen on other images or folds, so they cannot be compared"
-        return CHALLENGER, why
+        reason = f"version {held} is the champion and was chosen on other images or folds, so they cannot be compared"
+        return CHALLENGER, reason
     if of_champion.get("metric") != metric or theirs is None:
         return CHALLENGER, f"version {held} is the champion and was chosen by {of_champion.get('metric')}"
     where = metadata.get("chosen_on", "select")
@@ -97,7 +83,7 @@ def _alias(champion: tuple[str, dict[str, Any]] | None, version: str, metadata: 
 
 
 def _champion(client: MlflowClient, name: str) -> tuple[str, dict[str, Any]] | None:
-    """The champion's version and metadata."""
+    """Return the champion's version and metadata."""
     held = client.get_registered_model(name).aliases.get(CHAMPION)
     if held is None:
         return None
@@ -105,7 +91,7 @@ def _champion(client: MlflowClient, name: str) -> tuple[str, dict[str, Any]] | N
 
 
 def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str, Any]) -> str | None:
-    """The version that a driver registered and did not live to note."""
+    """Return the version of an earlier driver that ended before it could save it."""
     for version in client.search_model_versions(f"run_id = '{run_id}'"):
         uri = f"models:/{name}/{version.version}"
         if version.name == name and mlflow.models.get_model_info(uri).metadata == metadata:
@@ -115,7 +101,9 @@ def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str
 
 def _register(run_id: str, name: str, entrant: Entrant) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        files = saved(Path(folder) / "ensemble", entrant.members, entrant.combination, entrant.views, entrant.roi)
+        files = save_model_files(
+            Path(folder) / "ensemble", entrant.members, entrant.combination, entrant.views, entrant.roi
+        )
         with mlflow.start_run(run_id=run_id):
             info = mlflow.pyfunc.log_model(
                 name="ensemble",
@@ -128,22 +116,21 @@ def _register(run_id: str, name: str, entrant: Entrant) -> str:
 
 
 def _blank_example() -> pd.DataFrame:
-    """A blank image: an example from the data would put a patient into the registry."""
+    """Return a blank image: an example from the data would put a patient into the registry."""
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((32, 32), dtype=np.uint8)).save(buffer, format="PNG")
     return pd.DataFrame({"image": [buffer.getvalue()]})
 
 
-def describe(tracking_uri: str, version: str, card: ModelCard) -> None:
-    """Writes the card onto the pages of a registered version and of its model.
+def write_card(tracking_uri: str, card: ModelCard) -> None:
+    """Write a model card to the page of its version and, for the champion, to the page of the model.
 
-    The model's own page is the champion's; a text that a person wrote there is left alone.
+    A description of the model that a person wrote is left unchanged.
     """
-    client = MlflowClient(tracking_uri)
-    text = card.description(version)
+    client, version, text = MlflowClient(tracking_uri), card.registration.version, card.description()
     client.update_model_version(card.name, version, description=text)
     for tag, value in card.tags().items():
         client.set_model_version_tag(card.name, version, tag, value)
-    there = client.get_registered_model(card.name).description
-    if card.alias == CHAMPION and (not there or there.startswith(HEADING)):
+    existing = client.get_registered_model(card.name).description
+    if card.registration.alias == CHAMPION and (not existing or existing.startswith(HEADING)):
         client.update_registered_model(card.name, description=text)

@@ -9,8 +9,8 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from analysis.ensembles.choose_rule import Comparison
 from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.result import ChosenEnsemble, EnsembleResult
 from analysis.trials import TrialRecord, best_first, read_trials
 from trainables.core.data.dataset import Dataset
 from trainables.core.inspect.grad_cam import Answer, Question
@@ -62,31 +62,29 @@ class SearchInputs:
 
 @dataclass(frozen=True)
 class EnsembleInputs:
-    """The ensemble of a search whose test set was opened.
+    """The ensemble of a search whose test set was opened, and its saved predictions.
 
     Attributes:
-        members: Trials, best on ``tune`` first.
-        member_scores: (M,) score of each member on ``select``.
-        comparison: Scores of all rules, and the chosen one.
-        views: Views of each image that members average over.
-        evaluation: Scores on ``test``.
-        opened: Phrase that says how often the test set was opened.
-        model: ``models:/NAME/VERSION``; None if the ensemble is not registered.
-        outcome: Sentence about its registration.
+        result: The ensemble, its test scores and its registration.
+        model_name: Name of the registered model.
         test_predictions: (M, n, C) predictions saved when the test set was opened, or None.
         why_no_predictions: Reason why there are no predictions.
     """
 
-    members: Sequence[TrialRecord]
-    member_scores: Sequence[float]
-    comparison: Comparison
-    views: str
-    evaluation: Evaluation
-    opened: str
-    model: str | None
-    outcome: str
+    result: EnsembleResult
+    model_name: str
     test_predictions: NDArray[np.float32] | None
     why_no_predictions: str = ""
+
+    @property
+    def chosen(self) -> ChosenEnsemble:
+        """The members, their scores on ``select``, and the comparison of rules."""
+        return self.result.chosen
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """Scores on ``test``."""
+        return self.result.evaluation
 
     @property
     def best_member(self) -> int:
@@ -94,9 +92,21 @@ class EnsembleInputs:
         return self.evaluation.best_member
 
     @property
-    def checkpoints(self) -> list[str]:
-        """Paths or URIs of the members' best checkpoints."""
-        return [record.best.checkpoint for record in self.members if record.best]
+    def best_trial(self) -> TrialRecord:
+        """The trial of that member."""
+        return self.chosen.members[self.best_member]
+
+    @property
+    def model(self) -> str | None:
+        """The registered version as ``models:/NAME/VERSION``; None if the ensemble is not registered."""
+        registration = self.result.registration
+        return f"models:/{self.model_name}/{registration.version}" if registration else None
+
+    @property
+    def outcome(self) -> str:
+        """A sentence about the registration."""
+        registration = self.result.registration
+        return f"{registration.describe(self.model_name)}." if registration else "The ensemble is not registered."
 
 
 @dataclass(frozen=True)

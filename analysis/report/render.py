@@ -58,7 +58,7 @@ def render(search: SearchInputs, ensemble: EnsembleInputs | None, inspection: In
 
 
 def _sections(search: SearchInputs, ensemble: EnsembleInputs | None, inspection: Inspection) -> Iterator[Section]:
-    members = [record.number for record in ensemble.members] if ensemble else []
+    members = [record.number for record in ensemble.chosen.members] if ensemble else []
     yield leaderboard(search, members)
     yield curves(search, members)
     yield hyperparameters(search)

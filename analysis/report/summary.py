@@ -41,8 +41,8 @@ def _about_search(search: SearchInputs) -> str:
 
 
 def _about_ensemble(search: SearchInputs, ensemble: EnsembleInputs) -> list[str]:
-    metric, comparison = search.metric, ensemble.comparison
-    members = len(ensemble.members)
+    metric, comparison = search.metric, ensemble.chosen.comparison
+    members = len(ensemble.chosen.members)
     return [
         f"The ensemble was built from the best {plural(members, 'trial') if members > 1 else 'trial'} by the rule "
         f"{comparison.chosen} and scores {number(comparison.score) or 'no finite value'} on "

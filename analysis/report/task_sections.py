@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from analysis.ensembles.tasks.choose import task_results
+from analysis.ensembles.tasks.classification import ClassificationResults
+from analysis.ensembles.tasks.segmentation import SegmentationResults
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Section
 from analysis.report.sections.classification_scores import classification_scores
@@ -26,18 +29,20 @@ class TaskSections:
     examples: Callable[[SearchInputs, EnsembleInputs, Inspection], Section]
 
 
-_CLASSIFICATION = TaskSections(
-    lambda data: f"{len(data.labels)} images of {len(data.class_names)} classes",
-    classification_scores,
-    inspected_member,
-)
-_SEGMENTATION = TaskSections(
-    lambda data: f"{len(data.labels)} images with masks of {len(data.class_names)} classes",
-    segmentation_scores,
-    mask_overlays,
-)
+_SECTIONS = {
+    ClassificationResults.task: TaskSections(
+        lambda data: f"{len(data.labels)} images of {len(data.class_names)} classes",
+        classification_scores,
+        inspected_member,
+    ),
+    SegmentationResults.task: TaskSections(
+        lambda data: f"{len(data.labels)} images with masks of {len(data.class_names)} classes",
+        segmentation_scores,
+        mask_overlays,
+    ),
+}
 
 
 def sections_of_task(data: Dataset) -> TaskSections:
     """Return the parts for the task of a data set."""
-    return _SEGMENTATION if data.mask_format else _CLASSIFICATION
+    return _SECTIONS[task_results(data).task]

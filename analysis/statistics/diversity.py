@@ -1,8 +1,6 @@
 """How different members are: models that err on the same images add nothing to each other."""
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,16 +29,6 @@ class Diversity:
     def mean_error_correlation(self) -> float | None:
         """Over the pairs that have one; None without any."""
         return _mean_of_pairs(self.error_correlation)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A plain dict, for JSON, with the means."""
-        means = {"mean_disagreement": self.mean_disagreement, "mean_error_correlation": self.mean_error_correlation}
-        return {**dataclasses.asdict(self), **means}
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Self:
-        """What ``to_dict`` gave, also after a way through JSON."""
-        return cls(*(tuple(map(tuple, raw[field.name])) for field in dataclasses.fields(cls)))
 
 
 def diversity(probabilities: Probabilities, labels: NDArray[np.int64]) -> Diversity:

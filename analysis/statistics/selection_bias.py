@@ -13,7 +13,7 @@ _RESAMPLES = 400
 
 
 @dataclass(frozen=True)
-class Tuned:
+class SelectionBias:
     """The best trials of a search on the images by which they were chosen.
 
     Attributes:
@@ -32,7 +32,7 @@ class Tuned:
     together: float
     together_corrected: float | None
 
-    def told(self, metric: str) -> str:
+    def describe(self, metric: str) -> str:
         """A sentence without its full stop."""
         chosen = f"tuning chose among {self.trials} trials on these very images"
         if self.corrected is None or self.together_corrected is None:
@@ -43,7 +43,7 @@ class Tuned:
         )
 
 
-def best_of_trials(predictions: Sequence[Probabilities], sample: Sample, k: int) -> Tuned:
+def best_of_trials(predictions: Sequence[Probabilities], sample: Sample, k: int) -> SelectionBias:
     """Corrects the best trial's score, and that of the k best's mean, by BBC-CV (Tsamardinos et al. 2018).
 
     On each resample of the groups the best are chosen anew, from all trials, and scored on the groups left out.
@@ -61,7 +61,7 @@ def best_of_trials(predictions: Sequence[Probabilities], sample: Sample, k: int)
 
     alone = corrected_score(predictions, sample, count=_RESAMPLES)
     together = corrected_score(predictions, sample, choose, count=_RESAMPLES)
-    return Tuned(
+    return SelectionBias(
         trials=len(predictions),
         score=sample.score(predictions[0]),
         corrected=None if np.isnan(alone) else alone,

@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 from mlflow import MlflowClient
 
-import tuning.ensemble.build
+import analysis.ensembles.tasks.classification
 import tuning.ensemble.publish
 import tuning.study.journal
 
@@ -86,7 +86,7 @@ POINTS = {
     "MLflow run made, not noted": lambda fuse: _after(MlflowClient, "create_run", fuse),
     "metrics sent, not acknowledged": lambda fuse: _before(optuna.Study, "set_user_attr", fuse, _acknowledges),
     "half of a batch of metrics sent": lambda fuse: _after(MlflowClient, "log_batch", fuse),
-    "test opened, not scored": lambda fuse: _before(tuning.ensemble.build, "evaluate", fuse),
+    "test opened, not scored": lambda fuse: _before(analysis.ensembles.tasks.classification, "score", fuse),
     "model logged, not noted": lambda fuse: _after(tuning.ensemble.publish, "register_ensemble", fuse),
     "run ended, not acknowledged": lambda fuse: _after(MlflowClient, "set_terminated", fuse),
 }

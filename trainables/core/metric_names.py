@@ -17,25 +17,27 @@ class Metric:
         name: The bare name, as in ``--metric``.
         label: The name in a sentence.
         at_best_epoch: Trials report it as ``best_<name>``, so that the list of runs can be sorted by it.
-        of_members: Tables of members and the model's page show it; otherwise only the table of test figures does.
+        of_members: Tables of members show it; otherwise only the table of test figures does.
+        on_model_card: The page of the registered model shows it.
     """
 
     name: str
     label: str
     at_best_epoch: bool = False
     of_members: bool = False
+    on_model_card: bool = False
 
 
 # In the order of tables. A table shows those that the model at hand has.
 METRICS = (
-    Metric("dice", "Dice", at_best_epoch=True, of_members=True),
-    Metric("iou", "IoU", at_best_epoch=True, of_members=True),
+    Metric("dice", "Dice", at_best_epoch=True, of_members=True, on_model_card=True),
+    Metric("iou", "IoU", at_best_epoch=True, of_members=True, on_model_card=True),
     Metric("dataset_dice", "dataset Dice", of_members=True),
     Metric("dataset_iou", "dataset IoU", of_members=True),
-    Metric("balanced_accuracy", "balanced accuracy", at_best_epoch=True, of_members=True),
-    Metric("macro_f1", "macro F1", at_best_epoch=True, of_members=True),
-    Metric("accuracy", "accuracy", of_members=True),
-    Metric("auroc", "AUROC", of_members=True),
+    Metric("balanced_accuracy", "balanced accuracy", at_best_epoch=True, of_members=True, on_model_card=True),
+    Metric("macro_f1", "macro F1", at_best_epoch=True, of_members=True, on_model_card=True),
+    Metric("accuracy", "accuracy", of_members=True, on_model_card=True),
+    Metric("auroc", "AUROC", of_members=True, on_model_card=True),
     Metric("average_precision", "average precision"),
     Metric(SENSITIVITY, "sensitivity at 95% specificity"),
     Metric("log_loss", "log loss"),

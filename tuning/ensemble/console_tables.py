@@ -1,34 +1,31 @@
-"""What a command prints of an ensemble: the comparison on ``select``, and the figures on ``test``."""
+"""Tables that commands print: the comparison of rules, the scores on ``test``, and the Pareto front."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from analysis.ensembles.choose_rule import Compared
-from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.result import ChosenEnsemble, EnsembleResult
 from analysis.ensembles.rules import SCALED
+from analysis.ensembles.tasks.base import ResultTable
+from analysis.ensembles.tasks.choose import task_results
 from analysis.statistics.resampling import GROUPS_FOR_TEST
 from analysis.trials import TrialRecord, network_of
 from trainables.core.data.dataset import Dataset
-from trainables.core.metric_names import SENSITIVITY
-from trainables.core.training.classification_metrics import class_keys
-from tuning.ensemble.build import Built, Result
-
-# Of a segmentation, then of a classification: those that a model has are shown.
-_COLUMNS = ("dice", "iou", "dataset_dice", "dataset_iou", "balanced_accuracy", "macro_f1", "accuracy", "auroc")
-_FIGURES = (*_COLUMNS, "average_precision", SENSITIVITY, "log_loss", "brier", "ece")
+from trainables.core.metric_names import METRICS
+from tuning.console import say, say_notes
 
 
-def show(result: Result, data: Dataset, console: Console) -> None:
-    """Prints all of a result."""
-    show_built(result.built, console)
+def show(result: EnsembleResult, data: Dataset, console: Console) -> None:
+    """Print how an ensemble was chosen, and its scores on ``test``."""
+    show_choice(result.chosen, console)
     show_test(result, data, console)
 
 
 def show_front(front: Sequence[TrialRecord], metrics: Sequence[str], console: Console) -> None:
-    """Prints the trials that no other one beats in all metrics."""
+    """Print the trials that no other trial beats in all metrics."""
     table = Table("trial", "backbone", title=f"No trial beats these in both {' and '.join(metrics)}")
     for metric in metrics:
         table.add_column(metric.replace("_", " "), justify="right")
@@ -38,113 +35,55 @@ def show_front(front: Sequence[TrialRecord], metrics: Sequence[str], console: Co
     console.print(table)
     devices = sorted({record.device for record in front if record.device})
     if devices:
-        _print(f"Latency: one image, the median of 50, on {', '.join(devices)}.", console)
+        say(console, f"Latency: one image, median of 50 runs, on {', '.join(devices)}.")
 
 
-def show_built(built: Built, console: Console) -> None:
-    """Prints how the rules compared where the ensemble was chosen, which one was chosen, and how members differ."""
-    found = built.comparison
-    title = f"{found.metric} on {built.where}: {built.images} images in {built.groups} groups"
+def show_choice(chosen: ChosenEnsemble, console: Console) -> None:
+    """Print the comparison of the rules, the chosen one, and the diversity of the members."""
+    comparison, bias = chosen.comparison, chosen.selection_bias
+    console.print(_rules_table(chosen))
+    corrected = comparison.corrected
+    unbiased = "" if corrected is None else f"; corrected for choosing the rule: {corrected:.4f}"
+    score = f"{comparison.metric} {comparison.score:.4f}"
+    say(console, f"Chosen: {comparison.chosen}, {score} on images it was not fitted to{unbiased}.")
+    if bias is not None:
+        sentence = bias.describe(comparison.metric)
+        say(console, f"{sentence[0].upper()}{sentence[1:]}.")
+    disagreement, correlation = chosen.diversity.mean_disagreement, chosen.diversity.mean_error_correlation
+    if disagreement is not None:
+        errors = "" if correlation is None else f"; their errors correlate by {correlation:.2f}"
+        say(console, f"Members: two of them disagree on {disagreement:.0%} of the images on average{errors}.")
+    say_notes(console, comparison.notes)
+
+
+def show_test(result: EnsembleResult, data: Dataset, console: Console) -> None:
+    """Print the test scores of the ensemble, its members and each class, with their intervals and caveats."""
+    evaluation = result.evaluation
+    images = f"{len(data.splits['test'])} images in {evaluation.groups} groups"
+    say(console, f"Test set: {images}, {result.openings.describe()}.")
+    say(console, f"Test is {data.test_told}.")
+    say_notes(console, [f"LEAK: {data.leak}"] * bool(data.leak))
+    console.print(_figures_table(result))
+    say(console, _significance(result))
+    console.print(_members_table(result))
+    for table in task_results(data).class_tables(evaluation):
+        console.print(_as_rich(table))
+    say_notes(console, [*data.notes, *evaluation.caveats()])
+
+
+def _rules_table(chosen: ChosenEnsemble) -> Table:
+    """Lay out one row per rule; a rule on members with fitted temperatures stands beside the plain one."""
+    comparison = chosen.comparison
+    title = f"{comparison.metric} on {chosen.chosen_on}: {chosen.images} images in {chosen.groups} groups"
     table = Table("rule, simplest first", title=title)
-    by_name = {compared.rule: compared for compared in found.rules}
-    scaled = any(name.endswith(SCALED) for name in by_name)
-    for column in ("score", "behind the best", *(("with temperatures", "behind the best") if scaled else ())):
+    by_name = {compared.rule: compared for compared in comparison.rules}
+    any_scaled = any(name.endswith(SCALED) for name in by_name)
+    for column in ("score", "behind the best", *(("with temperatures", "behind the best") if any_scaled else ())):
         table.add_column(column, justify="right")
     for name, compared in by_name.items():
         if not name.endswith(SCALED):
-            cells = [*_cells(compared), *(_cells(by_name.get(name + SCALED)) if scaled else ())]
-            table.add_row(name, *cells, style="bold" if found.chosen in (name, name + SCALED) else "")
-    console.print(table)
-    unbiased = "" if found.corrected is None else f"; corrected for choosing the rule: {found.corrected:.4f}"
-    _print(
-        f"Chosen: {found.chosen}, {found.metric} {found.score:.4f} on images it was not fitted to{unbiased}.", console
-    )
-    if built.tuned is not None:
-        told = built.tuned.told(found.metric)
-        _print(f"{told[0].upper()}{told[1:]}.", console)
-    disagreement, correlation = built.diversity.mean_disagreement, built.diversity.mean_error_correlation
-    if disagreement is not None:
-        errors = "" if correlation is None else f"; their errors correlate by {correlation:.2f}"
-        _print(f"Members: two of them disagree on {disagreement:.0%} of the images on average{errors}.", console)
-    _print_notes(found.notes, console)
-
-
-def show_test(result: Result, data: Dataset, console: Console) -> None:
-    """Prints the ensemble's figures with their intervals, its members' and each class's, and the confusion matrix."""
-    built, scored = result.built, result.evaluation
-    where = f"{len(data.splits['test'])} images in {scored.groups} groups"
-    _print(f"Test set: {where}, {result.openings.describe()}.", console)
-    _print(f"Test is {data.test_told}.", console)
-    _print_notes([f"LEAK: {data.leak}"] * bool(data.leak), console)
-    console.print(_figures_table(built, scored))
-    _print(_tested(built, scored), console)
-    console.print(_members_table(built, scored))
-    for table in _masks_tables(scored, data) if data.mask_format else _class_tables(scored, data):
-        console.print(table)
-    _print_notes([*data.notes, *scored.caveats()], console)
-
-
-def _class_tables(scored: Evaluation, data: Dataset) -> tuple[Table, ...]:
-    recalls = Table("class", title="Recall of the ensemble, by class")
-    for column in ("images", "groups", "recall [95%]"):
-        recalls.add_column(column, justify="right")
-    for recall in scored.ensemble.recalls:
-        recalls.add_row(escape(recall.name), str(recall.images), str(recall.groups), escape(recall.told()))
-    confusion = Table("true \\ predicted", *map(escape, data.class_names), title="Confusion matrix of the ensemble")
-    for class_name, row in zip(data.class_names, scored.ensemble.confusion, strict=True):
-        confusion.add_row(escape(class_name), *map(str, row))
-    return recalls, confusion
-
-
-def _masks_tables(scored: Evaluation, data: Dataset) -> tuple[Table, ...]:
-    if len(data.class_names) == 1:
-        return ()
-    classes = Table("class", title="The ensemble, by class")
-    for column in _COLUMNS[:4]:
-        classes.add_column(column.replace("_", " "), justify="right")
-    for name, key in zip(data.class_names, class_keys(data.class_names), strict=True):
-        classes.add_row(escape(name), *(f"{scored.ensemble.metrics[f'{column}/{key}']:.4f}" for column in _COLUMNS[:4]))
-    return (classes,)
-
-
-def _figures_table(built: Built, scored: Evaluation) -> Table:
-    best = built.members[scored.best_member].number
-    table = Table("figure")
-    for column in ("ensemble", "95% interval", f"best member (trial {best})"):
-        table.add_column(column, justify="right")
-    mark = "*" if scored.conditional else ""
-    for name in _FIGURES:
-        if name in scored.ensemble.metrics:
-            interval = scored.ensemble.intervals.get(name)
-            told = escape(f"[{interval[0]:.3f}, {interval[1]:.3f}]{mark}") if interval else ""
-            alone = scored.members[scored.best_member].metrics[name]
-            table.add_row(name.replace("_", " "), f"{scored.ensemble.metrics[name]:.4f}", told, f"{alone:.4f}")
-    return table
-
-
-def _tested(built: Built, scored: Evaluation) -> str:
-    best, metric = built.members[scored.best_member].number, built.comparison.metric
-    if built.comparison.combination.voters() == [scored.best_member]:
-        return f"The ensemble is trial {best} alone."
-    if scored.p_value is None:
-        return f"Not tested against trial {best}: that needs {GROUPS_FOR_TEST} groups, and there are {scored.groups}."
-    return f"The ensemble against trial {best} by {metric}: p = {scored.p_value:.3g}, exchanging whole groups."
-
-
-def _members_table(built: Built, scored: Evaluation) -> Table:
-    chosen = ("out of fold",) if built.folds else ("tune", "select")
-    told = "out of fold" if built.folds else "best on tune, on select"
-    table = Table("member", title=f"Members: weight, {told}, on test")
-    metric = built.comparison.metric
-    columns = [name for name in _COLUMNS if name in scored.ensemble.metrics]
-    for column in ("weight", *chosen, *columns):
-        table.add_column(column.replace("_", " "), justify="right")
-    rows = zip(built.members, built.comparison.combination.weights, built.alone, scored.members, strict=True)
-    for record, weight, alone, scores in rows:
-        best = [] if built.folds else [f"{record.epochs[-1].metrics[f'best_{metric}']:.4f}"]
-        name = escape(f"trial {record.number} {network_of(record)}")
-        on_test = [f"{scores.metrics[column]:.4f}" if column in scores.metrics else "" for column in columns]
-        table.add_row(name, f"{weight:.3f}", *best, f"{alone:.4f}", *on_test)
+            cells = [*_cells(compared), *(_cells(by_name.get(name + SCALED)) if any_scaled else ())]
+            table.add_row(name, *cells, style="bold" if comparison.chosen in (name, name + SCALED) else "")
     return table
 
 
@@ -155,10 +94,55 @@ def _cells(compared: Compared | None) -> list[str]:
     return [f"{compared.score:.4f}", behind]
 
 
-def _print(line: str, console: Console) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+def _figures_table(result: EnsembleResult) -> Table:
+    evaluation, best = result.evaluation, result.evaluation.best_member
+    table = Table("figure")
+    for column in ("ensemble", "95% interval", f"best member (trial {result.chosen.members[best].number})"):
+        table.add_column(column, justify="right")
+    mark = "*" if evaluation.conditional else ""
+    values, of_best = evaluation.ensemble.metrics, evaluation.members[best].metrics
+    for name in (metric.name for metric in METRICS if metric.name in values):
+        bounds = evaluation.ensemble.intervals.get(name)
+        interval = escape(f"[{bounds[0]:.3f}, {bounds[1]:.3f}]{mark}") if bounds else ""
+        table.add_row(name.replace("_", " "), f"{values[name]:.4f}", interval, f"{of_best[name]:.4f}")
+    return table
 
 
-def _print_notes(notes: Iterable[str], console: Console) -> None:
-    for note in notes:
-        console.print(f"Note: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
+def _significance(result: EnsembleResult) -> str:
+    """Return a sentence about the test of the ensemble against its best member."""
+    evaluation, comparison = result.evaluation, result.chosen.comparison
+    best = result.chosen.members[evaluation.best_member].number
+    if comparison.combination.voters() == [evaluation.best_member]:
+        return f"The ensemble is trial {best} alone."
+    if evaluation.p_value is None:
+        groups = evaluation.groups
+        return f"Not tested against trial {best}: that needs {GROUPS_FOR_TEST} groups, and there are {groups}."
+    p_value = f"p = {evaluation.p_value:.3g}"
+    return f"The ensemble against trial {best} by {comparison.metric}: {p_value}, exchanging whole groups."
+
+
+def _members_table(result: EnsembleResult) -> Table:
+    chosen, metric = result.chosen, result.chosen.comparison.metric
+    scored_on = ("out of fold",) if chosen.folds else ("tune", "select")
+    heading = "out of fold" if chosen.folds else "best on tune, on select"
+    table = Table("member", title=f"Members: weight, {heading}, on test")
+    columns = [one.name for one in METRICS if one.of_members and one.name in result.evaluation.ensemble.metrics]
+    for column in ("weight", *scored_on, *columns):
+        table.add_column(column.replace("_", " "), justify="right")
+    weights = chosen.comparison.combination.weights
+    rows = zip(chosen.members, weights, chosen.member_scores, result.evaluation.members, strict=True)
+    for record, weight, score, on_test in rows:
+        on_tune = [] if chosen.folds else [f"{record.epochs[-1].metrics[f'best_{metric}']:.4f}"]
+        name = escape(f"trial {record.number} {network_of(record)}")
+        cells = [f"{on_test.metrics[column]:.4f}" if column in on_test.metrics else "" for column in columns]
+        table.add_row(name, f"{weight:.3f}", *on_tune, f"{score:.4f}", *cells)
+    return table
+
+
+def _as_rich(table: ResultTable) -> Table:
+    drawn = Table(escape(table.headings[0]), title=table.title)
+    for heading in table.headings[1:]:
+        drawn.add_column(escape(heading), justify="right")
+    for row in table.rows:
+        drawn.add_row(*map(escape, row))
+    return drawn

@@ -1,34 +1,34 @@
-"""The ensemble of a search built again from its checkpoints: other members, another rule, other views; no training."""
+"""Building the ensemble of a search again from its checkpoints: other members, rule or views, but no training."""
 
-import os
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import optuna
 from rich.console import Console
 
-from analysis.ensembles.rules import RULES
-from analysis.ensembles.segmentation import mean_rules
-from trainables.core.config import SegmentationConfig
+from analysis.ensembles.result import ChosenEnsemble, EnsembleResult
+from analysis.ensembles.tasks.choose import TASKS
+from analysis.trials import TrialRecord
+from trainables.core.config import ClassificationConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import UserError, first_line
 from trainables.worker.inference import infer_here
-from tuning.ensemble.build import Built, Infer, Request, Result, best_trials, build, choose_members, open_test
-from tuning.ensemble.console_tables import show_built, show_test
-from tuning.ensemble.publish import register, told
+from tuning.console import say
+from tuning.ensemble.build import Infer, choose_ensemble, score_on_test, selection_bias
+from tuning.ensemble.console_tables import show_choice, show_test
+from tuning.ensemble.existing_search import check_data, search_run
+from tuning.ensemble.members import EnsembleRequest, choose_members
+from tuning.ensemble.publish import register
 from tuning.study.attributes import read_data_request, read_ensemble_request, read_identity
 from tuning.study.opening_ledger import count_opening, openings, split_fingerprint
-from tuning.study.search_folder import SearchFolder, existing_folder
-from tuning.tracking.outbox import PARENT
-from tuning.tracking.server import check_server, tracking_uri
+from tuning.study.search_folder import existing_folder
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user asked for."""
+    """Options of ``tune-ensemble``, as its help describes them."""
 
     name: str
     k: int | None = None
@@ -43,103 +43,69 @@ class Options:
 
 
 def rebuild(options: Options, console: Console) -> int:
-    """Builds, shows, and does with the ensemble what was asked for.
+    """Build and show the ensemble; if requested, open the test set and register the model.
 
     Returns:
-        0, or 1 where no trial can be a member or MLflow did not take the model.
+        0; 1 if no trial can be a member or MLflow rejects the model.
 
     Raises:
-        UserError: Something the user gave cannot be.
+        UserError: An option is invalid for this search.
     """
     folder, study = existing_folder(options.storage, options.name, options.study_storage)
     searched_k, searched_views = read_ensemble_request(study)
     k, views = options.k or searched_k, options.tta or searched_views
-    of_masks = mean_rules(max(k, len(options.members)))
-    if options.rule is not None and options.rule not in (*RULES, *of_masks):
-        of_classes = ", ".join(RULES)
-        raise UserError(
-            f"--rule must be one of {of_classes}, or of masks {', '.join(of_masks)}, but got {options.rule!r}"
-        )
-    identity, asked = read_identity(study), read_data_request(study)
-    request = Request(identity["metric"], k, options.members, options.rule, views, asked.folds or 0)
+    _check_rule(options.rule, max(k, len(options.members)))
+    identity, data_request = read_identity(study), read_data_request(study)
+    folds = data_request.folds or 0
+    request = EnsembleRequest(identity["metric"], k, options.members, options.rule, views, folds)
     members = choose_members(study, request, console)
     if not members:
-        console.print("no trial has finished, so there is no ensemble", style="red")
+        say(console, "no trial has finished, so there is no ensemble", "red")
         return 1
-    if views != "none" and members[0].config.get("task") == SegmentationConfig.task:
-        raise UserError(f"--tta is for classifications, but {options.name} is a segmentation")
+    _check_views(views, members[0], options.name)
     sizes = sorted({record.config["image_size"] for record in members})
     with console.status("reading the data"):
-        data = asked.prepare(sizes=sizes)
+        data = data_request.prepare(sizes=sizes)
     check_data(data, identity)
     infer: Infer = partial(infer_here, data, views=views)
     with console.status(f"scoring members on {data.selection}"):
-        built = build(members, data, request, infer, best_trials(study, data, request))
-    show_built(built, console)
-    if options.open_test:
-        _open_test(options, folder, study, identity, built, data, infer, console)
-    return _register(options, study, identity, built, data, console) if options.register else 0
-
-
-def check_data(data: Dataset, identity: dict[str, Any]) -> None:
-    """Raises UserError unless the data, and what ``select`` and ``test`` hold of it, are what the search began with."""
-    if data.fingerprint != identity["data fingerprint"]:
-        raise UserError(f"the data must be what the search began with, but {data.place} has changed: restore it")
-    for split in (data.selection, "test"):
-        if split_fingerprint(data, split) != identity[f"{split} fingerprint"]:
-            raise UserError(
-                f"{split} must hold the images that it held in the search, but this version of the program "
-                f"divides them otherwise: use the one that searched"
-            )
-
-
-def _open_test(
-    options: Options,
-    folder: SearchFolder,
-    study: optuna.Study,
-    identity: dict[str, Any],
-    built: Built,
-    data: Dataset,
-    infer: Infer,
-    console: Console,
-) -> None:
-    """Counts, opens and shows the test set; refused while a driver is on the search, which counts as well."""
+        chosen = choose_ensemble(members, data, request, infer, selection_bias(study, data, request))
+    show_choice(chosen, console)
+    if not (options.open_test or options.register):
+        return 0
     uri, run_id = search_run(options.tracking_uri, study, identity)
-    fingerprint = split_fingerprint(data, "test")
-    with folder.exclusive(study):
-        count_opening(study, fingerprint)
-    opened = openings(study, fingerprint, uri, run_id)
-    with console.status("scoring the test set"):
-        evaluation = open_test(built, data, infer)
-    result = Result(built, evaluation, opened)
-    show_test(result, data, console)
+    if options.open_test:
+        fingerprint = split_fingerprint(data, "test")
+        with folder.exclusive(study):  # refused while a driver runs, because it counts openings too
+            count_opening(study, fingerprint)
+        opened = openings(study, fingerprint, uri, run_id)
+        with console.status("scoring the test set"):
+            evaluation = score_on_test(chosen, data, infer)
+        show_test(EnsembleResult(chosen, evaluation, opened), data, console)
+    return _register(chosen, data, uri, run_id, identity["space"], console) if options.register else 0
+
+
+def _check_rule(rule: str | None, members: int) -> None:
+    rules = {task: kind.rules(members) for task, kind in TASKS.items()}
+    if rule is not None and not any(rule in names for names in rules.values()):
+        known = " or ".join(f"{', '.join(names)} ({task})" for task, names in rules.items())
+        raise UserError(f"unknown --rule {rule!r}: use {known}")
+
+
+def _check_views(views: str, member: TrialRecord, search: str) -> None:
+    task = member.config.get("task", ClassificationConfig.task)
+    if views != "none" and not TASKS[task].has_views:
+        raise UserError(f"--tta is not available for a {task}, but {search} is one")
 
 
 def _register(
-    options: Options, study: optuna.Study, identity: dict[str, Any], built: Built, data: Dataset, console: Console
+    chosen: ChosenEnsemble, data: Dataset, tracking_uri: str, run_id: str, model_name: str, console: Console
 ) -> int:
-    uri, run_id = search_run(options.tracking_uri, study, identity)
     try:
         with console.status("registering the ensemble"):
-            registered = register(built, data, uri, run_id, identity["space"])
+            registration = register(chosen, data, tracking_uri, run_id, model_name)
     except Exception as error:  # whatever a server raises
-        failed = f"the ensemble could not be registered: {first_line(error)}"
-        console.print(failed, style="red", markup=False, soft_wrap=True)
+        say(console, f"the ensemble could not be registered: {first_line(error)}", "red")
         return 1
-    console.print(told(registered, identity["space"]), markup=False, highlight=False, soft_wrap=True)
+    say(console, registration.describe(model_name))
     return 0
-
-
-def search_run(given: str | None, study: optuna.Study, identity: dict[str, Any]) -> tuple[str, str]:
-    """MLflow's URI and the search's parent run.
-
-    Raises:
-        UserError: MLflow does not answer, or has no run of the search.
-    """
-    given = given or os.environ.get("MLFLOW_TRACKING_URI")
-    uri = tracking_uri(given or identity["tracking-uri"])
-    check_server(uri)
-    run_id = study.user_attrs.get(PARENT)
-    if run_id is None:
-        raise UserError("the search must have a run in MLflow, but has none: go on with tune-run --resume")
-    return uri, run_id

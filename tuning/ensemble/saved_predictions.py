@@ -1,4 +1,4 @@
-"""Predictions of an opened test set, kept beside the search: a report draws from them, and opens nothing again."""
+"""Predictions on ``select`` and ``test``, saved beside the search so that a report need not open the test set again."""
 
 import hashlib
 import io
@@ -15,71 +15,72 @@ from trainables.core.errors import first_line
 from tuning.ensemble.build import Infer
 from tuning.study.opening_ledger import split_fingerprint
 
-_KEPT = "predictions"
+_PREDICTIONS = "predictions"
 
 
-def keeping(infer: Infer, study: optuna.Study, data: Dataset, place: str, views: str) -> Infer:
-    """The same inference, whose predictions are written down before anyone sees them: on ``test``, and for selection.
+def saving_predictions(infer: Infer, study: optuna.Study, data: Dataset, place: str, views: str) -> Infer:
+    """Wrap inference so that predictions on ``test`` and on the selection split are saved before they are returned.
 
-    Each goes into a file of its own, whole or not at all, which the study names with its digest. Where it cannot be
-    written the search goes on without.
+    Each split gets one file, which appears whole or not at all; the study holds its name and SHA-256. If it cannot be
+    written, the search continues without it.
 
     Args:
-        infer: Scores members.
-        study: Of the search.
-        data: What is scored.
-        place: The search's folder, a path or URI.
-        views: What ``infer`` sees of an image.
+        infer: Inference to wrap.
+        study: Study of the search.
+        data: Data set that ``infer`` predicts on.
+        place: Path or URI of the search's folder.
+        views: Views of each image that ``infer`` averages over.
     """
 
-    def kept(checkpoints: Sequence[str], split: str) -> NDArray[Any]:
+    def infer_and_save(checkpoints: Sequence[str], split: str) -> NDArray[Any]:
         predictions = infer(checkpoints, split)
         if split in (data.selection, "test"):
-            about = _about(checkpoints, data, split, views)
+            origin = _origin(checkpoints, data, split, views)
             try:
                 written = _write(place, split, predictions)
             except OSError as error:
                 written = {"failed": first_line(error)}
-            study.set_user_attr(_KEPT, {**study.user_attrs.get(_KEPT, {}), split: {**about, **written}})
+            saved = study.user_attrs.get(_PREDICTIONS, {})
+            study.set_user_attr(_PREDICTIONS, {**saved, split: {**origin, **written}})
         return predictions
 
-    return kept
+    return infer_and_save
 
 
-def kept_predictions(
+def load_predictions(
     study: optuna.Study, data: Dataset, place: str, checkpoints: Sequence[str], split: str, views: str
 ) -> tuple[NDArray[np.float32] | None, str]:
-    """What ``infer`` gave of members on a split, as it was when it was scored; or None, and why.
+    """Return the saved predictions of members on a split; or None, and the reason.
 
     Args:
-        study: Of the search.
-        data: What was scored.
-        place: The search's folder, a path or URI.
-        checkpoints: Of the M members.
-        split: ``select`` or ``test``.
-        views: What members saw of an image.
+        study: Study of the search.
+        data: Data set of the search.
+        place: Path or URI of the search's folder.
+        checkpoints: Checkpoints of the M members.
+        split: ``select``, ``pool`` or ``test``.
+        views: Views of each image that members averaged over.
     """
-    noted: dict[str, Any] | None = study.user_attrs.get(_KEPT, {}).get(split)
-    if noted is None:
-        return None, f"predictions on {split} were not kept: an older version searched"
-    if "failed" in noted:
-        return None, f"predictions on {split} could not be written: {noted['failed']}"
-    about = _about(checkpoints, data, split, views)
-    if {name: noted[name] for name in about} != about:
-        return None, f"the predictions on {split} that were kept are of other members or images"
+    saved: dict[str, Any] | None = study.user_attrs.get(_PREDICTIONS, {}).get(split)
+    if saved is None:
+        return None, f"predictions on {split} were not saved: an older version ran the search"
+    if "failed" in saved:
+        return None, f"predictions on {split} could not be written: {saved['failed']}"
+    origin = _origin(checkpoints, data, split, views)
+    if {name: saved[name] for name in origin} != origin:
+        return None, f"the saved predictions on {split} are of other members or images"
     try:
         files, folder = _file_system(place)
-        with files.open_input_file(f"{folder}/{noted['file']}") as opened:
+        with files.open_input_file(f"{folder}/{saved['file']}") as opened:
             content = opened.read()
     except OSError as error:
         return None, f"predictions on {split} cannot be read: {first_line(error)}"
-    if hashlib.sha256(content).hexdigest() != noted["sha256"]:
-        return None, f"predictions on {split} are not those that were written: {noted['file']} has another SHA-256"
+    if hashlib.sha256(content).hexdigest() != saved["sha256"]:
+        return None, f"predictions on {split} have changed: {saved['file']} has another SHA-256"
     with np.load(io.BytesIO(content)) as arrays:
         return arrays["probabilities"], ""
 
 
-def _about(checkpoints: Sequence[str], data: Dataset, split: str, views: str) -> dict[str, Any]:
+def _origin(checkpoints: Sequence[str], data: Dataset, split: str, views: str) -> dict[str, Any]:
     return {"checkpoints": list(checkpoints), "views": views, "fingerprint": split_fingerprint(data, split)}
 
 
@@ -91,7 +92,7 @@ def _write(place: str, split: str, predictions: NDArray[Any]) -> dict[str, str]:
     files, folder = _file_system(place)
     partial = f"{folder}/.{file}.partial"
     files.create_dir(folder, recursive=True)
-    with files.open_output_stream(partial) as opened:
+    with files.open_output_stream(partial) as opened:  # not ``atomic_file``: the folder may be in an object store
         opened.write(buffer.getvalue())
     files.move(partial, f"{folder}/{file}")
     return {"file": file, "sha256": digest}

@@ -13,6 +13,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from rich.console import Console
 
+from analysis.ensembles.result import EnsembleResult
 from analysis.trials import pareto_front, read_trials
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import first_line
@@ -20,10 +21,11 @@ from trainables.core.node_cache import parse_size
 from trainables.core.redact import without_credentials
 from trainables.worker.inference import examine, infer
 from trainables.worker.node_requirements import Demands
-from tuning.ensemble.build import Request, Result, find_ensemble
+from tuning.ensemble.build import find_ensemble
 from tuning.ensemble.console_tables import show, show_front
-from tuning.ensemble.publish import publish, told
-from tuning.ensemble.saved_predictions import keeping
+from tuning.ensemble.members import EnsembleRequest
+from tuning.ensemble.publish import publish
+from tuning.ensemble.saved_predictions import saving_predictions
 from tuning.ray_backend.callbacks.gpu_hours import GpuHours
 from tuning.ray_backend.callbacks.progress import Progress
 from tuning.ray_backend.callbacks.stalled_search import StalledSearch
@@ -218,13 +220,14 @@ class _Session:
             report_at_end(study, self.data, result.openings, look, self.folder, tracker, console)
         return registered
 
-    def _ensemble(self) -> Result | None:
+    def _ensemble(self) -> EnsembleResult | None:
         study, data, resources, views = self.steering.study, self.data, self.resources, self.options.views
         with self.console.status("scoring the best trials"):
-            request = Request(self.plan.objective.metric, self.options.members, views=views, folds=len(data.folds))
+            metric, folds = self.plan.objective.metric, len(data.folds)
+            request = EnsembleRequest(metric, self.options.members, views=views, folds=folds)
             score = partial(infer, data, bundle=resources.bundle(), views=views)
-            kept = keeping(score, study, data, self.folder.checkpoints, views)
-            return find_ensemble(study, data, request, kept, self.tracker, self.console)
+            saving = saving_predictions(score, study, data, self.folder.checkpoints, views)
+            return find_ensemble(study, data, request, saving, self.tracker, self.console)
 
     def _trade_offs(self, metrics: tuple[str, ...]) -> None:
         """Shows the Pareto front, and leaves it with the parent run."""
@@ -241,19 +244,19 @@ class _Session:
         with suppress(Exception):  # a server that does not answer is told of by the ensemble, which needs it, too
             self.tracker.log_parent({}, {"pareto_front.json": json.dumps(told, indent=1)})
 
-    def _publish(self, result: Result) -> bool:
+    def _publish(self, result: EnsembleResult) -> bool:
         """Registers the ensemble and says where all is; False where MLflow would not take it."""
         name, study = self.plan.space.name, self.steering.study
         try:
             with self.console.status("registering the ensemble"):
-                registered = publish(study, result, self.data, self.tracker, name)
+                registration = publish(study, result, self.data, self.tracker, name)
         except Exception as error:  # whatever a server raises: hours of training must not end in a traceback
             failed = f"the ensemble could not be registered ({first_line(error)})"
             self._say(f"{failed}: the same command with --resume tries again", "red")
             return False
         shown = without_credentials(self.tracker.uri)
         where = f"mlflow ui --backend-store-uri {shown}" if shown.startswith("sqlite:") else shown
-        self._say(told(registered, name))
+        self._say(registration.describe(name))
         self._say(f"All runs:   {where}   (experiment {name})")
         return True
 

@@ -1,37 +1,16 @@
 """Openings of a test set, counted before each one, by this search and by all others in the same MLflow."""
 
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
 import optuna
 
-from analysis.registry import note_openings
+from analysis.ensembles.result import Openings
+from analysis.registry import record_openings
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.splits.folds import POOL
 
 _OPENINGS = "test_openings"
-
-
-@dataclass(frozen=True)
-class Openings:
-    """Number of times that a test set was opened.
-
-    Attributes:
-        here: Openings by this search.
-        elsewhere: Openings by other searches in the same MLflow; None if MLflow did not answer.
-    """
-
-    here: int
-    elsewhere: int | None
-
-    def describe(self) -> str:
-        """Return a phrase like ``opened once`` or ``opened 3 times, 2 of them by other searches``."""
-        total = self.here + (self.elsewhere or 0)
-        times = {0: "never opened", 1: "opened once"}.get(total, f"opened {total} times")
-        if self.elsewhere is None:
-            return f"{times} by this search (MLflow did not answer for other searches)"
-        return f"{times}, {self.elsewhere} of them by other searches" if self.elsewhere else times
 
 
 def split_fingerprint(data: Dataset, split: str) -> str:
@@ -66,6 +45,6 @@ def openings(study: optuna.Study, fingerprint: str, tracking_uri: str, run_id: s
     """
     here = openings_here(study, fingerprint)
     try:
-        return Openings(here, note_openings(tracking_uri, run_id, fingerprint, here))
+        return Openings(here, record_openings(tracking_uri, run_id, fingerprint, here))
     except Exception:  # any server error: the study has the count and publishes it next time
         return Openings(here, None)

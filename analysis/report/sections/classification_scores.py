@@ -51,7 +51,7 @@ def _class_table(scores: Scores, class_names: tuple[str, ...]) -> Table:
                 recall.name,
                 str(recall.images),
                 str(recall.groups),
-                recall.told(),
+                recall.describe(),
                 *(with_interval(scores, f"{metric}/{keys[recall.name]}") for metric in ("precision", "f1")),
             ]
             for recall in scores.recalls
@@ -63,7 +63,7 @@ def _confusion_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) 
     names = search.data.class_names
     counts = {"ensemble": ensemble.evaluation.ensemble.confusion} | {
         f"trial {record.number}": scores.confusion
-        for record, scores in zip(ensemble.members, ensemble.evaluation.members, strict=True)
+        for record, scores in zip(ensemble.chosen.members, ensemble.evaluation.members, strict=True)
     }
     return draw_panel(
         "Confusion matrix",
@@ -98,7 +98,7 @@ def _precision_recall_panel(search: SearchInputs, ensemble: EnsembleInputs, size
 
 
 def _calibration_panel(ensemble: EnsembleInputs, size: str) -> Panel:
-    scores, best = ensemble.evaluation, ensemble.members[ensemble.best_member]
+    scores, best = ensemble.evaluation, ensemble.best_trial
     bins = {
         "ensemble": scores.ensemble.reliability,
         f"trial {best.number}": scores.members[ensemble.best_member].reliability,
@@ -123,4 +123,4 @@ def _draw_ensemble(search: SearchInputs, ensemble: EnsembleInputs, draw: _Draw) 
         raise NothingToDrawError(f"The predictions on test are missing: {ensemble.why_no_predictions}.")
     data = search.data
     labels, probabilities = data.labels[data.splits["test"]], ensemble.test_predictions
-    return draw(ensemble.comparison.combination.apply(probabilities), labels, data.class_names)
+    return draw(ensemble.chosen.comparison.combination.apply(probabilities), labels, data.class_names)

@@ -41,7 +41,7 @@ def confused_pair(search: SearchInputs, ensemble: EnsembleInputs) -> Gallery:
     if ensemble.test_predictions is None:
         missing = f"The predictions on test are missing: {ensemble.why_no_predictions}."
         return Gallery(_TITLE, how_to_read, "", (), missing)
-    probabilities = ensemble.comparison.combination.apply(ensemble.test_predictions)
+    probabilities = ensemble.chosen.comparison.combination.apply(ensemble.test_predictions)
     directions = (pair, pair[::-1])
     mistakes = " and ".join(
         f"{counts[true][predicted]} of {sum(counts[true])} images of {names[true]} were predicted as {names[predicted]}"
@@ -62,7 +62,7 @@ def _examples(
     test = data.splits["test"]
     mistakes = np.flatnonzero((data.labels[test] == true) & (probabilities.argmax(axis=1) == predicted))
     most_confident = mistakes[np.argsort(-probabilities[mistakes, predicted], kind="stable")][:_SHOWN]
-    pixels = data.images(ensemble.members[ensemble.best_member].config["image_size"])
+    pixels = data.images(ensemble.best_trial.config["image_size"])
     examples = []
     for position in most_confident.tolist():
         index = int(test[position])

@@ -17,7 +17,7 @@ from analysis.report.thumbnails import data_uri, with_heat_map
 
 def inspected_member(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Section:
     """Show t-SNE embeddings and heat maps of the member that is best on the selection split."""
-    best = ensemble.members[ensemble.best_member]
+    best = ensemble.best_trial
     introduction = (
         f"For trial {best.number} ({best.config.get('backbone', '')}), the best member on "
         f"{search.data.selection_told}. {about_test(search, ensemble)} Its images and predictions are shown only now; "
@@ -111,9 +111,9 @@ def _examples(
     search: SearchInputs, ensemble: EnsembleInputs, indices: NDArray[np.int64], maps: NDArray[np.float32]
 ) -> list[Example]:
     assert ensemble.test_predictions is not None
-    data, best = search.data, ensemble.best_member
-    pixels = data.images(ensemble.members[best].config["image_size"])
-    predictions = ensemble.test_predictions[best][np.searchsorted(data.splits["test"], indices)]
+    data = search.data
+    pixels = data.images(ensemble.best_trial.config["image_size"])
+    predictions = ensemble.test_predictions[ensemble.best_member][np.searchsorted(data.splits["test"], indices)]
     examples = []
     for index, heat, probabilities in zip(indices.tolist(), maps, predictions, strict=True):
         true, predicted = int(data.labels[index]), int(probabilities.argmax())

@@ -16,7 +16,7 @@ from trainables.core.metric_names import METRICS
 
 def models(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Section:
     """Compare the ensemble with its members, and the rules that could have built it."""
-    notes = list(map(sentence, ensemble.comparison.notes))
+    notes = list(map(sentence, ensemble.chosen.comparison.notes))
     blocks: list[Block] = [
         _models_table(search, ensemble, inspection),
         _rules_table(search, ensemble),
@@ -27,7 +27,7 @@ def models(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspectio
 
 def metrics_table(ensemble: EnsembleInputs) -> Table:
     """List the test metrics of the ensemble next to those of the best member."""
-    scores, best = ensemble.evaluation, ensemble.members[ensemble.best_member]
+    scores, best = ensemble.evaluation, ensemble.best_trial
     rows = [
         [
             metric.label,
@@ -53,26 +53,26 @@ def test_caveats(ensemble: EnsembleInputs) -> str:
 
 def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Table:
     metric, data, test = search.metric, search.data, ensemble.evaluation
-    weights = ensemble.comparison.combination.weights
+    chosen, comparison = ensemble.chosen, ensemble.chosen.comparison
     rows = [
         [
-            f"ensemble ({ensemble.comparison.chosen})",
+            f"ensemble ({comparison.chosen})",
             "",
             *([] if data.folds else [""]),
-            number(ensemble.comparison.score),
+            number(comparison.score),
             with_interval(test.ensemble, metric),
             *_total_cost(ensemble, inspection),
             "",
         ]
     ]
-    for position, record in enumerate(ensemble.members):
+    for position, record in enumerate(chosen.members):
         profile = inspection.profiles[position] if position < len(inspection.profiles) else None
         rows.append(
             [
                 f"trial {record.number}, {network_of(record)}",
-                f"{weights[position]:.3f}",
+                f"{comparison.combination.weights[position]:.3f}",
                 *([] if data.folds else [number(best_value(record, metric))]),
-                number(ensemble.member_scores[position]),
+                number(chosen.member_scores[position]),
                 with_interval(test.members[position], metric),
                 f"{profile.parameters / 1e6:.2f}" if profile else "",
                 f"{profile.latency_ms:.1f}" if profile else "",
@@ -101,7 +101,7 @@ def _about_latency(inspection: Inspection) -> str:
 
 def _total_cost(ensemble: EnsembleInputs, inspection: Inspection) -> tuple[str, str]:
     """Return the parameters in millions and the latency in milliseconds of all members with a weight."""
-    voters = ensemble.comparison.combination.voters()
+    voters = ensemble.chosen.comparison.combination.voters()
     if len(inspection.profiles) <= max(voters):
         return "", ""
     profiles = [inspection.profiles[position] for position in voters]
@@ -110,7 +110,7 @@ def _total_cost(ensemble: EnsembleInputs, inspection: Inspection) -> tuple[str, 
 
 
 def _rules_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
-    compared = ensemble.comparison
+    compared = ensemble.chosen.comparison
     return Table(
         "Ensemble rules",
         f"{search.metric} on {search.data.selection_told}; each rule was scored on images that it was not fitted to. "
@@ -124,12 +124,13 @@ def _rules_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
 
 def _significance(ensemble: EnsembleInputs) -> str:
     """Say whether the ensemble differs from the best member on the test set."""
-    if ensemble.comparison.combination.voters() == [ensemble.best_member]:
+    comparison = ensemble.chosen.comparison
+    if comparison.combination.voters() == [ensemble.best_member]:
         return "The ensemble consists of this member only."
     p_value = ensemble.evaluation.p_value
     if p_value is None:
         return "The difference between the two was not tested."
     return (
-        f"Difference between the two in {ensemble.comparison.metric}: p = {p_value:.3g} (two-sided paired permutation "
+        f"Difference between the two in {comparison.metric}: p = {p_value:.3g} (two-sided paired permutation "
         "test over whole groups)."
     )

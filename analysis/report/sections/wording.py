@@ -60,4 +60,4 @@ def about_test(search: SearchInputs, ensemble: EnsembleInputs) -> str:
     """Say what the test split is, how large it is, and how often it was opened."""
     data, groups = search.data, ensemble.evaluation.groups
     size = f"{plural(len(data.splits['test']), 'image')} in {plural(groups, 'group')}"
-    return f"The test split ({data.test_told}) has {size} and was {ensemble.opened}."
+    return f"The test split ({data.test_told}) has {size} and was {ensemble.result.openings.describe()}."

@@ -1,7 +1,7 @@
 import pytest
 from mlflow import MlflowClient
 
-from analysis.registry import note_openings
+from analysis.registry import record_openings
 from analysis.registry.versions import _alias
 
 OURS = {"metric": "macro_f1", "select_score": 0.7, "select_fingerprint": "abc"}
@@ -40,10 +40,10 @@ def test_openings_are_counted_over_all_experiments_and_deleted_runs(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     client = MlflowClient(uri)
     runs = [client.create_run(client.create_experiment(name)).info.run_id for name in "abc"]
-    assert note_openings(uri, runs[0], "seen", 1) == 0
-    assert note_openings(uri, runs[1], "seen", 3) == 1
-    assert note_openings(uri, runs[2], "unseen", 5) == 0
-    assert note_openings(uri, runs[0], "seen", 2) == 3
+    assert record_openings(uri, runs[0], "seen", 1) == 0
+    assert record_openings(uri, runs[1], "seen", 3) == 1
+    assert record_openings(uri, runs[2], "unseen", 5) == 0
+    assert record_openings(uri, runs[0], "seen", 2) == 3
     assert client.get_run(runs[0]).data.metrics["test_openings"] == 5
     client.delete_run(runs[1])
-    assert note_openings(uri, runs[0], "seen", 2) == 3
+    assert record_openings(uri, runs[0], "seen", 2) == 3

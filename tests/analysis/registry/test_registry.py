@@ -18,9 +18,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
 
-from analysis.registry import Entrant, describe, fetched_model, log_member, register_ensemble
-from analysis.registry.model_card import HEADING, CardMember, ModelCard
+from analysis.ensembles.result import Registration
+from analysis.registry import Entrant, fetched_model, log_member, register_ensemble, write_card
+from analysis.registry.model_card import HEADING
 from analysis.trials import EpochRecord
+from tests.analysis.registry.cards import made_up_card
 from tests.images import png
 from trainables.core.config import TrainConfig
 from trainables.core.errors import UserError
@@ -105,19 +107,15 @@ def test_a_model_that_is_not_there_is_a_usage_error(registered, model):
 
 def test_the_pages_carry_the_card_and_a_persons_text_stays(registered):
     uri, client, *_ = registered
-    card = ModelCard(
-        "brains", "s", "champion", "none was", "1", "mean", "accuracy", 0.5, {"accuracy": 0.4}, "opened once",
-        "the published test split", "", "d", "f" * 64, NAMES, {"test": [1, 2, 3]}, ("a leak",),
-        (CardMember(0, "r", "scratch_cnn", 0.5, "1.000"),),
-    )  # fmt: skip
+    card = made_up_card("brains", Registration("1", "champion", "there was no champion"))
     for _ in range(2):
-        describe(uri, "1", card)
+        write_card(uri, card)
         version = client.get_model_version("brains", "1")
-        assert version.description == client.get_registered_model("brains").description == card.description("1")
+        assert version.description == client.get_registered_model("brains").description == card.description()
         assert version.description.startswith(HEADING)
         assert card.tags().items() <= version.tags.items()
     client.update_registered_model("brains", description="mine")
-    describe(uri, "1", card)
+    write_card(uri, card)
     assert client.get_registered_model("brains").description == "mine"
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import optuna
 
 from analysis.ensembles.choose_rule import compare
-from analysis.ensembles.evaluation import evaluate
+from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings, Registration
+from analysis.ensembles.tasks.classification import ClassificationResults
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
-from analysis.statistics.resampling import Sample
+from analysis.statistics.diversity import diversity
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, EpochRecord
 from trainables.core.inspect.grad_cam import Answer, Question
 from trainables.core.inspect.latency import Profile
@@ -63,23 +64,33 @@ def made_up_ensemble(search, count=2, **changes):
         generator = np.random.default_rng(seed)
         shape = len(members), len(labels), len(data.class_names)
         odds = np.exp(generator.normal(size=shape) + 1.5 * np.eye(shape[2])[labels])
-        return (odds / odds.sum(axis=2, keepdims=True)).astype(np.float32), _sample(data, split)
+        sample = ClassificationResults(data).sample(split, METRIC)
+        return (odds / odds.sum(axis=2, keepdims=True)).astype(np.float32), sample
 
     on_select, select = predict("select", 0)
     on_test, test = predict("test", 1)
     comparison = compare(on_select, select)
-    ensemble = EnsembleInputs(
-        members=members,
+    chosen = ChosenEnsemble(
+        members=tuple(members),
         member_scores=tuple(select.score(member) for member in on_select),
         comparison=comparison,
+        diversity=diversity(on_select, select.labels),
         views="none",
-        evaluation=evaluate(on_test, comparison.combination, test, 0),
-        opened="opened once",
-        model="models:/made_up_space/1",
-        outcome="Registered: models:/made_up_space@champion (version 1): there was no champion.",
-        test_predictions=on_test,
+        images=len(select.labels),
+        groups=len(select.members),
     )
+    evaluation = ClassificationResults.evaluate(on_test, comparison.combination, test, 0)
+    result = EnsembleResult(chosen, evaluation, Openings(1, 0), Registration("1", "champion", "there was no champion"))
+    ensemble = EnsembleInputs(result, "made_up_space", on_test)
     return dataclasses.replace(ensemble, **changes)
+
+
+def with_result(ensemble, **changes):
+    """Replace the evaluation or, with ``comparison``, the comparison of rules."""
+    result = ensemble.result
+    if "comparison" in changes:
+        changes["chosen"] = dataclasses.replace(result.chosen, comparison=changes.pop("comparison"))
+    return dataclasses.replace(ensemble, result=dataclasses.replace(result, **changes))
 
 
 def made_up_inspection(search, ensemble, embedded=60):
@@ -93,10 +104,5 @@ def made_up_inspection(search, ensemble, embedded=60):
     features = generator.normal(size=(len(question.seen), 8)).astype(np.float32)
     probabilities = np.eye(len(data.class_names), dtype=np.float32)[data.labels[question.seen]]
     maps = generator.random((4, 3, 3), dtype=np.float32)
-    profiles = [Profile(400_000, 1.5, "a made-up device")] * len(ensemble.members)
+    profiles = [Profile(400_000, 1.5, "a made-up device")] * len(ensemble.chosen.members)
     return Inspection(profiles, question, Answer(features, probabilities, maps))
-
-
-def _sample(data, split):
-    rows = data.splits[split]
-    return Sample(data.labels[rows], data.groups[rows], data.class_names, METRIC)

@@ -1,11 +1,9 @@
-import xml.etree.ElementTree as ElementTree
-
 import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from analysis.statistics.calibration import brier_scores, expected_calibration_error, reliability, reliability_diagram
+from analysis.statistics.calibration import brier_scores, expected_calibration_error, reliability
 from tests.analysis.samples import drawn
 
 
@@ -41,11 +39,3 @@ def test_certain_and_right_is_calibrated_and_certain_and_wrong_is_not():
     right, wrong = np.eye(3)[labels], np.eye(3)[(labels + 1) % 3]
     assert (brier_scores(right, labels).mean(), brier_scores(wrong, labels).mean()) == (0, 2)
     assert [expected_calibration_error(reliability(given, labels)) for given in (right, wrong)] == [0, 1]
-
-
-def test_the_diagram_has_a_bar_a_bin():
-    probabilities, sample = drawn(count=1)
-    bins = reliability(probabilities[0], sample.labels)
-    bars = [node for node in ElementTree.fromstring(reliability_diagram(bins)) if len(node)]
-    assert len(bars) == len(bins)
-    assert [float(bar.get("height")) / 320 for bar in bars] == pytest.approx([one.accuracy for one in bins], abs=1e-3)

@@ -26,7 +26,7 @@ def test_the_best_of_many_guesses_is_told_to_be_no_better_than_a_guess():
     assert np.mean([found.together for found in all_found]) > 0.6
     assert abs(np.mean([found.together_corrected for found in all_found]) - 0.5) < 0.05
     assert found.corrected == pytest.approx(corrected_score(ordered, sample, count=400))
-    told = found.told("accuracy")
+    told = found.describe("accuracy")
     assert f"among 40 trials on these very images: the best has accuracy {found.score:.4f}, of which" in told
     assert f"{found.corrected:.4f} is to be expected (BBC-CV); the mean of the 5 best {found.together:.4f}" in told
 
@@ -60,4 +60,4 @@ def test_a_class_of_one_group_leaves_nothing_to_score_on():
     lone = Sample(sample.labels * 0 + (sample.groups == 5), sample.groups, sample.class_names, "accuracy")
     found = best_of_trials(predictions, lone, 2)
     assert found.corrected is None
-    assert "cannot be told" in found.told("accuracy")
+    assert "cannot be told" in found.describe("accuracy")

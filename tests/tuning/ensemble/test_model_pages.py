@@ -2,18 +2,27 @@ import dataclasses
 
 import pytest
 
-from trainables.core.config import ClassificationConfig, SegmentationConfig
-from tuning.ensemble.model_pages import columns_of
+from analysis.ensembles.tasks.choose import TASKS
+from tests.tuning.ensemble.made_up import METRIC, Inference, found
+from trainables.core.config import CONFIGS
+from tuning.ensemble.model_pages import sort_columns
 
 
-@pytest.mark.parametrize(("kind", "masks"), [(ClassificationConfig, False), (SegmentationConfig, True)])
-def test_the_columns_to_sort_by_are_those_of_the_task(kind, masks):
-    params = [column.split("`")[1] for column in columns_of("dice", "select", masks) if column.startswith("params.")]
-    assert set(params) <= {field.name for field in dataclasses.fields(kind)}
-    assert ("architecture" in params) == masks
-    assert {"backbone", "lr"} < set(params)
+@pytest.mark.parametrize("task", TASKS)
+def test_the_columns_of_parameters_are_those_of_the_task(study, data, task):
+    chosen = found(study, data, Inference(data)).chosen
+    columns = sort_columns(chosen, TASKS[task].sort_params)
+    params = [column.split("`")[1] for column in columns if column.startswith("params.")]
+    assert params == list(TASKS[task].sort_params)
+    assert set(params) <= {field.name for field in dataclasses.fields(CONFIGS[task])}
 
 
-def test_the_objective_is_told_once_and_first():
-    columns = columns_of("macro_f1", "oof", masks=False)
-    assert columns[:3] == ["metrics.`best_macro_f1`", "metrics.`best_balanced_accuracy`", "metrics.`best_epoch`"]
+def test_the_objective_comes_first_and_once(study, data):
+    chosen = found(study, data, Inference(data)).chosen
+    metrics = sort_columns(chosen, ())
+    assert metrics == [
+        f"metrics.`{name}`"
+        for name in (
+            f"best_{METRIC}", "best_macro_f1", "best_epoch", "epoch_seconds", f"select_{METRIC}", f"test_{METRIC}",
+        )
+    ]  # fmt: skip

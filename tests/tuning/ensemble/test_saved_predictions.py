@@ -4,7 +4,7 @@ import pytest
 
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.images import PixelFormat
-from tuning.ensemble.saved_predictions import keeping, kept_predictions
+from tuning.ensemble.saved_predictions import load_predictions, saving_predictions
 
 MEMBERS = ["search/trial/checkpoint-1", "search/trial/checkpoint-2"]
 
@@ -24,36 +24,36 @@ def infer(checkpoints, split):
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_what_was_predicted_is_read_again_and_only_for_what_it_was(data, tmp_path, scheme):
     study, place = optuna.create_study(), f"{scheme}{tmp_path}/search"
-    kept = keeping(infer, study, data, place, "flips")
-    given = kept(MEMBERS, "test")
-    kept(MEMBERS, "select")
-    found, why = kept_predictions(study, data, place, MEMBERS, "test", "flips")
+    saving = saving_predictions(infer, study, data, place, "flips")
+    given = saving(MEMBERS, "test")
+    saving(MEMBERS, "select")
+    found, why = load_predictions(study, data, place, MEMBERS, "test", "flips")
     np.testing.assert_array_equal(found, given)
     assert why == ""
     assert len(list((tmp_path / "search").glob("predictions-test-*.npz"))) == 1
     assert not list((tmp_path / "search").glob(".*"))
     for members, views in ((MEMBERS[:1], "flips"), (MEMBERS, "none")):
-        found, why = kept_predictions(study, data, place, members, "test", views)
+        found, why = load_predictions(study, data, place, members, "test", views)
         assert found is None
         assert "of other members or images" in why
 
 
 def test_a_changed_or_missing_file_is_not_believed(data, tmp_path):
     study = optuna.create_study()
-    assert "an older version" in kept_predictions(study, data, str(tmp_path), MEMBERS, "test", "none")[1]
-    keeping(infer, study, data, str(tmp_path), "none")(MEMBERS, "test")
+    assert "an older version" in load_predictions(study, data, str(tmp_path), MEMBERS, "test", "none")[1]
+    saving_predictions(infer, study, data, str(tmp_path), "none")(MEMBERS, "test")
     (file,) = tmp_path.glob("*.npz")
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    assert "another SHA-256" in kept_predictions(study, data, str(tmp_path), MEMBERS, "test", "none")[1]
+    assert "another SHA-256" in load_predictions(study, data, str(tmp_path), MEMBERS, "test", "none")[1]
     file.unlink()
-    assert "cannot be read" in kept_predictions(study, data, str(tmp_path), MEMBERS, "test", "none")[1]
+    assert "cannot be read" in load_predictions(study, data, str(tmp_path), MEMBERS, "test", "none")[1]
 
 
 def test_a_place_that_takes_nothing_does_not_stop_the_search(data, tmp_path):
     study, blocked = optuna.create_study(), tmp_path / "a-file"
     blocked.write_text("")
-    given = keeping(infer, study, data, str(blocked / "search"), "none")(MEMBERS, "test")
+    given = saving_predictions(infer, study, data, str(blocked / "search"), "none")(MEMBERS, "test")
     assert given.shape == (2, 5, 2)
-    found, why = kept_predictions(study, data, str(blocked), MEMBERS, "test", "none")
+    found, why = load_predictions(study, data, str(blocked), MEMBERS, "test", "none")
     assert found is None
     assert "could not be written" in why

@@ -9,7 +9,7 @@ def test_scores_by_class_match_scikit_learn(search, ensemble):
     table = classification_scores(search, ensemble).blocks[1]
     rows = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
     labels = data.labels[data.splits["test"]]
-    predicted = ensemble.comparison.combination.apply(ensemble.test_predictions).argmax(axis=1)
+    predicted = ensemble.chosen.comparison.combination.apply(ensemble.test_predictions).argmax(axis=1)
     precision, _, f1, images = precision_recall_fscore_support(labels, predicted, zero_division=0)
     assert [row["class"] for row in rows] == list(data.class_names)
     assert [int(row["images"]) for row in rows] == images.tolist()

@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from analysis.report.sections.confused_pair import confused_pair, most_confused
+from tests.analysis.report.report_inputs import with_result
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_the_mistakes_between_the_pair_are_counted_and_shown(search, ensemble):
     gallery = confused_pair(search, ensemble)
     data, names = search.data, search.data.class_names
     labels = data.labels[data.splits["test"]]
-    predicted = ensemble.comparison.combination.apply(ensemble.test_predictions).argmax(axis=1)
+    predicted = ensemble.chosen.comparison.combination.apply(ensemble.test_predictions).argmax(axis=1)
     counts = confusion_matrix(labels, predicted)
     first, second = most_confused(counts)
     assert len(gallery.examples) == min(6, counts[first, second]) + min(6, counts[second, first]) > 0
@@ -46,5 +47,5 @@ def test_without_mistakes_or_predictions_the_gallery_says_why_it_is_empty(search
     assert "the disk is gone" in confused_pair(search, without).missing
     scores = dataclasses.replace(ensemble.evaluation.ensemble, confusion=[[5, 0, 0], [0, 5, 0], [0, 0, 5]])
     evaluation = dataclasses.replace(ensemble.evaluation, ensemble=scores)
-    perfect = dataclasses.replace(ensemble, evaluation=evaluation)
+    perfect = with_result(ensemble, evaluation=evaluation)
     assert "all test images correctly" in confused_pair(search, perfect).missing

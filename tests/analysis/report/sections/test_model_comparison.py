@@ -6,14 +6,14 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from analysis.report.inputs import Inspection
 from analysis.report.sections.model_comparison import metrics_table, models
-from tests.analysis.report.report_inputs import made_up_inspection
+from tests.analysis.report.report_inputs import made_up_inspection, with_result
 
 
 def test_metrics_of_the_ensemble_match_scikit_learn(search, ensemble):
     table = metrics_table(ensemble)
     labels = search.data.labels[search.data.splits["test"]]
     predictions = (
-        ensemble.comparison.combination.apply(ensemble.test_predictions),
+        ensemble.chosen.comparison.combination.apply(ensemble.test_predictions),
         ensemble.test_predictions[ensemble.best_member],
     )
     rows = {name: [float(cell.split(" [")[0]) for cell in cells] for name, *cells in table.rows}
@@ -31,11 +31,11 @@ def test_metrics_of_the_ensemble_match_scikit_learn(search, ensemble):
 
 def test_the_significance_of_the_difference_is_stated_or_its_absence_explained(ensemble):
     def text(weights, p_value):
-        combination = dataclasses.replace(ensemble.comparison.combination, weights=weights)
+        combination = dataclasses.replace(ensemble.chosen.comparison.combination, weights=weights)
         return metrics_table(
-            dataclasses.replace(
+            with_result(
                 ensemble,
-                comparison=dataclasses.replace(ensemble.comparison, combination=combination),
+                comparison=dataclasses.replace(ensemble.chosen.comparison, combination=combination),
                 evaluation=dataclasses.replace(ensemble.evaluation, p_value=p_value),
             )
         ).how_to_read
@@ -49,10 +49,10 @@ def test_the_significance_of_the_difference_is_stated_or_its_absence_explained(e
 def test_the_ensembles_cost_is_the_sum_of_its_voters(search, ensemble):
     table = models(search, ensemble, made_up_inspection(search, ensemble)).blocks[0]
     rows = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
-    voters = len(ensemble.comparison.combination.voters())
+    voters = len(ensemble.chosen.comparison.combination.voters())
     assert float(rows[0]["million parameters"]) == pytest.approx(0.4 * voters)
     assert float(rows[0]["latency, ms"]) == pytest.approx(1.5 * voters)
-    assert [row["model"] for row in rows[1:]] == [f"trial {r.number}, scratch_cnn" for r in ensemble.members]
+    assert [row["model"] for row in rows[1:]] == [f"trial {r.number}, scratch_cnn" for r in ensemble.chosen.members]
     assert sum(float(row["weight"]) for row in rows[1:]) == pytest.approx(1, abs=2e-3)
     failed = models(search, ensemble, Inspection(missing="a node was lost")).blocks[0]
     assert "Latency was not measured: a node was lost." in failed.how_to_read
@@ -60,5 +60,5 @@ def test_the_ensembles_cost_is_the_sum_of_its_voters(search, ensemble):
 
 def test_the_chosen_rule_is_in_bold(search, ensemble):
     rules = models(search, ensemble, Inspection(missing="")).blocks[1]
-    assert [rules.rows[position][0] for position in rules.bold] == [ensemble.comparison.chosen]
-    assert len(rules.rows) == len(ensemble.comparison.rules)
+    assert [rules.rows[position][0] for position in rules.bold] == [ensemble.chosen.comparison.chosen]
+    assert len(rules.rows) == len(ensemble.chosen.comparison.rules)

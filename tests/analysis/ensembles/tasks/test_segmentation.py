@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from analysis.ensembles.segmentation import MaskSample, compare_masks, evaluate_masks, mean_rules
+from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.serialization import from_json, to_json
+from analysis.ensembles.tasks.segmentation import MaskSample, SegmentationResults
 from trainables.core.errors import DataError
 from trainables.core.training.segmentation_metrics import segmentation_metrics
 
@@ -37,31 +39,35 @@ def test_a_sample_scores_counts_as_training_does():
 )
 def test_the_best_number_of_members_is_chosen_and_evaluated(shares, chosen):
     counts, sample = made_up(shares)
-    found = compare_masks(counts, sample)
-    assert tuple(rule.rule for rule in found.rules) == mean_rules(3) == ("best-on-tune", "mean-of-2", "mean-of-3")
+    found = SegmentationResults.compare(counts, sample)
+    assert (
+        tuple(rule.rule for rule in found.rules)
+        == SegmentationResults.rules(3)
+        == ("best-on-tune", "mean-of-2", "mean-of-3")
+    )
     assert found.chosen == chosen
-    voters = mean_rules(3).index(chosen) + 1
+    voters = SegmentationResults.rules(3).index(chosen) + 1
     assert found.combination.voters() == list(range(voters))
     assert found.combination.kind == "mean" and len(set(found.combination.weights[:voters])) == 1
     of_chosen = counts[0] if voters == 1 else counts[voters + 1]
-    scored = evaluate_masks(counts, found.combination, sample, best_member=0)
+    scored = SegmentationResults.evaluate(counts, found.combination, sample, best_member=0)
     assert scored.ensemble.metrics == sample.scores(of_chosen)
     assert len(scored.members) == 3
     low, high = scored.ensemble.intervals["dice"]
     assert low < scored.ensemble.metrics["dice"] < high
     assert np.mean(scored.ensemble.per_image) == pytest.approx(scored.ensemble.metrics["dice"])
     assert (scored.p_value is None) == (voters == 1)
-    assert type(scored).from_dict(scored.to_dict()) == scored
+    assert from_json(to_json(scored), Evaluation) == scored
 
 
 def test_a_rule_can_be_forced_and_an_unknown_one_is_refused():
     counts, sample = made_up([0.9, 0.7, 0.8])
-    assert compare_masks(counts, sample, "mean-of-2").chosen == "mean-of-2"
+    assert SegmentationResults.compare(counts, sample, "mean-of-2").chosen == "mean-of-2"
     with pytest.raises(DataError, match="one of best-on-tune, mean-of-2, but got 'greedy'"):
-        compare_masks(counts, sample, "greedy")
+        SegmentationResults.compare(counts, sample, "greedy")
 
 
 def test_few_groups_have_no_interval():
     counts, sample = made_up([0.9], count=8)
-    scored = evaluate_masks(counts, compare_masks(counts, sample).combination, sample, 0)
+    scored = SegmentationResults.evaluate(counts, SegmentationResults.compare(counts, sample).combination, sample, 0)
     assert scored.ensemble.intervals == {} and scored.groups == 4

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import classification_report, confusion_matrix
 
-from analysis.ensembles.evaluation import Evaluation, evaluate
+from analysis.ensembles.serialization import to_json
+from analysis.ensembles.tasks.classification import ClassificationResults
 from analysis.statistics.resampling import Sample, permutation_test
 from tests.analysis.samples import NAMES, drawn
 from trainables.core.serving.combine import Combination
@@ -18,7 +19,9 @@ def evaluated(groups=GROUPS, weights=(0.75, 0.25)):
     wrong = np.eye(3)[np.ones(19, dtype=int)] * 0.6 + 0.4 / 3
     wrong[12:14] = np.eye(3)[0] * 0.6 + 0.4 / 3
     sample = Sample(LABELS, groups, NAMES, "accuracy")
-    return evaluate(np.stack([right, wrong]), Combination.of(np.array(weights)), sample, best_member=0)
+    return ClassificationResults.evaluate(
+        np.stack([right, wrong]), Combination.of(np.array(weights)), sample, best_member=0
+    )
 
 
 def test_an_ensemble_and_each_member_are_scored_in_full():
@@ -34,7 +37,7 @@ def test_an_ensemble_and_each_member_are_scored_in_full():
 
 def test_a_class_of_few_groups_is_counted_and_what_averages_over_it_is_conditional():
     scored = evaluated()
-    assert [recall.told() for recall in scored.members[1].recalls] == ["0.000 [0.000, 0.000]", "5/7, from 1 group"]
+    assert [recall.describe() for recall in scored.members[1].recalls] == ["0.000 [0.000, 0.000]", "5/7, from 1 group"]
     assert scored.conditional == ("b",)
     assert [note.split(":")[0] for note in scored.caveats()] == [
         "no test image of c",
@@ -48,7 +51,7 @@ def test_with_groups_enough_nothing_is_conditional():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 3, 90)
     probabilities, _ = drawn(count=2)
-    scored = evaluate(
+    scored = ClassificationResults.evaluate(
         probabilities, Combination.of(np.ones(2)), Sample(labels, np.arange(90), NAMES, "accuracy"), best_member=1
     )
     assert scored.conditional == ()
@@ -61,7 +64,7 @@ def test_with_groups_enough_nothing_is_conditional():
 def test_the_ensemble_is_tested_against_the_member_that_was_best_on_select():
     probabilities, sample = drawn(count=3, groups=20)
     combination = Combination.of(np.ones(3))
-    scored = evaluate(probabilities, combination, sample, best_member=2)
+    scored = ClassificationResults.evaluate(probabilities, combination, sample, best_member=2)
     assert scored.p_value == permutation_test(combination.apply(probabilities), probabilities[2], sample)
     assert scored.groups == 20
 
@@ -72,14 +75,11 @@ def test_there_is_no_test_against_itself_nor_with_few_groups():
     assert evaluated(groups=np.arange(19) % 5, weights=(0, 1)).p_value is None
 
 
-def test_an_evaluation_survives_its_way_through_json():
-    for scored in (evaluated(), evaluated(groups=np.arange(19) % 5)):
-        assert Evaluation.from_dict(json.loads(json.dumps(scored.to_dict(), allow_nan=False))) == scored
-
-
 def test_what_is_undefined_is_left_out():
     probabilities, sample = drawn(count=1)
     kept = np.flatnonzero(sample.labels == 0)
-    scored = evaluate(probabilities[:, kept], Combination.of(np.ones(1)), sample.take(kept), best_member=0)
+    scored = ClassificationResults.evaluate(
+        probabilities[:, kept], Combination.of(np.ones(1)), sample.take(kept), best_member=0
+    )
     assert "auroc" not in scored.ensemble.metrics
-    json.dumps(scored.to_dict(), allow_nan=False)
+    json.dumps(to_json(scored), allow_nan=False)

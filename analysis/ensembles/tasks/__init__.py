@@ -1,0 +1,1 @@
+"""Tasks: how predictions of one kind are compared, scored and shown after a search."""

@@ -1,0 +1,15 @@
+"""The registry of tasks: a new one is a class and a line here."""
+
+from collections.abc import Mapping
+
+from analysis.ensembles.tasks.base import TaskResults
+from analysis.ensembles.tasks.classification import ClassificationResults
+from analysis.ensembles.tasks.segmentation import SegmentationResults
+from trainables.core.data.dataset import Dataset
+
+TASKS: Mapping[str, type[TaskResults]] = {kind.task: kind for kind in (ClassificationResults, SegmentationResults)}
+
+
+def task_results(data: Dataset) -> TaskResults:
+    """Return the results object of a data set's task."""
+    return SegmentationResults(data) if data.mask_format else ClassificationResults(data)

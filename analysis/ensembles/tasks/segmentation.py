@@ -1,0 +1,134 @@
+"""Results of segmentations. Predictions are pixel counts, because keeping the masks would take too much memory.
+
+Counts are (N, 3C): true positive, false positive and false negative pixels of each class in each image.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.ensembles.choose_rule import Comparison, chosen_from
+from analysis.ensembles.evaluation import Evaluation, Scores
+from analysis.ensembles.result import EnsembleResult
+from analysis.ensembles.tasks.base import ResultTable, TaskResults
+from analysis.statistics.diversity import Diversity
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample, intervals, permutation_test
+from trainables.core.config import SegmentationConfig
+from trainables.core.metric_names import METRICS
+from trainables.core.serving.combine import Combination
+from trainables.core.serving.mask_ensemble import MASK
+from trainables.core.training.classification_metrics import class_keys
+from trainables.core.training.segmentation_metrics import overlap, resampled_segmentation_metrics, segmentation_metrics
+
+Counts = NDArray[np.floating]
+BEST = "best-on-tune"
+
+
+class SegmentationResults(TaskResults):
+    """Comparing, scoring and showing ensembles of segmenters.
+
+    Counts are (2M - 1, N, 3C): of the M members, best first, then of the means of the first 2, ..., M members.
+    """
+
+    task = SegmentationConfig.task
+    sort_params = ("architecture", "backbone", "lr")
+    has_views = False
+
+    @staticmethod
+    def rules(members: int) -> tuple[str, ...]:
+        """Return the rules: the first member, and the means of the first 2, 3, ... members."""
+        return (BEST, *(f"mean-of-{count}" for count in range(2, members + 1)))
+
+    @staticmethod
+    def output_columns(class_names: tuple[str, ...]) -> dict[str, str]:  # noqa: ARG004
+        """Return the column of the masks, as base64 text."""
+        return {MASK: "string"}
+
+    def sample(self, split: str, metric: str) -> "MaskSample":
+        """Return the groups of a split, to score counts by ``metric``."""
+        data, rows = self.data, self.data.splits[split]
+        return MaskSample(data.labels[rows], data.groups[rows], data.class_names, metric, data.healthy)
+
+    @staticmethod
+    def compare(predictions: NDArray[Any], sample: Sample, rule: str | None = None) -> Comparison:
+        """Compare the means of the best members. They fit nothing to ``select``, so all are scored on it directly."""
+        members = (len(predictions) + 1) // 2
+        rules = SegmentationResults.rules(members)
+        by_rule = dict(zip(rules, [predictions[0], *predictions[members:]], strict=True))
+
+        def combination(rule: str) -> Combination:
+            return Combination.of((np.arange(members) <= rules.index(rule)).astype(np.float64))
+
+        return chosen_from(by_rule, combination, sample, rule, [])
+
+    @staticmethod
+    def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:  # noqa: ARG004
+        """Return an empty result: counts of pixels do not show where members disagree."""
+        return Diversity((), ())
+
+    @staticmethod
+    def evaluate(predictions: NDArray[Any], combination: Combination, sample: Sample, best_member: int) -> Evaluation:
+        """Score an ensemble and its members; fewer than 10 groups get no intervals."""
+        members, voters = (len(predictions) + 1) // 2, combination.voters()
+        combined = predictions[0] if len(voters) == 1 else predictions[members + len(voters) - 2]
+        is_best_member = voters == [best_member]
+        return Evaluation(
+            ensemble=_score(combined, sample),
+            members=tuple(_score(member, sample) for member in predictions[:members]),
+            best_member=best_member,
+            p_value=None if is_best_member else permutation_test(combined, predictions[best_member], sample),
+            groups=len(sample.members),
+            conditional=(),
+            absent=(),
+        )
+
+    def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:
+        """Return the overlaps by class; nothing for a single class."""
+        names, scores = self.data.class_names, evaluation.ensemble.metrics
+        if len(names) == 1:
+            return ()
+        keys = class_keys(names)
+        columns = [metric.name for metric in METRICS if f"{metric.name}/{keys[0]}" in scores]
+        rows = [
+            (name, *(f"{scores[f'{column}/{key}']:.4f}" for column in columns))
+            for name, key in zip(names, keys, strict=True)
+        ]
+        return (ResultTable("The ensemble, by class", ("class", *(name.replace("_", " ") for name in columns)), rows),)
+
+    def files(self, result: EnsembleResult, header: str) -> dict[str, str]:  # noqa: ARG002
+        """Return nothing: a segmentation has only the files of every task."""
+        return {}
+
+
+@dataclass(frozen=True)
+class MaskSample(Sample):
+    """Images with masks, in groups, and the metric that scores predictions of them."""
+
+    def scores(self, counts: Counts, needed: str | None = None) -> dict[str, float]:  # noqa: ARG002
+        """Compute all metrics of (N, 3C) counts."""
+        return segmentation_metrics(by_class(counts), self.class_names)
+
+    def resampled_scores(
+        self,
+        counts: Counts,
+        draws: NDArray[np.int64],
+        needed: str | None = None,  # noqa: ARG002
+    ) -> dict[str, NDArray[np.float64]]:
+        """Compute all metrics on R resamples: (R,) each, from (R, N) draws of every image."""
+        return resampled_segmentation_metrics(by_class(counts), self.class_names, draws)
+
+
+def by_class(counts: Counts) -> Counts:
+    """Reshape (N, 3C) counts to (N, C, 3)."""
+    return counts.reshape(len(counts), -1, 3)
+
+
+def _score(counts: Counts, sample: Sample) -> Scores:
+    enough = len(sample.members) >= GROUPS_FOR_INTERVAL
+    return Scores(
+        metrics=sample.scores(counts),
+        intervals=intervals(counts, sample) if enough else {},
+        per_image=tuple(overlap(by_class(counts), "dice").mean(axis=1).tolist()),
+    )

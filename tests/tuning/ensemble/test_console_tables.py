@@ -1,0 +1,34 @@
+from dataclasses import replace
+
+from analysis.statistics.selection_bias import SelectionBias
+from tests.tuning.ensemble.made_up import METRIC, Inference, found, quiet
+from tuning.ensemble.console_tables import show
+
+
+def test_tables_fit_into_100_columns(study, data):
+    console = quiet()
+    show(found(study, data, Inference(data)), data, console)
+    shown = console.file.getvalue()
+    table = [line for line in shown.splitlines() if not line.startswith(("Note", "Chosen"))]
+    assert max(map(len, table)) <= 100
+    for line in (
+        "Test set: 50 images in 25 groups, opened 3 times, 2 of them by other searches",
+        f"{METRIC} on select: 50 images in 25 groups",
+        "95% interval",
+        "errors correlate by",
+        "scratch_cnn",
+        "Recall of the ensemble, by class",
+        "true \\ predicted",
+    ):
+        assert line in shown
+
+
+def test_out_of_fold_scores_are_shown_with_their_selection_bias(study, data):
+    result = found(study, data, Inference(data))
+    chosen = replace(result.chosen, folds=2, selection_bias=SelectionBias(3, 0.7, 0.6, 2, 0.8, 0.7))
+    console = quiet()
+    show(replace(result, chosen=chosen), data, console)
+    shown = console.file.getvalue()
+    assert f"{METRIC} on out-of-fold predictions of 2 folds: 50 images" in shown
+    assert "Tuning chose among 3 trials on these very images: the best has" in shown
+    assert "select" not in shown
