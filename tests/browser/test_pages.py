@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(find() is None, reason="needs a Chromium: on the path, or named by $CHROMIUM"),
 ]
-LEAK = "1 of 12 test images have one of their own groups in training: test scores measure memory"
+LEAK = "1 of 12 test images share their group with training images: test scores measure memory"
 TRIALS = 5
 EXPAND = "document.querySelector('.ag-row button[data-component-id*=runnamecellrenderer]')"
 NAMES = "[...document.querySelectorAll('.ag-row [col-id=\"attributes.`Run Name`\"] a')]"

@@ -186,7 +186,7 @@ def test_images_start_no_programs(tmp_path, marker, monkeypatch):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
-    with pytest.raises(DataError, match="of no known format"):
+    with pytest.raises(DataError, match="unknown format"):
         decode(eps, 9, PixelFormat(1, 255))
     assert not marker.exists()
 

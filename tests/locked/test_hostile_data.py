@@ -135,7 +135,7 @@ def test_links_out_of_the_folder_are_refused_or_left_out(images, tmp_path):
     (images / "a" / "900.png").symlink_to(outside / "patients" / "000.png")
     (images / "b" / "901.png").symlink_to("../../others/patients/001.png")
     line = refused(images)
-    assert "but 2 are not (a/900.png: a link must not lead out of the data folder: copy what it leads to" in line
+    assert "but 2 are not (a/900.png: a link must not lead out of the data folder: copy its target there" in line
     data = prepare(str(images), sizes=[16], seed=0, store=tmp_path / "store", skip_bad_images=True)
     assert list(data.audit.broken) == ["a/900.png", "b/901.png"]
     assert data.images(16)[[index for index, name in enumerate(_names(images)) if "90" in name]].max() == 0
@@ -170,7 +170,7 @@ def test_what_is_no_file_is_not_waited_for(images, tmp_path):
         file.truncate(2**40)
     line = refused(images)
     assert "but 6 are not" in line
-    for told in ("pipe.png: it is no regular file", "folder.png: it is no regular file", "1099511627776 bytes"):
+    for told in ("pipe.png: it is not a regular file", "folder.png: it is not a regular file", "1099511627776 bytes"):
         assert told in line
     os.mkfifo(images / "pipe.parquet")
     assert "but 6 are not" in refused(images)

@@ -47,5 +47,5 @@ def test_kaggles_tree_is_divided_anew_by_person_and_keeps_its_test_split(tmp_pat
     assert data.audit.named == "subjects" and len(np.unique(data.groups)) == 100 + val
     assert len(data.splits["test"]) == 40 and data.test_twins == 0
     assert all(len(data.splits[name]) > 16 for name in ("tune", "select"))  # val's own eight a class would not do
-    said = "the published val split was pooled with train and divided anew into fit, tune and select" in data.notes
+    said = "the published val split was merged with train and divided into fit, tune and select" in data.notes
     assert said == (val > 0)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def partial_path(path: Path) -> Path:
-    """A hidden path beside ``path`` that no other process uses."""
+    """Return a hidden path beside ``path`` that no other process uses."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
 
 
 @contextmanager
 def atomic_file(file: Path) -> Iterator[Path]:
-    """Yields a path to write to. It replaces ``file`` at the end, and is removed if the block raises."""
+    """Yield a path to write to. It replaces ``file`` at the end, and is removed if the block raises."""
     partial = partial_path(file)
     try:
         yield partial
@@ -25,7 +25,7 @@ def atomic_file(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yields a new folder to fill. It is renamed to ``folder`` at the end, and is removed if the block raises.
+    """Yield a new folder to fill. It is renamed to ``folder`` at the end, and is removed if the block raises.
 
     Raises:
         OSError: ``folder`` exists and is not empty.

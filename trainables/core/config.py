@@ -1,4 +1,4 @@
-"""The training configuration, parsed once at the edge: unknown, missing, unread or out-of-range keys raise."""
+"""Training configuration. Untyped input is parsed once, and bad keys or values raise."""
 
 import dataclasses
 import difflib
@@ -42,7 +42,7 @@ _ATTENTION_DROPOUT = 0.4  # head_dropout of the attention head where none is giv
 
 @dataclass(frozen=True)
 class Rule:
-    """What one key accepts: a type, a closed range or a list of choices, and when the key is read at all."""
+    """Constraint on one key: its type, a closed range or a list of choices, and when the key is read at all."""
 
     type: type
     low: float = -math.inf
@@ -53,7 +53,7 @@ class Rule:
     read_when: tuple[str, tuple[str, ...]] | None = None
 
     def parse(self, key: str, value: Any) -> Any:
-        """Returns ``value`` as this rule's type, or raises ConfigError with the rule and the value."""
+        """Return ``value`` as this rule's type, or raise ConfigError with the rule and the value."""
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, self.type) or (isinstance(value, bool) and self.type is not bool):
@@ -75,18 +75,18 @@ def _key(type_: type, default: Any = dataclasses.MISSING, **rule: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(ABC):
-    """One training run, complete: what all tasks share. ``from_dict`` is the only way in for untyped input.
+    """One complete training run, with the keys that all tasks share. Untyped input enters only through ``from_dict``.
 
-    A key with ``read_when`` may only be given where it is read: ``momentum`` beside ``optimizer="adam"`` raises,
-    because a searched value that is silently dropped falsifies the search.
+    A key with ``read_when`` may only be given if it is read. ``momentum`` together with ``optimizer="adam"`` raises,
+    because silently dropping a searched value would falsify the search.
     """
 
     task: ClassVar[str]
-    # The model. `weights` is "pretrained", "random", or a folder of <backbone>.safetensors.
+    # Model. `weights` is "pretrained", "random", or a folder of <backbone>.safetensors.
     backbone: str = _key(str)
     weights: str = _key(str)
     image_size: int = _key(int, low=16, high=2048)
-    # Optimisation. `warmup_ratio` is a share of all steps; `clip_norm` 0 means no clipping.
+    # Optimisation. `warmup_ratio` is a share of all steps. `clip_norm` 0 disables clipping.
     optimizer: str = _key(str, choices=OPTIMIZERS)
     lr: float = _key(float, above=0, high=10)
     weight_decay: float = _key(float, 0.0, low=0, high=1)
@@ -102,9 +102,8 @@ class TrainConfig(ABC):
     batch_size: int = _key(int, low=1, high=65536)
     accumulate_steps: int = _key(int, 1, low=1, high=4096)
     epochs: int = _key(int, low=1, high=100_000)
-    # Data and machine. `normalize` "imagenet" is what the backbone's weights were made for, "dataset" the mean and
-    # deviation of the training images. `precision` "auto" is bf16 where the GPU has it, else fp16 there, and fp32 on
-    # the CPU.
+    # Data and device. `normalize` is "imagenet" (what the weights were trained with) or "dataset" (mean and standard
+    # deviation of the training images). `precision` "auto" is bf16 or fp16 on a GPU and fp32 on the CPU.
     augmentation: str = _key(str, "none", choices=AUGMENTATIONS)
     normalize: str = _key(str, "imagenet", choices=NORMALIZE)
     precision: str = _key(str, "auto", choices=PRECISIONS)
@@ -113,11 +112,11 @@ class TrainConfig(ABC):
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> "TrainConfig":
-        """Parses a plain dict.
+        """Parse a plain dict.
 
         Args:
-            raw: Key to value; every key must be known, in range, and read by the other choices in ``raw``. ``task``
-                says whose keys they are; without it they are those of a classification.
+            raw: Key to value. Every key must be known, in range, and read by the other choices in ``raw``. ``task``
+                selects the set of keys; the default is a classification.
 
         Raises:
             ConfigError: With the rule, the value and, for an unknown key, the nearest known one.
@@ -134,14 +133,14 @@ class TrainConfig(ABC):
             if key not in rules:
                 near = difflib.get_close_matches(str(key), rules, n=1)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
-                raise ConfigError(f"every key must be known, but got {key!r}{hint}")
+                raise ConfigError(f"unknown key {key!r}{hint}")
         missing = [
             field.name
             for field in dataclasses.fields(cls)
             if field.default is dataclasses.MISSING and field.name not in raw
         ]
         if missing:
-            raise ConfigError(f"these keys must be given: {', '.join(missing)}")
+            raise ConfigError(f"missing keys: {', '.join(missing)}")
         completed = cls._completed(raw)
         config = cls(**{key: rules[key].parse(key, value) for key, value in completed.items()})
         for key in completed:
@@ -151,28 +150,28 @@ class TrainConfig(ABC):
 
     @classmethod
     def _completed(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Fills in defaults that depend on other keys."""
+        """Fill in defaults that depend on other keys."""
         return raw
 
     def _check(self) -> None:
-        """Raises ConfigError where keys that are right by themselves do not go together."""
+        """Raise ConfigError for keys that are valid one by one but not together."""
         if self.nesterov and self.momentum == 0:
             raise ConfigError("nesterov needs momentum > 0, but got momentum=0.0")
 
     @property
     @abstractmethod
     def frozen(self) -> tuple[str, ...]:
-        """Of the model's tensors that training never moves, what their names begin with."""
+        """Name prefixes of the model's tensors that training never changes."""
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict of the keys that are read, from which ``from_dict`` makes an equal configuration."""
+        """Return a plain dict of the keys that are read. ``from_dict`` parses it to an equal configuration."""
         rules = ((field.name, field.metadata["rule"].read_when) for field in dataclasses.fields(self))
         return {key: getattr(self, key) for key, when in rules if when is None or getattr(self, when[0]) in when[1]}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationConfig(TrainConfig):
-    """One class an image."""
+    """One class per image."""
 
     task: ClassVar[str] = "classification"
     freeze_depth: int = _key(int, 0, low=0)
@@ -198,17 +197,17 @@ class ClassificationConfig(TrainConfig):
     def _check(self) -> None:
         super()._check()
         if self.batch_size == 1 and self.head in ("residual", "attention"):
-            raise ConfigError(f"batch norm cannot train on single images: the {self.head} head needs batch_size > 1")
+            raise ConfigError(f"the {self.head} head has batch norm and needs batch_size > 1, but got batch_size=1")
 
     @property
     def frozen(self) -> tuple[str, ...]:
-        """The first stages of the backbone."""
+        """Name prefixes of the frozen stages of the backbone."""
         return tuple(f"backbone.stages.{stage}." for stage in range(self.freeze_depth))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationConfig(TrainConfig):
-    """One class a pixel. The backbone is the encoder, the architecture what is built around it."""
+    """One class per pixel. The backbone is the encoder of the architecture."""
 
     task: ClassVar[str] = "segmentation"
     architecture: str = _key(str, choices=ARCHITECTURES)
@@ -221,18 +220,18 @@ class SegmentationConfig(TrainConfig):
     def _check(self) -> None:
         super()._check()
         if self.batch_size == 1:
-            raise ConfigError("batch norm cannot train on single images: segmentation needs batch_size > 1")
+            raise ConfigError("segmentation networks have batch norm and need batch_size > 1, but got batch_size=1")
         if self.freeze_encoder and self.freeze_decoder and self.freeze_head:
-            raise ConfigError("one of freeze_encoder, freeze_decoder and freeze_head must be false: nothing is trained")
+            raise ConfigError("freeze_encoder, freeze_decoder and freeze_head are all true: nothing would be trained")
 
     @property
     def frozen(self) -> tuple[str, ...]:
-        """The frozen ones of encoder, decoder and head."""
+        """Name prefixes of the frozen parts among encoder, decoder and head."""
         parts = {"encoder": self.freeze_encoder, "decoder": self.freeze_decoder, "head": self.freeze_head}
         return tuple(f"{part}." for part, is_frozen in parts.items() if is_frozen)
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``TrainConfig`` has it, with the task."""
+        """Return the dict of ``TrainConfig.to_dict`` with the task."""
         return {"task": self.task, **super().to_dict()}
 
 
@@ -246,5 +245,5 @@ def _check_read(key: str, rule: Rule, config: TrainConfig) -> None:
     chosen = getattr(config, selector)
     if chosen not in readers:
         raise ConfigError(
-            f"{key} is read only when {selector} is {' or '.join(readers)}, but {selector} is {chosen!r}: leave it out"
+            f"{key} is only read when {selector} is {' or '.join(readers)}, but {selector} is {chosen!r}: leave it out"
         )

@@ -1,4 +1,4 @@
-"""Which device, which precision: decided once, and an error where what was asked for is not there."""
+"""Device and precision of a training run."""
 
 from contextlib import AbstractContextManager
 
@@ -10,10 +10,10 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is the GPU where torch can use one, else the CPU; ``cuda`` insists.
+    """Return the device for ``auto`` (a GPU if torch can use one, else the CPU), ``cpu`` or ``cuda``.
 
     Raises:
-        DeviceError: ``cuda`` was asked for and torch cannot use it; the message says why.
+        DeviceError: ``cuda`` was requested and torch cannot use it. The message says why.
     """
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
@@ -26,7 +26,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """``auto`` is bf16 where the GPU has it, else fp16 on a GPU, and fp32 on the CPU."""
+    """Return ``precision``, with ``auto`` resolved to bf16 or fp16 on a GPU (bf16 if supported) and fp32 on the CPU."""
     if precision != "auto":
         return precision
     if device.type == "cpu":
@@ -35,5 +35,5 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
-    """The mixed-precision context of a forward pass; does nothing for fp32."""
+    """Return the mixed-precision context of a forward pass. For fp32 it does nothing."""
     return torch.autocast(device.type, dtype=_DTYPES.get(precision), enabled=precision in _DTYPES)

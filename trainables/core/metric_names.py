@@ -60,7 +60,7 @@ class Objective:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Both bare names, or the one."""
+        """The bare names, one or two."""
         return (self.metric,) if self.second is None else (self.metric, self.second)
 
     @property
@@ -70,7 +70,7 @@ class Objective:
 
 
 def is_better(metric: str, value: float, than: float | None) -> bool:
-    """True if ``value`` of ``metric`` beats ``than``. Any number beats None and NaN; NaN beats nothing."""
+    """Return True if ``value`` of ``metric`` beats ``than``. Any number beats None and NaN; NaN beats nothing."""
     if math.isnan(value):
         return False
     if than is None or math.isnan(than):

@@ -1,4 +1,4 @@
-"""A bounded folder of content-addressed entries on the node: written once, whole or absent, shared by every process."""
+"""A size-limited, content-addressed cache on the node's disk, shared by all processes."""
 
 import fcntl
 import os
@@ -19,9 +19,9 @@ from trainables.core.errors import UserError
 
 STORE_VARIABLE = "TUNE_RUN_CACHE"
 SIZE_VARIABLE = "TUNE_RUN_CACHE_SIZE"
-# Of the disk's whole size, where nobody sets the bound: room for many sets and prefixes, and most of the disk left.
+# Default limit as a share of the disk: room for many data sets, and most of the disk stays free.
 DEFAULT_SHARE = 0.2
-# In every entry: what else lies in the store's folder is not ours to evict.
+# Every entry contains this file. Other files in the cache folder are never evicted.
 _MARK = ".entry"
 _PARTIAL = re.compile(r"\.(?P<key>.+)\.[0-9a-f]{32}\.(?P<size>\d+)\.partial")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -30,30 +30,30 @@ T = TypeVar("T")
 
 
 class StoreFullError(UserError):
-    """An entry does not fit under the store's bound beside what is in use."""
+    """An entry does not fit under the cache's size limit next to the entries in use."""
 
 
 def default_store() -> Path:
-    """``$TUNE_RUN_CACHE``, or ``tune-run`` under the user's cache folder."""
+    """Return ``$TUNE_RUN_CACHE``, or ``tune-run`` in the user's cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get(STORE_VARIABLE) or Path(cache) / "tune-run").resolve()
 
 
 def parse_size(text: str) -> int:
-    """Bytes from ``20GB``, ``1.5T``, ``800 MB`` or ``4096`` (powers of 1000).
+    """Return the bytes of a size like ``20GB``, ``1.5T``, ``800 MB`` or ``4096`` (powers of 1000).
 
     Raises:
-        UserError: It is no size above 0.
+        UserError: The text is not a positive size.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip().upper())
     size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
     if size <= 0:
-        raise UserError(f"a cache size must be a number above 0 with K, M, G or T behind it, but got {text!r}")
+        raise UserError(f"a cache size must be a positive number with an optional K, M, G or T, but got {text!r}")
     return size
 
 
 def map_array(file: Path) -> NDArray[Any]:
-    """Maps an entry's ``.npy`` file, read-only; as long as it is mapped, its entry is in use and not evicted."""
+    """Map an entry's ``.npy`` file read-only. While it is mapped, its entry is in use and cannot be evicted."""
     array = np.load(file, mmap_mode="r")
     folder = os.open(file.parent, os.O_RDONLY)
     weakref.finalize(array.base, os.close, folder)  # the base, because a view of the array may outlive it
@@ -62,13 +62,13 @@ def map_array(file: Path) -> NDArray[Any]:
 
 
 def write_array(file: Path, shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterable[NDArray[Any]]) -> None:
-    """Writes a ``.npy`` file part by part: through a memmap, a full disk would end the process by a bus error.
+    """Write a ``.npy`` file part by part. A memmap would end the process with a bus error on a full disk.
 
     Args:
-        file: To be created.
-        shape: Of the whole array.
-        dtype: Of the whole array.
-        parts: Arrays in C order whose bytes, one after another, are the whole.
+        file: File to create.
+        shape: Shape of the whole array.
+        dtype: Type of the whole array.
+        parts: Arrays in C order whose concatenated bytes are the whole array.
     """
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     with file.open("wb") as opened:
@@ -78,15 +78,15 @@ def write_array(file: Path, shape: tuple[int, ...], dtype: np.dtype[Any], parts:
 
 
 class Store:
-    """Entries are folders named by a key of all they depend on.
+    """A cache whose entries are folders, each named by a key of everything it depends on.
 
-    An entry appears by an atomic rename, so a reader sees all of it or nothing; a lock for each key makes racing
-    processes write it once. Together they stay under a bound: those not used for longest make room, but none that a
-    process has mapped. Writers that were killed leave hidden folders behind, which the next writer removes.
+    An entry appears by an atomic rename, so readers see all of it or nothing. One lock per key makes concurrent
+    processes write it once. Entries together stay under a limit: the least recently used ones are evicted, except
+    those that a process has mapped. Killed writers leave hidden folders, which the next writer removes.
 
     Args:
-        root: The folder; created when the first entry is written.
-        limit: Bytes of all entries; None for ``$TUNE_RUN_CACHE_SIZE``, or a fifth of the disk.
+        root: Cache folder, created with the first entry.
+        limit: Most bytes of all entries together. None uses ``$TUNE_RUN_CACHE_SIZE``, or a fifth of the disk.
     """
 
     def __init__(self, root: Path, limit: int | None = None):
@@ -95,38 +95,38 @@ class Store:
 
     @property
     def limit(self) -> int:
-        """Bytes that all entries may take together."""
+        """Most bytes that all entries may take together."""
         if self._limit is not None:
             return self._limit
         stated = os.environ.get(SIZE_VARIABLE)
         return parse_size(stated) if stated else int(shutil.disk_usage(self.root).total * DEFAULT_SHARE)
 
     def find(self, key: str, read: Callable[[Path], T]) -> T | None:
-        """What ``read`` gives for an entry, or None where it is absent or torn; counts as a use."""
+        """Return ``read(folder)`` for an entry, or None if it is absent or torn. Counts as a use."""
         path = self.root / key
         try:
-            with suppress(OSError):  # another user's store, or none of the kind
+            with suppress(OSError):  # the entry is absent or belongs to another user
                 os.utime(path)
             return read(path)
-        except (FileNotFoundError, ValueError, EOFError):  # evicted at this moment; or a file was cut short
+        except (FileNotFoundError, ValueError, EOFError):  # just evicted, or a file is truncated
             return None
 
     def read(
         self, key: str, write: Callable[[Path], None], read: Callable[[Path], T], size: int, *, needed: bool = False
     ) -> T:
-        """What ``read`` gives for an entry, which is written first where it is absent.
+        """Return ``read(folder)`` for an entry, writing the entry first if it is absent.
 
         Args:
-            key: A file-system-safe name that stands for the content.
-            write: Fills an empty folder; what it raises is passed on and nothing is left behind.
-            read: Opens a folder that ``write`` filled; raises FileNotFoundError or ValueError where a file is not
-                whole. It gets the folder under a passing name: it opens what it needs and keeps no path.
+            key: File-system-safe name that identifies the content.
+            write: Fills an empty folder. If it raises, the error is passed on and nothing is left behind.
+            read: Opens a folder that ``write`` filled. Raises FileNotFoundError or ValueError if a file is incomplete.
+                The folder has a temporary name at that time: open what is needed and keep no path.
             size: Bytes that ``write`` needs.
-            needed: Go beyond the bound rather than raise, where the entry would fit but for what is in use.
+            needed: Exceed the limit rather than raise if only entries in use stand in the way.
 
         Raises:
-            StoreFullError: The entry does not fit under the bound.
-            OSError: The disk is full, or the folder cannot be written.
+            StoreFullError: The entry does not fit under the limit.
+            OSError: The disk is full or the folder is not writable.
         """
         found = self.find(key, read)
         if found is not None:
@@ -136,9 +136,9 @@ class Store:
             found = self.find(key, read)
             if found is not None:
                 return found
-            # The size in the name reserves the bytes. Not mkdtemp: other users shall read the entry.
+            # The size in the name reserves the bytes. mkdtemp would hide the entry from other users.
             partial = self.root / f".{key}.{uuid.uuid4().hex}.{size}.partial"
-            with self._alone():
+            with self._index_lock():
                 _remove(self.root / key)  # torn
                 for leftover in self.root.glob(f".{key}.*.partial"):
                     shutil.rmtree(leftover)
@@ -150,8 +150,8 @@ class Store:
         try:
             (partial / _MARK).touch()
             write(partial)
-            value = read(partial)  # before others can see it: what is mapped here is not evicted
-            with self._alone():
+            value = read(partial)  # before others see it, so that it cannot be evicted in between
+            with self._index_lock():
                 partial.rename(self.root / key)
             return value
         except BaseException:
@@ -159,7 +159,7 @@ class Store:
             raise
 
     def _make_room(self, size: int, needed: bool) -> None:
-        """Evicts, least recently used first, until ``size`` bytes fit; evicts nothing where that would not do."""
+        """Evict the least recently used entries until ``size`` bytes fit. Evict nothing if they cannot fit."""
         sizes = {mark.parent: _size(mark.parent) for mark in self.root.glob(f"[!.]*/{_MARK}")}
         used = sum(sizes.values()) + self._reserved()
         limit = min(self.limit, used + shutil.disk_usage(self.root).free)
@@ -173,14 +173,14 @@ class Store:
                     used -= sizes[path]
             if used + size > limit and not (needed and size <= self.limit):
                 raise StoreFullError(
-                    f"{self.root} may hold {limit / 1e9:.3g} GB, too little for {size / 1e9:.3g} GB beside what is in "
-                    f"use: free disk space or raise the cache size (--cache-size, or {SIZE_VARIABLE})"
+                    f"the cache {self.root} is limited to {limit / 1e9:.3g} GB, too little for {size / 1e9:.3g} GB "
+                    f"next to the entries in use: free disk space, or raise --cache-size or {SIZE_VARIABLE}"
                 )
             for path in claimed:
                 _remove(path)
 
     def _reserved(self) -> int:
-        """Bytes of entries that are being written, after removing what killed processes left."""
+        """Return the bytes of entries being written, after removing leftovers of killed processes."""
         for leftover in self.root.glob(".*.evicted"):
             shutil.rmtree(leftover, ignore_errors=True)
         reserved = 0
@@ -197,8 +197,8 @@ class Store:
     def _lock_of(self, key: str) -> Path:
         return self.root / f".{key}.lock"
 
-    def _alone(self) -> FileLock:
-        """What is held, for moments, while entries come and go; always taken after the lock of a key."""
+    def _index_lock(self) -> FileLock:
+        """Return the lock held briefly while entries come and go. Always taken after the lock of a key."""
         return FileLock(self.root / ".store.lock")
 
 
@@ -207,7 +207,7 @@ def _size(entry: Path) -> int:
 
 
 def _claim(entry: Path, claims: ExitStack) -> bool:
-    """Locks an entry that nobody has mapped, until ``claims`` ends."""
+    """Lock an entry that no process has mapped, until ``claims`` closes. Return False if it is mapped."""
     folder = os.open(entry, os.O_RDONLY)
     claims.callback(os.close, folder)
     try:
@@ -218,7 +218,7 @@ def _claim(entry: Path, claims: ExitStack) -> bool:
 
 
 def _remove(entry: Path) -> None:
-    """Takes an entry out of sight at once, then away; who has it open reads on."""
+    """Hide an entry with one rename, then delete it. Processes that have it open can still read it."""
     hidden = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}.evicted")
     with suppress(FileNotFoundError):
         entry.rename(hidden)

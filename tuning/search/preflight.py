@@ -19,7 +19,7 @@ from trainables.core.data.augment import source_size
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.readers.image_mask_pairs import open_pairs
 from trainables.core.data.splits.audit import summary
-from trainables.core.data.splits.folds import small_division, told_sizes
+from trainables.core.data.splits.folds import describe_sizes, small_division
 from trainables.core.errors import DataError
 from trainables.core.metric_names import LATENCY
 from trainables.core.models.backbones.backbone import build_backbone, check_weights, parameter_count
@@ -103,7 +103,7 @@ def load_data(
             check_objective(metric, compared, data.class_names, data.healthy)
     counts = ", ".join(f"{len(indices)} {name}" for name, indices in data.splits.items())
     assert data.audit is not None
-    folds = f"; {told_sizes(data.folds)}" if data.folds else ""
+    folds = f"; {describe_sizes(data.folds)}" if data.folds else ""
     for line in (f"data {place}: {counts} ({request.split} split){folds}", *summary(data.audit)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     one_division = not data.folds and not data.mask_format

@@ -110,7 +110,7 @@ def _leak_warning(search: SearchInputs, audit: Audit) -> str:
     assert audit.test_twins_in_train is not None
     return (
         f"The published test split leaks: {audit.test_twins_in_train:.1%} of its images belong to {audit.named} that "
-        f"also have images in training. This search used another test split: {search.data.test_told}."
+        f"also have images in training. This search used another test split: {search.data.test_description}."
     )
 
 

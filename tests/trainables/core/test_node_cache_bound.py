@@ -46,7 +46,7 @@ def test_an_entry_that_is_evicted_can_be_written_again(tmp_path):
 def test_what_is_larger_than_the_bound_is_refused_and_evicts_nothing(tmp_path):
     store = Store(tmp_path, limit=100)
     put(store, "a", 60)
-    with pytest.raises(StoreFullError, match="may hold 1e-07 GB, too little for 1.01e-07 GB.*TUNE_RUN_CACHE_SIZE"):
+    with pytest.raises(StoreFullError, match="is limited to 1e-07 GB, too little for 1.01e-07 GB.*TUNE_RUN_CACHE_SIZE"):
         put(store, "b", 101)
     assert entries(tmp_path) == {"a"} and litter(tmp_path) == []
 
@@ -96,7 +96,7 @@ def test_sizes(text, size):
 
 @pytest.mark.parametrize("text", ["", "much", "-1G", "0", "1 GiB", "nan"])
 def test_what_is_no_size(text):
-    with pytest.raises(UserError, match="a cache size must be a number above 0"):
+    with pytest.raises(UserError, match="a cache size must be a positive number"):
         parse_size(text)
 
 

@@ -29,11 +29,11 @@ def run(*arguments, code=0):
 def test_it_says_what_it_found(leaky):
     output = run(leaky)
     assert "360 images" in output
-    assert "audit: 60 groups (alike by 0.9), the largest of 6 images" in output
+    assert "audit: 60 groups (similarity >= 0.9), the largest with 6 images" in output
     assert output.count("test and train") == 10
-    assert "a small set: tune and select would have about" in output
+    assert "small data set: tune and select would have about" in output
     assert "tune-run --cv-folds 5" in output
-    assert "LEAK: 100.0% of the published test images have one of their own groups in training" in output
+    assert "LEAK: 100.0% of the published test images share their group with training images" in output
 
 
 def test_json_has_everything(leaky, tmp_path):
@@ -54,7 +54,7 @@ def test_a_pipeline_fails_on_a_leak(leaky):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "a data set is a folder, a name on the hub"),
+        (["nowhere"], "--data must be a folder, a hub data set"),
         (["{root}", "--group-pattern", "("], "--group-pattern must be a regular expression"),
         (["{root}", "--group-pattern", "patient"], "must be found in file names, but 'patient' is in none"),
         (["{root}", "--group-column", "patient"], "--group-column needs parquet files or a hub data set"),

@@ -33,7 +33,7 @@ def loaded(plan, place, store, monkeypatch):
 
 def test_cross_validation_is_recommended_for_a_small_set_and_only_there(plan, small_data, monkeypatch):
     _, shown = loaded(plan, small_data.place, small_data.store, monkeypatch)
-    assert "Note: a small set: tune has 2 groups of few, and there are 120 in all" in shown
+    assert "Note: small data set: tune has 2 groups of few, and there are 120 in all" in shown
     _, shown = loaded(dataclasses.replace(plan, folds=3), small_data.place, small_data.store, monkeypatch)
     assert "102 pool, 18 test (grouped split); 3 folds of 34 images" in shown
     assert "a small set" not in shown

@@ -1,4 +1,4 @@
-"""Augmentation policies on uint8 images, seeded by image and epoch; resizing and normalisation are done elsewhere."""
+"""Augmentation policies for uint8 images, seeded by image and epoch. Resizing and normalisation happen elsewhere."""
 
 import threading
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from trainables.core.seeds import derive_seed
 
-cv2.setNumThreads(0)  # one image a thread: OpenCV's own threads would fight over the cores that Ray gave
+cv2.setNumThreads(0)  # images are augmented in parallel; OpenCV's own threads would exceed the CPUs that Ray reserved
 
-# How much larger than the network's input `strong` reads its images, to crop from: 256 for the usual 224.
+# `strong` crops from images this much larger than the network's input: 256 for 224.
 STRONG_MARGIN = 256 / 224
 
 
@@ -38,7 +38,7 @@ def _strong(size: int) -> list[A.BasicTransform]:
 
 
 def _flips_and_rotation(size: int) -> list[A.BasicTransform]:  # noqa: ARG001
-    """Flips both ways, and rotation by any angle, for images without an up; corners are filled by reflection."""
+    """Flips and rotation by any angle, for images without a fixed orientation. Corners are filled by reflection."""
     turn = A.Affine(rotate=(-180, 180), border_mode=cv2.BORDER_REFLECT_101, p=1.0)
     return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), turn]
 
@@ -53,29 +53,29 @@ POLICIES: dict[str, Callable[[int], list[A.BasicTransform]] | None] = {
 
 
 def source_size(policy: str, image_size: int) -> int:
-    """The side, in pixels, at which training images are decoded for a policy: larger where it crops."""
+    """Return the side, in pixels, at which a policy needs images decoded: larger for policies that crop."""
     return round(image_size * STRONG_MARGIN) if policy == "strong" else image_size
 
 
 class Augmenter:
-    """Applies a policy to one image at a time; safe to call from several threads.
+    """Applies a policy to one image at a time. Safe to call from several threads.
 
-    An image's outcome is a pure function of (seed, epoch, image, draw), whichever thread or process does it, so
-    a resumed trial sees what an uninterrupted one would have seen.
+    The result is a pure function of (seed, epoch, image, draw), whichever thread or process computes it, so a resumed
+    trial sees the same images as an uninterrupted one.
     """
 
     def __init__(self, policy: str, image_size: int, seed: int):
         self._build, self._image_size, self._seed = POLICIES[policy], image_size, seed
-        self._threads = threading.local()  # a Compose carries its own random state, so each thread has one
+        self._threads = threading.local()  # a Compose has its own random state, so each thread needs one
 
     def __call__(self, image: NDArray[np.uint8], index: int, epoch: int, draw: int = 0) -> NDArray[np.uint8]:
-        """Augments an image.
+        """Augment an image.
 
         Args:
-            image: (S, S, channels) uint8 at the side that ``source_size`` gives.
-            index: The image's index in the data set.
-            epoch: The epoch, from 1.
-            draw: How often this epoch has shown the image before.
+            image: (S, S, channels) uint8 with the side that ``source_size`` returns.
+            index: Index of the image in the data set.
+            epoch: Epoch, from 1.
+            draw: How often the image was already shown in this epoch.
 
         Returns:
             (image_size, image_size, channels) uint8.
@@ -85,7 +85,7 @@ class Augmenter:
     def pair(
         self, image: NDArray[np.uint8], mask: NDArray[np.uint8], index: int, epoch: int, draw: int = 0
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Augments an image as ``__call__`` does, and moves its (S, S) mask along, by nearest neighbour."""
+        """Augment an image like ``__call__``, and transform its (S, S) mask with it by nearest neighbour."""
         moved = self._moved({"image": image, "mask": mask}, index, epoch, draw)
         return moved["image"], moved["mask"]
 

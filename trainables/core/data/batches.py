@@ -1,4 +1,4 @@
-"""Batches: gathered from a table of images or of stored prefix outputs, or augmented on threads one batch ahead."""
+"""Batches: rows of a table of images or stored features, or images augmented on threads one batch ahead."""
 
 import warnings
 from collections import Counter
@@ -14,7 +14,7 @@ from torch import Tensor
 from trainables.core.data.augment import Augmenter
 
 Batch = tuple[Tensor, Tensor]
-# Of the free GPU memory, what one table may take: the rest is for the model, and for trials that share the GPU.
+# Share of the free GPU memory that one table may take. The rest is for the model and for trials on the same GPU.
 RESIDENT_SHARE = 0.25
 
 
@@ -24,7 +24,7 @@ class Table(NamedTuple):
     Attributes:
         inputs: (N, ...).
         targets: (N,) int64 labels, or (N, S, S) uint8 masks.
-        channels_last: The inputs lie as (N, H, W, C), but a batch of them is to be seen as (B, C, H, W).
+        channels_last: True if inputs are stored as (N, H, W, C) and batches must be viewed as (B, C, H, W).
     """
 
     inputs: Tensor
@@ -33,37 +33,37 @@ class Table(NamedTuple):
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:
-    """A mapped, read-only array as a tensor without copying it; it must never be written to."""
+    """Return a read-only mapped array as a tensor, without copying. The tensor must never be written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Whether so many bytes may stay on the device beside a model: on a GPU that has plenty of free memory."""
+    """Return True if ``size`` bytes may stay on the device next to a model: it is a GPU with enough free memory."""
     return device.type == "cuda" and size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def resident(table: Table, device: torch.device) -> Table:
-    """The whole table on the device where it fits there, else as it is."""
+    """Return the table on the device if it fits there, else unchanged."""
     if not fits(table.inputs.nbytes + table.targets.nbytes, device):
         return table
     return table._replace(inputs=table.inputs.to(device), targets=table.targets.to(device))
 
 
 def batches(table: Table, order: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
-    """Yields rows as they are, in the given order.
+    """Yield rows unchanged, in the given order.
 
     Args:
-        table: What to draw from.
-        order: Indices of the rows to show.
-        batch_size: Rows in a batch; the last batch may be smaller.
+        table: Rows to draw from.
+        order: Indices of the rows to yield.
+        batch_size: Rows per batch. The last batch may be smaller.
 
     Yields:
-        ((B, ...) inputs, (B, ...) targets) on the table's device, copies: networks write into their inputs.
+        ((B, ...) inputs, (B, ...) targets) on the table's device. They are copies, since networks write into inputs.
     """
     for rows in torch.split(torch.from_numpy(order).to(table.inputs.device), batch_size):
-        inputs = table.inputs.index_select(0, rows)  # of rows that lie whole: a copy of memory
+        inputs = table.inputs.index_select(0, rows)  # rows are contiguous, so this is a plain memory copy
         yield inputs.permute(0, 3, 1, 2) if table.channels_last else inputs, table.targets.index_select(0, rows)
 
 
@@ -76,10 +76,10 @@ def augmented_batches(
     epoch: int,
     threads: int,
 ) -> Iterator[Batch]:
-    """As ``batches``, with every image augmented; the next batch is made while the caller uses this one.
+    """Yield batches like ``batches``, with every image augmented. The next batch is prepared while this one is used.
 
     An image that a sampler draws several times in an epoch looks different each time. Targets are (N,) labels, or
-    (N, S, S) masks, which move with their images.
+    (N, S, S) masks, which are transformed with their images.
     """
     draws = _count_draws(order)
 
@@ -101,23 +101,23 @@ def augmented_batches(
 
 
 def drawn_variants(order: NDArray[np.int64], augment: Augmenter, epoch: int) -> NDArray[np.int64]:
-    """Which of the images are mirrored in an epoch, where that is all that a policy does.
+    """Return which images an epoch mirrors, for policies that only flip.
 
     Args:
         order: (n,) indices of the images to show.
-        augment: Of the policy ``none`` or ``flip``.
-        epoch: The epoch, from 1.
+        augment: Augmenter of the policy ``none`` or ``flip``.
+        epoch: Epoch, from 1.
 
     Returns:
         (n,) 1 where ``augmented_batches`` would show the mirror image, else 0.
     """
-    marker = np.array([[[0], [1]]], dtype=np.uint8)  # an image of two pixels tells by its first one
+    marker = np.array([[[0], [1]]], dtype=np.uint8)  # the first pixel becomes 1 if the image is mirrored
     chosen = zip(order.tolist(), _count_draws(order), strict=True)
     return np.array([augment(marker, index, epoch, draw)[0, 0, 0] for index, draw in chosen], dtype=np.int64)
 
 
 def _count_draws(order: NDArray[np.int64]) -> list[int]:
-    """How often each image was shown before."""
+    """Return how often each image was shown before."""
     seen: Counter[int] = Counter()
     draws = []
     for index in order.tolist():

@@ -1,4 +1,4 @@
-"""The mean and standard deviation of a data set's own colours."""
+"""Mean and standard deviation of a data set's channels."""
 
 import hashlib
 import json
@@ -11,21 +11,21 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.data.splits.folds import POOL
 
 _BATCH, _FILE = 64, "moments.json"
-_LEAST_STD = 1 / 255  # of a channel that is all but constant
+_LEAST_STD = 1 / 255  # for nearly constant channels
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def channel_moments(data: Dataset, size: int) -> Moments:
-    """The mean and the standard deviation of each of three channels over the training images, computed once a node.
+    """Return mean and standard deviation of three channels over the training images, computed once per node.
 
-    The images are those of ``fit``; of cross-validation's folds, which share them, those of the whole pool.
+    The training images are those of ``fit``. With cross-validation all folds share them: the whole pool.
 
     Args:
-        data: The data set.
+        data: Data set.
         size: Side at which its images are decoded.
 
     Returns:
-        Means and deviations of pixels in 0..1; a grey channel counts for all three.
+        Means and deviations of pixels in 0..1. A grey channel is repeated three times.
     """
     indices = data.splits.get(POOL, data.splits["fit"])
     pixels, chosen = data.images(size), np.ascontiguousarray(indices, dtype="<i8")
@@ -42,7 +42,7 @@ def channel_moments(data: Dataset, size: int) -> Moments:
 
 
 def _moments(pixels: NDArray[np.uint8], indices: NDArray[np.int64]) -> Moments:
-    histogram = np.zeros((pixels.shape[-1], 256))  # exact, and of whole numbers: no order of summation matters
+    histogram = np.zeros((pixels.shape[-1], 256))  # whole numbers, so the order of summation does not matter
     for start in range(0, len(indices), _BATCH):
         batch = pixels[indices[start : start + _BATCH]]
         histogram += [np.bincount(batch[..., channel].ravel(), minlength=256) for channel in range(len(histogram))]

@@ -1,4 +1,4 @@
-"""A data set as a trial sees it: labels and splits at hand, pixels decoded once a node into a shared memmap."""
+"""Data set of a trial: labels and splits in memory, pixels decoded once per node into a shared memmap."""
 
 import dataclasses
 import hashlib
@@ -22,9 +22,9 @@ from trainables.core.data.splits.splits import Splits
 from trainables.core.errors import DataError
 from trainables.core.node_cache import Store, default_store, map_array, write_array
 
-# Part of every key: raise it whenever the same bytes would decode to other pixels.
+# Part of every cache key. Raise it whenever the same bytes would decode to other pixels.
 DECODER_VERSION = 1
-_TOLD = {
+_TEST_DESCRIPTIONS = {
     "grouped": "whole groups of images held out",
     "published": "the published test split",
     "random": "images drawn one by one",
@@ -33,26 +33,26 @@ _TOLD = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything about a data set but its pixels, small enough to send to every worker.
+    """A data set without its pixels, small enough to send to every worker.
 
     Attributes:
-        place: Where it came from, to decode it again on a node whose store lacks it.
+        place: Source of the images, to decode them again on a node whose cache lacks them.
         fingerprint: SHA-256 over all images and masks, labels and published splits.
         class_names: C names in class order, of images or of pixels.
-        labels: (N,) int64; all 0 where pixels have classes.
-        groups: (N,) int64: what must not be parted, as the data set or the user said, else as the audit found it.
-        splits: Sorted indices of ``fit``, ``tune``, ``select`` and ``test``; of ``pool`` and ``test`` with folds.
-        pixel_format: What images are converted to.
-        audit: What is to be known before its results are believed.
-        healthy: The class without a disease, where there is one.
-        notes: What a reader of the results must know: lines about left-out images, twins, made-up data.
-        folds: Sorted indices of each part of the ``pool``, where trials are cross-validated; else none.
-        split: How ``test`` came about, a mode of ``make_splits``.
-        test_twins: Images of ``test`` that have one of their own group outside.
-        mask_format: What the masks hold, where pixels have classes; else None.
-        regions: To what images are cut before they are resized, or None.
-        store: Where pixels and the outputs of frozen prefixes are kept; None for the default of whichever node asks.
-        cache_size: Bytes that the store may hold; None for that node's default.
+        labels: (N,) int64. All 0 in a segmentation.
+        groups: (N,) int64. Images of one group stay together. Given by data set or user, else found by the audit.
+        splits: Sorted indices of ``fit``, ``tune``, ``select`` and ``test``, or of ``pool`` and ``test`` with folds.
+        pixel_format: Common format that images are converted to.
+        audit: Findings of the audit.
+        healthy: Name of the class without a disease, if there is one.
+        notes: Facts that readers of results must know: left-out images, duplicates, synthetic data.
+        folds: Sorted indices of each fold of ``pool`` if trials are cross-validated, else empty.
+        split: How ``test`` was made, a mode of ``make_splits``.
+        test_twins: Number of test images that have an image of their own group outside ``test``.
+        mask_format: Meaning of the masks in a segmentation, else None.
+        regions: Boxes to which images are cropped before resizing, or None.
+        store: Folder of the node's cache; None for the default of the node that asks.
+        cache_size: Most bytes in that cache; None for the node's default.
     """
 
     place: str
@@ -75,87 +75,90 @@ class Dataset:
 
     @property
     def image_classes(self) -> tuple[str, ...]:
-        """The names of the classes that images have as a whole: none where pixels have them."""
+        """Names of the classes of whole images; empty in a segmentation."""
         return () if self.mask_format else self.class_names
 
     @property
     def selection(self) -> str:
-        """The split on which ensembles are chosen: by predictions of models that saw nothing of its groups."""
+        """Split on which ensembles are chosen. No model was trained on any of its groups."""
         return POOL if self.folds else "select"
 
     @property
     def training(self) -> str:
-        """The split on whose images members are trained: all of it, or all but a fold."""
+        """Split on whose images members are trained: all of it, or all but one fold."""
         return POOL if self.folds else "fit"
 
     @property
-    def steering_told(self) -> str:
-        """What the scores of trials are of, in words."""
+    def steering_description(self) -> str:
+        """Images that trials are scored on, in words."""
         return "out-of-fold predictions" if self.folds else "tune"
 
     @property
-    def selection_told(self) -> str:
-        """What ensembles are chosen on, in words."""
+    def selection_description(self) -> str:
+        """Images that ensembles are chosen on, in words."""
         return "out-of-fold predictions" if self.folds else "select"
 
     @property
-    def test_told(self) -> str:
-        """What ``test`` is, in words."""
-        return _TOLD[self.split]
+    def test_description(self) -> str:
+        """Origin of ``test``, in words."""
+        return _TEST_DESCRIPTIONS[self.split]
 
     @property
     def leak(self) -> str | None:
-        """What makes scores on ``test`` worthless as a forecast, in words, where something does."""
+        """Reason why test scores do not forecast anything, in words, or None."""
         if not self.test_twins:
             return None
-        named = self.audit.named if self.audit else "groups"
+        named = self.audit.named.removesuffix("s") if self.audit else "group"
         return (
-            f"{self.test_twins} of {len(self.splits['test'])} test images have one of their own {named} in training: "
+            f"{self.test_twins} of {len(self.splits['test'])} test images share their {named} with training images: "
             "test scores measure memory"
         )
 
     def fold(self, number: int) -> "Dataset":
-        """What the model of a fold, from 1, is trained on: ``tune`` is that fold, ``fit`` are all others."""
+        """Return the data set of one fold's model, counted from 1: ``tune`` is the fold, ``fit`` the remaining pool."""
         tune, pool = self.folds[number - 1], self.splits[POOL]
         splits = {"fit": np.setdiff1d(pool, tune), "tune": tune, POOL: pool}
         return dataclasses.replace(self, splits=splits, folds=())
 
     def images(self, size: int) -> NDArray[np.uint8]:
-        """All N images at a side of ``size`` pixels: a read-only (N, size, size, channels) uint8 memmap.
+        """Return all N images at ``size`` pixels a side: a read-only (N, size, size, channels) uint8 memmap.
 
-        Decodes them first where this node has not yet done so.
+        Decodes them first if this node has not yet done so.
 
         Raises:
-            DataError: The data set here is not the one that was split.
+            DataError: The images on this node are not those that were split.
         """
         return self.decoded(size, None)[0]
 
     def masks(self, size: int) -> NDArray[np.uint8]:
-        """All N masks at a side of ``size`` pixels: a read-only (N, size, size) uint8 memmap; 0 is the background.
+        """Return all N masks at ``size`` pixels a side: a read-only (N, size, size) uint8 memmap; 0 is the background.
 
-        Decodes them first where this node has not yet done so.
+        Decodes them first if this node has not yet done so.
 
         Raises:
-            DataError: There are none, or the data set here is not the one that was split.
+            DataError: There are no masks, or the data on this node are not those that were split.
         """
         return self.decoded_masks(size, None)
 
     def images_key(self, size: int) -> str:
-        """The store's key of the decoded images, which stands for all that they depend on."""
+        """Return the cache key of the decoded images, which covers everything they depend on."""
         shape = f"{self.pixel_format.channels}x{self.pixel_format.white}"
         cut = f"-roi{self.regions.digest[:16]}v{REGION_VERSION}" if self.regions else ""
         return f"images-{self.fingerprint[:32]}-{size}px-{shape}{cut}-v{DECODER_VERSION}"
 
     def uncut(self) -> "Dataset":
-        """The same with whole images: as the audit saw them."""
+        """Return the data set with whole images, as the audit saw them."""
         return dataclasses.replace(self, regions=None)
 
     def open_store(self) -> Store:
-        """The store of the node that asks."""
+        """Open the cache of the node that asks."""
         return Store(self.store or default_store(), self.cache_size)
 
     def decoded(self, size: int, source: Source | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
-        """The images, and why each bad one is black; decoded from ``source`` (opened anew where None) if absent."""
+        """Return the images, and the reason for each unreadable one, which is black.
+
+        They are decoded from ``source`` (opened again if None) if the cache lacks them.
+        """
 
         def write(folder: Path) -> None:
             bad = _decode_all(source or self._opened(), folder / "images.npy", size, self.pixel_format, self.regions)
@@ -169,10 +172,13 @@ class Dataset:
         return self.open_store().read(self.images_key(size), write, read, bytes_needed, needed=True)
 
     def decoded_masks(self, size: int, source: Source | None) -> NDArray[np.uint8]:
-        """The masks; decoded from ``source`` (opened anew where None) if absent. Those of bad images are empty."""
+        """Return the masks, decoded from ``source`` (opened again if None) if the cache lacks them.
+
+        Masks of bad images are empty.
+        """
         mask_format = self.mask_format
         if mask_format is None:
-            raise DataError(f"a segmentation needs masks, but {self.place} has classes of whole images")
+            raise DataError(f"a segmentation needs masks, but {self.place} has classes of whole images instead")
 
         def write(folder: Path) -> None:
             opened = source or self._opened()
@@ -182,7 +188,7 @@ class Dataset:
             def one(index: int) -> NDArray[np.uint8]:
                 try:
                     return decode_mask(read_bytes(index), size, mask_format)
-                except (DataError, OSError):  # the survey has told of it
+                except (DataError, OSError):  # reported by the survey
                     return np.zeros((size, size), dtype=np.uint8)
 
             with ThreadPoolExecutor(threads()) as pool:
@@ -197,15 +203,15 @@ class Dataset:
         )
 
     def _opened(self) -> Source:
-        """The source again, on a node that lacks what was decoded."""
+        """Open the source again on a node whose cache lacks its images."""
         opened = open_source(self.place, store=self.open_store())
         if source_fingerprint(opened, opened.digests()) != self.fingerprint:
-            raise DataError(f"{self.place} on this node is not the data that the search began with")
+            raise DataError(f"{self.place} on this node differs from the data that the search began with")
         return opened
 
 
 def surveyed_format(source: Source, fingerprint: str, store: Store) -> PixelFormat:
-    """The pixel format of a data set, looked for once a node."""
+    """Return the pixel format of a data set, determined once per node."""
 
     def write(folder: Path) -> None:
         (folder / "format.json").write_text(json.dumps(dataclasses.asdict(survey(source, threads()))))
@@ -217,9 +223,9 @@ def surveyed_format(source: Source, fingerprint: str, store: Store) -> PixelForm
 
 
 def source_fingerprint(source: Source, digests: Sequence[str]) -> str:
-    """SHA-256 over all images and masks (by their digests), labels and published splits.
+    """Return the SHA-256 over all images and masks (by their digests), labels and published splits.
 
-    Not over groups: a node that opens the place again is not told them.
+    Groups are left out: a node that opens the data again does not know them.
     """
     digest = hashlib.sha256(json.dumps([source.class_names, list(digests)]).encode())
     digest.update(np.ascontiguousarray(source.labels, dtype="<i8").tobytes())
@@ -230,7 +236,7 @@ def source_fingerprint(source: Source, digests: Sequence[str]) -> str:
 def _decode_all(
     source: Source, file: Path, size: int, pixel_format: PixelFormat, regions: Regions | None
 ) -> dict[int, str]:
-    """Writes the array; returns why each image that could not be read was left black."""
+    """Write the array of decoded images. Return the reason for each unreadable image, which is left black."""
     shape = (size, size, pixel_format.channels)
     bad: dict[int, str] = {}
 

@@ -1,4 +1,4 @@
-"""From a place to a data set: opened, checked, audited, divided, and told what a reader of its results must know."""
+"""Preparation of a data set: opened, checked, audited, split and annotated with notes."""
 
 import dataclasses
 import hashlib
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainables.core.data.dataset import Dataset, source_fingerprint, surveyed_format
 from trainables.core.data.decode.crop import Regions
-from trainables.core.data.decode.masks import surveyed_masks, told_format
+from trainables.core.data.decode.masks import describe_format, surveyed_masks
 from trainables.core.data.readers.open_source import grouped_by_name, open_source
 from trainables.core.data.source import Source
 from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
@@ -24,7 +24,7 @@ from trainables.core.errors import DataError
 from trainables.core.node_cache import Store, default_store
 
 _SHOWN = 10
-# From a divided data set, its source and the indices of the images that can be used, to where to cut them.
+# Maps a split data set, its source and the indices of the usable images to their crop boxes.
 FindRegions = Callable[[Dataset, Source, NDArray[np.int64]], Regions]
 
 
@@ -44,26 +44,26 @@ def prepare(
     cache_size: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Dataset:
-    """Opens, checks, decodes, audits and divides a data set.
+    """Open, check, decode, audit and split a data set.
 
     Args:
-        place: As ``open_source`` takes it.
-        sizes: The sides in pixels to decode at.
-        seed: Of the splits.
-        split: How ``test`` comes about, as ``make_splits`` takes it.
-        test_share: Of the images, where no test split was published.
-        grouping: Which images belong together, where the user says so.
-        healthy: The class without a disease, if it is among the data's.
-        skip_bad_images: Leave images out that cannot be used instead of refusing.
-        folds: Into how many to divide all images but ``test``; None for ``fit``, ``tune`` and ``select``.
-        roi: Says to what images are cut; None to take them whole. Groups and splits are those of whole images.
-        store: Where pixels are kept; None for the node's default.
-        cache_size: Bytes that the store may hold; None for the node's default.
-        progress: Told the share of the audit that is done.
+        place: Data set, see ``open_source``.
+        sizes: Sides in pixels to decode at.
+        seed: Seed of the splits.
+        split: How ``test`` is made, see ``make_splits``.
+        test_share: Share of ``test`` if no test split was published.
+        grouping: The user's statement about which images belong together.
+        healthy: Class without a disease; ignored if the data have no such class.
+        skip_bad_images: Skip unusable images instead of refusing the data set.
+        folds: Number of folds for all images except ``test``; None for ``fit``, ``tune`` and ``select``.
+        roi: Finds the boxes to crop images to; None for whole images. Groups and splits are those of whole images.
+        store: Folder of the cache; None for the node's default.
+        cache_size: Most bytes in the cache; None for the node's default.
+        progress: Called with the share of the audit that is done.
 
     Raises:
-        DataError: With the images at fault (at most ten of them), or the classes that are too small.
-        StoreFullError: The decoded images alone are more than the store may hold.
+        DataError: Names the bad images (at most ten), or the classes that are too small.
+        StoreFullError: The decoded images exceed the cache's limit.
     """
     grouping = grouping or Grouping()
     source, opened, bad = _opened(place, grouping, store, cache_size)
@@ -95,8 +95,8 @@ def prepare(
         if source.masks:
             divided.decoded_masks(size, source)
     notes = _notes(source, items, divided, audited.audit)
-    if grouping.usual_pattern is not None and not source.told and grouping.threshold is None:
-        notes.append("files are not named as the space expects, so images belong together by how alike they are")
+    if grouping.usual_pattern is not None and not source.groups_given and grouping.threshold is None:
+        notes.append("file names do not match the space's pattern, so groups were found by similarity")
     return dataclasses.replace(divided, notes=tuple(notes))
 
 
@@ -108,7 +108,7 @@ def inspect(
     cache_size: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Dataset:
-    """Opens and audits a data set, whatever is wrong with it; it is not divided. Arguments are those of ``prepare``."""
+    """Open and audit a data set without refusing bad images and without splitting it. Arguments as in ``prepare``."""
     grouping = grouping or Grouping()
     source, opened, bad = _opened(place, grouping, store, cache_size)
     return _audited(opened, source, bad, grouping.threshold, progress)
@@ -117,7 +117,7 @@ def inspect(
 def _opened(
     place: str, grouping: Grouping, store: Path | None, cache_size: int | None
 ) -> tuple[Source, Dataset, dict[int, str]]:
-    """A data set before its audit, and why images cannot be used."""
+    """Return a data set before its audit, and the reason for each unusable image."""
     kept = Store(store or default_store(), cache_size)
     source = _grouped(open_source(place, grouping.column, grouping.pattern, kept), grouping, place)
     fingerprint = source_fingerprint(source, source.digests())
@@ -138,14 +138,14 @@ def _opened(
     unlabelled = {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
     every = {**(masks.bad if masks else {}), **bad, **unlabelled}
     if len(every) == len(source):
-        raise DataError(f"{place} has no image that can be used, like {source.names[0]}: {every[0]}")
+        raise DataError(f"{place} has no usable image; the first one, {source.names[0]}: {every[0]}")
     return source, opened, every
 
 
 def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
-    """The source with the groups that the usual pattern tells, where nothing else does and every file's name has it."""
+    """Return the source with groups by the usual pattern, if nothing else gives groups and every file name matches."""
     pattern = grouping.usual_pattern
-    if pattern is None or source.told or grouping.threshold is not None:
+    if pattern is None or source.groups_given or grouping.threshold is not None:
         return source
     named = len(source.files) > 0 and all(re.search(pattern, file) for file in source.files)
     return grouped_by_name(source, pattern, place) if named else source
@@ -162,15 +162,15 @@ def _audited(
     threshold: float | None,
     progress: Callable[[float], None] | None,
 ) -> Dataset:
-    """The data set with the groups that count and its audit, made once a node."""
+    """Return the data set with its final groups and its audit, which is made once per node."""
     pixels = opened.images(SIDE)
     usable = _usable(source, bad)
 
     def write(folder: Path) -> None:
         found = group_by_similarity(pixels, usable, source.labels, threshold, progress)
-        groups = joined(source.groups if source.told else found.groups, exact_duplicates(pixels, usable))
+        groups = joined(source.groups if source.groups_given else found.groups, exact_duplicates(pixels, usable))
         items = Items(source.labels, groups, source.published, source.class_names)
-        audit = audit_images(items, found, source.told, pixels, source.names, bad)
+        audit = audit_images(items, found, source.groups_given, pixels, source.names, bad)
         np.save(folder / "groups.npy", groups)
         (folder / "audit.json").write_text(json.dumps(audit.to_dict()))
 
@@ -179,7 +179,7 @@ def _audited(
         return dataclasses.replace(opened, groups=np.load(folder / "groups.npy"), audit=audit)
 
     groups = hashlib.sha256(np.ascontiguousarray(source.groups, dtype="<i8").tobytes()).hexdigest()[:16]
-    how = f"told-{groups}" if source.told else "auto" if threshold is None else threshold
+    how = f"told-{groups}" if source.groups_given else "auto" if threshold is None else threshold
     key = f"audit-{opened.images_key(SIDE)}-{how}-v{AUDIT_VERSION}"
     return opened.open_store().read(key, write, read, 100 * len(source))
 
@@ -187,32 +187,32 @@ def _audited(
 def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list[str]:
     notes = []
     if divided.mask_format:
-        notes.append(f"in masks {told_format(divided.mask_format)}")
+        notes.append(f"values of masks: {describe_format(divided.mask_format)}")
     if source.synthetic:
-        notes.append("synthetic data: phantoms, no patients; scores say nothing about real images")
+        notes.append("synthetic data: phantoms, not patients; scores say nothing about real images")
     if audit.broken:
-        notes.append(f"{len(audit.broken)} images that cannot be used were left out")
+        notes.append(f"{len(audit.broken)} unusable images were left out")
     if "val" in source.published:
-        anew = "folds" if divided.folds else "fit, tune and select"
-        notes.append(f"the published val split was pooled with train and divided anew into {anew}")
+        parts = "folds" if divided.folds else "fit, tune and select"
+        notes.append(f"the published val split was merged with train and divided into {parts}")
     if divided.regions:
         used = np.concatenate(list(divided.splits.values()))
         whole = divided.regions.whole(used)
-        told = f"; {whole} are taken whole, because it sees next to nothing there, or all of it" if whole else ""
-        notes.append(f"{len(used) - whole} of {len(used)} images are cut to what a segmentation sees{told}")
+        rest = f"; {whole} are not cropped, because it found almost nothing or the whole image" if whole else ""
+        notes.append(f"{len(used) - whole} of {len(used)} images are cropped to the region a segmentation found{rest}")
     if divided.leak:
-        notes.append(f"{divided.leak} (--split grouped keeps them apart)")
+        notes.append(f"{divided.leak} (--split grouped avoids this)")
     for class_name, missing in missing_classes(items, divided.splits).items():
-        notes.append(f"{class_name} has too few {audit.named}: none of its images is in {', '.join(missing)}")
+        notes.append(f"{class_name} has too few {audit.named}: it has no images in {', '.join(missing)}")
     if audit.contradicting_groups:
-        notes.append(f"{audit.contradicting_groups} {audit.named} have images of different labels")
+        notes.append(f"{audit.contradicting_groups} {audit.named} have images with different labels")
     return notes
 
 
 def _bad_images(source: Source, bad: dict[int, str], listing: Path) -> str:
-    """The refusal in one line; a long list goes whole into a file."""
+    """Return the refusal in one line. A long list is written to a file."""
     names, rule = source.names, "readable, with a mask of its size" if source.masks else "readable and labelled"
-    shown = "; ".join(f"{names[index]}: {bad[index]}" for index in sorted(bad)[:_SHOWN])
+    listed = "; ".join(f"{names[index]}: {bad[index]}" for index in sorted(bad)[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more, all in {listing}" if len(bad) > _SHOWN else ""
     listing.write_text("".join(f"{names[index]}: {bad[index]}\n" for index in sorted(bad)))
-    return f"every image must be {rule}, but {len(bad)} are not ({shown}{more}): mend them or pass --skip-bad-images"
+    return f"every image must be {rule}, but {len(bad)} are not ({listed}{more}): fix them or use --skip-bad-images"

@@ -1,4 +1,4 @@
-"""What a data set is before it is decoded: encoded images with their labels, or masks, as published."""
+"""A data set before decoding: encoded images with their labels or masks, as published."""
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -22,18 +22,18 @@ SPLIT_NAMES = {
     "validation": "val",
     "test": "test",
 }
-# A binary mask holds about 60 values after JPEG, and 117 after a bilinear resize: so many are no classes.
+# A binary mask has about 60 values after JPEG and 117 after a bilinear resize, so more values than this are no classes.
 _MOST_CLASSES = 32
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class MaskFormat:
-    """What the values of masks mean.
+    """Classes of the values in masks.
 
     Attributes:
-        class_names: C names; pixels of none of them are background.
-        classes: From a value to its class: 0 for the background, 1 + c for class c.
+        class_names: C names. Pixels of no class are background.
+        classes: Value to class: 0 for the background, 1 + c for class c.
     """
 
     class_names: tuple[str, ...]
@@ -41,39 +41,39 @@ class MaskFormat:
 
     @classmethod
     def of_values(cls, values: Sequence[int]) -> Self:
-        """What sorted values mean where nobody says: 0 is the background, any other value a class.
+        """Return the default meaning of sorted values: 0 is the background, every other value a class.
 
         Raises:
-            DataError: There is no class at all, no background, or more values than classes can be meant by.
+            DataError: There is no class, no background, or there are too many values to be classes.
         """
         found = ", ".join(map(str, values[:_SHOWN])) + ", ..." * (len(values) > _SHOWN)
         if len(values) > 1 + _MOST_CLASSES:
             raise DataError(
-                f"masks must hold at most {_MOST_CLASSES} classes beside the background, but hold {len(values)} values "
-                f"({found}), as after JPEG or resizing with interpolation: store PNGs, resized by nearest neighbour"
+                f"masks may have at most {_MOST_CLASSES} classes besides the background, but these have {len(values)} "
+                f"values ({found}), as after JPEG or interpolation: store PNGs, resized by nearest neighbour"
             )
         if len(values) < 2 or values[0] != 0:
-            raise DataError(f"masks must hold 0 for the background and a value a class, but they hold {found}")
+            raise DataError(f"masks must have 0 for the background and one value per class, but these have {found}")
         names = ("foreground",) if len(values) == 2 else tuple(f"class_{value}" for value in values[1:])
         return cls(names, {value: place for place, value in enumerate(values)})
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict, for JSON."""
+        """Return a plain dict for JSON."""
         return {"class_names": list(self.class_names), "classes": list(self.classes.items())}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """What ``to_dict`` gave, also after a way through JSON."""
+        """Rebuild from the result of ``to_dict``, also after JSON."""
         return cls(tuple(raw["class_names"]), dict(raw["classes"]))
 
 
 @dataclass(frozen=True)
 class Masks:
-    """The encoded masks of a source's images.
+    """Encoded masks of a source's images.
 
     Attributes:
-        read_bytes: From an image's index to its mask's file; empty where it has none.
-        format: What the values mean, where the layout says so.
+        read_bytes: Returns the mask file of an image by its index; empty if it has none.
+        format: Meaning of the values, if the layout defines it.
     """
 
     read_bytes: Callable[[int], bytes]
@@ -86,15 +86,15 @@ class Source:
 
     Attributes:
         class_names: C names in class order.
-        labels: (N,) int64 classes, -1 where an image has none.
-        published: (N,) of ``train``, ``val``, ``test``, or "" where nothing was published.
-        groups: (N,) int64: images of one group must not be split. Each image its own where nothing is known.
+        labels: (N,) int64 classes, -1 for an image without a label.
+        published: (N,) of ``train``, ``val``, ``test``, or "" for images outside any published split.
+        groups: (N,) int64. Images of one group must not be split. Without any information each image is its own group.
         names: N places, for messages.
-        read_bytes: From an index to the encoded file.
-        told: Whether the groups were told: by the data set, or by the user.
-        files: N file names without folders, or "" where there are none.
-        synthetic: Whether the images were made up.
-        masks: Of the images, where pixels are classified; all images then have the same label.
+        read_bytes: Returns an encoded image file by its index.
+        groups_given: True if the groups come from the data set or the user.
+        files: N file names without folders, or "" for images without a file.
+        synthetic: True for generated images.
+        masks: Masks of the images in a segmentation. All images then have the same label.
     """
 
     class_names: tuple[str, ...]
@@ -103,7 +103,7 @@ class Source:
     groups: NDArray[np.int64]
     names: Sequence[str]
     read_bytes: Callable[[int], bytes]
-    told: bool = False
+    groups_given: bool = False
     files: Sequence[str] = ()
     synthetic: bool = False
     masks: Masks | None = None
@@ -112,11 +112,14 @@ class Source:
         return len(self.labels)
 
     def read(self, index: int) -> bytes:
-        """The encoded file of one image."""
+        """Return the encoded file of one image."""
         return self.read_bytes(index)
 
     def digests(self) -> list[str]:
-        """SHA-256 of each image's bytes, in order, and of its mask's; of none where it cannot be read."""
+        """Return the SHA-256 of each image file, followed by that of its mask if there are masks.
+
+        An unreadable file gets the digest of empty bytes.
+        """
         return [self._digest(index) for index in range(len(self))]
 
     def _digest(self, index: int) -> str:
@@ -127,17 +130,17 @@ class Source:
 def _sha256(read: Callable[[int], bytes], index: int) -> str:
     try:
         return hashlib.sha256(read(index)).hexdigest()
-    except OSError:  # told when it is decoded
+    except OSError:  # reported when the image is decoded
         return hashlib.sha256().hexdigest()
 
 
 def is_image(file: Path) -> bool:
-    """Whether a path within a data set is an image: by its suffix, and not hidden."""
+    """Return True if a path within a data set is an image: it has an image suffix and is not hidden."""
     hidden = any(part.startswith(".") for part in file.parts)
     return file.suffix.lower() in _IMAGE_SUFFIXES and not hidden
 
 
 def numbered(keys: Sequence[Hashable]) -> NDArray[np.int64]:
-    """(N,) numbers, equal where the keys are."""
+    """Return (N,) numbers that are equal where the keys are equal."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)

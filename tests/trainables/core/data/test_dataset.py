@@ -50,7 +50,7 @@ def test_a_second_run_decodes_nothing(root, tmp_path, monkeypatch):
 
 
 def test_images_beyond_the_bound_are_refused_with_the_remedy(root, tmp_path):
-    with pytest.raises(StoreFullError, match="raise the cache size"):
+    with pytest.raises(StoreFullError, match="raise --cache-size"):
         prepared(root, tmp_path, cache_size=20 * 16 * 16 - 1)
     assert not list((tmp_path / "store").glob("images-*"))
     assert prepared(root, tmp_path, cache_size=10**6).open_store().limit == 10**6
@@ -83,7 +83,7 @@ def test_a_node_decodes_a_set_whose_groups_were_told_elsewhere(root, tmp_path):
 def test_a_node_with_other_data_refuses(root, tmp_path):
     data = prepared(root, tmp_path)
     shutil.copy(root / "a" / "000.png", root / "a" / "999.png")
-    with pytest.raises(DataError, match="is not the data that the search began with"):
+    with pytest.raises(DataError, match="differs from the data that the search began with"):
         dataclasses.replace(data, store=tmp_path / "other node").images(16)
 
 
@@ -110,7 +110,7 @@ def test_bad_images_can_be_left_out_and_are_counted(root, tmp_path):
     (root / "a" / "000.png").write_bytes(b"")
     data = prepared(root, tmp_path, skip_bad_images=True)
     assert 0 not in np.concatenate(list(data.splits.values()))
-    assert "1 images that cannot be used were left out" in data.notes
+    assert "1 unusable images were left out" in data.notes
 
 
 def test_a_long_list_of_bad_images_is_cut(tmp_path):
@@ -146,5 +146,5 @@ def test_the_real_images(real_data, tmp_path):
     assert data.class_names == ("Mild_Demented", "Moderate_Demented", "Non_Demented", "Very_Mild_Demented")
     assert len(data.splits["test"]) == 1024
     assert data.images(128).shape == (5120, 128, 128, 1)
-    twins = re.search(r"(\d+) of 1024 test images have one of their own groups in training", " ".join(data.notes))
+    twins = re.search(r"(\d+) of 1024 test images share their group with training images", " ".join(data.notes))
     assert int(twins.group(1)) > 980

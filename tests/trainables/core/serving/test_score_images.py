@@ -41,7 +41,7 @@ def test_bad_images_cost_the_others_nothing(folder):
     scored = score_images(ensemble, batch)
     assert [row.name for row in scored] == ["0", "bad", "gone.png", "1", "2"]
     assert [row.error for row in scored] == [
-        "", "not a readable image: of no known format", "cannot be read: gone", "", "",
+        "", "not a readable image: unknown format", "cannot be read: gone", "", "",
     ]  # fmt: skip
     assert [row.probabilities is None for row in scored] == [False, True, True, False, False]
     found = np.stack([scored[index].probabilities for index in (0, 3, 4)])

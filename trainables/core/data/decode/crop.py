@@ -1,4 +1,4 @@
-"""Where in its image a segmentation sees what matters: a box to which the image is cut before anything else sees it."""
+"""Crop boxes from segmentation masks: images are cropped before anything else sees them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,24 +7,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-# A region of a smaller share of the image is taken for a failure; on each side the box is wider than the region by this
-# share of the region's own width or height.
+# A region below this share of the image counts as a failed segmentation. The margin on each side is this share of the
+# region's width or height.
 LEAST_SHARE, MARGIN = 0.02, 0.05
-# A piece of a smaller share of the region's pixels is a speck, which would stretch the box.
+# Pieces below this share of the region's pixels are specks, which would stretch the box.
 _LEAST_PIECE = 0.01
-# Part of every key: raise it whenever the same mask would become another box.
+# Part of every cache key. Raise it whenever the same mask would give another box.
 REGION_VERSION = 2
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Regions:
-    """The boxes of a data set's images.
+    """Crop boxes of a data set's images.
 
     Attributes:
-        model: The folder of the segmentation that saw them, where the data was prepared.
+        model: Folder of the segmentation model, on the machine where the data were prepared.
         digest: SHA-256 of its files.
-        boxes: (N, 4) int32: left, top, right and bottom in pixels; zeros where the whole image is taken.
+        boxes: (N, 4) int32: left, top, right and bottom in pixels; zeros for images that are not cropped.
     """
 
     model: Path
@@ -32,20 +32,23 @@ class Regions:
     boxes: NDArray[np.int32]
 
     def box(self, index: int) -> Box | None:
-        """Of one image; None where the whole image is taken."""
+        """Return the box of one image; None if it is not cropped."""
         left, top, right, bottom = self.boxes[index].tolist()
         return (left, top, right, bottom) if right else None
 
     def whole(self, indices: NDArray[np.int64]) -> int:
-        """How many of these images are taken whole, because no region was seen, a tiny one, or one that fills them."""
+        """Return how many of these images are not cropped.
+
+        Their region was missing, tiny, or filled the image.
+        """
         return int((self.boxes[indices, 2] == 0).sum())
 
 
 def box_of(mask: NDArray[np.uint8]) -> Box | None:
-    """The box around all that is not background in an (H, W) mask but specks, with a margin of 5% on each side.
+    """Return the box around everything in an (H, W) mask except background and specks, with a 5% margin on each side.
 
     Returns:
-        Left, top, right and bottom in pixels; None for less than 2% of the image, and where the box is all of it.
+        Left, top, right and bottom in pixels; None if the region is below 2% of the image or the box is all of it.
     """
     region = _without_specks(mask != 0)
     if np.count_nonzero(region) < LEAST_SHARE * mask.size:
@@ -58,7 +61,7 @@ def box_of(mask: NDArray[np.uint8]) -> Box | None:
 
 
 def _without_specks(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The connected pieces of a region that hold at least 1% of its pixels."""
+    """Return the connected pieces of a region that have at least 1% of its pixels."""
     pieces, _ = ndimage.label(region)
     sizes = np.bincount(pieces.ravel())
     large = sizes >= _LEAST_PIECE * np.count_nonzero(region)

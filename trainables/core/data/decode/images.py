@@ -1,4 +1,4 @@
-"""From encoded bytes to uint8 arrays, the same for training and for a registered model."""
+"""Decoding of image files to uint8 arrays, the same for training and for a registered model."""
 
 import io
 import os
@@ -15,9 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from trainables.core.data.decode.crop import Box
 from trainables.core.errors import DataError, first_line
 
-# Pillow knows more, but some of them by programs: an EPS file called `scan.png` would be given to Ghostscript.
+# Pillow reads more formats, some through other programs: it would pass an EPS file named `scan.png` to Ghostscript.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-Image.init()  # `Image.open` may be told of formats only once they are registered
+Image.init()  # registers the formats, so that `Image.open` accepts their names
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -28,18 +28,18 @@ class EncodedImages(Protocol):
 
     def __len__(self) -> int: ...
     def read(self, index: int) -> bytes:
-        """The bytes of one image file."""
+        """Return the bytes of one image file."""
         ...
 
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """What all images of a data set are converted to.
+    """Common format of all images of a data set.
 
     Attributes:
-        channels: 1 where every image is grey, else 3.
-        white: The value that becomes 255: 255 for 8-bit images; for deeper ones the smallest 2**n - 1 that covers the
-            data set, so that 12-bit images in 16-bit files are not left dark.
+        channels: 1 if every image is grey, else 3.
+        white: Value that becomes 255. For 8-bit images it is 255. For deeper ones it is the smallest 2**n - 1 that
+            covers the data set, so that 12-bit images in 16-bit files do not come out dark.
     """
 
     channels: int
@@ -48,31 +48,31 @@ class PixelFormat:
 
 @contextmanager
 def open_image(data: bytes) -> Iterator[Image.Image]:
-    """Opens an encoded image of one of ``FORMATS``; its pixels are read when they are used.
+    """Open an encoded image of one of ``FORMATS``. Its pixels are read on use.
 
     Raises:
-        DataError: It is none, it is too large to be meant, or it breaks within the block.
+        DataError: The bytes are no image, the image is too large, or it breaks within the block.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_kind(opened)
             yield opened
     except UnidentifiedImageError as error:  # Pillow names the buffer's address instead
-        raise DataError("not a readable image: of no known format") from error
-    except Exception as error:  # what Pillow raises on a broken file depends on the format's reader
+        raise DataError("not a readable image: unknown format") from error
+    except Exception as error:  # each format's reader raises its own errors on a broken file
         raise DataError(f"not a readable image: {first_line(error)}") from error
 
 
 def decode(data: bytes, size: int, pixel_format: PixelFormat, box: Box | None = None) -> NDArray[np.uint8]:
-    """Decodes one image and resizes it to a square (bilinear, antialiased, the aspect ratio given up).
+    """Decode one image and resize it to a square (bilinear, antialiased, without keeping the aspect ratio).
 
-    EXIF orientation is applied; alpha is dropped; palettes become colours.
+    EXIF orientation is applied, alpha is dropped, palettes become colours.
 
     Args:
-        data: A JPEG, PNG, TIFF, ... file.
-        size: The side in pixels.
+        data: Bytes of a JPEG, PNG, TIFF, ... file.
+        size: Side in pixels.
         pixel_format: Channels and scale.
-        box: To which the image is cut first, or None.
+        box: Box to crop to first, or None.
 
     Returns:
         (size, size, channels) uint8.
@@ -85,16 +85,16 @@ def decode(data: bytes, size: int, pixel_format: PixelFormat, box: Box | None = 
 
 
 def _check_kind(image: Image.Image) -> None:
-    """Raises ValueError for an image that is too large to be meant, or whose values have no scale of their own."""
+    """Raise ValueError for an image that is too large, or whose values have no fixed scale."""
     pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
     if most is not None and pixels > most:
-        raise ValueError(f"image size {image.width} x {image.height} is beyond {most} pixels")
+        raise ValueError(f"image size {image.width} x {image.height} exceeds {most} pixels")
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range: store 8 or 16 bits")
+        raise ValueError("floating-point pixels have no fixed range: store 8 or 16 bits")
 
 
 def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat, box: Box | None = None) -> NDArray[np.uint8]:
-    """Converts a Pillow image, cut to a box if there is one, to (size, size, channels) uint8."""
+    """Convert a Pillow image, cropped to a box if given, to (size, size, channels) uint8."""
     image = image.crop(box) if box else image
     if image.mode in _DEEP_MODES:
         values = np.asarray(image, dtype=np.float32) * np.float32(255 / pixel_format.white)
@@ -106,7 +106,7 @@ def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat, box: Box
 
 
 def survey(images: EncodedImages, threads: int) -> PixelFormat:
-    """Finds the pixel format that fits every readable image; only headers are read, but for deep images."""
+    """Return the pixel format that fits every readable image. Only headers are read, except for deep images."""
 
     def look(index: int) -> tuple[bool, float]:
         try:
@@ -123,5 +123,5 @@ def survey(images: EncodedImages, threads: int) -> PixelFormat:
 
 
 def threads() -> int:
-    """How many images to decode at once: the CPUs that this process may use."""
+    """Return how many images to decode in parallel: the number of CPUs available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Masks: which class every pixel has. What values they hold is surveyed once, then they are decoded beside images."""
+"""Decoding of masks. One survey per data set finds which values they have."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ from trainables.core.data.source import MaskFormat, Masks, Source
 from trainables.core.errors import DataError
 from trainables.core.node_cache import Store
 
-# Part of every key: raise it whenever the same bytes would become other masks, or none.
+# Part of every cache key. Raise it whenever the same bytes would become other masks, or none.
 MASK_VERSION = 2
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What masks hold.
+    """Findings about the masks of a data set.
 
     Attributes:
-        format: What their values mean.
-        bad: Why a mask cannot be used, by its image's index.
+        format: Meaning of their values.
+        bad: Reason why a mask cannot be used, by the image's index.
     """
 
     format: MaskFormat
@@ -34,7 +34,7 @@ class Survey:
 
 
 def surveyed_masks(source: Source, fingerprint: str, store: Store) -> Survey | None:
-    """What the masks of a data set hold, looked for once a node; None where there are none."""
+    """Return the survey of a data set's masks, made once per node; None without masks."""
     masks = source.masks
     if masks is None:
         return None
@@ -51,10 +51,10 @@ def surveyed_masks(source: Source, fingerprint: str, store: Store) -> Survey | N
 
 
 def survey_masks(masks: Masks, source: Source) -> Survey:
-    """Reads every mask of a source, and every image's size.
+    """Read every mask of a source, and the size of every image.
 
     Raises:
-        DataError: No mask can be used, or their values mean nothing.
+        DataError: No mask can be used, or their values have no meaning.
     """
 
     def look(index: int) -> tuple[str, tuple[int, ...]]:
@@ -69,16 +69,16 @@ def survey_masks(masks: Masks, source: Source) -> Survey:
         looks = list(pool.map(look, range(len(source))))
     bad = {index: why for index, (why, _) in enumerate(looks) if why}
     if len(bad) == len(source):
-        raise DataError(f"no image has a mask that can be used, like {source.names[0]}: {bad[0]}")
+        raise DataError(f"no image has a usable mask; the first one, {source.names[0]}: {bad[0]}")
     found = sorted({value for why, values in looks if not why for value in values})
     return Survey(masks.format or MaskFormat.of_values(found), bad)
 
 
 def read_mask(data: bytes) -> NDArray[np.int64]:
-    """(H, W) values of a mask's file; of a palette's the indices.
+    """Return the (H, W) values of a mask file, or the indices of a palette image.
 
     Raises:
-        DataError: There is none, it cannot be read, or it is in colour.
+        DataError: The mask is missing, unreadable or in colour.
     """
     if not data:
         raise DataError("has no mask")
@@ -90,12 +90,12 @@ def read_mask(data: bytes) -> NDArray[np.int64]:
     if values.ndim == 3 and (values == values[:, :, :1]).all():
         values = values[:, :, 0]
     if values.ndim != 2 or values.dtype.kind not in "biu":
-        raise DataError("its mask is in colour: a mask holds one whole number a pixel")
+        raise DataError("its mask is in colour, but a mask has one whole number per pixel")
     return values.astype(np.int64)
 
 
 def decode_mask(data: bytes, size: int, mask_format: MaskFormat) -> NDArray[np.uint8]:
-    """(size, size) classes of a mask that the survey has found good; resized by nearest neighbour."""
+    """Return the (size, size) classes of a mask that the survey found usable, resized by nearest neighbour."""
     values = read_mask(data)
     classes = np.zeros(values.shape, dtype=np.uint8)
     for value, place in mask_format.classes.items():
@@ -110,10 +110,10 @@ def _wrong_size(values: NDArray[np.int64], image: bytes) -> str:
             if opened.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
                 width, height = height, width
     except DataError:
-        return ""  # of an image that is not readable something else is said
+        return ""  # unreadable images are reported elsewhere
     if values.shape == (height, width):
         return ""
-    return f"its mask must have its size, {width} x {height}, but has {values.shape[1]} x {values.shape[0]}"
+    return f"its mask must have the image's size, {width} x {height}, but is {values.shape[1]} x {values.shape[0]}"
 
 
 def _wrong_values(found: Sequence[int], mask_format: MaskFormat | None) -> str:
@@ -121,10 +121,10 @@ def _wrong_values(found: Sequence[int], mask_format: MaskFormat | None) -> str:
     if mask_format is None or not unknown:
         return ""
     known = ", ".join(map(str, mask_format.classes))
-    return f"its mask must hold {known} alone, but holds {unknown[0]}"
+    return f"its mask may only have the values {known}, but has {unknown[0]}"
 
 
-def told_format(mask_format: MaskFormat) -> str:
-    """The classes and their values in words."""
+def describe_format(mask_format: MaskFormat) -> str:
+    """Return the values and their classes in words."""
     names = ("background", *mask_format.class_names)
     return ", ".join(f"{value} is {names[place]}" for value, place in mask_format.classes.items())

@@ -1,4 +1,4 @@
-"""Class folders, with or without folders of splits above them."""
+"""Class folders, optionally below folders of splits."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from trainables.core.data.source import SPLIT_NAMES, Source, is_image
 
 
 def open_class_folders(root: Path) -> Source:
-    """Opens a folder of class folders, or of folders named after splits (``SPLIT_NAMES``) that hold class folders."""
+    """Open a folder of class folders, or of folders named after splits (``SPLIT_NAMES``) that contain class folders."""
     splits = {child.name: alias for child in _folders(root) if (alias := SPLIT_NAMES.get(child.name.lower()))}
     files = [file for file in sorted(root.rglob("*")) if is_image(file.relative_to(root))]
-    # (split, class, ...) or (class, ...); an image outside of these has no label, and is refused or left out by name.
+    # (split, class, ...) or (class, ...). An image elsewhere has no label and is refused or skipped by name.
     places = [
         (splits.get(parts[0], ""), parts[1:] if splits else parts) for parts in (_parts(root, file) for file in files)
     ]
     labelled = [place[0] if len(place) > 1 and (split or not splits) else None for split, place in places]
-    # A class folder without images still names a class: it is then refused as too small, not silently dropped.
+    # A class folder without images still counts as a class, so that it is refused rather than silently dropped.
     parents = [root / name for name in splits] or [root]
     class_names = tuple(sorted({child.name for parent in parents for child in _folders(parent)}))
     number = {name: index for index, name in enumerate(class_names)}

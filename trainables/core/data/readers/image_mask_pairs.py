@@ -1,4 +1,4 @@
-"""Images with masks: folders `images/` and `masks/`, or the Oxford-IIIT Pet layout that torchvision downloads."""
+"""Images with masks: folders ``images/`` and ``masks/``, or torchvision's Oxford-IIIT Pet layout."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +10,16 @@ from trainables.core.data.source import MaskFormat, Masks, Source, is_image
 from trainables.core.errors import DataError
 
 _PETS = "oxford-iiit-pet"
-# Trimaps hold pet, background, and a border between them of a few pixels' width, which is taken for the pet, as
-# segmentation_models_pytorch's published example does.
+# Trimaps have pet, background and a border of a few pixels between them. The border counts as pet, as in the published
+# example of segmentation_models_pytorch.
 _TRIMAP = MaskFormat(("pet",), {1: 1, 2: 0, 3: 1})
 
 
 def open_pairs(root: Path) -> Source | None:
-    """Opens a folder of images with masks; None where it is laid out otherwise.
+    """Open a folder of images with masks; return None for any other layout.
 
     Raises:
-        DataError: A file that the layout needs is missing.
+        DataError: A file that the layout requires is missing.
     """
     for pets in (root, root / _PETS):
         if (pets / "annotations" / "trimaps").is_dir():
@@ -28,11 +28,11 @@ def open_pairs(root: Path) -> Source | None:
 
 
 def _from_folders(root: Path) -> Source:
-    """Pairs are files of one name below ``images/`` and ``masks/``, whatever their suffixes."""
+    """Pair files of the same name below ``images/`` and ``masks/``, whatever their suffixes."""
     images, masks = (_by_stem(root / folder) for folder in ("images", "masks"))
     alone = sorted(masks.keys() - images.keys())
     if alone:
-        raise DataError(f"every mask needs an image of its name, but {masks[alone[0]].relative_to(root)} has none")
+        raise DataError(f"every mask needs an image of the same name, but {masks[alone[0]].relative_to(root)} has none")
     files = [images[stem] for stem in sorted(images)]
     paired = [masks.get(stem) for stem in sorted(images)]
     return _source(root, files, paired, [""] * len(files), None)
@@ -44,7 +44,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         if is_image(file.relative_to(folder)):
             stem = str(file.relative_to(folder).with_suffix(""))
             if stem in found:
-                raise DataError(f"names must differ in more than their suffix, but {found[stem]} and {file} do not")
+                raise DataError(f"file names must differ in more than the suffix, but {found[stem]} and {file} do not")
             found[stem] = file
     return found
 
@@ -54,14 +54,14 @@ def _from_pets(root: Path) -> Source:
     for file, split in (("trainval.txt", "train"), ("test.txt", "test")):
         listed = root / "annotations" / file
         if not listed.is_file():
-            raise DataError(f"the layout of Oxford-IIIT Pet has a file {listed.relative_to(root)}, but {root} has none")
+            raise DataError(f"the Oxford-IIIT Pet layout needs {listed.relative_to(root)}, but {root} has no such file")
         lines = [line.split()[0] for line in listed.read_text().splitlines() if line.strip() and line[0] != "#"]
         names += lines
         published += [split] * len(lines)
     files = [root / "images" / f"{name}.jpg" for name in names]
     missing = [file for file in files if not file.is_file()]
     if missing:
-        raise DataError(f"every listed image must be there, but {missing[0]} is not ({len(missing)} are missing)")
+        raise DataError(f"every listed image must exist, but {missing[0]} does not ({len(missing)} are missing)")
     masks = [root / "annotations" / "trimaps" / f"{name}.png" for name in names]
     return _source(root, files, [mask if mask.is_file() else None for mask in masks], published, _TRIMAP)
 

@@ -1,4 +1,4 @@
-"""Data sets in an object store: copied to the node that asks, once for what is there now."""
+"""Data sets in an object store, copied to the node's cache once per version."""
 
 import fcntl
 import hashlib
@@ -16,25 +16,25 @@ _DATA = "data"
 
 
 def local_copy(uri: str, store: Store) -> Path:
-    """The folder of the store that holds what is at ``s3://...``, ``gs://...`` or another URI of Arrow's.
+    """Return the cache folder with a copy of ``s3://...``, ``gs://...`` or another URI that Arrow reads.
 
-    It is not evicted as long as this process lives.
+    The copy is not evicted while this process lives.
 
     Raises:
-        DataError: Nothing can be read there, or the URI carries credentials, which would be shown and logged.
-        StoreFullError: It is more than the store may hold.
+        DataError: Nothing can be read there, or the URI contains credentials, which would be shown and logged.
+        StoreFullError: The data exceed the cache's limit.
     """
     if has_credentials(uri):
-        raise DataError("--data must not carry credentials: give them by the environment, as AWS_ACCESS_KEY_ID")
+        raise DataError("--data must not contain credentials: set them in the environment, like AWS_ACCESS_KEY_ID")
     try:
         files, path = FileSystem.from_uri(uri)
         there = _listed(files, path)
     except (OSError, ValueError) as error:
         raise DataError(f"--data must be readable, but {uri} is not: {first_line(error)}") from error
     if not there:
-        raise DataError(f"{uri} has no images: class folders or hub-layout parquet files are expected there")
-    if any(".." in info.path.split("/") for info in there):  # they would be written elsewhere
-        raise DataError(f"names of files must not lead out of their folder, but one in {uri} does")
+        raise DataError(f"{uri} has no images: expected class folders or parquet files in the hub's layout")
+    if any(".." in info.path.split("/") for info in there):  # they would be written outside the cache
+        raise DataError(f"file names must not lead out of their folder, but one in {uri} does")
     listing = json.dumps([uri, *((info.path, info.size, info.mtime_ns) for info in there)])
     key = f"copy-{hashlib.sha256(listing.encode()).hexdigest()[:32]}"
 
@@ -51,7 +51,7 @@ def _listed(files: FileSystem, path: str) -> list[FileInfo]:
 
 
 def _hold(entry: Path) -> None:
-    """Marks an entry as in use until this process ends: the images are read whenever somebody looks at them."""
+    """Lock an entry until this process ends, since images are read at any time."""
     if not (entry / _DATA).is_dir():
         raise FileNotFoundError(entry / _DATA)
     fcntl.flock(os.open(entry, os.O_RDONLY), fcntl.LOCK_SH)

@@ -1,7 +1,4 @@
-"""Where images come from: a hub data set, the same layout as local parquet, class folders, pairs, embedded phantoms.
-
-A source is a function from a place to ``Source``. ``open_source`` picks it by what the place is.
-"""
+"""Opening of data sets: hub data sets, local parquet, class folders, image-mask pairs and embedded phantoms."""
 
 import dataclasses
 import io
@@ -22,25 +19,25 @@ from trainables.core.errors import DataError
 from trainables.core.node_cache import Store, default_store
 
 PHANTOMS = "phantoms"
-_LONGEST_NAME = 200  # MLflow's metrics, which are called after classes, have 250
+_LONGEST_NAME = 200  # MLflow limits metric names, which contain class names, to 250
 
 
 def open_source(
     place: str, group_column: str | None = None, group_pattern: str | None = None, store: Store | None = None
 ) -> Source:
-    """Opens a data set.
+    """Open a data set.
 
     Args:
-        place: ``phantoms``; a folder with parquet files in the hub's layout, with class folders (with or without
-            ``train/ val/ test/`` above them), or with images and masks (``open_pairs``); the URI of such a folder,
-            ``s3://...``; or the name of a hub data set, ``owner/name``.
-        group_column: A column of parquet and hub data sets; rows of equal value are one group, a null is none.
-        group_pattern: A regular expression that is sought in each file's name: where its groups (without any: where
-            the whole match) are equal, images are one group; an image in whose name it is not found has its own.
-        store: Where a copy of what lies at a URI is kept; None for the node's default.
+        place: ``phantoms``; a folder with parquet files in the hub's layout, with class folders (optionally below
+            ``train/ val/ test/``), or with images and masks (``open_pairs``); the URI of such a folder, ``s3://...``;
+            or the name of a hub data set, ``owner/name``.
+        group_column: Column of parquet and hub data sets. Rows with equal values are one group; a null has no group.
+        group_pattern: Regular expression searched in each file name. Images with equal capture groups (without any:
+            equal matches) are one group. An image whose name does not match is its own group.
+        store: Cache for a copy of data at a URI; None for the node's default.
 
     Raises:
-        DataError: There is nothing to open there, or not what a classification needs.
+        DataError: There is nothing to open, or it is not suitable.
     """
     if place == PHANTOMS:
         source = _phantoms()
@@ -48,10 +45,10 @@ def open_source(
         kept = store or Store(default_store())
         source = _from_folder(local_copy(place, kept) if "://" in place else Path(place), group_column)
     elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
-        raise DataError(f"a data set is a folder, a name on the hub (owner/name) or {PHANTOMS!r}, but got {place!r}")
+        raise DataError(f"--data must be a folder, a hub data set (owner/name) or {PHANTOMS!r}, but got {place!r}")
     else:
         source = open_hub(place, group_column)
-    if group_column is not None and not source.told:
+    if group_column is not None and not source.groups_given:
         raise DataError(f"--group-column needs parquet files or a hub data set, but {place} is neither")
     return _checked(source if group_pattern is None else grouped_by_name(source, group_pattern, place), place)
 
@@ -66,12 +63,12 @@ def _from_folder(root: Path, group_column: str | None) -> Source:
 
 def _checked(source: Source, place: str) -> Source:
     if len(source) == 0:
-        raise DataError(f"{place} has no images: class folders or hub-layout parquet files are expected there")
+        raise DataError(f"{place} has no images: expected class folders or parquet files in the hub's layout")
     if len(source.class_names) < 2 and source.masks is None:
-        raise DataError(f"at least two classes are needed, but {place} has {len(source.class_names)}")
+        raise DataError(f"a classification needs at least two classes, but {place} has {len(source.class_names)}")
     for name in source.class_names:
         if printable(name) != name or not 0 < len(name) <= _LONGEST_NAME:
-            rule = f"class names must be printable text of at most {_LONGEST_NAME} characters"
+            rule = f"class names must be printable and have at most {_LONGEST_NAME} characters"
             raise DataError(f"{rule}, but {place} has {printable(name)[:_LONGEST_NAME]!r}: rename it")
     if len(set(source.class_names)) < len(source.class_names):
         raise DataError(f"class names must differ, but {place} has {', '.join(source.class_names)}")
@@ -79,21 +76,21 @@ def _checked(source: Source, place: str) -> Source:
 
 
 def grouped_by_name(source: Source, pattern: str, place: str) -> Source:
-    """The source with the groups that ``open_source`` would take from its files' names.
+    """Return the source with groups from its file names, as described in ``open_source``.
 
     Raises:
-        DataError: The pattern is no regular expression, or in no name.
+        DataError: The pattern is not a regular expression, or matches no name.
     """
     try:
         sought = re.compile(pattern)
     except re.error as error:
-        raise DataError(f"--group-pattern must be a regular expression, but {pattern!r} is none: {error}") from error
+        raise DataError(f"--group-pattern must be a regular expression, but got {pattern!r}: {error}") from error
     found = [sought.search(file) for file in source.files]
     if not any(found):
-        shown = next(iter(source.files), "") or "the images have none"
-        raise DataError(f"--group-pattern must be found in file names, but {pattern!r} is in none of {place} ({shown})")
+        example = next(iter(source.files), "") or "they have no names"
+        raise DataError(f"--group-pattern must match file names, but {pattern!r} matches none in {place} ({example})")
     keys = [(match.groups() or match.group()) if match else index for index, match in enumerate(found)]
-    return dataclasses.replace(source, groups=numbered(keys), told=True)
+    return dataclasses.replace(source, groups=numbered(keys), groups_given=True)
 
 
 def _phantoms() -> Source:
@@ -112,6 +109,6 @@ def _phantoms() -> Source:
         groups=phantoms.subjects,
         names=[f"phantom {index}" for index in range(count)],
         read_bytes=png,
-        told=True,
+        groups_given=True,
         synthetic=True,
     )

@@ -1,4 +1,4 @@
-"""Tables in the layout of the hub: parquet files, or a data set of the hub itself."""
+"""Parquet files in the hub's layout (``image: {bytes, path}``, ``label``), and hub data sets."""
 
 import json
 from collections.abc import Sequence
@@ -16,25 +16,25 @@ _MOST_CLASSES = 10_000
 
 
 def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Source:
-    """Opens parquet files below ``root``; the split of each is in its name or in its folder's."""
+    """Open parquet files below ``root``. The name of a file, or of its folder, tells the split."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     parts = []
     for file in files:
-        # train-00000-of-00001.parquet, or test/0000.parquet as the hub converts data sets
+        # train-00000-of-00001.parquet, or test/0000.parquet in data sets converted by the hub
         hints = (file.name.split(".")[0].split("-")[0].lower(), file.parent.name.lower())
         split = next((SPLIT_NAMES[hint] for hint in hints if hint in SPLIT_NAMES), "")
         try:
             check_within(root, file)
             parts.append((split, pq.ParquetFile(file).read()))
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise DataError(f"{file} is no readable parquet file: {first_line(error)}") from error
+            raise DataError(f"{file} is not a readable parquet file: {first_line(error)}") from error
     return _from_tables(parts, str(files[0].parent), group_column)
 
 
 def open_hub(name: str, group_column: str | None) -> Source:
-    """Opens a data set of the hub, ``owner/name``."""
+    """Open a hub data set, ``owner/name``."""
     import datasets
 
     try:
@@ -42,26 +42,27 @@ def open_hub(name: str, group_column: str | None) -> Source:
     except Exception as error:
         raise DataError(
             f"the hub data set {name!r} could not be loaded ({type(error).__name__}): "
-            "download it where there is a network and pass its folder as --data DIR"
+            "download it on a machine with network access and pass its folder as --data DIR"
         ) from error
-    # with_format("arrow") gives the stored bytes; the default would decode each image.
+    # with_format("arrow") returns the stored bytes. The default would decode each image.
     parts = [(SPLIT_NAMES.get(split, ""), part.with_format("arrow")[:]) for split, part in loaded.items()]
     return _from_tables(parts, name, group_column)
 
 
 def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | None) -> Source:
-    """Reads Arrow tables with an ``image`` struct of ``bytes`` and a ``label``, as the hub stores them."""
+    """Read Arrow tables with an ``image`` struct of ``bytes`` and a ``label``, as the hub stores them."""
     for _, table in parts:
         missing = [name for name in ("image", "label") if table.column_names.count(name) != 1]
         if missing:
             raise DataError(
-                f"{place}: columns image and label are needed, once, but {' and '.join(missing)} is missing or doubled"
+                f"{place} must have one column image and one column label, but {' and '.join(missing)} is missing or "
+                "duplicated"
             )
         if group_column is not None and group_column not in table.column_names:
             raise DataError(f"--group-column must be one of {', '.join(table.column_names)}, but got {group_column!r}")
         if not holds_bytes(table.schema.field("image").type):
             raise DataError(
-                f"{place}: the column image must hold encoded bytes, but it is {table.schema.field('image').type}"
+                f"{place}: the column image must contain encoded bytes, but is {table.schema.field('image').type}"
             )
     labels = np.concatenate([_labels(table, place) for _, table in parts])
     groups = np.arange(len(labels))
@@ -77,13 +78,13 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
         groups=groups,
         names=names,
         read_bytes=lambda index: images[index].as_py() or b"",
-        told=group_column is not None,
+        groups_given=group_column is not None,
         files=_file_names(parts),
     )
 
 
 def holds_bytes(kind: Any) -> bool:
-    """Whether an Arrow type is the hub's of an encoded image: a struct with binary ``bytes``."""
+    """Return True for the hub's Arrow type of an encoded image: a struct with binary ``bytes``."""
     from pyarrow import types
 
     return bool(
@@ -92,7 +93,7 @@ def holds_bytes(kind: Any) -> bool:
 
 
 def _file_names(parts: list[tuple[str, Any]]) -> list[str]:
-    """The names that the hub keeps in the image struct's ``path``."""
+    """Return the file names in the image struct's ``path``."""
     names = []
     for _, table in parts:
         for chunk in table.column("image").chunks:
@@ -106,32 +107,32 @@ def _labels(table: Any, place: str) -> NDArray[np.int64]:
 
     kind = table.schema.field("label").type
     if not (types.is_integer(kind) or types.is_null(kind)):
-        raise DataError(f"{place}: labels must be whole numbers, but they are {kind}")
+        raise DataError(f"{place}: labels must be integers, but are {kind}")
     labels = np.asarray(table.column("label").cast("int64", safe=False).fill_null(-1).to_numpy(), dtype=np.int64)
     if labels.max(initial=-1) >= _MOST_CLASSES:
-        raise DataError(f"{place}: labels must number the classes from 0, but one is {labels.max()}")
+        raise DataError(f"{place}: labels must number the classes from 0, but the largest is {labels.max()}")
     return labels
 
 
 def _class_names(schemas: Sequence[Any], labels: NDArray[np.int64], place: str) -> tuple[str, ...]:
     named = {_declared_names(schema) for schema in schemas}
     if len(named) > 1:
-        raise DataError(f"{place}: all files must name the same classes in the same order, but they differ")
+        raise DataError(f"{place}: all files must have the same class names in the same order, but they differ")
     names = named.pop()
     if names is None:
         return tuple(f"class_{index}" for index in range(int(labels.max(initial=-1)) + 1))
     if int(labels.max(initial=-1)) >= len(names):
         raise DataError(
-            f"{place}: labels must be below {len(names)} (the class names it gives), but one is {labels.max()}"
+            f"{place}: labels must be below {len(names)}, the number of class names, but the largest is {labels.max()}"
         )
     return names
 
 
 def _declared_names(schema: Any) -> tuple[str, ...] | None:
-    """The class names that the hub stores in a table's metadata, or None."""
+    """Return the class names that the hub stores in a table's metadata, or None."""
     try:
         metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         names = metadata.get("info", {}).get("features", {}).get("label", {}).get("names")
         return None if names is None else tuple(map(str, names))
-    except (ValueError, AttributeError, TypeError, RecursionError):  # it is not as the hub writes it
+    except (ValueError, AttributeError, TypeError, RecursionError):  # not written by the hub
         return None

@@ -1,20 +1,19 @@
-"""Procedural brain phantoms: made-up axial slices on which a demo search can run without any patient's data.
+"""Procedural brain phantoms: synthetic axial slices for demo searches, without any patient data.
 
-A phantom is a handful of nested regions with constant intensities, after the head phantom of Shepp & Logan, "The
-Fourier reconstruction of a head section", IEEE Trans. Nucl. Sci. 21 (1974), here with a folded cortex. They have no
-medical meaning; they copy three traits of the small medical sets that this project is about:
+A phantom is a set of nested regions with constant intensities, after the head phantom of Shepp & Logan, "The Fourier
+reconstruction of a head section", IEEE Trans. Nucl. Sci. 21 (1974), here with a folded cortex. Phantoms have no medical
+meaning. They copy three traits of small medical data sets:
 
 * The class is a grade of atrophy: wide ventricles, wide sulci and a thin cortex *relative to the head*. Grades overlap.
 * Everything else (head size and shape, folding, contrast, bias field, position, lesions) belongs to the subject and is
-  drawn without looking at its class. Slices of one subject are alike, so that a subject is easier to recognise than its
-  grade: a split by image leaks, and only a split by whole subjects measures anything.
-* The classes are as imbalanced as in the Alzheimer MRI set of 6,400 slices (896, 64, 3,200 and 2,240 images), except
-  that the rarest one has enough subjects to be split.
+  drawn independently of its class. Slices of one subject are alike, so a subject is easier to recognise than its
+  grade: a split by image leaks, and only a split by subject is honest.
+* The class shares are those of the Alzheimer MRI set of 6,400 slices (896, 64, 3,200 and 2,240 images), except that
+  the rarest class has enough subjects to be split.
 
-Balanced accuracy in four parts by whole subjects, pooled (default set; seeds 0 / 1, one run each; x86-64 CPU, numpy
-2.4.6, scikit-learn 1.9.1, torch 2.15.0): logistic regression on pixels 0.52 / 0.52 at its best strength (0.97 / 0.96
-if split by image), a four-stage network after 10 epochs of AdamW 0.86 / 0.78 at a learning rate of 1e-2 and 0.55 / 0.52
-at 1e-4.
+Balanced accuracy in four parts by subject, pooled (default set; seeds 0 / 1, one run each; x86-64 CPU, numpy 2.4.6,
+scikit-learn 1.9.1, torch 2.15.0): logistic regression on pixels 0.52 / 0.52 at its best strength (0.97 / 0.96 if split
+by image), a four-stage network after 10 epochs of AdamW 0.86 / 0.78 at a learning rate of 1e-2 and 0.55 / 0.52 at 1e-4.
 """
 
 from collections.abc import Iterator
@@ -25,25 +24,25 @@ from numpy.typing import NDArray
 
 CLASS_NAMES = ("phantom_mild", "phantom_moderate", "phantom_none", "phantom_very_mild")
 SLICES_PER_SUBJECT = 6
-FEWEST_SUBJECTS = 12  # of a class: three for each of four parts, lest one subject decide a class's recall
-_MINIMUM = 5 * FEWEST_SUBJECTS  # below it the commonest class would have fewer than that
+FEWEST_SUBJECTS = 12  # per class: three for each of four parts, so that no single subject decides a class's recall
+_MINIMUM = 5 * FEWEST_SUBJECTS  # with fewer subjects in all, the commonest class would have too few
 
 _SHARES = np.array([896, 64, 3200, 2240]) / 6400
 _MEAN_SEVERITY = (0.66, 1.12, 0.0, 0.33)
-_SEVERITY_SPREAD = 0.08  # against 0.33 between neighbouring grades: some subjects look like another grade
+_SEVERITY_SPREAD = 0.08  # neighbouring grades are 0.33 apart, so some subjects look like another grade
 
 Field = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Phantoms:
-    """Slices of many subjects, a subject's slices side by side.
+    """Slices of many subjects, the slices of each subject in a row.
 
     Attributes:
         images: (N, size, size) uint8, 0 (air) to 255.
         labels: (N,) int64 in [0, 4), an index into `class_names`; constant within a subject.
         subjects: (N,) int64 in [0, number of subjects).
-        class_names: the four names in the order of the labels.
+        class_names: Four names in the order of the labels.
     """
 
     images: NDArray[np.uint8]
@@ -54,7 +53,7 @@ class Phantoms:
 
 @dataclass(frozen=True)
 class _Anatomy:
-    """What a subject's slices share. Lengths are shares of the head's radius unless said otherwise."""
+    """Properties that a subject's slices share. Lengths are shares of the head's radius unless stated otherwise."""
 
     severity: float  # 0 healthy, 1 moderate; the only field that depends on the class
     centre: Field  # (2,) x and y, in half image widths
@@ -75,15 +74,15 @@ class _Anatomy:
 def make_phantoms(subjects: int = 200, size: int = 64, seed: int = 0) -> Phantoms:
     """Draw `SLICES_PER_SUBJECT` slices of each of `subjects` subjects: a pure function of its arguments.
 
-    Equal to the bit under one build of numpy; another one may round a few grey values the other way.
+    The result is bit-identical for one build of numpy. Another build may round a few grey values differently.
 
     Args:
-        subjects: how many, at least 5 * `FEWEST_SUBJECTS`.
-        size: side of a slice in pixels, at least 16; the anatomy does not depend on it.
-        seed: non-negative; every subject has a stream of its own under it.
+        subjects: Number of subjects, at least 5 * `FEWEST_SUBJECTS`.
+        size: Side of a slice in pixels, at least 16. The anatomy does not depend on it.
+        seed: Non-negative. Each subject has its own random stream.
 
     Raises:
-        ValueError: if an argument is below its minimum.
+        ValueError: An argument is below its minimum.
     """
     slices = list(iterate_subjects(subjects, size, seed))
     labels = np.array([label for label, _ in slices], dtype=np.int64)
@@ -112,14 +111,17 @@ def iterate_subjects(subjects: int, size: int, seed: int) -> Iterator[tuple[int,
 
 
 def class_sizes(subjects: int) -> list[int]:
-    """Split a number of subjects by the real set's shares, no class below `FEWEST_SUBJECTS`; the largest one gives."""
+    """Divide subjects by the real set's class shares, with at least `FEWEST_SUBJECTS` per class.
+
+    The largest class gives way.
+    """
     sizes = np.maximum(np.round(_SHARES * subjects).astype(int), FEWEST_SUBJECTS)
     sizes[sizes.argmax()] += subjects - sizes.sum()
     return [int(count) for count in sizes]
 
 
 def _draw_anatomy(generator: np.random.Generator, mean_severity: float) -> _Anatomy:
-    """Draw one subject; nothing but its severity looks at the class."""
+    """Draw one subject. Only its severity depends on the class."""
     uniform = generator.uniform
     waves, lesions = 7, int(generator.integers(0, 6))
     direction, frequency = uniform(0, 2 * np.pi, waves), uniform(7, 13, waves)
@@ -172,7 +174,7 @@ def _draw_slice(anatomy: _Anatomy, height: float, axis: Field, generator: np.ran
 
 
 def _cortical_depth(anatomy: _Anatomy, x: Field, y: Field, brain: Field, height: float) -> Field:
-    """Distance (about) below the folded surface: from the brain's edge, the folds near it, and the midline fissure."""
+    """Return the approximate depth below the folded surface: brain edge, nearby folds and midline fissure."""
     folds = anatomy.folds[:, :, None, None]
     wave = np.cos(folds[:, 0] * x + folds[:, 1] * y + folds[:, 2] + 0.15 * height).sum(0)
     sulci = 0.07 * np.abs(wave) + 1.2 * np.maximum(brain - 0.2, 0)
@@ -181,7 +183,7 @@ def _cortical_depth(anatomy: _Anatomy, x: Field, y: Field, brain: Field, height:
 
 
 def _ventricles(anatomy: _Anatomy, x: Field, y: Field, height: float) -> Field:
-    """Distance (about) inside the union of four horns, mirrored at the midline up to the subject's asymmetry."""
+    """Return the approximate depth inside four horns, mirrored at the midline up to the subject's asymmetry."""
     size, elongation, opening, asymmetry, shift = anatomy.ventricle
     scale = 0.078 * size * 2.2**anatomy.severity * (1 - 0.06 * height) * (1 + asymmetry * np.sign(x))
     lean = 0.35 * opening
@@ -195,5 +197,5 @@ def _ventricles(anatomy: _Anatomy, x: Field, y: Field, height: float) -> Field:
 
 
 def _inside(distance: Field, pixel: float) -> Field:
-    """Share of a pixel that lies inside an edge `distance` away (negative: outside): soft edges, no staircase."""
+    """Return the share of a pixel inside an edge `distance` away (negative: outside), which gives soft edges."""
     return np.asarray(np.clip(0.5 + distance / pixel, 0, 1))

@@ -1,4 +1,4 @@
-"""Images to be scored: files, folders and parquet in the hub's layout, read a few at a time; no labels are needed."""
+"""Images to predict: files, folders and parquet in the hub's layout, read a few at a time. Labels are not needed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _ROWS = 64
 
 @dataclass(frozen=True)
 class Part:
-    """What is read in one go: an image file, or a row group of a parquet file.
+    """A unit of reading: one image file, or one row group of a parquet file.
 
     Attributes:
-        path: The file, absolute: nodes of a cluster know nothing of the folder that a command was started in.
-        name: The file as it was given, or found in a folder that was.
-        images: How many it holds.
-        row_group: Of a parquet file; -1 for an image file.
-        first_row: The row group's first row within its file.
+        path: Absolute path, since other nodes do not know the folder in which the command was started.
+        name: Path as the user gave it, or as found in a given folder.
+        images: Number of images.
+        row_group: Index of the row group in a parquet file; -1 for an image file.
+        first_row: First row of the row group within its file.
     """
 
     path: str
@@ -34,7 +34,7 @@ class Part:
 
 @dataclass(frozen=True)
 class NamedImage:
-    """One image: where it is from, and its encoded bytes, or why it could not be read."""
+    """One image: its name and its encoded bytes, or the reason why it could not be read."""
 
     name: str
     data: bytes = b""
@@ -42,19 +42,19 @@ class NamedImage:
 
 
 def find_parts(places: Sequence[str]) -> list[Part]:
-    """Finds the images in files and folders, in the order given; a folder's files sorted by path.
+    """Find the images in files and folders, in the given order. Files of a folder are sorted by path.
 
-    A file named outright is taken for an image whatever its suffix; in folders, at any depth, those with an image's
-    suffix and parquet files are, and hidden ones are not.
+    A file given by name counts as an image whatever its suffix. In folders, at any depth, files with an image suffix
+    and parquet files count, except hidden ones.
 
     Raises:
-        DataError: A place does not exist or holds no images, or a parquet file cannot be read.
+        DataError: A place does not exist or has no images, or a parquet file cannot be read.
     """
     parts = []
     for place in places:
         found = list(_parts_of(Path(place)))
         if not found:
-            raise DataError(f"images are needed, but {place} holds none (JPEG, PNG, TIFF, ..., or hub-layout parquet)")
+            raise DataError(f"{place} has no images (JPEG, PNG, TIFF, ..., or parquet in the hub's layout)")
         parts += found
     return parts
 
@@ -65,7 +65,7 @@ def _parts_of(place: Path) -> Iterator[Part]:
     elif place.is_file():
         files = [place]
     else:
-        raise DataError(f"images must be files or folders, but {place} does not exist")
+        raise DataError(f"images must be existing files or folders, but {place} does not exist")
     for file in files:
         if file.suffix.lower() == _PARQUET:
             yield from _row_groups(file)
@@ -87,10 +87,10 @@ def _row_groups(file: Path) -> Iterator[Part]:
             image = opened.schema_arrow.field("image").type if "image" in opened.schema_arrow.names else None
             counts = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
     except (OSError, ValueError, pa.ArrowException, KeyError) as error:
-        raise DataError(f"{file} is no readable parquet file: {first_line(error)}") from error
+        raise DataError(f"{file} is not a readable parquet file: {first_line(error)}") from error
     if image is None or not holds_bytes(image):
-        found = "there is no such column" if image is None else f"it is {image}"
-        raise DataError(f"{file}: the column image must hold encoded bytes (struct<bytes, path>), but {found}")
+        found = "is missing" if image is None else f"is {image}"
+        raise DataError(f"{file}: the column image must contain encoded bytes (struct<bytes, path>), but {found}")
     first = 0
     for group, count in enumerate(counts):
         if count:
@@ -99,7 +99,7 @@ def _row_groups(file: Path) -> Iterator[Part]:
 
 
 def read_part(part: Part) -> Iterator[NamedImage]:
-    """Reads a part's images, in order; one that cannot be read comes with the reason."""
+    """Yield a part's images in order. An image that cannot be read comes with the reason."""
     if part.row_group >= 0:
         yield from _read_rows(part)
         return
@@ -119,7 +119,7 @@ def _read_rows(part: Part) -> Iterator[NamedImage]:
             for batch in opened.iter_batches(_ROWS, row_groups=[part.row_group], columns=["image.bytes"]):
                 for cell in batch.column("image").field("bytes"):
                     data = cell.as_py()
-                    yield NamedImage(next(names), data or b"", "" if data else "the row holds no image")
+                    yield NamedImage(next(names), data or b"", "" if data else "the row has no image")
     except (OSError, ValueError, pa.ArrowException) as error:
         yield from (NamedImage(name, error=_reason(error)) for name in names)
 
@@ -130,7 +130,7 @@ def _reason(error: Exception) -> str:
 
 
 def batches(images: Iterable[NamedImage], size: int) -> Iterator[list[NamedImage]]:
-    """Groups images by ``size``, the last group with what is left; no more than one group is held."""
+    """Yield lists of ``size`` images, the last one with the remainder. Only one list is in memory at a time."""
     batch = []
     for image in images:
         batch.append(image)

@@ -1,8 +1,8 @@
-"""What is wrong with a data set before anything is trained on it: groups, duplicates, labels, and memory's own score.
+"""Audit of a data set before training: groups, duplicates, labels, and the score of pure memorisation.
 
-Images that belong together (slices of one subject, copies that were re-encoded, mirrored or turned) let a model score
-by recognising them. The audit finds them as groups, says how many test images have such a twin outside, and how well a
-nearest neighbour of raw pixels does, which can do nothing but remember.
+With slices of one subject, or re-encoded, mirrored or rotated copies, a model can score by recognising images. The
+audit finds such groups, reports how many test images have a group member in training, and scores a nearest neighbour
+of raw pixels, which can only memorise.
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ from trainables.core.data.splits.similarity import nearest_neighbours
 from trainables.core.data.splits.splits import Items, make_splits
 from trainables.core.errors import DataError
 
-AUDIT_VERSION = 2  # part of the store's key: raise it whenever the same images would be grouped otherwise
-_PAIRS = 12  # that are shown of a kind
+AUDIT_VERSION = 2  # part of the cache key; raise it whenever the same images would be grouped differently
+_PAIRS = 12  # most pairs of one kind in an audit
 _OUTLYING = 6.0  # robust standard deviations
 _BLANK = 2.0  # grey levels
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """How often the nearest neighbour's label is right."""
+    """Scores of the nearest neighbour's label."""
 
     accuracy: float
     balanced_accuracy: float
@@ -34,28 +34,28 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Audit:
-    """What is to be known of a data set before its results are believed.
+    """Findings that readers of any result must know.
 
     Attributes:
-        images: How many there are.
+        images: Number of images.
         class_counts: Images by class.
-        groups_per_class: Groups that have an image of it, by class.
-        named: ``subjects`` where they were told, else ``groups``.
-        groups: How many there are.
-        threshold: Similarity that joined them; None where they were told.
-        largest_group: Images in it.
-        curve: What other thresholds would give.
+        groups_per_class: Groups that contain the class, by class.
+        named: ``subjects`` if the groups were given, else ``groups``.
+        groups: Number of groups.
+        threshold: Similarity that joined them; None if they were given.
+        largest_group: Images in the largest group.
+        curve: Results of other thresholds.
         exact_duplicates: Images whose pixels equal those of an earlier one.
         contradicting_groups: Groups whose images have different labels.
-        test_twins_in_train: Share of the published test images that have one of their group in training, or None.
-        published: The nearest neighbour on the published test split, or None.
-        grouped: The nearest neighbour where whole groups are held out.
-        majority_share: What always saying the commonest class would score.
-        broken: Why an image cannot be used, by name.
+        test_twins_in_train: Share of the published test images with a group member in training, or None.
+        published: Nearest neighbour on the published test split, or None.
+        grouped: Nearest neighbour with whole groups held out, or None.
+        majority_share: Score of always predicting the commonest class.
+        broken: Reason why an image cannot be used, by name.
         blank: Names of images without content.
-        outlying: Names of images whose brightness or contrast is far from the others'.
-        pairs: Pairs of one group by what is worst about them: ``labels differ``, ``test and train`` or ``alike``.
-        names: Of the images in ``pairs``, by index.
+        outlying: Names of images with unusual brightness or contrast.
+        pairs: Pairs within groups by their worst property: ``labels differ``, ``test and train`` or ``alike``.
+        names: Names of the images in ``pairs``, by index.
     """
 
     images: int
@@ -80,23 +80,23 @@ class Audit:
 
     @property
     def labelled(self) -> bool:
-        """Whether images have classes as a whole; where pixels have them, there is one class of all images."""
+        """True if whole images have classes. In a segmentation all images have one class."""
         return len(self.class_counts) > 1
 
     @property
     def leaks(self) -> bool:
-        """Whether the published test split has images of groups that are in training, too."""
+        """True if groups of the published test split are also in training."""
         return bool(self.test_twins_in_train)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         plain = dataclasses.asdict(self)
         plain["nearest_neighbour"] = {side: plain.pop(side) for side in ("published", "grouped")}
         return plain
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """What ``to_dict`` gave, also after a way through JSON."""
+        """Rebuild from the result of ``to_dict``, also after JSON."""
         plain = dict(raw)
         sides = plain.pop("nearest_neighbour")
         return cls(
@@ -110,34 +110,34 @@ class Audit:
 
 
 def summary(audit: Audit) -> list[str]:
-    """What a reader of any result must know, in two lines."""
-    how = "as told" if audit.threshold is None else f"alike by {audit.threshold:g}"
-    lines = [f"audit: {audit.groups} {audit.named} ({how}), the largest of {audit.largest_group} images"]
+    """Return the two lines that readers of any result must know."""
+    how = "as given" if audit.threshold is None else f"similarity >= {audit.threshold:g}"
+    lines = [f"audit: {audit.groups} {audit.named} ({how}), the largest with {audit.largest_group} images"]
     scores = {"the published test split": audit.published, f"held-out {audit.named}": audit.grouped}
-    told = [f"{score.accuracy:.3f} on {where}" for where, score in scores.items() if score]
-    if told:
-        always = f"always the commonest class {audit.majority_share:.3f}"
-        lines.append(f"a nearest neighbour of raw pixels is right for {', '.join(told)}; {always}")
+    accuracies = [f"{score.accuracy:.3f} on {where}" for where, score in scores.items() if score]
+    if accuracies:
+        majority = f"the majority class scores {audit.majority_share:.3f}"
+        lines.append(f"accuracy of a nearest neighbour of raw pixels: {', '.join(accuracies)}; {majority}")
     return lines
 
 
 def audit_images(
     items: Items,
     found: Groups,
-    told: bool,
+    groups_given: bool,
     pixels: NDArray[np.uint8],
     names: Sequence[str],
     broken: Mapping[int, str],
 ) -> Audit:
-    """Looks at a data set whose groups are known.
+    """Audit a data set whose groups are known.
 
     Args:
-        items: Labels, the groups that count, and what was published.
-        found: The groups by similarity.
-        told: Whether the groups that count are not these, but were told.
+        items: Labels, the groups in use, and published splits.
+        found: Groups by similarity.
+        groups_given: True if the groups in use were given instead.
         pixels: (N, SIDE, SIDE, channels) uint8.
-        names: Of the images.
-        broken: Why an image cannot be used, by index.
+        names: Names of the images.
+        broken: Reason why an image cannot be used, by index.
     """
     usable = np.setdiff1d(np.arange(len(items.labels)), np.array(sorted(broken), dtype=np.int64))
     groups, labels = items.groups[usable], items.labels[usable]
@@ -152,9 +152,9 @@ def audit_images(
         images=len(items.labels),
         class_counts=dict(zip(items.class_names, counts.tolist(), strict=True)),
         groups_per_class=dict(zip(items.class_names, per_class.tolist(), strict=True)),
-        named="subjects" if told else "groups",
+        named="subjects" if groups_given else "groups",
         groups=len(np.unique(groups)),
-        threshold=None if told else found.threshold,
+        threshold=None if groups_given else found.threshold,
         largest_group=int(np.unique(groups, return_counts=True)[1].max(initial=0)),
         curve=found.curve,
         exact_duplicates=len(usable) - len(np.unique(exact_duplicates(pixels, usable)[usable])),
@@ -181,7 +181,7 @@ def _neighbour(
 
 
 def _held_out(items: Items, usable: NDArray[np.int64], pixels: NDArray[np.uint8]) -> Neighbour | None:
-    """The nearest neighbour on a test split of whole groups; None where there are too few of them."""
+    """Return the nearest neighbour's score on a test split of whole groups; None with too few groups."""
     unpublished = dataclasses.replace(items, published=np.full(len(items.labels), ""))
     try:
         splits = make_splits(unpublished, usable, seed=0)
@@ -191,7 +191,7 @@ def _held_out(items: Items, usable: NDArray[np.int64], pixels: NDArray[np.uint8]
 
 
 def _worst(pairs: Sequence[Pair], items: Items) -> dict[str, tuple[Pair, ...]]:
-    """The pairs by what is worst about them; of each kind those that one would not see at once, mirrored and turned."""
+    """Return the pairs by their worst property. Mirrored and rotated pairs come first, since they are hard to spot."""
     kinds: dict[str, list[Pair]] = {"labels differ": [], "test and train": [], "alike": []}
     for pair in sorted(pairs, key=lambda pair: (not pair.mirrored, -abs(pair.degrees), -pair.similarity)):
         in_test = items.published[[pair.first, pair.second]] == "test"
@@ -205,7 +205,7 @@ def _worst(pairs: Sequence[Pair], items: Items) -> dict[str, tuple[Pair, ...]]:
 
 
 def _odd(pixels: NDArray[np.uint8], usable: NDArray[np.int64]) -> tuple[list[int], list[int]]:
-    """The blank images, and those whose brightness or contrast is far from the others'."""
+    """Return the blank images, and those whose brightness or contrast is far from the rest."""
     flat = [(float(image.mean()), float(image.std())) for image in pixels[usable]]
     figures = np.array(flat).reshape(-1, 2)
     blank = figures[:, 1] < _BLANK

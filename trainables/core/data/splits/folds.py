@@ -1,4 +1,4 @@
-"""Cross-validation's folds: all images but ``test``, in K parts that part no group, the same for every trial."""
+"""Folds of cross-validation: all images except ``test``, in K parts of whole groups, the same for every trial."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from trainables.core.data.splits.splits import SHARES, Items, Splits, make_splits
 from trainables.core.errors import DataError
 
-# The split that is divided into folds: with them there is no ``fit``, ``tune`` and ``select``.
+# The split that is divided into folds. It replaces ``fit``, ``tune`` and ``select``.
 POOL = "pool"
-# Below these, one division says too little: groups of a class in ``tune`` or ``select``, and groups in all.
+# A single division is too noisy below these: groups of a class in ``tune`` or ``select``, and groups in total.
 _FEW_OF_A_CLASS, _FEW_IN_ALL = 10, 200
 _RECOMMENDED = 5
 
@@ -25,17 +25,17 @@ def make_folds(
     count: int,
     test_share: float = SHARES["test"],
 ) -> tuple[Splits, Folds]:
-    """Divides the usable images into ``pool`` and ``test``, and the pool into folds.
+    """Divide the usable images into ``pool`` and ``test``, and the pool into folds.
 
-    ``test`` is the very one that ``make_splits`` would make of the same images with the same seed and mode.
+    ``test`` equals the one that ``make_splits`` makes of the same images with the same seed and mode.
 
     Args:
-        items: Labels, groups and what was published, for all N images.
+        items: Labels, groups and published splits of all N images.
         usable: Indices of the images to divide.
         seed: The same seed gives the same folds.
-        mode: How ``test`` comes about, as ``make_splits`` takes it.
+        mode: How ``test`` is made, see ``make_splits``.
         count: K, at least 2.
-        test_share: Of the images, where no test split was published.
+        test_share: Share of ``test`` if no test split was published.
 
     Returns:
         Sorted indices by split name, and of each fold.
@@ -59,16 +59,18 @@ def make_folds(
 
 
 def deal_groups(sizes: Sequence[int], classes: NDArray[np.int64], count: int, seed: Sequence[int]) -> list[int]:
-    """Deals whole groups to folds, stratified by class: each to the one with the fewest of its class, then of all.
+    """Deal whole groups to folds, stratified by class.
+
+    Each group goes to the fold with the fewest images of its class, then with the fewest images.
 
     Args:
         sizes: Images in each of G groups.
-        classes: (G,) the class of each group.
-        count: How many folds.
-        seed: Of the order in which equals are dealt.
+        classes: (G,) class of each group.
+        count: Number of folds.
+        seed: Seed of the order in which groups of equal size are dealt.
 
     Returns:
-        Each group's fold, from 0.
+        The fold of each group, from 0.
     """
     generator = np.random.default_rng(list(seed))
     fold_of = [0] * len(sizes)
@@ -84,14 +86,14 @@ def deal_groups(sizes: Sequence[int], classes: NDArray[np.int64], count: int, se
     return fold_of
 
 
-def told_sizes(folds: Folds) -> str:
+def describe_sizes(folds: Folds) -> str:
     """Like ``5 folds of 24 to 25 images``."""
     least, most = min(map(len, folds)), max(map(len, folds))
     return f"{len(folds)} folds of {least if least == most else f'{least} to {most}'} images"
 
 
 def small_division(labels: NDArray[np.int64], groups: NDArray[np.int64], splits: Splits, names: Sequence[str]) -> str:
-    """Why one division of these images into ``fit``, ``tune`` and ``select`` says little; empty where it may do."""
+    """Return why one division into ``fit``, ``tune`` and ``select`` is too noisy for these images; "" if it is not."""
     found = {
         (split, name): len(np.unique(groups[indices[labels[indices] == label]]))
         for split, indices in ((split, splits[split]) for split in ("tune", "select"))
@@ -101,34 +103,34 @@ def small_division(labels: NDArray[np.int64], groups: NDArray[np.int64], splits:
     everything = len(np.unique(groups[np.concatenate(list(splits.values()))]))
     if least >= _FEW_OF_A_CLASS and everything >= _FEW_IN_ALL:
         return ""
-    where = f"{split} has {least} groups of {name}, and there are {everything} in all"
+    where = f"{split} has {least} groups of {name}, and there are {everything} groups in total"
     return _recommended(where)
 
 
 def small_set(groups_per_class: Mapping[str, int], everything: int) -> str:
-    """The same before images are divided, from how many groups have an image of each class."""
+    """Return the same before the images are divided, from the number of groups that have each class."""
     name, least = min(groups_per_class.items(), key=lambda item: item[1])
     about = round(min(SHARES["tune"], SHARES["select"]) * least)
     if about >= _FEW_OF_A_CLASS and everything >= _FEW_IN_ALL:
         return ""
-    return _recommended(f"tune and select would have about {about} groups of {name} each, of {everything} in all")
+    return _recommended(f"tune and select would have about {about} groups of {name} each, of {everything} in total")
 
 
 def _recommended(where: str) -> str:
     return (
-        f"a small set: {where}, so which model looks best is much by chance; tune-run --cv-folds {_RECOMMENDED} trains "
-        f"every trial {_RECOMMENDED} times and compares on all images but the test set"
+        f"small data set: {where}, so the best-looking model is largely due to chance; tune-run --cv-folds "
+        f"{_RECOMMENDED} trains each trial {_RECOMMENDED} times and compares on all images except the test set"
     )
 
 
 def _check_groups(items: Items, classes: NDArray[np.int64], count: int) -> None:
-    """Two classes must be in every fold, or a metric over classes would not be defined on it."""
+    """Raise DataError unless two classes are in every fold. Otherwise metrics over classes would be undefined."""
     groups = np.bincount(classes, minlength=len(items.class_names))
     if (groups >= count).sum() < 2:
-        told = ", ".join(f"{name} {number}" for name, number in zip(items.class_names, groups.tolist(), strict=True))
+        counts = ", ".join(f"{name} {number}" for name, number in zip(items.class_names, groups.tolist(), strict=True))
         raise DataError(
-            f"--cv-folds {count} needs two classes of {count} groups each outside test, but there are {told}: "
-            "take fewer folds, or add images"
+            f"--cv-folds {count} needs two classes of {count} groups each outside test, but there are {counts}: "
+            "use fewer folds, or add images"
         )
 
 
@@ -138,6 +140,6 @@ def _check_training(items: Items, pool: NDArray[np.int64], folds: Folds) -> None
         unseen = [name for label, name in enumerate(items.class_names) if label not in shown]
         if unseen:
             raise DataError(
-                f"--cv-folds needs every class in two groups outside test, so that each model is shown all of them, "
-                f"but {', '.join(unseen)} has one: add images, or leave --cv-folds out"
+                f"--cv-folds needs every class in at least two groups outside test, so that each model trains on all "
+                f"classes, but {', '.join(unseen)} has one: add images, or omit --cv-folds"
             )

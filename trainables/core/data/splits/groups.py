@@ -1,4 +1,4 @@
-"""Groups: images that must not be split, because they are slices of one subject or copies of one image."""
+"""Groups: images that must stay together, because they are slices of one subject or copies of one image."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,23 +20,23 @@ from trainables.core.data.splits.similarity import (
 from trainables.core.device import resolve_device
 from trainables.core.errors import DataError
 
-LARGEST_SHARE = 0.05  # of the images, that a group may have
+LARGEST_SHARE = 0.05  # largest share of the images that one group may have
 _HIGHEST, _STEPS = 0.99, 18
-# Similarities of unrelated images end below it on every set that was looked at (see similarity.py); where chance lies
-# far lower, as for tissue, so does the floor: copies of it that were cropped as well are less alike.
+# Unrelated images stayed below this similarity on every data set we examined (see similarity.py). If chance is far
+# lower, as for tissue, the floor is lower too: its copies were also cropped and are less alike.
 _FLOOR, _BEYOND_CHANCE = 0.90, 8
-_SAMPLE = 5000  # images of which the nearest neighbour is looked up
+_SAMPLE = 5000  # images whose nearest neighbour is looked up
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Which images belong together, said outright: by a column, by file names, or by how alike they are.
+    """The user's statement about which images belong together: by a column, by file names, or by similarity.
 
     Attributes:
-        threshold: Similarity that joins two images, in (0, 1).
-        column: Of parquet and hub data sets.
-        pattern: A regular expression, see ``open_source``.
-        usual_pattern: One that is tried where none of the others is given, and holds if every file's name has it.
+        threshold: Similarity in (0, 1) that joins two images.
+        column: Column of parquet and hub data sets.
+        pattern: Regular expression, see ``open_source``.
+        usual_pattern: Pattern that is used if none of the others is given and every file name matches it.
     """
 
     threshold: float | None = None
@@ -48,20 +48,18 @@ class Grouping:
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise DataError(f"--group-threshold must be a similarity between 0 and 1, but got {self.threshold:g}")
         if sum(value is not None for value in (self.threshold, self.column, self.pattern)) > 1:
-            raise DataError(
-                "groups are told by one of --group-threshold, --group-column and --group-pattern, not by more"
-            )
+            raise DataError("give only one of --group-threshold, --group-column and --group-pattern")
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What a threshold would make of a data set.
+    """Result of one threshold.
 
     Attributes:
         threshold: Similarity that joins two images.
-        groups: How many there are.
-        largest: Images in the largest.
-        neighbour_accuracy: Of the nearest neighbour outside an image's own group.
+        groups: Number of groups.
+        largest: Images in the largest group.
+        neighbour_accuracy: Accuracy of the nearest neighbour outside an image's own group.
     """
 
     threshold: float
@@ -72,13 +70,13 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that are alike.
+    """Two similar images.
 
     Attributes:
         first, second: Indices.
-        similarity: In [0, 1], as they lie best.
-        degrees: By how much the second is the first rotated counter-clockwise.
-        mirrored: Whether it is mirrored, too.
+        similarity: Similarity in [0, 1] at the best alignment.
+        degrees: Counter-clockwise rotation of the second image relative to the first.
+        mirrored: True if the second image is also mirrored.
     """
 
     first: int
@@ -90,13 +88,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Groups:
-    """Which images belong together, by how alike they are.
+    """Groups found by similarity.
 
     Attributes:
         groups: (N,) int64.
         threshold: Similarity that joined them.
-        curve: What other thresholds would give.
-        pairs: Those that hold the groups together, as they lie.
+        curve: Results of other thresholds.
+        pairs: Pairs that hold the groups together, with their alignment.
     """
 
     groups: NDArray[np.int64]
@@ -112,14 +110,14 @@ def group_by_similarity(
     threshold: float | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Groups:
-    """Groups images that are alike, at the lowest threshold at which no group exceeds 5% of the images.
+    """Group similar images at the lowest threshold at which no group exceeds 5% of the images.
 
     Args:
         pixels: (N, SIDE, SIDE, channels) uint8.
-        usable: Indices of the images that are looked at; any other is a group of its own.
-        labels: (N,) int64; -1 where there is none.
-        threshold: Said outright by the user, in (0, 1); None chooses it from the data.
-        progress: Told the share that is done.
+        usable: Indices of the images to compare. Any other image is its own group.
+        labels: (N,) int64; -1 for an image without a label.
+        threshold: Threshold in (0, 1) given by the user; None chooses it from the data.
+        progress: Called with the share that is done.
     """
     spectra = polar_spectra(pixels)
     spectra[np.setdiff1d(np.arange(len(pixels)), usable)] = 0
@@ -144,17 +142,17 @@ def group_by_similarity(
 
 
 def joined(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(N,) numbers of the images that chains of either grouping hold together."""
+    """Return (N,) group numbers in which images are together if a chain of either grouping connects them."""
     _, first = np.unique(one, return_inverse=True)
     _, second = np.unique(other, return_inverse=True)
-    # The groups of both are the nodes of a graph, an image is an edge.
+    # Graph with the groups of both as nodes and the images as edges.
     size = len(first) + len(second)
     edges = coo_array((np.ones(len(first)), (first, second + len(first))), shape=(size, size))
     return np.asarray(connected_components(edges, directed=False)[1][first], dtype=np.int64)
 
 
 def exact_duplicates(pixels: NDArray[np.uint8], usable: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(N,) numbers that usable images of equal pixels share and no others do."""
+    """Return (N,) numbers that only usable images with equal pixels share."""
     seen: dict[bytes, int] = {}
     numbers = np.arange(len(pixels))
     for index in usable.tolist():
@@ -163,7 +161,7 @@ def exact_duplicates(pixels: NDArray[np.uint8], usable: NDArray[np.int64]) -> ND
 
 
 def _pairs(spectra: Spectra, first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[Pair, ...]:
-    """The joined pairs as they lie to each other."""
+    """Return the joined pairs with their alignment."""
     pairs = []
     for one, other in zip(first.tolist(), second.tolist(), strict=True):
         similarity, degrees, mirrored = registration(spectra[one], spectra[other])

@@ -1,14 +1,14 @@
-"""How alike images are, however they lie: what finds re-encoded, mirrored, turned and rotated copies, and slices.
+"""Similarity of images regardless of orientation, to find slices and re-encoded, mirrored or rotated copies.
 
-An image is band-passed (so that brightness, contrast and noise drop out, and what is drawn stays), and its inscribed
-disc is sampled in polar coordinates, where a rotation is a shift along the angle and a mirroring a reversal. The
-similarity of two images is their normalised correlation, maximised over all rotations with and without mirroring: by
-the correlation theorem one inverse Fourier transform along the angle a pair. A bound that costs no transform leaves out
-most pairs before that.
+An image is band-passed, which removes brightness, contrast and noise and keeps structure. Its inscribed disc is sampled
+in polar coordinates, where a rotation is a shift along the angle and a mirroring a reversal. The similarity of two
+images is their normalised correlation, maximised over all rotations with and without mirroring: by the correlation
+theorem, one inverse Fourier transform along the angle per pair. A bound that needs no transform excludes most pairs
+first.
 
 Measured on phantoms, whose subjects are known (200 subjects of 6 slices; also after JPEG at quality 60, resizing by 3%
-and a shift of brightness): every subject hangs together at 0.934, no two subjects are more alike than 0.864. Copies of
-Alzheimer, chest and tissue images that were mirrored, or rotated by up to 25 degrees, and saved as JPEG: 0.969 or more.
+and a shift of brightness): every subject is connected at 0.934, and no two subjects exceed 0.864. Copies of Alzheimer,
+chest and tissue images that were mirrored, or rotated by up to 25 degrees, and saved as JPEG: 0.969 or more.
 """
 
 import math
@@ -22,19 +22,19 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-SIDE = 64  # of the images that are compared, pixels
+SIDE = 64  # of the compared images, in pixels
 _BAND = (1.0, 4.0)  # standard deviations of the two Gaussians whose difference is compared, pixels
 _RINGS, _ANGLES, _HARMONICS = 16, 96, 25
-_SHIFTS = 192  # rotations that are tried: steps of 1.9 degrees
-_ROWS, _COLUMNS = 512, 1024  # images of a block: 25 x 512 x 1024 complex numbers, 105 MB, twice
-_EDGES = 2_000_000  # links kept before they are thinned out to the forest
+_SHIFTS = 192  # rotations tried: steps of 1.9 degrees
+_ROWS, _COLUMNS = 512, 1024  # images per block: 25 x 512 x 1024 complex numbers, 105 MB, twice
+_EDGES = 2_000_000  # links collected before they are reduced to the forest
 
 Spectra = torch.Tensor
 
 
 @dataclass(frozen=True)
 class Forest:
-    """The maximum spanning forest of the similarities: it has the connected components of every threshold in it.
+    """Maximum spanning forest of the similarities. It gives the connected components of every threshold.
 
     Attributes:
         first, second: (E,) int64 ends of its E < N edges.
@@ -48,33 +48,33 @@ class Forest:
     size: int
 
     def components(self, threshold: float) -> NDArray[np.int64]:
-        """(N,) components of the images that chains of similarities of at least ``threshold`` hold together."""
+        """Return (N,) components of images connected by chains of similarities of at least ``threshold``."""
         held = self.similarity >= threshold
         edges = coo_array((np.ones(held.sum()), (self.first[held], self.second[held])), shape=(self.size, self.size))
         return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
 
 
 def polar_spectra(images: NDArray[np.uint8]) -> Spectra:
-    """Fourier transforms along the angle of band-passed polar maps.
+    """Return Fourier transforms along the angle of band-passed polar maps.
 
     Args:
-        images: (N, SIDE, SIDE, channels) uint8; channels are averaged.
+        images: (N, SIDE, SIDE, channels) uint8. Channels are averaged.
 
     Returns:
-        (N, rings, harmonics) complex64, scaled so that the correlation of two images at a rotation is the real part of
-        the sum over rings and harmonics of one times the other's conjugate, turned: 1 with itself. Of an image
-        without any structure: zeros. 3.2 KB an image.
+        (N, rings, harmonics) complex64, 3.2 KB per image. They are scaled so that the correlation of two images at a
+        rotation is the real part of the sum over rings and harmonics of one times the rotated conjugate of the other:
+        1 with itself. Images without any structure give zeros.
     """
     parts = [_polar_spectra(images[start : start + _COLUMNS]) for start in range(0, len(images), _COLUMNS)]
     return torch.cat(parts) if parts else torch.zeros((0, _RINGS, _HARMONICS), dtype=torch.complex64)
 
 
 def chance_level(spectra: Spectra, generator: np.random.Generator, sample: int = 256) -> tuple[float, float]:
-    """How alike two images of a set are that have nothing to do with each other.
+    """Estimate how similar two unrelated images of a data set are.
 
     Returns:
-        The median similarity of pairs drawn at random, and a standard deviation from their 90% quantile, which the few
-        pairs that belong together do not move. (0, 0) where there is no pair.
+        The median similarity of random pairs, and a standard deviation estimated from their 90% quantile, which the few
+        related pairs do not affect. (0, 0) if there is no pair.
     """
     drawn = torch.from_numpy(np.sort(generator.permutation(len(spectra))[:sample]))
     if len(drawn) < 2:
@@ -88,13 +88,13 @@ def chance_level(spectra: Spectra, generator: np.random.Generator, sample: int =
 def similarity_forest(
     spectra: Spectra, floor: float, device: torch.device, progress: Callable[[float], None] | None = None
 ) -> Forest:
-    """Compares all pairs block by block, keeping only what holds components together: O(N) memory.
+    """Compare all pairs block by block, storing only the links that connect components: O(N) memory.
 
     Args:
-        spectra: Of ``polar_spectra``.
-        floor: Similarities below it are of no interest.
-        device: Where to compute.
-        progress: Told the share that is done.
+        spectra: Result of ``polar_spectra``.
+        floor: Lower similarities are ignored.
+        device: Device to compute on.
+        progress: Called with the share that is done.
     """
     size = len(spectra)
     spectra = spectra.to(device)
@@ -116,7 +116,11 @@ def similarity_forest(
 
 
 def registration(first: Spectra, second: Spectra) -> tuple[float, float, bool]:
-    """How the second image lies towards the first: similarity, rotation in degrees (-180, 180], whether mirrored."""
+    """Return the alignment of the second image to the first.
+
+    Returns:
+        Similarity, rotation in degrees in (-180, 180], and True if the second image is mirrored.
+    """
     best = (-math.inf, 0.0, False)
     for mirrored, other in ((False, second.conj()), (True, second)):
         correlations = _correlations((first * other).sum(0)[None])[0]
@@ -132,16 +136,16 @@ def nearest_neighbours(
     gallery: NDArray[np.int64],
     groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """The image of ``gallery`` whose pixels correlate most with each query's: what memorising the pixels amounts to.
+    """Return the gallery image whose pixels correlate most with each query: the score of pure memorisation.
 
     Args:
         pixels: (N, SIDE, SIDE, channels) uint8.
         queries: (Q,) indices.
         gallery: (G,) indices.
-        groups: (T, N) of T ways to group the images, or None: an image is no neighbour of its own group.
+        groups: (T, N) of T groupings, or None. Images of the query's own group are excluded.
 
     Returns:
-        (T, Q) indices, or (1, Q) without groups; -1 where every image is in the query's own group.
+        (T, Q) indices, or (1, Q) without groups; -1 if all gallery images are in the query's own group.
     """
     ways = np.arange(len(pixels))[None] if groups is None else groups
     found = np.full((len(ways), len(queries)), -1)
@@ -169,11 +173,11 @@ def _polar_spectra(images: NDArray[np.uint8]) -> Spectra:
     across = (centre + radii[:, None] * np.cos(angles)).astype(np.float32)
     down = (centre + radii[:, None] * np.sin(angles)).astype(np.float32)
     maps = np.stack([cv2.remap(_band_passed(image), across, down, cv2.INTER_LINEAR) for image in images])
-    area = torch.from_numpy(radii.astype(np.float32))[:, None]  # a ring stands for as many pixels as it is long
+    area = torch.from_numpy(radii.astype(np.float32))[:, None]  # a ring represents pixels in proportion to its length
     polar = torch.from_numpy(maps)
     polar = (polar - (polar * area).sum((1, 2), keepdim=True) / (area.sum() * _ANGLES)) * area.sqrt()
     spectra = torch.fft.rfft(polar, dim=2)[:, :, :_HARMONICS]
-    spectra[:, :, 1:] *= math.sqrt(2)  # each stands for its conjugate, too
+    spectra[:, :, 1:] *= math.sqrt(2)  # each also represents its conjugate
     norm = spectra.abs().square().sum((1, 2), keepdim=True).sqrt()
     flat = norm < 1e-2 * _RINGS * _ANGLES  # a hundredth of a grey level
     return torch.where(flat, torch.zeros(()), spectra / norm.clamp_min(1e-12)).contiguous()
@@ -186,7 +190,7 @@ def _band_passed(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _block(rows: Spectra, columns: Spectra, floor: float) -> torch.Tensor:
-    """(R, C) similarities, -inf where they are certainly below ``floor``."""
+    """Return (R, C) similarities, -inf for those that are certainly below ``floor``."""
     similarity = torch.full((len(rows), len(columns)), -math.inf, device=rows.device)
     by_harmonic = rows.permute(2, 0, 1).contiguous()
     for other in (columns.conj(), columns):
@@ -198,9 +202,9 @@ def _block(rows: Spectra, columns: Spectra, floor: float) -> torch.Tensor:
 
 
 def _correlations(cross: torch.Tensor) -> torch.Tensor:
-    """(n, harmonics) cross spectra to (n, shifts) correlations."""
+    """Convert (n, harmonics) cross spectra to (n, shifts) correlations."""
     once = cross.clone()
-    once[:, 1:] *= 0.5  # the inverse transform counts each with its conjugate
+    once[:, 1:] *= 0.5  # the inverse transform adds the conjugate of each
     correlations: torch.Tensor = torch.fft.irfft(once, n=_SHIFTS, dim=1, norm="forward")
     return correlations
 
@@ -212,7 +216,7 @@ def _blocks(size: int) -> Iterator[tuple[int, int]]:
 
 
 def _thinned(links: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """(3, E) links without those that close a circle: the maximum spanning forest."""
+    """Return (3, E) links without those that close a cycle: the maximum spanning forest."""
     ends = links[:2].astype(np.int64)
     distances = coo_array((2 - links[2], (ends[0], ends[1])), shape=(size, size)).tocsr()
     tree = minimum_spanning_tree(distances).tocoo()

@@ -1,4 +1,4 @@
-"""Who sees which image: ``fit`` trains, ``tune`` steers the search, ``select`` picks members, ``test`` is sealed."""
+"""Splits: ``fit`` trains, ``tune`` steers the search, ``select`` picks members, ``test`` stays sealed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from trainables.core.errors import DataError
 
 SPLITS = ("fit", "tune", "select", "test")
 MODES = ("grouped", "published", "random")
-# Shares of the images: of all, or of what is not in a test split that was there before.
+# Shares of all images, or of those outside a test split that already exists.
 SHARES: Mapping[str, float] = {"fit": 0.6, "tune": 0.125, "select": 0.125, "test": 0.15}
 
 Splits = dict[str, NDArray[np.int64]]
@@ -18,11 +18,11 @@ Splits = dict[str, NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Items:
-    """What a split is made from.
+    """Input of a split.
 
     Attributes:
         labels: (N,) int64 classes.
-        groups: (N,) int64; images of one group are never parted, but by a test split that was not made of groups.
+        groups: (N,) int64. A group is never divided, except by a test split that was not made of groups.
         published: (N,) of ``train``, ``val``, ``test`` or "".
         class_names: C names.
     """
@@ -41,31 +41,31 @@ def make_splits(
     needed: Sequence[str] = SPLITS,
     test_share: float = SHARES["test"],
 ) -> Splits:
-    """Divides the usable images into ``fit``, ``tune``, ``select`` and ``test``, stratified by class.
+    """Divide the usable images into ``fit``, ``tune``, ``select`` and ``test``, stratified by class.
 
-    Whole groups go to one side, each to the one that is furthest behind its share of the group's class. How ``test``
-    comes about is the mode's:
+    Each group goes as a whole to the split that is furthest below its share of the group's class. The mode decides how
+    ``test`` is made:
 
-    - ``grouped``: from whole groups as well; a published one is kept where no group straddles it.
+    - ``grouped``: from whole groups. A published test split is used unless a group straddles it.
     - ``published``: as published. Groups may straddle it.
     - ``random``: image by image. Groups may straddle it.
 
-    A published ``train`` and ``val`` are pooled. Where a class has fewer groups than there are sides, they go to
-    ``fit``, ``test``, ``tune``, ``select`` in this order.
+    A published ``train`` and ``val`` are pooled. The groups of a class with fewer groups than splits go to ``fit``,
+    ``test``, ``tune``, ``select`` in this order.
 
     Args:
-        items: Labels, groups and what was published, for all N images.
+        items: Labels, groups and published splits of all N images.
         usable: Indices of the images to divide.
         seed: The same seed gives the same splits.
         mode: One of ``MODES``.
-        needed: The splits that must have two classes, where they are made of groups.
-        test_share: Of the images, where no test split was published; the others keep their proportions.
+        needed: Splits that must have two classes if they are made of groups.
+        test_share: Share of ``test`` if no test split was published. The other splits keep their proportions.
 
     Returns:
         Sorted indices by split name.
 
     Raises:
-        DataError: A class has no image, a needed split would have fewer than two classes, or nothing was published.
+        DataError: A class has no image, a needed split has fewer than two classes, or there is no published test split.
     """
     test = _test_beforehand(items, usable, seed, mode, test_share)
     names = SPLITS[:3] if len(test) else SPLITS
@@ -78,7 +78,7 @@ def make_splits(
     for index, class_name in enumerate(items.class_names):
         groups = by_class.get(index, [])
         if not groups and not (items.labels[usable] == index).any():
-            raise DataError(f"every class needs images, but {class_name!r} has none: add some, or leave the class out")
+            raise DataError(f"every class needs images, but {class_name!r} has none: add some, or remove the class")
         shuffled = [groups[position] for position in generator.permutation(len(groups))]
         largest_first = sorted(shuffled, key=len, reverse=True)
         for group, side in zip(largest_first, _deal([len(group) for group in largest_first], shares), strict=True):
@@ -89,13 +89,13 @@ def make_splits(
 
 
 def twins_across(items: Items, splits: Splits) -> int:
-    """How many test images have an image of their own group outside the test split."""
+    """Return how many test images have an image of their own group outside the test split."""
     outside = np.concatenate([items.groups[indices] for name, indices in splits.items() if name != "test"])
     return int(np.isin(items.groups[splits["test"]], outside).sum())
 
 
 def missing_classes(items: Items, splits: Splits) -> dict[str, list[str]]:
-    """The splits that have no image of a class, by the names of the classes of which there are such splits."""
+    """Return, for each class that some splits lack, the names of these splits."""
     missing = {
         class_name: [name for name, indices in splits.items() if not (items.labels[indices] == index).any()]
         for index, class_name in enumerate(items.class_names)
@@ -106,11 +106,11 @@ def missing_classes(items: Items, splits: Splits) -> dict[str, list[str]]:
 def _test_beforehand(
     items: Items, usable: NDArray[np.int64], seed: int, mode: str, test_share: float
 ) -> NDArray[np.int64]:
-    """The test split where it is not made of whole groups along with the others; else nothing."""
+    """Return the test split if it is not made of groups together with the other splits; else an empty array."""
     published: NDArray[np.int64] = usable[items.published[usable] == "test"]
     if mode == "published":
         if len(published) == 0:
-            raise DataError("--split published needs a published test split, but there is none: take grouped or random")
+            raise DataError("--split published needs a published test split, but there is none: use grouped or random")
         return published
     if mode == "random":
         generator = np.random.default_rng([seed, 3])
@@ -124,7 +124,7 @@ def _test_beforehand(
 def _check_classes(items: Items, splits: Splits) -> None:
     for name, indices in splits.items():
         present = np.unique(items.labels[indices])
-        if len(items.class_names) == 1 and not len(present):  # pixels have the classes
+        if len(items.class_names) == 1 and not len(present):  # a segmentation
             raise DataError(f"each of {', '.join(splits)} needs images, but {name} has none: there are too few groups")
         if len(present) < 2 <= len(items.class_names):
             kind = "images" if len(np.unique(items.groups)) == len(items.groups) else "groups of images"
@@ -136,7 +136,7 @@ def _check_classes(items: Items, splits: Splits) -> None:
 
 
 def _groups_by_class(items: Items, pool: NDArray[np.int64]) -> dict[int, list[NDArray[np.int64]]]:
-    """The pool's groups, as arrays of indices, under the class that is most frequent in each."""
+    """Return the pool's groups as arrays of indices, by the most frequent class in each."""
     order = pool[np.argsort(items.groups[pool], kind="stable")]
     starts = np.flatnonzero(np.diff(items.groups[order], prepend=-1))
     by_class: dict[int, list[NDArray[np.int64]]] = {}
@@ -146,9 +146,10 @@ def _groups_by_class(items: Items, pool: NDArray[np.int64]) -> dict[int, list[ND
 
 
 def _deal(sizes: list[int], shares: NDArray[np.float64]) -> list[int]:
-    """Gives each group, largest first, to the side furthest below its share; the last ones fill sides left empty.
+    """Return the split of each group, largest first: the split that is furthest below its share.
 
-    Too few for all sides go to ``fit``, ``test`` (where it is dealt), ``tune``, ``select``.
+    The last groups fill splits that are still empty. If there are fewer groups than splits, they go to ``fit``,
+    ``test`` (if it is dealt), ``tune``, ``select``.
     """
     if len(sizes) < len(shares):
         return [0, *range(3, len(shares)), 1, 2][: len(sizes)]

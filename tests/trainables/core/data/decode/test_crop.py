@@ -93,7 +93,7 @@ def test_images_are_cut_once_and_served_ones_alike(trained, classes, tmp_path): 
     assert all(np.array_equal(data.splits[name], whole.splits[name]) for name in whole.splits)
     assert data.fingerprint == whole.fingerprint and data.images_key(32) != whole.images_key(32)
     assert np.array_equal(data.uncut().images(32), whole.images(32))
-    assert any("images are cut to what a segmentation sees" in note for note in data.notes)
+    assert any("images are cropped to the region a segmentation found" in note for note in data.notes)
     assert data.regions.digest == ensemble_digest(roi)
 
     files = sorted(classes.rglob("*.png"))

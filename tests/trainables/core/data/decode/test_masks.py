@@ -51,7 +51,7 @@ def test_a_mask_that_changes_makes_another_data_set(tmp_path):
     after = prepared(root, tmp_path)
     assert before.fingerprint != after.fingerprint
     assert after.masks(32)[0].all()
-    with pytest.raises(DataError, match="not the data that the search began with"):
+    with pytest.raises(DataError, match="differs from the data that the search began with"):
         before.masks(48)
 
 
@@ -72,14 +72,14 @@ def test_bad_masks_are_refused_by_name_and_left_out_on_demand(tmp_path):
     assert "\n" not in told and "--skip-bad-images" in told
     for part in (
         "images/001.png: has no mask",
-        "images/002.png: its mask must have its size, 32 x 32, but has 32 x 30",
+        "images/002.png: its mask must have the image's size, 32 x 32, but has 32 x 30",
         "images/003.png: its mask is not a readable image",
         "images/004.png: its mask is in colour",
     ):
         assert part in told
     data = prepared(root, tmp_path, skip_bad_images=True)
     assert not np.isin([1, 2, 3, 4], np.concatenate(list(data.splits.values()))).any()
-    assert "4 images that cannot be used were left out" in data.notes
+    assert "4 unusable images were left out" in data.notes
 
 
 def in_colour(mask):
@@ -90,12 +90,14 @@ def cropped(mask):
     return mask.crop((0, 0, 30, 32))
 
 
-@pytest.mark.parametrize(("change", "reason"), [(in_colour, "is in colour"), (cropped, "must have its size, 32 x 32")])
+@pytest.mark.parametrize(
+    ("change", "reason"), [(in_colour, "is in colour"), (cropped, "must have the image's size, 32 x 32")]
+)
 def test_where_no_mask_can_be_used_the_first_is_named_with_its_reason(tmp_path, change, reason):
     root = write_pairs(tmp_path / "pairs", 24)
     for file in (root / "masks").iterdir():
         change(Image.open(file)).save(file)
-    with pytest.raises(DataError, match=f"no image has a mask that can be used, like images/000.png: .* {reason}"):
+    with pytest.raises(DataError, match=f"no image has a usable mask; the first one, images/000.png: .* {reason}"):
         prepared(root, tmp_path, skip_bad_images=True)
 
 
@@ -113,7 +115,7 @@ def test_masks_that_lost_their_classes_are_refused_with_the_cause_and_the_remedy
     root = write_pairs(tmp_path / "pairs", 24)
     for file in list((root / "masks").iterdir()):
         harm(file)
-    told = r"at most 32 classes .*, but hold \d+ values \(0, 1, .*JPEG or resizing with interpolation: store PNGs"
+    told = r"at most 32 classes .*, but these have \d+ values \(0, 1, .*JPEG or interpolation: store PNGs"
     with pytest.raises(DataError, match=told):
         prepared(root, tmp_path)
 
@@ -122,14 +124,14 @@ def test_a_value_that_the_layout_does_not_know_is_refused(tmp_path):
     root = write_pets(tmp_path, 24)
     trimap = root / "oxford-iiit-pet" / "annotations" / "trimaps" / "Breed_5.png"
     trimap.write_bytes(png(np.full((32, 32), 7, dtype=np.uint8)))
-    with pytest.raises(DataError, match=r"Breed_5.jpg: its mask must hold 1, 2, 3 alone, but holds 7"):
+    with pytest.raises(DataError, match=r"Breed_5.jpg: its mask may only have the values 1, 2, 3, but has 7"):
         prepared(root, tmp_path)
 
 
 def test_a_mask_without_an_image_is_refused(tmp_path):
     root = write_pairs(tmp_path / "pairs", 24)
     (root / "images" / "007.png").unlink()
-    with pytest.raises(DataError, match=r"every mask needs an image of its name, but masks/007.png has none"):
+    with pytest.raises(DataError, match=r"every mask needs an image of the same name, but masks/007.png has none"):
         prepared(root, tmp_path)
 
 
@@ -141,7 +143,7 @@ def test_class_folders_have_no_masks(tmp_path):
 
 @pytest.mark.parametrize("values", [(0,), (255,), (1, 2)])
 def test_values_that_are_no_classes(values):
-    with pytest.raises(DataError, match="0 for the background and a value a class"):
+    with pytest.raises(DataError, match="0 for the background and one value per class"):
         MaskFormat.of_values(values)
 
 

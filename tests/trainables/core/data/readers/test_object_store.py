@@ -74,7 +74,7 @@ def test_a_copy_stays_under_the_bound(images, tmp_path):
     [
         ("file:///nowhere/at/all", "--data must be readable, but file:///nowhere/at/all is not"),
         ("carrier-pigeon://images", "--data must be readable, but carrier-pigeon://images is not"),
-        ("s3://AKIA:secret@bucket/images", "must not carry credentials: give them by the environment"),
+        ("s3://AKIA:secret@bucket/images", "must not contain credentials: set them in the environment"),
     ],
 )
 def test_what_cannot_be_read_is_told_in_a_line(uri, why):

@@ -65,7 +65,7 @@ def test_hub_converted_parquet_keeps_its_splits(tmp_path):
 def test_files_that_name_classes_differently_are_refused(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1])
     write_parquet(tmp_path / "test.parquet", [0, 1], HUB_METADATA.replace(b'["no", "yes"]', b'["yes", "no"]'))
-    with pytest.raises(DataError, match="the same classes in the same order"):
+    with pytest.raises(DataError, match="the same class names in the same order"):
         open_source(str(tmp_path))
 
 
@@ -130,17 +130,20 @@ def test_phantoms_keep_their_subjects_and_say_what_they_are():
     ("make", "message"),
     [
         (lambda root: None, "has no images"),
-        (lambda root: write_classes(root / "d", {"only": 3}), "at least two classes are needed, but .* has 1"),
+        (
+            lambda root: write_classes(root / "d", {"only": 3}),
+            "a classification needs at least two classes, but .* has 1",
+        ),
         (lambda root: write_parquet(root / "t.parquet", [0, 5]), "labels must be below 2"),
         (
             lambda root: write_parquet(root / "t.parquet", [0, 1], HUB_METADATA.replace(b"yes", b"no")),
             "class names must differ",
         ),
-        (lambda root: (root / "t.parquet").write_bytes(b"torn"), "no readable parquet file"),
+        (lambda root: (root / "t.parquet").write_bytes(b"torn"), "not a readable parquet file"),
         (lambda root: pq.write_table(pa.table({"pixels": [1]}), root / "t.parquet"), "image and label is missing"),
         (
             lambda root: pq.write_table(pa.table({"image": [1], "label": [1]}), root / "t.parquet"),
-            "must hold encoded bytes",
+            "must contain encoded bytes",
         ),
     ],
 )
@@ -153,5 +156,5 @@ def test_what_is_no_data_set_is_refused(tmp_path, make, message):
 
 
 def test_a_place_that_is_not_there_is_refused():
-    with pytest.raises(DataError, match="a data set is a folder, a name on the hub"):
+    with pytest.raises(DataError, match="--data must be a folder, a hub data set"):
         open_source("./nowhere")

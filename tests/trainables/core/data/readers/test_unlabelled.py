@@ -47,7 +47,7 @@ def test_parquet_without_labels_is_read_by_row_groups(tmp_path):
 
 def test_a_row_without_an_image_fails_alone(tmp_path):
     write_parquet(tmp_path / "a.parquet", [image(0), None, b"", image(1)])
-    assert [named.error for named in read(tmp_path / "a.parquet")] == ["", *["the row holds no image"] * 2, ""]
+    assert [named.error for named in read(tmp_path / "a.parquet")] == ["", *["the row has no image"] * 2, ""]
 
 
 def test_what_vanishes_or_tears_after_it_was_found_fails_by_image(tmp_path):
@@ -66,10 +66,10 @@ def test_what_vanishes_or_tears_after_it_was_found_fails_by_image(tmp_path):
     ("make", "message"),
     [
         (lambda folder: folder / "nowhere", "nowhere does not exist"),
-        (lambda folder: folder, "holds none"),
-        (lambda folder: (folder / "x.parquet").write_text("no") and folder / "x.parquet", "is no readable parquet"),
-        (lambda folder: pq.write_table(pa.table({"a": [1]}), folder / "x.parquet") or folder, "no such column"),
-        (lambda folder: pq.write_table(pa.table({"image": [1]}), folder / "x.parquet") or folder, "but it is int64"),
+        (lambda folder: folder, "has no images"),
+        (lambda folder: (folder / "x.parquet").write_text("no") and folder / "x.parquet", "is not a readable parquet"),
+        (lambda folder: pq.write_table(pa.table({"a": [1]}), folder / "x.parquet") or folder, "but is missing"),
+        (lambda folder: pq.write_table(pa.table({"image": [1]}), folder / "x.parquet") or folder, "but is int64"),
     ],
 )
 def test_places_without_images_are_refused(tmp_path, make, message):

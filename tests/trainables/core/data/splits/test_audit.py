@@ -91,7 +91,7 @@ def test_groups_that_are_told_are_subjects(tmp_path, told):
     audit = audited(root, tmp_path, grouping=grouping)
     assert (audit.named, audit.groups, audit.threshold) == ("subjects", 60, None)
     assert len(audit.curve) > 5  # always shown
-    assert "60 subjects (as told)" in summary(audit)[0]
+    assert "60 subjects (as given)" in summary(audit)[0]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_usual_pattern_holds_where_every_file_has_it_and_nothing_else_is_told(
     write_phantoms(tmp_path / "data")
     data = prepare(str(tmp_path / "data"), sizes=[16], seed=0, grouping=grouping, store=tmp_path / "store")
     assert data.audit.named == named
-    told = any("not named as the space expects" in note for note in data.notes)
+    told = any("do not match the space's pattern" in note for note in data.notes)
     assert told == (named == "groups" and grouping.threshold is None)
 
 

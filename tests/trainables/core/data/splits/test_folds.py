@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.trainables.core.data.splits.test_splits import everything, items
 from trainables.core.data.prepare import prepare
-from trainables.core.data.splits.folds import POOL, make_folds, small_division, small_set, told_sizes
+from trainables.core.data.splits.folds import POOL, describe_sizes, make_folds, small_division, small_set
 from trainables.core.data.splits.splits import make_splits
 from trainables.core.errors import DataError
 
@@ -62,7 +62,7 @@ def test_few_images_are_enough():
     ("labels", "count", "message"),
     [
         ([0] * 20 + [1] * 6, 6, "needs two classes of 6 groups each outside test, but there are mild 17, moderate 5"),
-        ([0] * 20 + [1] * 20 + [2] * 2, 3, "every class in two groups outside test.*but none has one"),
+        ([0] * 20 + [1] * 20 + [2] * 2, 3, "every class in at least two groups outside test.*but none has one"),
     ],
 )
 def test_what_cannot_be_divided_is_refused(labels, count, message):
@@ -85,13 +85,13 @@ def test_prepared_data_tells_what_was_divided(small_data):
     folded = prepare(small_data.place, sizes=[32], seed=0, folds=4, store=small_data.store)
     assert (set(folded.splits), folded.selection, small_data.selection) == ({POOL, "test"}, POOL, "select")
     np.testing.assert_array_equal(folded.splits["test"], small_data.splits["test"])
-    assert told_sizes(folded.folds) == "4 folds of 25 to 26 images"
-    assert told_sizes((np.arange(3), np.arange(3))) == "2 folds of 3 images"
+    assert describe_sizes(folded.folds) == "4 folds of 25 to 26 images"
+    assert describe_sizes((np.arange(3), np.arange(3))) == "2 folds of 3 images"
 
 
 def test_small_sets_are_told_by_their_numbers(small_data):
     told = small_division(small_data.labels, small_data.groups, small_data.splits, small_data.class_names)
-    assert told.startswith("a small set: tune has 2 groups of few, and there are 120 in all, so")
+    assert told.startswith("small data set: tune has 2 groups of few, and there are 120 groups in total, so")
     assert "tune-run --cv-folds 5" in told
     large = items(np.repeat(np.arange(2), 400))
     splits = make_splits(large, everything(large), 0)

@@ -119,8 +119,8 @@ def test_images_alike_all_over_are_grouped_as_little_as_can_be():
     ("options", "message"),
     [
         ({"threshold": 1.5}, "--group-threshold must be a similarity between 0 and 1, but got 1.5"),
-        ({"threshold": 0.9, "column": "patient"}, "by one of --group-threshold"),
-        ({"pattern": "x", "column": "patient"}, "by one of --group-threshold"),
+        ({"threshold": 0.9, "column": "patient"}, "give only one of --group-threshold"),
+        ({"pattern": "x", "column": "patient"}, "give only one of --group-threshold"),
     ],
 )
 def test_groupings_that_cannot_be(options, message):

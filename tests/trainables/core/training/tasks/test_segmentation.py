@@ -103,8 +103,8 @@ def test_images_of_classes_cannot_be_segmented(tmp_path):
     [
         ({"task": "detection"}, "task must be one of classification, segmentation"),
         ({"architecture": "vnet"}, "architecture must be one of unet"),
-        ({"head": "linear"}, "every key must be known, but got 'head'"),
-        ({"focal_gamma": 1.0}, "focal_gamma is read only when loss is focal or focal"),
+        ({"head": "linear"}, "unknown key 'head'"),
+        ({"focal_gamma": 1.0}, "focal_gamma is only read when loss is focal or focal"),
         ({"batch_size": 1}, "needs batch_size > 1"),
         ({"freeze_encoder": True, "freeze_decoder": True, "freeze_head": True}, "nothing is trained"),
     ],

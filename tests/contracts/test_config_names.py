@@ -1,0 +1,47 @@
+"""The names in ``trainables/core/config.py`` are those of the registries, and parsing needs none of them."""
+
+import subprocess
+import sys
+
+import pytest
+
+from trainables.core import config
+from trainables.core.data.augment import POLICIES
+from trainables.core.models.networks.heads import HEADS
+from trainables.core.models.networks.segmenter import ARCHITECTURES
+from trainables.core.training.imbalance import CLASS_WEIGHTS, SAMPLERS
+from trainables.core.training.losses import LOSSES
+from trainables.core.training.lr_schedules import SCHEDULES
+from trainables.core.training.mask_losses import MASK_LOSSES
+from trainables.core.training.optimizers import OPTIMIZERS
+
+PARSING = """
+import sys
+from trainables.core.config import TrainConfig
+TrainConfig.from_dict({"backbone": "resnet18", "weights": "random", "image_size": 64, "head": "linear",
+                       "optimizer": "adamw", "lr": 1e-3, "batch_size": 8, "epochs": 1})
+print({"torch", "torchvision", "timm", "cv2", "albumentations", "numpy"} & set(sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "registry"),
+    [
+        (config.ARCHITECTURES, ARCHITECTURES),
+        (config.AUGMENTATIONS, POLICIES),
+        (config.CLASS_WEIGHTS, CLASS_WEIGHTS),
+        (config.HEADS, HEADS),
+        (config.LOSSES, LOSSES),
+        (config.MASK_LOSSES, MASK_LOSSES),
+        (config.OPTIMIZERS, OPTIMIZERS),
+        (config.SAMPLERS, SAMPLERS),
+        (config.SCHEDULES, SCHEDULES),
+    ],
+)
+def test_the_names_are_those_of_the_registry(names, registry):
+    assert names == tuple(registry)
+
+
+def test_parsing_a_configuration_imports_no_heavy_library():
+    printed = subprocess.run([sys.executable, "-c", PARSING], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "set()"
