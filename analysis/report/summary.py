@@ -15,7 +15,7 @@ def summary(search: SearchInputs, ensemble: EnsembleInputs | None) -> str:
     if best is not None:
         value = number(best_value(best, search.metric)) or "no finite value"
         sentences.append(
-            f"The best trial, trial {best.number} ({network_of(best)}), reached {value} on {search.data.steering_description}."
+            f"The best trial, trial {best.number} ({network_of(best)}), reached {value} on {search.data.scored_on}."
         )
     sentences += _about_ensemble(search, ensemble) if ensemble else [NO_ENSEMBLE]
     return " ".join(sentences)
@@ -46,7 +46,7 @@ def _about_ensemble(search: SearchInputs, ensemble: EnsembleInputs) -> list[str]
     return [
         f"The ensemble was built from the best {plural(members, 'trial') if members > 1 else 'trial'} by the rule "
         f"{comparison.chosen} and scores {number(comparison.score) or 'no finite value'} on "
-        f"{search.data.selection_description}.",
+        f"{search.data.chosen_on}.",
         f"On test, it reaches {metric} {with_interval(ensemble.evaluation.ensemble, metric) or 'undefined'}"
         f"{' (95% interval)' if metric in ensemble.evaluation.ensemble.intervals else ''}.",
         about_test(search, ensemble),

@@ -20,7 +20,7 @@ def inspected_member(search: SearchInputs, ensemble: EnsembleInputs, inspection:
     best = ensemble.best_trial
     introduction = (
         f"For trial {best.number} ({best.config.get('backbone', '')}), the best member on "
-        f"{search.data.selection_description}. {about_test(search, ensemble)} Its images and predictions are shown only now; "
+        f"{search.data.chosen_on}. {about_test(search, ensemble)} Its images and predictions are shown only now; "
         "no choice depends on them."
     )
     blocks: list[Block] = [

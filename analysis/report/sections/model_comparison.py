@@ -82,7 +82,7 @@ def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: In
     splits = ["out of fold"] if data.folds else ["tune", "select"]
     return Table(
         "Model comparison",
-        f"{metric} on each split. Scores on {data.steering_description} chose the members, scores on {data.selection_description} "
+        f"{metric} on each split. Scores on {data.scored_on} chose the members, scores on {data.chosen_on} "
         f"chose the rule, and test scores chose nothing. {_about_latency(inspection)}",
         ("model", "weight", *splits, "test [95% interval]", "million parameters", "latency, ms", "s/epoch"),
         rows,
@@ -113,7 +113,7 @@ def _rules_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
     compared = ensemble.chosen.comparison
     return Table(
         "Ensemble rules",
-        f"{search.metric} on {search.data.selection_description}; each rule was scored on images that it was not fitted to. "
+        f"{search.metric} on {search.data.chosen_on}; each rule was scored on images that it was not fitted to. "
         "The simplest rule within one standard error of the best is chosen, unless the user asked for another; the "
         "chosen rule is in bold.",
         ("rule, simplest first", "score", "difference from the best", "standard error"),

@@ -89,12 +89,12 @@ class Dataset:
         return POOL if self.folds else "fit"
 
     @property
-    def steering_description(self) -> str:
+    def scored_on(self) -> str:
         """Images that trials are scored on, in words."""
         return "out-of-fold predictions" if self.folds else "tune"
 
     @property
-    def selection_description(self) -> str:
+    def chosen_on(self) -> str:
         """Images that ensembles are chosen on, in words."""
         return "out-of-fold predictions" if self.folds else "select"
 

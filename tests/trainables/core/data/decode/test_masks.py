@@ -72,7 +72,7 @@ def test_bad_masks_are_refused_by_name_and_left_out_on_demand(tmp_path):
     assert "\n" not in told and "--skip-bad-images" in told
     for part in (
         "images/001.png: has no mask",
-        "images/002.png: its mask must have the image's size, 32 x 32, but has 32 x 30",
+        "images/002.png: its mask must have the image's size, 32 x 32, but is 32 x 30",
         "images/003.png: its mask is not a readable image",
         "images/004.png: its mask is in colour",
     ):

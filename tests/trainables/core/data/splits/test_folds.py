@@ -96,8 +96,10 @@ def test_small_sets_are_told_by_their_numbers(small_data):
     large = items(np.repeat(np.arange(2), 400))
     splits = make_splits(large, everything(large), 0)
     assert small_division(large.labels, large.groups, splits, large.class_names) == ""
-    by_fours = dataclasses.replace(large, groups=np.arange(800) // 5)  # 20 groups of each class in tune, 160 in all
+    by_fours = dataclasses.replace(
+        large, groups=np.arange(800) // 5
+    )  # 20 groups of each class in tune, 160 groups in total
     splits = make_splits(by_fours, everything(by_fours), 0)
-    assert "160 in all" in small_division(by_fours.labels, by_fours.groups, splits, by_fours.class_names)
+    assert "160 groups in total" in small_division(by_fours.labels, by_fours.groups, splits, by_fours.class_names)
     assert small_set({"a": 100, "b": 500}, 600) == ""
-    assert "about 9 groups of a each, of 600 in all" in small_set({"a": 75, "b": 525}, 600)
+    assert "about 9 groups of a each, of 600 groups in total" in small_set({"a": 75, "b": 525}, 600)
