@@ -134,7 +134,7 @@ def test_what_shows_no_region_is_taken_whole_and_counted(trained, classes, tmp_p
     used = np.concatenate(list(data.splits.values()))
     whole = data.regions.whole(used)
     assert whole == sum(data.regions.box(int(index)) is None for index in used)
-    told = f"{len(used) - whole} of {len(used)} images are cut"
+    told = f"{len(used) - whole} of {len(used)} images are cropped"
     assert any(told in note for note in data.notes)
 
 
