@@ -102,4 +102,4 @@ def test_small_sets_are_told_by_their_numbers(small_data):
     splits = make_splits(by_fours, everything(by_fours), 0)
     assert "160 groups in total" in small_division(by_fours.labels, by_fours.groups, splits, by_fours.class_names)
     assert small_set({"a": 100, "b": 500}, 600) == ""
-    assert "about 9 groups of a each, of 600 groups in total" in small_set({"a": 75, "b": 525}, 600)
+    assert "about 9 groups of a each, of 600 in total" in small_set({"a": 75, "b": 525}, 600)
