@@ -63,7 +63,7 @@ class ModelCard:
             f"{chosen.metric_prefix}_{comparison.metric}": f"{comparison.score:.4f}",
             "split": ", ".join(f"{len(rows)} {split}" for split, rows in data.splits.items()),
             "test_openings": self.result.openings.describe(),
-            "test_split": f"{data.test_told}{f'; {data.leak}' if data.leak else ''}",
+            "test_split": f"{data.test_description}{f'; {data.leak}' if data.leak else ''}",
         }
         tags |= {f"test_{name}": f"{value:.4f}" for name, value in test.items() if name in _ON_CARD}
         return {name: value[:_TAG_LENGTH] for name, value in tags.items()}
@@ -110,7 +110,7 @@ class ModelCard:
         if chosen.selection_bias:
             parts.append(f"`{prefix}` is of {chosen.chosen_on}; {chosen.selection_bias.describe(metric)}.")
         leak = f" {_plain(self.data.leak)}." if self.data.leak else ""
-        parts.append(f"Test is {_plain(self.data.test_told)}, {self.result.openings.describe()}.{leak}")
+        parts.append(f"Test is {_plain(self.data.test_description)}, {self.result.openings.describe()}.{leak}")
         return "\n\n".join(parts)
 
     def _members(self) -> str:

@@ -61,7 +61,7 @@ def show_test(result: EnsembleResult, data: Dataset, console: Console) -> None:
     evaluation = result.evaluation
     images = f"{len(data.splits['test'])} images in {evaluation.groups} groups"
     say(console, f"Test set: {images}, {result.openings.describe()}.")
-    say(console, f"Test is {data.test_told}.")
+    say(console, f"Test is {data.test_description}.")
     say_notes(console, [f"LEAK: {data.leak}"] * bool(data.leak))
     console.print(_figures_table(result))
     say(console, _significance(result))

@@ -29,7 +29,7 @@ def run_metrics(result: EnsembleResult) -> dict[str, float]:
 def run_files(result: EnsembleResult, data: Dataset) -> dict[str, str]:
     """Return the parent run's text files by name; each one with test scores describes the test split."""
     chosen, evaluation = result.chosen, result.evaluation
-    test = {"split": data.test_told, "leak": data.leak, "openings": asdict(result.openings)}
+    test = {"split": data.test_description, "leak": data.leak, "openings": asdict(result.openings)}
     members = [
         {"trial": record.number, "weight": weight, "test": to_json(scores)}
         for record, weight, scores in zip(
@@ -37,7 +37,7 @@ def run_files(result: EnsembleResult, data: Dataset) -> dict[str, str]:
         )
     ]
     ensemble = {**to_json(chosen), "rule": chosen.comparison.chosen, "members": members, "test": test}
-    header = f"test: {data.test_told}; {result.openings.describe()}{f'; {data.leak}' if data.leak else ''}\n\n"
+    header = f"test: {data.test_description}; {result.openings.describe()}{f'; {data.leak}' if data.leak else ''}\n\n"
     return {
         "ensemble.json": json.dumps(ensemble, indent=1),
         "evaluation.json": json.dumps({**to_json(evaluation), **test}, indent=1),

@@ -53,11 +53,11 @@ def about_scores(search: SearchInputs) -> str:
     """Say what the scores of trials were measured on, and that they are optimistic."""
     data = search.data
     images = len(data.splits[data.training if data.folds else "tune"])
-    return f"Scores are on {data.steering_told} ({images} images). They guided the search, so they are optimistic."
+    return f"Scores are on {data.scored_on} ({images} images). They guided the search, so they are optimistic."
 
 
 def about_test(search: SearchInputs, ensemble: EnsembleInputs) -> str:
     """Say what the test split is, how large it is, and how often it was opened."""
     data, groups = search.data, ensemble.evaluation.groups
     size = f"{plural(len(data.splits['test']), 'image')} in {plural(groups, 'group')}"
-    return f"The test split ({data.test_told}) has {size} and was {ensemble.result.openings.describe()}."
+    return f"The test split ({data.test_description}) has {size} and was {ensemble.result.openings.describe()}."

@@ -5,7 +5,7 @@ import pytest
 from analysis.statistics.selection_bias import SelectionBias
 from tests.analysis.registry.cards import made_up_card
 
-LEAK = "1 of 9 test images have one of their own groups in training: test scores measure memory"
+LEAK = "1 of 9 test images share their group with training images: test scores measure memory"
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def test_with_folds_scores_are_corrected_for_choosing_members(study, data):
 def test_every_file_with_test_scores_describes_the_test_split(study, data):
     result = found(study, data, Inference(data))
     files = run_files(result, replace(data, split="published", test_twins=2))
-    leak = "2 of 50 test images have one of their own groups in training: test scores measure memory"
+    leak = "2 of 50 test images share their group with training images: test scores measure memory"
     assert files.keys() == {
         "ensemble.json", "evaluation.json", "confusion_matrix.json", "classification_report.txt",
         *(f"members/trial-{number:04d}.txt" for number in range(4)),
