@@ -1,4 +1,4 @@
-"""The study's trials as records. This module owns the layout of what a search writes into its study."""
+"""Trials of a study as records. This module defines the attributes that a search writes to its study."""
 
 import math
 import re
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 # User attributes of a trial.
-CONFIG = "config"  # the plain dict that was handed out
-STOPPED = "stopped"  # why it was stopped early: PRUNED or TIME_BUDGET
-FAILURES = "failures"  # first lines of the errors it met
-DEVICE = "device"  # on which its latency was measured
+CONFIG = "config"  # plain dict that the worker trains
+STOPPED = "stopped"  # reason for stopping early: PRUNED or TIME_BUDGET
+FAILURES = "failures"  # first line of each error
+DEVICE = "device"  # device that the latency was measured on
 _EPOCH = "epoch:{:05d}"  # one report: metrics, time_ms, checkpoint
 _EPOCH_PATTERN = re.compile(r"epoch:\d{5}")
 
@@ -31,10 +31,10 @@ class EpochRecord:
     """One report of a trial.
 
     Attributes:
-        epoch: From 1.
-        metrics: All that was reported.
-        time_ms: When it reached the driver, in milliseconds since 1970.
-        checkpoint: Path or URI of the checkpoint written with it.
+        epoch: Number of the epoch or fold, from 1.
+        metrics: Reported metrics.
+        time_ms: Arrival at the driver, in milliseconds since 1970.
+        checkpoint: Path or URI of the checkpoint.
     """
 
     epoch: int
@@ -43,24 +43,24 @@ class EpochRecord:
     checkpoint: str
 
     def attribute(self) -> tuple[str, dict[str, Any]]:
-        """The name and value of the study attribute that holds this record."""
+        """Return the name and value of the study attribute that holds this record."""
         value = {"epoch": self.epoch, "metrics": self.metrics, "time_ms": self.time_ms, "checkpoint": self.checkpoint}
         return _EPOCH.format(self.epoch), value
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial of a search, as the study holds it.
+    """One trial of a search.
 
     Attributes:
-        number: From 0.
+        number: Number, from 0.
         state: RUNNING, COMPLETE, PRUNED or FAIL.
-        params: What was searched.
-        config: What was trained; empty before the trial was handed out.
-        epochs: Its reports, in order.
-        stopped: Why it was stopped before its last epoch, or None.
-        failures: First lines of the errors it met.
-        device: On which its latency was measured, or None.
+        params: Values of the searched parameters.
+        config: Training configuration; empty before the trial started.
+        epochs: Reports, in order.
+        stopped: Reason for stopping before the last epoch, or None.
+        failures: First line of each error.
+        device: Device that the latency was measured on, or None.
     """
 
     number: int
@@ -74,27 +74,27 @@ class TrialRecord:
 
     @property
     def best(self) -> EpochRecord | None:
-        """The report of its best epoch so far, whose checkpoint is kept."""
+        """The report of the best epoch so far, whose checkpoint is not deleted."""
         if not self.epochs:
             return None
         best_epoch = self.epochs[-1].metrics["best_epoch"]
         return next(epoch for epoch in self.epochs if epoch.epoch == best_epoch)
 
     def objectives(self, metrics: Sequence[str]) -> tuple[float, ...]:
-        """Its values of some metrics at its best epoch; NaN where it did not report one."""
+        """Return metrics at the best epoch; NaN for one that was not reported."""
         last = self.epochs[-1].metrics if self.epochs else {}
         return tuple(last.get(f"best_{metric}", math.nan) for metric in metrics)
 
     @property
     def is_candidate(self) -> bool:
-        """Whether an ensemble may use it: it ran in full, or until the time was up."""
+        """True if the trial ran in full or until the time budget ended, so that an ensemble may use it."""
         return bool(self.epochs) and (
             self.state == "COMPLETE" or (self.state == "PRUNED" and self.stopped == TIME_BUDGET)
         )
 
 
 def network_of(record: TrialRecord) -> str:
-    """The network of a trial in words: its backbone, of a segmentation below its architecture."""
+    """Return the name of a trial's network: the backbone, after the architecture for a segmentation."""
     parts = (record.config.get("architecture"), record.config.get("backbone", ""))
     return " ".join(str(part) for part in parts if part is not None)
 
@@ -105,7 +105,7 @@ def checkpoints_of(records: Iterable[TrialRecord]) -> list[str]:
 
 
 def read_trial(trial: "FrozenTrial") -> TrialRecord:
-    """Folds one trial of a study."""
+    """Convert one trial of a study."""
     attributes = trial.user_attrs
     epochs = sorted(name for name in attributes if _EPOCH_PATTERN.fullmatch(name))
     return TrialRecord(
@@ -121,17 +121,17 @@ def read_trial(trial: "FrozenTrial") -> TrialRecord:
 
 
 def read_trials(study: "optuna.Study") -> list[TrialRecord]:
-    """All trials that were handed out, by number."""
+    """Return all trials that have started, by number."""
     return [read_trial(trial) for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING"]
 
 
 def ranked(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
-    """The candidates by ``best_<metric>``, best first."""
+    """Return the candidates for an ensemble by ``best_<metric>``, best first."""
     return best_first((record for record in records if record.is_candidate), metric)
 
 
 def best_first(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]:
-    """Trials that have reported, by ``best_<metric>``."""
+    """Sort trials that have reported by ``best_<metric>``, best first; equal ones by number."""
 
     def score(record: TrialRecord) -> tuple[float, int]:
         value = record.epochs[-1].metrics[f"best_{metric}"]
@@ -141,14 +141,14 @@ def best_first(records: Iterable[TrialRecord], metric: str) -> list[TrialRecord]
 
 
 def pareto_front(records: Iterable[TrialRecord], metrics: Sequence[str]) -> list[TrialRecord]:
-    """The trials that ran in full and that no other such trial beats in all metrics, best by the first metric first.
+    """Return the non-dominated trials among those that ran in full, best in the first metric first.
 
-    One is beaten by another that is at least as good in all and better in one. NaN is beaten by any number.
+    A trial is dominated by one that is at least as good in all metrics and better in one. Any number beats NaN.
     """
     complete = [record for record in records if record.state == "COMPLETE"]
     signs = np.array([-1.0 if metric in MINIMIZED else 1.0 for metric in metrics])
     values = np.array([record.objectives(metrics) for record in complete]).reshape(-1, len(metrics)) * signs
     values = np.where(np.isnan(values), -np.inf, values)
-    beaten = [((values >= value).all(axis=1) & (values > value).any(axis=1)).any() for value in values]
+    dominated = [((values >= value).all(axis=1) & (values > value).any(axis=1)).any() for value in values]
     order = np.lexsort(values.T[::-1])[::-1]
-    return [complete[index] for index in order if not beaten[index]]
+    return [complete[index] for index in order if not dominated[index]]

@@ -1,1 +1,1 @@
-"""Ensemble rules, the choice among them, and their evaluation on the test set."""
+"""Ensembles: rules, the choice among them, and their scores on the test set."""

@@ -1,4 +1,4 @@
-"""Which rule combines the members: all are scored on images that they were not fitted to, and one is chosen."""
+"""The choice of an ensemble rule. Each rule is scored on images that it was not fitted to."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ _RESAMPLES = 400
 
 @dataclass(frozen=True)
 class Compared:
-    """One rule of a comparison.
+    """Score of one rule.
 
     Attributes:
-        rule: A key of ``RULES``.
-        score: The metric on images that it was not fitted to.
-        behind: How much worse than the best rule's score; at least 0.
-        error: The standard error of ``behind``.
+        rule: Name of the rule.
+        score: Metric on images that the rule was not fitted to.
+        behind: Distance to the best rule's score, at least 0.
+        error: Standard error of ``behind``.
     """
 
     rule: str
@@ -35,17 +35,17 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison of rules found.
+    """Result of comparing rules.
 
     Attributes:
-        metric: They were compared by it.
-        rules: All of them, simplest first.
-        chosen: The simplest within a standard error of the best, or what was asked for.
-        corrected: The score to expect of a rule so chosen, without the optimism of choosing (``corrected_score``); None
-            where there are too few groups to tell.
+        metric: Metric of the comparison.
+        rules: Scores of the rules, simplest first.
+        chosen: Simplest rule within a standard error of the best, or the rule that the user forced.
+        corrected: Expected score of a rule chosen this way, without selection bias (``corrected_score``); None with too
+            few groups.
         figures: All metrics of the chosen rule on images that it was not fitted to.
-        combination: Of the chosen rule, fitted to all images.
-        notes: What a reader must know about it.
+        combination: The chosen rule, fitted to all images.
+        notes: Caveats.
     """
 
     metric: str
@@ -58,28 +58,27 @@ class Comparison:
 
     @property
     def score(self) -> float:
-        """The chosen rule's, on images that it was not fitted to."""
+        """The chosen rule's score."""
         return next(compared.score for compared in self.rules if compared.rule == self.chosen)
 
 
 def compare(probabilities: Probabilities, sample: Sample, forced: str | None = None) -> Comparison:
-    """Scores every rule by group-wise cross-fitting and chooses one.
+    """Score all rules by group-wise cross-fitting, and choose one.
 
-    Each rule, the choice of the best single model included, is fitted to four fifths of the groups and predicts the
-    rest; its pooled predictions are scored, so that no rule is scored on what it was fitted to. Then the rules'
-    differences to the best are resampled by whole groups: of all rules within one standard error of it, the simplest
-    is chosen and fitted to all images. With too few groups for that, the rules that fit nothing are compared alone,
-    and a note says so.
+    Each rule is fitted to four fifths of the groups and predicts the rest; its pooled predictions are scored. This
+    includes the rule that takes the best single model. The difference of each rule to the best is then resampled by
+    whole groups. The simplest rule within one standard error of the best is chosen and fitted to all images. With too
+    few groups, only rules without parameters are compared, and a note says so.
 
     Args:
-        probabilities: (M, N, C) of the members, on images that neither trained nor chose them.
+        probabilities: (M, N, C) probabilities of the members on images that neither trained nor selected them.
         sample: The N images.
-        forced: A rule to choose whatever the comparison says.
+        forced: Rule to choose regardless of the comparison.
 
     Raises:
-        DataError: The forced rule could not be scored on images that it was not fitted to.
+        DataError: ``forced`` is unknown, or there are too few groups to score it.
     """
-    predictions, notes = _unseen(probabilities, sample)
+    predictions, notes = _out_of_fold(probabilities, sample)
     return chosen_from(predictions, lambda rule: RULES[rule](probabilities, sample), sample, forced, notes)
 
 
@@ -90,23 +89,23 @@ def chosen_from(
     forced: str | None,
     notes: Sequence[str],
 ) -> Comparison:
-    """Compares rules by predictions of images that they were not fitted to, as ``compare`` says, and chooses one.
+    """Compare rules by their predictions on images that they were not fitted to, and choose one.
 
     Args:
-        predictions: Of each rule, simplest first, what it predicts of N images.
-        combination: Fits a rule to all of them.
+        predictions: Predictions of each rule on N images, simplest rule first.
+        combination: Fits a rule to all N images.
         sample: The N images.
-        forced: A rule to choose whatever the comparison says.
-        notes: What a reader must know.
+        forced: Rule to choose regardless of the comparison.
+        notes: Caveats for the result.
 
     Raises:
-        DataError: The forced rule is not among them.
+        DataError: ``forced`` is not among the rules.
     """
     names, predicted = list(predictions), list(predictions.values())
     if forced is not None and forced not in names:
         raise DataError("; ".join([f"the rule must be one of {', '.join(names)}, but got {forced!r}", *notes]))
     scores = np.array([sample.score(combined) for combined in predicted])
-    behind = _short_of_best(scores, sample.metric)
+    behind = _distance_to_best(scores, sample.metric)
     best = best_position(scores.tolist(), sample.metric)
     resampled = paired_scores(predicted, sample, _RESAMPLES)
     errors = np.nanstd(resampled - resampled[:, best, None], axis=0, ddof=1)
@@ -114,7 +113,7 @@ def chosen_from(
     def choose(values: NDArray[np.float64]) -> int:
         if forced is not None:
             return names.index(forced)
-        return int(np.argmax(_short_of_best(values, sample.metric) <= errors))
+        return int(np.argmax(_distance_to_best(values, sample.metric) <= errors))
 
     chosen = names[choose(scores)]
     corrected = corrected_score(predicted, sample, choose, _RESAMPLES)
@@ -130,22 +129,22 @@ def chosen_from(
     )
 
 
-def _unseen(probabilities: Probabilities, sample: Sample) -> tuple[Mapping[str, NDArray[np.float64]], list[str]]:
-    """Every rule's (N, C) predictions of images that it was not fitted to, and what to say about them."""
+def _out_of_fold(probabilities: Probabilities, sample: Sample) -> tuple[Mapping[str, NDArray[np.float64]], list[str]]:
+    """Return each rule's (N, C) predictions of images that it was not fitted to, and notes about them."""
     folds = group_folds(sample)
     if folds is None:
-        why = (
-            f"rules that fit something need {GROUPS_TO_FIT} groups of images, of two classes at least, but "
-            f"there are {len(sample.members)}: only rules that fit nothing were compared"
+        note = (
+            f"rules with parameters need {GROUPS_TO_FIT} groups of images from at least two classes, but there are "
+            f"{len(sample.members)}: only rules without parameters were compared"
         )
-        return {name: RULES[name](probabilities, sample).apply(probabilities) for name in FIXED}, [why]
+        return {name: RULES[name](probabilities, sample).apply(probabilities) for name in FIXED}, [note]
     predictions = {name: cross_fitted(rule, probabilities, sample, folds) for name, rule in RULES.items()}
-    lone = [name for label, name in enumerate(sample.class_names) if sample.groups_with(label) == 1]
-    note = f"one group alone of a class: rules were scored on it without having seen the class ({', '.join(lone)})"
-    return predictions, [note] if lone else []
+    single = [name for label, name in enumerate(sample.class_names) if sample.groups_with(label) == 1]
+    note = f"only one group has images of {', '.join(single)}: rules were scored on it without having seen the class"
+    return predictions, [note] if single else []
 
 
-def _short_of_best(scores: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
-    """How much worse than the best each score is: at least 0, infinite for NaN."""
+def _distance_to_best(scores: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
+    """Return the distance of each score to the best: at least 0, infinite for NaN."""
     signed = np.where(np.isnan(scores), -np.inf, scores * (-1 if metric in MINIMIZED else 1))
     return np.where(np.isinf(signed), np.inf, signed.max() - signed)

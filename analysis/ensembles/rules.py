@@ -1,6 +1,6 @@
-"""Rules that combine members: each fits a ``Combination`` to (M, N, C) probabilities of labelled images.
+"""Ensemble rules. Each fits a ``Combination`` to (M, N, C) probabilities of labelled images.
 
-``analysis.ensembles.choose_rule`` is how one of them is chosen.
+``analysis.ensembles.choose_rule`` chooses one of them.
 """
 
 import dataclasses
@@ -23,41 +23,41 @@ Rule = Callable[[Probabilities, Sample], Combination]
 GREEDY_STEPS = 40
 SCALED = "-scaled"
 _TEMPERATURES = (0.05, 20.0)
-# Of the regression that stacks: inverse strengths of its penalty, strongest first, and class weights.
+# Candidates of the stacking regression: inverse strengths of the penalty, strongest first, and class weights.
 _PENALTIES, _CLASS_WEIGHTS = (1e-3, 1e-2, 1e-1), (None, "balanced")
 _INNER_FOLDS = 3
-_NEWTON_COEFFICIENTS = 1000  # up to so many Newton's method is five times as fast, beyond it its matrix is large
-_NEVER = -30.0  # the logit of a class that it was not shown
+_NEWTON_COEFFICIENTS = 1000  # up to this size Newton's method is five times as fast; beyond, its matrix is large
+_NEVER = -30.0  # logit of a class without training images
 
 
 def best_single(probabilities: Probabilities, sample: Sample) -> Combination:
-    """The member with the best score alone, the first of equals."""
+    """Take the member with the best score, the first of equals."""
     best = best_position([sample.score(member) for member in probabilities], sample.metric)
     return Combination.of(np.eye(len(probabilities))[best])
 
 
 def mean(probabilities: Probabilities, sample: Sample) -> Combination:  # noqa: ARG001
-    """Every member equally: the soft vote."""
+    """Weight all members equally (soft vote)."""
     return Combination.of(np.ones(len(probabilities)))
 
 
 def majority_vote(probabilities: Probabilities, sample: Sample) -> Combination:  # noqa: ARG001
-    """Every member has a vote, and the mean decides where votes are equal."""
+    """Give every member one vote; the mean probability breaks ties."""
     return Combination.of(np.ones(len(probabilities)), "majority")
 
 
 def geometric_mean(probabilities: Probabilities, sample: Sample) -> Combination:  # noqa: ARG001
-    """The mean of the logarithms: a member that rules a class out is heard."""
+    """Average the logarithms, so that one member can rule a class out."""
     return Combination.of(np.ones(len(probabilities)), "geometric mean")
 
 
 def confidence_weighted(probabilities: Probabilities, sample: Sample) -> Combination:  # noqa: ARG001
-    """Every member by its confidence in the image at hand."""
+    """Weight members by their confidence in each image."""
     return Combination.of(np.ones(len(probabilities)), "confidence")
 
 
 def metric_weighted(probabilities: Probabilities, sample: Sample) -> Combination:
-    """Each member by what its score adds to that of predicting the classes' frequencies; equally where none adds."""
+    """Weight members by their gain over predicting the class frequencies; equally if none has a gain."""
     frequencies = np.bincount(sample.labels, minlength=probabilities.shape[2]) / len(sample.labels)
     uninformed = sample.score(np.broadcast_to(frequencies, probabilities.shape[1:]))
     sign = -1 if sample.metric in MINIMIZED else 1
@@ -67,10 +67,10 @@ def metric_weighted(probabilities: Probabilities, sample: Sample) -> Combination
 
 
 def greedy(probabilities: Probabilities, sample: Sample, steps: int = GREEDY_STEPS) -> Combination:
-    """Greedy selection with replacement (Caruana et al. 2004).
+    """Select members greedily, with replacement (Caruana et al. 2004).
 
-    Starts from the best member, adds at each step the member that helps most (or hurts least), and keeps the best of
-    all steps, the earliest of equals: never below its best member on the images that it selects on.
+    Each step adds the member that improves the score most, or lowers it least. The best step counts, the earliest of
+    equals, so the score on these images is never below the best member's.
     """
     counts = np.zeros(len(probabilities))
     bag = np.zeros_like(probabilities[0], dtype=np.float64)
@@ -86,15 +86,15 @@ def greedy(probabilities: Probabilities, sample: Sample, steps: int = GREEDY_STE
 
 
 def stacking(probabilities: Probabilities, sample: Sample) -> Combination:
-    """A multinomial logistic regression on the logarithms of all probabilities (Wolpert 1992).
+    """Fit a multinomial logistic regression to the logarithms of all probabilities (Wolpert 1992).
 
-    How strong its penalty is, and whether rare classes weigh more, is chosen by the metric in an inner cross-fitting,
-    whole groups at a time; the strongest penalty of equals. Without the groups for that, it is the strongest.
+    An inner cross-fitting over whole groups chooses the penalty and the class weights by the metric, the strongest
+    penalty of equals. With too few groups, the strongest penalty is used without class weights.
     """
     candidates = [*itertools.product(_PENALTIES, _CLASS_WEIGHTS)]
     folds = group_folds(sample, _INNER_FOLDS, least=2 * _INNER_FOLDS)
     chosen = 0
-    with threadpool_limits(1):  # small matrices: the threads of BLAS wait longer for each other than they compute
+    with threadpool_limits(1):  # the matrices are so small that BLAS threads would mostly wait for each other
         if folds is not None:
             fits = [_regression(penalty, class_weight) for penalty, class_weight in candidates]
             scores = [sample.score(cross_fitted(fit, probabilities, sample, folds)) for fit in fits]
@@ -109,16 +109,16 @@ def _regression(penalty: float, class_weight: str | None) -> Rule:
         solver = "newton-cholesky" if newton else "lbfgs"
         model = LogisticRegression(C=penalty, class_weight=class_weight, solver=solver, max_iter=300)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # near enough: it is scored like any other rule
+            warnings.simplefilter("ignore", ConvergenceWarning)  # close enough: it is scored like any other rule
             model.fit(log_features(np.asarray(probabilities, dtype=np.float64)), sample.labels)
         coefficients, intercept = np.zeros((classes, members * classes)), np.full(classes, _NEVER)
-        binary = len(model.classes_) == 2  # one row alone, for the second class against the first
+        binary = len(model.classes_) == 2  # a single row, for the second class against the first
         coefficients[model.classes_] = np.concatenate([0 * model.coef_, model.coef_]) if binary else model.coef_
         intercept[model.classes_] = [0, *model.intercept_] if binary else model.intercept_
         share = np.abs(coefficients).reshape(classes, members, classes).sum(axis=(0, 2))
-        shown = Combination.of(share if share.any() else np.ones(members))
+        weighted = Combination.of(share if share.any() else np.ones(members))
         return dataclasses.replace(
-            shown,
+            weighted,
             kind="stacked",
             coefficients=tuple(map(tuple, coefficients.tolist())),
             intercept=tuple(intercept.tolist()),
@@ -128,7 +128,7 @@ def _regression(penalty: float, class_weight: str | None) -> Rule:
 
 
 def fit_temperatures(probabilities: Probabilities, sample: Sample) -> tuple[float, ...]:
-    """(M,) the temperature of each member with the least log loss (Guo et al. 2017), between 0.05 and 20."""
+    """Return the (M,) temperatures between 0.05 and 20 with the lowest log loss (Guo et al. 2017)."""
     truth = np.arange(len(sample.labels)), sample.labels
 
     def fitted(member: Probabilities) -> float:
@@ -142,7 +142,7 @@ def fit_temperatures(probabilities: Probabilities, sample: Sample) -> tuple[floa
 
 
 def scaled(rule: Rule) -> Rule:
-    """The same rule on members at their fitted temperatures."""
+    """Return the same rule for members at their fitted temperatures."""
 
     def fit(probabilities: Probabilities, sample: Sample) -> Combination:
         temperatures = fit_temperatures(probabilities, sample)
@@ -152,7 +152,8 @@ def scaled(rule: Rule) -> Rule:
     return fit
 
 
-# Simplest first. Temperatures change neither votes nor, but for rounding, what stacking can express.
+# Simplest first. Majority vote and stacking have no scaled form: temperatures change neither the votes nor, except for
+# rounding, the models that stacking can express.
 RULES: Mapping[str, Rule] = {
     "best-single": best_single,
     "best-single" + SCALED: scaled(best_single),
@@ -169,5 +170,5 @@ RULES: Mapping[str, Rule] = {
     "greedy" + SCALED: scaled(greedy),
     "stacking": stacking,
 }
-# These fit nothing, so they may be scored on the images that they are given.
+# These have no parameters, so they can be scored on the images they are applied to.
 FIXED = ("mean", "majority-vote", "geometric-mean", "confidence-weighted")

@@ -1,1 +1,1 @@
-"""Resampling, cross-fitting, selection bias, calibration and diversity."""
+"""Statistics: resampling, cross-fitting, selection bias, calibration and diversity."""

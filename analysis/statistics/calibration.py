@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say."""
+"""Calibration: does a probability of 0.8 mean that 80% are right?"""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Bin:
-    """The images whose likeliest class has a probability within (``above``, ``up_to``].
+    """The images whose highest class probability is in (``above``, ``up_to``].
 
     Attributes:
         above: Lower edge.
         up_to: Upper edge.
-        count: Images, at least 1.
-        confidence: The mean of these probabilities.
-        accuracy: The share that is right.
+        count: Number of images, at least 1.
+        confidence: Mean of these probabilities.
+        accuracy: Share of correct predictions.
     """
 
     above: float
@@ -30,30 +30,36 @@ class Bin:
 
 
 def reliability(probabilities: Probabilities, labels: NDArray[np.int64], bins: int = BINS) -> tuple[Bin, ...]:
-    """The bins of a reliability diagram, equally wide, without empty ones, of (N, C) and (N,)."""
-    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    """Return the bins of a reliability diagram: equal widths, without empty bins.
+
+    Args:
+        probabilities: (N, C) probabilities.
+        labels: (N,) true classes.
+        bins: Number of bins in [0, 1].
+    """
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
+    bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     return tuple(
         Bin(
             float(edges[index]),
             float(edges[index + 1]),
-            int((place == index).sum()),
-            float(sure[place == index].mean()),
-            float(right[place == index].mean()),
+            int((bin_of == index).sum()),
+            float(confidence[bin_of == index].mean()),
+            float(correct[bin_of == index].mean()),
         )
-        for index in np.unique(place)
+        for index in np.unique(bin_of)
     )
 
 
 def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
-    """The mean distance of confidence and accuracy, bins weighted by their images (Naeini et al. 2015)."""
+    """Return the mean distance between confidence and accuracy, weighted by images (Naeini et al. 2015)."""
     total = sum(bin_.count for bin_ in bins)
     return sum(bin_.count * abs(bin_.accuracy - bin_.confidence) for bin_ in bins) / total
 
 
 def brier_scores(probabilities: Probabilities, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N,) squared distances of (N, C) probabilities from the truth, summed over classes: 0 to 2 (Brier 1950)."""
-    truth = np.eye(probabilities.shape[1])[labels]
-    distances: NDArray[np.float64] = np.square(probabilities - truth).sum(axis=1)
+    """Return (N,) squared distances between (N, C) probabilities and the one-hot truth: 0 to 2 (Brier 1950)."""
+    one_hot = np.eye(probabilities.shape[1])[labels]
+    distances: NDArray[np.float64] = np.square(probabilities - one_hot).sum(axis=1)
     return distances

@@ -1,4 +1,4 @@
-"""How different members are: models that err on the same images add nothing to each other."""
+"""Diversity of an ensemble: models that err on the same images do not complement each other."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from analysis.statistics.resampling import Probabilities
 
 @dataclass(frozen=True)
 class Diversity:
-    """Of M members, pair by pair.
+    """Pairwise diversity of M members.
 
     Attributes:
-        disagreement: (M, M) the share of images that two predict differently.
-        error_correlation: (M, M) Pearson's correlation of being wrong; None where a member is never or always wrong.
+        disagreement: (M, M) share of images that two members predict differently.
+        error_correlation: (M, M) Pearson correlation of two members' errors; None if one is never or always wrong.
     """
 
     disagreement: tuple[tuple[float, ...], ...]
@@ -22,17 +22,17 @@ class Diversity:
 
     @property
     def mean_disagreement(self) -> float | None:
-        """Over all pairs; None with one member."""
+        """The mean over all pairs; None with one member."""
         return _mean_of_pairs(self.disagreement)
 
     @property
     def mean_error_correlation(self) -> float | None:
-        """Over the pairs that have one; None without any."""
+        """The mean over the pairs that have a correlation; None without any."""
         return _mean_of_pairs(self.error_correlation)
 
 
 def diversity(probabilities: Probabilities, labels: NDArray[np.int64]) -> Diversity:
-    """Of (M, N, C) probabilities and (N,) true classes."""
+    """Compute the diversity from (M, N, C) probabilities and (N,) true classes."""
     predicted = probabilities.argmax(axis=2)
     disagreement = (predicted[:, None] != predicted[None]).mean(axis=2)
     wrong = (predicted != labels).astype(np.float64)

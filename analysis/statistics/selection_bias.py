@@ -1,4 +1,4 @@
-"""How good the best of many trials look for having been chosen, and how good they are."""
+"""Selection bias: the best of many trials looks better than it is, because luck helped to choose it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ _RESAMPLES = 400
 
 @dataclass(frozen=True)
 class SelectionBias:
-    """The best trials of a search on the images by which they were chosen.
+    """Scores of the best trials on the images they were chosen on, with and without the selection bias.
 
     Attributes:
-        trials: How many they were chosen from.
-        score: Of the best one: the best of so many, so too good.
-        corrected: The score to expect of a trial so chosen (BBC-CV); None where there are too few groups to tell.
-        k: How many of the best are members.
-        together: The score of the mean of the k best.
-        together_corrected: The score to expect of the mean of k trials so chosen, or None likewise.
+        trials: Number of trials to choose from.
+        score: Score of the best trial, biased upwards.
+        corrected: Expected score of a trial chosen this way (BBC-CV); None with too few groups.
+        k: Number of members.
+        together: Score of the mean of the k best trials.
+        together_corrected: Expected score of the mean of k trials chosen this way; None with too few groups.
     """
 
     trials: int
@@ -33,25 +33,24 @@ class SelectionBias:
     together_corrected: float | None
 
     def describe(self, metric: str) -> str:
-        """A sentence without its full stop."""
-        chosen = f"tuning chose among {self.trials} trials on these very images"
+        """Return a sentence about the scores, without capital letter and full stop."""
+        trials = f"the search chose among {self.trials} trials on these same images"
         if self.corrected is None or self.together_corrected is None:
-            return f"{chosen}; how much of the scores is the luck of being chosen cannot be told: too few groups"
-        return (
-            f"{chosen}: the best has {metric} {self.score:.4f}, of which {self.corrected:.4f} is to be expected "
-            f"(BBC-CV); the mean of the {self.k} best {self.together:.4f}, of which {self.together_corrected:.4f}"
-        )
+            return f"{trials}; with so few groups, the selection bias of the scores is unknown"
+        best = f"the best has {metric} {self.score:.4f}, corrected for this choice {self.corrected:.4f} (BBC-CV)"
+        mean = f"the mean of the best {self.k} has {self.together:.4f}, corrected {self.together_corrected:.4f}"
+        return f"{trials}: {best}; {mean}"
 
 
 def best_of_trials(predictions: Sequence[Probabilities], sample: Sample, k: int) -> SelectionBias:
-    """Corrects the best trial's score, and that of the k best's mean, by BBC-CV (Tsamardinos et al. 2018).
+    """Correct the scores of the best trial and of the mean of the k best by BBC-CV (Tsamardinos et al. 2018).
 
-    On each resample of the groups the best are chosen anew, from all trials, and scored on the groups left out.
+    Each resample of the groups chooses the best of all trials again, and scores them on the groups it left out.
 
     Args:
-        predictions: Of each trial, the best first, (N, C) out-of-fold probabilities.
+        predictions: (N, C) out-of-fold probabilities of each trial, best trial first.
         sample: The N images.
-        k: How many of the best are members; no more than there are trials.
+        k: Number of members; at most the number of trials.
     """
     k = min(k, len(predictions))
 
@@ -59,12 +58,12 @@ def best_of_trials(predictions: Sequence[Probabilities], sample: Sample, k: int)
         signed = scores * (1 if sample.metric in MINIMIZED else -1)  # NaN goes last
         return np.argsort(signed, kind="stable")[:k]
 
-    alone = corrected_score(predictions, sample, count=_RESAMPLES)
+    single = corrected_score(predictions, sample, count=_RESAMPLES)
     together = corrected_score(predictions, sample, choose, count=_RESAMPLES)
     return SelectionBias(
         trials=len(predictions),
         score=sample.score(predictions[0]),
-        corrected=None if np.isnan(alone) else alone,
+        corrected=None if np.isnan(single) else single,
         k=k,
         together=sample.score(np.mean(predictions[:k], axis=0)),
         together_corrected=None if np.isnan(together) else together,

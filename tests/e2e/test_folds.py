@@ -25,7 +25,7 @@ def test_a_cross_validated_search_goes_on_after_a_kill_and_ends_with_a_model_of_
     assert "122 pool, 22 test (grouped split); 2 folds of 61 images" in output
     assert "a small set" not in output
     assert "balanced_accuracy on out-of-fold predictions of 2 folds: 122 images" in output
-    assert "Tuning chose among 2 trials on these very images: the best has balanced_accuracy" in output
+    assert "The search chose among 2 trials on these same images: the best has balanced_accuracy" in output
     assert "(BBC-CV)" in output
     uri = f"sqlite:///{folder}/mlflow.db"
     parent = check_nothing_lost(load(folder, "demo_space"), uri, "demo_space", 2, epochs=2)

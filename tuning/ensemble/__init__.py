@@ -1,1 +1,1 @@
-"""The ensemble of a search: built, published and shown."""
+"""The ensemble of a search: building, printing, publishing and rebuilding it."""

@@ -113,7 +113,7 @@ def _significance(result: EnsembleResult) -> str:
     evaluation, comparison = result.evaluation, result.chosen.comparison
     best = result.chosen.members[evaluation.best_member].number
     if comparison.combination.voters() == [evaluation.best_member]:
-        return f"The ensemble is trial {best} alone."
+        return f"The ensemble consists of trial {best} only."
     if evaluation.p_value is None:
         groups = evaluation.groups
         return f"Not tested against trial {best}: that needs {GROUPS_FOR_TEST} groups, and there are {groups}."

@@ -5,6 +5,7 @@ A report chooses nothing and does not open the test set: predictions on ``test``
 
 import platform
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,38 +26,37 @@ from tuning.ensemble.saved_predictions import load_predictions
 from tuning.report.inspect_members import Examine, inspect_members
 from tuning.study.attributes import read_data_request, read_identity
 from tuning.study.open_study import REDUCTION, first_rung
-from tuning.study.search_folder import SearchFolder
 from tuning.tracking.outbox import Tracker
 
 REPORT = "report.html"
 
 
-def make_report(
-    study: optuna.Study,
-    data: Dataset,
-    place: str,
-    openings: Openings,
-    examine: Examine,
-    file: Path,
-    console: Console,
-) -> None:
-    """Write the report of a search; the file appears whole or not at all.
+@dataclass(frozen=True)
+class ReportSource:
+    """Everything that a report is made from.
 
-    Args:
+    Attributes:
         study: Study of the search, which may still run.
         data: Data set of the search.
         place: Path or URI of the search's folder.
         openings: Openings of the test set.
         examine: Measures and inspects members.
-        file: HTML file to write.
-        console: Console for progress.
     """
+
+    study: optuna.Study
+    data: Dataset
+    place: str
+    openings: Openings
+    examine: Examine
+
+
+def make_report(source: ReportSource, file: Path, console: Console) -> None:
+    """Write the report of a search as an HTML file, which appears whole or not at all."""
     began = time.monotonic()
     with console.status("making the report: reading the study") as status:
-        search = gather_search(study, data)
-        ensemble = gather_ensemble(study, data, place, openings)
+        search, ensemble = gather_search(source.study, source.data), gather_ensemble(source)
         status.update("making the report: inspecting the members")
-        inspection = inspect_members(data, ensemble, examine) if ensemble else Inspection()
+        inspection = inspect_members(source.data, ensemble, source.examine) if ensemble else Inspection()
         status.update("making the report: drawing")
         packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "optuna", "scikit-learn", "plotly"))
         made = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with Python {platform.python_version()}, {packages}."
@@ -66,23 +66,15 @@ def make_report(
     say(console, f"Report: {file} ({len(page.encode()) / 1e6:.1f} MB, made in {time.monotonic() - began:.0f} s)")
 
 
-def report_at_end(
-    study: optuna.Study,
-    data: Dataset,
-    openings: Openings,
-    examine: Examine,
-    folder: SearchFolder,
-    tracker: Tracker,
-    console: Console,
-) -> None:
+def report_at_end(source: ReportSource, folder: Path, tracker: Tracker, console: Console) -> None:
     """Make the report at the end of a search and log it to the parent run; a failure is only printed."""
-    file = folder.local / REPORT
+    file = folder / REPORT
     try:
-        make_report(study, data, folder.checkpoints, openings, examine, file, console)
+        make_report(source, file, console)
         tracker.log_file(file)
     except Exception as error:  # whatever a server, a disk or a library raises: the search itself has succeeded
         failed = f"the report could not be made or logged ({first_line(error)})"
-        say(console, f"{failed}: make it with tune-report {study.study_name}", "yellow")
+        say(console, f"{failed}: make it with tune-report {source.study.study_name}", "yellow")
 
 
 def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
@@ -100,11 +92,11 @@ def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
     return SearchInputs(study, identity["space"], identity["metric"], epochs, tuple(rungs), data, names)
 
 
-def gather_ensemble(study: optuna.Study, data: Dataset, place: str, openings: Openings) -> EnsembleInputs | None:
+def gather_ensemble(source: ReportSource) -> EnsembleInputs | None:
     """Return the ensemble with its saved predictions on ``test``; None if ``test`` was never opened for one."""
-    result = load_ensemble(study, openings)
+    study, result = source.study, load_ensemble(source.study, source.openings)
     if result is None:
         return None
     chosen = result.chosen
-    on_test, why_none = load_predictions(study, data, place, chosen.checkpoints, "test", chosen.views)
-    return EnsembleInputs(result, read_identity(study)["space"], on_test, why_none)
+    predictions, why_none = load_predictions(study, source.data, source.place, chosen.checkpoints, "test", chosen.views)
+    return EnsembleInputs(result, read_identity(study)["space"], predictions, why_none)

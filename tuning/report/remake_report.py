@@ -13,7 +13,7 @@ from trainables.worker.inference import examine_here
 from tuning.console import say
 from tuning.ensemble.existing_search import check_data, search_run
 from tuning.ensemble.saved_ensemble import load_ensemble
-from tuning.report.make_report import REPORT, make_report
+from tuning.report.make_report import REPORT, ReportSource, make_report
 from tuning.study.attributes import read_data_request, read_identity
 from tuning.study.opening_ledger import openings, openings_here, split_fingerprint
 from tuning.study.search_folder import existing_folder
@@ -59,7 +59,8 @@ def remake(options: Options, console: Console) -> int:
         opened = openings(study, fingerprint, *run)
     except UserError as error:
         say(console, f"the report will not be logged: {error}", "yellow")
-    make_report(study, data, folder.checkpoints, opened, partial(examine_here, data), file, console)
+    source = ReportSource(study, data, folder.checkpoints, opened, partial(examine_here, data))
+    make_report(source, file, console)
     if run is not None:
         try:
             log_file(*run, file)

@@ -36,7 +36,7 @@ from tuning.ray_backend.ray_errors import RayError, TuneError
 from tuning.ray_backend.reports import error_line
 from tuning.ray_backend.resources import Capacity, Resources, trial_resources
 from tuning.ray_backend.tuner import TrialPolicy, build_tuner
-from tuning.report.make_report import report_at_end
+from tuning.report.make_report import ReportSource, report_at_end
 from tuning.search.options import Options
 from tuning.search.plan import Plan
 from tuning.search.preflight import check_backbones, checkpoint_bytes, identity, load_data, search_info
@@ -217,7 +217,8 @@ class _Session:
         mark_finished(study, registered and self.steering.given_up is None)
         if self.options.report:
             look = partial(examine, self.data, bundle=self.resources.bundle())
-            report_at_end(study, self.data, result.openings, look, self.folder, tracker, console)
+            source = ReportSource(study, self.data, self.folder.checkpoints, result.openings, look)
+            report_at_end(source, self.folder.local, tracker, console)
         return registered
 
     def _ensemble(self) -> EnsembleResult | None:

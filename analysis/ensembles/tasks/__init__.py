@@ -1,1 +1,1 @@
-"""Tasks: how predictions of one kind are compared, scored and shown after a search."""
+"""Tasks: comparing, scoring and presenting the predictions of one kind."""

@@ -53,7 +53,7 @@ class SegmentationResults(TaskResults):
 
     @staticmethod
     def compare(predictions: NDArray[Any], sample: Sample, rule: str | None = None) -> Comparison:
-        """Compare the means of the best members. They fit nothing to ``select``, so all are scored on it directly."""
+        """Compare the means of the best members. They have no parameters, so all are scored directly."""
         members = (len(predictions) + 1) // 2
         rules = SegmentationResults.rules(members)
         by_rule = dict(zip(rules, [predictions[0], *predictions[members:]], strict=True))

@@ -83,22 +83,22 @@ def test_pure_noise_shows_no_optimism(monkeypatch):
     assert np.mean(corrected) == pytest.approx(chance, abs=2.5 * error)
 
 
-def test_too_few_groups_leave_the_rules_that_fit_nothing_and_say_so():
+def test_too_few_groups_leave_the_rules_without_parameters_and_a_note():
     probabilities, sample = drawn(groups=8)
     found = compare(probabilities, sample)
     assert tuple(compared.rule for compared in found.rules) == FIXED
-    assert "there are 8: only rules that fit nothing were compared" in found.notes[0]
-    with pytest.raises(DataError, match="must be one of mean, .* but got 'greedy'; rules that fit something need 10"):
+    assert "there are 8: only rules without parameters were compared" in found.notes[0]
+    with pytest.raises(DataError, match="must be one of mean, .* but got 'greedy'; rules with parameters need 10"):
         compare(probabilities, sample, forced="greedy")
 
 
-def test_a_class_in_one_group_is_told():
+def test_a_class_in_one_group_is_noted():
     probabilities, sample = drawn()
     groups = np.where(sample.labels == 2, 0, sample.groups + 1)
     found = compare(probabilities, Sample(sample.labels, groups, NAMES, "balanced_accuracy"))
     assert len(found.rules) == len(RULES)
     assert found.corrected is None  # no resample leaves the class's only group out
-    assert found.notes == ("one group alone of a class: rules were scored on it without having seen the class (c)",)
+    assert found.notes == ("only one group has images of c: rules were scored on it without having seen the class",)
 
 
 def test_a_forced_rule_is_taken_and_all_are_compared():

@@ -30,5 +30,5 @@ def test_out_of_fold_scores_are_shown_with_their_selection_bias(study, data):
     show(replace(result, chosen=chosen), data, console)
     shown = console.file.getvalue()
     assert f"{METRIC} on out-of-fold predictions of 2 folds: 50 images" in shown
-    assert "Tuning chose among 3 trials on these very images: the best has" in shown
+    assert "The search chose among 3 trials on these same images: the best has" in shown
     assert "select" not in shown

@@ -7,7 +7,7 @@ from rich.console import Console
 from analysis.ensembles.result import Openings
 from tests.analysis.report.report_inputs import made_up_study
 from trainables.core.errors import UserError
-from tuning.report.make_report import gather_search, make_report, report_at_end
+from tuning.report.make_report import ReportSource, gather_search, make_report, report_at_end
 from tuning.report.remake_report import Options, remake
 from tuning.search.data_request import DataRequest
 from tuning.study.attributes import check_identity, save_data_request
@@ -32,7 +32,7 @@ def study(small_data):
 
 def test_a_search_without_an_ensemble_has_a_report_and_test_stays_sealed(study, small_data, tmp_path):
     file, printed = tmp_path / "report.html", console()
-    make_report(study, small_data, str(tmp_path), Openings(0, 0), never, file, printed)
+    make_report(ReportSource(study, small_data, str(tmp_path), Openings(0, 0), never), file, printed)
     assert "test set is still sealed" in file.read_text()
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
     assert f"Report: {file} (" in printed.file.getvalue()
@@ -48,8 +48,8 @@ def test_rungs_and_names_are_those_of_the_search(study, small_data):
 def reported(study, data, folder, log_file):
     """What ``report_at_end`` prints after its progress line."""
     printed, tracker = console(), SimpleNamespace(log_file=log_file)
-    places = SimpleNamespace(local=folder, checkpoints=str(folder))
-    report_at_end(study, data, Openings(0, 0), never, places, tracker, printed)
+    source = ReportSource(study, data, str(folder), Openings(0, 0), never)
+    report_at_end(source, folder, tracker, printed)
     return printed.file.getvalue()
 
 
