@@ -50,7 +50,7 @@ from rich.table import Table
 from benchmarks.simulation import Simulation
 from benchmarks.synthetic import CHANCE, TOP, Config, ObjectiveFunction, drawn, ordered, suggest, trainable, transfer
 from trainables.core.metric_names import Objective
-from trainables.worker.trainable import FAILED
+from trainables.worker.report_keys import FAILED
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.study.open_study import REDUCTION, first_rung, open_study

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.simulation import Train, Worker
 from trainables.core.errors import NonFiniteLossError, describe
-from trainables.worker.trainable import FAILED
+from trainables.worker.report_keys import FAILED
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial

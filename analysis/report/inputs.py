@@ -13,8 +13,8 @@ from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult
 from analysis.trials import TrialRecord, best_first, read_trials
 from trainables.core.data.dataset import Dataset
-from trainables.core.inspect.grad_cam import Answer, Question
 from trainables.core.inspect.latency import Profile
+from trainables.core.inspect.questions import Answer, Question
 
 _FIXED_PARAMS = "fixed_params"  # system attribute in which Optuna keeps the parameters given to ``enqueue_trial``
 

@@ -156,7 +156,7 @@ def test_results_on_one_host_alone_are_refused_before_any_trial(tunnels, hosts):
     job = submitted(hosts[0], "--storage", f"{HOME}/results")
     told, _ = job.communicate(timeout=300)
     assert job.returncode != 0
-    assert re.search("every node must .* worker does not see what the driver writes to --storage: give --storage", told)
+    assert re.search("every node must .* worker cannot read the driver's files in --storage: give --storage", told)
     assert " epoch " not in told
 
 

@@ -100,7 +100,7 @@ def test_a_gpu_that_is_too_small_is_given_half_of_the_batch_from_that_fold_on(cl
     (record,) = run(tmp_path, data, [SHORT])
     assert record.state == "COMPLETE"
     assert [model.config.batch_size for model in models_of(record)] == [16, 8, 8]
-    assert "went on with 8 images at a time" in record.failures[0]
+    assert "continued with 8 images at a time" in record.failures[0]
 
 
 def test_a_checkpoint_holds_all_folds_and_the_frozen_stages_lie_apart_once(undisturbed, folded_data):

@@ -72,7 +72,7 @@ def test_a_gpu_that_is_too_small_is_given_half_of_the_batch_at_a_time(undisturbe
     (record,) = run(tmp_path, data)
     assert record.state == "COMPLETE"
     assert record.failures == (
-        "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. (went on with 8 images at a time)",
+        "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. (continued with 8 images at a time)",
     )
     assert [epoch.epoch for epoch in record.epochs] == [1, 2, 3]
     trained = read_models(record.epochs[-1].checkpoint)[0].config

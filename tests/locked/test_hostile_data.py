@@ -25,7 +25,7 @@ from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.unlabelled import find_parts, read_part
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
-from trainables.core.serving.score_images import Scored
+from trainables.core.serving.score_images import ScoredImage
 from trainables.core.training.classification_metrics import class_keys, classification_metrics
 from tuning.cli import audit, predict
 from tuning.predict.predictions_file import PredictionsFile
@@ -202,7 +202,7 @@ def test_class_names_are_text_to_files_mlflow_and_spreadsheets(tmp_path):
     assert len(class_keys(NAMES)) == len(set(class_keys(NAMES)))
     with PredictionsFile(tmp_path / "out.csv") as file:
         file.begin(NAMES)
-        file.write(Scored("=HYPERLINK(1).png", np.eye(len(NAMES), dtype=np.float32)[2]))
+        file.write(ScoredImage("=HYPERLINK(1).png", np.eye(len(NAMES), dtype=np.float32)[2]))
     headings, row = csv.reader((tmp_path / "out.csv").open())
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in (*headings, *row))
     assert (row[0], row[1]) == ("'=HYPERLINK(1).png", "'=cmd()")

@@ -1,4 +1,4 @@
-"""Checkpoints of trials on the search's storage: a local path, or a bucket."""
+"""Checkpoints of trials on the search's storage, which is a local path or a bucket."""
 
 import errno
 import tempfile
@@ -37,8 +37,8 @@ class UnwritableError(Exception):
 
 
 @contextmanager
-def writing() -> Iterator[None]:
-    """Turns a full or read-only storage into ``UnwritableError``."""
+def storage_errors() -> Iterator[None]:
+    """Raise ``UnwritableError`` instead of the OSError of a full or read-only storage."""
     try:
         yield
     except OSError as error:
@@ -48,40 +48,52 @@ def writing() -> Iterator[None]:
 
 
 def read_models(location: str) -> tuple[Checkpoint, ...]:
-    """Reads what ``run_trial`` wrote at a path or URI, SEARCH/SESSION/TRIAL/CHECKPOINT: a model, or one a fold.
+    """Read a trial's checkpoint: one model, or one per finished fold.
+
+    Args:
+        location: Path or URI, SEARCH/SESSION/TRIAL/CHECKPOINT.
 
     Raises:
-        CheckpointError: It, or the frozen part that it names, is not whole.
+        CheckpointError: The checkpoint, or the frozen part that it names, is incomplete.
     """
-    found = _read(tune.Checkpoint(location), storage=location.rsplit("/", 3)[0])
-    return found.models if isinstance(found, Folded) else (found,)
+    checkpoint = _read(tune.Checkpoint(location), storage=location.rsplit("/", 3)[0])
+    return checkpoint.models if isinstance(checkpoint, Folded) else (checkpoint,)
 
 
 def read_out_of_fold(location: str) -> OutOfFold:
-    """Reads the predictions of a cross-validated trial's checkpoint, and no model.
+    """Read the predictions in a cross-validated trial's checkpoint, without its models.
 
     Raises:
-        CheckpointError: They are not whole, or there are none.
+        CheckpointError: The predictions are incomplete or missing.
     """
     stored = tune.Checkpoint(location)
     manifest, predictions = (f"{stored.path}/{FOLDER}/{file}" for file in (MANIFEST, PREDICTIONS))
     try:
         with (
-            stored.filesystem.open_input_stream(manifest) as one,
-            stored.filesystem.open_input_stream(predictions) as other,
+            stored.filesystem.open_input_stream(manifest) as manifest_file,
+            stored.filesystem.open_input_stream(predictions) as predictions_file,
         ):
-            return parse_predictions(one.read(), other.read())
+            return parse_predictions(manifest_file.read(), predictions_file.read())
     except OSError as error:
         raise CheckpointError(f"{location} has no out-of-fold predictions: {first_line(error)}") from error
 
 
 def restore(resume_from: str | None, storage: str) -> Checkpoint | Folded | None:
-    """The latest whole checkpoint that is kept, up to Ray's own or else the study's; None begins the trial again."""
+    """Read the latest complete checkpoint of the current trial.
+
+    Args:
+        resume_from: Path or URI of the checkpoint that the study has of the trial. Ray's own checkpoint takes
+            precedence.
+        storage: Path or URI of the search's folder, which holds the frozen parts.
+
+    Returns:
+        The checkpoint, or None if the trial must start from the beginning.
+    """
     latest = tune.get_checkpoint() or (tune.Checkpoint(resume_from) if resume_from else None)
     if latest is None:
         return None
-    kept = latest.filesystem.get_file_info(FileSelector(str(Path(latest.path).parent)))
-    for path in sorted((info.path for info in kept if info.path <= latest.path), reverse=True):
+    stored = latest.filesystem.get_file_info(FileSelector(str(Path(latest.path).parent)))
+    for path in sorted((info.path for info in stored if info.path <= latest.path), reverse=True):
         with suppress(CheckpointError):
             return _read(tune.Checkpoint(path, latest.filesystem), storage)
     return None
@@ -104,15 +116,21 @@ def _load(folder: Path, storage: str) -> Checkpoint:
 
 
 def store_frozen(state: TrainState, prefixes: tuple[str, ...], storage: str) -> FrozenPart:
-    """Puts what is frozen onto the search's storage, unless a trial has done so before."""
+    """Write the frozen tensors to the search's storage, unless another trial already has.
+
+    Args:
+        state: Training state that holds the tensors.
+        prefixes: Prefixes of the names of the frozen tensors.
+        storage: Path or URI of the search's folder.
+    """
     with tempfile.TemporaryDirectory() as folder:
         part = save_frozen(Path(folder) / _FROZEN, state, prefixes)
         (file,) = (Path(folder) / _FROZEN).iterdir()
-        target = tune.Checkpoint(f"{storage}/{_FROZEN}/{part.sha256}")  # knows the file system of a path or URI
-        files, whole = target.filesystem, f"{target.path}/{file.name}"
-        if files.get_file_info(whole).type == FileType.NotFound:
+        target = tune.Checkpoint(f"{storage}/{_FROZEN}/{part.sha256}")  # resolves the file system of a path or URI
+        files, final = target.filesystem, f"{target.path}/{file.name}"
+        if files.get_file_info(final).type == FileType.NotFound:
             partial = f"{target.path}.{uuid.uuid4().hex}.partial"
             files.create_dir(target.path, recursive=True)
             copy_files(str(file), partial, LocalFileSystem(), files)
-            files.move(partial, whole)  # a file, since object stores have no folders; of the same content as another's
+            files.move(partial, final)  # a file, since object stores have no folders
     return part

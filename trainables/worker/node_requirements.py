@@ -1,4 +1,4 @@
-"""What a node must have in common with the driver: versions, and what it sees."""
+"""Requirements that a node must meet to run the driver's trials: package versions, data, weights and storage."""
 
 import socket
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyarrow.fs import FileSystem, FileType
 
+# Packages that results depend on.
 PACKAGES = (
     "ray",
     "torch",
@@ -16,17 +17,18 @@ PACKAGES = (
     "transformers",
     "albumentations",
 )
-DRIVER = "driver"  # the file that a driver puts into a folder for the nodes to find
+# Name of the file that a driver writes into a folder on the storage, so that nodes can recognise it.
+DRIVER = "driver"
 
 
 @dataclass(frozen=True)
-class Demands:
-    """What a driver demands of the nodes that run its trials.
+class NodeRequirements:
+    """What the driver requires of the nodes that run its trials.
 
     Attributes:
-        versions: Its ``versions()``.
-        places: Folders and URIs of images and weights.
-        storage: Path or URI of a folder in which it has put ``DRIVER``.
+        versions: The driver's ``versions()``.
+        places: Folders and URIs of images and weights that must be readable.
+        storage: Path or URI of a folder that must hold the file ``DRIVER`` and be writable.
     """
 
     versions: tuple[tuple[str, str], ...]
@@ -35,7 +37,7 @@ class Demands:
 
 
 def versions() -> tuple[tuple[str, str], ...]:
-    """The packages here on which results depend, each with its version; ``none`` where one is missing."""
+    """Return the installed version of each of ``PACKAGES``, ``none`` if it is missing."""
     return tuple((package, _version(package)) for package in PACKAGES)
 
 
@@ -46,39 +48,39 @@ def _version(package: str) -> str:
         return "none"
 
 
-def lacks(demands: Demands) -> tuple[str, ...]:
-    """What keeps this node from running trials, in words."""
-    here = dict(versions())
-    differs = [
-        f"has {package} {here[package]}, the driver {there}: install constraints.txt there"
-        for package, there in demands.versions
-        if here[package] != there
+def missing_requirements(requirements: NodeRequirements) -> tuple[str, ...]:
+    """Return one line per requirement that this node does not meet, with the remedy."""
+    installed = dict(versions())
+    lines = [
+        f"has {package} {installed[package]}, the driver {required}: install constraints.txt there"
+        for package, required in requirements.versions
+        if installed[package] != required
     ]
-    unseen = [
-        f"does not see {place}: give --data and --weights as folders that all nodes share, or as s3:// or gs://"
-        for place in demands.places
-        if not _sees(place)
+    lines += [
+        f"cannot read {place}: give --data and --weights as folders that all nodes share, or as s3:// or gs://"
+        for place in requirements.places
+        if not _is_readable(place)
     ]
-    told = (*differs, *unseen, *_storage_lacks(demands.storage))
-    return tuple(f"{socket.gethostname()} {what}" for what in told)
+    lines += _storage_problems(requirements.storage)
+    return tuple(f"{socket.gethostname()} {line}" for line in lines)
 
 
-def _sees(place: str) -> bool:
+def _is_readable(place: str) -> bool:
     if "://" not in place:
         return Path(place).exists()
     try:
         files, path = FileSystem.from_uri(place)
         return bool(files.get_file_info(path).type != FileType.NotFound)
-    except (OSError, ValueError):  # no way there from this node, or no right to look
+    except (OSError, ValueError):  # unreachable from this node, or not permitted
         return False
 
 
-def _storage_lacks(storage: str) -> list[str]:
+def _storage_problems(storage: str) -> list[str]:
     remedy = "give --storage as a folder that all nodes share, or as s3:// or gs://"
     try:
         files, path = FileSystem.from_uri(storage)
         if files.get_file_info(f"{path}/{DRIVER}").type != FileType.File:
-            return [f"does not see what the driver writes to --storage: {remedy}"]
+            return [f"cannot read the driver's files in --storage: {remedy}"]
         files.open_output_stream(f"{path}/{socket.gethostname()}").close()
     except (OSError, ValueError) as error:
         return [f"cannot write to --storage ({error}): {remedy}"]

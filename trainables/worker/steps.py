@@ -1,8 +1,9 @@
-"""What a trial reports, and what it keeps, whichever way it is trained: a step is an epoch, or a fold."""
+"""Steps of a trial: one per epoch, or one per fold if the trial is cross-validated."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,98 +18,123 @@ from trainables.core.models.networks.build import trained_network
 from trainables.core.training.cross_validation import OutOfFold, cross_validate
 from trainables.core.training.fit import fit
 from trainables.core.training.fold_checkpoint import Folded, save_folded
+from trainables.worker.report_keys import CHECKPOINT_RANK, MEASURED_ON
 
-# Reported along with a latency: the name of the device that it was measured on.
-MEASURED_ON = "measured_on"
 _BEST_LATENCY = f"best_{LATENCY}"
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be reported.
+    """One report of a trial and the checkpoint that belongs to it.
 
     Attributes:
-        number: From 1: the fidelity at which trials are compared.
-        figures: To report, but for the number.
-        rank: By which the checkpoint is kept beside the last; 0 where it need not be.
-        state: Holds the frozen stages, for the first who stores them.
-        save: Writes the checkpoint into a new folder, without the frozen part, where there is one.
+        report: Values to report: ``epoch`` (the number of the epoch, or of the fold, from 1), the metrics and
+            ``CHECKPOINT_RANK``.
+        state: Training state, which holds the frozen stages.
+        save: Function that writes the checkpoint into a new folder, without the frozen part if one is given.
     """
 
-    number: int
-    figures: dict[str, Any]
-    rank: int
+    report: dict[str, Any]
     state: TrainState
     save: Callable[[Path, FrozenPart | None], None]
 
 
 def epoch_steps(config: TrainConfig, data: Dataset, objective: Objective, before: Checkpoint | None) -> Iterator[Step]:
-    """Trains on ``fit``, a step an epoch; ``best_...`` is the best epoch's so far, whose checkpoint is kept."""
+    """Train on ``fit`` and yield one step per epoch.
+
+    The ``best_...`` metrics are those of the best epoch so far, whose checkpoint ranks highest.
+
+    Args:
+        config: Configuration to train.
+        data: Data set to train on.
+        objective: Metric, or two, to optimise.
+        before: Checkpoint to continue from, or None.
+    """
     metric = objective.metric
     best: dict[str, float] = before.progress if before else {}
     for result in fit(config, data, before.state if before else None):
-        rank = 0
+        rank, latency = 0, {}
         if is_better(metric, result.metrics[f"tune/{metric}"], best.get(f"best_{metric}")):
-            best, rank = best | _best(objective, result.metrics, result.epoch), result.epoch
-        measured = {}
+            best, rank = best | _best_metrics(objective, result.metrics, result.epoch), result.epoch
         if objective.second == LATENCY and _BEST_LATENCY not in best:
-            measured = _latency(Checkpoint(result.state, config, data.class_names, data.pixel_format, {}), data)
-            best |= {_BEST_LATENCY: measured[_BEST_LATENCY]}
+            latency = _measure_latency(Checkpoint(result.state, config, data.class_names, data.pixel_format, {}), data)
+            best |= {_BEST_LATENCY: latency[_BEST_LATENCY]}
         checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
-
-        def save(folder: Path, frozen: FrozenPart | None, checkpoint: Checkpoint = checkpoint) -> None:
-            save_checkpoint(folder, checkpoint, frozen)
-
-        figures = {**result.metrics, **best, **measured, "epoch_seconds": result.seconds}
-        yield Step(result.epoch, figures, rank, result.state, save)
+        metrics = {**result.metrics, **best, **latency, "epoch_seconds": result.seconds}
+        report = {"epoch": result.epoch, **metrics, CHECKPOINT_RANK: rank}
+        yield Step(report, result.state, partial(_save_epoch, checkpoint))
 
 
 def fold_steps(
     config: TrainConfig, data: Dataset, objective: Objective, before: Folded | None
 ) -> Iterator[Step | None]:
-    """Trains a model a fold, a step a finished fold, and None after every epoch.
+    """Train one model per fold and yield one step per finished fold, and None after every epoch.
 
-    ``best_...`` is of the folds that are done: fewer are other images, so no earlier figure is better or worse than a
-    later one, and the last checkpoint, which holds all models, is the one to keep.
+    The ``best_...`` metrics are those of all finished folds together. Steps cover different images, so no step counts
+    as better than another, and the last checkpoint, which holds all models, ranks highest.
+
+    Args:
+        config: Configuration to train.
+        data: Data set with folds.
+        objective: Metric, or two, to optimise.
+        before: Checkpoint to continue from, or None.
     """
-    models = list(before.models) if before else []  # whose checkpoints are not yet in `work`
-    measured: dict[str, Any] = {}
+    latency: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as work:
-        written: list[Path] = []
-        for result in cross_validate(config, data, len(models), before.pooled if before else None):
+        models = _FoldModels(Path(work), before)
+        for result in cross_validate(config, data, models.count, before.pooled if before else None):
             if result is None:
                 yield None
                 continue
-            models.append(Checkpoint(result.model, config, data.class_names, data.pixel_format, {}))
-            if objective.second == LATENCY and not measured:
-                measured = _latency(models[-1], data)
-            pooled = result.pooled
-
-            def save(folder: Path, frozen: FrozenPart | None, pooled: OutOfFold = pooled) -> None:
-                while models:
-                    target = Path(work) / f"fold-{len(written) + 1}"
-                    save_checkpoint(target, models[0], frozen)
-                    written.append(target)
-                    del models[0]
-                save_folded(folder, written, pooled)
-
-            figures = {
-                **result.metrics,
-                **_best(objective, result.metrics, result.number),
-                **measured,
-                "epoch_seconds": result.seconds,
-            }
-            yield Step(result.number, figures, result.number, result.model, save)
+            model = Checkpoint(result.model, config, data.class_names, data.pixel_format, {})
+            models.add(model)
+            if objective.second == LATENCY and not latency:
+                latency = _measure_latency(model, data)
+            best = _best_metrics(objective, result.metrics, result.number)
+            metrics = {**result.metrics, **best, **latency, "epoch_seconds": result.seconds}
+            report = {"epoch": result.number, **metrics, CHECKPOINT_RANK: result.number}
+            yield Step(report, result.model, partial(models.save, result.pooled))
 
 
-def _best(objective: Objective, metrics: Mapping[str, float], number: int) -> dict[str, float]:
-    wanted = [*objective.names, *(metric.name for metric in METRICS if metric.at_best_epoch)]
-    found = {f"best_{name}": metrics[f"tune/{name}"] for name in wanted if f"tune/{name}" in metrics}
-    return {"best_epoch": number, **found}
+def _save_epoch(checkpoint: Checkpoint, folder: Path, frozen: FrozenPart | None) -> None:
+    save_checkpoint(folder, checkpoint, frozen)
 
 
-def _latency(checkpoint: Checkpoint, data: Dataset) -> dict[str, Any]:
-    """What the model takes for an image as it is served, on the device that trains it, and that device's name."""
+class _FoldModels:
+    """Models of the finished folds, which are written once and then linked into every checkpoint."""
+
+    def __init__(self, folder: Path, before: Folded | None):
+        self._folder = folder
+        self._written: list[Path] = []
+        self._unwritten = list(before.models) if before else []
+
+    @property
+    def count(self) -> int:
+        """The number of finished folds."""
+        return len(self._written) + len(self._unwritten)
+
+    def add(self, model: Checkpoint) -> None:
+        """Add the model of the next fold."""
+        self._unwritten.append(model)
+
+    def save(self, pooled: OutOfFold, folder: Path, frozen: FrozenPart | None) -> None:
+        """Write the checkpoint of all finished folds and their out-of-fold predictions."""
+        while self._unwritten:
+            target = self._folder / f"fold-{len(self._written) + 1}"
+            save_checkpoint(target, self._unwritten[0], frozen)
+            self._written.append(target)
+            del self._unwritten[0]
+        save_folded(folder, self._written, pooled)
+
+
+def _best_metrics(objective: Objective, metrics: Mapping[str, float], number: int) -> dict[str, float]:
+    names = [*objective.names, *(metric.name for metric in METRICS if metric.at_best_epoch)]
+    best = {f"best_{name}": metrics[f"tune/{name}"] for name in names if f"tune/{name}" in metrics}
+    return {"best_epoch": number, **best}
+
+
+def _measure_latency(checkpoint: Checkpoint, data: Dataset) -> dict[str, Any]:
+    """Measure the latency of the model as it is served, on the device that trains it."""
     model = trained_network(checkpoint, resolve_device(checkpoint.config.device))
     costs = profile(model, data.images(checkpoint.config.image_size))
     return {_BEST_LATENCY: costs.latency_ms, MEASURED_ON: costs.device}

@@ -1,4 +1,4 @@
-"""The Ray trainable of a search, and the only report loop there is."""
+"""The Ray trainable of a search, with the only loop that reports and checkpoints."""
 
 import dataclasses
 import faulthandler
@@ -7,6 +7,7 @@ import logging
 import math
 import tempfile
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,23 +21,12 @@ from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import ConfigError, NonFiniteLossError, describe, first_line
 from trainables.core.metric_names import Objective
-from trainables.core.models.checkpoints.checkpoint import (
-    FrozenPart,
-)
+from trainables.core.models.checkpoints.checkpoint import Checkpoint, FrozenPart
 from trainables.core.training.fold_checkpoint import Folded
-from trainables.worker.checkpoint_io import FOLDER, UnwritableError, restore, store_frozen, writing
-from trainables.worker.node_requirements import Demands, lacks
-from trainables.worker.steps import epoch_steps, fold_steps
-
-# Reported, with the error's line, by a trial that fails in a way that trying again cannot mend.
-FAILED = "failed"
-# Reported once, with the error's line, by a trial that went on with a smaller micro-batch.
-HALVED = "halved"
-# Reported, with a line that says why, where the node cannot run trials, or the storage takes no more: not the trial's
-# fault.
-UNFIT = "unfit"
-# By this Ray keeps a trial's best checkpoint beside its last: the epoch where it is the best so far, else 0.
-CHECKPOINT_RANK = "checkpoint_rank"
+from trainables.worker.checkpoint_io import FOLDER, UnwritableError, restore, storage_errors, store_frozen
+from trainables.worker.node_requirements import NodeRequirements, missing_requirements
+from trainables.worker.report_keys import FAILED, HALVED, UNFIT
+from trainables.worker.steps import Step, epoch_steps, fold_steps
 
 
 def run_trial(
@@ -45,65 +35,67 @@ def run_trial(
     objective: Objective,
     storage: str,
     timeout_s: float,
-    demands: Demands | None = None,
+    requirements: NodeRequirements | None = None,
 ) -> None:
-    """Trains one configuration, reporting and checkpointing after every epoch, or fold where the data has folds.
+    """Train one configuration; report and checkpoint after every epoch, or after every fold if the data has folds.
 
     Args:
-        trial: ``train`` (the dict of a ``TrainConfig``) and ``resume_from`` (a checkpoint's path or URI, or None).
-            Ray's own checkpoint of this trial, where it restarts one, goes first.
-        data: What to train on.
-        objective: The metric, or two, to optimise.
+        trial: ``train`` (the dict of a ``TrainConfig``) and ``resume_from`` (path or URI of a checkpoint, or None).
+            If Ray restarts the trial, Ray's own checkpoint takes precedence.
+        data: Data set to train on.
+        objective: Metric, or two, to optimise.
         storage: Path or URI of the search's folder, where frozen parts are stored.
-        timeout_s: An epoch that takes longer ends this process; Ray then tries the trial again elsewhere.
-        demands: Of the driver on a node that may have come since it began; None where there is the driver's own alone.
+        timeout_s: Time limit of an epoch in seconds. After it this process ends, and Ray retries the trial.
+        requirements: Requirements of the driver, to check on a node that may have joined later. None if only the
+            driver's own node exists.
 
     Reports:
-        ``epoch`` (the fold, where it is cross-validated), ``train/...``, ``tune/...``, ``epoch_seconds``,
-        ``best_epoch``, ``best_<metric>`` and the metrics with ``at_best_epoch`` there; ``HALVED``, once,
-        where the GPU's memory was too small for the batch and the trial went on with half of it at a time; or
-        ``FAILED``, once, where the configuration cannot be trained; or ``UNFIT``, once, where this node lacks what the
-        driver demands, or a disk is full or read-only.
+        ``epoch`` (the fold of a cross-validated trial), ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``,
+        ``best_<metric>``, and ``best_...`` of the metrics with ``at_best_epoch``.
+        ``HALVED``, in one of these reports, if the GPU's memory was too small for a batch and the trial continued with
+        half of it at a time.
+        ``FAILED``, in a last report of its own, if the configuration cannot be trained; ``UNFIT``, likewise, if this
+        node does not meet the requirements, or if a disk is full or read-only.
     """
-    lacking = _lacking(demands) if demands else ()
-    if lacking:
-        tune.report({UNFIT: "; ".join(lacking), f"best_{objective.metric}": math.nan})
+    missing = _missing_requirements(requirements) if requirements else ()
+    if missing:
+        tune.report({UNFIT: "; ".join(missing), f"best_{objective.metric}": math.nan})
         return
-    _settle_process()
+    _set_up_process()
     torch.set_num_threads(max(1, int(_reserved_cpus())))
     try:
         faulthandler.dump_traceback_later(timeout_s, exit=True)
         config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})
         run = _Run(data, objective, storage, timeout_s, trial["resume_from"])
         try:
-            _report_epochs(config, run)
+            _report_steps(config, run)
         except torch.OutOfMemoryError as error:
             if config.batch_size % 2:
                 raise
             smaller = dataclasses.replace(
                 config, batch_size=config.batch_size // 2, accumulate_steps=config.accumulate_steps * 2
             )
-            note = f"{describe(error)} (went on with {smaller.batch_size} images at a time)"
-            traceback.clear_frames(error.__traceback__)  # they hold the model
+            note = f"{describe(error)} (continued with {smaller.batch_size} images at a time)"
+            traceback.clear_frames(error.__traceback__)  # its frames hold the model
             _free_memory()
-            _report_epochs(smaller, run, note)
-    except (NonFiniteLossError, ConfigError, torch.OutOfMemoryError) as error:  # on another node it would end the same
+            _report_steps(smaller, run, note)
+    except (NonFiniteLossError, ConfigError, torch.OutOfMemoryError) as error:  # would fail on any node
         traceback.clear_frames(error.__traceback__)
         tune.report({FAILED: describe(error), f"best_{objective.metric}": math.nan})
     except UnwritableError as error:
         traceback.clear_frames(error.__traceback__)
         tune.report({UNFIT: first_line(error), f"best_{objective.metric}": math.nan})
     except BaseException as error:
-        traceback.clear_frames(error.__traceback__)  # they hold the model until Ray has passed the error on
+        traceback.clear_frames(error.__traceback__)  # Ray holds on to the error, and its frames to the model
         raise
     finally:
         faulthandler.cancel_dump_traceback_later()
-        _free_memory()  # the process lives on and may share its GPU
+        _free_memory()  # this process runs further trials and may share its GPU
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What ``run_trial`` was given beside the configuration."""
+    """Arguments of ``run_trial`` apart from the configuration."""
 
     data: Dataset
     objective: Objective
@@ -112,45 +104,54 @@ class _Run:
     resume_from: str | None
 
 
-def _report_epochs(config: TrainConfig, run: _Run, note: str | None = None) -> None:
-    """Trains what remains of a trial; its first report carries the note, if there is one."""
+def _report_steps(config: TrainConfig, run: _Run, note: str | None = None) -> None:
+    """Train the rest of a trial. Its first report includes the note, if there is one."""
     before = restore(run.resume_from, run.storage)
-    trained = before.models[-1].config if isinstance(before, Folded) else before.config if before else config
-    if trained.batch_size < config.batch_size:  # it had run out of memory, and would again
-        config = dataclasses.replace(trained, device=config.device)
-    if isinstance(before, Folded) or (before is None and run.data.folds):
-        steps = fold_steps(config, run.data, run.objective, before)
-    else:
-        steps = epoch_steps(config, run.data, run.objective, before)
+    config = _with_trained_batch_size(config, before)
     frozen: FrozenPart | None = None
     extra: dict[str, Any] = {HALVED: note} if note else {}
-    for step in steps:
-        faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # armed anew: so has the report its own time
+    for step in _steps(config, run, before):
+        faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # restart the timer for the report
         if step is None:  # an epoch of a fold
             continue
         if config.frozen and frozen is None:
-            with writing():
+            with storage_errors():
                 frozen = store_frozen(step.state, config.frozen, run.storage)
-        with tempfile.TemporaryDirectory() as folder, writing():
+        with tempfile.TemporaryDirectory() as folder, storage_errors():
             step.save(Path(folder) / FOLDER, frozen)
-            reported = {"epoch": step.number, **step.figures, **extra, CHECKPOINT_RANK: step.rank}
-            tune.report(reported, checkpoint=tune.Checkpoint.from_directory(folder))
+            tune.report({**step.report, **extra}, checkpoint=tune.Checkpoint.from_directory(folder))
         extra = {}
-        faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # and the next epoch
+        faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # restart the timer for the next epoch
 
 
-_lacking = cache(lacks)  # a process looks once
+def _with_trained_batch_size(config: TrainConfig, before: Checkpoint | Folded | None) -> TrainConfig:
+    """Return the configuration of the checkpoint if that had been reduced for lack of memory, else ``config``."""
+    if before is None:
+        return config
+    trained = before.models[-1].config if isinstance(before, Folded) else before.config
+    smaller = trained.batch_size < config.batch_size
+    return dataclasses.replace(trained, device=config.device) if smaller else config
+
+
+def _steps(config: TrainConfig, run: _Run, before: Checkpoint | Folded | None) -> Iterator[Step | None]:
+    if isinstance(before, Folded):
+        return fold_steps(config, run.data, run.objective, before)
+    if before is None and run.data.folds:
+        return fold_steps(config, run.data, run.objective, None)
+    return epoch_steps(config, run.data, run.objective, before)
+
+
+_missing_requirements = cache(missing_requirements)  # check once per process
 
 
 @cache
-def _settle_process() -> None:
-    """What a worker does before its first trial."""
-    gc.freeze()  # imported modules need not be searched for garbage at the end of every trial
-    logging.getLogger("trainables").setLevel(logging.INFO)  # what was decided goes into the worker's log
+def _set_up_process() -> None:
+    """Prepare a worker process for its first trial."""
+    gc.freeze()  # exempts imported modules from the garbage collection after every trial
+    logging.getLogger("trainables").setLevel(logging.INFO)  # log automatic decisions in the worker's log
 
 
 def _free_memory() -> None:
-    """Gives back what nothing refers to any more."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -15,7 +15,7 @@ from tuning.search.roi import MODELS, fetch_ensemble
 
 if TYPE_CHECKING:
     from trainables.core.data.readers.unlabelled import Part
-    from trainables.core.serving.score_images import Scored
+    from trainables.core.serving.score_images import ScoredImage
 
 app = new_app()
 
@@ -94,7 +94,7 @@ def _predict(
 
 def _scorer(
     folder: Path, parts: "Sequence[Part]", address: str | None, stack: ExitStack
-) -> "tuple[Sequence[str], Iterator[Scored], bool]":
+) -> "tuple[Sequence[str], Iterator[ScoredImage], bool]":
     """Class names, the images scored in order, and whether that gives masks.
 
     By the cluster where there is one, else here; masks are always made here, and no cluster is joined for them.
@@ -102,14 +102,13 @@ def _scorer(
     import torch
 
     from trainables.core.serving.ensemble_files import open_ensemble
-    from trainables.core.serving.mask_ensemble import ServedMasks
     from trainables.core.serving.score_images import score_parts
 
     several = torch.cuda.device_count() > 1
     wanted = address or os.environ.get("RAY_ADDRESS") or ("local" if several else None)
     by_cluster = wanted is not None and (wanted != "local" or several)
     ensemble = open_ensemble(folder, torch.device("cpu") if by_cluster else None)  # a GPU is for the cluster to use
-    masks = isinstance(ensemble, ServedMasks)
+    masks = ensemble.predicts_masks
     if by_cluster and not masks:
         from tuning.predict.cluster_scoring import is_worth_it, score_on_cluster
         from tuning.ray_backend.cluster import joined
@@ -122,7 +121,7 @@ def _scorer(
     return ensemble.class_names, score_parts(ensemble, parts), masks
 
 
-def _shown(scored: "Iterator[Scored]", total: int, console: Console) -> "Iterator[Scored]":
+def _shown(scored: "Iterator[ScoredImage]", total: int, console: Console) -> "Iterator[ScoredImage]":
     """Passes rows on, with a progress bar on a terminal."""
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

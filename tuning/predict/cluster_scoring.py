@@ -17,7 +17,7 @@ from trainables.core.data.readers.unlabelled import NamedImage, Part, read_part
 from trainables.core.device import resolve_device
 from trainables.core.errors import UserError
 from trainables.core.serving.ensemble_files import open_ensemble, pack, unpack
-from trainables.core.serving.score_images import BATCH, Scored, score_images
+from trainables.core.serving.score_images import BATCH, ScoredImage, score_images
 
 
 class Scorer:
@@ -55,7 +55,7 @@ def is_worth_it() -> bool:
     return len(nodes) > 1 or any(node["Resources"].get("GPU", 0) for node in nodes)
 
 
-def score_on_cluster(folder: Path, parts: Sequence[Part]) -> Iterator[Scored]:
+def score_on_cluster(folder: Path, parts: Sequence[Part]) -> Iterator[ScoredImage]:
     """Scores all images of all parts in order, by a pool that grows to one process a GPU, else one a CPU but one.
 
     Args:
@@ -89,7 +89,7 @@ def score_on_cluster(folder: Path, parts: Sequence[Part]) -> Iterator[Scored]:
     try:
         for row in rows:
             found = row["probabilities"]
-            yield Scored(row["name"], None if found is None else np.asarray(found, dtype=np.float32), row["error"])
+            yield ScoredImage(row["name"], None if found is None else np.asarray(found, dtype=np.float32), row["error"])
     except RayError as error:  # a worker died again and again, or its GPU is too small
         (cause,) = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise UserError(f"the cluster could not score the images: {cause}") from error

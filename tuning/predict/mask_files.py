@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from trainables.core.errors import UserError, first_line
-from trainables.core.serving.mask_ensemble import as_png
-from trainables.core.serving.score_images import Scored
+from trainables.core.serving.score_images import ScoredImage
+from trainables.core.serving.segmentation_ensemble import as_png
 
 _WRITTEN = ".tune-predict.json"  # the names of the masks beside it
 
@@ -39,7 +39,7 @@ class MaskFiles:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def write(self, row: Scored) -> tuple[str, list[float]]:
+    def write(self, row: ScoredImage) -> tuple[str, list[float]]:
         """Writes an image's mask; returns its file and the share of its pixels that each class has.
 
         Raises:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from trainables.core.errors import UserError, first_line
-from trainables.core.serving.score_images import Scored
+from trainables.core.serving.score_images import ScoredImage
 from tuning.predict.mask_files import MaskFiles
 
 _FIXED = ("file", "class", "error")
@@ -54,7 +54,7 @@ class PredictionsFile:
         headings = [f"p({name})" if name in _FIXED else name for name in class_names]
         self._writer.writerow(map(as_text, ("file", "mask" if masks else "class", *headings, "error")))
 
-    def write(self, row: Scored) -> None:
+    def write(self, row: ScoredImage) -> None:
         """Adds an image.
 
         Raises:
@@ -65,7 +65,7 @@ class PredictionsFile:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _cells(self, row: Scored) -> list[str]:
+    def _cells(self, row: ScoredImage) -> list[str]:
         if self._masks is not None and row.mask is not None:
             file, shares = self._masks.write(row)
             return [as_text(row.name), as_text(file), *(f"{share:.9g}" for share in shares), ""]

@@ -10,13 +10,13 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.core.errors import UserError, first_line
-from trainables.worker.node_requirements import DRIVER, Demands, lacks, versions
+from trainables.worker.node_requirements import DRIVER, NodeRequirements, missing_requirements, versions
 
 _TIMEOUT_S = 300.0  # a node may still be starting, and first unpacks this code
 
 
 @contextmanager
-def node_requirements(storage: str, places: Sequence[str]) -> Iterator[Demands]:
+def node_requirements(storage: str, places: Sequence[str]) -> Iterator[NodeRequirements]:
     """Check every node for the driver's package versions, data, weights and storage.
 
     Args:
@@ -30,7 +30,7 @@ def node_requirements(storage: str, places: Sequence[str]) -> Iterator[Demands]:
         UserError: Some node does not qualify; the message names each one, what it lacks, and the remedy.
     """
     with _marked_folder(storage) as folder:
-        requirements = Demands(versions(), tuple(places), folder)
+        requirements = NodeRequirements(versions(), tuple(places), folder)
         missing = _missing(requirements)
         if missing:
             raise UserError(f"every node must be able to run trials, but {'; '.join(missing)}")
@@ -42,11 +42,11 @@ def unshared_folders(places: Sequence[str]) -> list[str]:
     return [place for place in places if "://" not in place] if len(_nodes()) < 2 else []
 
 
-def _missing(requirements: Demands) -> list[str]:
+def _missing(requirements: NodeRequirements) -> list[str]:
     nodes = _nodes()
     if len(nodes) < 2:  # only the driver's own
         return []
-    check = ray.remote(num_cpus=0, max_retries=0)(lacks)
+    check = ray.remote(num_cpus=0, max_retries=0)(missing_requirements)
     answers = {
         node: check.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(requirements)
         for node in nodes

@@ -9,8 +9,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from analysis.trials import DEVICE, PRUNED, TIME_BUDGET, EpochRecord
-from trainables.worker.steps import MEASURED_ON
-from trainables.worker.trainable import FAILED, HALVED, UNFIT
+from trainables.worker.report_keys import FAILED, HALVED, MEASURED_ON, UNFIT
 from tuning.ray_backend.reports import checkpoint_uri, error_line, reported_metrics
 from tuning.study.record_trial import read_record, save_failure, save_report, save_stop
 from tuning.study.steering import Steering

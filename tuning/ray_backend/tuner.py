@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from ray import tune
 
 from trainables.core.data.dataset import Dataset
-from trainables.worker.node_requirements import Demands
-from trainables.worker.trainable import CHECKPOINT_RANK, run_trial
+from trainables.worker.node_requirements import NodeRequirements
+from trainables.worker.report_keys import CHECKPOINT_RANK
+from trainables.worker.trainable import run_trial
 from tuning.ray_backend.callbacks.dropped_trials import DroppedTrials
 from tuning.ray_backend.patches import patch_tune
 from tuning.ray_backend.resources import Resources
@@ -30,7 +31,7 @@ class TrialPolicy:
     resources: Resources
     max_failures: int
     timeout_s: float
-    requirements: Demands | None = None
+    requirements: NodeRequirements | None = None
 
 
 def build_tuner(
@@ -58,7 +59,7 @@ def build_tuner(
         objective=steering.objective,
         storage=steering.storage,
         timeout_s=policy.timeout_s,
-        demands=policy.requirements,
+        requirements=policy.requirements,
     )
     return tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([policy.resources.bundle()])),

@@ -15,13 +15,13 @@ from analysis.report.sections.segmentation_scores import worst_and_best
 from trainables.core.config import ClassificationConfig, SegmentationConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import first_line
-from trainables.core.inspect.grad_cam import Answer, Question
+from trainables.core.inspect.questions import Answer, Question
 from trainables.core.models.networks.pixel_predictions import predicted_masks
 from trainables.core.serving.predict_masks import MaskAnswer, MaskQuestion
-from trainables.worker.inference import Asked, Examined
+from trainables.worker.inference import MemberQuestion, MemberResult
 
 # Maps the members' checkpoints and one question or None per member to each member's cost and answer.
-Examine = Callable[[Sequence[str], Sequence[Asked]], Sequence[Examined]]
+Examine = Callable[[Sequence[str], Sequence[MemberQuestion]], Sequence[MemberResult]]
 
 
 def inspect_members(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -> Inspection:

@@ -20,7 +20,7 @@ from trainables.core.errors import first_line
 from trainables.core.node_cache import parse_size
 from trainables.core.redact import without_credentials
 from trainables.worker.inference import examine, infer
-from trainables.worker.node_requirements import Demands
+from trainables.worker.node_requirements import NodeRequirements
 from tuning.ensemble.build import find_ensemble
 from tuning.ensemble.console_tables import show, show_front
 from tuning.ensemble.members import EnsembleRequest
@@ -151,7 +151,7 @@ class _Session:
     steering: Steering
     folder: SearchFolder
     resources: Resources
-    demands: Demands | None
+    demands: NodeRequirements | None
     tracker: Tracker
     console: Console
 

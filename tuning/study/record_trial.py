@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.trials import FAILURES, STOPPED, EpochRecord, TrialRecord, read_trial
-from trainables.worker.trainable import FAILED
+from trainables.worker.report_keys import FAILED
 from tuning.study.optuna_internals import frozen_trial, frozen_trial_by_number, reopen_trial
 
 

@@ -65,7 +65,7 @@ def _images_by_split(search: SearchInputs, inspection: Inspection) -> Mapping[st
     """Return the number of embedded images of each split."""
     if inspection.question is None or inspection.answer is None:
         return {}
-    images = inspection.question.seen[: len(inspection.answer.features)]
+    images = inspection.question.feature_images[: len(inspection.answer.features)]
     in_test = np.isin(images, search.data.splits["test"])
     return {search.data.training: int((~in_test).sum()), "test": int(in_test.sum())}
 
@@ -77,7 +77,7 @@ def _embedded_images(search: SearchInputs, ensemble: EnsembleInputs, inspection:
     if ensemble.test_predictions is None:
         raise NothingToDrawError(f"The predictions on test are missing: {ensemble.why_no_predictions}")
     answer, test = inspection.answer, search.data.splits["test"]
-    images = inspection.question.seen[: len(answer.features)]
+    images = inspection.question.feature_images[: len(answer.features)]
     in_test = np.isin(images, test)
     predicted = answer.probabilities.argmax(axis=1)
     saved = ensemble.test_predictions[ensemble.best_member].argmax(axis=1)
@@ -99,12 +99,12 @@ def _heat_map_gallery(search: SearchInputs, ensemble: EnsembleInputs, inspection
         return Gallery(title, how_to_read, "", (), f"There are no heat maps: {reason}.")
     cells = " x ".join(map(str, answer.maps.shape[1:]))
     caveat = (
-        f"{plural(len(question.mapped), 'image')}: the most confident mistakes and the most confident correct "
+        f"{plural(len(question.map_images), 'image')}: the most confident mistakes and the most confident correct "
         "predictions of each class in turn, not a representative sample. "
         f"A map has only {cells} cells, so its edges do not follow those of the image. It shows where the evidence "
         "lies, not why, and proves nothing."
     )
-    return Gallery(title, how_to_read, caveat, _examples(search, ensemble, question.mapped, answer.maps))
+    return Gallery(title, how_to_read, caveat, _examples(search, ensemble, question.map_images, answer.maps))
 
 
 def _examples(

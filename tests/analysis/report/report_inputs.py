@@ -11,8 +11,8 @@ from analysis.ensembles.tasks.classification import ClassificationResults
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.statistics.diversity import diversity
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, EpochRecord
-from trainables.core.inspect.grad_cam import Answer, Question
 from trainables.core.inspect.latency import Profile
+from trainables.core.inspect.questions import Answer, Question
 
 METRIC = "balanced_accuracy"
 
@@ -101,8 +101,8 @@ def made_up_inspection(search, ensemble, embedded=60):
         np.random.default_rng(0).permutation(both)[:embedded], data.splits["test"][:4], np.array([0, 1, 2, 0])
     )
     generator = np.random.default_rng(2)
-    features = generator.normal(size=(len(question.seen), 8)).astype(np.float32)
-    probabilities = np.eye(len(data.class_names), dtype=np.float32)[data.labels[question.seen]]
+    features = generator.normal(size=(len(question.feature_images), 8)).astype(np.float32)
+    probabilities = np.eye(len(data.class_names), dtype=np.float32)[data.labels[question.feature_images]]
     maps = generator.random((4, 3, 3), dtype=np.float32)
     profiles = [Profile(400_000, 1.5, "a made-up device")] * len(ensemble.chosen.members)
     return Inspection(profiles, question, Answer(features, probabilities, maps))

@@ -1,4 +1,4 @@
-"""What is frozen is stored once for all trials of a search, also where there are no folders."""
+"""Frozen parts are stored once for all trials of a search, also in object stores, which have no folders."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def bucket(s3, monkeypatch):  # noqa: F811
 
 
 def stored(storage):
-    """What lies there after two trials have stored the same, by name."""
+    """Store the same part for two trials; return the names of the stored files."""
     state = TrainState(1, {"model.stem.weight": torch.ones(3), "model.head.weight": torch.ones(2)}, {})
     part = store_frozen(state, ("stem.",), storage)
     assert store_frozen(state, ("stem.",), storage) == part
@@ -33,7 +33,7 @@ def stored(storage):
 
 def test_in_a_folder(tmp_path):
     assert stored(str(tmp_path)) == ["frozen.safetensors"]
-    assert len(list(tmp_path.rglob("*"))) == 3  # nothing half-written
+    assert len(list(tmp_path.rglob("*"))) == 3  # no partial files
 
 
 def test_in_a_bucket(bucket):

@@ -7,60 +7,62 @@ import torch
 from trainables.core.metric_names import Objective, is_better
 from trainables.core.models.checkpoints.checkpoint import load_checkpoint, save_frozen
 from trainables.core.training.fold_checkpoint import load_folded
+from trainables.worker.report_keys import CHECKPOINT_RANK
 from trainables.worker.steps import epoch_steps, fold_steps
 
 METRIC = "log_loss"
 
 
-def test_a_step_is_an_epoch_and_the_best_one_so_far_is_told(config, small_data):
+def test_each_epoch_is_a_step_that_reports_the_best_so_far(config, small_data):
     steps = list(epoch_steps(config(epochs=4), small_data, Objective(METRIC), None))
-    assert [step.number for step in steps] == [1, 2, 3, 4]
+    assert [step.report["epoch"] for step in steps] == [1, 2, 3, 4]
     best = None
     for step in steps:
-        value = step.figures[f"tune/{METRIC}"]
+        value = step.report[f"tune/{METRIC}"]
         improved = is_better(METRIC, value, best)
         best = value if improved else best
-        assert step.figures[f"best_{METRIC}"] == best
-        assert step.rank == (step.number if improved else 0)
+        assert step.report[f"best_{METRIC}"] == best
+        assert step.report[CHECKPOINT_RANK] == (step.report["epoch"] if improved else 0)
 
 
-def test_an_epochs_checkpoint_is_gone_on_from(config, small_data, tmp_path):
+def test_a_run_continues_from_an_epochs_checkpoint(config, small_data, tmp_path):
     first, *rest = epoch_steps_saved(config(epochs=3), small_data, tmp_path)
     again = list(epoch_steps(config(epochs=3), small_data, Objective(METRIC), load_checkpoint(tmp_path / "1")))
     timeless = {"epoch_seconds": 0.0}
-    assert [step.figures | timeless for step in again] == [figures | timeless for figures in rest]
+    assert [step.report | timeless for step in again] == [report | timeless for report in rest]
     assert first["best_epoch"] == 1
 
 
 def epoch_steps_saved(config, data, folder):
-    figures = []
+    reports = []
     for step in epoch_steps(config, data, Objective(METRIC), None):
-        step.save(folder / str(step.number), None)
-        figures.append(step.figures)
-    return figures
+        step.save(folder / str(step.report["epoch"]), None)
+        reports.append(step.report)
+    return reports
 
 
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
-    """Where folds' models lie until the trial has ended."""
+    """The folder that holds the models of folds until the trial ends."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     return tmp_path / "scratch"
 
 
-def test_a_step_is_a_fold_whose_figures_are_the_current_ones(config, folded_data, tmp_path, scratch):
-    """Whatever an earlier fold's figure was, the last is told as the best, and its checkpoint, which has all, kept."""
+def test_each_fold_is_a_step_that_reports_all_folds_so_far(config, folded_data, tmp_path, scratch):
+    """The last step is the best, whatever the metrics of earlier ones, since only its checkpoint has all models."""
     frozen, steps = None, []
     for step in fold_steps(config(epochs=2, freeze_depth=1), folded_data, Objective(METRIC), None):
         if step is None:
             continue
         frozen = frozen or save_frozen(tmp_path / "frozen", step.state, ("backbone.stages.0.",))
-        step.save(tmp_path / str(step.number), frozen)
+        step.save(tmp_path / str(step.report["epoch"]), frozen)
         steps.append(step)
     assert list(scratch.iterdir()) == []
-    assert [(step.number, step.rank, step.figures["best_epoch"]) for step in steps] == [(1, 1, 1), (2, 2, 2), (3, 3, 3)]
+    keys = ("epoch", CHECKPOINT_RANK, "best_epoch")
+    assert [tuple(step.report[key] for key in keys) for step in steps] == [(1, 1, 1), (2, 2, 2), (3, 3, 3)]
     for step in steps:
-        assert step.figures[f"best_{METRIC}"] == step.figures[f"tune/{METRIC}"]
+        assert step.report[f"best_{METRIC}"] == step.report[f"tune/{METRIC}"]
 
     def load(folder):
         return load_checkpoint(folder, tmp_path / "frozen")
@@ -76,14 +78,14 @@ def test_a_step_is_a_fold_whose_figures_are_the_current_ones(config, folded_data
             resumed.append(step)
     (last,) = resumed
     timeless = {"epoch_seconds": 0.0}
-    assert last.figures | timeless == steps[-1].figures | timeless
+    assert last.report | timeless == steps[-1].report | timeless
     again = load_folded(tmp_path / "again", load)
     np.testing.assert_array_equal(again.pooled.probabilities, whole.pooled.probabilities)
     for ours, theirs in zip(again.models, whole.models, strict=True):
         assert all(torch.equal(ours.state.tensors[name], tensor) for name, tensor in theirs.state.tensors.items())
 
 
-def test_a_trial_that_is_dropped_leaves_nothing_behind(config, folded_data, tmp_path, scratch):
+def test_a_cancelled_trial_leaves_no_files(config, folded_data, tmp_path, scratch):
     steps = fold_steps(config(epochs=1), folded_data, Objective(METRIC), None)
     step = next(step for step in steps if step is not None)
     step.save(tmp_path / "1", None)

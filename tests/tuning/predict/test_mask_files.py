@@ -7,10 +7,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.images import png
-from tests.trainables.core.serving.test_mask_ensemble import trained  # noqa: F401
+from tests.trainables.core.serving.test_segmentation_ensemble import trained  # noqa: F401
 from trainables.core.errors import UserError
 from trainables.core.serving import score_images as scoring
-from trainables.core.serving.score_images import Scored
+from trainables.core.serving.score_images import ScoredImage
 from tuning.cli.predict import app
 from tuning.predict.predictions_file import PredictionsFile
 
@@ -25,7 +25,7 @@ def write(values, table="out.csv"):
     with PredictionsFile(Path(table)) as file:
         file.begin(("one", "two"), masks=True)
         for value in values:
-            file.write(Scored(f"scans/{value}.png", None, mask=np.full((2, 3), value, dtype=np.uint8)))
+            file.write(ScoredImage(f"scans/{value}.png", None, mask=np.full((2, 3), value, dtype=np.uint8)))
     with Path(table).open(newline="") as opened:
         return list(csv.DictReader(opened))
 

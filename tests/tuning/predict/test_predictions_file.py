@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainables.core.errors import UserError
-from trainables.core.serving.score_images import Scored
+from trainables.core.serving.score_images import ScoredImage
 from tuning.predict.predictions_file import PredictionsFile, as_text
 
 
@@ -18,7 +18,7 @@ def write(file, rows, names=("few", "many")):
 
 
 def row(name, *probabilities, error=""):
-    return Scored(name, np.array(probabilities, np.float32) if probabilities else None, error)
+    return ScoredImage(name, np.array(probabilities, np.float32) if probabilities else None, error)
 
 
 def test_a_row_an_image_with_probabilities_that_come_back_exactly(tmp_path):

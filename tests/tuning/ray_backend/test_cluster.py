@@ -16,8 +16,8 @@ from analysis.trials import read_trials
 from search_spaces.space import load_space
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
-from trainables.worker.inference import _reserving, infer
-from trainables.worker.node_requirements import Demands, lacks, versions
+from trainables.worker.inference import _task_options, infer
+from trainables.worker.node_requirements import NodeRequirements, missing_requirements, versions
 from tuning.new_space import find, starting_space
 from tuning.ray_backend import node_checks as nodes
 from tuning.ray_backend.callbacks.stalled_search import StalledSearch
@@ -111,7 +111,7 @@ def test_with_nodes_on_demand_more_trials_are_handed_out_than_fit_now(can_grow):
 
 def test_every_node_is_checked_before_any_trial(can_grow, tmp_path, monkeypatch):
     with node_requirements(str(tmp_path / "results"), [str(tmp_path)]) as requirements:
-        assert lacks(requirements) == ()
+        assert missing_requirements(requirements) == ()
     assert list((tmp_path / "results").iterdir()) == []  # the check leaves nothing behind
     installed = dict(versions())
     monkeypatch.setattr(nodes, "versions", lambda: tuple((installed | {"torch": "0.1"}).items()))
@@ -119,7 +119,7 @@ def test_every_node_is_checked_before_any_trial(can_grow, tmp_path, monkeypatch)
         pass
     message = str(refused.value)
     assert message.count(f"{socket.gethostname()} has torch {installed['torch']}, the driver 0.1: install constr") == 2
-    assert message.count(f"does not see {tmp_path / 'images'}: give --data and --weights as folders that all") == 2
+    assert message.count(f"cannot read {tmp_path / 'images'}: give --data and --weights as folders that all") == 2
     assert "has ray" not in message
 
 
@@ -163,7 +163,7 @@ def test_trials_and_inference_run_on_the_other_node(can_grow, small_data, tmp_pa
 def test_inference_reserves_the_gpu_class_of_training(can_grow):
     task = ray.remote(lambda: ray.get_runtime_context().get_assigned_resources())
     bundle = Resources(1, 0.5, "gpu_24g").bundle()
-    assert ray.get(task.options(**_reserving(bundle)).remote()) == bundle
+    assert ray.get(task.options(**_task_options(bundle)).remote()) == bundle
 
 
 @pytest.mark.parametrize("reference", ["../mine/space_of_mine.py", "package_of_mine.space:SPACE"])
@@ -193,8 +193,8 @@ def test_a_search_without_a_fitting_node_ends_at_its_deadline(can_grow, small_da
 
 
 def test_an_unfit_node_that_joined_later_ends_the_session_and_fails_no_trial(can_grow, small_data, tmp_path):
-    requirements = Demands((("torch", "0.1"),), (), str(tmp_path))
-    with pytest.raises(TuneError, match=r"has torch \S+, the driver 0\.1: install .*; .* does not see what the driver"):
+    requirements = NodeRequirements((("torch", "0.1"),), (), str(tmp_path))
+    with pytest.raises(TuneError, match=r"has torch \S+, the driver 0\.1: install .*; .* cannot read the driver"):
         run(tmp_path, small_data, Resources(1, 0), num_samples=4, requirements=requirements)
     assert {record.state for record in read_trials(opened(tmp_path))} == {"RUNNING"}  # the next session continues them
 

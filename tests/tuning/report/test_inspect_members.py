@@ -7,8 +7,8 @@ import pytest
 from analysis.report.inputs import EnsembleInputs
 from tests.analysis.report.report_inputs import made_up_ensemble, made_up_search, made_up_study
 from trainables.core.data.source import MaskFormat
-from trainables.core.inspect.grad_cam import Answer
 from trainables.core.inspect.latency import Profile
+from trainables.core.inspect.questions import Answer
 from trainables.core.serving.combine import Combination
 from trainables.core.serving.predict_masks import MaskAnswer, MaskQuestion
 from trainables.worker.inference import examine_here
@@ -34,8 +34,8 @@ def test_only_the_best_member_is_asked_and_all_are_measured(small_data, ensemble
     assert [checkpoint for checkpoint, _ in asked] == ["checkpoint-1", "checkpoint-2", "checkpoint-0"]
     assert [question is not None for _, question in asked] == [True, False, False]
     assert inspection.profiles == [COST] * 3
-    assert set(small_data.splits["test"]) <= set(inspection.question.seen)
-    assert set(inspection.question.mapped) <= set(small_data.splits["test"])
+    assert set(small_data.splits["test"]) <= set(inspection.question.feature_images)
+    assert set(inspection.question.map_images) <= set(small_data.splits["test"])
     assert isinstance(inspection.answer, Answer)
 
 
@@ -43,7 +43,7 @@ def test_missing_checkpoints_are_reported(small_data, ensemble):
     inspection = inspect_members(small_data, ensemble, partial(examine_here, small_data))
     assert inspection.missing.startswith("the members could not be inspected (")
     assert inspection.answer is None
-    assert set(small_data.splits["test"]) <= set(inspection.question.seen)
+    assert set(small_data.splits["test"]) <= set(inspection.question.feature_images)
 
 
 def test_masks_are_the_weighted_mean_of_the_voters(small_data, ensemble):

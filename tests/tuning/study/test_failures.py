@@ -7,7 +7,7 @@ from ray.tune.search import Searcher
 
 from analysis.trials import read_trials
 from tests.tuning.study.driver import Driver
-from trainables.worker.trainable import FAILED
+from trainables.worker.report_keys import FAILED
 
 
 def test_a_trial_with_an_error_or_without_a_report_has_failed(tmp_path):

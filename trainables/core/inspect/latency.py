@@ -1,4 +1,4 @@
-"""What a trained network costs: parameters, and the time that one image takes."""
+"""Costs of a trained network: number of parameters, and latency of a single image."""
 
 import os
 import platform
@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from trainables.core.models.networks.base import PixelNetwork
 
 _RUNS, _WARM_UP = 50, 5
-_SECONDS, _LEAST_RUNS = 5.0, 5  # a large network on a CPU is not run so often
+_SECONDS, _MIN_RUNS = 5.0, 5  # time limit for large networks on a CPU, and the runs that are made even so
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a network costs.
+    """Costs of a network.
 
     Attributes:
-        parameters: Of all of it.
-        latency_ms: Of one image, from pixels at hand to probabilities: the median of 50, or of as many as 5 s
-            allow.
-        device: Where that was measured, in words.
+        parameters: Number of parameters.
+        latency_ms: Median time for one image, from pixels to probabilities, in milliseconds. The median is over 50
+            runs, or as many as fit into 5 s.
+        device: Name of the device that it was measured on.
     """
 
     parameters: int
@@ -34,29 +34,29 @@ class Profile:
 
 
 def profile(model: PixelNetwork, images: NDArray[np.uint8]) -> Profile:
-    """Counts parameters and times single images.
+    """Count parameters and measure the latency of a single image.
 
     Args:
-        model: In eval mode.
-        images: (N, S, S, channels) uint8, N at least 1.
+        model: Network in eval mode.
+        images: (N, S, S, channels) uint8 images, N at least 1.
     """
     device = next(model.parameters()).device
     pixels = torch.from_numpy(np.array(images[:1])).to(device)
     times: list[float] = []
     with torch.inference_mode():
         for run in range(_WARM_UP + _RUNS):
-            began = time.perf_counter()
-            model(pixels).softmax(dim=1).cpu()  # to the CPU: waits for the GPU
+            start = time.perf_counter()
+            model(pixels).softmax(dim=1).cpu()  # copying to the CPU waits for the GPU
             if run >= _WARM_UP:
-                times.append(time.perf_counter() - began)
-            if len(times) >= _LEAST_RUNS and sum(times) > _SECONDS:
+                times.append(time.perf_counter() - start)
+            if len(times) >= _MIN_RUNS and sum(times) > _SECONDS:
                 break
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Profile(parameters, 1000 * statistics.median(times), device_name(device))
 
 
 def device_name(device: torch.device) -> str:
-    """Like ``NVIDIA H100`` or ``AMD EPYC 7543, 2 threads``."""
+    """Return a name like ``NVIDIA H100`` or ``AMD EPYC 7543, 2 threads``."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -67,7 +67,7 @@ def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text().splitlines()
-        named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        if named:
-            return named[0]
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        if names:
+            return names[0]
     return platform.processor() or f"{os.cpu_count()} CPUs"

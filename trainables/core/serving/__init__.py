@@ -1,1 +1,1 @@
-"""Registered models, from encoded images to probabilities or masks."""
+"""Serving of a registered model: from images to class probabilities or masks."""

@@ -1,6 +1,6 @@
-"""The files of a served ensemble: where they lie, which ones they are, and how they travel to another machine.
+"""Files of an ensemble: finding them, identifying them by digest, and sending them to another machine.
 
-They are safetensors and JSON. Whatever else is stored with a model is neither read nor run.
+They are safetensors and JSON. Any other file stored with a model is neither read nor run.
 """
 
 import hashlib
@@ -10,17 +10,17 @@ import numpy as np
 import torch
 
 from trainables.core.errors import DataError, first_line
-from trainables.core.serving.ensemble import MANIFEST, ServedEnsemble, load_ensemble
-from trainables.core.serving.mask_ensemble import ServedMasks
+from trainables.core.serving.base import Ensemble
+from trainables.core.serving.ensemble import MANIFEST, load_ensemble
 
 _WITHIN_MLFLOW = Path("data", "ensemble")
 
 
 def ensemble_folder(place: Path) -> Path:
-    """The folder of the ensemble in ``place``: that itself, or a model as MLflow stores it around one.
+    """Return the ensemble's folder: ``place``, or the folder within it if MLflow stored ``place``.
 
     Raises:
-        DataError: There is none.
+        DataError: ``place`` holds no ensemble.
     """
     for folder in (place, place / _WITHIN_MLFLOW):
         if (folder / MANIFEST).is_file():
@@ -29,7 +29,7 @@ def ensemble_folder(place: Path) -> Path:
 
 
 def ensemble_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of all of its files: the same model, the same digest."""
+    """Return the SHA-256 over the names and contents of all of the ensemble's files."""
     digest = hashlib.sha256()
     for file in _files(folder):
         with file.open("rb") as opened:
@@ -38,27 +38,27 @@ def ensemble_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def open_ensemble(folder: Path, device: torch.device | None = None) -> ServedEnsemble | ServedMasks:
-    """Loads the ensemble in ``folder``, and has it predict a blank image: it may claim anything of itself.
+def open_ensemble(folder: Path, device: torch.device | None = None) -> Ensemble:
+    """Load an ensemble from an untrusted folder, and check that it can predict a blank image.
 
     Raises:
-        DataError: It is not whole, or not one that this version can read.
+        DataError: The ensemble is incomplete or invalid, or this version cannot read it.
     """
     try:
         ensemble = load_ensemble(folder, device)
         ensemble.predict([np.zeros((8, 8), dtype=np.uint8)])
         return ensemble
-    except Exception as error:  # each part of it has its own way to say so
+    except Exception as error:  # the files may hold anything, and each reader raises its own errors
         raise DataError(f"the model cannot be loaded: {first_line(error)}") from error
 
 
 def pack(folder: Path) -> dict[str, bytes]:
-    """An ensemble's files by their names, to be sent to another machine."""
+    """Return the contents of an ensemble's files by relative path."""
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in _files(folder)}
 
 
 def unpack(files: dict[str, bytes], folder: Path) -> None:
-    """Writes what ``pack`` gave."""
+    """Write the files that ``pack`` returned."""
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""Masks by trained segmenters, alone and averaged: a batch of images in memory at a time."""
+"""Pixel probabilities and pixel counts of trained segmenters, with one batch of images in memory at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import trained_network
 from trainables.core.models.networks.pixel_predictions import pixel_counts, pixel_probabilities, predicted_masks
 from trainables.core.models.networks.segmenter import Segmenter
@@ -17,7 +18,7 @@ _BATCH = 16
 
 
 def trained_segmenter(checkpoint: Checkpoint, device: torch.device) -> Segmenter:
-    """The segmenter of a checkpoint in eval mode; no weights are needed from elsewhere."""
+    """Build the segmenter of a checkpoint, in eval mode. The checkpoint holds all weights that it needs."""
     model = trained_network(checkpoint, device)
     assert isinstance(model, Segmenter)
     return model
@@ -25,29 +26,41 @@ def trained_segmenter(checkpoint: Checkpoint, device: torch.device) -> Segmenter
 
 @torch.inference_mode()
 def predict_pixels(model: Segmenter, pixels: NDArray[np.uint8]) -> Tensor:
-    """(B, 1, S, S) or (B, 1 + C, S, S) float32 probabilities of (B, S, S, channels) images, on the model's device."""
+    """Predict pixel probabilities of (B, S, S, channels) images, in float32 on the model's device.
+
+    Returns:
+        (B, 1, S, S) for a single class, else (B, 1 + C, S, S) with the background first.
+    """
     device = next(model.parameters()).device
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         return pixel_probabilities(model(torch.from_numpy(np.ascontiguousarray(pixels)).to(device)))
 
 
 @dataclass(frozen=True)
-class MaskQuestion:
-    """Of which images a segmenter's masks are wanted: (m,) indices, few, because all of them are held."""
-
-    images: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
 class MaskAnswer:
-    """What a segmenter makes of images: (m, 1, S, S) or (m, 1 + C, S, S) float32 probabilities of their pixels."""
+    """A segmenter's predictions for the images of a ``MaskQuestion``.
+
+    Attributes:
+        probabilities: (m, 1, S, S) or (m, 1 + C, S, S) float32 pixel probabilities.
+    """
 
     probabilities: NDArray[np.float32]
 
 
-def look_at_masks(model: Segmenter, images: NDArray[np.uint8], question: MaskQuestion) -> MaskAnswer:
-    """Answers a question about (N, S, S, channels) uint8 images."""
-    return MaskAnswer(predict_pixels(model, images[question.images]).cpu().numpy())
+@dataclass(frozen=True)
+class MaskQuestion:
+    """Request for the masks of a few images; all of them are held in memory.
+
+    Attributes:
+        images: (m,) indices of the images.
+    """
+
+    images: NDArray[np.int64]
+
+    def answer(self, model: PixelNetwork, images: NDArray[np.uint8]) -> MaskAnswer:
+        """Predict the requested images out of (N, S, S, channels) uint8."""
+        assert isinstance(model, Segmenter)
+        return MaskAnswer(predict_pixels(model, images[self.images]).cpu().numpy())
 
 
 def count_pixels(
@@ -57,31 +70,32 @@ def count_pixels(
     indices: NDArray[np.int64],
     num_classes: int,
 ) -> NDArray[np.float64]:
-    """Counts pixels of every model alone, and of the means of the first ones.
+    """Count the pixels of every model's masks, and of the masks of the first models' mean probabilities.
 
     Args:
-        models: M, in eval mode, best first.
-        images: (N, S, S, channels) uint8.
-        masks: (N, S, S) uint8, the truth.
-        indices: (n,) which of them.
-        num_classes: C.
+        models: M segmenters in eval mode, best first.
+        images: (N, S, S, channels) uint8 images.
+        masks: (N, S, S) uint8 true masks.
+        indices: (n,) indices of the images to predict.
+        num_classes: C, without the background.
 
     Returns:
-        (2M - 1, n, 3C): ``pixel_counts`` in a row an image; of the M models, then of the means of the first 2, ..., M.
+        (2M - 1, n, 3C) counts: ``pixel_counts`` of one image per row, first for each of the M models, then for the
+        means of the first 2, ..., M models.
     """
     parts = []
     for start in range(0, len(indices), _BATCH):
-        chosen = indices[start : start + _BATCH]
-        pixels, truth = images[chosen], torch.from_numpy(masks[chosen])
-        alone, together = [], []
+        batch = indices[start : start + _BATCH]
+        pixels, truth = images[batch], torch.from_numpy(masks[batch])
+        single, combined = [], []
         total: Tensor | None = None
-        for position, model in enumerate(models, 1):
+        for count, model in enumerate(models, 1):
             probabilities = predict_pixels(model, pixels)
             total = probabilities if total is None else total + probabilities
             truth = truth.to(total.device)
-            alone.append(pixel_counts(predicted_masks(probabilities), truth, num_classes))
-            if position > 1:
-                together.append(pixel_counts(predicted_masks(total / position), truth, num_classes))
-        parts.append(torch.stack([*alone, *together]).flatten(start_dim=2).cpu())
+            single.append(pixel_counts(predicted_masks(probabilities), truth, num_classes))
+            if count > 1:
+                combined.append(pixel_counts(predicted_masks(total / count), truth, num_classes))
+        parts.append(torch.stack([*single, *combined]).flatten(start_dim=2).cpu())
     counts: NDArray[np.float64] = torch.cat(parts, dim=1).double().numpy()
     return counts

@@ -1,4 +1,4 @@
-"""The regions of a data set, seen by a served segmentation once a node."""
+"""Regions of interest of a data set, found by a registered segmentation once per node."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,25 +13,25 @@ from trainables.core.data.prepare import FindRegions
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError
 from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
-from trainables.core.serving.mask_ensemble import ServedMasks
+from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
 
 _BATCH = 64
 
 
-def open_segmentation(folder: Path) -> ServedMasks:
-    """Loads the segmentation in a folder.
+def open_segmentation(folder: Path) -> SegmentationEnsemble:
+    """Load a segmentation from an untrusted folder.
 
     Raises:
-        DataError: It is none.
+        DataError: The model is not a segmentation, or cannot be loaded.
     """
     model = open_ensemble(folder)
-    if not isinstance(model, ServedMasks):
-        raise DataError(f"--roi must be a segmentation, but {folder} gives classes of whole images")
+    if not isinstance(model, SegmentationEnsemble):
+        raise DataError(f"--roi must be a segmentation, but {folder} is a classification")
     return model
 
 
 def region_finder(folder: str | None, progress: Callable[[float], None] | None = None) -> FindRegions | None:
-    """What ``prepare`` finds regions by: the served segmentation in a folder, if there is one."""
+    """Return the function with which ``prepare`` finds regions, or None without a segmentation's folder."""
     return None if folder is None else partial(regions_of, Path(folder), progress=progress)
 
 
@@ -42,14 +42,14 @@ def regions_of(
     usable: NDArray[np.int64],
     progress: Callable[[float], None] | None = None,
 ) -> Regions:
-    """The regions of the usable images; the others are taken whole.
+    """Find the regions of a data set's images, or read them from the node's cache.
 
     Args:
-        folder: Of a served segmentation.
-        data: Whose images they are, and in whose store regions are kept.
-        source: Of the images.
-        usable: Indices of those that can be read.
-        progress: Told the share that is done.
+        folder: Folder of a segmentation.
+        data: Data set of the images; its cache stores the regions.
+        source: Encoded images.
+        usable: Indices of the readable images. The others are not cropped.
+        progress: Called with the completed share, from 0 to 1.
     """
     digest = ensemble_digest(folder)
 
@@ -58,11 +58,15 @@ def regions_of(
         for start in range(0, len(usable), _BATCH):
             if progress is not None:
                 progress(start / len(usable))
-            chosen = usable[start : start + _BATCH]
-            found = model.boxes([source.read(int(one)) for one in chosen], data.pixel_format.white)
-            boxes[chosen] = [box or (0, 0, 0, 0) for box in found]
+            batch = usable[start : start + _BATCH]
+            found = model.boxes([source.read(int(index)) for index in batch], data.pixel_format.white)
+            boxes[batch] = [box or (0, 0, 0, 0) for box in found]
         np.save(into / "boxes.npy", boxes)
 
+    def load(stored: Path) -> NDArray[np.int32]:
+        boxes: NDArray[np.int32] = np.load(stored / "boxes.npy")
+        return boxes
+
     key = f"regions-{data.fingerprint[:32]}-{digest[:16]}-v{REGION_VERSION}"
-    boxes = data.open_store().read(key, write, lambda kept: np.load(kept / "boxes.npy"), 16 * len(source), needed=True)
+    boxes = data.open_store().read(key, write, load, 16 * len(source), needed=True)
     return Regions(folder, digest, boxes)

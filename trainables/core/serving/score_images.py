@@ -1,8 +1,7 @@
-"""Scores images one by one as far as failures go: one that cannot be read costs the others nothing."""
+"""Scoring of many images, in which an unreadable image does not affect the others."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,22 +9,20 @@ from numpy.typing import NDArray
 from trainables.core.data.decode.images import decode
 from trainables.core.data.readers.unlabelled import NamedImage, Part, batches, read_part
 from trainables.core.errors import DataError
-from trainables.core.serving.ensemble import ServedEnsemble
-from trainables.core.serving.mask_ensemble import ServedMasks
+from trainables.core.serving.base import Ensemble
 
-Served = ServedEnsemble | ServedMasks
 BATCH = 64
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a model makes of one image, or why it makes nothing.
+class ScoredImage:
+    """Prediction for one image, or the reason why there is none.
 
     Attributes:
-        name: Of the image.
-        probabilities: (C,) float32 of its classes; None where there are none.
-        error: Why there is nothing.
-        mask: (H, W) uint8 classes of its pixels, of a segmentation; else None.
+        name: Name of the image.
+        probabilities: (C,) float32 class probabilities of a classification, else None.
+        error: Reason why the image could not be scored, else "".
+        mask: (H, W) uint8 pixel classes of a segmentation, else None.
     """
 
     name: str
@@ -34,39 +31,42 @@ class Scored:
     mask: NDArray[np.uint8] | None = None
 
 
-def score_parts(ensemble: Served, parts: Iterable[Part]) -> Iterator[Scored]:
-    """Scores all images of all parts in order, a batch in memory at a time."""
+def score_parts(ensemble: Ensemble, parts: Iterable[Part]) -> Iterator[ScoredImage]:
+    """Score all images of all parts in order, with one batch in memory at a time."""
     images = (image for part in parts for image in read_part(part))
     for batch in batches(images, BATCH):
         yield from score_images(ensemble, batch)
 
 
-def score_images(ensemble: Served, images: Sequence[NamedImage]) -> list[Scored]:
-    """Scores a batch; images that cannot be read or decoded come back with the reason."""
+def score_images(ensemble: Ensemble, images: Sequence[NamedImage]) -> list[ScoredImage]:
+    """Score a batch of images. Unreadable ones get an error instead of a prediction."""
     errors = [image.error for image in images]
     try:
-        found = _predicted(ensemble, [image.data for image in images if not image.error])
-    except DataError:  # rare, so that images are decoded twice only then
+        return _score_readable(ensemble, images, errors)
+    except DataError:  # rare, so only now decode the images one by one
         errors = [image.error or _decoding_error(image.data, ensemble) for image in images]
-        found = _predicted(ensemble, [image.data for image, error in zip(images, errors, strict=True) if not error])
-    rows, of_pixels = iter(found), isinstance(ensemble, ServedMasks)
+        return _score_readable(ensemble, images, errors)
 
-    def scored(image: NamedImage, error: str) -> Scored:
+
+def _score_readable(ensemble: Ensemble, images: Sequence[NamedImage], errors: Sequence[str]) -> list[ScoredImage]:
+    """Score the images that have no error.
+
+    Raises:
+        DataError: One of them cannot be decoded.
+    """
+    readable = [image.data for image, error in zip(images, errors, strict=True) if not error]
+    predictions = iter(ensemble.predict_batch(readable) if readable else [])
+    scored = []
+    for image, error in zip(images, errors, strict=True):
         if error:
-            return Scored(image.name, None, error)
-        return Scored(image.name, None, mask=next(rows)) if of_pixels else Scored(image.name, next(rows))
-
-    return [scored(image, error) for image, error in zip(images, errors, strict=True)]
-
-
-def _predicted(ensemble: Served, images: Sequence[bytes]) -> Iterable[NDArray[Any]]:
-    """Rows of probabilities, or masks."""
-    if not images:
-        return ()
-    return ensemble.masks(images) if isinstance(ensemble, ServedMasks) else ensemble.probabilities(images)
+            scored.append(ScoredImage(image.name, None, error))
+        else:
+            prediction = next(predictions)
+            scored.append(ScoredImage(image.name, prediction.probabilities, mask=prediction.mask))
+    return scored
 
 
-def _decoding_error(data: bytes, ensemble: Served) -> str:
+def _decoding_error(data: bytes, ensemble: Ensemble) -> str:
     try:
         decode(data, 1, ensemble.pixel_format)
     except DataError as error:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.trials import TrialRecord, network_of, read_trials
-from trainables.worker.trainable import FAILED
+from trainables.worker.report_keys import FAILED
 from tuning.console import say
 from tuning.study.record_trial import read_record_by_number
 from tuning.study.steering import Steering

@@ -1,18 +1,40 @@
 import itertools
+import time
 
 import numpy as np
+import torch
 
+from trainables.core.inspect import latency
 from trainables.core.inspect.latency import profile
 from trainables.core.models.networks.classifier import build_classifier
 
 
-def test_a_profile_counts_what_there_is(config):
-    model = build_classifier(config(), 3).eval()
-    costs = profile(model, np.zeros((2, 32, 32, 1), np.uint8))
+class Sleeper(torch.nn.Module):
+    """A network that takes 20 ms per call, and 100 ms for each of the first five calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3))
+        self.calls = 0
+
+    def forward(self, pixels):
+        self.calls += 1
+        time.sleep(0.1 if self.calls <= 5 else 0.02)
+        return self.weight[None]
+
+
+def test_parameters_are_counted(config):
+    costs = profile(build_classifier(config(), 3).eval(), np.zeros((2, 32, 32, 1), np.uint8))
     # Four convolutions of 3 x 3, a scale and a shift for each of their channels, and the last layer.
-    widths = (3, 32, 64, 128, 256)
-    pairs = itertools.pairwise(widths)
+    pairs = itertools.pairwise((3, 32, 64, 128, 256))
     convolutions = sum(9 * inputs * outputs + 2 * outputs for inputs, outputs in pairs)
     assert costs.parameters == convolutions + 256 * 3 + 3
-    assert 0 < costs.latency_ms < 1000
     assert "thread" in costs.device
+
+
+def test_latency_is_the_median_in_milliseconds_without_the_warm_up(monkeypatch):
+    model = Sleeper()
+    monkeypatch.setattr(latency, "_SECONDS", 0.15)
+    costs = profile(model, np.zeros((1, 8, 8, 1), np.uint8))
+    assert 20 <= costs.latency_ms < 40
+    assert 10 <= model.calls < 15  # five to warm up, then until the time limit, but at least five

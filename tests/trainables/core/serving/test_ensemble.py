@@ -34,26 +34,26 @@ def checkpoints(small_data):
 
 
 @pytest.fixture(scope="module")
-def served(checkpoints, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served") / "ensemble"
+def folder(checkpoints, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "ensemble"
     save_ensemble(folder, [[checkpoints[16]], [checkpoints[32]]], Combination.of(np.array([0.25, 0.75])))
     return folder
 
 
-def test_the_ensemble_is_the_weighted_mean_of_its_members(served, checkpoints, small_data):
+def test_the_ensemble_is_the_weighted_mean_of_its_members(folder, checkpoints, small_data):
     encoded = [png(image[:, :, 0]) for image in small_data.images(32)[:10]]
     expected = 0
     for size, weight in ((16, 0.25), (32, 0.75)):
         model = trained_classifier(checkpoints[size], torch.device("cpu"))
         expected += weight * predict_probabilities(model, small_data.images(size), np.arange(10))
-    given = load_ensemble(served).predict(pd.DataFrame({"image": encoded}))
-    assert list(given.columns) == list(NAMES)
-    np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-6)
-    np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
+    predictions = load_ensemble(folder).predict(pd.DataFrame({"image": encoded}))
+    assert list(predictions.columns) == list(NAMES)
+    np.testing.assert_allclose(predictions.to_numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(predictions.sum(axis=1), 1, atol=1e-5)
 
 
 def test_a_member_of_several_models_is_their_mean(checkpoints, small_data, tmp_path):
-    """It counts as one member, whatever it is made of; one of a single model is stored as it always was."""
+    """The mean counts as one member. A member with a single model is stored without a list."""
     last = dataclasses.replace(checkpoints[32], config=dataclasses.replace(checkpoints[32].config, image_size=16))
     folds = [checkpoints[16], last]
     save_ensemble(tmp_path / "e", [folds, [checkpoints[32]]], Combination.of(np.array([0.25, 0.75])))
@@ -65,11 +65,11 @@ def test_a_member_of_several_models_is_their_mean(checkpoints, small_data, tmp_p
         return predict_probabilities(trained_classifier(checkpoint, torch.device("cpu")), images, np.arange(10))
 
     expected = 0.25 * (predicted(folds[0]) + predicted(folds[1])) / 2 + 0.75 * predicted(checkpoints[32])
-    given = load_ensemble(tmp_path / "e").predict([png(image[:, :, 0]) for image in small_data.images(32)[:10]])
-    np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-6)
+    predictions = load_ensemble(tmp_path / "e").predict([png(image[:, :, 0]) for image in small_data.images(32)[:10]])
+    np.testing.assert_allclose(predictions.to_numpy(), expected, atol=1e-6)
 
 
-def test_the_views_and_the_temperatures_that_were_chosen_are_served(checkpoints, small_data, tmp_path):
+def test_views_and_temperatures_are_applied(checkpoints, small_data, tmp_path):
     combination = Combination("geometric mean", (0.25, 0.75), (2.0, 0.5))
     save_ensemble(tmp_path / "e", [[checkpoints[16]], [checkpoints[32]]], combination, "turns")
     expected = 0
@@ -80,11 +80,11 @@ def test_the_views_and_the_temperatures_that_were_chosen_are_served(checkpoints,
         tempered = tempered ** (1 / temperature)
         expected += weight * np.log(tempered / tempered.sum(axis=1, keepdims=True))
     expected = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
-    given = load_ensemble(tmp_path / "e").predict(small_data.images(32)[:10, :, :, 0])
-    np.testing.assert_allclose(given.to_numpy(), expected, atol=1e-5)
+    predictions = load_ensemble(tmp_path / "e").predict(small_data.images(32)[:10, :, :, 0])
+    np.testing.assert_allclose(predictions.to_numpy(), expected, atol=1e-5)
 
 
-def test_every_form_of_an_image_gives_the_same(served):
+def test_every_form_of_an_image_gives_the_same_prediction(folder):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
     forms = [
         png(pixels),
@@ -95,36 +95,36 @@ def test_every_form_of_an_image_gives_the_same(served):
         np.repeat(pixels[:, :, None], 3, axis=2),
         pixels.tolist(),
     ]
-    ensemble = _load_pyfunc(str(served))
+    ensemble = _load_pyfunc(str(folder))
     rows = ensemble.predict(pd.DataFrame({"image": forms})).to_numpy()
     np.testing.assert_allclose(rows, np.repeat(rows[:1], len(forms), axis=0), atol=1e-6)
     np.testing.assert_allclose(ensemble.predict(np.stack([pixels, pixels])).to_numpy(), rows[:2], atol=1e-6)
 
 
-def test_pixels_without_a_columns_name_are_refused(served):
+def test_pixels_without_a_column_name_are_refused(folder):
     colour = np.zeros((2, 20, 20, 3), np.uint8).tolist()
     with pytest.raises(DataError, match="pixels must be in a column with a name"):
-        load_ensemble(served).predict(pd.DataFrame(colour).iloc[:, :1])  # as MLflow's server hands them on
+        load_ensemble(folder).predict(pd.DataFrame(colour).iloc[:, :1])  # as MLflow's server passes them
 
 
-def test_no_images_give_no_rows(served):
-    assert load_ensemble(served).predict([]).shape == (0, 3)
+def test_no_images_give_no_rows(folder):
+    assert load_ensemble(folder).predict([]).shape == (0, 3)
 
 
 @pytest.mark.parametrize(
     "image",
     [b"no image", "not base64!", np.zeros((4, 4, 2), np.uint8), np.full((4, 4), 300), np.full((4, 4), 0.5), None],
 )
-def test_what_is_no_image_is_named(served, image):
+def test_the_position_of_an_unreadable_image_is_reported(folder, image):
     good = np.zeros((8, 8), np.uint8)
     with pytest.raises(DataError, match="image 1: "):
-        load_ensemble(served).predict([good, image])
+        load_ensemble(folder).predict([good, image])
 
 
-def test_a_served_member_carries_its_weights_alone(served):
+def test_a_member_is_stored_without_the_optimizers_state(folder):
     from safetensors import safe_open
 
-    with safe_open(served / "member-0" / "state.safetensors", "pt") as file:
+    with safe_open(folder / "member-0" / "state.safetensors", "pt") as file:
         assert all(key.startswith("model.") for key in file.keys())  # noqa: SIM118
 
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.core.serving.predict_classes import VIEWS, predict_probabilities
+from trainables.core.serving.predict_classes import VIEWS, _view, mean_probabilities, predict_probabilities
 
 
 class Corner(torch.nn.Module):
-    """Sees the pixel at the upper left alone."""
+    """A network whose output depends only on the upper left pixel."""
 
     def __init__(self):
         super().__init__()
@@ -30,21 +30,26 @@ def test_views_bring_each_corner_to_the_upper_left(views, corners):
     image = np.zeros((1, 4, 4, 1), np.uint8)
     values = {"upper left": 0, "upper right": 1, "lower left": 2, "lower right": 3}
     image[0, 0, 3], image[0, 3, 0], image[0, 3, 3] = 1, 2, 3
-    given = predict_probabilities(Corner(), image, np.array([0]), views=views)
+    probabilities = predict_probabilities(Corner(), image, np.array([0]), views=views)
     expected = np.mean([1 / (1 + np.exp(-values[corner])) for corner in corners])
-    assert given[0, 0] == pytest.approx(expected, abs=1e-6)
+    assert probabilities[0, 0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_all_views_are_different():
     image = np.arange(9).reshape(1, 3, 3, 1)
-    from trainables.core.serving.predict_classes import _view
-
     for views in VIEWS.values():
-        seen = {_view(torch.from_numpy(image), *view).numpy().tobytes() for view in views}
-        assert len(seen) == len(views)
+        distinct = {_view(torch.from_numpy(image), *view).numpy().tobytes() for view in views}
+        assert len(distinct) == len(views)
 
 
-def test_a_symmetric_image_is_scored_alike_in_all_views():
+def test_views_of_a_symmetric_image_do_not_change_its_prediction():
     image = np.full((2, 4, 4, 1), 2, np.uint8)
     plain = predict_probabilities(Corner(), image, np.arange(2))
     np.testing.assert_allclose(predict_probabilities(Corner(), image, np.arange(2), views="all"), plain, atol=1e-6)
+
+
+def test_a_single_prediction_is_returned_unchanged_and_several_are_averaged():
+    first, second = np.float32([[0.2, 0.8]]), np.float32([[0.4, 0.6]])
+    assert mean_probabilities([first]) is first
+    np.testing.assert_allclose(mean_probabilities([first, second]), [[0.3, 0.7]])
+    assert mean_probabilities([first, second]).dtype == np.float32

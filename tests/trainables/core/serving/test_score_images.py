@@ -34,7 +34,7 @@ def images(count):
     return [png(image) for image in pixels]
 
 
-def test_bad_images_cost_the_others_nothing(folder):
+def test_unreadable_images_do_not_affect_the_others(folder):
     ensemble, good = open_ensemble(folder, CPU), images(3)
     unread = NamedImage("gone.png", error="cannot be read: gone")
     batch = [NamedImage("0", good[0]), NamedImage("bad", b"no image"), unread, *map(NamedImage, "12", good[1:])]
@@ -44,11 +44,11 @@ def test_bad_images_cost_the_others_nothing(folder):
         "", "not a readable image: unknown format", "cannot be read: gone", "", "",
     ]  # fmt: skip
     assert [row.probabilities is None for row in scored] == [False, True, True, False, False]
-    found = np.stack([scored[index].probabilities for index in (0, 3, 4)])
-    np.testing.assert_allclose(found, ensemble.predict(good).to_numpy(), atol=1e-6)
+    probabilities = np.stack([scored[index].probabilities for index in (0, 3, 4)])
+    np.testing.assert_allclose(probabilities, ensemble.predict(good).to_numpy(), atol=1e-6)
 
 
-def test_a_batch_without_one_good_image(folder):
+def test_a_batch_of_unreadable_images(folder):
     assert [row.probabilities for row in score_images(open_ensemble(folder, CPU), [NamedImage("a", b"no")])] == [None]
 
 
@@ -59,11 +59,11 @@ def test_parts_are_scored_in_order_across_batches(folder, tmp_path):
     ensemble = open_ensemble(folder, CPU)
     scored = list(score_parts(ensemble, find_parts([str(tmp_path)])))
     assert [row.name for row in scored] == [str(tmp_path / f"{index:03d}.png") for index in range(70)]
-    found = np.stack([row.probabilities for row in scored])
-    np.testing.assert_allclose(found, ensemble.predict(encoded).to_numpy(), atol=1e-6)
+    probabilities = np.stack([row.probabilities for row in scored])
+    np.testing.assert_allclose(probabilities, ensemble.predict(encoded).to_numpy(), atol=1e-6)
 
 
-def test_a_model_is_known_by_its_digest_wherever_it_lies(folder, tmp_path):
+def test_the_digest_depends_on_the_files_but_not_on_their_place(folder, tmp_path):
     within = tmp_path / "downloaded" / "data" / "ensemble"
     unpack(pack(folder), within)
     assert ensemble_folder(tmp_path / "downloaded") == within
@@ -76,7 +76,7 @@ def test_a_model_is_known_by_its_digest_wherever_it_lies(folder, tmp_path):
 
 
 @pytest.mark.parametrize("manifest", ["no json", "{}", '{"members": []}', '{"members": [{"folder": "none"}]}', "[]"])
-def test_a_folder_that_is_no_whole_model_is_refused(tmp_path, manifest):
+def test_an_incomplete_model_is_refused(tmp_path, manifest):
     with pytest.raises(DataError, match=r"a model must hold ensemble\.json"):
         ensemble_folder(tmp_path)
     (tmp_path / "ensemble.json").write_text(manifest)

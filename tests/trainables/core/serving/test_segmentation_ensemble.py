@@ -23,7 +23,7 @@ from trainables.core.training.fit import fit
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Two segmenters of one epoch each, their data, and the folder in which they are served."""
+    """Two segmenters of one epoch each: data, checkpoints, folder of the ensemble, folder of the images."""
     root = tmp_path_factory.mktemp("pairs")
     data = prepare(str(write_pairs(root, 40)), sizes=[32], seed=0, store=tmp_path_factory.mktemp("store"))
     checkpoints = []
@@ -45,43 +45,43 @@ def trained(tmp_path_factory):
         )
         (epoch,) = fit(config, data)
         checkpoints.append(Checkpoint(epoch.state, config, data.class_names, data.pixel_format, {}))
-    folder = tmp_path_factory.mktemp("served") / "ensemble"
+    folder = tmp_path_factory.mktemp("model") / "ensemble"
     save_ensemble(folder, [[checkpoint] for checkpoint in checkpoints], Combination.of(np.ones(2)))
     return data, checkpoints, folder, root
 
 
-def test_served_masks_are_the_ensembles_that_was_scored(trained):
+def test_masks_of_a_registered_model_equal_those_that_were_scored(trained):
     data, checkpoints, folder, root = trained
-    served = _load_pyfunc(str(folder))
+    ensemble = _load_pyfunc(str(folder))
     models = [trained_segmenter(checkpoint, torch.device("cpu")) for checkpoint in checkpoints]
     images, masks, test = data.images(32), data.masks(32), data.splits["test"]
     expected = count_pixels(models, images, masks, test, 1)[2]
-    found = served.masks([images[index] for index in test])
+    predicted = ensemble.masks([images[index] for index in test])
     counts = pixel_counts(
-        torch.from_numpy(np.stack(found)).long(), torch.from_numpy(np.stack([masks[index] for index in test])), 1
+        torch.from_numpy(np.stack(predicted)).long(), torch.from_numpy(np.stack([masks[index] for index in test])), 1
     )
-    assert np.abs(counts.flatten(1).numpy() - expected).max() <= 1  # a pixel at a half may round otherwise
-    from_bytes = served.masks([(root / "images" / f"{index:03d}.png").read_bytes() for index in test])
-    assert all(np.array_equal(one, other) for one, other in zip(found, from_bytes, strict=True))
+    assert np.abs(counts.flatten(1).numpy() - expected).max() <= 1  # a probability near 0.5 may be rounded otherwise
+    from_bytes = ensemble.masks([(root / "images" / f"{index:03d}.png").read_bytes() for index in test])
+    assert all(np.array_equal(one, other) for one, other in zip(predicted, from_bytes, strict=True))
 
 
-def test_pyfunc_gives_a_png_of_each_images_own_size(trained):
-    served = _load_pyfunc(str(trained[2]))
+def test_pyfunc_returns_a_png_of_each_images_own_size(trained):
+    ensemble = _load_pyfunc(str(trained[2]))
     wide = png(np.random.default_rng(0).integers(0, 255, (20, 50)).astype(np.uint8))
-    frame = served.predict(pd.DataFrame({"image": [wide, base64.b64encode(wide).decode()]}))
+    frame = ensemble.predict(pd.DataFrame({"image": [wide, base64.b64encode(wide).decode()]}))
     assert list(frame.columns) == ["mask"]
     first, second = (Image.open(io.BytesIO(base64.b64decode(text))) for text in frame["mask"])
     assert first.size == (50, 20) and first.mode == "L"
     assert set(np.unique(np.asarray(first))) <= {0, 1}
     assert np.array_equal(np.asarray(first), np.asarray(second))
-    assert served.predict([]).shape == (0, 1)
+    assert ensemble.predict([]).shape == (0, 1)
 
 
-def test_an_image_that_cannot_be_read_costs_the_others_nothing(trained):
-    served = _load_pyfunc(str(trained[2]))
+def test_an_unreadable_image_does_not_affect_the_others(trained):
+    ensemble = _load_pyfunc(str(trained[2]))
     with pytest.raises(DataError, match="image 1: not a readable image"):
-        served.predict([png(np.zeros((8, 8), dtype=np.uint8)), b"nothing"])
+        ensemble.predict([png(np.zeros((8, 8), dtype=np.uint8)), b"nothing"])
     good = NamedImage("good.png", png(np.zeros((8, 9), dtype=np.uint8)))
-    scored = score_images(served, [NamedImage("bad.png", b"nothing"), good, NamedImage("gone.png", error="gone")])
+    scored = score_images(ensemble, [NamedImage("bad.png", b"nothing"), good, NamedImage("gone.png", error="gone")])
     assert [row.error != "" for row in scored] == [True, False, True]
     assert scored[1].mask.shape == (8, 9) and scored[1].probabilities is None

@@ -1,0 +1,41 @@
+"""Features of images: the inputs of a trained classifier's head."""
+
+import math
+import time
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainables.core.models.networks.classifier import Classifier
+
+_BATCH = 64
+
+
+@torch.inference_mode()
+def head_features(
+    model: Classifier, images: NDArray[np.uint8], indices: NDArray[np.int64], seconds: float = math.inf
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Compute the features and class probabilities of images.
+
+    Args:
+        model: Classifier in eval mode.
+        images: (N, S, S, channels) uint8 images.
+        indices: (n,) indices of the images to use.
+        seconds: Time limit; after it no further batch is started.
+
+    Returns:
+        (k, F) float32 features and (k, C) float32 probabilities of the first k images; k is n within the time limit.
+    """
+    device = next(model.parameters()).device
+    features, probabilities = [torch.empty(0, model.backbone.num_features)], []
+    deadline = time.monotonic() + seconds
+    for start in range(0, len(indices), _BATCH):
+        if start and time.monotonic() > deadline:
+            break
+        pixels = torch.from_numpy(images[indices[start : start + _BATCH]]).to(device)
+        batch = model.backbone.rest(model.prefix(pixels))
+        features.append(batch.float().cpu())
+        probabilities.append(model.head(batch).softmax(dim=1).float().cpu().numpy())
+    classes = probabilities[0].shape[1] if probabilities else 0
+    return torch.cat(features).numpy(), np.concatenate([np.empty((0, classes), np.float32), *probabilities])

@@ -1,0 +1,126 @@
+"""Ensemble of segmenters, from images of any size to masks of the same size."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from trainables.core.data.decode.crop import Box, box_of
+from trainables.core.data.decode.images import PixelFormat
+from trainables.core.errors import CheckpointError
+from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.models.networks.pixel_predictions import predicted_masks
+from trainables.core.models.networks.segmenter import Segmenter
+from trainables.core.serving.base import Ensemble, Prediction
+from trainables.core.serving.combine import Combination
+from trainables.core.serving.image_input import decode_images, image_shape
+from trainables.core.serving.predict_masks import predict_pixels, trained_segmenter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Name of the output column.
+MASK = "mask"
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class SegmentationMember:
+    """A segmenter that takes (B, S, S, channels) uint8, with S the image size."""
+
+    model: Segmenter
+    image_size: int
+
+
+class SegmentationEnsemble(Ensemble):
+    """Segmenters and the weights of their pixel probabilities."""
+
+    predicts_masks = True
+
+    def __init__(
+        self,
+        members: Sequence[SegmentationMember],
+        weights: Sequence[float],
+        class_names: tuple[str, ...],
+        pixel_format: PixelFormat,
+    ):
+        self.members = members
+        self.weights = weights
+        self.class_names = class_names
+        self.pixel_format = pixel_format
+
+    @classmethod
+    def from_checkpoints(
+        cls,
+        members: Sequence[Sequence[Checkpoint]],
+        combination: Combination,
+        views: str,  # noqa: ARG003
+        roi: Ensemble | None,
+        device: torch.device,
+    ) -> Self:
+        """Build the ensemble; each member must have exactly one model, and ``roi`` must be None."""
+        if roi is not None or any(len(models) != 1 for models in members):
+            raise CheckpointError("a segmentation must have one model per member, and no other to crop images with")
+        loaded = [SegmentationMember(trained_segmenter(model, device), model.config.image_size) for (model,) in members]
+        first = members[0][0]
+        return cls(loaded, combination.weights, first.class_names, first.pixel_format)
+
+    def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
+        """Predict the masks of a batch of images."""
+        return [Prediction(mask=mask) for mask in self.masks(images)]
+
+    def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
+        """Return one column, ``mask``, of grey PNGs as base64 text.
+
+        Each PNG has its image's size. Its values are classes: 0 for the background, 1 + c for class c.
+        """
+        import pandas as pd
+
+        masks = [prediction.mask for prediction in predictions if prediction.mask is not None]
+        return pd.DataFrame({MASK: [base64.b64encode(as_png(mask)).decode() for mask in masks]}, dtype=object)
+
+    def boxes(self, images: Sequence[Any], white: int) -> list[Box | None]:
+        """Return the bounding box of each image's mask, as ``box_of`` draws it. See ``masks`` for the arguments."""
+        return [box_of(mask) for mask in self.masks(images, white)]
+
+    def masks(self, images: Sequence[Any], white: int | None = None) -> list[NDArray[np.uint8]]:
+        """Return the (H, W) mask of each image, holding one small batch of pixels in memory at a time.
+
+        Args:
+            images: Images in a form that ``images_of`` returns.
+            white: ``PixelFormat.white`` of the data set that the images come from. None for the value of the data set
+                that the members were trained on.
+        """
+        pixel_format = self.pixel_format if white is None else replace(self.pixel_format, white=white)
+        sizes = {member.image_size for member in self.members}
+        masks = []
+        for start in range(0, len(images), _BATCH):
+            batch = images[start : start + _BATCH]
+            pixels = {size: decode_images(batch, size, pixel_format) for size in sizes}
+            predictions = [predict_pixels(member.model, pixels[member.image_size]) for member in self.members]
+            for index, image in enumerate(batch):
+                masks.append(self._combine([one[index : index + 1] for one in predictions], image_shape(image)))
+        return masks
+
+    def _combine(self, predictions: Sequence[Tensor], shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return the most likely classes by the weighted mean of the members' (1, K, S, S) probabilities, resized."""
+        parts = [
+            weight * interpolate(probabilities, size=shape, mode="bilinear", antialias=True)
+            for weight, probabilities in zip(self.weights, predictions, strict=True)
+        ]
+        return predicted_masks(torch.stack(parts).sum(dim=0))[0].to(torch.uint8).cpu().numpy()
+
+
+def as_png(mask: NDArray[np.uint8]) -> bytes:
+    """Encode an (H, W) mask as a grey PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, format="PNG")
+    return buffer.getvalue()
