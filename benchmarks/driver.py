@@ -27,7 +27,8 @@ from tuning.ray_backend.resources import Resources
 from tuning.ray_backend.tuner import TrialPolicy
 from tuning.study.open_study import open_study, study_storage
 from tuning.study.steering import Steering
-from tuning.tracking.outbox import SearchInfo, Tracker
+from tuning.tracking.outbox import Tracker
+from tuning.tracking.runs import SearchInfo
 from tuning.tracking.server import check_server
 
 REPORTS = 5

@@ -22,7 +22,8 @@ from tuning.ray_backend.searcher import StudySearcher
 from tuning.study.open_study import open_study, study_storage
 from tuning.study.single_writer_storage import become_single_writer
 from tuning.study.steering import Steering
-from tuning.tracking.outbox import SearchInfo, Tracker
+from tuning.tracking.outbox import Tracker
+from tuning.tracking.runs import SearchInfo
 from tuning.tracking.server import check_server
 
 TRIALS, EPOCHS, METRIC = 50, 20, "balanced_accuracy"

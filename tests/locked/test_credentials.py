@@ -21,7 +21,8 @@ from trainables.core.errors import UserError
 from tuning.cli.run import app
 from tuning.ray_backend.patches import patch_ray, patch_tune
 from tuning.search.preflight import search_info
-from tuning.tracking.outbox import SearchInfo, Tracker
+from tuning.tracking.outbox import Tracker
+from tuning.tracking.runs import SearchInfo
 from tuning.tracking.server import check_server, tracking_uri
 
 SECRET = "pLaNtEd0SeCrEt"

@@ -32,7 +32,7 @@ from tuning.search.data_request import DataRequest
 from tuning.search.plan import Plan
 from tuning.study.attributes import search_uid
 from tuning.study.opening_ledger import split_fingerprint
-from tuning.tracking.outbox import SearchInfo
+from tuning.tracking.runs import SearchInfo
 
 
 def check_backbones(plan: Plan, segmenters: Sequence[tuple[str, str]], console: Console) -> None:

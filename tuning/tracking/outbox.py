@@ -1,7 +1,7 @@
-"""MLflow as a reader of the study: one parent run a search, one child run a trial.
+"""The outbox that sends a study to MLflow.
 
-``Tracker`` is an outbox over the study: a thread that sends what the study holds and MLflow has not acknowledged, and
-writes each acknowledgement into the study. It keeps nothing else, so a new process goes on where the last one stopped.
+``Tracker`` is a thread that sends what the study holds and MLflow has not acknowledged, and writes each acknowledgement
+into the study. It has no other state, so a new process continues where the last one stopped.
 """
 
 import json
@@ -10,42 +10,30 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.entities import Metric
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from analysis.registry.model_card import VIEW
 from analysis.trials import TrialRecord, read_trial
-from trainables.core.errors import UserError, first_line
-from trainables.core.redact import without_credentials
-from tuning.tracking.server import answering
+from trainables.core.errors import first_line
+from tuning.tracking.runs import SearchInfo, SearchRuns
+from tuning.tracking.server import reachable
 
-PARENT = "mlflow:parent"  # the study's attribute that holds the parent run's id
+# Attributes of the study: the parent run's ID, and what MLflow has acknowledged of each trial.
+PARENT = "mlflow:parent"
 _CHILD = "mlflow:trial:{}"
-_SEARCH_TAG, _TRIAL_TAG, _INTERRUPTED = "tune.search", "tune.trial", "tune.interrupted"
+_INTERRUPTED = "tune.interrupted"
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
-_MOST_METRICS = 1000  # MLflow's limit of one call
-_PARAM_LENGTH = 6000
+_MAX_METRICS = 1000  # MLflow's limit per call
 _PERIOD_S = 1.0
-
-
-@dataclass(frozen=True)
-class SearchInfo:
-    """What the parent run says of a search."""
-
-    experiment: str
-    name: str
-    uid: str
-    params: dict[str, Any]
-    tags: dict[str, str]
 
 
 @dataclass
 class _Sent:
-    """What MLflow has acknowledged of one trial."""
+    """State of a trial that MLflow has acknowledged."""
 
     run_id: str
     epoch: int = 0
@@ -53,31 +41,41 @@ class _Sent:
 
 
 def log_file(uri: str, run_id: str, file: Path) -> None:
-    """Logs a file to a run, in place of one of that name."""
+    """Log a file to a run, replacing one of the same name."""
     MlflowClient(uri).log_artifact(run_id, str(file))
 
 
 class Tracker:
-    """Sends a study to MLflow in the background; training never waits for it."""
+    """Background sender of a study to MLflow. Training never waits for it.
+
+    Attributes:
+        uri: URI of MLflow.
+        experiment_id: ID of the experiment.
+        parent_id: ID of the parent run.
+        unsent: Error because of which something is not sent yet, or None.
+
+    Raises:
+        UserError: MLflow does not answer, or the experiment is deleted.
+    """
 
     def __init__(self, study: optuna.Study, uri: str, info: SearchInfo):
-        self._study, self._info, self.uri = study, info, uri
+        self._study, self.uri = study, uri
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.unsent: str | None = None
         self._client = MlflowClient(uri)
-        with answering(uri):
-            self._take_up()
+        with reachable(uri):
+            self._runs = SearchRuns(self._client, info)
+            self._resume()
+        self.experiment_id = self._runs.experiment_id
         self._thread = threading.Thread(target=self._run, name="mlflow-outbox", daemon=True)
         self._thread.start()
 
-    def _take_up(self) -> None:
-        """Finds or makes the experiment and the parent run, and reads from the study what was sent."""
+    def _resume(self) -> None:
+        """Read from the study what was sent, and set runs that an earlier driver ended to RUNNING again."""
         study = self._study
-        self.experiment_id = self._experiment()
         attributes = study.user_attrs
-        self._known = self._runs_of_this_search()
-        self.parent_id: str = attributes.get(PARENT) or self._create_parent()
+        self.parent_id: str = attributes.get(PARENT) or self._runs.parent()
         study.set_user_attr(PARENT, self.parent_id)
         self._sent = {
             int(name.rsplit(":", 1)[1]): _Sent(**value)
@@ -85,13 +83,13 @@ class Tracker:
             if name.startswith(_CHILD.format(""))
         }
         for run_id in (self.parent_id, *(sent.run_id for sent in self._sent.values() if sent.status == "RUNNING")):
-            self._client.update_run(run_id, status="RUNNING")  # they may have been ended when an earlier driver was
+            self._client.update_run(run_id, status="RUNNING")
             self._client.set_tag(run_id, _INTERRUPTED, "false")
 
     def close(self, status: str) -> None:
-        """Sends what is left, then ends the parent run with FINISHED, FAILED or KILLED.
+        """Send the rest, then end the parent run as FINISHED, FAILED or KILLED.
 
-        Children that are under way are ended as KILLED; a resumed search takes them up again.
+        Children of running trials are ended as KILLED; a resumed search continues them.
         """
         self._stop.set()
         self._thread.join()
@@ -104,52 +102,53 @@ class Tracker:
                     self._client.set_tag(sent.run_id, _INTERRUPTED, "true")
                     self._client.set_terminated(sent.run_id, "KILLED")
             self._client.set_terminated(self.parent_id, status)
-        except Exception as error:  # the server may go away just now: said, not raised
+        except Exception as error:  # the server may fail at any time: report it, do not raise
             self.unsent = first_line(error)
 
     def log_parent(self, metrics: dict[str, float], texts: dict[str, str] | None = None) -> None:
-        """Logs figures and text files to the parent run."""
+        """Log metrics and text files to the parent run."""
         now = round(time.time() * 1000)
         self._client.log_batch(self.parent_id, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
         for file, text in (texts or {}).items():
             self._client.log_text(self.parent_id, text, file)
 
     def log_file(self, file: Path) -> None:
-        """Logs a file to the parent run, in place of one of that name."""
+        """Log a file to the parent run, replacing one of the same name."""
         log_file(self.uri, self.parent_id, file)
 
     def child_id(self, number: int) -> str:
-        """The run of a trial that was sent."""
+        """Return the run ID of a trial that was sent."""
         return self._sent[number].run_id
 
     def describe_parent(self, text: str, columns: Iterable[str]) -> None:
-        """Sets the markdown on the parent run's page, and the columns of the experiment's view ``results``.
+        """Set the parent run's description in Markdown, and the columns of the experiment's shared view.
 
-        Left to itself MLflow's table of runs shows no metric. ``columns`` are like "metrics.`best_auroc`".
+        By default, MLflow's table of runs shows no metric. Columns look like "metrics.`best_auroc`".
         """
         self._client.set_tag(self.parent_id, MLFLOW_RUN_NOTE, text)
         view = {"selectedColumns": list(columns)}
         self._client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
 
     def flush(self) -> None:
-        """Sends everything that was not acknowledged; ``unsent`` says why that failed, or is None."""
+        """Send everything that is not acknowledged yet, and set ``unsent``."""
         with self._lock:
-            failed = None
+            error_text = None
             try:
-                if self.unsent is not None:  # a run may have been made whose answer never came
-                    self._known = self._runs_of_this_search()
+                if self.unsent is not None:  # a run may have been created although its acknowledgement was lost
+                    self._runs.find()
                 for frozen in self._study.get_trials(deepcopy=False):
                     if frozen.state.name != "WAITING":
                         self._send(frozen)
-            except Exception as error:  # whatever it is, the outbox must live on to try again
-                failed = first_line(error)
-            self.unsent = failed
+            except Exception as error:  # whatever the error, the outbox must stay alive and try again
+                error_text = first_line(error)
+            self.unsent = error_text
 
     def _run(self) -> None:
         while not self._stop.wait(_PERIOD_S):
             self.flush()
 
     def _send(self, frozen: optuna.trial.FrozenTrial) -> None:
+        """Send the news of a trial, then write the acknowledgement into the study."""
         sent = self._sent.get(frozen.number)
         status = _STATUS[frozen.state.name]
         if sent is not None and sent.status == status != "RUNNING":
@@ -158,15 +157,11 @@ class Tracker:
         if not record.config:
             return
         if sent is None:
-            sent = _Sent(self._create_child(record, frozen))
-        new = [epoch for epoch in record.epochs if epoch.epoch > sent.epoch]
-        metrics = [
-            Metric(name, value, epoch.time_ms, epoch.epoch) for epoch in new for name, value in epoch.metrics.items()
-        ]
-        for start in range(0, len(metrics), _MOST_METRICS):
-            self._client.log_batch(sent.run_id, metrics=metrics[start : start + _MOST_METRICS])
+            started = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
+            sent = _Sent(self._runs.child(self.parent_id, record, started))
+        self._send_metrics(record, sent)
         if status != "RUNNING":
-            for key, value in _ending(record):
+            for key, value in _final_tags(record):
                 self._client.set_tag(sent.run_id, key, value)
             ended = frozen.datetime_complete
             self._client.set_terminated(sent.run_id, status, round(ended.timestamp() * 1000) if ended else None)
@@ -175,48 +170,18 @@ class Tracker:
             self._sent[record.number] = acknowledged
             self._study.set_user_attr(_CHILD.format(record.number), asdict(acknowledged))
 
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(self._info.experiment)
-        if found is not None and found.lifecycle_stage != "active":
-            raise UserError(f"the MLflow experiment {found.name!r} is deleted: restore it, or rename the space")
-        return str(found.experiment_id if found else self._client.create_experiment(self._info.experiment))
-
-    def _runs_of_this_search(self) -> dict[str, str]:
-        """Runs that an earlier driver made, perhaps without living to note it in the study."""
-        runs: dict[str, str] = {}
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self.experiment_id], f"tags.`{_SEARCH_TAG}` = '{self._info.uid}'", page_token=token
-            )
-            runs |= {run.data.tags[_TRIAL_TAG]: run.info.run_id for run in page}
-            token = page.token
-            if not token:
-                return runs
-
-    def _create_parent(self) -> str:
-        tags = {**self._info.tags, MLFLOW_RUN_NAME: self._info.name}
-        return self._create_run("parent", tags, self._info.params, time.time())
-
-    def _create_child(self, record: TrialRecord, frozen: optuna.trial.FrozenTrial) -> str:
-        name = f"trial-{record.number:04d}-{record.config.get('backbone', '')}"
-        tags = {MLFLOW_PARENT_RUN_ID: self.parent_id, MLFLOW_RUN_NAME: name}
-        began = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
-        return self._create_run(str(record.number), tags, record.config, began)
-
-    def _create_run(self, key: str, tags: dict[str, str], params: dict[str, Any], began: float) -> str:
-        """The search's run of that key, made where it is not known, with its params; safe to repeat."""
-        if key not in self._known:
-            tags = {name: without_credentials(value) for name, value in tags.items()}
-            tags |= {_SEARCH_TAG: self._info.uid, _TRIAL_TAG: key}
-            self._known[key] = self._client.create_run(self.experiment_id, round(began * 1000), tags).info.run_id
-        values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in params.items()}
-        batch = [Param(name, without_credentials(value)[:_PARAM_LENGTH]) for name, value in values.items()]
-        self._client.log_batch(self._known[key], params=batch)
-        return self._known[key]
+    def _send_metrics(self, record: TrialRecord, sent: _Sent) -> None:
+        metrics = [
+            Metric(name, value, epoch.time_ms, epoch.epoch)
+            for epoch in record.epochs
+            if epoch.epoch > sent.epoch
+            for name, value in epoch.metrics.items()
+        ]
+        for start in range(0, len(metrics), _MAX_METRICS):
+            self._client.log_batch(sent.run_id, metrics=metrics[start : start + _MAX_METRICS])
 
 
-def _ending(record: TrialRecord) -> Iterable[tuple[str, str]]:
+def _final_tags(record: TrialRecord) -> Iterable[tuple[str, str]]:
     if record.state == "PRUNED":
         yield "tune.stopped_early", record.stopped or ""
     if record.state == "FAIL":

@@ -1,4 +1,4 @@
-"""MLflow as a reader of the study, on a real SQLite store."""
+"""The outbox from a study to MLflow, on a real SQLite store."""
 
 import os
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,7 +14,8 @@ from analysis.trials import read_trials
 from tests.tuning.study.driver import EPOCHS, METRIC, Driver
 from trainables.core.errors import UserError
 from trainables.core.training.classification_metrics import class_keys
-from tuning.tracking.outbox import SearchInfo, Tracker
+from tuning.tracking.outbox import Tracker
+from tuning.tracking.runs import SearchInfo
 from tuning.tracking.server import check_server, tracking_uri
 
 INFO = SearchInfo("space", "search", "uid-1", {"seed": 0, "weights": "random"}, {"tune.space": "space"})
@@ -28,20 +29,20 @@ def uri(tmp_path_factory):
 def runs(uri):
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("space")
-    found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
-    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    all_runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+    parents = [run for run in all_runs if "mlflow.parentRunId" not in run.data.tags]
     children = sorted(
-        (run for run in found if "mlflow.parentRunId" in run.data.tags),
+        (run for run in all_runs if "mlflow.parentRunId" in run.data.tags),
         key=lambda run: int(run.data.tags["tune.trial"]),
     )
     return client, parents, children
 
 
-def test_one_parent_and_a_nested_child_a_trial(tmp_path, uri):
+def test_a_search_is_a_parent_run_with_one_child_per_trial(tmp_path, uri):
     driver = Driver(tmp_path)
     tracker = Tracker(driver.study, uri, INFO)
     driver.run(lambda number: 0.9)
-    driver.run(lambda number: 0.1)  # falls behind
+    driver.run(lambda number: 0.1)  # pruned
     failed, _ = driver.start()
     (tmp_path / "error.txt").write_text("Failure # 1 (occurred now)\nValueError: it broke\nin two lines")
     driver.scheduler.on_trial_error(None, SimpleNamespace(trial_id=failed, error_file=tmp_path / "error.txt"))
@@ -65,12 +66,12 @@ def test_one_parent_and_a_nested_child_a_trial(tmp_path, uri):
     assert [point.timestamp for point in history] == recorded
 
 
-def test_a_new_driver_neither_doubles_nor_loses(tmp_path, uri, monkeypatch):
+def test_a_new_driver_neither_duplicates_nor_loses_metrics(tmp_path, uri, monkeypatch):
     first = Driver(tmp_path)
     tracker = Tracker(first.study, uri, INFO)
     trial_id, _ = first.start()
     first.report(trial_id, 1, 0.5)
-    # MLflow has it, but the driver dies before it can write so into the study.
+    # MLflow has the epoch, but the driver dies before it can save the acknowledgement.
     monkeypatch.setattr(first.study, "set_user_attr", lambda *_: None)
     tracker.flush()
     tracker._stop.set()
@@ -87,7 +88,7 @@ def test_a_new_driver_neither_doubles_nor_loses(tmp_path, uri, monkeypatch):
     assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.6)]
 
 
-def test_an_interrupted_search_leaves_nothing_running(tmp_path, uri):
+def test_an_interrupted_search_leaves_no_run_running(tmp_path, uri):
     driver = Driver(tmp_path)
     tracker = Tracker(driver.study, uri, INFO)
     trial_id, _ = driver.start()
@@ -104,7 +105,7 @@ def test_an_interrupted_search_leaves_nothing_running(tmp_path, uri):
     assert (parent.info.status, child.info.status) == ("FINISHED", "FINISHED")
 
 
-def test_what_could_not_be_sent_is_sent_later(tmp_path, uri, monkeypatch):
+def test_metrics_that_could_not_be_sent_are_sent_later(tmp_path, uri, monkeypatch):
     driver = Driver(tmp_path)
     tracker = Tracker(driver.study, uri, INFO)
     send = tracker._client.log_batch
@@ -123,7 +124,7 @@ def test_what_could_not_be_sent_is_sent_later(tmp_path, uri, monkeypatch):
     assert len(client.get_metric_history(child.info.run_id, "epoch_seconds")) == EPOCHS
 
 
-def test_every_class_key_is_a_metric_name_that_mlflow_takes(tmp_path, uri):
+def test_every_class_key_is_a_valid_metric_name(tmp_path, uri):
     keys = class_keys(("<30", "≥30", "a//b", "..", "", "/", "größer", "[red]x", "x/"))
     driver = Driver(tmp_path)
     tracker = Tracker(driver.study, uri, INFO)
@@ -140,13 +141,13 @@ def test_a_deleted_experiment_is_a_usage_error(tmp_path, uri):
         Tracker(Driver(tmp_path).study, uri, INFO)
 
 
-def test_a_server_that_does_not_answer_is_a_usage_error():
+def test_an_unreachable_server_is_a_usage_error():
     with pytest.raises(UserError, match="MLflow must answer at --tracking-uri, but nonsense:// does not"):
         check_server("nonsense://")
 
 
 class Guarded(BaseHTTPRequestHandler):
-    """Answers as MLflow's basic-auth does to whom it does not know."""
+    """Refuses every request, as MLflow's basic-auth refuses an unknown user."""
 
     def do_POST(self):
         self.send_error(401)
@@ -155,10 +156,10 @@ class Guarded(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_that_asks_for_an_account_is_told_as_such():
+def test_a_server_that_requires_a_login_is_a_usage_error():
     with HTTPServer(("127.0.0.1", 0), Guarded) as server:
         Thread(target=server.handle_request).start()
-        with pytest.raises(UserError, match=r"asks who you are: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASS"):
+        with pytest.raises(UserError, match=r"requires a login: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASS"):
             check_server(f"http://127.0.0.1:{server.server_port}")
 
 
@@ -170,7 +171,7 @@ def test_the_uri_comes_from_the_option_then_the_environment(monkeypatch):
     assert tracking_uri("sqlite:////data/other.db") == "sqlite:////data/other.db"
 
 
-def test_a_servers_credentials_go_where_mlflow_looks_for_them(monkeypatch):
+def test_credentials_in_a_uri_move_to_the_environment(monkeypatch):
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, "before")
     assert tracking_uri("https://me:pa%40ss@server:5000/x") == "https://server:5000/x"
