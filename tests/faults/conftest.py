@@ -9,7 +9,7 @@ from tuning.ray_backend.cluster import joined
 
 @pytest.fixture(scope="package", autouse=True)
 def importable():
-    """Workers import by name what these modules give a trial to do, and look into no folder of the driver's."""
+    """Let workers import these modules by name; the driver's working directory is not on their path."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
         yield
@@ -17,7 +17,7 @@ def importable():
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A Ray of this machine alone, for a module's tests."""
+    """A local Ray for the tests of a module."""
     with joined("local"):
         yield
     assert not ray.is_initialized()

@@ -1,6 +1,6 @@
-"""A driver that dies by SIGKILL at a named point, for the n-th time that it gets there.
+"""A driver that kills itself with SIGKILL when it reaches a named point for the n-th time.
 
-python -m tests.faults.kills POINT N SPACE ...    runs `tune-run SPACE ...` with that point armed
+python -m tests.faults.kills POINT N SPACE ...    runs `tune-run SPACE ...` and kills it there
 """
 
 import json
@@ -18,55 +18,55 @@ import tuning.study.journal
 
 
 def arm(point, nth):
-    """Arms a point in this process."""
-    POINTS[point](_Fuse(nth))
+    """Kill this process when it reaches the point for the n-th time."""
+    POINTS[point](_Countdown(nth))
 
 
-class _Fuse:
-    def __init__(self, left):
-        self._left = left
+class _Countdown:
+    def __init__(self, count):
+        self._remaining = count
 
-    def burn(self):
-        self._left -= 1
-        if self._left == 0:
+    def tick(self):
+        self._remaining -= 1
+        if self._remaining == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _before(owner, name, fuse, matters=lambda *args: True):
+def _before(owner, name, countdown, applies=lambda *args: True):
     original = getattr(owner, name)
 
-    def struck(*args, **kwargs):
-        if matters(*args):
-            fuse.burn()
+    def patched(*args, **kwargs):
+        if applies(*args):
+            countdown.tick()
         return original(*args, **kwargs)
 
-    setattr(owner, name, struck)
+    setattr(owner, name, patched)
 
 
-def _after(owner, name, fuse):
+def _after(owner, name, countdown):
     original = getattr(owner, name)
 
-    def struck(*args, **kwargs):
+    def patched(*args, **kwargs):
         result = original(*args, **kwargs)
-        fuse.burn()
+        countdown.tick()
         return result
 
-    setattr(owner, name, struck)
+    setattr(owner, name, patched)
 
 
-def _torn_journal(fuse):
+def _partial_journal_line(countdown):
     original = tuning.study.journal.Journal.append_logs
 
-    def torn(journal, logs):
-        with journal._file.open("ab") as file:  # half of it reaches the disk; taken back where the driver lives on
+    def patched(journal, logs):
+        with journal._file.open("ab") as file:  # half a line reaches the disk; removed if the driver survives
             size = file.tell()
             file.write(json.dumps(logs[0]).encode()[: len(json.dumps(logs[0])) // 2])
             file.flush()
-            fuse.burn()
+            countdown.tick()
             file.truncate(size)
         original(journal, logs)
 
-    tuning.study.journal.Journal.append_logs = torn
+    tuning.study.journal.Journal.append_logs = patched
 
 
 def _acknowledges(study, key, value):
@@ -74,21 +74,25 @@ def _acknowledges(study, key, value):
 
 
 POINTS = {
-    "mid-write of the journal": _torn_journal,
-    "before the rename of decoded images": lambda fuse: _before(
-        Path, "rename", fuse, lambda path, target: path.name.endswith(".partial")
+    "during a write to the journal": _partial_journal_line,
+    "before the rename of decoded images": lambda countdown: _before(
+        Path, "rename", countdown, lambda path, target: path.name.endswith(".partial")
     ),
-    "trial asked, not handed out": lambda fuse: _after(optuna.Study, "ask", fuse),
-    "epoch recorded, not reported": lambda fuse: _before(optuna.Trial, "report", fuse),
-    "between report and decision": lambda fuse: _before(optuna.Trial, "should_prune", fuse),
-    "decided, not told": lambda fuse: _before(optuna.Study, "tell", fuse),
-    "told": lambda fuse: _after(optuna.Study, "tell", fuse),
-    "MLflow run made, not noted": lambda fuse: _after(MlflowClient, "create_run", fuse),
-    "metrics sent, not acknowledged": lambda fuse: _before(optuna.Study, "set_user_attr", fuse, _acknowledges),
-    "half of a batch of metrics sent": lambda fuse: _after(MlflowClient, "log_batch", fuse),
-    "test opened, not scored": lambda fuse: _before(analysis.ensembles.tasks.classification, "score", fuse),
-    "model logged, not noted": lambda fuse: _after(tuning.ensemble.publish, "register_ensemble", fuse),
-    "run ended, not acknowledged": lambda fuse: _after(MlflowClient, "set_terminated", fuse),
+    "trial created, not handed out": lambda countdown: _after(optuna.Study, "ask", countdown),
+    "epoch saved, not reported": lambda countdown: _before(optuna.Trial, "report", countdown),
+    "between report and decision": lambda countdown: _before(optuna.Trial, "should_prune", countdown),
+    "trial ended, not finished in the study": lambda countdown: _before(optuna.Study, "tell", countdown),
+    "trial finished in the study": lambda countdown: _after(optuna.Study, "tell", countdown),
+    "MLflow run created, not acknowledged": lambda countdown: _after(MlflowClient, "create_run", countdown),
+    "metrics sent, not acknowledged": lambda countdown: _before(
+        optuna.Study, "set_user_attr", countdown, _acknowledges
+    ),
+    "one batch of metrics sent": lambda countdown: _after(MlflowClient, "log_batch", countdown),
+    "test opened, not scored": lambda countdown: _before(analysis.ensembles.tasks.classification, "score", countdown),
+    "model logged, not saved in the study": lambda countdown: _after(
+        tuning.ensemble.publish, "register_ensemble", countdown
+    ),
+    "run ended, not acknowledged": lambda countdown: _after(MlflowClient, "set_terminated", countdown),
 }
 
 

@@ -1,4 +1,4 @@
-"""A real MLflow server that can be killed and started again on the same store."""
+"""A real MLflow server that can be killed and restarted on the same store."""
 
 import sys
 

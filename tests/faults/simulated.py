@@ -1,4 +1,4 @@
-"""A search whose training is simulated, with all else as it is: study, searcher, scheduler and MLflow's outbox."""
+"""A search with simulated training and everything else real: study, searcher, scheduler and MLflow outbox."""
 
 import os
 import time
@@ -14,14 +14,21 @@ from tuning.study.open_study import open_study, study_storage
 from tuning.tracking.outbox import Tracker
 from tuning.tracking.runs import SearchInfo
 
-INJECTED = Counter()  # kills that struck
+INJECTED = Counter()  # kills by kind of search
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """A search of so many trials, so many of them at a time; kept in a folder, or where ``url`` and ``server`` say.
+    """A search with simulated training.
 
-    ``in_step`` every report is sent before the next, so that a point of a kill is always reached at the same one.
+    Attributes:
+        folder: Folder of the study and of MLflow, unless ``url`` or ``server`` is given.
+        num_samples: Number of trials.
+        concurrent: Number of concurrent trials.
+        url: Database of the study.
+        server: URI of MLflow.
+        space: Name of the MLflow experiment.
+        in_step: Send every report before the next one, so that a kill always happens at the same report.
     """
 
     folder: Path
@@ -37,10 +44,10 @@ class Simulated:
         return self.server or f"sqlite:///{self.folder}/mlflow.db"
 
     def run(self):
-        """A driver's session; returns how many epochs were reported in how many seconds, before the rest was sent."""
+        """Run one session; return the number of reports and the seconds they took, without the final flush."""
         driver = Driver(self.folder, self.num_samples, max_concurrent=self.concurrent, url=self.url)
         tracker = Tracker(driver.study, self.uri, SearchInfo(self.space, "search", "uid", {}, {}))
-        live, reports, began = {}, 0, time.monotonic()
+        live, reports, start = {}, 0, time.monotonic()
         while True:
             while isinstance(started := driver.start(), tuple) and isinstance(started[1], dict):
                 trial_id, config = started
@@ -51,19 +58,19 @@ class Simulated:
             if not live:
                 break
             for trial_id, (config, done) in list(live.items()):
-                # Odd ones fall behind; one value an epoch of a trial, whichever session reports it.
+                # Trials with odd numbers fall behind. The values do not depend on the session.
                 decision = driver.report(trial_id, done + 1, 0.9 - 0.5 * (config["number"] % 2) + 0.001 * done)
                 reports += 1
                 live[trial_id] = (config, done + 1)
                 if decision == "STOP" or done + 1 == EPOCHS:
                     del live[trial_id]
                     driver.searcher.on_trial_complete(trial_id)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         tracker.close("FINISHED")
         return reports, seconds
 
     def run_in_a_process(self, point=None, nth=0):
-        """Runs it in a child of this process, killed at a point; returns the signal that ended it, or 0."""
+        """Run one session in a child process, killed at a point; return the signal that ended it, or 0."""
         child = os.fork()
         if child == 0:
             code = 1

@@ -1,4 +1,4 @@
-"""What a user builds from stock parts: Tune, OptunaSearch, MLflowLoggerCallback, Tuner.restore.
+"""A search built from stock parts: Tune, OptunaSearch, MLflowLoggerCallback, Tuner.restore.
 
 python -m tests.faults.stock FOLDER TRACKING_URI NUM_SAMPLES [--resume]
 """

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, and two searches on one disk at once."""
+"""Full and read-only disks, and two concurrent searches on one disk."""
 
 import subprocess
 import time
@@ -18,17 +18,17 @@ ARGUMENTS = ["demo_space", "--data", "data", *SMALL, "--max-epochs", EPOCHS, "--
 
 @pytest.fixture
 def disk(folder):
-    """A small disk of its own for the results."""
+    """A small disk for the results."""
     place = folder / "results"
     place.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", place], capture_output=True, text=True
     )
     if mounted.returncode:
-        pytest.skip(f"a disk cannot be mounted here: {mounted.stderr.strip()}")
+        pytest.skip(f"cannot mount a disk: {mounted.stderr.strip()}")
     yield place
     while subprocess.run(["umount", "--lazy", place], capture_output=True).returncode == 0:
-        pass  # what a failed test has mounted on top goes first
+        pass  # a failed test may have left a mount on top
 
 
 def fill(disk):
@@ -45,7 +45,7 @@ def free(disk):
 
 
 def make_read_only(disk):
-    # Through a mount on top: a file that is open for writing keeps the disk itself from becoming read-only.
+    # By a mount on top: the disk itself cannot become read-only while a file is open for writing.
     subprocess.run(["mount", "-o", "bind,ro", disk, disk], check=True)
 
 
@@ -54,18 +54,18 @@ def make_writable(disk):
 
 
 @pytest.mark.parametrize(
-    ("strike", "mend", "reason"),
+    ("damage", "repair", "reason"),
     [(fill, free, "No space left on device"), (make_read_only, make_writable, "Read-only file system")],
 )
-def test_a_disk_that_takes_no_more_breaks_the_search_off_and_loses_nothing(folder, disk, strike, mend, reason):
+def test_an_unwritable_disk_stops_the_search_and_loses_nothing(folder, disk, damage, repair, reason):
     driver = begun(folder, *ARGUMENTS)
-    strike(disk)
-    told, _ = driver.communicate(timeout=200)
-    assert driver.returncode == 1, told
-    assert "Traceback" not in told
-    assert "the search broke off: " in told
-    assert reason in told
-    mend(disk)
+    damage(disk)
+    output, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 1, output
+    assert "Traceback" not in output
+    assert "the search broke off: " in output
+    assert reason in output
+    repair(disk)
     before = read_trials(load(folder, "demo_space"))
     assert "FAIL" not in {record.state for record in before}
 
@@ -86,18 +86,18 @@ def test_a_full_or_read_only_disk_is_refused_before_training(folder, disk):
     assert list(disk.iterdir()) == []
 
     open_study(
-        study_storage(make(disk / "demo_space"), None), "demo_space", Objective("balanced_accuracy"), EPOCHS, seed=0
+        study_storage(created(disk / "demo_space"), None), "demo_space", Objective("balanced_accuracy"), EPOCHS, seed=0
     )
     make_read_only(disk)
     search(folder, *ARGUMENTS, "--resume", code=2)
 
 
-def make(folder):
+def created(folder):
     folder.mkdir()
     return folder
 
 
-def test_two_searches_at_once_are_kept_apart_or_refused(folder):
+def test_concurrent_searches_are_separate_and_a_second_driver_is_refused(folder):
     names = ("one", "other")
     both = [
         subprocess.Popen(command(*ARGUMENTS, "--name", name), cwd=folder, env=environment(folder), stdout=log)

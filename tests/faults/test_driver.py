@@ -1,4 +1,4 @@
-"""The driver killed: at named points, at random moments, in random sequences; then the same command with --resume."""
+"""Drivers killed at named points, at random times and in random sequences, then continued with --resume."""
 
 import random
 import signal
@@ -26,7 +26,7 @@ from tests.searches import (
 )
 
 NUM_SAMPLES = 3
-# The points that a search passes whose training is simulated: it decodes nothing and registers nothing.
+# Points in a search with simulated training, which decodes no images and registers no model.
 SIMULATED = [point for point in POINTS if not any(part in point for part in ("images", "test", "model"))]
 
 
@@ -38,14 +38,14 @@ def count():
 
 @contextmanager
 def quick_folder():
-    """In memory where that can be: it outlives a process as a disk does, and waits for no platter."""
+    """A temporary folder, in memory if possible: it outlives a process like a disk, but is faster."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         yield Path(folder)
 
 
 @pytest.mark.parametrize("point", SIMULATED)
-def test_a_driver_killed_at_a_named_point_loses_and_doubles_nothing(point):
+def test_a_driver_killed_at_a_named_point_loses_and_duplicates_nothing(point):
     with quick_folder() as folder:
         simulated = Simulated(folder, NUM_SAMPLES)
         assert simulated.run_in_a_process(point, 2) == signal.SIGKILL
@@ -60,7 +60,7 @@ def check_sequence(kills, num_samples):
     with quick_folder() as folder:
         simulated = Simulated(folder, num_samples)
         for point, nth in kills:
-            simulated.run_in_a_process(point, nth)  # where it does not get there, it finishes
+            simulated.run_in_a_process(point, nth)  # a session that does not reach the point finishes
         assert simulated.run_in_a_process() == 0
         simulated.check()
 
@@ -107,30 +107,30 @@ def test_a_whole_search_killed_at_a_named_point(folder, point):
     assert driver.returncode == -signal.SIGKILL
     INJECTED["whole searches"] += 1
     wait_for_the_orphans(orphans)
-    opened = opened_in_vain(folder)
-    assert opened or "test" not in point  # at other points too, where MLflow is that slow
+    opened = unscored_openings(folder)
+    assert opened or "test" not in point  # also at other points, if MLflow is slow
     search(folder, *ARGUMENTS, *resume(folder))
     parent = check_search(folder)
     assert parent.data.metrics["test_openings"] == 1 + opened
 
 
 def resume(folder):
-    """What the next command needs: nothing, where the last was killed before it began a search."""
+    """Return the option that the next command needs: none if the last one was killed before it created a study."""
     return ["--resume"] if (folder / "results" / "demo_space" / "study.journal").exists() else []
 
 
-def opened_in_vain(folder):
-    """How often the test set was opened by a driver that did not live to note the scores: counted before it is."""
+def unscored_openings(folder):
+    """Return how often the test set was opened by drivers that were killed before they saved the scores."""
     if not resume(folder):
         return 0
-    noted = load(folder, "demo_space").user_attrs
-    return 0 if "ensemble" in noted else sum(noted.get("test_openings", {}).values())
+    attributes = load(folder, "demo_space").user_attrs
+    return 0 if "ensemble" in attributes else sum(attributes.get("test_openings", {}).values())
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(900)  # after each of four kills it waits for Ray's processes to notice
+@pytest.mark.timeout(900)  # it waits for Ray's processes to end after each of four kills
 @pytest.mark.parametrize("seed", range(3))
-def test_a_whole_search_killed_at_random_moments(folder, seed):
+def test_a_whole_search_killed_at_random_times(folder, seed):
     generator = random.Random(seed)
     kills = 0
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""Cross-validated trials that go wrong, for real: a fault strikes in the second of three folds, once."""
+"""Cross-validated trials with a real fault that strikes once, in the second of three folds."""
 
 import time
 from dataclasses import dataclass
@@ -20,24 +20,24 @@ SHORT = CONFIG | {"epochs": 2}
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster, folded_data, tmp_path_factory):
-    """The trial that nothing happened to."""
+    """The record of the same trial without a fault."""
     (record,) = run(tmp_path_factory.mktemp("undisturbed"), folded_data, [SHORT])
     return record
 
 
 @dataclass(frozen=True)
 class StruckFolds(WatchedDataset):
-    """Notes every epoch of every fold, and strikes once, after the first epoch of the second."""
+    """A data set that logs every epoch of every fold, and strikes once, after the first epoch of the second fold."""
 
     fault: str = ""
     fold_s: float = 0.0
 
     def watch(self):
-        if trainables.core.training.cross_validation.fit.__name__ == "noted":
+        if trainables.core.training.cross_validation.fit.__name__ == "logging_fit":
             return
         fit = trainables.core.training.cross_validation.fit
 
-        def noted(config, data, state=None):
+        def logging_fit(config, data, state=None):
             number = 1 + [list(fold) for fold in self.folds].index(list(data.splits["tune"]))
             for result in fit(config, data, state):
                 with (self.folder / "epochs.txt").open("a") as file:
@@ -48,7 +48,7 @@ class StruckFolds(WatchedDataset):
                     FAULTS[self.fault](self.folder)
                 yield result
 
-        trainables.core.training.cross_validation.fit = noted
+        trainables.core.training.cross_validation.fit = logging_fit
 
     def trained(self):
         return (self.folder / "epochs.txt").read_text().split()
@@ -72,8 +72,8 @@ def check_as_if_undisturbed(record, undisturbed):
 
 
 @pytest.mark.parametrize("fault", ["is killed", pytest.param("finds its checkpoint torn", marks=pytest.mark.faults)])
-def test_a_trial_whose_worker_goes_down_in_a_fold_begins_that_fold_again(undisturbed, folded_data, tmp_path, fault):
-    """Unless what it kept of the fold before was torn: then it begins from the first."""
+def test_a_trial_whose_worker_dies_in_a_fold_restarts_that_fold(undisturbed, folded_data, tmp_path, fault):
+    """If the checkpoint of the previous fold is damaged, it restarts with the first fold."""
     data = StruckFolds.of(folded_data, tmp_path, fault=fault)
     (record,) = run(tmp_path, data, [SHORT])
     check_as_if_undisturbed(record, undisturbed)
@@ -82,20 +82,20 @@ def test_a_trial_whose_worker_goes_down_in_a_fold_begins_that_fold_again(undistu
 
 
 @pytest.mark.faults
-def test_a_hang_is_an_epoch_that_does_not_end_and_not_a_long_fold(undisturbed, folded_data, tmp_path):
+def test_the_timeout_applies_to_an_epoch_and_not_to_a_fold(undisturbed, folded_data, tmp_path):
     data = StruckFolds.of(folded_data, tmp_path, fold_s=8.0)
     (record,) = run(tmp_path, data, [SHORT], timeout_s=7.0, max_failures=0)
     check_as_if_undisturbed(record, undisturbed)
 
 
 @pytest.mark.faults
-def test_a_trial_that_hangs_within_a_fold_comes_to_its_end(undisturbed, folded_data, tmp_path):
+def test_a_trial_that_hangs_in_a_fold_is_completed(undisturbed, folded_data, tmp_path):
     data = StruckFolds.of(folded_data, tmp_path, fault="hangs")
     (record,) = run(tmp_path, data, [SHORT], timeout_s=15.0)
     check_as_if_undisturbed(record, undisturbed)
 
 
-def test_a_gpu_that_is_too_small_is_given_half_of_the_batch_from_that_fold_on(cluster, folded_data, tmp_path):
+def test_a_batch_that_is_too_large_for_the_gpu_is_halved_from_that_fold_on(cluster, folded_data, tmp_path):
     data = StruckFolds.of(folded_data, tmp_path, fault="runs out of GPU memory")
     (record,) = run(tmp_path, data, [SHORT])
     assert record.state == "COMPLETE"
@@ -103,10 +103,10 @@ def test_a_gpu_that_is_too_small_is_given_half_of_the_batch_from_that_fold_on(cl
     assert "continued with 8 images at a time" in record.failures[0]
 
 
-def test_a_checkpoint_holds_all_folds_and_the_frozen_stages_lie_apart_once(undisturbed, folded_data):
+def test_a_checkpoint_holds_all_folds_and_frozen_stages_are_stored_once(undisturbed, folded_data):
     last = undisturbed.epochs[-1]
     assert (undisturbed.best, last.metrics["best_epoch"]) == (last, 3.0)
-    for step in undisturbed.epochs:  # of more folds it is another figure, which need not be better
+    for step in undisturbed.epochs:  # with every fold the value covers more images; it need not improve
         assert step.metrics[f"best_{METRIC}"] == step.metrics[f"tune/{METRIC}"]
     models = models_of(undisturbed)
     assert len(models) == 3
@@ -116,7 +116,7 @@ def test_a_checkpoint_holds_all_folds_and_the_frozen_stages_lie_apart_once(undis
 
 
 def test_a_member_is_the_mean_of_its_models_and_each_predicts_its_own_fold(undisturbed, folded_data):
-    """What it stored out of fold is read; with views, each fold is predicted anew by the model that did not see it."""
+    """Out-of-fold predictions are read; with views, each fold is predicted again by the model that did not see it."""
     place = undisturbed.epochs[-1].checkpoint
     pool, test = folded_data.splits["pool"], folded_data.splits["test"]
 

@@ -1,4 +1,4 @@
-"""Nodes that die and nodes that come while a search runs, on one machine."""
+"""Nodes that die or join during a search, on one machine."""
 
 import time
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.faults
 
 @dataclass(frozen=True)
 class LocatedDataset(LoggedDataset):
-    """Notes on which nodes trials were begun, or taken up again, after so many seconds."""
+    """A data set that logs the nodes on which trials start or restart, and delays each start."""
 
     delay_s: float = 0.0
 
@@ -31,7 +31,7 @@ class LocatedDataset(LoggedDataset):
 
 
 class AtEpoch(tune.Callback):
-    """Does something once, in the driver, when a trial reports that epoch."""
+    """A callback that acts once, in the driver, when a trial reports an epoch."""
 
     def __init__(self, epoch, act):
         self._epoch, self._act = epoch, act
@@ -47,13 +47,13 @@ class AtEpoch(tune.Callback):
 
 @pytest.fixture
 def cluster():
-    """A head that runs no trials; workers claim GPUs, on which nothing is trained here."""
+    """A head without CPUs. Its workers claim GPUs that do not exist and train on CPUs."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield cluster
     cluster.shutdown()
 
 
-def test_a_node_killed_in_mid_trial_loses_no_trial(cluster, small_data, tmp_path):
+def test_a_node_killed_during_a_trial_loses_no_trial(cluster, small_data, tmp_path):
     dying = cluster.add_node(num_cpus=2, num_gpus=2)
     configs = [CONFIG | {"epochs": 6, "seed": seed} for seed in range(2)]
 
@@ -67,7 +67,7 @@ def test_a_node_killed_in_mid_trial_loses_no_trial(cluster, small_data, tmp_path
         expected = run(tmp_path / "undisturbed", small_data, configs)
     assert len(data.nodes()) == 2
     assert any(record.failures for record in records)
-    # Of each trial no more than the epoch under way was lost with the node, and trained again.
+    # Each trial repeats at most the epoch that was running when the node died.
     again = [len(data.trained(seed)) - len(set(data.trained(seed))) for seed in range(2)]
     assert max(again) <= 1 <= sum(again)
     for ours, theirs in zip(records, expected, strict=True):
@@ -76,7 +76,7 @@ def test_a_node_killed_in_mid_trial_loses_no_trial(cluster, small_data, tmp_path
         assert losses[0] == losses[1]
 
 
-def test_a_node_that_comes_in_mid_search_is_used(cluster, small_data, tmp_path):
+def test_a_node_that_joins_during_a_search_is_used(cluster, small_data, tmp_path):
     cluster.add_node(num_cpus=1, num_gpus=1)
     data = LocatedDataset.of(small_data, tmp_path, delay_s=4.0)
     configs = [CONFIG | {"seed": seed} for seed in range(6)]

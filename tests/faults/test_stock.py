@@ -1,4 +1,4 @@
-"""The faults of a killed driver and of a server that goes away, against the stock parts: they do lose there."""
+"""The same faults with stock parts, which lose or duplicate data."""
 
 import signal
 import subprocess
@@ -18,7 +18,7 @@ NUM_SAMPLES = 8
 
 
 def stock(folder, uri, *more):
-    retries = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # as our driver has them
+    retries = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # the values of our driver
     return subprocess.Popen(
         command(folder, uri, NUM_SAMPLES, *more, module="tests.faults.stock"),
         cwd=folder, env=environment(folder) | retries, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -30,17 +30,17 @@ def wait_for_training(driver):
     for line in driver.stdout:
         if "trained" in line:
             return
-    raise AssertionError("the search ended at once")
+    raise AssertionError("the search ended early")
 
 
-def found(uri):
+def results(uri):
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("stock").experiment_id])
     reports = sum(len(client.get_metric_history(run.info.run_id, "epoch")) for run in runs)
     return Counter(run.info.status for run in runs), reports
 
 
-def test_a_killed_driver_doubles_runs_and_leaves_some_running(tmp_path):
+def test_a_killed_driver_duplicates_runs_or_leaves_some_running(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     driver = stock(tmp_path, uri)
     wait_for_training(driver)
@@ -50,12 +50,12 @@ def test_a_killed_driver_doubles_runs_and_leaves_some_running(tmp_path):
     driver.communicate()
     psutil.wait_procs(orphans, timeout=60)
     output, _ = stock(tmp_path, uri, "--resume").communicate(timeout=200)
-    statuses, reports = found(uri)
+    statuses, reports = results(uri)
     print(f"{NUM_SAMPLES} trials: {dict(statuses)} runs, {reports} reports of {NUM_SAMPLES * EPOCHS}")
     assert statuses.total() != NUM_SAMPLES or statuses["RUNNING"] or reports != NUM_SAMPLES * EPOCHS, output
 
 
-def test_a_server_that_goes_away_ends_the_search_or_loses_its_reports(tmp_path):
+def test_a_server_outage_ends_the_search_or_loses_reports(tmp_path):
     server = Server(tmp_path)
     server.start()
     driver = stock(tmp_path, server.uri)
@@ -65,7 +65,7 @@ def test_a_server_that_goes_away_ends_the_search_or_loses_its_reports(tmp_path):
     server.start()
     try:
         driver.communicate(timeout=200)
-        statuses, reports = found(server.uri)
+        statuses, reports = results(server.uri)
     finally:
         server.kill()
     print(f"{NUM_SAMPLES} trials: exit code {driver.returncode}, {dict(statuses)} runs, {reports} reports")

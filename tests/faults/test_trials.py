@@ -1,4 +1,4 @@
-"""Trials that go wrong, for real: each fault strikes a worker in its second epoch, once."""
+"""Trials with real faults. Each one strikes a worker once, in its second epoch."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from trainables.worker.checkpoint_io import read_models
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster, small_data, tmp_path_factory):
-    """The trial that nothing happened to."""
+    """The record of the same trial without a fault."""
     (record,) = run(tmp_path_factory.mktemp("undisturbed"), small_data)
     return record
 
@@ -33,20 +33,20 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_trial_whose_worker_goes_down_comes_to_its_end(undisturbed, small_data, tmp_path, fault):
+def test_a_trial_whose_worker_fails_is_completed(undisturbed, small_data, tmp_path, fault):
     data = FaultyDataset.of(small_data, tmp_path, fault=fault)
     (record,) = run(tmp_path, data, timeout_s=15.0 if fault == "hangs" else 3600.0)
     assert data.marker.exists()
     check_as_if_undisturbed(record, undisturbed)
-    # Taken up after the first epoch, unless its checkpoint was torn.
+    # Continued after the first epoch, unless its checkpoint is damaged.
     assert data.trained() == ([1, 2, 1, 2, 3] if "torn" in fault else [1, 2, 2, 3])
     if fault == "raises":
         assert record.failures == ("RuntimeError: struck in the second epoch",)
 
 
 @pytest.mark.faults
-def test_of_a_torn_checkpoint_and_one_before_the_latter_is_used(cluster, small_data, tmp_path):
-    """With a vanishing learning rate no epoch is better than the first, whose checkpoint is kept beside the last."""
+def test_the_best_checkpoint_replaces_a_damaged_last_one(cluster, small_data, tmp_path):
+    """With a tiny learning rate the first epoch stays the best one, so its checkpoint is kept next to the last."""
     still = CONFIG | {"backbone": "resnet18", "freeze_depth": stage_count("resnet18"), "lr": 1e-30, "epochs": 4}
     (expected,) = run(tmp_path / "undisturbed", small_data, [still])
     data = FaultyDataset.of(small_data, tmp_path / "torn", fault="finds its checkpoint torn", epoch=3)
@@ -60,14 +60,14 @@ def test_of_a_torn_checkpoint_and_one_before_the_latter_is_used(cluster, small_d
 
 
 @pytest.mark.faults
-def test_a_trial_that_fails_too_often_has_failed_with_its_reason(cluster, small_data, tmp_path):
+def test_a_trial_that_fails_too_often_has_failed(cluster, small_data, tmp_path):
     (record,) = run(tmp_path, AlwaysFaulty.of(small_data, tmp_path, fault="raises"), max_failures=1)
     assert record.state == "FAIL"
     assert len(record.failures) == 2
 
 
 @pytest.mark.faults
-def test_a_gpu_that_is_too_small_is_given_half_of_the_batch_at_a_time(undisturbed, small_data, tmp_path):
+def test_a_batch_that_is_too_large_for_the_gpu_is_halved(undisturbed, small_data, tmp_path):
     data = FaultyDataset.of(small_data, tmp_path, fault="runs out of GPU memory")
     (record,) = run(tmp_path, data)
     assert record.state == "COMPLETE"
@@ -81,7 +81,7 @@ def test_a_gpu_that_is_too_small_is_given_half_of_the_batch_at_a_time(undisturbe
 
 
 @pytest.mark.faults
-def test_a_gpu_that_is_too_small_for_half_the_batch_fails_the_trial_at_once(cluster, small_data, tmp_path):
+def test_a_trial_fails_if_half_the_batch_is_too_large(cluster, small_data, tmp_path):
     (record,) = run(tmp_path, AlwaysFaulty.of(small_data, tmp_path, fault="runs out of GPU memory"))
     assert record.state == "FAIL"
     assert record.failures == ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",)

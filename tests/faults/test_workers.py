@@ -1,4 +1,4 @@
-"""Workers as processes: what a reused one keeps, and how Tune is kept from losing a trial with one."""
+"""Worker processes: memory of a reused one, and trials that Tune would lose with one."""
 
 import os
 from collections import defaultdict
@@ -24,14 +24,14 @@ ROUNDS = 10
 
 @dataclass(frozen=True)
 class WeighedDataset(WatchedDataset):
-    """Notes the worker's resident memory, in bytes."""
+    """A data set that logs the worker's resident memory in bytes."""
 
     def watch(self):
         with (self.folder / "memory.txt").open("a") as file:
             file.write(f"{os.getpid()} {psutil.Process().memory_info().rss}\n")
 
 
-def test_fifty_trials_in_one_worker_leave_nothing_behind(small_data, tmp_path):
+def test_fifty_trials_in_one_worker_leak_nothing(small_data, tmp_path):
     configs = [config | {"epochs": 1} for config in CONFIGS] * ROUNDS
     with joined("local"):
         records = run(tmp_path, WeighedDataset.of(small_data, tmp_path), configs, concurrent=1)
@@ -40,8 +40,8 @@ def test_fifty_trials_in_one_worker_leave_nothing_behind(small_data, tmp_path):
     lines = [line.split() for line in (tmp_path / "memory.txt").read_text().splitlines()]
     assert len({pid for pid, _ in lines}) == 1  # one warm worker
     resident = [int(size) for _, size in lines]
-    a_round = len(resident) // ROUNDS
-    second, last = max(resident[a_round : 2 * a_round]), max(resident[-a_round:])
+    per_round = len(resident) // ROUNDS
+    second, last = max(resident[per_round : 2 * per_round]), max(resident[-per_round:])
     print(f"resident after 2 rounds {second / 2**20:.0f} MiB, after {ROUNDS} rounds {last / 2**20:.0f} MiB")
     assert last < 1.05 * second
 
@@ -52,7 +52,7 @@ def test_fifty_trials_in_one_worker_leave_nothing_behind(small_data, tmp_path):
     assert [len(results[index]) for index in range(len(CONFIGS))] == [1] * len(CONFIGS)
 
 
-def test_a_worker_killed_by_the_memory_monitor_comes_to_its_end(small_data, tmp_path, monkeypatch):
+def test_a_trial_whose_worker_the_memory_monitor_kills_is_completed(small_data, tmp_path, monkeypatch):
     used = psutil.virtual_memory().percent / 100
     monkeypatch.setenv("RAY_memory_usage_threshold", str(min(0.95, used + 0.15)))
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
@@ -64,8 +64,8 @@ def test_a_worker_killed_by_the_memory_monitor_comes_to_its_end(small_data, tmp_
     assert "memory" in record.failures[0]
 
 
-def test_a_stopped_trial_that_is_slow_to_let_go_takes_no_other_with_it(small_data, tmp_path, monkeypatch):
-    """Tune waits for it so long, then drops the trial that was to take over its process, and tells nobody."""
+def test_a_stopped_trial_that_is_slow_to_release_its_process_loses_no_other(small_data, tmp_path, monkeypatch):
+    """After a timeout, Tune silently drops the trial that was to reuse the process."""
     monkeypatch.setenv("TUNE_FUNCTION_THREAD_TIMEOUT_S", "1")
     good, hopeless = CONFIG | {"freeze_depth": 0, "lr": 1e-2}, CONFIG | {"optimizer": "sgd", "lr": 1e-30}
     with joined("local"):

@@ -1,4 +1,4 @@
-"""Real searches of a configuration or two, on data that can strike the worker that trains on it."""
+"""Small real searches on data sets that inject faults into their workers."""
 
 import math
 import os
@@ -46,7 +46,7 @@ def run(
     concurrent=None,
     pruning=False,
 ):
-    """Runs a session that trains each configuration once; returns the records of its trials."""
+    """Run a session that trains each configuration once; return the records of its trials."""
     folder.mkdir(exist_ok=True)
     steps = len(data.folds) or configs[0]["epochs"]
     study = open_study(study_storage(folder, None), "search", Objective(METRIC), steps, 0, pruning)
@@ -67,7 +67,7 @@ def run(
 
 @dataclass(frozen=True)
 class WatchedDataset(Dataset):
-    """A data set that calls ``watch`` in the worker whenever a trial begins and asks for its splits."""
+    """A data set that calls ``watch`` in the worker when a trial reads its splits."""
 
     folder: Path = Path()
 
@@ -86,32 +86,32 @@ class WatchedDataset(Dataset):
 
 @dataclass(frozen=True)
 class LoggedDataset(WatchedDataset):
-    """Notes every epoch that any worker trained, before its checkpoint is written."""
+    """A data set that logs every epoch of every worker before its checkpoint is written."""
 
     def watch(self):
         save = trainables.worker.steps.save_checkpoint
 
-        def noted(folder, checkpoint, frozen=None):
+        def logging_save(folder, checkpoint, frozen=None):
             with (self.folder / "epochs.txt").open("a") as file:
                 file.write(f"{checkpoint.config.seed} {checkpoint.state.epoch}\n")
             self.strike(checkpoint.state.epoch)
             save(folder, checkpoint, frozen)
 
-        if save.__name__ != "noted":  # it is asked more than once
-            trainables.worker.steps.save_checkpoint = noted
+        if save.__name__ != "logging_save":  # watch is called more than once
+            trainables.worker.steps.save_checkpoint = logging_save
 
     def strike(self, epoch):
         pass
 
     def trained(self, seed=0):
-        """The epochs of the configuration with that seed, in the order in which they were trained."""
+        """Return the epochs of the configuration with a seed, in the order of training."""
         lines = [line.split() for line in (self.folder / "epochs.txt").read_text().splitlines()]
-        return [int(epoch) for found, epoch in lines if int(found) == seed]
+        return [int(epoch) for logged_seed, epoch in lines if int(logged_seed) == seed]
 
 
 @dataclass(frozen=True)
 class FaultyDataset(LoggedDataset):
-    """Strikes its worker once, as the checkpoint of an epoch is to be written, unless the marker is there."""
+    """A data set that injects a fault once, before the checkpoint of an epoch is written, and leaves a marker."""
 
     fault: str = ""
     epoch: int = 2
@@ -127,7 +127,7 @@ class FaultyDataset(LoggedDataset):
 
 
 class AlwaysFaulty(FaultyDataset):
-    """Strikes every time: its marker can never be there."""
+    """A data set that injects its fault every time, because its marker never exists."""
 
     @property
     def marker(self):
@@ -136,7 +136,7 @@ class AlwaysFaulty(FaultyDataset):
 
 @dataclass(frozen=True)
 class SlowToEnd(WatchedDataset):
-    """Holds up the end of every trial."""
+    """A data set that delays the end of every trial."""
 
     def watch(self):
         trainables.worker.trainable._free_memory = lambda: time.sleep(4)
@@ -172,7 +172,7 @@ def runs_out_of_gpu_memory(folder):
 
 def takes_the_nodes_memory(folder):
     taken = []
-    for _ in range(400):  # 40 GB: long before that the memory monitor must have struck
+    for _ in range(400):  # 40 GB: the memory monitor must kill the worker long before that
         taken.append(np.ones(12_500_000))
         time.sleep(0.02)
 

@@ -1,4 +1,4 @@
-"""The servers that deploy/README.md says how to run: PostgreSQL, a bucket, MLflow behind passwords."""
+"""The servers that deploy/README.md describes: PostgreSQL, a bucket, and MLflow with passwords."""
 
 import sys
 import uuid
@@ -14,10 +14,10 @@ from tests.tracking.postgres import Postgres, binaries
 from tuning.tracking.server import check_server
 
 BUCKET = "tracking"
-BUCKETS_OWN = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+BUCKET_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 ADMIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "the admin's own secret"}
-COLLEAGUE = {"MLFLOW_TRACKING_USERNAME": "colleague", "MLFLOW_TRACKING_PASSWORD": "a colleague's secret"}
-OTHER = {"MLFLOW_TRACKING_USERNAME": "other", "MLFLOW_TRACKING_PASSWORD": "the other's own secret"}
+USER = {"MLFLOW_TRACKING_USERNAME": "user", "MLFLOW_TRACKING_PASSWORD": "the user's own secret"}
+OTHER_USER = {"MLFLOW_TRACKING_USERNAME": "other-user", "MLFLOW_TRACKING_PASSWORD": "the other user's secret"}
 AUTH_FILE = Path(__file__).parents[2] / "deploy" / "mlflow-auth.ini"
 
 
@@ -28,14 +28,14 @@ def log_in(environment, account):
 
 @pytest.fixture(scope="session")
 def environment():
-    """For what is needed to find servers and to get in."""
+    """Environment variables with the addresses and passwords of the servers."""
     with pytest.MonkeyPatch.context() as patch:
         yield patch
 
 
 @pytest.fixture(scope="session")
 def database(environment):
-    """A PostgreSQL; from here on this process, and what it starts, may use it."""
+    """A PostgreSQL server that this process and its children can use."""
     if binaries() is None:
         pytest.skip("PostgreSQL is not installed here (Debian: postgresql)")
     postgres = Postgres("mlflow", "mlflow_auth")
@@ -47,20 +47,20 @@ def database(environment):
 
 @pytest.fixture(scope="session")
 def bucket(tmp_path_factory):
-    """An S3 bucket; only who holds ``BUCKETS_OWN`` finds it."""
-    simulated = Service(tmp_path_factory.mktemp("s3") / "log", [sys.executable, "-m", "moto.server", "-p", "PORT"])
-    simulated.start()
-    access, secret, region = BUCKETS_OWN.values()
+    """An S3 bucket, for processes that have ``BUCKET_ENVIRONMENT``."""
+    server = Service(tmp_path_factory.mktemp("s3") / "log", [sys.executable, "-m", "moto.server", "-p", "PORT"])
+    server.start()
+    access, secret, region = BUCKET_ENVIRONMENT.values()
     session = boto3.Session(access, secret, region_name=region)
-    found = session.resource("s3", endpoint_url=simulated.uri).Bucket(BUCKET)
-    found.create()
-    yield found
-    simulated.kill()
+    bucket = session.resource("s3", endpoint_url=server.uri).Bucket(BUCKET)
+    bucket.create()
+    yield bucket
+    server.kill()
 
 
 @pytest.fixture(scope="session")
 def tracking(database, bucket, environment, tmp_path_factory):
-    """An MLflow server's URI, with a colleague's name and password in the environment."""
+    """The URI of an MLflow server; the environment has the name and password of one user."""
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "2"]
     place = ["--backend-store-uri", "postgresql:///mlflow", "--artifacts-destination", f"s3://{BUCKET}/mlflow"]
     server = Service(
@@ -70,31 +70,31 @@ def tracking(database, bucket, environment, tmp_path_factory):
         environment={
             "MLFLOW_AUTH_CONFIG_PATH": str(AUTH_FILE),
             "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN["MLFLOW_TRACKING_PASSWORD"],
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": "of forms in the browser",
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "for forms in the browser",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_S3_ENDPOINT_URL": bucket.meta.client.meta.endpoint_url,
-            **BUCKETS_OWN,
+            **BUCKET_ENVIRONMENT,
         },
     )
     server.start()
     log_in(environment, ADMIN)
-    for account in (COLLEAGUE, OTHER):
+    for account in (USER, OTHER_USER):
         get_app_client("basic-auth", server.uri).create_user(*account.values())
-    log_in(environment, COLLEAGUE)
-    check_server(server.uri)  # as a command does, which makes MLflow silent and impatient
+    log_in(environment, USER)
+    check_server(server.uri)  # sets MLflow's log level, retries and timeouts, as every command does
     yield server.uri
     server.kill()
 
 
 @pytest.fixture
 def as_another(tracking, monkeypatch):
-    """Makes another colleague of this process when it is called."""
-    return lambda: log_in(monkeypatch, OTHER)
+    """A function that logs this process in as another user."""
+    return lambda: log_in(monkeypatch, OTHER_USER)
 
 
 @pytest.fixture
 def study_url(database):
-    """A database for the studies of one test."""
+    """The URL of a database for the studies of one test."""
     name = f"study_{uuid.uuid4().hex}"
     database.create(name)
     return f"postgresql:///{name}"
@@ -102,9 +102,9 @@ def study_url(database):
 
 @pytest.fixture
 def demo_experiment(tracking):
-    """Sets the experiment of a test's search aside when that is over; returns MLflow's URI."""
+    """The URI of MLflow. The experiment of the test's search is renamed afterwards."""
     yield tracking
     client = MlflowClient(tracking)
-    made = client.get_experiment_by_name("demo_space")
-    if made is not None:
-        client.rename_experiment(made.experiment_id, f"demo_space of experiment {made.experiment_id}")
+    experiment = client.get_experiment_by_name("demo_space")
+    if experiment is not None:
+        client.rename_experiment(experiment.experiment_id, f"demo_space of experiment {experiment.experiment_id}")

@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own, with a password, as Debian ships it."""
+"""A temporary PostgreSQL server with a password, from Debian's package."""
 
 import os
 import pwd
@@ -13,14 +13,14 @@ USER, PASSWORD = "tune-run", "the database's secret"
 
 
 def binaries():
-    """The folder of the newest PostgreSQL's programs, or None."""
+    """Return the folder with the programs of the newest PostgreSQL, or None."""
     installed = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     newest = max(installed, key=lambda file: int(file.parts[-3]), default=shutil.which("initdb"))
     return newest and Path(newest).parent
 
 
 class Postgres:
-    """A cluster of databases in a folder that only its user reads; ``environment`` leads clients to it."""
+    """A PostgreSQL server in a private folder. Clients find it by the variables in ``environment``."""
 
     def __init__(self, *databases):
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))

@@ -1,4 +1,4 @@
-"""Searches whose training is simulated, on databases and a server as a team shares them."""
+"""Searches with simulated training on the shared databases and server of a team."""
 
 import json
 import signal
@@ -15,22 +15,24 @@ from tests.faults.simulated import Simulated
 from tests.services import Service
 
 pytestmark = pytest.mark.tracking
-TRIALS, AT_ONCE = 100, 50
+TRIALS, CONCURRENT = 100, 50
 IN_A_DATABASE = [point for point in POINTS if not any(part in point for part in ("journal", "images", "test", "model"))]
 
 
-def test_fifty_trials_that_report_at_once_lose_and_double_nothing(tmp_path, study_url, tracking):
-    search = Simulated(tmp_path, TRIALS, AT_ONCE, study_url, tracking, space="fifty at once", in_step=False)
-    began = time.monotonic()
+def test_fifty_concurrent_trials_lose_and_duplicate_nothing(tmp_path, study_url, tracking):
+    search = Simulated(
+        tmp_path, TRIALS, CONCURRENT, study_url, tracking, space="fifty concurrent trials", in_step=False
+    )
+    started = time.monotonic()
     reports, seconds = search.run()
-    acknowledged = time.monotonic() - began
-    print(f"{reports} reports of {TRIALS} trials: {reports / seconds:.1f} a second into the study, ", end="")
-    print(f"{reports / acknowledged:.1f} a second until MLflow had all")
+    acknowledged = time.monotonic() - started
+    print(f"{reports} reports of {TRIALS} trials: {reports / seconds:.1f} per second into the study, ", end="")
+    print(f"{reports / acknowledged:.1f} per second until MLflow had all of them")
     search.check()
 
 
 @pytest.mark.parametrize("point", IN_A_DATABASE)
-def test_a_driver_killed_at_a_named_point_loses_and_doubles_nothing(tmp_path, study_url, tracking, point):
+def test_a_driver_killed_at_a_named_point_loses_and_duplicates_nothing(tmp_path, study_url, tracking, point):
     search = Simulated(tmp_path, 3, url=study_url, server=tracking, space=f"killed: {point}")
     assert search.run_in_a_process(point, 2) == signal.SIGKILL
     assert search.run_in_a_process() == 0
@@ -39,7 +41,7 @@ def test_a_driver_killed_at_a_named_point_loses_and_doubles_nothing(tmp_path, st
 
 def test_optuna_dashboard_shows_the_study(tmp_path, study_url, tracking):
     search = Simulated(tmp_path, 3, url=study_url, server=tracking, space="interrupted")
-    assert search.run_in_a_process("told", 2) == signal.SIGKILL
+    assert search.run_in_a_process("trial finished in the study", 2) == signal.SIGKILL
     program = Path(sys.executable).with_name("optuna-dashboard")
     dashboard = Service(tmp_path / "log", [program, study_url, "--host", "127.0.0.1", "--port", "PORT"])
     dashboard.start()

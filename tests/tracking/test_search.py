@@ -1,4 +1,4 @@
-"""Whole searches by the command: study in PostgreSQL, MLflow behind passwords, artifacts in a bucket."""
+"""Whole searches by the command, with the study in PostgreSQL, MLflow with passwords, and artifacts in a bucket."""
 
 import json
 import os
@@ -20,11 +20,11 @@ from tests.searches import (
     search,
     wait_for_the_orphans,
 )
-from tests.tracking.conftest import BUCKETS_OWN
+from tests.tracking.conftest import BUCKET_ENVIRONMENT
 
 pytestmark = pytest.mark.tracking
 TRIALS, EPOCHS = 3, 3
-POINTS = ["metrics sent, not acknowledged", "model logged, not noted"]
+POINTS = ["metrics sent, not acknowledged", "model logged, not saved in the study"]
 FREEZING = """
 from dataclasses import replace
 from search_spaces.demo_space import SPACE, suggest
@@ -62,21 +62,21 @@ def test_a_search_ends_in_the_bucket_and_the_registry(folder, study_url, demo_ex
     assert any(key.endswith(".safetensors") for key in keys)
     assert not (folder / "results" / "demo_space" / "study.journal").exists()
     files = sorted((folder / "data").rglob("*.png"))
-    elsewhere = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", PREDICT, f"models:/demo_space/{version.version}", *files],
         cwd=folder, env=os.environ | {"MLFLOW_TRACKING_URI": demo_experiment}, capture_output=True, text=True,
     )  # fmt: skip
-    assert elsewhere.returncode == 0, elsewhere.stderr
-    names, probabilities = json.loads(elsewhere.stdout.splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    names, probabilities = json.loads(done.stdout.splitlines()[-1])
     assert names == ["few", "many", "some"]
     assert [sum(row) for row in probabilities] == pytest.approx([1] * len(files), abs=1e-5)
 
 
-def test_checkpoints_lie_in_a_bucket_too(folder, study_url, demo_experiment, bucket, monkeypatch):
-    """As in cluster.yaml: with frozen stages, whose tensors lie apart, and taken up by another session."""
+def test_checkpoints_can_be_stored_in_a_bucket(folder, study_url, demo_experiment, bucket, monkeypatch):
+    """As in cluster.yaml, with frozen stages, which are stored separately, and a second session."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.meta.client.meta.endpoint_url)
-    monkeypatch.setenv("HOME", str(folder))  # where the local part of such a search lies
-    for name, value in BUCKETS_OWN.items():
+    monkeypatch.setenv("HOME", str(folder))  # the local part of such a search is stored there
+    for name, value in BUCKET_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     (folder / "freezing.py").write_text(FREEZING)
     asked = ["freezing.py", *arguments(study_url, demo_experiment)[1:], "--storage", f"s3://{bucket.name}/searches"]
@@ -84,23 +84,23 @@ def test_checkpoints_lie_in_a_bucket_too(folder, study_url, demo_experiment, buc
     search(folder, *asked, "--resume")
     check(study_url, demo_experiment)
     keys = [item.key for item in bucket.objects.filter(Prefix="searches/demo_space")]
-    assert sum(key.endswith("/frozen.safetensors") for key in keys) == TRIALS  # each drew weights of its own
+    assert sum(key.endswith("/frozen.safetensors") for key in keys) == TRIALS  # each trial has its own random weights
     assert {key.split("/")[2] for key in keys} >= {"session-001", "session-002"}
 
 
-def test_colleagues_write_to_one_experiment_and_one_model(tracking, as_another):
+def test_two_users_write_to_one_experiment_and_one_model(tracking, as_another):
     client = MlflowClient(tracking)
-    experiment = client.create_experiment("of both")
-    client.create_registered_model("of both")
+    experiment = client.create_experiment("shared")
+    client.create_registered_model("shared")
     as_another()
     run = MlflowClient(tracking).create_run(experiment)
-    version = MlflowClient(tracking).create_model_version("of both", run.info.artifact_uri, run.info.run_id)
-    MlflowClient(tracking).set_registered_model_alias("of both", "champion", version.version)
-    assert client.get_model_version_by_alias("of both", "champion").run_id == run.info.run_id
+    version = MlflowClient(tracking).create_model_version("shared", run.info.artifact_uri, run.info.run_id)
+    MlflowClient(tracking).set_registered_model_alias("shared", "champion", version.version)
+    assert client.get_model_version_by_alias("shared", "champion").run_id == run.info.run_id
 
 
 @pytest.mark.parametrize("password", ["", "a wrong one"])
-def test_without_the_password_a_search_is_refused_in_a_line(folder, study_url, tracking, monkeypatch, password):
+def test_a_search_without_mlflows_password_is_refused_in_one_line(folder, study_url, tracking, monkeypatch, password):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
     done = subprocess.run(
         command(*arguments(study_url, tracking)), cwd=folder, env=environment(folder), capture_output=True, text=True
@@ -111,7 +111,7 @@ def test_without_the_password_a_search_is_refused_in_a_line(folder, study_url, t
     assert optuna.get_all_study_summaries(study_url) == []
 
 
-def test_without_the_databases_password_a_search_is_refused_in_a_line(folder, study_url, tracking, monkeypatch):
+def test_a_search_without_the_databases_password_is_refused_in_one_line(folder, study_url, tracking, monkeypatch):
     monkeypatch.delenv("PGPASSWORD")
     done = subprocess.run(
         command(*arguments(study_url, tracking)), cwd=folder, env=environment(folder), capture_output=True, text=True
@@ -122,8 +122,8 @@ def test_without_the_databases_password_a_search_is_refused_in_a_line(folder, st
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_driver_killed_at_a_named_point_is_resumed(folder, study_url, demo_experiment, point):
-    begun = command(point, 1, *arguments(study_url, demo_experiment), module="tests.faults.kills")
-    driver = subprocess.Popen(begun, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL)
+    killed = command(point, 1, *arguments(study_url, demo_experiment), module="tests.faults.kills")
+    driver = subprocess.Popen(killed, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL)
     orphans = follow(driver)
     assert driver.returncode == -signal.SIGKILL
     wait_for_the_orphans(orphans)
