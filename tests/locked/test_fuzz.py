@@ -155,7 +155,7 @@ def reads_or_refuses(place, data):
     (place / "train.parquet").write_bytes(data)
     try:
         source = open_source(str(place))
-        assert len(source.digests()) == len(source) == len(source.names)
+        assert len(source.read_all()[1]) == len(source) == len(source.names)
     except DataError as error:
         assert len(str(error).splitlines()) == 1
     try:

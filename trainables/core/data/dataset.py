@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,8 @@ class Dataset:
         test_twins: Number of test images that have an image of their own group outside ``test``.
         mask_format: Meaning of the masks in a segmentation, else None.
         regions: Boxes to which images are cropped before resizing, or None.
+        undecodable: Indices of images that cannot be decoded. They are in no split. None until the first decoding.
+        bad_masks: Indices of images whose masks cannot be used. They are in no split.
         store: Folder of the node's cache; None for the default of the node that asks.
         cache_size: Most bytes in that cache; None for the node's default.
     """
@@ -70,6 +72,8 @@ class Dataset:
     test_twins: int = 0
     mask_format: MaskFormat | None = None
     regions: Regions | None = None
+    undecodable: frozenset[int] | None = None
+    bad_masks: frozenset[int] = frozenset()
     store: Path | None = None
     cache_size: int | None = None
 
@@ -155,13 +159,20 @@ class Dataset:
         return Store(self.store or default_store(), self.cache_size)
 
     def decoded(self, size: int, source: Source | None) -> tuple[NDArray[np.uint8], dict[int, str]]:
-        """Return the images, and the reason for each unreadable one, which is black.
+        """Return the images, and the reason for each one that cannot be decoded, which is black.
 
-        They are decoded from ``source`` (opened again if None) if the cache lacks them.
+        They are decoded from ``source`` (opened again if None) if the cache lacks them. Nothing is cached if this node
+        fails to read or decode an image that the driver could.
+
+        Raises:
+            DataError: The data on this node are not those that were split, or other images cannot be decoded.
+            OSError: A file cannot be read.
         """
 
         def write(folder: Path) -> None:
-            bad = _decode_all(source or self._opened(), folder / "images.npy", size, self.pixel_format, self.regions)
+            opened = source or self._opened()
+            bad = _decode_all(opened, folder / "images.npy", size, self.pixel_format, self.regions)
+            self._check_decoded(bad, opened)
             (folder / "bad.json").write_text(json.dumps(bad))
 
         def read(folder: Path) -> tuple[NDArray[np.uint8], dict[int, str]]:
@@ -170,6 +181,13 @@ class Dataset:
 
         bytes_needed = len(self.labels) * size**2 * self.pixel_format.channels
         return self.open_store().read(self.images_key(size), write, read, bytes_needed, needed=True)
+
+    def _check_decoded(self, bad: Mapping[int, str], source: Source) -> None:
+        for index in sorted(bad.keys() ^ (bad.keys() if self.undecodable is None else self.undecodable)):
+            why = bad.get(index, "is readable here, but was not when the search began")
+            raise DataError(
+                f"{self.place} on this node differs from the data of the driver: {source.names[index]} {why}"
+            )
 
     def decoded_masks(self, size: int, source: Source | None) -> NDArray[np.uint8]:
         """Return the masks, decoded from ``source`` (opened again if None) if the cache lacks them.
@@ -188,7 +206,9 @@ class Dataset:
             def one(index: int) -> NDArray[np.uint8]:
                 try:
                     return decode_mask(read_bytes(index), size, mask_format)
-                except (DataError, OSError):  # reported by the survey
+                except (DataError, OSError):
+                    if index not in self.bad_masks:  # those are reported by the survey
+                        raise
                     return np.zeros((size, size), dtype=np.uint8)
 
             with ThreadPoolExecutor(threads()) as pool:
@@ -204,9 +224,10 @@ class Dataset:
 
     def _opened(self) -> Source:
         """Open the source again on a node whose cache lacks its images."""
-        opened = open_source(self.place, store=self.open_store())
-        if source_fingerprint(opened, opened.digests()) != self.fingerprint:
-            raise DataError(f"{self.place} on this node differs from the data that the search began with")
+        opened, digests = open_source(self.place, store=self.open_store()).read_all()
+        if source_fingerprint(opened, digests) != self.fingerprint:
+            broken = next((f": {opened.names[index]} {why}" for index, why in opened.unreadable.items()), "")
+            raise DataError(f"{self.place} on this node differs from the data that the search began with{broken}")
         return opened
 
 
@@ -214,7 +235,9 @@ def surveyed_format(source: Source, fingerprint: str, store: Store) -> PixelForm
     """Return the pixel format of a data set, determined once per node."""
 
     def write(folder: Path) -> None:
-        (folder / "format.json").write_text(json.dumps(dataclasses.asdict(survey(source, threads()))))
+        (folder / "format.json").write_text(
+            json.dumps(dataclasses.asdict(survey(source, threads(), source.unreadable)))
+        )
 
     def read(folder: Path) -> PixelFormat:
         return PixelFormat(**json.loads((folder / "format.json").read_text()))
@@ -236,14 +259,20 @@ def source_fingerprint(source: Source, digests: Sequence[str]) -> str:
 def _decode_all(
     source: Source, file: Path, size: int, pixel_format: PixelFormat, regions: Regions | None
 ) -> dict[int, str]:
-    """Write the array of decoded images. Return the reason for each unreadable image, which is left black."""
+    """Write the array of decoded images. Return the reason for each undecodable image, which is left black.
+
+    Raises:
+        OSError: An image cannot be read that was readable before (``source.unreadable``).
+    """
     shape = (size, size, pixel_format.channels)
-    bad: dict[int, str] = {}
+    bad = dict(source.unreadable)
 
     def one(index: int) -> NDArray[np.uint8]:
+        if index in source.unreadable:
+            return np.zeros(shape, dtype=np.uint8)
         try:
             return decode(source.read(index), size, pixel_format, regions.box(index) if regions else None)
-        except (DataError, OSError) as error:
+        except DataError as error:
             bad[index] = str(error)
             return np.zeros(shape, dtype=np.uint8)
 

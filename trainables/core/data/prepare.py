@@ -120,7 +120,8 @@ def _opened(
     """Return a data set before its audit, and the reason for each unusable image."""
     kept = Store(store or default_store(), cache_size)
     source = _grouped(open_source(place, grouping.column, grouping.pattern, kept), grouping, place)
-    fingerprint = source_fingerprint(source, source.digests())
+    source, digests = source.read_all()
+    fingerprint = source_fingerprint(source, digests)
     masks = surveyed_masks(source, fingerprint, kept)
     opened = Dataset(
         place=place,
@@ -131,10 +132,12 @@ def _opened(
         splits={},
         pixel_format=surveyed_format(source, fingerprint, kept),
         mask_format=masks.format if masks else None,
+        bad_masks=frozenset(masks.bad) if masks else frozenset(),
         store=store,
         cache_size=cache_size,
     )
     _, bad = opened.decoded(SIDE, source)
+    opened = dataclasses.replace(opened, undecodable=frozenset(bad))
     unlabelled = {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
     every = {**(masks.bad if masks else {}), **bad, **unlabelled}
     if len(every) == len(source):

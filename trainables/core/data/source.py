@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.errors import DataError
+from trainables.core.errors import DataError, first_line
 
 _IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"})
 
@@ -95,6 +95,7 @@ class Source:
         files: N file names without folders, or "" for images without a file.
         synthetic: True for generated images.
         masks: Masks of the images in a segmentation. All images then have the same label.
+        unreadable: Reason why an image, or its mask, cannot be read, by its index. Filled by ``read_all``.
     """
 
     class_names: tuple[str, ...]
@@ -107,6 +108,7 @@ class Source:
     files: Sequence[str] = ()
     synthetic: bool = False
     masks: Masks | None = None
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -115,23 +117,28 @@ class Source:
         """Return the encoded file of one image."""
         return self.read_bytes(index)
 
-    def digests(self) -> list[str]:
-        """Return the SHA-256 of each image file, followed by that of its mask if there are masks.
+    def read_all(self) -> tuple[Self, list[str]]:
+        """Read every file once.
 
-        An unreadable file gets the digest of empty bytes.
+        Returns:
+            The source with ``unreadable``; and the SHA-256 of each image file, followed by that of its mask if there
+            are masks. An unreadable file gets the digest of empty bytes.
         """
-        return [self._digest(index) for index in range(len(self))]
+        unreadable: dict[int, str] = {}
+        digests = [self._digest(index, unreadable) for index in range(len(self))]
+        return replace(self, unreadable=unreadable), digests
 
-    def _digest(self, index: int) -> str:
+    def _digest(self, index: int, unreadable: dict[int, str]) -> str:
         readers = [self.read] if self.masks is None else [self.read, self.masks.read_bytes]
-        return "".join(_sha256(read, index) for read in readers)
-
-
-def _sha256(read: Callable[[int], bytes], index: int) -> str:
-    try:
-        return hashlib.sha256(read(index)).hexdigest()
-    except OSError:  # reported when the image is decoded
-        return hashlib.sha256().hexdigest()
+        digests = []
+        for read in readers:
+            try:
+                content = read(index)
+            except OSError as error:
+                content = b""
+                unreadable[index] = f"cannot be read: {error.strerror or first_line(error)}"
+            digests.append(hashlib.sha256(content).hexdigest())
+        return "".join(digests)
 
 
 def is_image(file: Path) -> bool:

@@ -10,8 +10,10 @@ from PIL import Image
 
 from tests.images import write_classes
 from trainables.core.data import dataset as cache
+from trainables.core.data.decode import images
 from trainables.core.data.decode.images import decode
 from trainables.core.data.prepare import inspect, prepare
+from trainables.core.data.readers import class_folders, untrusted_files
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import DataError
@@ -85,6 +87,63 @@ def test_a_node_with_other_data_refuses(root, tmp_path):
     shutil.copy(root / "a" / "000.png", root / "a" / "999.png")
     with pytest.raises(DataError, match="differs from the data that the search began with"):
         dataclasses.replace(data, store=tmp_path / "other node").images(16)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_no_failure_of_a_node_becomes_a_black_image(root, tmp_path, monkeypatch, error):
+    data = prepared(root, tmp_path)
+    elsewhere = dataclasses.replace(data, store=tmp_path / "other node")
+    read, reads = untrusted_files.read_file, []
+
+    def failing(file):
+        reads.append(file)
+        if len(reads) == 20 + 7:  # every file is read once for its digest, and the seventh fails afterwards
+            raise error
+        return read(file)
+
+    monkeypatch.setattr(class_folders, "read_file", failing)
+    with pytest.raises(type(error)):
+        elsewhere.images(16)
+    assert not list((tmp_path / "other node").glob("images-*"))
+    np.testing.assert_array_equal(elsewhere.images(16), data.images(16))
+
+
+def test_a_decoder_that_runs_out_of_memory_says_nothing_about_the_image(root, tmp_path, monkeypatch):
+    def exhausted(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(images, "to_pixels", exhausted)
+    with pytest.raises(MemoryError):
+        prepared(root, tmp_path, skip_bad_images=True)
+
+
+def test_a_node_that_fails_to_decode_what_the_driver_could_caches_nothing(root, tmp_path, monkeypatch):
+    data = prepared(root, tmp_path)
+    elsewhere = dataclasses.replace(data, store=tmp_path / "other node")
+
+    def broken(*_):
+        raise DataError("not a readable image: a codec is missing")
+
+    monkeypatch.setattr(cache, "decode", broken)
+    with pytest.raises(DataError, match=r"differs from the data of the driver: a/000.png .* a codec is missing"):
+        elsewhere.images(16)
+    assert not list((tmp_path / "other node").glob("images-*"))
+
+
+def test_a_file_that_cannot_be_read_is_named_and_not_remembered(root, tmp_path, monkeypatch):
+    read = untrusted_files.read_file
+
+    def denied(file):
+        if file.name == "003.png" and file.parent.name == "b":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(class_folders, "read_file", denied)
+        with pytest.raises(DataError, match=r"1 are not \(b/003.png: cannot be read: Permission denied\)"):
+            prepared(root, tmp_path)
+        assert len(np.concatenate(list(prepared(root, tmp_path, skip_bad_images=True).splits.values()))) == 19
+    assert len(np.concatenate(list(prepared(root, tmp_path).splits.values()))) == 20
 
 
 @pytest.mark.parametrize("change", ["pixel", "label", "new image"])

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +59,8 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
             yield opened
     except UnidentifiedImageError as error:  # Pillow names the buffer's address instead
         raise DataError("not a readable image: unknown format") from error
+    except MemoryError:  # says nothing about the image
+        raise
     except Exception as error:  # each format's reader raises its own errors on a broken file
         raise DataError(f"not a readable image: {first_line(error)}") from error
 
@@ -105,15 +107,26 @@ def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat, box: Box
     return np.asarray(image, dtype=np.uint8).reshape(size, size, pixel_format.channels)
 
 
-def survey(images: EncodedImages, threads: int) -> PixelFormat:
-    """Return the pixel format that fits every readable image. Only headers are read, except for deep images."""
+def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ()) -> PixelFormat:
+    """Return the pixel format that fits every readable image. Only headers are read, except for deep images.
+
+    Args:
+        images: Encoded images.
+        threads: Number of images to look at in parallel.
+        unreadable: Indices of images that are known to be unreadable.
+
+    Raises:
+        OSError: Any other image cannot be read.
+    """
 
     def look(index: int) -> tuple[bool, float]:
+        if index in unreadable:
+            return True, 255.0
         try:
             with open_image(images.read(index)) as image:
                 deep = image.mode in _DEEP_MODES
                 return image.mode in _GREY_MODES, float(np.max(np.asarray(image))) if deep else 255.0
-        except (DataError, OSError):
+        except DataError:
             return True, 255.0
 
     with ThreadPoolExecutor(threads) as pool:

@@ -55,14 +55,17 @@ def survey_masks(masks: Masks, source: Source) -> Survey:
 
     Raises:
         DataError: No mask can be used, or their values have no meaning.
+        OSError: A file cannot be read that ``source.unreadable`` does not name.
     """
 
     def look(index: int) -> tuple[str, tuple[int, ...]]:
+        if index in source.unreadable:
+            return source.unreadable[index], ()
         try:
             values = read_mask(masks.read_bytes(index))
             found = tuple(np.unique(values).tolist())
             return _wrong_size(values, source.read(index)) or _wrong_values(found, masks.format), found
-        except (DataError, OSError) as error:
+        except DataError as error:
             return str(error), ()
 
     with ThreadPoolExecutor(threads()) as pool:

@@ -39,7 +39,7 @@ def test_what_is_at_a_uri_is_copied_once(images, store):
     assert local_copy(images.as_uri(), Store(store)) == copy
     assert len(list(store.glob("copy-*"))) == 1
     here, there = open_source(str(images)), open_source(images.as_uri())
-    assert here.digests() == there.digests()
+    assert here.read_all()[1] == there.read_all()[1]
     assert here.class_names == there.class_names
     assert (here.labels == there.labels).all()
 

@@ -93,8 +93,8 @@ def test_a_hub_data_set_is_read_like_its_local_copy(tmp_path, monkeypatch):
     source = open_source("owner/name")
     local = open_source(str(tmp_path / "hub"))
     assert source.class_names == local.class_names
-    assert sorted(zip(source.published, source.labels, source.digests(), strict=True)) == sorted(
-        zip(local.published, local.labels, local.digests(), strict=True)
+    assert sorted(zip(source.published, source.labels, source.read_all()[1], strict=True)) == sorted(
+        zip(local.published, local.labels, local.read_all()[1], strict=True)
     )
 
 
