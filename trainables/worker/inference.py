@@ -44,7 +44,8 @@ def infer(
         (2M - 1, n, 3C) counts of ``count_pixels``, since masks are too large to return.
     """
     scorer = member_scorer(data)
-    jobs = [(job, split, views) for job in scorer.jobs(members)]
+    groups = [[member] for member in members] if scorer.independent else [members]
+    jobs = [(group, split, views) for group in groups]
     if reads_stored_predictions(split, views) or _runs_here(bundle):
         return np.concatenate([_score(scorer, *job) for job in jobs])
     return np.concatenate(_run_tasks(_score, scorer, jobs, bundle))

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,26 +19,26 @@ from trainables.worker.checkpoint_io import read_models, read_out_of_fold
 
 
 class MemberScorer(ABC):
-    """Scores members of one task's ensembles on a data set."""
+    """Scores members of one task's ensembles on a data set.
+
+    Attributes:
+        independent: True if members can be scored one by one and the results joined along the first axis.
+    """
+
+    independent: ClassVar[bool]
 
     def __init__(self, data: Dataset):
         self.data = data
 
     @abstractmethod
-    def jobs(self, members: Sequence[str]) -> list[Sequence[str]]:
-        """Divide members into groups that can be scored independently. ``score`` of each group gives some rows."""
-
-    @abstractmethod
     def score(self, members: Sequence[str], split: str, views: str, device: torch.device) -> NDArray[Any]:
-        """Score a group of members on a split. See ``inference.infer`` for the arguments and the result."""
+        """Score members on a split. See ``inference.infer`` for the arguments and the result."""
 
 
 class ClassificationScorer(MemberScorer):
-    """Predicts (M, n, C) class probabilities, one member at a time."""
+    """Predicts class probabilities."""
 
-    def jobs(self, members: Sequence[str]) -> list[Sequence[str]]:
-        """Return one group per member."""
-        return [[member] for member in members]
+    independent = True
 
     def score(self, members: Sequence[str], split: str, views: str, device: torch.device) -> NDArray[np.float32]:
         """Return (M, n, C) float32 probabilities."""
@@ -65,11 +65,9 @@ class ClassificationScorer(MemberScorer):
 
 
 class SegmentationScorer(MemberScorer):
-    """Counts (2M - 1, n, 3C) pixels of all members and of their means, in one pass over the images."""
+    """Counts pixels of the masks of all members and of their means, in one pass over the images."""
 
-    def jobs(self, members: Sequence[str]) -> list[Sequence[str]]:
-        """Return one group of all members: their means need all of them, and masks are too large to send."""
-        return [members]
+    independent = False  # the means need all members, and masks are too large to send
 
     def score(
         self,
@@ -78,7 +76,7 @@ class SegmentationScorer(MemberScorer):
         views: str,  # noqa: ARG002
         device: torch.device,
     ) -> NDArray[np.float64]:
-        """Return the counts of ``count_pixels``."""
+        """Return (2M - 1, n, 3C) float64 counts, as ``count_pixels`` does."""
         data, checkpoints = self.data, [model for member in members for model in read_models(member)]
         (size,) = {checkpoint.config.image_size for checkpoint in checkpoints}  # the same for all trials of a search
         models = [trained_segmenter(checkpoint, device) for checkpoint in checkpoints]

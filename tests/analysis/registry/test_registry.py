@@ -173,3 +173,28 @@ def test_the_champion_answers_for_json_and_base64(registered, served):
             with pytest.raises(urllib.error.HTTPError) as refused:
                 ask(served, {form: colour})
             assert "pixels must be in a column with a name" in refused.value.read().decode()
+
+
+def test_a_model_runs_in_a_fresh_process_from_its_own_copy_of_the_code(registered, tmp_path):
+    uri, *_ = registered
+    code = """
+import json, sys
+from pathlib import Path
+code, ensemble, image = sys.argv[1:]
+sys.path.insert(0, code)
+from trainables.core.serving.ensemble import _load_pyfunc
+rows = _load_pyfunc(ensemble).predict([Path(image).read_bytes()]).values.tolist()
+ours = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "trainables"]
+others = {"analysis", "mlflow", "optuna", "ray", "search_spaces", "tuning"} & set(sys.modules)
+print(json.dumps([rows, all(file.startswith(code) for file in ours), sorted(others)]))
+"""
+    (tmp_path / "image.png").write_bytes(png(PIXELS[0]))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with fetched_model(uri, "models:/brains@champion") as folder:
+        paths = folder / "code", ensemble_folder(folder), tmp_path / "image.png"
+        command = [sys.executable, "-c", code, *map(str, paths)]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows, from_the_copy, others = json.loads(done.stdout)
+    np.testing.assert_allclose(rows, expected(uri, [PIXELS[0]]), atol=1e-6)
+    assert (from_the_copy, others) == (True, [])

@@ -3,15 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.core.data.decode.images import PixelFormat
+from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
-from trainables.core.serving.combine import Combination
+from trainables.core.models.networks.base import PixelNetwork
+from trainables.core.models.networks.build import trained_network
 from trainables.core.serving.image_input import images_of
 
 if TYPE_CHECKING:
@@ -33,41 +34,50 @@ class Prediction:
     mask: NDArray[np.uint8] | None = None
 
 
+@dataclass(frozen=True)
+class Member:
+    """Networks whose predictions are averaged; they take (B, S, S, channels) uint8, with S the image size."""
+
+    models: Sequence[PixelNetwork]
+    image_size: int
+
+
 class Ensemble(ABC):
-    """Trained members and the rule that combines their predictions.
+    """Trained members whose predictions are combined.
 
     Attributes:
         predicts_masks: True if a prediction is a mask, False if it is class probabilities.
+        members: Members with their networks in eval mode.
         class_names: C names in class order.
         pixel_format: Format that images are converted to.
     """
 
     predicts_masks: ClassVar[bool]
-    class_names: tuple[str, ...]
-    pixel_format: PixelFormat
 
-    @classmethod
-    @abstractmethod
-    def from_checkpoints(
-        cls,
-        members: Sequence[Sequence[Checkpoint]],
-        combination: Combination,
-        views: str,
-        roi: "Ensemble | None",
-        device: torch.device,
-    ) -> Self:
-        """Build the ensemble on a device.
+    def __init__(self, members: Sequence[Sequence[Checkpoint]], device: torch.device):
+        """Build the members' networks on a device.
 
         Args:
             members: Checkpoints of each member's models: one, or one per fold.
-            combination: Rule that combines the members.
-            views: Key of ``predict_classes.VIEWS``.
-            roi: Segmentation that images are cropped with, or None.
-            device: Device of all models.
+            device: Device of all networks.
 
         Raises:
-            CheckpointError: The task does not support these members or ``roi``.
+            CheckpointError: The checkpoints are not all of one task.
         """
+        first = members[0][0]
+        tasks = {model.config.task for models in members for model in models}
+        if len(tasks) > 1:
+            raise CheckpointError(f"all members must have the same task, but have {', '.join(sorted(tasks))}")
+        self.class_names, self.pixel_format = first.class_names, first.pixel_format
+        self.members = [
+            Member([trained_network(model, device) for model in models], models[0].config.image_size)
+            for models in members
+        ]
+
+    @property
+    def image_sizes(self) -> set[int]:
+        """All sizes that images are decoded to."""
+        return {member.image_size for member in self.members}
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> "pd.DataFrame":  # noqa: ARG002
         """Predict images, as MLflow's pyfunc interface requires.

@@ -1,33 +1,22 @@
 """Ensemble of classifiers, from images to class probabilities."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
-from trainables.core.models.networks.classifier import Classifier
-from trainables.core.serving.base import Ensemble, Prediction
+from trainables.core.serving.base import Ensemble, Member, Prediction
 from trainables.core.serving.combine import Combination
 from trainables.core.serving.image_input import decode_images
-from trainables.core.serving.predict_classes import mean_probabilities, predict_probabilities, trained_classifier
+from trainables.core.serving.predict_classes import mean_probabilities, predict_probabilities
 from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class ClassificationMember:
-    """Classifiers whose probabilities are averaged; they take (B, S, S, channels) uint8, with S the image size."""
-
-    models: Sequence[Classifier]
-    image_size: int
 
 
 class ClassificationEnsemble(Ensemble):
@@ -37,38 +26,28 @@ class ClassificationEnsemble(Ensemble):
 
     def __init__(
         self,
-        members: Sequence[ClassificationMember],
-        combination: Combination,
-        views: str,
-        class_names: tuple[str, ...],
-        pixel_format: PixelFormat,
-        roi: SegmentationEnsemble | None = None,
-    ):
-        self.members = members
-        self.combination = combination
-        self.views = views
-        self.class_names = class_names
-        self.pixel_format = pixel_format
-        self.roi = roi
-
-    @classmethod
-    def from_checkpoints(
-        cls,
         members: Sequence[Sequence[Checkpoint]],
         combination: Combination,
         views: str,
         roi: Ensemble | None,
         device: torch.device,
-    ) -> Self:
-        """Build the ensemble; ``roi`` must be a segmentation."""
+    ):
+        """Build the ensemble.
+
+        Args:
+            members: Checkpoints of each member's models: one, or one per fold.
+            combination: Rule that combines the members.
+            views: Key of ``predict_classes.VIEWS``.
+            roi: Segmentation that images are cropped with, or None to use whole images.
+            device: Device of all networks.
+
+        Raises:
+            CheckpointError: ``roi`` is not a segmentation.
+        """
         if not isinstance(roi, SegmentationEnsemble | None):
             raise CheckpointError("the ensemble that images are cropped with must be a segmentation")
-        loaded = [
-            ClassificationMember([trained_classifier(model, device) for model in models], models[0].config.image_size)
-            for models in members
-        ]
-        first = members[0][0]
-        return cls(loaded, combination, views, first.class_names, first.pixel_format, roi)
+        super().__init__(members, device)
+        self.combination, self.views, self.roi = combination, views, roi
 
     def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
         """Predict the class probabilities of a batch of images."""
@@ -85,12 +64,11 @@ class ClassificationEnsemble(Ensemble):
     def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """Return (n, C) float32 probabilities of a batch of n images."""
         boxes = self.roi.boxes(images, self.pixel_format.white) if self.roi else None
-        sizes = {member.image_size for member in self.members}
-        pixels = {size: decode_images(images, size, self.pixel_format, boxes) for size in sizes}
+        pixels = {size: decode_images(images, size, self.pixel_format, boxes) for size in self.image_sizes}
         predictions = [self._predict_member(member, pixels[member.image_size]) for member in self.members]
         return self.combination.apply(np.stack(predictions)).astype(np.float32)
 
-    def _predict_member(self, member: ClassificationMember, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _predict_member(self, member: Member, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         indices = np.arange(len(pixels))
         return mean_probabilities(
             [predict_probabilities(model, pixels, indices, views=self.views) for model in member.models]

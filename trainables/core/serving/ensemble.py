@@ -25,7 +25,7 @@ from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
 
 MANIFEST = "ensemble.json"
 _ROI = "roi"
-_ENSEMBLES: dict[str, type[Ensemble]] = {
+_ENSEMBLES: dict[str, type[ClassificationEnsemble | SegmentationEnsemble]] = {
     ClassificationConfig.task: ClassificationEnsemble,
     SegmentationConfig.task: SegmentationEnsemble,
 }
@@ -83,7 +83,7 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> Ensemble:
     combination = Combination.from_dict(manifest["combination"])
     roi = load_ensemble(_part(folder, manifest["roi"]), device) if "roi" in manifest else None
     ensemble = _ENSEMBLES[members[0][0].config.task]
-    return ensemble.from_checkpoints(members, combination, manifest["views"], roi, device)
+    return ensemble(members, combination, manifest["views"], roi, device)
 
 
 def _part(folder: Path, name: str) -> Path:

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import trained_network
 from trainables.core.models.networks.classifier import Classifier
 
@@ -28,7 +29,7 @@ def trained_classifier(checkpoint: Checkpoint, device: torch.device) -> Classifi
 
 @torch.inference_mode()
 def predict_probabilities(
-    model: Classifier,
+    model: PixelNetwork,
     images: NDArray[np.uint8],
     indices: NDArray[np.int64],
     batch_size: int = 64,
@@ -37,7 +38,7 @@ def predict_probabilities(
     """Predict class probabilities in float32, whatever the training precision, so that all machines agree.
 
     Args:
-        model: Classifier in eval mode.
+        model: Network in eval mode that returns (B, C) logits.
         images: (N, S, S, channels) uint8 images.
         indices: (n,) indices of the images to predict.
         batch_size: Images per forward pass.

@@ -25,7 +25,7 @@ def trained_segmenter(checkpoint: Checkpoint, device: torch.device) -> Segmenter
 
 
 @torch.inference_mode()
-def predict_pixels(model: Segmenter, pixels: NDArray[np.uint8]) -> Tensor:
+def predict_pixels(model: PixelNetwork, pixels: NDArray[np.uint8]) -> Tensor:
     """Predict pixel probabilities of (B, S, S, channels) images, in float32 on the model's device.
 
     Returns:
@@ -59,7 +59,6 @@ class MaskQuestion:
 
     def answer(self, model: PixelNetwork, images: NDArray[np.uint8]) -> MaskAnswer:
         """Predict the requested images out of (N, S, S, channels) uint8."""
-        assert isinstance(model, Segmenter)
         return MaskAnswer(predict_pixels(model, images[self.images]).cpu().numpy())
 
 

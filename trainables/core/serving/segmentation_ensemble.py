@@ -3,8 +3,8 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,15 +14,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from trainables.core.data.decode.crop import Box, box_of
-from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.pixel_predictions import predicted_masks
-from trainables.core.models.networks.segmenter import Segmenter
 from trainables.core.serving.base import Ensemble, Prediction
 from trainables.core.serving.combine import Combination
 from trainables.core.serving.image_input import decode_images, image_shape
-from trainables.core.serving.predict_masks import predict_pixels, trained_segmenter
+from trainables.core.serving.predict_masks import predict_pixels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,14 +30,6 @@ MASK = "mask"
 _BATCH = 16
 
 
-@dataclass(frozen=True)
-class SegmentationMember:
-    """A segmenter that takes (B, S, S, channels) uint8, with S the image size."""
-
-    model: Segmenter
-    image_size: int
-
-
 class SegmentationEnsemble(Ensemble):
     """Segmenters and the weights of their pixel probabilities."""
 
@@ -47,31 +37,21 @@ class SegmentationEnsemble(Ensemble):
 
     def __init__(
         self,
-        members: Sequence[SegmentationMember],
-        weights: Sequence[float],
-        class_names: tuple[str, ...],
-        pixel_format: PixelFormat,
-    ):
-        self.members = members
-        self.weights = weights
-        self.class_names = class_names
-        self.pixel_format = pixel_format
-
-    @classmethod
-    def from_checkpoints(
-        cls,
         members: Sequence[Sequence[Checkpoint]],
         combination: Combination,
-        views: str,  # noqa: ARG003
+        views: str,  # noqa: ARG002
         roi: Ensemble | None,
         device: torch.device,
-    ) -> Self:
-        """Build the ensemble; each member must have exactly one model, and ``roi`` must be None."""
+    ):
+        """Build the ensemble. The arguments are those of ``ClassificationEnsemble``; ``views`` is not used.
+
+        Raises:
+            CheckpointError: A member has several models, or ``roi`` is given.
+        """
         if roi is not None or any(len(models) != 1 for models in members):
             raise CheckpointError("a segmentation must have one model per member, and no other to crop images with")
-        loaded = [SegmentationMember(trained_segmenter(model, device), model.config.image_size) for (model,) in members]
-        first = members[0][0]
-        return cls(loaded, combination.weights, first.class_names, first.pixel_format)
+        super().__init__(members, device)
+        self.weights = combination.weights
 
     def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
         """Predict the masks of a batch of images."""
@@ -100,12 +80,11 @@ class SegmentationEnsemble(Ensemble):
                 that the members were trained on.
         """
         pixel_format = self.pixel_format if white is None else replace(self.pixel_format, white=white)
-        sizes = {member.image_size for member in self.members}
         masks = []
         for start in range(0, len(images), _BATCH):
             batch = images[start : start + _BATCH]
-            pixels = {size: decode_images(batch, size, pixel_format) for size in sizes}
-            predictions = [predict_pixels(member.model, pixels[member.image_size]) for member in self.members]
+            pixels = {size: decode_images(batch, size, pixel_format) for size in self.image_sizes}
+            predictions = [predict_pixels(member.models[0], pixels[member.image_size]) for member in self.members]
             for index, image in enumerate(batch):
                 masks.append(self._combine([one[index : index + 1] for one in predictions], image_shape(image)))
         return masks

@@ -12,7 +12,7 @@ import torch
 from tests.images import png
 from trainables.core.config import TrainConfig
 from trainables.core.data.decode.images import PixelFormat
-from trainables.core.errors import DataError
+from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combine import Combination
 from trainables.core.serving.ensemble import _load_pyfunc, load_ensemble, save_ensemble
@@ -126,6 +126,17 @@ def test_a_member_is_stored_without_the_optimizers_state(folder):
 
     with safe_open(folder / "member-0" / "state.safetensors", "pt") as file:
         assert all(key.startswith("model.") for key in file.keys())  # noqa: SIM118
+
+
+def test_members_of_two_tasks_are_refused(checkpoints, tmp_path):
+    save_ensemble(tmp_path / "e", [[checkpoints[16]], [checkpoints[32]]], Combination.of(np.ones(2)))
+    meta = tmp_path / "e" / "member-1" / "state.json"
+    stored = json.loads(meta.read_text())
+    stored["config"] = {"task": "segmentation", "architecture": "linknet", "backbone": "resnet18", "weights": "random"}
+    stored["config"] |= {"image_size": 32, "optimizer": "adam", "lr": 1e-3, "batch_size": 8, "epochs": 1}
+    meta.write_text(json.dumps(stored))
+    with pytest.raises(CheckpointError, match="must have the same task, but have classification, segmentation"):
+        load_ensemble(tmp_path / "e")
 
 
 def test_loading_imports_neither_mlflow_nor_ray():
