@@ -84,7 +84,7 @@ def _to_pixels(image: Any, size: int, pixel_format: PixelFormat, box: Box | None
 def _parse(image: Any) -> bytes | NDArray[np.uint8]:
     """Return the encoded bytes of an image, or its pixels as (H, W) or (H, W, 3)."""
     if isinstance(image, str):
-        image = base64.b64decode(image, validate=True)
+        image = base64.b64decode("".join(image.split()), validate=True)  # MLflow's own encoder inserts line breaks
     if isinstance(image, bytes | bytearray):
         return bytes(image)
     array = np.asarray(image)

@@ -90,6 +90,7 @@ def test_every_form_of_an_image_gives_the_same_prediction(folder):
         png(pixels),
         bytearray(png(pixels)),
         base64.b64encode(png(pixels)).decode(),
+        base64.encodebytes(png(pixels)).decode(),
         pixels,
         pixels[:, :, None],
         np.repeat(pixels[:, :, None], 3, axis=2),
