@@ -68,26 +68,26 @@ def _alias(champion: tuple[str, dict[str, Any]] | None, version: str, metadata: 
     """Return a version's alias and the reason. Only a score on the same images and folds can beat a champion."""
     if champion is None:
         return CHAMPION, "there was no champion"
-    held, of_champion = champion
-    if held == version:
+    current, other = champion
+    if current == version:
         return CHAMPION, "it is the champion already"
-    metric, ours, theirs = metadata["metric"], metadata["select_score"], of_champion.get("select_score")
-    if of_champion.get("select_fingerprint") != metadata["select_fingerprint"]:
-        reason = f"version {held} is the champion and was chosen on other images or folds, so they cannot be compared"
-        return CHALLENGER, reason
-    if of_champion.get("metric") != metric or theirs is None:
-        return CHALLENGER, f"version {held} is the champion and was chosen by {of_champion.get('metric')}"
+    metric, ours, theirs = metadata["metric"], metadata["select_score"], other.get("select_score")
+    if other.get("select_fingerprint") != metadata["select_fingerprint"]:
+        other_images = f"version {current} is the champion and was chosen on other images or folds"
+        return CHALLENGER, f"{other_images}, so they cannot be compared"
+    if other.get("metric") != metric or theirs is None:
+        return CHALLENGER, f"version {current} is the champion and was chosen by {other.get('metric')}"
     where = metadata.get("chosen_on", "select")
-    scores = f"{metric} {ours:.4f} on {where}, where version {held} has {theirs:.4f}"
+    scores = f"{metric} {ours:.4f} on {where}, where version {current} has {theirs:.4f}"
     return (CHAMPION, f"it has {scores}") if is_better(metric, ours, theirs) else (CHALLENGER, f"it has only {scores}")
 
 
 def _champion(client: MlflowClient, name: str) -> tuple[str, dict[str, Any]] | None:
     """Return the champion's version and metadata."""
-    held = client.get_registered_model(name).aliases.get(CHAMPION)
-    if held is None:
+    current = client.get_registered_model(name).aliases.get(CHAMPION)
+    if current is None:
         return None
-    return str(held), mlflow.models.get_model_info(f"models:/{name}/{held}").metadata or {}
+    return str(current), mlflow.models.get_model_info(f"models:/{name}/{current}").metadata or {}
 
 
 def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str, Any]) -> str | None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.ensembles import choose_rule as comparison
+from analysis.ensembles import choose_rule
 from analysis.ensembles.choose_rule import compare
 from analysis.ensembles.rules import FIXED, RULES, best_single, greedy
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
@@ -10,11 +10,11 @@ from tests.analysis.samples import NAMES, drawn
 from trainables.core.errors import DataError
 
 
-def test_members_alike_leave_the_simplest_rule():
+def test_equal_members_leave_the_simplest_rule():
     probabilities, sample = drawn(count=1)
-    found = compare(np.repeat(probabilities, 3, axis=0), sample)
-    assert found.chosen == "best-single"
-    assert [compared.rule for compared in found.rules] == list(RULES)
+    comparison = compare(np.repeat(probabilities, 3, axis=0), sample)
+    assert comparison.chosen == "best-single"
+    assert [compared.rule for compared in comparison.rules] == list(RULES)
 
 
 def test_an_ensemble_that_is_clearly_better_is_chosen():
@@ -22,32 +22,32 @@ def test_an_ensemble_that_is_clearly_better_is_chosen():
     labels = generator.integers(0, 3, 300)
     odds = np.exp(generator.normal(size=(8, 300, 3)) + 1.2 * np.eye(3)[labels])
     probabilities = odds / odds.sum(axis=2, keepdims=True)
-    found = compare(probabilities, Sample(labels, np.arange(300), NAMES, "balanced_accuracy"))
-    single = found.rules[0]
+    comparison = compare(probabilities, Sample(labels, np.arange(300), NAMES, "balanced_accuracy"))
+    single = comparison.rules[0]
     assert single.behind > single.error
-    assert found.chosen == "mean"
-    assert found.combination.weights == pytest.approx([1 / 8] * 8)
-    assert found.score > single.score
+    assert comparison.chosen == "mean"
+    assert comparison.combination.weights == pytest.approx([1 / 8] * 8)
+    assert comparison.score > single.score
 
 
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
 def test_the_simplest_within_one_standard_error_is_chosen_and_fitted_to_everything(metric):
     probabilities, sample = drawn(images=200, skill=2, seed=1, metric=metric, groups=60)
-    found = compare(probabilities, sample)
-    scores = np.array([compared.score for compared in found.rules])
+    comparison = compare(probabilities, sample)
+    scores = np.array([compared.score for compared in comparison.rules])
     best = scores.min() if metric == "log_loss" else scores.max()
-    for compared in found.rules:
+    for compared in comparison.rules:
         assert compared.behind == pytest.approx(abs(best - compared.score))
-    within = [compared.rule for compared in found.rules if compared.behind <= compared.error]
-    assert found.chosen == within[0]
-    assert found.combination == RULES[found.chosen](probabilities, sample)
+    within = [compared.rule for compared in comparison.rules if compared.behind <= compared.error]
+    assert comparison.chosen == within[0]
+    assert comparison.combination == RULES[comparison.chosen](probabilities, sample)
 
 
 def test_the_standard_error_against_an_independent_bootstrap():
     probabilities, sample = drawn(count=3, images=120, skill=2, groups=40, metric="accuracy")
-    found = {compared.rule: compared for compared in compare(probabilities, sample).rules}
-    best = max(found.values(), key=lambda compared: compared.score)
-    other = found["majority-vote" if best.rule != "majority-vote" else "mean"]
+    comparison = {compared.rule: compared for compared in compare(probabilities, sample).rules}
+    best = max(comparison.values(), key=lambda compared: compared.score)
+    other = comparison["majority-vote" if best.rule != "majority-vote" else "mean"]
     folds = group_folds(sample)
     hits = [
         cross_fitted(RULES[compared.rule], probabilities, sample, folds).argmax(1) == sample.labels
@@ -66,13 +66,13 @@ def test_the_standard_error_against_an_independent_bootstrap():
 
 def test_pure_noise_shows_no_optimism(monkeypatch):
     """Nine noisy members, three classes: the chance level is a third, whatever is picked, weighted or fitted."""
-    monkeypatch.setattr(comparison, "_RESAMPLES", 100)
+    monkeypatch.setattr(choose_rule, "_RESAMPLES", 100)
     by_rule, corrected, naive_single, naive_greedy = [], [], [], []
     for seed in range(8):
         probabilities, sample = drawn(count=9, images=200, seed=seed, skill=0, groups=120)
-        found = compare(probabilities, sample)
-        by_rule.append([compared.score for compared in found.rules])
-        corrected.append(found.corrected)
+        comparison = compare(probabilities, sample)
+        by_rule.append([compared.score for compared in comparison.rules])
+        corrected.append(comparison.corrected)
         naive_single.append(sample.score(best_single(probabilities, sample).apply(probabilities)))
         naive_greedy.append(sample.score(greedy(probabilities, sample).apply(probabilities)))
     chance, error = 1 / 3, 0.045 / np.sqrt(8)  # of one score, of a mean of eight
@@ -85,9 +85,9 @@ def test_pure_noise_shows_no_optimism(monkeypatch):
 
 def test_too_few_groups_leave_the_rules_without_parameters_and_a_note():
     probabilities, sample = drawn(groups=8)
-    found = compare(probabilities, sample)
-    assert tuple(compared.rule for compared in found.rules) == FIXED
-    assert "there are 8: only rules without parameters were compared" in found.notes[0]
+    comparison = compare(probabilities, sample)
+    assert tuple(compared.rule for compared in comparison.rules) == FIXED
+    assert "there are 8: only rules without parameters were compared" in comparison.notes[0]
     with pytest.raises(DataError, match="must be one of mean, .* but got 'greedy'; rules with parameters need 10"):
         compare(probabilities, sample, forced="greedy")
 
@@ -95,18 +95,20 @@ def test_too_few_groups_leave_the_rules_without_parameters_and_a_note():
 def test_a_class_in_one_group_is_noted():
     probabilities, sample = drawn()
     groups = np.where(sample.labels == 2, 0, sample.groups + 1)
-    found = compare(probabilities, Sample(sample.labels, groups, NAMES, "balanced_accuracy"))
-    assert len(found.rules) == len(RULES)
-    assert found.corrected is None  # no resample leaves the class's only group out
-    assert found.notes == ("only one group has images of c: rules were scored on it without having seen the class",)
+    comparison = compare(probabilities, Sample(sample.labels, groups, NAMES, "balanced_accuracy"))
+    assert len(comparison.rules) == len(RULES)
+    assert comparison.corrected is None  # no resample leaves the class's only group out
+    assert comparison.notes == (
+        "only one group has images of c: rules were scored on it without having seen the class",
+    )
 
 
 def test_a_forced_rule_is_taken_and_all_are_compared():
     probabilities, sample = drawn()
-    found = compare(probabilities, sample, forced="greedy-scaled")
-    assert found.chosen == "greedy-scaled"
-    assert len(found.rules) == len(RULES)
-    assert found.combination == RULES["greedy-scaled"](probabilities, sample)
+    comparison = compare(probabilities, sample, forced="greedy-scaled")
+    assert comparison.chosen == "greedy-scaled"
+    assert len(comparison.rules) == len(RULES)
+    assert comparison.combination == RULES["greedy-scaled"](probabilities, sample)
 
 
 def test_the_same_predictions_give_the_same_comparison():

@@ -66,7 +66,7 @@ def test_geometric_mean_and_confidence_against_scipy():
 
 
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
-def test_metric_weights_are_what_each_adds_to_knowing_nothing(metric):
+def test_metric_weights_are_the_gains_over_class_frequencies(metric):
     probabilities, sample = drawn(metric=metric, skill=3, seed=5)
     if metric == "log_loss":
         frequencies = np.bincount(sample.labels) / len(sample.labels)
@@ -79,10 +79,10 @@ def test_metric_weights_are_what_each_adds_to_knowing_nothing(metric):
     np.testing.assert_allclose(metric_weighted(probabilities, sample).weights, gains / gains.sum(), atol=1e-12)
 
 
-def test_members_that_know_nothing_are_weighed_equally():
+def test_uninformed_members_are_weighted_equally():
     _, sample = drawn()
-    alike = np.full((3, 90, 3), 1 / 3)
-    assert metric_weighted(alike, sample).weights == pytest.approx([1 / 3] * 3)
+    uniform = np.full((3, 90, 3), 1 / 3)
+    assert metric_weighted(uniform, sample).weights == pytest.approx([1 / 3] * 3)
 
 
 def brute_force_greedy(probabilities, labels, steps):
@@ -121,14 +121,14 @@ def test_greedy_is_never_below_its_best_member(seed, metric):
 def test_temperatures_against_a_grid():
     probabilities, sample = drawn(count=3, skill=2)
     distorted = temper(probabilities, (0.3, 1.0, 4.0))
-    found = fit_temperatures(distorted, sample)
-    for member, temperature in zip(distorted, found, strict=True):
+    temperatures = fit_temperatures(distorted, sample)
+    for member, temperature in zip(distorted, temperatures, strict=True):
         grid = np.exp(np.linspace(np.log(0.05), np.log(20), 300))
         losses = [log_loss(sample.labels, temper(member[None], (float(one),))[0]) for one in grid]
         assert np.log(temperature) == pytest.approx(np.log(grid[int(np.argmin(losses))]), abs=0.03)
 
 
-def test_a_scaled_rule_applies_what_it_fitted():
+def test_a_scaled_rule_applies_its_fitted_temperatures():
     probabilities, sample = drawn(skill=2)
     temperatures = fit_temperatures(probabilities, sample)
     expected = temper(probabilities, temperatures).mean(0)
@@ -138,9 +138,11 @@ def test_a_scaled_rule_applies_what_it_fitted():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_stacking_is_the_logistic_regression_that_scores_best(classes):
     probabilities, sample = drawn(count=3, images=150, skill=2, metric="accuracy")
-    kept = sample.labels < classes
-    probabilities = probabilities[:, kept, :classes] / probabilities[:, kept, :classes].sum(2, keepdims=True)
-    sample = Sample(sample.labels[kept], sample.groups[kept], NAMES[:classes], "accuracy")
+    of_classes = sample.labels < classes
+    probabilities = probabilities[:, of_classes, :classes] / probabilities[:, of_classes, :classes].sum(
+        2, keepdims=True
+    )
+    sample = Sample(sample.labels[of_classes], sample.groups[of_classes], NAMES[:classes], "accuracy")
     ours = applied(stacking, probabilities, sample)
     features = np.log(np.concatenate(list(probabilities), axis=1))
     candidates = []
@@ -151,10 +153,10 @@ def test_stacking_is_the_logistic_regression_that_scores_best(classes):
     assert min(np.abs(ours - candidate).max() for candidate in candidates) < 1e-4
 
 
-def test_stacking_gives_a_class_that_it_was_not_shown_nothing():
+def test_stacking_never_predicts_a_class_without_training_images():
     probabilities, sample = drawn(count=3, images=150)
-    shown = np.flatnonzero(sample.labels != 1)
-    fitted = stacking(probabilities[:, shown], sample.take(shown))
+    without_one = np.flatnonzero(sample.labels != 1)
+    fitted = stacking(probabilities[:, without_one], sample.take(without_one))
     combined = fitted.apply(probabilities)
     assert (combined[:, 1] < 1e-6).all()
     np.testing.assert_allclose(combined.sum(axis=1), 1)
@@ -162,7 +164,7 @@ def test_stacking_gives_a_class_that_it_was_not_shown_nothing():
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss", "auroc"])
-def test_of_one_member_every_rule_makes_probabilities(name, metric):
+def test_every_rule_gives_probabilities_for_one_member(name, metric):
     probabilities, sample = drawn(count=1, metric=metric)
     combined = applied(RULES[name], probabilities, sample)
     assert combined.shape == (90, 3)

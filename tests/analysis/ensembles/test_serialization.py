@@ -49,8 +49,8 @@ def test_an_ensemble_is_restored_to_the_last_digit(chosen):
 
 def test_keys_are_those_of_searches_that_already_ran(chosen):
     plain = to_json(chosen)
-    ours = {"members", "alone", "comparison", "diversity", "views", "images", "groups", "folds", "tuned"}
-    assert plain.keys() == ours
+    keys = {"members", "alone", "comparison", "diversity", "views", "images", "groups", "folds", "tuned"}
+    assert plain.keys() == keys
     assert plain["members"] == [3, 7]
     assert plain["comparison"].keys() == {
         "metric", "rules", "chosen", "corrected", "figures", "combination", "notes",
@@ -77,10 +77,10 @@ def test_an_evaluation_is_restored(groups):
 def test_a_comparison_and_a_diversity_are_restored():
     probabilities, sample = drawn(count=2)
     probabilities[0] = np.eye(3)[sample.labels]
-    found = diversity(probabilities, sample.labels)
-    assert again(found) == found
-    assert type(again(found)) is Diversity
-    assert found.error_correlation[0] == (None, None)
+    pairwise = diversity(probabilities, sample.labels)
+    assert again(pairwise) == pairwise
+    assert type(again(pairwise)) is Diversity
+    assert pairwise.error_correlation[0] == (None, None)
     compared = compare(probabilities, sample)
     assert again(compared) == compared
     assert type(again(compared)) is Comparison

@@ -24,9 +24,9 @@ OURS = {"metric": "macro_f1", "select_score": 0.7, "select_fingerprint": "abc"}
         (("1", {}), "challenger", "cannot be compared"),
     ],
 )
-def test_a_champion_is_beaten_on_the_same_images_alone(champion, alias, reason):
-    given, why = _alias(champion, "2", OURS)
-    assert given == alias
+def test_only_a_better_score_on_the_same_images_beats_a_champion(champion, alias, reason):
+    actual, why = _alias(champion, "2", OURS)
+    assert actual == alias
     assert reason in why
 
 

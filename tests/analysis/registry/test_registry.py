@@ -1,4 +1,4 @@
-"""Registered ensembles and members that load alone, on a real SQLite store."""
+"""Registered ensembles and members that load on their own, on a real SQLite store."""
 
 import base64
 import json
@@ -62,7 +62,7 @@ def expected(uri, images):
         return open_ensemble(ensemble_folder(folder)).predict(images).to_numpy()
 
 
-def test_a_member_loads_alone_and_is_logged_once(registered, checkpoint):
+def test_a_member_loads_on_its_own_and_is_logged_once(registered, checkpoint):
     uri, client, _, child = registered
     client.log_metric(child, "tune/loss", 1.0, REPORT.time_ms, 1)  # as the outbox sent it
     client.set_terminated(child, "KILLED")
@@ -81,7 +81,7 @@ def test_a_member_loads_alone_and_is_logged_once(registered, checkpoint):
         assert open_ensemble(ensemble_folder(folder)).class_names == NAMES
 
 
-def test_a_member_that_a_dead_driver_began_is_finished_under_its_id(registered, checkpoint):
+def test_a_member_that_an_earlier_driver_began_keeps_its_id(registered, checkpoint):
     uri, client, parent, _ = registered
     experiment = client.get_run(parent).info.experiment_id
     run_id = client.create_run(experiment).info.run_id
@@ -97,7 +97,7 @@ def test_a_member_that_a_dead_driver_began_is_finished_under_its_id(registered, 
 @pytest.mark.parametrize(
     "model", ["models:/other@champion", "models:/brains/9", "models:/brains@nobody", "runs:/0/model"]
 )
-def test_a_model_that_is_not_there_is_a_usage_error(registered, model):
+def test_a_missing_model_is_a_usage_error(registered, model):
     with (
         pytest.raises(UserError, match=f"MODEL must be in MLflow, but {model} is not: "),
         fetched_model(*registered[:1], model),
@@ -105,7 +105,7 @@ def test_a_model_that_is_not_there_is_a_usage_error(registered, model):
         pass
 
 
-def test_the_pages_carry_the_card_and_a_persons_text_stays(registered):
+def test_pages_get_the_card_and_a_persons_text_stays(registered):
     uri, client, *_ = registered
     card = made_up_card("brains", Registration("1", "champion", "there was no champion"))
     for _ in range(2):

@@ -38,4 +38,4 @@ def test_certain_and_right_is_calibrated_and_certain_and_wrong_is_not():
     labels = np.array([0, 1, 2, 0])
     right, wrong = np.eye(3)[labels], np.eye(3)[(labels + 1) % 3]
     assert (brier_scores(right, labels).mean(), brier_scores(wrong, labels).mean()) == (0, 2)
-    assert [expected_calibration_error(reliability(given, labels)) for given in (right, wrong)] == [0, 1]
+    assert [expected_calibration_error(reliability(predicted, labels)) for predicted in (right, wrong)] == [0, 1]

@@ -24,20 +24,20 @@ def test_groups_stay_together_and_classes_are_spread(seed):
     ("labels", "groups"),
     [([0, 1] * 4, range(8)), ([0] * 12, range(12)), ([0] * 11 + [1], range(12)), ([0, 1] * 10, [0, 1] * 10)],
 )
-def test_what_cannot_be_divided_is_not(labels, groups):
+def test_too_few_groups_or_classes_are_not_divided(labels, groups):
     assert group_folds(Sample(np.array(labels), np.array(groups), NAMES, "accuracy")) is None
 
 
-def test_no_image_is_predicted_by_what_was_fitted_to_its_group():
+def test_no_image_is_predicted_by_a_rule_fitted_to_its_group():
     probabilities, sample = drawn(images=100, groups=30)
     folds = group_folds(sample)
-    seen = []
+    fitted_groups = []
 
-    def spy(given, shown):
-        seen.append(set(shown.groups))
-        return Combination.of(np.ones(len(given)))
+    def spy(probabilities, sample):
+        fitted_groups.append(set(sample.groups))
+        return Combination.of(np.ones(len(probabilities)))
 
     combined = cross_fitted(spy, probabilities, sample, folds)
-    for fold, groups in enumerate(seen):
+    for fold, groups in enumerate(fitted_groups):
         assert not groups & set(sample.groups[folds == fold])
     np.testing.assert_allclose(combined, mean(probabilities, sample).apply(probabilities))

@@ -7,25 +7,25 @@ from tests.analysis.samples import drawn
 
 def test_against_pairs_by_hand():
     probabilities, sample = drawn(count=4)
-    found = diversity(probabilities, sample.labels)
+    result = diversity(probabilities, sample.labels)
     predicted = probabilities.argmax(2)
     pairs = []
     for one in range(4):
         for other in range(4):
-            assert found.disagreement[one][other] == pytest.approx(np.mean(predicted[one] != predicted[other]))
+            assert result.disagreement[one][other] == pytest.approx(np.mean(predicted[one] != predicted[other]))
             expected = np.corrcoef(predicted[one] != sample.labels, predicted[other] != sample.labels)[0, 1]
-            assert found.error_correlation[one][other] == pytest.approx(expected)
+            assert result.error_correlation[one][other] == pytest.approx(expected)
             if one < other:
                 pairs.append((np.mean(predicted[one] != predicted[other]), expected))
-    assert (found.mean_disagreement, found.mean_error_correlation) == pytest.approx(np.mean(pairs, axis=0))
+    assert (result.mean_disagreement, result.mean_error_correlation) == pytest.approx(np.mean(pairs, axis=0))
 
 
 def test_a_faultless_member_has_no_error_correlation():
     probabilities, sample = drawn(count=2)
     probabilities[0] = np.eye(3)[sample.labels]
-    found = diversity(probabilities, sample.labels)
-    assert found.error_correlation[0] == (None, None)
-    assert found.mean_error_correlation is None
+    result = diversity(probabilities, sample.labels)
+    assert result.error_correlation[0] == (None, None)
+    assert result.mean_error_correlation is None
 
 
 def test_one_member_has_no_pairs():

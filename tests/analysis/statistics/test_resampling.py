@@ -41,32 +41,32 @@ def test_the_interval_of_a_recall_against_the_binomial():
     right = generator.random(200) < 0.7
     probabilities = np.eye(2)[np.where(right, labels, 1 - labels)] * 0.8 + 0.1
     sample = Sample(labels, np.arange(200), ("a", "b"), "accuracy")
-    found = intervals(probabilities, sample, count=4000)
+    bounds = intervals(probabilities, sample, count=4000)
     for label, name in enumerate("ab"):
         of_class = right[labels == label]
         expected = stats.binom.ppf([0.025, 0.975], len(of_class), of_class.mean()) / len(of_class)
-        np.testing.assert_allclose(found[f"recall/{name}"], expected, atol=1.01 / len(of_class))
+        np.testing.assert_allclose(bounds[f"recall/{name}"], expected, atol=1.01 / len(of_class))
 
 
 def test_intervals_against_a_loop_over_groups():
     probabilities, sample = drawn(count=1, images=150, groups=60, skill=2)
-    found = intervals(probabilities[0], sample, count=1500)
+    bounds = intervals(probabilities[0], sample, count=1500)
     generator = np.random.default_rng(5)
     drawn_scores = []
     class_of = {group: np.bincount(sample.labels[sample.groups == group]).argmax() for group in set(sample.groups)}
-    strata = [[group for group, found in class_of.items() if found == label] for label in range(3)]
+    strata = [[group for group, majority in class_of.items() if majority == label] for label in range(3)]
     for _ in range(600):
         picked = [group for stratum in strata for group in generator.choice(stratum, len(stratum))]
         images = np.concatenate([np.flatnonzero(sample.groups == group) for group in picked])
         drawn_scores.append(balanced_accuracy_score(sample.labels[images], probabilities[0][images].argmax(1)))
     expected = np.quantile(drawn_scores, [0.025, 0.975])
-    np.testing.assert_allclose(found["balanced_accuracy"], expected, atol=0.02)
+    np.testing.assert_allclose(bounds["balanced_accuracy"], expected, atol=0.02)
 
 
 def test_intervals_of_groups_are_wider_than_those_of_images():
     generator = np.random.default_rng(0)
     labels = np.repeat(generator.integers(0, 2, 40), 8)
-    right = np.repeat(generator.random(40) < 0.7, 8)  # all eight images of a patient stand or fall together
+    right = np.repeat(generator.random(40) < 0.7, 8)  # all eight images of a patient are right or wrong together
     probabilities = np.eye(2)[np.where(right, labels, 1 - labels)]
     width = {}
     for name, groups in {"images": np.arange(320), "groups": np.repeat(np.arange(40), 8)}.items():
@@ -79,19 +79,19 @@ def test_a_class_of_few_groups_gets_no_interval_of_its_own():
     probabilities, sample = drawn(images=120, seed=2)
     groups = np.where(sample.labels == 2, 500, sample.groups)
     sample = Sample(sample.labels, groups, NAMES, "accuracy")
-    found = intervals(probabilities[0], sample, count=50)
+    bounds = intervals(probabilities[0], sample, count=50)
     assert few_groups(sample) == [2]
-    assert "recall/a" in found
-    assert "balanced_accuracy" in found
-    assert not [name for name in found if name.endswith("/c")]
+    assert "recall/a" in bounds
+    assert "balanced_accuracy" in bounds
+    assert not [name for name in bounds if name.endswith("/c")]
 
 
 def test_a_metric_that_is_undefined_gets_no_interval():
     probabilities, sample = drawn(count=1)
-    kept = np.flatnonzero(sample.labels == 0)
-    found = intervals(probabilities[0][kept], sample.take(kept), count=20)
-    assert "accuracy" in found
-    assert "auroc" not in found
+    first_class = np.flatnonzero(sample.labels == 0)
+    bounds = intervals(probabilities[0][first_class], sample.take(first_class), count=20)
+    assert "accuracy" in bounds
+    assert "auroc" not in bounds
 
 
 def brute_force_permutation(first, second, sample):
@@ -127,7 +127,7 @@ def test_the_permutation_test_against_the_sign_test():
     assert permutation_test(first, second, sample) == pytest.approx(expected, abs=0.02)
 
 
-def test_p_values_of_models_alike_are_uniform():
+def test_p_values_of_equal_models_are_uniform():
     values = []
     for seed in range(60):
         probabilities, sample = drawn(count=2, images=40, groups=8, skill=0, seed=seed, metric="log_loss")

@@ -13,22 +13,22 @@ def guesses(trials, images=120, seed=0):
 
 
 def test_the_best_of_many_guesses_is_corrected_to_a_guess():
-    all_found = []
+    biases = []
     for seed in range(8):
         predictions, sample = guesses(40, seed=seed)
         ordered = sorted(predictions, key=sample.score, reverse=True)
-        found = best_of_trials(ordered, sample, 5)
-        assert found.score == max(map(sample.score, predictions))
-        assert found.together == sample.score(np.mean(ordered[:5], axis=0))
-        all_found.append(found)
-    assert np.mean([found.score for found in all_found]) > 0.58
-    assert abs(np.mean([found.corrected for found in all_found]) - 0.5) < 0.04
-    assert np.mean([found.together for found in all_found]) > 0.6
-    assert abs(np.mean([found.together_corrected for found in all_found]) - 0.5) < 0.05
-    assert found.corrected == pytest.approx(corrected_score(ordered, sample, count=400))
-    best = f"the best has accuracy {found.score:.4f}, corrected for this choice {found.corrected:.4f} (BBC-CV)"
-    mean = f"the mean of the best 5 has {found.together:.4f}, corrected {found.together_corrected:.4f}"
-    assert found.describe("accuracy") == f"the search chose among 40 trials on these same images: {best}; {mean}"
+        bias = best_of_trials(ordered, sample, 5)
+        assert bias.score == max(map(sample.score, predictions))
+        assert bias.together == sample.score(np.mean(ordered[:5], axis=0))
+        biases.append(bias)
+    assert np.mean([bias.score for bias in biases]) > 0.58
+    assert abs(np.mean([bias.corrected for bias in biases]) - 0.5) < 0.04
+    assert np.mean([bias.together for bias in biases]) > 0.6
+    assert abs(np.mean([bias.together_corrected for bias in biases]) - 0.5) < 0.05
+    assert bias.corrected == pytest.approx(corrected_score(ordered, sample, count=400))
+    best = f"the best has accuracy {bias.score:.4f}, corrected for this choice {bias.corrected:.4f} (BBC-CV)"
+    mean = f"the mean of the best 5 has {bias.together:.4f}, corrected {bias.together_corrected:.4f}"
+    assert bias.describe("accuracy") == f"the search chose among 40 trials on these same images: {best}; {mean}"
 
 
 def test_the_mean_of_the_best_is_corrected_as_bbc_cv_says():
@@ -48,16 +48,16 @@ def test_the_mean_of_the_best_is_corrected_as_bbc_cv_says():
     assert best_of_trials(ordered, sample, 2).together_corrected == pytest.approx(np.mean(scores), abs=1e-9)
 
 
-def test_a_lone_trial_is_not_corrected_by_much():
+def test_a_single_trial_is_hardly_corrected():
     predictions, sample = guesses(1)
-    found = best_of_trials(predictions, sample, 5)
-    assert (found.k, found.together, found.together_corrected) == (1, found.score, found.corrected)
-    assert abs(found.score - found.corrected) < 0.02
+    bias = best_of_trials(predictions, sample, 5)
+    assert (bias.k, bias.together, bias.together_corrected) == (1, bias.score, bias.corrected)
+    assert abs(bias.score - bias.corrected) < 0.02
 
 
-def test_a_class_of_one_group_leaves_nothing_to_score_on():
+def test_a_class_with_one_group_has_no_corrected_score():
     predictions, sample = guesses(3)
-    lone = Sample(sample.labels * 0 + (sample.groups == 5), sample.groups, sample.class_names, "accuracy")
-    found = best_of_trials(predictions, lone, 2)
-    assert found.corrected is None
-    assert "is unknown" in found.describe("accuracy")
+    single_group = Sample(sample.labels * 0 + (sample.groups == 5), sample.groups, sample.class_names, "accuracy")
+    bias = best_of_trials(predictions, single_group, 2)
+    assert bias.corrected is None
+    assert "is unknown" in bias.describe("accuracy")

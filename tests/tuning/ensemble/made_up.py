@@ -72,5 +72,5 @@ def quiet():
     return Console(file=io.StringIO(), width=100)
 
 
-def found(study, data, infer, **changes):
+def find(study, data, infer, **changes):
     return find_ensemble(study, data, EnsembleRequest(METRIC, **changes), infer, Tracker(), quiet())

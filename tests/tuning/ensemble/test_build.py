@@ -10,7 +10,7 @@ from analysis.ensembles.result import ChosenEnsemble, Openings, Registration
 from analysis.ensembles.serialization import from_json, to_json
 from analysis.ensembles.tasks.choose import task_results
 from analysis.trials import read_trials
-from tests.tuning.ensemble.made_up import METRIC, Inference, found, made_up_study, quiet
+from tests.tuning.ensemble.made_up import METRIC, Inference, find, made_up_study, quiet
 from trainables.core.training.cross_validation import OutOfFold
 from tuning.ensemble.build import choose_ensemble
 from tuning.ensemble.members import EnsembleRequest, choose_members
@@ -19,10 +19,10 @@ from tuning.ensemble.saved_ensemble import load_ensemble, save_registration
 
 def test_the_test_set_is_opened_once_for_an_ensemble_and_the_study_remembers(study, data):
     infer = Inference(data)
-    first = found(study, data, infer)
+    first = find(study, data, infer)
     assert infer.splits == ["select", "test"]
     assert [record.number for record in first.chosen.members] == [1, 3, 2, 0]
-    assert found(study, data, infer) == first
+    assert find(study, data, infer) == first
     assert infer.splits == ["select", "test"]
     assert first.openings == Openings(here=1, elsewhere=2)
     assert load_ensemble(study, first.openings) == first
@@ -41,7 +41,7 @@ def test_an_ensemble_of_cross_validated_trials_is_chosen_out_of_fold(elsewhere, 
         return OutOfFold(np.concatenate(folds), infer([place], "pool")[0][np.concatenate(folds)])
 
     monkeypatch.setattr(tuning.ensemble.build, "read_out_of_fold", read_out_of_fold)
-    result = found(study, folded, infer, folds=2)
+    result = find(study, folded, infer, folds=2)
     chosen = result.chosen
     assert read == ["checkpoint-1", "checkpoint-2", "checkpoint-0"]
     assert [record.number for record in chosen.members] == [1, 2, 0]
@@ -49,13 +49,13 @@ def test_an_ensemble_of_cross_validated_trials_is_chosen_out_of_fold(elsewhere, 
     assert chosen.selection_bias.trials == 3
     assert chosen.selection_bias.score == chosen.member_scores[0]
     assert chosen.selection_bias.corrected < chosen.selection_bias.score
-    assert found(study, folded, infer, folds=2) == result  # from the study
+    assert find(study, folded, infer, folds=2) == result  # from the study
 
 
 def test_other_members_or_views_open_it_again(study, data):
     infer = Inference(data)
     for changes in ({"k": 3}, {"k": 2}, {"k": 2, "views": "flips"}):
-        last = found(study, data, infer, **changes)
+        last = find(study, data, infer, **changes)
     assert infer.splits.count("test") == last.openings.here == 3
 
 
@@ -67,22 +67,22 @@ def test_an_opening_is_counted_before_it_happens(study, data):
             return super().__call__(checkpoints, split)
 
     with pytest.raises(RuntimeError, match="a node died"):
-        found(study, data, Broken(data))
-    assert found(study, data, Inference(data)).openings.here == 2
+        find(study, data, Broken(data))
+    assert find(study, data, Inference(data)).openings.here == 2
 
 
 def test_the_registration_is_remembered(study, data):
-    found(study, data, Inference(data))
+    find(study, data, Inference(data))
     registration = Registration("3", "challenger", "it has only balanced_accuracy 0.5")
     save_registration(study, registration)
-    assert found(study, data, Inference(data)).registration == registration
+    assert find(study, data, Inference(data)).registration == registration
     line = "Registered: models:/space@challenger (version 3): it has only balanced_accuracy 0.5"
     assert registration.describe("space") == line
 
 
 def test_without_a_finished_trial_there_is_no_ensemble(data):
     study = optuna.create_study()
-    assert found(study, data, Inference(data)) is None
+    assert find(study, data, Inference(data)) is None
     assert load_ensemble(study, Openings(0, None)) is None
 
 

@@ -1,15 +1,15 @@
 from dataclasses import replace
 
 from analysis.statistics.selection_bias import SelectionBias
-from tests.tuning.ensemble.made_up import METRIC, Inference, found, quiet
+from tests.tuning.ensemble.made_up import METRIC, Inference, find, quiet
 from tuning.ensemble.console_tables import show
 
 
 def test_tables_fit_into_100_columns(study, data):
     console = quiet()
-    show(found(study, data, Inference(data)), data, console)
-    shown = console.file.getvalue()
-    table = [line for line in shown.splitlines() if not line.startswith(("Note", "Chosen"))]
+    show(find(study, data, Inference(data)), data, console)
+    printed = console.file.getvalue()
+    table = [line for line in printed.splitlines() if not line.startswith(("Note", "Chosen"))]
     assert max(map(len, table)) <= 100
     for line in (
         "Test set: 50 images in 25 groups, opened 3 times, 2 of them by other searches",
@@ -20,15 +20,15 @@ def test_tables_fit_into_100_columns(study, data):
         "Recall of the ensemble, by class",
         "true \\ predicted",
     ):
-        assert line in shown
+        assert line in printed
 
 
 def test_out_of_fold_scores_are_shown_with_their_selection_bias(study, data):
-    result = found(study, data, Inference(data))
+    result = find(study, data, Inference(data))
     chosen = replace(result.chosen, folds=2, selection_bias=SelectionBias(3, 0.7, 0.6, 2, 0.8, 0.7))
     console = quiet()
     show(replace(result, chosen=chosen), data, console)
-    shown = console.file.getvalue()
-    assert f"{METRIC} on out-of-fold predictions of 2 folds: 50 images" in shown
-    assert "The search chose among 3 trials on these same images: the best has" in shown
-    assert "select" not in shown
+    printed = console.file.getvalue()
+    assert f"{METRIC} on out-of-fold predictions of 2 folds: 50 images" in printed
+    assert "The search chose among 3 trials on these same images: the best has" in printed
+    assert "select" not in printed

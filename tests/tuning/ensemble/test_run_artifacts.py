@@ -2,12 +2,12 @@ import json
 from dataclasses import replace
 
 from analysis.statistics.selection_bias import SelectionBias
-from tests.tuning.ensemble.made_up import METRIC, Inference, found
+from tests.tuning.ensemble.made_up import METRIC, Inference, find
 from tuning.ensemble.run_artifacts import run_files, run_metrics
 
 
 def test_metrics_are_those_of_the_best_trial_of_select_and_of_test(study, data):
-    result = found(study, data, Inference(data))
+    result = find(study, data, Inference(data))
     metrics = run_metrics(result)
     assert metrics[f"best_{METRIC}"] == 0.9
     assert metrics[f"select_{METRIC}"] == result.chosen.comparison.score
@@ -16,7 +16,7 @@ def test_metrics_are_those_of_the_best_trial_of_select_and_of_test(study, data):
 
 
 def test_with_folds_scores_are_corrected_for_choosing_members(study, data):
-    result = found(study, data, Inference(data))
+    result = find(study, data, Inference(data))
     chosen = replace(result.chosen, folds=2, selection_bias=SelectionBias(3, 0.7, 0.61, 2, 0.8, 0.72))
     metrics = run_metrics(replace(result, chosen=chosen))
     assert metrics[f"best_{METRIC}_corrected"] == 0.61
@@ -26,7 +26,7 @@ def test_with_folds_scores_are_corrected_for_choosing_members(study, data):
 
 
 def test_every_file_with_test_scores_describes_the_test_split(study, data):
-    result = found(study, data, Inference(data))
+    result = find(study, data, Inference(data))
     files = run_files(result, replace(data, split="published", test_twins=2))
     leak = "2 of 50 test images share their group with training images: test scores measure memory"
     assert files.keys() == {

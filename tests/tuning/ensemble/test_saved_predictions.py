@@ -22,23 +22,23 @@ def infer(checkpoints, split):
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_what_was_predicted_is_read_again_and_only_for_what_it_was(data, tmp_path, scheme):
+def test_predictions_are_loaded_only_for_the_same_members_and_views(data, tmp_path, scheme):
     study, place = optuna.create_study(), f"{scheme}{tmp_path}/search"
     saving = saving_predictions(infer, study, data, place, "flips")
-    given = saving(MEMBERS, "test")
+    predictions = saving(MEMBERS, "test")
     saving(MEMBERS, "select")
-    found, why = load_predictions(study, data, place, MEMBERS, "test", "flips")
-    np.testing.assert_array_equal(found, given)
+    loaded, why = load_predictions(study, data, place, MEMBERS, "test", "flips")
+    np.testing.assert_array_equal(loaded, predictions)
     assert why == ""
     assert len(list((tmp_path / "search").glob("predictions-test-*.npz"))) == 1
     assert not list((tmp_path / "search").glob(".*"))
     for members, views in ((MEMBERS[:1], "flips"), (MEMBERS, "none")):
-        found, why = load_predictions(study, data, place, members, "test", views)
-        assert found is None
+        loaded, why = load_predictions(study, data, place, members, "test", views)
+        assert loaded is None
         assert "of other members or images" in why
 
 
-def test_a_changed_or_missing_file_is_not_believed(data, tmp_path):
+def test_a_changed_or_missing_file_is_rejected(data, tmp_path):
     study = optuna.create_study()
     assert "an older version" in load_predictions(study, data, str(tmp_path), MEMBERS, "test", "none")[1]
     saving_predictions(infer, study, data, str(tmp_path), "none")(MEMBERS, "test")
@@ -49,11 +49,11 @@ def test_a_changed_or_missing_file_is_not_believed(data, tmp_path):
     assert "cannot be read" in load_predictions(study, data, str(tmp_path), MEMBERS, "test", "none")[1]
 
 
-def test_a_place_that_takes_nothing_does_not_stop_the_search(data, tmp_path):
+def test_a_folder_that_cannot_be_written_does_not_stop_the_search(data, tmp_path):
     study, blocked = optuna.create_study(), tmp_path / "a-file"
     blocked.write_text("")
-    given = saving_predictions(infer, study, data, str(blocked / "search"), "none")(MEMBERS, "test")
-    assert given.shape == (2, 5, 2)
-    found, why = load_predictions(study, data, str(blocked), MEMBERS, "test", "none")
-    assert found is None
+    predictions = saving_predictions(infer, study, data, str(blocked / "search"), "none")(MEMBERS, "test")
+    assert predictions.shape == (2, 5, 2)
+    loaded, why = load_predictions(study, data, str(blocked), MEMBERS, "test", "none")
+    assert loaded is None
     assert "could not be written" in why

@@ -23,16 +23,16 @@ def ensemble(small_data):
 
 
 def test_only_the_best_member_is_asked_and_all_are_measured(small_data, ensemble):
-    asked = []
+    requests = []
 
     def examine(checkpoints, questions):
-        asked.extend(zip(checkpoints, questions, strict=True))
+        requests.extend(zip(checkpoints, questions, strict=True))
         answer = Answer(np.zeros((1, 2), np.float32), np.zeros((1, 3), np.float32), None)
         return [(COST, answer if question else None) for question in questions]
 
     inspection = inspect_members(small_data, ensemble, examine)
-    assert [checkpoint for checkpoint, _ in asked] == ["checkpoint-1", "checkpoint-2", "checkpoint-0"]
-    assert [question is not None for _, question in asked] == [True, False, False]
+    assert [checkpoint for checkpoint, _ in requests] == ["checkpoint-1", "checkpoint-2", "checkpoint-0"]
+    assert [question is not None for _, question in requests] == [True, False, False]
     assert inspection.profiles == [COST] * 3
     assert set(small_data.splits["test"]) <= set(inspection.question.feature_images)
     assert set(inspection.question.map_images) <= set(small_data.splits["test"])

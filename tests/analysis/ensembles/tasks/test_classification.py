@@ -35,7 +35,7 @@ def test_an_ensemble_and_each_member_are_scored_in_full():
     assert scored.members[1].report == expected
 
 
-def test_a_class_of_few_groups_is_counted_and_what_averages_over_it_is_conditional():
+def test_a_class_with_few_groups_is_counted_and_makes_averages_conditional():
     scored = evaluated()
     assert [recall.describe() for recall in scored.members[1].recalls] == ["0.000 [0.000, 0.000]", "5/7, from 1 group"]
     assert scored.conditional == ("b",)
@@ -69,17 +69,17 @@ def test_the_ensemble_is_tested_against_the_member_that_was_best_on_select():
     assert scored.groups == 20
 
 
-def test_there_is_no_test_against_itself_nor_with_few_groups():
+def test_there_is_no_test_against_itself_or_with_few_groups():
     assert evaluated(weights=(1, 0)).p_value is None
     assert evaluated(weights=(0, 1)).p_value is not None
     assert evaluated(groups=np.arange(19) % 5, weights=(0, 1)).p_value is None
 
 
-def test_what_is_undefined_is_left_out():
+def test_undefined_metrics_are_left_out():
     probabilities, sample = drawn(count=1)
-    kept = np.flatnonzero(sample.labels == 0)
+    first_class = np.flatnonzero(sample.labels == 0)
     scored = ClassificationResults.evaluate(
-        probabilities[:, kept], Combination.of(np.ones(1)), sample.take(kept), best_member=0
+        probabilities[:, first_class], Combination.of(np.ones(1)), sample.take(first_class), best_member=0
     )
     assert "auroc" not in scored.ensemble.metrics
     json.dumps(to_json(scored), allow_nan=False)

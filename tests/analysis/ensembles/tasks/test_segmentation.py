@@ -39,18 +39,18 @@ def test_a_sample_scores_counts_as_training_does():
 )
 def test_the_best_number_of_members_is_chosen_and_evaluated(shares, chosen):
     counts, sample = made_up(shares)
-    found = SegmentationResults.compare(counts, sample)
+    comparison = SegmentationResults.compare(counts, sample)
     assert (
-        tuple(rule.rule for rule in found.rules)
+        tuple(rule.rule for rule in comparison.rules)
         == SegmentationResults.rules(3)
         == ("best-on-tune", "mean-of-2", "mean-of-3")
     )
-    assert found.chosen == chosen
+    assert comparison.chosen == chosen
     voters = SegmentationResults.rules(3).index(chosen) + 1
-    assert found.combination.voters() == list(range(voters))
-    assert found.combination.kind == "mean" and len(set(found.combination.weights[:voters])) == 1
+    assert comparison.combination.voters() == list(range(voters))
+    assert comparison.combination.kind == "mean" and len(set(comparison.combination.weights[:voters])) == 1
     of_chosen = counts[0] if voters == 1 else counts[voters + 1]
-    scored = SegmentationResults.evaluate(counts, found.combination, sample, best_member=0)
+    scored = SegmentationResults.evaluate(counts, comparison.combination, sample, best_member=0)
     assert scored.ensemble.metrics == sample.scores(of_chosen)
     assert len(scored.members) == 3
     low, high = scored.ensemble.intervals["dice"]
