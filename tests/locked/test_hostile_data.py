@@ -176,7 +176,7 @@ def test_what_is_no_file_is_not_waited_for(images, tmp_path):
     assert "but 6 are not" in refused(images)
     (part,) = find_parts([str(images / "b" / "sparse.png")])
     (read,) = read_part(part)
-    assert read.error == "cannot be read: it has 1099511627776 bytes, of at most 1073741824"
+    assert read.error == "cannot be read: it has 1099511627776 bytes, more than 1073741824"
 
 
 def parquet(place, names, count=24):
@@ -213,7 +213,7 @@ def test_class_names_are_text_to_files_mlflow_and_spreadsheets(tmp_path):
 @pytest.mark.parametrize("name", ["\x1b]0;title\x07", "a\nb", "\u202egnp.x", "", "x" * 201, "nul\0"])
 def test_class_names_that_cannot_be_printed_are_refused(tmp_path, name):
     line = refused(parquet(tmp_path / "data", [name, "b"]))
-    assert "class names must be printable text of at most 200 characters" in line
+    assert "class names must be printable and have at most 200 characters" in line
     assert printable(line) == line
 
 

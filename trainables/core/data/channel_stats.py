@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.dataset import Dataset
-from trainables.core.data.splits.folds import POOL
 
 _BATCH, _FILE = 64, "moments.json"
 _LEAST_STD = 1 / 255  # for nearly constant channels
@@ -18,7 +17,7 @@ Moments = tuple[tuple[float, ...], tuple[float, ...]]
 def channel_moments(data: Dataset, size: int) -> Moments:
     """Return mean and standard deviation of three channels over the training images, computed once per node.
 
-    The training images are those of ``fit``. With cross-validation all folds share them: the whole pool.
+    The training images are those of ``fit``: a fold's own images are held out from its statistics too.
 
     Args:
         data: Data set.
@@ -27,7 +26,7 @@ def channel_moments(data: Dataset, size: int) -> Moments:
     Returns:
         Means and deviations of pixels in 0..1. A grey channel is repeated three times.
     """
-    indices = data.splits.get(POOL, data.splits["fit"])
+    indices = data.splits["fit"]
     pixels, chosen = data.images(size), np.ascontiguousarray(indices, dtype="<i8")
 
     def write(folder: Path) -> None:

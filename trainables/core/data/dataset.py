@@ -23,7 +23,7 @@ from trainables.core.errors import DataError
 from trainables.core.node_cache import Store, default_store, map_array, write_array
 
 # Part of every cache key. Raise it whenever the same bytes would decode to other pixels.
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 _TEST_DESCRIPTIONS = {
     "grouped": "whole groups of images held out",
     "published": "the published test split",
@@ -146,7 +146,8 @@ class Dataset:
 
     def images_key(self, size: int) -> str:
         """Return the cache key of the decoded images, which covers everything they depend on."""
-        shape = f"{self.pixel_format.channels}x{self.pixel_format.white}"
+        black, white = self.pixel_format.black, self.pixel_format.white
+        shape = f"{self.pixel_format.channels}x{f'{black}to' if black else ''}{white}"
         cut = f"-roi{self.regions.digest[:16]}v{REGION_VERSION}" if self.regions else ""
         return f"images-{self.fingerprint[:32]}-{size}px-{shape}{cut}-v{DECODER_VERSION}"
 

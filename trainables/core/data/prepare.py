@@ -14,7 +14,7 @@ from trainables.core.data.dataset import Dataset, source_fingerprint, surveyed_f
 from trainables.core.data.decode.crop import Regions
 from trainables.core.data.decode.masks import describe_format, surveyed_masks
 from trainables.core.data.readers.open_source import grouped_by_name, open_source
-from trainables.core.data.source import Source
+from trainables.core.data.source import Source, describe_unread
 from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
 from trainables.core.data.splits.folds import Folds, make_folds
 from trainables.core.data.splits.groups import Grouping, exact_duplicates, group_by_similarity, joined
@@ -111,7 +111,8 @@ def inspect(
     """Open and audit a data set without refusing bad images and without splitting it. Arguments as in ``prepare``."""
     grouping = grouping or Grouping()
     source, opened, bad = _opened(place, grouping, store, cache_size)
-    return _audited(opened, source, bad, grouping.threshold, progress)
+    audited = _audited(opened, source, bad, grouping.threshold, progress)
+    return dataclasses.replace(audited, notes=(describe_unread(source.unread),) if source.unread else ())
 
 
 def _opened(
@@ -193,6 +194,8 @@ def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list
         notes.append(f"values of masks: {describe_format(divided.mask_format)}")
     if source.synthetic:
         notes.append("synthetic data: phantoms, not patients; scores say nothing about real images")
+    if source.unread:
+        notes.append(describe_unread(source.unread))
     if audit.broken:
         notes.append(f"{len(audit.broken)} unusable images were left out")
     if "val" in source.published:

@@ -1,6 +1,7 @@
 """A data set before decoding: encoded images with their labels or masks, as published."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,30 @@ from numpy.typing import NDArray
 
 from trainables.core.errors import DataError, first_line
 
-_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"})
+_IMAGE_SUFFIXES = frozenset(
+    [
+        ".apng",
+        ".bmp",
+        ".gif",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".jpx",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+# Folders of thumbnails and resource forks that storage boxes and archives add.
+_IGNORED_FOLDERS = frozenset({"@eadir", "__macosx"})
 
 # Names of folders and files that stand for a split.
 SPLIT_NAMES = {
@@ -95,6 +119,7 @@ class Source:
         files: N file names without folders, or "" for images without a file.
         synthetic: True for generated images.
         masks: Masks of the images in a segmentation. All images then have the same label.
+        unread: Number of files in the folder that are no images, by suffix.
         unreadable: Reason why an image, or its mask, cannot be read, by its index. Filled by ``read_all``.
     """
 
@@ -108,6 +133,7 @@ class Source:
     files: Sequence[str] = ()
     synthetic: bool = False
     masks: Masks | None = None
+    unread: Mapping[str, int] = field(default_factory=dict)
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -136,15 +162,35 @@ class Source:
                 content = read(index)
             except OSError as error:
                 content = b""
-                unreadable[index] = f"cannot be read: {error.strerror or first_line(error)}"
+                unreadable[index] = f"cannot be read: {error.strerror}" if error.strerror else first_line(error)
             digests.append(hashlib.sha256(content).hexdigest())
         return "".join(digests)
 
 
 def is_image(file: Path) -> bool:
-    """Return True if a path within a data set is an image: it has an image suffix and is not hidden."""
-    hidden = any(part.startswith(".") for part in file.parts)
-    return file.suffix.lower() in _IMAGE_SUFFIXES and not hidden
+    """Return True if a path within a data set is an image: it has an image suffix and is not ignored."""
+    return file.suffix.lower() in _IMAGE_SUFFIXES and not is_ignored(file)
+
+
+def is_ignored(path: Path) -> bool:
+    """Return True for hidden files, and for files in hidden folders or in folders that storage boxes add."""
+    return any(part.startswith(".") or part.lower() in _IGNORED_FOLDERS for part in path.parts)
+
+
+def unread_files(root: Path) -> Counter[str]:
+    """Count the files below a folder that are no images, by suffix. Ignored files and parquet files do not count."""
+    suffixes = Counter[str]()
+    for file in root.rglob("*"):
+        name = file.relative_to(root)
+        if file.is_file() and not (is_image(name) or is_ignored(name) or name.suffix.lower() == ".parquet"):
+            suffixes[name.suffix.lower() or "without suffix"] += 1
+    return suffixes
+
+
+def describe_unread(counts: Mapping[str, int]) -> str:
+    """Return a note like ``15 files were not read: 12 .txt, 3 without suffix``."""
+    parts = [f"{count} {suffix}" for suffix, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    return f"{sum(counts.values())} files were not read: {', '.join(parts)}"
 
 
 def numbered(keys: Sequence[Hashable]) -> NDArray[np.int64]:

@@ -63,7 +63,7 @@ class ClassificationEnsemble(Ensemble):
 
     def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """Return (n, C) float32 probabilities of a batch of n images."""
-        boxes = self.roi.boxes(images, self.pixel_format.white) if self.roi else None
+        boxes = self.roi.boxes(images, self.pixel_format) if self.roi else None
         pixels = {size: decode_images(images, size, self.pixel_format, boxes) for size in self.image_sizes}
         predictions = [self._predict_member(member, pixels[member.image_size]) for member in self.members]
         return self.combination.apply(np.stack(predictions)).astype(np.float32)

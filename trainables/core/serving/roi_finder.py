@@ -59,7 +59,7 @@ def regions_of(
             if progress is not None:
                 progress(start / len(usable))
             batch = usable[start : start + _BATCH]
-            found = model.boxes([source.read(int(index)) for index in batch], data.pixel_format.white)
+            found = model.boxes([source.read(int(index)) for index in batch], data.pixel_format)
             boxes[batch] = [box or (0, 0, 0, 0) for box in found]
         np.save(into / "boxes.npy", boxes)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from trainables.core.data.decode.crop import Box, box_of
+from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.pixel_predictions import predicted_masks
@@ -67,19 +68,20 @@ class SegmentationEnsemble(Ensemble):
         masks = [prediction.mask for prediction in predictions if prediction.mask is not None]
         return pd.DataFrame({MASK: [base64.b64encode(as_png(mask)).decode() for mask in masks]}, dtype=object)
 
-    def boxes(self, images: Sequence[Any], white: int) -> list[Box | None]:
+    def boxes(self, images: Sequence[Any], scale: PixelFormat) -> list[Box | None]:
         """Return the bounding box of each image's mask, as ``box_of`` draws it. See ``masks`` for the arguments."""
-        return [box_of(mask) for mask in self.masks(images, white)]
+        return [box_of(mask) for mask in self.masks(images, scale)]
 
-    def masks(self, images: Sequence[Any], white: int | None = None) -> list[NDArray[np.uint8]]:
+    def masks(self, images: Sequence[Any], scale: PixelFormat | None = None) -> list[NDArray[np.uint8]]:
         """Return the (H, W) mask of each image, holding one small batch of pixels in memory at a time.
 
         Args:
             images: Images in a form that ``images_of`` returns.
-            white: ``PixelFormat.white`` of the data set that the images come from. None for the value of the data set
-                that the members were trained on.
+            scale: Pixel format of the data set that the images come from, for its range of values. None for the range
+                of the data set that the members were trained on.
         """
-        pixel_format = self.pixel_format if white is None else replace(self.pixel_format, white=white)
+        scale = scale or self.pixel_format
+        pixel_format = replace(self.pixel_format, white=scale.white, black=scale.black)
         masks = []
         for start in range(0, len(images), _BATCH):
             batch = images[start : start + _BATCH]

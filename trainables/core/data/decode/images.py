@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.core.data.decode.crop import Box
+from trainables.core.data.decode.deep_images import deep_samples
 from trainables.core.errors import DataError, first_line
 
 # Pillow reads more formats, some through other programs: it would pass an EPS file named `scan.png` to Ghostscript.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 Image.init()  # registers the formats, so that `Image.open` accepts their names
 
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
-_DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_GREY_MODES = frozenset({"1", "L", "LA", "La"})
+_PAGED_FORMATS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
+# Mean difference between channels, in grey levels, up to which an image counts as grey: JPEG leaves 1 or 2.
+_MOST_CHROMA = 4.0
 
 
 class EncodedImages(Protocol):
@@ -40,10 +43,12 @@ class PixelFormat:
         channels: 1 if every image is grey, else 3.
         white: Value that becomes 255. For 8-bit images it is 255. For deeper ones it is the smallest 2**n - 1 that
             covers the data set, so that 12-bit images in 16-bit files do not come out dark.
+        black: Value that becomes 0: 0, or for signed samples the largest -2**n that covers the data set.
     """
 
     channels: int
     white: int
+    black: int = 0
 
 
 @contextmanager
@@ -59,7 +64,7 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
             yield opened
     except UnidentifiedImageError as error:  # Pillow names the buffer's address instead
         raise DataError("not a readable image: unknown format") from error
-    except MemoryError:  # says nothing about the image
+    except (DataError, MemoryError):  # the latter says nothing about the image
         raise
     except Exception as error:  # each format's reader raises its own errors on a broken file
         raise DataError(f"not a readable image: {first_line(error)}") from error
@@ -80,31 +85,63 @@ def decode(data: bytes, size: int, pixel_format: PixelFormat, box: Box | None = 
         (size, size, channels) uint8.
 
     Raises:
-        DataError: The bytes are no readable image.
+        DataError: The bytes are no readable image, or an image of another kind than those of the data set: with values
+            outside its range, or in colour where all of them are grey.
     """
     with open_image(data) as opened:
-        return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format, box)
+        samples = deep_samples(opened, data)
+        image = ImageOps.exif_transpose(opened) if samples is None else _to_8_bits(samples, pixel_format)
+        return to_pixels(image, size, pixel_format, box)
 
 
 def _check_kind(image: Image.Image) -> None:
-    """Raise ValueError for an image that is too large, or whose values have no fixed scale."""
+    """Raise ValueError for an image that is too large, has several pages, or has values without a fixed scale."""
     pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
     if most is not None and pixels > most:
         raise ValueError(f"image size {image.width} x {image.height} exceeds {most} pixels")
     if image.mode == "F":
         raise ValueError("floating-point pixels have no fixed range: store 8 or 16 bits")
+    pages = getattr(image, "n_frames", 1) if image.format in _PAGED_FORMATS else 1
+    if pages > 1:
+        raise ValueError(f"it has {pages} pages or frames: store each one as a file of its own")
 
 
 def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat, box: Box | None = None) -> NDArray[np.uint8]:
     """Convert a Pillow image, cropped to a box if given, to (size, size, channels) uint8."""
     image = image.crop(box) if box else image
-    if image.mode in _DEEP_MODES:
-        values = np.asarray(image, dtype=np.float32) * np.float32(255 / pixel_format.white)
-        image = Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8))
+    if pixel_format.channels == 1:
+        _check_grey(image)
     image = image.convert("L" if pixel_format.channels == 1 else "RGB")
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.uint8).reshape(size, size, pixel_format.channels)
+
+
+def _to_8_bits(samples: NDArray[np.int64], pixel_format: PixelFormat) -> Image.Image:
+    """Scale samples from the data set's range to 0..255.
+
+    Raises:
+        DataError: They exceed that range.
+    """
+    black, white = pixel_format.black, pixel_format.white
+    lowest, highest = int(samples.min()), int(samples.max())
+    if lowest < black or highest > white:
+        raise DataError(
+            f"its values reach from {lowest} to {highest}, but values from {black} to {white} are expected: "
+            "convert it to that range"
+        )
+    values = (samples - black).astype(np.float32) * np.float32(255 / (white - black))
+    return Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8))
+
+
+def _check_grey(image: Image.Image) -> None:
+    """Raise DataError for an image in colour. Grey images stored in colour are accepted."""
+    if image.mode in _GREY_MODES:
+        return
+    channels = np.asarray(image.convert("RGB")).astype(np.int16)
+    chroma = float(np.abs(channels - channels[:, :, :1]).mean())
+    if chroma > _MOST_CHROMA:
+        raise DataError("it is in colour, but grey images are expected")
 
 
 def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ()) -> PixelFormat:
@@ -119,20 +156,28 @@ def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ())
         OSError: Any other image cannot be read.
     """
 
-    def look(index: int) -> tuple[bool, float]:
+    def look(index: int) -> tuple[bool, int, int]:
         if index in unreadable:
-            return True, 255.0
+            return True, 0, 255
         try:
-            with open_image(images.read(index)) as image:
-                deep = image.mode in _DEEP_MODES
-                return image.mode in _GREY_MODES, float(np.max(np.asarray(image))) if deep else 255.0
+            data = images.read(index)
+            with open_image(data) as image:
+                samples = deep_samples(image, data)
+                if samples is None:
+                    return image.mode in _GREY_MODES, 0, 255
+                return samples.ndim == 2, int(samples.min()), int(samples.max())
         except DataError:
-            return True, 255.0
+            return True, 0, 255
 
     with ThreadPoolExecutor(threads) as pool:
         looks = list(pool.map(look, range(len(images))))
-    deepest = max((white for _, white in looks), default=255.0)
-    return PixelFormat(1 if all(grey for grey, _ in looks) else 3, 2 ** max(8, int(deepest).bit_length()) - 1)
+    lowest = min((low for _, low, _ in looks), default=0)
+    highest = max((high for _, _, high in looks), default=255)
+    return PixelFormat(
+        channels=1 if all(grey for grey, _, _ in looks) else 3,
+        white=2 ** max(8, highest.bit_length()) - 1,
+        black=0 if lowest >= 0 else -(2 ** (-lowest - 1).bit_length()),
+    )
 
 
 def threads() -> int:

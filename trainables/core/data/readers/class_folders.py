@@ -1,11 +1,13 @@
 """Class folders, optionally below folders of splits."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
-from trainables.core.data.source import SPLIT_NAMES, Source, is_image
+from trainables.core.data.source import SPLIT_NAMES, Source, describe_unread, is_ignored, is_image, unread_files
+from trainables.core.errors import DataError
 
 
 def open_class_folders(root: Path) -> Source:
@@ -21,6 +23,10 @@ def open_class_folders(root: Path) -> Source:
     parents = [root / name for name in splits] or [root]
     class_names = tuple(sorted({child.name for parent in parents for child in _folders(parent)}))
     number = {name: index for index, name in enumerate(class_names)}
+    for name in set(class_names).difference(filter(None, labelled)):
+        unread = sum((unread_files(parent / name) for parent in parents if (parent / name).is_dir()), Counter())
+        if unread:
+            raise DataError(f"class {name!r} in {root} has no images: {describe_unread(unread)}")
 
     def read(index: int) -> bytes:
         check_within(root, files[index])
@@ -34,6 +40,7 @@ def open_class_folders(root: Path) -> Source:
         names=[printable(str(file.relative_to(root))) for file in files],
         read_bytes=read,
         files=[file.name for file in files],
+        unread=unread_files(root),
     )
 
 
@@ -42,4 +49,4 @@ def _parts(root: Path, file: Path) -> tuple[str, ...]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(child for child in parent.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return sorted(child for child in parent.iterdir() if child.is_dir() and not is_ignored(Path(child.name)))

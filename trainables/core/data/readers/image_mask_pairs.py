@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
-from trainables.core.data.source import MaskFormat, Masks, Source, is_image
+from trainables.core.data.source import MaskFormat, Masks, Source, is_image, unread_files
 from trainables.core.errors import DataError
 
 _PETS = "oxford-iiit-pet"
@@ -90,4 +90,5 @@ def _source(
         read_bytes=lambda index: read(files[index]),
         files=[file.name for file in files],
         masks=Masks(read_mask, mask_format),
+        unread=unread_files(root / "images"),
     )

@@ -14,7 +14,7 @@ from trainables.core.data.readers.object_store import local_copy
 from trainables.core.data.readers.parquet import open_hub, open_parquet
 from trainables.core.data.readers.phantoms import make_phantoms
 from trainables.core.data.readers.untrusted_files import printable
-from trainables.core.data.source import Source, numbered
+from trainables.core.data.source import Source, is_ignored, numbered
 from trainables.core.errors import DataError
 from trainables.core.node_cache import Store, default_store
 
@@ -57,7 +57,8 @@ def _from_folder(root: Path, group_column: str | None) -> Source:
     pairs = open_pairs(root)
     if pairs is not None:
         return pairs
-    parquet = sorted(file for file in root.rglob("*.parquet") if file.is_file())
+    found = (file for file in root.rglob("*.parquet") if file.is_file())
+    parquet = sorted(file for file in found if not is_ignored(file.relative_to(root)))
     return open_parquet(root, parquet, group_column) if parquet else open_class_folders(root)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainables.core.data.readers.parquet import holds_bytes
 from trainables.core.data.readers.untrusted_files import read_file
-from trainables.core.data.source import is_image
+from trainables.core.data.source import is_ignored, is_image
 from trainables.core.errors import DataError, first_line
 
 _PARQUET = ".parquet"
@@ -74,8 +74,7 @@ def _parts_of(place: Path) -> Iterator[Part]:
 
 
 def _is_wanted(file: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.parts)
-    return is_image(file) or (file.suffix.lower() == _PARQUET and not hidden)
+    return is_image(file) or (file.suffix.lower() == _PARQUET and not is_ignored(file))
 
 
 def _row_groups(file: Path) -> Iterator[Part]:

@@ -85,6 +85,8 @@ def make_splits(
             members[names[side]].extend(group.tolist())
     splits = {name: np.array(sorted(indices), dtype=np.int64) for name, indices in members.items()}
     _check_classes(items, {name: indices for name, indices in splits.items() if name in needed})
+    if "fit" in needed:
+        _check_training(items, splits["fit"])
     return splits if len(test) == 0 else {**splits, "test": test}
 
 
@@ -133,6 +135,15 @@ def _check_classes(items: Items, splits: Splits) -> None:
                 f"each of {', '.join(splits)} needs at least two classes, but {name} has {len(present)}: "
                 f"{', '.join(absent)} {'have' if len(absent) > 1 else 'has'} too few {kind}: add images"
             )
+
+
+def _check_training(items: Items, fit: NDArray[np.int64]) -> None:
+    absent = [name for index, name in enumerate(items.class_names) if not (items.labels[fit] == index).any()]
+    if absent:
+        raise DataError(
+            f"fit needs images of every class, but has none of {', '.join(absent)}: all their groups are in the "
+            "published test split; use --split grouped, add images, or remove the class"
+        )
 
 
 def _groups_by_class(items: Items, pool: NDArray[np.int64]) -> dict[int, list[NDArray[np.int64]]]:

@@ -162,3 +162,10 @@ def test_twins_of_test_images_in_training_are_counted():
     made = items([0, 0, 0, 0, 1, 1, 1, 1], groups=[0, 1, 2, 0, 4, 5, 6, 7], published=(["train"] * 3 + ["test"]) * 2)
     splits = make_splits(made, everything(made), seed=0, mode="published")
     assert twins_across(made, splits) == 1
+
+
+def test_a_class_whose_only_groups_are_in_the_published_test_split_is_refused():
+    labels, published = [0] * 10 + [1] * 10 + [2] * 4, ["train"] * 16 + ["test"] * 8
+    made = items(labels, published=published)
+    with pytest.raises(DataError, match="every class, but has none of none: .* use --split grouped"):
+        make_splits(made, everything(made), seed=0, mode="published")

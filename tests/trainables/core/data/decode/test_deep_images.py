@@ -1,0 +1,161 @@
+"""Every format, depth, sign, photometric interpretation and number of channels against tifffile and numpy."""
+
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from tests.images import png
+from trainables.core.data.decode.images import PixelFormat, decode, open_image, survey
+from trainables.core.errors import DataError
+
+SIDE = 24
+RANGES = {"uint8": (0, 255), "uint16": (0, 65535), "12 bits": (0, 4095), "int16": (-1000, 3000), "uint32": (0, 70000)}
+
+
+class Files(list):
+    def read(self, index):
+        return self[index]
+
+
+def samples(kind, channels=1):
+    low, high = RANGES[kind]
+    shape = (SIDE, SIDE) if channels == 1 else (SIDE, SIDE, channels)
+    drawn = np.random.default_rng(0).integers(low, high + 1, shape)
+    drawn.flat[:2] = low, high
+    return drawn.astype({"12 bits": np.uint16}.get(kind, kind))
+
+
+def tiff(values, photometric="minisblack"):
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, photometric=photometric)
+    return buffer.getvalue()
+
+
+def chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def deep_png(values, colour_type):
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, colour_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def ppm(values):
+    kind = b"P5" if values.ndim == 2 else b"P6"
+    return b"%s %d %d 65535\n" % (kind, values.shape[1], values.shape[0]) + values.astype(">u2").tobytes()
+
+
+def jpeg2000(values):
+    done, encoded = cv2.imencode(".jp2", values, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])
+    assert done
+    return encoded.tobytes()
+
+
+def expected(values, pixel_format):
+    """What 8 bits can show of the values, by definition."""
+    black, white = pixel_format.black, pixel_format.white
+    return np.round((values.astype(np.float64) - black) * 255 / (white - black))
+
+
+def check(data, values):
+    """The file decodes to the values, scaled by the range that the survey finds."""
+    pixel_format = survey(Files([data]), threads=1)
+    assert pixel_format.channels == (1 if values.ndim == 2 else 3)
+    decoded = decode(data, SIDE, pixel_format)
+    wanted = expected(values, pixel_format)
+    np.testing.assert_allclose(decoded[:, :, 0] if values.ndim == 2 else decoded, wanted, atol=1)
+    assert len(np.unique(decoded)) > 100
+
+
+@pytest.mark.parametrize("kind", list(RANGES))
+def test_grey_tiff(kind):
+    data = tiff(samples(kind))
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(data)), samples(kind))
+    check(data, samples(kind))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_tiff_in_which_white_is_zero(kind):
+    check(tiff(samples(kind), "miniswhite"), RANGES[kind][1] - samples(kind).astype(np.int64))
+
+
+def test_signed_tiff_in_which_white_is_zero_is_refused():
+    with pytest.raises(DataError, match="not a readable image"):
+        decode(tiff(samples("int16"), "miniswhite"), SIDE, PixelFormat(1, 4095, -1024))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "12 bits", "uint16"])
+def test_colour_tiff(kind):
+    check(tiff(samples(kind, 3), "rgb"), samples(kind, 3))
+
+
+@pytest.mark.parametrize("kind", ["12 bits", "uint16"])
+@pytest.mark.parametrize(("channels", "colour_type"), [(1, 0), (2, 4), (3, 2), (4, 6)])
+def test_deep_png(kind, channels, colour_type):
+    values = samples(kind, channels)
+    check(deep_png(values, colour_type), {2: values[..., 0], 4: values[..., :3]}.get(channels, values))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_deep_ppm(channels):
+    check(ppm(samples("uint16", channels)), samples("uint16", channels))
+
+
+def test_the_range_of_computed_tomography_reaches_below_zero():
+    assert survey(Files([tiff(samples("int16"))]), threads=1) == PixelFormat(1, 4095, -1024)
+
+
+def test_deep_images_are_turned_as_their_exif_tag_says():
+    values = samples("uint16")[:, :16]
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        buffer = io.BytesIO()
+        Image.fromarray(values).save(buffer, format="PNG", exif=exif)
+        upright = io.BytesIO()
+        Image.fromarray((values >> 8).astype(np.uint8)).save(upright, format="PNG", exif=exif)
+        deep = decode(buffer.getvalue(), SIDE, PixelFormat(1, 65535)).astype(int)
+        shallow = decode(upright.getvalue(), SIDE, PixelFormat(1, 255)).astype(int)
+        assert np.abs(deep - shallow).max() <= 2, orientation
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "PNG", "WEBP"])
+def test_files_of_several_pages_are_refused_by_name(kind):
+    pages = [Image.fromarray(np.full((8, 8), 30 * index, dtype=np.uint8)) for index in range(3)]
+    buffer = io.BytesIO()
+    pages[0].save(buffer, format=kind, save_all=True, append_images=pages[1:])
+    with pytest.raises(DataError, match="it has 3 pages or frames: store each one as a file of its own"):
+        decode(buffer.getvalue(), 8, PixelFormat(3, 255))
+
+
+def test_values_beyond_the_range_are_refused_rather_than_saturated():
+    with pytest.raises(DataError, match="reach from 0 to 65535, but values from 0 to 255 are expected"):
+        decode(tiff(samples("uint16")), SIDE, PixelFormat(1, 255))
+    with pytest.raises(DataError, match="reach from -1000 to 3000, but values from 0 to 4095 are expected"):
+        decode(tiff(samples("int16")), SIDE, PixelFormat(1, 4095))
+
+
+def test_colour_is_refused_where_all_images_are_grey():
+    colour = samples("uint8", 3)
+    with pytest.raises(DataError, match="it is in colour, but grey images are expected"):
+        decode(png(colour), SIDE, PixelFormat(1, 255))
+    grey = np.repeat(samples("uint8")[:, :, None], 3, axis=2)
+    np.testing.assert_array_equal(decode(png(grey), SIDE, PixelFormat(1, 255))[:, :, 0], grey[:, :, 0])
+
+
+def test_jpeg_2000_with_deep_colour_is_decoded_or_refused():
+    values = samples("12 bits", 3)
+    try:
+        data = jpeg2000(values)
+    except (AssertionError, cv2.error):
+        pytest.skip("this OpenCV does not write JPEG 2000")
+    with open_image(data):
+        pass
+    check(data, values[:, :, ::-1])

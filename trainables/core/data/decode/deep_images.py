@@ -1,0 +1,102 @@
+"""Images with more than 8 bits per sample, without loss.
+
+Pillow reads grey ones as they are, but cuts deep colour and alpha to 8 bits, and ignores WhiteIsZero at 16 bits. OpenCV
+reads deep colour as it is.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_GREY_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_SAMPLE_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
+_WHITE_IS_ZERO, _UNSIGNED = 0, 1
+_ORIENTATION = 0x0112
+# EXIF orientation to (transpose, flip rows, flip columns), applied in this order.
+_ORIENTATIONS = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def deep_samples(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
+    """Return the samples of an image with more than 8 bits per sample, oriented by its EXIF tag.
+
+    Args:
+        image: The image as Pillow opened it.
+        data: The bytes of its file.
+
+    Returns:
+        (H, W) of a grey image, or (H, W, 3) in RGB order; alpha is dropped. None for images of at most 8 bits.
+
+    Raises:
+        ValueError: The samples cannot be read without loss.
+    """
+    if image.mode in _GREY_MODES:
+        samples = _grey(image)
+    elif _is_cut_to_8_bits(image, data):
+        samples = _colour(image, data)
+    else:
+        return None
+    transpose, rows, columns = _ORIENTATIONS.get(image.getexif().get(_ORIENTATION, 1), (False, False, False))
+    samples = samples.swapaxes(0, 1) if transpose else samples
+    return samples[:: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def _grey(image: Image.Image) -> NDArray[np.int64]:
+    samples = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    (sample_format, *_) = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
+    if samples.dtype == np.int32 and samples.min(initial=0) < 0 and tags and sample_format == _UNSIGNED:
+        samples = samples.view(np.uint32)  # Pillow has no unsigned mode of 32 bits
+    wide = samples.astype(np.int64)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        wide = 2 ** max(tags.get(_SAMPLE_BITS, (16,))) - 1 - wide
+    return wide
+
+
+def _is_cut_to_8_bits(image: Image.Image, data: bytes) -> bool:
+    """Return True if the file has deeper samples than the mode in which Pillow reads it."""
+    if image.format == "JPEG2000":
+        return _jpeg2000_bits(data) > 8
+    parts = _decoder_arguments(image)
+    if image.format == "PPM":
+        return any(isinstance(part, int) and part > 255 for part in parts)
+    tagged = max(getattr(image, "tag_v2", {}).get(_SAMPLE_BITS, (8,)))
+    return tagged > 8 or any(isinstance(part, str) and ";16" in part for part in parts)
+
+
+def _decoder_arguments(image: Image.Image) -> tuple[Any, ...]:
+    """Return what Pillow gives its decoder: the only place that tells how deep the file's own samples are."""
+    tiles = getattr(image, "tile", ())
+    arguments = tiles[0][3] if tiles else ()
+    return arguments if isinstance(arguments, tuple) else (arguments,)
+
+
+def _jpeg2000_bits(data: bytes) -> int:
+    """Return the most bits of a component, from the SIZ marker that begins every codestream."""
+    start = data.find(b"\xff\x4f\xff\x51")
+    if start < 0 or len(data) < start + 42:
+        return 8  # not whole: Pillow will say so
+    components = int.from_bytes(data[start + 40 : start + 42], "big")
+    depths = data[start + 42 : start + 42 + 3 * components : 3]
+    return max(((depth & 0x7F) + 1 for depth in depths), default=8)
+
+
+def _colour(image: Image.Image, data: bytes) -> NDArray[np.int64]:
+    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None or samples.dtype != np.uint16 or samples.shape[:2] != (image.height, image.width):
+        raise ValueError(f"deep {image.format} images in mode {image.mode} are not supported: store 8 bits per sample")
+    wide = np.asarray(samples).astype(np.int64)
+    if wide.ndim == 2:
+        return wide
+    grey_and_alpha = any(isinstance(part, str) and part.startswith("LA") for part in _decoder_arguments(image))
+    return wide[:, :, 0] if grey_and_alpha else wide[:, :, 2::-1]  # OpenCV's order is BGR
