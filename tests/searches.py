@@ -1,4 +1,4 @@
-"""Whole searches by the command itself, each in a process of its own, and what they must leave behind."""
+"""Whole searches by command, each in its own process, and checks of their results."""
 
 import math
 import os
@@ -17,7 +17,7 @@ from tuning.study.open_study import study_storage
 
 SMALL = [
     *("--backbone", "scratch_cnn", "--image-size", "32", "--max-epochs", "3", "--address", "local"),
-    "--no-report",  # where it is the point, --report after it turns it on
+    "--no-report",  # a later --report switches it on again
 ]
 ENDED = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
@@ -44,35 +44,35 @@ def search(folder, *arguments, code=0, module="tuning.cli.run"):
     return done.stderr if code == 2 else done.stdout
 
 
-def begun(folder, *arguments, reports=3, unit="epoch"):
-    """A driver that has reported so many epochs, or folds."""
+def start_search(folder, *arguments, reports=3, unit="epoch"):
+    """Start a driver and return it after a number of reports."""
     driver = subprocess.Popen(
         command(*arguments), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, bufsize=1,
     )  # fmt: skip
-    read = []
+    lines = []
     for line in driver.stdout:
-        read.append(line)
-        if sum(f" {unit} " in line for line in read) == reports:
+        lines.append(line)
+        if sum(f" {unit} " in line for line in lines) == reports:
             return driver
-    raise AssertionError("the search ended at once: " + "".join(read))
+    raise AssertionError("the search ended early: " + "".join(lines))
 
 
 def follow(driver, until=math.inf):
-    """Waits for a driver's end, or kills it at ``until``; returns the processes that it had."""
-    had = []
+    """Wait for a driver to end, or kill it at ``until``; return its last child processes."""
+    children = []
     while driver.poll() is None:
-        had = psutil.Process(driver.pid).children(recursive=True) or had
+        children = psutil.Process(driver.pid).children(recursive=True) or children
         if time.monotonic() >= until:
             driver.kill()
             driver.wait()
         time.sleep(0.05)
-    return had
+    return children
 
 
-def wait_for_the_orphans(driver):
-    """Ray's processes end when they find their driver gone."""
-    psutil.wait_procs(driver, timeout=60)
+def wait_for_orphans(processes):
+    """Wait until Ray's processes have noticed that their driver is gone."""
+    psutil.wait_procs(processes, timeout=60)
 
 
 def tracked(uri, space):
@@ -84,7 +84,7 @@ def tracked(uri, space):
 
 
 def check_nothing_lost(study, uri, space, num_samples, epochs):
-    """The invariants of a search that has come to its end, however often it was killed on the way."""
+    """Check the invariants of a finished search, however often its driver was killed."""
     records = read_trials(study)
     assert [record.number for record in records] == list(range(num_samples))
     for record in records:

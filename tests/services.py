@@ -1,4 +1,4 @@
-"""Servers as they are: each in processes of its own, on a free port of this machine, until it is killed."""
+"""Real servers in their own processes, on a free port of this machine."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ def free_port():
 
 
 class Service:
-    """What a command serves at ``uri``; the word PORT in the command stands for its port."""
+    """A server at ``uri``, run by a command in which the word PORT stands for its port."""
 
     def __init__(self, log, command, health="/", environment=None):
         self.port = free_port()
@@ -37,7 +37,7 @@ class Service:
     def _answers(self):
         try:
             urllib.request.urlopen(self.uri + self._health, timeout=1)
-        except urllib.error.HTTPError:  # as one does that asks for a password
+        except urllib.error.HTTPError:  # such as a server that requires a password
             return True
         except OSError:
             return False

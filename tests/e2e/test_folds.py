@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.test_search import predict_elsewhere
-from tests.searches import SMALL, begun, check_nothing_lost, load, search
+from tests.searches import SMALL, check_nothing_lost, load, search, start_search
 from trainables.core.data.prepare import prepare
 
 pytestmark = pytest.mark.e2e
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 @pytest.mark.faults
 def test_a_cross_validated_search_goes_on_after_a_kill_and_ends_with_a_model_of_all_folds(folder):
     arguments = ["demo_space", "--data", "data", *SMALL, "--num-samples", 2, "--no-pruning", "--cv-folds", 2]
-    driver = begun(folder, *arguments, reports=1, unit="fold")
+    driver = start_search(folder, *arguments, reports=1, unit="fold")
     driver.send_signal(signal.SIGKILL)
     driver.communicate(timeout=120)
     time.sleep(5)  # Ray's processes end when they find their driver gone

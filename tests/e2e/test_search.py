@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.page import Page
-from tests.searches import SMALL, begun, check_nothing_lost, load, search, tracked
+from tests.searches import SMALL, check_nothing_lost, load, search, start_search, tracked
 
 pytestmark = pytest.mark.e2e
 
@@ -90,7 +90,7 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     rebuilt = search(folder, "demo_space", "--tta", "flips", "--open-test", "--register", module="tuning.cli.ensemble")
     assert "opened 2 times" in rebuilt
     assert re.search(r"Registered: models:/demo_space@(champion|challenger) \(version 2\)", rebuilt)
-    # A finished search is extended, not begun again.
+    # A finished search is extended, not started again.
     search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 4, "--resume")
     _, parents, children = tracked(f"sqlite:///{folder}/mlflow.db", "demo_space")
     assert (len(parents), len(children)) == (1, 4)
@@ -124,7 +124,7 @@ def check_report(folder, run_id):
 )
 def test_a_search_that_is_stopped_goes_on_with_resume(folder, sent):
     arguments = ["demo_space", "--data", "data", *SMALL, "--max-epochs", 6, "--num-samples", 3]
-    driver = begun(folder, *arguments)
+    driver = start_search(folder, *arguments)
     driver.send_signal(sent)
     rest, _ = driver.communicate(timeout=120)
     if sent == signal.SIGKILL:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.trials import read_trials
-from tests.searches import SMALL, begun, check_nothing_lost, command, environment, load, search
+from tests.searches import SMALL, check_nothing_lost, command, environment, load, search, start_search
 from trainables.core.metric_names import Objective
 from tuning.study.open_study import open_study, study_storage
 
@@ -58,7 +58,7 @@ def make_writable(disk):
     [(fill, free, "No space left on device"), (make_read_only, make_writable, "Read-only file system")],
 )
 def test_an_unwritable_disk_stops_the_search_and_loses_nothing(folder, disk, damage, repair, reason):
-    driver = begun(folder, *ARGUMENTS)
+    driver = start_search(folder, *ARGUMENTS)
     damage(disk)
     output, _ = driver.communicate(timeout=200)
     assert driver.returncode == 1, output

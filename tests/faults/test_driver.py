@@ -14,16 +14,7 @@ from hypothesis import strategies as st
 
 from tests.faults.kills import POINTS
 from tests.faults.simulated import INJECTED, Simulated
-from tests.searches import (
-    SMALL,
-    check_nothing_lost,
-    command,
-    environment,
-    follow,
-    load,
-    search,
-    wait_for_the_orphans,
-)
+from tests.searches import SMALL, check_nothing_lost, command, environment, follow, load, search, wait_for_orphans
 
 NUM_SAMPLES = 3
 # Points in a search with simulated training, which decodes no images and registers no model.
@@ -106,7 +97,7 @@ def test_a_whole_search_killed_at_a_named_point(folder, point):
     orphans = follow(driver)
     assert driver.returncode == -signal.SIGKILL
     INJECTED["whole searches"] += 1
-    wait_for_the_orphans(orphans)
+    wait_for_orphans(orphans)
     opened = unscored_openings(folder)
     assert opened or "test" not in point  # also at other points, if MLflow is slow
     search(folder, *ARGUMENTS, *resume(folder))
@@ -137,7 +128,7 @@ def test_a_whole_search_killed_at_random_times(folder, seed):
         driver = subprocess.Popen(
             command(*ARGUMENTS, *resume(folder)), cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL
         )
-        wait_for_the_orphans(follow(driver, time.monotonic() + generator.uniform(1, 15)))
+        wait_for_orphans(follow(driver, time.monotonic() + generator.uniform(1, 15)))
         kills += driver.returncode == -signal.SIGKILL
         if driver.returncode == 0:
             break

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.trials import read_trials
 from tests.faults.server import Server
-from tests.searches import SMALL, begun, check_nothing_lost, load, search
+from tests.searches import SMALL, check_nothing_lost, load, search, start_search
 
 pytestmark = pytest.mark.faults
 AWAY_S = 60
@@ -23,7 +23,7 @@ def server(folder):
 
 def test_a_server_that_is_away_for_a_minute_receives_everything(folder, server):
     arguments = ["demo_space", "--data", "data", *SMALL, "--tracking-uri", server.uri]
-    driver = begun(folder, *arguments, "--num-samples", 1000, "--time-budget", f"{2 * AWAY_S}s")
+    driver = start_search(folder, *arguments, "--num-samples", 1000, "--time-budget", f"{2 * AWAY_S}s")
     server.kill()
     gone = time.time()
     time.sleep(AWAY_S)
@@ -48,7 +48,7 @@ def test_a_server_that_is_away_for_a_minute_receives_everything(folder, server):
 
 def test_resume_sends_what_a_dead_server_did_not_receive(folder, server):
     arguments = ["demo_space", "--data", "data", *SMALL, "--num-samples", 3, "--tracking-uri", server.uri]
-    driver = begun(folder, *arguments)
+    driver = start_search(folder, *arguments)
     server.kill()
     output, _ = driver.communicate(timeout=300)
     assert driver.returncode == 1

@@ -12,13 +12,13 @@ from mlflow import MlflowClient
 
 from tests.searches import (
     SMALL,
-    begun,
     check_nothing_lost,
     command,
     environment,
     follow,
     search,
-    wait_for_the_orphans,
+    start_search,
+    wait_for_orphans,
 )
 from tests.tracking.conftest import BUCKET_ENVIRONMENT
 
@@ -80,7 +80,7 @@ def test_checkpoints_can_be_stored_in_a_bucket(folder, study_url, demo_experimen
         monkeypatch.setenv(name, value)
     (folder / "freezing.py").write_text(FREEZING)
     asked = ["freezing.py", *arguments(study_url, demo_experiment)[1:], "--storage", f"s3://{bucket.name}/searches"]
-    begun(folder, *asked, reports=2).kill()
+    start_search(folder, *asked, reports=2).kill()
     search(folder, *asked, "--resume")
     check(study_url, demo_experiment)
     keys = [item.key for item in bucket.objects.filter(Prefix="searches/demo_space")]
@@ -126,7 +126,7 @@ def test_a_driver_killed_at_a_named_point_is_resumed(folder, study_url, demo_exp
     driver = subprocess.Popen(killed, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL)
     orphans = follow(driver)
     assert driver.returncode == -signal.SIGKILL
-    wait_for_the_orphans(orphans)
+    wait_for_orphans(orphans)
     search(folder, *arguments(study_url, demo_experiment), "--resume")
     parent, _ = check(study_url, demo_experiment)
     assert "test_balanced_accuracy" in parent.data.metrics

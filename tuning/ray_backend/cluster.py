@@ -42,9 +42,13 @@ _WORKER_ENVIRONMENT = {
 
 @contextmanager
 def joined(address: str | None) -> Iterator[bool]:
-    """Join the cluster at ``address``, or by default the one that Ray finds; start Ray here for ``local`` or if none.
+    """Join a Ray cluster, or start Ray on this machine.
 
-    The code is shipped to the workers of a cluster as ``py_modules``. On this machine they import what the driver does.
+    The code is shipped to the workers of a cluster as ``py_modules``. On this machine they import the driver's code.
+
+    Args:
+        address: host:port of a cluster, or ``local`` to start Ray here. With None, the cluster that Ray finds is
+            joined; if it finds none, Ray is started here.
 
     Yields:
         True if a running cluster was joined, which may grow.

@@ -19,13 +19,13 @@ from tuning.study.steering import Steering
 
 @dataclass(frozen=True)
 class TrialPolicy:
-    """Where trials run, and what happens if they fail or hang.
+    """Resources of trials, and limits on their failures and hangs.
 
     Attributes:
         resources: Resources of one trial.
         max_failures: How often a trial is retried, from its last checkpoint, after its worker raised or died.
         timeout_s: Seconds after which an epoch counts as a hang and its worker is ended.
-        requirements: What each node must have in common with the driver; None if only the driver's own node exists.
+        requirements: Requirements on nodes that join later; None if there is only the driver's own node.
     """
 
     resources: Resources

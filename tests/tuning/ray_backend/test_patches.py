@@ -11,7 +11,7 @@ from ray.tune.execution import class_cache, tune_controller
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 
 VERSION = f"Ray {version('ray')}"
-# What is changed or called, who uses it in Ray, and the words of that use. A change has no effect if they are gone.
+# Attribute, the code in Ray that uses it, and the source of that use. Without the use, a patch has no effect.
 USES = [
     (utils, "get_entrypoint_name", worker.init, "ray._private.utils.get_entrypoint_name()"),
     (utils, "read_ray_address", worker.init, "ray._private.utils.read_ray_address("),

@@ -1,9 +1,5 @@
 """The outbox from a study to MLflow, on a real SQLite store."""
 
-import os
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +12,6 @@ from trainables.core.errors import UserError
 from trainables.core.training.classification_metrics import class_keys
 from tuning.tracking.outbox import Tracker
 from tuning.tracking.runs import SearchInfo
-from tuning.tracking.server import check_server, tracking_uri
 
 INFO = SearchInfo("space", "search", "uid-1", {"seed": 0, "weights": "random"}, {"tune.space": "space"})
 
@@ -139,42 +134,3 @@ def test_a_deleted_experiment_is_a_usage_error(tmp_path, uri):
     client.delete_experiment(client.create_experiment("space"))
     with pytest.raises(UserError, match="'space' is deleted: restore it"):
         Tracker(Driver(tmp_path).study, uri, INFO)
-
-
-def test_an_unreachable_server_is_a_usage_error():
-    with pytest.raises(UserError, match="MLflow must answer at --tracking-uri, but nonsense:// does not"):
-        check_server("nonsense://")
-
-
-class Guarded(BaseHTTPRequestHandler):
-    """Refuses every request, as MLflow's basic-auth refuses an unknown user."""
-
-    def do_POST(self):
-        self.send_error(401)
-
-    def log_message(self, *args):
-        pass
-
-
-def test_a_server_that_requires_a_login_is_a_usage_error():
-    with HTTPServer(("127.0.0.1", 0), Guarded) as server:
-        Thread(target=server.handle_request).start()
-        with pytest.raises(UserError, match=r"requires a login: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASS"):
-            check_server(f"http://127.0.0.1:{server.server_port}")
-
-
-def test_the_uri_comes_from_the_option_then_the_environment(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking_uri(None) == f"sqlite:///{Path.cwd()}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
-    assert tracking_uri(None) == "http://server"
-    assert tracking_uri("sqlite:////data/other.db") == "sqlite:////data/other.db"
-
-
-def test_credentials_in_a_uri_move_to_the_environment(monkeypatch):
-    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
-        monkeypatch.setenv(name, "before")
-    assert tracking_uri("https://me:pa%40ss@server:5000/x") == "https://server:5000/x"
-    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
-    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "pa@ss"
-    assert tracking_uri("postgresql://me:secret@server/db") == "postgresql://me:secret@server/db"
