@@ -1,6 +1,6 @@
 """Every use of Ray's private API: changes to Ray 2.60 and Tune, and one function that is not exported.
 
-Each comment says what Ray does, why that is a problem here, which public way was tried, and which test shows it.
+Each comment says what Ray does, why that is a problem here, why the public way falls short, and which test shows it.
 tests/tuning/ray_backend/test_patches.py fails if a new version of Ray no longer has or uses the changed parts.
 """
 

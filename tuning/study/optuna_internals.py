@@ -1,6 +1,6 @@
 """Every use of Optuna's private attributes. tests/tuning/study/test_optuna_internals.py checks that they still exist.
 
-Each one replaces a public call that was tried first. Optuna hides a study's storage (``_storage``, ``_study_id``) and
+Each docstring says why the public way falls short. Optuna hides a study's storage (``_storage``, ``_study_id``) and
 a trial's ID in that storage (``_trial_id``); without them a single trial can be neither read nor reopened.
 """
 
