@@ -1,1 +1,1 @@
-"""What to search: an Optuna trial goes in, a plain dict comes out. Runs on the driver only; one file a space."""
+"""Search spaces, one file each: an Optuna trial goes in, a plain dict comes out. They run on the driver only."""

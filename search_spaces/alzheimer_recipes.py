@@ -1,8 +1,8 @@
 """Published recipes for the Alzheimer MRI set, as parameters of ``alzheimer_space``.
 
-"Source" is what the published work gives; "Mapping" is what it became here. What a source leaves open is filled with
-common fine-tuning defaults (Adam at 1e-4, batch 32, constant rate, weight decay 1e-6), said once here. The sources
-list experiments that change one thing; where they do not say upon what, it is upon the recipe before.
+"Source" describes the published experiment and "Mapping" how it is expressed here. Whatever a source leaves open has
+common fine-tuning defaults: Adam at 1e-4, batch size 32, constant learning rate, weight decay 1e-6. Most published
+experiments change one thing; where the source does not name the baseline, it is the previous recipe.
 """
 
 from search_spaces.space import Params
@@ -29,7 +29,7 @@ _BASE: Params = {
 
 
 def resnet50_mlp() -> Params:
-    """Recipe 0. Source: ResNet50, MLP head, dropout 0.5. Mapping: direct, nothing frozen."""
+    """Recipe 0. Source: ResNet-50, MLP head, dropout 0.5. Mapping: direct, nothing frozen."""
     return _BASE
 
 
@@ -39,21 +39,21 @@ def with_augmentation() -> Params:
 
 
 def with_weighted_sampler() -> Params:
-    """Recipe 2. Source: with a weighted sampler. Mapping: ``weighted``, every class equally often."""
+    """Recipe 2. Source: with a weighted sampler. Mapping: ``weighted``, which shows every class equally often."""
     return {**with_augmentation(), "sampler": "weighted"}
 
 
 def efficientnet_b2_partly_frozen() -> Params:
-    """Recipe 3. Source: EfficientNet-B2, early stages frozen, given as "30 early layers".
+    """Recipe 3. Source: EfficientNet-B2 with the first 30 layers frozen.
 
-    Mapping: counting a convolution, a norm and an activation as three layers, 30 layers end in the second of the seven
-    groups of blocks; stem and first group are the nearest quarter of the stages.
+    Mapping: if a convolution, a norm and an activation count as three layers, the first 30 end in the second of the
+    seven block groups. The nearest quarter of the stages is the stem and the first group.
     """
     return {**with_weighted_sampler(), "backbone": "efficientnet_b2", "frozen_quarters": 1}
 
 
 def residual_head() -> Params:
-    """Recipe 4. Source: residual head. Mapping: ``residual`` (dense blocks, batch norm, falling dropout)."""
+    """Recipe 4. Source: residual head. Mapping: ``residual`` (dense blocks, batch norm, decreasing dropout)."""
     return {**efficientnet_b2_partly_frozen(), "head": "residual"}
 
 
@@ -65,18 +65,18 @@ def without_augmentation() -> Params:
 def frequency_weights() -> Params:
     """Recipe 6. Source: frequency weights in the loss.
 
-    Mapping: ``frequency``, proportional to the class's share as the source has it, which favours the majority; with
-    plain shuffling, so that the weights act alone.
+    Mapping: ``frequency`` weights classes by their share, as in the source, which favours the majority. Plain shuffling
+    isolates the effect of the weights.
     """
     return {**without_augmentation(), "class_weights": "frequency", "sampler": "shuffle"}
 
 
 def with_sgd() -> Params:
-    """Recipe 7. Source: SGD. Mapping: lr 0.01, momentum 0.9, no Nesterov (none given), upon recipe 5."""
+    """Recipe 7. Source: SGD. Mapping: recipe 5 with lr 0.01, momentum 0.9 and no Nesterov (none is mentioned)."""
     shared = {key: value for key, value in without_augmentation().items() if key != "adam_lr"}
     return {**shared, "optimizer": "sgd", "sgd_lr": 1e-2, "momentum": 0.9, "nesterov": False}
 
 
 def attention_head() -> Params:
-    """Recipe 8. Source: attention head (dropout 0.4), more trainable stages. Mapping: upon recipe 3, nothing frozen."""
+    """Recipe 8. Source: attention head (dropout 0.4), more trainable stages. Mapping: recipe 3 with nothing frozen."""
     return {**efficientnet_b2_partly_frozen(), "head": "attention", "head_dropout": 0.4, "frozen_quarters": 0}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
-    """Backbone and freeze depth, head, imbalance, optimizer, schedule, batch size, augmentation."""
+    """Search the backbone, freeze depth, head, imbalance, optimizer, schedule, batch size and augmentation."""
     return {
         **choices.backbone(trial, backbones, frozen_quarters=(0, 1, 2, 3, 4)),
         **choices.head(trial, heads=("linear", "mlp", "residual", "attention"), most_dropout=0.6),

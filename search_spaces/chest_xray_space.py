@@ -1,7 +1,8 @@
 """Pneumonia from chest X-rays (Kermany et al. 2018, Kaggle's "Chest X-Ray Pneumonia": 2 classes, 1 : 3).
 
-Its test images are of another kind than its training images, so ``tune`` and ``select`` cannot warn of a model that has
-learnt the ways of the latter. The space stays near what its publications agree on: early stages frozen, images varied.
+The test images come from a different distribution than the training images, so scores on ``tune`` and ``select`` do
+not reveal overfitting to the training distribution. The space therefore stays close to published choices: early stages
+are frozen and augmentation is strong.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
-    """Backbone and freeze depth, head, imbalance, optimizer, schedule, batch size, augmentation."""
+    """Search the backbone, freeze depth, head, imbalance, optimizer, schedule, batch size and augmentation."""
     return {
         **choices.backbone(trial, backbones, frozen_quarters=(2, 3, 4)),
         **choices.head(trial, heads=("linear", "mlp"), most_dropout=0.6, both_dropouts=True),
@@ -29,11 +30,11 @@ def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
 
 
 def resnet50() -> Params:
-    """Recipe 0. Source: ResNet-50, all frozen but ``layer4`` and the head (dropout 0.4, 512, ReLU, dropout 0.3).
+    """Recipe 0. Source: ResNet-50 trained from ``layer4`` on; head of dropout 0.4, 512 units, ReLU, dropout 0.3.
 
-    The rarer class's weight times 1.3, strong augmentation, cosine, clipping at 1, mixed precision (the default
-    where there is a GPU). Mapping: three quarters of the stages frozen end before ``layer4``; what the source leaves
-    open is Adam at 1e-4, batch 32, weight decay 1e-4.
+    Also from the source: the weight of the rarer class times 1.3, strong augmentation, cosine schedule, clipping at 1
+    and mixed precision (the default on a GPU). Mapping: the first three quarters of the stages end before ``layer4``.
+    The source leaves open Adam at 1e-4, batch size 32 and weight decay 1e-4.
     """
     return {
         "backbone": "resnet50",
@@ -76,9 +77,9 @@ SPACE = SearchSpace(
     epochs=15,
     num_samples=30,
     healthy="NORMAL",
-    # person23_bacteria_85.jpeg, NORMAL2-IM-0115-0001.jpeg: all but the last number
+    # everything before the last number: person23_bacteria_85.jpeg, NORMAL2-IM-0115-0001.jpeg
     group_pattern=r"^(.*?)[-_]\d+\.jpe?g$",
-    # the source scores by the mean of two models over views
+    # the source averages two models over flipped views
     top_k=2,
     tta="flips",
 )

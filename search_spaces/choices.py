@@ -1,4 +1,4 @@
-"""Conditional suggestions that spaces share; each returns keys of a ``TrainConfig``."""
+"""Suggestions for spaces to combine. Each returns keys of a ``TrainConfig``."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,10 +13,10 @@ Range = tuple[float, float]
 
 
 def backbone(trial: "BaseTrial", backbones: Sequence[str], frozen_quarters: Sequence[int]) -> "Config":
-    """A backbone, and how many quarters of its stages are frozen.
+    """Suggest a backbone and how many quarters of its stages are frozen.
 
-    The share is searched rather than the depth, so that what is learnt of freezing holds across backbones, whatever
-    their number of stages; the depth is the nearest to it.
+    The searched parameter is a share, not a depth, so that what the sampler learns about it holds for backbones with
+    any number of stages. The share is rounded to the nearest depth.
     """
     from trainables.core.models.backbones.backbone import stage_count
 
@@ -26,7 +26,7 @@ def backbone(trial: "BaseTrial", backbones: Sequence[str], frozen_quarters: Sequ
 
 
 def head(trial: "BaseTrial", heads: Sequence[str], most_dropout: float, *, both_dropouts: bool = False) -> "Config":
-    """A head and its dropout; of an ``mlp`` also the second one, where both are asked for."""
+    """Suggest a head and its dropout and, with ``both_dropouts``, the hidden dropout of an ``mlp``."""
     config: Config = {
         "head": trial.suggest_categorical("head", list(heads)),
         "head_dropout": trial.suggest_float("head_dropout", 0.0, most_dropout, step=0.1),
@@ -37,17 +37,17 @@ def head(trial: "BaseTrial", heads: Sequence[str], most_dropout: float, *, both_
 
 
 def class_weights(trial: "BaseTrial", kinds: Sequence[str]) -> "Config":
-    """The weights of the classes in the loss."""
+    """Suggest the class weights of the loss."""
     return {"class_weights": trial.suggest_categorical("class_weights", list(kinds))}
 
 
 def sampler(trial: "BaseTrial", samplers: Sequence[str]) -> "Config":
-    """How often an epoch shows the images of a rare class."""
+    """Suggest a sampler, which decides how often an epoch shows images of rare classes."""
     return {"sampler": trial.suggest_categorical("sampler", list(samplers))}
 
 
 def loss(trial: "BaseTrial", losses: Sequence[str]) -> "Config":
-    """A loss with its own parameter."""
+    """Suggest a loss and its parameter."""
     name = trial.suggest_categorical("loss", list(losses))
     if name == "focal":
         return {"loss": name, "focal_gamma": trial.suggest_float("focal_gamma", 0.5, 3.0, step=0.5)}
@@ -55,7 +55,7 @@ def loss(trial: "BaseTrial", losses: Sequence[str]) -> "Config":
 
 
 def optimizer(trial: "BaseTrial", optimizers: Sequence[str], sgd_lr: Range, adam_lr: Range) -> "Config":
-    """An optimizer with its own parameters; the learning rates that suit SGD and Adam differ tenfold."""
+    """Suggest an optimizer and its parameters. SGD and Adam have separate ranges of learning rates."""
     name = trial.suggest_categorical("optimizer", list(optimizers))
     config: Config = {
         "optimizer": name,
@@ -73,7 +73,7 @@ def optimizer(trial: "BaseTrial", optimizers: Sequence[str], sgd_lr: Range, adam
 
 
 def schedule(trial: "BaseTrial", schedules: Sequence[str]) -> "Config":
-    """A learning-rate schedule with its own parameters, and a warm-up."""
+    """Suggest a learning-rate schedule, its parameters and a warm-up."""
     name = trial.suggest_categorical("schedule", list(schedules))
     config: Config = {"schedule": name, "warmup_ratio": trial.suggest_float("warmup_ratio", 0.0, 0.2, step=0.05)}
     if name in ("step", "exponential"):
@@ -85,10 +85,10 @@ def schedule(trial: "BaseTrial", schedules: Sequence[str]) -> "Config":
 
 
 def augmentation(trial: "BaseTrial", policies: Sequence[str]) -> "Config":
-    """An augmentation policy."""
+    """Suggest an augmentation policy."""
     return {"augmentation": trial.suggest_categorical("augmentation", list(policies))}
 
 
 def batch_size(trial: "BaseTrial", sizes: Sequence[int]) -> "Config":
-    """Images in a batch."""
+    """Suggest a batch size."""
     return {"batch_size": trial.suggest_categorical("batch_size", list(sizes))}

@@ -1,4 +1,4 @@
-"""A small search on embedded phantoms, for a laptop: no download, no GPU, a few minutes."""
+"""A small search on built-in phantoms that takes a few minutes on a laptop, without a download or a GPU."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
-    """Backbone, head, imbalance, learning rate, augmentation; everything is trained, the weights being random."""
+    """Search the backbone, head, imbalance, learning rate and augmentation. Nothing is frozen: weights are random."""
     return {
         **choices.backbone(trial, backbones, frozen_quarters=(0,)),
         **choices.head(trial, heads=("linear", "mlp"), most_dropout=0.6),
@@ -28,7 +28,7 @@ def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
 
 
 def small_cnn() -> Params:
-    """The recipe: a plain small CNN with a sane learning rate and balanced sampling."""
+    """Recipe 0. A small CNN with a reasonable learning rate and balanced sampling."""
     return {
         "backbone": "scratch_cnn",
         "frozen_quarters": 0,
@@ -46,7 +46,7 @@ def small_cnn() -> Params:
 
 SPACE = SearchSpace(
     name="demo_space",
-    title="embedded phantoms (synthetic), small networks from random weights, on the CPU",
+    title="built-in synthetic phantoms, small networks from random weights, on the CPU",
     suggest=suggest,
     backbones=("scratch_cnn", "mobilenetv3_small_050"),
     recipes=(small_cnn,),

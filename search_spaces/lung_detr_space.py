@@ -1,4 +1,4 @@
-"""Lung fields in chest X-rays by DETR, fine-tuned: `pip install '.[detr]'`."""
+"""Lung fields in chest X-rays with a fine-tuned DETR. Needs ``pip install '.[detr]'``."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
-    """What is frozen, loss, AdamW with a lower rate for the ResNet, schedule, batch size, augmentation."""
+    """Search freezing, loss, AdamW with a lower rate for the ResNet, schedule, batch size and augmentation."""
     return {
         **segmentation_choices.network(trial, ("detr",), backbones),
         **segmentation_choices.frozen(trial),
@@ -28,10 +28,10 @@ def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
 
 
 def detr() -> Params:
-    """Recipe 0. Source: Carion et al. 2020: AdamW at 1e-4, a tenth of it for the ResNet, clipping at 0.1, focal + Dice.
+    """Recipe 0. Source: Carion et al. 2020: AdamW at 1e-4, a tenth for the ResNet, clipping at 0.1, focal + Dice.
 
-    Mapping: batch 4 at 256 pixels; a cosine instead of a drop after two thirds; one loss on the map of a class, without
-    matching; batch norm is trained.
+    Mapping: batch size 4 at 256 pixels; a cosine schedule instead of a drop after two thirds; one loss per class map,
+    without matching; batch norm is trained.
     """
     return {
         "architecture": "detr",
@@ -52,7 +52,7 @@ def detr() -> Params:
 
 SPACE = SearchSpace(
     name="lung_detr_space",
-    title="lung fields in chest X-rays by DETR, masks (needs the extra detr)",
+    title="lung fields in chest X-rays, masks, by DETR (needs the extra detr)",
     suggest=suggest,
     backbones=("detr-resnet-50-panoptic",),
     recipes=(detr,),

@@ -1,4 +1,4 @@
-"""Lung fields in chest X-rays (Montgomery and Shenzhen sets): folders images/ and masks/."""
+"""Lung fields in chest X-rays (Montgomery and Shenzhen sets, in folders images/ and masks/)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
-    """Architecture and encoder, loss, optimizer, schedule, batch size, augmentation."""
+    """Search the architecture, encoder, loss, optimizer, schedule, batch size and augmentation."""
     return {
         **segmentation_choices.network(trial, ("unet", "unetplusplus", "linknet", "fpn", "deeplabv3plus"), backbones),
         **segmentation_choices.mask_loss(trial, ("bce", "dice", "bce+dice", "focal+dice")),
@@ -36,15 +36,15 @@ _BASE: Params = {
 
 
 def unet() -> Params:
-    """Recipe 0. Source: U-Net on these two sets at 256 pixels, cross-entropy plus Dice, Adam at 1e-4, batch 8.
+    """Recipe 0. Source: U-Net on these two sets at 256 pixels, cross-entropy plus Dice, Adam at 1e-4, batch size 8.
 
-    Mapping: a pretrained encoder instead of one from scratch; a cosine schedule instead of drops on plateaus.
+    Mapping: a pretrained encoder instead of training from scratch; a cosine schedule instead of drops on plateaus.
     """
     return {**_BASE, "architecture": "unet", "backbone": "resnet34", "adam_lr": 1e-4}
 
 
 def linknet() -> Params:
-    """Recipe 1. Source: our own trial runs from random weights, for which 1e-4 is too small."""
+    """Recipe 1. Source: our own runs from random weights, where a learning rate of 1e-4 is too small."""
     return {**_BASE, "architecture": "linknet", "backbone": "resnet18", "adam_lr": 2e-3}
 
 

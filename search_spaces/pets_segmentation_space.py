@@ -1,4 +1,4 @@
-"""Pets in photographs (Oxford-IIIT Pet: 3,680 + 3,669 images with trimaps), as torchvision downloads it."""
+"""Pets in photographs (Oxford-IIIT Pet: 3,680 + 3,669 images with trimaps, in the layout torchvision downloads)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
-    """Architecture, encoder and whether it is frozen, loss, optimizer, schedule, batch size, augmentation."""
+    """Search the architecture, (frozen) encoder, loss, optimizer, schedule, batch size and augmentation."""
     architectures = ("fpn", "unet", "unetplusplus", "linknet", "pspnet", "deeplabv3", "deeplabv3plus")
     return {
         **segmentation_choices.network(trial, architectures, backbones),
@@ -40,17 +40,17 @@ _BASE: Params = {
 
 
 def fpn_resnet34() -> Params:
-    """Recipe 0. Source: segmentation_models_pytorch's example on these pets: FPN, ResNet-34, Dice, Adam at 2e-4.
+    """Recipe 0. Source: the segmentation_models_pytorch example on this data set: FPN, ResNet-34, Dice, Adam at 2e-4.
 
-    Mapping: batch 16 as in its first version; the cosine ends at 0 instead of 1e-5.
+    Mapping: batch size 16, as in the example's first version; the cosine schedule ends at 0 instead of 1e-5.
     """
     return {**_BASE, "architecture": "fpn", "backbone": "resnet34"}
 
 
 def unet_frozen_encoder() -> Params:
-    """Recipe 1. Source: what most tutorials on these pets train, a U-Net on a frozen ImageNet encoder.
+    """Recipe 1. Source: most tutorials on this data set, which train a U-Net on a frozen ImageNet encoder.
 
-    Mapping: ResNet-34, and otherwise as recipe 0, with a rate that new weights bear.
+    Mapping: recipe 0 with a higher learning rate, which suits a new decoder.
     """
     return {**_BASE, "architecture": "unet", "backbone": "resnet34", "freeze_encoder": True, "adam_lr": 1e-3}
 

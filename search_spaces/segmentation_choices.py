@@ -1,4 +1,4 @@
-"""Suggestions that segmentation spaces share; each returns keys of a ``SegmentationConfig``."""
+"""Suggestions for segmentation spaces to combine. Each returns keys of a ``SegmentationConfig``."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def network(trial: "BaseTrial", architectures: Sequence[str], backbones: Sequence[str]) -> "Config":
-    """An architecture and its encoder."""
+    """Suggest an architecture and its encoder."""
     return {
         "architecture": trial.suggest_categorical("architecture", list(architectures)),
         "backbone": trial.suggest_categorical("backbone", list(backbones)),
@@ -18,12 +18,12 @@ def network(trial: "BaseTrial", architectures: Sequence[str], backbones: Sequenc
 
 
 def frozen(trial: "BaseTrial") -> "Config":
-    """Whether the encoder keeps its pretrained weights. Decoder and head have none to keep."""
+    """Suggest whether the encoder is frozen. Decoder and head are always trained."""
     return {"freeze_encoder": trial.suggest_categorical("freeze_encoder", [False, True])}
 
 
 def mask_loss(trial: "BaseTrial", losses: Sequence[str]) -> "Config":
-    """A loss with its own parameter."""
+    """Suggest a loss and its parameter."""
     name = trial.suggest_categorical("loss", list(losses))
     if name.startswith("focal"):
         return {"loss": name, "focal_gamma": trial.suggest_float("focal_gamma", 0.5, 3.0, step=0.5)}

@@ -1,4 +1,4 @@
-"""What a search space is, how one is found by its name, and how its recipes are checked."""
+"""The search space class, the lookup of a space by name or file, and the check of its recipes."""
 
 import difflib
 import importlib
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.core.config import CONFIGS
 from trainables.core.data.splits.splits import SHARES
+from trainables.core.errors import UserError
 
 if TYPE_CHECKING:
     import optuna
@@ -20,8 +22,8 @@ Config = dict[str, Any]
 Params = Mapping[str, Any]
 
 
-class SpaceError(Exception):
-    """A space cannot be found, or one of its recipes is not complete; the message is one line with the remedy."""
+class SpaceError(UserError):
+    """A space cannot be loaded or is invalid, or one of its recipes does not fit it."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +31,25 @@ class SearchSpace:
     """A conditional, define-by-run search space.
 
     Attributes:
-        name: Names the search, the MLflow experiment and the registered model.
-        title: One line for ``tune-run --list``.
-        suggest: From an Optuna trial and the backbones to choose from to the keys of a ``TrainConfig`` that are
-            searched or fixed by the space. It must read the trial alone: for the same parameters, the same config.
-        backbones: What ``suggest`` chooses from by default.
-        recipes: Functions that give the parameters of known-good trials, tried first, in order.
-        data: Where the images are by default.
+        name: Default name of the search; also of the MLflow experiment and the registered model.
+        title: One-line description for ``tune-run --list``.
+        suggest: Function of an Optuna trial and the available backbones. It returns the ``TrainConfig`` keys that the
+            space searches or fixes. It must be deterministic: equal parameters give an equal config.
+        backbones: Default backbones that ``suggest`` chooses from.
+        data: Default data set.
+        recipes: Functions that return the parameters of known-good trials. They are tried first, in order.
         image_size: Default side of the network's input in pixels.
-        epochs: Default epochs of a full trial.
+        epochs: Default number of epochs of a full trial.
         num_samples: Default number of trials.
         weights: Default of ``--weights``.
-        healthy: The class without a disease, for the metric ``clinical`` and for sensitivities.
-        group_pattern: What of a file's name names the group of images that must not be split, where every file's name
-            has it: a regular expression as ``--group-pattern`` takes it, which goes before it.
-        top_k: Default number of members to build the ensemble from.
+        healthy: Class without a disease, for the metric ``clinical`` and for sensitivities.
+        group_pattern: Regular expression that finds the group in a file name, as for ``--group-pattern``, which
+            overrides it. It is only used if it matches every file name.
+        top_k: Default number of trials to build the ensemble from.
         tta: Default of ``--tta``.
-        test_share: The test set's share of the images where none was published.
-        task: ``classification`` of images, or ``segmentation``: the keys are those of its ``TrainConfig``.
-        metric: Default objective.
+        test_share: Share of the images in the test set if no test split was published.
+        task: ``classification`` or ``segmentation``; decides which ``TrainConfig`` the keys are for.
+        metric: Default metric to optimise.
     """
 
     name: str
@@ -70,7 +72,9 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w\-]+", self.name):
-            raise SpaceError(f"a space's name must be letters, digits, _ and - alone, but got {self.name!r}")
+            raise SpaceError(f"the name of a space must contain only letters, digits, _ and -, but got {self.name!r}")
+        if self.task not in CONFIGS:
+            raise SpaceError(f"task must be one of {', '.join(CONFIGS)}, but {self.name} has {self.task!r}")
         if self.top_k < 1:
             raise SpaceError(f"top_k must be at least 1, but {self.name} has {self.top_k}")
         if not 0 < self.test_share < 1:
@@ -78,17 +82,17 @@ class SearchSpace:
         try:
             re.compile(self.group_pattern or "")
         except re.error as error:
-            raise SpaceError(f"group_pattern of {self.name} must be a regular expression, but: {error}") from error
+            raise SpaceError(f"group_pattern of {self.name} must be a regular expression: {error}") from error
 
     def recipe_params(self, backbones: Sequence[str]) -> list[dict[str, Any]]:
-        """The recipes' parameters, each checked to be complete.
+        """Return the parameters of the recipes, after checking that each fits the space.
 
-        A recipe whose backbone is not among ``backbones`` keeps its treatment on the first of them; recipes that
-        become equal by that are tried once.
+        A recipe whose backbone is not in ``backbones`` uses the first of them. Recipes that become equal are listed
+        once.
 
         Raises:
-            SpaceError: A recipe leaves out a parameter that its branch asks for, sets one that nothing reads, or one
-                outside its range.
+            SpaceError: A recipe lacks a parameter that its branch reads, sets one that the branch does not read, or
+                sets one outside its range.
         """
         params: list[dict[str, Any]] = []
         for recipe in self.recipes:
@@ -108,22 +112,19 @@ class SearchSpace:
         trial = optuna.trial.FixedTrial(values)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what is refused below
+                warnings.simplefilter("ignore")  # about values out of range, which raise below
                 self.suggest(trial, backbones)
+            read = {key: values[key] for key in trial.distributions}
+            optuna.trial.create_trial(params=read, distributions=trial.distributions, value=0.0)
         except ValueError as error:
-            raise SpaceError(f"recipe {name} of {self.name} must fit the space, but: {error}") from error
-        for key, distribution in trial.distributions.items():
-            if not distribution._contains(distribution.to_internal_repr(values[key])):
-                raise SpaceError(
-                    f"recipe {name} of {self.name} must set {key} within {distribution}, not {values[key]!r}"
-                )
-        unread = sorted(set(values) - set(trial.distributions))
+            raise SpaceError(f"recipe {name} of {self.name} does not fit the space: {error}") from error
+        unread = sorted(values.keys() - read.keys())
         if unread:
-            raise SpaceError(f"recipe {name} of {self.name} sets {', '.join(unread)}, which its branch never reads")
+            raise SpaceError(f"recipe {name} of {self.name} sets {', '.join(unread)}, which its branch does not read")
 
 
 def shipped_spaces() -> list[SearchSpace]:
-    """The spaces of this package, by name."""
+    """Return the spaces of this package, sorted by name."""
     import search_spaces
 
     names = sorted(module.name for module in pkgutil.iter_modules(search_spaces.__path__))
@@ -132,10 +133,10 @@ def shipped_spaces() -> list[SearchSpace]:
 
 
 def load_space(reference: str) -> SearchSpace:
-    """Finds a space by ``name``, ``package.module:SPACE`` or ``file.py`` (its ``SPACE``).
+    """Load a space by ``name``, ``package.module:SPACE`` or ``file.py``, which must define ``SPACE``.
 
     Raises:
-        SpaceError: There is none.
+        SpaceError: The space does not exist or cannot be loaded.
     """
     if reference.endswith(".py"):
         return _space_in_file(Path(reference))
@@ -147,13 +148,14 @@ def load_space(reference: str) -> SearchSpace:
         near = difflib.get_close_matches(reference, shipped, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise SpaceError(
-            f"a space is one of {', '.join(shipped)}, a file.py or package.module:SPACE, but got {reference!r}{hint}"
+            f"a space must be one of {', '.join(shipped)}, a file.py or package.module:SPACE, "
+            f"but got {reference!r}{hint}"
         )
     return shipped[reference]
 
 
 def _space_in(module: str, attribute: str) -> SearchSpace:
-    sys.path.insert(0, "")  # a console script does not have the user's folder on its path
+    sys.path.insert(0, "")  # a console script does not search the current folder
     try:
         return _checked(getattr(importlib.import_module(module), attribute, None), f"{module}:{attribute}")
     except SpaceError:
@@ -167,12 +169,12 @@ def _space_in(module: str, attribute: str) -> SearchSpace:
 
 def _space_in_file(file: Path) -> SearchSpace:
     if not file.is_file():
-        raise SpaceError(f"a space's file must exist, but {file} does not")
+        raise SpaceError(f"the file of a space must exist, but {file} does not")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
-        raise SpaceError(f"{file} is no Python file")
+        raise SpaceError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(file.resolve().parent))  # as a script's folder is: it may import what lies beside it
+    sys.path.insert(0, str(file.resolve().parent))  # as for a script, so that it can import its neighbours
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -182,7 +184,7 @@ def _space_in_file(file: Path) -> SearchSpace:
     return _checked(getattr(module, "SPACE", None), f"{file}:SPACE")
 
 
-def _checked(found: object, where: str) -> SearchSpace:
-    if not isinstance(found, SearchSpace):
-        raise SpaceError(f"{where} must be a SearchSpace, but is {type(found).__name__}")
-    return found
+def _checked(space: object, reference: str) -> SearchSpace:
+    if not isinstance(space, SearchSpace):
+        raise SpaceError(f"{reference} must be a SearchSpace, but is {type(space).__name__}")
+    return space

@@ -1,7 +1,7 @@
 """Lung tissue under the microscope (LC25000, Borkowski et al. 2019: normal, adenocarcinoma, squamous cell carcinoma).
 
-Its images are rotated and mirrored copies of few originals, which the audit finds: the split by groups is the one that
-forecasts anything.
+The images are rotated and mirrored copies of a few originals, which the audit finds. Only the split by groups gives
+scores that generalise.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
-    """Backbone and freeze depth, head, optimizer, schedule, batch size, augmentation, normalisation."""
+    """Search the backbone, freeze depth, head, optimizer, schedule, batch size, augmentation and normalisation."""
     return {
         **choices.backbone(trial, backbones, frozen_quarters=(0, 1, 2, 3)),
         **choices.head(trial, heads=("linear", "mlp"), most_dropout=0.5),
@@ -28,10 +28,10 @@ def suggest(trial: "BaseTrial", backbones: Sequence[str]) -> Config:
 
 
 def small_cnn() -> Params:
-    """Recipe 0. Source: a small CNN from random weights, flips both ways and rotation, SGD 0.0025, momentum 0.9.
+    """Recipe 0. Source: a small CNN from random weights, flips in both directions, rotation, SGD 0.0025, momentum 0.9.
 
-    Images of 512 pixels by the data set's own mean and deviation, batch 4, 25 epochs. Mapping: ``scratch_cnn``;
-    constant rate and no weight decay worth the name, since none is given.
+    Also from the source: images of 512 pixels, normalised by the data set's mean and deviation, batch size 4, 25
+    epochs. Mapping: ``scratch_cnn``; a constant rate and negligible weight decay, because none is given.
     """
     return {
         "backbone": "scratch_cnn",
@@ -54,9 +54,10 @@ def small_cnn() -> Params:
 
 
 def resnet18() -> Params:
-    """Recipe 1. Source: ResNet-18 fine-tuned whole, with a step schedule.
+    """Recipe 1. Source: ResNet-18, all layers fine-tuned, with a step schedule.
 
-    Mapping: a tenth of the rate every 7 epochs, SGD 0.001, as in the tutorial that such work follows; batch 4 as above.
+    Mapping: SGD 0.001 and a tenth of the rate every 7 epochs, as in PyTorch's transfer-learning tutorial; batch size 4
+    as in recipe 0.
     """
     step = {"schedule": "step", "decay_rate": 0.1, "decay_epochs": 7}
     return {**small_cnn(), **step, "backbone": "resnet18", "sgd_lr": 0.001, "normalize": "imagenet"}

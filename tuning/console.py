@@ -1,16 +1,18 @@
-"""Lines on the console, printed as they are: no markup, no highlighting, no wrapping."""
+"""Plain lines on the console (no markup, highlighting or wrapping), and exit codes of the commands."""
 
 from collections.abc import Iterable
 
 from rich.console import Console
 
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
 
 def say(console: Console, line: str, style: str | None = None) -> None:
-    """Prints one line."""
+    """Print one line."""
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def say_notes(console: Console, notes: Iterable[str]) -> None:
-    """Prints notes (sentences without the full stop) in yellow."""
+    """Print notes (sentences without the full stop) in yellow."""
     for note in notes:
         say(console, f"Note: {note}.", "yellow")

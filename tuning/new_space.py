@@ -1,4 +1,4 @@
-"""A space to begin with, written from what there is in a folder of images."""
+"""A starting search space, written from the classes, counts and sizes of a folder's images."""
 
 import json
 import re
@@ -15,52 +15,57 @@ from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError
 
-_LOOKED_AT = 2000  # images whose size is read
-_LARGEST, _STEP, _SMALLEST = 224, 32, 32  # what pretrained networks are made for, and sizes that halve five times
-_BALANCED = 1.5  # images of the commonest class by those of the rarest, up to which nothing need be done
-_FEW, _MANY = 1000, 10_000  # images
+_MAX_OPENED = 2000  # images whose size is read
+_LARGEST, _STEP, _SMALLEST = 224, 32, 32  # pretrained networks expect 224 pixels and halve the size five times
+_BALANCED = 1.5  # ratio of the largest to the smallest class up to which imbalance is not searched
+_FEW_IMAGES, _MANY_IMAGES = 1000, 10_000
 _HEALTHY = re.compile(r"normal|healthy|control|negative|benign|(^|[^a-z])(no|non|none)([^a-z]|$)|_n$", re.IGNORECASE)
-_LAST_NUMBER = r"^(.*?)[-_]?\d+\.\w+$"
+_BEFORE_LAST_NUMBER = r"^(.*?)[-_]?\d+\.\w+$"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What there is in a folder.
+class FolderSummary:
+    """Classes, counts and sizes of a folder's images.
 
     Attributes:
-        place: The folder.
-        counts: Images by class.
-        published: Images by published split; empty where none was published.
-        looked_at: Images that were opened.
-        unreadable: Of those, how many are none.
-        sides: The shorter side of the smallest, the median and the largest of the others, pixels.
+        place: Absolute path of the folder.
+        counts: Images per class.
+        published: Images per published split; empty if there are none.
+        opened: Number of images that were opened.
+        unreadable: Number of opened images that could not be read.
+        sides: Shorter side of the smallest, the median and the largest readable image, in pixels.
         files: File names.
     """
 
     place: Path
     counts: Mapping[str, int]
     published: Mapping[str, int]
-    looked_at: int
+    opened: int
     unreadable: int
     sides: tuple[int, int, int]
     files: tuple[str, ...]
 
     @property
+    def total(self) -> int:
+        """Number of images."""
+        return sum(self.counts.values())
+
+    @property
     def imbalance(self) -> float:
-        """Images of the commonest class by those of the rarest that has any."""
+        """Images of the largest class divided by those of the smallest class that has any."""
         present = [count for count in self.counts.values() if count]
         return max(present) / min(present)
 
 
-def find(place: Path) -> Finding:
-    """Looks at a folder of images; of at most 2,000 of them also at their sizes.
+def inspect_folder(place: Path) -> FolderSummary:
+    """Summarise a folder of images. At most 2,000 of them are opened for their sizes.
 
     Raises:
-        DataError: It is no folder, or has no images of at least two classes.
+        DataError: The path is not a folder, holds masks, or has images of fewer than two classes.
     """
     if not place.is_dir():
-        raise DataError(f"DIR must be a folder of images, but {place} is none: fetch what is elsewhere into one")
-    place = place.resolve()  # a name would be looked up as --data is
+        raise DataError(f"DIR must be a folder of images, but {place} is not a folder: download other data first")
+    place = place.resolve()  # a relative path could be mistaken for the name of a data set
     source = open_source(str(place))
     if source.masks:
         raise DataError(f"{place} holds masks: start from a copy of search_spaces/lung_segmentation_space.py")
@@ -69,44 +74,44 @@ def find(place: Path) -> Finding:
     if present < 2:
         raise DataError(f"at least two classes must have images, but in {place} {present} of {len(counts)} do")
     splits, sizes = np.unique(source.published[source.published != ""], return_counts=True)
-    sides = _sides(source)
-    known = [side for side in sides if side]
-    return Finding(
+    sides = _shorter_sides(source)
+    readable = [side for side in sides if side]
+    return FolderSummary(
         place=place,
         counts=dict(zip(source.class_names, counts, strict=True)),
         published=dict(zip(splits.tolist(), sizes.tolist(), strict=True)),
-        looked_at=len(sides),
+        opened=len(sides),
         unreadable=sides.count(0),
-        sides=(min(known, default=0), int(np.median(known)) if known else 0, max(known, default=0)),
+        sides=(min(readable, default=0), int(np.median(readable)) if readable else 0, max(readable, default=0)),
         files=tuple(source.files),
     )
 
 
-def starting_space(found: Finding, name: str) -> str:
-    """The text of a Python file whose ``SPACE`` searches the folder."""
-    uneven = found.imbalance > _BALANCED
+def starting_space(images: FolderSummary, name: str) -> str:
+    """Return the text of a Python file whose ``SPACE`` searches the folder."""
+    imbalanced = images.imbalance > _BALANCED
     return _FILE.substitute(
-        title=_quoted(f"{len(found.counts)} classes of images in {found.place.name}"),
+        title=_quoted(f"{len(images.counts)} classes of images in {images.place.name}"),
         name=_quoted(name),
-        place=_quoted(str(found.place)),
-        findings="\n".join(f"# {line}" for line in _told(found)),
-        weights='("none", "balanced", "sqrt")' if uneven else '("none",)',
-        samplers='("shuffle", "weighted")' if uneven else '("shuffle",)',
-        sampler='"weighted"' if uneven else '"shuffle"',
-        image_size=image_size(found.sides[1]),
-        epochs=30 if sum(found.counts.values()) < _FEW else 20 if sum(found.counts.values()) < _MANY else 10,
-        hints="".join(f"    # {line}\n" for line in _hints(found)),
+        place=_quoted(str(images.place)),
+        summary="\n".join(f"# {line}" for line in _describe(images)),
+        weights='("none", "balanced", "sqrt")' if imbalanced else '("none",)',
+        samplers='("shuffle", "weighted")' if imbalanced else '("shuffle",)',
+        sampler='"weighted"' if imbalanced else '"shuffle"',
+        image_size=image_size(images.sides[1]),
+        epochs=30 if images.total < _FEW_IMAGES else 20 if images.total < _MANY_IMAGES else 10,
+        hints="".join(f"    # {line}\n" for line in _hints(images)),
     )
 
 
 def image_size(side: int) -> int:
-    """The network's input for images of that median side: 224, or the next multiple of 32 where they are smaller."""
+    """Return the input size for images of a median side: the next multiple of 32, from 32 to 224 pixels."""
     return min(_LARGEST, max(_SMALLEST, -(-side // _STEP) * _STEP))
 
 
-def _sides(source: Source) -> list[int]:
-    """The shorter side of each image that is looked at, 0 of one that is none."""
-    chosen = np.random.default_rng(0).permutation(len(source))[:_LOOKED_AT]
+def _shorter_sides(source: Source) -> list[int]:
+    """Return the shorter sides of a random subset of the images, 0 for unreadable ones."""
+    chosen = np.random.default_rng(0).permutation(len(source))[:_MAX_OPENED]
 
     def side(index: int) -> int:
         try:
@@ -119,75 +124,76 @@ def _sides(source: Source) -> list[int]:
         return list(pool.map(side, chosen.tolist()))
 
 
-def _told(found: Finding) -> list[str]:
-    total = sum(found.counts.values())
-    smallest, median, largest = found.sides
+def _describe(images: FolderSummary) -> list[str]:
+    total, (smallest, median, largest) = images.total, images.sides
     lines = [
-        f"{total} images of {len(found.counts)} classes, {found.imbalance:.1f} : 1 from the commonest to the rarest:"
+        f"{total} images of {len(images.counts)} classes; the largest is {images.imbalance:.1f} times the smallest:"
     ]
-    lines += [f"    {_quoted(name)}: {count} ({count / max(1, total):.1%})" for name, count in found.counts.items()]
-    lines.append(f"The shorter sides of {found.looked_at} have {smallest} to {largest} pixels, the median is {median}.")
-    if found.published:
-        told = ", ".join(f"{count} {split}" for split, count in found.published.items())
-        lines.append(f"Published splits: {told}{'; val is pooled with train' * ('val' in found.published)}.")
+    lines += [f"    {_quoted(name)}: {count} ({count / max(1, total):.1%})" for name, count in images.counts.items()]
+    lines.append(f"Shorter sides of {images.opened} images: {smallest} to {largest} pixels, median {median}.")
+    if images.published:
+        splits = ", ".join(f"{count} {split}" for split, count in images.published.items())
+        lines.append(f"Published splits: {splits}{'; val is pooled with train' * ('val' in images.published)}.")
     else:
-        lines.append("There are no published splits: tune-run divides the images by whole groups.")
-    if found.unreadable:
-        told = f"{found.unreadable} of the {found.looked_at} that were looked at are no readable images"
-        lines.append(f"{told}: mend them, or pass --skip-bad-images.")
+        lines.append("There are no published splits, so tune-run splits the images and keeps groups together.")
+    if images.unreadable:
+        unreadable = f"{images.unreadable} of {images.opened} opened images cannot be read"
+        lines.append(f"{unreadable}: repair them, or pass --skip-bad-images.")
     return lines
 
 
-def _hints(found: Finding) -> list[str]:
-    guesses = [name for name in found.counts if _HEALTHY.search(name)]
-    guess = guesses[0] if len(guesses) == 1 else next(iter(found.counts))
-    why = "a guess from its name" if len(guesses) == 1 else "no name tells which one it is"
-    hints = [f"healthy={_quoted(guess)},  # the class without a disease, for --metric clinical; {why}"]
-    groups = {re.sub(_LAST_NUMBER, r"\1", file) for file in found.files}
-    if 1 < len(groups) < len(found.files) and all(re.match(_LAST_NUMBER, file) for file in found.files):
+def _hints(images: FolderSummary) -> list[str]:
+    matches = [name for name in images.counts if _HEALTHY.search(name)]
+    guess = matches[0] if len(matches) == 1 else next(iter(images.counts))
+    reason = "Guessed from its name." if len(matches) == 1 else "Replace it by the right one."
+    hints = [f"The class without a disease, for --metric clinical. {reason}", f"healthy={_quoted(guess)},"]
+    groups = {re.sub(_BEFORE_LAST_NUMBER, r"\1", file) for file in images.files}
+    if 1 < len(groups) < len(images.files) and all(re.match(_BEFORE_LAST_NUMBER, file) for file in images.files):
         hints += [
-            f'group_pattern=r"{_LAST_NUMBER}",  # file names without their last number: {len(groups)} groups,',
-            "  # which no split would part. Say so if that is the patient; tune-audit shows what is alike.",
+            f"Groups that must not be split: file names up to their last number ({len(groups)} groups).",
+            "Uncomment this if each group is one patient. tune-audit shows which images look alike.",
+            f'group_pattern=r"{_BEFORE_LAST_NUMBER}",',
         ]
     return hints
 
 
 def _quoted(text: str) -> str:
-    """A Python literal in double quotes, on one line."""
+    """Return a one-line Python literal in double quotes."""
     return json.dumps(text, ensure_ascii=False)
 
 
-_FILE = Template('''"""A search space to begin with; tune-new wrote it, and from here on it is yours.
+_FILE = Template('''"""A starting search space, written by tune-new. Edit it freely.
 
-tune-audit DIR          which images belong together, and what that does to test scores
-tune-run THIS_FILE      the search: --dry-run 5 shows five configurations, --num-samples 10 makes it a short one
+tune-audit DIR                    Find related images and measure how they affect test scores.
+tune-run THIS_FILE --dry-run 5    Show five configurations.
+tune-run THIS_FILE                Run the search; add --num-samples 10 for a short one.
 """
 
-$findings
+$summary
 
 from search_spaces import choices
 from search_spaces.space import SearchSpace
 
 
 def suggest(trial, backbones):
-    """What varies from trial to trial; a key of TrainConfig that is not here keeps its default."""
+    """Suggest the configuration of a trial. TrainConfig keys that are not listed keep their defaults."""
     return {
-        # How many quarters of the backbone stay as they were pretrained: the fewer images, the more.
+        # Quarters of the pretrained backbone that are frozen. With fewer images, freeze more.
         **choices.backbone(trial, backbones, frozen_quarters=(0, 2, 3)),
         **choices.head(trial, heads=("linear", "mlp"), most_dropout=0.5),
-        # Rare classes: more weight in the loss, or shown more often.
+        # Rare classes can get more weight in the loss, or be shown more often.
         **choices.class_weights(trial, $weights),
         **choices.sampler(trial, $samplers),
         **choices.optimizer(trial, ("sgd", "adamw"), sgd_lr=(1e-4, 1e-1), adam_lr=(1e-5, 1e-2)),
         **choices.schedule(trial, ("constant", "cosine")),
         **choices.batch_size(trial, (16, 32)),
-        # Leave out what would change the class: "flip" where left and right matter, say.
+        # Remove policies that could change the class, such as "flip" if left and right matter.
         **choices.augmentation(trial, ("none", "flip", "medical", "strong")),
     }
 
 
 def sound_start():
-    """A recipe, tried first, so that no search does worse: it sets all that its branch of ``suggest`` asks for."""
+    """Return a recipe, which is tried first. It must set every parameter that its branch of ``suggest`` reads."""
     return {
         "backbone": "resnet18",
         "frozen_quarters": 2,

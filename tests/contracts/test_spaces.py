@@ -1,4 +1,4 @@
-"""What every shipped space must obey."""
+"""Contract of every shipped search space."""
 
 import dataclasses
 import importlib
@@ -39,7 +39,7 @@ def sampled(space, count):
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_200_samples_parse_and_cross_as_plain_json(name):
+def test_200_samples_parse_and_are_plain_json(name):
     for trial, config in sampled(SPACES[name], 200):
         parsed = TrainConfig.from_dict(json.loads(json.dumps(config)))
         assert parsed.task == SPACES[name].task
@@ -73,7 +73,7 @@ def test_recipes_are_complete_and_explained(name):
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_recipes_keep_their_treatment_on_another_backbone(name):
+def test_recipes_move_to_another_backbone(name):
     space = SPACES[name]
     moved = [params | {"backbone": "torchvision:squeezenet1_1"} for params in space.recipe_params(space.backbones)]
     given = space.recipe_params(["torchvision:squeezenet1_1"])
@@ -81,12 +81,12 @@ def test_recipes_keep_their_treatment_on_another_backbone(name):
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_a_space_file_reads_like_a_table(name):
+def test_a_space_file_is_short(name):
     file = importlib.import_module(f"search_spaces.{name}").__file__
     assert 20 < len(Path(file).read_text().splitlines()) <= 100
 
 
-def test_a_space_that_searches_what_the_command_line_sets_is_refused():
+def test_a_space_must_not_set_options_of_the_command_line():
     space = dataclasses.replace(SPACES["demo_space"], suggest=lambda trial, backbones: {"image_size": 32}, recipes=())
-    with pytest.raises(ConfigError, match="demo_space must leave image_size to the command line"):
+    with pytest.raises(ConfigError, match="demo_space must not set image_size: the command line does"):
         plan(space).samples(1)

@@ -159,7 +159,7 @@ def test_a_space_of_ones_own_whose_trials_diverge(folder):
     (folder / "mine.py").write_text(DIVERGING.format(rates=[10.0], recipes=[]))
     output = search(folder, "mine.py", "--address", "local", code=1)
     assert "trial 0 failed: NonFiniteLossError: the" in output
-    assert "no trial finished, so there is no ensemble" in output
+    assert "No trial finished, so there is no ensemble" in output
     _, (parent,), children = tracked(f"sqlite:///{folder}/mlflow.db", "mine")
     assert [run.info.status for run in [parent, *children]] == ["FAILED"] * 3
     assert all(child.data.tags["tune.error"].startswith("NonFiniteLossError") for child in children)

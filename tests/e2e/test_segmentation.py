@@ -39,7 +39,7 @@ for text in model.predict(frame)["mask"]:
 def test_from_pairs_to_a_champion(tmp_path):
     write_pairs(tmp_path / "data", 48)
     output = search(tmp_path, SPACE, *SMALL)
-    assert "2 trials of up to 2 epochs on dice" in output
+    assert "2 trials of up to 2 epochs, optimising dice" in output
     assert "opened once" in output
     assert f"Registered: models:/{SPACE}@champion (version 1)" in output
 

@@ -63,7 +63,7 @@ def test_an_unwritable_disk_stops_the_search_and_loses_nothing(folder, disk, dam
     output, _ = driver.communicate(timeout=200)
     assert driver.returncode == 1, output
     assert "Traceback" not in output
-    assert "the search broke off: " in output
+    assert "The search failed: " in output
     assert reason in output
     repair(disk)
     before = read_trials(load(folder, "demo_space"))

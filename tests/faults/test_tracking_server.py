@@ -31,7 +31,7 @@ def test_a_server_that_is_away_for_a_minute_receives_everything(folder, server):
     server.start()
     output, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0, output
-    assert "MLflow has not got everything" not in output
+    assert "MLflow is missing some results" not in output
 
     study = load(folder, "demo_space")
     records = read_trials(study)
@@ -52,8 +52,8 @@ def test_resume_sends_what_a_dead_server_did_not_receive(folder, server):
     server.kill()
     output, _ = driver.communicate(timeout=300)
     assert driver.returncode == 1
-    assert "the ensemble could not be registered" in output
-    assert "the same command with --resume sends the rest" in output
+    assert "The ensemble could not be registered" in output
+    assert "Rerun with --resume to send them" in output
     assert len(read_trials(load(folder, "demo_space"))) == 3
     search(folder, *arguments, "--resume", code=2)  # refused, without a change, because MLflow must answer
     server.start()

@@ -46,6 +46,6 @@ def test_kaggles_tree_is_divided_anew_by_person_and_keeps_its_test_split(tmp_pat
     data = prepare(str(tmp_path / "data"), sizes=[16], seed=0, grouping=GROUPING, store=tmp_path / "store")
     assert data.audit.named == "subjects" and len(np.unique(data.groups)) == 100 + val
     assert len(data.splits["test"]) == 40 and data.test_twins == 0
-    assert all(len(data.splits[name]) > 16 for name in ("tune", "select"))  # val's own eight a class would not do
+    assert all(len(data.splits[name]) > 16 for name in ("tune", "select"))  # the 8 per class of val would be too few
     said = "the published val split was merged with train and divided into fit, tune and select" in data.notes
     assert said == (val > 0)

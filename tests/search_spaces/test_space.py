@@ -38,7 +38,7 @@ def test_a_file_and_a_module_load(tmp_path, monkeypatch):
     assert load_space("mine:SPACE").name == "mine"
 
 
-def test_a_file_loads_from_any_folder_with_what_lies_beside_it(tmp_path, monkeypatch):
+def test_a_file_can_import_its_neighbours_from_any_folder(tmp_path, monkeypatch):
     (tmp_path / "pictures_beside_it.py").write_text("PLACE = 'phantoms'\n")
     text = "from pictures_beside_it import PLACE\n" + SPACE_FILE.replace('data="phantoms"', "data=PLACE")
     (tmp_path / "mine.py").write_text(text)
@@ -52,20 +52,23 @@ def test_a_file_loads_from_any_folder_with_what_lies_beside_it(tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("alzheimer", r"a space is one of alzheimer_space, .*, but got 'alzheimer' \(did you mean alzheimer_space\?\)"),
+        (
+            "alzheimer",
+            r"a space must be one of alzheimer_space, .* but got 'alzheimer' \(did you mean alzheimer_space",
+        ),
         ("nowhere.py", "nowhere.py does not"),
         ("no.such.module:SPACE", "cannot be imported"),
         ("search_spaces.space:load_space", "must be a SearchSpace, but is function"),
         ("search_spaces.space:NOTHING", "must be a SearchSpace, but is NoneType"),
     ],
 )
-def test_what_is_no_space_is_refused(reference, message):
+def test_invalid_references_are_refused(reference, message):
     with pytest.raises(SpaceError, match=message):
         load_space(reference)
 
 
-def test_a_name_that_mlflow_would_refuse_is_refused_at_once():
-    with pytest.raises(SpaceError, match="a space's name must be letters, digits"):
+def test_a_name_that_mlflow_would_refuse_is_refused():
+    with pytest.raises(SpaceError, match="the name of a space must contain only letters, digits"):
         SearchSpace("a/b", "title", lambda trial, backbones: {}, (), data="phantoms")
 
 
@@ -73,11 +76,12 @@ def test_a_name_that_mlflow_would_refuse_is_refused_at_once():
     ("changes", "message"),
     [
         ({"top_k": 0}, "top_k must be at least 1, but s has 0"),
+        ({"task": "detection"}, "task must be one of classification, segmentation, but s has 'detection'"),
         ({"test_share": 1.0}, "test_share must be between 0 and 1, but s has 1"),
-        ({"group_pattern": "("}, "group_pattern of s must be a regular expression, but: missing \\)"),
+        ({"group_pattern": "("}, "group_pattern of s must be a regular expression: missing \\)"),
     ],
 )
-def test_defaults_that_cannot_be_are_refused_at_once(changes, message):
+def test_invalid_defaults_are_refused(changes, message):
     with pytest.raises(SpaceError, match=message):
         dataclasses.replace(space(), **changes)
 
@@ -92,7 +96,7 @@ def test_a_file_that_cannot_run_is_refused(tmp_path):
     ("recipe", "message"),
     [
         ({"backbone": "a", "optimizer": "sgd"}, "momentum"),
-        ({"backbone": "a", "optimizer": "adam", "momentum": 0.6}, "sets momentum, which its branch never reads"),
+        ({"backbone": "a", "optimizer": "adam", "momentum": 0.6}, "sets momentum, which its branch does not read"),
         ({"backbone": "a", "optimizer": "sgd", "momentum": 0.99}, "0.99"),
         ({"backbone": "a", "optimizer": "lion"}, "lion"),
     ],
@@ -102,7 +106,7 @@ def test_an_incomplete_recipe_is_refused(recipe, message):
         space(recipe).recipe_params(("a", "b"))
 
 
-def test_a_recipe_of_an_absent_backbone_moves_to_the_first():
+def test_a_recipe_of_a_missing_backbone_moves_to_the_first():
     recipe = {"backbone": "a", "optimizer": "adam"}
     assert space(recipe).recipe_params(["c", "b"]) == [{"backbone": "c", "optimizer": "adam"}]
     assert space(recipe).recipe_params(["b", "a"]) == [recipe]

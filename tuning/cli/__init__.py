@@ -1,1 +1,1 @@
-"""The commands, one file each. Importing one imports nothing heavy: ``--help`` must answer at once."""
+"""One file per command. None imports anything heavy at the top, so that ``--help`` answers at once."""

@@ -1,10 +1,11 @@
-"""What the commands share: options, how they refuse, how they end."""
+"""Shared options, error handling and exit of the commands."""
 
 import atexit
 import math
 import os
 import re
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, NoReturn
@@ -14,57 +15,70 @@ from rich.console import Console
 from typer.core import TyperCommand
 
 from trainables.core.data.readers.untrusted_files import printable
-from trainables.core.errors import first_line
+from trainables.core.errors import UserError, first_line
 from trainables.core.redact import without_credentials
+from tuning.console import EXIT_USAGE, say
 
-DATA, RECORD = "Data and models", "Where it is kept"
+DATA, RECORD = "Data and models", "Storage and tracking"
 
 GroupThreshold = Annotated[
     float | None,
     typer.Option(
-        help="Similarity in (0, 1) that makes images one group. Default: the lowest that gives none over 5% of all.",
+        help="Minimum similarity of two images in one group, between 0 and 1. "
+        "Default: the lowest at which no group holds more than 5% of the images.",
         rich_help_panel=DATA,
     ),
 ]
 GroupColumn = Annotated[
     str | None,
-    typer.Option(help="Column of parquet files that names each image's subject.", rich_help_panel=DATA),
+    typer.Option(metavar="COLUMN", help="Parquet column that identifies each image's patient.", rich_help_panel=DATA),
 ]
 GroupPattern = Annotated[
     str | None,
     typer.Option(
         metavar="REGEX",
-        help=r"What of a file's name names the subject, like '(person\d+)_'.",
+        help=r"Regular expression that captures the patient in each file name, like '(person\d+)_'.",
         rich_help_panel=DATA,
     ),
 ]
-SkipBadImages = Annotated[
-    bool, typer.Option(help="Leave unreadable images out instead of refusing.", rich_help_panel=DATA)
-]
+SkipBadImages = Annotated[bool, typer.Option(help="Skip unreadable images instead of stopping.", rich_help_panel=DATA)]
 CacheSize = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="What a node may keep of decoded images and frozen stages' outputs, like 50GB. "
-        "Default: $TUNE_RUN_CACHE_SIZE, else a fifth of its disk.",
+        help="Disk space per node for decoded images and outputs of frozen stages, like 50GB. "
+        "Default: $TUNE_RUN_CACHE_SIZE, else a fifth of the disk.",
         rich_help_panel=DATA,
     ),
 ]
+SearchName = Annotated[str, typer.Argument(help="Name of the search, which is its folder in --storage.")]
 Storage = Annotated[
-    str, typer.Option(envvar="TUNE_RUN_STORAGE", help="Folder, s3:// or gs:// of searches.", rich_help_panel=RECORD)
+    str,
+    typer.Option(
+        envvar="TUNE_RUN_STORAGE", help="Folder of all searches: a path, s3:// or gs://.", rich_help_panel=RECORD
+    ),
 ]
 StudyStorage = Annotated[
     str | None,
     typer.Option(
+        metavar="URL",
         envvar="TUNE_RUN_STUDY_STORAGE",
-        help="Database URL of the study. Default: a journal file.",
+        help="Database of the study. Default: a journal file in the search's folder.",
+        rich_help_panel=RECORD,
+    ),
+]
+SearchTrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else the one the search used.",
         rich_help_panel=RECORD,
     ),
 ]
 
 
 class Views(StrEnum):
-    """What a model sees of an image when it is scored: the keys of ``predict.VIEWS``, without its imports."""
+    """Test-time augmentations: the keys of ``predict_classes.VIEWS``, without importing it."""
 
     NONE = "none"
     FLIPS = "flips"
@@ -73,52 +87,65 @@ class Views(StrEnum):
 
 
 class Command(TyperCommand):
-    """A command that refuses, in a line, words that can be no name or path, and numbers that are none."""
+    """A command whose return value is its exit code, and whose user errors are one line and exit code 2.
+
+    It refuses empty or unprintable arguments and numbers that are not finite.
+    """
+
+    def __init__(self, *args: Any, **settings: Any):
+        """Join the lines of each paragraph of the help text, which Rich would otherwise keep apart."""
+        settings["help"] = re.sub(r"(?<=\S)\n(?=\S)", " ", settings["help"])
+        super().__init__(*args, **settings)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuses what is empty, as an unset variable of the shell leaves it, cannot be text, or is ``nan``."""
+        """Parse the arguments. An empty one is refused because an unset shell variable leaves it."""
         for before, word in pairwise(["", *args]):
             if not word or re.fullmatch(r"--[\w\-]+=", word):
-                refuse(ctx.info_name or "", f"no word may be empty, but the one after {before or 'the command'!r} is")
+                self._refuse(f"arguments must not be empty, but the one after {before or 'the command'} is")
             if printable(word) != word:
-                refuse(ctx.info_name or "", f"words must be printable text, but got {word}")
-        left: list[str] = super().parse_args(ctx, args)
+                self._refuse(f"arguments must be printable text, but got {word}")
+        rest: list[str] = super().parse_args(ctx, args)
         for name, value in ctx.params.items():
             if isinstance(value, float) and not math.isfinite(value):
-                refuse(ctx.info_name or "", f"--{name.replace('_', '-')} must be a finite number, but got {value}")
-        return left
+                self._refuse(f"--{name.replace('_', '-')} must be a finite number, but got {value}")
+        return rest
 
-    def invoke(self, ctx: Any) -> Any:
-        """Says in a line what a path cannot be: too long, forbidden, ..."""
+    def invoke(self, ctx: Any) -> NoReturn:
+        """Run the command and exit with its code. An OSError is, for example, a path that is too long."""
         try:
-            return super().invoke(ctx)
+            code = super().invoke(ctx)
+        except UserError as error:
+            self._refuse(str(error))
         except OSError as error:
-            refuse(ctx.info_name or "", first_line(error))
+            self._refuse(first_line(error))
+        raise typer.Exit(code or 0)
+
+    def _refuse(self, message: str) -> NoReturn:
+        """Print one line on stderr and exit with code 2."""
+        say(Console(stderr=True), f"{self.name}: {printable(without_credentials(message))}", "red")
+        raise typer.Exit(EXIT_USAGE)
 
 
 def new_app() -> typer.Typer:
-    """An app whose errors are lines, not pages."""
+    """Return an app without shell completion and without formatted tracebacks."""
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
-def refuse(program: str, message: str) -> NoReturn:
-    """Says in one line what the user must mend, and ends with exit code 2."""
-    message = printable(without_credentials(message))
-    Console(stderr=True).print(f"{program}: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(2)
+def console_script(app: typer.Typer) -> Callable[[], NoReturn]:
+    """Return the function that a console script calls: it runs ``app`` and ends the process."""
 
+    def main() -> NoReturn:
+        code: object = 0
+        try:
+            app()
+        except SystemExit as exit_:
+            code = exit_.code
+            if isinstance(code, str):  # raised by the user's search space
+                print(code, file=sys.stderr)
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # An ordinary exit spends seconds on tearing down the imported modules.
+        os._exit(code if isinstance(code, int) else int(code is not None))
 
-def run_app(app: typer.Typer) -> NoReturn:
-    """Runs a console script to its exit code."""
-    code: object = 0
-    try:
-        app()
-    except SystemExit as done:
-        code = done.code
-        if isinstance(code, str):  # a space's own way out
-            print(code, file=sys.stderr)
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The interpreter would take seconds to take all modules apart.
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    return main

@@ -1,4 +1,4 @@
-"""``tune-new``: a search space to begin with, from a folder of images."""
+"""``tune-new``: write a starting search space for a folder of images."""
 
 import re
 from pathlib import Path
@@ -7,53 +7,50 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.common import Command, new_app, refuse, run_app
+from trainables.core.errors import UserError
+from tuning.cli.common import Command, console_script, new_app
+from tuning.console import say
 
 app = new_app()
 
 
-@app.command(cls=Command)
+@app.command("tune-new", cls=Command)
 def new(
     folder: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="A folder: class folders or hub-layout parquet, as tune-run takes them."),
+        Path, typer.Argument(metavar="DIR", help="Folder of images: class folders or Hub-layout Parquet.")
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The Python file. Default: my_<DIR's name>_space.py, here.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Python file to write. Default: my_<name of DIR>_space.py, here."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a search space to begin with, with comments, from the classes, counts and sizes of a folder's images.
+    """Write a commented search space to start from, based on the classes, counts and sizes of a folder's images.
 
     Exit code 0: written; 2: wrong usage.
     """
-    from search_spaces.space import SpaceError, load_space
-    from trainables.core.errors import UserError
-    from tuning.new_space import find, starting_space
+    from search_spaces.space import load_space
+    from tuning.new_space import inspect_folder, starting_space
 
     slug = re.sub(r"\W+", "_", folder.resolve().name, flags=re.ASCII).strip("_").lower() or "images"
     file = out or Path(f"my_{slug}_space.py")
     if file.suffix != ".py":
-        refuse("tune-new", f"--out must be a file that ends in .py, but got {file}")
+        raise UserError(f"--out must end in .py, but got {file}")
     if file.exists() and not force:
-        refuse("tune-new", f"{file} is there already: give another --out, or --force to overwrite it")
+        raise UserError(f"{file} exists: give another --out, or --force to overwrite it")
+    images = inspect_folder(folder)
+    text = starting_space(images, f"my_{slug}_space")
     try:
-        found = find(folder)
-        file.write_text(starting_space(found, f"my_{slug}_space"), encoding="utf-8", errors="backslashreplace")
-        load_space(str(file))
-    except (UserError, SpaceError) as error:
-        refuse("tune-new", str(error))
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        refuse("tune-new", f"{file} must be a file that can be written, but is not: {error.strerror}")
-    classes = ", ".join(f"{count} {name}" for name, count in found.counts.items())
-    for line in (f"{file}: {classes}", f"Next: tune-audit {found.place}, then tune-run {file} --dry-run 5"):
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+        raise UserError(f"--out must be writable, but {file} is not: {error.strerror}") from error
+    load_space(str(file))  # checks that it parses
+    console = Console()
+    say(console, f"{file}: {', '.join(f'{count} {name}' for name, count in images.counts.items())}")
+    say(console, f"Next: tune-audit {images.place}, then tune-run {file} --dry-run 5")
 
 
-def main() -> None:
-    """The console script."""
-    run_app(app)
-
+main = console_script(app)
 
 if __name__ == "__main__":
     main()

@@ -1,56 +1,38 @@
-"""``tune-report``: make the report of a search again."""
+"""``tune-report``: write the report of a search again."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from tuning.cli.common import RECORD, Command, Storage, StudyStorage, new_app, refuse, run_app
-
-if TYPE_CHECKING:
-    from tuning.report.remake_report import Options
+from tuning.cli.common import Command, SearchName, SearchTrackingUri, Storage, StudyStorage, console_script, new_app
 
 app = new_app()
 
 
-@app.command(cls=Command)
+@app.command("tune-report", cls=Command)
 def report(
-    name: Annotated[str, typer.Argument(help="Of the search: its folder in --storage.")],
+    name: SearchName,
     out: Annotated[
-        Path | None, typer.Option(help="The HTML file. Default: report.html in the search's folder.")
+        Path | None, typer.Option(metavar="FILE", help="HTML file. Default: report.html in the search's folder.")
     ] = None,
     storage: Storage = "results",
     study_storage: StudyStorage = None,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else the search's.", rich_help_panel=RECORD),
-    ] = None,
-) -> None:
-    """Make the report of a search again, from its study, its data and its checkpoints, and log it to its run.
+    tracking_uri: SearchTrackingUri = None,
+) -> int:
+    """Write the report of a search again, from its study, data and checkpoints, and log it to the search's MLflow run.
 
-    It may still be running. No test set is opened. Exit code 0: made, and logged where MLflow answers; 2: wrong usage.
+    The search may still be running. The test set is not opened. Exit code 0: the report is written, and logged if
+    MLflow answers; 2: wrong usage.
     """
-    from tuning.report.remake_report import Options
+    params = dict(locals())
+    from tuning.report.remake_report import ReportOptions, remake
 
-    options = Options(name, out, storage, study_storage, tracking_uri)
-    raise typer.Exit(_make(options))
-
-
-def _make(options: "Options") -> int:
-    from trainables.core.errors import UserError
-    from tuning.report.remake_report import remake
-
-    try:
-        return remake(options, Console())
-    except UserError as error:
-        refuse("tune-report", str(error))
+    return remake(ReportOptions(**params), Console())
 
 
-def main() -> None:
-    """The console script."""
-    run_app(app)
-
+main = console_script(app)
 
 if __name__ == "__main__":
     main()

@@ -1,14 +1,16 @@
-"""``tune-run``: search a space, register the ensemble of the best models."""
+"""``tune-run``: search a space and register an ensemble of the best models."""
 
 import json
 import math
 import re
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from trainables.core.errors import UserError
 from tuning.cli.common import (
     DATA,
     RECORD,
@@ -21,23 +23,26 @@ from tuning.cli.common import (
     Storage,
     StudyStorage,
     Views,
+    console_script,
     new_app,
-    refuse,
-    run_app,
 )
+from tuning.console import EXIT_INTERRUPTED, EXIT_OK, say
 
 if TYPE_CHECKING:
+    from search_spaces.space import SearchSpace
     from trainables.core.metric_names import Objective
-    from tuning.search.options import Options
+    from tuning.search.options import SearchOptions
 
 app = new_app()
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SEARCH, _RESOURCES = "Search", "Resources"
+_data_option, _search_option, _resource_option, _record_option = (
+    partial(typer.Option, rich_help_panel=panel) for panel in (DATA, "Search", "Resources", RECORD)
+)
 
 
 class Split(StrEnum):
-    """How the test set comes about."""
+    """Ways to choose the test set."""
 
     GROUPED = "grouped"
     PUBLISHED = "published"
@@ -47,252 +52,212 @@ class Split(StrEnum):
 def _seconds(text: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise typer.BadParameter(f"a time is written like 90s, 30m, 2h or 1h30m, but got {text!r}")
+        raise typer.BadParameter(f"a duration is written like 90s, 30m, 2h or 1h30m, but got {text!r}")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-@app.command(cls=Command)
+@app.command("tune-run", cls=Command)
 def run(
-    space: Annotated[str | None, typer.Argument(help="A space: its name, file.py, or package.module:SPACE.")] = None,
-    list_spaces: Annotated[bool, typer.Option("--list", help="List the spaces, a line each.")] = False,
-    dry_run: Annotated[int, typer.Option(min=0, help="Print N configurations as JSON lines, train nothing.")] = 0,
+    space: Annotated[
+        str | None, typer.Argument(help="Search space: a name from --list, a file.py, or package.module:SPACE.")
+    ] = None,
+    list_spaces: Annotated[bool, typer.Option("--list", help="List the available search spaces.")] = False,
+    dry_run: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Number of configurations to print as JSON instead of training.")
+    ] = 0,
     data: Annotated[
         str | None,
-        typer.Option(
-            help="A folder, or its s3:// or gs:// (hub-layout parquet, class folders, or images and masks), a hub data "
-            "set, or phantoms.",
-            rich_help_panel=DATA,
+        _data_option(
+            help="Data set: a local, s3:// or gs:// folder (class folders, Hub-layout Parquet, or images and masks), "
+            "a Hugging Face Hub name, or phantoms. Default: the space's."
         ),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="pretrained, random, or a folder of <backbone>.safetensors.", rich_help_panel=DATA),
+        _data_option(
+            help="Initial weights: pretrained, random, or a folder of BACKBONE.safetensors. Default: the space's."
+        ),
     ] = None,
     backbone: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Replace the space's backbones; repeatable. timm names, torchvision:NAME, scratch_cnn.",
-            rich_help_panel=DATA,
+        _data_option(
+            metavar="NAME",
+            help="Backbone that replaces the space's: a timm name, torchvision:NAME or scratch_cnn. Repeatable.",
         ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=16, max=2048, help="Side of the network's input, pixels.", rich_help_panel=DATA)
+        int | None,
+        _data_option(min=16, max=2048, help="Side of the network's input in pixels. Default: the space's."),
     ] = None,
     roi: Annotated[
         str | None,
-        typer.Option(
-            help="A registered segmentation (models:/NAME@champion, or a folder): images are cut to what it sees.",
-            rich_help_panel=DATA,
+        _data_option(
+            metavar="MODEL",
+            help="Registered segmentation to crop images with: models:/NAME@champion or a folder.",
         ),
     ] = None,
     skip_bad_images: SkipBadImages = False,
     split: Annotated[
         Split,
-        typer.Option(
-            help="Of the test set: whole groups of images that belong together, as published, or by image.",
-            rich_help_panel=DATA,
+        _data_option(
+            help="Test set: whole groups (the published split if it divides none), as published, or random images."
         ),
     ] = Split.GROUPED,
     group_threshold: GroupThreshold = None,
     group_column: GroupColumn = None,
     group_pattern: GroupPattern = None,
     cache_size: CacheSize = None,
-    num_samples: Annotated[int | None, typer.Option(min=1, help="Trials.", rich_help_panel=_SEARCH)] = None,
+    num_samples: Annotated[int | None, _search_option(min=1, help="Number of trials. Default: the space's.")] = None,
     max_epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of a full trial.", rich_help_panel=_SEARCH)
+        int | None, _search_option(min=1, help="Number of epochs of a full trial. Default: the space's.")
     ] = None,
     time_budget: Annotated[
         float | None,
-        typer.Option(parser=_seconds, metavar="TIME", help="Like 30m or 2h.", rich_help_panel=_SEARCH),
+        _search_option(parser=_seconds, metavar="TIME", help="Time limit for training, like 30m or 2h. Default: none."),
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(
-            help="The objective, a bare name. Default: the space's. With a second one (like latency_ms) the "
-            "search looks for both, and stops trials and picks members by the first.",
-            rich_help_panel=_SEARCH,
+        _search_option(
+            metavar="NAME",
+            help="Metric to optimise. Give a second one (such as latency_ms) to search for the trade-off: trials are "
+            "stopped and members chosen by the first. Default: the space's.",
         ),
     ] = None,
     cv_folds: Annotated[
         int | None,
-        typer.Option(
+        _search_option(
             min=2,
             max=20,
-            help="Cross-validate: every trial trains so many models and is judged by all images but the test set. "
-            "For small sets.",
-            rich_help_panel=_SEARCH,
+            help="Number of cross-validation folds, for small data sets: each trial trains one model per fold and is "
+            "judged on all images outside the test set.",
         ),
     ] = None,
     pruning: Annotated[
-        bool, typer.Option(help="Stop trials that fall behind at a third of their epochs.", rich_help_panel=_SEARCH)
+        bool, _search_option(help="Stop trials that have fallen behind after a third of their epochs.")
     ] = True,
     top_k: Annotated[
-        int | None,
-        typer.Option(min=1, help="Members to build the ensemble from. Default: the space's.", rich_help_panel=_SEARCH),
+        int | None, _search_option(min=1, help="Number of trials to build the ensemble from. Default: the space's.")
     ] = None,
     tta: Annotated[
         Views | None,
-        typer.Option(
-            help="Test-time augmentation: average over these views. Default: the space's.", rich_help_panel=_SEARCH
-        ),
+        _search_option(help="Test-time augmentation: views to average predictions over. Default: the space's."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of splits, sampling and training.", rich_help_panel=_SEARCH)] = 0,
+    seed: Annotated[int, _search_option(min=0, help="Random seed for splits, sampling and training.")] = 0,
     cpus_per_trial: Annotated[
-        float | None, typer.Option(min=0.01, help="Default: 1, or a GPU's share.", rich_help_panel=_RESOURCES)
+        float | None, _resource_option(min=0.01, help="CPUs per trial. Default: its GPU's share of them, else 1.")
     ] = None,
     gpus_per_trial: Annotated[
         float | None,
-        typer.Option(min=0, help="Fractions share a GPU. Default: 1 where there are any.", rich_help_panel=_RESOURCES),
+        _resource_option(min=0, help="GPUs per trial; fractions share a GPU. Default: 1 if there are any, else 0."),
     ] = None,
     gpu_memory: Annotated[
         float | None,
-        typer.Option(
-            min=1,
-            metavar="GB",
-            help="What a trial's GPU must have at least, where nodes tell of their cards' classes.",
-            rich_help_panel=_RESOURCES,
+        _resource_option(
+            min=1, metavar="GB", help="Minimum memory of a trial's GPU, on clusters that announce their GPU classes."
         ),
     ] = None,
     autoscale: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Where the cluster grows: until so many trials run at once.", rich_help_panel=_RESOURCES
-        ),
+        int, _resource_option(min=0, help="Number of concurrent trials that an autoscaling cluster should grow to.")
     ] = 0,
     price_per_gpu_hour: Annotated[
-        float | None, typer.Option(min=0, help="To show what the search has cost.", rich_help_panel=_RESOURCES)
+        float | None, _resource_option(min=0, help="Price of one GPU hour, to show the cost of the search.")
     ] = None,
     max_concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Trials at once. Default: as many as fit.", rich_help_panel=_RESOURCES)
+        int | None, _resource_option(min=1, help="Maximum number of concurrent trials. Default: as many as fit.")
     ] = None,
     max_failures: Annotated[
-        int, typer.Option(min=0, help="How often a trial whose worker died is tried again.", rich_help_panel=_RESOURCES)
+        int, _resource_option(min=0, help="Number of times to restart a trial whose worker died.")
     ] = 2,
     trial_timeout: Annotated[
         float | None,
-        typer.Option(
+        _resource_option(
             parser=_seconds,
             metavar="TIME",
-            help="An epoch longer than this is a hang, and its worker ended. Default: 1h.",
-            rich_help_panel=_RESOURCES,
+            help="Time limit for one epoch; a longer one counts as a hang and its worker is killed. Default: 1h.",
         ),
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(
-            help="Ray cluster to join. Default: the one Ray finds, else one here (local).", rich_help_panel=_RESOURCES
+        _resource_option(
+            help="Ray cluster to join, or local to start one here. Default: the one Ray finds, else local."
         ),
     ] = None,
     storage: Storage = "results",
     study_storage: StudyStorage = None,
     tracking_uri: Annotated[
         str | None,
-        typer.Option(help="MLflow. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.", rich_help_panel=RECORD),
+        _record_option(
+            metavar="URI", help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
+        ),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Of the search. Default: the space's.", rich_help_panel=RECORD)
-    ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with an unfinished search.", rich_help_panel=RECORD)] = False,
-    report: Annotated[
-        bool, typer.Option(help="Make the report, which shows images, at the end.", rich_help_panel=RECORD)
-    ] = True,
-) -> None:
-    """Search for the best transfer-learning model of an image data set, and register an ensemble of the best.
+    name: Annotated[str | None, _record_option(help="Name of the search. Default: the space's.")] = None,
+    resume: Annotated[bool, _record_option(help="Resume an unfinished search.")] = False,
+    report: Annotated[bool, _record_option(help="Write the HTML report, which shows images, at the end.")] = True,
+) -> int:
+    """Search for the best transfer-learning model of an image data set and register an ensemble of the best models.
 
-    Exit code 0: at least one trial finished and its ensemble is registered; 1: failed; 2: wrong usage;
-    130: interrupted, go on with --resume.
+    Exit code 0: the ensemble is registered; 1: the search failed; 2: wrong usage; 130: interrupted, rerun with
+    --resume.
     """
-    from search_spaces.space import SpaceError, load_space, shipped_spaces
+    params = dict(locals())
+    from search_spaces.space import load_space, shipped_spaces
 
     console = Console()
     if list_spaces:
         for shipped in shipped_spaces():
-            console.print(f"{shipped.name:20} {shipped.title}", markup=False, highlight=False, soft_wrap=True)
-        return
+            say(console, f"{shipped.name:20} {shipped.title}")
+        return EXIT_OK
     if space is None:
-        refuse("tune-run", "a space is needed: tune-run --list shows them")
-    try:
-        found = load_space(space)
-    except SpaceError as error:
-        refuse("tune-run", str(error))
-    objective = _objective(metric or [found.metric])
-    from tuning.search.options import HANG_S, Options  # heavy, so only once it is clear that there is something to do
+        raise UserError("a search space is missing: tune-run --list shows the available ones")
+    return _run(_search_options(load_space(space), params), dry_run, console)
 
-    options = Options(
-        space=found,
-        data=data,
-        weights=weights,
-        backbones=tuple(backbone or ()),
-        num_samples=num_samples,
-        max_epochs=max_epochs,
-        image_size=image_size,
-        time_budget_s=math.inf if time_budget is None else time_budget,
-        objective=objective,
-        pruning=pruning,
-        top_k=top_k,
-        tta=None if tta is None else tta.value,
-        cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=gpus_per_trial,
-        gpu_memory=gpu_memory,
-        autoscale=autoscale,
-        price_per_gpu_hour=price_per_gpu_hour,
-        max_concurrent=max_concurrent,
-        max_failures=max_failures,
-        trial_timeout_s=HANG_S if trial_timeout is None else trial_timeout,
-        storage=storage,
-        study_storage=study_storage,
-        tracking_uri=tracking_uri,
-        name=name,
-        seed=seed,
-        address=address,
-        resume=resume,
-        skip_bad_images=skip_bad_images,
-        cache_size=cache_size,
-        split=split.value,
-        group_threshold=group_threshold,
-        group_column=group_column,
-        group_pattern=group_pattern,
-        cv_folds=cv_folds,
-        roi=roi,
-        report=report,
-    )
-    raise typer.Exit(_run(options, dry_run, console))
+
+def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOptions":
+    """Build the options of a search from the command's parameters, most of which have the same name and value."""
+    objective = _objective(params["metric"] or [space.metric])
+    from tuning.search.options import HANG_S, SearchOptions  # heavy imports come after the cheap checks
+
+    not_options = {"list_spaces", "dry_run", "backbone", "metric", "time_budget", "trial_timeout"}
+    options = {name: value for name, value in params.items() if name not in not_options}
+    options |= {
+        "space": space,
+        "backbones": tuple(params["backbone"] or ()),
+        "objective": objective,
+        "time_budget_s": math.inf if params["time_budget"] is None else params["time_budget"],
+        "trial_timeout_s": HANG_S if params["trial_timeout"] is None else params["trial_timeout"],
+        "tta": params["tta"] and params["tta"].value,
+        "split": params["split"].value,
+    }
+    return SearchOptions(**options)
 
 
 def _objective(metrics: list[str]) -> "Objective":
     from trainables.core.metric_names import LATENCY, Objective
 
     if len(set(metrics)) < len(metrics) or len(metrics) > 2:
-        refuse("tune-run", f"--metric is given once, or twice with different metrics, but got {', '.join(metrics)}")
+        raise UserError(f"--metric must be given once, or twice with different names, but got {', '.join(metrics)}")
     if metrics[0] == LATENCY:
-        refuse("tune-run", "latency_ms is a second --metric: by itself it would find the fastest model, not a good one")
+        raise UserError(f"{LATENCY} can only be the second --metric: give the metric that makes a good model first")
     return Objective(*metrics)
 
 
-def _run(options: "Options", dry_run: int, console: Console) -> int:
-    from search_spaces.space import SpaceError
-    from trainables.core.errors import UserError
+def _run(options: "SearchOptions", dry_run: int, console: Console) -> int:
     from tuning.search import session
 
     try:
         if dry_run:
             for config in options.plan().samples(dry_run):
                 print(json.dumps(config))
-            return session.EXIT_OK
+            return EXIT_OK
         code = session.run(options, console)
-    except (UserError, SpaceError) as error:
-        refuse("tune-run", str(error))
     except KeyboardInterrupt:
-        code = session.EXIT_INTERRUPTED
-    if code == session.EXIT_INTERRUPTED:
-        console.print("Interrupted; nothing is lost. Go on with the same command and --resume.", soft_wrap=True)
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:
+        say(console, "Interrupted. Progress is saved: rerun the same command with --resume.")
     return code
 
 
-def main() -> None:
-    """The console script."""
-    run_app(app)
-
+main = console_script(app)
 
 if __name__ == "__main__":
     main()

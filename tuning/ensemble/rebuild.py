@@ -27,8 +27,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
-class Options:
-    """Options of ``tune-ensemble``, as its help describes them."""
+class RebuildOptions:
+    """RebuildOptions of ``tune-ensemble``, as its help describes them."""
 
     name: str
     k: int | None = None
@@ -42,7 +42,7 @@ class Options:
     tracking_uri: str | None = None
 
 
-def rebuild(options: Options, console: Console) -> int:
+def rebuild(options: RebuildOptions, console: Console) -> int:
     """Build and show the ensemble; if requested, open the test set and register the model.
 
     Returns:

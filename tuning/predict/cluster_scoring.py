@@ -1,4 +1,4 @@
-"""Scoring images across a cluster with Ray Data: files are read where there is room, models stay in their actors."""
+"""Scoring images on a Ray cluster with Ray Data: any node reads files, and each actor keeps the model loaded."""
 
 import logging
 import tempfile
@@ -21,20 +21,20 @@ from trainables.core.serving.score_images import BATCH, ScoredImage, score_image
 
 
 class Scorer:
-    """One process of the pool, with the ensemble in its memory (or its GPU's)."""
+    """One actor of the pool, with the ensemble in its memory or on its GPU."""
 
     def __init__(self, files: Any):
-        """Loads the ensemble.
+        """Load the ensemble.
 
         Args:
-            files: A reference to what ``pack`` gave: the model's folder need not exist on this node.
+            files: Object reference to the files that ``pack`` returned. The model's folder need not exist on this node.
         """
         with tempfile.TemporaryDirectory() as folder:
             unpack(ray.get(files), Path(folder))
             self._ensemble = open_ensemble(Path(folder), resolve_device("cuda" if ray.get_gpu_ids() else "cpu"))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Scores a table of names, bytes and errors."""
+        """Score a table with the columns of ``NamedImage``: name, data and error."""
         images = [NamedImage(**row) for row in batch.to_pylist()]
         scored = score_images(self._ensemble, images)
         return pa.table(
@@ -49,23 +49,25 @@ class Scorer:
         )
 
 
-def is_worth_it() -> bool:
-    """Whether the cluster that was joined has more than this process has: other nodes, or GPUs."""
+def is_larger_than_this_process() -> bool:
+    """Return True if the joined cluster has other nodes, or GPUs."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     return len(nodes) > 1 or any(node["Resources"].get("GPU", 0) for node in nodes)
 
 
 def score_on_cluster(folder: Path, parts: Sequence[Part]) -> Iterator[ScoredImage]:
-    """Scores all images of all parts in order, by a pool that grows to one process a GPU, else one a CPU but one.
+    """Score all images of all parts in order.
+
+    The pool grows to one actor per GPU, or to one per CPU except one that stays free for reading.
 
     Args:
-        folder: Of the ensemble, on this machine.
-        parts: Their paths must exist on every node; where one does not, its images fail.
+        folder: Folder of the ensemble on this machine.
+        parts: Parts whose paths exist on every node; images of missing files get an error.
 
     Raises:
-        UserError: Workers could not go on.
+        UserError: The workers failed repeatedly.
     """
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a line a stage, and a table
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # otherwise it logs every stage
     gpus = int(ray.cluster_resources().get("GPU", 0))
     cpus = int(ray.cluster_resources().get("CPU", 1))
     context = ray.data.DataContext.get_current()
@@ -88,9 +90,11 @@ def score_on_cluster(folder: Path, parts: Sequence[Part]) -> Iterator[ScoredImag
     )
     try:
         for row in rows:
-            found = row["probabilities"]
-            yield ScoredImage(row["name"], None if found is None else np.asarray(found, dtype=np.float32), row["error"])
-    except RayError as error:  # a worker died again and again, or its GPU is too small
+            probabilities = row["probabilities"]
+            if probabilities is not None:
+                probabilities = np.asarray(probabilities, dtype=np.float32)
+            yield ScoredImage(row["name"], probabilities, row["error"])
+    except RayError as error:  # for example, a worker keeps dying or a GPU is too small
         (cause,) = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise UserError(f"the cluster could not score the images: {cause}") from error
 

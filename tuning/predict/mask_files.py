@@ -1,95 +1,92 @@
-"""The masks of a segmentation beside the table of its predictions: a folder that appears whole, or not at all."""
+"""The folder of predicted masks beside a predictions table."""
 
 import json
 import shutil
-import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from trainables.core.errors import UserError, first_line
+from trainables.core.atomic_write import atomic_folder
+from trainables.core.errors import UserError
 from trainables.core.serving.score_images import ScoredImage
 from trainables.core.serving.segmentation_ensemble import as_png
 
-_WRITTEN = ".tune-predict.json"  # the names of the masks beside it
+_LISTING = ".tune-predict.json"  # names of the masks in the folder
 
 
 class MaskFiles:
-    """Writes masks, a PNG an image, and tells of each what it covers.
+    """Writer of masks: one PNG per image, numbered in the images' order.
 
-    The folder is named like the table, without its suffix; files are numbered in the images' order. Values are classes:
-    0 the background, 1 + c class c. A folder of an earlier run is replaced, unless something else was put into it.
+    Pixel values are classes: 0 is the background, 1 + c is class c.
     """
 
-    def __init__(self, table: Path, class_names: Sequence[str]):
-        """Makes a partial folder beside the one that ``replace`` puts it in the place of.
+    def __init__(self, partial: Path, folder: Path, class_names: Sequence[str]):
+        """Create a writer.
 
-        Raises:
-            UserError: That holds something else, or none can be made.
+        Args:
+            partial: Folder to write to.
+            folder: Folder that ``partial`` will be renamed to.
+            class_names: Names of the C classes.
         """
-        self.class_names, self._folder = class_names, table.with_suffix("")
-        self._partial = self._folder.with_name(f".{self._folder.name}.{uuid.uuid4().hex}.partial")
-        self._names: list[str] = []
-        if self._folder == table:
-            raise UserError(f"masks need a folder of another name than {table}: give --out a suffix, like .csv")
-        self._check_ours()
-        try:
-            self._partial.mkdir()
-        except OSError as error:
-            raise self._unwritable(error) from error
+        self._partial, self._folder, self._classes = partial, folder, len(class_names)
+        self.names: list[str] = []
 
     def write(self, row: ScoredImage) -> tuple[str, list[float]]:
-        """Writes an image's mask; returns its file and the share of its pixels that each class has.
+        """Write an image's mask and return its path and the share of pixels of each class.
 
         Raises:
-            UserError: The disk takes no more.
+            OSError: The disk is full or not writable.
         """
         assert row.mask is not None
-        name = f"{len(self._names):06d}-{Path(row.name).stem}.png"
-        self._names.append(name)
-        try:
-            (self._partial / name).write_bytes(as_png(row.mask))
-        except OSError as error:
-            raise self._unwritable(error) from error
-        shares = np.bincount(row.mask.ravel(), minlength=1 + len(self.class_names))[1:] / row.mask.size
+        name = f"{len(self.names):06d}-{Path(row.name).stem}.png"
+        (self._partial / name).write_bytes(as_png(row.mask))
+        self.names.append(name)
+        shares = np.bincount(row.mask.ravel(), minlength=1 + self._classes)[1:] / row.mask.size
         return str(self._folder / name), shares.tolist()
 
-    def replace(self) -> None:
-        """Puts what was written in its place.
 
-        Raises:
-            UserError: Something else is there by now, or it cannot be written.
-        """
-        self._check_ours()
-        before = self._partial.with_suffix(".before")
-        try:
-            (self._partial / _WRITTEN).write_text(json.dumps(self._names))
-            if self._folder.exists():
-                self._folder.rename(before)
-            self._partial.rename(self._folder)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        shutil.rmtree(before, ignore_errors=True)
+@contextmanager
+def mask_files(table: Path, class_names: Sequence[str]) -> Iterator[MaskFiles]:
+    """Yield a writer of masks whose folder appears at the end, and not at all if the block raises.
 
-    def discard(self) -> None:
-        """Removes what was written but not put in its place."""
-        shutil.rmtree(self._partial, ignore_errors=True)
+    The folder is named like the table, without its suffix. A folder of an earlier run is replaced, unless something
+    else was put into it.
 
-    def _check_ours(self) -> None:
-        if self._folder.exists() and not _is_ours(self._folder):
-            rule = "masks replace those of an earlier run, and nothing else"
-            raise UserError(f"{rule}, but {self._folder} holds more: move it away, or give another --out")
-
-    def _unwritable(self, error: OSError) -> UserError:
-        return UserError(f"masks must be writable, but {self._folder} is not: {error.strerror or first_line(error)}")
+    Raises:
+        UserError: The folder exists and holds other files, or cannot have a name of its own.
+        OSError: The folder cannot be written.
+    """
+    folder = table.with_suffix("")
+    if folder == table:
+        raise UserError(f"masks need a folder whose name differs from {table}: give --out a suffix, like .csv")
+    _check_replaceable(folder)
+    previous = None
+    with atomic_folder(folder) as partial:
+        masks = MaskFiles(partial, folder, class_names)
+        yield masks
+        (partial / _LISTING).write_text(json.dumps(masks.names))
+        _check_replaceable(folder)
+        if folder.exists():
+            previous = folder.rename(partial.with_suffix(".before"))
+    if previous is not None:
+        shutil.rmtree(previous, ignore_errors=True)
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder holds nothing but what a run has listed as its own; an empty one does."""
+def _check_replaceable(folder: Path) -> None:
+    if folder.exists() and not _holds_only_masks(folder):
+        raise UserError(
+            f"only a folder of earlier masks can be replaced, but {folder} holds other files: "
+            "move it away, or give another --out"
+        )
+
+
+def _holds_only_masks(folder: Path) -> bool:
+    """Return True if a folder is empty or holds nothing but the masks that its listing names."""
     try:
-        found = {file.name for file in folder.iterdir()}
-        listed = json.loads((folder / _WRITTEN).read_text()) if found else []
-        return not folder.is_symlink() and found <= {_WRITTEN, *listed}
-    except (OSError, ValueError, TypeError):  # it is no folder, or without a list
+        names = {file.name for file in folder.iterdir()}
+        listed = json.loads((folder / _LISTING).read_text()) if names else []
+        return not folder.is_symlink() and names <= {_LISTING, *listed}
+    except (OSError, ValueError, TypeError):  # a file, or a folder without a readable listing
         return False

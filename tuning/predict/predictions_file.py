@@ -1,64 +1,58 @@
-"""The table of predictions: a CSV file that appears whole, or not at all; with masks, together with these."""
+"""The table of predictions: a CSV file that appears whole or not at all, together with its masks."""
 
 import csv
 import os
-import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
+from trainables.core.atomic_write import atomic_file
 from trainables.core.errors import UserError, first_line
 from trainables.core.serving.score_images import ScoredImage
-from tuning.predict.mask_files import MaskFiles
+from tuning.predict.mask_files import MaskFiles, mask_files
 
-_FIXED = ("file", "class", "error")
-# A spreadsheet takes a cell that begins so for a formula and runs it; file and class names come from outside.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
+_FIXED_COLUMNS = ("file", "class", "error")
+# Spreadsheets run a cell that begins with one of these as a formula. File and class names are untrusted.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 class PredictionsFile:
-    """Writes ``file``, ``class``, a column of probabilities a class, and ``error``, a row an image.
+    """Writer of predictions, one row per image: ``file``, ``class``, one probability per class, and ``error``.
 
-    Text that a spreadsheet would take for a formula gets an apostrophe in front. Probabilities have nine digits, which
-    give the float32 back exactly. A class that is called like one of the other columns is headed ``p(class)``. Of a
-    segmentation ``mask`` names the mask's file instead of a class, and a class's column is its share of the pixels.
+    For a segmentation the second column is ``mask``, the path of the mask, and a class's column is its share of the
+    pixels. Probabilities have nine digits, which restore the float32 exactly. A class whose name is that of another
+    column gets the heading ``p(class)``. Text that a spreadsheet would run as a formula gets a leading apostrophe.
+
+    The file and its masks replace earlier ones when the ``with`` block ends without an error.
     """
 
     def __init__(self, file: Path):
-        """Opens a partial file beside ``file``, which is replaced at the end.
-
-        Raises:
-            UserError: It cannot be written there.
-        """
         self._file = file
         self._class_names: Sequence[str] = ()
         self._masks: MaskFiles | None = None
-        try:
-            if file.is_dir():
-                raise IsADirectoryError("it is a folder")
-            self._partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
-            # Names that are no UTF-8 are written with their bytes as \udcNN.
-            self._opened = self._partial.open("w", newline="", encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise self._unwritable(error) from error
-        self._writer = csv.writer(self._opened)
 
     def begin(self, class_names: Sequence[str], masks: bool = False) -> None:
-        """Writes the headings; with ``masks``, rows bring masks, which go into a folder beside the table.
+        """Write the headings; with ``masks``, also make a folder for masks beside the table.
 
         Raises:
-            UserError: There can be no such folder.
+            UserError: The disk is full, or the folder cannot be made.
         """
-        self._class_names, self._masks = class_names, MaskFiles(self._file, class_names) if masks else None
-        headings = [f"p({name})" if name in _FIXED else name for name in class_names]
-        self._writer.writerow(map(as_text, ("file", "mask" if masks else "class", *headings, "error")))
+        self._class_names = class_names
+        headings = [f"p({name})" if name in _FIXED_COLUMNS else name for name in class_names]
+        try:
+            if masks:
+                self._masks = self._mask_stack.enter_context(mask_files(self._file, class_names))
+            self._writer.writerow(map(as_text, ("file", "mask" if masks else "class", *headings, "error")))
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def write(self, row: ScoredImage) -> None:
-        """Adds an image.
+        """Add an image.
 
         Raises:
-            UserError: The disk takes no more.
+            UserError: The disk is full.
         """
         try:
             self._writer.writerow(self._cells(row))
@@ -76,31 +70,40 @@ class PredictionsFile:
         return [as_text(row.name), as_text(predicted), *figures, ""]
 
     def __enter__(self) -> Self:
+        try:
+            with ExitStack() as stack:
+                if self._file.is_dir():
+                    raise IsADirectoryError("it is a folder")
+                partial = stack.enter_context(atomic_file(self._file))
+                self._mask_stack = stack.enter_context(ExitStack())  # masks are moved into place before the table
+                self._writer = csv.writer(stack.enter_context(_synced_file(partial)))
+                self._stack = stack.pop_all()
+        except OSError as error:
+            raise self._unwritable(error) from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            self._opened.flush()
-            os.fsync(self._opened.fileno())
-            self._opened.close()
-            if kind is None:
-                if self._masks is not None:
-                    self._masks.replace()
-                self._partial.replace(self._file)
-        except OSError as failed:
-            if kind is None:
-                raise self._unwritable(failed) from failed
-        finally:
-            self._partial.unlink(missing_ok=True)
-            if self._masks is not None:
-                self._masks.discard()
+            self._stack.__exit__(kind, error, traceback)
+        except OSError as failure:
+            if kind is None:  # otherwise the block's own error is the one to report
+                raise self._unwritable(failure) from failure
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"--out must be writable, but {self._file} is not: {error.strerror or first_line(error)}")
 
 
 def as_text(cell: str) -> str:
-    """A cell that every spreadsheet takes for text."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    """Return a cell that every spreadsheet reads as text."""
+    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
+
+
+@contextmanager
+def _synced_file(file: Path) -> Iterator[TextIO]:
+    """Yield a text file whose content is on the disk at the end. File names that are not UTF-8 are escaped."""
+    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as opened:
+        yield opened
+        opened.flush()
+        os.fsync(opened.fileno())

@@ -23,8 +23,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
-class Options:
-    """Options of ``tune-report``, as its help describes them."""
+class ReportOptions:
+    """ReportOptions of ``tune-report``, as its help describes them."""
 
     name: str
     out: Path | None = None
@@ -33,7 +33,7 @@ class Options:
     tracking_uri: str | None = None
 
 
-def remake(options: Options, console: Console) -> int:
+def remake(options: ReportOptions, console: Console) -> int:
     """Make the report, and log it to the search's run if MLflow answers.
 
     Returns:

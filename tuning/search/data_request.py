@@ -1,4 +1,4 @@
-"""What a search's data is prepared from."""
+"""Arguments from which a search's data is prepared."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from trainables.core.serving.roi_finder import region_finder
 
 @dataclass(frozen=True)
 class DataRequest:
-    """The arguments of ``prepare`` that say which images are in which split; the same ones give the same data.
+    """Arguments of ``prepare`` that decide which images are in which split. Equal requests give equal data.
 
-    ``roi`` is the folder of the segmentation to whose regions images are cut, or None.
+    ``roi`` is the folder of the segmentation that finds the regions to crop images to, or None.
     """
 
     place: str
@@ -29,15 +29,15 @@ class DataRequest:
     roi: str | None = None
 
     @classmethod
-    def from_dict(cls, noted: Mapping[str, Any]) -> Self:
-        """The request whose ``dataclasses.asdict`` was noted."""
-        return cls(**{**noted, "grouping": Grouping(**noted["grouping"])})
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+        """Return the request that ``dataclasses.asdict`` turned into ``saved``."""
+        return cls(**{**saved, "grouping": Grouping(**saved["grouping"])})
 
-    def prepare(self, *, regions_progress: Callable[[float], None] | None = None, **how: Any) -> Dataset:
-        """The data.
+    def prepare(self, *, regions_progress: Callable[[float], None] | None = None, **arguments: Any) -> Dataset:
+        """Prepare the data.
 
         Args:
-            regions_progress: Told the share of the images whose regions are found.
-            **how: What else ``prepare`` takes, such as the sizes to decode at.
+            regions_progress: Called with the share of images whose regions have been found.
+            **arguments: Further arguments of ``prepare``, such as the sizes to decode.
         """
-        return prepare(**vars(self) | {"roi": region_finder(self.roi, regions_progress)}, **how)
+        return prepare(**vars(self) | {"roi": region_finder(self.roi, regions_progress)}, **arguments)

@@ -1,4 +1,4 @@
-"""What a user asks of a search, and what the space fills in."""
+"""Options of a search, with defaults from its space."""
 
 import math
 from dataclasses import dataclass
@@ -11,14 +11,15 @@ from trainables.core.metric_names import Objective
 from trainables.core.serving.predict_classes import VIEWS
 from tuning.search.data_request import DataRequest
 from tuning.search.plan import Plan
+from tuning.search.tasks import TASKS
 from tuning.study.search_folder import check_address
 
 HANG_S = 3600.0
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a user asked for; None leaves it to the space or the cluster."""
+class SearchOptions:
+    """Options of ``tune-run``. None leaves the choice to the space or the cluster."""
 
     space: SearchSpace
     data: str | None = None
@@ -59,29 +60,33 @@ class Options:
 
     @property
     def members(self) -> int:
-        """How many trials the ensemble is built from."""
+        """Number of trials to build the ensemble from."""
         return self.top_k or self.space.top_k
 
     @property
     def views(self) -> str:
-        """What a model sees of an image when it is scored."""
+        """Test-time augmentation, a key of ``VIEWS``."""
         return self.tta or self.space.tta
 
+    @property
+    def trials(self) -> int:
+        """Number of trials."""
+        return self.num_samples or self.space.num_samples
+
     def check(self) -> None:
-        """Raises UserError where an option and the space do not go together."""
+        """Raise UserError if the space's task does not support an option."""
         if self.views not in VIEWS:
             raise UserError(f"tta must be one of {', '.join(VIEWS)}, but {self.space.name} has {self.views!r}")
-        if self.space.task == "segmentation":
-            asked = {"--cv-folds": self.cv_folds, "--tta": self.views != "none", "--roi": self.roi}
-            for option, given in asked.items():
-                if given:
-                    raise UserError(f"{option} is for classifications, but {self.space.name} is a segmentation")
+        is_set = {"--cv-folds": bool(self.cv_folds), "--tta": self.views != "none", "--roi": bool(self.roi)}
+        for option in TASKS[self.space.task].unsupported_options:
+            if is_set[option]:
+                raise UserError(f"{option} is not available for a {self.space.task}, but {self.space.name} is one")
 
     def data_request(self) -> DataRequest:
-        """What the data is prepared from, but for the segmentation of ``roi``, which is to be fetched.
+        """Return the request for the data. Its ``roi`` is left out because the segmentation has yet to be fetched.
 
         Raises:
-            UserError: The place or the grouping cannot be.
+            UserError: The data's address or the grouping is invalid.
         """
         place = self.data or self.space.data
         check_address("--data", place)
@@ -97,7 +102,7 @@ class Options:
         )
 
     def plan(self) -> Plan:
-        """The search's plan, the space's defaults filled in."""
+        """Return the settings that all trials share, with the space's defaults filled in."""
         weights = self.weights or self.space.weights
         return Plan(
             space=self.space,

@@ -1,6 +1,5 @@
-"""From a space, a study and resources to a ``ray.tune.Tuner``."""
+"""Settings that all trials of a search share, and the configurations that follow from them."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,21 +12,24 @@ from trainables.core.errors import ConfigError
 from trainables.core.metric_names import Objective
 from trainables.core.seeds import derive_seed
 
+# A branch of a space that gives an invalid configuration should fail before the search, not hours into it.
+REHEARSED_TRIALS = 50
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What every trial of a search shares.
+    """Settings that all trials of a search share.
 
     Attributes:
-        space: What is searched.
-        backbones: What the space chooses from.
+        space: Search space.
+        backbones: Backbones that the space chooses from.
         weights: ``pretrained``, ``random`` or a folder.
         image_size: Side of the network's input in pixels.
         epochs: Epochs of a full trial.
-        objective: The metric, or two, to optimise.
+        objective: Metric, or two metrics, to optimise.
         pruning: Whether trials that fall behind are stopped.
-        seed: Of the search; each trial derives its own.
-        folds: How many models a trial trains, each for all epochs; None for a single one.
+        seed: Seed of the search; each trial derives its own from it.
+        folds: Number of models that a trial trains, each for all epochs; None for a single one.
     """
 
     space: SearchSpace
@@ -42,17 +44,18 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Reports of a full trial, at which trials are compared: its folds, or its epochs."""
+        """Number of reports of a full trial: its folds or its epochs. Trials are compared at reports."""
         return self.folds or self.epochs
 
     def configure(self, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
-        """The dict of a ``TrainConfig`` for a trial, checked.
+        """Return the checked ``TrainConfig`` dict of a trial.
 
         Raises:
-            ConfigError: The space gave a key that training does not know, or does not read.
+            ConfigError: The space gave a key that training does not know or does not read.
         """
         searched = self.space.suggest(trial, self.backbones)
         shared = {
+            # Left out for the default task: a search that began before there were others must keep its identity.
             **({} if self.space.task == "classification" else {"task": self.space.task}),
             "weights": self.weights,
             "image_size": self.image_size,
@@ -61,37 +64,18 @@ class Plan:
         }
         overridden = sorted(searched.keys() & {*shared, "device"})
         if overridden:
-            raise ConfigError(f"space {self.space.name} must leave {', '.join(overridden)} to the command line")
+            raise ConfigError(f"space {self.space.name} must not set {', '.join(overridden)}: the command line does")
         config = {**searched, **shared}
         TrainConfig.from_dict(config)
         return config
 
     def samples(self, count: int) -> list[dict[str, Any]]:
-        """The configurations of the first ``count`` trials: the recipes, then what the space gives at random."""
-        return self._rehearsed(count)[1]
+        """Return ``count`` configurations: those of the recipes first, then random ones."""
+        return self.rehearse(count)[1]
 
-    def segmenters(self, count: int) -> list[tuple[str, str]]:
-        """The architectures and encoders that a segmentation may suggest; of a classification none.
-
-        They are those of the first ``count`` trials, and what the space gives for each pair of the parameters
-        ``architecture`` and ``backbone`` that these could have chosen.
-        """
-        if self.space.task != "segmentation":
-            return []
-        study, configs = self._rehearsed(count)
-        for pair in itertools.product(_choices(study, "architecture"), _choices(study, "backbone")):
-            study.enqueue_trial(dict(zip(("architecture", "backbone"), pair, strict=True)))
-            configs.append(self.configure(study.ask()))
-        return list(dict.fromkeys((config["architecture"], config["backbone"]) for config in configs))
-
-    def _rehearsed(self, count: int) -> tuple[optuna.Study, list[dict[str, Any]]]:
+    def rehearse(self, count: int) -> tuple[optuna.Study, list[dict[str, Any]]]:
+        """Ask a throw-away study for ``count`` trials; return it with their configurations."""
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.seed))
         for recipe in self.space.recipe_params(self.backbones):
             study.enqueue_trial(recipe)
         return study, [self.configure(study.ask()) for _ in range(count)]
-
-
-def _choices(study: optuna.Study, name: str) -> list[Any]:
-    """What a study's trials choose a parameter from, which Optuna has be the same for all of them."""
-    asked = (trial.distributions[name] for trial in study.trials if name in trial.distributions)
-    return list(getattr(next(asked, None), "choices", ()))

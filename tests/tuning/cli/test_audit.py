@@ -26,7 +26,7 @@ def run(*arguments, code=0):
     return done.output
 
 
-def test_it_says_what_it_found(leaky):
+def test_tables_and_summary(leaky):
     output = run(leaky)
     assert "360 images" in output
     assert "audit: 60 groups (similarity >= 0.9), the largest with 6 images" in output
@@ -36,17 +36,17 @@ def test_it_says_what_it_found(leaky):
     assert "LEAK: 100.0% of the published test images share their group with training images" in output
 
 
-def test_json_has_everything(leaky, tmp_path):
+def test_json_has_all_results(leaky, tmp_path):
     run(leaky, "--json", tmp_path / "audit.json")
-    told = json.loads((tmp_path / "audit.json").read_text())
-    assert (told["images"], told["groups"], told["largest_group"], told["threshold"]) == (360, 60, 6, 0.9)
-    assert told["test_twins_in_train"] == 1
+    audit = json.loads((tmp_path / "audit.json").read_text())
+    assert (audit["images"], audit["groups"], audit["largest_group"], audit["threshold"]) == (360, 60, 6, 0.9)
+    assert audit["test_twins_in_train"] == 1
     for split in ("published", "grouped"):
-        assert set(told["nearest_neighbour"][split]) == {"accuracy", "balanced_accuracy"}
-    assert {"groups_per_class", "exact_duplicates", "contradicting_groups", "broken"} <= set(told)
+        assert set(audit["nearest_neighbour"][split]) == {"accuracy", "balanced_accuracy"}
+    assert {"groups_per_class", "exact_duplicates", "contradicting_groups", "broken"} <= set(audit)
 
 
-def test_a_pipeline_fails_on_a_leak(leaky):
+def test_fail_on_leak_sets_the_exit_code(leaky):
     run(leaky, "--fail-on-leak", code=1)
     run(leaky / "train", "--fail-on-leak")
 
@@ -59,10 +59,10 @@ def test_a_pipeline_fails_on_a_leak(leaky):
         (["{root}", "--group-pattern", "patient"], "must be found in file names, but 'patient' is in none"),
         (["{root}", "--group-column", "patient"], "--group-column needs parquet files or a hub data set"),
         (["{root}", "--group-threshold", "2"], "must be a similarity between 0 and 1, but got 2"),
-        (["{root}", "--json", "{root}/no/such/folder.json"], "--json must be a file that can be written"),
+        (["{root}", "--json", "{root}/no/such/folder.json"], "--json must be writable"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(leaky, arguments, message):
+def test_wrong_usage_is_one_line(leaky, arguments, message):
     output = run(*(argument.format(root=leaky) for argument in arguments), code=2)
     assert message in output
     assert len(output.strip().splitlines()) == 1

@@ -1,15 +1,15 @@
+import dataclasses
 import json
-import subprocess
-import sys
-import time
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from search_spaces.space import load_space
 from tests.images import write_classes, write_pairs
-from trainables.core.serving.predict_classes import VIEWS
-from tuning.cli import ensemble
-from tuning.cli.run import Views, _seconds, app
+from tuning.cli.common import Views
+from tuning.cli.run import Split, _search_options, _seconds, app
+from tuning.search.options import HANG_S
 
 LUNGS = [
     *("lung_segmentation_space", "--weights", "random", "--image-size", "32"),
@@ -21,34 +21,15 @@ def invoke(*arguments):
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-@pytest.mark.parametrize(("command", "arguments"), [("run", ["--help"]), ("run", ["--list"]), ("ensemble", ["--help"])])
-def test_help_and_list_need_no_heavy_import(command, arguments):
-    code = (
-        "import sys\n"
-        f"from tuning.cli.{command} import app\n"
-        f"try: app({arguments!r})\n"
-        "except SystemExit: pass\n"
-        "print({'torch', 'ray', 'mlflow', 'optuna', 'timm', 'sklearn', 'pandas'} & set(sys.modules))"
-    )
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.monotonic() - began < 10  # a hang, not a speed, is what this would catch
-    assert done.stdout.splitlines()[-1] == "set()"
-
-
-def test_list_gives_a_line_a_space():
+def test_list_prints_one_line_per_space():
     lines = invoke("--list").output.splitlines()
     spaces = ["alzheimer_space", "chest_xray_space", "demo_space", "lung_detr_space", "lung_segmentation_space"]
     assert [line.split()[0] for line in lines] == [*spaces, "pets_segmentation_space", "tissue_space"]
 
 
-def test_the_views_are_those_there_are():
-    assert [view.value for view in Views] == list(VIEWS)
-
-
 def test_help_groups_the_options():
     output = invoke("--help").output
-    assert all(group in output for group in ("Data and models", "Search", "Resources", "Where it is kept"))
+    assert all(group in output for group in ("Data and models", "Search", "Resources", "Storage and tracking"))
 
 
 def test_a_dry_run_prints_configurations_as_json():
@@ -60,7 +41,7 @@ def test_a_dry_run_prints_configurations_as_json():
     assert {(config["image_size"], config["epochs"], config["weights"]) for config in configs} == {(96, 7, "random")}
 
 
-def test_a_dry_run_with_other_backbones():
+def test_a_dry_run_of_other_backbones():
     chosen = ("--backbone", "torchvision:squeezenet1_1", "--backbone", "scratch_cnn")
     configs = [json.loads(line) for line in invoke("alzheimer_space", "--dry-run", 20, *chosen).output.splitlines()]
     assert {config["backbone"] for config in configs} == {"torchvision:squeezenet1_1", "scratch_cnn"}
@@ -69,12 +50,12 @@ def test_a_dry_run_with_other_backbones():
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1.5h", 5400)]
 )
-def test_time_budgets(text, seconds):
+def test_durations(text, seconds):
     assert _seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "30", "m", "30 m", "2h5", "-1h"])
-def test_time_budgets_that_make_no_sense(text):
+def test_invalid_durations_are_refused(text):
     done = invoke("demo_space", "--time-budget", text)
     assert done.exit_code == 2
 
@@ -95,7 +76,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "a space is needed: tune-run --list shows them"),
+        ([], "a search space is missing: tune-run --list"),
         (["alzheimer"], "did you mean alzheimer_space?"),
         (["demo_space", "--cache-size", "lots"], "a cache size must be a positive number"),
         (["demo_space", "--metric", "acc"], "the metric must be one of"),
@@ -115,16 +96,16 @@ def folder(tmp_path, monkeypatch):
         (["demo_space", "--data", "x[/y]"], "could not be loaded"),
         ([":SPACE"], "cannot be imported"),
         (["demo_space", "--metric", "loss"], "take log_loss"),
-        (["demo_space", "--metric", "accuracy", "--metric", "accuracy"], "twice with different metrics"),
-        (["demo_space", "--metric", "latency_ms"], "latency_ms is a second --metric"),
+        (["demo_space", "--metric", "accuracy", "--metric", "accuracy"], "twice with different names"),
+        (["demo_space", "--metric", "latency_ms"], "latency_ms can only be the second --metric"),
         (["demo_space", "--backbone", "torchvision:vit_b_16", "--image-size", "64"], "cannot take images of 64 x 64"),
         (["demo_space", "--data", "good", "--address", "localhost:1"], "--address local starts one here"),
         (["demo_space", "--data", "good", "--cpus-per-trial", "999"], "a trial must fit on a node"),
         (["demo_space", "--data", "good", "--roi", "nothing"], "--roi must be models:/NAME@champion"),
-        (["demo_space", "--data", "masks"], "demo_space is a classification, whose data are class folders"),
-        ([*LUNGS, "--data", "good"], "is a segmentation, whose data are folders images/ and masks/"),
+        (["demo_space", "--data", "masks"], "demo_space is a classification and needs class folders"),
+        ([*LUNGS, "--data", "good"], "is a segmentation and needs folders images/ and masks/"),
         ([*LUNGS, "--data", "masks", "--metric", "auroc"], "of a segmentation must be one of dice, iou"),
-        ([*LUNGS, "--data", "masks", "--cv-folds", "3"], "--cv-folds is for classifications"),
+        ([*LUNGS, "--data", "masks", "--cv-folds", "3"], "--cv-folds is not available for a segmentation"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(folder, arguments, message):
@@ -141,18 +122,24 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, arguments, message):
     assert not list(folder.rglob("study.journal"))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nowhere"], "results has none named 'nowhere'"),
-        (["demo_space", "--members", "1;2"], "--members must be trials, written like 3,7,9"),
-        (["demo_space", "--members", "1,2", "--k", 3], "give one of them"),
-        (["[/x]"], "--name must be letters, digits"),
-    ],
-)
-def test_a_mistake_in_tune_ensemble_is_one_line_and_exit_code_2(folder, arguments, message):
-    done = CliRunner().invoke(ensemble.app, list(map(str, arguments)))
-    assert done.exit_code == 2, done.output
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("tune-ensemble: ")]
-    assert message in line
-    assert not list(folder.iterdir())
+def test_every_parameter_reaches_the_options():
+    names = {parameter.name for parameter in typer.main.get_command(app).params} - {"help"}
+    params = {name: name for name in names} | {
+        "backbone": ["resnet18"],
+        "metric": ["accuracy", "latency_ms"],
+        "tta": Views.FLIPS,
+        "split": Split.RANDOM,
+        "time_budget": 60.0,
+        "trial_timeout": None,
+    }
+    options = _search_options(load_space("demo_space"), params)
+    assert options.backbones == ("resnet18",)
+    assert options.objective.names == ("accuracy", "latency_ms")
+    assert (options.time_budget_s, options.trial_timeout_s) == (60.0, HANG_S)
+    assert (options.tta, options.split) == ("flips", "random")
+    converted = {"space", "backbones", "objective", "time_budget_s", "trial_timeout_s", "tta", "split"}
+    copied = {field.name for field in dataclasses.fields(options)} - converted
+    assert copied == names - {
+        "list_spaces", "dry_run", "space", "backbone", "metric", "tta", "split", "time_budget", "trial_timeout",
+    }  # fmt: skip
+    assert all(getattr(options, name) == name for name in copied)

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from tests.images import png
 from tests.trainables.core.serving.test_segmentation_ensemble import trained  # noqa: F401
 from trainables.core.errors import UserError
-from trainables.core.serving import score_images as scoring
 from trainables.core.serving.score_images import ScoredImage
 from tuning.cli.predict import app
+from tuning.predict import batch_prediction
 from tuning.predict.predictions_file import PredictionsFile
 
 
@@ -30,60 +30,60 @@ def write(values, table="out.csv"):
         return list(csv.DictReader(opened))
 
 
-def there(folder="out"):
+def masks_in(folder="out"):
     return {file.name for file in Path(folder).glob("*.png")}
 
 
-def test_each_image_has_its_mask_and_what_it_covers():
+def test_each_image_has_a_mask_and_shares_of_classes():
     rows = write([1, 2, 0])
     assert [row["mask"] for row in rows] == ["out/000000-1.png", "out/000001-2.png", "out/000002-0.png"]
     assert [np.asarray(Image.open(row["mask"])).max() for row in rows] == [1, 2, 0]
     assert [(row["one"], row["two"]) for row in rows] == [("1", "0"), ("0", "1"), ("0", "0")]
 
 
-def test_a_run_replaces_what_an_earlier_one_wrote():
+def test_a_run_replaces_the_masks_of_an_earlier_one():
     write([1, 2, 0])
     write([2])
-    assert there() == {"000000-2.png"}
+    assert masks_in() == {"000000-2.png"}
     assert sorted(file.name for file in Path().iterdir()) == ["out", "out.csv"]
 
 
-def test_what_is_interrupted_leaves_all_as_it_was_and_can_be_repeated():
+def test_an_interrupted_run_changes_nothing_and_can_be_repeated():
     write([1])
     before = Path("out.csv").read_text()
     with pytest.raises(KeyboardInterrupt):
         write(value if value else (_ for _ in ()).throw(KeyboardInterrupt) for value in [2, 2, 0])
-    assert there() == {"000000-1.png"}
+    assert masks_in() == {"000000-1.png"}
     assert Path("out.csv").read_text() == before
     assert sorted(file.name for file in Path().iterdir()) == ["out", "out.csv"]
     write([2, 2])
-    assert there() == {"000000-2.png", "000001-2.png"}
+    assert masks_in() == {"000000-2.png", "000001-2.png"}
 
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("name", ["notes.txt", "000009-mine.png"])
-def test_nothing_that_is_not_ours_is_deleted(after, name):
+def test_foreign_files_are_not_deleted(after, name):
     Path("out").mkdir()
     if after:
         write([1])
     (Path("out") / name).write_text("mine")
     had = {file.name for file in Path("out").iterdir()}
-    with pytest.raises(UserError, match="masks replace those of an earlier run, and nothing else, but out holds more"):
+    with pytest.raises(UserError, match="only a folder of earlier masks can be replaced, but out holds other files"):
         write([2])
     assert {file.name for file in Path("out").iterdir()} == had
     assert (Path("out") / name).read_text() == "mine"
 
 
-def test_what_comes_into_the_folder_meanwhile_is_kept():
+def test_a_file_added_during_the_run_is_not_deleted():
     write([1])
 
     def values():
         yield 2
         Path("out/notes.txt").write_text("mine")
 
-    with pytest.raises(UserError, match="out holds more"):
+    with pytest.raises(UserError, match="out holds other files"):
         write(values())
-    assert there() == {"000000-1.png"}
+    assert masks_in() == {"000000-1.png"}
     assert sorted(file.name for file in Path().iterdir()) == ["out", "out.csv"]
 
 
@@ -92,13 +92,13 @@ def test_links_and_files_are_not_replaced():
     Path("out").symlink_to("elsewhere")
     Path("table").write_text("mine")
     for table in ("out.csv", "table.csv"):
-        with pytest.raises(UserError, match="holds more"):
+        with pytest.raises(UserError, match="holds other files"):
             write([1], table)
     assert sorted(file.name for file in Path().iterdir()) == ["elsewhere", "out", "table"]
 
 
-def test_a_table_without_a_suffix_leaves_no_name_for_the_folder():
-    with pytest.raises(UserError, match="masks need a folder of another name than out: give --out a suffix"):
+def test_a_table_without_a_suffix_is_refused():
+    with pytest.raises(UserError, match="masks need a folder whose name differs from out: give --out a suffix"):
         write([1], "out")
     assert list(Path().iterdir()) == []
 
@@ -106,16 +106,16 @@ def test_a_table_without_a_suffix_leaves_no_name_for_the_folder():
 def test_the_command_can_be_interrupted_and_repeated(trained, tmp_path, monkeypatch):  # noqa: F811
     arguments = [str(trained[2]), "scan.png", "--address", "127.0.0.1:9"]  # no cluster is joined for masks
     Path("scan.png").write_bytes(png(np.zeros((9, 9), np.uint8)))
-    score_parts = scoring.score_parts
+    score_parts = batch_prediction.score_parts
 
     def interrupted(ensemble, parts):
         yield from score_parts(ensemble, parts)
         raise KeyboardInterrupt
 
     for function, code in ((interrupted, 130), (score_parts, 0), (interrupted, 130), (score_parts, 0)):
-        monkeypatch.setattr(scoring, "score_parts", function)
+        monkeypatch.setattr(batch_prediction, "score_parts", function)
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == code, done.output + done.stderr
-        assert ("predictions.csv was not touched" in done.output) == (code == 130)
-    assert there("predictions") == {"000000-scan.png"}
+        assert ("predictions.csv was not changed" in done.output) == (code == 130)
+    assert masks_in("predictions") == {"000000-scan.png"}
     assert sorted(file.name for file in Path().iterdir()) == ["predictions", "predictions.csv", "scan.png"]

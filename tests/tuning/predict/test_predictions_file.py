@@ -1,10 +1,13 @@
 import csv
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from trainables.core.errors import UserError
 from trainables.core.serving.score_images import ScoredImage
+from tuning.predict import predictions_file
 from tuning.predict.predictions_file import PredictionsFile, as_text
 
 
@@ -21,7 +24,7 @@ def row(name, *probabilities, error=""):
     return ScoredImage(name, np.array(probabilities, np.float32) if probabilities else None, error)
 
 
-def test_a_row_an_image_with_probabilities_that_come_back_exactly(tmp_path):
+def test_one_row_per_image_with_exact_probabilities(tmp_path):
     exact = np.array([1 / 3, 2 / 3], np.float32)
     table = write(tmp_path / "out.csv", [row("a,\n.png", *exact), row("b.png", error="not a readable image")])
     assert table[0] == ["file", "class", "few", "many", "error"]
@@ -37,7 +40,7 @@ def test_no_cell_is_a_formula(tmp_path, name):
     assert as_text("a=b-c") == "a=b-c"
 
 
-def test_a_class_that_is_called_like_a_column_keeps_its_own(tmp_path):
+def test_a_class_named_like_a_column_gets_its_own_heading(tmp_path):
     assert write(tmp_path / "out.csv", [], names=("error", "file"))[0] == [
         "file",
         "class",
@@ -47,11 +50,11 @@ def test_a_class_that_is_called_like_a_column_keeps_its_own(tmp_path):
     ]
 
 
-def test_names_that_are_no_text_are_written(tmp_path):
+def test_names_that_are_not_utf8_are_escaped(tmp_path):
     assert write(tmp_path / "out.csv", [row("caf\udce9.png", 1, 0)])[1][0] == "caf\\udce9.png"
 
 
-def test_what_was_there_stays_until_all_is_written(tmp_path):
+def test_an_interrupted_run_leaves_the_earlier_file(tmp_path):
     (tmp_path / "out.csv").write_text("before")
     with pytest.raises(KeyboardInterrupt), PredictionsFile(tmp_path / "out.csv") as out:
         out.begin(("few",))
@@ -61,18 +64,16 @@ def test_what_was_there_stays_until_all_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["nowhere/out.csv", "."])
-def test_where_nothing_can_be_written_is_refused(tmp_path, place):
+def test_an_unwritable_place_is_refused(tmp_path, place):
     with pytest.raises(UserError, match="--out must be writable, but .* is not: "):
-        PredictionsFile(tmp_path / place)
+        write(tmp_path / place, [])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_is_told(tmp_path):
+def test_a_full_disk_is_a_user_error_and_leaves_the_earlier_file(tmp_path, monkeypatch):
     (tmp_path / "out.csv").write_text("before")
+    monkeypatch.setattr(predictions_file, "atomic_file", lambda file: nullcontext(Path("/dev/full")))
     with pytest.raises(UserError, match="No space left"), PredictionsFile(tmp_path / "out.csv") as out:
-        out._opened.close()
-        out._opened = open("/dev/full", "w")  # noqa: PTH123, SIM115
-        out._writer = csv.writer(out._opened)
         out.begin(("few",))
         for _ in range(10_000):
             out.write(row("a.png", 1.0))

@@ -18,7 +18,7 @@ from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
 from trainables.worker.inference import _task_options, infer
 from trainables.worker.node_requirements import NodeRequirements, missing_requirements, versions
-from tuning.new_space import find, starting_space
+from tuning.new_space import inspect_folder, starting_space
 from tuning.ray_backend import node_checks as nodes
 from tuning.ray_backend.callbacks.stalled_search import StalledSearch
 from tuning.ray_backend.cluster import joined
@@ -173,7 +173,7 @@ def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monke
     file = tmp_path / "elsewhere" / (reference if reference.endswith(".py") else "package_of_mine/space.py")
     file.parent.mkdir()
     trace = f"import os; open({str(tmp_path / 'imported')!r}, 'a').write(str(os.getpid()) + chr(10))\n"
-    file.write_text(trace + starting_space(find(Path(small_data.place)), "mine"))
+    file.write_text(trace + starting_space(inspect_folder(Path(small_data.place)), "mine"))
     monkeypatch.chdir(tmp_path / "elsewhere")
     plan = Plan(load_space(reference), ("scratch_cnn",), "random", 32, 2, Objective("accuracy"), True, 0)
     records = run(tmp_path, small_data, Resources(1, 0), 1, plan.configure)

@@ -8,7 +8,7 @@ from analysis.ensembles.result import Openings
 from tests.analysis.report.report_inputs import made_up_study
 from trainables.core.errors import UserError
 from tuning.report.make_report import ReportSource, gather_search, make_report, report_at_end
-from tuning.report.remake_report import Options, remake
+from tuning.report.remake_report import ReportOptions, remake
 from tuning.search.data_request import DataRequest
 from tuning.study.attributes import check_identity, save_data_request
 
@@ -77,4 +77,4 @@ def test_a_report_that_cannot_be_logged_does_not_fail_the_search(study, small_da
 
 def test_a_search_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(UserError, match="has none named 'nothing'"):
-        remake(Options("nothing", storage=str(tmp_path)), console())
+        remake(ReportOptions("nothing", storage=str(tmp_path)), console())

@@ -1,0 +1,103 @@
+"""Rules that all commands share."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from trainables.core.errors import DataError
+from trainables.core.serving.predict_classes import VIEWS
+from tuning.cli.common import Command, Views, new_app
+
+COMMANDS = ("audit", "ensemble", "new", "predict", "report", "run")
+HEAVY = {"torch", "ray", "mlflow", "optuna", "timm", "sklearn", "pandas", "pyarrow", "cv2", "albumentations"}
+
+
+@pytest.mark.parametrize(("command", "option"), [*((command, "--help") for command in COMMANDS), ("run", "--list")])
+def test_help_imports_nothing_heavy(command, option):
+    code = (
+        "import sys\n"
+        f"from tuning.cli.{command} import app\n"
+        f"try: app([{option!r}])\n"
+        "except SystemExit: pass\n"
+        f"print({HEAVY!r} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "set()"
+
+
+def test_views_are_those_that_models_offer():
+    assert [view.value for view in Views] == list(VIEWS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_a_help_text(command):
+    click_command = typer.main.get_command(importlib.import_module(f"tuning.cli.{command}").app)
+    assert click_command.name == f"tune-{command}"
+    for parameter in click_command.params:
+        if parameter.name != "help":
+            assert parameter.help and parameter.help.endswith("."), parameter.name
+
+
+def run_command(action, *arguments):
+    """Run a command that does ``action``."""
+    app = new_app()
+
+    @app.command("tune-test", cls=Command)
+    def command(value: float = 0.0):
+        """Do something
+        on two lines.
+
+        Second paragraph.
+        """
+        return action()
+
+    return CliRunner().invoke(app, arguments)
+
+
+def test_the_return_value_is_the_exit_code():
+    assert run_command(lambda: None).exit_code == 0
+    assert run_command(lambda: 130).exit_code == 130
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DataError("no images in s3://key:secret@bucket/\x1b[2J"), "tune-test: no images in s3://bucket/\\x1b[2J"),
+        (FileNotFoundError(2, "No such file", "x"), "tune-test: [Errno 2] No such file: 'x'"),
+    ],
+)
+def test_user_errors_are_one_line_and_exit_code_2(error, line):
+    def fail():
+        raise error
+
+    result = run_command(fail)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [line]
+
+
+def test_other_errors_are_not_hidden():
+    assert isinstance(run_command(lambda: 1 / 0).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([""], "arguments must not be empty, but the one after the command is"),
+        (["--value="], "arguments must not be empty, but the one after the command is"),
+        (["--value", ""], "arguments must not be empty, but the one after --value is"),
+        (["--value", "\x1b"], "arguments must be printable text, but got \\x1b"),
+        (["--value", "nan"], "--value must be a finite number, but got nan"),
+    ],
+)
+def test_unusable_arguments_are_refused(arguments, message):
+    result = run_command(lambda: None, *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [f"tune-test: {message}"]
+
+
+def test_lines_of_a_help_paragraph_are_joined():
+    assert "Do something on two lines." in run_command(lambda: None, "--help").output

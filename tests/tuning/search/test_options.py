@@ -1,0 +1,44 @@
+import dataclasses
+
+import pytest
+
+from search_spaces.space import load_space
+from trainables.core.errors import UserError
+from tuning.search.options import SearchOptions
+
+CLASSIFICATION, SEGMENTATION = load_space("demo_space"), load_space("lung_segmentation_space")
+
+
+def test_options_override_the_space():
+    defaults, given = SearchOptions(CLASSIFICATION), SearchOptions(CLASSIFICATION, num_samples=3, top_k=2, tta="flips")
+    assert (defaults.trials, defaults.members, defaults.views) == (CLASSIFICATION.num_samples, 5, "none")
+    assert (given.trials, given.members, given.views) == (3, 2, "flips")
+    assert defaults.plan().epochs == CLASSIFICATION.epochs
+    assert SearchOptions(CLASSIFICATION, max_epochs=2).plan().epochs == 2
+    assert SearchOptions(CLASSIFICATION, data="s3://bucket/images").data_request().place == "s3://bucket/images"
+
+
+def test_folders_become_absolute(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    options = SearchOptions(CLASSIFICATION, data="images", weights="images")
+    assert options.data_request().place == options.plan().weights == str(tmp_path / "images")
+
+
+@pytest.mark.parametrize("option", [{"cv_folds": 3}, {"tta": "flips"}, {"roi": "models:/lungs@champion"}])
+def test_options_that_the_task_does_not_support_are_refused(option):
+    name = next(iter(option)).replace("_", "-")
+    SearchOptions(CLASSIFICATION, **option).check()
+    SearchOptions(SEGMENTATION).check()
+    with pytest.raises(UserError, match=f"--{name} is not available for a segmentation, but lung_segmentation_space"):
+        SearchOptions(SEGMENTATION, **option).check()
+
+
+def test_an_unknown_test_time_augmentation_of_a_space_is_refused():
+    with pytest.raises(UserError, match="tta must be one of none, .*, but demo_space has 'spins'"):
+        SearchOptions(dataclasses.replace(CLASSIFICATION, tta="spins")).check()
+
+
+def test_addresses_with_credentials_are_refused():
+    with pytest.raises(UserError, match="--data must hold no credentials"):
+        SearchOptions(CLASSIFICATION, data="s3://key:secret@bucket/images").data_request()

@@ -1,0 +1,33 @@
+import dataclasses
+
+import pytest
+
+from search_spaces.space import load_space
+from trainables.core.metric_names import Objective
+from tuning.search.plan import Plan
+
+
+@pytest.fixture
+def plan():
+    return Plan(load_space("demo_space"), ("scratch_cnn",), "random", 32, 3, Objective("balanced_accuracy"), True, 0)
+
+
+def test_a_trial_reports_once_per_epoch_or_fold(plan):
+    assert (plan.steps, dataclasses.replace(plan, folds=5).steps) == (3, 5)
+
+
+def test_samples_begin_with_the_recipes_and_repeat_for_the_same_seed(plan):
+    samples = plan.samples(4)
+    recipe = plan.space.recipe_params(plan.backbones)[0]
+    assert recipe.items() - {("frozen_quarters", 0)} <= samples[0].items()
+    assert samples == plan.samples(4)
+    assert samples[1:] != dataclasses.replace(plan, seed=1).samples(4)[1:]
+    assert len({config["seed"] for config in samples}) == 4
+
+
+def test_only_segmentations_name_their_task(plan):
+    """The configurations are part of the identity of searches that began before there was a second task."""
+    assert "task" not in plan.samples(1)[0]
+    space = load_space("lung_segmentation_space")
+    other = dataclasses.replace(plan, space=space, backbones=space.backbones)
+    assert other.samples(1)[0]["task"] == "segmentation"

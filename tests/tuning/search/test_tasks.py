@@ -1,0 +1,71 @@
+import dataclasses
+import itertools
+
+import pytest
+from rich.console import Console
+
+from search_spaces.segmentation_choices import network
+from search_spaces.space import load_space
+from trainables.core.config import CONFIGS
+from trainables.core.errors import WeightsError
+from trainables.core.metric_names import Objective
+from trainables.core.models.backbones.backbone import build_backbone
+from trainables.core.models.networks.segmenter import segmenter_parameter_count
+from tuning.search.plan import Plan
+from tuning.search.tasks import TASKS, suggested_segmenters
+
+
+def test_there_is_one_object_per_task():
+    assert TASKS.keys() == CONFIGS.keys()
+
+
+def classification(*backbones):
+    return Plan(load_space("demo_space"), backbones, "random", 32, 3, Objective("balanced_accuracy"), True, 0)
+
+
+def segmentation(suggest, backbones):
+    space = dataclasses.replace(load_space("lung_segmentation_space"), suggest=suggest, recipes=())
+    return Plan(space, backbones, "random", 32, 3, Objective("dice"), True, 0)
+
+
+def suggest_small(trial, backbones):
+    return {**network(trial, ("unet", "fpn"), backbones), "optimizer": "adam", "lr": 1e-3, "batch_size": 4}
+
+
+def test_the_largest_network_is_counted():
+    task = TASKS["classification"]
+    small, large = (
+        sum(weights.numel() for weights in build_backbone(name, "random", 32).parameters())
+        for name in ("scratch_cnn", "mobilenetv3_small_050")
+    )
+    count = task.check_networks(classification("scratch_cnn", "mobilenetv3_small_050"), Console(quiet=True))
+    assert small < count == large
+    counts = [segmenter_parameter_count(name, "mobilenetv3_small_050") for name in ("unet", "fpn")]
+    plan = segmentation(suggest_small, ("mobilenetv3_small_050",))
+    assert TASKS["segmentation"].check_networks(plan, Console(quiet=True)) == max(counts)
+
+
+def test_an_unknown_backbone_is_refused():
+    with pytest.raises(WeightsError, match="unknown backbone 'resnet19'"):
+        TASKS["classification"].check_networks(classification("resnet19"), Console(quiet=True))
+
+
+def test_every_network_that_a_segmentation_may_suggest_is_checked():
+    architectures, backbones = ("unet", "fpn", "linknet"), ("mobilenetv3_small_050", "resnet10t")
+
+    def suggest(trial, backbones):
+        return {**network(trial, architectures, backbones), "optimizer": "adam", "lr": 1e-3, "batch_size": 4}
+
+    pairs = suggested_segmenters(segmentation(suggest, backbones), count=2)
+    assert sorted(pairs) == sorted(itertools.product(architectures, backbones))
+
+
+def test_networks_that_no_branch_suggests_are_not_checked():
+    def suggest(trial, backbones):
+        architecture = trial.suggest_categorical("architecture", ["unet", "fpn"])
+        own = architecture == "fpn"
+        backbone = "resnet10t" if own else trial.suggest_categorical("backbone", list(backbones))
+        return {"architecture": architecture, "backbone": backbone, "optimizer": "adam", "lr": 1e-3, "batch_size": 4}
+
+    pairs = suggested_segmenters(segmentation(suggest, ("mobilenetv3_small_050", "resnet18")), count=20)
+    assert sorted(pairs) == [("fpn", "resnet10t"), ("unet", "mobilenetv3_small_050"), ("unet", "resnet18")]

@@ -1,0 +1,104 @@
+"""Scoring files with a registered model, on this machine or on a Ray cluster, into a CSV file."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from trainables.core.data.readers.unlabelled import Part, find_parts
+from trainables.core.data.readers.untrusted_files import printable
+from trainables.core.serving.ensemble_files import open_ensemble
+from trainables.core.serving.score_images import ScoredImage, score_parts
+from tuning.console import EXIT_FAILED, EXIT_OK, say
+from tuning.predict.fetch_model import fetch_model
+from tuning.predict.predictions_file import PredictionsFile
+
+_MAX_LISTED = 10
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Arguments of ``tune-predict``.
+
+    Attributes:
+        model: Model URI or folder.
+        images: Files and folders to score.
+        out: CSV file to write.
+        tracking_uri: MLflow tracking URI; None for the default.
+        address: Ray cluster to score on; None for ``$RAY_ADDRESS``, else this machine.
+    """
+
+    model: str
+    images: Sequence[str]
+    out: Path
+    tracking_uri: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """ScoredImage images, in order, and the kind of their predictions."""
+
+    class_names: Sequence[str]
+    rows: Iterator[ScoredImage]
+    masks: bool = False
+
+
+def predict_images(options: PredictOptions, console: Console) -> int:
+    """Score images into a CSV file.
+
+    Returns:
+        ``EXIT_OK``, or ``EXIT_FAILED`` if an image could not be scored.
+
+    Raises:
+        UserError: The model, the images, the cluster or the output file cannot be used.
+    """
+    parts = find_parts([str(Path(place).expanduser()) for place in options.images])
+    total, failed = sum(part.images for part in parts), []
+    with ExitStack() as stack:
+        file = stack.enter_context(PredictionsFile(options.out.expanduser()))
+        folder = fetch_model("MODEL", options.model, options.tracking_uri, stack, console)
+        scoring = _start_scoring(folder, parts, options.address, stack)
+        file.begin(scoring.class_names, scoring.masks)
+        for row in _with_progress_bar(scoring.rows, total, console):
+            file.write(row)
+            if row.error:
+                failed.append(printable(f"{row.name}: {row.error}"))
+    for line in failed[:_MAX_LISTED]:
+        say(console, f"not scored: {line}", "yellow")
+    if len(failed) > _MAX_LISTED:
+        say(console, f"and {len(failed) - _MAX_LISTED} more: see the column error of {options.out}", "yellow")
+    say(console, f"{total - len(failed)} of {total} images scored: {options.out}")
+    return EXIT_FAILED if failed else EXIT_OK
+
+
+def _start_scoring(folder: Path, parts: Sequence[Part], address: str | None, stack: ExitStack) -> _Scoring:
+    """Start scoring on a cluster if it has GPUs or several nodes, else in this process. Masks are always made here."""
+    several_gpus = torch.cuda.device_count() > 1
+    address = address or os.environ.get("RAY_ADDRESS") or ("local" if several_gpus else None)
+    try_cluster = address is not None and (address != "local" or several_gpus)
+    # Load on the CPU first: the cluster may need this machine's GPUs.
+    ensemble = open_ensemble(folder, torch.device("cpu") if try_cluster else None)
+    masks = ensemble.predicts_masks
+    if try_cluster and not masks:
+        from tuning.predict.cluster_scoring import is_larger_than_this_process, score_on_cluster  # imports ray
+        from tuning.ray_backend.cluster import joined
+
+        stack.enter_context(joined(address))
+        if is_larger_than_this_process():
+            return _Scoring(ensemble.class_names, score_on_cluster(folder, parts))
+    if try_cluster and torch.cuda.is_available():
+        ensemble = open_ensemble(folder)
+    return _Scoring(ensemble.class_names, score_parts(ensemble, parts), masks)
+
+
+def _with_progress_bar(rows: Iterator[ScoredImage], total: int, console: Console) -> Iterator[ScoredImage]:
+    """Yield the rows, with a progress bar if the console is a terminal."""
+    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield from progress.track(rows, total=total)

@@ -1,0 +1,171 @@
+"""Preparation of a search in three steps: check everything that needs no cluster, join one, open the study."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from rich.console import Console
+
+from trainables.core.data.dataset import Dataset
+from trainables.core.node_cache import parse_size
+from trainables.core.redact import without_credentials
+from trainables.worker.node_requirements import NodeRequirements
+from tuning.console import say_notes
+from tuning.ray_backend.cluster import joined
+from tuning.ray_backend.gpu_classes import gpu_class_for
+from tuning.ray_backend.node_checks import node_requirements, unshared_folders
+from tuning.ray_backend.resources import Capacity, Resources, trial_resources
+from tuning.search.data_request import DataRequest
+from tuning.search.options import SearchOptions
+from tuning.search.plan import REHEARSED_TRIALS, Plan
+from tuning.search.preflight import checkpoint_bytes, identity, load_data, search_info
+from tuning.search.roi import fetch_segmentation, save_segmentation
+from tuning.search.tasks import TASKS
+from tuning.study.attributes import check_identity, save_data_request, save_ensemble_request
+from tuning.study.search_folder import SearchFolder, find_folder
+from tuning.study.steering import Steering
+from tuning.tracking.outbox import Tracker
+from tuning.tracking.server import check_server, tracking_uri
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A search whose options, networks, disk space and data have been checked.
+
+    Attributes:
+        options: Options of the user.
+        plan: Settings of all trials.
+        folder: Folder of the search.
+        request: Arguments that ``data`` was prepared from.
+        data: Data set.
+        identity: Settings that must not change on resume.
+        tracking_uri: MLflow tracking URI.
+    """
+
+    options: SearchOptions
+    plan: Plan
+    folder: SearchFolder
+    request: DataRequest
+    data: Dataset
+    identity: dict[str, Any]
+    tracking_uri: str
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Resources of one trial, and requirements for nodes that join later; None if none can."""
+
+    resources: Resources
+    requirements: NodeRequirements | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search that is ready to train.
+
+    Attributes:
+        options: Options of the user.
+        plan: Settings of all trials.
+        folder: Folder of the search.
+        data: Data set.
+        workers: Resources and node requirements of trials.
+        steering: Study and everything that steers its trials.
+        tracker: Outbox to MLflow.
+    """
+
+    options: SearchOptions
+    plan: Plan
+    folder: SearchFolder
+    data: Dataset
+    workers: Workers
+    steering: Steering
+    tracker: Tracker
+
+
+def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> Setup:
+    """Check everything that needs no cluster, and prepare the data.
+
+    Args:
+        options: Options of the user.
+        stack: A downloaded ``--roi`` model is deleted when it closes.
+        console: Console for progress and notes.
+
+    Raises:
+        UserError: An option, the space, the networks, the disk space or the data are invalid.
+    """
+    options.check()
+    plan, request = options.plan(), options.data_request()
+    rehearsed = plan.samples(REHEARSED_TRIALS)
+    folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
+    parameters = TASKS[plan.space.task].check_networks(plan, console)
+    note = folder.check_disk_space(checkpoint_bytes(plan, parameters), options.trials)
+    say_notes(console, [] if note is None else [note])
+    if options.roi is not None:
+        roi = fetch_segmentation(options.roi, options.tracking_uri, stack, console)
+        request = replace(request, roi=str(roi))
+    policies = {config.get("augmentation", "none") for config in rehearsed}
+    cache_size = None if options.cache_size is None else parse_size(options.cache_size)
+    data = load_data(request, plan, policies, cache_size, console)
+    uri = tracking_uri(options.tracking_uri)
+    return Setup(options, plan, folder, request, data, identity(plan, data, rehearsed), uri)
+
+
+def join_cluster(setup: Setup, stack: ExitStack, console: Console) -> Workers:
+    """Join or start a Ray cluster, and check that its nodes can run the trials and that MLflow answers.
+
+    Args:
+        setup: Checked search.
+        stack: The cluster is left when it closes.
+        console: Console for notes.
+
+    Raises:
+        UserError: The cluster or MLflow does not answer, or no node can run a trial.
+    """
+    options = setup.options
+    pool = stack.enter_context(ThreadPoolExecutor(1))
+    server_answers = pool.submit(check_server, setup.tracking_uri)  # may create tables while Ray starts
+    can_grow = stack.enter_context(joined(options.address))
+    server_answers.result()
+    gpu_class = None if options.gpu_memory is None else gpu_class_for(options.gpu_memory)
+    resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow, gpu_class)
+    if not can_grow:
+        return Workers(resources, None)
+    places = [place for place in (setup.data.place, setup.plan.weights) if "://" in place or Path(place).is_dir()]
+    local = unshared_folders([*places, setup.folder.root])
+    say_notes(console, [f"nodes that join later must share {', '.join(local)} with this one"] if local else [])
+    return Workers(resources, stack.enter_context(node_requirements(setup.folder.root, places)))
+
+
+def open_search(setup: Setup, workers: Workers, study: optuna.Study) -> Search:
+    """Record a search in its study, or check that a resumed one is the same; enqueue its recipes.
+
+    Raises:
+        UserError: A resumed search would become another one.
+    """
+    options, plan, data, request = setup.options, setup.plan, setup.data, setup.request
+    check_identity(study, {**setup.identity, "tracking-uri": without_credentials(setup.tracking_uri)})
+    if data.regions is not None:
+        regions = save_segmentation(data.regions, setup.folder.local)
+        data, request = replace(data, regions=regions), replace(request, roi=str(regions.model))
+    save_data_request(study, request)
+    save_ensemble_request(study, options.members, options.views)
+    for recipe in plan.space.recipe_params(plan.backbones):
+        study.enqueue_trial(recipe, skip_if_exists=True)
+    steering = Steering(
+        study=study,
+        objective=plan.objective,
+        epochs=plan.steps,
+        num_samples=options.trials,
+        max_concurrent=options.max_concurrent or options.autoscale or None,
+        deadline=time.time() + options.time_budget_s,
+        configure=plan.configure,
+        storage=setup.folder.checkpoints,
+        capacity=Capacity(workers.resources, options.autoscale),
+        unit="fold" if plan.folds else "epoch",
+    )
+    tracker = Tracker(study, setup.tracking_uri, search_info(study, data, {**setup.identity, "top-k": options.members}))
+    return Search(options, plan, setup.folder, data, workers, steering, tracker)

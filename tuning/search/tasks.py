@@ -1,0 +1,124 @@
+"""Checks before a search that depend on its task. A new task is one class and one entry in ``TASKS``."""
+
+import itertools
+from abc import ABC, abstractmethod
+from typing import Any
+
+import optuna
+from rich.console import Console
+from rich.markup import escape
+
+from trainables.core.config import ClassificationConfig, SegmentationConfig
+from trainables.core.data.dataset import Dataset
+from trainables.core.data.splits.folds import small_division
+from trainables.core.models.backbones.backbone import build_backbone, check_weights, parameter_count
+from trainables.core.models.backbones.registry import count_features
+from trainables.core.models.networks.segmenter import check_segmenter, fetch_weights, segmenter_parameter_count
+from trainables.core.training.classification_metrics import check_objective
+from trainables.core.training.segmentation_metrics import check_mask_objective
+from tuning.search.plan import REHEARSED_TRIALS, Plan
+
+
+class SearchTask(ABC):
+    """Checks for the searches of one task.
+
+    Attributes:
+        name: Value of ``SearchSpace.task``.
+        has_masks: Whether its data sets have masks instead of one label per image.
+        layouts: Data layouts, for messages.
+        unsupported_options: Options of ``tune-run`` that the task does not support.
+    """
+
+    name: str
+    has_masks: bool
+    layouts: str
+    unsupported_options: tuple[str, ...] = ()
+
+    @abstractmethod
+    def check_networks(self, plan: Plan, console: Console) -> int:
+        """Fetch or check the weights of every network that a trial may train.
+
+        Returns:
+            Number of parameters of the largest network.
+
+        Raises:
+            WeightsError, ConfigError: A network is unknown, or its weights are missing.
+        """
+
+    @abstractmethod
+    def check_metric(self, metric: str, data: Dataset) -> None:
+        """Raise DataError or ConfigError if a metric cannot be computed on the data."""
+
+    def small_set_warning(self, data: Dataset) -> str:  # noqa: ARG002
+        """Return a warning if the data set is too small for one division; empty otherwise."""
+        return ""
+
+
+class ClassificationSearch(SearchTask):
+    """One label per image."""
+
+    name, has_masks, layouts = ClassificationConfig.task, False, "class folders or Parquet"
+
+    def check_networks(self, plan: Plan, console: Console) -> int:
+        """Fetch or check the weights of every backbone."""
+        for backbone in plan.backbones:
+            if plan.weights == "pretrained":
+                with console.status(f"fetching the weights of {escape(backbone)}"):
+                    build_backbone(backbone, plan.weights, plan.image_size)
+            else:
+                check_weights(backbone, plan.weights)
+                count_features(backbone, plan.image_size)
+        return max(map(parameter_count, plan.backbones))
+
+    def check_metric(self, metric: str, data: Dataset) -> None:
+        """Check a metric on the images that the first trials are compared on."""
+        compared = data.folds[0] if data.folds else data.splits["tune"]
+        check_objective(metric, data.labels[compared], data.class_names, data.healthy)
+
+    def small_set_warning(self, data: Dataset) -> str:
+        """Recommend cross-validation for a small data set."""
+        return "" if data.folds else small_division(data.labels, data.groups, data.splits, data.class_names)
+
+
+class SegmentationSearch(SearchTask):
+    """One class per pixel."""
+
+    name, has_masks, layouts = SegmentationConfig.task, True, "folders images/ and masks/, or Oxford-IIIT Pet"
+    unsupported_options = ("--cv-folds", "--tta", "--roi")
+
+    def check_networks(self, plan: Plan, console: Console) -> int:
+        """Build every pair of architecture and encoder once (0.1 to 0.3 s each), and fetch pretrained encoders."""
+        networks = suggested_segmenters(plan, REHEARSED_TRIALS)
+        for architecture, encoder in networks:
+            check_segmenter(architecture, encoder, plan.weights, plan.image_size)
+        if plan.weights == "pretrained":
+            for encoder in plan.backbones:
+                with console.status(f"fetching the weights of {escape(encoder)}"):
+                    fetch_weights(encoder, plan.image_size)
+        return max(segmenter_parameter_count(*network) for network in networks)
+
+    def check_metric(self, metric: str, data: Dataset) -> None:
+        """Check a metric of masks."""
+        check_mask_objective(metric, data.class_names)
+
+
+TASKS: dict[str, SearchTask] = {task.name: task for task in (ClassificationSearch(), SegmentationSearch())}
+
+
+def suggested_segmenters(plan: Plan, count: int) -> list[tuple[str, str]]:
+    """Return the architectures and encoders that a segmentation space may suggest.
+
+    They are those of the first ``count`` trials, and the result for each pair of the parameters ``architecture`` and
+    ``backbone`` that these trials could have chosen.
+    """
+    study, configs = plan.rehearse(count)
+    for pair in itertools.product(_choices(study, "architecture"), _choices(study, "backbone")):
+        study.enqueue_trial(dict(zip(("architecture", "backbone"), pair, strict=True)))
+        configs.append(plan.configure(study.ask()))
+    return list(dict.fromkeys((config["architecture"], config["backbone"]) for config in configs))
+
+
+def _choices(study: optuna.Study, name: str) -> list[Any]:
+    """Return the choices of a parameter. Optuna requires them to be the same in all trials."""
+    distributions = (trial.distributions[name] for trial in study.trials if name in trial.distributions)
+    return list(getattr(next(distributions, None), "choices", ()))
