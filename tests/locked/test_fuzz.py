@@ -32,7 +32,7 @@ from trainables.core.errors import CheckpointError, ConfigError, DataError, User
 from trainables.core.models.checkpoints.checkpoint import load_checkpoint
 from trainables.core.serving.ensemble_files import open_ensemble
 from tuning.cli import audit, ensemble, predict, report, run
-from tuning.search import prepare
+from tuning.search import session
 
 MORE = int(os.environ.get("TUNE_RUN_FUZZ", "1"))
 
@@ -258,10 +258,10 @@ def test_command_lines(app, tmp_path, monkeypatch):
 def test_command_lines_of_searches_that_could_be_run(tmp_path, monkeypatch):
     """Up to the moment where Ray is started."""
 
-    def not_joined(address):
+    def not_joined(setup, stack, console):
         raise UserError("no cluster here")
 
-    monkeypatch.setattr(prepare, "joined", not_joined)
+    monkeypatch.setattr(session, "join_cluster", not_joined)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TUNE_RUN_CACHE", str(tmp_path.parent / "cache"))
 
