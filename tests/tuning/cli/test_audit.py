@@ -56,7 +56,7 @@ def test_fail_on_leak_sets_the_exit_code(leaky):
     [
         (["nowhere"], "--data must be a folder, a hub data set"),
         (["{root}", "--group-pattern", "("], "--group-pattern must be a regular expression"),
-        (["{root}", "--group-pattern", "patient"], "must be found in file names, but 'patient' is in none"),
+        (["{root}", "--group-pattern", "patient"], "must match file names, but 'patient' matches none"),
         (["{root}", "--group-column", "patient"], "--group-column needs parquet files or a hub data set"),
         (["{root}", "--group-threshold", "2"], "must be a similarity between 0 and 1, but got 2"),
         (["{root}", "--json", "{root}/no/such/folder.json"], "--json must be writable"),
