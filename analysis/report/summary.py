@@ -15,7 +15,7 @@ def summary(search: SearchInputs, ensemble: EnsembleInputs | None) -> str:
     if best is not None:
         value = number(best_value(best, search.metric)) or "no finite value"
         sentences.append(
-            f"The best trial, trial {best.number} ({network_of(best)}), reached {value} on {search.data.scored_on}."
+            f"Trial {best.number} ({network_of(best)}) was the best; it reached {value} on {search.data.scored_on}."
         )
     sentences += _about_ensemble(search, ensemble) if ensemble else [NO_ENSEMBLE]
     return " ".join(sentences)

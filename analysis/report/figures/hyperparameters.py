@@ -9,12 +9,13 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.report.figures.style import COLOURS, NothingToDrawError
+from analysis.report.figures.style import COLOURS, NothingToDrawError, escaped
 
 FEW_TRIALS = 20
 # Amber for worse or earlier trials, blue for better or later ones. Both are visible on white and on black.
 _WORSE, _BETTER = (212, 138, 42), (47, 116, 192)
 _MOST_PARAMS = 8
+_TICK_LENGTH = 14
 
 
 def importance(study: optuna.Study) -> go.Figure:
@@ -44,6 +45,7 @@ def parallel_coordinates(study: optuna.Study, metric: str) -> go.Figure:
             share = trace.y[0] if maximize else 1 - trace.y[0]
             trace.update(line={"color": _blend(share), "width": 2}, opacity=0.8)
     figure.update_traces(marker={"colorscale": _scale(), "reversescale": not maximize}, selector={"mode": "markers"})
+    figure.for_each_annotation(lambda tick: tick.update(text=escaped(tick.text, _TICK_LENGTH)))
     figure.update_layout(height=440)
     return figure
 
@@ -54,7 +56,10 @@ def slices(study: optuna.Study, metric: str) -> go.Figure:
     with _no_warnings():
         figure = optuna.visualization.plot_slice(study, params=most_important(study)[:_MOST_PARAMS], **_target(metric))
     figure.update_traces(marker={"colorscale": _scale(), "size": 9, "line": {"width": 0}})
-    figure.update_layout(height=380, showlegend=False)
+    figure.update_traces(marker={"colorbar": {"dtick": max(1, len(study.trials) // 5)}})
+    _move_titles_to_top(figure)
+    figure.update_xaxes(nticks=4, tickangle=45)
+    figure.update_layout(height=400, showlegend=False)
     return figure
 
 
@@ -99,6 +104,23 @@ def _comparable_trials(study: optuna.Study) -> list[FrozenTrial]:
     if not _varying(study):
         raise NothingToDrawError(f"The {len(completed)} trials that ran in full have the same parameters.")
     return completed
+
+
+def _move_titles_to_top(figure: go.Figure) -> None:
+    """Move the titles of the x axes above the plots, out of the way of long tick labels."""
+    for axis in figure.select_xaxes():
+        start, end = axis.domain or (0, 1)
+        figure.add_annotation(
+            text=axis.title.text,
+            x=(start + end) / 2,
+            y=1,
+            xref="paper",
+            yref="paper",
+            xanchor="center",
+            yanchor="bottom",
+            showarrow=False,
+        )
+        axis.title.text = None
 
 
 def _target(metric: str) -> dict[str, Any]:

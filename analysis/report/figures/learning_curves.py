@@ -96,6 +96,6 @@ def best_scores(records: Sequence[TrialRecord], recipe_numbers: Collection[int],
     line = {"color": FAINT, "shape": "hv", "width": 1.5}
     figure.add_scatter(x=numbers, y=best_so_far, mode="lines", line=line, name="best so far", hoverinfo="skip")
     figure.update_layout(height=380, legend={"orientation": "h", "y": -0.22})
-    figure.update_xaxes(title="trial")
+    figure.update_xaxes(title="trial", dtick=1 if numbers[-1] <= 20 else None)
     figure.update_yaxes(title=f"best {metric} on tune")
     return figure

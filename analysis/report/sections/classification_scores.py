@@ -107,9 +107,9 @@ def _calibration_panel(ensemble: EnsembleInputs, size: str) -> Panel:
         "Calibration",
         "How often predictions of a given confidence are correct. Each marker is one bin of images, larger for more "
         "images. Markers below the diagonal mean that the model is overconfident.",
-        f"{size} in {BINS} bins of equal width, without empty ones. Brier score {_value(ensemble, 'brier')}. Expected "
-        f"calibration error {number(scores.ensemble.metrics.get('ece'), 3)}; it is biased upwards and has no interval. "
-        "Bins with few images are unreliable.",
+        f"{size}, in {BINS} bins of equal width; empty bins are omitted. Brier score {_value(ensemble, 'brier')}. "
+        f"Expected calibration error {number(scores.ensemble.metrics.get('ece'), 3)}; it is biased upwards and has no "
+        "interval. Bins with few images are unreliable.",
         partial(calibration, bins),
     )
 

@@ -15,11 +15,8 @@ _PAIRS_PER_KIND = 4
 _LISTED_NAMES = 10
 _UNCROPPED_SHOWN, _CROPS_SHOWN = 3, 6
 _CURVE_STEP = 3
-_KINDS = {
-    "labels differ": "Different labels",
-    "test and train": "Published test and training",
-    "alike": "Same side of the published split",
-}
+# Labels of the audit's kinds of pairs; pairs of any other kind have none and are not flagged.
+_DEFECTS = {"labels differ": "Different labels", "test and train": "Across published training and test"}
 
 
 def data_audit(search: SearchInputs) -> Section:
@@ -87,7 +84,10 @@ def _threshold_table(search: SearchInputs, audit: Audit) -> Table:
         for point in points
     ]
     headings = ["similarity threshold", "groups", "largest group", "nearest-neighbour accuracy"]
-    how_to_read = "Images at least as similar as the threshold form one group. The threshold in use is in bold."
+    in_use = "Groups were given, so no threshold is in use."
+    if audit.threshold is not None:
+        in_use = "The threshold in use is in bold."
+    how_to_read = f"Images at least as similar as the threshold form one group. {in_use}"
     columns = 4 if search.data.image_classes else 3
     if search.data.image_classes:
         how_to_read += (
@@ -142,9 +142,9 @@ def _pairs(search: SearchInputs, audit: Audit) -> Gallery:
         "Suspicious pairs",
         "Left: an image. Right: a similar one, rotated and mirrored to match the first. If the two look like the same "
         "picture, they must not be on different sides of a split.",
-        f"Found by similarity, up to {_PAIRS_PER_KIND} of each kind: pairs with different labels, pairs across the "
-        "published test and training splits, and others. Mirrored and rotated pairs come first. Shown at "
-        f"{SIDE} pixels.",
+        f"Up to {_PAIRS_PER_KIND} of each kind: pairs with different labels and pairs across the published training "
+        "and test splits, both with a red frame, and other similar pairs. Mirrored and rotated pairs come first. "
+        f"Shown at {SIDE} pixels.",
         examples,
         "" if examples else "No two images are similar enough.",
     )
@@ -153,11 +153,11 @@ def _pairs(search: SearchInputs, audit: Audit) -> Gallery:
 def _pair(search: SearchInputs, kind: str, pair: Pair) -> Example:
     data, pixels = search.data, search.data.uncut().images(SIDE)
     transform = f"rotated by {pair.degrees:.0f}°{', mirrored' * pair.mirrored}"
-    lines = [f"{_KINDS.get(kind, kind)}: similarity {pair.similarity:.3f}, {transform}"]
+    lines = [f"{f'{_DEFECTS[kind]}: s' if kind in _DEFECTS else 'S'}imilarity {pair.similarity:.3f}, {transform}"]
     for index in (pair.first, pair.second):
         name = search.file_names[index] if len(search.file_names) else f"image {index}"
         label = data.class_names[data.labels[index]] if data.labels[index] >= 0 else "no label"
         lines.append(f"{name}: {f'{label}, ' * bool(data.image_classes)}{split_of(search, index)}")
     aligned = align(pixels[pair.second], pair.degrees, pair.mirrored)
     images = [(data_uri(pixels[pair.first]), "first image"), (data_uri(aligned), "second image, aligned")]
-    return Example(images, lines, flagged=kind != "alike")
+    return Example(images, lines, flagged=kind in _DEFECTS)

@@ -21,7 +21,7 @@ def hyperparameters(search: SearchInputs) -> Section:
     study, count = search.study, len(completed_trials(search.study))
     few = " With so few trials, treat this as a hint, not as evidence." if count < FEW_TRIALS else ""
     caveat = f"Based on {search.metric} on tune of {plural(count, 'trial')} that ran in full.{few}"
-    width = 110 * drawn_params(study)
+    width = 120 * drawn_params(study)
     return Section(
         "What mattered",
         "parameters",
@@ -38,7 +38,7 @@ def hyperparameters(search: SearchInputs) -> Section:
                 "Parallel coordinates",
                 "One line per trial, from its score on the left through its parameters. Blue lines scored best, amber "
                 "lines worst.",
-                f"{caveat} Only parameters that all of these trials have are shown, the most important ones first.",
+                f"{caveat} Shown are the most important of the parameters that all of these trials have.",
                 partial(parallel_coordinates, study, search.metric),
                 width,
             ),

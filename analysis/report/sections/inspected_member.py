@@ -20,8 +20,8 @@ def inspected_member(search: SearchInputs, ensemble: EnsembleInputs, inspection:
     best = ensemble.best_trial
     introduction = (
         f"For trial {best.number} ({best.config.get('backbone', '')}), the best member on "
-        f"{search.data.chosen_on}. {about_test(search, ensemble)} Its images and predictions are shown only now; "
-        "no choice depends on them."
+        f"{search.data.chosen_on}. {about_test(search, ensemble)} No choice depends on the test images and predictions "
+        "shown here."
     )
     blocks: list[Block] = [
         *_embedding_panels(search, ensemble, inspection),
@@ -36,8 +36,8 @@ def _embedding_panels(search: SearchInputs, ensemble: EnsembleInputs, inspection
         "finds similar are close together."
     )
     readings = {
-        "t-SNE of the features, by class": f"{how_to_read} Filled points are test images, open points are images of "
-        f"{search.data.training}.",
+        "t-SNE of the features, by class": f"{how_to_read} Filled points are test images, open points are "
+        f"training images ({search.data.training}).",
         "t-SNE of the features, by mistake": f"{how_to_read} Red points are misclassified.",
     }
     shown = " and ".join(

@@ -129,8 +129,8 @@ def _significance(ensemble: EnsembleInputs) -> str:
         return "The ensemble consists of this member only."
     p_value = ensemble.evaluation.p_value
     if p_value is None:
-        return "The difference between the two was not tested."
+        return "The difference between the two could not be tested."
     return (
-        f"Difference between the two in {comparison.metric}: p = {p_value:.3g} (two-sided paired permutation "
-        "test over whole groups)."
+        f"The difference in {comparison.metric} between the two has p = {p_value:.3g} (two-sided paired permutation test "
+        "over whole groups)."
     )

@@ -11,7 +11,7 @@ def test_the_summary_states_the_search_and_its_best_trial(search):
     text = summary(search, None)
     assert "120 images of 3 classes, in 5 trials of up to 3 epochs" in text
     assert "(3 ran in full, 1 stopped at a rung, 1 failed)" in text
-    assert "trial 1 (scratch_cnn), reached 0.8000 on tune." in text
+    assert "Trial 1 (scratch_cnn) was the best; it reached 0.8000 on tune." in text
     assert "test set is still sealed" in text
 
 
@@ -37,4 +37,4 @@ def test_searches_without_trials_or_scores_have_a_summary(small_data):
     )
     diverged = optuna.create_study(study_name="diverged", direction="maximize")
     add_trial(diverged, float("nan"), epochs=1, state="FAIL")
-    assert "reached no finite value on tune." in summary(made_up_search(small_data, diverged), None)
+    assert "it reached no finite value on tune." in summary(made_up_search(small_data, diverged), None)
