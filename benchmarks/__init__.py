@@ -1,1 +1,1 @@
-"""Programs that measure; each states what it measures, on what, against what."""
+"""Measurements of speed, memory and search quality. Each program describes its measurement in its docstring."""

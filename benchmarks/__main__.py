@@ -1,7 +1,7 @@
-"""``python -m benchmarks``: every program here, one after another, and a table of what was measured.
+"""All short benchmarks, one after another, and a table of their results: ``python -m benchmarks``.
 
-On 2 cores in under 15 minutes. Those that take longer run alone: ``python -m benchmarks.searchers``, ``... .audit``,
-``... .scale``.
+They take under 15 minutes on 2 cores. Run the longer ones separately: ``python -m benchmarks.searchers``,
+``python -m benchmarks.audit`` and ``python -m benchmarks.scale``.
 """
 
 import json
@@ -15,7 +15,7 @@ PROGRAMS = ("end_to_end", "training", "turnaround", "prefix", "decoding", "drive
 
 
 def main() -> int:
-    """Runs them in processes of their own; 1 where one failed."""
+    """Run each program in its own process; return 1 if one failed."""
     rows, failed = [], []
     for name in PROGRAMS:
         started, file = time.time(), RESULTS / f"{name}.json"

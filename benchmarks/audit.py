@@ -1,7 +1,7 @@
-"""What comparing all images of a data set with each other takes: time a million pairs, and memory.
+"""Time and memory of comparing all images of a data set with each other, as the audit does.
 
-Phantoms, so that there are groups to be found; 8,000 and 16,000 of them. Memory grows with the images, time with their
-square: the figures of 100,000 images are extrapolated from there.
+Measured on 8,000 and 16,000 phantoms, which form groups. Memory grows with the number of images and time with its
+square; the figures for 100,000 images are extrapolated.
 
     python -m benchmarks.audit
 """
@@ -21,7 +21,7 @@ MANY = 100_000
 
 
 def main() -> int:
-    """Measures and records; 1 where a goal was missed."""
+    """Measure and record; return 1 if the goal was missed."""
     seconds, peaks = [], []
     before = _peak()
     for count in COUNTS:
@@ -32,11 +32,11 @@ def main() -> int:
         seconds.append(time.perf_counter() - started)
         peaks.append(_peak() - before)
     pairs = [count * (count - 1) / 2e6 for count in COUNTS]
-    an_image = (peaks[1] - peaks[0]) / (COUNTS[1] - COUNTS[0])
-    memory = (before + peaks[1] + an_image * (MANY - COUNTS[1])) / 1e9
+    bytes_per_image = (peaks[1] - peaks[0]) / (COUNTS[1] - COUNTS[0])
+    memory = (before + peaks[1] + bytes_per_image * (MANY - COUNTS[1])) / 1e9
     hours = seconds[1] * (MANY / COUNTS[1]) ** 2 / 3600
     rows = [
-        Row("seconds a million pairs", seconds[1] / pairs[1], "", None),
+        Row("seconds per million pairs", seconds[1] / pairs[1], "", None),
         at_most("100,000 images: GB of memory, extrapolated", memory, 4),
         Row("100,000 images: hours on this machine, extrapolated", hours, "", None),
     ]
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _peak() -> int:
-    """The largest resident memory so far, bytes."""
+    """Return the peak resident memory of this process in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

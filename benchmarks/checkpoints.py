@@ -1,8 +1,8 @@
-"""Bytes of a checkpoint, and how long it takes to write: what each report sends to the storage.
+"""Size of a checkpoint, and the time to write it. Each report of a trial writes one.
 
-Each backbone with a linear head for four classes, random weights, after one real step of AdamW (two slots a trained
-parameter) at 64 px: everything trained, the first half of the stages frozen, and all of them. What is frozen is stored
-once a trial and not counted. Written to the temporary folder's disk and synced, as a trial does on its node.
+Each backbone has random weights and a linear head for four classes, and has made one AdamW step (two state tensors per
+trained parameter) at 64 px, with no stages, half of the stages or all stages frozen. Frozen weights are stored once per
+trial and not counted. Checkpoints are written and synced to the disk of the temporary folder, as on a node.
 """
 
 import statistics
@@ -34,19 +34,19 @@ CLASSES, SIZE, BATCH = ("a", "b", "c", "d"), 64, 2
 
 
 def main(times: Annotated[int, typer.Option(min=1)] = 5) -> None:
-    """Writes each checkpoint ``times`` times; its seconds are the median."""
+    """Write each checkpoint ``times`` times and record its size and the median time."""
     rows = []
     for backbone in BACKBONES:
         stages = stage_count(backbone)
         for frozen, depth in {"none": 0, "half": stages // 2, "all": stages}.items():
             megabytes, seconds = _measured(_trained(backbone, depth), times)
-            of = f"{backbone}, {frozen} of {stages} stages frozen"
-            rows += [Row(f"{of}: MB", megabytes, "-", None), Row(f"{of}: s to write", seconds, "-", None)]
+            name = f"{backbone}, {frozen} of {stages} stages frozen"
+            rows += [Row(f"{name}: MB", megabytes, "-", None), Row(f"{name}: s to write", seconds, "-", None)]
     record("checkpoints", rows, {"times": times})
 
 
 def _trained(backbone: str, freeze_depth: int) -> Checkpoint:
-    """After one step on noise."""
+    """Return the checkpoint of a model after one training step on noise."""
     config = TrainConfig.from_dict(
         {
             "backbone": backbone,
@@ -70,7 +70,7 @@ def _trained(backbone: str, freeze_depth: int) -> Checkpoint:
 
 
 def _measured(checkpoint: Checkpoint, times: int) -> tuple[float, float]:
-    """Megabytes, and the median of the seconds."""
+    """Return the size in megabytes and the median time to write in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         frozen = save_frozen(Path(folder) / "frozen", checkpoint.state, checkpoint.config.frozen)
         seconds = []

@@ -1,8 +1,8 @@
-"""What the second search on the same data does before it trains: images decoded, seconds to the first batch.
+"""Start-up cost of the second search on the same data: images decoded, and seconds to the first batch.
 
-All brain MRI images at 128 px. The first ``prepare`` decodes into an empty store; the second, in a process of its own,
-has its decodings counted. Then a worker that has imported what it needs builds a trial up to its first batch on the
-device (resnet18, random weights), which is what stands between a worker and training.
+Uses all brain MRI images at 128 px. The first ``prepare`` decodes into an empty cache; the second runs in another
+process, where calls of the decoder are counted. Then a worker with all modules imported builds a trial (resnet18,
+random weights) up to its first batch on the device.
 """
 
 import tempfile
@@ -28,7 +28,7 @@ GOAL_S = 1.0
 
 
 def main() -> None:
-    """Takes and records all of it."""
+    """Measure and record."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").mkdir()
@@ -36,18 +36,19 @@ def main() -> None:
             pq.write_table(mri(split), folder / "data" / f"{split}-00000-of-00001.parquet")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             first = pool.submit(counted_prepare, folder).result()
+        # The first of two starts imports modules and is not counted.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             second = pool.submit(counted_prepare, folder).result()
-            start = min(pool.submit(seconds_to_first_batch, folder).result() for _ in range(2))  # the first one imports
+            start = min(pool.submit(seconds_to_first_batch, folder).result() for _ in range(2))
     rows = [
         at_most("images decoded by the second search", second[0], 0),
-        at_most("a trial's beginning to its first batch, s", start, GOAL_S),
+        at_most("start of a trial to its first batch, s", start, GOAL_S),
     ]
     record("decoding", rows, {"images": source_name(), "decoded": [first[0], second[0]], "s": [first[1], second[1]]})
 
 
 def counted_prepare(folder: Path) -> tuple[int, float]:
-    """Images decoded, and seconds taken."""
+    """Return the number of decoded images and the seconds that ``prepare`` took."""
     decode = mock.Mock(side_effect=trainables.core.data.dataset.decode)
     with mock.patch.object(trainables.core.data.dataset, "decode", decode):
         started = time.perf_counter()
@@ -56,7 +57,7 @@ def counted_prepare(folder: Path) -> tuple[int, float]:
 
 
 def seconds_to_first_batch(folder: Path) -> float:
-    """From a trial's configuration to its first batch."""
+    """Return the seconds from a trial's configuration to its first batch."""
     data = _prepare(folder)
     started = time.perf_counter()
     task = Classification(config(0, epochs=1), data, resolve_device("auto"))

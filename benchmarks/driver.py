@@ -1,7 +1,7 @@
-"""What the driver spends: 1,000 trials that train nothing, five reports each, study and MLflow on.
+"""CPU time and memory of the driver over 1,000 trials of up to five reports each, without any training.
 
-CPU seconds of the driver's process a report, and its resident memory as trials go by (a straight line, and how steep).
-The searcher, the scheduler, the study's journal, the outbox and Ray Tune's own control loop are the real ones.
+Measures CPU seconds of the driver's process per report, and the growth of its resident memory per trial (the slope of
+a fitted line). The searcher, scheduler, study journal, MLflow outbox and Ray Tune's control loop are the real ones.
 """
 
 import math
@@ -37,9 +37,9 @@ METRIC = "balanced_accuracy"
 
 
 def main(trials: Annotated[int, typer.Option(min=50)] = 1000) -> None:
-    """Runs the search, and fits a line to memory by trial."""
+    """Run the search and record CPU time per report and memory per trial."""
     tuning.ray_backend.tuner.run_trial = train_nothing
-    weighed = Weighed()
+    usage = DriverUsage()
     with tempfile.TemporaryDirectory() as name, joined("local"):
         folder = Path(name)
         study = open_study(study_storage(folder, None), "driver", Objective(METRIC), REPORTS, seed=0)
@@ -48,23 +48,27 @@ def main(trials: Annotated[int, typer.Option(min=50)] = 1000) -> None:
         tracker = Tracker(study, uri, SearchInfo("driver", "driver", "uid", {}, {}))
         steering = Steering(study, Objective(METRIC), REPORTS, trials, None, math.inf, _suggest, str(folder))
         policy = TrialPolicy(Resources(1, 0), max_failures=0, timeout_s=3600.0)
-        tuner = tuning.ray_backend.tuner.build_tuner(steering, small_data(folder), policy, "session-001", [weighed])
+        tuner = tuning.ray_backend.tuner.build_tuner(steering, small_data(folder), policy, "session-001", [usage])
         before, started = time.process_time(), time.perf_counter()
         tuner.fit()
         tracker.close("FINISHED")
         cpu, wall = time.process_time() - before, time.perf_counter() - started
-    slope, deviation = weighed.line()
+    slope, deviation = usage.line()
     rows = [
-        at_most(f"driver CPU, ms a report ({trials} trials)", 1000 * cpu / weighed.reports, CPU_GOAL_MS),
-        at_most("driver memory, MB a trial", slope, MEMORY_GOAL_MB),
+        at_most(f"driver CPU, ms per report ({trials} trials)", 1000 * cpu / usage.reports, CPU_GOAL_MS),
+        at_most("driver memory, MB per trial", slope, MEMORY_GOAL_MB),
     ]
-    by_tenths = [statistics.mean(part) for part in np.array_split(weighed.resident, 10)]
+    by_tenths = [statistics.mean(part) for part in np.array_split(usage.resident, 10)]
     details = {"deviation from the line, MB": deviation, "memory by tenths of the search, MB": by_tenths}
-    record("driver", rows, {"trials": trials, "wall, ms a report": 1000 * wall / weighed.reports, **details})
+    record(
+        "driver",
+        rows,
+        {"trials": trials, "reports": usage.reports, "wall, ms per report": 1000 * wall / usage.reports, **details},
+    )
 
 
 def train_nothing(trial: dict[str, Any], **shared: Any) -> None:  # noqa: ARG001
-    """Reports as a trial does."""
+    """Report like a trial, without training."""
     best = 0.5 + 0.4 * trial["train"]["lr"]
     for epoch in range(1, REPORTS + 1):
         with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +79,7 @@ def train_nothing(trial: dict[str, Any], **shared: Any) -> None:  # noqa: ARG001
 
 
 def _suggest(trial: Any) -> dict[str, Any]:
-    """Five dimensions, two of them conditional."""
+    """Suggest up to five parameters, one of which is conditional."""
     optimizer = trial.suggest_categorical("optimizer", ["sgd", "adam"])
     config = {"lr": trial.suggest_float("lr", 0, 1), "backbone": trial.suggest_categorical("backbone", list("abcde"))}
     if optimizer == "sgd":
@@ -83,8 +87,8 @@ def _suggest(trial: Any) -> dict[str, Any]:
     return {**config, "optimizer": optimizer, "depth": trial.suggest_int("depth", 0, 4)}
 
 
-class Weighed(tune.Callback):
-    """Counts reports and weighs the driver as trials end."""
+class DriverUsage(tune.Callback):
+    """Number of reports, and the driver's resident memory after each trial."""
 
     def __init__(self) -> None:
         self.reports = 0
@@ -94,15 +98,19 @@ class Weighed(tune.Callback):
         return {}
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any) -> None:  # noqa: ARG002
-        """Counts."""
+        """Count reports."""
         self.reports += "epoch" in result
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        """Weighs."""
+        """Record the resident memory in MB."""
         self.resident.append(psutil.Process(os.getpid()).memory_info().rss / 1e6)
 
     def line(self) -> tuple[float, float]:
-        """MB a trial, and the standard deviation from that line; the first tenth, which fills caches, is left out."""
+        """Fit a line to memory by trial, without the first tenth, in which caches fill.
+
+        Returns:
+            Slope in MB per trial, and standard deviation from the line in MB.
+        """
         resident = np.array(self.resident)
         trials = np.arange(len(resident) // 10, len(resident))
         slope, intercept = np.polyfit(trials, resident[trials], 1)

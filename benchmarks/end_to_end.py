@@ -1,8 +1,8 @@
-"""A whole search, cold start, MLflow and ensemble included, against a plain Optuna + PyTorch script.
+"""Wall time of a whole search, against a plain script with Optuna and PyTorch.
 
-1,280 brain MRI images (phantoms where they are not at hand) at 128 px, timm's mobilenetv3_small_050 from random
-weights, 6 trials of 3 epochs each. ``tune-run`` goes first, with an empty cache; the plain script (``plain_search``)
-then trains the same configurations for as many epochs each, on the same images. Wall seconds of the whole process.
+Uses 1,280 brain MRI images at 128 px (phantoms if those are missing) and timm's mobilenetv3_small_050 with random
+weights, in 6 trials of 3 epochs. ``tune-run`` goes first, with an empty cache, MLflow and an ensemble. Then the plain
+script (``plain_search``) trains the same configurations for the same numbers of epochs on the same images.
 """
 
 import json
@@ -33,7 +33,7 @@ _HERE = Path(__file__).parent
 
 
 def main(repeats: Annotated[int, typer.Option(min=1)] = 1) -> None:
-    """Runs both, in turns, and records the ratio of their medians."""
+    """Run both programs in turns and record the ratio of their median times."""
     seconds: dict[str, list[float]] = {"tune-run": [], "plain": [], "plain, channels_last": []}
     epochs: list[int] = []
     for _ in range(repeats):
@@ -57,7 +57,7 @@ def main(repeats: Annotated[int, typer.Option(min=1)] = 1) -> None:
 
 
 def _write_images(folder: Path) -> Path:
-    """A training split alone; both sides divide it as ``tune-run`` does."""
+    """Write a training split, which both programs divide as ``tune-run`` does."""
     (folder / "data").mkdir()
     target = folder / "data" / "train-00000-of-00001.parquet"
     table = mri("train")
@@ -74,7 +74,7 @@ def _write_images(folder: Path) -> Path:
 def _tune_run(folder: Path) -> float:
     command = [sys.executable, "-m", "tuning.cli.run", str(_HERE / "plain_space.py"), "--data", "data"]
     size = ["--num-samples", str(TRIALS), "--max-epochs", str(EPOCHS), "--no-pruning"]
-    return _timed([*command, *size, "--address", "local", "--no-report"], folder)  # the script makes none
+    return _timed([*command, *size, "--address", "local", "--no-report"], folder)  # the plain script makes none either
 
 
 def _timed(command: list[str], folder: Path) -> float:
@@ -89,7 +89,7 @@ def _timed(command: list[str], folder: Path) -> float:
 
 
 def _plan(folder: Path) -> dict[str, Any]:
-    """What ``tune-run`` trained, for the other side to do the same."""
+    """Return the images, configurations and epochs that ``tune-run`` trained, for the plain script to repeat."""
     data = prepare(str(folder / "data"), sizes=[SIZE], seed=0, store=folder / "cache")
     study = optuna.load_study(study_name="plain_space", storage=study_storage(folder / "results" / "plain_space", None))
     trials = [{**trial.params, "epochs": len(trial.epochs)} for trial in read_trials(study)]

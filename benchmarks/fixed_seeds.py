@@ -1,14 +1,14 @@
-"""Figures that depend on nothing but their seeds, to compare two commits to the last digit on one machine.
+"""Results with fixed seeds, to compare two commits to the last digit on one machine.
 
 Record them at one commit and compare at the other:
 
     python -m benchmarks.fixed_seeds --record before.json
     python -m benchmarks.fixed_seeds --compare before.json
 
-They are: splits, folds and groups of the phantoms, ten epochs of classification (four configurations, one of them
-cross-validated) and two of segmentation with a digest of all weights, the choice among ensemble rules with its
-corrected score, the first configurations of every space, and all epochs, the ensemble and the test scores of a search
-that runs one trial at a time. Floating-point sums differ between processors, so a record is valid on its machine only.
+Compared are: splits, folds and groups of the phantoms; metrics and weights after each epoch of three classifiers and a
+segmenter; a cross-validation; the chosen ensemble rule and its corrected score; the first configurations of every
+search space; and all epochs, the ensemble and the test scores of a search with one trial at a time. Floating-point sums
+differ between processors, so a record is valid only on the machine that made it.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def _division(data: Dataset) -> list[Any]:
 
 
 def _epochs(config: dict[str, Any], data: Dataset) -> list[Any]:
-    """Metrics of every epoch, and one digest over all tensors after it."""
+    """Train, and return the metrics of every epoch with a digest of all tensors after it."""
     return [
         [epoch.metrics, _digest(*(tensor.numpy() for _, tensor in sorted(epoch.state.tensors.items())))]
         for epoch in fit(TrainConfig.from_dict(config), data)
@@ -129,7 +129,7 @@ def _digest(*arrays: NDArray[Any]) -> str:
 
 
 def _masked_images(root: Path) -> Dataset:
-    """40 images of noise with a bright disc, and its mask."""
+    """Write 40 noise images, each with a bright disc and its mask, and prepare them."""
     generator = np.random.default_rng(0)
     rows, columns = np.mgrid[:64, :64]
     for kind in ("images", "masks"):
@@ -144,7 +144,7 @@ def _masked_images(root: Path) -> Dataset:
 
 
 def _compared_rules() -> Any:
-    """Five members of random skill on 160 images in 40 groups."""
+    """Compare the ensemble rules on five members of random skill and 160 images in 40 groups."""
     generator = np.random.default_rng(0)
     labels = generator.choice(3, 160, p=[0.6, 0.3, 0.1])
     odds = np.exp(generator.normal(size=(5, 160, 3)) + generator.random(5)[:, None, None] * np.eye(3)[labels])

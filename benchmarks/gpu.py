@@ -1,12 +1,12 @@
-"""Training on one GPU: ``fit`` against the limit, a trial against timm's own loader, and four trials on one card.
+"""Training on one GPU: ``fit`` against a bare loop, a trial against timm's loader, and four fits on one GPU.
 
-``python -m benchmarks.gpu`` needs a CUDA device, and neither Ray nor a network: images are made up and weights random,
-which changes no timing. ``--smoke`` runs everything on the CPU in miniature, to see that the program works.
+``python -m benchmarks.gpu`` needs a CUDA device, but neither Ray nor a network connection: images are synthetic and
+weights random, which does not change timings. ``--smoke`` runs a miniature version on any device, as a check.
 
-1. Images a second of ``fit`` in an epoch (bf16, batch 64) against a bare loop over tensors that lie on the GPU.
-2. A trial of 3 epochs over 5,120 JPEGs, start-up and decoding included, in a process of its own, against timm's
-   ``ImageDataset`` + ``create_loader`` with its prefetcher, the same model, optimizer and precision.
-3. Four processes of ``fit`` that share the GPU against one: images a second in all.
+1. Images per second of ``fit`` (bf16, batch size 64), against a bare loop over tensors on the GPU.
+2. Wall time of a trial of 3 epochs over 5,120 JPEGs in its own process, with start-up and decoding, against timm's
+   ``ImageDataset`` and ``create_loader`` with prefetching, and the same model, optimizer and precision.
+3. Images per second of four concurrent ``fit`` processes on one GPU, against one process.
 """
 
 import statistics
@@ -43,12 +43,12 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def measure(
-    smoke: Annotated[bool, typer.Option(help="In miniature, on whatever device there is.")] = False,
-    images: Annotated[int, typer.Option(help="Images of the data set.")] = 5120,
+    smoke: Annotated[bool, typer.Option(help="Run a miniature version on any device.")] = False,
+    images: Annotated[int, typer.Option(help="Number of images in the data set.")] = 5120,
 ) -> None:
-    """Takes and records all three."""
+    """Measure and record all three."""
     if DEVICE == "cpu" and not smoke:
-        print("GPU: not measured (there is none)")
+        print("GPU benchmarks skipped: no CUDA device found")
         return
     backbones, sizes = (["resnet18"], [32]) if smoke else (["efficientnet_b2", "resnet50"], [224, 128])
     count = 160 if smoke else images
@@ -64,10 +64,10 @@ def measure(
         at_least(f"fit / bare loop, {name} {size}px", limits[name, size]["ratio"], GOAL_LIMIT) for name, size in pairs
     ]
     rows += [
-        at_most(f"trial / by timm's loader, {name} {size}px", trials[name, size]["ratio"], GOAL_TRIAL)
+        at_most(f"trial / trial with timm's loader, {name} {size}px", trials[name, size]["ratio"], GOAL_TRIAL)
         for name, size in pairs
     ]
-    rows += [at_least("four fits on one GPU / one, images a second", packed["ratio"], GOAL_PACKING)]
+    rows += [at_least("four fits on one GPU / one fit, images per second", packed["ratio"], GOAL_PACKING)]
     if smoke:
         show(rows)
     else:
@@ -76,7 +76,7 @@ def measure(
 
 
 def write_jpegs(root: Path, count: int, size: int) -> None:
-    """Class folders of smooth noise, about as hard to decode as a photograph."""
+    """Write class folders of smooth noise images, which take about as long to decode as photographs."""
     generator = np.random.default_rng(0)
 
     def write(index: int, coarse: np.ndarray) -> None:
@@ -91,7 +91,7 @@ def write_jpegs(root: Path, count: int, size: int) -> None:
 
 
 def train_config(backbone: str, size: int, epochs: int) -> TrainConfig:
-    """What all three train."""
+    """Return the configuration that all measurements train."""
     return TrainConfig.from_dict(
         {
             "backbone": backbone,
@@ -112,7 +112,7 @@ def _prepare(folder: Path, size: int) -> Dataset:
 
 
 def _against_the_limit(backbone: str, size: int, folder: Path) -> dict[str, Any]:
-    """Alternating epochs; the first pair warms up and is left out."""
+    """Time alternating epochs; the first pair is a warm-up and not counted."""
     data, config = _prepare(folder, size), train_config(backbone, size, epochs=6)
     ours, bare = fit(config, data), _bare_epochs(config, data)
     pairs = [(_seconds(ours), _seconds(bare)) for _ in range(config.epochs)][1:]
@@ -131,7 +131,7 @@ def _seconds(epochs: Iterator[object]) -> float:
 
 
 def _bare_epochs(config: TrainConfig, data: Dataset) -> Iterator[None]:
-    """Forward, backward and step over tensors on the device, and a forward pass over ``tune``."""
+    """Run bare epochs: forward, backward and step over tensors on the device, and a forward pass over ``tune``."""
     device = torch.device(DEVICE)
     model = build_classifier(config, len(data.class_names)).to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, fused=DEVICE == "cuda")
@@ -158,7 +158,7 @@ def _bare_epochs(config: TrainConfig, data: Dataset) -> Iterator[None]:
 
 
 def _trial(backbone: str, size: int, folder: Path, workers: int) -> dict[str, float]:
-    """Wall seconds of a process each: ours with an empty store."""
+    """Return the wall seconds of both trials, each in its own process and ours with an empty cache."""
     splits = _prepare(folder, size).splits
     shared = [backbone, str(size), str(folder / str(size))]
     with tempfile.TemporaryDirectory() as store:
@@ -175,7 +175,7 @@ def _process(*arguments: str) -> float:
 
 @app.command()
 def ours(backbone: str, size: int, root: Path, store: Path) -> None:
-    """A trial as a worker runs it."""
+    """Run a trial as a worker does."""
     data = prepare(str(root), sizes=[size], seed=0, store=store)
     for _ in fit(train_config(backbone, size, EPOCHS), data):
         pass
@@ -183,7 +183,7 @@ def ours(backbone: str, size: int, root: Path, store: Path) -> None:
 
 @app.command()
 def theirs(backbone: str, size: int, root: Path, fit_images: int, tune_images: int, workers: int) -> None:
-    """As many images by timm's loader: decoded by its workers, normalised on the device, prefetched."""
+    """Train on the same number of images with timm's loader, whose workers decode, with prefetching."""
     from timm.data import ImageDataset, create_loader
     from torch.utils.data import Subset
 
@@ -205,7 +205,7 @@ def theirs(backbone: str, size: int, root: Path, fit_images: int, tune_images: i
                 device=torch.device(DEVICE),
             )
         )
-        images.transform = subset.transform  # which the loader has set
+        images.transform = subset.transform  # set by create_loader
     device = torch.device(DEVICE)
     model = timm.create_model(backbone, num_classes=CLASSES).to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=DEVICE == "cuda")
@@ -225,12 +225,12 @@ def theirs(backbone: str, size: int, root: Path, fit_images: int, tune_images: i
 
 
 def _packing(backbone: str, size: int, folder: Path) -> dict[str, float]:
-    """Images a second of one process and of four at once, start-up left out."""
-    alone, together = (_images_a_second(processes, backbone, size, folder) for processes in (1, 4))
-    return {"ratio": together / alone, "one, images/s": alone, "four, images/s": together}
+    """Return the images per second of one process and of four concurrent ones, without start-up."""
+    single, packed = (_images_per_second(processes, backbone, size, folder) for processes in (1, 4))
+    return {"ratio": packed / single, "one, images/s": single, "four, images/s": packed}
 
 
-def _images_a_second(processes: int, backbone: str, size: int, folder: Path) -> float:
+def _images_per_second(processes: int, backbone: str, size: int, folder: Path) -> float:
     context = torch.multiprocessing.get_context("spawn")
     barrier, spans = context.Barrier(processes), context.Queue()
     arguments = (backbone, size, folder, barrier, spans)
@@ -245,7 +245,7 @@ def _images_a_second(processes: int, backbone: str, size: int, folder: Path) -> 
 
 
 def _packed(backbone: str, size: int, folder: Path, barrier: Any, spans: Any) -> None:
-    """An epoch to warm up, then three that all processes begin together."""
+    """Train a warm-up epoch, then three epochs that all processes begin together."""
     data = _prepare(folder, size)
     epochs = fit(train_config(backbone, size, 1 + EPOCHS), data)
     _seconds(epochs)

@@ -1,4 +1,4 @@
-"""The images that benchmarks run on."""
+"""Images for the benchmarks."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ _FOLDER = Path(os.environ.get("TUNE_RUN_DATA") or Path(__file__).parents[2] / "s
 
 
 def mri(split: str) -> pa.Table:
-    """Brain MRI images of $TUNE_RUN_DATA, else phantoms, in the hub's layout: ``image`` {bytes, path} and ``label``."""
+    """Return brain MRI images of $TUNE_RUN_DATA, or phantoms: columns ``image`` {bytes, path} and ``label``."""
     files = sorted(_FOLDER.rglob(f"{split}-*.parquet"))
     if files:
         return pa.concat_tables([pq.read_table(file) for file in files])
@@ -24,5 +24,5 @@ def mri(split: str) -> pa.Table:
 
 
 def source_name() -> str:
-    """Which of the two ``mri`` gives."""
+    """Return the name of the data set that ``mri`` reads."""
     return "Falah/Alzheimer_MRI" if _FOLDER.is_dir() else "phantoms"

@@ -1,9 +1,8 @@
-"""The search that a good engineer writes in an afternoon: Optuna, a DataLoader, one trial after another.
+"""A plain search with Optuna and a DataLoader, one trial after another, without any import from this project.
 
-It imports nothing of this project. ``python benchmarks/plain_search.py PARQUET PLAN [--channels-last]`` trains the
-trials of the plan (JSON: ``fit`` and ``tune`` row numbers; ``trials`` with ``lr``, ``weight_decay`` and ``epochs``):
-the pruner is asked after every epoch as usual, but the plan says how far each trial runs, so that two programs that are
-compared do the same work.
+``python benchmarks/plain_search.py PARQUET PLAN [--channels-last]`` trains the trials of a plan: a JSON file with the
+row numbers ``fit`` and ``tune``, and ``trials`` with ``lr``, ``weight_decay`` and ``epochs``. The pruner runs after
+every epoch as usual, but the plan decides when a trial ends, so that both programs do the same work.
 """
 
 import argparse
@@ -25,7 +24,7 @@ SIZE, BATCH, WORKERS = 128, 32, 2
 
 
 class Images(Dataset):
-    """JPEGs of a parquet file, decoded when they are asked for."""
+    """JPEGs of a parquet file, decoded on access."""
 
     def __init__(self, table, rows):
         self._bytes = [table["image"][row]["bytes"].as_py() for row in rows]
@@ -42,7 +41,7 @@ class Images(Dataset):
 
 
 def train_epoch(model, loader, optimizer, memory_format):
-    """One pass over the training images."""
+    """Train for one epoch."""
     model.train()
     for images, labels in loader:
         loss = torch.nn.functional.cross_entropy(model(images.contiguous(memory_format=memory_format)), labels)
@@ -53,7 +52,7 @@ def train_epoch(model, loader, optimizer, memory_format):
 
 @torch.no_grad()
 def score(model, loader, memory_format):
-    """Balanced accuracy."""
+    """Return the balanced accuracy."""
     model.eval()
     outputs = [(model(images.contiguous(memory_format=memory_format)).argmax(1), labels) for images, labels in loader]
     predicted, labels = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
@@ -61,7 +60,7 @@ def score(model, loader, memory_format):
 
 
 def main():
-    """Runs the plan."""
+    """Run the plan."""
     parser = argparse.ArgumentParser()
     parser.add_argument("parquet", type=Path)
     parser.add_argument("plan", type=Path)

@@ -1,10 +1,10 @@
-"""What both sides of ``end_to_end`` search: nothing frozen, nothing augmented, so that both do the same work."""
+"""The search space of ``end_to_end``: without frozen stages and augmentation, which the plain script lacks."""
 
 from search_spaces.space import SearchSpace
 
 
 def suggest(trial, backbones):
-    """AdamW's learning rate and weight decay, for one backbone with a linear head."""
+    """Suggest AdamW's learning rate and weight decay for a backbone with a linear head."""
     return {
         "backbone": backbones[0],
         "head": "linear",

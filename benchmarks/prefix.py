@@ -1,8 +1,8 @@
-"""The frozen-prefix store: epochs with it against the same epochs without, and against the limit.
+"""Speed-up by the cache for outputs of frozen stages.
 
-resnet18 at 128 px, random weights, no augmentation, one thread. With every stage frozen, the time of an epoch after the
-first; with half of them frozen, also the limit: a bare loop over the unfrozen stages, their inputs in memory. Then a
-second trial in a process of its own, its calls of frozen stages counted.
+Uses resnet18 at 128 px with random weights, no augmentation, and one thread. With all stages frozen, epochs after the
+first are timed with and without the cache. With half of the stages frozen, they are compared with a bare loop over the
+other stages, whose inputs are in memory. Finally, calls of frozen stages are counted in a second process.
 """
 
 import statistics
@@ -33,7 +33,7 @@ GOAL_ALL, GOAL_HALF = 30.0, 0.9
 
 
 def main() -> None:
-    """Takes and records all of it."""
+    """Measure and record."""
     torch.set_num_threads(1)
     stages = stage_count(BACKBONE)
     with tempfile.TemporaryDirectory() as folder:
@@ -41,23 +41,23 @@ def main() -> None:
         data = prepare(folder, sizes=[SIZE], seed=0, store=Path(folder) / "store")
         everything, half = config(stages, epochs=20), config(stages // 2, epochs=20)
         all_ratios = _ratios(everything, data, pairs=2)
-        shares = _shares_of_the_limit(half, data, pairs=3)
+        shares = _shares_of_bare_speed(half, data, pairs=3)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             calls = {
                 "all frozen": pool.submit(frozen_calls, everything, data).result(),
-                "another precision, not stored": pool.submit(frozen_calls, config(stages, 1, "bf16"), data).result(),
+                "another precision, not cached": pool.submit(frozen_calls, config(stages, 1, "bf16"), data).result(),
             }
     rows = [
-        at_least("all stages frozen: an epoch without the store / with it", statistics.median(all_ratios), GOAL_ALL),
-        at_least("half of them frozen: the limit / an epoch", statistics.median(shares), GOAL_HALF),
+        at_least("all stages frozen: epoch without the cache / with it", statistics.median(all_ratios), GOAL_ALL),
+        at_least("half of the stages frozen: bare epoch / epoch", statistics.median(shares), GOAL_HALF),
         at_most("calls of frozen stages by a second process", calls["all frozen"], 0),
     ]
-    details = {"without / with": all_ratios, "limit / epoch": shares, "calls": calls}
+    details = {"without / with": all_ratios, "bare epoch / epoch": shares, "calls": calls}
     record("prefix", rows, {"images": source_name(), **details})
 
 
 def config(depth: int, epochs: int, precision: str = "auto") -> TrainConfig:
-    """A linear head on a backbone whose first stages are frozen."""
+    """Return the configuration of a linear head on a backbone with ``depth`` frozen stages."""
     return TrainConfig.from_dict(
         {
             "backbone": BACKBONE,
@@ -76,16 +76,16 @@ def config(depth: int, epochs: int, precision: str = "auto") -> TrainConfig:
 
 
 def _ratios(config: TrainConfig, data: Dataset, pairs: int) -> list[float]:
-    stored, recomputed = fit(config, data), fit(config, data)
-    next(stored)  # fills the store
-    return [_without_store(recomputed) / _seconds(stored) for _ in range(pairs)]
+    cached, recomputed = fit(config, data), fit(config, data)
+    next(cached)  # fills the cache
+    return [_without_cache(recomputed) / _seconds(cached) for _ in range(pairs)]
 
 
-def _shares_of_the_limit(config: TrainConfig, data: Dataset, pairs: int) -> list[float]:
-    stored, limit = fit(config, data), _unfrozen_epochs(config, data)
-    next(stored)
-    next(limit)
-    return [_seconds(limit) / _seconds(stored) for _ in range(pairs)]
+def _shares_of_bare_speed(config: TrainConfig, data: Dataset, pairs: int) -> list[float]:
+    cached, bare = fit(config, data), _bare_epochs(config, data)
+    next(cached)
+    next(bare)
+    return [_seconds(bare) / _seconds(cached) for _ in range(pairs)]
 
 
 def _seconds(epochs: Iterator[object]) -> float:
@@ -94,13 +94,13 @@ def _seconds(epochs: Iterator[object]) -> float:
     return time.perf_counter() - started
 
 
-def _without_store(epochs: Iterator[object]) -> float:
+def _without_cache(epochs: Iterator[object]) -> float:
     with mock.patch.object(FrozenPrefix, "table", lambda *_: None):
         return _seconds(epochs)
 
 
-def _unfrozen_epochs(config: TrainConfig, data: Dataset) -> Iterator[None]:
-    """The bare loop: forward, backward and step of what is not frozen, its inputs in memory."""
+def _bare_epochs(config: TrainConfig, data: Dataset) -> Iterator[None]:
+    """Run bare epochs: forward, backward and step of the stages that are not frozen, with their inputs in memory."""
     torch.manual_seed(0)
     model = build_classifier(config, len(data.class_names)).to(memory_format=torch.channels_last)
     pixels, labels = torch.from_numpy(data.images(config.image_size).copy()), torch.from_numpy(data.labels)
@@ -125,7 +125,7 @@ def _unfrozen_epochs(config: TrainConfig, data: Dataset) -> Iterator[None]:
 
 
 def frozen_calls(config: TrainConfig, data: Dataset) -> int:
-    """How often a trial's first epoch runs a frozen stage."""
+    """Return the number of frozen stages that the first epoch of a trial runs."""
     calls = []
     original = Backbone.prefix
 

@@ -1,4 +1,4 @@
-"""Where a benchmark's figures go: one JSON file each, with the hardware and the versions that they were taken on."""
+"""Results of benchmarks, written to one JSON file each, with hardware and versions."""
 
 import json
 import os
@@ -19,26 +19,33 @@ _PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "mlflow", "albumen
 
 @dataclass(frozen=True)
 class Row:
-    """A measurement with its goal."""
+    """A measurement with its goal.
+
+    Attributes:
+        measurement: Name and unit.
+        measured: The value; None if the program did not run.
+        goal: The goal, such as ``<= 4``, or empty.
+        met: True if the goal was met; None without a goal.
+    """
 
     measurement: str
-    measured: float | None  # None where its program did not run
+    measured: float | None
     goal: str
-    met: bool | None  # None where there is no goal
+    met: bool | None
 
 
 def at_most(measurement: str, measured: float, goal: float) -> Row:
-    """The smaller, the better."""
+    """Return the row of a measurement with an upper limit."""
     return Row(measurement, measured, f"<= {goal:g}", measured <= goal)
 
 
 def at_least(measurement: str, measured: float, goal: float) -> Row:
-    """The larger, the better."""
+    """Return the row of a measurement with a lower limit."""
     return Row(measurement, measured, f">= {goal:g}", measured >= goal)
 
 
 def record(name: str, rows: list[Row], details: dict[str, Any]) -> None:
-    """Writes ``results/<name>.json`` and prints the rows."""
+    """Write ``results/<name>.json`` and print the rows."""
     RESULTS.mkdir(exist_ok=True)
     content = {
         "benchmark": name,
@@ -52,7 +59,7 @@ def record(name: str, rows: list[Row], details: dict[str, Any]) -> None:
 
 
 def show(rows: list[Row]) -> None:
-    """Prints measurements and goals."""
+    """Print measurements and goals as a table."""
     table = Table("measurement", "measured", "goal", "met")
     for row in rows:
         measured = "not measured" if row.measured is None else f"{row.measured:.3g}"
@@ -61,7 +68,7 @@ def show(rows: list[Row]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """Return the hardware and the versions of Python and the main packages."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": _cpu_model(),

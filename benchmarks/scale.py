@@ -1,16 +1,17 @@
-"""How far one driver goes: the real searcher, scheduler and journal steer thousands of trials in virtual time.
+"""Capacity of one driver: the real searcher, scheduler and study steer thousands of trials in virtual time.
 
-Training is simulated (``benchmarks.synthetic``, its epochs of 0.4 to 2.5 s ``--stretch`` times as long). What the
-driver does is timed as it happens, in CPU seconds, and passes in virtual time too, one thing after another as in
-Tune's loop: where reports and questions come faster than they are dealt with, GPUs wait. To each report is added what
-searcher and scheduler do not do, Tune's own loop and MLflow's outbox, which ``results/driver.json`` has. What a disk
-takes to keep the journal is not in it; ``TMPDIR=/dev/shm`` spares the wait for it.
+Training is simulated by ``benchmarks.synthetic``, with epochs of 0.4 to 2.5 s that are ``--stretch`` times as long. The
+driver's work is timed in CPU seconds and passes in virtual time, too. It is sequential, as in Tune's control loop: if
+suggestions and reports arrive faster than they are handled, GPUs wait. Each report also costs the time of Tune's
+control loop and the MLflow outbox, which are not simulated but taken from ``results/driver.json``. Disk writes of the
+journal are not counted; ``TMPDIR=/dev/shm`` makes the run faster without changing its result.
 
-Measured: how busy the GPUs are, and what a question and a report cost by the number of trials, with a parabola through
-each. From these: how many GPUs one driver keeps busy, up to 20,000 trials. Tried, too: with ``--history N``
-TPE sees the last N trials alone; ``--shards N`` are as many searches of an Nth of the trials on an Nth of the GPUs,
-whose drivers know nothing of each other; and ``--study-storage`` names a database, which drivers wait for, so that the
-wall clock counts in place of the CPU's.
+Measured are the utilisation of the GPUs and the cost of a suggestion and of a report by number of trials, with a
+parabola fitted to each. From these follows how many GPUs one driver can keep busy, for up to 20,000 trials.
+
+Variants: with ``--history N``, TPE sees only the last N trials. With ``--shards N``, N independent searches divide the
+trials and GPUs among them. With ``--study-storage``, the study is in a database, for which the driver waits, so wall
+time is measured instead of CPU time.
 """
 
 import json
@@ -25,11 +26,10 @@ from typing import Annotated, Any
 import numpy as np
 import optuna
 import typer
-from optuna.samplers import TPESampler
-from optuna.trial import FrozenTrial
 from rich.console import Console
 from scipy.optimize import nnls
 
+from benchmarks.recent_history import RecentTPESampler
 from benchmarks.record import RESULTS, Row, record
 from benchmarks.simulation import Report, Simulation, Train, Trial, Worker
 from benchmarks.synthetic import suggest, trainable, transfer
@@ -42,59 +42,56 @@ from tuning.study.single_writer_storage import become_single_writer
 from tuning.study.steering import Steering
 
 METRIC = "balanced_accuracy"
-REPORTS_OF_DRIVER = 5  # a trial, in benchmarks.driver
-BUSY = 0.7  # the share of its time that a driver may work: beyond, what waits for it piles up
-AHEAD = (1_000, 5_000, 20_000)  # trials
-FARTHEST = 4  # times as many as were simulated
+DRIVER_TRIALS, DRIVER_REPORTS = 1000, 5  # trials of benchmarks.driver, and reports of each
+MOST_LOAD = 0.7  # share of its time that a driver may work; beyond it, waiting requests pile up
+TRIAL_COUNTS = (1_000, 5_000, 20_000)
+EXTRAPOLATION = 4  # largest factor between a number of trials above and the simulated one
 
 
 def main(
-    trials: Annotated[int, typer.Option(min=100)] = 5000,
-    gpus: Annotated[int, typer.Option(min=1, help="Trials at once, one a GPU.")] = 1600,
-    epochs: Annotated[int, typer.Option(min=2)] = 15,
-    stretch: Annotated[float, typer.Option(min=0.1)] = 60.0,
-    history: Annotated[int | None, typer.Option(min=1, help="TPE sees so many trials, the latest.")] = None,
-    shards: Annotated[int, typer.Option(min=1, help="Searches that share trials and GPUs.")] = 1,
-    study_storage: Annotated[str | None, typer.Option(help="A database; default: a journal.")] = None,
+    trials: Annotated[int, typer.Option(min=100, help="Number of trials.")] = 5000,
+    gpus: Annotated[int, typer.Option(min=1, help="Number of concurrent trials, one per GPU.")] = 1600,
+    epochs: Annotated[int, typer.Option(min=2, help="Epochs of a full trial.")] = 15,
+    stretch: Annotated[float, typer.Option(min=0.1, help="Factor on the length of simulated epochs.")] = 60.0,
+    history: Annotated[int | None, typer.Option(min=1, help="Number of latest trials that TPE sees.")] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Number of searches that divide trials and GPUs.")] = 1,
+    study_storage: Annotated[str | None, typer.Option(help="Database URL. Default: a journal file.")] = None,
 ) -> None:
-    """Simulates one search, or shards of it, and records what that says of larger ones."""
+    """Simulate a search, or shards of it, and record the capacity of its driver."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    beside = _beside_the_study(epochs)
+    overhead = _overhead_per_report(epochs)
     runs = [
-        simulate(trials // shards, gpus // shards, epochs, stretch, beside, history, study_storage, seed)
+        simulate(trials // shards, gpus // shards, epochs, stretch, overhead, history, study_storage, seed)
         for seed in range(shards)
     ]
-    run = max(runs, key=lambda run: run.seconds)  # all have ended when the last has
-    ask, report = curve(run.asks), curve(run.reports)
+    run = max(runs, key=lambda run: run.seconds)  # the shards end when the last one does
+    suggestion, report = fitted(run.suggestions), fitted(run.reports)
     epoch_seconds = run.trained / len(run.reports)
-    asks_a_report = len(run.asks) / len(run.reports)
+    suggestions_per_report = len(run.suggestions) / len(run.reports)
 
-    def carried(count: int) -> float:
-        """GPUs that keep all drivers busy by ``BUSY`` when there are so many trials."""
-        seconds = beside + report(count / shards) + asks_a_report * ask(count / shards)
-        return shards * BUSY * epoch_seconds / seconds
+    def capacity(count: int) -> float:
+        """Return the number of GPUs that use ``MOST_LOAD`` of all drivers' time, with ``count`` trials in all."""
+        seconds = overhead + report(count / shards) + suggestions_per_report * suggestion(count / shards)
+        return shards * MOST_LOAD * epoch_seconds / seconds
 
-    ahead = [count for count in AHEAD if count <= FARTHEST * trials]
-    tried = {"history": history, "shards": shards if shards > 1 else None, "database": study_storage and ""}
-    name = "_".join(["scale", *(f"{what}{value}" for what, value in tried.items() if value is not None)])
-    rows = [
-        Row(f"share of the time that {gpus} GPUs train ({trials} trials)", run.busy, "-", None),
-        Row("share of the time that a driver works", run.worked / run.seconds, "-", None),
-        Row("hours", run.seconds / 3600, "-", None),
-        *[Row(f"GPUs that are kept busy at {count} trials", carried(count), "-", None) for count in ahead],
-        *[Row(f"a question at {count} trials, ms", 1000 * ask(count / shards), "-", None) for count in ahead],
-        *[
-            Row(f"a report to the study at {count} trials, ms", 1000 * report(count / shards), "-", None)
-            for count in ahead
-        ],
-    ]
+    counts = [count for count in TRIAL_COUNTS if count <= EXTRAPOLATION * trials]
+    variants = {"history": history, "shards": shards if shards > 1 else None, "database": study_storage and ""}
+    name = "_".join(["scale", *(f"{variant}{value}" for variant, value in variants.items() if value is not None)])
+    measured = {
+        f"utilisation of {gpus} GPUs ({trials} trials)": run.utilisation,
+        "load of a driver": run.worked / run.seconds,
+        "hours": run.seconds / 3600,
+        **{f"GPUs kept busy at {count} trials": capacity(count) for count in counts},
+        **{f"suggestion at {count} trials, ms": 1000 * suggestion(count / shards) for count in counts},
+        **{f"report to the study at {count} trials, ms": 1000 * report(count / shards) for count in counts},
+    }
     details = {
         "epochs": epochs, "epoch, s": epoch_seconds, "history": history, "reports": len(run.reports),
-        "a report beside the study, ms": 1000 * beside, "questions a report": asks_a_report,
-        "question, ms, by trials": points(run.asks), "report, ms, by trials": points(run.reports),
-        "journal, bytes a trial": run.journal / len(run.asks), "best of each": [run.best for run in runs],
+        "overhead per report, ms": 1000 * overhead, "suggestions per report": suggestions_per_report,
+        "suggestion, ms, by trials": points(run.suggestions), "report, ms, by trials": points(run.reports),
+        "journal, bytes per trial": run.journal / len(run.suggestions), "best of each": [run.best for run in runs],
     }  # fmt: skip
-    record(name, rows, details)
+    record(name, [Row(measurement, value, "-", None) for measurement, value in measured.items()], details)
 
 
 @dataclass
@@ -102,26 +99,26 @@ class Run:
     """One simulated search.
 
     Attributes:
-        asks: How many trials there were, and the seconds that a question took.
-        reports: The same of a report.
-        beside: Seconds that a report takes beside these.
-        clock: By which the driver's work is timed.
-        worked: Seconds that the driver has worked.
-        trained: Seconds of training, of all GPUs together.
-        seconds: From the first question to the last report, in virtual time.
-        busy: The share of that time which the GPUs trained.
-        journal: Bytes of the study.
-        best: The best value of a trial that ran in full.
+        overhead: Seconds per report that are added to the measured ones.
+        clock: Clock for the driver's work.
+        suggestions: Number of earlier trials, and seconds, of each suggestion.
+        reports: Number of trials, and seconds, of each report.
+        worked: Seconds that the driver worked.
+        trained: Seconds of training, summed over GPUs.
+        seconds: Virtual seconds from start to end.
+        utilisation: Share of the time that the GPUs trained.
+        journal: Size of the study in bytes.
+        best: Best value of a trial that ran in full.
     """
 
-    beside: float
+    overhead: float
     clock: Callable[[], float]
-    asks: list[tuple[int, float]] = field(default_factory=list)
+    suggestions: list[tuple[int, float]] = field(default_factory=list)
     reports: list[tuple[int, float]] = field(default_factory=list)
     worked: float = 0.0
     trained: float = 0.0
     seconds: float = 0.0
-    busy: float = 0.0
+    utilisation: float = 0.0
     journal: int = 0
     best: float = 0.0
 
@@ -131,18 +128,29 @@ def simulate(
     gpus: int,
     epochs: int,
     stretch: float,
-    beside: float,
+    overhead: float,
     history: int | None = None,
     url: str | None = None,
     seed: int = 0,
 ) -> Run:
-    """Runs a search of so many trials on so many GPUs; each report costs ``beside`` seconds more than it does here."""
-    run = Run(beside, time.perf_counter if url else time.process_time)
+    """Simulate a search.
+
+    Args:
+        trials: Number of trials.
+        gpus: Number of concurrent trials.
+        epochs: Epochs of a full trial.
+        stretch: Factor on the length of simulated epochs.
+        overhead: Seconds per report that are added to the measured ones.
+        history: Number of latest trials that TPE sees; None for all.
+        url: Database for the study; None for a journal file.
+        seed: Random seed of the search.
+    """
+    run = Run(overhead, time.perf_counter if url else time.process_time)
     with tempfile.TemporaryDirectory() as folder:
         study = open_study(storage_of(Path(folder), url), f"scale {time.time()}", Objective(METRIC), epochs, seed)
         become_single_writer(study)
         if history is not None:
-            study.sampler = _Recent(history, multivariate=True, group=True, constant_liar=True, seed=seed)
+            study.sampler = RecentTPESampler(history, multivariate=True, group=True, constant_liar=True, seed=seed)
         steering = Steering(study, Objective(METRIC), epochs, trials, None, math.inf, suggest, folder)
         train = _stretched(trainable(transfer, METRIC, 0, epochs, raises=False), stretch, run)
         simulation = Simulation(
@@ -155,53 +163,53 @@ def simulate(
         run.journal = sum(file.stat().st_size for file in Path(folder).glob("*.journal"))
         run.best = study.best_value
     run.seconds = simulation.time
-    run.busy = run.trained / (gpus * run.seconds)
+    run.utilisation = run.trained / (gpus * run.seconds)
     return run
 
 
 def medians(costs: Sequence[tuple[int, float]]) -> np.ndarray:
-    """(2, 20): number of trials and seconds, the medians of twenty parts, so that a hiccup moves nothing."""
+    """Return (2, 20) numbers of trials and seconds: medians of twenty parts, which are robust to outliers."""
     parts = np.array_split(np.array(sorted(costs)), 20)
     return np.array([np.median(part, axis=0) for part in parts]).T
 
 
-def curve(costs: Sequence[tuple[int, float]]) -> np.poly1d:
-    """Seconds by the number of trials: a parabola through the medians, none of whose terms is below 0.
+def fitted(costs: Sequence[tuple[int, float]]) -> np.poly1d:
+    """Fit a parabola with non-negative coefficients to the medians of seconds by number of trials.
 
-    Not what was measured at that number: the first questions, as many as there are GPUs, come before any answer and
+    The cost at a number of trials is not read off directly: the first suggestions, one per GPU, precede all results and
     are cheap.
     """
     counts, seconds = medians(costs)
-    of_last, _ = nnls(np.vander(counts / counts[-1], 3), seconds)
-    return np.poly1d(of_last / counts[-1] ** np.array([2, 1, 0]))
+    scaled, _ = nnls(np.vander(counts / counts[-1], 3), seconds)
+    return np.poly1d(scaled / counts[-1] ** np.array([2, 1, 0]))
 
 
 def points(costs: Sequence[tuple[int, float]]) -> dict[int, float]:
-    """What it goes through, in milliseconds."""
+    """Return the medians as milliseconds by number of trials."""
     return {round(count): round(1000 * seconds, 3) for count, seconds in medians(costs).T}
 
 
-def _beside_the_study(epochs: int) -> float:
-    """Seconds of a report that are Tune's and MLflow's: those of the driver's benchmark less what is simulated here."""
-    (row, *_), trials = json.loads((RESULTS / "driver.json").read_text())["rows"], 1000
-    here = simulate(trials, 16, epochs, 60.0, 0.0)
-    ask, report = (float(np.mean([seconds for _, seconds in costs])) for costs in (here.asks, here.reports))
-    return max(row["measured"] / 1000 - report - ask / REPORTS_OF_DRIVER, 0.0)
+def _overhead_per_report(epochs: int) -> float:
+    """Return the seconds per report of Tune and MLflow: ``benchmarks.driver`` minus what is simulated here."""
+    row = json.loads((RESULTS / "driver.json").read_text())["rows"][0]
+    run = simulate(DRIVER_TRIALS, 16, epochs, 60.0, 0.0)
+    suggestion, report = (float(np.mean([seconds for _, seconds in costs])) for costs in (run.suggestions, run.reports))
+    return max(row["measured"] / 1000 - report - suggestion / DRIVER_REPORTS, 0.0)
 
 
-def _stretched(train: Train, times: float, run: Run) -> Train:
-    """The same training, so many times as long."""
+def _stretched(train: Train, factor: float, run: Run) -> Train:
+    """Return the training with epochs that take ``factor`` times as long."""
 
     def stretched(config: dict[str, Any]) -> Worker:
         for seconds, outcome in train(config):
-            run.trained += seconds * times
-            yield seconds * times, outcome
+            run.trained += seconds * factor
+            yield seconds * factor, outcome
 
     return stretched
 
 
 class _TimedSearcher(StudySearcher):
-    """Notes what each question takes."""
+    """A searcher that records the time of each suggestion."""
 
     def __init__(self, steering: Steering, run: Run):
         super().__init__(steering)
@@ -209,13 +217,13 @@ class _TimedSearcher(StudySearcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         started = self._run.clock()
-        given = super().suggest(trial_id)
+        suggestion = super().suggest(trial_id)
         seconds = self._run.clock() - started
         self._run.worked += seconds
-        if isinstance(given, dict):
-            self._run.asks.append((self._count, seconds))
+        if isinstance(suggestion, dict):
+            self._run.suggestions.append((self._count, seconds))
             self._count += 1
-        return given
+        return suggestion
 
     def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
         started = self._run.clock()
@@ -224,7 +232,7 @@ class _TimedSearcher(StudySearcher):
 
 
 class _TimedScheduler(StudyScheduler):
-    """Notes what each report takes."""
+    """A scheduler that records the time of each report."""
 
     def __init__(self, steering: Steering, run: Run):
         super().__init__(steering)
@@ -234,39 +242,9 @@ class _TimedScheduler(StudyScheduler):
         started = self._run.clock()
         decision = super().on_trial_result(tune_controller, trial, result)
         seconds = self._run.clock() - started
-        self._run.reports.append((len(self._run.asks), seconds))
-        self._run.worked += seconds + self._run.beside
+        self._run.reports.append((len(self._run.suggestions), seconds))
+        self._run.worked += seconds + self._run.overhead
         return decision
-
-
-class _Recent(TPESampler):
-    """TPE on the latest trials alone."""
-
-    def __init__(self, history: int, **options: Any):
-        super().__init__(**options)
-        self._history = history
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        return super().infer_relative_search_space(_Window(study, self._history), trial)
-
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
-        return super().sample_relative(_Window(study, self._history), trial, search_space)
-
-
-class _Window:
-    """A study that shows its latest trials alone."""
-
-    def __init__(self, study: optuna.Study, history: int):
-        self._study, self._history = study, history
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def get_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
-        return self._study.get_trials(*args, **options)[-self._history :]
-
-    def _get_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
-        return self._study._get_trials(*args, **options)[-self._history :]
 
 
 if __name__ == "__main__":

@@ -1,25 +1,26 @@
-"""Our searcher against its peers, in simulation, on a fixed budget of epochs.
+"""Quality of the searcher and scheduler against Ray Tune's, in simulation, on a fixed budget of epochs.
 
-Measures simple regret: how far the config that a method would pick lies below the best there is, both without noise
-and at full length (``benchmarks.synthetic`` says on which objectives). The methods search one space with as many
-workers and see the same metric (the best so far):
+Measures simple regret: the difference between the best possible value and the value of the configuration that a method
+picks, both without noise and after full training. The objectives are in ``benchmarks.synthetic``. All methods search
+the same space with the same number of workers and optimise the same metric, the best value so far:
 
-- ``ours``: StudySearcher + StudyScheduler, as ``tune-run`` opens them, without recipes. Picks among full trials.
-- ``tpe+asha``: Tune's OptunaSearch, as it comes, + Tune's ASHAScheduler with our rungs.
-- ``random+asha``: OptunaSearch with Optuna's RandomSampler + ASHAScheduler.
-- ``random``: the same without stopping.
-- ``..., default rungs``: with ASHAScheduler as it comes (the first rung at epoch 1, a quarter goes on).
+- ``ours``: StudySearcher + StudyScheduler as in ``tune-run``, without recipes. Picks among trials that ran in full.
+- ``tpe+asha``: Tune's OptunaSearch with its defaults + Tune's ASHAScheduler with our rungs.
+- ``random+asha``: OptunaSearch with Optuna's RandomSampler + ASHAScheduler with our rungs.
+- ``random``: random search without early stopping.
+- ``..., default rungs``: ASHAScheduler with its defaults (first rung at epoch 1; the best quarter continues).
 
-The peers pick the best score of any trial (``ResultGrid.get_best_result``), also of one stopped early, whose config is
-then rated as if trained in full: to their favour. A trial that diverges costs the epoch in which it does. Ours reports
-that as our trainable does; in the peers' the worker raises, which Tune tells them as an error. That is the best they
-can be given: with a NaN reported instead, ASHA would train it to its end.
+Tune's methods pick the best score of any trial (``ResultGrid.get_best_result``). If that trial was stopped early, its
+configuration is rated as if trained in full, which is in their favour. A trial that diverges uses its budget up to the
+epoch in which it diverges. Our trainable reports the failure; for Tune's methods the worker raises, which is best for
+them, because ASHA would train a trial with a NaN report to its end.
 
-Each seed draws the noise, the searchers and, but for ``transfer``, the objective; differences are paired by seed.
+Each seed determines the noise, the searchers and, except for ``transfer``, the objective. Differences are paired by
+seed.
 
-Our rung, a third of the epochs, was chosen by this program: with the first rung at a ninth, ours was worse than random
-search on ``transfer``. It was compared on seeds from 1000 on, which the default run does not use. It costs where curves
-never cross (``ordered``): there Tune's default rungs, the earliest, do best.
+Our first rung, a third of the epochs, was chosen with this program: with the first rung at a ninth, ours was worse than
+random search on ``transfer``. That comparison used seeds from 1000 on, which the default run does not use. The choice
+has a price if curves never cross (``ordered``): there, the early rungs of Tune's defaults are best.
 """
 
 import itertools
@@ -59,7 +60,7 @@ from tuning.study.steering import Steering
 METRIC = "balanced_accuracy"
 BEST = f"best_{METRIC}"
 WORKERS = 4
-SHARES = (0.25, 0.5, 0.75, 1.0)  # of the budget, where regret is measured
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of the budget, at which regret is measured
 RESULTS = Path(__file__).parent / "results" / "searchers.json"
 
 Method = Callable[[int, int], tuple[Searcher, TrialScheduler]]
@@ -71,13 +72,13 @@ OBJECTIVES: dict[str, Callable[[int], ObjectiveFunction]] = {
 
 
 def ours(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
-    """What ``tune-run`` uses, on a study in memory."""
+    """Return the searcher and scheduler of ``tune-run``, with a study in memory."""
     study = open_study(optuna.storages.InMemoryStorage(), "search", Objective(METRIC), epochs, seed)
     steering = Steering(
         study=study,
         objective=Objective(METRIC),
         epochs=epochs,
-        num_samples=10**9,  # the budget ends it
+        num_samples=10**9,  # the budget ends the search
         max_concurrent=None,
         deadline=math.inf,
         configure=suggest,
@@ -87,42 +88,42 @@ def ours(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
 
 
 def tpe_asha(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
-    """Tune's own parts, as they come."""
+    """Return Tune's TPE searcher and ASHA with our rungs."""
     return OptunaSearch(space=_define_by_run, metric=BEST, mode="max", seed=seed), _asha(epochs)
 
 
 def random_asha(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
-    """The same with random configs."""
-    return random_alone(seed, epochs)[0], _asha(epochs)
+    """Return random search and ASHA with our rungs."""
+    return random_search(seed, epochs)[0], _asha(epochs)
 
 
-def random_alone(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:  # noqa: ARG001
-    """Random configs, each trained in full."""
+def random_search(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:  # noqa: ARG001
+    """Return random search without early stopping."""
     return OptunaSearch(space=_define_by_run, metric=BEST, mode="max", sampler=RandomSampler(seed)), FIFOScheduler()
 
 
 def tpe_default_asha(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
-    """Tune's own parts with the rungs that ASHAScheduler has by default."""
+    """Return Tune's TPE searcher and ASHA with Tune's default rungs."""
     return tpe_asha(seed, epochs)[0], ASHAScheduler("epoch", BEST, "max", max_t=epochs)
 
 
 def random_default_asha(seed: int, epochs: int) -> tuple[Searcher, TrialScheduler]:
-    """The same with random configs."""
-    return random_alone(seed, epochs)[0], ASHAScheduler("epoch", BEST, "max", max_t=epochs)
+    """Return random search and ASHA with Tune's default rungs."""
+    return random_search(seed, epochs)[0], ASHAScheduler("epoch", BEST, "max", max_t=epochs)
 
 
 METHODS: dict[str, Method] = {
     "ours": ours,
     "tpe+asha": tpe_asha,
     "random+asha": random_asha,
-    "random": random_alone,
+    "random": random_search,
     "tpe+asha, default rungs": tpe_default_asha,
     "random+asha, default rungs": random_default_asha,
 }
 
 
 def _define_by_run(trial: optuna.Trial) -> dict[str, Config]:
-    return {"train": suggest(trial)}  # OptunaSearch puts every suggested name beside it
+    return {"train": suggest(trial)}  # OptunaSearch adds every suggested name next to it
 
 
 def _asha(epochs: int) -> TrialScheduler:
@@ -132,13 +133,13 @@ def _asha(epochs: int) -> TrialScheduler:
 
 @dataclass
 class Run:
-    """What one method did with one budget.
+    """One search by one method.
 
     Attributes:
-        regrets: Of its pick, at each share of the budget.
-        begun: Trials begun.
-        full: Trials trained in full.
-        diverged: Trials that diverged.
+        regrets: Simple regret at each share of the budget.
+        begun: Number of trials started.
+        full: Number of trials trained in full.
+        diverged: Number of trials that diverged.
     """
 
     regrets: list[float]
@@ -148,9 +149,9 @@ class Run:
 
 
 def run(name: str, objective: ObjectiveFunction, seed: int, budget: int, epochs: int) -> Run:
-    """Simulates one search until so many epochs have been trained."""
+    """Simulate one search until ``budget`` epochs have been trained."""
     marks = {round(share * budget) for share in SHARES}
-    reported: dict[str, tuple[bool, float, Config]] = {}  # by trial: whether in full, the best score, the config
+    reported: dict[str, tuple[bool, float, Config]] = {}  # by trial: trained in full, best score, configuration
     regrets: list[float] = []
     diverged = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -167,20 +168,20 @@ def run(name: str, objective: ObjectiveFunction, seed: int, budget: int, epochs:
             if spent in marks:
                 regrets.append(TOP - rating(reported.values(), objective, epochs, prefer_full=name == "ours"))
     if len(regrets) < len(SHARES):
-        raise RuntimeError(f"{name} ended the search of seed {seed} before its budget was spent")
+        raise RuntimeError(f"{name} ended the search with seed {seed} before its budget of {budget} epochs was spent")
     return Run(regrets, len(simulation.trials), sum(is_full for is_full, _, _ in reported.values()), diverged)
 
 
 def rating(
     reported: Iterable[tuple[bool, float, Config]], objective: ObjectiveFunction, epochs: int, prefer_full: bool
 ) -> float:
-    """The noise-free value in full of the config with the best score; chance where there is none."""
+    """Return the final noise-free value of the configuration with the best score, or chance without any score."""
     picked = max(reported, key=lambda trial: (prefer_full and trial[0], trial[1]), default=None)
     return objective(picked[2], epochs).final if picked else CHANCE
 
 
 def interval(values: NDArray[np.float64]) -> dict[str, float]:
-    """The mean of (n,) values with its bootstrap 95% interval (percentiles of 10,000 resamples)."""
+    """Return the mean of (n,) values with its 95% bootstrap percentile interval from 10,000 resamples."""
     rng = np.random.default_rng(0)
     means = rng.choice(values, (10_000, len(values))).mean(axis=1)
     low, high = np.percentile(means, (2.5, 97.5))
@@ -188,7 +189,7 @@ def interval(values: NDArray[np.float64]) -> dict[str, float]:
 
 
 def summarize(runs: dict[str, list[Run]]) -> dict[str, Any]:
-    """Each method's regret at each share of the budget, and by how much the peers' exceeds ours, seed by seed."""
+    """Return the regret of each method at each share of the budget, and its excess over ours, paired by seed."""
     regrets = {name: np.array([done.regrets for done in of_method]) for name, of_method in runs.items()}
     summary: dict[str, Any] = {}
     for name, of_method in runs.items():
@@ -204,15 +205,15 @@ def summarize(runs: dict[str, list[Run]]) -> dict[str, Any]:
 
 
 def table(title: str, summary: dict[str, Any]) -> Table:
-    """The figures of one objective, in points of balanced accuracy."""
-    shown = Table(title=title)
+    """Return a table of the regrets on one objective, in percentage points of balanced accuracy."""
+    regrets = Table(title=title)
     for column in ("method", *(f"regret at {share:.0%}" for share in SHARES), "excess over ours at 100%", "trials"):
-        shown.add_column(column)
+        regrets.add_column(column)
     for name, figures in summary.items():
         excess = "" if name == "ours" else _points(figures["excess_over_ours"][-1])
         trials = f"{figures['trials_begun']:.0f}, {figures['trials_in_full']:.0f} in full"
-        shown.add_row(name, *(_points(regret) for regret in figures["regret"]), excess, trials)
-    return shown
+        regrets.add_row(name, *(_points(regret) for regret in figures["regret"]), excess, trials)
+    return regrets
 
 
 def _points(figure: dict[str, float]) -> str:
@@ -220,35 +221,37 @@ def _points(figure: dict[str, float]) -> str:
 
 
 def setting() -> dict[str, Any]:
-    """On what the figures were taken."""
+    """Return the versions and the hardware."""
     names = ("ray", "optuna", "numpy")
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
-        "hardware": f"{os.cpu_count()} CPU cores ({platform.machine()}), of which one is used",
+        "hardware": f"{os.cpu_count()} CPU cores ({platform.machine()}), one of them used",
     }
 
 
 def main(
-    seeds: Annotated[int, typer.Option(min=2, help="How many, from 0.")] = 30,
-    budget: Annotated[int, typer.Option(min=4, help="Epochs that each search may train.")] = 600,
+    seeds: Annotated[int, typer.Option(min=2, help="Number of seeds, counted from 0.")] = 30,
+    budget: Annotated[int, typer.Option(min=4, help="Epochs that each search trains.")] = 600,
     epochs: Annotated[int, typer.Option(min=3, help="Epochs of a full trial.")] = 15,
-    output: Annotated[Path, typer.Option(help="Where the figures are written.")] = RESULTS,
+    output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS,
 ) -> None:
-    """Compares our searcher with its peers."""
+    """Compare the methods on all objectives."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console, figures = Console(), {}
-    began = time.perf_counter()
+    started = time.perf_counter()
     for title, draw in OBJECTIVES.items():
         runs: dict[str, list[Run]] = {name: [] for name in METHODS}
         for seed in track(range(seeds), title, console=Console(stderr=True), transient=True):
             for name in METHODS:
                 runs[name].append(run(name, draw(seed), seed, budget, epochs))
         summary = summarize(runs)
-        console.print(table(f"{title}: points of balanced accuracy, mean of {seeds} seeds (95% interval)", summary))
+        console.print(
+            table(f"{title}: percentage points of balanced accuracy, mean of {seeds} seeds (95% interval)", summary)
+        )
         each = {name: [asdict(done) for done in of_method] for name, of_method in runs.items()}
         figures[title] = {"summary": summary, "runs": each}
     asked = {"seeds": list(range(seeds)), "budget": budget, "epochs": epochs, "workers": WORKERS, "shares": SHARES}
-    took = {"seconds": round(time.perf_counter() - began)}
+    took = {"seconds": round(time.perf_counter() - started)}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps({**setting(), **asked, **took, "objectives": figures}, indent=1) + "\n")
 

@@ -1,15 +1,15 @@
-"""Tune's control loop in virtual time: any searcher and scheduler, no Ray processes, no waiting.
+"""Ray Tune's control loop in virtual time, for any searcher and scheduler, without Ray processes.
 
-What is followed is ``ray/tune/execution/tune_controller.py`` of Ray 2.60, by the names of its methods:
+It follows ``ray/tune/execution/tune_controller.py`` of Ray 2.60, method by method:
 
-- ``_maybe_update_trial_queue`` and ``_get_max_pending_trials``: one trial is asked for ahead of the free slots; a
-  searcher that has none right now is asked again after the next report, or a second later where nothing runs.
+- ``_maybe_update_trial_queue`` and ``_get_max_pending_trials``: one trial is requested ahead of the free slots. A
+  searcher that returns None is asked again after the next report, or one second later if no trial runs.
 - ``SearchGenerator.create_trial_if_possible``: FINISHED is final.
-- ``_process_trial_result``: the scheduler is told of a report first, the searcher only where the trial goes on.
-- ``stop_trial``: a trial that ends, stopped or not, repeats its last report to the scheduler, then to the searcher.
+- ``_process_trial_result``: a report goes to the scheduler first, and to the searcher only if the trial continues.
+- ``stop_trial``: at the end of a trial, stopped or not, its last report goes to the scheduler, then to the searcher.
 - ``_process_trial_failure`` with ``max_failures=0``: a worker that raises ends its trial with an error.
 
-Not followed: schedulers that pause trials or look at the controller (PBT, HyperBand), and trials tried again.
+Not supported: schedulers that pause trials or use the controller (PBT, HyperBand), and retries.
 """
 
 import copy
@@ -25,16 +25,16 @@ from ray.tune.search import Searcher
 
 Report = dict[str, Any]
 Outcome = Report | Exception | None
-# What a worker does next, and after how many seconds: it reports, or raises the exception.
+# Seconds until the worker's next report or exception, and that report or exception.
 Worker = Iterator[tuple[float, Report | Exception]]
 Train = Callable[[dict[str, Any]], Worker]
 
-_PATIENCE = 600  # Tune's seconds of asking a searcher that has nothing while nothing runs
+_PATIENCE = 600  # seconds for which Tune keeps asking a searcher that returns None while no trial runs
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Where a trial's files would be."""
+    """Paths of a trial's files."""
 
     storage_fs_path: str
     trial_fs_path: str
@@ -42,7 +42,7 @@ class Storage:
 
 @dataclass
 class Trial:
-    """What searchers and schedulers read of ``ray.tune.experiment.Trial``."""
+    """The attributes of ``ray.tune.experiment.Trial`` that searchers and schedulers read."""
 
     trial_id: str
     config: dict[str, Any]
@@ -54,9 +54,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Event:
-    """What was just handled: at which virtual second, of which trial, and its report or error.
+    """A report, an error, or the end of a trial.
 
-    The outcome is None where a trial had nothing more to report. The trial's ``status`` says whether it goes on.
+    Attributes:
+        time: Virtual time in seconds.
+        trial: The trial; its ``status`` says whether it continues.
+        outcome: Report or exception; None at the end of a trial that was not stopped.
     """
 
     time: float
@@ -66,18 +69,18 @@ class Event:
 
 @dataclass
 class Simulation:
-    """One session of a search: iterating over ``events`` runs it, leaving off kills its driver.
+    """One session of a search. Iterating over ``events`` runs it; stopping early acts like a killed driver.
 
     Attributes:
-        searcher: Asked for configs.
-        scheduler: Asked what to stop.
-        train: The simulated trainable.
-        workers: How many trials run at once.
-        num_samples: How many trials to ask for.
-        storage: A folder, in which only the errors of workers are written, in ``session``.
-        session: Differs between the sessions of one search.
-        clock: Seconds that the driver has worked so far, which then take as long in virtual time; None: it takes none.
-        trials: All that were given, in order.
+        searcher: Searcher.
+        scheduler: Scheduler.
+        train: Simulated trainable.
+        workers: Number of concurrent trials.
+        num_samples: Largest number of trials.
+        storage: Folder for the workers' error files.
+        session: Name of the session, unique within the search.
+        clock: Returns the seconds that the driver has worked, which also pass in virtual time; None for no time.
+        trials: All trials so far, in order.
         time: Virtual seconds since the start.
     """
 
@@ -93,16 +96,16 @@ class Simulation:
     time: float = field(default=0.0, init=False)
     _pending: Trial | None = field(default=None, init=False)
     _finished: bool = field(default=False, init=False)
-    # By time; of two outcomes at one time the one that was begun first goes first.
+    # A heap by time; of two outcomes at the same time, the one that started first comes first.
     _running: list[tuple[float, int, Trial, Worker, Outcome]] = field(default_factory=list, init=False)
-    _begun: int = field(default=0, init=False)
+    _started: int = field(default=0, init=False)
     _charged: float = field(default=0.0, init=False)
 
     def events(self) -> Iterator[Event]:
-        """Runs until the searcher has finished and every trial has ended.
+        """Run until the searcher has finished and all trials have ended.
 
         Raises:
-            RuntimeError: The searcher has given nothing for ten minutes while nothing ran.
+            RuntimeError: The searcher returned no trial for ten minutes while no trial ran.
         """
         self._charged = self.clock() if self.clock else 0.0
         while True:
@@ -110,7 +113,7 @@ class Simulation:
             if not self._running:
                 return
             time, _, trial, worker, outcome = heapq.heappop(self._running)
-            self.time = max(self.time, time)  # it has waited where the driver was busy
+            self.time = max(self.time, time)  # later than planned if the driver was busy
             if isinstance(outcome, Exception):
                 self._fail(trial, outcome)
             elif outcome is None or self._is_stopped(trial, outcome):
@@ -121,7 +124,7 @@ class Simulation:
             yield Event(self.time, trial, outcome)
 
     def _fill(self) -> None:
-        """Starts what there is room for, and asks for one trial more."""
+        """Start trials on all free workers and request one more."""
         refusals = 0
         while True:
             if self._pending is None and not self._finished:
@@ -134,7 +137,7 @@ class Simulation:
             elif self._pending is not None or self._finished or self._running:
                 return
             elif (refusals := refusals + 1) > _PATIENCE:
-                raise RuntimeError(f"the searcher gave no trial in {_PATIENCE} s, though none runs")
+                raise RuntimeError(f"the searcher returned no trial for {_PATIENCE} s although no trial runs")
             else:
                 self.time += 1.0
 
@@ -151,7 +154,7 @@ class Simulation:
         return trial
 
     def _charge(self) -> None:
-        """Lets the time pass that the driver has worked since it was last asked."""
+        """Advance the virtual time by the driver's work since the last call."""
         if self.clock:
             worked = self.clock()
             self.time += worked - self._charged
@@ -159,11 +162,11 @@ class Simulation:
 
     def _await(self, trial: Trial, worker: Worker) -> None:
         seconds, outcome = next(worker, (0.0, None))
-        self._begun += 1
-        heapq.heappush(self._running, (self.time + seconds, self._begun, trial, worker, outcome))
+        self._started += 1
+        heapq.heappush(self._running, (self.time + seconds, self._started, trial, worker, outcome))
 
     def _is_stopped(self, trial: Trial, report: Report) -> bool:
-        """Tells of a report; what Tune adds to it is added unless the worker gave it."""
+        """Pass a report on, with the keys that Tune adds to it; return True if the scheduler stops the trial."""
         iteration = trial.last_result.get("training_iteration", 0) + 1
         result = {
             "trial_id": trial.trial_id,

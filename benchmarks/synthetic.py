@@ -1,17 +1,17 @@
-"""A cheap stand-in for transfer learning: a conditional space like ours, and learning curves that cross.
+"""A synthetic model of transfer learning: a conditional search space like ours, and learning curves that cross.
 
-Three objectives, each fixed before any searcher was run on it:
+There are three objectives. Each was fixed before any searcher was run on it:
 
-- ``transfer`` says what practitioners report. Frozen backbones learn fast and end low, tuned ones learn slowly and end
-  high; a learning rate below its ideal loses a little and slows down, one above it loses more and far above diverges;
-  the ideal grows with the frozen share and the batch size and is tenfold between optimizers; sampler and class
-  weights each correct the imbalance, both together overdo it; what else is searched matters little.
-- ``drawn`` knows nothing of the field: which option is best, where each optimum lies (for each backbone elsewhere),
-  how much each parameter matters and how it changes the speed of learning are drawn anew by each seed.
-- ``ordered`` is ``drawn`` where all configs learn at one speed: but for the noise, curves never cross.
+- ``transfer`` models what practitioners report. Frozen backbones learn fast and end low; tuned ones learn slowly and
+  end high. A learning rate below the ideal costs a little and slows training; one above it costs more, and far above
+  it training diverges. The ideal grows with the frozen share and the batch size and differs between optimizers. Sampler
+  and class weights each correct the imbalance; both together overcorrect. All other parameters matter little.
+- ``drawn`` assumes nothing about the field. The seed determines the best options, the optimum of each parameter (for
+  each backbone separately), the weight of each parameter, and its effect on the speed of learning.
+- ``ordered`` is ``drawn`` with the same speed for all configurations, so that curves cross only by noise.
 
-Elsewhere a config's final value does not depend on its speed, so the first epochs mislead. The best value is ``TOP``
-by construction (in ``drawn`` up to the grid of the stepped parameters).
+In the first two, the final value of a configuration does not depend on its speed, so early epochs mislead. The best
+value is ``TOP`` by construction (in ``drawn``, up to the grid of the stepped parameters).
 """
 
 import hashlib
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 Config = dict[str, Any]
-TOP, CHANCE = 0.9, 0.25  # balanced accuracy: the best config's, and that of guessing among four classes
-NOISE = 0.012  # standard deviation of an epoch's score, as on a few hundred images
+TOP, CHANCE = 0.9, 0.25  # balanced accuracy of the best configuration, and of guessing among four classes
+NOISE = 0.012  # standard deviation of an epoch's score, typical of a few hundred images
 
 CHOICES: dict[str, tuple[str | int, ...]] = {
     "backbone": ("resnet18", "resnet50", "densenet121", "efficientnet_b2", "vit_small"),
@@ -47,7 +47,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "batch_size": (16, 32, 64),
     "augmentation": ("none", "flip", "medical", "strong"),
 }
-# low, high, whether on a logarithmic scale, step
+# low, high, logarithmic scale, step
 RANGES: dict[str, tuple[float, float, bool, float | None]] = {
     "head_width": (64, 1024, True, None),
     "head_dropout": (0.0, 0.6, False, 0.1),
@@ -62,13 +62,13 @@ RANGES: dict[str, tuple[float, float, bool, float | None]] = {
 
 @dataclass(frozen=True)
 class Curve:
-    """A config's learning curve without noise.
+    """The learning curve of a configuration, without noise.
 
     Attributes:
-        final: The value after the last epoch.
-        rise: The share of the way from chance to there that is made after an epoch; 1 after the last.
-        diverges_in: The epoch in which the loss becomes NaN, or None.
-        epoch_seconds: What an epoch takes.
+        final: Value after the last epoch.
+        rise: Maps an epoch to the share of the way from chance to ``final``; 1 for the last epoch.
+        diverges_in: Epoch in which the loss becomes NaN, or None.
+        epoch_seconds: Duration of an epoch.
     """
 
     final: float
@@ -77,15 +77,15 @@ class Curve:
     epoch_seconds: float
 
     def value(self, epoch: int) -> float:
-        """The value after an epoch, from 1."""
+        """Return the value after an epoch, counted from 1."""
         return CHANCE + (self.final - CHANCE) * self.rise(epoch)
 
 
-ObjectiveFunction = Callable[[Config, int], Curve]  # of a config and the epochs of a full trial
+ObjectiveFunction = Callable[[Config, int], Curve]  # maps a configuration and the epochs of a full trial to its curve
 
 
 def suggest(trial: "BaseTrial") -> Config:
-    """The space, define-by-run; all methods search this one."""
+    """Suggest a configuration of the search space that all methods share."""
 
     def choose(name: str) -> Any:
         return trial.suggest_categorical(name, CHOICES[name])
@@ -102,7 +102,7 @@ def suggest(trial: "BaseTrial") -> Config:
 
 
 def noise(config: Config, seed: int, epochs: int) -> NDArray[np.float64]:
-    """(epochs,) what is added to each epoch's value: the same whoever asks for the config."""
+    """Return (epochs,) noise on the values of a configuration, which is the same for all methods."""
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).digest()
     return np.random.default_rng([seed, *digest[:16]]).normal(0.0, NOISE, epochs)
 
@@ -124,7 +124,7 @@ _SLOWER = {"none": 1.0, "flip": 1.0, "medical": 1.2, "strong": 1.5}
 
 
 def transfer(config: Config, epochs: int) -> Curve:
-    """What practitioners report, see above."""
+    """Return the curve of a configuration in the model of what practitioners report."""
     frozen = config["frozen_quarters"] / 4
     excess = _lr_excess(config, frozen)
     corrected = sum(strength[config[name]] for name, strength in _CORRECTION.items())
@@ -148,7 +148,7 @@ def transfer(config: Config, epochs: int) -> Curve:
 
 
 def _lr_excess(config: Config, frozen: float) -> float:
-    """By how many powers of ten the learning rate is above its ideal."""
+    """Return the learning rate relative to its ideal, in powers of ten."""
     if config["optimizer"] == "sgd":
         ideal, effective = -1.0, config["sgd_lr"] / (1 - config["momentum"])
     else:
@@ -157,7 +157,7 @@ def _lr_excess(config: Config, frozen: float) -> float:
 
 
 def drawn(seed: int, same_speed: bool = False) -> ObjectiveFunction:
-    """An objective of no field, see above."""
+    """Return an objective that is determined by the seed, not by knowledge of the field."""
     rng = np.random.default_rng([seed, 2])
     lost = {name: rng.exponential(0.03, len(options)) for name, options in CHOICES.items()}
     optimum = {name: rng.uniform(0.1, 0.9, len(CHOICES["backbone"])) for name in RANGES}
@@ -186,25 +186,25 @@ def drawn(seed: int, same_speed: bool = False) -> ObjectiveFunction:
 
 
 def ordered(seed: int) -> ObjectiveFunction:
-    """An objective whose curves do not cross, see above."""
+    """Return an objective whose curves do not cross except by noise."""
     return drawn(seed, same_speed=True)
 
 
 def _place(name: str, value: float) -> float:
-    """Where in its range a value lies, from 0 to 1."""
+    """Return the position of a value in its range, from 0 to 1."""
     low, high, log, _ = RANGES[name]
     return math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
 
 
 def trainable(objective: ObjectiveFunction, metric: str, seed: int, epochs: int, raises: bool) -> Train:
-    """The simulated training: a config's curve with its noise, reported as ``trainables.worker.trainable`` does.
+    """Return a simulated trainable that reports a noisy curve like ``trainables.worker.trainable``.
 
     Args:
-        objective: From a config to its curve.
-        metric: What the curve is of, a bare name.
-        seed: Of the noise.
-        epochs: Of a full trial.
-        raises: Whether a worker whose loss becomes NaN raises, or reports that it failed.
+        objective: Maps a configuration to its curve.
+        metric: Bare name of the metric.
+        seed: Seed of the noise.
+        epochs: Epochs of a full trial.
+        raises: If True, a worker whose loss becomes NaN raises; otherwise it reports the failure.
     """
 
     def train(config: dict[str, Any]) -> Worker:

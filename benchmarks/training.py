@@ -1,9 +1,8 @@
-"""``fit``'s images a second against the limit: a bare loop over tensors that lie in memory.
+"""Throughput of ``fit`` in images per second, against a bare loop over tensors in memory.
 
-Same model (timm's mobilenetv3_small_050, random weights, 128 px), batch, precision, optimizer and thread; an epoch is a
-pass over the training images and a scored pass over ``tune``. The bare loop does forward, backward and step, and
-nothing else: no loading, no learning rate schedule, no metrics, no checks. Epochs alternate, so that both see the same
-machine.
+Both use timm's mobilenetv3_small_050 with random weights at 128 px, and the same batch size, precision, optimizer and
+single thread. An epoch is a pass over the training images and a forward pass over ``tune``. The bare loop only does
+forward, backward and step: no loading, schedule, metrics or checks. Epochs alternate, so that both see the same load.
 """
 
 import statistics
@@ -31,7 +30,7 @@ GOAL = 0.97
 
 
 def main(epochs: Annotated[int, typer.Option(min=2)] = 8) -> None:
-    """Times alternating epochs; the first pair warms up and is left out."""
+    """Time alternating epochs; the first pair is a warm-up and not counted."""
     torch.set_num_threads(1)
     config = TrainConfig.from_dict(
         {
@@ -61,11 +60,11 @@ def main(epochs: Annotated[int, typer.Option(min=2)] = 8) -> None:
     ratios = [bare_s / ours_s for ours_s, bare_s in pairs[1:]]
     speeds = [images / statistics.median(side) for side in zip(*pairs[1:], strict=True)]
     details = {"images": source_name(), "ratios": ratios, "images/s": {"fit": speeds[0], "bare loop": speeds[1]}}
-    record("training", [at_least("fit / bare loop, images a second", statistics.median(ratios), GOAL)], details)
+    record("training", [at_least("fit / bare loop, images per second", statistics.median(ratios), GOAL)], details)
 
 
 def bare_epochs(config: TrainConfig, data: Dataset) -> Iterator[None]:
-    """The limit: what the hardware does when nothing is in the way."""
+    """Run bare epochs: forward, backward and step over tensors in memory."""
     model = build_classifier(config, len(data.class_names)).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr)
     pixels, labels = torch.from_numpy(data.images(config.image_size).copy()), torch.from_numpy(data.labels)

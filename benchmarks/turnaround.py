@@ -1,9 +1,9 @@
-"""Trial turnaround: the wall seconds that a trial adds beyond its training, ours against stock Tune.
+"""Overhead of a trial beyond its training in seconds, against stock Ray Tune.
 
-One-epoch trials of a small network on a small data set, one at a time: (wall - sum of training seconds) / trials,
-counted from the first report on, so that what starts the cluster is left out. The stock side is a function trainable
-that imports torch and timm, builds the same model and trains it by the same ``fit``, under Tune's defaults in a
-process and a cluster of its own; it runs fewer trials, because they are slow.
+Trials of one epoch with a small network and a small data set run one at a time. The overhead is (wall time - training
+time) / trials, from the end of the first trial, so that the start of the cluster is not counted. Stock Tune runs a
+function trainable that imports torch and timm and trains the same model by the same ``fit``, with Tune's defaults, in
+another process and cluster. It runs fewer trials because they are slow.
 """
 
 import math
@@ -50,14 +50,17 @@ GOAL_S = 0.4
 def main(
     trials: Annotated[int, typer.Option(min=5)] = 50, stock_trials: Annotated[int, typer.Option(min=3)] = 8
 ) -> None:
-    """Runs one side after the other."""
+    """Run stock Tune, then this project's driver."""
     with tempfile.TemporaryDirectory() as name:
         data = small_data(Path(name))
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             stock = pool.submit(run_stock, Path(name), data, stock_trials).result()
         with joined("local"):
             ours = _ours(Path(name), data, trials)
-    rows = [at_most("a trial beyond its training, s", ours, GOAL_S), Row("... by stock Tune, s", stock, "-", None)]
+    rows = [
+        at_most("overhead of a trial, s", ours, GOAL_S),
+        Row("overhead of a trial with stock Tune, s", stock, "-", None),
+    ]
     record("turnaround", rows, {"trials": trials, "stock trials": stock_trials})
 
 
@@ -67,34 +70,34 @@ def _ours(folder: Path, data: Dataset, trials: int) -> float:
     steering = Steering(
         study, Objective(METRIC), 1, trials, 1, math.inf, lambda trial: plain | {"seed": trial.number}, str(folder)
     )
-    watch = Watch()
-    build_tuner(steering, data, TrialPolicy(Resources(1, 0), 0, 3600.0), "session-001", [watch]).fit()
-    return watch.overhead()
+    times = TrialTimes()
+    build_tuner(steering, data, TrialPolicy(Resources(1, 0), 0, 3600.0), "session-001", [times]).fit()
+    return times.overhead()
 
 
 def run_stock(folder: Path, data: Dataset, trials: int) -> float:
-    """Seconds a trial beyond its training."""
+    """Return the seconds that a trial takes beyond its training."""
 
     def train(config: dict[str, Any], data: Dataset) -> None:
-        """A function trainable as one writes it."""
+        """Train and report, as a function trainable."""
         from trainables.core.training.fit import fit
 
         for result in fit(TrainConfig.from_dict(config), data):
             tune.report({"epoch": result.epoch, "epoch_seconds": result.seconds, **result.metrics})
 
     ray.init(include_dashboard=False)
-    watch = Watch()
+    times = TrialTimes()
     tune.Tuner(
         tune.with_resources(tune.with_parameters(train, data=data), {"cpu": 1}),
         param_space=CONFIG | {"seed": tune.randint(0, 1000)},
         tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=1, metric=f"tune/{METRIC}", mode="max"),
-        run_config=tune.RunConfig(name="stock", storage_path=str(folder), verbose=0, callbacks=[watch]),
+        run_config=tune.RunConfig(name="stock", storage_path=str(folder), verbose=0, callbacks=[times]),
     ).fit()
-    return watch.overhead()
+    return times.overhead()
 
 
-class Watch(tune.Callback):
-    """Wall and training seconds between the first trial's end and the last one's."""
+class TrialTimes(tune.Callback):
+    """Wall and training seconds from the end of the first trial to the end of the last."""
 
     def __init__(self) -> None:
         self._ended: list[float] = []
@@ -104,17 +107,17 @@ class Watch(tune.Callback):
         return {}
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        """Takes the time."""
+        """Record when the trial ended and how long it trained."""
         self._ended.append(time.perf_counter())
         self._trained.append(trial.last_result["epoch_seconds"])
 
     def overhead(self) -> float:
-        """Seconds a trial beyond its training."""
+        """Return the seconds that a trial takes beyond its training."""
         return (self._ended[-1] - self._ended[0] - sum(self._trained[1:])) / (len(self._ended) - 1)
 
 
 def small_data(folder: Path) -> Dataset:
-    """Three classes of 60 noisy images of 32 px."""
+    """Write and prepare three classes of 60 noisy images of 32 px."""
     generator = np.random.default_rng(0)
     for label in range(3):
         (folder / "images" / str(label)).mkdir(parents=True)

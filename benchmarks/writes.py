@@ -1,8 +1,8 @@
-"""Reports a second that the study and MLflow take.
+"""Reports per second that the study and MLflow accept.
 
-Fifty trials of twenty epochs report in turns, each as soon as the one before has been dealt with, through the real
-scheduler; then MLflow's outbox sends them all. Wall clock, since the driver waits for what it writes. A journal and a
-SQLite file in the temporary folder, or the servers that ``--study-storage`` and ``--tracking-uri`` name.
+Fifty trials of twenty epochs report in turns through the real scheduler, without a pause; then the MLflow outbox sends
+all reports. Wall time is measured, because the driver waits for its writes. The storages are a journal and a SQLite
+file in the temporary folder, or the servers given by ``--study-storage`` and ``--tracking-uri``.
 """
 
 import math
@@ -30,11 +30,13 @@ TRIALS, EPOCHS, METRIC = 50, 20, "balanced_accuracy"
 
 
 def main(
-    study: Annotated[str | None, typer.Option("--study-storage", help="Default: a journal.")] = None,
-    tracking_uri: Annotated[str | None, typer.Option(help="Default: a SQLite file.")] = None,
-    name: Annotated[str, typer.Option(help="Of what is recorded.")] = "writes",
+    study: Annotated[
+        str | None, typer.Option("--study-storage", help="Optuna storage URL. Default: a journal file.")
+    ] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI. Default: a SQLite file.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the result file.")] = "writes",
 ) -> None:
-    """Measures one pair of storages."""
+    """Measure one pair of storages."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = f"writes {time.time()}"
     with tempfile.TemporaryDirectory() as folder:
@@ -44,17 +46,17 @@ def main(
         )
         become_single_writer(opened)
         steering = Steering(opened, Objective(METRIC), EPOCHS, TRIALS, None, math.inf, _suggest, folder)
-        began = time.perf_counter()
+        started = time.perf_counter()
         _report(steering)
-        into_study = time.perf_counter() - began
+        into_study = time.perf_counter() - started
         check_server(uri)
         tracker = Tracker(opened, uri, SearchInfo("writes", search, "uid", {}, {}))
-        began = time.perf_counter()
+        started = time.perf_counter()
         tracker.close("FINISHED")
-        into_mlflow = time.perf_counter() - began
+        into_mlflow = time.perf_counter() - started
     rows = [
-        Row("reports a second into the study", TRIALS * EPOCHS / into_study, "-", None),
-        Row("reports a second into MLflow", TRIALS * EPOCHS / into_mlflow, "-", None),
+        Row("reports per second into the study", TRIALS * EPOCHS / into_study, "-", None),
+        Row("reports per second into MLflow", TRIALS * EPOCHS / into_mlflow, "-", None),
     ]
     kinds = [(place or default).partition(":")[0] for place, default in ((study, "journal"), (uri, ""))]
     record(name, rows, {"study": kinds[0], "MLflow": kinds[1], "trials": TRIALS, "epochs": EPOCHS})
@@ -65,7 +67,7 @@ def _suggest(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def _report(steering: Steering) -> None:
-    """All trials at once, as Tune's loop hands their reports on."""
+    """Report the epochs of all trials in turns, as Tune's control loop does."""
     searcher, scheduler = StudySearcher(steering), StudyScheduler(steering)
     names = [f"ray-{number}" for number in range(TRIALS)]
     for name in names:

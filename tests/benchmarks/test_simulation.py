@@ -1,4 +1,4 @@
-"""The simulator: a schedule computed by hand, what is told to whom, kills; and the comparison end to end."""
+"""The simulator against a schedule computed by hand and against Ray Tune, and the comparison of searchers."""
 
 import itertools
 import json
@@ -26,11 +26,11 @@ EPOCHS = 9
 
 
 class Queue(Searcher):
-    """Hands out configs in order; keeps what it is told, by the number of the trial."""
+    """A searcher that suggests given configurations in order and records its calls by number of the trial."""
 
     def __init__(self, *configs):
         super().__init__(metric="score", mode="max")
-        self.configs, self.numbers, self.told = list(configs), {}, []
+        self.configs, self.numbers, self.calls = list(configs), {}, []
 
     def suggest(self, trial_id):
         if not self.configs:
@@ -39,42 +39,42 @@ class Queue(Searcher):
         return self.configs.pop(0)
 
     def on_trial_result(self, trial_id, result):
-        self.told.append((self.numbers[trial_id], "result", result["epoch"]))
+        self.calls.append((self.numbers[trial_id], "result", result["epoch"]))
 
     def on_trial_complete(self, trial_id, result=None, error=False):
-        self.told.append((self.numbers[trial_id], "error" if error else "complete", result and result["epoch"]))
+        self.calls.append((self.numbers[trial_id], "error" if error else "complete", result and result["epoch"]))
 
     def save(self, checkpoint_path): ...
 
     def restore(self, checkpoint_path): ...
 
 
-class ListeningASHA(ASHAScheduler):
-    """Adds what it is told to the searcher's list."""
+class RecordingASHA(ASHAScheduler):
+    """ASHA that adds its calls to the searcher's list."""
 
-    def __init__(self, told):
+    def __init__(self, calls):
         super().__init__("epoch", "score", "max", max_t=2 * EPOCHS, grace_period=3, reduction_factor=3)
-        self.told = told
+        self.calls = calls
 
     def on_trial_add(self, tune_controller, trial):
-        self.told.append("added")
+        self.calls.append("added")
         super().on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller, trial, result):
         decision = super().on_trial_result(tune_controller, trial, result)
-        self.told.append((decision, result["epoch"], result["training_iteration"], result["done"]))
+        self.calls.append((decision, result["epoch"], result["training_iteration"], result["done"]))
         return decision
 
     def on_trial_complete(self, tune_controller, trial, result):
-        self.told.append(("completed", result["epoch"], result["done"]))
+        self.calls.append(("completed", result["epoch"], result["done"]))
         super().on_trial_complete(tune_controller, trial, result)
 
     def on_trial_error(self, tune_controller, trial):
-        self.told.append("failed")
+        self.calls.append("failed")
 
 
 def train(config):
-    """Reports ``epochs`` times its score, each after ``seconds``."""
+    """Report the score ``epochs`` times, each after ``seconds``."""
     for epoch in range(1, config["epochs"] + 1):
         yield config["seconds"], {"epoch": epoch, "score": config["score"]}
 
@@ -83,14 +83,14 @@ def trial(seconds, epochs, score=0.0):
     return {"seconds": seconds, "epochs": epochs, "score": score}
 
 
-def test_two_workers_take_what_is_next_as_soon_as_they_are_free():
+def test_free_workers_take_the_next_trial_at_once():
     simulation = Simulation(Queue(trial(3, 2), trial(2, 2), trial(1, 1)), FIFOScheduler(), train, workers=2)
     events = [(event.time, event.trial.trial_id[-1], event.outcome and "report") for event in simulation.events()]
     assert events == [
         (2, "1", "report"),
         (3, "0", "report"),
         (4, "1", "report"),
-        (4, "1", None),  # its slot goes to the third
+        (4, "1", None),  # its worker takes the third trial
         (5, "2", "report"),
         (5, "2", None),
         (6, "0", "report"),
@@ -99,25 +99,25 @@ def test_two_workers_take_what_is_next_as_soon_as_they_are_free():
     assert {each.status for each in simulation.trials} == {"TERMINATED"}
 
 
-def test_one_trial_is_asked_for_ahead_and_no_more():
+def test_only_one_trial_is_requested_ahead():
     simulation = Simulation(Queue(*[trial(1, 1)] * 9), FIFOScheduler(), train, workers=2)
     next(simulation.events())
     assert len(simulation.trials) == 3
 
 
-def test_num_samples_ends_a_searcher_that_never_does():
+def test_num_samples_ends_an_endless_searcher():
     simulation = Simulation(Queue(*[trial(1, 1)] * 9), FIFOScheduler(), train, workers=2, num_samples=4)
     list(simulation.events())
     assert [each.status for each in simulation.trials] == ["TERMINATED"] * 4
 
 
-def test_asha_stops_what_falls_behind_and_the_searcher_hears_of_its_last_report_once():
+def test_asha_stops_the_worse_trial_and_the_searcher_gets_its_last_report_once():
     searcher = Queue(trial(1, EPOCHS, 0.9), trial(1.5, EPOCHS, 0.1))
     scheduler = ASHAScheduler("epoch", "score", "max", max_t=EPOCHS, grace_period=3, reduction_factor=3)
     reports = [event.trial.trial_id[-1] for event in Simulation(searcher, scheduler, train, workers=2).events()]
     assert (reports.count("0"), reports.count("1")) == (EPOCHS, 3)
-    assert [told for told in searcher.told if told[0] == 1] == [(1, "result", 1), (1, "result", 2), (1, "complete", 3)]
-    assert searcher.told[-1] == (0, "complete", EPOCHS)  # at max_t ASHA stops it too
+    assert [call for call in searcher.calls if call[0] == 1] == [(1, "result", 1), (1, "result", 2), (1, "complete", 3)]
+    assert searcher.calls[-1] == (0, "complete", EPOCHS)  # ASHA stops it, too, at max_t
 
 
 def test_a_worker_that_raises_ends_its_trial_with_an_error(tmp_path):
@@ -128,14 +128,14 @@ def test_a_worker_that_raises_ends_its_trial_with_an_error(tmp_path):
     searcher = Queue({}, {})
     simulation = Simulation(searcher, FIFOScheduler(), raises, workers=1, storage=str(tmp_path))
     assert [type(event.outcome) for event in simulation.events()] == [dict, ValueError] * 2
-    assert searcher.told == [(each, *told) for each in (0, 1) for told in (("result", 1), ("error", None))]
+    assert searcher.calls == [(each, *call) for each in (0, 1) for call in (("result", 1), ("error", None))]
     assert simulation.trials[0].status == "ERROR"
     assert "ValueError: no" in (tmp_path / "session-001" / simulation.trials[0].trial_id / "error.txt").read_text()
 
 
 @pytest.mark.e2e
-def test_parts_are_told_the_same_as_by_tune(tmp_path, monkeypatch):
-    """One worker, so that the order is Tune's own: a full trial, a stopped one, one that raises, a full one."""
+def test_searcher_and_scheduler_get_the_same_calls_as_from_tune(tmp_path, monkeypatch):
+    """Use one worker, so that the order is fixed: a full trial, a stopped one, one that raises, a full one."""
 
     def outcomes(config):
         for epoch in range(1, 6):
@@ -152,25 +152,25 @@ def test_parts_are_told_the_same_as_by_tune(tmp_path, monkeypatch):
 
     configs = [{"score": score, "raises_in": epoch} for score, epoch in [(0.9, 0), (0.1, 0), (0.5, 2), (0.95, 0)]]
     searcher, peer = Queue(*configs), Queue(*configs)
-    list(Simulation(searcher, ListeningASHA(searcher.told), simulated, workers=1, storage=str(tmp_path)).events())
-    monkeypatch.delenv("TUNE_MAX_PENDING_TRIALS_PG", raising=False)  # which our own driver sets
+    list(Simulation(searcher, RecordingASHA(searcher.calls), simulated, workers=1, storage=str(tmp_path)).events())
+    monkeypatch.delenv("TUNE_MAX_PENDING_TRIALS_PG", raising=False)  # set by our own driver
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         tune.Tuner(
             real,
-            tune_config=tune.TuneConfig(search_alg=peer, scheduler=ListeningASHA(peer.told), num_samples=-1),
+            tune_config=tune.TuneConfig(search_alg=peer, scheduler=RecordingASHA(peer.calls), num_samples=-1),
             run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
         ).fit()
     finally:
         ray.shutdown()
-    assert ("STOP", 3, 3, False) in peer.told
-    assert searcher.told == peer.told
+    assert ("STOP", 3, 3, False) in peer.calls
+    assert searcher.calls == peer.calls
 
 
-def test_a_searcher_with_nothing_right_now_is_asked_again():
+def test_a_searcher_that_returns_none_is_asked_again():
     simulation = Simulation(Queue(None, None, trial(1, 1)), FIFOScheduler(), train, workers=1)
     assert [event.time for event in simulation.events()] == [3, 3]
-    with pytest.raises(RuntimeError, match="gave no trial in 600 s"):
+    with pytest.raises(RuntimeError, match="returned no trial for 600 s"):
         list(Simulation(Queue(*[None] * 700), FIFOScheduler(), train, workers=1).events())
 
 
@@ -187,7 +187,7 @@ def steering(storage, num_samples):
     )
 
 
-def test_our_searcher_runs_as_many_trials_as_asked_for_through_a_kill(tmp_path):
+def test_our_searcher_completes_the_requested_trials_after_a_kill(tmp_path):
     shared = trainable(transfer, METRIC, seed=0, epochs=EPOCHS, raises=False)
     first = steering(study_storage(tmp_path, None), num_samples=8)
     killed = Simulation(StudySearcher(first), StudyScheduler(first), shared, workers=3)
@@ -204,7 +204,7 @@ def test_our_searcher_runs_as_many_trials_as_asked_for_through_a_kill(tmp_path):
 
 
 @pytest.mark.parametrize(("objective", "crosses"), [(transfer, True), (drawn(0), True), (ordered(0), False)])
-def test_no_config_is_better_than_the_best_and_curves_cross_where_they_should(objective, crosses):
+def test_no_configuration_exceeds_the_best_and_only_ordered_curves_do_not_cross(objective, crosses):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     curves = [objective(suggest(study.ask()), 15) for _ in range(300)]
     assert all(CHANCE <= curve.final <= TOP for curve in curves)
@@ -216,7 +216,7 @@ def test_no_config_is_better_than_the_best_and_curves_cross_where_they_should(ob
     assert any(curve.diverges_in for curve in curves)
 
 
-def test_the_best_config_reaches_the_top():
+def test_the_best_configuration_reaches_the_top():
     best = {
         "backbone": "efficientnet_b2",
         "frozen_quarters": 1,
@@ -238,7 +238,7 @@ def test_the_best_config_reaches_the_top():
     assert transfer(best | {"adam_lr": 1e-2}, 15).final < TOP - 0.1
 
 
-def test_the_pick_is_the_best_score_and_ours_is_in_full():
+def test_ours_picks_the_best_full_trial_and_the_others_the_best_score():
     def objective(config, epochs):
         return Curve(config["final"], lambda _: 1.0, None, 1.0)
 
