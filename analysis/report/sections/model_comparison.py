@@ -131,6 +131,6 @@ def _significance(ensemble: EnsembleInputs) -> str:
     if p_value is None:
         return "The difference between the two could not be tested."
     return (
-        f"The difference in {comparison.metric} between the two has p = {p_value:.3g} (two-sided paired permutation test "
-        "over whole groups)."
+        f"The difference in {comparison.metric} between the two has p = {p_value:.3g} (two-sided paired "
+        "permutation test over whole groups)."
     )
