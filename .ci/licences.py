@@ -23,7 +23,7 @@ LOOKED_UP = {
 
 
 def needed(name: str, extras: frozenset[str], found: dict[str, Distribution | None]) -> None:
-    """Adds a package and all that it needs here; None for what the environment lacks."""
+    """Add a package and everything it needs here. Packages that are not installed become None."""
     try:
         package = distribution(name)
     except PackageNotFoundError:
@@ -41,7 +41,7 @@ def needed(name: str, extras: frozenset[str], found: dict[str, Distribution | No
 
 
 def licence(package: Distribution) -> str:
-    """What the metadata says: an expression, else the classifiers and the first line of the text."""
+    """Return what the metadata states: a licence expression, classifiers and the first line of the licence."""
     about = package.metadata
     text = next(iter((about.get("License") or "").strip().splitlines()), "")
     classifiers = [line for line in about.get_all("Classifier") or () if line.startswith("License :: ")]
@@ -50,17 +50,17 @@ def licence(package: Distribution) -> str:
 
 
 def fault_of(name: str, package: Distribution | None) -> str:
-    """What is wrong with a package, or nothing."""
+    """Return what is wrong with a package's licence, or ""."""
     if package is None:
-        return "its licence cannot be read, for it is not installed: pip install --editable '.[cluster,detr,dev,docs]'"
+        return "it is not installed, so its licence cannot be read: pip install --editable '.[cluster,detr,dev,docs]'"
     said = licence(package) or LOOKED_UP.get(name, "")
     if not said:
-        return "its metadata tells no licence"
+        return "its metadata states no licence"
     return said if COPYLEFT.search(said) else ""
 
 
 def main() -> int:
-    """Prints the packages at fault, a line each."""
+    """Print one line for each package at fault."""
     found: dict[str, Distribution | None] = {}
     needed(PROJECT, frozenset(distribution(PROJECT).metadata.get_all("Provides-Extra") or ()), found)
     del found[PROJECT]

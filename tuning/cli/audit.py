@@ -12,7 +12,7 @@ from rich.table import Table
 
 from trainables.core.errors import UserError
 from tuning.cli.common import CacheSize, Command, GroupColumn, GroupPattern, GroupThreshold, console_script, new_app
-from tuning.console import EXIT_FAILED, EXIT_OK, say
+from tuning.console import EXIT_FAILED, EXIT_OK, say, say_notes
 
 if TYPE_CHECKING:
     from trainables.core.data.splits.audit import Audit
@@ -52,16 +52,18 @@ def audit(
     console = Console()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"reading {escape(data)}", total=None)
-        result = inspect(
+        inspected = inspect(
             data,
             grouping=Grouping(group_threshold, group_column, group_pattern),
             cache_size=None if cache_size is None else parse_size(cache_size),
             progress=lambda share: progress.update(task, description="comparing images", completed=share, total=1),
-        ).audit
+        )
+    result = inspected.audit
     assert result is not None
     if json_file is not None:
         _write_json(result, json_file)
     show(result, console)
+    say_notes(console, inspected.notes)
     return EXIT_FAILED if fail_on_leak and result.leaks else EXIT_OK
 
 

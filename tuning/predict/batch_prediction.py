@@ -1,6 +1,7 @@
 """Scoring files with a registered model, on this machine or on a Ray cluster, into a CSV file."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trainables.core.data.readers.unlabelled import Part, find_parts
 from trainables.core.data.readers.untrusted_files import printable
+from trainables.core.data.source import describe_unread, unread_files
 from trainables.core.serving.ensemble_files import open_ensemble
 from trainables.core.serving.score_images import ScoredImage, score_parts
-from tuning.console import EXIT_FAILED, EXIT_OK, say
+from tuning.console import EXIT_FAILED, EXIT_OK, say, say_notes
 from tuning.predict.fetch_model import fetch_model
 from tuning.predict.predictions_file import PredictionsFile
 
@@ -73,6 +75,9 @@ def predict_images(options: PredictOptions, console: Console) -> int:
         say(console, f"not scored: {line}", "yellow")
     if len(failed) > _MAX_LISTED:
         say(console, f"and {len(failed) - _MAX_LISTED} more: see the column error of {options.out}", "yellow")
+    unread = sum((unread_files(Path(place).expanduser()) for place in options.images), Counter())
+    if unread:
+        say_notes(console, [describe_unread(unread)])
     say(console, f"{total - len(failed)} of {total} images scored: {options.out}")
     return EXIT_FAILED if failed else EXIT_OK
 
