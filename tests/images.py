@@ -14,7 +14,7 @@ def png(array: np.ndarray) -> bytes:
 
 
 def write_classes(root: Path, counts: dict[str, int], size: int = 32, seed: int = 0) -> Path:
-    """Writes class folders of grey images whose brightness follows the class, so that they can be learnt."""
+    """Write class folders of grey images whose brightness depends on the class, so that a model can learn it."""
     generator = np.random.default_rng(seed)
     for label, (name, count) in enumerate(counts.items()):
         (root / name).mkdir(parents=True)
@@ -25,7 +25,7 @@ def write_classes(root: Path, counts: dict[str, int], size: int = 32, seed: int 
 
 
 def write_pairs(root: Path, count: int, size: int = 32, seed: int = 0) -> Path:
-    """Writes ``images/`` with a bright disc in noise each, and ``masks/`` of 0 and 255 that hold it."""
+    """Write ``images/``, each a bright disc in noise, and ``masks/`` of 0 and 255 that mark the disc."""
     for index, (image, mask) in enumerate(_discs(count, size, seed)):
         for folder, pixels in (("images", image), ("masks", 255 * mask)):
             (root / folder).mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def write_pairs(root: Path, count: int, size: int = 32, seed: int = 0) -> Path:
 
 
 def write_pets(root: Path, count: int, size: int = 32, seed: int = 0) -> Path:
-    """Writes the layout that torchvision's OxfordIIITPet downloads: the last quarter is the published test split."""
+    """Write the layout that torchvision's OxfordIIITPet downloads: the last quarter is the published test split."""
     pets = root / "oxford-iiit-pet"
     for folder in ("images", "annotations/trimaps"):
         (pets / folder).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The names in ``trainables/core/config.py`` are those of the registries, and parsing needs none of them."""
+"""The names in ``trainables/core/config.py`` equal the registries, and parsing imports none of them."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ print({"torch", "torchvision", "timm", "cv2", "albumentations", "numpy"} & set(s
         (config.SCHEDULES, SCHEDULES),
     ],
 )
-def test_the_names_are_those_of_the_registry(names, registry):
+def test_names_equal_the_registry(names, registry):
     assert names == tuple(registry)
 
 

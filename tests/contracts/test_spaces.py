@@ -76,8 +76,8 @@ def test_recipes_are_complete_and_explained(name):
 def test_recipes_move_to_another_backbone(name):
     space = SPACES[name]
     moved = [params | {"backbone": "torchvision:squeezenet1_1"} for params in space.recipe_params(space.backbones)]
-    given = space.recipe_params(["torchvision:squeezenet1_1"])
-    assert given == [params for index, params in enumerate(moved) if params not in moved[:index]]
+    recipes = space.recipe_params(["torchvision:squeezenet1_1"])
+    assert recipes == [params for index, params in enumerate(moved) if params not in moved[:index]]
 
 
 @pytest.mark.parametrize("name", SPACES)

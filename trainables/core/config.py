@@ -37,7 +37,7 @@ SCHEDULES = ("constant", "cosine", "step", "exponential", "cyclic")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda")
 NORMALIZE = ("imagenet", "dataset")
-_ATTENTION_DROPOUT = 0.4  # head_dropout of the attention head where none is given
+_ATTENTION_DROPOUT = 0.4  # head_dropout of the attention head by default
 
 
 @dataclass(frozen=True)

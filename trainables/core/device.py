@@ -20,7 +20,7 @@ def resolve_device(device: str) -> torch.device:
     try:
         torch.zeros(1, device="cuda")
     except (RuntimeError, AssertionError) as error:
-        message = f"a GPU was given but torch {torch.__version__} cannot use it: {first_line(error)}"
+        message = f"a GPU was requested but torch {torch.__version__} cannot use it: {first_line(error)}"
         raise DeviceError(message) from error
     return torch.device("cuda", torch.cuda.current_device())
 

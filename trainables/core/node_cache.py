@@ -120,7 +120,7 @@ class Store:
             key: File-system-safe name that identifies the content.
             write: Fills an empty folder. If it raises, the error is passed on and nothing is left behind.
             read: Opens a folder that ``write`` filled. Raises FileNotFoundError or ValueError if a file is incomplete.
-                The folder has a temporary name at that time: open what is needed and keep no path.
+                The folder has a temporary name at that time: open its files and do not store its path.
             size: Bytes that ``write`` needs.
             needed: Exceed the limit rather than raise if only entries in use stand in the way.
 
@@ -198,7 +198,7 @@ class Store:
         return self.root / f".{key}.lock"
 
     def _index_lock(self) -> FileLock:
-        """Return the lock held briefly while entries come and go. Always taken after the lock of a key."""
+        """Return the lock held briefly while entries are added or removed. Always taken after the lock of a key."""
         return FileLock(self.root / ".store.lock")
 
 

@@ -27,8 +27,8 @@ _WITHIN = _user(r"\s"), _query(r"[^&\s]*?(?=['\")\]},;.]*(?:[&\s]|$))")
 def without_credentials(text: str) -> str:
     """Return text with users, passwords, keys and tokens removed from every URI in it.
 
-    If password and path cannot be told apart, as in ``http://host:80/a@b``, both are removed. A password with spaces is
-    only recognised if ``text`` is exactly one URI or ``--option=URI``, so clean command-line arguments one by one.
+    If password and path cannot be distinguished, as in ``http://host:80/a@b``, both are removed. A password with spaces
+    is only recognised if ``text`` is exactly one URI or ``--option=URI``, so clean command-line arguments one by one.
     """
     user, query = _WHOLE if _URI.fullmatch(text) else _WITHIN
     return query.sub(r"\1***", user.sub("//", text))

@@ -45,7 +45,7 @@ def audit(
     Images of one group must not be split: slices of one patient, or copies that were re-encoded, resized, brightened,
     mirrored or rotated. Exit code 0: done; 1: a leak was found and --fail-on-leak is set; 2: wrong usage.
     """
-    from trainables.core.data.prepare import inspect
+    from trainables.core.data.audited_dataset import inspect
     from trainables.core.data.splits.groups import Grouping
     from trainables.core.node_cache import parse_size
 

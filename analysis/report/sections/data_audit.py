@@ -117,7 +117,7 @@ def _leak_warning(search: SearchInputs, audit: Audit) -> str:
 def _crops(search: SearchInputs, regions: Regions) -> Gallery:
     data, used = search.data, search.data.splits[search.data.training]
     size = max(record.config["image_size"] for record in search.records if record.config)
-    whole, cropped = data.uncut().images(SIDE), data.images(size)
+    whole, cropped = data.uncropped().images(SIDE), data.images(size)
     uncropped = used[regions.boxes[used, 2] == 0][:_UNCROPPED_SHOWN]
     others = np.setdiff1d(used, uncropped)[: _CROPS_SHOWN - len(uncropped)]
     examples = []
@@ -151,7 +151,7 @@ def _pairs(search: SearchInputs, audit: Audit) -> Gallery:
 
 
 def _pair(search: SearchInputs, kind: str, pair: Pair) -> Example:
-    data, pixels = search.data, search.data.uncut().images(SIDE)
+    data, pixels = search.data, search.data.uncropped().images(SIDE)
     transform = f"rotated by {pair.degrees:.0f}°{', mirrored' * pair.mirrored}"
     lines = [f"{f'{_DEFECTS[kind]}: s' if kind in _DEFECTS else 'S'}imilarity {pair.similarity:.3f}, {transform}"]
     for index in (pair.first, pair.second):

@@ -44,7 +44,7 @@ def test_defaults_and_whole_numbers_for_floats():
         ({"batch_size": 1, "head": "residual"}, "the residual head has batch norm and needs batch_size > 1"),
     ],
 )
-def test_what_cannot_be_is_refused(changes, message):
+def test_invalid_values_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         TrainConfig.from_dict(BASE | changes)
 
@@ -63,17 +63,17 @@ def test_missing_keys_are_named():
         {"head": "attention", "head_dropout": 0.0, "optimizer": "sgd", "momentum": 0.5, "loss": "focal"},
     ],
 )
-def test_a_config_written_out_parses_to_itself(changes):
+def test_to_dict_parses_to_an_equal_config(changes):
     config = TrainConfig.from_dict(BASE | changes)
     assert TrainConfig.from_dict(config.to_dict()) == config
 
 
-def test_the_attention_head_drops_by_default():
+def test_the_attention_head_has_dropout_by_default():
     assert TrainConfig.from_dict(BASE | {"head": "attention"}).head_dropout == 0.4
     assert TrainConfig.from_dict(BASE | {"head": "mlp"}).head_dropout == 0.0
 
 
-def test_the_second_dropout_of_an_mlp_is_the_first_again_unless_it_is_given():
+def test_hidden_dropout_of_an_mlp_defaults_to_head_dropout():
     mlp = BASE | {"head": "mlp", "head_dropout": 0.4}
     assert TrainConfig.from_dict(mlp).hidden_dropout == 0.4
     assert TrainConfig.from_dict(mlp | {"hidden_dropout": 0.3}).hidden_dropout == 0.3

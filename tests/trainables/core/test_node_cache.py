@@ -15,7 +15,7 @@ CONTEXT = multiprocessing.get_context("fork")
 
 
 def filled(size, content=b"x"):
-    """A writer of one file of so many bytes."""
+    """Return a writer of one file of ``size`` repeats of ``content``."""
     return lambda folder: (folder / "file").write_bytes(content * size) and None
 
 
@@ -94,8 +94,8 @@ def _killed_entry(root, key, size):
 
 
 @pytest.mark.parametrize("next_key", ["killed", "another"])
-def test_a_killed_writer_is_cleaned_up_after(tmp_path, next_key):
-    """By the next writer of any key, and its bytes count no longer."""
+def test_the_next_writer_removes_what_a_killed_writer_left(tmp_path, next_key):
+    """Its key does not matter. The bytes of the killed writer no longer count."""
     assert run_together(_killed_entry, [(tmp_path, "killed", 90)]) == [-signal.SIGKILL]
     assert litter(tmp_path) and entries(tmp_path) == set()
     put(Store(tmp_path, limit=100), next_key, 50)
@@ -109,7 +109,7 @@ def array_entry(store, key, values):
     return store.read(key, write, lambda folder: map_array(folder / "a.npy"), 1000)
 
 
-def test_a_written_array_is_numpys(tmp_path):
+def test_numpy_reads_a_written_array(tmp_path):
     values = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
     mapped = array_entry(Store(tmp_path), "key", values)
     np.testing.assert_array_equal(mapped, values)
@@ -117,9 +117,9 @@ def test_a_written_array_is_numpys(tmp_path):
     assert not mapped.flags.writeable
 
 
-def test_what_is_mapped_is_not_evicted(tmp_path):
+def test_mapped_entries_are_not_evicted(tmp_path):
     store = Store(tmp_path, limit=2500)
-    view = array_entry(store, "mapped", np.arange(100.0))[10:20]  # of the mapping a view alone is left
+    view = array_entry(store, "mapped", np.arange(100.0))[10:20]  # only a view of the mapping remains
     put(store, "free", 600)
     put(store, "new", 1400)
     assert entries(tmp_path) == {"mapped", "new"}
@@ -133,7 +133,7 @@ def test_what_is_mapped_is_not_evicted(tmp_path):
     assert entries(tmp_path) == {"newer"}
 
 
-def test_what_is_needed_goes_beyond_the_bound_beside_what_is_mapped(tmp_path):
+def test_a_needed_entry_may_exceed_the_limit_next_to_mapped_ones(tmp_path):
     store = Store(tmp_path, limit=1000)
     mapped = array_entry(store, "mapped", np.arange(100.0))
     assert store.read("key", filled(900), content_of, 900, needed=True) == b"x" * 900
@@ -142,8 +142,7 @@ def test_what_is_needed_goes_beyond_the_bound_beside_what_is_mapped(tmp_path):
         store.read("other", filled(1001), content_of, 1001, needed=True)
 
 
-def test_a_mapping_opened_from_the_store_holds_its_entry(tmp_path):
-    """The same for one who found the entry rather than wrote it."""
+def test_an_entry_that_find_mapped_is_not_evicted(tmp_path):
     store = Store(tmp_path, limit=2000)
     array_entry(store, "mapped", np.arange(100.0))
     gc.collect()
@@ -154,7 +153,7 @@ def test_a_mapping_opened_from_the_store_holds_its_entry(tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["gone", "empty", "short"])
-def test_a_torn_entry_is_written_anew(tmp_path, harm):
+def test_a_torn_entry_is_written_again(tmp_path, harm):
     store = Store(tmp_path)
     array_entry(store, "key", np.arange(100.0))
     file = tmp_path / "key" / "a.npy"
@@ -188,13 +187,13 @@ def _hammer(root, seed):
         assert (array == number).all()
 
 
-def test_processes_that_read_write_and_evict_at_once_never_see_a_wrong_array(tmp_path):
-    """Eight entries of which the bound holds five, and up to four are in use: most reads of others write and evict."""
+def test_concurrent_reads_writes_and_evictions_never_give_a_wrong_array(tmp_path):
+    """The limit holds five of eight entries and up to four are in use, so most reads write and evict."""
     assert run_together(_hammer, [(tmp_path, seed) for seed in range(2)]) == [0, 0]
     assert 1 <= len(entries(tmp_path)) <= 5 and litter(tmp_path) == []
 
 
-def test_the_default_place_can_be_set(monkeypatch, tmp_path):
+def test_the_default_folder_can_be_set(monkeypatch, tmp_path):
     monkeypatch.setenv("TUNE_RUN_CACHE", str(tmp_path))
     assert default_store() == tmp_path
     monkeypatch.delenv("TUNE_RUN_CACHE")

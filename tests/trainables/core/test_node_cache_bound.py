@@ -1,4 +1,4 @@
-"""What a store may hold, and what makes room."""
+"""Size limit of the cache, and the eviction that keeps it."""
 
 import os
 
@@ -9,7 +9,7 @@ from trainables.core.errors import UserError
 from trainables.core.node_cache import Store, StoreFullError, parse_size
 
 
-def test_the_least_recently_used_make_room(tmp_path):
+def test_the_least_recently_used_entries_are_evicted(tmp_path):
     store = Store(tmp_path, limit=100)
     for number, key in enumerate("abcd"):
         put(store, key, 25)
@@ -20,8 +20,7 @@ def test_the_least_recently_used_make_room(tmp_path):
     assert litter(tmp_path) == []
 
 
-def test_files_count_wherever_they_lie_and_folders_do_not(tmp_path):
-    """As in a data set's copy."""
+def test_files_in_subfolders_count_and_folders_do_not(tmp_path):
     store = Store(tmp_path, limit=100)
 
     def write(folder):
@@ -35,7 +34,7 @@ def test_files_count_wherever_they_lie_and_folders_do_not(tmp_path):
     assert len(entries(tmp_path)) == 2
 
 
-def test_an_entry_that_is_evicted_can_be_written_again(tmp_path):
+def test_an_evicted_entry_can_be_written_again(tmp_path):
     store = Store(tmp_path, limit=100)
     put(store, "a", 60)
     put(store, "b", 60)
@@ -43,7 +42,7 @@ def test_an_entry_that_is_evicted_can_be_written_again(tmp_path):
     assert put(store, "a", 60, b"y") == b"y" * 60
 
 
-def test_what_is_larger_than_the_bound_is_refused_and_evicts_nothing(tmp_path):
+def test_an_entry_above_the_limit_is_refused_and_evicts_nothing(tmp_path):
     store = Store(tmp_path, limit=100)
     put(store, "a", 60)
     with pytest.raises(StoreFullError, match="is limited to 1e-07 GB, too little for 1.01e-07 GB.*TUNE_RUN_CACHE_SIZE"):
@@ -51,7 +50,7 @@ def test_what_is_larger_than_the_bound_is_refused_and_evicts_nothing(tmp_path):
     assert entries(tmp_path) == {"a"} and litter(tmp_path) == []
 
 
-def test_a_disk_without_room_bounds_it_too(tmp_path, monkeypatch):
+def test_free_disk_space_is_a_limit_too(tmp_path, monkeypatch):
     store = Store(tmp_path, limit=10**6)
     put(store, "a", 60)
     usage = type("Usage", (), {"free": 30, "total": 10**9})
@@ -62,7 +61,7 @@ def test_a_disk_without_room_bounds_it_too(tmp_path, monkeypatch):
     assert entries(tmp_path) == {"b"}
 
 
-def test_bytes_of_an_entry_that_is_being_written_are_reserved(tmp_path):
+def test_bytes_of_an_entry_being_written_are_reserved(tmp_path):
     store = Store(tmp_path, limit=100)
 
     def write(folder):
@@ -75,7 +74,7 @@ def test_bytes_of_an_entry_that_is_being_written_are_reserved(tmp_path):
     assert entries(tmp_path) == {"key", "small"}
 
 
-def test_what_others_put_into_the_folder_is_neither_counted_nor_touched(tmp_path):
+def test_other_files_in_the_folder_are_neither_counted_nor_removed(tmp_path):
     for name in ("photos", ".x.partial", f".x.{'0' * 31}.5.partial"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x" * 1000)
@@ -90,17 +89,17 @@ def test_what_others_put_into_the_folder_is_neither_counted_nor_touched(tmp_path
     ("text", "size"),
     [("20GB", 20 * 10**9), ("1.5t", 1500 * 10**9), (" 800 MB ", 8 * 10**8), ("4096", 4096), ("1K", 1000)],
 )
-def test_sizes(text, size):
+def test_valid_sizes(text, size):
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1G", "0", "1 GiB", "nan"])
-def test_what_is_no_size(text):
+def test_invalid_sizes_are_refused(text):
     with pytest.raises(UserError, match="a cache size must be a positive number"):
         parse_size(text)
 
 
-def test_the_bound_is_given_or_set_or_a_fifth_of_the_disk(monkeypatch, tmp_path):
+def test_the_limit_is_an_argument_a_variable_or_a_fifth_of_the_disk(monkeypatch, tmp_path):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"total": 1000, "free": 900}))
     monkeypatch.delenv("TUNE_RUN_CACHE_SIZE", raising=False)
     assert Store(tmp_path).limit == 200

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from trainables.core.errors import describe
 from trainables.core.redact import has_credentials, without_credentials
 
-SHOWN = {
+CLEANED = {
     "http://me:secret@server:5000/x": "http://server:5000/x",
     "https://secret@server/x": "https://server/x",
     "postgresql://me:se/cr@et@server:5432/db": "postgresql://server:5432/db",
@@ -32,51 +32,51 @@ SIGNS = st.characters(min_codepoint=33, max_codepoint=0x24F, exclude_categories=
 URIS = ["http://me:{}@host/db", "postgresql+psycopg://me:{}@host:5432/db", "s3://key:{}@bucket/a?region=eu"]
 
 
-@pytest.mark.parametrize("text", SHOWN)
-def test_credentials_are_taken_out(text):
-    assert without_credentials(text) == SHOWN[text]
-    assert without_credentials(SHOWN[text]) == SHOWN[text]
+@pytest.mark.parametrize("text", CLEANED)
+def test_credentials_are_removed(text):
+    assert without_credentials(text) == CLEANED[text]
+    assert without_credentials(CLEANED[text]) == CLEANED[text]
 
 
 @pytest.mark.parametrize("uri", URIS)
 @given(password=st.text(SIGNS))
-def test_of_what_signs_a_password_may_be_none_is_left(uri, password):
-    told = without_credentials(f"no answer from {uri.format(password)} today")
-    assert told == f"no answer from {re.sub('//.*@', '//', uri)} today"
+def test_any_password_without_spaces_is_removed_within_text(uri, password):
+    cleaned = without_credentials(f"no answer from {uri.format(password)} today")
+    assert cleaned == f"no answer from {re.sub('//.*@', '//', uri)} today"
 
 
 @pytest.mark.parametrize("option", ["", "--study-storage="])
 @pytest.mark.parametrize("uri", URIS)
 @given(password=st.text(SIGNS | st.just(" ")).filter(lambda text: "://" not in text))
-def test_in_an_argument_it_may_also_hold_spaces(uri, option, password):
+def test_a_password_with_spaces_is_removed_from_an_argument(uri, option, password):
     assert has_credentials(uri.format(password))
     assert without_credentials(option + uri.format(password)) == option + re.sub("//.*@", "//", uri)
 
 
 @given(password=st.text(SIGNS | st.just(" ")).filter(lambda text: "&" not in text and "://" not in text))
-def test_nor_is_any_of_one_in_a_query(password):
-    told = without_credentials(f"postgresql://host/db?password={password}&user=me")
-    assert told == "postgresql://host/db?password=***&user=me"
+def test_any_password_in_a_query_is_removed(password):
+    cleaned = without_credentials(f"postgresql://host/db?password={password}&user=me")
+    assert cleaned == "postgresql://host/db?password=***&user=me"
 
 
 @pytest.mark.parametrize("text", PLAIN)
-def test_what_holds_none_is_left_alone(text):
+def test_text_without_credentials_is_unchanged(text):
     assert without_credentials(text) == text
     assert not has_credentials(text)
 
 
-def test_within_a_text_an_address_ends_at_a_space():
+def test_within_text_a_uri_ends_at_a_space():
     assert without_credentials("at http://server:5000, me@home") == "at http://server:5000, me@home"
 
 
-def test_a_container_of_azure_is_no_password():
+def test_an_azure_container_is_not_a_password():
     assert not has_credentials("abfss://container@account.dfs.core.windows.net/searches")
     assert has_credentials("s3://KEY:secret@bucket/searches")
     assert has_credentials("s3://k:it's@b")
     assert has_credentials("s3://bucket/searches?secret_key=secret")
 
 
-def test_the_line_of_an_error_holds_none():
+def test_the_line_of_an_error_has_no_credentials():
     assert (
         describe(ValueError("Invalid URL 'http://me:secret@server'\nand more"))
         == "ValueError: Invalid URL 'http://server'"

@@ -203,5 +203,5 @@ def test_a_missing_gpu_fails_the_trial_in_one_line(can_grow, small_data, tmp_pat
     """The cluster claims GPUs but torch finds none; the trial must not fall back to the CPU."""
     (record,) = run(tmp_path, small_data, Resources(1, 0.5), num_samples=1)
     assert record.state == "FAIL"
-    assert record.failures[0].startswith("DeviceError: a GPU was given but torch ")
+    assert record.failures[0].startswith("DeviceError: a GPU was requested but torch ")
     assert record.epochs == ()

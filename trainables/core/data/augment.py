@@ -80,16 +80,16 @@ class Augmenter:
         Returns:
             (image_size, image_size, channels) uint8.
         """
-        return self._moved({"image": image}, index, epoch, draw)["image"]
+        return self._transformed({"image": image}, index, epoch, draw)["image"]
 
     def pair(
         self, image: NDArray[np.uint8], mask: NDArray[np.uint8], index: int, epoch: int, draw: int = 0
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Augment an image like ``__call__``, and transform its (S, S) mask with it by nearest neighbour."""
-        moved = self._moved({"image": image, "mask": mask}, index, epoch, draw)
-        return moved["image"], moved["mask"]
+        transformed = self._transformed({"image": image, "mask": mask}, index, epoch, draw)
+        return transformed["image"], transformed["mask"]
 
-    def _moved(
+    def _transformed(
         self, targets: dict[str, NDArray[np.uint8]], index: int, epoch: int, draw: int
     ) -> dict[str, NDArray[np.uint8]]:
         if self._build is None:
@@ -98,5 +98,5 @@ class Augmenter:
             self._threads.compose = A.Compose(self._build(self._image_size))
         compose = self._threads.compose
         compose.set_random_seed(derive_seed(self._seed, epoch, index, draw))
-        moved: dict[str, NDArray[np.uint8]] = compose(**targets)
-        return moved
+        transformed: dict[str, NDArray[np.uint8]] = compose(**targets)
+        return transformed

@@ -96,12 +96,12 @@ def augmented_batches(
         ahead = submit(0)
         for start in range(0, len(order), batch_size):
             now, ahead = ahead, submit(start + batch_size)
-            shown, wanted = zip(*(future.result() for future in now), strict=True)
-            yield torch.from_numpy(np.stack(shown)), torch.from_numpy(np.stack(wanted))
+            inputs, wanted = zip(*(future.result() for future in now), strict=True)
+            yield torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(wanted))
 
 
 def drawn_variants(order: NDArray[np.int64], augment: Augmenter, epoch: int) -> NDArray[np.int64]:
-    """Return which images an epoch mirrors, for policies that only flip.
+    """Return the images that an epoch mirrors, for policies that only flip.
 
     Args:
         order: (n,) indices of the images to show.
@@ -117,10 +117,10 @@ def drawn_variants(order: NDArray[np.int64], augment: Augmenter, epoch: int) -> 
 
 
 def _count_draws(order: NDArray[np.int64]) -> list[int]:
-    """Return how often each image was shown before."""
-    seen: Counter[int] = Counter()
+    """Return, for each entry, how often its image occurs earlier in ``order``."""
+    count: Counter[int] = Counter()
     draws = []
     for index in order.tolist():
-        draws.append(seen[index])
-        seen[index] += 1
+        draws.append(count[index])
+        count[index] += 1
     return draws

@@ -3,8 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.decode.crop import REGION_VERSION, Regions
-from trainables.core.data.decode.images import PixelFormat, decode, survey, threads
-from trainables.core.data.decode.masks import MASK_VERSION, decode_mask
+from trainables.core.data.decode.decoded_files import write_images, write_masks
+from trainables.core.data.decode.images import DECODER_VERSION, PixelFormat
+from trainables.core.data.decode.masks import MASK_VERSION
 from trainables.core.data.readers.open_source import open_source
-from trainables.core.data.source import MaskFormat, Source
+from trainables.core.data.source import MaskFormat, Source, source_fingerprint
 from trainables.core.data.splits.audit import Audit
 from trainables.core.data.splits.folds import POOL, Folds
 from trainables.core.data.splits.splits import Splits
 from trainables.core.errors import DataError
-from trainables.core.node_cache import Store, default_store, map_array, write_array
+from trainables.core.node_cache import Store, default_store, map_array
 
-# Part of every cache key. Raise it whenever the same bytes would decode to other pixels.
-DECODER_VERSION = 2
 _TEST_DESCRIPTIONS = {
     "grouped": "whole groups of images held out",
     "published": "the published test split",
@@ -40,7 +38,7 @@ class Dataset:
         fingerprint: SHA-256 over all images and masks, labels and published splits.
         class_names: C names in class order, of images or of pixels.
         labels: (N,) int64. All 0 in a segmentation.
-        groups: (N,) int64. Images of one group stay together. Given by data set or user, else found by the audit.
+        groups: (N,) int64. Images of one group stay together. They come from the data set, the user or the audit.
         splits: Sorted indices of ``fit``, ``tune``, ``select`` and ``test``, or of ``pool`` and ``test`` with folds.
         pixel_format: Common format that images are converted to.
         audit: Findings of the audit.
@@ -151,8 +149,8 @@ class Dataset:
         cut = f"-roi{self.regions.digest[:16]}v{REGION_VERSION}" if self.regions else ""
         return f"images-{self.fingerprint[:32]}-{size}px-{shape}{cut}-v{DECODER_VERSION}"
 
-    def uncut(self) -> "Dataset":
-        """Return the data set with whole images, as the audit saw them."""
+    def uncropped(self) -> "Dataset":
+        """Return the data set with whole images, as the audit uses them."""
         return dataclasses.replace(self, regions=None)
 
     def open_store(self) -> Store:
@@ -172,7 +170,7 @@ class Dataset:
 
         def write(folder: Path) -> None:
             opened = source or self._opened()
-            bad = _decode_all(opened, folder / "images.npy", size, self.pixel_format, self.regions)
+            bad = write_images(opened, folder / "images.npy", size, self.pixel_format, self.regions)
             self._check_decoded(bad, opened)
             (folder / "bad.json").write_text(json.dumps(bad))
 
@@ -200,21 +198,7 @@ class Dataset:
             raise DataError(f"a segmentation needs masks, but {self.place} has classes of whole images instead")
 
         def write(folder: Path) -> None:
-            opened = source or self._opened()
-            assert opened.masks is not None
-            read_bytes = opened.masks.read_bytes
-
-            def one(index: int) -> NDArray[np.uint8]:
-                try:
-                    return decode_mask(read_bytes(index), size, mask_format)
-                except (DataError, OSError):
-                    if index not in self.bad_masks:  # those are reported by the survey
-                        raise
-                    return np.zeros((size, size), dtype=np.uint8)
-
-            with ThreadPoolExecutor(threads()) as pool:
-                shape = (len(opened), size, size)
-                write_array(folder / "masks.npy", shape, np.dtype(np.uint8), pool.map(one, range(len(opened))))
+            write_masks(source or self._opened(), folder / "masks.npy", size, mask_format, self.bad_masks)
 
         values = hashlib.sha256(json.dumps(mask_format.to_dict()).encode()).hexdigest()[:8]
         key = f"masks-{self.fingerprint[:32]}-{size}px-{values}-v{MASK_VERSION}"
@@ -230,53 +214,3 @@ class Dataset:
             broken = next((f": {opened.names[index]} {why}" for index, why in opened.unreadable.items()), "")
             raise DataError(f"{self.place} on this node differs from the data that the search began with{broken}")
         return opened
-
-
-def surveyed_format(source: Source, fingerprint: str, store: Store) -> PixelFormat:
-    """Return the pixel format of a data set, determined once per node."""
-
-    def write(folder: Path) -> None:
-        (folder / "format.json").write_text(
-            json.dumps(dataclasses.asdict(survey(source, threads(), source.unreadable)))
-        )
-
-    def read(folder: Path) -> PixelFormat:
-        return PixelFormat(**json.loads((folder / "format.json").read_text()))
-
-    return store.read(f"format-{fingerprint[:32]}-v{DECODER_VERSION}", write, read, size=1000)
-
-
-def source_fingerprint(source: Source, digests: Sequence[str]) -> str:
-    """Return the SHA-256 over all images and masks (by their digests), labels and published splits.
-
-    Groups are left out: a node that opens the data again does not know them.
-    """
-    digest = hashlib.sha256(json.dumps([source.class_names, list(digests)]).encode())
-    digest.update(np.ascontiguousarray(source.labels, dtype="<i8").tobytes())
-    digest.update("\n".join(source.published.tolist()).encode())
-    return digest.hexdigest()
-
-
-def _decode_all(
-    source: Source, file: Path, size: int, pixel_format: PixelFormat, regions: Regions | None
-) -> dict[int, str]:
-    """Write the array of decoded images. Return the reason for each undecodable image, which is left black.
-
-    Raises:
-        OSError: An image cannot be read that was readable before (``source.unreadable``).
-    """
-    shape = (size, size, pixel_format.channels)
-    bad = dict(source.unreadable)
-
-    def one(index: int) -> NDArray[np.uint8]:
-        if index in source.unreadable:
-            return np.zeros(shape, dtype=np.uint8)
-        try:
-            return decode(source.read(index), size, pixel_format, regions.box(index) if regions else None)
-        except DataError as error:
-            bad[index] = str(error)
-            return np.zeros(shape, dtype=np.uint8)
-
-    with ThreadPoolExecutor(threads()) as pool:
-        write_array(file, (len(source), *shape), np.dtype(np.uint8), pool.map(one, range(len(source))))
-    return bad

@@ -1,41 +1,15 @@
 """A data set before decoding: encoded images with their labels or masks, as published."""
 
 import hashlib
-from collections import Counter
+import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.errors import DataError, first_line
-
-_IMAGE_SUFFIXES = frozenset(
-    [
-        ".apng",
-        ".bmp",
-        ".gif",
-        ".j2k",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".jpx",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
-)
-# Folders of thumbnails and resource forks that storage boxes and archives add.
-_IGNORED_FOLDERS = frozenset({"@eadir", "__macosx"})
 
 # Names of folders and files that stand for a split.
 SPLIT_NAMES = {
@@ -147,7 +121,7 @@ class Source:
         """Read every file once.
 
         Returns:
-            The source with ``unreadable``; and the SHA-256 of each image file, followed by that of its mask if there
+            The source with ``unreadable``, and the SHA-256 of each image file, followed by that of its mask if there
             are masks. An unreadable file gets the digest of empty bytes.
         """
         unreadable: dict[int, str] = {}
@@ -167,33 +141,18 @@ class Source:
         return "".join(digests)
 
 
-def is_image(file: Path) -> bool:
-    """Return True if a path within a data set is an image: it has an image suffix and is not ignored."""
-    return file.suffix.lower() in _IMAGE_SUFFIXES and not is_ignored(file)
-
-
-def is_ignored(path: Path) -> bool:
-    """Return True for hidden files, and for files in hidden folders or in folders that storage boxes add."""
-    return any(part.startswith(".") or part.lower() in _IGNORED_FOLDERS for part in path.parts)
-
-
-def unread_files(root: Path) -> Counter[str]:
-    """Count the files below a folder that are no images, by suffix. Ignored files and parquet files do not count."""
-    suffixes = Counter[str]()
-    for file in root.rglob("*"):
-        name = file.relative_to(root)
-        if file.is_file() and not (is_image(name) or is_ignored(name) or name.suffix.lower() == ".parquet"):
-            suffixes[name.suffix.lower() or "without suffix"] += 1
-    return suffixes
-
-
-def describe_unread(counts: Mapping[str, int]) -> str:
-    """Return a note like ``15 files were not read: 12 .txt, 3 without suffix``."""
-    parts = [f"{count} {suffix}" for suffix, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
-    return f"{sum(counts.values())} files were not read: {', '.join(parts)}"
-
-
 def numbered(keys: Sequence[Hashable]) -> NDArray[np.int64]:
     """Return (N,) numbers that are equal where the keys are equal."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def source_fingerprint(source: Source, digests: Sequence[str]) -> str:
+    """Return the SHA-256 over all images and masks (by their digests), labels and published splits.
+
+    Groups are left out: a node that opens the data again does not know them.
+    """
+    digest = hashlib.sha256(json.dumps([source.class_names, list(digests)]).encode())
+    digest.update(np.ascontiguousarray(source.labels, dtype="<i8").tobytes())
+    digest.update("\n".join(source.published.tolist()).encode())
+    return digest.hexdigest()

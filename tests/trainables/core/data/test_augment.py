@@ -10,7 +10,7 @@ LABELS = np.arange(12)
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_every_policy_gives_the_network_its_size(policy, channels):
+def test_every_policy_returns_the_input_size_of_the_network(policy, channels):
     side = source_size(policy, 32)
     image = np.random.default_rng(0).integers(0, 256, (side, side, channels), dtype=np.uint8)
     for epoch in range(1, 20):
@@ -28,12 +28,12 @@ def test_none_changes_nothing():
     np.testing.assert_array_equal(Augmenter("none", 37, seed=0)(IMAGES[0], 0, 1), IMAGES[0])
 
 
-def test_flip_gives_the_image_or_its_mirror():
-    seen = {Augmenter("flip", 37, seed=0)(IMAGES[0], 0, epoch).tobytes() for epoch in range(1, 30)}
-    assert seen == {IMAGES[0].tobytes(), np.ascontiguousarray(IMAGES[0][:, ::-1]).tobytes()}
+def test_flip_returns_the_image_or_its_mirror_image():
+    results = {Augmenter("flip", 37, seed=0)(IMAGES[0], 0, epoch).tobytes() for epoch in range(1, 30)}
+    assert results == {IMAGES[0].tobytes(), np.ascontiguousarray(IMAGES[0][:, ::-1]).tobytes()}
 
 
-def test_flips_and_rotation_fill_the_corners_with_tissue():
+def test_flips_and_rotation_fill_the_corners_by_reflection():
     for epoch in range(1, 20):
         rotated = Augmenter("flips_and_rotation", 37, seed=0)(np.maximum(IMAGES[0], 100), 0, epoch)
         assert rotated.min() >= 100
@@ -45,11 +45,11 @@ def outcomes(augmenter, epoch, threads=1):
     )
 
 
-def test_an_outcome_is_a_function_of_seed_epoch_and_image_whatever_the_threads():
+def test_the_result_depends_on_seed_epoch_and_image_but_not_on_threads():
     first = outcomes(Augmenter("medical", 37, seed=0), epoch=1)
     np.testing.assert_array_equal(first, outcomes(Augmenter("medical", 37, seed=0), epoch=1, threads=4))
-    alone = Augmenter("medical", 37, seed=0)(IMAGES[7], 7, 1)
-    np.testing.assert_array_equal(first[7], alone)
+    single = Augmenter("medical", 37, seed=0)(IMAGES[7], 7, 1)
+    np.testing.assert_array_equal(first[7], single)
     assert (first != outcomes(Augmenter("medical", 37, seed=0), epoch=2)).any()
     assert (first != outcomes(Augmenter("medical", 37, seed=1), epoch=1)).any()
 

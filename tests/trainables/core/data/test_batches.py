@@ -11,7 +11,7 @@ TABLE = Table(torch.from_numpy(IMAGES), torch.from_numpy(LABELS))
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 12, 50])
-def test_batches_hold_every_row_once_in_order(batch_size):
+def test_batches_have_every_row_once_in_order(batch_size):
     order = np.random.default_rng(1).permutation(12)
     taken = list(batches(TABLE, order, batch_size))
     assert [len(targets) for _, targets in taken[:-1]] == [batch_size] * (len(taken) - 1)
@@ -25,10 +25,10 @@ def test_a_batch_can_be_written_into_without_changing_the_table():
 
 
 def test_a_channels_last_table_gives_channels_last_images():
-    seen = torch.randn(6, 3, 4, 5).contiguous(memory_format=torch.channels_last)
-    table = Table(seen.permute(0, 2, 3, 1).contiguous(), torch.arange(6), channels_last=True)
+    images = torch.randn(6, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    table = Table(images.permute(0, 2, 3, 1).contiguous(), torch.arange(6), channels_last=True)
     inputs, _ = next(batches(table, np.array([4, 0, 2]), 3))
-    assert torch.equal(inputs, seen[[4, 0, 2]])
+    assert torch.equal(inputs, images[[4, 0, 2]])
     assert inputs.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -39,7 +39,7 @@ def test_a_read_only_array_is_wrapped_without_a_copy_or_a_warning(recwarn):
     assert not recwarn.list
 
 
-def test_on_the_cpu_a_table_stays_mapped():
+def test_a_table_stays_mapped_on_the_cpu():
     assert not fits(1, torch.device("cpu"))
     assert resident(TABLE, torch.device("cpu")) is TABLE
 
@@ -50,7 +50,7 @@ def test_a_gpu_takes_tables_up_to_a_quarter_of_its_free_memory(monkeypatch, free
     assert fits(IMAGES.nbytes, torch.device("cuda")) == moves
 
 
-def test_masks_take_room_beside_their_images(monkeypatch):
+def test_masks_count_towards_the_size_of_a_table(monkeypatch):
     masks = TABLE._replace(targets=TABLE.inputs[..., 0])
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * IMAGES.nbytes, 40 * IMAGES.nbytes))
     assert resident(masks, torch.device("cuda")) is masks
@@ -68,10 +68,10 @@ def test_a_resident_table_gives_the_same_batches():
 def test_drawn_variants_are_those_that_augmentation_draws(order):
     augment = Augmenter("flip", 9, seed=4)
     for epoch in (1, 2):
-        shown = np.concatenate(
+        augmented = np.concatenate(
             [pixels.numpy() for pixels, _ in augmented_batches(IMAGES, LABELS, order, 5, augment, epoch, threads=2)]
         )
         mirrored = drawn_variants(order, augment, epoch)
         expected = np.where(mirrored[:, None, None, None] == 1, IMAGES[order][:, :, ::-1], IMAGES[order])
-        np.testing.assert_array_equal(shown, expected)
+        np.testing.assert_array_equal(augmented, expected)
         assert 0 < mirrored.sum() < len(order)

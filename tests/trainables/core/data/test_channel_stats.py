@@ -26,29 +26,29 @@ def coloured(tmp_path):
     return prepare(str(tmp_path / "data"), sizes=[16], seed=0, store=tmp_path / "store")
 
 
-def test_they_are_those_of_the_training_images(coloured, monkeypatch):
+def test_moments_are_computed_once_on_the_training_images(coloured, monkeypatch):
     mean, std = channel_moments(coloured, 16)
     pixels = coloured.images(16)[coloured.splits["fit"]] / 255
     np.testing.assert_allclose(mean, pixels.mean(axis=(0, 1, 2)), rtol=1e-9)
     np.testing.assert_allclose(std, pixels.std(axis=(0, 1, 2)), rtol=1e-9)
     monkeypatch.setattr("trainables.core.data.channel_stats._moments", None)
-    assert channel_moments(coloured, 16) == (mean, std)  # what the node's store has is not computed again
+    assert channel_moments(coloured, 16) == (mean, std)  # read from the cache
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_fold_is_held_out_from_its_statistics_and_grey_counts_for_three(folded_data, number):
+def test_moments_leave_out_the_fold_and_grey_is_repeated(folded_data, number):
     mean, std = channel_moments(folded_data.fold(number), 32)
-    others = np.setdiff1d(folded_data.splits[POOL], folded_data.folds[number - 1])
-    pixels = folded_data.images(32)[others] / 255
+    training = np.setdiff1d(folded_data.splits[POOL], folded_data.folds[number - 1])
+    pixels = folded_data.images(32)[training] / 255
     assert mean == pytest.approx([pixels.mean()] * 3) and std == pytest.approx([pixels.std()] * 3)
 
 
-def test_a_checkpoint_carries_them_and_a_frozen_prefix_follows_them(config, small_data, tmp_path):
+def test_checkpoints_and_the_frozen_cache_use_the_moments(config, small_data, tmp_path):
     ours = config(normalize="dataset", epochs=1)
     state = next(fit(ours, small_data)).state
     save_checkpoint(tmp_path / "c", Checkpoint(state, ours, small_data.class_names, small_data.pixel_format, {}))
-    served = trained_classifier(load_checkpoint(tmp_path / "c"), torch.device("cpu"))
-    normalised = served.normalised(torch.from_numpy(small_data.images(32)[small_data.splits["fit"]]))
+    loaded = trained_classifier(load_checkpoint(tmp_path / "c"), torch.device("cpu"))
+    normalised = loaded.normalised(torch.from_numpy(small_data.images(32)[small_data.splits["fit"]]))
     assert abs(float(normalised.mean())) < 1e-4 and float(normalised.std()) == pytest.approx(1, abs=1e-3)
 
     def key(normalize):

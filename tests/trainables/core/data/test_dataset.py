@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.images import write_classes
-from trainables.core.data import dataset as cache
-from trainables.core.data.decode import images
+from trainables.core.data.audited_dataset import inspect
+from trainables.core.data.decode import decoded_files, images
 from trainables.core.data.decode.images import decode
-from trainables.core.data.prepare import inspect, prepare
+from trainables.core.data.prepare import prepare
 from trainables.core.data.readers import class_folders, untrusted_files
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.splits.groups import Grouping
@@ -29,7 +29,7 @@ def prepared(root, tmp_path, **options):
     return prepare(str(root), sizes=[16], seed=0, store=tmp_path / "store", **options)
 
 
-def test_pixels_are_those_of_the_files(root, tmp_path):
+def test_images_equal_the_decoded_files(root, tmp_path):
     data = prepared(root, tmp_path)
     source = open_source(str(root))
     images = data.images(16)
@@ -41,9 +41,9 @@ def test_pixels_are_those_of_the_files(root, tmp_path):
 
 def test_a_second_run_decodes_nothing(root, tmp_path, monkeypatch):
     opened, open_image = [], Image.open
-    monkeypatch.setattr(Image, "open", lambda *given, **told: opened.append(1) or open_image(*given, **told))
+    monkeypatch.setattr(Image, "open", lambda *args, **options: opened.append(1) or open_image(*args, **options))
     first = prepared(root, tmp_path)
-    assert len(opened) == 60  # each of the 20 looked at once, and decoded once for training and once for the audit
+    assert len(opened) == 60  # each of the 20: header, decoded for training, decoded for the audit
     second = prepared(root, tmp_path)
     assert len(opened) == 60
     assert second.audit == first.audit
@@ -51,19 +51,19 @@ def test_a_second_run_decodes_nothing(root, tmp_path, monkeypatch):
     np.testing.assert_array_equal(second.images(16), first.images(16))
 
 
-def test_images_beyond_the_bound_are_refused_with_the_remedy(root, tmp_path):
+def test_images_above_the_cache_limit_are_refused_with_the_remedy(root, tmp_path):
     with pytest.raises(StoreFullError, match="raise --cache-size"):
         prepared(root, tmp_path, cache_size=20 * 16 * 16 - 1)
     assert not list((tmp_path / "store").glob("images-*"))
     assert prepared(root, tmp_path, cache_size=10**6).open_store().limit == 10**6
 
 
-def test_a_disk_that_is_full_leaves_nothing(root, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_entry(root, tmp_path, monkeypatch):
     def torn(file, shape, dtype, parts):
         file.write_bytes(next(iter(parts)).tobytes())
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache, "write_array", torn)
+    monkeypatch.setattr(decoded_files, "write_array", torn)
     with pytest.raises(OSError, match="No space left"):
         prepared(root, tmp_path)
     assert not list((tmp_path / "store").glob("*images-*[!k]"))
@@ -75,7 +75,7 @@ def test_a_node_without_the_pixels_decodes_them_itself(root, tmp_path):
     np.testing.assert_array_equal(elsewhere.images(16), data.images(16))
 
 
-def test_a_node_decodes_a_set_whose_groups_were_told_elsewhere(root, tmp_path):
+def test_a_node_decodes_data_whose_groups_were_given_elsewhere(root, tmp_path):
     data = inspect(str(root), grouping=Grouping(pattern=r"^(\d)"), store=tmp_path / "store")
     assert len(np.unique(data.groups)) < len(data.groups)
     elsewhere = dataclasses.replace(data, store=tmp_path / "other node")
@@ -124,7 +124,7 @@ def test_a_node_that_fails_to_decode_what_the_driver_could_caches_nothing(root, 
     def broken(*_):
         raise DataError("not a readable image: a codec is missing")
 
-    monkeypatch.setattr(cache, "decode", broken)
+    monkeypatch.setattr(decoded_files, "decode", broken)
     with pytest.raises(DataError, match=r"differs from the data of the driver: a/000.png .* a codec is missing"):
         elsewhere.images(16)
     assert not list((tmp_path / "other node").glob("images-*"))
@@ -158,7 +158,7 @@ def test_the_fingerprint_follows_the_content(root, tmp_path, change):
     assert prepared(root, tmp_path).fingerprint != before
 
 
-def test_bad_images_refuse_the_run_and_are_listed(root, tmp_path):
+def test_bad_images_are_refused_and_listed(root, tmp_path):
     (root / "a" / "000.png").write_bytes(b"")
     (root / "b" / "003.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"2 are not \(a/000.png: not a readable image.*b/003.png.*--skip-bad-images"):
@@ -172,7 +172,7 @@ def test_bad_images_can_be_left_out_and_are_counted(root, tmp_path):
     assert "1 unusable images were left out" in data.notes
 
 
-def test_a_long_list_of_bad_images_is_cut(tmp_path):
+def test_a_long_list_of_bad_images_is_written_to_a_file(tmp_path):
     root = write_classes(tmp_path / "data", {"a": 30, "b": 8})
     for file in (root / "a").iterdir():
         file.write_bytes(b"")
@@ -182,7 +182,7 @@ def test_a_long_list_of_bad_images_is_cut(tmp_path):
     assert len(Path(listing).read_text().splitlines()) == 30
 
 
-def test_identical_files_stay_on_one_side(tmp_path):
+def test_identical_files_are_in_one_split(tmp_path):
     root = write_classes(tmp_path / "data", {"a": 20, "b": 20})
     for index in range(10, 20):
         shutil.copy(root / "a" / "000.png", root / "a" / f"{index:03d}.png")

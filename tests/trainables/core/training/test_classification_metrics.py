@@ -9,7 +9,6 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.preprocessing import label_binarize
 
 from trainables.core.errors import DataError
-from trainables.core.metric_names import is_better
 from trainables.core.training.classification_metrics import (
     absent_classes,
     check_objective,
@@ -155,15 +154,6 @@ def test_objectives_are_checked_before_training():
     check_objective("recall/a", labels, NAMES)
     with pytest.raises(DataError, match="take log_loss"):
         check_objective("loss", labels, NAMES)
-
-
-def test_better_knows_directions_and_nan():
-    assert is_better("accuracy", 0.6, 0.5)
-    assert not is_better("accuracy", 0.5, 0.5)
-    assert is_better("log_loss", 0.5, 0.6)
-    assert is_better("log_loss", 9.0, None)
-    assert is_better("log_loss", 9.0, float("nan"))
-    assert not is_better("log_loss", float("nan"), 9.0)
 
 
 def test_class_keys_are_valid_and_differ():

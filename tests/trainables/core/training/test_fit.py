@@ -152,7 +152,7 @@ def test_freezing_more_than_there_is_is_refused(config, small_data):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a usable GPU")
 def test_a_gpu_that_torch_cannot_use_is_an_error(config, small_data):
-    with pytest.raises(DeviceError, match="a GPU was given but torch .* cannot use it: "):
+    with pytest.raises(DeviceError, match="a GPU was requested but torch .* cannot use it: "):
         next(fit(config(device="cuda"), small_data))
 
 

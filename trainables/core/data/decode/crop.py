@@ -36,11 +36,8 @@ class Regions:
         left, top, right, bottom = self.boxes[index].tolist()
         return (left, top, right, bottom) if right else None
 
-    def whole(self, indices: NDArray[np.int64]) -> int:
-        """Return how many of these images are not cropped.
-
-        Their region was missing, tiny, or filled the image.
-        """
+    def count_uncropped(self, indices: NDArray[np.int64]) -> int:
+        """Return how many of these images are not cropped: their region is missing, tiny, or fills the image."""
         return int((self.boxes[indices, 2] == 0).sum())
 
 
@@ -66,5 +63,5 @@ def _without_specks(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sizes = np.bincount(pieces.ravel())
     large = sizes >= _LEAST_PIECE * np.count_nonzero(region)
     large[0] = False  # the background
-    kept: NDArray[np.bool_] = large[pieces]
-    return kept
+    in_large_piece: NDArray[np.bool_] = large[pieces]
+    return in_large_piece

@@ -1,7 +1,7 @@
 """Images with more than 8 bits per sample, without loss.
 
-Pillow reads grey ones as they are, but cuts deep colour and alpha to 8 bits, and ignores WhiteIsZero at 16 bits. OpenCV
-reads deep colour as it is.
+Pillow keeps the depth of grey images, but reduces deep colour and alpha to 8 bits and ignores WhiteIsZero at 16 bits.
+OpenCV keeps the depth of colour images.
 """
 
 from typing import Any
@@ -42,7 +42,7 @@ def deep_samples(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
     """
     if image.mode in _GREY_MODES:
         samples = _grey(image)
-    elif _is_cut_to_8_bits(image, data):
+    elif _is_reduced_to_8_bits(image, data):
         samples = _colour(image, data)
     else:
         return None
@@ -63,7 +63,7 @@ def _grey(image: Image.Image) -> NDArray[np.int64]:
     return wide
 
 
-def _is_cut_to_8_bits(image: Image.Image, data: bytes) -> bool:
+def _is_reduced_to_8_bits(image: Image.Image, data: bytes) -> bool:
     """Return True if the file has deeper samples than the mode in which Pillow reads it."""
     if image.format == "JPEG2000":
         return _jpeg2000_bits(data) > 8
@@ -75,7 +75,7 @@ def _is_cut_to_8_bits(image: Image.Image, data: bytes) -> bool:
 
 
 def _decoder_arguments(image: Image.Image) -> tuple[Any, ...]:
-    """Return what Pillow gives its decoder: the only place that tells how deep the file's own samples are."""
+    """Return the arguments of Pillow's decoder, the only source of the depth of the samples in the file."""
     tiles = getattr(image, "tile", ())
     arguments = tiles[0][3] if tiles else ()
     return arguments if isinstance(arguments, tuple) else (arguments,)
@@ -85,7 +85,7 @@ def _jpeg2000_bits(data: bytes) -> int:
     """Return the most bits of a component, from the SIZ marker that begins every codestream."""
     start = data.find(b"\xff\x4f\xff\x51")
     if start < 0 or len(data) < start + 42:
-        return 8  # not whole: Pillow will say so
+        return 8  # truncated: Pillow raises
     components = int.from_bytes(data[start + 40 : start + 42], "big")
     depths = data[start + 42 : start + 42 + 3 * components : 3]
     return max(((depth & 0x7F) + 1 for depth in depths), default=8)

@@ -1,11 +1,14 @@
 """Decoding of image files to uint8 arrays, the same for training and for a registered model."""
 
+import dataclasses
 import io
+import json
 import os
 from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,11 +18,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from trainables.core.data.decode.crop import Box
 from trainables.core.data.decode.deep_images import deep_samples
 from trainables.core.errors import DataError, first_line
+from trainables.core.node_cache import Store
 
 # Pillow reads more formats, some through other programs: it would pass an EPS file named `scan.png` to Ghostscript.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 Image.init()  # registers the formats, so that `Image.open` accepts their names
 
+# Part of every cache key. Raise it whenever the same bytes would decode to other pixels.
+DECODER_VERSION = 2
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _PAGED_FORMATS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
 # Mean difference between channels, in grey levels, up to which an image counts as grey: JPEG leaves 1 or 2.
@@ -149,7 +155,7 @@ def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ())
 
     Args:
         images: Encoded images.
-        threads: Number of images to look at in parallel.
+        threads: Number of images to read in parallel.
         unreadable: Indices of images that are known to be unreadable.
 
     Raises:
@@ -178,6 +184,20 @@ def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ())
         white=2 ** max(8, highest.bit_length()) - 1,
         black=0 if lowest >= 0 else -(2 ** (-lowest - 1).bit_length()),
     )
+
+
+def surveyed_format(
+    images: EncodedImages, fingerprint: str, store: Store, unreadable: Container[int] = ()
+) -> PixelFormat:
+    """Return the pixel format of a data set, determined by ``survey`` once per node."""
+
+    def write(folder: Path) -> None:
+        (folder / "format.json").write_text(json.dumps(dataclasses.asdict(survey(images, threads(), unreadable))))
+
+    def read(folder: Path) -> PixelFormat:
+        return PixelFormat(**json.loads((folder / "format.json").read_text()))
+
+    return store.read(f"format-{fingerprint[:32]}-v{DECODER_VERSION}", write, read, size=1000)
 
 
 def threads() -> int:

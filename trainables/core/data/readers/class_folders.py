@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.core.data.readers.image_files import describe_unread, is_ignored, is_image, unread_files
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
-from trainables.core.data.source import SPLIT_NAMES, Source, describe_unread, is_ignored, is_image, unread_files
+from trainables.core.data.source import SPLIT_NAMES, Source
 from trainables.core.errors import DataError
 
 

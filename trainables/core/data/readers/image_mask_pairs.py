@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.core.data.readers.image_files import is_image, unread_files
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
-from trainables.core.data.source import MaskFormat, Masks, Source, is_image, unread_files
+from trainables.core.data.source import MaskFormat, Masks, Source
 from trainables.core.errors import DataError
 
 _PETS = "oxford-iiit-pet"
@@ -30,9 +31,11 @@ def open_pairs(root: Path) -> Source | None:
 def _from_folders(root: Path) -> Source:
     """Pair files of the same name below ``images/`` and ``masks/``, whatever their suffixes."""
     images, masks = (_by_stem(root / folder) for folder in ("images", "masks"))
-    alone = sorted(masks.keys() - images.keys())
-    if alone:
-        raise DataError(f"every mask needs an image of the same name, but {masks[alone[0]].relative_to(root)} has none")
+    unpaired = sorted(masks.keys() - images.keys())
+    if unpaired:
+        raise DataError(
+            f"every mask needs an image of the same name, but {masks[unpaired[0]].relative_to(root)} has none"
+        )
     files = [images[stem] for stem in sorted(images)]
     paired = [masks.get(stem) for stem in sorted(images)]
     return _source(root, files, paired, [""] * len(files), None)

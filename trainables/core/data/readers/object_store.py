@@ -28,20 +28,20 @@ def local_copy(uri: str, store: Store) -> Path:
         raise DataError("--data must not contain credentials: set them in the environment, like AWS_ACCESS_KEY_ID")
     try:
         files, path = FileSystem.from_uri(uri)
-        there = _listed(files, path)
+        listed = _listed(files, path)
     except (OSError, ValueError) as error:
         raise DataError(f"--data must be readable, but {uri} is not: {first_line(error)}") from error
-    if not there:
+    if not listed:
         raise DataError(f"{uri} has no images: expected class folders or parquet files in the hub's layout")
-    if any(".." in info.path.split("/") for info in there):  # they would be written outside the cache
+    if any(".." in info.path.split("/") for info in listed):  # they would be written outside the cache
         raise DataError(f"file names must not lead out of their folder, but one in {uri} does")
-    listing = json.dumps([uri, *((info.path, info.size, info.mtime_ns) for info in there)])
+    listing = json.dumps([uri, *((info.path, info.size, info.mtime_ns) for info in listed)])
     key = f"copy-{hashlib.sha256(listing.encode()).hexdigest()[:32]}"
 
     def write(folder: Path) -> None:
         copy_files(path, str(folder / _DATA), files, LocalFileSystem())
 
-    store.read(key, write, _hold, sum(info.size for info in there), needed=True)
+    store.read(key, write, _hold, sum(info.size for info in listed), needed=True)
     return store.root / key / _DATA
 
 

@@ -1,20 +1,17 @@
 """Opening of data sets: hub data sets, local parquet, class folders, image-mask pairs and embedded phantoms."""
 
 import dataclasses
-import io
 import re
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from trainables.core.data.readers.class_folders import open_class_folders
+from trainables.core.data.readers.image_files import is_ignored
 from trainables.core.data.readers.image_mask_pairs import open_pairs
 from trainables.core.data.readers.object_store import local_copy
 from trainables.core.data.readers.parquet import open_hub, open_parquet
-from trainables.core.data.readers.phantoms import make_phantoms
+from trainables.core.data.readers.phantoms import open_phantoms
 from trainables.core.data.readers.untrusted_files import printable
-from trainables.core.data.source import Source, is_ignored, numbered
+from trainables.core.data.source import Source, numbered
 from trainables.core.errors import DataError
 from trainables.core.node_cache import Store, default_store
 
@@ -40,10 +37,10 @@ def open_source(
         DataError: There is nothing to open, or it is not suitable.
     """
     if place == PHANTOMS:
-        source = _phantoms()
+        source = open_phantoms()
     elif "://" in place or Path(place).is_dir():
-        kept = store or Store(default_store())
-        source = _from_folder(local_copy(place, kept) if "://" in place else Path(place), group_column)
+        cache = store or Store(default_store())
+        source = _from_folder(local_copy(place, cache) if "://" in place else Path(place), group_column)
     elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
         raise DataError(f"--data must be a folder, a hub data set (owner/name) or {PHANTOMS!r}, but got {place!r}")
     else:
@@ -83,33 +80,12 @@ def grouped_by_name(source: Source, pattern: str, place: str) -> Source:
         DataError: The pattern is not a regular expression, or matches no name.
     """
     try:
-        sought = re.compile(pattern)
+        regex = re.compile(pattern)
     except re.error as error:
         raise DataError(f"--group-pattern must be a regular expression, but got {pattern!r}: {error}") from error
-    found = [sought.search(file) for file in source.files]
+    found = [regex.search(file) for file in source.files]
     if not any(found):
         example = next(iter(source.files), "") or "they have no names"
         raise DataError(f"--group-pattern must match file names, but {pattern!r} matches none in {place} ({example})")
     keys = [(match.groups() or match.group()) if match else index for index, match in enumerate(found)]
     return dataclasses.replace(source, groups=numbered(keys), groups_given=True)
-
-
-def _phantoms() -> Source:
-    phantoms = make_phantoms()
-
-    def png(index: int) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(phantoms.images[index]).save(buffer, format="PNG")
-        return buffer.getvalue()
-
-    count = len(phantoms.labels)
-    return Source(
-        class_names=phantoms.class_names,
-        labels=phantoms.labels,
-        published=np.full(count, ""),
-        groups=phantoms.subjects,
-        names=[f"phantom {index}" for index in range(count)],
-        read_bytes=png,
-        groups_given=True,
-        synthetic=True,
-    )

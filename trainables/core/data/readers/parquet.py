@@ -16,7 +16,7 @@ _MOST_CLASSES = 10_000
 
 
 def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Source:
-    """Open parquet files below ``root``. The name of a file, or of its folder, tells the split."""
+    """Open parquet files below ``root``. A file's name, or that of its folder, gives the split."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

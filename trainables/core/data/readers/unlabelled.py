@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables.core.data.readers.image_files import is_ignored, is_image
 from trainables.core.data.readers.parquet import holds_bytes
 from trainables.core.data.readers.untrusted_files import read_file
-from trainables.core.data.source import is_ignored, is_image
 from trainables.core.errors import DataError, first_line
 
 _PARQUET = ".parquet"
@@ -19,7 +19,7 @@ class Part:
 
     Attributes:
         path: Absolute path, since other nodes do not know the folder in which the command was started.
-        name: Path as the user gave it, or as found in a given folder.
+        name: Path as the user gave it, or as found in a folder.
         images: Number of images.
         row_group: Index of the row group in a parquet file; -1 for an image file.
         first_row: First row of the row group within its file.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.splits.groups import CurvePoint, Groups, Pair, exact_duplicates
-from trainables.core.data.splits.similarity import nearest_neighbours
+from trainables.core.data.splits.nearest_neighbours import nearest_neighbours
 from trainables.core.data.splits.splits import Items, make_splits
 from trainables.core.errors import DataError
 
@@ -145,8 +145,8 @@ def audit_images(
     per_class = np.bincount(combinations[1], minlength=len(items.class_names))
     counts = np.bincount(labels, minlength=len(items.class_names))
     train, test = (usable[np.isin(items.published[usable], sides)] for sides in (("train", "val", ""), ("test",)))
-    blank, outlying = _odd(pixels, usable)
-    pairs, several = _worst(found.pairs, items), len(items.class_names) > 1
+    blank, outlying = _unusual_images(pixels, usable)
+    pairs, classified = _pairs_by_kind(found.pairs, items), len(items.class_names) > 1
     paired = {index for of_kind in pairs.values() for pair in of_kind for index in (pair.first, pair.second)}
     return Audit(
         images=len(items.labels),
@@ -160,8 +160,8 @@ def audit_images(
         exact_duplicates=len(usable) - len(np.unique(exact_duplicates(pixels, usable)[usable])),
         contradicting_groups=int((np.unique(combinations[0], return_counts=True)[1] > 1).sum()),
         test_twins_in_train=float(np.isin(items.groups[test], items.groups[train]).mean()) if len(test) else None,
-        published=_neighbour(pixels, items.labels, test, train) if len(test) and several else None,
-        grouped=_held_out(items, usable, pixels) if several else None,
+        published=_neighbour(pixels, items.labels, test, train) if len(test) and classified else None,
+        grouped=_held_out(items, usable, pixels) if classified else None,
         majority_share=float(counts.max() / max(1, counts.sum())),
         broken={names[index]: reason for index, reason in broken.items()},
         blank=tuple(names[index] for index in blank),
@@ -190,7 +190,7 @@ def _held_out(items: Items, usable: NDArray[np.int64], pixels: NDArray[np.uint8]
     return _neighbour(pixels, items.labels, splits["test"], np.setdiff1d(usable, splits["test"]))
 
 
-def _worst(pairs: Sequence[Pair], items: Items) -> dict[str, tuple[Pair, ...]]:
+def _pairs_by_kind(pairs: Sequence[Pair], items: Items) -> dict[str, tuple[Pair, ...]]:
     """Return the pairs by their worst property. Mirrored and rotated pairs come first, since they are hard to spot."""
     kinds: dict[str, list[Pair]] = {"labels differ": [], "test and train": [], "alike": []}
     for pair in sorted(pairs, key=lambda pair: (not pair.mirrored, -abs(pair.degrees), -pair.similarity)):
@@ -204,7 +204,7 @@ def _worst(pairs: Sequence[Pair], items: Items) -> dict[str, tuple[Pair, ...]]:
     return {why: tuple(of_kind[:_PAIRS]) for why, of_kind in kinds.items()}
 
 
-def _odd(pixels: NDArray[np.uint8], usable: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+def _unusual_images(pixels: NDArray[np.uint8], usable: NDArray[np.int64]) -> tuple[list[int], list[int]]:
     """Return the blank images, and those whose brightness or contrast is far from the rest."""
     flat = [(float(image.mean()), float(image.std())) for image in pixels[usable]]
     figures = np.array(flat).reshape(-1, 2)

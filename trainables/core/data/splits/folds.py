@@ -41,7 +41,7 @@ def make_folds(
         Sorted indices by split name, and of each fold.
 
     Raises:
-        DataError: A class has no image, or too few groups for so many folds.
+        DataError: A class has no image, or too few groups for this number of folds.
     """
     test = make_splits(items, usable, seed, mode, needed=("test",), test_share=test_share)["test"]
     pool = np.setdiff1d(usable, test)
@@ -87,7 +87,7 @@ def deal_groups(sizes: Sequence[int], classes: NDArray[np.int64], count: int, se
 
 
 def describe_sizes(folds: Folds) -> str:
-    """Like ``5 folds of 24 to 25 images``."""
+    """Describe the folds, like ``5 folds of 24 to 25 images``."""
     least, most = min(map(len, folds)), max(map(len, folds))
     return f"{len(folds)} folds of {least if least == most else f'{least} to {most}'} images"
 
@@ -136,10 +136,10 @@ def _check_groups(items: Items, classes: NDArray[np.int64], count: int) -> None:
 
 def _check_training(items: Items, pool: NDArray[np.int64], folds: Folds) -> None:
     for fold in folds:
-        shown = np.unique(items.labels[np.setdiff1d(pool, fold)])
-        unseen = [name for label, name in enumerate(items.class_names) if label not in shown]
-        if unseen:
+        trained = np.unique(items.labels[np.setdiff1d(pool, fold)])
+        untrained = [name for label, name in enumerate(items.class_names) if label not in trained]
+        if untrained:
             raise DataError(
                 f"--cv-folds needs every class in at least two groups outside test, so that each model trains on all "
-                f"classes, but {', '.join(unseen)} has one: add images, or omit --cv-folds"
+                f"classes, but {', '.join(untrained)} has one: add images, or omit --cv-folds"
             )

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from trainables.core.data.splits.nearest_neighbours import nearest_neighbours
 from trainables.core.data.splits.similarity import (
     Spectra,
     chance_level,
-    nearest_neighbours,
     polar_spectra,
     registration,
     similarity_forest,
@@ -36,7 +36,7 @@ class Grouping:
         threshold: Similarity in (0, 1) that joins two images.
         column: Column of parquet and hub data sets.
         pattern: Regular expression, see ``open_source``.
-        usual_pattern: Pattern that is used if none of the others is given and every file name matches it.
+        usual_pattern: Pattern that applies if the user sets no other rule and every file name matches it.
     """
 
     threshold: float | None = None
@@ -153,10 +153,10 @@ def joined(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64
 
 def exact_duplicates(pixels: NDArray[np.uint8], usable: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return (N,) numbers that only usable images with equal pixels share."""
-    seen: dict[bytes, int] = {}
+    first_index: dict[bytes, int] = {}
     numbers = np.arange(len(pixels))
     for index in usable.tolist():
-        numbers[index] = seen.setdefault(hashlib.sha256(pixels[index].tobytes()).digest(), index)
+        numbers[index] = first_index.setdefault(hashlib.sha256(pixels[index].tobytes()).digest(), index)
     return numbers
 
 

@@ -49,8 +49,10 @@ class Forest:
 
     def components(self, threshold: float) -> NDArray[np.int64]:
         """Return (N,) components of images connected by chains of similarities of at least ``threshold``."""
-        held = self.similarity >= threshold
-        edges = coo_array((np.ones(held.sum()), (self.first[held], self.second[held])), shape=(self.size, self.size))
+        connected = self.similarity >= threshold
+        edges = coo_array(
+            (np.ones(connected.sum()), (self.first[connected], self.second[connected])), shape=(self.size, self.size)
+        )
         return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
 
 
@@ -130,42 +132,6 @@ def registration(first: Spectra, second: Spectra) -> tuple[float, float, bool]:
     return best
 
 
-def nearest_neighbours(
-    pixels: NDArray[np.uint8],
-    queries: NDArray[np.int64],
-    gallery: NDArray[np.int64],
-    groups: NDArray[np.int64] | None = None,
-) -> NDArray[np.int64]:
-    """Return the gallery image whose pixels correlate most with each query: the score of pure memorisation.
-
-    Args:
-        pixels: (N, SIDE, SIDE, channels) uint8.
-        queries: (Q,) indices.
-        gallery: (G,) indices.
-        groups: (T, N) of T groupings, or None. Images of the query's own group are excluded.
-
-    Returns:
-        (T, Q) indices, or (1, Q) without groups; -1 if all gallery images are in the query's own group.
-    """
-    ways = np.arange(len(pixels))[None] if groups is None else groups
-    found = np.full((len(ways), len(queries)), -1)
-    nearest = np.full((len(ways), len(queries)), -np.inf, dtype=np.float32)
-    for top in range(0, len(queries), _ROWS):
-        rows = slice(top, top + _ROWS)
-        asked = _normalised(pixels[queries[rows]])
-        for left in range(0, len(gallery), 4 * _COLUMNS):
-            there = gallery[left : left + 4 * _COLUMNS]
-            correlation = (asked @ _normalised(pixels[there]).T).numpy()
-            for way, group in enumerate(ways):
-                outside = np.where(group[queries[rows], None] == group[there], -np.inf, correlation)
-                best = outside.argmax(1)
-                value = outside[np.arange(len(best)), best]
-                closer = value > nearest[way, rows]
-                found[way, rows][closer] = there[best][closer]
-                nearest[way, rows][closer] = value[closer]
-    return found
-
-
 def _polar_spectra(images: NDArray[np.uint8]) -> Spectra:
     radii = (np.arange(_RINGS) + 0.5) / _RINGS * (SIDE / 2 - 1)
     angles = np.arange(_ANGLES) * 2 * np.pi / _ANGLES
@@ -221,10 +187,3 @@ def _thinned(links: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     distances = coo_array((2 - links[2], (ends[0], ends[1])), shape=(size, size)).tocsr()
     tree = minimum_spanning_tree(distances).tocoo()
     return np.stack([tree.row.astype(np.float64), tree.col.astype(np.float64), 2 - tree.data])
-
-
-def _normalised(images: NDArray[np.uint8]) -> torch.Tensor:
-    flat: torch.Tensor = torch.from_numpy(images.astype(np.float32)).flatten(1)
-    flat -= flat.mean(1, keepdim=True)
-    flat /= flat.norm(dim=1, keepdim=True).clamp_min(1e-6)
-    return flat

@@ -67,11 +67,11 @@ def make_splits(
     Raises:
         DataError: A class has no image, a needed split has fewer than two classes, or there is no published test split.
     """
-    test = _test_beforehand(items, usable, seed, mode, test_share)
+    test = _separate_test(items, usable, seed, mode, test_share)
     names = SPLITS[:3] if len(test) else SPLITS
     pool = np.setdiff1d(usable, test)
-    others = (1 - test_share) / (1 - SHARES["test"])
-    shares = np.array([test_share if name == "test" else SHARES[name] * others for name in names])
+    rest = (1 - test_share) / (1 - SHARES["test"])
+    shares = np.array([test_share if name == "test" else SHARES[name] * rest for name in names])
     generator = np.random.default_rng([seed, 2])
     members: dict[str, list[int]] = {name: [] for name in names}
     by_class = _groups_by_class(items, pool)
@@ -105,7 +105,7 @@ def missing_classes(items: Items, splits: Splits) -> dict[str, list[str]]:
     return {class_name: names for class_name, names in missing.items() if names}
 
 
-def _test_beforehand(
+def _separate_test(
     items: Items, usable: NDArray[np.int64], seed: int, mode: str, test_share: float
 ) -> NDArray[np.int64]:
     """Return the test split if it is not made of groups together with the other splits; else an empty array."""

@@ -21,7 +21,7 @@ from trainables.core.serving.roi_finder import open_segmentation, region_finder
 from trainables.core.training.fit import fit
 
 
-def test_a_box_holds_the_region_and_a_margin():
+def test_a_box_covers_the_region_and_a_margin():
     mask = np.zeros((100, 200), dtype=np.uint8)
     mask[20:60, 100:180] = 1
     assert box_of(mask) == (96, 18, 184, 62)
@@ -40,7 +40,7 @@ def test_specks_do_not_stretch_a_box_but_every_large_piece_counts():
     assert box_of(mask) == (2, 16, 168, 100)
 
 
-def test_a_box_that_is_the_whole_image_cuts_nothing():
+def test_a_box_of_the_whole_image_is_none():
     mask = np.zeros((100, 100), dtype=np.uint8)
     mask[3:97, 4:98] = 1
     assert box_of(mask) is None
@@ -49,7 +49,7 @@ def test_a_box_that_is_the_whole_image_cuts_nothing():
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 199])
-def test_next_to_nothing_is_no_region(pixels):
+def test_a_tiny_region_has_no_box(pixels):
     mask = np.zeros((100, 100), dtype=np.uint8)
     mask.flat[:pixels] = 1
     assert box_of(mask) is None
@@ -59,7 +59,7 @@ def test_next_to_nothing_is_no_region(pixels):
 
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
-    """Class folders: discs in noise, and some black images in which there is nothing to see."""
+    """Class folders of images of bright discs in noise."""
     root, pairs = tmp_path_factory.mktemp("classes"), write_pairs(tmp_path_factory.mktemp("discs"), 40, 48, seed=5)
     for index, image in enumerate(sorted((pairs / "images").iterdir())):
         place = root / ("odd" if index % 2 else "even")
@@ -69,7 +69,7 @@ def classes(tmp_path_factory):
 
 
 def classifier_of(data, folder):
-    """A classifier of one epoch, also saved to be served."""
+    """Train a classifier for one epoch and save it as an ensemble in ``folder``."""
     config = TrainConfig.from_dict(
         {
             "backbone": "scratch_cnn", "weights": "random", "image_size": 32, "head": "linear", "optimizer": "adamw",
@@ -83,16 +83,16 @@ def classifier_of(data, folder):
     return checkpoint
 
 
-def test_images_are_cut_once_and_served_ones_alike(trained, classes, tmp_path):  # noqa: F811
+def test_training_and_a_registered_model_crop_alike(trained, classes, tmp_path):  # noqa: F811
     roi = trained[2]
     whole = prepare(str(classes), sizes=[32], seed=0, store=tmp_path / "s")
-    told = []
-    finder = region_finder(str(roi), told.append)
+    progress = []
+    finder = region_finder(str(roi), progress.append)
     data = prepare(str(classes), sizes=[32], seed=0, store=tmp_path / "s", roi=finder)
-    assert told == [0.0]  # before each batch
+    assert progress == [0.0]  # before each batch
     assert all(np.array_equal(data.splits[name], whole.splits[name]) for name in whole.splits)
     assert data.fingerprint == whole.fingerprint and data.images_key(32) != whole.images_key(32)
-    assert np.array_equal(data.uncut().images(32), whole.images(32))
+    assert np.array_equal(data.uncropped().images(32), whole.images(32))
     assert any("images are cropped to the region a segmentation found" in note for note in data.notes)
     assert data.regions.digest == ensemble_digest(roi)
 
@@ -111,7 +111,7 @@ def test_images_are_cut_once_and_served_ones_alike(trained, classes, tmp_path): 
     np.testing.assert_allclose(as_arrays, trained_on, atol=1e-6)
 
 
-def test_a_deeper_data_set_is_cut_and_served_as_the_same_in_8_bits(trained, classes, tmp_path):  # noqa: F811
+def test_12_bit_images_are_cropped_and_predicted_like_8_bit_ones(trained, classes, tmp_path):  # noqa: F811
     deep, roi = tmp_path / "deep", region_finder(str(trained[2]))
     for file in classes.rglob("*.png"):
         pixels = np.asarray(Image.open(file)) * (4095 / 255)
@@ -125,20 +125,20 @@ def test_a_deeper_data_set_is_cut_and_served_as_the_same_in_8_bits(trained, clas
     np.testing.assert_allclose(served, predict_probabilities(model, data.images(32), np.arange(40)), atol=1e-6)
 
 
-def test_what_shows_no_region_is_taken_whole_and_counted(trained, classes, tmp_path):  # noqa: F811
+def test_images_without_a_region_are_not_cropped_and_are_counted(trained, classes, tmp_path):  # noqa: F811
     for index in range(3):
         (classes / "odd" / f"black-{index}.png").write_bytes(png(np.full((48, 48), index, dtype=np.uint8)))
     data = prepare(str(classes), sizes=[32], seed=0, store=tmp_path / "s", roi=region_finder(str(trained[2])))
     blank = dataclasses.replace(data.regions, boxes=np.zeros_like(data.regions.boxes))
-    assert blank.box(0) is None and blank.whole(np.arange(40)) == 40
+    assert blank.box(0) is None and blank.count_uncropped(np.arange(40)) == 40
     used = np.concatenate(list(data.splits.values()))
-    whole = data.regions.whole(used)
+    whole = data.regions.count_uncropped(used)
     assert whole == sum(data.regions.box(int(index)) is None for index in used)
-    told = f"{len(used) - whole} of {len(used)} images are cropped"
-    assert any(told in note for note in data.notes)
+    note = f"{len(used) - whole} of {len(used)} images are cropped"
+    assert any(text.startswith(note) for text in data.notes)
 
 
-def test_a_classifier_is_no_region(classes, tmp_path):
+def test_a_classifier_cannot_find_regions(classes, tmp_path):
     data = prepare(str(classes), sizes=[32], seed=0, store=tmp_path / "s")
     classifier_of(data, tmp_path / "e")
     with pytest.raises(DataError, match="--roi must be a segmentation"):

@@ -59,13 +59,13 @@ def jpeg2000(values):
 
 
 def expected(values, pixel_format):
-    """What 8 bits can show of the values, by definition."""
+    """Return the values scaled to 8 bits, by definition."""
     black, white = pixel_format.black, pixel_format.white
     return np.round((values.astype(np.float64) - black) * 255 / (white - black))
 
 
 def check(data, values):
-    """The file decodes to the values, scaled by the range that the survey finds."""
+    """Check that the file decodes to the values, scaled by the range that the survey finds."""
     pixel_format = survey(Files([data]), threads=1)
     assert pixel_format.channels == (1 if values.ndim == 2 else 3)
     decoded = decode(data, SIDE, pixel_format)

@@ -29,12 +29,12 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     return buffer.getvalue()
 
 
-def test_an_image_of_the_right_size_is_not_touched():
+def test_an_image_of_the_right_size_is_unchanged():
     square = PIXELS[:, :40]
     np.testing.assert_array_equal(decode(png(square), 40, GREY)[:, :, 0], square)
 
 
-def test_other_sizes_are_resized_as_pillow_does():
+def test_other_sizes_are_resized_by_pillow():
     expected = np.asarray(Image.fromarray(PIXELS).resize((24, 24), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(decode(png(PIXELS), 24, GREY)[:, :, 0], expected)
 
@@ -61,7 +61,7 @@ def test_exif_orientation_is_applied():
     np.testing.assert_array_equal(decode(turned, 40, GREY), decode(png(PIXELS), 40, GREY))
 
 
-def test_twelve_bits_in_sixteen_are_not_left_dark():
+def test_12_bit_images_in_16_bit_files_are_not_dark():
     deep = np.array([[0, 1024], [2048, 4095]], dtype=np.uint16)
     files = Files(encoded(Image.fromarray(deep)))
     pixel_format = survey(files, threads=1)
@@ -69,19 +69,19 @@ def test_twelve_bits_in_sixteen_are_not_left_dark():
     np.testing.assert_array_equal(decode(files.read(0), 2, pixel_format)[:, :, 0], [[0, 64], [128, 255]])
 
 
-def test_sixteen_bits_use_their_whole_range():
+def test_16_bit_images_use_the_whole_range():
     pixel_format = survey(Files(encoded(Image.fromarray(np.array([[0, 65535]], dtype=np.uint16)))), threads=1)
     assert pixel_format == PixelFormat(1, 65535)
 
 
-def test_one_colour_image_makes_all_colour():
+def test_one_colour_image_makes_the_data_set_colour():
     grey, colour = png(PIXELS), encoded(Image.new("RGB", (4, 4)), "JPEG")
     assert survey(Files(grey, grey), 2) == GREY
     assert survey(Files(grey, colour), 2) == COLOUR
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", png(PIXELS)[:100], encoded(Image.fromarray(PIXELS), "JPEG")[:200]])
-def test_what_is_no_image_is_refused_in_one_line(data):
+def test_unreadable_images_are_refused_in_one_line(data):
     with pytest.raises(DataError, match="not a readable image") as caught:
         decode(data, 16, GREY)
     assert "\n" not in str(caught.value)

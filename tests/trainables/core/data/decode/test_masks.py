@@ -34,7 +34,7 @@ def test_masks_of_another_size_keep_their_classes(tmp_path):
     assert np.array_equal(large[:, ::2, ::2], data.masks(32))
 
 
-def test_pets_border_is_pet_and_the_published_test_split_is_kept(tmp_path):
+def test_the_border_of_a_pet_is_pet_and_the_published_test_split_is_used(tmp_path):
     root = write_pets(tmp_path, 40)
     data = prepared(root, tmp_path)
     assert data.class_names == ("pet",)
@@ -44,7 +44,7 @@ def test_pets_border_is_pet_and_the_published_test_split_is_kept(tmp_path):
     assert data.splits["test"].tolist() == list(range(30, 40))
 
 
-def test_a_mask_that_changes_makes_another_data_set(tmp_path):
+def test_changing_a_mask_changes_the_fingerprint(tmp_path):
     root = write_pairs(tmp_path / "pairs", 24)
     before = prepared(root, tmp_path)
     (root / "masks" / "000.png").write_bytes(png(np.full((32, 32), 255, dtype=np.uint8)))
@@ -59,7 +59,7 @@ def broken(root, index, content):
     (root / "masks" / f"{index:03d}.png").write_bytes(content)
 
 
-def test_bad_masks_are_refused_by_name_and_left_out_on_demand(tmp_path):
+def test_bad_masks_are_refused_by_name_or_skipped_on_request(tmp_path):
     root = write_pairs(tmp_path / "pairs", 40)
     (root / "masks" / "001.png").unlink()
     broken(root, 2, png(np.zeros((30, 32), dtype=np.uint8)))
@@ -67,16 +67,16 @@ def test_bad_masks_are_refused_by_name_and_left_out_on_demand(tmp_path):
     broken(root, 4, png(np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)))
     with pytest.raises(DataError) as refused:
         prepared(root, tmp_path)
-    told = str(refused.value)
-    assert told.startswith("every image must be readable, with a mask of its size, but 4 are not (images/001.png")
-    assert "\n" not in told and "--skip-bad-images" in told
+    message = str(refused.value)
+    assert message.startswith("every image must be readable, with a mask of its size, but 4 are not (images/001.png")
+    assert "\n" not in message and "--skip-bad-images" in message
     for part in (
         "images/001.png: has no mask",
         "images/002.png: its mask must have the image's size, 32 x 32, but is 32 x 30",
         "images/003.png: its mask is not a readable image",
         "images/004.png: its mask is in colour",
     ):
-        assert part in told
+        assert part in message
     data = prepared(root, tmp_path, skip_bad_images=True)
     assert not np.isin([1, 2, 3, 4], np.concatenate(list(data.splits.values()))).any()
     assert "4 unusable images were left out" in data.notes
@@ -93,7 +93,7 @@ def cropped(mask):
 @pytest.mark.parametrize(
     ("change", "reason"), [(in_colour, "is in colour"), (cropped, "must have the image's size, 32 x 32")]
 )
-def test_where_no_mask_can_be_used_the_first_is_named_with_its_reason(tmp_path, change, reason):
+def test_the_first_mask_is_named_if_none_can_be_used(tmp_path, change, reason):
     root = write_pairs(tmp_path / "pairs", 24)
     for file in (root / "masks").iterdir():
         change(Image.open(file)).save(file)
@@ -110,17 +110,17 @@ def interpolated(file):
     Image.open(file).resize((8, 8)).resize((32, 32), Image.Resampling.BILINEAR).save(file)
 
 
-@pytest.mark.parametrize("harm", [as_jpeg, interpolated])
-def test_masks_that_lost_their_classes_are_refused_with_the_cause_and_the_remedy(tmp_path, harm):
+@pytest.mark.parametrize("damage", [as_jpeg, interpolated])
+def test_jpeg_and_interpolated_masks_are_refused_with_the_remedy(tmp_path, damage):
     root = write_pairs(tmp_path / "pairs", 24)
     for file in list((root / "masks").iterdir()):
-        harm(file)
-    told = r"at most 32 classes .*, but these have \d+ values \(0, 1, .*JPEG or interpolation: store PNGs"
-    with pytest.raises(DataError, match=told):
+        damage(file)
+    message = r"at most 32 classes .*, but these have \d+ values \(0, 1, .*JPEG or interpolation: store PNGs"
+    with pytest.raises(DataError, match=message):
         prepared(root, tmp_path)
 
 
-def test_a_value_that_the_layout_does_not_know_is_refused(tmp_path):
+def test_a_value_outside_the_layout_is_refused(tmp_path):
     root = write_pets(tmp_path, 24)
     trimap = root / "oxford-iiit-pet" / "annotations" / "trimaps" / "Breed_5.png"
     trimap.write_bytes(png(np.full((32, 32), 7, dtype=np.uint8)))
@@ -142,12 +142,12 @@ def test_class_folders_have_no_masks(tmp_path):
 
 
 @pytest.mark.parametrize("values", [(0,), (255,), (1, 2)])
-def test_values_that_are_no_classes(values):
+def test_values_without_background_or_class_are_refused(values):
     with pytest.raises(DataError, match="0 for the background and one value per class"):
         MaskFormat.of_values(values)
 
 
-def test_several_values_are_several_classes():
+def test_each_value_is_a_class():
     assert len(MaskFormat.of_values(range(33)).class_names) == 32
     mask_format = MaskFormat.of_values([0, 10, 20])
     assert mask_format.class_names == ("class_10", "class_20")
@@ -157,7 +157,7 @@ def test_several_values_are_several_classes():
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "I;16"])
-def test_modes_of_masks(tmp_path, mode):
+def test_every_mode_of_a_mask_is_read(tmp_path, mode):
     values = np.array([[0, 1], [1, 0]], dtype=np.uint8)
     if mode == "1":
         image = Image.fromarray(values * 255).convert("1")
@@ -173,8 +173,8 @@ def test_modes_of_masks(tmp_path, mode):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_images_and_masks_move_together_and_images_as_without_masks(policy):
-    """A mask that is the image itself, bright or dark, must stay that wherever geometry takes it."""
+def test_masks_are_augmented_with_their_images(policy):
+    """The mask marks the bright disc of its image before and after any transform."""
     size = source_size(policy, 64)
     rows, columns = np.mgrid[:size, :size]
     mask = ((rows - 20) ** 2 + (columns - 40) ** 2 < 150).astype(np.uint8)

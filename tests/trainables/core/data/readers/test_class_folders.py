@@ -1,11 +1,12 @@
-"""Which files of a folder are images, and what is said of the others."""
+"""Image files in class folders, and the note about other files."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.images import png, write_classes
-from trainables.core.data.prepare import inspect, prepare
+from trainables.core.data.audited_dataset import inspect
+from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.unlabelled import find_parts
 from trainables.core.errors import DataError
@@ -23,7 +24,7 @@ def test_rarer_suffixes_are_read_by_training_and_by_prediction(tmp_path, suffix,
     assert len(open_source(str(tmp_path))) == len(find_parts([str(tmp_path)])) == 2
 
 
-def test_thumbnails_of_storage_boxes_and_hidden_files_are_neither_images_nor_classes(tmp_path):
+def test_thumbnails_and_hidden_files_are_ignored(tmp_path):
     write_classes(tmp_path, {"a": 3, "b": 3})
     for folder in ("@eaDir", "__MACOSX", ".ipynb_checkpoints", "a/@eaDir", "b/__MACOSX"):
         (tmp_path / folder).mkdir()
@@ -43,7 +44,7 @@ def test_files_that_are_not_read_are_counted_by_suffix(tmp_path):
     assert inspect(str(tmp_path / "data"), store=tmp_path / "store").notes == (note,)
 
 
-def test_a_class_whose_files_are_no_images_is_refused_with_what_they_are(tmp_path):
+def test_a_class_without_images_is_refused_with_the_suffixes_of_its_files(tmp_path):
     write_classes(tmp_path, {"a": 3})
     (tmp_path / "b").mkdir()
     for index in range(3):

@@ -1,4 +1,4 @@
-"""Data sets in an object store: a folder's URI, and S3 as moto serves it."""
+"""Data sets at a ``file://`` URI and in S3, which moto simulates."""
 
 import boto3
 import pytest
@@ -34,17 +34,17 @@ def s3():
     server.stop()
 
 
-def test_what_is_at_a_uri_is_copied_once(images, store):
+def test_a_uri_is_copied_once(images, store):
     copy = local_copy(images.as_uri(), Store(store))
     assert local_copy(images.as_uri(), Store(store)) == copy
     assert len(list(store.glob("copy-*"))) == 1
-    here, there = open_source(str(images)), open_source(images.as_uri())
-    assert here.read_all()[1] == there.read_all()[1]
-    assert here.class_names == there.class_names
-    assert (here.labels == there.labels).all()
+    local, remote = open_source(str(images)), open_source(images.as_uri())
+    assert local.read_all()[1] == remote.read_all()[1]
+    assert local.class_names == remote.class_names
+    assert (local.labels == remote.labels).all()
 
 
-def test_what_has_changed_there_is_copied_anew(images, store):
+def test_changed_data_are_copied_again(images, store):
     local_copy(images.as_uri(), Store(store))
     next((images / "few").iterdir()).unlink()
     assert len(open_source(images.as_uri())) == 23
@@ -57,28 +57,28 @@ def test_a_bucket_is_a_data_set(images, s3, tmp_path, store):
     for file in images.rglob("*.*"):
         client.upload_file(str(file), "scans", f"study/{file.relative_to(images)}")
     place = f"s3://scans/study?endpoint_override={s3}&scheme=http&region=us-east-1"
-    there = prepare(place, sizes=[32], seed=0, store=tmp_path / "theirs")
-    here = prepare(str(images), sizes=[32], seed=0, store=tmp_path / "ours")
+    remote = prepare(place, sizes=[32], seed=0, store=tmp_path / "theirs")
+    local = prepare(str(images), sizes=[32], seed=0, store=tmp_path / "ours")
     assert list((tmp_path / "theirs").glob("copy-*")) and not store.exists()
-    assert there.fingerprint == here.fingerprint
-    assert (there.images(32) == here.images(32)).all()
+    assert remote.fingerprint == local.fingerprint
+    assert (remote.images(32) == local.images(32)).all()
 
 
-def test_a_copy_stays_under_the_bound(images, tmp_path):
+def test_a_copy_above_the_limit_is_refused(images, tmp_path):
     with pytest.raises(StoreFullError, match="--cache-size"):
         prepare(images.as_uri(), sizes=[32], seed=0, store=tmp_path / "small", cache_size=1000)
 
 
 @pytest.mark.parametrize(
-    ("uri", "why"),
+    ("uri", "message"),
     [
         ("file:///nowhere/at/all", "--data must be readable, but file:///nowhere/at/all is not"),
         ("carrier-pigeon://images", "--data must be readable, but carrier-pigeon://images is not"),
         ("s3://AKIA:secret@bucket/images", "must not contain credentials: set them in the environment"),
     ],
 )
-def test_what_cannot_be_read_is_told_in_a_line(uri, why):
-    with pytest.raises(DataError, match=why) as refused:
+def test_an_unreadable_uri_is_refused_in_one_line(uri, message):
+    with pytest.raises(DataError, match=message) as refused:
         open_source(uri)
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -62,7 +62,7 @@ def test_hub_converted_parquet_keeps_its_splits(tmp_path):
     assert open_source(str(tmp_path)).published.tolist() == ["test", "train", "train"]
 
 
-def test_files_that_name_classes_differently_are_refused(tmp_path):
+def test_files_with_different_class_names_are_refused(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1])
     write_parquet(tmp_path / "test.parquet", [0, 1], HUB_METADATA.replace(b'["no", "yes"]', b'["yes", "no"]'))
     with pytest.raises(DataError, match="the same class names in the same order"):
@@ -81,7 +81,7 @@ def test_hub_layout_parquet(tmp_path):
 
 
 def test_a_hub_data_set_is_read_like_its_local_copy(tmp_path, monkeypatch):
-    """``load_dataset`` itself reads a local folder of the hub's layout; only the name differs from the real thing."""
+    """``load_dataset`` reads a local folder in the hub's layout, so that no network is needed."""
     import datasets
 
     write_parquet(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet", [0, 1, 1])
@@ -98,7 +98,7 @@ def test_a_hub_data_set_is_read_like_its_local_copy(tmp_path, monkeypatch):
     )
 
 
-def test_an_unreachable_hub_names_the_way_out(monkeypatch):
+def test_an_unreachable_hub_names_the_remedy(monkeypatch):
     import datasets
 
     def offline(name):
@@ -119,7 +119,7 @@ def test_a_missing_label_is_minus_one(tmp_path):
     assert open_source(str(tmp_path)).labels.tolist() == [0, -1, 1]
 
 
-def test_phantoms_keep_their_subjects_and_say_what_they_are():
+def test_phantoms_are_grouped_and_marked_as_synthetic():
     source = open_source(PHANTOMS)
     assert source.synthetic
     assert len(np.unique(source.groups)) < len(source) / 3
@@ -147,7 +147,7 @@ def test_phantoms_keep_their_subjects_and_say_what_they_are():
         ),
     ],
 )
-def test_what_is_no_data_set_is_refused(tmp_path, make, message):
+def test_unsuitable_data_are_refused(tmp_path, make, message):
     make(tmp_path)
     place = tmp_path / "d" if (tmp_path / "d").exists() else tmp_path
     with pytest.raises(DataError, match=message) as caught:
@@ -155,6 +155,6 @@ def test_what_is_no_data_set_is_refused(tmp_path, make, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_place_that_is_not_there_is_refused():
+def test_a_missing_folder_is_refused():
     with pytest.raises(DataError, match="--data must be a folder, a hub data set"):
         open_source("./nowhere")

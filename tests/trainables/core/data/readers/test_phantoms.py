@@ -1,4 +1,4 @@
-"""The phantoms must be reproducible, imbalanced like the real set, and hard in the way the real set is."""
+"""Phantoms are reproducible, imbalanced like the real data set, and leak by subject like it."""
 
 from collections.abc import Iterator
 
@@ -55,7 +55,7 @@ def test_arrays_and_their_ranges(phantoms: Phantoms) -> None:
     np.testing.assert_array_equal(np.unique(phantoms.labels), range(4))
 
 
-def test_the_same_seed_gives_the_same_bits_whatever_the_global_generator_holds() -> None:
+def test_the_seed_determines_every_bit_and_the_global_generator_is_untouched() -> None:
     np.random.seed(1)
     first, state = make_phantoms(60, 32, seed=3), np.random.get_state()[1].copy()
     np.random.seed(2)
@@ -93,7 +93,7 @@ def test_the_shares_are_near_the_real_ones_and_each_class_splits_into_four_parts
 
 
 @pytest.mark.parametrize("subjects", [60, 61, 99, 301])
-def test_any_number_of_subjects_is_met_exactly(subjects: int) -> None:
+def test_the_number_of_subjects_is_exact(subjects: int) -> None:
     labels = np.array([label for label, _ in iterate_subjects(subjects, 16, seed=0)])
     assert len(labels) == subjects
     assert np.bincount(labels).min() >= 12
@@ -108,7 +108,7 @@ def test_arguments_below_their_minimum_raise(subjects: int, size: int, seed: int
 def accuracies(phantoms: Phantoms, splitter: StratifiedGroupKFold | StratifiedKFold) -> dict[str, float]:
     """Cross-validated balanced accuracy of linear models on standardised pixels, and of the nearest neighbour.
 
-    Pixels are means of 2 x 2: what is tested does not need more, and takes a quarter of the time.
+    Pixels are means of 2 x 2, which is enough here and takes a quarter of the time.
     """
     count, height, width = phantoms.images.shape
     blocks = phantoms.images.reshape(count, height // 2, 2, width // 2, 2)
@@ -127,7 +127,7 @@ def accuracies(phantoms: Phantoms, splitter: StratifiedGroupKFold | StratifiedKF
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # scikit-learn: the splitter by image ignores groups
-def test_pixels_tell_the_subject_and_not_the_class(phantoms: Phantoms) -> None:
+def test_pixels_identify_the_subject_and_not_the_class(phantoms: Phantoms) -> None:
     held_out, straddling = accuracies(phantoms, HELD_OUT), accuracies(phantoms, STRADDLING)
     # The best strength of each kind, which flatters the linear model where it must fail.
     assert max(held_out.values()) < LINEAR_BOUND, held_out

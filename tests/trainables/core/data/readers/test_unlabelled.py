@@ -23,7 +23,7 @@ def read(*places):
     return [named for part in find_parts([str(place) for place in places]) for named in read_part(part)]
 
 
-def test_files_and_folders_come_in_the_order_given_a_folder_sorted(tmp_path):
+def test_places_keep_their_order_and_folders_are_sorted(tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     for value, file in enumerate(("deep/b.png", "deep/er/a.PNG", "deep/a.jpeg", "first.dat")):
         (tmp_path / file).write_bytes(image(value))
@@ -45,12 +45,12 @@ def test_parquet_without_labels_is_read_by_row_groups(tmp_path):
     assert found[141].name == f"{tmp_path / 'set' / 'test.parquet'} row 141"
 
 
-def test_a_row_without_an_image_fails_alone(tmp_path):
+def test_a_row_without_an_image_does_not_affect_other_rows(tmp_path):
     write_parquet(tmp_path / "a.parquet", [image(0), None, b"", image(1)])
     assert [named.error for named in read(tmp_path / "a.parquet")] == ["", *["the row has no image"] * 2, ""]
 
 
-def test_what_vanishes_or_tears_after_it_was_found_fails_by_image(tmp_path):
+def test_files_that_change_after_listing_fail_image_by_image(tmp_path):
     (tmp_path / "gone.png").write_bytes(image(0))
     write_parquet(tmp_path / "torn.parquet", [image(value) for value in range(5)])
     parts = find_parts([str(tmp_path)])
@@ -77,10 +77,10 @@ def test_places_without_images_are_refused(tmp_path, make, message):
         find_parts([str(make(tmp_path))])
 
 
-def test_batches_hold_no_more_than_they_must():
+def test_batches_read_no_image_ahead():
     taken = []
     images = (taken.append(index) or NamedImage(str(index)) for index in range(5))
-    given = batches(images, 2)
-    assert [named.name for named in next(given)] == ["0", "1"]
+    stream = batches(images, 2)
+    assert [named.name for named in next(stream)] == ["0", "1"]
     assert taken == [0, 1]
-    assert [[named.name for named in batch] for batch in given] == [["2", "3"], ["4"]]
+    assert [[named.name for named in batch] for batch in stream] == [["2", "3"], ["4"]]

@@ -9,14 +9,15 @@ import pytest
 from PIL import Image
 
 from tests.images import png
-from trainables.core.data.prepare import inspect, prepare
+from trainables.core.data.audited_dataset import inspect
+from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.phantoms import CLASS_NAMES, SLICES_PER_SUBJECT, make_phantoms
 from trainables.core.data.splits.audit import Audit, summary
 from trainables.core.data.splits.groups import Grouping
 
 
 def write_phantoms(root, published=False):
-    """60 subjects as class folders; published: the first slice of each subject is test."""
+    """Write 60 subjects as class folders. If published, the first slice of each subject is in ``test``."""
     phantoms = make_phantoms(subjects=60)
     for index, (image, label, subject) in enumerate(
         zip(phantoms.images, phantoms.labels, phantoms.subjects, strict=True)
@@ -32,7 +33,7 @@ def audited(root, tmp_path, **options):
     return inspect(str(root), store=tmp_path / "store", **options).audit
 
 
-def test_a_published_split_that_parts_subjects_is_a_leak(tmp_path):
+def test_a_published_split_that_divides_subjects_is_a_leak(tmp_path):
     write_phantoms(tmp_path / "data", published=True)
     audit = audited(tmp_path / "data", tmp_path)
     assert audit.leaks and audit.test_twins_in_train == 1
@@ -52,7 +53,7 @@ def test_a_data_set_without_a_published_split_has_no_leak(tmp_path):
     assert audit.grouped is not None
 
 
-def test_what_is_wrong_with_images_is_listed(tmp_path):
+def test_faulty_images_are_listed(tmp_path):
     root = tmp_path / "data"
     write_phantoms(root)
     none = sorted((root / CLASS_NAMES[2]).iterdir())
@@ -75,11 +76,11 @@ def test_what_is_wrong_with_images_is_listed(tmp_path):
     assert audit.groups == 62  # 60 subjects, the blank one and the stark one
 
 
-@pytest.mark.parametrize("told", ["column", "pattern"])
-def test_groups_that_are_told_are_subjects(tmp_path, told):
+@pytest.mark.parametrize("rule", ["column", "pattern"])
+def test_given_groups_are_subjects(tmp_path, rule):
     root = tmp_path / "data"
     phantoms = write_phantoms(root)
-    if told == "pattern":
+    if rule == "pattern":
         grouping = Grouping(pattern=r"(subject\d+)_")
     else:
         shutil.rmtree(root)
@@ -90,7 +91,7 @@ def test_groups_that_are_told_are_subjects(tmp_path, told):
         grouping = Grouping(column="patient")
     audit = audited(root, tmp_path, grouping=grouping)
     assert (audit.named, audit.groups, audit.threshold) == ("subjects", 60, None)
-    assert len(audit.curve) > 5  # always shown
+    assert len(audit.curve) > 5
     assert "60 subjects (as given)" in summary(audit)[0]
 
 
@@ -103,15 +104,15 @@ def test_groups_that_are_told_are_subjects(tmp_path, told):
         (Grouping(usual_pattern="nowhere", pattern=r"(subject\d+)_"), "subjects"),
     ],
 )
-def test_a_usual_pattern_holds_where_every_file_has_it_and_nothing_else_is_told(tmp_path, grouping, named):
+def test_a_usual_pattern_applies_if_every_file_matches_and_no_other_rule_is_set(tmp_path, grouping, named):
     write_phantoms(tmp_path / "data")
     data = prepare(str(tmp_path / "data"), sizes=[16], seed=0, grouping=grouping, store=tmp_path / "store")
     assert data.audit.named == named
-    told = any("do not match the space's pattern" in note for note in data.notes)
-    assert told == (named == "groups" and grouping.threshold is None)
+    noted = any("do not match the space's pattern" in note for note in data.notes)
+    assert noted == (named == "groups" and grouping.threshold is None)
 
 
-def test_that_each_image_is_alone_can_be_told_of_a_set_that_was_audited_before(tmp_path):
+def test_a_pattern_can_make_each_image_its_own_group_after_an_earlier_audit(tmp_path):
     write_phantoms(tmp_path / "data")
     assert audited(tmp_path / "data", tmp_path).groups == 60
     assert audited(tmp_path / "data", tmp_path, grouping=Grouping(pattern=r"_(\d+)\.png")).groups == 360
@@ -126,13 +127,13 @@ def test_an_audit_survives_json(tmp_path):
 
 
 @pytest.mark.mri
-@pytest.mark.parametrize(("kept", "tolerance"), [(1.0, 0.05), (0.8, 0.10)])
-def test_outside_its_group_a_neighbour_of_an_mri_slice_knows_nothing(real_data, tmp_path, kept, tolerance):
+@pytest.mark.parametrize(("share", "tolerance"), [(1.0, 0.05), (0.8, 0.10)])
+def test_neighbours_outside_the_group_of_an_mri_slice_score_like_chance(real_data, tmp_path, share, tolerance):
     root = tmp_path / "data"
     root.mkdir()
     for file in sorted((real_data / "alzheimer_mri" / "data").glob("*.parquet")):
         table = pq.read_table(file)
-        rows = np.random.default_rng(0).permutation(len(table))[: round(kept * len(table))]
+        rows = np.random.default_rng(0).permutation(len(table))[: round(share * len(table))]
         pq.write_table(table.take(pa.array(np.sort(rows))), root / file.name)
     audit = audited(root, tmp_path)
     (point,) = [point for point in audit.curve if point.threshold == audit.threshold]

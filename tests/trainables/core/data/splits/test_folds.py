@@ -18,7 +18,7 @@ from trainables.core.errors import DataError
     count=st.integers(2, 8),
     seed=st.integers(0, 99),
 )
-def test_folds_hold_each_image_once_and_part_no_group(sizes, largest_group, count, seed):
+def test_folds_have_each_image_once_and_divide_no_group(sizes, largest_group, count, seed):
     generator = np.random.default_rng(seed)
     lengths = [generator.integers(1, largest_group + 1, groups) for groups in sizes]
     labels = np.concatenate([np.repeat(label, each.sum()) for label, each in enumerate(lengths)])
@@ -30,13 +30,13 @@ def test_folds_hold_each_image_once_and_part_no_group(sizes, largest_group, coun
     np.testing.assert_array_equal(np.sort(np.concatenate(list(splits.values()))), everything(made))
     parts = [set(groups[part]) for part in (*folds, splits["test"])]
     assert sum(map(len, parts)) == len(set(groups))
-    for label in range(len(sizes)):  # stratified as well as whole groups go
+    for label in range(len(sizes)):  # stratified as far as whole groups allow
         of_class = [(labels[fold] == label).sum() for fold in folds]
         assert max(of_class) - min(of_class) <= largest_group
 
 
 @pytest.mark.parametrize("mode", ["grouped", "published", "random"])
-def test_the_test_split_is_that_of_a_search_without_folds(mode):
+def test_folds_do_not_change_the_test_split(mode):
     labels = np.repeat(np.arange(3), 60)
     published = np.where(np.arange(180) % 6 == 0, "test", "train") if mode == "published" else None
     made = items(labels, published=published)
@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_folds():
 
 
 def test_few_images_are_enough():
-    """A class of four groups cannot be in each of `tune`, `select` and five folds, and need not be."""
+    """A class of four groups cannot be in each of `tune`, `select` and five folds, and does not need to be."""
     made = items([0] * 40 + [1] * 40 + [2] * 4)
     _, folds = make_folds(made, everything(made), 0, "grouped", 5)
     assert sum((made.labels[fold] == 2).any() for fold in folds) == 3
@@ -65,7 +65,7 @@ def test_few_images_are_enough():
         ([0] * 20 + [1] * 20 + [2] * 2, 3, "every class in at least two groups outside test.*but none has one"),
     ],
 )
-def test_what_cannot_be_divided_is_refused(labels, count, message):
+def test_too_few_groups_are_refused(labels, count, message):
     made = items(labels)
     with pytest.raises(DataError, match=message):
         make_folds(made, everything(made), 0, "grouped", count)
@@ -73,15 +73,15 @@ def test_what_cannot_be_divided_is_refused(labels, count, message):
 
 def test_a_fold_is_a_data_set_to_train_on(folded_data):
     for number, fold in enumerate(folded_data.folds, start=1):
-        shown = folded_data.fold(number)
-        assert set(shown.splits) == {"fit", "tune", POOL}  # the test split stays out of sight
-        np.testing.assert_array_equal(shown.splits["tune"], fold)
-        np.testing.assert_array_equal(np.union1d(shown.splits["fit"], fold), folded_data.splits[POOL])
-        assert not set(folded_data.groups[shown.splits["fit"]]) & set(folded_data.groups[fold])
-        assert shown.images_key(32) == folded_data.images_key(32)
+        data = folded_data.fold(number)
+        assert set(data.splits) == {"fit", "tune", POOL}  # without the test split
+        np.testing.assert_array_equal(data.splits["tune"], fold)
+        np.testing.assert_array_equal(np.union1d(data.splits["fit"], fold), folded_data.splits[POOL])
+        assert not set(folded_data.groups[data.splits["fit"]]) & set(folded_data.groups[fold])
+        assert data.images_key(32) == folded_data.images_key(32)
 
 
-def test_prepared_data_tells_what_was_divided(small_data):
+def test_prepared_data_have_folds(small_data):
     folded = prepare(small_data.place, sizes=[32], seed=0, folds=4, store=small_data.store)
     assert (set(folded.splits), folded.selection, small_data.selection) == ({POOL, "test"}, POOL, "select")
     np.testing.assert_array_equal(folded.splits["test"], small_data.splits["test"])
@@ -89,10 +89,10 @@ def test_prepared_data_tells_what_was_divided(small_data):
     assert describe_sizes((np.arange(3), np.arange(3))) == "2 folds of 3 images"
 
 
-def test_small_sets_are_told_by_their_numbers(small_data):
-    told = small_division(small_data.labels, small_data.groups, small_data.splits, small_data.class_names)
-    assert told.startswith("small data set: tune has 2 groups of few, and there are 120 groups in total, so")
-    assert "tune-run --cv-folds 5" in told
+def test_small_data_sets_are_recognised(small_data):
+    reason = small_division(small_data.labels, small_data.groups, small_data.splits, small_data.class_names)
+    assert reason.startswith("small data set: tune has 2 groups of few, and there are 120 groups in total, so")
+    assert "tune-run --cv-folds 5" in reason
     large = items(np.repeat(np.arange(2), 400))
     splits = make_splits(large, everything(large), 0)
     assert small_division(large.labels, large.groups, splits, large.class_names) == ""

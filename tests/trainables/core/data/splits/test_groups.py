@@ -23,8 +23,8 @@ def jpeg(image):
 
 def resized(image):
     side = image.shape[0]
-    there = Image.fromarray(image).resize((round(0.97 * side),) * 2, Image.Resampling.BILINEAR)
-    return np.asarray(there.resize((side, side), Image.Resampling.BILINEAR))
+    smaller = Image.fromarray(image).resize((round(0.97 * side),) * 2, Image.Resampling.BILINEAR)
+    return np.asarray(smaller.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def brighter(image):
@@ -56,7 +56,7 @@ def test_groups_of_phantoms_are_their_subjects(phantoms, change):
     assert same_partition(found.groups, phantoms.subjects)
 
 
-def test_copies_that_were_changed_each_in_its_own_way_stay_with_their_subject(phantoms):
+def test_differently_changed_copies_are_grouped_with_their_subject(phantoms):
     generator = np.random.default_rng(0)
     changes = [lambda image: image, jpeg, resized, brighter]
     mixed = [changes[generator.integers(4)](image) for image in phantoms.images]
@@ -95,20 +95,20 @@ def test_the_threshold_is_the_lowest_at_which_no_group_is_too_large(phantoms):
     assert accuracies[0] < 0.6 < 0.95 < accuracies[-1]  # memory, and what remains without it
 
 
-def test_a_threshold_that_was_said_is_taken(phantoms):
+def test_a_given_threshold_is_used(phantoms):
     found = groups_of(phantoms.images[:60], phantoms.labels[:60], threshold=0.985)
     assert found.threshold == 0.985
     assert len(np.unique(found.groups)) > 10
     assert 0.985 in [point.threshold for point in found.curve]
 
 
-def test_pairs_tell_how_images_lie(phantoms):
+def test_pairs_have_their_alignment(phantoms):
     mirrored = phantoms.images[:2, :, ::-1]
     (pair, *_) = [pair for pair in groups_of(np.concatenate([phantoms.images[:2], mirrored])).pairs if pair.mirrored]
     assert pair.similarity > 0.99
 
 
-def test_images_alike_all_over_are_grouped_as_little_as_can_be():
+def test_identical_images_get_the_highest_threshold():
     one = make_phantoms(subjects=60).images[:1]
     found = groups_of(np.repeat(one, 40, axis=0))
     assert found.threshold == found.curve[-1].threshold
@@ -123,7 +123,7 @@ def test_images_alike_all_over_are_grouped_as_little_as_can_be():
         ({"pattern": "x", "column": "patient"}, "give only one of --group-threshold"),
     ],
 )
-def test_groupings_that_cannot_be(options, message):
+def test_invalid_groupings_are_refused(options, message):
     with pytest.raises(DataError, match=message):
         Grouping(**options)
 
@@ -133,6 +133,6 @@ def test_exact_duplicates_share_a_number():
     assert exact_duplicates(pixels, np.array([0, 1, 2, 3])).tolist() == [0, 1, 0, 3, 4]
 
 
-def test_joined_groups_hang_together_by_chains():
+def test_joined_groups_follow_chains():
     one, other = np.array([0, 0, 1, 1, 2, 3]), np.array([5, 6, 6, 7, 8, 8])
     assert same_partition(joined(one, other), np.array([0, 0, 0, 0, 1, 1]))

@@ -9,7 +9,6 @@ from trainables.core.data.splits import similarity
 from trainables.core.data.splits.similarity import (
     SIDE,
     chance_level,
-    nearest_neighbours,
     polar_spectra,
     registration,
     similarity_forest,
@@ -44,7 +43,7 @@ def brute_force(spectra):
 
 @pytest.mark.parametrize("degrees", [-25, -7, 13, 90, 180])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_copy_is_found_however_it_lies(phantoms, degrees, mirrored):
+def test_rotated_and_mirrored_copies_are_found(phantoms, degrees, mirrored):
     image = phantoms[0, :, :, 0]
     copy = rotated(np.ascontiguousarray(image[:, ::-1]) if mirrored else image, degrees)
     first, second = polar_spectra(np.stack([image, copy])[..., None])
@@ -55,20 +54,20 @@ def test_a_copy_is_found_however_it_lies(phantoms, degrees, mirrored):
         assert abs((angle - degrees + 180) % 360 - 180) < 2
 
 
-def test_similarities_are_those_of_brute_force(phantoms):
+def test_similarities_equal_brute_force(phantoms):
     spectra = polar_spectra(phantoms[:24])
     found = similarity._block(spectra, spectra, -np.inf).numpy()
     np.testing.assert_allclose(found, brute_force(spectra), atol=1e-3)
     np.testing.assert_allclose(found.diagonal(), 1, atol=1e-4)
 
 
-def test_brightness_and_contrast_do_not_count(phantoms):
+def test_brightness_and_contrast_do_not_matter(phantoms):
     changed = (phantoms[:8] * 0.6 + 40).astype(np.uint8)
     for first, second in zip(polar_spectra(phantoms[:8]), polar_spectra(changed), strict=True):
         assert registration(first, second)[0] > 0.97
 
 
-def test_an_image_without_structure_is_like_nothing(phantoms):
+def test_images_without_structure_have_no_links(phantoms):
     images = np.concatenate([phantoms[:2], np.full((2, SIDE, SIDE, 1), 90, np.uint8)])
     forest = similarity_forest(polar_spectra(images), 0.1, CPU)
     assert not np.isin(forest.first, [2, 3]).any() and not np.isin(forest.second, [2, 3]).any()
@@ -97,20 +96,3 @@ def test_chance_is_far_from_copies():
     median, spread = chance_level(polar_spectra(noise), np.random.default_rng(0))
     assert 0 < median < 0.4 and 0 < spread < 0.1
     assert chance_level(polar_spectra(noise[:1]), np.random.default_rng(0)) == (0, 0)
-
-
-def test_nearest_neighbours_are_those_of_brute_force(monkeypatch):
-    monkeypatch.setattr(similarity, "_ROWS", 5)
-    monkeypatch.setattr(similarity, "_COLUMNS", 3)
-    generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 256, (40, SIDE, SIDE, 1), dtype=np.uint8)
-    correlation = np.corrcoef(pixels.reshape(40, -1))
-    queries, gallery = np.arange(0, 40, 3), np.arange(1, 40)
-    groups = np.stack([np.arange(40), generator.integers(0, 4, 40), np.zeros(40, dtype=int)])
-    found = nearest_neighbours(pixels, queries, gallery, groups)
-    for way, group in enumerate(groups):
-        for query, neighbour in zip(queries, found[way], strict=True):
-            allowed = [index for index in gallery if group[index] != group[query]]
-            expected = max(allowed, key=lambda index: correlation[query, index]) if allowed else -1
-            assert neighbour == expected
-    assert (nearest_neighbours(pixels, queries, gallery)[0] == found[0]).all()

@@ -20,8 +20,8 @@ def items(labels, groups=None, published=None):
     )
 
 
-def everything(given_items):
-    return np.arange(len(given_items.labels))
+def everything(all_items):
+    return np.arange(len(all_items.labels))
 
 
 @given(
@@ -56,7 +56,7 @@ def test_no_image_and_no_group_is_in_two_splits(sizes, largest_group, with_test,
 
 
 @pytest.mark.parametrize("mode", ["grouped", "random"])
-def test_a_share_of_test_may_be_asked_for(mode):
+def test_the_share_of_test_can_be_set(mode):
     made = items(np.repeat(np.arange(3), 200))
     splits = make_splits(made, everything(made), seed=0, mode=mode, test_share=0.2)
     assert {name: len(indices) for name, indices in splits.items()} == pytest.approx(
@@ -74,7 +74,7 @@ def test_shares_hold_in_every_class():
             assert abs((made.labels[splits[name]] == label).sum() - share * count) <= 1.5
 
 
-def test_the_seed_decides():
+def test_the_seed_determines_the_splits():
     made = items(np.repeat(np.arange(2), 50))
     first, again, other = (make_splits(made, everything(made), seed) for seed in (0, 0, 1))
     assert all((first[name] == again[name]).all() for name in SPLITS)
@@ -115,11 +115,11 @@ def test_a_split_of_one_class_is_refused():
 def test_few_groups_go_to_fit_test_tune_select_in_this_order(groups, sides, published):
     labels = [0] * 40 + [1] * 40 + [2] * groups * 5
     of_rare = 80 + np.repeat(np.arange(groups), 5)
-    given = None
-    if published:  # one more of each class in a test split that is kept: three sides are left to be dealt
-        labels, of_rare, given = [*labels, 0, 1], [*of_rare, 200, 201], ["train"] * len(labels) + ["test"] * 2
+    split = None
+    if published:  # a published test split with one image of each class, so that three splits remain
+        labels, of_rare, split = [*labels, 0, 1], [*of_rare, 200, 201], ["train"] * len(labels) + ["test"] * 2
         sides = ["fit", "tune", "select"][:groups]
-    made = items(labels, np.concatenate([np.arange(80), of_rare]), given)
+    made = items(labels, np.concatenate([np.arange(80), of_rare]), split)
     splits = make_splits(made, everything(made), seed=0)
     assert [name for name in SPLITS if (made.labels[splits[name]] == 2).any()] == sides
     missing = [name for name in SPLITS if name not in sides]
@@ -131,17 +131,17 @@ def straddling():
     return items(np.repeat(np.arange(2), 80), np.repeat(np.arange(40), 4), (["train"] * 2 + ["val"] + ["test"]) * 40)
 
 
-def test_a_published_test_split_that_parts_groups_is_made_anew_unless_it_is_asked_for():
+def test_a_published_test_split_that_divides_groups_is_only_used_on_request():
     made = straddling()
-    apart = make_splits(made, everything(made), seed=0)
-    assert twins_across(made, apart) == 0
-    assert {abs(len(apart[name]) / 160 - share) < 0.03 for name, share in SHARES.items()} == {True}
-    kept = make_splits(made, everything(made), seed=0, mode="published")
-    assert kept["test"].tolist() == np.flatnonzero(made.published == "test").tolist()
-    assert twins_across(made, kept) == 40
+    grouped = make_splits(made, everything(made), seed=0)
+    assert twins_across(made, grouped) == 0
+    assert {abs(len(grouped[name]) / 160 - share) < 0.03 for name, share in SHARES.items()} == {True}
+    published = make_splits(made, everything(made), seed=0, mode="published")
+    assert published["test"].tolist() == np.flatnonzero(made.published == "test").tolist()
+    assert twins_across(made, published) == 40
     for name in ("fit", "tune", "select"):  # these are grouped in every mode
-        others = np.concatenate([kept[other] for other in ("fit", "tune", "select") if other != name])
-        assert not set(made.groups[kept[name]]) & set(made.groups[others])
+        rest = np.concatenate([published[other] for other in ("fit", "tune", "select") if other != name])
+        assert not set(made.groups[published[name]]) & set(made.groups[rest])
 
 
 def test_a_random_test_split_is_drawn_by_image_within_each_class():
@@ -152,13 +152,13 @@ def test_a_random_test_split_is_drawn_by_image_within_each_class():
     assert sorted(np.concatenate(list(splits.values()))) == list(range(160))
 
 
-def test_a_published_split_must_be_there():
+def test_the_published_mode_needs_a_published_split():
     made = items(np.repeat(np.arange(2), 40))
     with pytest.raises(DataError, match="--split published needs a published test split"):
         make_splits(made, everything(made), seed=0, mode="published")
 
 
-def test_twins_of_test_images_in_training_are_counted():
+def test_test_images_with_a_group_member_in_training_are_counted():
     made = items([0, 0, 0, 0, 1, 1, 1, 1], groups=[0, 1, 2, 0, 4, 5, 6, 7], published=(["train"] * 3 + ["test"]) * 2)
     splits = make_splits(made, everything(made), seed=0, mode="published")
     assert twins_across(made, splits) == 1

@@ -1,0 +1,29 @@
+import pytest
+
+from trainables.core.metric_names import Objective, is_better
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "than", "better"),
+    [
+        ("accuracy", 0.6, 0.5, True),
+        ("accuracy", 0.5, 0.5, False),
+        ("log_loss", 0.5, 0.6, True),
+        ("log_loss", 0.6, 0.5, False),
+        ("log_loss", 9.0, None, True),
+        ("log_loss", 9.0, NAN, True),
+        ("log_loss", NAN, 9.0, False),
+        ("accuracy", NAN, None, False),
+        ("accuracy", NAN, NAN, False),
+    ],
+)
+def test_is_better_follows_the_direction_and_never_prefers_nan(metric, value, than, better):
+    assert is_better(metric, value, than) is better
+
+
+def test_an_objective_has_one_name_or_two():
+    assert Objective("accuracy").names == ("accuracy",)
+    assert Objective("accuracy", "latency_ms").names == ("accuracy", "latency_ms")
+    assert Objective("log_loss").minimized and not Objective("accuracy", "latency_ms").minimized

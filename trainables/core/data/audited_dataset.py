@@ -1,0 +1,126 @@
+"""Data sets before they are split: opened, decoded for the audit, grouped and audited."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.core.data.dataset import Dataset
+from trainables.core.data.decode.images import surveyed_format
+from trainables.core.data.decode.masks import surveyed_masks
+from trainables.core.data.readers.image_files import describe_unread
+from trainables.core.data.readers.open_source import grouped_by_name, open_source
+from trainables.core.data.source import Source, source_fingerprint
+from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
+from trainables.core.data.splits.groups import Grouping, exact_duplicates, group_by_similarity, joined
+from trainables.core.data.splits.similarity import SIDE
+from trainables.core.data.splits.splits import Items
+from trainables.core.errors import DataError
+from trainables.core.node_cache import Store, default_store
+
+
+@dataclass(frozen=True)
+class OpenedDataset:
+    """A data set before its audit.
+
+    Attributes:
+        source: Encoded images.
+        data: Data set without splits, with the groups of the source.
+        bad: Reason why an image cannot be used, by index.
+    """
+
+    source: Source
+    data: Dataset
+    bad: Mapping[int, str]
+
+    @property
+    def usable(self) -> NDArray[np.int64]:
+        """Sorted indices of the images that can be used."""
+        return np.setdiff1d(np.arange(len(self.source)), np.array(sorted(self.bad), dtype=np.int64))
+
+
+def inspect(
+    place: str,
+    *,
+    grouping: Grouping | None = None,
+    store: Path | None = None,
+    cache_size: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Dataset:
+    """Open and audit a data set without refusing bad images and without splitting it. Arguments as in ``prepare``."""
+    grouping = grouping or Grouping()
+    opened = open_dataset(place, grouping, store, cache_size)
+    unread = opened.source.unread
+    data = audited(opened, grouping.threshold, progress)
+    return dataclasses.replace(data, notes=(describe_unread(unread),) if unread else ())
+
+
+def open_dataset(place: str, grouping: Grouping, store: Path | None, cache_size: int | None) -> OpenedDataset:
+    """Open a data set and decode it for the audit. Arguments as in ``prepare``.
+
+    Raises:
+        DataError: There is no usable image.
+    """
+    cache = Store(store or default_store(), cache_size)
+    source = _grouped(open_source(place, grouping.column, grouping.pattern, cache), grouping, place)
+    source, digests = source.read_all()
+    fingerprint = source_fingerprint(source, digests)
+    masks = surveyed_masks(source, fingerprint, cache)
+    data = Dataset(
+        place=place,
+        fingerprint=fingerprint,
+        class_names=masks.format.class_names if masks else source.class_names,
+        labels=source.labels,
+        groups=source.groups,
+        splits={},
+        pixel_format=surveyed_format(source, fingerprint, cache, source.unreadable),
+        mask_format=masks.format if masks else None,
+        bad_masks=frozenset(masks.bad) if masks else frozenset(),
+        store=store,
+        cache_size=cache_size,
+    )
+    _, undecodable = data.decoded(SIDE, source)
+    data = dataclasses.replace(data, undecodable=frozenset(undecodable))
+    unlabelled = {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
+    bad = {**(masks.bad if masks else {}), **undecodable, **unlabelled}
+    if len(bad) == len(source):
+        raise DataError(f"{place} has no usable image; the first one, {source.names[0]}: {bad[0]}")
+    return OpenedDataset(source, data, bad)
+
+
+def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
+    """Return the source with groups by the usual pattern, if nothing else gives groups and every file name matches."""
+    pattern = grouping.usual_pattern
+    if pattern is None or source.groups_given or grouping.threshold is not None:
+        return source
+    named = len(source.files) > 0 and all(re.search(pattern, file) for file in source.files)
+    return grouped_by_name(source, pattern, place) if named else source
+
+
+def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[float], None] | None) -> Dataset:
+    """Return the data set with its final groups and its audit, which is made once per node."""
+    source, data, usable = opened.source, opened.data, opened.usable
+    pixels = data.images(SIDE)
+
+    def write(folder: Path) -> None:
+        found = group_by_similarity(pixels, usable, source.labels, threshold, progress)
+        groups = joined(source.groups if source.groups_given else found.groups, exact_duplicates(pixels, usable))
+        items = Items(source.labels, groups, source.published, source.class_names)
+        audit = audit_images(items, found, source.groups_given, pixels, source.names, opened.bad)
+        np.save(folder / "groups.npy", groups)
+        (folder / "audit.json").write_text(json.dumps(audit.to_dict()))
+
+    def read(folder: Path) -> Dataset:
+        audit = Audit.from_dict(json.loads((folder / "audit.json").read_text()))
+        return dataclasses.replace(data, groups=np.load(folder / "groups.npy"), audit=audit)
+
+    groups = hashlib.sha256(np.ascontiguousarray(source.groups, dtype="<i8").tobytes()).hexdigest()[:16]
+    how = f"told-{groups}" if source.groups_given else "auto" if threshold is None else threshold
+    key = f"audit-{data.images_key(SIDE)}-{how}-v{AUDIT_VERSION}"
+    return data.open_store().read(key, write, read, 100 * len(source))
