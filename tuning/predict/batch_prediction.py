@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trainables.core.data.readers.image_files import describe_unread, unread_files
 from trainables.core.data.readers.unlabelled import Part, find_parts
 from trainables.core.data.readers.untrusted_files import printable
-from trainables.core.data.source import describe_unread, unread_files
 from trainables.core.serving.ensemble_files import open_ensemble
 from trainables.core.serving.score_images import ScoredImage, score_parts
 from tuning.console import EXIT_FAILED, EXIT_OK, say, say_notes
