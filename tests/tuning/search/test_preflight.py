@@ -31,7 +31,7 @@ def loaded(plan, place, store, monkeypatch):
 
 def test_cross_validation_is_recommended_for_a_small_set_without_folds(plan, small_data, monkeypatch):
     _, output = loaded(plan, small_data.place, small_data.store, monkeypatch)
-    assert "Note: small data set: tune has 2 groups of few, and there are 120 in total" in output
+    assert "Note: small data set: tune has 2 groups of few, and there are 120 groups in total" in output
     _, output = loaded(dataclasses.replace(plan, folds=3), small_data.place, small_data.store, monkeypatch)
     assert "102 pool, 18 test (grouped split); 3 folds of 34 images" in output
     assert "small data set" not in output
