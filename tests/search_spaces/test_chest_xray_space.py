@@ -28,7 +28,7 @@ def test_the_group_is_the_name_without_its_last_number(file, group):
 
 
 def kaggle_tree(root, val):
-    """Two images a person, as Kaggle's folders have them; ``val`` images a class in a split of their own."""
+    """Write two images per person in Kaggle's layout, with ``val`` images per class in a validation split."""
     generator = np.random.default_rng(0)
     for split, persons in (("train", 40), ("val", val // 2), ("test", 10)):
         for label, name in enumerate(("NORMAL", "PNEUMONIA") if persons else ()):
@@ -41,7 +41,7 @@ def kaggle_tree(root, val):
 
 
 @pytest.mark.parametrize("val", [0, 8])
-def test_kaggles_tree_is_divided_anew_by_person_and_keeps_its_test_split(tmp_path, val):
+def test_kaggles_folders_are_split_by_person_and_keep_their_test_split(tmp_path, val):
     kaggle_tree(tmp_path / "data", val)
     data = prepare(str(tmp_path / "data"), sizes=[16], seed=0, grouping=GROUPING, store=tmp_path / "store")
     assert data.audit.named == "subjects" and len(np.unique(data.groups)) == 100 + val

@@ -142,10 +142,11 @@ def console_script(app: typer.Typer) -> Callable[[], NoReturn]:
             code = exit_.code
             if isinstance(code, str):  # raised by the user's search space
                 print(code, file=sys.stderr)
+        # An ordinary exit spends seconds on tearing down the imported modules. os._exit skips that, but also the exit
+        # handlers and the flush. There is no public function that runs the exit handlers.
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-        # An ordinary exit spends seconds on tearing down the imported modules.
         os._exit(code if isinstance(code, int) else int(code is not None))
 
     return main

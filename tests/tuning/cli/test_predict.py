@@ -67,7 +67,7 @@ def test_wrong_usage_is_one_line(model, tmp_path):  # noqa: F811
     (tmp_path / "empty").mkdir()
     for arguments, message in (
         ((model, "nowhere"), "nowhere does not exist"),
-        ((model, "empty"), "images are needed, but empty holds none"),
+        ((model, "empty"), "empty has no images (JPEG"),
         (("nothing", "good.png"), "MODEL must be models:/NAME@champion, "),
         (("empty", "good.png"), "a model must hold ensemble.json"),
         ((model, "good.png", "--out", "no/where.csv"), "--out must be writable, but no/where.csv is not: No such file"),

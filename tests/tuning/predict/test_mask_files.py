@@ -1,4 +1,5 @@
 import csv
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tests.trainables.core.serving.test_segmentation_ensemble import trained  # 
 from trainables.core.errors import UserError
 from trainables.core.serving.score_images import ScoredImage
 from tuning.cli.predict import app
-from tuning.predict import batch_prediction
+from tuning.predict import batch_prediction, predictions_file
 from tuning.predict.predictions_file import PredictionsFile
 
 
@@ -83,6 +84,15 @@ def test_a_file_added_during_the_run_is_not_deleted():
 
     with pytest.raises(UserError, match="out holds other files"):
         write(values())
+    assert masks_in() == {"000000-1.png"}
+    assert sorted(file.name for file in Path().iterdir()) == ["out", "out.csv"]
+
+
+def test_masks_do_not_appear_if_the_table_cannot_be_written(monkeypatch):
+    write([1])
+    monkeypatch.setattr(predictions_file, "atomic_file", lambda file: nullcontext(Path("/dev/full")))
+    with pytest.raises(UserError, match="--out must be writable, but out.csv is not: No space left"):
+        write([2, 2])  # few rows, which stay in the buffer until the end
     assert masks_in() == {"000000-1.png"}
     assert sorted(file.name for file in Path().iterdir()) == ["out", "out.csv"]
 
