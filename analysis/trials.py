@@ -20,7 +20,7 @@ STOPPED = "stopped"  # reason for stopping early: PRUNED or TIME_BUDGET
 FAILURES = "failures"  # first line of each error
 DEVICE = "device"  # device that the latency was measured on
 _EPOCH = "epoch:{:05d}"  # one report: metrics, time_ms, checkpoint
-_EPOCH_PATTERN = re.compile(r"epoch:\d{5}")
+_EPOCH_PATTERN = re.compile(r"epoch:(\d{5,})")
 
 PRUNED = "pruned"
 TIME_BUDGET = "time budget"
@@ -107,13 +107,13 @@ def checkpoints_of(records: Iterable[TrialRecord]) -> list[str]:
 def read_trial(trial: "FrozenTrial") -> TrialRecord:
     """Convert one trial of a study."""
     attributes = trial.user_attrs
-    epochs = sorted(name for name in attributes if _EPOCH_PATTERN.fullmatch(name))
+    reports = [(int(found[1]), name) for name in attributes if (found := _EPOCH_PATTERN.fullmatch(name))]
     return TrialRecord(
         number=trial.number,
         state=trial.state.name,
         params=dict(trial.params),
         config=attributes.get(CONFIG, {}),
-        epochs=tuple(EpochRecord(**attributes[name]) for name in epochs),
+        epochs=tuple(EpochRecord(**attributes[name]) for _, name in sorted(reports)),
         stopped=attributes.get(STOPPED),
         failures=tuple(attributes.get(FAILURES, ())),
         device=attributes.get(DEVICE),

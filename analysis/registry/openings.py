@@ -1,7 +1,12 @@
 """Counts of test set openings, over all searches in an MLflow."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from mlflow.store.entities import PagedList
 
 # Tags of a parent run: the test set that the search opened, and the number of openings.
 _OPENED, _OPENINGS = "tune.test_fingerprint", "tune.test_openings"
@@ -21,13 +26,19 @@ def record_openings(tracking_uri: str, run_id: str, fingerprint: str, count: int
     client = MlflowClient(tracking_uri)
     client.set_tag(run_id, _OPENED, fingerprint)
     client.set_tag(run_id, _OPENINGS, str(count))
-    experiments = [each.experiment_id for each in client.search_experiments(view_type=ViewType.ALL)]
-    elsewhere, token = 0, None
-    while True:
-        page = client.search_runs(experiments, f"tags.`{_OPENED}` = '{fingerprint}'", ViewType.ALL, page_token=token)
-        elsewhere += sum(int(run.data.tags.get(_OPENINGS, 1)) for run in page if run.info.run_id != run_id)
-        token = page.token
-        if not token:
-            break
+    elsewhere = 0
+    for experiments in _pages(partial(client.search_experiments, ViewType.ALL)):
+        ids, condition = [each.experiment_id for each in experiments], f"tags.`{_OPENED}` = '{fingerprint}'"
+        for runs in _pages(partial(client.search_runs, ids, condition, ViewType.ALL)):
+            elsewhere += sum(int(run.data.tags.get(_OPENINGS, 1)) for run in runs if run.info.run_id != run_id)
     client.log_metric(run_id, "test_openings", count + elsewhere)
     return elsewhere
+
+
+def _pages(search: Callable[..., PagedList[Any]]) -> Iterator[PagedList[Any]]:
+    """Yield all pages of a search: MLflow returns at most 1,000 entries at a time."""
+    page = search()
+    yield page
+    while page.token:
+        page = search(page_token=page.token)
+        yield page

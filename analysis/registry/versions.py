@@ -78,6 +78,8 @@ def _alias(champion: tuple[str, dict[str, Any]] | None, version: str, metadata: 
     if other.get("metric") != metric or theirs is None:
         return CHALLENGER, f"version {current} is the champion and was chosen by {other.get('metric')}"
     where = metadata.get("chosen_on", "select")
+    if ours == theirs:
+        return CHALLENGER, f"its {metric} on {where} equals that of version {current}, the champion: {ours:.4f}"
     scores = f"{metric} {ours:.4f} on {where}, where version {current} has {theirs:.4f}"
     return (CHAMPION, f"it has {scores}") if is_better(metric, ours, theirs) else (CHALLENGER, f"it has only {scores}")
 

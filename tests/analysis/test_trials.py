@@ -1,7 +1,8 @@
 import numpy as np
+import optuna
 import pytest
 
-from analysis.trials import EpochRecord, TrialRecord, pareto_front
+from analysis.trials import EpochRecord, TrialRecord, pareto_front, read_trial
 
 METRICS = ("accuracy", "latency_ms")
 
@@ -36,3 +37,11 @@ def test_stopped_and_failed_trials_are_not_on_the_front():
 def test_nan_is_beaten():
     records = [trial(0, (np.nan, 1)), trial(1, (0.5, 1))]
     assert [record.number for record in pareto_front(records, METRICS)] == [1]
+
+
+def test_epochs_are_read_in_order_up_to_the_longest_training_that_is_allowed():
+    study = optuna.create_study()
+    study_trial = study.ask()
+    for epoch in (100_000, 99_999, 1):
+        study_trial.set_user_attr(*EpochRecord(epoch, {}, 0, "").attribute())
+    assert [record.epoch for record in read_trial(study.trials[0]).epochs] == [1, 99_999, 100_000]

@@ -17,7 +17,7 @@ OURS = {"metric": "macro_f1", "select_score": 0.7, "select_fingerprint": "abc"}
             "champion",
             "macro_f1 0.7000 on select, where version 1 has 0.6000",
         ),
-        (("1", OURS), "challenger", "it has only macro_f1 0.7000 on select, where version 1 has 0.7000"),
+        (("1", OURS), "challenger", "its macro_f1 on select equals that of version 1, the champion: 0.7000"),
         (("1", OURS | {"select_score": 0.8}), "challenger", "it has only macro_f1 0.7000"),
         (("1", OURS | {"select_score": 0.1, "select_fingerprint": "x"}), "challenger", "chosen on other images"),
         (("1", OURS | {"select_score": 0.1, "metric": "auroc"}), "challenger", "was chosen by auroc"),
@@ -34,6 +34,18 @@ def test_a_lower_loss_is_better():
     ours = OURS | {"metric": "log_loss", "select_score": 0.4}
     assert _alias(("1", ours | {"select_score": 0.5}), "2", ours)[0] == "champion"
     assert _alias(("1", ours | {"select_score": 0.3}), "2", ours)[0] == "challenger"
+
+
+def test_openings_are_counted_beyond_one_page_of_experiments(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    runs = [client.create_run(client.create_experiment(f"space {name}")).info.run_id for name in range(5)]
+    search = MlflowClient.search_experiments
+    monkeypatch.setattr(
+        MlflowClient, "search_experiments", lambda *given, **options: search(*given, **options, max_results=2)
+    )
+    for number, run_id in enumerate(runs):
+        assert record_openings(uri, run_id, "seen", 1) == number
 
 
 def test_openings_are_counted_over_all_experiments_and_deleted_runs(tmp_path):

@@ -1,7 +1,11 @@
 """Augmentation policies for uint8 images, seeded by image and epoch. Resizing and normalisation happen elsewhere."""
 
+import os
 import threading
 from collections.abc import Callable
+
+# Importing albumentations would ask the package index for its newest version, which takes 2 s behind a firewall.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A
 import cv2

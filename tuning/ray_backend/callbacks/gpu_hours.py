@@ -1,5 +1,6 @@
 """GPU hours of a search and their cost."""
 
+import threading
 import time
 from typing import Any
 
@@ -26,6 +27,7 @@ class GpuHours(tune.Callback):
         self._hours = float(study.user_attrs.get(_HOURS, 0.0))
         self._gpus, self._refreshed = _cluster_gpus(), time.monotonic()
         self._saved = self._refreshed
+        self._lock = threading.Lock()  # the live view asks from a thread of its own
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing to pickle, as ``StudySearcher`` does."""
@@ -45,11 +47,12 @@ class GpuHours(tune.Callback):
 
     def hours(self) -> float:
         """Return the GPU hours so far. Nodes that join or leave are noticed a few seconds late."""
-        now = time.monotonic()
-        if now > self._refreshed + _REFRESH_S:
-            self._hours += self._gpus * (now - self._refreshed) / 3600
-            self._gpus, self._refreshed = _cluster_gpus(), now
-        return self._hours + self._gpus * (now - self._refreshed) / 3600
+        with self._lock:
+            now = time.monotonic()
+            if now > self._refreshed + _REFRESH_S:
+                self._hours += self._gpus * (now - self._refreshed) / 3600
+                self._gpus, self._refreshed = _cluster_gpus(), now
+            return self._hours + self._gpus * (now - self._refreshed) / 3600
 
     def describe(self) -> str:
         """Return the hours and, if the price is known, the cost; an empty string without GPUs."""

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -58,3 +62,16 @@ def test_an_image_drawn_twice_looks_different():
     order = np.zeros(40, dtype=np.int64)
     drawn = augmented_batches(IMAGES, LABELS, order, 40, Augmenter("medical", 37, seed=0), 1, threads=2)
     assert len({image.numpy().tobytes() for image in next(drawn)[0]}) > 4
+
+
+def test_importing_the_policies_opens_no_connection():
+    code = """
+import socket
+def refuse(*address):
+    raise AssertionError(f"a connection to {address}")
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+import trainables.core.data.augment
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

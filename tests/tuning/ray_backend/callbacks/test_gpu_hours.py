@@ -1,8 +1,12 @@
 """GPU hours, with a simulated clock and cluster."""
 
+import contextlib
+import threading
+
 import optuna
 import pytest
 
+from tuning.ray_backend.callbacks import gpu_hours
 from tuning.ray_backend.callbacks.gpu_hours import GpuHours
 
 
@@ -55,3 +59,23 @@ def test_without_gpus_nothing_is_printed_or_saved(clock, nodes):
     hours.on_experiment_end([])
     assert hours.describe() == ""
     assert study.user_attrs == {}
+
+
+def test_two_threads_do_not_count_an_hour_twice(clock, nodes, monkeypatch):
+    nodes[0]["Resources"]["GPU"] = 1.0
+    hours = GpuHours(optuna.create_study())
+    arrived = threading.Barrier(2)
+
+    def slow():
+        with contextlib.suppress(threading.BrokenBarrierError):
+            arrived.wait(timeout=0.2)  # without a lock both threads would meet here
+        return 1.0
+
+    monkeypatch.setattr(gpu_hours, "_cluster_gpus", slow)
+    clock[0] = 3600.0
+    threads = [threading.Thread(target=hours.hours) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert hours.hours() == pytest.approx(1)
