@@ -16,7 +16,7 @@ class Panel:
     Attributes:
         title: Heading, or empty.
         how_to_read: One or two sentences on how to read the figure.
-        caveat: Number of images or trials, split, and uncertainty.
+        caveat: Small print: how many images or trials, which split, how uncertain.
         figure: The figure; None if it could not be drawn.
         missing: Reason why there is no figure.
         min_width: Width in pixels below which the panel scrolls instead of shrinking.
@@ -49,7 +49,7 @@ class Table:
     bold: Sequence[int] = ()
 
     def is_number(self, column: int) -> bool:
-        """Return True if every non-empty cell of a column begins with a number."""
+        """Return True if every non-empty cell of a column is a number, with nothing after it but a unit or a share."""
         return all(_NUMBER.match(row[column]) for row in self.rows if row[column])
 
 

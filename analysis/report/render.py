@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Panel, Section
 from analysis.report.sections.data_audit import data_audit
-from analysis.report.sections.importance import hyperparameters
+from analysis.report.sections.hyperparameters import hyperparameters
 from analysis.report.sections.model_comparison import models
 from analysis.report.sections.trial_results import curves, leaderboard, recipes_and_search
 from analysis.report.sections.usage import usage

@@ -1,1 +1,1 @@
-"""Code that runs on a Ray worker: the trainable, its checkpoint I/O, member inference and node requirements."""
+"""Code that trial processes run, and what the driver shares with them."""

@@ -55,7 +55,7 @@ class StudyScheduler(FIFOScheduler):
             return str(TrialScheduler.CONTINUE)
         if optuna_trial.should_prune():
             return _stop(optuna_trial, PRUNED)
-        if time.time() >= steering.deadline:
+        if steering.out_of_time():
             return _stop(optuna_trial, TIME_BUDGET)
         return str(TrialScheduler.CONTINUE)
 

@@ -1,7 +1,6 @@
 """Ray Tune's searcher, which hands out the trials of the study."""
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ class StudySearcher(Searcher):
         steering = self._steering
         if len(steering.live) >= min(steering.max_concurrent or math.inf, steering.capacity() + 1):
             return None
-        out_of_time = time.time() >= steering.deadline
+        out_of_time = steering.out_of_time()
         if out_of_time:
             steering.stop_unfinished()
         ending = out_of_time or steering.given_up is not None

@@ -77,6 +77,7 @@ def build_tuner(
             stop=stopper,
             failure_config=tune.FailureConfig(max_failures=policy.max_failures),
             callbacks=[DroppedTrials(steering), *callbacks],
+            # Ray keeps the last checkpoint, and the one of the highest rank: the best epoch (worker/steps.py).
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=CHECKPOINT_RANK),
         ),
     )

@@ -82,10 +82,14 @@ class Steering:
             save_stop(trial, TIME_BUDGET)
             self.finish(trial, failed=False)
 
+    def out_of_time(self) -> bool:
+        """Return True after the deadline of ``--time-budget``."""
+        return time.time() >= self.deadline
+
     def is_complete(self) -> bool:
         """Return True if no trial is running and none will start."""
         all_ended = self.handed_out() >= self.num_samples or self.given_up is not None
-        return not self.live and (all_ended or time.time() >= self.deadline)
+        return not self.live and (all_ended or self.out_of_time())
 
     def handed_out(self) -> int:
         """Return how many trials the search has handed out so far, including those of earlier drivers."""

@@ -1,4 +1,4 @@
-"""The registry of tasks: a new one is a class and a line here."""
+"""Results objects by task."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Batches: rows of a table of images or stored features, or images augmented on threads one batch ahead."""
+"""Batches for training: plain rows of a table, or images augmented by threads one batch ahead."""
 
 import warnings
 from collections import Counter
@@ -40,7 +40,7 @@ def as_tensor(array: NDArray[Any]) -> Tensor:
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Return True if ``size`` bytes may stay on the device next to a model: it is a GPU with enough free memory."""
+    """Return True if the device is a GPU with room for ``size`` bytes beside a model."""
     return device.type == "cuda" and size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
@@ -60,10 +60,11 @@ def batches(table: Table, order: NDArray[np.int64], batch_size: int) -> Iterator
         batch_size: Rows per batch. The last batch may be smaller.
 
     Yields:
-        ((B, ...) inputs, (B, ...) targets) on the table's device. They are copies, since networks write into inputs.
+        ((B, ...) inputs, (B, ...) targets) on the table's device, as copies: networks may change inputs
+            in place.
     """
     for rows in torch.split(torch.from_numpy(order).to(table.inputs.device), batch_size):
-        inputs = table.inputs.index_select(0, rows)  # rows are contiguous, so this is a plain memory copy
+        inputs = table.inputs.index_select(0, rows)  # each table row is contiguous: a plain memory copy
         yield inputs.permute(0, 3, 1, 2) if table.channels_last else inputs, table.targets.index_select(0, rows)
 
 

@@ -35,7 +35,7 @@ class StalledSearch(tune.Callback, tune.Stopper):
         steering, now = self._steering, time.monotonic()
         if not steering.live or any(trial.status != RayTrial.PENDING for trial in live_trials(steering, trials)):
             self._stalled_since, self._next_message = now, now + _PATIENCE_S
-        elif time.time() >= steering.deadline:
+        elif steering.out_of_time():
             steering.unfinished += steering.live.values()
             steering.live.clear()
             steering.stop_unfinished()

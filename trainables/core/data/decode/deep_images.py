@@ -1,4 +1,4 @@
-"""Images with more than 8 bits per sample, without loss.
+"""Images with more than 8 bits per sample: read without loss, then scaled to 8 bits.
 
 Pillow keeps the depth of grey images, but reduces deep colour and alpha to 8 bits and ignores WhiteIsZero at 16 bits.
 OpenCV keeps the depth of colour images.
@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from trainables.core.errors import DataError
 
 _GREY_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _SAMPLE_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
@@ -49,6 +51,22 @@ def deep_samples(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
     transpose, rows, columns = _ORIENTATIONS.get(image.getexif().get(_ORIENTATION, 1), (False, False, False))
     samples = samples.swapaxes(0, 1) if transpose else samples
     return samples[:: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def scale_to_8_bits(samples: NDArray[np.int64], black: int, white: int) -> NDArray[np.uint8]:
+    """Scale samples so that ``black`` becomes 0 and ``white`` 255.
+
+    Raises:
+        DataError: A sample is outside that range.
+    """
+    lowest, highest = int(samples.min()), int(samples.max())
+    if lowest < black or highest > white:
+        raise DataError(
+            f"its values reach from {lowest} to {highest}, but values from {black} to {white} are expected: "
+            "convert it to that range"
+        )
+    values = (samples - black).astype(np.float32) * np.float32(255 / (white - black))
+    return np.asarray(np.clip(values, 0, 255).round(), dtype=np.uint8)
 
 
 def _grey(image: Image.Image) -> NDArray[np.int64]:

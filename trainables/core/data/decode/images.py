@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.core.data.decode.crop import Box
-from trainables.core.data.decode.deep_images import deep_samples
+from trainables.core.data.decode.deep_images import deep_samples, scale_to_8_bits
 from trainables.core.errors import DataError, first_line
 from trainables.core.node_cache import Store
 
@@ -96,8 +96,10 @@ def decode(data: bytes, size: int, pixel_format: PixelFormat, box: Box | None = 
     """
     with open_image(data) as opened:
         samples = deep_samples(opened, data)
-        image = ImageOps.exif_transpose(opened) if samples is None else _to_8_bits(samples, pixel_format)
-        return to_pixels(image, size, pixel_format, box)
+        if samples is None:
+            return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format, box)
+        scaled = scale_to_8_bits(samples, pixel_format.black, pixel_format.white)
+        return to_pixels(Image.fromarray(scaled), size, pixel_format, box)
 
 
 def _check_kind(image: Image.Image) -> None:
@@ -121,23 +123,6 @@ def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat, box: Box
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.uint8).reshape(size, size, pixel_format.channels)
-
-
-def _to_8_bits(samples: NDArray[np.int64], pixel_format: PixelFormat) -> Image.Image:
-    """Scale samples from the data set's range to 0..255.
-
-    Raises:
-        DataError: They exceed that range.
-    """
-    black, white = pixel_format.black, pixel_format.white
-    lowest, highest = int(samples.min()), int(samples.max())
-    if lowest < black or highest > white:
-        raise DataError(
-            f"its values reach from {lowest} to {highest}, but values from {black} to {white} are expected: "
-            "convert it to that range"
-        )
-    values = (samples - black).astype(np.float32) * np.float32(255 / (white - black))
-    return Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8))
 
 
 def _check_grey(image: Image.Image) -> None:
