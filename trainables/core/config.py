@@ -163,10 +163,26 @@ class TrainConfig(ABC):
     def frozen(self) -> tuple[str, ...]:
         """Name prefixes of the model's tensors that training never changes."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a plain dict of the keys that are read. ``from_dict`` parses it to an equal configuration."""
+    def with_half_batch(self) -> Self | None:
+        """Return the configuration with half the batch and twice the accumulation: the same gradients in less memory.
+
+        None if the batch cannot be halved: it is odd, or a network with batch norm would see single images.
+        """
+        if self.batch_size % 2:
+            return None
+        halves = {"batch_size": self.batch_size // 2, "accumulate_steps": self.accumulate_steps * 2}
+        try:
+            return self._parse({**self._read_keys(), **halves})
+        except ConfigError:
+            return None
+
+    def _read_keys(self) -> dict[str, Any]:
         rules = ((field.name, field.metadata["rule"].read_when) for field in dataclasses.fields(self))
         return {key: getattr(self, key) for key, when in rules if when is None or getattr(self, when[0]) in when[1]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict of the keys that are read. ``from_dict`` parses it to an equal configuration."""
+        return self._read_keys()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,11 +70,9 @@ def run_trial(
         try:
             _report_steps(config, run)
         except torch.OutOfMemoryError as error:
-            if config.batch_size % 2:
+            smaller = config.with_half_batch()
+            if smaller is None:
                 raise
-            smaller = dataclasses.replace(
-                config, batch_size=config.batch_size // 2, accumulate_steps=config.accumulate_steps * 2
-            )
             note = f"{describe(error)} (continued with {smaller.batch_size} images at a time)"
             traceback.clear_frames(error.__traceback__)  # its frames hold the model
             _free_memory()

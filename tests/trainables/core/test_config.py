@@ -78,3 +78,29 @@ def test_hidden_dropout_of_an_mlp_defaults_to_head_dropout():
     assert TrainConfig.from_dict(mlp).hidden_dropout == 0.4
     assert TrainConfig.from_dict(mlp | {"hidden_dropout": 0.3}).hidden_dropout == 0.3
     assert TrainConfig.from_dict(BASE | {"head": "mlp"}).hidden_dropout == 0.0
+
+
+SEGMENTATION = {
+    "task": "segmentation",
+    "architecture": "unet",
+    "backbone": "resnet18",
+    "weights": "random",
+    "image_size": 64,
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "epochs": 1,
+}
+
+
+def test_half_a_batch_gives_the_same_gradients(config):
+    smaller = config(batch_size=16, accumulate_steps=3).with_half_batch()
+    assert (smaller.batch_size, smaller.accumulate_steps) == (8, 6)
+    assert smaller.batch_size * smaller.accumulate_steps == 16 * 3
+
+
+def test_no_batch_is_halved_below_what_batch_norm_needs(config):
+    assert config(batch_size=3).with_half_batch() is None
+    assert config(batch_size=2).with_half_batch().batch_size == 1  # a linear head has no batch norm
+    assert config(batch_size=2, head="residual").with_half_batch() is None
+    assert TrainConfig.from_dict({**SEGMENTATION, "batch_size": 2}).with_half_batch() is None
+    assert TrainConfig.from_dict({**SEGMENTATION, "batch_size": 4}).with_half_batch().batch_size == 2
