@@ -190,7 +190,9 @@ def run(
             metavar="URI", help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
         ),
     ] = None,
-    name: Annotated[str | None, _record_option(help="Name of the search. Default: the space's.")] = None,
+    name: Annotated[
+        str | None, _record_option(help="Name of the search. Default: the space's, then NAME-2, ...")
+    ] = None,
     resume: Annotated[bool, _record_option(help="Resume an unfinished search.")] = False,
     report: Annotated[bool, _record_option(help="Write the HTML report, which shows images, at the end.")] = True,
 ) -> int:

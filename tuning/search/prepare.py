@@ -100,7 +100,8 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     options.check()
     plan, request = options.plan(), options.data_request()
     rehearsed = plan.samples(REHEARSED_TRIALS)
-    folder = find_folder(options.storage, options.name or plan.space.name, options.study_storage, options.resume)
+    name, exact = options.name or plan.space.name, options.name is not None
+    folder = find_folder(options.storage, name, options.study_storage, options.resume, exact)
     parameters = TASKS[plan.space.task].check_networks(plan, console)
     note = folder.check_disk_space(checkpoint_bytes(plan, parameters), options.trials)
     say_notes(console, [] if note is None else [note])

@@ -135,14 +135,27 @@ class SearchFolder:
             yield
 
 
-def find_folder(root: str, name: str, study_url: str | None, resume: bool) -> SearchFolder:
+def find_folder(root: str, name: str, study_url: str | None, resume: bool, exact: bool = False) -> SearchFolder:
     """Return the folder of a new search, or of the latest search of that name to resume.
 
+    Args:
+        root: Folder, or URI, of all searches.
+        name: Name of the search. A second one is called NAME-2, and so on, unless the name is ``exact``.
+        study_url: Database of the study; None for a journal file.
+        resume: Return an existing search.
+        exact: The user gave the name, so it means one search.
+
     Raises:
-        UserError: There is nothing to resume, or an unfinished search has the name.
+        UserError: There is nothing to resume, an unfinished search has the name, or any search has the exact name.
     """
     _check_name(name)
     fresh, latest = _folder(root, name, study_url), None
+    if exact and fresh.load() is not None:
+        if resume:
+            return fresh
+        raise UserError(
+            f"a search named {name!r} exists in {root}: continue it with --resume, or choose another --name"
+        )
     while (study := fresh.load()) is not None:
         latest, finished = fresh, is_finished(study)
         number = int(fresh.name.removeprefix(name).lstrip("-") or 1) + 1

@@ -79,3 +79,12 @@ def test_a_full_disk_is_refused_before_anything_is_written(tmp_path):
     assert folder.check_disk_space(free // 20, num_samples=1) is None
     assert "20 trials may need" in folder.check_disk_space(free // 20, num_samples=20)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_the_user_gives_means_one_search(tmp_path):
+    mark_finished(started(find_folder(str(tmp_path), "mine", None, resume=False, exact=True)), True)
+    with pytest.raises(UserError, match="a search named 'mine' exists in .*: continue it with --resume, or choose"):
+        find_folder(str(tmp_path), "mine", None, resume=False, exact=True)
+    mark_finished(started(find_folder(str(tmp_path), "mine", None, resume=False)), True)  # the space is called so, too
+    assert find_folder(str(tmp_path), "mine", None, resume=True, exact=True).name == "mine"
+    assert find_folder(str(tmp_path), "mine", None, resume=True).name == "mine-2"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import unicodedata
 from pathlib import Path
 
 from trainables.core.data.readers.class_folders import open_class_folders
@@ -68,8 +69,12 @@ def _checked(source: Source, place: str) -> Source:
         if printable(name) != name or not 0 < len(name) <= _LONGEST_NAME:
             rule = f"class names must be printable and have at most {_LONGEST_NAME} characters"
             raise DataError(f"{rule}, but {place} has {printable(name)[:_LONGEST_NAME]!r}: rename it")
-    if len(set(source.class_names)) < len(source.class_names):
-        raise DataError(f"class names must differ, but {place} has {', '.join(source.class_names)}")
+    by_key: dict[str, str] = {}
+    for name in source.class_names:
+        other = by_key.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), name)
+        if other is not name:
+            rule = "class names must differ in more than case, spaces or the encoding of accents"
+            raise DataError(f"{rule}, but {place} has {other!r} and {name!r}: rename one of them")
     return source
 
 

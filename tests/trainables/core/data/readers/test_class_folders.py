@@ -51,3 +51,11 @@ def test_a_class_without_images_is_refused_with_the_suffixes_of_its_files(tmp_pa
         (tmp_path / "b" / f"{index}.dcm").touch()
     with pytest.raises(DataError, match="class 'b' in .* has no images: 3 files were not read: 3 .dcm"):
         open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize(("one", "other"), [("NORMAL", "Normal"), ("caf\u00e9", "cafe\u0301"), ("healthy", "healthy ")])
+def test_class_names_that_are_equal_to_people_are_refused(tmp_path, one, other):
+    write_classes(tmp_path / "train", {one: 2, "ill": 2})
+    write_classes(tmp_path / "test", {other: 2, "ill": 2})
+    with pytest.raises(DataError, match=r"differ in more than case, .* has '.*' and '.*': rename one of them"):
+        open_source(str(tmp_path))
