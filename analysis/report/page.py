@@ -36,7 +36,7 @@ class Table:
 
     Attributes:
         title: Heading, or empty.
-        how_to_read: How to read the table, and its caveats.
+        how_to_read: Reading instructions and caveats.
         headings: One heading per column.
         rows: Cells of each row, one per column.
         bold: Positions of the rows in bold.
@@ -74,8 +74,8 @@ class Gallery:
 
     Attributes:
         title: Heading, or empty.
-        how_to_read: How to read the examples.
-        caveat: How the examples were chosen, and their limits.
+        how_to_read: Reading instructions.
+        caveat: Selection of the examples, and their limits.
         examples: The examples; empty if ``missing`` is given.
         missing: Reason why there are no examples.
     """

@@ -29,14 +29,18 @@ class TaskSections:
     examples: Callable[[SearchInputs, EnsembleInputs, Inspection], Section]
 
 
+def _classes(data: Dataset) -> str:
+    return f"{len(data.class_names)} class{'es' * (len(data.class_names) != 1)}"
+
+
 _SECTIONS = {
     ClassificationResults.task: TaskSections(
-        lambda data: f"{len(data.labels)} images of {len(data.class_names)} classes",
+        lambda data: f"{len(data.labels)} images of {_classes(data)}",
         classification_scores,
         inspected_member,
     ),
     SegmentationResults.task: TaskSections(
-        lambda data: f"{len(data.labels)} images with masks of {len(data.class_names)} classes",
+        lambda data: f"{len(data.labels)} images with masks of {_classes(data)}",
         segmentation_scores,
         mask_overlays,
     ),

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its DevTools pipe: null-terminated JSON on file descriptors 3 and 4, no library."""
+"""A headless Chromium, controlled over its DevTools pipe: null-terminated JSON on file descriptors 3 and 4."""
 
 import base64
 import io
@@ -13,26 +13,26 @@ from PIL import Image
 
 
 def find():
-    """The browser's path, or None."""
+    """Return the path of the browser, or None."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 class Chromium:
-    """One page."""
+    """A browser with one page."""
 
     def __init__(self, folder, width=1600, height=900):
-        theirs, to_browser = os.pipe()
+        commands, to_browser = os.pipe()
         from_browser, answers = os.pipe()
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run"]
         flags += [f"--user-data-dir={folder}/profile", f"--window-size={width},{height}", "--disable-dev-shm-usage"]
-        # A shell puts the pipes where Chromium looks for them: 3 to read from, 4 to write to.
-        script = f'exec "$@" 3<&{theirs} 4>&{answers}'
+        # Chromium reads commands from descriptor 3 and writes answers to descriptor 4.
+        script = f'exec "$@" 3<&{commands} 4>&{answers}'
         self._process = subprocess.Popen(
             ["bash", "-c", script, "bash", find(), *flags, "about:blank"],
-            pass_fds=(theirs, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            pass_fds=(commands, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        os.close(theirs), os.close(answers)
+        os.close(commands), os.close(answers)
         self._to, self._from = os.fdopen(to_browser, "wb", 0), os.fdopen(from_browser, "rb", 0)
         self._ids, self._unread = itertools.count(1), b""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
@@ -56,40 +56,40 @@ class Chromium:
     def _receive(self):
         while b"\0" not in self._unread:
             read = self._from.read(65536)
-            assert read, "the browser has ended"
+            assert read, "the browser has exited"
             self._unread += read
         message, self._unread = self._unread.split(b"\0", 1)
         return json.loads(message)
 
     def open(self, url):
-        """Goes to a page, from an empty one: within MLflow only what follows the # changes."""
+        """Open a page by way of an empty one, because MLflow's pages differ only after the #."""
         self._call("Page.navigate", url="about:blank")
         self._call("Page.navigate", url=url)
 
     def run(self, script):
-        """The value of a JavaScript expression."""
+        """Return the value of a JavaScript expression."""
         answer = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def text(self):
-        """What a person can read on the page."""
+        """Return the visible text of the page."""
         return self.run("document.body ? document.body.innerText : ''") or ""
 
     def wait(self, script, seconds=60):
-        """Waits until a JavaScript expression is true, and returns it."""
+        """Wait until a JavaScript expression is true, and return its value."""
         deadline = time.monotonic() + seconds
         while not (value := self.run(script)):
-            assert time.monotonic() < deadline, f"never true: {script}\n\n{self.text()[:3000]}"
+            assert time.monotonic() < deadline, f"not true within {seconds} s: {script}\n\n{self.text()[:3000]}"
             time.sleep(0.2)
         return value
 
     def wait_for_text(self, *texts):
-        """Waits until all of these can be read."""
+        """Wait until the page shows all of these texts."""
         self.wait(f"{json.dumps(texts)}.every(text => document.body && document.body.innerText.includes(text))")
 
     def click(self, script):
-        """Clicks in the middle of the element that an expression gives, as a hand would."""
+        """Click on the centre of the element that a JavaScript expression returns."""
         self.wait(f"Boolean({script})")
         box = self.run(
             f"(() => {{ const e = {script}; e.scrollIntoView({{block: 'center'}});"
@@ -100,11 +100,11 @@ class Chromium:
             self._call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], **button)
 
     def type(self, text):
-        """Writes into what has the focus."""
+        """Type into the focused element."""
         self._call("Input.insertText", text=text)
 
     def screenshot(self, file):
-        """Keeps what is seen as a PNG of 256 colours."""
+        """Save the visible page as a PNG of 256 colours."""
         shot = base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
         Image.open(io.BytesIO(shot)).convert("RGB").quantize(256).save(file, optimize=True)
 

@@ -1,6 +1,6 @@
-"""What a person sees of a search on a real MLflow server, in a real browser.
+"""The pages of a search on a real MLflow server, in a real browser.
 
-Pictures are kept in $TUNE_RUN_PICTURES if that is set; docs/ holds two of them.
+Screenshots are saved to $TUNE_RUN_PICTURES if it is set; docs/images holds two of them.
 """
 
 import os
@@ -24,13 +24,13 @@ LEAK = "1 of 12 test images share their group with training images: test scores 
 TRIALS = 5
 EXPAND = "document.querySelector('.ag-row button[data-component-id*=runnamecellrenderer]')"
 NAMES = "[...document.querySelectorAll('.ag-row [col-id=\"attributes.`Run Name`\"] a')]"
-ROW = "+{}.closest('.ag-row').getAttribute('row-index')"  # rows are drawn in any order, and glide to their places
+ROW = "+{}.closest('.ag-row').getAttribute('row-index')"  # rows are drawn in any order and then move into place
 CHARTS = "[...document.querySelectorAll('.js-plotly-plot')]"
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """A server that a search with a leaking test split has been logged to: its address and the parent run."""
+    """Log a search with a leaking test split to a server; return its URI, the experiment and the parent run."""
     folder = tmp_path_factory.mktemp("search")
     write_classes(folder / "data" / "train", {"few": 20, "many": 60, "some": 40})
     write_classes(folder / "data" / "test", {"few": 4, "many": 4, "some": 4}, seed=1)
@@ -54,9 +54,9 @@ def browser(tmp_path):
     opened.close()
 
 
-def keep(browser, name):
+def save_screenshot(browser, name):
     if os.environ.get("TUNE_RUN_PICTURES"):
-        time.sleep(2)  # what is still being drawn
+        time.sleep(2)  # for animations to end
         browser.screenshot(Path(os.environ["TUNE_RUN_PICTURES"]) / name)
 
 
@@ -65,7 +65,7 @@ def close_assistant(browser):
 
 
 def names(browser):
-    """The runs in the table and how far each is indented, from top to bottom."""
+    """Return the name and the indentation of each run in the table, from top to bottom."""
     rows = browser.run(f"{NAMES}.map(a => [{ROW.format('a')}, a.innerText, a.getBoundingClientRect().x])")
     return [(name, indent) for _, name, indent in sorted(rows)]
 
@@ -83,24 +83,24 @@ def test_children_fold_under_their_parent(searched, browser):
     assert parent == "demo_space"
     assert sorted(name[:10] for name, _ in children) == [f"trial-{number:04d}" for number in range(TRIALS)]
     assert all(further > indent for _, further in children)
-    keep(browser, "runs.png")
+    save_screenshot(browser, "runs.png")
     browser.click(EXPAND)
     browser.wait(f"{NAMES}.length == 1")
 
 
-def test_the_columns_to_sort_by_are_there(searched, browser):
+def test_runs_can_be_sorted_by_a_metric(searched, browser):
     uri, experiment, _ = searched
     browser.open(f"{uri}/#/experiments/{experiment}/runs?viewStateShareKey=results")
     columns = ("best_balanced_accuracy", "best_macro_f1", "best_epoch", "epoch_seconds", "backbone", "freeze_depth")
     browser.wait_for_text(f"{TRIALS + 1} matching runs")
-    close_assistant(browser)  # columns beyond the table's edge are not drawn
+    close_assistant(browser)  # otherwise some columns lie beyond the table's edge and are not drawn
     browser.wait_for_text(*columns)
     browser.click("document.querySelector('[data-testid=sort-select-dropdown]')")
     browser.click("document.querySelector('[data-testid=\"sort-select-best_macro_f1\"]')")
-    browser.wait(f"{NAMES}.length == {TRIALS + 1}")  # sorted by a metric, all runs are in one list
+    browser.wait(f"{NAMES}.length == {TRIALS + 1}")  # sorted by a metric, runs are not nested
     cell = "document.querySelectorAll('.ag-row [col-id=\"metrics.`best_macro_f1`\"]')"
     shown = f"[...{cell}].map(c => [{ROW.format('c')}, parseFloat(c.innerText)]).sort((a, b) => a[0] - b[0])"
-    browser.wait(  # until what is drawn has followed what was asked for
+    browser.wait(  # until the drawn order follows the requested one
         f"(rows => rows.length == {TRIALS + 1} && rows.every((r, i) => i == 0 || rows[i - 1][1] >= r[1]))({shown})"
     )
 
@@ -120,32 +120,32 @@ def test_charts_compare_trials_by_epoch(searched, browser):
     assert sorted(name[:10] for name in drawn) == [f"trial-{number:04d}" for number in range(TRIALS)]
     assert all(epochs == [1, 2, 3] for epochs in drawn.values())
     browser.wait_for_text("Step")
-    keep(browser, "charts.png")
+    save_screenshot(browser, "charts.png")
 
 
-def test_the_parents_page_says_what_came_of_it(searched, browser):
+def test_the_parents_page_shows_the_result(searched, browser):
     uri, experiment, parent = searched
     browser.open(f"{uri}/#/experiments/{experiment}/runs/{parent.info.run_id}")
     browser.wait_for_text("Registered as models:/demo_space/1", LEAK, "test_balanced_accuracy", "Child runs")
-    keep(browser, "parent.png")
+    save_screenshot(browser, "parent.png")
     browser.open(
         browser.run("[...document.querySelectorAll('a')].find(a => a.innerText.startsWith('All trials')).href")
     )
     browser.wait_for_text("best_balanced", "best_epoch", f"{TRIALS + 1} matching runs")
 
 
-def test_the_parents_files_are_shown_where_they_lie(searched, browser):
+def test_the_parents_files_are_shown(searched, browser):
     uri, experiment, parent = searched
     page = f"{uri}/#/experiments/{experiment}/runs/{parent.info.run_id}/artifacts"
     browser.open(f"{page}/report.html")
     browser.wait_for_text("report.html", "evaluation.json", "confusion_matrix.json")
-    frame = "document.querySelector('iframe')"  # MLflow shows pages in a sandbox
+    frame = "document.querySelector('iframe')"  # MLflow shows HTML files in a sandboxed frame
     assert len(browser.wait(f"{frame} && ({frame}.srcdoc || {frame}.src)")) > 0
-    keep(browser, "report.png")
+    save_screenshot(browser, "report.png")
 
 
 @pytest.mark.parametrize("page", ["", "/versions/1"])
-def test_the_models_page_carries_what_one_picks_by(searched, browser, page):
+def test_the_models_page_shows_scores_data_and_members(searched, browser, page):
     uri, _, parent = searched
     browser.open(f"{uri}/#/models/demo_space{page}")
     metrics, fingerprint = parent.data.metrics, parent.data.tags["tune.data_fingerprint"]
@@ -160,6 +160,6 @@ def test_the_models_page_carries_what_one_picks_by(searched, browser, page):
     assert "tune-predict models:/demo_space/1 IMAGES" in text
     if page:
         close_assistant(browser)
-        keep(browser, "model.png")
+        save_screenshot(browser, "model.png")
         browser.open(browser.run("[...document.querySelectorAll('td a')].find(a => a.href.includes('/runs/')).href"))
         browser.wait_for_text("trial-00", "best_balanced_accuracy", "freeze_depth")

@@ -1,7 +1,99 @@
+import dataclasses
+import re
+
 import numpy as np
+import optuna
 import pytest
 
-from analysis.report.sections.segmentation_scores import worst_and_best
+from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings
+from analysis.ensembles.tasks.segmentation import SegmentationResults
+from analysis.report.inputs import EnsembleInputs, Inspection
+from analysis.report.render import render
+from analysis.report.sections.segmentation_scores import mask_overlays, segmentation_scores, worst_and_best
+from analysis.statistics.diversity import Diversity
+from tests.analysis.report.report_inputs import add_trial, made_up_search
+from tests.images import write_pairs
+from tests.page import Page
+from trainables.core.data.prepare import prepare
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory):
+    """A search with one trial on 80 discs with masks."""
+    root = write_pairs(tmp_path_factory.mktemp("discs"), 80, SIZE)
+    data = prepare(str(root), sizes=[SIZE], seed=0, store=tmp_path_factory.mktemp("store"))
+    study = optuna.create_study(study_name="discs", direction="maximize")
+    add_trial(study, 0.8, architecture="unet", image_size=SIZE)
+    return made_up_search(data, study)
+
+
+@pytest.fixture(scope="module")
+def predicted(search):
+    """Masks for the test images: the true ones, moved down by up to 6 pixels."""
+    test = search.data.splits["test"]
+    truths = search.data.masks(SIZE)[test]
+    return np.stack([np.roll(mask, position % 7, axis=0) for position, mask in enumerate(truths)])
+
+
+@pytest.fixture(scope="module")
+def ensemble(search, predicted):
+    """An ensemble of the only trial, with the scores of the predicted masks on ``test``."""
+    results, truths = SegmentationResults(search.data), search.data.masks(SIZE)[search.data.splits["test"]]
+    pairs = zip(predicted, truths, strict=True)
+    counts = [[(p & t).sum(), (p & (1 - t)).sum(), ((1 - p) & t).sum()] for p, t in pairs]
+    predictions, sample = np.array([counts], dtype=np.float64), results.sample("test", "dice")
+    comparison = results.compare(predictions, sample)
+    evaluation = results.evaluate(predictions, comparison.combination, sample, 0)
+    members = tuple(search.ranked)
+    chosen = ChosenEnsemble(members, (0.8,), comparison, Diversity((), ()), "none", len(counts), len(sample.members))
+    return EnsembleInputs(EnsembleResult(chosen, evaluation, Openings(1, 0)), "discs", None)
+
+
+def dice(mask, truth):
+    return 2 * np.logical_and(mask, truth).sum() / (mask.sum() + truth.sum())
+
+
+def test_dice_is_the_mean_over_images_and_dataset_dice_pools_pixels(search, ensemble, predicted):
+    truths = search.data.masks(SIZE)[search.data.splits["test"]]
+    metrics, by_class, per_image = segmentation_scores(search, ensemble).blocks
+    scores = [dice(mask, truth) for mask, truth in zip(predicted, truths, strict=True)]
+    expected = {"Dice": np.mean(scores), "dataset Dice": dice(predicted, truths)}
+    row = dict(zip(by_class.headings, by_class.rows[0], strict=True))
+    overall = {name: ensemble_score for name, ensemble_score, _ in metrics.rows}
+    for name, value in expected.items():
+        assert float(overall[name].split(" [")[0]) == pytest.approx(value, abs=6e-4)
+        assert float(row[f"{name} [95% interval]"].split(" [")[0]) == pytest.approx(value, abs=6e-4)
+    np.testing.assert_allclose(per_image.figure.data[0].x, scores)
+
+
+def test_overlays_show_the_extremes_with_their_dice(search, ensemble, predicted):
+    truths = search.data.masks(SIZE)[search.data.splits["test"]]
+    positions = worst_and_best(np.array(ensemble.evaluation.ensemble.per_image), 2)
+    inspection = Inspection(mask_positions=positions, masks=predicted[positions])
+    (gallery,) = mask_overlays(search, ensemble, inspection).blocks
+    shown = [float(example.lines[0].removeprefix("Dice ")) for example in gallery.examples]
+    scores = sorted(dice(mask, truth) for mask, truth in zip(predicted, truths, strict=True))
+    assert shown == pytest.approx([*scores[:2], *scores[-2:]], abs=6e-4)
+    (missing,) = mask_overlays(search, ensemble, Inspection(missing="a node was lost")).blocks
+    assert "a node was lost" in missing.missing
+
+
+def test_the_page_of_a_segmentation_has_its_own_sections(search, ensemble):
+    page = render(search, ensemble, Inspection(missing="a node was lost"), "Made now.")
+    assert re.findall(r'<section id="(\w+)">', page) == [
+        *("leaderboard", "curves", "parameters", "recipes", "models", "scores", "overlays", "data", "load")
+    ]
+    assert "80 images with masks of 1 class," in Page(page).text
+
+
+@pytest.mark.parametrize(("groups", "intervals"), [(3, False), (10, True)])
+def test_few_groups_are_named_as_the_reason_for_missing_intervals(search, ensemble, groups, intervals):
+    evaluation = dataclasses.replace(ensemble.evaluation, groups=groups)
+    result = dataclasses.replace(ensemble.result, evaluation=evaluation)
+    by_class = segmentation_scores(search, dataclasses.replace(ensemble, result=result)).blocks[1]
+    assert ("there are no intervals" in by_class.how_to_read) != intervals
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
