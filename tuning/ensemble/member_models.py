@@ -10,11 +10,14 @@ from tuning.tracking.outbox import Tracker
 
 
 def log_members(members: Iterable[TrialRecord], data: Dataset, tracker: Tracker) -> None:
-    """Make each member loadable from its own run as ``runs:/RUN_ID/model``; safe to repeat."""
+    """Make each member loadable from its own run as ``runs:/RUN_ID/model``; safe to repeat.
+
+    Members whose runs MLflow refuses, such as deleted ones, are left out.
+    """
     roi = data.regions.model if data.regions else None
     tracker.flush()  # the members' runs must exist
     for record in members:
-        if record.best:
+        if record.best and record.number not in tracker.refused:
             metadata = {"data_fingerprint": data.fingerprint, "trial": record.number, "notes": list(data.notes)}
             models = read_models(record.best.checkpoint)
             log_member(tracker.uri, tracker.child_id(record.number), models, record.best, metadata, roi)

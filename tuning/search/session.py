@@ -66,6 +66,12 @@ def _run_to_end(search: Search, console: Console) -> int:
         raise
     finally:
         search.tracker.close(status)
+        for number, reason in search.tracker.refused.items():
+            say(
+                console,
+                f"MLflow does not accept the run of trial {number}, so it is incomplete there: {reason}",
+                "yellow",
+            )
         if search.tracker.unsent:
             missing = f"MLflow is missing some results ({search.tracker.unsent})."
             say(console, f"{missing} Rerun with --resume to send them.", "yellow")

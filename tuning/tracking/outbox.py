@@ -7,13 +7,15 @@ into the study. It has no other state, so a new process continues where the last
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import optuna
 from mlflow import MlflowClient
 from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from analysis.registry.model_card import VIEW
@@ -29,6 +31,8 @@ _INTERRUPTED = "tune.interrupted"
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _MAX_METRICS = 1000  # MLflow's limit per call
 _PERIOD_S = 1.0
+# Errors of a single run, such as a deleted one. Any other error means that MLflow does not work at the moment.
+_REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST"})
 
 
 @dataclass
@@ -53,6 +57,7 @@ class Tracker:
         experiment_id: ID of the experiment.
         parent_id: ID of the parent run.
         unsent: Error because of which something is not sent yet, or None.
+        refused: Trials whose runs MLflow does not accept, such as deleted ones, with the reason.
 
     Raises:
         UserError: MLflow does not answer, or the experiment is deleted.
@@ -63,6 +68,7 @@ class Tracker:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.unsent: str | None = None
+        self.refused: dict[int, str] = {}
         self._client = MlflowClient(uri)
         with reachable(uri):
             self._runs = SearchRuns(self._client, info)
@@ -82,9 +88,25 @@ class Tracker:
             for name, value in attributes.items()
             if name.startswith(_CHILD.format(""))
         }
-        for run_id in (self.parent_id, *(sent.run_id for sent in self._sent.values() if sent.status == "RUNNING")):
-            self._client.update_run(run_id, status="RUNNING")
-            self._client.set_tag(run_id, _INTERRUPTED, "false")
+        self._set_running(self.parent_id)
+        for number, sent in self._sent.items():
+            if sent.status == "RUNNING":
+                with self._noting_refusal(number):
+                    self._set_running(sent.run_id)
+
+    def _set_running(self, run_id: str) -> None:
+        self._client.update_run(run_id, status="RUNNING")
+        self._client.set_tag(run_id, _INTERRUPTED, "false")
+
+    @contextmanager
+    def _noting_refusal(self, number: int) -> Iterator[None]:
+        """Note that MLflow does not accept a trial's run. One such run must not hold up the others."""
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code not in _REFUSALS:
+                raise
+            self.refused[number] = first_line(error)
 
     def close(self, status: str) -> None:
         """Send the rest, then end the parent run as FINISHED, FAILED or KILLED.
@@ -97,8 +119,8 @@ class Tracker:
         if self.unsent is not None:
             return
         try:
-            for sent in self._sent.values():
-                if sent.status == "RUNNING":
+            for number, sent in self._sent.items():
+                if sent.status == "RUNNING" and number not in self.refused:
                     self._client.set_tag(sent.run_id, _INTERRUPTED, "true")
                     self._client.set_terminated(sent.run_id, "KILLED")
             self._client.set_terminated(self.parent_id, status)
@@ -117,7 +139,9 @@ class Tracker:
         log_file(self.uri, self.parent_id, file)
 
     def child_id(self, number: int) -> str:
-        """Return the run ID of a trial that was sent."""
+        """Return the run ID of a trial that was sent; "" if MLflow refused its run from the beginning."""
+        if number in self.refused and number not in self._sent:
+            return ""
         return self._sent[number].run_id
 
     def describe_parent(self, text: str, columns: Iterable[str]) -> None:
@@ -137,8 +161,9 @@ class Tracker:
                 if self.unsent is not None:  # a run may have been created although its acknowledgement was lost
                     self._runs.find()
                 for frozen in self._study.get_trials(deepcopy=False):
-                    if frozen.state.name != "WAITING":
-                        self._send(frozen)
+                    if frozen.state.name != "WAITING" and frozen.number not in self.refused:
+                        with self._noting_refusal(frozen.number):
+                            self._send(frozen)
             except Exception as error:  # whatever the error, the outbox must stay alive and try again
                 error_text = first_line(error)
             self.unsent = error_text

@@ -83,6 +83,28 @@ def test_a_new_driver_neither_duplicates_nor_loses_metrics(tmp_path, uri, monkey
     assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.6)]
 
 
+def test_a_deleted_run_does_not_hold_up_the_others(tmp_path, uri):
+    driver = Driver(tmp_path)
+    tracker = Tracker(driver.study, uri, INFO)
+    trial_id, _ = driver.start()
+    driver.report(trial_id, 1, 0.5)
+    tracker.flush()
+    client, _, (child,) = runs(uri)
+    client.delete_run(child.info.run_id)
+    driver.report(trial_id, 2, 0.6)
+    driver.run(lambda number: 0.9)
+    tracker.close("FINISHED")
+    assert tracker.unsent is None
+    assert list(tracker.refused) == [0] and "deleted" in tracker.refused[0]
+    _, (parent,), (other,) = runs(uri)
+    assert (parent.info.status, other.info.status) == ("FINISHED", "FINISHED")
+    assert other.data.tags["tune.trial"] == "1"
+
+    again = Tracker(Driver(tmp_path).study, uri, INFO)  # as with --resume
+    again.close("FINISHED")
+    assert (again.unsent, list(again.refused)) == (None, [0])
+
+
 def test_an_interrupted_search_leaves_no_run_running(tmp_path, uri):
     driver = Driver(tmp_path)
     tracker = Tracker(driver.study, uri, INFO)
