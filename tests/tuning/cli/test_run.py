@@ -104,7 +104,7 @@ def folder(tmp_path, monkeypatch):
         (["demo_space", "--data", "good", "--roi", "nothing"], "--roi must be models:/NAME@champion"),
         (["demo_space", "--data", "masks"], "demo_space is a classification and needs class folders"),
         ([*LUNGS, "--data", "good"], "is a segmentation and needs folders images/ and masks/"),
-        ([*LUNGS, "--data", "masks", "--metric", "auroc"], "of a segmentation must be one of dice, iou"),
+        ([*LUNGS, "--data", "masks", "--metric", "auroc"], "a segmentation metric must be one of dice, iou"),
         ([*LUNGS, "--data", "masks", "--cv-folds", "3"], "--cv-folds is not available for a segmentation"),
     ],
 )
