@@ -24,7 +24,7 @@ from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
 from trainables.core.models.backbones.backbone import Backbone, stage_count
-from trainables.core.models.frozen_cache import FrozenPrefix
+from trainables.core.models.frozen_cache import FrozenCache
 from trainables.core.models.networks.classifier import build_classifier
 from trainables.core.training.fit import fit
 
@@ -95,7 +95,7 @@ def _seconds(epochs: Iterator[object]) -> float:
 
 
 def _without_cache(epochs: Iterator[object]) -> float:
-    with mock.patch.object(FrozenPrefix, "table", lambda *_: None):
+    with mock.patch.object(FrozenCache, "table", lambda *_: None):
         return _seconds(epochs)
 
 
@@ -109,31 +109,31 @@ def _bare_epochs(config: TrainConfig, data: Dataset) -> Iterator[None]:
         model.eval()
         for split in ("fit", "tune"):
             rows = torch.from_numpy(data.splits[split]).split(config.batch_size)
-            sides.append([(model.prefix(pixels[part]), labels[part]) for part in rows if len(part) > 1])
+            sides.append([(model.run_frozen(pixels[part]), labels[part]) for part in rows if len(part) > 1])
     optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad])
     while True:
         model.train()
         for inputs, targets in sides[0]:
-            cross_entropy(model.rest(inputs), targets).backward()
+            cross_entropy(model.run_trainable(inputs), targets).backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         model.eval()
         with torch.inference_mode():
             for inputs, _ in sides[1]:
-                model.rest(inputs)
+                model.run_trainable(inputs)
         yield
 
 
 def frozen_calls(config: TrainConfig, data: Dataset) -> int:
     """Return the number of frozen stages that the first epoch of a trial runs."""
     calls = []
-    original = Backbone.prefix
+    original = Backbone.run_frozen
 
     def counted(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
         calls.append(backbone.frozen_depth)
         return original(backbone, images)
 
-    with mock.patch.object(Backbone, "prefix", counted):
+    with mock.patch.object(Backbone, "run_frozen", counted):
         next(fit(config, data))
     return sum(calls)
 

@@ -24,7 +24,7 @@ from analysis.trials import EpochRecord
 from trainables.core.config import SegmentationConfig
 from trainables.core.errors import UserError, first_line
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
-from trainables.core.models.networks.detr import ARCHITECTURE as DETR
+from trainables.core.models.networks.detr_variants import DETR
 from trainables.core.serving.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble
 

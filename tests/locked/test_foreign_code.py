@@ -65,7 +65,7 @@ def test_a_poisoned_checkpoint_runs_nothing(model, tmp_path, poison, marker):  #
     assert read.class_names == ("few", "many", "some")
     for content in (poison.read_bytes(), Payload(marker).pickled()):
         renamed_digest(checkpoint / "checkpoint", content)
-        with pytest.raises(CheckpointError, match="no whole checkpoint"):
+        with pytest.raises(CheckpointError, match="not a complete checkpoint"):
             read_models(str(checkpoint))
     assert not marker.exists()
 

@@ -23,8 +23,8 @@ from trainables.core.training.cross_validation import OutOfFold
 from trainables.core.training.fold_checkpoint import (
     MANIFEST,
     PREDICTIONS,
-    Folded,
-    load_folded,
+    FoldCheckpoint,
+    load_fold_checkpoint,
     parse_predictions,
 )
 
@@ -57,7 +57,7 @@ def read_models(location: str) -> tuple[Checkpoint, ...]:
         CheckpointError: The checkpoint, or the frozen part that it names, is incomplete.
     """
     checkpoint = _read(tune.Checkpoint(location), storage=location.rsplit("/", 3)[0])
-    return checkpoint.models if isinstance(checkpoint, Folded) else (checkpoint,)
+    return checkpoint.models if isinstance(checkpoint, FoldCheckpoint) else (checkpoint,)
 
 
 def read_out_of_fold(location: str) -> OutOfFold:
@@ -78,7 +78,7 @@ def read_out_of_fold(location: str) -> OutOfFold:
         raise CheckpointError(f"{location} has no out-of-fold predictions: {first_line(error)}") from error
 
 
-def restore(resume_from: str | None, storage: str) -> Checkpoint | Folded | None:
+def restore(resume_from: str | None, storage: str) -> Checkpoint | FoldCheckpoint | None:
     """Read the latest complete checkpoint of the current trial.
 
     Args:
@@ -99,11 +99,11 @@ def restore(resume_from: str | None, storage: str) -> Checkpoint | Folded | None
     return None
 
 
-def _read(stored: tune.Checkpoint, storage: str) -> Checkpoint | Folded:
+def _read(stored: tune.Checkpoint, storage: str) -> Checkpoint | FoldCheckpoint:
     with stored.as_directory() as root:
         folder = Path(root) / FOLDER
         if (folder / MANIFEST).exists():
-            return load_folded(folder, lambda model: _load(model, storage))
+            return load_fold_checkpoint(folder, lambda model: _load(model, storage))
         return _load(folder, storage)
 
 

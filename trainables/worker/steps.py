@@ -17,7 +17,7 @@ from trainables.core.models.checkpoints.train_state import TrainState
 from trainables.core.models.networks.build import trained_network
 from trainables.core.training.cross_validation import OutOfFold, cross_validate
 from trainables.core.training.fit import fit
-from trainables.core.training.fold_checkpoint import Folded, save_folded
+from trainables.core.training.fold_checkpoint import FoldCheckpoint, save_fold_checkpoint
 from trainables.worker.report_keys import CHECKPOINT_RANK, MEASURED_ON
 
 _BEST_LATENCY = f"best_{LATENCY}"
@@ -66,7 +66,7 @@ def epoch_steps(config: TrainConfig, data: Dataset, objective: Objective, before
 
 
 def fold_steps(
-    config: TrainConfig, data: Dataset, objective: Objective, before: Folded | None
+    config: TrainConfig, data: Dataset, objective: Objective, before: FoldCheckpoint | None
 ) -> Iterator[Step | None]:
     """Train one model per fold and yield one step per finished fold, and None after every epoch.
 
@@ -103,7 +103,7 @@ def _save_epoch(checkpoint: Checkpoint, folder: Path, frozen: FrozenPart | None)
 class _FoldModels:
     """Models of the finished folds, which are written once and then linked into every checkpoint."""
 
-    def __init__(self, folder: Path, before: Folded | None):
+    def __init__(self, folder: Path, before: FoldCheckpoint | None):
         self._folder = folder
         self._written: list[Path] = []
         self._unwritten = list(before.models) if before else []
@@ -124,7 +124,7 @@ class _FoldModels:
             save_checkpoint(target, self._unwritten[0], frozen)
             self._written.append(target)
             del self._unwritten[0]
-        save_folded(folder, self._written, pooled)
+        save_fold_checkpoint(folder, self._written, pooled)
 
 
 def _best_metrics(objective: Objective, metrics: Mapping[str, float], number: int) -> dict[str, float]:

@@ -22,7 +22,7 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.errors import ConfigError, NonFiniteLossError, describe, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, FrozenPart
-from trainables.core.training.fold_checkpoint import Folded
+from trainables.core.training.fold_checkpoint import FoldCheckpoint
 from trainables.worker.checkpoint_io import FOLDER, UnwritableError, restore, storage_errors, store_frozen
 from trainables.worker.node_requirements import NodeRequirements, missing_requirements
 from trainables.worker.report_keys import FAILED, HALVED, UNFIT
@@ -122,17 +122,17 @@ def _report_steps(config: TrainConfig, run: _Run, note: str | None = None) -> No
         faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # restart the timer for the next epoch
 
 
-def _with_trained_batch_size(config: TrainConfig, before: Checkpoint | Folded | None) -> TrainConfig:
+def _with_trained_batch_size(config: TrainConfig, before: Checkpoint | FoldCheckpoint | None) -> TrainConfig:
     """Return the configuration of the checkpoint if that had been reduced for lack of memory, else ``config``."""
     if before is None:
         return config
-    trained = before.models[-1].config if isinstance(before, Folded) else before.config
+    trained = before.models[-1].config if isinstance(before, FoldCheckpoint) else before.config
     smaller = trained.batch_size < config.batch_size
     return dataclasses.replace(trained, device=config.device) if smaller else config
 
 
-def _steps(config: TrainConfig, run: _Run, before: Checkpoint | Folded | None) -> Iterator[Step | None]:
-    if isinstance(before, Folded):
+def _steps(config: TrainConfig, run: _Run, before: Checkpoint | FoldCheckpoint | None) -> Iterator[Step | None]:
+    if isinstance(before, FoldCheckpoint):
         return fold_steps(config, run.data, run.objective, before)
     if before is None and run.data.folds:
         return fold_steps(config, run.data, run.objective, None)

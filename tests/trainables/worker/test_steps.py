@@ -6,7 +6,7 @@ import torch
 
 from trainables.core.metric_names import Objective, is_better
 from trainables.core.models.checkpoints.checkpoint import load_checkpoint, save_frozen
-from trainables.core.training.fold_checkpoint import load_folded
+from trainables.core.training.fold_checkpoint import load_fold_checkpoint
 from trainables.worker.report_keys import CHECKPOINT_RANK
 from trainables.worker.steps import epoch_steps, fold_steps
 
@@ -67,11 +67,11 @@ def test_each_fold_is_a_step_that_reports_all_folds_so_far(config, folded_data, 
     def load(folder):
         return load_checkpoint(folder, tmp_path / "frozen")
 
-    whole = load_folded(tmp_path / "3", load)
+    whole = load_fold_checkpoint(tmp_path / "3", load)
     assert len(whole.models) == 3
     resumed = []
     for step in fold_steps(
-        config(epochs=2, freeze_depth=1), folded_data, Objective(METRIC), load_folded(tmp_path / "2", load)
+        config(epochs=2, freeze_depth=1), folded_data, Objective(METRIC), load_fold_checkpoint(tmp_path / "2", load)
     ):
         if step is not None:
             step.save(tmp_path / "again", frozen)
@@ -79,7 +79,7 @@ def test_each_fold_is_a_step_that_reports_all_folds_so_far(config, folded_data, 
     (last,) = resumed
     timeless = {"epoch_seconds": 0.0}
     assert last.report | timeless == steps[-1].report | timeless
-    again = load_folded(tmp_path / "again", load)
+    again = load_fold_checkpoint(tmp_path / "again", load)
     np.testing.assert_array_equal(again.pooled.probabilities, whole.pooled.probabilities)
     for ours, theirs in zip(again.models, whole.models, strict=True):
         assert all(torch.equal(ours.state.tensors[name], tensor) for name, tensor in theirs.state.tensors.items())

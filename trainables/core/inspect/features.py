@@ -34,7 +34,7 @@ def head_features(
         if start and time.monotonic() > deadline:
             break
         pixels = torch.from_numpy(images[indices[start : start + _BATCH]]).to(device)
-        batch = model.backbone.rest(model.prefix(pixels))
+        batch = model.backbone.run_trainable(model.run_frozen(pixels))
         features.append(batch.float().cpu())
         probabilities.append(model.head(batch).softmax(dim=1).float().cpu().numpy())
     classes = probabilities[0].shape[1] if probabilities else 0

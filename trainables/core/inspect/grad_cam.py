@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainables.core.models.backbones.uncut import ParameterGroup
+from trainables.core.models.backbones.parameter_groups import ParameterGroup
 from trainables.core.models.networks.classifier import Classifier
 
 _MAX_LAYERS = 4  # of the last spatial layers, how many are tried

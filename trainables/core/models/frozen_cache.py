@@ -1,7 +1,7 @@
-"""The outputs of a backbone's frozen stages: a pure function of the image, computed once a node and then read.
+"""The cache of a backbone's frozen stages: their output, a pure function of the image, is computed once per node.
 
-They lie in the node's store under a key of all they depend on, where every trial and process finds them. They are kept
-where that pays: computing one must cost far more than reading it.
+Outputs are stored in the node's cache under a key of everything they depend on, so that all trials and processes share
+them. They are stored only if computing an output costs far more than reading it.
 """
 
 import dataclasses
@@ -10,42 +10,43 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.core.data.batches import Table, as_tensor, batches, fits
+from trainables.core.config import ClassificationConfig
+from trainables.core.data.batches import Table, batches, fits
 from trainables.core.data.dataset import Dataset
 from trainables.core.device import autocast, resolve_precision
 from trainables.core.errors import describe
-from trainables.core.models.backbones.uncut import ParameterGroup
+from trainables.core.models.backbones.parameter_groups import ParameterGroup
 from trainables.core.models.networks.classifier import Classifier
-from trainables.core.node_cache import StoreFullError, map_array, write_array
+from trainables.core.models.stored_rows import OUTPUTS, read_rows, write_rows
+from trainables.core.node_cache import StoreFullError
 
-if TYPE_CHECKING:
-    from trainables.core.config import ClassificationConfig
-
-# Part of every key: raise it whenever the same backbone would be cut or normalised otherwise.
-PREFIX_VERSION = 1
-BATCH = 64
-MEASURED_ON_CPU = 16  # images; a GPU is measured with whole batches, which it needs to be busy
-# Computing must cost this many times more than reading and writing: timings on shared machines are rough.
+# Part of every key: increase it when a change cuts or normalises the same backbone differently.
+CACHE_VERSION = 1
+BATCH = 64  # images
+CPU_SAMPLE = 16  # images that are timed on a CPU; a GPU needs a whole batch to be busy
+# Computing must cost this many times more than reading and writing, because timings on shared machines are rough.
 MARGIN = 3.0
-# Of the machine's memory, beyond which the page cache cannot be counted on and reading means the disk.
+# Largest share of the machine's memory to cache: beyond it, the page cache fails and reads go to the disk.
 MEMORY_SHARE = 0.5
+
+_COST = "cost.json"
 
 logger = logging.getLogger("trainables")
 Variant = Callable[[Tensor], Tensor]
 
 
+# The names of these functions are part of the keys on disk.
 def _as_it_is(images: Tensor) -> Tensor:
     return images
 
@@ -54,15 +55,19 @@ def _mirrored(images: Tensor) -> Tensor:
     return images.flip(2)
 
 
-# What an augmentation policy can make of (B, S, S, channels) images, where that is a small closed set.
-ORBITS: dict[str, tuple[Variant, ...]] = {"none": (_as_it_is,), "flip": (_as_it_is, _mirrored)}
+# Augmentation policies with few possible results: each result, as a function of (B, S, S, channels) images.
+CACHEABLE_VARIANTS: dict[str, tuple[Variant, ...]] = {"none": (_as_it_is,), "flip": (_as_it_is, _mirrored)}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one image's output: its bytes, and the seconds it takes to compute, to write and to read it.
+    """Costs of one image's output.
 
-    Zero bytes stand for outputs that are never stored: not one tensor with a row an image, or the image itself.
+    Attributes:
+        size: Bytes; 0 for outputs that are never stored (the image itself, or not one tensor with a row per image).
+        compute: Seconds to compute it.
+        write: Seconds to write it.
+        read: Seconds to read it.
     """
 
     size: int
@@ -71,48 +76,55 @@ class Cost:
     read: float
 
     def pays(self, variants: int, epochs: int) -> bool:
-        """Whether storing every variant of an image saves time over ``epochs``, by a wide margin.
+        """Return True if storing every variant of an image saves time over ``epochs``, by a wide margin.
 
-        Without the store each epoch computes one output, so the first of the variants costs nothing extra.
+        Without the cache each epoch computes one output, so computing the first variant costs nothing extra.
         """
         saved = self.compute * (epochs - variants + 1)
         return self.size > 0 and saved > MARGIN * (self.write * variants + self.read * epochs)
 
 
-class FrozenPrefix:
-    """The frozen stages of a classifier as they are now, on one data set, device and precision."""
+class FrozenCache:
+    """Cached outputs of a classifier's frozen stages, for one data set, device and precision.
 
-    def __init__(self, model: Classifier, config: "ClassificationConfig", data: Dataset, device: torch.device):
+    Args:
+        model: Classifier whose frozen stages have their final weights.
+        config: Its configuration.
+        data: Data set whose images the stages are run on.
+        device: Device of the model.
+    """
+
+    def __init__(self, model: Classifier, config: ClassificationConfig, data: Dataset, device: torch.device):
         self._model, self._config, self._data, self._device = model, config, data, device
         self._precision = resolve_precision(config.precision, device)
 
     def table(self, indices: NDArray[np.int64], variants: Sequence[Variant] = (_as_it_is,)) -> Table | None:
-        """The outputs of images, computed now if no process on this node has done so before.
+        """Return the outputs for images, and compute them first if no process on this node has.
 
         Args:
-            indices: (n,) which images of the data set.
+            indices: (n,) indices of images of the data set.
             variants: V functions of a batch of images.
 
         Returns:
-            V x n rows on the CPU, mapped from the store: ``indices`` in order, once a variant. None where storing does
-            not pay or there is no room for it.
+            V x n rows on the CPU, mapped from the node's cache: for each variant, ``indices`` in order. None if storing
+            does not pay or does not fit.
         """
-        chosen = hashlib.sha256(np.ascontiguousarray(indices, dtype="<i8").tobytes()).hexdigest()[:16]
-        key = f"prefix-{self._key}-{chosen}-{'-'.join(variant.__name__ for variant in variants)}"
+        subset = hashlib.sha256(np.ascontiguousarray(indices, dtype="<i8").tobytes()).hexdigest()[:16]
+        key = f"prefix-{self._key}-{subset}-{'-'.join(variant.__name__ for variant in variants)}"
         store = self._data.open_store()
         targets = torch.from_numpy(np.tile(self._data.labels[indices], len(variants)))
-        rows = store.find(key, _read)
+        rows = store.find(key, read_rows)
         try:
             if rows is None:
-                images = self._data.images(self._config.image_size)  # mapped: they are not evicted to make room
+                images = self._data.images(self._config.image_size)  # mapped, so never evicted to make room
                 measure = partial(self._measure, images, indices)
                 cost = store.read(f"prefix-{self._key}-cost", measure, _read_cost, size=1000)
-                if not self._worth(cost, len(indices), len(variants), store.limit):
+                if not self._worth_storing(cost, len(indices), len(variants), store.limit):
                     return None
                 size = cost.size * len(targets)
-                rows = store.read(key, partial(self._write, images, indices, variants), _read, size)
+                rows = store.read(key, partial(self._write, images, indices, variants), read_rows, size)
         except (StoreFullError, OSError) as error:
-            logger.warning("%s: computed anew each epoch: %s", self._name, describe(error))
+            logger.warning("%s: recomputed every epoch: %s", self._name, describe(error))
             return None
         return Table(rows.outputs, targets, rows.channels_last)
 
@@ -122,7 +134,7 @@ class FrozenPrefix:
         import torchvision
 
         depends_on = {
-            "version": PREFIX_VERSION,
+            "version": CACHE_VERSION,
             "images": self._data.images_key(self._config.image_size),
             "backbone": self._config.backbone,
             "depth": self._config.freeze_depth,
@@ -136,20 +148,20 @@ class FrozenPrefix:
     @property
     def _name(self) -> str:
         backbone = self._model.backbone
-        return f"frozen prefix of {self._config.backbone} ({backbone.frozen_depth} of {backbone.depth} stages)"
+        return f"frozen stages of {self._config.backbone} ({backbone.frozen_depth} of {backbone.depth})"
 
-    def _worth(self, cost: Cost, images: int, variants: int, limit: int) -> bool:
-        """Decides, and logs why."""
+    def _worth_storing(self, cost: Cost, images: int, variants: int, limit: int) -> bool:
+        """Decide whether to store outputs, and log the reason."""
         size = cost.size * images * variants
         memory = MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if fits(size, self._device):  # then reading costs nothing beside any computation
+        if fits(size, self._device):  # read once, then kept on the device
             cost = dataclasses.replace(cost, read=0.0)
         worth = cost.pays(variants, self._config.epochs) and size <= min(limit, memory)
         logger.info(
-            "%s, %d images: %s: %.3f ms to compute one, %.3f to read it; %.1f MB, of %.1f that may be cached",
+            "%s, %d images: %s: %.3f ms to compute an output, %.3f ms to read it; %.1f MB of at most %.1f MB",
             self._name,
             images,
-            "stored" if worth else "computed anew each epoch",
+            "stored" if worth else "recomputed every epoch",
             cost.compute * 1e3,
             cost.read * 1e3,
             size / 1e6,
@@ -160,7 +172,7 @@ class FrozenPrefix:
     @torch.no_grad()
     def _run(self, pixels: Tensor) -> Any:
         with autocast(self._precision, self._device):
-            return self._model.prefix(pixels.to(self._device))
+            return self._model.run_frozen(pixels.to(self._device))
 
     def _write(
         self, images: NDArray[np.uint8], indices: NDArray[np.int64], variants: Sequence[Variant], folder: Path
@@ -170,66 +182,35 @@ class FrozenPrefix:
             for variant in variants
             for start in range(0, len(indices), BATCH)
         )
-        _write_rows(folder, computed, len(indices) * len(variants))
+        write_rows(folder, computed, len(indices) * len(variants))
 
     def _measure(self, images: NDArray[np.uint8], indices: NDArray[np.int64], folder: Path) -> None:
-        """Times a batch and writes the ``Cost`` into the folder."""
-        count = min(len(indices), MEASURED_ON_CPU if self._device.type == "cpu" else BATCH)
+        """Time a batch and write the ``Cost`` into the folder."""
+        count = min(len(indices), CPU_SAMPLE if self._device.type == "cpu" else BATCH)
         pixels = torch.from_numpy(images[indices[:count]])
         outputs, cost = self._run(pixels), Cost(0, 0.0, 0.0, 0.0)
         frozen = self._model.backbone.stages[: self._model.backbone.frozen_depth]
         computes = any(type(stage) is not ParameterGroup for stage in frozen)
         if computes and isinstance(outputs, Tensor) and len(outputs) == count:
             compute = self._seconds(lambda: self._run(pixels)) / count
-            write = self._seconds(lambda: _write_rows(folder, iter([outputs]), count)) / count
-            rows, order = _read(folder), np.random.default_rng(0).permutation(count)
+            write = self._seconds(lambda: write_rows(folder, iter([outputs]), count)) / count
+            rows, order = read_rows(folder), np.random.default_rng(0).permutation(count)
             table = Table(rows.outputs, torch.zeros(count, dtype=torch.int64), rows.channels_last)
             read = self._seconds(lambda: next(batches(table, order, count))[0].to(self._device)) / count
             cost = Cost(outputs.nbytes // count, compute, write, read)
-            (folder / _OUTPUTS).unlink()
+            (folder / OUTPUTS).unlink()
         (folder / _COST).write_text(json.dumps(dataclasses.asdict(cost)))
 
     def _seconds(self, run: Callable[[], Any]) -> float:
-        """The shortest of three: what disturbs a timing only makes it longer."""
-        taken = []
+        """Return the shortest of three timings, since other load only makes them longer."""
+        timings = []
         for _ in range(3):
             started = time.perf_counter()
             run()
             if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
-            taken.append(time.perf_counter() - started)
-        return min(taken)
-
-
-_OUTPUTS, _LAYOUT, _COST = "outputs.npy", "layout.json", "cost.json"
-
-
-@dataclass(frozen=True)
-class _Rows:
-    outputs: Tensor
-    channels_last: bool
-
-
-def _write_rows(folder: Path, computed: Iterator[Tensor], count: int) -> None:
-    """Writes the tensors' rows as bytes (numpy has no bfloat16), images in channels_last as (H, W, C)."""
-    first = next(computed)
-    channels_last = first.ndim == 4 and first.is_contiguous(memory_format=torch.channels_last)
-
-    def as_bytes(outputs: Tensor) -> NDArray[np.uint8]:
-        rows = outputs.permute(0, 2, 3, 1) if channels_last else outputs
-        array: NDArray[np.uint8] = rows.contiguous().cpu().view(torch.uint8).numpy()
-        return array
-
-    shape = (count, *as_bytes(first).shape[1:])
-    write_array(folder / _OUTPUTS, shape, np.dtype(np.uint8), map(as_bytes, chain([first], computed)))
-    layout = {"dtype": str(first.dtype).removeprefix("torch."), "channels_last": channels_last}
-    (folder / _LAYOUT).write_text(json.dumps(layout))
-
-
-def _read(folder: Path) -> _Rows:
-    layout = json.loads((folder / _LAYOUT).read_text())
-    outputs = as_tensor(map_array(folder / _OUTPUTS)).view(getattr(torch, layout["dtype"]))
-    return _Rows(outputs, layout["channels_last"])
+                torch.cuda.synchronize(self._device)  # a host-device sync: kernels run asynchronously
+            timings.append(time.perf_counter() - started)
+        return min(timings)
 
 
 def _read_cost(folder: Path) -> Cost:
@@ -237,7 +218,7 @@ def _read_cost(folder: Path) -> Cost:
 
 
 def _digest(model: Classifier) -> str:
-    """SHA-256 over what the prefix computes with: the frozen stages' tensors, and the normalisation."""
+    """Return the SHA-256 of the frozen stages' tensors and of the normalisation."""
     frozen = model.backbone.stages[: model.backbone.frozen_depth]
     tensors = {**dict(frozen.named_parameters()), **dict(frozen.named_buffers())}
     tensors |= {"scale": model.scale, "shift": model.shift}

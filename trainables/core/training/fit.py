@@ -1,4 +1,4 @@
-"""The training loop: a generator, one epoch an item. Who runs it reports, checkpoints and stops.
+"""The training loop, a generator of epochs. The caller reports, checkpoints and decides when to stop.
 
 for epoch in fit(config, data):
     print(epoch.metrics["tune/balanced_accuracy"])
@@ -21,18 +21,18 @@ from trainables.core.seeds import derive_seed
 from trainables.core.training.lr_schedules import lr_factor
 from trainables.core.training.optimizers import build_optimizer, set_lr
 from trainables.core.training.tasks.base import Task
-from trainables.core.training.tasks.choose import task_of
+from trainables.core.training.tasks.registry import build_task
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch gave.
+    """The result of one epoch.
 
     Attributes:
-        epoch: From 1.
-        metrics: ``train/...`` (as the model trained: augmented, resampled, dropout on) and ``tune/...``.
+        epoch: Number of the epoch, from 1.
+        metrics: ``train/...`` (during training: augmented, resampled, with dropout) and ``tune/...``.
         seconds: Wall time of training and scoring.
-        state: To checkpoint; it aliases the live training, so save it before taking the next item.
+        state: State to checkpoint. The next epoch changes its tensors, so save it first.
     """
 
     epoch: int
@@ -42,34 +42,34 @@ class EpochResult:
 
 
 def fit(config: TrainConfig, data: Dataset, state: TrainState | None = None) -> Iterator[EpochResult]:
-    """Trains on ``fit`` and scores on ``tune``, from the beginning or from a state.
+    """Train on ``fit`` and score on ``tune``, from the beginning or from a state.
 
-    On the CPU an interrupted and resumed run gives the same numbers as an uninterrupted one. The global torch RNG is
-    seeded at the start and at each epoch.
+    On the CPU, a resumed run gives the same numbers as an uninterrupted one. The function seeds torch's global random
+    state at the start and at each epoch.
 
     Args:
-        config: What to train.
-        data: What to train on; its ``select`` and ``test`` splits are not touched.
-        state: Where an earlier run of the same configuration stood.
+        config: Configuration to train.
+        data: Data set to train on; its ``select`` and ``test`` splits are not used.
+        state: State of an earlier run of the same configuration; None starts from the beginning.
 
     Yields:
-        The epochs that remain, each as it ends.
+        The result of each remaining epoch, as it ends.
 
     Raises:
         NonFiniteLossError: The loss became NaN or infinite.
-        DeviceError, WeightsError, ConfigError: The configuration cannot run here.
+        DeviceError, WeightsError, ConfigError: The configuration cannot run on this machine.
     """
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
     torch.manual_seed(config.seed)
-    task = task_of(config, data, device)
+    task = build_task(config, data, device)
     optimizer = build_optimizer(config, task.model)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     if state is not None:
         restore(state, task.model, optimizer, scaler)
     for epoch in range(1 if state is None else state.epoch + 1, config.epochs + 1):
         started = time.perf_counter()
-        torch.manual_seed(derive_seed(config.seed, epoch))  # dropout: a function of seed and epoch, like all else
+        torch.manual_seed(derive_seed(config.seed, epoch))  # for dropout
         train = _train_epoch(config, task, optimizer, scaler, autocast(precision, device), epoch)
         tune = _score(task, autocast(precision, device), epoch)
         metrics = {f"train/{name}": value for name, value in train.items()}
@@ -88,7 +88,7 @@ def _train_epoch(
 ) -> dict[str, float]:
     task.model.train()
     scorer = task.scorer()
-    total, group = task.batches_per_epoch, config.accumulate_steps
+    total, group = task.batches_per_epoch, config.accumulate_steps  # batches per epoch and per optimizer step
     steps_per_epoch = math.ceil(total / group)
     for index, (inputs, targets) in enumerate(task.train_batches(epoch)):
         with mixed_precision:
@@ -103,10 +103,10 @@ def _train_epoch(
             if config.clip_norm:
                 scaler.unscale_(optimizer)
                 torch.nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
-            scaler.step(optimizer)
+            scaler.step(optimizer)  # with fp16, a host-device sync: the scaler reads whether gradients overflowed
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
-    return _finite(scorer.compute(), "train", epoch)  # the epoch's one host-device sync of training
+    return _finite(scorer.compute(), "train", epoch)  # a host-device sync, once per epoch
 
 
 @torch.inference_mode()
@@ -117,7 +117,7 @@ def _score(task: Task, mixed_precision: AbstractContextManager[None], epoch: int
         with mixed_precision:
             outputs = task.forward(inputs)
         scorer.update(outputs, targets, task.loss(outputs, targets))
-    return _finite(scorer.compute(), "tune", epoch)
+    return _finite(scorer.compute(), "tune", epoch)  # a host-device sync, once per epoch
 
 
 def _finite(metrics: dict[str, float], split: str, epoch: int) -> dict[str, float]:

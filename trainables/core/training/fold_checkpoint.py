@@ -1,13 +1,12 @@
-"""The checkpoint of a cross-validated trial: its finished folds' models and what they predict out of their folds.
+"""The checkpoint of a cross-validated trial: the models of its finished folds and their out-of-fold predictions.
 
-A folder of ordinary checkpoints, one a fold, the predictions, and a manifest that names the predictions' digest.
+It is a folder with one ordinary checkpoint per fold, the predictions, and a manifest with the predictions' checksum.
 """
 
 import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
+from trainables.core.atomic_write import atomic_folder
 from trainables.core.errors import CheckpointError, first_line
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.training.cross_validation import OutOfFold
@@ -23,29 +23,27 @@ MANIFEST, PREDICTIONS = "folds.json", "out_of_fold.safetensors"
 
 
 @dataclass(frozen=True)
-class Folded:
-    """What a cross-validated trial has reached.
+class FoldCheckpoint:
+    """The finished folds of a cross-validated trial.
 
     Attributes:
-        models: Of its finished folds, in order; each holds the model alone.
-        pooled: What they predict of their own folds' images.
+        models: Checkpoint of each finished fold in order, with only the model's tensors.
+        pooled: Predictions of the finished folds.
     """
 
     models: tuple[Checkpoint, ...]
     pooled: OutOfFold
 
 
-def save_folded(folder: Path, models: Sequence[Path], pooled: OutOfFold) -> None:
-    """Writes the checkpoint into a folder that does not exist yet; it appears whole, or not at all.
+def save_fold_checkpoint(folder: Path, models: Sequence[Path], pooled: OutOfFold) -> None:
+    """Write a checkpoint into a new folder, which appears complete or not at all, even after a power loss.
 
     Args:
-        folder: To be created, on the file system of ``models``.
-        models: A checkpoint's folder for each finished fold; linked, not copied, so they must never be changed.
-        pooled: What they predict.
+        folder: Folder to create, on the file system of ``models``.
+        models: Folder of each finished fold's checkpoint. Its files are hard-linked, so they must never be changed.
+        pooled: Predictions of the finished folds.
     """
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
-    partial.mkdir(parents=True)
-    try:
+    with atomic_folder(folder) as partial:
         names = [f"fold-{number}" for number in range(1, len(models) + 1)]
         for name, model in zip(names, models, strict=True):
             shutil.copytree(model, partial / name, copy_function=os.link)
@@ -56,50 +54,46 @@ def save_folded(folder: Path, models: Sequence[Path], pooled: OutOfFold) -> None
             with (partial / file).open("wb") as opened:
                 opened.write(content)
                 opened.flush()
-                os.fsync(opened.fileno())
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+                os.fsync(opened.fileno())  # before the rename, which makes it visible
 
 
-def load_folded(folder: Path, load: Callable[[Path], Checkpoint]) -> Folded:
-    """Reads what ``save_folded`` wrote.
+def load_fold_checkpoint(folder: Path, load: Callable[[Path], Checkpoint]) -> FoldCheckpoint:
+    """Read a checkpoint that ``save_fold_checkpoint`` wrote.
 
     Args:
-        folder: The checkpoint.
-        load: Reads one fold's.
+        folder: Folder of the checkpoint.
+        load: Function that reads the checkpoint of one fold.
 
     Raises:
-        CheckpointError: A file is missing, torn, or not the one that was written.
+        CheckpointError: A file is missing, truncated or changed.
     """
     try:
         manifest = (folder / MANIFEST).read_bytes()
         pooled = parse_predictions(manifest, (folder / PREDICTIONS).read_bytes())
         models = [folder / name for name in json.loads(manifest)["folds"]]
     except (OSError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} is no whole checkpoint: {first_line(error)}") from error
-    return Folded(tuple(map(load, models)), pooled)
+        raise CheckpointError(f"{folder} is not a complete checkpoint: {first_line(error)}") from error
+    return FoldCheckpoint(tuple(map(load, models)), pooled)
 
 
 def parse_predictions(manifest: bytes, predictions: bytes) -> OutOfFold:
-    """The predictions of a checkpoint, of which no model need be read.
+    """Parse the predictions of a checkpoint without reading its models.
 
     Args:
-        manifest: The content of the file ``MANIFEST``.
-        predictions: That of ``PREDICTIONS``.
+        manifest: Content of the file ``MANIFEST``.
+        predictions: Content of the file ``PREDICTIONS``.
 
     Raises:
-        CheckpointError: They are not what was written.
+        CheckpointError: The content is truncated or changed.
     """
     try:
         expected = json.loads(manifest)["sha256"]
-        found = hashlib.sha256(predictions).hexdigest()
-        if found != expected:
-            raise CheckpointError(f"{PREDICTIONS} must have SHA-256 {expected}, but has {found}")
+        actual = hashlib.sha256(predictions).hexdigest()
+        if actual != expected:
+            raise CheckpointError(f"{PREDICTIONS} must have SHA-256 {expected}, but has {actual}")
         tensors = safetensors.torch.load(predictions)
         return OutOfFold(tensors["images"].numpy(), tensors["probabilities"].numpy())
     except CheckpointError:
         raise
-    except Exception as error:  # they may hold anything, and each reader says so in its own way
-        raise CheckpointError(f"out-of-fold predictions are not whole: {first_line(error)}") from error
+    except Exception as error:  # damaged content makes the parsers raise any type
+        raise CheckpointError(f"out-of-fold predictions are not complete: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Against class imbalance: weights for the loss, and samplers that decide which images an epoch shows."""
+"""Remedies for class imbalance: class weights for the loss, and samplers that choose the images of an epoch."""
 
 from collections.abc import Callable
 
@@ -10,28 +10,30 @@ Weights = NDArray[np.float64]
 
 
 def _balanced(counts: Counts) -> Weights:
+    """Compute scikit-learn's "balanced" weights: N / (C * count)."""
     return np.asarray(counts.sum() / (len(counts) * counts))
 
 
 def _sqrt(counts: Counts) -> Weights:
+    """Compute the square root of the balanced weights."""
     return np.sqrt(_balanced(counts))
 
 
 def _effective(counts: Counts) -> Weights:
-    """Inverse effective number of samples with beta = 0.999 (Cui et al. 2019)."""
+    """Compute the inverse effective number of samples with beta = 0.999 (Cui et al. 2019)."""
     beta = 0.999
     return np.asarray((1 - beta) / (1 - beta**counts))
 
 
 def _boosted(counts: Counts) -> Weights:
-    """Inverse frequency, the rarest class times 1.3."""
+    """Compute the inverse frequency, with the rarest class's multiplied by 1.3."""
     weights = 1 / counts
     weights[np.argmin(counts)] *= 1.3
     return weights
 
 
 def _frequency(counts: Counts) -> Weights:
-    """Proportional to the class's share: it favours the majority, and is here because a published recipe used it."""
+    """Return the frequency itself, which favours the majority; a published recipe uses it."""
     return counts.astype(np.float64)
 
 
@@ -44,19 +46,19 @@ CLASS_WEIGHTS: dict[str, Callable[[Counts], Weights] | None] = {
     "frequency": _frequency,
 }
 
-# The power of 1 / class count with which an image is drawn; None shows each image once.
+# Power of 1 / class count that gives the odds of drawing an image; None uses each image once.
 SAMPLERS: dict[str, float | None] = {"shuffle": None, "weighted": 1.0, "sqrt": 0.5}
 
 
 def class_weights(kind: str, counts: Counts) -> NDArray[np.float32] | None:
-    """Weights of the classes in the loss.
+    """Compute the weights of the classes in the loss.
 
     Args:
         kind: A key of ``CLASS_WEIGHTS``.
-        counts: (C,) images of each class in ``fit``, each at least 1.
+        counts: (C,) number of images of each class in ``fit``, each at least 1.
 
     Returns:
-        (C,) float32 with mean 1 (``balanced``: scikit-learn's, whose mean over the images is 1), or None for "none".
+        (C,) float32 with mean 1 over the classes (``balanced``: over the images), or None for ``none``.
     """
     rule = CLASS_WEIGHTS[kind]
     if rule is None:
@@ -68,14 +70,14 @@ def class_weights(kind: str, counts: Counts) -> NDArray[np.float32] | None:
 
 
 def epoch_order(kind: str, labels: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """Which images an epoch shows, and in which order: a pure function of the seed and the epoch.
+    """Draw the images of an epoch, in order, as a pure function of the seed and the epoch.
 
     Args:
-        kind: ``shuffle`` (each image once), ``weighted`` (with replacement, every class equally often on average),
-            ``sqrt`` (half-way between the two).
+        kind: ``shuffle`` (each image once), ``weighted`` (with replacement, every class equally often on average), or
+            ``sqrt`` (with replacement, classes in proportion to the square roots of their sizes).
         labels: (N,) classes of the images.
-        seed: The trial's seed.
-        epoch: The epoch, from 1.
+        seed: Seed of the trial.
+        epoch: Number of the epoch, from 1.
 
     Returns:
         (N,) positions into ``labels``.

@@ -12,13 +12,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-    """Weighted cross-entropy with label smoothing, as torch defines it.
+    """Compute torch's weighted cross-entropy with label smoothing (Szegedy et al. 2016).
 
     Args:
         logits: (B, C) float.
         targets: (B,) int64 in [0, C).
         weights: (C,) float, or None for equal weights.
-        smoothing: In [0, 1).
+        smoothing: Amount of label smoothing, in [0, 1).
 
     Returns:
         A scalar: the mean over the batch, weighted by the targets' class weights.
@@ -27,22 +27,22 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None
 
 
 def focal(logits: Tensor, targets: Tensor, weights: Tensor | None = None, gamma: float = 2.0) -> Tensor:
-    """Multi-class focal loss: cross-entropy times (1 - p) ** gamma (Lin et al. 2017).
+    """Compute the multi-class focal loss: cross-entropy times (1 - p) ** gamma (Lin et al. 2017).
 
     With ``gamma`` 0 it equals ``cross_entropy``, weights included.
 
     Args:
-        logits: (B, C, ...) float: of images, or of their pixels.
+        logits: (B, C, ...) float, of images or pixels.
         targets: (B, ...) int64 in [0, C).
         weights: (C,) float, or None for equal weights.
-        gamma: How strongly what is well classified is discounted, >= 0.
+        gamma: Strength of the discount on well-classified targets, >= 0.
 
     Returns:
         A scalar: the mean over all targets, weighted by their class weights.
     """
     log_p = F.log_softmax(logits, dim=1).gather(1, targets[:, None]).squeeze(1)
     missing = 1 - log_p.exp()
-    if gamma < 1:  # where p rounds to 1 the power would have an infinite gradient
+    if gamma < 1:  # the power has an infinite gradient where p rounds to 1
         missing = missing.clamp(min=torch.finfo(missing.dtype).tiny)
     losses = -(missing**gamma) * log_p
     if weights is None:
@@ -66,10 +66,10 @@ LOSSES: dict[str, Callable[[ClassificationConfig, Tensor | None], Loss]] = {
 
 
 def build_loss(config: ClassificationConfig, class_weights: Tensor | None) -> Loss:
-    """The configured loss as a function of ((B, C) logits, (B,) targets), computed in float32.
+    """Build the configured loss, a function of ((B, C) logits, (B,) targets) that computes in float32.
 
     Args:
-        config: Gives the loss and its parameter.
+        config: Configuration with the loss and its parameter.
         class_weights: (C,) float32 on the device of the logits, or None.
     """
     loss = LOSSES[config.loss](config, class_weights)

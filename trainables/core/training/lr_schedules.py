@@ -1,4 +1,4 @@
-"""Learning-rate schedules as functions of the step: a factor of the base rate, no state and no hidden counter."""
+"""Learning-rate schedules: the factor of the base rate as a pure function of the step."""
 
 import math
 from collections.abc import Callable
@@ -13,22 +13,22 @@ def _constant(config: TrainConfig, epoch: float, progress: float) -> float:  # n
 
 
 def _cosine(config: TrainConfig, epoch: float, progress: float) -> float:  # noqa: ARG001
-    """Half a cosine from 1 to 0 (Loshchilov & Hutter 2017, without restarts)."""
+    """Follow half a cosine from 1 to 0 (Loshchilov & Hutter 2017, without restarts)."""
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _step(config: TrainConfig, epoch: float, progress: float) -> float:  # noqa: ARG001
-    """Times ``decay_rate`` after every ``decay_epochs``."""
+    """Multiply by ``decay_rate`` after every ``decay_epochs``."""
     return math.pow(config.decay_rate, math.floor(epoch / config.decay_epochs))
 
 
 def _exponential(config: TrainConfig, epoch: float, progress: float) -> float:  # noqa: ARG001
-    """``decay_rate`` to the power of the epochs passed over ``decay_epochs``, smoothly."""
+    """Decay smoothly, by ``decay_rate`` per ``decay_epochs``."""
     return math.pow(config.decay_rate, epoch / config.decay_epochs)
 
 
 def _cyclic(config: TrainConfig, epoch: float, progress: float) -> float:  # noqa: ARG001
-    """A triangle between 1 and 0.1 with a period of ``cycle_epochs`` (Smith 2017)."""
+    """Follow a triangle between 1 and 0.1 with a period of ``cycle_epochs`` (Smith 2017)."""
     phase = (epoch / config.cycle_epochs) % 1.0
     return 1.0 - 0.9 * (1 - abs(1 - 2 * phase))
 
@@ -43,15 +43,15 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def lr_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """The factor of ``config.lr`` at an optimizer step.
+    """Compute the factor of ``config.lr`` at an optimizer step.
 
-    A linear warm-up from near 0 over the first ``warmup_ratio`` of all steps, then the schedule over the rest: its
-    epochs and its progress start after the warm-up.
+    The rate warms up linearly from near 0 over the first ``warmup_ratio`` of all steps. The schedule covers the
+    remaining steps and counts its epochs from the end of the warm-up.
 
     Args:
-        config: Gives the schedule, its parameters, the warm-up and the number of epochs.
-        step: Optimizer steps taken so far, from 0.
-        steps_per_epoch: Optimizer steps in an epoch, at least 1.
+        config: Configuration with the schedule, its parameters, the warm-up and the number of epochs.
+        step: Number of optimizer steps taken before this one.
+        steps_per_epoch: Number of optimizer steps in an epoch, at least 1.
 
     Returns:
         A factor in [0, 1].

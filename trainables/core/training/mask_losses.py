@@ -1,4 +1,4 @@
-"""Losses over pixels' logits: one class against the background (sigmoid), or several classes (softmax)."""
+"""Losses over the logits of pixels: one class against the background (sigmoid), or several classes (softmax)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ from torch import Tensor
 from trainables.core.config import SegmentationConfig
 from trainables.core.training.losses import Loss, focal
 
-# What a loss is the sum of.
+# The terms whose sum is the loss.
 MASK_LOSSES: dict[str, tuple[str, ...]] = {
     "bce": ("bce",),
     "dice": ("dice",),
@@ -56,17 +56,18 @@ _TERMS: dict[str, Callable[[SegmentationConfig, str], Loss]] = {
 
 
 def build_mask_loss(config: SegmentationConfig, num_classes: int) -> Loss:
-    """The configured loss, computed in float32.
+    """Build the configured loss, which computes in float32.
+
+    Cross-entropy and focal loss (Lin et al. 2017) are means over the batch's pixels. Dice (Milletari et al. 2016) is
+    one ratio per class over all pixels of the batch, averaged over the classes; a class absent from the batch adds 0.
 
     Args:
-        config: Gives the loss and its parameter.
-        num_classes: C, the background not counted.
+        config: Configuration with the loss and its parameter.
+        num_classes: C, without the background.
 
     Returns:
-        From (B, 1, S, S) logits (C = 1), or (B, 1 + C, S, S) with the background first, and (B, S, S) uint8 classes, 0
-        the background, to a scalar: the sum of the loss's terms. Cross-entropy and focal loss are means over the
-        batch's pixels; Dice is one ratio a class over all of them, and the mean over classes, to which one that the
-        batch lacks adds 0.
+        A function from logits and (B, S, S) uint8 classes (0 for the background) to a scalar. The logits are
+        (B, 1, S, S) for C = 1, else (B, 1 + C, S, S) with the background first.
     """
     mode = _BINARY if num_classes == 1 else _MULTICLASS
     terms = [_TERMS[name](config, mode) for name in MASK_LOSSES[config.loss]]

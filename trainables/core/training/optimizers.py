@@ -1,4 +1,4 @@
-"""Optimizers over a model's trainable parameters, with layer-wise learning rates and no decay on norms."""
+"""Optimizers of a model's trainable parameters, with layer-wise learning rates and no weight decay on norms."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -32,25 +32,25 @@ OPTIMIZERS: dict[str, Callable[[Groups, TrainConfig, bool], torch.optim.Optimize
 
 
 def build_optimizer(config: TrainConfig, model: PixelNetwork) -> torch.optim.Optimizer:
-    """Builds the optimizer over the parameters that require gradients.
+    """Build the optimizer of the parameters that require gradients.
 
-    Each group carries ``lr_scale``: 1 for the topmost part, ``layer_decay`` ** k for the k-th below it (Howard & Ruder
-    2018; Bao et al. 2022). Vectors and scalars (norms, biases) get no weight decay. The fused kernels are used on
-    CUDA.
+    Each parameter group has an ``lr_scale``: 1 for the topmost part of the model and ``layer_decay ** k`` for the k-th
+    part below it (Howard & Ruder 2018; Bao et al. 2022). Vectors and scalars (norms, biases) get no weight decay. On
+    CUDA the fused kernels are used.
     """
     fused = next(model.parameters()).is_cuda
     return OPTIMIZERS[config.optimizer](list(_groups(config, model)), config, fused)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Sets every group's rate to ``lr`` times its own ``lr_scale``."""
+    """Set each group's learning rate to ``lr`` times its ``lr_scale``."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
 
 
 def _groups(config: TrainConfig, model: PixelNetwork) -> Iterator[dict[str, Any]]:
-    for below_head, module in enumerate(model.top_down()):
-        scale = config.layer_decay**below_head
+    for depth, module in enumerate(model.top_down()):
+        scale = config.layer_decay**depth
         trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
         for decay, parameters in ((config.weight_decay, _matrices(trainable)), (0.0, _vectors(trainable))):
             if parameters:

@@ -9,7 +9,7 @@ from trainables.core.data.channel_stats import channel_moments
 from trainables.core.data.prepare import prepare
 from trainables.core.data.splits.folds import POOL
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from trainables.core.models.frozen_cache import FrozenPrefix
+from trainables.core.models.frozen_cache import FrozenCache
 from trainables.core.serving.predict_classes import trained_classifier
 from trainables.core.training.fit import fit
 from trainables.core.training.tasks.classification import Classification
@@ -55,6 +55,6 @@ def test_checkpoints_and_the_frozen_cache_use_the_moments(config, small_data, tm
         frozen = dataclasses.replace(ours, freeze_depth=1, normalize=normalize)
         torch.manual_seed(0)
         model = Classification(frozen, small_data, torch.device("cpu")).model
-        return FrozenPrefix(model, frozen, small_data, torch.device("cpu"))._key
+        return FrozenCache(model, frozen, small_data, torch.device("cpu"))._key
 
     assert key("dataset") == key("dataset") != key("imagenet")

@@ -30,7 +30,7 @@ def scored(seed: int, present: tuple[int, ...] = (0, 1, 2, 3), count: int = 200)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_equal_scikit_learns(seed):
+def test_metrics_equal_scikit_learns(seed):
     probabilities, targets = scored(seed)
     ours, predicted = classification_metrics(probabilities, targets, NAMES), probabilities.argmax(1)
     one_hot = label_binarize(targets, classes=range(4))
@@ -53,22 +53,22 @@ def test_equal_scikit_learns(seed):
     assert ours == pytest.approx(expected, rel=1e-6)
 
 
-def test_resampled_metrics_are_those_of_the_images_that_were_drawn():
+def test_resampled_metrics_equal_the_metrics_of_the_drawn_images():
     probabilities, targets = scored(3, count=30)
-    probabilities = probabilities.round(1)  # with equal scores
+    probabilities = probabilities.round(1)  # so that scores are equal
     draws = np.random.default_rng(4).poisson(0.3, (40, 30))
-    draws[0, targets != 2] = 0  # one class alone
+    draws[0, targets != 2] = 0  # only one class
     draws[:2, targets == 2] = 1
-    found = resampled_metrics(probabilities, targets, NAMES, draws, healthy="c")
+    resampled = resampled_metrics(probabilities, targets, NAMES, draws, healthy="c")
     for row, drawn in enumerate(draws):
         images = np.repeat(np.arange(30), drawn)
         expected = classification_metrics(probabilities[images], targets[images], NAMES, healthy="c")
-        for name, values in found.items():
+        for name, values in resampled.items():
             assert values[row] == pytest.approx(expected.get(name, np.nan), nan_ok=True), (name, row)
 
 
 @pytest.mark.parametrize("present", [(0, 1, 2, 3), (0, 2, 3), (1, 2, 3)])
-def test_clinical_is_the_precision_of_the_healthy_and_the_recalls_of_the_ill(present):
+def test_clinical_averages_the_precision_of_the_healthy_and_the_recalls_of_the_ill(present):
     probabilities, targets = scored(1, present)
     ours, predicted = classification_metrics(probabilities, targets, NAMES, healthy="c"), probabilities.argmax(1)
     precision = reference.precision_score(targets, predicted, labels=[2], average=None)
@@ -79,16 +79,16 @@ def test_clinical_is_the_precision_of_the_healthy_and_the_recalls_of_the_ill(pre
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("decimals", [1, 8])  # with ties, and without
-def test_sensitivity_at_95_specificity_is_the_roc_curves(seed, decimals):
+@pytest.mark.parametrize("decimals", [1, 8])  # with and without ties
+def test_sensitivity_at_95_specificity_is_read_from_the_roc_curve(seed, decimals):
     generator = np.random.default_rng(seed)
     targets = generator.integers(0, 2, 100)
     ill = np.clip(np.round(generator.normal(0.4 + 0.2 * targets, 0.2), decimals), 0, 1)
     false, true, _ = reference.roc_curve(targets, ill, drop_intermediate=False)
     ours = classification_metrics(np.stack([1 - ill, ill], axis=1), targets, ("well", "ill"), healthy="well")
     assert ours["sensitivity_at_95_specificity"] == pytest.approx(true[false <= 0.05].max())
-    turned = classification_metrics(np.stack([ill, 1 - ill], axis=1), 1 - targets, ("ill", "well"), healthy="well")
-    assert turned["sensitivity_at_95_specificity"] == ours["sensitivity_at_95_specificity"]
+    swapped = classification_metrics(np.stack([ill, 1 - ill], axis=1), 1 - targets, ("ill", "well"), healthy="well")
+    assert swapped["sensitivity_at_95_specificity"] == ours["sensitivity_at_95_specificity"]
 
 
 def test_sensitivity_at_95_specificity_allows_one_of_twenty_and_needs_both_classes():
@@ -96,8 +96,8 @@ def test_sensitivity_at_95_specificity_allows_one_of_twenty_and_needs_both_class
 
     def sensitivity(images: slice) -> float:
         probabilities = np.stack([1 - ill, ill], axis=1)[images]
-        found = classification_metrics(probabilities, targets[images], ("well", "ill"), healthy="well")
-        return found["sensitivity_at_95_specificity"]
+        metrics = classification_metrics(probabilities, targets[images], ("well", "ill"), healthy="well")
+        return metrics["sensitivity_at_95_specificity"]
 
     assert sensitivity(slice(0, 22)) == 1.0
     assert sensitivity(slice(1, 22)) == 0.5  # one of nineteen is too many
@@ -108,7 +108,7 @@ def test_sensitivity_at_95_specificity_allows_one_of_twenty_and_needs_both_class
 def test_clinical_needs_a_healthy_class():
     targets = np.array([0, 1, 2, 3])
     check_objective("clinical", targets, NAMES, healthy="c")
-    with pytest.raises(DataError, match="clinical needs the class that is healthy: the space names none"):
+    with pytest.raises(DataError, match="clinical needs a healthy class, but the space names none"):
         check_objective("clinical", targets, NAMES)
 
 
@@ -116,7 +116,7 @@ def test_averages_run_over_present_classes():
     probabilities, targets = scored(0, present=(0, 2, 3))
     ours, predicted = classification_metrics(probabilities, targets, NAMES), probabilities.argmax(1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn warns of the predictions of an absent class
+        warnings.simplefilter("ignore")  # scikit-learn warns about predictions of an absent class
         assert ours["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(targets, predicted))
         f1 = reference.f1_score(targets, predicted, labels=[0, 2, 3], average="macro")
     assert ours["macro_f1"] == pytest.approx(f1)
@@ -126,14 +126,14 @@ def test_averages_run_over_present_classes():
     assert absent_classes(targets, NAMES) == ("b",)
 
 
-def test_one_class_alone_has_no_auroc():
+def test_auroc_is_nan_with_a_single_class():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UndefinedMetricWarning)
         ours = classification_metrics(*scored(0, present=(1,)), NAMES)
     assert np.isnan(ours["auroc"])
 
 
-def test_nothing_to_score_is_an_error():
+def test_no_images_are_an_error():
     with pytest.raises(DataError, match="at least one image"):
         classification_metrics(np.zeros((0, 4)), np.zeros(0, dtype=np.int64), NAMES)
 
@@ -152,22 +152,22 @@ def test_objectives_are_checked_before_training():
     with pytest.raises(DataError, match="the metric must be one of accuracy, .*, but got 'acc'"):
         check_objective("acc", labels, NAMES)
     check_objective("recall/a", labels, NAMES)
-    with pytest.raises(DataError, match="take log_loss"):
+    with pytest.raises(DataError, match="choose log_loss"):
         check_objective("loss", labels, NAMES)
 
 
-def test_class_keys_are_valid_and_differ():
+def test_class_keys_are_valid_and_distinct():
     names = ("<30", ">30", "≥30", "a//b", "..", "", "größer", "plain", "[red]x")
     keys = class_keys(names)
     assert keys == ("_30_0", "_30_1", "_30_2", "a__b", "class_4", "class_5", "größer", "plain", "_red_x")
 
 
-def test_a_metric_asked_for_alone_is_the_same():
+def test_a_single_metric_equals_the_one_among_all():
     generator = np.random.default_rng(0)
     probabilities, targets = generator.dirichlet(np.ones(3), 60), generator.integers(0, 3, 60)
     everything = classification_metrics(probabilities, targets, ("a", "b", "c"))
     for name, value in everything.items():
-        assert classification_metrics(probabilities, targets, ("a", "b", "c"), needed=name)[name] == value
+        assert classification_metrics(probabilities, targets, ("a", "b", "c"), only=name)[name] == value
     two = probabilities[:, :2], targets % 2, ("a", "b")
     for name, value in classification_metrics(*two, healthy="a").items():
-        assert classification_metrics(*two, needed=name, healthy="a")[name] == value
+        assert classification_metrics(*two, only=name, healthy="a")[name] == value

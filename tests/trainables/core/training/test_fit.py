@@ -1,19 +1,15 @@
 import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
 
-from trainables.core.errors import CheckpointError, ConfigError, DeviceError, NonFiniteLossError
+from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.models.networks.classifier import build_classifier
 from trainables.core.training.fit import fit
-from trainables.core.training.imbalance import epoch_order
-from trainables.core.training.tasks.classification import Classification
 
-CPU = torch.device("cpu")
-# Every part that has a state or a random draw of its own is in one of these.
+# Together they cover every part that has a state or draws random numbers.
 RESUMED = [
     {"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine", "augmentation": "medical", "sampler": "weighted"},
     {"optimizer": "adamw", "head": "mlp", "head_dropout": 0.5, "head_width": 32, "schedule": "cyclic"},
@@ -30,7 +26,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, small_data, tmp_pa
     first = next(fit(chosen, small_data))
     saved = Checkpoint(first.state, chosen, small_data.class_names, small_data.pixel_format, {})
     save_checkpoint(tmp_path / "checkpoint", saved)
-    torch.manual_seed(12345)  # a new process would not have our random state
+    torch.manual_seed(12345)  # a new process has another random state
     resumed = list(fit(chosen, small_data, load_checkpoint(tmp_path / "checkpoint").state))
 
     assert [result.epoch for result in resumed] == [2, 3]
@@ -51,11 +47,11 @@ def test_it_learns_and_reports_both_splits(config, small_data):
     assert all(type(value) is float for value in results[-1].metrics.values())
 
 
-def test_a_config_does_not_depend_on_what_ran_before(config, small_data):
+def test_results_do_not_depend_on_earlier_runs(config, small_data):
     chosen = config(epochs=2, augmentation="medical", head="mlp", head_dropout=0.5)
-    alone = [result.metrics for result in fit(chosen, small_data)]
+    expected = [result.metrics for result in fit(chosen, small_data)]
     list(fit(config(epochs=1, optimizer="sgd", lr=0.1, sampler="weighted"), small_data))
-    assert [result.metrics for result in fit(chosen, small_data)] == alone
+    assert [result.metrics for result in fit(chosen, small_data)] == expected
 
 
 def test_fp16_with_a_scaler_learns_on_the_cpu(config, small_data):
@@ -91,7 +87,7 @@ def test_accumulation_equals_a_larger_batch(config, small_data):
         torch.testing.assert_close(accumulated, gradient, rtol=0, atol=1e-3 * largest)
 
 
-def test_a_frozen_prefix_does_not_move_by_a_bit(config, small_data):
+def test_frozen_stages_do_not_change_by_a_bit(config, small_data):
     chosen = config(backbone="mobilenetv3_small_050", freeze_depth=3, epochs=2, lr=0.01)
     torch.manual_seed(chosen.seed)
     before = {
@@ -102,50 +98,26 @@ def test_a_frozen_prefix_does_not_move_by_a_bit(config, small_data):
     assert all(torch.equal(after[f"backbone.stages.{name}"], tensor) for name, tensor in before.items())
 
 
-def test_the_optimizer_follows_the_schedule_and_the_layers(config, small_data, monkeypatch):
-    seen = []
+def test_learning_rates_follow_the_schedule_and_the_layers(config, small_data, monkeypatch):
+    rates = []
     step = torch.optim.SGD.step
-    monkeypatch.setattr(
-        torch.optim.SGD, "step", lambda self, *a: (seen.append([g["lr"] for g in self.param_groups]), step(self, *a))[1]
-    )
+
+    def spy(optimizer, *arguments):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        return step(optimizer, *arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
     chosen = config(
         optimizer="sgd", lr=0.1, layer_decay=0.5, schedule="step", decay_rate=0.1, decay_epochs=1.0, epochs=2
     )
     list(fit(chosen, small_data))
-    per_epoch = len(seen) // 2
-    assert sorted(set(seen[0]), reverse=True) == pytest.approx([0.1 * 0.5**k for k in range(len(set(seen[0])))])
-    assert max(seen[0]) == 0.1
-    assert max(seen[per_epoch]) == pytest.approx(0.01)
+    per_epoch = len(rates) // 2
+    assert sorted(set(rates[0]), reverse=True) == pytest.approx([0.1 * 0.5**k for k in range(len(set(rates[0])))])
+    assert max(rates[0]) == 0.1
+    assert max(rates[per_epoch]) == pytest.approx(0.01)
 
 
-def test_no_single_image_is_left_for_batch_norm(config, small_data):
-    odd = dataclasses.replace(small_data, splits={**small_data.splits, "fit": small_data.splits["fit"][:33]})
-    task = Classification(config(batch_size=16), odd, CPU)
-    sizes = [len(targets) for _, targets in task.train_batches(1)]
-    assert sizes == [16, 16]
-    assert len(sizes) == task.batches_per_epoch
-
-
-@pytest.mark.parametrize("augmentation", ["none", "flip", "strong"])
-def test_batches_follow_the_sampler(config, small_data, augmentation):
-    chosen = config(sampler="weighted", augmentation=augmentation, seed=5)
-    task = Classification(chosen, small_data, CPU)
-    batches = list(task.train_batches(2))
-    drawn = torch.cat([targets for _, targets in batches]).numpy()
-    fit_split = small_data.splits["fit"]
-    expected = small_data.labels[fit_split[epoch_order("weighted", small_data.labels[fit_split], 5, 2)]]
-    np.testing.assert_array_equal(drawn, expected[: len(drawn)])
-    assert batches[0][0].shape == (16, 32, 32, 1)
-    assert batches[0][0].dtype == torch.uint8
-
-
-def test_a_state_of_another_model_is_refused(config, small_data):
-    state = next(fit(config(head="mlp"), small_data)).state
-    with pytest.raises(CheckpointError, match="does not fit"):
-        next(fit(config(head="linear"), small_data, state))
-
-
-def test_freezing_more_than_there_is_is_refused(config, small_data):
+def test_a_freeze_depth_beyond_the_stages_is_refused(config, small_data):
     with pytest.raises(ConfigError):
         next(fit(config(freeze_depth=99), small_data))
 

@@ -2,18 +2,18 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from trainables.core.training.imbalance import CLASS_WEIGHTS, class_weights, epoch_order
+from trainables.core.training.imbalance import class_weights, epoch_order
 
 COUNTS = np.array([896, 64, 3200, 2240])
 LABELS = np.repeat(np.arange(4), COUNTS)
 
 
-def test_balanced_is_scikit_learns():
+def test_balanced_equals_scikit_learns():
     expected = compute_class_weight("balanced", classes=np.arange(4), y=LABELS)
     np.testing.assert_allclose(class_weights("balanced", COUNTS), expected, rtol=1e-6)
 
 
-def test_none_is_none():
+def test_none_gives_no_weights():
     assert class_weights("none", COUNTS) is None
 
 
@@ -32,11 +32,7 @@ def test_weights_have_their_ratios_and_mean_one(kind, unnormalised):
     assert weights.dtype == np.float32
 
 
-def test_every_rule_is_tested():
-    assert set(CLASS_WEIGHTS) == {"none", "balanced", "sqrt", "effective", "boosted", "frequency"}
-
-
-def test_shuffle_shows_each_image_once():
+def test_shuffle_uses_each_image_once():
     assert sorted(epoch_order("shuffle", LABELS, seed=0, epoch=1)) == list(range(len(LABELS)))
 
 
@@ -49,7 +45,7 @@ def test_samplers_draw_classes_at_their_odds(kind, power):
 
 
 @pytest.mark.parametrize("kind", ["shuffle", "weighted", "sqrt"])
-def test_an_order_is_a_function_of_seed_and_epoch(kind):
+def test_the_order_is_a_function_of_seed_and_epoch(kind):
     first = epoch_order(kind, LABELS, seed=3, epoch=2)
     np.testing.assert_array_equal(first, epoch_order(kind, LABELS, seed=3, epoch=2))
     assert (first != epoch_order(kind, LABELS, seed=3, epoch=3)).any()

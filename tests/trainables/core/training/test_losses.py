@@ -24,7 +24,7 @@ def test_focal_against_a_loop():
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-def test_focal_has_a_gradient_where_a_class_is_certain(gamma):
+def test_focal_has_a_finite_gradient_where_a_class_is_certain(gamma):
     logits = torch.tensor([[60.0, -60.0], [20.0, 0.0], [1.0, 0.0]], requires_grad=True)
     focal(logits, torch.zeros(3, dtype=torch.int64), gamma=gamma).backward()
     assert torch.isfinite(logits.grad).all() and logits.grad[2].any()

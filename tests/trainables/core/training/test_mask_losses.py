@@ -24,7 +24,7 @@ def drawn(classes):
 
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("name", MASK_LOSSES)
-def test_right_masks_cost_next_to_nothing_and_wrong_ones_much(name, classes):
+def test_correct_masks_cost_almost_nothing_and_wrong_ones_much(name, classes):
     logits, targets = drawn(classes)
     loss = loss_of(name, classes)
     right = functional.one_hot(targets.long(), classes + 1).permute(0, 3, 1, 2) * 60.0 - 30
@@ -51,7 +51,7 @@ def test_dice_against_its_formula():
     assert torch.allclose(loss_of("dice", 1)(logits, targets), expected, atol=1e-6)
 
 
-def test_focal_without_discount_is_cross_entropy_up_to_its_alpha():
+def test_focal_with_gamma_zero_is_cross_entropy():
     logits, targets = drawn(1)
     plain, steep = (loss_of("focal", 1, focal_gamma=gamma)(logits, targets) for gamma in (0.0, 3.0))
     assert torch.allclose(plain, loss_of("bce", 1)(logits, targets))
@@ -59,7 +59,7 @@ def test_focal_without_discount_is_cross_entropy_up_to_its_alpha():
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_focal_of_one_class_is_the_librarys_and_has_a_gradient_where_a_pixel_is_certain(gamma):
+def test_focal_of_one_class_equals_the_librarys_and_has_finite_gradients_at_certain_pixels(gamma):
     logits, targets = drawn(1)
     loss = loss_of("focal", 1, focal_gamma=gamma)
     assert torch.allclose(loss(logits, targets), FocalLoss("binary", gamma=gamma)(logits, targets.long()))
@@ -68,14 +68,14 @@ def test_focal_of_one_class_is_the_librarys_and_has_a_gradient_where_a_pixel_is_
     assert torch.isfinite(certain.grad).all()
 
 
-def test_focal_of_several_classes_discounts_by_the_probability_that_predicts():
+def test_focal_of_several_classes_discounts_by_the_softmax():
     logits, targets = drawn(3)
     right = logits.softmax(dim=1).gather(1, targets.long()[:, None])
     assert torch.allclose(loss_of("focal", 3)(logits, targets), (-((1 - right) ** 2) * right.log()).mean())
     assert torch.allclose(loss_of("focal", 3, focal_gamma=0.0)(logits, targets), loss_of("bce", 3)(logits, targets))
 
 
-def test_focal_of_detr_is_of_the_shares_of_its_scores():
+def test_focal_of_detr_uses_its_normalised_scores():
     torch.manual_seed(0)
     classes, masks = torch.randn(2, 5, 5), torch.randn(2, 5, 8, 8)
     scores = torch.einsum("bqk,bqhw->bkhw", classes.softmax(dim=2)[..., :-1], masks.sigmoid())
@@ -85,9 +85,9 @@ def test_focal_of_detr_is_of_the_shares_of_its_scores():
     assert torch.allclose(loss, (-((1 - share) ** 2) * share.log()).mean())
 
 
-def test_dice_is_one_ratio_a_class_over_the_batch():
+def test_dice_is_one_ratio_per_class_over_the_batch():
     logits, targets = drawn(3)
-    targets[targets == 2] = 0  # a class that the batch lacks adds nothing
+    targets[targets == 2] = 0  # a class absent from the batch adds nothing
     probabilities = logits.softmax(dim=1).transpose(0, 1).flatten(1)
     truth = functional.one_hot(targets.long().flatten(), 4).T.float()
     ratios = 1 - 2 * (probabilities * truth).sum(1) / (probabilities.sum(1) + truth.sum(1))

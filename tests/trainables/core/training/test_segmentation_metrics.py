@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import f1_score, jaccard_score
 
 from trainables.core.errors import DataError
-from trainables.core.models.networks.pixel_predictions import pixel_counts, pixel_probabilities, predicted_masks
+from trainables.core.models.networks.pixel_predictions import pixel_counts
 from trainables.core.training.segmentation_metrics import check_mask_objective, segmentation_metrics
 
 
@@ -15,8 +15,8 @@ def drawn(classes, count=5, size=12, seed=0):
 
 @pytest.mark.parametrize("classes", [1, 2, 4])
 def test_overlaps_against_scikit_learn(classes):
-    truth, found = drawn(classes)
-    counts = pixel_counts(torch.from_numpy(found), torch.from_numpy(truth).to(torch.uint8), classes).numpy()
+    truth, predicted = drawn(classes)
+    counts = pixel_counts(torch.from_numpy(predicted), torch.from_numpy(truth).to(torch.uint8), classes).numpy()
     names = tuple(f"c{index}" for index in range(classes))
     metrics = segmentation_metrics(counts, names)
     labels = range(1, classes + 1)
@@ -25,33 +25,26 @@ def test_overlaps_against_scikit_learn(classes):
         by_image = np.array(
             [
                 reference(one.ravel(), other.ravel(), labels=labels, average=None)
-                for one, other in zip(truth, found, strict=True)
+                for one, other in zip(truth, predicted, strict=True)
             ]
         )
-        together = reference(truth.ravel(), found.ravel(), labels=labels, average=None)
+        pooled = reference(truth.ravel(), predicted.ravel(), labels=labels, average=None)
         assert metrics[name] == pytest.approx(by_image.mean())
-        assert metrics[f"dataset_{name}"] == pytest.approx(together.mean())
+        assert metrics[f"dataset_{name}"] == pytest.approx(pooled.mean())
         for index, class_name in enumerate(names):
             assert metrics[f"{name}/{class_name}"] == pytest.approx(by_image[:, index].mean())
-            assert metrics[f"dataset_{name}/{class_name}"] == pytest.approx(together[index])
+            assert metrics[f"dataset_{name}/{class_name}"] == pytest.approx(pooled[index])
 
 
-def test_a_class_that_is_neither_there_nor_found_counts_as_one():
+def test_a_class_that_is_neither_present_nor_predicted_scores_one():
     empty, full = torch.zeros(1, 4, 4, dtype=torch.int64), torch.ones(1, 4, 4, dtype=torch.int64)
 
-    def score(found, truth):
-        return segmentation_metrics(pixel_counts(found, truth, 1).numpy(), ("x",))
+    def score(predicted, truth):
+        return segmentation_metrics(pixel_counts(predicted, truth, 1).numpy(), ("x",))
 
     assert score(empty, empty)["dice"] == 1
     assert score(full, empty)["dice"] == 0
     assert score(empty, full)["iou"] == 0
-
-
-def test_predicted_masks_of_one_class_and_of_several():
-    logits = torch.tensor([-1.0, 2.0, 0.5, -0.1]).view(1, 1, 2, 2)
-    assert predicted_masks(pixel_probabilities(logits)).tolist() == [[[0, 1], [1, 0]]]
-    several = torch.eye(3).view(1, 3, 1, 3)
-    assert predicted_masks(pixel_probabilities(several)).tolist() == [[[0, 1, 2]]]
 
 
 def test_objectives():

@@ -1,13 +1,14 @@
-"""Backbones: a list of stages from images to pooled features, of which the first d can be frozen.
+"""Backbones: a list of stages from images to pooled features, of which the first ones can be frozen.
 
-Names are timm's (`resnet18`, `resnet50.a1_in1k`), `torchvision:NAME`, or `scratch_cnn`. Where the weights come from:
+A name is one of timm's (``resnet18``, ``resnet50.a1_in1k``), ``torchvision:NAME``, or ``scratch_cnn``. Weights are:
 
-* `pretrained`: what timm and torchvision download by default;
-* `random`: the library's own initialisation, from torch's global random state;
-* a folder: `FOLDER/<name without "torchvision:">.safetensors`, with the keys of the original architecture at its
-  native image size; the classifier's keys may be absent. Only safetensors are read, never pickles.
+* ``pretrained``: the default download of timm or torchvision;
+* ``random``: the library's own initialisation, drawn from torch's global random state;
+* a folder: ``FOLDER/<name without "torchvision:">.safetensors``, with the keys of the original architecture at its
+  native image size. The classifier's keys are optional. Only safetensors files are read, never pickles.
 
-`scratch_cnn` exists to be trained from random weights: with `pretrained`, or a folder that has no file of it, it is.
+``scratch_cnn`` is meant for training from random weights. It gets them for ``pretrained`` too, and for a folder without
+a file of its name.
 """
 
 from collections.abc import Sequence
@@ -23,14 +24,14 @@ from trainables.core.models.backbones.registry import (
     TORCHVISION,
     check_name,
     count_features,
-    create,
+    create_model,
+    create_sized_model,
     normalisation,
-    sized,
-    timm_config,
-    without_weights,
+    on_meta_device,
+    pretrained_config,
 )
 from trainables.core.models.backbones.stages import cut
-from trainables.core.models.backbones.weights import check_file, download, load, way_out, weights_file
+from trainables.core.models.backbones.weights import check_file, download, load_weights, weights_file, weights_remedy
 
 
 class Backbone(nn.Module):
@@ -39,8 +40,8 @@ class Backbone(nn.Module):
     Args:
         stages: S modules; the last one ends with the pooling.
         num_features: F, the length of the feature vector.
-        mean: What to subtract from each channel of an image in 0..1, as the weights were trained.
-        std: What to divide by afterwards.
+        mean: Channel means the weights were trained with, for images in 0..1.
+        std: Channel standard deviations the weights were trained with, for images in 0..1.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Backbone(nn.Module):
         self.mean = mean
         self.std = std
         self.frozen_depth = 0
-        # a few models have constant parameters (sine-cosine positions), which unfreezing must leave alone
+        # Some models have constant parameters (sine-cosine positions). Unfreezing must not make them trainable.
         self._constants = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
 
     @property
@@ -65,16 +66,16 @@ class Backbone(nn.Module):
         return len(self.stages)
 
     def freeze(self, depth: int) -> None:
-        """Freeze the first `depth` stages, and unfreeze the others.
+        """Freeze the first ``depth`` stages and unfreeze the others.
 
-        Frozen stages get no gradients, and stay in eval mode: neither their parameters nor their buffers (the
-        statistics of batch norm) move.
+        Frozen stages get no gradients and stay in eval mode, so neither their parameters nor their buffers (the
+        statistics of batch norm) change.
 
         Raises:
-            ConfigError: `depth` is outside 0..S.
+            ConfigError: ``depth`` is outside 0..S.
         """
         if not 0 <= depth <= self.depth:
-            raise ConfigError(f"freeze depth must be within 0..{self.depth}, the backbone's stages, but got {depth}")
+            raise ConfigError(f"freeze depth must be in 0..{self.depth} (the backbone's stages), but got {depth}")
         training = self.training
         self.frozen_depth = depth
         for name, parameter in self.named_parameters():
@@ -83,92 +84,101 @@ class Backbone(nn.Module):
         self.train(training)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of the stages that are not frozen; the frozen ones stay in eval mode."""
+        """Set the mode of the trainable stages; frozen stages stay in eval mode."""
         super().train(mode)
         for stage in list(self.stages)[: self.frozen_depth]:
             stage.eval()
         return self
 
-    def prefix(self, images: Tensor) -> Tensor:
-        """Run the frozen stages, without gradients: (B, 3, H, W) float to whatever the next stage takes."""
+    def run_frozen(self, images: Tensor) -> Tensor:
+        """Run the frozen stages without gradients.
+
+        Args:
+            images: (B, 3, H, W) float, normalised.
+
+        Returns:
+            The input of the first trainable stage; the images themselves if nothing is frozen.
+        """
         x = images
         with torch.no_grad():
             for stage in list(self.stages)[: self.frozen_depth]:
                 x = stage(x)
         return x
 
-    def rest(self, x: Tensor) -> Tensor:
-        """Run the stages that are not frozen: what `prefix` gave to (B, F) float features."""
+    def run_trainable(self, x: Tensor) -> Tensor:
+        """Run the trainable stages on the output of ``run_frozen``, and return (B, F) float features."""
         for stage in list(self.stages)[self.frozen_depth :]:
             x = stage(x)
         return x
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn (B, 3, H, W) float images, already normalised, into (B, F) float features."""
-        return self.rest(self.prefix(images))
+        """Return (B, F) float features of (B, 3, H, W) float images, already normalised."""
+        return self.run_trainable(self.run_frozen(images))
 
 
 def build_backbone(name: str, weights: str, image_size: int) -> Backbone:
-    """Build a backbone on the CPU, with nothing frozen; random weights come from torch's global random state.
+    """Build a backbone on the CPU with nothing frozen; random weights come from torch's global random state.
 
-    A torchvision model keeps the dropout that its classifier has before the last layer; timm's have none there.
+    A torchvision model keeps its classifier's dropout before the last layer; timm models have none there.
 
     Args:
-        name: As the module's docstring says.
-        weights: `pretrained`, `random` or a folder.
-        image_size: Height and width of the images in pixels; transformers of a fixed size are built for it, and
-            their pretrained positions are resampled to it as timm does.
+        name: Name of the architecture, as in the module's docstring.
+        weights: ``pretrained``, ``random`` or a folder.
+        image_size: Height and width of the images in pixels. Transformers of a fixed input size are built for it, and
+            timm resamples their pretrained positions.
 
     Raises:
-        WeightsError: The name is unknown, or its weights are not to be had or do not fit.
+        WeightsError: The name is unknown, or its weights are unavailable or do not fit.
         ConfigError: The backbone cannot take images of that size.
     """
     check_weights(name, weights)
     num_features = count_features(name, image_size)
-    model = download(name, image_size) if weights == "pretrained" and name != SCRATCH else sized(name, image_size)
+    download_needed = weights == "pretrained" and name != SCRATCH
+    model = download(name, image_size) if download_needed else create_sized_model(name, image_size)
     file = weights_file(name, weights)
     if file is not None:
-        load(model, file)
+        load_weights(model, file)
     mean, std = normalisation(model)
     return Backbone(cut(model), num_features, mean, std)
 
 
 @cache
 def stage_count(name: str) -> int:
-    """Count the stages S of a backbone, without making its weights.
+    """Count the stages S of a backbone without allocating its weights.
 
     Raises:
         WeightsError: The name is unknown.
     """
     check_name(name)
-    return len(cut(without_weights(lambda: create(name, num_classes=0))))
+    return len(cut(on_meta_device(lambda: create_model(name, num_classes=0))))
 
 
 @cache
 def parameter_count(name: str) -> int:
-    """Count the parameters of a backbone, without making them.
+    """Count the parameters of a backbone without allocating them.
 
     Raises:
         WeightsError: The name is unknown.
     """
     check_name(name)
-    return sum(parameter.numel() for parameter in without_weights(lambda: create(name, num_classes=0)).parameters())
+    model = on_meta_device(lambda: create_model(name, num_classes=0))
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def check_weights(name: str, weights: str) -> None:
-    """Check all that can be known about weights without reading or downloading them.
+    """Check weights as far as possible without reading or downloading them.
 
-    For a folder: that it has the backbone's file, and by the file's header that keys and shapes are the
-    architecture's. For `pretrained`: that there are such weights at all.
+    A folder must hold the backbone's file, with the architecture's keys and shapes in its header. For ``pretrained``,
+    timm must list such weights.
 
     Raises:
-        WeightsError: One of these does not hold; the message names the first key that differs.
+        WeightsError: A check fails; the message names the first key that differs.
     """
     check_name(name)
     file = weights_file(name, weights)
     if file is not None:
         check_file(name, file)
     if weights == "pretrained" and name != SCRATCH and not name.startswith(TORCHVISION):
-        config = timm_config(name)
+        config = pretrained_config(name)
         if config is None or not config.has_weights:
-            raise WeightsError(f"timm has no pretrained weights for {name}: {way_out(name)}")
+            raise WeightsError(f"timm has no pretrained weights for {name}: {weights_remedy(name)}")

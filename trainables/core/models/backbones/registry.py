@@ -16,7 +16,11 @@ TORCHVISION = "torchvision:"
 
 
 def check_name(name: str) -> None:
-    """Raises WeightsError, with the nearest known names, unless timm, torchvision or we have that architecture."""
+    """Check that timm, torchvision or this package has an architecture.
+
+    Raises:
+        WeightsError: The name is unknown; the message suggests the nearest names.
+    """
     known = _known_names(tags="." in name)
     if name not in known:
         matches = difflib.get_close_matches(name, known, 3)
@@ -33,8 +37,8 @@ def _known_names(*, tags: bool) -> frozenset[str]:
     return frozenset([SCRATCH, *timm_names, *(TORCHVISION + name for name in models.list_models(module=models))])
 
 
-def create(name: str, **timm_options: Any) -> nn.Module:
-    """Build the original architecture with random weights; only timm's models have options."""
+def create_model(name: str, **timm_options: Any) -> nn.Module:
+    """Build the original architecture with random weights; only timm models take options."""
     if name == SCRATCH:
         return scratch_cnn()
     model: nn.Module
@@ -49,26 +53,26 @@ def create(name: str, **timm_options: Any) -> nn.Module:
     return model
 
 
-def sized(name: str, image_size: int, **timm_options: Any) -> nn.Module:
-    """Build the architecture for a size of images, and in timm's case without its classifier."""
-    config = None if name == SCRATCH or name.startswith(TORCHVISION) else timm_config(name)
+def create_sized_model(name: str, image_size: int, **timm_options: Any) -> nn.Module:
+    """Build the original architecture for an image size; timm models come without their classifier."""
+    config = None if name == SCRATCH or name.startswith(TORCHVISION) else pretrained_config(name)
     if config is not None and config.fixed_input_size:
         timm_options["img_size"] = image_size
-    return create(name, num_classes=0, **timm_options)
+    return create_model(name, num_classes=0, **timm_options)
 
 
-def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a model of shapes only, on the meta device; the global random state stays as it is."""
+def on_meta_device(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a model on the meta device (shapes without values), leaving the global random state unchanged."""
     try:
         with torch.device("meta"):
             return build()
-    except NotImplementedError:  # torchvision's RegNets compute their widths from tensors: these need values
+    except NotImplementedError:  # torchvision's RegNets compute their widths from tensors, which need values
         with torch.random.fork_rng(devices=[]):
             return build().to("meta")
 
 
-def timm_config(name: str) -> Any:
-    """Timm's ``PretrainedCfg`` of an architecture, or None."""
+def pretrained_config(name: str) -> Any:
+    """Return timm's ``PretrainedCfg`` of an architecture, or None."""
     from timm.models import get_pretrained_cfg
 
     return get_pretrained_cfg(name)
@@ -76,27 +80,38 @@ def timm_config(name: str) -> Any:
 
 @cache
 def count_features(name: str, image_size: int) -> int:
-    """Run the model on a meta tensor (shapes only): F, and whether it takes such images at all."""
+    """Run a backbone on the meta device and return F, the length of its feature vector.
+
+    Raises:
+        ConfigError: The backbone cannot take images of that size.
+        WeightsError: Its features are not one vector per image.
+    """
     try:
-        stages = cut(without_weights(lambda: sized(name, image_size)))
+        stages = cut(on_meta_device(lambda: create_sized_model(name, image_size)))
         with torch.no_grad():
             images = torch.empty(1, 3, image_size, image_size, device="meta")
             shape = tuple(nn.Sequential(*stages).eval()(images).shape)
     except UserError:
         raise
-    except Exception as error:  # each architecture has its own way to say so
+    except Exception as error:  # architectures raise different types for a size they cannot take
         size = f"{image_size} x {image_size} pixels"
         raise ConfigError(f"backbone {name} cannot take images of {size}: {first_line(error)}") from error
     if len(shape) != 2:
-        raise WeightsError(f"backbone {name} gives features of shape {shape}, not one pooled vector per image")
+        raise WeightsError(
+            f"a backbone must return one feature vector per image, but {name} returns {shape}: choose another backbone"
+        )
     return int(shape[1])
 
 
 def normalisation(model: nn.Module) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """The mean and standard deviation a channel, of images in 0..1, that the architecture's weights are made for."""
+    """Return the channel means and standard deviations, for images in 0..1, that a model's weights were trained with.
+
+    Args:
+        model: A model of timm or torchvision, or ``scratch_cnn()``.
+    """
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-    if isinstance(model, nn.Sequential):
+    if isinstance(model, nn.Sequential):  # scratch_cnn()
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     config: Any = getattr(model, "pretrained_cfg", {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD})
     return tuple(config["mean"]), tuple(config["std"])

@@ -1,7 +1,6 @@
-"""Weights of the original architectures: found, checked against the architecture, loaded before it is cut."""
+"""Weights of the original architectures: finding, checking and loading them before the model is cut into stages."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,18 +13,19 @@ from trainables.core.errors import WeightsError, first_line
 from trainables.core.models.backbones.registry import (
     SCRATCH,
     TORCHVISION,
-    create,
-    sized,
-    timm_config,
-    without_weights,
+    create_model,
+    create_sized_model,
+    on_meta_device,
+    pretrained_config,
 )
 from trainables.core.models.backbones.stages import classifier_names
+from trainables.core.models.backbones.timm_internals import resample_weights
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def way_out(name: str) -> str:
-    """What to do where a backbone's pretrained weights are not to be had."""
+def weights_remedy(name: str) -> str:
+    """Return the remedy that error messages give when a backbone's pretrained weights are unavailable."""
     return f"put {_file_name(name)} in a folder and pass `--weights DIR`, or `--weights random`"
 
 
@@ -34,7 +34,7 @@ def _file_name(name: str) -> str:
 
 
 def download(name: str, image_size: int) -> nn.Module:
-    """Builds the architecture with the library's own pretrained weights, from its cache or from the hub.
+    """Build the architecture with the library's pretrained weights, from its cache or the hub.
 
     Raises:
         WeightsError: Neither has them.
@@ -44,17 +44,17 @@ def download(name: str, image_size: int) -> nn.Module:
             from torchvision.models import get_model, get_model_weights
 
             short = name.removeprefix(TORCHVISION)
-            with _without_code():
+            with _weights_only():
                 model: nn.Module = get_model(short, weights=get_model_weights(short).DEFAULT, progress=False)
             return model
-        _ask_hub_once(timm_config(name).hf_hub_id)
-        return sized(name, image_size, pretrained=True)
-    except Exception as error:  # the hubs' clients raise their own errors, those of httpx and urllib, and OSError
-        raise _no_hub(name, error) from error
+        _fail_fast_without_hub(pretrained_config(name).hf_hub_id)
+        return create_sized_model(name, image_size, pretrained=True)
+    except Exception as error:  # the clients of the hubs raise their own types, httpx's, urllib's, and OSError
+        raise _download_error(name, error) from error
 
 
 def download_file(name: str, repository: str) -> Path:
-    """The safetensors file of a repository, from the hub's cache or from the hub.
+    """Return the safetensors file of a repository, from the hub's cache or the hub.
 
     Raises:
         WeightsError: Neither has it.
@@ -62,19 +62,19 @@ def download_file(name: str, repository: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        _ask_hub_once(repository)
+        _fail_fast_without_hub(repository)
         return Path(hf_hub_download(repository, "model.safetensors"))
-    except Exception as error:  # as above
-        raise _no_hub(name, error) from error
+    except Exception as error:  # as in ``download``
+        raise _download_error(name, error) from error
 
 
-def _no_hub(name: str, error: Exception) -> WeightsError:
-    return WeightsError(f"{name}: no hub reached ({first_line(error)}); {way_out(name)}")
+def _download_error(name: str, error: Exception) -> WeightsError:
+    return WeightsError(f"cannot download the weights of {name} ({first_line(error)}): {weights_remedy(name)}")
 
 
 @contextmanager
-def _without_code() -> Iterator[None]:
-    """Within the block ``torch.load`` runs nothing that it reads, which torchvision (0.29) lets it, timm does not."""
+def _weights_only() -> Iterator[None]:
+    """Make ``torch.load`` refuse pickled code within the block; torchvision (0.29) allows it, timm does not."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -86,8 +86,8 @@ def _without_code() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _ask_hub_once(repository: str | None) -> None:
-    """Fail at once where there is no hub: huggingface_hub's own download retries for 46 s (version 2.4)."""
+def _fail_fast_without_hub(repository: str | None) -> None:
+    """Raise at once if the hub is unreachable; huggingface_hub's own download retries for 46 s (version 2.4)."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -95,12 +95,18 @@ def _ask_hub_once(repository: str | None) -> None:
         return
     files = ("model.safetensors", "pytorch_model.bin")
     if not any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
-        with suppress(EntryNotFoundError):  # then it is the other one, and the hub is there
+        with suppress(EntryNotFoundError):  # the hub answers, and the repository has the other file
             get_hf_file_metadata(hf_hub_url(repository, files[0]))
 
 
 def weights_file(name: str, weights: str) -> Path | None:
-    """Find a backbone's file if the weights are a folder; the name is a known one, so it cannot leave the folder."""
+    """Find a backbone's file if the weights are a folder, or return None.
+
+    The name must be a checked one, which cannot contain a path out of the folder.
+
+    Raises:
+        WeightsError: The folder, or the backbone's file in it, does not exist.
+    """
     if weights in ("pretrained", "random"):
         return None
     folder = Path(weights)
@@ -117,32 +123,40 @@ def weights_file(name: str, weights: str) -> Path | None:
 
 
 def check_file(name: str, file: Path) -> None:
-    """Compare the file's header with the architecture at its native size, classifiers aside."""
-    model = without_weights(lambda: create(name))
+    """Compare a file's header with the architecture at its native size, ignoring the classifier.
+
+    Raises:
+        WeightsError: A key or a shape differs.
+    """
+    model = on_meta_device(lambda: create_model(name))
     expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    found, expected = (
-        {key: shape for key, shape in some.items() if not _is_classifiers(key, model)}
-        for some in (shapes(file), expected)
+    stored, expected = (
+        {key: shape for key, shape in shapes.items() if not _in_classifier(key, model)}
+        for shapes in (read_shapes(file), expected)
     )
-    check_shapes(name, file, found, expected)
+    check_shapes(name, file, stored, expected)
 
 
-def check_shapes(name: str, file: Path, found: Shapes, expected: Shapes) -> None:
-    """Raise WeightsError with the first key of a file that is not the architecture's."""
-    for key in [*expected, *sorted(found.keys() - expected.keys())]:
-        if key not in found:
+def check_shapes(name: str, file: Path, stored: Shapes, expected: Shapes) -> None:
+    """Compare the keys and shapes stored in a file with the expected ones.
+
+    Raises:
+        WeightsError: One differs; the message names the first.
+    """
+    for key in [*expected, *sorted(stored.keys() - expected.keys())]:
+        if key not in stored:
             raise WeightsError(f"{file}: key {key} of {name} is missing")
         if key not in expected:
             raise WeightsError(f"{file}: unexpected key {key}, which {name} does not have")
-        if found[key] != expected[key]:
-            raise WeightsError(f"{file}: {key} has shape {found[key]}, but {name} needs {expected[key]}")
+        if stored[key] != expected[key]:
+            raise WeightsError(f"{file}: {key} has shape {stored[key]}, but {name} needs {expected[key]}")
 
 
-def shapes(file: Path) -> Shapes:
-    """The shapes of a file's tensors by their names, from its header.
+def read_shapes(file: Path) -> Shapes:
+    """Read the shapes of a file's tensors by name, from its header.
 
     Raises:
-        WeightsError: It is not safetensors.
+        WeightsError: The file is not a safetensors file.
     """
     try:
         with safe_open(file, framework="pt") as header:
@@ -151,28 +165,31 @@ def shapes(file: Path) -> Shapes:
         raise WeightsError(f"{file} is not a readable safetensors file: {first_line(error)}") from error
 
 
-def _is_classifiers(key: str, model: nn.Module) -> bool:
+def _in_classifier(key: str, model: nn.Module) -> bool:
     return key.startswith(tuple(f"{name}." for name in classifier_names(model)))
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a checked file by their original names."""
+    """Read the tensors of a checked file by their original names."""
     tensors: dict[str, Tensor] = load_file(file)
     return tensors
 
 
-def load(model: nn.Module, file: Path) -> None:
-    """Load a checked file into the original architecture, before it is cut."""
-    tensors = {key: tensor for key, tensor in read_tensors(file).items() if not _is_classifiers(key, model)}
+def load_weights(model: nn.Module, file: Path) -> None:
+    """Load a checked file into the original architecture, before it is cut.
+
+    Raises:
+        WeightsError: The tensors do not fit the image size that the model was built for.
+    """
+    tensors = {key: tensor for key, tensor in read_tensors(file).items() if not _in_classifier(key, model)}
     own = model.state_dict()
     if any(key in own and tensor.shape != own[key].shape for key, tensor in tensors.items()):
-        # built for another image size: timm keeps what resamples the positions beside the model's class
-        resample = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-        tensors = resample(tensors, model) if resample else tensors
-    missing = [key for key in own if key not in tensors and not _is_classifiers(key, model)]
+        tensors = resample_weights(model, tensors)  # the model was built for another image size
+    missing = [key for key in own if key not in tensors and not _in_classifier(key, model)]
     if missing:
         raise WeightsError(f"{file} does not fit at this image size: timm's resampling dropped key {missing[0]}")
-    own.update({key: tensor for key, tensor in tensors.items() if key in own})  # own: has torch's version metadata
+    # update the state dict rather than pass a new one: it carries torch's version metadata
+    own.update({key: tensor for key, tensor in tensors.items() if key in own})
     try:
         model.load_state_dict(own)
     except RuntimeError as error:

@@ -1,1 +1,1 @@
-"""Training states on disk, verified by digest."""
+"""Training states on disk, verified by checksum."""

@@ -1,11 +1,9 @@
-"""Checkpoints as safetensors and JSON: whole or absent, verified by digest, read without running code."""
+"""Checkpoints as safetensors and JSON: complete or absent, verified by checksum, read without running code."""
 
 import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from trainables.core.atomic_write import atomic_folder
 from trainables.core.config import TrainConfig
 from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import CheckpointError, first_line
@@ -23,14 +22,14 @@ _TENSORS, _META, _FROZEN = "state.safetensors", "state.json", "frozen.safetensor
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained state and what is needed to use it.
+    """A training state with everything needed to resume it or to predict with it.
 
     Attributes:
-        state: Where training stood.
-        config: What was trained.
+        state: State of training.
+        config: Configuration that was trained.
         class_names: C names in class order.
-        pixel_format: How images were decoded.
-        progress: The report loop's own figures (best so far, ...), carried through a resume.
+        pixel_format: Format of the decoded images.
+        progress: Figures that the report loop needs after a resume (best value so far, ...).
     """
 
     state: TrainState
@@ -42,11 +41,11 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class FrozenPart:
-    """The tensors that training never moves, stored once for all checkpoints that share them.
+    """The tensors that training never changes, stored once for all checkpoints that share them.
 
     Attributes:
-        sha256: Of its file, by which checkpoints name it.
-        names: Of its tensors.
+        sha256: Checksum of its file; checkpoints refer to it.
+        names: Names of its tensors.
     """
 
     sha256: str
@@ -54,7 +53,13 @@ class FrozenPart:
 
 
 def save_frozen(folder: Path, state: TrainState, frozen: tuple[str, ...]) -> FrozenPart:
-    """Writes the model's tensors whose names begin with one of ``frozen`` into a new folder."""
+    """Write the frozen tensors of a model into a new folder.
+
+    Args:
+        folder: Folder to create.
+        state: State of training.
+        frozen: Prefixes of the frozen tensors' names, as in ``TrainConfig.frozen``.
+    """
     prefixes = tuple(f"model.{prefix}" for prefix in frozen)
     names = frozenset(name for name in state.tensors if name.startswith(prefixes))
     folder.mkdir(parents=True)
@@ -63,18 +68,17 @@ def save_frozen(folder: Path, state: TrainState, frozen: tuple[str, ...]) -> Fro
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, frozen: FrozenPart | None = None) -> None:
-    """Writes a checkpoint into a folder that does not exist yet; it appears whole, or not at all.
+    """Write a checkpoint into a new folder, which appears complete or not at all, even after a power loss.
 
     Args:
-        folder: To be created.
-        checkpoint: What to write.
-        frozen: What to leave out and name, because ``save_frozen`` has stored it; None writes everything.
+        folder: Folder to create.
+        checkpoint: Checkpoint to write.
+        frozen: Part that ``save_frozen`` has stored: the checkpoint refers to it instead of storing its tensors. None
+            stores everything.
     """
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
-    partial.mkdir(parents=True)
-    try:
-        left_out = frozen.names if frozen else frozenset()
-        tensors = {name: tensor for name, tensor in checkpoint.state.tensors.items() if name not in left_out}
+    with atomic_folder(folder) as partial:
+        omitted = frozen.names if frozen else frozenset()
+        tensors = {name: tensor for name, tensor in checkpoint.state.tensors.items() if name not in omitted}
         _save_tensors(tensors, partial / _TENSORS)
         meta = {
             "epoch": checkpoint.state.epoch,
@@ -87,40 +91,36 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, frozen: FrozenPart | N
             "frozen_sha256": frozen.sha256 if frozen else None,
         }
         (partial / _META).write_text(json.dumps(meta, indent=1))
-        for file in (_TENSORS, _META):
+        for file in (_TENSORS, _META):  # before the rename, which makes them visible
             _sync(partial / file)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def frozen_digest(folder: Path) -> str | None:
-    """Which frozen part a checkpoint names, or None where it holds everything.
+    """Return the checksum of the frozen part that a checkpoint refers to, or None if it stores everything.
 
     Raises:
-        CheckpointError: It is not whole.
+        CheckpointError: The checkpoint is incomplete.
     """
     digest = _read_meta(folder)["frozen_sha256"]
     return None if digest is None else str(digest)
 
 
 def load_checkpoint(folder: Path, frozen: Path | None = None) -> Checkpoint:
-    """Reads a checkpoint, its tensors on the CPU.
+    """Read a checkpoint, with its tensors on the CPU.
 
     Args:
-        folder: The checkpoint.
-        frozen: The folder of the frozen part that it names, if it names one.
+        folder: Folder of the checkpoint.
+        frozen: Folder of the frozen part, if the checkpoint refers to one.
 
     Raises:
-        CheckpointError: A file is missing, torn, or not the one that was written.
+        CheckpointError: A file is missing, truncated or changed.
     """
     meta = _read_meta(folder)
     try:
         tensors = _load_tensors(folder / _TENSORS, meta["sha256"])
         if meta["frozen_sha256"] is not None:
             if frozen is None:
-                raise CheckpointError(f"{folder} needs the frozen part {meta['frozen_sha256']}, but got none")
+                raise CheckpointError(f"{folder} needs its frozen part {meta['frozen_sha256']}, but got none")
             tensors |= _load_tensors(frozen / _FROZEN, meta["frozen_sha256"])
         return Checkpoint(
             state=TrainState(meta["epoch"], tensors, meta["scaler"]),
@@ -131,26 +131,26 @@ def load_checkpoint(folder: Path, frozen: Path | None = None) -> Checkpoint:
         )
     except CheckpointError:
         raise
-    except Exception as error:  # its files may hold anything, and each reader says so in its own way
-        raise CheckpointError(f"{folder} is no whole checkpoint: {first_line(error)}") from error
+    except Exception as error:  # damaged files make the readers raise any type
+        raise CheckpointError(f"{folder} is not a complete checkpoint: {first_line(error)}") from error
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         return {"frozen_sha256": None, **json.loads((folder / _META).read_text())}
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{folder} is no whole checkpoint: {first_line(error)}") from error
+        raise CheckpointError(f"{folder} is not a complete checkpoint: {first_line(error)}") from error
 
 
 def _save_tensors(tensors: dict[str, Tensor], file: Path) -> None:
-    # Files know no memory layout: channels_last weights are stored contiguous.
+    # Files do not store the memory layout, so channels_last weights become contiguous.
     safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
 
 
 def _load_tensors(file: Path, sha256: str) -> dict[str, Tensor]:
-    found = _sha256(file)
-    if found != sha256:
-        raise CheckpointError(f"{file} must have SHA-256 {sha256}, but has {found}")
+    actual = _sha256(file)
+    if actual != sha256:
+        raise CheckpointError(f"{file} must have SHA-256 {sha256}, but has {actual}")
     tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
     return tensors
 

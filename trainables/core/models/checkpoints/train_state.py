@@ -1,4 +1,4 @@
-"""All that training needs to go on as if it had never stopped."""
+"""The state of training: everything needed to resume it without a difference in the results."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +11,16 @@ from trainables.core.errors import CheckpointError
 
 @dataclass(frozen=True)
 class TrainState:
-    """Where training stands after an epoch.
+    """The state of training after an epoch.
 
-    Sampler, augmentation and dropout are seeded by (seed, epoch) and the learning rate is a function of the step, so
-    the epoch stands for them all.
+    The sampler, augmentation and dropout are seeded by (seed, epoch), and the learning rate is a function of the step.
+    So the number of the epoch is all that has to be stored of them.
 
     Attributes:
-        epoch: Epochs done.
-        tensors: ``model.*`` and ``optimizer.*``. Those that ``capture`` gives alias the live training: save or clone
-            them before training goes on.
-        scaler: The gradient scaler's state; empty without fp16.
+        epoch: Number of finished epochs.
+        tensors: ``model.*`` and ``optimizer.*``. ``capture`` returns tensors that training will change: save or clone
+            them before it continues.
+        scaler: State of the gradient scaler; empty without fp16.
     """
 
     epoch: int
@@ -28,12 +28,12 @@ class TrainState:
     scaler: dict[str, float]
 
     def model_tensors(self) -> dict[str, Tensor]:
-        """The model's state dict."""
+        """Return the model's state dict."""
         return {key.removeprefix("model."): value for key, value in self.tensors.items() if key.startswith("model.")}
 
 
 def capture(epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> TrainState:
-    """The state after ``epoch``, without copying a tensor."""
+    """Return the state after ``epoch`` without copying tensors."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
@@ -43,7 +43,7 @@ def capture(epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, scal
 def restore(
     state: TrainState, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
 ) -> None:
-    """Puts a state into freshly built objects.
+    """Load a state into a newly built model, optimizer and scaler.
 
     Raises:
         CheckpointError: The state belongs to another model or optimizer.
@@ -66,5 +66,5 @@ def restore(
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """The value in the parameter's memory layout (files know none), so that optimizers stay on their fast path."""
+    """Copy a value into the parameter's memory layout, which files do not store; optimizers are faster with it."""
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value

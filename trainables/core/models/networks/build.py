@@ -1,6 +1,8 @@
-"""The network of a configuration, new or as a checkpoint has it."""
+"""Networks by task: a new one from a configuration, or a trained one from a checkpoint."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -10,21 +12,24 @@ from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.classifier import build_classifier
 from trainables.core.models.networks.segmenter import build_segmenter
 
+# For each task, a function from its configuration and the number of classes.
+NETWORKS: dict[str, Callable[[Any, int], PixelNetwork]] = {
+    ClassificationConfig.task: build_classifier,
+    SegmentationConfig.task: build_segmenter,
+}
+
 
 def build_network(config: TrainConfig, num_classes: int) -> PixelNetwork:
-    """Builds what the configuration's task trains, on the CPU; new parameters come from the global RNG.
+    """Build the configured network on the CPU; new parameters come from torch's global random state.
 
     Raises:
-        WeightsError, ConfigError: It cannot be built.
+        WeightsError, ConfigError: The network cannot be built.
     """
-    if isinstance(config, SegmentationConfig):
-        return build_segmenter(config, num_classes)
-    assert isinstance(config, ClassificationConfig)
-    return build_classifier(config, num_classes)
+    return NETWORKS[config.task](config, num_classes)
 
 
 def trained_network(checkpoint: Checkpoint, device: torch.device) -> PixelNetwork:
-    """The network of a checkpoint in eval mode; no weights are needed from elsewhere."""
+    """Build the network of a checkpoint in eval mode; it needs no other weights."""
     model = build_network(dataclasses.replace(checkpoint.config, weights="random"), len(checkpoint.class_names))
     model.load_state_dict(checkpoint.state.model_tensors())
     return model.to(device).to(memory_format=torch.channels_last).eval()

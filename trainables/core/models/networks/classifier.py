@@ -1,52 +1,48 @@
-"""A backbone and a head: from uint8 pixels to class logits."""
-
-from typing import TYPE_CHECKING
+"""Classifiers: a backbone and a head, from uint8 pixels to class logits."""
 
 from torch import Tensor, nn
 
+from trainables.core.config import ClassificationConfig
 from trainables.core.models.backbones.backbone import Backbone, build_backbone
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.heads import build_head
 
-if TYPE_CHECKING:
-    from trainables.core.config import ClassificationConfig
-
 
 class Classifier(PixelNetwork):
-    """Takes (B, S, S, 1 or 3) uint8 pixels, returns (B, C) logits."""
+    """A network from (B, S, S, 1 or 3) uint8 pixels to (B, C) logits."""
 
     def __init__(self, backbone: Backbone, head: nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
-        self.normalise_by(backbone.mean, backbone.std)
+        self.set_normalisation(backbone.mean, backbone.std)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Returns (B, C) logits; grey pixels fill all three channels."""
-        return self.rest(self.prefix(pixels))
+        """Return (B, C) logits; grey pixels fill all three channels."""
+        return self.run_trainable(self.run_frozen(pixels))
 
-    def prefix(self, pixels: Tensor) -> Tensor:
-        """Runs what is frozen on (B, S, S, 1 or 3) uint8 pixels: normalisation and the frozen stages."""
-        return self.backbone.prefix(self.normalised(pixels))
+    def run_frozen(self, pixels: Tensor) -> Tensor:
+        """Run normalisation and the frozen stages on (B, S, S, 1 or 3) uint8 pixels, without gradients."""
+        return self.backbone.run_frozen(self.normalised(pixels))
 
-    def rest(self, x: Tensor) -> Tensor:
-        """Runs what is trained on what ``prefix`` gave: (B, C) logits."""
-        logits: Tensor = self.head(self.backbone.rest(x))
+    def run_trainable(self, x: Tensor) -> Tensor:
+        """Run the trainable stages and the head on the output of ``run_frozen``, and return (B, C) logits."""
+        logits: Tensor = self.head(self.backbone.run_trainable(x))
         return logits
 
     def top_down(self) -> list[nn.Module]:
-        """The head, and the stages from the last to the first."""
+        """Return the head, then the stages from the last to the first."""
         return [self.head, *reversed(list(self.backbone.stages))]
 
 
-def build_classifier(config: "ClassificationConfig", num_classes: int) -> Classifier:
-    """Builds the configured model on the CPU, its first ``freeze_depth`` stages frozen.
+def build_classifier(config: ClassificationConfig, num_classes: int) -> Classifier:
+    """Build the configured model on the CPU, with its first ``freeze_depth`` stages frozen.
 
-    New parameters come from the global RNG: seed it before.
+    New parameters come from torch's global random state, so seed it first.
 
     Raises:
-        WeightsError: The backbone or its weights are not to be had.
-        ConfigError: ``freeze_depth`` is beyond the backbone's stages.
+        WeightsError: The backbone is unknown, or its weights are unavailable or do not fit.
+        ConfigError: The backbone has fewer than ``freeze_depth`` stages, or cannot take images of this size.
     """
     backbone = build_backbone(config.backbone, config.weights, config.image_size)
     backbone.freeze(config.freeze_depth)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from trainables.core.errors import ConfigError
 
-SQUEEZE_RATIO = 16  # the reduction that Hu et al. 2018 settle on
+SQUEEZE_RATIO = 16  # the reduction chosen by Hu et al. 2018
 
 
 def build_head(
@@ -20,22 +20,23 @@ def build_head(
 ) -> nn.Module:
     """Build a head with new weights from torch's global random state.
 
-    `residual` and `attention` normalise over the batch: they train on batches of two images or more.
+    ``residual`` and ``attention`` use batch norm, so they cannot train on a batch of one image.
 
     Args:
-        kind: One of `HEADS`.
+        kind: One of ``HEADS``.
         num_features: F, the length of the feature vector.
         num_classes: C.
-        dropout: The largest probability with which the head drops a feature, in 0..1.
-        width: Length of the first hidden layer, at least 4; the three blocks of `residual` and `attention` have
-            width, width / 2 and width / 4. `linear` has no hidden layer.
-        hidden_dropout: After the hidden layer of `mlp`, which alone reads it; None is `dropout` again.
+        dropout: Largest dropout probability in the head, in 0..1.
+        width: Length of the first hidden layer, at least 4. The three blocks of ``residual`` and ``attention`` have
+            widths of ``width``, ``width / 2`` and ``width / 4``. ``linear`` has no hidden layer.
+        hidden_dropout: Dropout probability after the hidden layer of ``mlp``; None for ``dropout``. The other heads
+            ignore it.
 
     Returns:
         A module from (B, F) float features to (B, C) float logits; NaN features give NaN logits.
 
     Raises:
-        ConfigError: The kind is unknown, or the width too small.
+        ConfigError: The kind is unknown, or the width is too small.
     """
     if kind not in _BUILDERS:
         raise ConfigError(f"head must be one of {', '.join(HEADS)}, but got {kind!r}")
@@ -46,15 +47,15 @@ def build_head(
 
 
 class ResidualBlock(nn.Module):
-    """Two dense layers with batch norm around which the input is led: (B, inputs) to (B, outputs).
+    """Two dense layers with batch norm and a residual connection: (B, inputs) to (B, outputs).
 
-    The link is the identity where the widths agree, and else a linear projection (He et al. 2016). Weights start by
-    the uniform rule of Glorot and Bengio 2010 ("Xavier").
+    The connection is the identity if the widths agree, else a linear projection (He et al. 2016). Weights are
+    initialised by the uniform rule of Glorot & Bengio 2010 ("Xavier").
 
     Args:
-        inputs: Length of the vector that comes in.
-        outputs: Length of the vector that goes out.
-        dropout: Probability between the two layers.
+        inputs: Length of the input vector.
+        outputs: Length of the output vector.
+        dropout: Dropout probability between the two layers.
     """
 
     def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
@@ -69,19 +70,18 @@ class ResidualBlock(nn.Module):
         self.apply(_xavier)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, outputs) float for (B, inputs) float."""
+        """Turn (B, inputs) into (B, outputs) float."""
         activated: Tensor = self.activation(self.layers(x) + self.link(x))
         return activated
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh each feature by a gate in 0..1 that sees all of them: (B, F) to (B, F).
+    """Squeeze-and-excitation (Hu et al. 2018): each feature times a gate in 0..1 computed from all of them.
 
-    The channel attention of Hu et al., "Squeeze-and-Excitation Networks", 2018; the squeeze, a mean over the image,
-    is the backbone's pooling.
+    The squeeze, a mean over the image, is the backbone's pooling.
 
     Args:
-        num_features: F.
+        num_features: F, the length of the feature vector.
     """
 
     def __init__(self, num_features: int) -> None:
@@ -92,9 +92,9 @@ class SqueezeExcitation(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return (B, F) float for (B, F) float."""
-        weighed: Tensor = features * self.gate(features)
-        return weighed
+        """Turn (B, F) into (B, F) float."""
+        weighted: Tensor = features * self.gate(features)
+        return weighted
 
 
 def _xavier(module: nn.Module) -> None:
@@ -105,7 +105,7 @@ def _xavier(module: nn.Module) -> None:
 
 
 def _dense_block(inputs: int, outputs: int, dropout: float) -> Sequence[nn.Module]:
-    # no bias: batch norm would take it away again
+    # no bias: batch norm would subtract it
     return (nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(), nn.Dropout(dropout))
 
 
@@ -120,7 +120,7 @@ def _mlp(num_features: int, num_classes: int, dropout: float, hidden_dropout: fl
 
 def _residual(num_features: int, num_classes: int, dropout: float, _: float, width: int) -> nn.Module:
     widths = (num_features, width, width // 2, width // 4)
-    # narrower blocks have less to spare: the probability halves with the width
+    # narrower blocks can spare fewer features: the probability halves with the width
     blocks = [
         ResidualBlock(inputs, outputs, dropout / 2**depth) for depth, (inputs, outputs) in enumerate(pairwise(widths))
     ]

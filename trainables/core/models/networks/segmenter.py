@@ -1,28 +1,26 @@
-"""Segmentation networks: from uint8 pixels to logits. DETR has a file of its own, the others are told of here.
+"""Segmentation networks: from uint8 pixels to a logit of every pixel.
 
-They are segmentation_models_pytorch's, around an encoder of timm's.
-
-Their encoder has the names and the weights of a classifier's backbone: `pretrained`, `random`, or a folder with
-`<backbone>.safetensors`, the keys of the original timm model. There are no pretrained weights of decoders.
+DETR has its own file, ``detr.py``. The other architectures are those of segmentation_models_pytorch around a timm
+encoder. An encoder has the names and the weights of a classifier's backbone: ``pretrained``, ``random``, or a folder
+with ``<backbone>.safetensors`` in the keys of the original timm model. Decoders have no pretrained weights.
 """
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from trainables.core.config import SegmentationConfig
 from trainables.core.errors import ConfigError, UserError, WeightsError, first_line
 from trainables.core.models.backbones.backbone import build_backbone, check_weights
-from trainables.core.models.backbones.registry import SCRATCH, TORCHVISION, normalisation, without_weights
+from trainables.core.models.backbones.registry import SCRATCH, TORCHVISION, normalisation, on_meta_device
 from trainables.core.models.backbones.weights import download, read_tensors, weights_file
-from trainables.core.models.networks import detr
 from trainables.core.models.networks.base import PixelNetwork
+from trainables.core.models.networks.detr import Detr
+from trainables.core.models.networks.detr_variants import DETR, VARIANTS, check_detr, detr_file
 
-if TYPE_CHECKING:
-    from trainables.core.config import SegmentationConfig
-
-# Our names are segmentation_models_pytorch's, lower case.
+# By our names: the class in segmentation_models_pytorch.
 _MODELS = {
     "unet": "Unet",
     "unetplusplus": "UnetPlusPlus",
@@ -36,27 +34,27 @@ _MODELS = {
     "upernet": "UPerNet",
     "segformer": "Segformer",
 }
-ARCHITECTURES = (*_MODELS, detr.ARCHITECTURE)
+ARCHITECTURES = (*_MODELS, DETR)
 
 
 class Segmenter(PixelNetwork):
-    """Takes (B, S, S, 1 or 3) uint8 pixels, returns (B, 1, S, S) logits for one class, else (B, 1 + C, S, S)."""
+    """A network from (B, S, S, 1 or 3) uint8 pixels to (B, 1, S, S) logits for one class, else (B, 1 + C, S, S)."""
 
     def __init__(self, network: Any):
         super().__init__()
         self.encoder: nn.Module = network.encoder
         self.decoder: nn.Module = network.decoder
         self.head: nn.Module = network.segmentation_head
-        self.normalise_by(*normalisation(network.encoder.model))
+        self.set_normalisation(*normalisation(network.encoder.model))
         self._frozen: tuple[nn.Module, ...] = ()
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Returns the logits of every pixel; with several classes the background comes first."""
+        """Return the logits of every pixel; with several classes, the background comes first."""
         logits: Tensor = self.head(self.decoder(self.encoder(self.normalised(pixels))))
         return logits
 
     def freeze(self, *, encoder: bool, decoder: bool, head: bool) -> None:
-        """Freezes parts: no gradients, and eval mode for good, so that statistics of batch norm do not move either."""
+        """Freeze parts: no gradients, and always in eval mode, so that the statistics of batch norm do not change."""
         parts = {self.encoder: encoder, self.decoder: decoder, self.head: head}
         self._frozen = tuple(part for part, is_frozen in parts.items() if is_frozen)
         for part in self._frozen:
@@ -64,27 +62,27 @@ class Segmenter(PixelNetwork):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Sets the mode of the parts that are not frozen; the frozen ones stay in eval mode."""
+        """Set the mode of the trainable parts; frozen parts stay in eval mode."""
         super().train(mode)
         for part in self._frozen:
             part.eval()
         return self
 
     def top_down(self) -> list[nn.Module]:
-        """Decoder and head, and below them the encoder."""
+        """Return the decoder with the head, then the encoder."""
         return [nn.ModuleList([self.head, self.decoder]), self.encoder]
 
 
-def build_segmenter(config: "SegmentationConfig", num_classes: int) -> Segmenter:
-    """Builds the configured network on the CPU; new parameters come from the global RNG.
+def build_segmenter(config: SegmentationConfig, num_classes: int) -> Segmenter:
+    """Build the configured network on the CPU; new parameters come from torch's global random state.
 
     Args:
-        config: What to build.
-        num_classes: C, the background not counted.
+        config: Configuration of the network.
+        num_classes: C, without the background.
 
     Raises:
-        WeightsError: The encoder or its weights are not to be had.
-        ConfigError: The architecture cannot have this encoder, or images of this size.
+        WeightsError: The encoder is unknown, or its weights are unavailable or do not fit.
+        ConfigError: The architecture cannot take this encoder, or images of this size.
     """
     check_segmenter(config.architecture, config.backbone, config.weights, config.image_size)
     model = Segmenter(_create(config.architecture, config.backbone, num_classes, config.weights, config.image_size))
@@ -93,15 +91,15 @@ def build_segmenter(config: "SegmentationConfig", num_classes: int) -> Segmenter
 
 
 def check_segmenter(architecture: str, backbone: str, weights: str, image_size: int) -> None:
-    """Checks all that can be known without reading or downloading weights, by running shapes alone.
+    """Check a network as far as possible without reading or downloading weights, by a run on the meta device.
 
     Raises:
-        WeightsError, ConfigError: As ``build_segmenter``.
+        WeightsError, ConfigError: As in ``build_segmenter``.
     """
-    if architecture == detr.ARCHITECTURE or backbone in detr.VARIANTS:
-        detr.check_detr(architecture, backbone, weights, image_size)
+    if architecture == DETR or backbone in VARIANTS:
+        check_detr(architecture, backbone, weights, image_size)
     elif backbone == SCRATCH or backbone.startswith(TORCHVISION):
-        raise WeightsError(f"an encoder must be one of timm's backbones, but got {backbone}: choose by --backbone")
+        raise WeightsError(f"an encoder must be a timm backbone, but got {backbone}: choose one by --backbone")
     else:
         check_weights(backbone, weights)
     _check_shapes(architecture, backbone, image_size)
@@ -109,29 +107,29 @@ def check_segmenter(architecture: str, backbone: str, weights: str, image_size: 
 
 @cache
 def segmenter_parameter_count(architecture: str, backbone: str) -> int:
-    """The parameters of a network for one class, counted without making them."""
-    network = without_weights(lambda: _create(architecture, backbone, 1))
+    """Count the parameters of a network for one class without allocating them."""
+    network = on_meta_device(lambda: _create(architecture, backbone, 1))
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 @cache
 def _check_shapes(architecture: str, backbone: str, image_size: int) -> None:
     try:
-        network = without_weights(lambda: _create(architecture, backbone, 1)).eval()
+        network = on_meta_device(lambda: _create(architecture, backbone, 1)).eval()
         with torch.no_grad():
             logits = network(torch.empty(2, 3, image_size, image_size, device="meta"))
-        assert logits.shape == (2, 1, image_size, image_size), f"its masks would be {tuple(logits.shape[2:])}"
+        assert logits.shape == (2, 1, image_size, image_size), f"its masks are {tuple(logits.shape[2:])}"
     except UserError:
         raise
-    except Exception as error:  # each library has its own way to say so
+    except Exception as error:  # the libraries raise different types
         size = f"images of {image_size} x {image_size} pixels"
         raise ConfigError(f"{architecture} on {backbone} cannot take {size}: {first_line(error)}") from error
 
 
 def _create(architecture: str, backbone: str, num_classes: int, weights: str = "random", image_size: int = 0) -> Any:
-    """The library's network; the images' size is that at which pretrained weights are wanted."""
-    if architecture == detr.ARCHITECTURE:
-        return detr.Detr(backbone, 1 + num_classes, detr.detr_file(backbone, weights))
+    """Build the library's network; only pretrained weights need the image size."""
+    if architecture == DETR:
+        return Detr(backbone, 1 + num_classes, detr_file(backbone, weights))
     import segmentation_models_pytorch as smp
 
     build = getattr(smp, _MODELS[architecture])
@@ -141,19 +139,19 @@ def _create(architecture: str, backbone: str, num_classes: int, weights: str = "
 
 
 def fetch_weights(backbone: str, image_size: int) -> None:
-    """Fetches the pretrained weights of a checked encoder, or of a DETR, into the hub's cache.
+    """Download the pretrained weights of a checked encoder or DETR into the hub's cache.
 
     Raises:
-        WeightsError: They are not to be had.
+        WeightsError: The hub cannot be reached, or the weights do not fit.
     """
-    if backbone in detr.VARIANTS:
-        detr.detr_file(backbone, "pretrained")
+    if backbone in VARIANTS:
+        detr_file(backbone, "pretrained")
     else:
         build_backbone(backbone, "pretrained", image_size)
 
 
 def _load_encoder(encoder: nn.Module, name: str, weights: str, image_size: int) -> None:
-    """Loads the original model's tensors; timm writes ``stages_0`` for ``stages.0`` where it gives features."""
+    """Load the original model's tensors into a timm encoder, which has ``stages_0`` in place of ``stages.0``."""
     file = weights_file(name, weights)
     if file is None and weights != "pretrained":
         return

@@ -1,4 +1,4 @@
-"""Classification: one class an image."""
+"""Classification: one class per image."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from trainables.core.config import ClassificationConfig
 from trainables.core.data.batches import Batch, Table, batches, drawn_variants, resident
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.splits.folds import POOL
-from trainables.core.models.frozen_cache import ORBITS, FrozenPrefix
+from trainables.core.models.frozen_cache import CACHEABLE_VARIANTS, FrozenCache
 from trainables.core.models.networks.classifier import Classifier
 from trainables.core.training.classification_metrics import classification_metrics
 from trainables.core.training.imbalance import class_weights, epoch_order
@@ -24,7 +24,7 @@ logger = logging.getLogger("trainables")
 
 
 class Classification(Task):
-    """The classifier of one configuration, its batches, its loss and its scores."""
+    """The classifier, the batches, the loss and the scores of one configuration."""
 
     model: Classifier
 
@@ -34,22 +34,22 @@ class Classification(Task):
         counts = np.bincount(data.labels[self._fit], minlength=len(data.class_names))
         weights = class_weights(config.class_weights, counts)
         self.loss = build_loss(config, None if weights is None else torch.from_numpy(weights).to(device))
-        self._prefix = FrozenPrefix(self.model, config, data, device) if config.freeze_depth else None
-        self._pool = data.splits.get(POOL)  # of a fold: what all folds share the prefix's outputs of
+        self._frozen_cache = FrozenCache(self.model, config, data, device) if config.freeze_depth else None
+        self._pool = data.splits.get(POOL)  # the images of all folds, which share the outputs of the frozen stages
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Returns (B, C) logits of a batch: uint8 pixels, or what the store has of the frozen prefix's outputs."""
-        return super().forward(inputs) if inputs.dtype == torch.uint8 else self.model.rest(inputs)
+        """Return (B, C) logits of uint8 pixels, or of cached outputs of the frozen stages."""
+        return super().forward(inputs) if inputs.dtype == torch.uint8 else self.model.run_trainable(inputs)
 
     def tune_batches(self) -> Iterator[Batch]:
-        """The ``tune`` split on the device, in order, without augmentation."""
-        if self._stored_tune is None:
+        """Yield the ``tune`` split on the device, in order, without augmentation."""
+        if self._cached_tune is None:
             return super().tune_batches()
         rows, _ = self._rows(self._tune)
-        return self._to_device(batches(self._stored_tune, rows, self._config.batch_size))
+        return self._to_device(batches(self._cached_tune, rows, self._config.batch_size))
 
     def scorer(self) -> "ClassScorer":
-        """A fresh accumulator of one pass's predictions."""
+        """Return a new accumulator of predictions."""
         return ClassScorer(self._data.class_names, self._data.healthy)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
@@ -59,42 +59,42 @@ class Classification(Task):
         return self._data.labels
 
     def _drawn_batches(self, order: NDArray[np.int64], epoch: int) -> Iterator[Batch]:
-        if self._stored_fit is None:
+        if self._cached_fit is None:
             return super()._drawn_batches(order, epoch)
         drawn, policy = self._fit[order], self._config.augmentation
         variants = 0 if policy == "none" else drawn_variants(drawn, self._augment, epoch)
-        rows, of_variant = self._rows(self._fit)
-        return batches(self._stored_fit, rows[order] + of_variant * variants, self._config.batch_size)
+        rows, rows_per_variant = self._rows(self._fit)
+        return batches(self._cached_fit, rows[order] + rows_per_variant * variants, self._config.batch_size)
 
-    # Made when first asked for, as ``_pixels`` is: outputs depend on the weights.
+    # Cached on first use: the outputs depend on the weights, which a resumed trial has only loaded by then.
     @cached_property
-    def _stored_fit(self) -> Table | None:
+    def _cached_fit(self) -> Table | None:
         policy = self._config.augmentation
-        if self._prefix is not None and policy not in ORBITS:
-            logger.info("augmentation %s: the frozen prefix is computed anew for every training image", policy)
+        if self._frozen_cache is not None and policy not in CACHEABLE_VARIANTS:
+            logger.info("augmentation %s: the frozen stages are recomputed for every training image", policy)
             return None
-        return self._stored(self._fit, policy)
+        return self._cached(self._fit, policy)
 
     @cached_property
-    def _stored_tune(self) -> Table | None:
+    def _cached_tune(self) -> Table | None:
         if self._pool is not None and self._config.augmentation == "none":
-            return self._stored_fit  # the same rows
-        return self._stored(self._tune, "none")
+            return self._cached_fit  # the same rows
+        return self._cached(self._tune, "none")
 
     def _rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
-        """Where the images are in the table that ``_stored`` gives, and how many it has a variant."""
+        """Return the rows of images in the table of ``_cached``, and the table's number of rows per variant."""
         if self._pool is None:
             return np.arange(len(indices)), len(indices)
         return np.searchsorted(self._pool, indices), len(self._pool)
 
-    def _stored(self, indices: NDArray[np.int64], policy: str) -> Table | None:
+    def _cached(self, indices: NDArray[np.int64], policy: str) -> Table | None:
         shared = indices if self._pool is None else self._pool
-        table = None if self._prefix is None else self._prefix.table(shared, ORBITS[policy])
+        table = None if self._frozen_cache is None else self._frozen_cache.table(shared, CACHEABLE_VARIANTS[policy])
         return None if table is None else resident(table, self._device)
 
 
 class ClassScorer:
-    """Collects a pass's predictions on the device and scores them at its end, with one host-device sync."""
+    """An accumulator of predictions on the device; only ``compute`` waits for the device."""
 
     def __init__(self, class_names: tuple[str, ...], healthy: str | None = None):
         self._class_names = class_names
@@ -104,17 +104,14 @@ class ClassScorer:
         self._losses: list[Tensor] = []
 
     def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Adds a batch: (B, C) logits, (B,) targets and its mean loss."""
+        """Add a batch: (B, C) logits, (B,) targets and its mean loss."""
         self._logits.append(logits.detach())
         self._targets.append(targets)
         self._losses.append(loss.detach() * len(targets))
 
     def compute(self) -> dict[str, float]:
-        """``loss`` (the mean an image) and every metric of ``classification_metrics``.
-
-        Where the loss is not finite nothing else is scored.
-        """
-        targets: NDArray[np.int64] = torch.cat(self._targets).cpu().numpy()
+        """Return ``loss`` (the mean over images) and all of ``classification_metrics``; only ``loss`` if not finite."""
+        targets: NDArray[np.int64] = torch.cat(self._targets).cpu().numpy()  # the pass's first host-device sync
         loss = float(torch.stack(self._losses).sum()) / len(targets)
         if not np.isfinite(loss):
             return {"loss": loss}

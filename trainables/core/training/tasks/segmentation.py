@@ -1,4 +1,4 @@
-"""Segmentation: one class a pixel."""
+"""Segmentation: one class per pixel."""
 
 import numpy as np
 import torch
@@ -15,14 +15,14 @@ from trainables.core.training.tasks.base import Task
 
 
 class Segmentation(Task):
-    """The network of one configuration, its batches of images and masks, its loss and its scores."""
+    """The network, the batches of images and masks, the loss and the scores of one configuration."""
 
     def __init__(self, config: SegmentationConfig, data: Dataset, device: torch.device):
         super().__init__(config, data, device)
         self.loss = build_mask_loss(config, len(data.class_names))
 
     def scorer(self) -> "MaskScorer":
-        """A fresh accumulator of one pass's counts of pixels."""
+        """Return a new accumulator of pixel counts."""
         return MaskScorer(self._data.class_names)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
@@ -33,7 +33,7 @@ class Segmentation(Task):
 
 
 class MaskScorer:
-    """Counts a pass's pixels on the device, which the host waits for at its end alone; no mask is kept."""
+    """An accumulator of pixel counts on the device, without the masks; only ``compute`` waits for the device."""
 
     def __init__(self, class_names: tuple[str, ...]):
         self._class_names = class_names
@@ -41,16 +41,13 @@ class MaskScorer:
         self._losses: list[Tensor] = []
 
     def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Adds a batch: (B, 1, S, S) or (B, 1 + C, S, S) logits, (B, S, S) targets and its loss."""
+        """Add a batch: (B, 1, S, S) or (B, 1 + C, S, S) logits, (B, S, S) targets and its loss."""
         masks = predicted_masks(pixel_probabilities(logits.detach()))
         self._counts.append(pixel_counts(masks, targets, len(self._class_names)))
         self._losses.append(loss.detach() * len(targets))
 
     def compute(self) -> dict[str, float]:
-        """``loss`` (the mean of batches, by size) and every metric of ``segmentation_metrics``.
-
-        Where the loss is not finite nothing else is scored.
-        """
-        counts = torch.cat(self._counts).cpu().numpy()
+        """Return ``loss`` (the mean over images) and all of ``segmentation_metrics``; only ``loss`` if not finite."""
+        counts = torch.cat(self._counts).cpu().numpy()  # the pass's first host-device sync
         loss = float(torch.stack(self._losses).sum()) / len(counts)
         return {"loss": loss, **(segmentation_metrics(counts, self._class_names) if np.isfinite(loss) else {})}

@@ -1,4 +1,4 @@
-"""The libraries' own models, and ours of the same names and seeds."""
+"""The libraries' own models to compare with, and this package's models of the same names and seeds."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +11,36 @@ from torchvision.models import get_model
 
 from trainables.core.models.backbones.backbone import Backbone, build_backbone
 
-SIZE = 32  # small enough for most operations to stay on one thread
+SIZE = 32  # pixels; few enough for most operations to stay on one thread
 FIXED_SIZE = ("vit_", "swin_", "deit_", "pit_")
+
+# Architectures that have a cutter, with their number of stages, and others, with their number of groups.
+CUT = {
+    "resnet18": 5,
+    "densenet121": 5,
+    "efficientnet_b0": 8,
+    "mobilenetv3_small_050": 7,
+    "convnext_atto": 5,
+    "vit_tiny_patch16_224": 5,
+    "torchvision:resnet18": 5,
+    "torchvision:densenet121": 5,
+    "torchvision:squeezenet1_1": 4,
+    "torchvision:efficientnet_b0": 8,
+    "torchvision:mobilenet_v3_small": 5,
+    "torchvision:convnext_tiny": 5,
+    "scratch_cnn": 4,
+}
+# A Swin has window buffers, a GhostNet a head after the pooling, a distilled DeiT has tokens outside its modules, and
+# timm has no grouping for a PiT.
+GROUPED = {
+    "swin_tiny_patch4_window7_224": 6,
+    "regnetx_002": 5,
+    "ghostnet_050": 11,
+    "deit_tiny_distilled_patch16_224": 13,
+    "pit_ti_224": 5,
+    "torchvision:mnasnet0_5": 14,
+}
+FAMILIES = CUT | GROUPED
 
 
 def images(batch: int = 4, size: int = SIZE) -> Tensor:
@@ -36,7 +64,7 @@ def timm_original(name: str, **options: Any) -> nn.Module:
 
 
 class PlainCnn(nn.Module):
-    """scratch_cnn written once more, in functions."""
+    """scratch_cnn in functional form, as an independent reference."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,14 +80,14 @@ class PlainCnn(nn.Module):
 
 
 def library_model(name: str) -> nn.Module:
-    """The whole architecture, classifier included, at its native size."""
+    """Build the whole architecture, classifier included, at its native size."""
     short = name.removeprefix("torchvision:")
     model: nn.Module = timm.create_model(name) if short == name else get_model(short, weights=None)
     return model
 
 
 def without_last_layer(name: str, model: Any) -> nn.Module:
-    """A torchvision model up to what its classifier gets."""
+    """Remove the last layer of a torchvision model, so that it returns the features."""
     if "squeezenet" in name:
         return nn.Sequential(model.features, model.classifier[0], nn.AdaptiveAvgPool2d(1), nn.Flatten())
     last = "fc" if "resnet" in name else "classifier"
@@ -78,7 +106,7 @@ def original_of(name: str) -> nn.Module:
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:
-    # not state_dict: it leaves the buffers out that are not saved
+    # state_dict would leave out the buffers that are not saved
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 

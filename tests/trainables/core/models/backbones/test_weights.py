@@ -1,4 +1,4 @@
-"""Weights from a folder, as the libraries load them, or from a hub that is not there."""
+"""Weights from a folder, compared with the libraries' own loading, and errors without a hub."""
 
 import os
 import pickle
@@ -43,7 +43,7 @@ def save(name: str, model: nn.Module, folder: Path, edit: Callable[[dict[str, Te
     "name", ["resnet18", SMALL, "regnetx_002", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"]
 )
 def test_a_folder_loads_as_timm_loads_it(name: str, tmp_path: Path) -> None:
-    """The transformers are saved at 224 pixels and run at 32."""
+    """Transformers are saved at 224 pixels and run at 32."""
     file = save(name, library_model(name), tmp_path)
     check_weights(name, str(tmp_path))
     source = {"file": str(file), "custom_load": False}
@@ -74,7 +74,7 @@ def test_the_downloaded_squeezenet_gives_the_features_of_torchvision() -> None:
     assert torch.equal(features, model.features(images()).mean((2, 3)))
 
 
-def test_scratch_cnn_loads_its_file_and_needs_none(tmp_path: Path) -> None:
+def test_scratch_cnn_loads_its_file_if_there_is_one(tmp_path: Path) -> None:
     without = backbone_of("scratch_cnn", str(tmp_path))
     assert not moved(snapshot(without), backbone_of("scratch_cnn"))
     torch.manual_seed(8)
@@ -130,7 +130,7 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet18.a1_in1k", "torchvision:resnet18"])
-def test_no_hub_is_one_line_with_the_way_out(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_hub_one_line_names_the_remedy(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def unreachable(*arguments: Any, **options: Any) -> None:
         raise URLError("no route\nto host")
 
@@ -138,16 +138,16 @@ def test_no_hub_is_one_line_with_the_way_out(name: str, monkeypatch: pytest.Monk
     monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *arguments: None)
     monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", unreachable)
-    check_weights(name, "pretrained")  # asks no hub
+    check_weights(name, "pretrained")  # without contacting a hub
     with pytest.raises(WeightsError) as raised:
         build_backbone(name, "pretrained", SIZE)
     file = f"{name.removeprefix('torchvision:')}.safetensors"
-    assert str(raised.value).startswith(f"{name}: no hub reached (<urlopen error no route")
-    assert str(raised.value).endswith(f"; put {file} in a folder and pass `--weights DIR`, or `--weights random`")
+    assert str(raised.value).startswith(f"cannot download the weights of {name} (<urlopen error no route")
+    assert str(raised.value).endswith(f": put {file} in a folder and pass `--weights DIR`, or `--weights random`")
     assert "\n" not in str(raised.value)
 
 
-def test_pretrained_weights_that_do_not_exist_are_known_without_a_hub() -> None:
+def test_missing_pretrained_weights_are_reported_without_a_hub() -> None:
     with pytest.raises(
         WeightsError, match=r"^timm has no pretrained weights for seresnet18: put seresnet18\.safetensors"
     ):

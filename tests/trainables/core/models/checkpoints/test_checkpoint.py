@@ -28,7 +28,7 @@ def checkpoint(config):
     )
 
 
-def test_what_is_saved_is_loaded(checkpoint, tmp_path):
+def test_a_saved_checkpoint_is_loaded(checkpoint, tmp_path):
     save_checkpoint(tmp_path / "c", checkpoint)
     loaded = load_checkpoint(tmp_path / "c")
     assert (loaded.config, loaded.class_names, loaded.pixel_format, loaded.progress) == (
@@ -41,7 +41,7 @@ def test_what_is_saved_is_loaded(checkpoint, tmp_path):
     assert all(torch.equal(loaded.state.tensors[name], tensor) for name, tensor in checkpoint.state.tensors.items())
 
 
-def test_a_classifier_comes_back_from_its_checkpoint_alone(checkpoint, tmp_path):
+def test_a_classifier_is_rebuilt_from_its_checkpoint_only(checkpoint, tmp_path):
     save_checkpoint(tmp_path / "c", checkpoint)
     model = trained_classifier(load_checkpoint(tmp_path / "c"), torch.device("cpu"))
     assert not model.training
@@ -66,11 +66,11 @@ def test_a_damaged_checkpoint_is_refused(checkpoint, tmp_path, damage):
         tensors.unlink()
     else:
         meta.write_text(json.dumps({"sha256": json.loads(meta.read_text())["sha256"]}))
-    with pytest.raises(CheckpointError, match=r"no whole checkpoint|must have SHA-256"):
+    with pytest.raises(CheckpointError, match=r"not a complete checkpoint|must have SHA-256"):
         load_checkpoint(tmp_path / "c")
 
 
-def test_a_write_that_fails_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_nothing(checkpoint, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -80,7 +80,7 @@ def test_a_write_that_fails_leaves_nothing(checkpoint, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_frozen_part_is_stored_apart_and_comes_back(checkpoint, tmp_path):
+def test_the_frozen_part_is_stored_separately(checkpoint, tmp_path):
     part = save_frozen(tmp_path / "frozen", checkpoint.state, ("backbone.stages.0.", "backbone.stages.1."))
     save_checkpoint(tmp_path / "c", checkpoint, part)
     assert frozen_digest(tmp_path / "c") == part.sha256
@@ -100,9 +100,9 @@ def test_a_wrong_or_missing_frozen_part_is_refused(checkpoint, tmp_path):
         save_frozen(tmp_path / "frozen", checkpoint.state, ("backbone.stages.0.", "backbone.stages.1.")),
     )
     save_frozen(tmp_path / "other", checkpoint.state, ("backbone.stages.0.",))
-    with pytest.raises(CheckpointError, match="needs the frozen part"):
+    with pytest.raises(CheckpointError, match="needs its frozen part"):
         load_checkpoint(tmp_path / "c")
     with pytest.raises(CheckpointError, match="must have SHA-256"):
         load_checkpoint(tmp_path / "c", tmp_path / "other")
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
         load_checkpoint(tmp_path / "c", tmp_path / "nowhere")

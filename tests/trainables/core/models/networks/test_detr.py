@@ -12,6 +12,7 @@ from trainables.core.errors import ConfigError, WeightsError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_frozen
 from trainables.core.models.networks import detr
 from trainables.core.models.networks.detr import Detr, semantic_logits
+from trainables.core.models.networks.detr_variants import build_original
 from trainables.core.models.networks.segmenter import build_segmenter, check_segmenter
 from trainables.core.serving.combine import Combination
 from trainables.core.serving.ensemble import _load_pyfunc, save_ensemble
@@ -32,7 +33,7 @@ def configured(**changes):
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     def refuse(*arguments):
-        raise AssertionError("a network was asked for")
+        raise AssertionError("a test must not use the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
@@ -46,10 +47,10 @@ def discs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A model of transformers' own, with statistics as if it were trained, and its file as the hub has it."""
+    """A model of transformers with perturbed parameters, as if trained, and the folder of its file."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(1)
-    model = detr._original(TINY, 250).eval()
+    model = build_original(TINY, 250).eval()
     for parameter in model.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
     model.save_pretrained(folder)
@@ -57,7 +58,7 @@ def original(tmp_path_factory):
     return model, folder
 
 
-def test_a_folders_weights_are_the_original_whose_masks_and_queries_we_compute(original):
+def test_weights_of_a_folder_give_the_originals_masks_and_queries(original):
     model, folder = original
     check_segmenter("detr", TINY, str(folder), 96)
     ours = build_segmenter(configured(weights=str(folder)), 3).eval()
@@ -72,12 +73,12 @@ def test_a_folders_weights_are_the_original_whose_masks_and_queries_we_compute(o
 
 def test_batch_norm_has_the_originals_statistics():
     torch.manual_seed(0)
-    model = detr._original(HUB, 1).eval()
+    model = build_original(HUB, 1).eval()
     backbone = model.detr.model.backbone.model
     for name, buffer in backbone.named_buffers():
         buffer.copy_(torch.rand_like(buffer) + (0.5 if name.endswith("var") else 0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detr, "_original", lambda *arguments: model)
+        patch.setattr(detr, "build_original", lambda *arguments: model)
         ours = Detr(HUB, 1).eval()
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -117,11 +118,11 @@ def test_logits_have_the_images_size_and_every_parameter_a_gradient(num_classes,
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
-def test_it_learns_and_is_served_as_it_was_saved(discs, tmp_path):
+def test_it_learns_and_predicts_the_same_after_saving(discs, tmp_path):
     epochs = list(fit(configured(epochs=16), discs))
     losses = [epoch.metrics["train/loss"] for epoch in epochs]
     assert losses[-1] < 0.5 * losses[0]
-    assert epochs[-1].metrics["tune/dice"] > 0.7  # a constant answer has 0
+    assert epochs[-1].metrics["tune/dice"] > 0.7  # a constant prediction scores 0
     checkpoint = Checkpoint(epochs[-1].state, configured(epochs=16), discs.class_names, discs.pixel_format, {})
     save_checkpoint(tmp_path / "c", checkpoint)
     loaded = load_checkpoint(tmp_path / "c")
@@ -158,18 +159,18 @@ def test_frozen_parts_do_not_move_and_are_stored_once(discs, tmp_path, part):
 
 
 @pytest.mark.parametrize(("architecture", "backbone"), [("detr", "resnet18"), ("unet", TINY)])
-def test_detr_and_its_backbones_go_together(architecture, backbone):
-    with pytest.raises(ConfigError, match=f"go together, but got {architecture} on {backbone}"):
+def test_detr_and_its_backbones_must_be_used_together(architecture, backbone):
+    with pytest.raises(ConfigError, match=f"must be used together, but got {architecture} on {backbone}"):
         check_segmenter(architecture, backbone, "random", 64)
 
 
-def test_images_of_one_place_are_refused():
+def test_images_of_a_single_position_are_refused():
     with pytest.raises(ConfigError, match="detr needs images of more than 32 pixels, but got image_size=32"):
         check_segmenter("detr", TINY, "random", 32)
 
 
-def test_weights_that_are_not_to_be_had_are_refused(tmp_path, original):
-    with pytest.raises(WeightsError, match=r"no pretrained weights of detr-tiny: .*--weights random"):
+def test_unavailable_weights_are_refused(tmp_path, original):
+    with pytest.raises(WeightsError, match=r"detr-tiny has no pretrained weights: .*--weights random"):
         check_segmenter("detr", TINY, "pretrained", 64)
     with pytest.raises(WeightsError, match=f"has no {HUB}.safetensors"):
         check_segmenter("detr", HUB, str(tmp_path), 64)
@@ -178,18 +179,20 @@ def test_weights_that_are_not_to_be_had_are_refused(tmp_path, original):
         check_segmenter("detr", HUB, str(tmp_path), 64)
 
 
-def test_where_there_is_no_hub_it_says_so_and_names_the_way_out(monkeypatch, tmp_path):
+def test_without_a_hub_the_error_names_the_remedy(monkeypatch, tmp_path):
     def refused(*arguments, **options):
         raise OSError("no route")
 
     monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", refused)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *arguments: None)
     check_segmenter("detr", HUB, "pretrained", 64)
-    with pytest.raises(WeightsError, match=f"{HUB}: no hub reached .no route.; put {HUB}.safetensors in a folder"):
+    with pytest.raises(
+        WeightsError, match=f"cannot download the weights of {HUB} .no route.: put {HUB}.safetensors in a folder"
+    ):
         build_segmenter(configured(backbone=HUB, weights="pretrained"), 1)
 
 
-def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
+def test_without_transformers_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ConfigError, match=r"architecture detr needs transformers: pip install '\.\[detr\]'"):
         check_segmenter("detr", TINY, "random", 64)

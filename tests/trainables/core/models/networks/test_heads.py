@@ -23,25 +23,21 @@ def dropouts(head: nn.Module) -> list[float]:
     return [module.p for module in head.modules() if isinstance(module, nn.Dropout)]
 
 
-def test_the_names() -> None:
-    assert HEADS == ("linear", "mlp", "residual", "attention")
-
-
 @pytest.mark.parametrize("kind", HEADS)
 def test_logits_have_a_column_per_class_and_every_parameter_learns(kind: str) -> None:
     head = head_of(kind).train()
     logits = head(features())
     assert logits.shape == (6, CLASSES)
-    # the squares: a plain sum has no gradient through batch norm
+    # squares, because a plain sum has no gradient through batch norm
     logits.square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in head.parameters())
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_eval_scores_each_image_alone_and_a_seed_decides_the_weights(kind: str) -> None:
+def test_eval_scores_images_independently_and_a_seed_determines_the_weights(kind: str) -> None:
     head = head_of(kind).eval()
-    together, alone = head(features()), torch.cat([head(row) for row in features().split(1)])
-    torch.testing.assert_close(together, alone)
+    together, one_by_one = head(features()), torch.cat([head(row) for row in features().split(1)])
+    torch.testing.assert_close(together, one_by_one)
     assert torch.equal(head_of(kind).eval()(features()), together)
     assert head(torch.full((1, FEATURES), torch.nan)).isnan().all()
 
@@ -73,7 +69,7 @@ def test_residual_narrows_and_its_dropout_falls() -> None:
     assert dropouts(head) == pytest.approx([0.4, 0.2, 0.1])
 
 
-def test_residual_starts_by_the_rule_of_glorot() -> None:
+def test_residual_is_initialised_by_the_rule_of_glorot() -> None:
     for layer in [module for module in head_of("residual").modules() if isinstance(module, nn.Linear)]:
         bound = (6 / (layer.in_features + layer.out_features)) ** 0.5
         assert 0.7 * bound < layer.weight.abs().max() <= bound
@@ -103,7 +99,7 @@ def test_attention_has_three_blocks() -> None:
     assert dropouts(head_of("attention")) == [0.4, 0.4, 0.4]
 
 
-def test_what_is_refused() -> None:
+def test_an_unknown_kind_or_a_small_width_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^head must be one of linear, mlp, residual, attention, but got 'deep'$"):
         build_head("deep", FEATURES, CLASSES, 0.1)
     with pytest.raises(ConfigError, match=r"^head width must be at least 4, but got 3$"):

@@ -62,12 +62,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["scratch_cnn", "torchvision:resnet18"])
-def test_an_encoder_is_timms(name):
-    with pytest.raises(WeightsError, match="one of timm's backbones"):
+def test_an_encoder_that_is_not_timms_is_refused(name):
+    with pytest.raises(WeightsError, match="must be a timm backbone"):
         check_segmenter("unet", name, "random", 64)
 
 
-def test_what_an_architecture_cannot_take_is_refused_in_one_line():
+def test_unsuitable_sizes_and_encoders_are_refused_in_one_line():
     with pytest.raises(ConfigError, match=f"linknet on {SMALL} cannot take images of 50 x 50 .*divisible by 32"):
         check_segmenter("linknet", SMALL, "random", 50)
     with pytest.raises(ConfigError, match="unet on vit_tiny_patch16_224 cannot take"):

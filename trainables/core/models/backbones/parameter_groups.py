@@ -1,4 +1,4 @@
-"""Models of families that no cutter knows: they keep their own forward, and their stages only group the parameters."""
+"""Models that cannot be cut into stages: the model runs as a whole, and its "stages" only group its parameters."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -7,28 +7,30 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from trainables.core.models.backbones.timm_internals import group_tensors
+
 
 class ParameterGroup(nn.Module):
-    """A stage of a model that is not cut: it holds a group of the model's modules and passes its input through."""
+    """A stage of an uncut model: it holds a group of the model's modules and returns its input unchanged."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x` as it is."""
+        """Return ``x`` unchanged."""
         return x
 
 
 class WholeModel(ParameterGroup):
-    """The last stage of a model that is not cut: it holds the last group, and runs the whole model.
+    """The last stage of an uncut model: it holds the last group of modules and runs the whole model.
 
-    The model itself is not registered as a submodule, since every parameter belongs to exactly one stage; its modules
-    are the very objects that the stages hold, so moving, loading or freezing the stages moves, loads or freezes it.
+    The model is not registered as a submodule, because every parameter must belong to exactly one stage. It shares its
+    modules with the stages, so moving, loading or freezing the stages moves, loads or freezes the model.
 
     Args:
-        model: The model, from (B, 3, H, W) images to (B, F) features.
+        model: A model from (B, 3, H, W) images to (B, F) features.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self._unregistered = (model,)
+        self._unregistered = (model,)  # a tuple hides it from nn.Module's registration
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the model: (B, 3, H, W) images to (B, F) features."""
@@ -36,13 +38,13 @@ class WholeModel(ParameterGroup):
         return features
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of the whole model; who freezes earlier stages sets them back to eval afterwards."""
+        """Set the mode of the whole model, earlier stages included; the caller resets frozen stages to eval mode."""
         self._unregistered[0].train(mode)
         return super().train(mode)
 
 
-def group(model: nn.Module) -> list[nn.Module]:
-    """Distribute a model's parameters and buffers over stages, by timm's own grouping where it has one."""
+def group_parameters(model: nn.Module) -> list[nn.Module]:
+    """Distribute a model's parameters and buffers over stages, by timm's grouping if the model declares one."""
     group_of = _group_numbers(model)
     count = max(group_of.values()) + 1
     stages = [*(ParameterGroup() for _ in range(count - 1)), WholeModel(model)]
@@ -51,14 +53,12 @@ def group(model: nn.Module) -> list[nn.Module]:
 
 
 def _group_numbers(model: Any) -> dict[str, int]:
-    """Number the group of each parameter and buffer, by its dotted name."""
-    from timm.models._manipulate import group_with_matcher  # the public group_parameters leaves the buffers out
-
+    """Return the group number of each parameter and buffer, by its dotted name."""
     tensors = chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
     named: list[tuple[str, torch.Tensor]] = list(tensors)
     try:
-        return dict(group_with_matcher(iter(named), model.group_matcher(coarse=True), reverse=True))
-    except (AttributeError, AssertionError):  # torchvision, and the few timm families without a (coarse) grouping
+        return group_tensors(model, named)
+    except (AttributeError, AssertionError):  # torchvision, and the few timm models without a (coarse) grouping
         trunk = _trunk(model)
         child_of = {name: ".".join(name.split(".")[: 1 + name.startswith(trunk)]) for name, _ in named}
         children = dict.fromkeys(child for name, child in child_of.items() if "." in name)
@@ -68,7 +68,7 @@ def _group_numbers(model: Any) -> dict[str, int]:
 
 
 def _trunk(model: nn.Module) -> str:
-    """Name the list of modules, with a dot, that holds most of the parameters; "/" (no such name) if none does."""
+    """Name the list of modules that holds most of the parameters, with a final dot; "/" (no name) if none does."""
     total = sum(parameter.numel() for parameter in model.parameters())
     for name, child in model.named_children():
         size = sum(parameter.numel() for parameter in child.parameters())
@@ -78,7 +78,10 @@ def _trunk(model: nn.Module) -> str:
 
 
 def _register(module: nn.Module, prefix: str, group_of: dict[str, int], stages: Sequence[nn.Module]) -> None:
-    """Give each stage the largest submodules that lie in its group whole, and the parameters of those that do not."""
+    """Register modules and parameters with their stages.
+
+    A stage gets the largest submodules whose tensors all lie in its group, and single parameters of the others.
+    """
     groups = {group for name, group in group_of.items() if name.startswith(prefix)}
     if prefix and len(groups) == 1:
         stages[groups.pop()].add_module(prefix.rstrip(".").replace(".", "-"), module)

@@ -1,0 +1,23 @@
+"""The tasks by name. To add one, write its file in this folder and enter it in ``TASKS``."""
+
+import torch
+
+from trainables.core.config import ClassificationConfig, SegmentationConfig, TrainConfig
+from trainables.core.data.dataset import Dataset
+from trainables.core.training.tasks.base import Task
+from trainables.core.training.tasks.classification import Classification
+from trainables.core.training.tasks.segmentation import Segmentation
+
+TASKS: dict[str, type[Task]] = {
+    ClassificationConfig.task: Classification,
+    SegmentationConfig.task: Segmentation,
+}
+
+
+def build_task(config: TrainConfig, data: Dataset, device: torch.device) -> Task:
+    """Build the task of a configuration; new parameters come from torch's global random state.
+
+    Raises:
+        WeightsError, ConfigError: The model cannot be built.
+    """
+    return TASKS[config.task](config, data, device)
