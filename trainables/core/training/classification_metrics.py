@@ -160,7 +160,13 @@ def _confusions(
 def class_keys(class_names: tuple[str, ...]) -> tuple[str, ...]:
     """Turn class names into distinct parts of metric names, of letters, digits, spaces and ``_ - . :`` only."""
     keys = [re.sub(r"[^\w\-. :]", "_", name).strip(". ") or "class" for name in class_names]
-    return tuple(f"{key}_{index}" if keys.count(key) > 1 else key for index, key in enumerate(keys))
+    distinct: list[str] = []
+    for index, key in enumerate(keys):
+        candidate = key if keys.count(key) == 1 else f"{key}_{index}"
+        while candidate != key and (candidate in keys or candidate in distinct):
+            candidate += "_"
+        distinct.append(candidate)
+    return tuple(distinct)
 
 
 def absent_classes(targets: NDArray[np.int64], class_names: tuple[str, ...]) -> tuple[str, ...]:

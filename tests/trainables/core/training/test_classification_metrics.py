@@ -2,7 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 from sklearn.exceptions import UndefinedMetricWarning
@@ -171,3 +171,11 @@ def test_a_single_metric_equals_the_one_among_all():
     two = probabilities[:, :2], targets % 2, ("a", "b")
     for name, value in classification_metrics(*two, healthy="a").items():
         assert classification_metrics(*two, only=name, healthy="a")[name] == value
+
+
+@given(st.lists(st.text("a?!_01", min_size=1, max_size=4), min_size=1, max_size=8, unique=True))
+@example(["a?", "a!", "a__0"])
+def test_keys_of_classes_are_distinct_and_those_without_a_rival_are_the_names(names):
+    keys = class_keys(tuple(names))
+    assert len(set(keys)) == len(names)
+    assert all(key == name for key, name in zip(keys, names, strict=True) if name.isalnum() and names.count(name) == 1)
