@@ -105,8 +105,8 @@ def test_images_of_classes_cannot_be_segmented(tmp_path):
         ({"architecture": "vnet"}, "architecture must be one of unet"),
         ({"head": "linear"}, "unknown key 'head'"),
         ({"focal_gamma": 1.0}, "focal_gamma is only read when loss is focal or focal"),
-        ({"batch_size": 1}, "needs batch_size > 1"),
-        ({"freeze_encoder": True, "freeze_decoder": True, "freeze_head": True}, "nothing is trained"),
+        ({"batch_size": 1}, "need batch_size > 1"),
+        ({"freeze_encoder": True, "freeze_decoder": True, "freeze_head": True}, "nothing would be trained"),
     ],
 )
 def test_refused_configurations(changes, message):
