@@ -23,7 +23,7 @@ def test_a_cross_validated_search_goes_on_after_a_kill_and_ends_with_a_model_of_
 
     output = search(folder, *arguments, "--resume")
     assert "122 pool, 22 test (grouped split); 2 folds of 61 images" in output
-    assert "a small set" not in output
+    assert "small data set" not in output
     assert "balanced_accuracy on out-of-fold predictions of 2 folds: 122 images" in output
     assert "The search chose among 2 trials on these same images: the best has balanced_accuracy" in output
     assert "(BBC-CV)" in output

@@ -132,7 +132,7 @@ def test_a_search_that_is_stopped_goes_on_with_resume(folder, sent):
         time.sleep(5)  # Ray's processes end when they find their driver gone
     else:
         assert driver.returncode == 130, rest
-        assert "Go on with the same command and --resume" in rest
+        assert "rerun the same command with --resume" in rest
         _, (parent,), children = tracked(f"sqlite:///{folder}/mlflow.db", "demo_space")
         assert "RUNNING" not in {run.info.status for run in [parent, *children]}
 
