@@ -1,6 +1,6 @@
 """The pages of a search on a real MLflow server, in a real browser.
 
-Screenshots are saved to $TUNE_RUN_PICTURES if it is set; docs/images holds two of them.
+Screenshots are saved to $TUNE_RUN_PICTURES if it is set; docs/images holds two like them, of the tutorial.
 """
 
 import os
