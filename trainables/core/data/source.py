@@ -13,12 +13,9 @@ from trainables.core.errors import DataError, first_line
 
 # Names of folders and files that stand for a split.
 SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
+    **dict.fromkeys(("train", "training", "seg_train"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
+    **dict.fromkeys(("test", "testing", "seg_test"), "test"),
 }
 # A binary mask has about 60 values after JPEG and 117 after a bilinear resize, so more values than this are no classes.
 _MOST_CLASSES = 32

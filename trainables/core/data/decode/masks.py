@@ -90,8 +90,10 @@ def read_mask(data: bytes) -> NDArray[np.int64]:
             values = np.asarray(image)
     except DataError as error:
         raise DataError(f"its mask is {error}") from error
-    if values.ndim == 3 and (values == values[:, :, :1]).all():
-        values = values[:, :, 0]
+    if values.ndim == 3:
+        channels = values[:, :, :-1] if values.shape[2] in (2, 4) else values  # alpha says nothing about classes
+        if (channels == channels[:, :, :1]).all():
+            values = channels[:, :, 0]
     if values.ndim != 2 or values.dtype.kind not in "biu":
         raise DataError("its mask is in colour, but a mask has one whole number per pixel")
     return values.astype(np.int64)

@@ -1,6 +1,7 @@
 """Parquet files in the hub's layout (``image: {bytes, path}``, ``label``), and hub data sets."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.readers.layout_checks import check_one_configuration
 from trainables.core.data.readers.untrusted_files import check_within
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError, first_line
@@ -20,10 +22,11 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    check_one_configuration(root, files)
     parts = []
     for file in files:
-        # train-00000-of-00001.parquet, or test/0000.parquet in data sets converted by the hub
-        hints = (file.name.split(".")[0].split("-")[0].lower(), file.parent.name.lower())
+        # train-00000-of-00001.parquet, train_0.parquet, or test/0000.parquet in data sets converted by the hub
+        hints = (re.split(r"[-_.]", file.name)[0].lower(), file.parent.name.lower())
         split = next((SPLIT_NAMES[hint] for hint in hints if hint in SPLIT_NAMES), "")
         try:
             check_within(root, file)

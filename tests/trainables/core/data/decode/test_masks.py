@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -83,7 +85,8 @@ def test_bad_masks_are_refused_by_name_or_skipped_on_request(tmp_path):
 
 
 def in_colour(mask):
-    return mask.convert("RGBA")
+    grey = mask.convert("L")
+    return Image.merge("RGB", (grey, grey.rotate(180), grey))
 
 
 def cropped(mask):
@@ -187,3 +190,14 @@ def test_masks_are_augmented_with_their_images(policy):
         grey = moved.mean(axis=2)
         middle = (grey[moved_mask == 1].mean() + grey[moved_mask == 0].mean()) / 2
         assert ((grey > middle) == (moved_mask == 1)).mean() > 0.97
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "RGB"])
+def test_alpha_and_equal_channels_do_not_make_a_mask_coloured(mode):
+    values = np.array([[0, 1], [2, 255]], dtype=np.uint8)
+    mask = Image.fromarray(values).convert(mode)
+    if "A" in mode:
+        mask.putalpha(Image.fromarray(np.array([[9, 255], [0, 128]], dtype=np.uint8)))
+    buffer = io.BytesIO()
+    mask.save(buffer, format="PNG")
+    np.testing.assert_array_equal(read_mask(buffer.getvalue()), values)

@@ -1,5 +1,7 @@
 """Image files in class folders, and the note about other files."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,3 +61,54 @@ def test_class_names_that_are_equal_to_people_are_refused(tmp_path, one, other):
     write_classes(tmp_path / "test", {other: 2, "ill": 2})
     with pytest.raises(DataError, match=r"differ in more than case, .* has '.*' and '.*': rename one of them"):
         open_source(str(tmp_path))
+
+
+def write_images(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(png(GREY))
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (("Images/1.png", "Masks/1.png"), "looks like images with masks, not like classes"),
+        (
+            ("train/images/1.png", "train/masks/1.png", "test/images/2.png", "test/masks/2.png"),
+            "looks like images with",
+        ),
+        (("imagesTr/1.png", "labelsTr/1.png"), "looks like images with masks"),
+        (("ill/images/1.png", "ill/masks/1.png", "well/images/2.png", "well/masks/2.png"), "has a subfolder masks"),
+        (("ill/1.png", "ill/1_mask.png", "well/2.png"), "has both '1' and its mask '1_mask'"),
+        (("ill/a (1).png", "ill/a (1)_mask_1.png", "well/2.png"), "its mask"),
+        (
+            ("first/ill/1.png", "first/well/2.png", "second/ill/3.png", "second/well/4.png"),
+            "look like several data sets",
+        ),
+    ],
+)
+def test_layouts_that_are_no_classes_are_refused(tmp_path, names, reason):
+    write_images(tmp_path, *names)
+    with pytest.raises(DataError, match=re.escape(reason)):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("ill/patient1/1.png", "ill/patient2/2.png", "well/patient3/3.png", "well/patient4/4.png"),
+        ("masked/1.png", "images/2.png"),
+        ("ill/left/1.png", "ill/2.png", "well/left/3.png", "well/4.png"),
+    ],
+)
+def test_classes_with_subfolders_are_read(tmp_path, names):
+    write_images(tmp_path, *names)
+    assert len(open_source(str(tmp_path))) == len(names)
+
+
+@pytest.mark.parametrize(("train", "test"), [("Training", "Testing"), ("seg_train", "seg_test"), ("TRAIN", "Test")])
+def test_folders_of_splits_have_many_names(tmp_path, train, test):
+    write_images(tmp_path, *(f"{split}/{name}/1.png" for split in (train, test) for name in ("a", "b")))
+    source = open_source(str(tmp_path))
+    assert sorted(source.published.tolist()) == ["test", "test", "train", "train"]
+    assert source.class_names == ("a", "b")
