@@ -1,7 +1,7 @@
 """Fails where anything that this project needs is under the GPL or AGPL, says nothing of its licence, or is not there.
 
 Read from the installed packages' own metadata: of this project's requirements with all extras, and of theirs. What
-wheels bundle beyond that is told in SECURITY.md.
+wheels bundle beyond that is listed in SECURITY.md.
 """
 
 import re
