@@ -1,7 +1,7 @@
-"""Fails where anything that this project needs is under the GPL or AGPL, says nothing of its licence, or is not there.
+"""Fail if a package that this project needs is under the GPL or AGPL, states no licence, or is not installed.
 
-Read from the installed packages' own metadata: of this project's requirements with all extras, and of theirs. What
-wheels bundle beyond that is told in SECURITY.md.
+Licences are read from the metadata of the installed packages: the requirements of this project with all extras, and
+their requirements. SECURITY.md lists what wheels bundle beyond that.
 """
 
 import re
@@ -12,9 +12,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = "tune-run"
-# The LGPL is no match; nor are GCC's runtime libraries, which are in NumPy's wheel and which anyone may link.
+# Does not match the LGPL, nor GCC's runtime libraries, which are in NumPy's wheel and which anyone may link.
 COPYLEFT = re.compile(r"\bA?GPL(?![\w.+-]*\s+WITH\s+GCC-exception)|(?<!Lesser )General Public|Affero", re.IGNORECASE)
-# Looked up by hand, because their metadata is silent.
+# Looked up by hand, because their metadata states no licence.
 LOOKED_UP = {
     "cuda-toolkit": "NVIDIA's own: names packages, holds no code",
     "huey": "MIT, by the LICENSE in its wheel",

@@ -42,7 +42,7 @@ def test_it_fails_for_one_package_at_fault(monkeypatch, capsys):
 
 
 def test_it_fails_for_a_package_that_is_not_there(monkeypatch, capsys):
-    """Whose licence nobody can have read: the extras are to be installed, too."""
+    """Its licence cannot have been read: install the extras too."""
     there = licences.distribution
 
     def distribution(name):
@@ -53,4 +53,4 @@ def test_it_fails_for_a_package_that_is_not_there(monkeypatch, capsys):
     monkeypatch.setattr(licences, "distribution", distribution)
     monkeypatch.setattr(licences, "PROJECT", "timm")
     assert licences.main() == 1
-    assert "safetensors: its licence cannot be read" in capsys.readouterr().out
+    assert "safetensors: it is not installed, so its licence cannot be read" in capsys.readouterr().out
