@@ -69,7 +69,7 @@ def fit(config: TrainConfig, data: Dataset, state: TrainState | None = None) -> 
         restore(state, task.model, optimizer, scaler)
     for epoch in range(1 if state is None else state.epoch + 1, config.epochs + 1):
         started = time.perf_counter()
-        torch.manual_seed(derive_seed(config.seed, epoch))  # for dropout
+        torch.manual_seed(derive_seed(config.seed, epoch))  # so that dropout depends only on seed and epoch
         train = _train_epoch(config, task, optimizer, scaler, autocast(precision, device), epoch)
         tune = _score(task, autocast(precision, device), epoch)
         metrics = {f"train/{name}": value for name, value in train.items()}

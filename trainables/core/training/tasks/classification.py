@@ -35,7 +35,7 @@ class Classification(Task):
         weights = class_weights(config.class_weights, counts)
         self.loss = build_loss(config, None if weights is None else torch.from_numpy(weights).to(device))
         self._frozen_cache = FrozenCache(self.model, config, data, device) if config.freeze_depth else None
-        self._pool = data.splits.get(POOL)  # the images of all folds, which share the outputs of the frozen stages
+        self._pool = data.splits.get(POOL)  # the images of all folds, cached together so that folds share them
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return (B, C) logits of uint8 pixels, or of cached outputs of the frozen stages."""
