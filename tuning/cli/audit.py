@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from trainables.core.errors import UserError
-from tuning.cli.common import CacheSize, Command, GroupColumn, GroupPattern, GroupThreshold, console_script, new_app
+from tuning.cli.command import CacheSize, Command, GroupColumn, GroupPattern, GroupThreshold, console_script, new_app
 from tuning.console import EXIT_FAILED, EXIT_OK, say, say_notes
 
 if TYPE_CHECKING:

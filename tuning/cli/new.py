@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from trainables.core.errors import UserError
-from tuning.cli.common import Command, console_script, new_app
+from tuning.cli.command import Command, console_script, new_app
 from tuning.console import say
 
 app = new_app()

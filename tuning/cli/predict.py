@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.common import Command, console_script, new_app
+from tuning.cli.command import Command, console_script, new_app
 from tuning.console import EXIT_INTERRUPTED, say
 from tuning.predict.fetch_model import MODEL_PLACES
 

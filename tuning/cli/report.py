@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.common import Command, SearchName, SearchTrackingUri, Storage, StudyStorage, console_script, new_app
+from tuning.cli.command import Command, SearchName, SearchTrackingUri, Storage, StudyStorage, console_script, new_app
 
 app = new_app()
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from trainables.core.errors import UserError
-from tuning.cli.common import (
+from tuning.cli.command import (
     DATA,
     RECORD,
     CacheSize,

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from search_spaces.space import load_space
 from tests.images import write_classes, write_pairs
-from tuning.cli.common import Views
+from tuning.cli.command import Views
 from tuning.cli.run import Split, _search_options, _seconds, app
 from tuning.search.options import HANG_S
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from trainables.core.errors import DataError
 from trainables.core.serving.predict_classes import VIEWS
-from tuning.cli.common import Command, Views, new_app
+from tuning.cli.command import Command, Views, new_app
 
 COMMANDS = ("audit", "ensemble", "new", "predict", "report", "run")
 HEAVY = {"torch", "ray", "mlflow", "optuna", "timm", "sklearn", "pandas", "pyarrow", "cv2", "albumentations"}
