@@ -217,4 +217,4 @@ def test_real_brain_images_from_parquet_to_a_reproduced_score(real_data, tmp_pat
 
 def test_the_demo_on_phantoms_says_that_they_are_synthetic(tmp_path):
     output = search(tmp_path, "demo_space", *SMALL, "--max-epochs", 1, "--num-samples", 1)
-    assert output.count("synthetic data: phantoms, no patients") == 2
+    assert output.count("synthetic data: phantoms, not patients") == 2
