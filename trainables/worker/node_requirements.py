@@ -23,7 +23,7 @@ DRIVER = "driver"
 
 @dataclass(frozen=True)
 class NodeRequirements:
-    """What the driver requires of the nodes that run its trials.
+    """Requirements of the driver for nodes that run its trials.
 
     Attributes:
         versions: The driver's ``versions()``.
