@@ -15,7 +15,7 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scrip
 
 
 def run_command(line):
-    """What a command prints, run in this process: each would take seconds to import torch in one of its own."""
+    """Run a command in this process, which saves the seconds of importing torch, and return its output."""
     program, *arguments = shlex.split(line, comments=True)
     if program == "python":
         runpy.run_path(arguments[0])

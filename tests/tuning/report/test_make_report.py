@@ -46,7 +46,7 @@ def test_rungs_and_names_are_those_of_the_search(study, small_data):
 
 
 def reported(study, data, folder, log_file):
-    """What ``report_at_end`` prints after its progress line."""
+    """Return the lines that ``report_at_end`` prints after its progress line."""
     printed, tracker = console(), SimpleNamespace(log_file=log_file)
     source = ReportSource(study, data, str(folder), Openings(0, 0), never)
     report_at_end(source, folder, tracker, printed)

@@ -1,7 +1,7 @@
 """Selection of the image files in a folder."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _IMAGE_SUFFIXES = frozenset(
@@ -40,12 +40,22 @@ def is_ignored(path: Path) -> bool:
     return any(part.startswith(".") or part.lower() in _IGNORED_FOLDERS for part in path.parts)
 
 
-def unread_files(root: Path) -> Counter[str]:
-    """Count the files below a folder that are no images, by suffix. Ignored files and parquet files do not count."""
+def is_image_or_parquet(file: Path) -> bool:
+    """Return True if a path is one that prediction reads from a folder."""
+    return is_image(file) or (file.suffix.lower() == ".parquet" and not is_ignored(file))
+
+
+def unread_files(root: Path, is_read: Callable[[Path], bool] = is_image_or_parquet) -> Counter[str]:
+    """Count the files below a folder that are not read, by suffix. Ignored files do not count.
+
+    Args:
+        root: Folder.
+        is_read: Returns True for the paths, relative to the folder, that are read.
+    """
     suffixes = Counter[str]()
     for file in root.rglob("*"):
         name = file.relative_to(root)
-        if file.is_file() and not (is_image(name) or is_ignored(name) or name.suffix.lower() == ".parquet"):
+        if file.is_file() and not (is_read(name) or is_ignored(name)):
             suffixes[name.suffix.lower() or "without suffix"] += 1
     return suffixes
 

@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.readers.image_files import unread_files
 from trainables.core.data.readers.layout_checks import check_one_configuration
 from trainables.core.data.readers.untrusted_files import check_within
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
@@ -33,7 +35,8 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
             parts.append((split, pq.ParquetFile(file).read()))
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"{file} is not a readable parquet file: {first_line(error)}") from error
-    return _from_tables(parts, str(files[0].parent), group_column)
+    source = _from_tables(parts, str(files[0].parent), group_column)
+    return replace(source, unread=unread_files(root, lambda name: name.suffix.lower() == ".parquet"))
 
 
 def open_hub(name: str, group_column: str | None) -> Source:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.core.data.readers.image_files import is_ignored, is_image
+from trainables.core.data.readers.image_files import is_image_or_parquet
 from trainables.core.data.readers.parquet import holds_bytes
 from trainables.core.data.readers.untrusted_files import read_file
 from trainables.core.errors import DataError, first_line
@@ -61,7 +61,9 @@ def find_parts(places: Sequence[str]) -> list[Part]:
 
 def _parts_of(place: Path) -> Iterator[Part]:
     if place.is_dir():
-        files = sorted(file for file in place.rglob("*") if _is_wanted(file.relative_to(place)) and file.is_file())
+        files = sorted(
+            file for file in place.rglob("*") if is_image_or_parquet(file.relative_to(place)) and file.is_file()
+        )
     elif place.is_file():
         files = [place]
     else:
@@ -71,10 +73,6 @@ def _parts_of(place: Path) -> Iterator[Part]:
             yield from _row_groups(file)
         else:
             yield Part(str(file.absolute()), str(file))
-
-
-def _is_wanted(file: Path) -> bool:
-    return is_image(file) or (file.suffix.lower() == _PARQUET and not is_ignored(file))
 
 
 def _row_groups(file: Path) -> Iterator[Part]:

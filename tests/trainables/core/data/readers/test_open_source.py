@@ -158,3 +158,10 @@ def test_unsuitable_data_are_refused(tmp_path, make, message):
 def test_a_missing_folder_is_refused():
     with pytest.raises(DataError, match="--data must be a folder, a hub data set"):
         open_source("./nowhere")
+
+
+def test_files_beside_parquet_are_counted_also_if_they_are_images(tmp_path):
+    write_parquet(tmp_path / "train.parquet", [0, 1])
+    for name in ("README.md", "1.png", "2.png"):
+        (tmp_path / name).touch()
+    assert open_source(str(tmp_path)).unread == {".png": 2, ".md": 1}
