@@ -1,6 +1,7 @@
 """Preparation of a data set for training: audited, split, decoded and annotated with notes."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from trainables.core.errors import DataError
 from trainables.core.node_cache import default_store
 
 _SHOWN = 10
+_MOST_CLASS_NOTES = 5
 # Maps a split data set, its source and the indices of the usable images to their crop boxes.
 FindRegions = Callable[[Dataset, Source, NDArray[np.int64]], Regions]
 
@@ -117,11 +119,22 @@ def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list
         notes.append(f"{len(used) - whole} of {len(used)} images are cropped to the region a segmentation found{rest}")
     if divided.leak:
         notes.append(f"{divided.leak} (--split grouped avoids this)")
-    for class_name, missing in missing_classes(items, divided.splits).items():
-        notes.append(f"{class_name} has too few {audit.named}: it has no images in {', '.join(missing)}")
+    notes += _notes_on_small_classes(missing_classes(items, divided.splits), audit.named)
     if audit.contradicting_groups:
         notes.append(f"{audit.contradicting_groups} {audit.named} have images with different labels")
     return notes
+
+
+def _notes_on_small_classes(missing: Mapping[str, Sequence[str]], named: str) -> list[str]:
+    """Return one note for each class that some splits lack, or one for all of them if there are many."""
+    notes = [f"{name} has too few {named}: it has no images in {', '.join(splits)}" for name, splits in missing.items()]
+    if len(notes) <= _MOST_CLASS_NOTES:
+        return notes
+    first = ", ".join(list(missing)[:_MOST_CLASS_NOTES])
+    splits = Counter(split for absent in missing.values() for split in absent)
+    counts = ", ".join(f"{count} in {split}" for split, count in splits.items())
+    more = len(missing) - _MOST_CLASS_NOTES
+    return [f"{len(missing)} classes have too few {named} ({first} and {more} more): {counts} have no images"]
 
 
 def _bad_images(source: Source, bad: Mapping[int, str], listing: Path) -> str:

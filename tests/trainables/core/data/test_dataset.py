@@ -207,3 +207,10 @@ def test_the_real_images(real_data, tmp_path):
     assert data.images(128).shape == (5120, 128, 128, 1)
     twins = re.search(r"(\d+) of 1024 test images share their group with training images", " ".join(data.notes))
     assert int(twins.group(1)) > 980
+
+
+def test_many_classes_with_too_few_images_are_one_note(tmp_path):
+    write_classes(tmp_path / "data", {f"kind_{index:02}": 2 for index in range(12)} | {"usual": 40, "zebra": 40})
+    notes = prepare(str(tmp_path / "data"), sizes=[8], seed=0, split="random", store=tmp_path / "store").notes
+    (note,) = [note for note in notes if "too few" in note]
+    assert note.startswith("12 classes have too few groups (kind_00, kind_01, kind_02, kind_03, kind_04 and 7 more): ")

@@ -24,7 +24,7 @@ def open_class_folders(root: Path) -> Source:
     # A class folder without images still counts as a class, so that it is refused rather than silently dropped.
     parents = [root / name for name in splits] or [root]
     class_names = tuple(sorted({child.name for parent in parents for child in _folders(parent)}))
-    check_class_folders(root, class_names, [parts for _, parts in places if parts])
+    check_class_folders(root, list(splits), class_names, [parts for _, parts in places if parts])
     number = {name: index for index, name in enumerate(class_names)}
     for name in set(class_names).difference(filter(None, labelled)):
         unread = sum((unread_files(parent / name) for parent in parents if (parent / name).is_dir()), Counter())

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.core.data.readers.image_files import is_image, unread_files
+from trainables.core.data.readers.layout_checks import MASK_NAME, equal_to_people
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
 from trainables.core.data.source import MaskFormat, Masks, Source
 from trainables.core.errors import DataError
@@ -30,25 +31,37 @@ def open_pairs(root: Path) -> Source | None:
 
 def _from_folders(root: Path) -> Source:
     """Pair files of the same name below ``images/`` and ``masks/``, whatever their suffixes."""
-    images, masks = (_by_stem(root / folder) for folder in ("images", "masks"))
+    images, masks = (_by_name(root / folder) for folder in ("images", "masks"))
     unpaired = sorted(masks.keys() - images.keys())
     if unpaired:
+        mask = masks[unpaired[0]]
+        found = MASK_NAME.fullmatch(mask.stem)
+        hint = f": rename it to {found['image']}{mask.suffix}, like its image" if found else ""
         raise DataError(
-            f"every mask needs an image of the same name, but {masks[unpaired[0]].relative_to(root)} has none"
+            f"every mask needs an image of the same name, but {len(unpaired)} of {len(masks)} masks in {root} have "
+            f"none, such as {printable(str(mask.relative_to(root)))}{hint}"
         )
-    files = [images[stem] for stem in sorted(images)]
-    paired = [masks.get(stem) for stem in sorted(images)]
+    names = sorted(images, key=lambda name: str(images[name].with_suffix("")))
+    files, paired = [images[name] for name in names], [masks.get(name) for name in names]
     return _source(root, files, paired, [""] * len(files), None)
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Return the images below a folder by ``equal_to_people`` of their paths without suffix.
+
+    Raises:
+        DataError: Two of them are equal.
+    """
     found: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
         if is_image(file.relative_to(folder)):
-            stem = str(file.relative_to(folder).with_suffix(""))
-            if stem in found:
-                raise DataError(f"file names must differ in more than the suffix, but {found[stem]} and {file} do not")
-            found[stem] = file
+            name = equal_to_people(str(file.relative_to(folder).with_suffix("")))
+            if name in found:
+                raise DataError(
+                    "file names must differ in more than the suffix, case, spaces or the encoding of accents, but "
+                    f"{printable(str(found[name]))} and {printable(str(file))} do not: rename one of them"
+                )
+            found[name] = file
     return found
 
 

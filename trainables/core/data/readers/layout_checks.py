@@ -1,22 +1,33 @@
-"""Signs that folders are not what they are taken for: masks among the classes, or several data sets side by side."""
+"""Signs that folders are not what they are taken for: masks, splits or whole data sets in the place of classes."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainables.core.data.readers.image_files import is_ignored
+from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 
 _IMAGES = frozenset({"image", "images", "imagestr", "imagests", "img", "imgs"})
 _MASKS = frozenset({"annotations", "groundtruth", "labels", "labelstr", "labelsts", "mask", "masks", "segmentations"})
-_MASK_NAME = re.compile(r"(?P<image>.+)[ _-](mask|seg|segmentation)([ _-]?\d+)?", re.IGNORECASE)
+_SPLITS = frozenset(SPLIT_NAMES)
+_TABLES = frozenset({".csv", ".tsv", ".xls", ".xlsx"})
+# Words of `train-images`, `TrainImages` and `TRAIN_IMAGES`.
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
+_SHOWN = 5
+MASK_NAME = re.compile(r"(?P<image>.+)[ _-](mask|seg|segmentation)([ _-]?\d+)?", re.IGNORECASE)
 
 
-def check_class_folders(root: Path, class_names: Sequence[str], places: Sequence[tuple[str, ...]]) -> None:
-    """Raise DataError if class folders hold masks, or data sets instead of classes.
+def check_class_folders(
+    root: Path, splits: Sequence[str], class_names: Sequence[str], places: Sequence[tuple[str, ...]]
+) -> None:
+    """Raise DataError if the folders in the place of classes are something else, or if there are fewer than two.
 
     Args:
         root: Folder of the data set.
+        splits: Names of the folders of splits above the class folders.
         class_names: Names of the class folders.
         places: Parts of each image's path, from its class folder to its file name.
     """
@@ -26,31 +37,108 @@ def check_class_folders(root: Path, class_names: Sequence[str], places: Sequence
             f"{root} looks like images with masks, not like classes ({', '.join(class_names)}): name the two folders "
             "images and masks, without folders of splits above them"
         )
-    _check_subfolders(root, class_names, places)
+    _check_split_names(root, class_names)
+    subfolders: dict[str, set[str]] = {name: set() for name in class_names}
+    for parts in places:
+        if len(parts) > 1 and parts[0] in subfolders:
+            subfolders[parts[0]].add(parts[1] if len(parts) > 2 else "")
+    _check_nested_splits(root, subfolders, places)
+    _check_number(root, splits, subfolders, len(places))
+    _check_equal_subfolders(root, subfolders)
     _check_mask_names(root, places)
 
 
-def _check_subfolders(root: Path, class_names: Sequence[str], places: Sequence[tuple[str, ...]]) -> None:
-    by_class: dict[str, set[str]] = {name: set() for name in class_names}
-    for parts in places:
-        if len(parts) > 1 and parts[0] in by_class:
-            by_class[parts[0]].add(parts[1] if len(parts) > 2 else "")
-    first, *others = by_class.values() or [set()]
+def _check_split_names(root: Path, class_names: Sequence[str]) -> None:
+    """Refuse folders like ``train_images`` and ``test_images``, whose labels lie in a table or nowhere."""
+    words = {name: [word.lower() for word in _WORD.findall(name)] for name in class_names}
+    others = {name: tuple(word for word in words[name] if word not in _SPLITS) for name in class_names}
+    splits = {name: {SPLIT_NAMES[word] for word in words[name] if word in _SPLITS} for name in class_names}
+
+    def is_twin(name: str, other: str) -> bool:
+        return bool(splits[name] and splits[other]) and others[name] == others[other] and splits[name] != splits[other]
+
+    same = [name for name in class_names if any(is_twin(name, other) for other in class_names)]
+    only_images = class_names and all(others[name] and set(others[name]) <= _IMAGES for name in class_names)
+    if same or only_images:
+        named = shown(class_names if only_images else same)
+        raise DataError(
+            f"the folders of {root} are named after images or splits ({named}), not after classes: {_remedy(root)}"
+        )
+
+
+def _remedy(root: Path) -> str:
+    """Return the way to give labels, naming the tables beside the folders."""
+    tables = sorted(file.name for file in root.iterdir() if file.suffix.lower() in _TABLES and file.is_file())
+    if tables:
+        return f"if their classes are in {shown(tables)}, pass that table with --labels FILE"
+    return "make one folder for each class, or name the classes in a table with --labels FILE"
+
+
+def _check_nested_splits(root: Path, subfolders: dict[str, set[str]], places: Sequence[tuple[str, ...]]) -> None:
+    """Refuse folders of splits one level too low: ``ill/train``, or ``chest_xray/train/ill``."""
+    for name, below in subfolders.items():
+        splits = sorted(folder for folder in below if folder.lower() in _SPLITS)
+        if len({SPLIT_NAMES[folder.lower()] for folder in splits}) < 2:
+            continue
+        if all(len(parts) <= 3 for parts in places if parts[0] == name):
+            remedy = f"put the splits above the classes, as in {splits[0]}/{name}"
+        else:
+            remedy = f"it looks like a data set of its own: pass {root / name} as --data"
+        raise DataError(
+            f"{name} in {root} contains folders of splits ({shown(splits)}), not images of a class: {remedy}"
+        )
+
+
+def _check_number(root: Path, splits: Sequence[str], subfolders: dict[str, set[str]], images: int) -> None:
+    """Refuse fewer than two classes with a hint at folders that lie a level too deep, or at images without a folder."""
+    rule = f"a classification needs at least two classes, but {root} has {len(subfolders)}"
+    if len(subfolders) > 1 or not images:
+        return
+    if not subfolders:
+        where = f"in {shown(splits)}" if splits else "in it"
+        raise DataError(f"{rule}: {images} images lie directly {where}, without class folders: {_remedy(root)}")
+    (name,) = subfolders
+    parent = root / splits[0] / name if splits else root / name
+    while len(below := _folders(parent)) == 1 and "" not in subfolders[name]:
+        parent = parent / below[0]
+    if len(below) < 2 or "" in subfolders[name]:
+        raise DataError(f"{rule}, {name}: if it is a class, add the others; {_remedy(root)}")
+    remedy = f"move the folders in {parent} up, directly below {splits[0]}" if splits else f"pass {parent} as --data"
+    raise DataError(f"{rule}, {name}, and the folders {shown(below)} lie below it: {remedy}")
+
+
+def _folders(parent: Path) -> list[str]:
+    return sorted(child.name for child in parent.iterdir() if child.is_dir() and not is_ignored(Path(child.name)))
+
+
+def _check_equal_subfolders(root: Path, subfolders: dict[str, set[str]]) -> None:
+    first, *others = subfolders.values() or [set()]
     masks = sorted(name for name in first if name.lower() in _MASKS)
     if masks and all(masks[0] in other for other in others):
         raise DataError(f"every class folder in {root} has a subfolder {masks[0]}: move the masks out of the data set")
     if others and len(first) > 1 and "" not in first and all(other == first for other in others):
         raise DataError(
-            f"every class folder in {root} ({', '.join(class_names[:3])}, ...) has the same subfolders "
-            f"({', '.join(sorted(first)[:3])}, ...), so they look like several data sets: pass one of them as --data, "
+            f"every class folder in {root} ({shown(sorted(subfolders))}) has the same subfolders "
+            f"({shown(sorted(first))}), so they look like several data sets: pass one of them as --data, "
             "or move the images directly into the class folders"
         )
+
+
+def equal_to_people(name: str) -> str:
+    """Return a key that is equal for names which differ only in case, outer spaces or the encoding of accents."""
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+def shown(names: Sequence[str]) -> str:
+    """Return at most five names of untrusted files in one line."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return printable(", ".join(names[:_SHOWN])) + more
 
 
 def _check_mask_names(root: Path, places: Sequence[tuple[str, ...]]) -> None:
     stems = {(*parts[:-1], Path(parts[-1]).stem) for parts in places}
     for *folder, stem in sorted(stems):
-        found = _MASK_NAME.fullmatch(stem)
+        found = MASK_NAME.fullmatch(stem)
         if found and (*folder, found["image"]) in stems:
             raise DataError(
                 f"{Path(root, *folder)} has both {found['image']!r} and its mask {stem!r}: move the masks out of the "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainables.core.data.readers.image_files import unread_files
 from trainables.core.data.readers.layout_checks import check_one_configuration
-from trainables.core.data.readers.untrusted_files import check_within
+from trainables.core.data.readers.untrusted_files import check_within, printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError, first_line
 
@@ -32,9 +32,14 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
         split = next((SPLIT_NAMES[hint] for hint in hints if hint in SPLIT_NAMES), "")
         try:
             check_within(root, file)
-            parts.append((split, pq.ParquetFile(file).read()))
+            table = pq.ParquetFile(file).read()
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"{file} is not a readable parquet file: {first_line(error)}") from error
+        if len(table):  # a filter may leave empty files, whose columns have no type
+            check_table(table, str(file), group_column)
+            parts.append((split, table))
+    if not parts:
+        raise DataError(f"{root} has no images: its {len(files)} parquet files have no rows")
     source = _from_tables(parts, str(files[0].parent), group_column)
     return replace(source, unread=unread_files(root, lambda name: name.suffix.lower() == ".parquet"))
 
@@ -50,6 +55,8 @@ def open_hub(name: str, group_column: str | None) -> Source:
             f"the hub data set {name!r} could not be loaded ({type(error).__name__}): "
             "download it on a machine with network access and pass its folder as --data DIR"
         ) from error
+    for part in loaded.values():
+        check_table(part.with_format("arrow")[:0], name, group_column)
     # with_format("arrow") returns the stored bytes. The default would decode each image.
     parts = [(SPLIT_NAMES.get(split, ""), part.with_format("arrow")[:]) for split, part in loaded.items()]
     return _from_tables(parts, name, group_column)
@@ -57,25 +64,12 @@ def open_hub(name: str, group_column: str | None) -> Source:
 
 def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | None) -> Source:
     """Read Arrow tables with an ``image`` struct of ``bytes`` and a ``label``, as the hub stores them."""
-    for _, table in parts:
-        missing = [name for name in ("image", "label") if table.column_names.count(name) != 1]
-        if missing:
-            raise DataError(
-                f"{place} must have one column image and one column label, but {' and '.join(missing)} is missing or "
-                "duplicated"
-            )
-        if group_column is not None and group_column not in table.column_names:
-            raise DataError(f"--group-column must be one of {', '.join(table.column_names)}, but got {group_column!r}")
-        if not holds_bytes(table.schema.field("image").type):
-            raise DataError(
-                f"{place}: the column image must contain encoded bytes, but is {table.schema.field('image').type}"
-            )
     labels = np.concatenate([_labels(table, place) for _, table in parts])
     groups = np.arange(len(labels))
     if group_column is not None:
         values = [value for _, table in parts for value in table.column(group_column).to_pylist()]
         groups = numbered([(index,) if value is None else str(value) for index, value in enumerate(values)])
-    images = [row for _, table in parts for chunk in table.column("image").chunks for row in chunk.field("bytes")]
+    images = [cell for _, table in parts for chunk in table.column("image").chunks for cell in chunk]
     names = [f"{split or place} row {row}" for split, table in parts for row in range(len(table))]
     return Source(
         class_names=_class_names([table.schema for _, table in parts], labels, place),
@@ -83,37 +77,106 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
         published=np.concatenate([np.full(len(table), split, dtype="<U5") for split, table in parts]),
         groups=groups,
         names=names,
-        read_bytes=lambda index: images[index].as_py() or b"",
+        read_bytes=lambda index: encoded_bytes(images[index]),
         groups_given=group_column is not None,
         files=_file_names(parts),
     )
 
 
-def holds_bytes(kind: Any) -> bool:
-    """Return True for the hub's Arrow type of an encoded image: a struct with binary ``bytes``."""
+def check_table(table: Any, place: str, group_column: str | None) -> None:
+    """Raise DataError with the true reason if a table is not one of images with labels.
+
+    Args:
+        table: Arrow table.
+        place: Its file, or the name of its data set.
+        group_column: Column that it must have, or None.
+    """
     from pyarrow import types
 
-    return bool(
-        types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and types.is_binary(kind.field("bytes").type)
+    columns = ", ".join(table.column_names)
+    for name in ("image", "label"):
+        count = table.column_names.count(name)
+        if count != 1:
+            found = f"has {count} of that name" if count else f"has only {columns}"
+            raise DataError(
+                f"{place} must have a column {name}, but {found}: rename the column, or move the file out of the data "
+                "set if it has no images"
+            )
+    check_image_column(table.schema.field("image").type, place)
+    kind = table.schema.field("label").type
+    if not (types.is_integer(kind) or types.is_null(kind)):
+        raise DataError(f"{place}: labels must be integers, but are {kind}: number the classes from 0")
+    if group_column is not None and group_column not in table.column_names:
+        raise DataError(f"--group-column must be a column of {place} ({columns}), but got {group_column!r}")
+    image = table.column("image")
+    if len(table) and all(not _bytes_of(chunk).is_valid().to_numpy(False).any() for chunk in image.chunks):
+        raise DataError(
+            f"{place}: the column image must contain encoded bytes, but has only {_kind_of_rest(image)}: write the "
+            "files' bytes into it"
+        )
+
+
+def check_image_column(kind: Any, place: str) -> None:
+    """Raise DataError if images cannot be read from a column of this Arrow type.
+
+    It may be binary, or the hub's struct with binary ``bytes``. Both may have large offsets.
+    """
+    from pyarrow import types
+
+    stored = kind.field("bytes").type if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+    if not (types.is_binary(stored) or types.is_large_binary(stored)):
+        raise DataError(
+            f"{place}: the column image must contain encoded bytes (binary, or struct<bytes, path>), but is {kind}"
+        )
+
+
+def _bytes_of(column: Any) -> Any:
+    """Return the binary array in an Arrow array of images."""
+    from pyarrow import types
+
+    return column.field("bytes") if types.is_struct(column.type) else column
+
+
+def _kind_of_rest(column: Any) -> str:
+    """Return the content of a column without any bytes, in words."""
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_struct(kind) and kind.get_field_index("path") >= 0:
+        path = next((cell["path"].as_py() for cell in column if cell.is_valid and cell["path"].is_valid), None)
+        if path is not None:
+            return f"paths, such as {printable(path)}"
+    return "nulls"
+
+
+def encoded_bytes(cell: Any) -> bytes:
+    """Return the encoded image in one Arrow cell.
+
+    Raises:
+        OSError: The cell has none.
+    """
+    value = cell.as_py()
+    data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+    if data:
+        return bytes(data)
+    raise OSError(
+        f"the row has only the path {printable(str(path))!r} and no bytes" if path else "the row has no image"
     )
 
 
 def _file_names(parts: list[tuple[str, Any]]) -> list[str]:
     """Return the file names in the image struct's ``path``."""
+    from pyarrow import types
+
     names = []
     for _, table in parts:
         for chunk in table.column("image").chunks:
-            known = chunk.type.get_field_index("path") >= 0
+            known = types.is_struct(chunk.type) and chunk.type.get_field_index("path") >= 0
             names += [Path(path or "").name for path in chunk.field("path").to_pylist()] if known else [""] * len(chunk)
     return names
 
 
 def _labels(table: Any, place: str) -> NDArray[np.int64]:
-    from pyarrow import types
-
-    kind = table.schema.field("label").type
-    if not (types.is_integer(kind) or types.is_null(kind)):
-        raise DataError(f"{place}: labels must be integers, but are {kind}")
     labels = np.asarray(table.column("label").cast("int64", safe=False).fill_null(-1).to_numpy(), dtype=np.int64)
     if labels.max(initial=-1) >= _MOST_CLASSES:
         raise DataError(f"{place}: labels must number the classes from 0, but the largest is {labels.max()}")
@@ -126,6 +189,9 @@ def _class_names(schemas: Sequence[Any], labels: NDArray[np.int64], place: str) 
         raise DataError(f"{place}: all files must have the same class names in the same order, but they differ")
     names = named.pop()
     if names is None:
+        least = int(labels[labels >= 0].min(initial=_MOST_CLASSES))
+        if 0 < least < _MOST_CLASSES:
+            raise DataError(f"{place}: labels must number the classes from 0, but the smallest is {least}")
         return tuple(f"class_{index}" for index in range(int(labels.max(initial=-1)) + 1))
     if int(labels.max(initial=-1)) >= len(names):
         raise DataError(

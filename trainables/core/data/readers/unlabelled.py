@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainables.core.data.readers.image_files import is_image_or_parquet
-from trainables.core.data.readers.parquet import holds_bytes
+from trainables.core.data.readers.parquet import check_image_column, encoded_bytes
 from trainables.core.data.readers.untrusted_files import read_file
 from trainables.core.errors import DataError, first_line
 
@@ -85,9 +86,9 @@ def _row_groups(file: Path) -> Iterator[Part]:
             counts = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
     except (OSError, ValueError, pa.ArrowException, KeyError) as error:
         raise DataError(f"{file} is not a readable parquet file: {first_line(error)}") from error
-    if image is None or not holds_bytes(image):
-        found = "is missing" if image is None else f"is {image}"
-        raise DataError(f"{file}: the column image must contain encoded bytes (struct<bytes, path>), but {found}")
+    if image is None:
+        raise DataError(f"{file} must have a column image, but has none: move it away if it has no images")
+    check_image_column(image, str(file))
     first = 0
     for group, count in enumerate(counts):
         if count:
@@ -113,12 +114,18 @@ def _read_rows(part: Part) -> Iterator[NamedImage]:
     names = (f"{part.name} row {part.first_row + row}" for row in range(part.images))
     try:
         with pq.ParquetFile(part.path) as opened:
-            for batch in opened.iter_batches(_ROWS, row_groups=[part.row_group], columns=["image.bytes"]):
-                for cell in batch.column("image").field("bytes"):
-                    data = cell.as_py()
-                    yield NamedImage(next(names), data or b"", "" if data else "the row has no image")
+            for batch in opened.iter_batches(_ROWS, row_groups=[part.row_group], columns=["image"]):
+                for cell in batch.column("image"):
+                    yield _named(next(names), cell)
     except (OSError, ValueError, pa.ArrowException) as error:
         yield from (NamedImage(name, error=_reason(error)) for name in names)
+
+
+def _named(name: str, cell: Any) -> NamedImage:
+    try:
+        return NamedImage(name, encoded_bytes(cell))
+    except OSError as error:
+        return NamedImage(name, error=first_line(error))
 
 
 def _reason(error: Exception) -> str:

@@ -134,7 +134,9 @@ def test_a_value_outside_the_layout_is_refused(tmp_path):
 def test_a_mask_without_an_image_is_refused(tmp_path):
     root = write_pairs(tmp_path / "pairs", 24)
     (root / "images" / "007.png").unlink()
-    with pytest.raises(DataError, match=r"every mask needs an image of the same name, but masks/007.png has none"):
+    with pytest.raises(
+        DataError, match=r"every mask needs an image of the same name, but 1 of 24 .* such as masks/007.png"
+    ):
         prepared(root, tmp_path)
 
 

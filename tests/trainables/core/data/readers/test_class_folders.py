@@ -85,6 +85,19 @@ def write_images(root, *names):
             ("first/ill/1.png", "first/well/2.png", "second/ill/3.png", "second/well/4.png"),
             "look like several data sets",
         ),
+        (("set/train/ill/1.png", "set/test/well/2.png"), "set as --data"),
+        (("set/train/ill/1.png", "set/test/ill/2.png", "more/1.png"), "it looks like a data set of its own"),
+        (("ill/train/1.png", "ill/test/2.png", "well/train/3.png"), "put the splits above the classes, as in test/ill"),
+        (("set/ill/1.png", "set/well/2.png"), "has 1, set, and the folders ill, well lie below it: pass"),
+        (("a/b/ill/1.png", "a/b/well/2.png"), "a/b as --data"),
+        (("train/set/ill/1.png", "train/set/well/2.png"), "move the folders in"),
+        (("1.png", "2.png"), "has 0: 2 images lie directly in it, without class folders"),
+        (("train/1.png", "test/2.png"), "has 0: 2 images lie directly in test, train, without class folders"),
+        (("only/1.png",), "has 1, only: if it is a class, add the others"),
+        (("train_images/1.png", "test_images/2.png"), "(test_images, train_images), not after classes"),
+        (("images/1.png",), "named after images or splits (images), not after classes"),
+        (("ISIC_2019_Training_Input/1.png", "ISIC_2019_Test_Input/2.png"), "not after classes"),
+        (("StageOneTrainImages/1.png", "StageOneTestImages/2.png", "extra/3.png"), "not after classes"),
     ],
 )
 def test_layouts_that_are_no_classes_are_refused(tmp_path, names, reason):
@@ -93,11 +106,24 @@ def test_layouts_that_are_no_classes_are_refused(tmp_path, names, reason):
         open_source(str(tmp_path))
 
 
+@pytest.mark.parametrize("folders", [("train_images", "test_images"), ("images",), ("train", "test"), ()])
+def test_tables_beside_images_are_named_with_the_option_that_reads_them(tmp_path, folders):
+    write_images(tmp_path, *(f"{folder}/1.png" for folder in folders or (".",)))
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / name).write_text("image,label\n1.png,ill\n")
+    message = "if their classes are in test.csv, train.csv, pass that table with --labels FILE"
+    with pytest.raises(DataError, match=re.escape(message)):
+        open_source(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "names",
     [
         ("ill/patient1/1.png", "ill/patient2/2.png", "well/patient3/3.png", "well/patient4/4.png"),
         ("masked/1.png", "images/2.png"),
+        ("test_1/1.png", "test_2/2.png"),
+        ("positive_test/1.png", "negative_train/2.png"),
+        ("ill/test/1.png", "well/other/2.png"),
         ("ill/left/1.png", "ill/2.png", "well/left/3.png", "well/4.png"),
     ],
 )

@@ -140,7 +140,10 @@ def test_phantoms_are_grouped_and_marked_as_synthetic():
             "class names must differ",
         ),
         (lambda root: (root / "t.parquet").write_bytes(b"torn"), "not a readable parquet file"),
-        (lambda root: pq.write_table(pa.table({"pixels": [1]}), root / "t.parquet"), "image and label is missing"),
+        (
+            lambda root: pq.write_table(pa.table({"pixels": [1]}), root / "t.parquet"),
+            "t.parquet must have a column image, but has only pixels: ",
+        ),
         (
             lambda root: pq.write_table(pa.table({"image": [1], "label": [1]}), root / "t.parquet"),
             "must contain encoded bytes",
@@ -153,6 +156,64 @@ def test_unsuitable_data_are_refused(tmp_path, make, message):
     with pytest.raises(DataError, match=message) as caught:
         open_source(str(place))
     assert "\n" not in str(caught.value)
+
+
+def write_table(file, image, label, metadata=HUB_METADATA):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"image": image, "label": label})
+    pq.write_table(table.replace_schema_metadata({b"huggingface": metadata}), file)
+
+
+@pytest.mark.parametrize("binary", [pa.binary(), pa.large_binary()])
+def test_images_may_be_plain_or_large_binary(tmp_path, binary):
+    images = [image(value) for value in range(3)]
+    rows = [{"bytes": data, "path": f"{index}.png"} for index, data in enumerate(images)]
+    struct = pa.array(rows, pa.struct([("bytes", binary), ("path", pa.large_string())]))
+    for place, column in (("struct", struct), ("plain", pa.array(images, binary))):
+        write_table(tmp_path / place / "train.parquet", column, [0, 1, 1])
+        source = open_source(str(tmp_path / place))
+        assert [source.read(index) for index in range(3)] == images
+        assert list(source.files) == (["0.png", "1.png", "2.png"] if place == "struct" else ["", "", ""])
+
+
+def test_files_without_rows_are_skipped_whatever_their_columns(tmp_path):
+    write_parquet(tmp_path / "train-00001-of-00002.parquet", [0, 1])
+    write_table(tmp_path / "train-00000-of-00002.parquet", pa.array([], pa.null()), pa.array([], pa.null()))
+    assert len(open_source(str(tmp_path))) == 2
+    (tmp_path / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(DataError, match="has no images: its 1 parquet files have no rows"):
+        open_source(str(tmp_path))
+
+
+def test_paths_without_bytes_are_named(tmp_path):
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    paths = [{"bytes": None, "path": "a.png"}, {"bytes": None, "path": "b.png"}]
+    write_table(tmp_path / "all" / "train.parquet", pa.array(paths, kind), [0, 1])
+    with pytest.raises(DataError, match=r"train.parquet: .* but has only paths, such as a.png"):
+        open_source(str(tmp_path / "all"))
+    write_table(tmp_path / "one" / "train.parquet", pa.array([{"bytes": image(0), "path": ""}, paths[1]], kind), [0, 1])
+    unreadable = open_source(str(tmp_path / "one")).read_all()[0].unreadable
+    assert unreadable == {1: "the row has only the path 'b.png' and no bytes"}
+
+
+def test_a_table_of_something_else_is_named(tmp_path):
+    write_classes(tmp_path, {"ill": 2, "well": 2})
+    pq.write_table(pa.table({"file": ["000.png"], "age": [40]}), tmp_path / "clinical.parquet")
+    with pytest.raises(DataError, match=r"clinical.parquet must have a column image, but has only file, age: .* move"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "metadata", "message"),
+    [
+        (["ill", "well"], HUB_METADATA, "train.parquet: labels must be integers, but are string"),
+        ([1, 2], b"{}", "labels must number the classes from 0, but the smallest is 1"),
+    ],
+)
+def test_labels_that_do_not_number_the_classes_are_refused(tmp_path, labels, metadata, message):
+    write_table(tmp_path / "train.parquet", pa.array([image(0), image(1)], pa.binary()), labels, metadata)
+    with pytest.raises(DataError, match=message):
+        open_source(str(tmp_path))
 
 
 def test_a_missing_folder_is_refused():

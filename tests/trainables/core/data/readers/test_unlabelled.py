@@ -47,7 +47,22 @@ def test_parquet_without_labels_is_read_by_row_groups(tmp_path):
 
 def test_a_row_without_an_image_does_not_affect_other_rows(tmp_path):
     write_parquet(tmp_path / "a.parquet", [image(0), None, b"", image(1)])
-    assert [named.error for named in read(tmp_path / "a.parquet")] == ["", *["the row has no image"] * 2, ""]
+    assert [named.error for named in read(tmp_path / "a.parquet")] == [
+        "",
+        "the row has no image",
+        "the row has only the path 'x.png' and no bytes",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("binary", [pa.binary(), pa.large_binary()])
+def test_images_may_be_plain_or_large_binary(tmp_path, binary):
+    images = [image(value) for value in range(3)]
+    rows = [{"bytes": data, "path": "x.png"} for data in images]
+    struct = pa.array(rows, pa.struct([("bytes", binary), ("path", pa.large_string())]))
+    for name, column in (("struct", struct), ("plain", pa.array(images, binary))):
+        pq.write_table(pa.table({"image": column}), tmp_path / f"{name}.parquet")
+        assert [named.data for named in read(tmp_path / f"{name}.parquet")] == images
 
 
 def test_files_that_change_after_listing_fail_image_by_image(tmp_path):
@@ -68,7 +83,10 @@ def test_files_that_change_after_listing_fail_image_by_image(tmp_path):
         (lambda folder: folder / "nowhere", "nowhere does not exist"),
         (lambda folder: folder, "has no images"),
         (lambda folder: (folder / "x.parquet").write_text("no") and folder / "x.parquet", "is not a readable parquet"),
-        (lambda folder: pq.write_table(pa.table({"a": [1]}), folder / "x.parquet") or folder, "but is missing"),
+        (
+            lambda folder: pq.write_table(pa.table({"a": [1]}), folder / "x.parquet") or folder,
+            "x.parquet must have a column image, but has none",
+        ),
         (lambda folder: pq.write_table(pa.table({"image": [1]}), folder / "x.parquet") or folder, "but is int64"),
     ],
 )

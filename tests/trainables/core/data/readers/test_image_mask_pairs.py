@@ -1,0 +1,53 @@
+"""Pairing of images with masks by their names."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+
+from tests.images import png
+from trainables.core.data.readers.open_source import open_source
+from trainables.core.errors import DataError
+
+
+def write(root, folder, name, value):
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / folder / name).write_bytes(png(np.full((4, 4), value, np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("Scan 1.png", "scan 1.PNG"),
+        (unicodedata.normalize("NFC", "L\u00e4sion.png"), unicodedata.normalize("NFD", "L\u00e4sion.png")),
+        ("a .png", "a.png"),
+    ],
+)
+def test_names_that_are_equal_to_people_are_a_pair(tmp_path, image, mask):
+    write(tmp_path, "images", image, 7)
+    write(tmp_path, "masks", mask, 1)
+    source = open_source(str(tmp_path))
+    assert source.masks is not None
+    assert source.masks.read_bytes(0) == png(np.full((4, 4), 1, np.uint8))
+
+
+def test_two_images_whose_names_are_equal_to_people_are_refused(tmp_path):
+    for name in ("a.png", "A.png"):
+        write(tmp_path, "images", name, 7)
+    write(tmp_path, "masks", "a.png", 1)
+    with pytest.raises(DataError, match=r"file names must differ in more than .* but .*A.png and .*a.png do not"):
+        open_source(str(tmp_path))
+
+
+def test_masks_with_a_suffix_in_their_names_are_refused_with_the_right_name(tmp_path):
+    write(tmp_path, "images", "1.png", 7)
+    write(tmp_path, "masks", "1_mask.png", 1)
+    with pytest.raises(DataError, match=r"1 of 1 masks .* such as masks/1_mask.png: rename it to 1.png"):
+        open_source(str(tmp_path))
+
+
+def test_pairs_keep_the_order_of_their_names(tmp_path):
+    for name in ("b", "a", "B1", "a-1"):
+        write(tmp_path, "images", f"{name}.png", 7)
+        write(tmp_path, "masks", f"{name}.png", 1)
+    assert list(open_source(str(tmp_path)).files) == ["B1.png", "a.png", "a-1.png", "b.png"]
