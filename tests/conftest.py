@@ -1,12 +1,14 @@
 import dataclasses
 import os
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.hub import StandIn
 from tests.images import write_classes
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
@@ -75,3 +77,31 @@ def folder(tmp_path):
     """Where a whole search runs, with images of three classes in ``data``."""
     write_classes(tmp_path / "data", {"few": 24, "many": 80, "some": 40})
     return tmp_path
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """A stand-in of the hub, with empty caches of this node and of the libraries."""
+    from huggingface_hub import constants
+
+    with StandIn(tmp_path / "hub") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)  # for processes; this one has read it already
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        template = "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.address + template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+        for name, folder in {"HF_HOME": "home", "TORCH_HOME": "torch", "TUNE_RUN_CACHE": "cache"}.items():
+            monkeypatch.setenv(name, str(tmp_path / folder))
+        for name in ("HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        _forget_proxies()
+        yield server
+        _forget_proxies()
+
+
+def _forget_proxies() -> None:
+    """Make the hub's client and urllib read the environment again."""
+    from huggingface_hub import close_session
+
+    close_session()
+    urllib.request.install_opener(None)  # type: ignore[arg-type]

@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainables.core.errors import WeightsError, first_line
+from trainables.core.hub.downloads import model_file, url_file
+from trainables.core.hub.failures import HubError
 from trainables.core.models.backbones.registry import (
     SCRATCH,
     TORCHVISION,
@@ -22,6 +25,8 @@ from trainables.core.models.backbones.stages import classifier_names
 from trainables.core.models.backbones.timm_internals import resample_weights
 
 Shapes = dict[str, tuple[int, ...]]
+# Names of timm's files on the hub, in its own order of preference.
+_TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def weights_remedy(name: str) -> str:
@@ -37,39 +42,54 @@ def download(name: str, image_size: int) -> nn.Module:
     """Build the architecture with the library's pretrained weights, from its cache or the hub.
 
     Raises:
-        WeightsError: Neither has them.
+        WeightsError: Neither has them, or they do not fit.
     """
+    file = download_file(name)
     try:
-        if name.startswith(TORCHVISION):
-            from torchvision.models import get_model, get_model_weights
-
-            short = name.removeprefix(TORCHVISION)
-            with _weights_only():
-                model: nn.Module = get_model(short, weights=get_model_weights(short).DEFAULT, progress=False)
-            return model
-        _fail_fast_without_hub(pretrained_config(name).hf_hub_id)
-        return create_sized_model(name, image_size, pretrained=True)
-    except Exception as error:  # the clients of the hubs raise their own types, httpx's, urllib's, and OSError
-        raise _download_error(name, error) from error
+        return _with_weights(name, file, image_size)
+    except Exception as error:  # the libraries raise different types for keys, shapes and formats
+        why = first_line(error)
+        raise WeightsError(f"cannot load the weights of {name} ({why}): {weights_remedy(name)}") from error
 
 
-def download_file(name: str, repository: str) -> Path:
-    """Return the safetensors file of a repository, from the hub's cache or the hub.
+def _with_weights(name: str, file: Path, image_size: int) -> nn.Module:
+    if name.startswith(TORCHVISION):
+        from torchvision.models import get_model
+
+        with _weights_only():
+            model: nn.Module = get_model(name.removeprefix(TORCHVISION), weights=_torchvision_weights(name))
+        return model
+    # By itself timm asks the hub about cached files too. Files on the hub have timm's own format, even those of models
+    # that are marked as `custom_load`.
+    source = {"file": str(file), "custom_load": False}
+    return create_sized_model(name, image_size, pretrained=True, pretrained_cfg_overlay=source)
+
+
+def download_file(name: str, repository: str | None = None) -> Path:
+    """Return the file of pretrained weights, from the cache of its library or the hub.
+
+    Args:
+        name: Name of the backbone or, with a repository, of the network.
+        repository: Repository of a file ``model.safetensors`` on the hub; None for the backbone's own source.
 
     Raises:
-        WeightsError: Neither has it.
+        WeightsError: Neither has it, or the cached file is damaged.
     """
-    from huggingface_hub import hf_hub_download
-
     try:
-        _fail_fast_without_hub(repository)
-        return Path(hf_hub_download(repository, "model.safetensors"))
-    except Exception as error:  # as in ``download``
-        raise _download_error(name, error) from error
+        if repository is not None:
+            return model_file(repository)
+        if name.startswith(TORCHVISION):
+            return url_file(_torchvision_weights(name).url)
+        config = pretrained_config(name)
+        return model_file(config.hf_hub_id, _TIMM_FILES) if config.hf_hub_id else url_file(config.url)
+    except HubError as error:
+        raise WeightsError(f"cannot download the weights of {name}: {error}; or {weights_remedy(name)}") from error
 
 
-def _download_error(name: str, error: Exception) -> WeightsError:
-    return WeightsError(f"cannot download the weights of {name} ({first_line(error)}): {weights_remedy(name)}")
+def _torchvision_weights(name: str) -> Any:
+    from torchvision.models import get_model_weights
+
+    return get_model_weights(name.removeprefix(TORCHVISION)).DEFAULT
 
 
 @contextmanager
@@ -84,19 +104,6 @@ def _weights_only() -> Iterator[None]:
         del os.environ[name]
         if before is not None:
             os.environ[name] = before
-
-
-def _fail_fast_without_hub(repository: str | None) -> None:
-    """Raise at once if the hub is unreachable; huggingface_hub's own download retries for 46 s (version 2.4)."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError
-
-    if not repository:
-        return
-    files = ("model.safetensors", "pytorch_model.bin")
-    if not any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
-        with suppress(EntryNotFoundError):  # the hub answers, and the repository has the other file
-            get_hf_file_metadata(hf_hub_url(repository, files[0]))
 
 
 def weights_file(name: str, weights: str) -> Path | None:

@@ -1,18 +1,21 @@
 """Weights from a folder, compared with the libraries' own loading, and errors without a hub."""
 
+import hashlib
+import io
 import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.models import get_model
+from torchvision.models import get_model, get_model_weights
 
+from tests.hub import StandIn
 from tests.trainables.core.models.backbones.originals import (
     SIZE,
     backbone_of,
@@ -129,21 +132,62 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
         check_weights("resnet18", "nowhere")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet18.a1_in1k", "torchvision:resnet18"])
-def test_without_a_hub_one_line_names_the_remedy(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def unreachable(*arguments: Any, **options: Any) -> None:
-        raise URLError("no route\nto host")
+@pytest.mark.parametrize("name", ["test_convnext", "test_vit"])
+def test_weights_of_the_hub_load_as_timm_loads_them_and_cached_ones_need_no_question(name: str, hub: StandIn) -> None:
+    """The vision transformer is saved at 160 pixels and runs at 32."""
+    save("model", library_model(name), folder_of(hub, name))
+    built = build_backbone(name, "pretrained", 32)
+    assert sum(line.startswith("GET") for line in hub.asked) == 1
+    hub.asked.clear()
+    again = build_backbone(name, "pretrained", 32)
+    assert hub.asked == []
+    size = {"img_size": 32} if name == "test_vit" else {}
+    expected = timm.create_model(name, pretrained=True, num_classes=0, **size).eval()(images())  # asks the hub
+    assert hub.asked != []
+    assert torch.equal(built.eval()(images()), expected)
+    assert torch.equal(again.eval()(images()), expected)
 
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *arguments: None)
-    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", unreachable)
+
+def folder_of(hub: StandIn, name: str) -> Path:
+    folder = hub.root / "models" / timm.models.get_pretrained_cfg(name).hf_hub_id
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_weights_of_the_hub_that_are_unreadable_are_refused(hub: StandIn) -> None:
+    (folder_of(hub, "test_vit") / "model.safetensors").write_bytes(b"torn before it was uploaded")
+    with pytest.raises(WeightsError, match=r"cannot load the weights of test_vit .*: put test_vit.safetensors in a"):
+        build_backbone("test_vit", "pretrained", 32)
+
+
+def test_torchvisions_weights_are_fetched_once_and_verified(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "torchvision:squeezenet1_1"
+    model, content = library_model(name), io.BytesIO()
+    torch.save(model.state_dict(), content)
+    file = hub.root / f"squeezenet-{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.pth"
+    file.parent.mkdir()
+    file.write_bytes(content.getvalue())
+    monkeypatch.setattr(get_model_weights("squeezenet1_1").DEFAULT.value, "url", f"{hub.address}/{file.name}")
+    expected = without_last_layer(name, model).eval()(images())
+    for _ in range(2):
+        assert torch.equal(build_backbone(name, "pretrained", SIZE).eval()(images()), expected)
+    assert hub.asked == [f"GET /{file.name}"]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet18.a1_in1k", "gcvit_base", "torchvision:resnet18"])
+def test_without_a_hub_one_line_names_the_remedy(name: str, monkeypatch: pytest.MonkeyPatch, hub: StandIn) -> None:
+    """timm has the weights of gcvit_base on a server of its own."""
+    monkeypatch.setenv("HTTPS_PROXY", hub.address)  # refuses every connection
+    hub.fault = "server error"
     check_weights(name, "pretrained")  # without contacting a hub
+    assert hub.asked == []
     with pytest.raises(WeightsError) as raised:
-        build_backbone(name, "pretrained", SIZE)
+        build_backbone(name, "pretrained", 224)
     file = f"{name.removeprefix('torchvision:')}.safetensors"
-    assert str(raised.value).startswith(f"cannot download the weights of {name} (<urlopen error no route")
-    assert str(raised.value).endswith(f": put {file} in a folder and pass `--weights DIR`, or `--weights random`")
+    reason = "has a server error" if name.startswith("resnet") else "the proxy refuses a connection to https://"
+    assert str(raised.value).startswith(f"cannot download the weights of {name}: ")
+    assert reason in str(raised.value)
+    assert str(raised.value).endswith(f"; or put {file} in a folder and pass `--weights DIR`, or `--weights random`")
     assert "\n" not in str(raised.value)
 
 

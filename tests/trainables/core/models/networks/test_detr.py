@@ -179,16 +179,10 @@ def test_unavailable_weights_are_refused(tmp_path, original):
         check_segmenter("detr", HUB, str(tmp_path), 64)
 
 
-def test_without_a_hub_the_error_names_the_remedy(monkeypatch, tmp_path):
-    def refused(*arguments, **options):
-        raise OSError("no route")
-
-    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", refused)
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *arguments: None)
+@pytest.mark.usefixtures("hub")  # an empty cache
+def test_without_a_hub_the_error_names_the_remedy():
     check_segmenter("detr", HUB, "pretrained", 64)
-    with pytest.raises(
-        WeightsError, match=f"cannot download the weights of {HUB} .no route.: put {HUB}.safetensors in a folder"
-    ):
+    with pytest.raises(WeightsError, match=f"cannot download the weights of {HUB}: .*; or put {HUB}.safetensors in a"):
         build_segmenter(configured(backbone=HUB, weights="pretrained"), 1)
 
 
