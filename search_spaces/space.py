@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.core.config import CONFIGS
+from trainables.core.data.readers.label_table import LabelTable
 from trainables.core.data.splits.splits import SHARES
 from trainables.core.errors import UserError
 
@@ -37,6 +38,8 @@ class SearchSpace:
             space searches or fixes. It must be deterministic: equal parameters give an equal config.
         backbones: Default backbones that ``suggest`` chooses from.
         data: Default data set.
+        table: Default table of labels, ``LabelTable(("labels.csv",))``, with its columns; None if the layout of the
+            images gives the labels.
         recipes: Functions that return the parameters of known-good trials. They are tried first, in order.
         image_size: Default side of the network's input in pixels.
         epochs: Default number of epochs of a full trial.
@@ -57,6 +60,7 @@ class SearchSpace:
     suggest: Callable[["optuna.trial.BaseTrial", Sequence[str]], Config]
     backbones: tuple[str, ...]
     data: str
+    table: LabelTable | None = None
     recipes: tuple[Callable[[], Params], ...] = ()
     image_size: int = 224
     epochs: int = 20

@@ -11,6 +11,7 @@ from string import Template
 import numpy as np
 
 from trainables.core.data.decode.images import open_image
+from trainables.core.data.readers.label_table import LabelTable
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError
@@ -35,6 +36,9 @@ class FolderSummary:
         unreadable: Number of opened images that could not be read.
         sides: Shorter side of the smallest, the median and the largest readable image, in pixels.
         files: File names.
+        table: Table of the labels; None if the layout of the folder gives them.
+        notes: Facts about how the folder was understood.
+        groups_given: True if a column of the table gives the groups.
     """
 
     place: Path
@@ -44,6 +48,9 @@ class FolderSummary:
     unreadable: int
     sides: tuple[int, int, int]
     files: tuple[str, ...]
+    table: LabelTable | None = None
+    notes: tuple[str, ...] = ()
+    groups_given: bool = False
 
     @property
     def total(self) -> int:
@@ -57,7 +64,7 @@ class FolderSummary:
         return max(present) / min(present)
 
 
-def inspect_folder(place: Path) -> FolderSummary:
+def inspect_folder(place: Path, table: LabelTable | None = None) -> FolderSummary:
     """Summarise a folder of images. At most 2,000 of them are opened for their sizes.
 
     Raises:
@@ -66,7 +73,7 @@ def inspect_folder(place: Path) -> FolderSummary:
     if not place.is_dir():
         raise DataError(f"DIR must be a folder of images, but {place} is not a folder: download other data first")
     place = place.resolve()  # a relative path could be mistaken for the name of a data set
-    source = open_source(str(place))
+    source = open_source(str(place), table=table)
     if source.masks:
         raise DataError(f"{place} holds masks: start from a copy of search_spaces/lung_segmentation_space.py")
     counts = np.bincount(source.labels[source.labels >= 0], minlength=len(source.class_names)).tolist()
@@ -84,6 +91,9 @@ def inspect_folder(place: Path) -> FolderSummary:
         unreadable=sides.count(0),
         sides=(min(readable, default=0), int(np.median(readable)) if readable else 0, max(readable, default=0)),
         files=tuple(source.files),
+        table=table,
+        notes=source.notes,
+        groups_given=source.groups_given,
     )
 
 
@@ -98,10 +108,20 @@ def starting_space(images: FolderSummary, name: str) -> str:
         weights='("none", "balanced", "sqrt")' if imbalanced else '("none",)',
         samplers='("shuffle", "weighted")' if imbalanced else '("shuffle",)',
         sampler='"weighted"' if imbalanced else '"shuffle"',
+        table_import=_TABLE_IMPORT if images.table else "",
+        table=f"    table={_table_literal(images.table, images.place)},\n" if images.table else "",
         image_size=image_size(images.sides[1]),
         epochs=30 if images.total < _FEW_IMAGES else 20 if images.total < _MANY_IMAGES else 10,
         hints="".join(f"    # {line}\n" for line in _hints(images)),
     )
+
+
+def _table_literal(table: LabelTable, place: Path) -> str:
+    """Return the Python expression of a table. Files below the data folder are relative to it."""
+    inside = (Path(file).relative_to(place) if Path(file).is_relative_to(place) else file for file in table.files)
+    files = "".join(f"{_quoted(str(file))}, " for file in inside)
+    columns = {name: value for name, value in vars(table).items() if name != "files" and value is not None}
+    return f"LabelTable(({files[:-1]}){''.join(f', {name}={_quoted(value)}' for name, value in columns.items())})"
 
 
 def image_size(side: int) -> int:
@@ -147,8 +167,9 @@ def _hints(images: FolderSummary) -> list[str]:
     guess = matches[0] if len(matches) == 1 else next(iter(images.counts))
     reason = "Guessed from its name." if len(matches) == 1 else "Replace it by the right one."
     hints = [f"The class without a disease, for --metric clinical. {reason}", f"healthy={_quoted(guess)},"]
-    groups = {re.sub(_BEFORE_LAST_NUMBER, r"\1", file) for file in images.files}
-    if 1 < len(groups) < len(images.files) and all(re.match(_BEFORE_LAST_NUMBER, file) for file in images.files):
+    files = () if images.groups_given else images.files
+    groups = {re.sub(_BEFORE_LAST_NUMBER, r"\1", file) for file in files}
+    if 1 < len(groups) < len(files) and all(re.match(_BEFORE_LAST_NUMBER, file) for file in files):
         hints += [
             f"Groups that must not be split: file names up to their last number ({len(groups)} groups).",
             "Uncomment this if each group is one patient. tune-audit shows which images look alike.",
@@ -162,6 +183,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+_TABLE_IMPORT = "from trainables.core.data.readers.label_table import LabelTable\n"
 _FILE = Template('''"""A starting search space, written by tune-new. Edit it freely.
 
 tune-audit DIR                    Find related images and measure how they affect test scores.
@@ -173,7 +195,7 @@ $summary
 
 from search_spaces import choices
 from search_spaces.space import SearchSpace
-
+${table_import}
 
 def suggest(trial, backbones):
     """Suggest the configuration of a trial. TrainConfig keys that are not listed keep their defaults."""
@@ -220,7 +242,7 @@ SPACE = SearchSpace(
     recipes=(sound_start,),
     backbones=("resnet18", "resnet50", "convnext_tiny"),  # any timm name, torchvision:NAME, or scratch_cnn
     data=$place,
-    image_size=$image_size,
+$table    image_size=$image_size,
     epochs=$epochs,
     num_samples=20,
 $hints)

@@ -11,7 +11,20 @@ from rich.progress import Progress
 from rich.table import Table
 
 from trainables.core.errors import UserError
-from tuning.cli.command import CacheSize, Command, GroupColumn, GroupPattern, GroupThreshold, console_script, new_app
+from tuning.cli.command import (
+    CacheSize,
+    Command,
+    GroupColumn,
+    GroupPattern,
+    GroupThreshold,
+    ImageColumn,
+    LabelColumn,
+    Labels,
+    SplitColumn,
+    console_script,
+    label_table,
+    new_app,
+)
 from tuning.console import EXIT_FAILED, EXIT_OK, say, say_notes
 
 if TYPE_CHECKING:
@@ -26,7 +39,8 @@ def audit(
     data: Annotated[
         str,
         typer.Argument(
-            help="Data set: a folder (class folders or Hub-layout Parquet), a Hugging Face Hub name, or phantoms."
+            help="Data set: a folder (class folders, Hub-layout Parquet, or images with --labels), a Hugging Face Hub "
+            "name, or phantoms."
         ),
     ],
     json_file: Annotated[
@@ -38,6 +52,10 @@ def audit(
     group_threshold: GroupThreshold = None,
     group_column: GroupColumn = None,
     group_pattern: GroupPattern = None,
+    labels: Labels = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     cache_size: CacheSize = None,
 ) -> int:
     """Find groups of related images in a data set and measure how they affect test scores.
@@ -54,6 +72,7 @@ def audit(
         task = progress.add_task(f"reading {escape(data)}", total=None)
         inspected = inspect(
             data,
+            table=label_table(labels, image=image_column, label=label_column, split=split_column),
             grouping=Grouping(group_threshold, group_column, group_pattern),
             cache_size=None if cache_size is None else parse_size(cache_size),
             progress=lambda share: progress.update(task, description="comparing images", completed=share, total=1),

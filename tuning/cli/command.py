@@ -6,9 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,6 +20,9 @@ from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import UserError, first_line
 from trainables.core.redact import without_credentials
 from tuning.console import EXIT_USAGE, say
+
+if TYPE_CHECKING:
+    from trainables.core.data.readers.label_table import LabelTable
 
 DATA, RECORD = "Data and models", "Storage and tracking"
 
@@ -31,7 +36,11 @@ GroupThreshold = Annotated[
 ]
 GroupColumn = Annotated[
     str | None,
-    typer.Option(metavar="COLUMN", help="Parquet column that identifies each image's patient.", rich_help_panel=DATA),
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of --labels or of Parquet that identifies each image's patient.",
+        rich_help_panel=DATA,
+    ),
 ]
 GroupPattern = Annotated[
     str | None,
@@ -41,6 +50,26 @@ GroupPattern = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Table with the label of each image: CSV, TSV, Excel or Parquet. Give train.csv and test.csv by repeating "
+        "the option.",
+        rich_help_panel=DATA,
+    ),
+]
+
+
+def _column(content: str) -> Any:
+    """Return the option for a column of the table."""
+    help_text = f"Column of --labels with {content}. Default: recognised by its name."
+    return typer.Option(metavar="COLUMN", help=help_text, rich_help_panel=DATA)
+
+
+ImageColumn = Annotated[str | None, _column("the images' file names")]
+LabelColumn = Annotated[str | None, _column("the classes")]
+SplitColumn = Annotated[str | None, _column("the published splits (train, val, test)")]
 SkipBadImages = Annotated[bool, typer.Option(help="Skip unreadable images instead of stopping.", rich_help_panel=DATA)]
 CacheSize = Annotated[
     str | None,
@@ -124,6 +153,32 @@ class Command(TyperCommand):
         """Print one line on stderr and exit with code 2."""
         say(Console(stderr=True), f"{self.name}: {printable(without_credentials(message))}", "red")
         raise typer.Exit(EXIT_USAGE)
+
+
+def label_table(
+    labels: list[str] | None, default: "LabelTable | None" = None, **columns: str | None
+) -> "LabelTable | None":
+    """Return the table that the options name.
+
+    Args:
+        labels: Values of ``--labels``.
+        default: The space's table, parts of which the options replace.
+        **columns: Values of ``--image-column`` and its siblings, by their first word.
+
+    Raises:
+        UserError: A column is given without a table.
+    """
+    from trainables.core.data.readers.label_table import LabelTable
+
+    given: dict[str, Any] = {role: name for role, name in columns.items() if name is not None}
+    files = labels or (default.files if default else ())
+    if not files:
+        for role, name in given.items():
+            raise UserError(f"--{role}-column needs --labels FILE, but only the column {name!r} was given")
+        return None
+    # Workers do not know the folder in which the command was started.
+    absolute = (str(Path(file).absolute()) if Path(file).is_file() else file for file in files)
+    return replace(default or LabelTable(()), files=tuple(absolute), **given)
 
 
 def new_app() -> typer.Typer:

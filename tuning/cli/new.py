@@ -1,6 +1,7 @@
 """``tune-new``: write a starting search space for a folder of images."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,18 @@ import typer
 from rich.console import Console
 
 from trainables.core.errors import UserError
-from tuning.cli.command import Command, console_script, new_app
-from tuning.console import say
+from tuning.cli.command import (
+    Command,
+    GroupColumn,
+    ImageColumn,
+    LabelColumn,
+    Labels,
+    SplitColumn,
+    console_script,
+    label_table,
+    new_app,
+)
+from tuning.console import say, say_notes
 
 app = new_app()
 
@@ -17,8 +28,16 @@ app = new_app()
 @app.command("tune-new", cls=Command)
 def new(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of images: class folders or Hub-layout Parquet.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Folder of images: class folders, Hub-layout Parquet, or images with --labels."
+        ),
     ],
+    labels: Labels = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Python file to write. Default: my_<name of DIR>_space.py, here."),
@@ -38,7 +57,8 @@ def new(
         raise UserError(f"--out must end in .py, but got {file}")
     if file.exists() and not force:
         raise UserError(f"{file} exists: give another --out, or --force to overwrite it")
-    images = inspect_folder(folder)
+    table = label_table(labels, image=image_column, label=label_column, split=split_column, group=group_column)
+    images = inspect_folder(folder, table)
     text = starting_space(images, f"my_{slug}_space")
     try:
         file.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -47,7 +67,9 @@ def new(
     load_space(str(file))  # checks that it parses
     console = Console()
     say(console, f"{file}: {', '.join(f'{count} {name}' for name, count in images.counts.items())}")
-    say(console, f"Next: tune-audit {images.place}, then tune-run {file} --dry-run 5")
+    say_notes(console, images.notes)
+    audited = shlex.join([str(images.place), *(word for name in labels or () for word in ("--labels", name))])
+    say(console, f"Next: tune-audit {audited}, then tune-run {file} --dry-run 5")
 
 
 main = console_script(app)

@@ -19,11 +19,16 @@ from tuning.cli.command import (
     GroupColumn,
     GroupPattern,
     GroupThreshold,
+    ImageColumn,
+    LabelColumn,
+    Labels,
     SkipBadImages,
+    SplitColumn,
     Storage,
     StudyStorage,
     Views,
     console_script,
+    label_table,
     new_app,
 )
 from tuning.console import EXIT_INTERRUPTED, EXIT_OK, say
@@ -68,10 +73,14 @@ def run(
     data: Annotated[
         str | None,
         _data_option(
-            help="Data set: a local, s3:// or gs:// folder (class folders, Hub-layout Parquet, or images and masks), "
-            "a Hugging Face Hub name, or phantoms. Default: the space's."
+            help="Data set: a local, s3:// or gs:// folder (class folders, Hub-layout Parquet, images with --labels, "
+            "or images and masks), a Hugging Face Hub name, or phantoms. Default: the space's."
         ),
     ] = None,
+    labels: Labels = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     weights: Annotated[
         str | None,
         _data_option(
@@ -219,12 +228,15 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
     objective = _objective(params["metric"] or [space.metric])
     from tuning.search.options import HANG_S, SearchOptions  # heavy imports come after the cheap checks
 
+    labels = params.pop("labels")
+    columns = {role: params.pop(f"{role}_column") for role in ("image", "label", "split")}
     not_options = {"list_spaces", "dry_run", "backbone", "metric", "time_budget", "trial_timeout"}
     options = {name: value for name, value in params.items() if name not in not_options}
     options |= {
         "space": space,
         "backbones": tuple(params["backbone"] or ()),
         "objective": objective,
+        "table": label_table(labels, space.table, **columns),
         "time_budget_s": math.inf if params["time_budget"] is None else params["time_budget"],
         "trial_timeout_s": HANG_S if params["trial_timeout"] is None else params["trial_timeout"],
         "tta": params["tta"] and params["tta"].value,

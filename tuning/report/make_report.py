@@ -18,13 +18,12 @@ from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.render import render
 from trainables.core.atomic_write import atomic_file
 from trainables.core.data.dataset import Dataset
-from trainables.core.data.readers.open_source import open_source
 from trainables.core.errors import UserError, first_line
 from tuning.console import say
 from tuning.ensemble.saved_ensemble import load_ensemble
 from tuning.ensemble.saved_predictions import load_predictions
 from tuning.report.inspect_members import Examine, inspect_members
-from tuning.study.attributes import read_data_request, read_identity
+from tuning.study.attributes import read_identity
 from tuning.study.open_study import REDUCTION, first_rung
 from tuning.tracking.outbox import Tracker
 
@@ -79,14 +78,14 @@ def report_at_end(source: ReportSource, folder: Path, tracker: Tracker, console:
 
 def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
     """Return the facts of the search itself."""
-    identity, data_request = read_identity(study), read_data_request(study)
+    identity = read_identity(study)
     epochs, rungs = int(identity["max-epochs"]), []
     rung = first_rung(epochs)
     while identity["pruning"] and rung < epochs:
         rungs.append(rung)
         rung *= REDUCTION
     try:
-        names = tuple(map(str, open_source(data.place, data_request.grouping.column).names))
+        names = tuple(data.open_source().names)
     except (UserError, OSError):  # the source is gone, but the decoded images are in the cache
         names = ()
     return SearchInputs(study, identity["space"], identity["metric"], epochs, tuple(rungs), data, names)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
+from trainables.core.data.readers.label_table import LabelTable
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.data.splits.splits import SHARES
 from trainables.core.serving.roi_finder import region_finder
@@ -22,6 +23,7 @@ class DataRequest:
     seed: int
     split: str = "grouped"
     test_share: float = SHARES["test"]
+    table: LabelTable | None = None
     grouping: Grouping = field(default_factory=Grouping)
     healthy: str | None = None
     skip_bad_images: bool = False
@@ -31,7 +33,9 @@ class DataRequest:
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """Return the request that ``dataclasses.asdict`` turned into ``saved``."""
-        return cls(**{**saved, "grouping": Grouping(**saved["grouping"])})
+        table = saved.get("table")  # searches before tables have none
+        table = table and LabelTable(**{**table, "files": tuple(table["files"])})
+        return cls(**{**saved, "table": table, "grouping": Grouping(**saved["grouping"])})
 
     def prepare(self, *, regions_progress: Callable[[float], None] | None = None, **arguments: Any) -> Dataset:
         """Prepare the data.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces.space import SearchSpace
+from trainables.core.data.readers.label_table import LabelTable
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
@@ -23,6 +24,7 @@ class SearchOptions:
 
     space: SearchSpace
     data: str | None = None
+    table: LabelTable | None = None
     weights: str | None = None
     backbones: tuple[str, ...] = ()
     num_samples: int | None = None
@@ -95,6 +97,7 @@ class SearchOptions:
             seed=self.seed,
             split=self.split,
             test_share=self.space.test_share,
+            table=self.table,
             grouping=Grouping(self.group_threshold, self.group_column, self.group_pattern, self.space.group_pattern),
             healthy=self.space.healthy,
             skip_bad_images=self.skip_bad_images,

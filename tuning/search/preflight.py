@@ -61,7 +61,7 @@ def load_data(
     """
     task, place = TASKS[plan.space.task], request.place
     if Path(place).is_dir():  # the layout of remote data is only known once it has been fetched
-        _check_layout(plan, place, has_masks=open_pairs(Path(place)) is not None)
+        _check_layout(plan, place, has_masks=request.table is None and open_pairs(Path(place)) is not None)
     sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
     with console.status(f"reading {escape(place)}") as status:
         data = request.prepare(

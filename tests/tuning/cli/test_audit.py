@@ -1,8 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.images import png
 from tests.trainables.core.data.splits.test_audit import write_phantoms
 from tuning.cli.audit import app
 
@@ -57,7 +59,7 @@ def test_fail_on_leak_sets_the_exit_code(leaky):
         (["nowhere"], "--data must be a folder, a hub data set"),
         (["{root}", "--group-pattern", "("], "--group-pattern must be a regular expression"),
         (["{root}", "--group-pattern", "patient"], "must match file names, but 'patient' matches none"),
-        (["{root}", "--group-column", "patient"], "--group-column needs parquet files or a hub data set"),
+        (["{root}", "--group-column", "patient"], "--group-column needs --labels, parquet files or a hub data set"),
         (["{root}", "--group-threshold", "2"], "must be a similarity between 0 and 1, but got 2"),
         (["{root}", "--json", "{root}/no/such/folder.json"], "--json must be writable"),
     ],
@@ -66,3 +68,15 @@ def test_wrong_usage_is_one_line(leaky, arguments, message):
     output = run(*(argument.format(root=leaky) for argument in arguments), code=2)
     assert message in output
     assert len(output.strip().splitlines()) == 1
+
+
+def test_a_table_gives_labels_and_groups(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(24):
+        (tmp_path / f"{index:03}.png").write_bytes(png(rng.integers(0, 255, (32, 32), dtype=np.uint8)))
+    lines = [f"{index:03}.png,{'ab'[index % 2]},{index // 3}" for index in range(24)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label,patient_id", *lines]))
+    output = run(tmp_path, "--labels", tmp_path / "labels.csv")
+    assert "24 images" in output and "audit: 8 subjects (as given)" in output
+    assert "Note: columns of the table: image = image, label = label, group = patient_id." in output
+    assert "did you mean 'label'?" in run(tmp_path, "--labels", "labels.csv", "--label-column", "labl", code=2)

@@ -1,11 +1,14 @@
 import ast
 import shutil
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from search_spaces.space import load_space
-from tests.images import write_classes
+from tests.images import png, write_classes
+from trainables.core.data.readers.label_table import LabelTable
+from trainables.core.data.readers.open_source import open_source
 from trainables.core.metric_names import Objective
 from tuning.cli.new import app
 from tuning.search.plan import Plan
@@ -111,3 +114,18 @@ def test_mistakes_are_one_line(here, arguments, message):
     shutil.copy(here / "lonely" / "a" / "000.png", here / "stray")
     write_classes(here / "data", {"a": 4, "b": 4})
     assert message in new(*arguments, code=2)
+
+
+def test_a_table_of_labels_becomes_part_of_the_space(here):
+    (here / "scans").mkdir()
+    lines = [f"{index:03},{'normal' if index % 2 else 'ill'},p{index // 4}" for index in range(24)]
+    for index in range(24):
+        (here / "scans" / f"{index:03}.png").write_bytes(png(np.full((32, 32), index, dtype=np.uint8)))
+    (here / "scans" / "labels.csv").write_text("\n".join(["scan,diagnosis,person_nr", *lines]))
+    output = new("scans", "--labels", "labels.csv", "--image-column", "scan", "--group-column", "person_nr")
+    assert "Note: columns of the table: image = scan, label = diagnosis, group = person_nr." in output
+    space = load_space("my_scans_space.py")
+    assert space.table == LabelTable(("labels.csv",), image="scan", group="person_nr")
+    assert open_source(space.data, table=space.table).class_names == ("ill", "normal")
+    assert "group_pattern" not in (here / "my_scans_space.py").read_text()
+    assert "--image-column needs --labels FILE" in new("scans", "--image-column", "scan", "--force", code=2)

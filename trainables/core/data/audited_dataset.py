@@ -15,6 +15,7 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.images import surveyed_format
 from trainables.core.data.decode.masks import surveyed_masks
 from trainables.core.data.readers.image_files import describe_unread
+from trainables.core.data.readers.label_table import LabelTable
 from trainables.core.data.readers.open_source import grouped_by_name, open_source
 from trainables.core.data.source import Source, source_fingerprint
 from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
@@ -48,6 +49,7 @@ class OpenedDataset:
 def inspect(
     place: str,
     *,
+    table: LabelTable | None = None,
     grouping: Grouping | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
@@ -55,25 +57,34 @@ def inspect(
 ) -> Dataset:
     """Open and audit a data set without refusing bad images and without splitting it. Arguments as in ``prepare``."""
     grouping = grouping or Grouping()
-    opened = open_dataset(place, grouping, store, cache_size)
-    unread = opened.source.unread
+    opened = open_dataset(place, table, grouping, store, cache_size)
     data = audited(opened, grouping.threshold, progress)
-    return dataclasses.replace(data, notes=(describe_unread(unread),) if unread else ())
+    return dataclasses.replace(data, notes=tuple(reading_notes(opened.source)))
 
 
-def open_dataset(place: str, grouping: Grouping, store: Path | None, cache_size: int | None) -> OpenedDataset:
+def reading_notes(source: Source) -> list[str]:
+    """Return notes on how a data set was understood, and on the files that were not read."""
+    return [*source.notes, *([describe_unread(source.unread)] if source.unread else [])]
+
+
+def open_dataset(
+    place: str, table: LabelTable | None, grouping: Grouping, store: Path | None, cache_size: int | None
+) -> OpenedDataset:
     """Open a data set and decode it for the audit. Arguments as in ``prepare``.
 
     Raises:
         DataError: There is no usable image.
     """
     cache = Store(store or default_store(), cache_size)
-    source = _grouped(open_source(place, grouping.column, grouping.pattern, cache), grouping, place)
+    if table is not None and grouping.column is not None:
+        table, grouping = dataclasses.replace(table, group=grouping.column), dataclasses.replace(grouping, column=None)
+    source = _grouped(open_source(place, grouping.column, grouping.pattern, cache, table), grouping, place)
     source, digests = source.read_all()
     fingerprint = source_fingerprint(source, digests)
     masks = surveyed_masks(source, fingerprint, cache)
     data = Dataset(
         place=place,
+        table=table,
         fingerprint=fingerprint,
         class_names=masks.format.class_names if masks else source.class_names,
         labels=source.labels,
@@ -88,16 +99,21 @@ def open_dataset(place: str, grouping: Grouping, store: Path | None, cache_size:
     _, undecodable = data.decoded(SIDE, source)
     data = dataclasses.replace(data, undecodable=frozenset(undecodable))
     unlabelled = {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
-    bad = {**(masks.bad if masks else {}), **undecodable, **unlabelled}
+    bad = {**unlabelled, **(masks.bad if masks else {}), **undecodable}
     if len(bad) == len(source):
         raise DataError(f"{place} has no usable image; the first one, {source.names[0]}: {bad[0]}")
     return OpenedDataset(source, data, bad)
 
 
 def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
-    """Return the source with groups by the usual pattern, if nothing else gives groups and every file name matches."""
+    """Return the source with groups by the usual pattern, if nothing else gives groups and every file name matches.
+
+    A threshold of similarity replaces the groups that the data set gives.
+    """
+    if grouping.threshold is not None:
+        return dataclasses.replace(source, groups=np.arange(len(source)), groups_given=False)
     pattern = grouping.usual_pattern
-    if pattern is None or source.groups_given or grouping.threshold is not None:
+    if pattern is None or source.groups_given:
         return source
     named = len(source.files) > 0 and all(re.search(pattern, file) for file in source.files)
     return grouped_by_name(source, pattern, place) if named else source

@@ -14,6 +14,7 @@ from trainables.core.data.decode.crop import REGION_VERSION, Regions
 from trainables.core.data.decode.decoded_files import write_images, write_masks
 from trainables.core.data.decode.images import DECODER_VERSION, PixelFormat
 from trainables.core.data.decode.masks import MASK_VERSION
+from trainables.core.data.readers.label_table import LabelTable
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.source import MaskFormat, Source, source_fingerprint
 from trainables.core.data.splits.audit import Audit
@@ -35,6 +36,7 @@ class Dataset:
 
     Attributes:
         place: Source of the images, to decode them again on a node whose cache lacks them.
+        table: Table of the labels; None if the layout of the images gives them.
         fingerprint: SHA-256 over all images and masks, labels and published splits.
         class_names: C names in class order, of images or of pixels.
         labels: (N,) int64. All 0 in a segmentation.
@@ -69,6 +71,7 @@ class Dataset:
     split: str = "grouped"
     test_twins: int = 0
     mask_format: MaskFormat | None = None
+    table: LabelTable | None = None
     regions: Regions | None = None
     undecodable: frozenset[int] | None = None
     bad_masks: frozenset[int] = frozenset()
@@ -153,6 +156,10 @@ class Dataset:
         """Return the data set with whole images, as the audit uses them."""
         return dataclasses.replace(self, regions=None)
 
+    def open_source(self) -> Source:
+        """Open the images again. Groups are only those that the data set itself gives."""
+        return open_source(self.place, store=self.open_store(), table=self.table)
+
     def open_store(self) -> Store:
         """Open the cache of the node that asks."""
         return Store(self.store or default_store(), self.cache_size)
@@ -209,7 +216,7 @@ class Dataset:
 
     def _opened(self) -> Source:
         """Open the source again on a node whose cache lacks its images."""
-        opened, digests = open_source(self.place, store=self.open_store()).read_all()
+        opened, digests = self.open_source().read_all()
         if source_fingerprint(opened, digests) != self.fingerprint:
             broken = next((f": {opened.names[index]} {why}" for index, why in opened.unreadable.items()), "")
             raise DataError(f"{self.place} on this node differs from the data that the search began with{broken}")

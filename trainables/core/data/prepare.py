@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.audited_dataset import audited, open_dataset
+from trainables.core.data.audited_dataset import audited, open_dataset, reading_notes
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.crop import Regions
 from trainables.core.data.decode.masks import describe_format
-from trainables.core.data.readers.image_files import describe_unread
+from trainables.core.data.readers.label_table import LabelTable
 from trainables.core.data.source import Source
 from trainables.core.data.splits.audit import Audit
 from trainables.core.data.splits.folds import Folds, make_folds
@@ -34,6 +34,7 @@ def prepare(
     seed: int,
     split: str = "grouped",
     test_share: float = SHARES["test"],
+    table: LabelTable | None = None,
     grouping: Grouping | None = None,
     healthy: str | None = None,
     skip_bad_images: bool = False,
@@ -51,6 +52,7 @@ def prepare(
         seed: Seed of the splits.
         split: How ``test`` is made, see ``make_splits``.
         test_share: Share of ``test`` if no test split was published.
+        table: Table of the labels; None if the layout of the images gives them.
         grouping: The user's statement about which images belong together.
         healthy: Class without a disease; ignored if the data have no such class.
         skip_bad_images: Skip unusable images instead of refusing the data set.
@@ -65,7 +67,7 @@ def prepare(
         StoreFullError: The decoded images exceed the cache's limit.
     """
     grouping = grouping or Grouping()
-    opened = open_dataset(place, grouping, store, cache_size)
+    opened = open_dataset(place, table, grouping, store, cache_size)
     source, usable = opened.source, opened.usable
     if opened.bad and not skip_bad_images:
         listing = (store or default_store()) / f"bad-images-{opened.data.fingerprint[:8]}.txt"
@@ -100,13 +102,11 @@ def prepare(
 
 
 def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list[str]:
-    notes = []
+    notes = reading_notes(source)
     if divided.mask_format:
         notes.append(f"values of masks: {describe_format(divided.mask_format)}")
     if source.synthetic:
         notes.append("synthetic data: phantoms, not patients; scores say nothing about real images")
-    if source.unread:
-        notes.append(describe_unread(source.unread))
     if audit.broken:
         notes.append(f"{len(audit.broken)} unusable images were left out")
     if "val" in source.published:

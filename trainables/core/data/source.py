@@ -91,7 +91,9 @@ class Source:
         synthetic: True for generated images.
         masks: Masks of the images in a segmentation. All images then have the same label.
         unread: Number of files in the folder that are no images, by suffix.
-        unreadable: Reason why an image, or its mask, cannot be read, by its index. Filled by ``read_all``.
+        unreadable: Reason why an image, or its mask, cannot be used, by its index. ``read_all`` adds unreadable files.
+        metadata: Further columns of a table or of parquet files: name to N values, "" if missing.
+        notes: Facts about how the data set was understood, such as the columns in use.
     """
 
     class_names: tuple[str, ...]
@@ -106,6 +108,8 @@ class Source:
     masks: Masks | None = None
     unread: Mapping[str, int] = field(default_factory=dict)
     unreadable: Mapping[int, str] = field(default_factory=dict)
+    metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -121,7 +125,7 @@ class Source:
             The source with ``unreadable``, and the SHA-256 of each image file, followed by that of its mask if there
             are masks. An unreadable file gets the digest of empty bytes.
         """
-        unreadable: dict[int, str] = {}
+        unreadable = dict(self.unreadable)
         digests = [self._digest(index, unreadable) for index in range(len(self))]
         return replace(self, unreadable=unreadable), digests
 
@@ -130,7 +134,7 @@ class Source:
         digests = []
         for read in readers:
             try:
-                content = read(index)
+                content = b"" if index in self.unreadable else read(index)
             except OSError as error:
                 content = b""
                 unreadable[index] = f"cannot be read: {error.strerror}" if error.strerror else first_line(error)

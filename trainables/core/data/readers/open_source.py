@@ -1,4 +1,4 @@
-"""Opening of data sets: hub data sets, local parquet, class folders, image-mask pairs and embedded phantoms."""
+"""Opening of data sets: hub data sets, parquet, class folders, image-mask pairs, tables of labels and phantoms."""
 
 import dataclasses
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 from trainables.core.data.readers.class_folders import open_class_folders
 from trainables.core.data.readers.image_files import is_ignored
 from trainables.core.data.readers.image_mask_pairs import open_pairs
+from trainables.core.data.readers.label_table import LabelTable, open_table
 from trainables.core.data.readers.layout_checks import equal_to_people
 from trainables.core.data.readers.object_store import local_copy
 from trainables.core.data.readers.parquet import open_hub, open_parquet
@@ -21,7 +22,11 @@ _LONGEST_NAME = 200  # MLflow limits metric names, which contain class names, to
 
 
 def open_source(
-    place: str, group_column: str | None = None, group_pattern: str | None = None, store: Store | None = None
+    place: str,
+    group_column: str | None = None,
+    group_pattern: str | None = None,
+    store: Store | None = None,
+    table: LabelTable | None = None,
 ) -> Source:
     """Open a data set.
 
@@ -33,21 +38,25 @@ def open_source(
         group_pattern: Regular expression searched in each file name. Images with equal capture groups (without any:
             equal matches) are one group. An image whose name does not match is its own group.
         store: Cache for a copy of data at a URI; None for the node's default.
+        table: Table of labels of the images in the folder; None if the layout gives the labels.
 
     Raises:
         DataError: There is nothing to open, or it is not suitable.
     """
+    if table is not None and not ("://" in place or Path(place).is_dir()):
+        raise DataError(f"--labels needs a folder of images as --data, but got {place}")
     if place == PHANTOMS:
         source = open_phantoms()
     elif "://" in place or Path(place).is_dir():
         cache = store or Store(default_store())
-        source = _from_folder(local_copy(place, cache) if "://" in place else Path(place), group_column)
+        folder = local_copy(place, cache) if "://" in place else Path(place)
+        source = _from_folder(folder, group_column) if table is None else open_table(folder, table)
     elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
         raise DataError(f"--data must be a folder, a hub data set (owner/name) or {PHANTOMS!r}, but got {place!r}")
     else:
         source = open_hub(place, group_column)
     if group_column is not None and not source.groups_given:
-        raise DataError(f"--group-column needs parquet files or a hub data set, but {place} is neither")
+        raise DataError(f"--group-column needs --labels, parquet files or a hub data set, but {place} is neither")
     return _checked(source if group_pattern is None else grouped_by_name(source, group_pattern, place), place)
 
 

@@ -1,0 +1,180 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.images import png
+from trainables.core.data.audited_dataset import inspect
+from trainables.core.data.prepare import prepare
+from trainables.core.data.readers.label_table import LabelTable, open_table
+from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.splits.groups import Grouping
+from trainables.core.errors import DataError
+
+LABELS = LabelTable(("labels.csv",))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve different images, 000.png to 011.png."""
+    root = tmp_path / "images"
+    root.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 16, 16), dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        (root / f"{index:03}.png").write_bytes(png(image))
+    return root
+
+
+def write(folder, lines, name="labels.csv"):
+    (folder / name).write_text("\n".join(lines) + "\n")
+
+
+def rows(*changes, count=12):
+    """Return the rows ``image,label,patient`` of two classes and two images per patient, with changed lines."""
+    changed = dict(changes)
+    lines = [f"{index:03},{'ill' if index % 4 < 2 else 'well'},p{index // 2}" for index in range(count)]
+    return ["image_id,diagnosis,PatientID", *(changed.get(index, line) for index, line in enumerate(lines))]
+
+
+def test_labels_groups_and_metadata_come_from_the_table(folder):
+    lines = rows()
+    write(folder, [lines[0] + ",site", *(f"{line},{'AB'[index % 2]}" for index, line in enumerate(lines[1:]))])
+    source = open_table(folder, LABELS)
+    assert source.class_names == ("ill", "well")
+    assert source.labels.tolist() == [0, 0, 1, 1] * 3
+    assert source.groups.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5] and source.groups_given
+    assert list(source.names) == [f"{index:03}.png" for index in range(12)]
+    assert source.read(3) == (folder / "003.png").read_bytes()
+    assert source.metadata == {"site": ["A", "B"] * 6}
+    assert source.notes == (
+        "columns of the table: image = image_id, label = diagnosis, group = PatientID; not used for training: "
+        "site (2 values)",
+    )
+    assert not source.unread  # the table has been read
+
+
+def test_the_order_of_rows_does_not_matter(folder):
+    write(folder, rows())
+    ordered = open_table(folder, LABELS)
+    write(folder, [rows()[0], *reversed(rows()[1:])])
+    assert open_table(folder, LABELS).labels.tolist() == ordered.labels.tolist()
+
+
+def test_bad_rows_are_unusable_images_with_the_reason(folder):
+    bad = [(0, "000,,p0"), (1, "001,ill,p0\n001,well,p0"), (2, "002,well,p1\n002,well,p9"), (3, "no such,well,p1")]
+    write(folder, [*rows(*bad), "005,ill,p2"])
+    source = open_table(folder, LABELS)
+    assert {source.names[index]: reason for index, reason in source.unreadable.items()} == {
+        "001.png": "has 2 rows with different labels: ill, well",
+        "002.png": "has 2 rows with different groups: p1, p9",
+        "no such": "no image has this name",
+    }
+    assert source.labels[source.names.index("000.png")] == -1
+    assert "3 rows of labels.csv repeat an image" in source.notes
+    assert "1 images have no row in labels.csv and are not used (003.png)" in source.notes
+    with pytest.raises(
+        DataError, match=r"4 are not \(000.png: has no label; 001.png: has 2 rows with different labels"
+    ):
+        prepare(str(folder), table=LABELS, sizes=[16], seed=0)
+
+
+def test_columns_can_be_named_and_a_wrong_name_suggests_the_nearest(folder):
+    write(folder, ["scan,grade,person", *(f"{index:03},{index % 2},{index // 3}" for index in range(12))])
+    with pytest.raises(
+        DataError, match="no column of labels.csv is known as the image: pass --image-column, one of scan"
+    ):
+        open_table(folder, LABELS)
+    named = dataclasses.replace(LABELS, image="scan", label="grade")
+    assert open_table(folder, named).class_names == ("0", "1")
+    with pytest.raises(
+        DataError, match=r"--label-column must be one of .*, but got 'grades' \(did you mean 'grade'\?\)"
+    ):
+        open_table(folder, dataclasses.replace(named, label="grades"))
+    with pytest.raises(DataError, match="each column must have one meaning, but grade is named twice"):
+        open_table(folder, dataclasses.replace(named, group="grade"))
+
+
+def test_several_possible_columns_are_refused_except_for_images(folder):
+    lines = [f"{index:03},{index},{'ab'[index % 2]},{'ab'[index // 6]}" for index in range(12)]
+    write(folder, ["file,image_id,label,finding", *lines])
+    with pytest.raises(
+        DataError, match=r"several columns that could be the label \(label, finding\): pass --label-column"
+    ):
+        open_table(folder, LABELS)
+    source = open_table(folder, dataclasses.replace(LABELS, label="finding"))
+    assert source.notes[0].startswith("columns of the table: image = file, label = finding")
+
+
+def test_an_identifier_or_measurement_is_not_taken_for_a_label(folder):
+    write(folder, ["image,label", *(f"{index:03},{index * 1.5}" for index in range(12))])
+    with pytest.raises(DataError, match="column label of labels.csv has 12 values for 12 images"):
+        open_table(folder, LABELS)
+
+
+def test_numeric_classes_are_in_numeric_order(folder):
+    write(folder, ["image,label", *(f"{index:03},{10 if index % 2 else 9}" for index in range(12))])
+    assert open_table(folder, LABELS).class_names == ("9", "10")
+
+
+def test_a_column_of_splits(folder):
+    lines = [f"{line},{'Training' if index < 8 else 'test'}" for index, line in enumerate(rows()[1:])]
+    write(folder, [f"{rows()[0]},split", *lines])
+    assert open_table(folder, LABELS).published.tolist() == ["train"] * 8 + ["test"] * 4
+
+
+def test_numbered_folds_are_no_published_split(folder):
+    write(folder, [f"{rows()[0]},fold", *(f"{line},{index % 5}" for index, line in enumerate(rows()[1:]))])
+    assert set(open_table(folder, LABELS).published) == {""}
+    with pytest.raises(DataError, match="--split-column must hold one of train, .*, but fold has 0, 1, 2, ..."):
+        open_table(folder, dataclasses.replace(LABELS, split="fold"))
+
+
+def test_several_tables_are_named_after_their_splits(folder):
+    head, *lines = rows()
+    write(folder, [head, *lines[:8]], "train.csv")
+    write(folder, [head, *lines[8:]], "test.csv")
+    source = open_table(folder, LabelTable(("train.csv", "test.csv")))
+    assert source.published.tolist() == ["train"] * 8 + ["test"] * 4
+    write(folder, [head, *lines[7:]], "test.csv")
+    overlapping = open_table(folder, LabelTable(("train.csv", "test.csv")))
+    assert overlapping.unreadable == {7: "has 2 rows with different splits: test, train"}
+    write(folder, [head, *lines[8:]], "second.csv")
+    with pytest.raises(DataError, match="must be named after its split .*, but got second.csv"):
+        open_table(folder, LabelTable(("train.csv", "second.csv")))
+
+
+def test_ids_that_lost_their_zeros_are_found_with_a_note(folder):
+    write(folder, ["image,label", *(f"{index},{'ab'[index % 2]}" for index in range(12))])
+    source = open_table(folder, LABELS)
+    assert source.labels.tolist() == [0, 1] * 6 and not source.unreadable
+    assert source.notes[-1].startswith("12 names match only without leading zeros or upper case (0 is 000.png, ")
+
+
+def test_a_table_of_other_images_or_a_missing_table_is_refused(folder):
+    write(folder, ["image,label", "a,ill", "b,well"])
+    with pytest.raises(DataError, match=r"none of 2 in labels.csv does \(image: a, b; its images are 000.png, "):
+        open_table(folder, LABELS)
+    with pytest.raises(DataError, match=r"--labels must be a file, but truth.csv neither .*, which has labels.csv"):
+        open_table(folder, LabelTable(("truth.csv",)))
+    with pytest.raises(DataError, match="--labels needs a folder of images as --data, but got phantoms"):
+        open_source("phantoms", table=LABELS)
+
+
+def test_a_similarity_threshold_replaces_the_groups_of_the_table(folder, tmp_path):
+    write(folder, rows())
+    grouping = Grouping(threshold=0.999)
+    data = prepare(str(folder), table=LABELS, sizes=[16], seed=0, grouping=grouping, store=tmp_path / "store")
+    assert len(np.unique(data.groups)) == 12
+
+
+def test_a_worker_decodes_the_images_of_the_table_again(folder, tmp_path):
+    write(folder, rows())
+    grouping = Grouping(column="PatientID")
+    data = inspect(str(folder), table=LABELS, grouping=grouping, store=tmp_path / "driver")
+    assert len(np.unique(data.groups)) == 6
+    elsewhere = dataclasses.replace(data, store=tmp_path / "worker")
+    np.testing.assert_array_equal(elsewhere.images(16), data.images(16))
+    write(folder, rows((0, "000,well,p0")))
+    changed = dataclasses.replace(data, store=tmp_path / "third")
+    with pytest.raises(DataError, match="differs from the data that the search began with"):
+        changed.images(16)

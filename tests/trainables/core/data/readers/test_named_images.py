@@ -1,0 +1,46 @@
+import pytest
+
+from trainables.core.data.readers.named_images import FoundImage, NamedImages
+
+
+@pytest.fixture
+def images(tmp_path):
+    root = tmp_path / "study" / "site_a"
+    return NamedImages(root, [root / name for name in ("001.png", "IM.7.jpg", "x/scan.png", "y/scan.png", "Élan.png")])
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("001.png", "001.png"),
+        ("001", "001.png"),
+        ("IM.7", "IM.7.jpg"),
+        ("./x/scan", "x/scan.png"),
+        ("x\\scan.png", "x/scan.png"),
+        ("site_a/001.png", "001.png"),
+        ("study/site_a/x/scan", "x/scan.png"),
+        ("E\u0301lan", "Élan.png"),
+    ],
+)
+def test_a_name_is_the_end_of_a_path_with_or_without_suffix(images, value, name):
+    assert images.find(value) == FoundImage(name)
+
+
+def test_an_absolute_path_must_be_whole(images, tmp_path):
+    assert images.find(str(tmp_path / "study" / "site_a" / "001.png")).name == "001.png"
+    assert images.find("/elsewhere/site_a/001.png").reason == "no image has this name"
+
+
+@pytest.mark.parametrize(("value", "name"), [("1", "001.png"), ("1.PNG", "001.png"), ("im.7.JPG", "IM.7.jpg")])
+def test_case_and_lost_zeros_are_ignored_only_if_nothing_else_matches(images, value, name):
+    assert images.find(value) == FoundImage(name, exact=False)
+
+
+def test_a_neighbouring_folder_is_not_mistaken_for_this_one(images):
+    assert images.find("site_b/001.png").reason == "no image has this name"
+    assert images.find("01.jpg").reason == "no image has this name"
+
+
+def test_an_ambiguous_or_missing_name_has_a_reason(images):
+    assert images.find("scan").reason == "it could be x/scan.png or y/scan.png: give the path below the folder"
+    assert images.find("").reason == "a row has no image name"

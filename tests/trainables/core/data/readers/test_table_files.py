@@ -1,0 +1,67 @@
+from datetime import date
+
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from trainables.core.data.readers.table_files import read_table
+from trainables.core.errors import DataError
+
+EXPECTED = {"image": ["007", "8"], "finding": ["tumour, left", ""], "age": ["61", "70.5"]}
+
+
+def write(file, text, encoding="utf-8"):
+    file.write_bytes(text.encode(encoding))
+    return file
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_tables_of_any_separator_line_end_and_byte_order_mark(tmp_path, separator, line_end, encoding):
+    rows = [["image", "finding", "age"], ["007", '"tumour, left"', "61.0"], [" 8 ", "NA", "70.5"], ["", "", ""]]
+    text = line_end.join(separator.join(row) for row in rows)
+    assert read_table(write(tmp_path / "t.csv", text, encoding)) == EXPECTED
+
+
+def test_excel_and_parquet_have_the_values_of_text(tmp_path):
+    book = openpyxl.Workbook()
+    for row in [["image", "finding", "age"], ["007", "tumour, left", 61.0], [8, None, 70.5], [None, None, None]]:
+        book.active.append(row)
+    book.create_sheet("empty")
+    book.save(tmp_path / "t.xlsx")
+    columns = {"image": ["007", "8"], "finding": ["tumour, left", None], "age": [61.0, 70.5]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.xlsx") == read_table(tmp_path / "t.parquet") == EXPECTED
+
+
+def test_dates_of_parquet_are_text(tmp_path):
+    pq.write_table(pa.table({"day": [date(2024, 5, 1)], "label": [True]}), tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet") == {"day": ["2024-05-01"], "label": ["True"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must have a header and a row per image"),
+        ("image,label\n", "must have a header and a row per image"),
+        ("image,label,label\na,b,c\n", "must have different names, but .* has 2 'label'"),
+        ("image,label\na,b\nc,d,e\n", "must have 2 columns like the header, but line 3 of .* has 3"),
+        ('image,label\na,"b"c\n', "line 2 of .* is not valid CSV"),
+    ],
+)
+def test_a_broken_table_is_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        read_table(write(tmp_path / "t.csv", text))
+
+
+def test_other_encodings_formats_and_damaged_files_are_refused(tmp_path):
+    with pytest.raises(DataError, match="must be UTF-8 text"):
+        read_table(write(tmp_path / "t.csv", "image,label\na,Häufig\n", "cp1252"))
+    with pytest.raises(DataError, match=r"must be one of \.csv, .*, but got .*t\.json"):
+        read_table(write(tmp_path / "t.json", "{}"))
+    with pytest.raises(DataError, match="not a readable Excel file"):
+        read_table(write(tmp_path / "t.xlsx", "image"))
+    with pytest.raises(DataError, match="not a readable parquet file"):
+        read_table(write(tmp_path / "t.parquet", "image"))

@@ -1,0 +1,109 @@
+"""Tables in files: CSV and TSV with any usual separator, Excel and parquet, as columns of text."""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from trainables.core.data.readers.untrusted_files import read_file
+from trainables.core.errors import DataError, first_line
+
+_SEPARATORS = ",;\t|"
+_TEXT, _EXCEL, _PARQUET = (".csv", ".tsv", ".txt"), (".xlsx", ".xlsm"), (".parquet",)
+TABLE_SUFFIXES = frozenset({*_TEXT, *_EXCEL, *_PARQUET})
+# Spellings of a missing value that R, pandas and Excel write. "None" is not among them: it can be a class.
+_MISSING = frozenset({"", "NA", "N/A", "#N/A", "NaN", "nan", "<NA>"})
+Columns = Mapping[str, list[str]]
+
+
+def read_table(file: Path) -> Columns:
+    """Read a table.
+
+    Returns:
+        The columns in order: name to its values as text without surrounding spaces, "" for missing values. Whole
+        numbers have no decimal point, since a column with missing values often stores ``7`` as ``7.0``.
+
+    Raises:
+        DataError: The file cannot be read, is not such a table, or has two columns of one name.
+    """
+    suffix = file.suffix.lower()
+    if suffix not in TABLE_SUFFIXES:
+        raise DataError(f"a table must be one of {', '.join(sorted(TABLE_SUFFIXES))}, but got {file}")
+    header, *rows = list(_text_rows(file) if suffix in _TEXT else _typed_rows(file, suffix)) or [[]]
+    if not rows:
+        raise DataError(f"a table must have a header and a row per image, but {file} has no rows")
+    names = [cell.strip() for cell in header]
+    doubled = sorted({name for name in names if name and names.count(name) > 1})
+    if doubled:
+        raise DataError(f"columns must have different names, but {file} has {names.count(doubled[0])} {doubled[0]!r}")
+    return {name: [_clean(row[place]) for row in rows] for place, name in enumerate(names) if name}
+
+
+def _clean(cell: str) -> str:
+    value = re.sub(r"^(-?\d+)\.0+$", r"\1", cell.strip())
+    return "" if value in _MISSING else value
+
+
+def _text_rows(file: Path) -> Iterator[list[str]]:
+    """Yield the rows of a text table. Its header tells the separator."""
+    try:
+        content = read_file(file)
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"a table must be UTF-8 text, but {file} is not: save it as UTF-8") from error
+    header = text.partition("\n")[0]
+    separator = max(_SEPARATORS, key=header.count)
+    # Without newline="", a line break within quotes would be changed.
+    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
+    width = None
+    try:
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue  # spreadsheets append empty lines
+            width = width or len(row)
+            if len(row) != width:
+                raise DataError(
+                    f"every row must have {width} columns like the header, but line {reader.line_num} of {file} has "
+                    f"{len(row)}: quote values that contain {separator!r}"
+                )
+            yield row
+    except csv.Error as error:
+        raise DataError(f"line {reader.line_num} of {file} is not valid CSV: {error}") from error
+
+
+def _typed_rows(file: Path, suffix: str) -> Iterator[list[str]]:
+    """Yield the rows of a table whose cells have types."""
+    for row in _excel_rows(file) if suffix in _EXCEL else _parquet_rows(file):
+        cells = ["" if cell is None else str(cell) for cell in row]
+        if any(cells):
+            yield cells
+
+
+def _excel_rows(file: Path) -> Iterable[tuple[Any, ...]]:
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise DataError(f"reading {file} needs openpyxl: pip install 'tune-run[excel]', or save it as CSV") from error
+    try:
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        sheets = [rows for sheet in book.worksheets if (rows := list(sheet.values))]
+    except Exception as error:  # openpyxl documents no common class of errors for damaged files
+        raise DataError(f"{file} is not a readable Excel file: {first_line(error)}") from error
+    if len(sheets) > 1:
+        raise DataError(f"an Excel file must have one sheet, but {file} has {len(sheets)}: save one of them as CSV")
+    return sheets[0] if sheets else []
+
+
+def _parquet_rows(file: Path) -> Iterable[tuple[Any, ...]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(file).read()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{file} is not a readable parquet file: {first_line(error)}") from error
+    return [tuple(table.column_names), *zip(*(column.to_pylist() for column in table.columns), strict=True)]
