@@ -13,6 +13,7 @@ from tuning.ensemble.member_models import log_members
 from tuning.ensemble.model_pages import write_pages
 from tuning.ensemble.run_artifacts import run_files, run_metrics
 from tuning.ensemble.saved_ensemble import save_registration
+from tuning.study.fence import check_held
 from tuning.study.opening_ledger import split_fingerprint
 from tuning.tracking.outbox import Tracker
 
@@ -23,6 +24,7 @@ def publish(
     """Log an ensemble to the parent run and register its model, unless that was done before."""
     if result.registration is not None:
         return result.registration
+    check_held(study)
     tracker.log_parent(run_metrics(result), run_files(result, data))
     log_members(result.chosen.members, data, tracker)
     registration = register(result.chosen, data, tracker.uri, tracker.parent_id, model_name)

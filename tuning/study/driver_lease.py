@@ -1,99 +1,145 @@
 """A lease that admits one driver per study, on any host, for studies stored in a database."""
 
+import json
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import SQLAlchemyError
 
 from trainables.core.errors import UserError
+from tuning.study.fence import Fence, Fenced, LostSearchError, OnLost
+from tuning.study.optuna_internals import StoredAttribute, storage_of
 
 _LEASE = "driver"
 _BEAT_S = 5.0
 _MISSED_BEATS = 3  # a driver that missed this many counts as dead
-_SETTLE_S = 1.0  # time for drivers that start simultaneously to overwrite each other's lease
+_FREE = "null"
 
 
 @contextmanager
-def leased(study: optuna.Study, on_lost: Callable[[], None], beat_s: float = _BEAT_S) -> Iterator[None]:
+def leased(study: optuna.Study, on_lost: OnLost, beat_s: float = _BEAT_S) -> Iterator[None]:
     """Hold the study for this driver.
 
     The holder changes the lease at every beat. A newcomer watches an existing lease for several beats instead of
-    comparing timestamps, so the clocks of two hosts need not agree.
+    comparing timestamps, so the clocks of two hosts need not agree. Before each commit the holder reads its lease in
+    the same transaction, so a driver that was paused cannot write after another one has taken over.
 
     Args:
         study: Study in a database.
-        on_lost: Called from a thread if another driver takes the lease because this one missed too many beats.
+        on_lost: Called, from the thread that noticed it, if another driver has taken the lease.
         beat_s: Seconds between beats.
 
     Raises:
         UserError: Another driver holds the study.
     """
-    _wait_for_silence(study, beat_s)
-    token = uuid.uuid4().hex
-    _beat(study, token, 0)
-    time.sleep(min(_SETTLE_S, beat_s))
-    if not _holds(study, token):
-        raise _held_by_another(study)
+    row, fence = StoredAttribute(study, _LEASE), Fence(uuid.uuid4().hex, on_lost)
+    row.create(_FREE)
+    text = _take(row, study, fence.token, beat_s)
     stop = threading.Event()
-    arguments = (study, token, on_lost, beat_s, stop)
-    thread = threading.Thread(target=_keep_beating, args=arguments, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        with suppress(Exception):  # if the database is unreachable, the lease expires instead
-            if _holds(study, token):
-                study.set_user_attr(_LEASE, None)
+    with _fenced(study, row, fence, _MISSED_BEATS * beat_s):
+        beats = threading.Thread(target=_beat, args=(row, fence, text, beat_s, stop), name="lease", daemon=True)
+        beats.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            beats.join()
 
 
-def _wait_for_silence(study: optuna.Study, beat_s: float) -> None:
-    lease = study.user_attrs.get(_LEASE)
+def _take(row: StoredAttribute, study: optuna.Study, token: str, beat_s: float) -> str:
+    """Wait for silence, take the lease, and return its text. Of simultaneous newcomers, one gets it."""
+    seen = _read(row)
     until = time.monotonic() + _MISSED_BEATS * beat_s
-    while lease is not None and time.monotonic() < until:
+    while not _is_free(seen) and time.monotonic() < until:
         time.sleep(beat_s / 5)
-        current = study.user_attrs.get(_LEASE)
-        if current is None:
-            return
-        if current != lease:
-            raise _held_by_another(study)
+        if (current := _read(row)) != seen:
+            if not _is_free(current):
+                raise _held_by_another(study, current)
+            seen = current
+    ours = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token, "beat": 0})
+    if not row.replace(seen, ours):
+        raise _held_by_another(study, _read(row))
+    return ours
 
 
-def _held_by_another(study: optuna.Study) -> UserError:
-    lease: dict[str, Any] = study.user_attrs[_LEASE]
+def _read(row: StoredAttribute) -> str:
+    with row.engine.connect() as connection:
+        return row.read(connection) or _FREE
+
+
+def _is_free(text: str) -> bool:
+    return text == _FREE or bool(json.loads(text).get("released"))
+
+
+def _held_by_another(study: optuna.Study, text: str) -> UserError:
+    lease: dict[str, Any] = json.loads(text) or {"pid": "unknown", "host": "another host"}
     return UserError(
         f"a search can have one driver at a time, but process {lease['pid']} on {lease['host']} is running "
         f"{study.study_name!r}: wait for it to end, or choose another --name"
     )
 
 
-def _keep_beating(
-    study: optuna.Study, token: str, on_lost: Callable[[], None], beat_s: float, stop: threading.Event
-) -> None:
-    beat = 0
-    while not stop.wait(beat_s):
-        beat += 1
-        held = True
-        with suppress(Exception):  # an unreachable database is reported by the code that needs it
-            held = _holds(study, token)
-            if held:
-                _beat(study, token, beat)
-        if not held:
-            on_lost()
+@contextmanager
+def _fenced(study: optuna.Study, row: StoredAttribute, fence: Fence, patience_s: float) -> Iterator[None]:
+    """Check the lease in each transaction of the study's storage."""
+
+    def check(connection: Connection) -> None:
+        fence.check(json.loads(row.read(connection) or _FREE) or {})
+
+    def check_now() -> None:
+        with row.engine.connect() as connection:
+            check(connection)
+
+    storage = storage_of(study)
+    assert isinstance(storage, Fenced)
+    storage.fence = check_now
+    event.listen(row.engine, "commit", check)
+    with _no_idle_transactions(row.engine, patience_s):
+        try:
+            yield
+        finally:
+            event.remove(row.engine, "commit", check)
+            storage.fence = None
+
+
+@contextmanager
+def _no_idle_transactions(engine: Engine, seconds: float) -> Iterator[None]:
+    """Let PostgreSQL end a transaction in which this driver was paused, because it locks the lease for newcomers."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+
+    def limit(connection: Any, record: object) -> None:  # noqa: ARG001
+        connection.cursor().execute(f"SET idle_in_transaction_session_timeout = {round(1000 * seconds)}")
+        connection.commit()
+
+    event.listen(engine, "connect", limit)
+    engine.dispose()
+    try:
+        yield
+    finally:
+        event.remove(engine, "connect", limit)
+
+
+def _beat(row: StoredAttribute, fence: Fence, text: str, beat_s: float, stop: threading.Event) -> None:
+    """Change the lease at every beat. In the end mark it as released; the token stays for drivers that compare it."""
+    lease, ended = json.loads(text), False
+    while not ended:
+        ended = stop.wait(beat_s)
+        lease |= {"released": True} if ended else {"beat": lease["beat"] + 1}
+        try:
+            stored = _read(row)
+            fence.check(json.loads(stored) or {})
+            row.replace(stored, json.dumps(lease))
+        except SQLAlchemyError:  # an unreachable database is reported by the code that needs it
+            continue
+        except LostSearchError:
             return
-
-
-def _beat(study: optuna.Study, token: str, beat: int) -> None:
-    study.set_user_attr(_LEASE, {"host": socket.gethostname(), "pid": os.getpid(), "token": token, "beat": beat})
-
-
-def _holds(study: optuna.Study, token: str) -> bool:
-    lease = study.user_attrs.get(_LEASE)
-    return lease is not None and lease["token"] == token

@@ -9,13 +9,13 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages import RDBStorage
 
 from analysis.trials import read_trial
 from trainables.core.errors import UserError, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.seeds import derive_seed
-from tuning.study.journal import Journal
+from tuning.study.journal import StudyJournal
 from tuning.study.single_writer_storage import SingleWriterStorage
 from tuning.study.two_objective_sampler import TwoObjectiveSampler
 
@@ -31,7 +31,7 @@ def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
         UserError: The database cannot be reached.
     """
     if url is None:
-        return JournalStorage(Journal(folder / JOURNAL))
+        return StudyJournal(folder / JOURNAL)
     try:
         return SingleWriterStorage(RDBStorage(url))
     except Exception as error:  # a missing driver package, a wrong address, a refused password, ...

@@ -6,10 +6,14 @@ a trial's ID in that storage (``_trial_id``); without them a single trial can be
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage, _CachedStorage
+from optuna.storages._rdb.models import StudyUserAttributeModel
 from optuna.trial import FrozenTrial
+from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -41,6 +45,43 @@ def reopen_trial(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
     Public way: none. ``study.ask`` always starts a new trial, and ``enqueue_trial`` copies parameters to a new number.
     """
     return optuna.Trial(study, frozen._trial_id)
+
+
+class StoredAttribute:
+    """An attribute of a study in a database, as the JSON text that is stored.
+
+    Public way: ``set_user_attr`` overwrites what another driver has written in the meantime.
+
+    Attributes:
+        engine: Engine of the study's own storage.
+    """
+
+    def __init__(self, study: optuna.Study, key: str):
+        storage = study._storage
+        assert isinstance(storage, _CachedStorage)
+        self.engine: Engine = storage._backend.engine
+        self._study_id, self._key = study._study_id, key
+        model = StudyUserAttributeModel
+        self._condition = (model.study_id == self._study_id) & (model.key == key)
+
+    def create(self, text: str) -> None:
+        """Add the attribute, unless the study has it."""
+        row = {"study_id": self._study_id, "key": self._key, "value_json": text}
+        with suppress(IntegrityError), self.engine.begin() as connection:
+            connection.execute(insert(StudyUserAttributeModel).values(row))
+
+    def read(self, connection: Connection) -> str | None:
+        """Return the text, which nobody can change in this transaction (SQLite: once it has written)."""
+        query = select(StudyUserAttributeModel.value_json).where(self._condition).with_for_update(read=True)
+        text: str | None = connection.execute(query).scalar()
+        return text
+
+    def replace(self, before: str, after: str) -> bool:
+        """Change the text from ``before`` to ``after``, and return False if it was another one."""
+        model = StudyUserAttributeModel
+        change = update(model).where(self._condition & (model.value_json == before)).values(value_json=after)
+        with self.engine.begin() as connection:
+            return connection.execute(change).rowcount == 1
 
 
 class TrialCache(_CachedStorage):

@@ -4,10 +4,12 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import optuna
 from filelock import FileLock, Timeout
@@ -15,8 +17,10 @@ from filelock import FileLock, Timeout
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
 from trainables.core.redact import has_credentials, without_credentials
+from tuning.console import EXIT_FAILED
 from tuning.study.attributes import is_finished
 from tuning.study.driver_lease import leased
+from tuning.study.journal import journal_held
 from tuning.study.open_study import JOURNAL, open_study, study_storage
 from tuning.study.single_writer_storage import become_single_writer
 
@@ -126,11 +130,9 @@ class SearchFolder:
 
     @contextmanager
     def _lease(self, study: optuna.Study) -> Iterator[None]:
-        """Exclude drivers on other hosts, which can reach a database but not the lock file."""
-        if self.study_url is None:
-            yield
-            return
-        with leased(study, on_lost=_exit_immediately):
+        """Exclude drivers on other hosts, and end this one if another takes over because it did not respond."""
+        lease = journal_held if self.study_url is None else leased
+        with lease(study, partial(_exit_immediately, self.name)):
             become_single_writer(study)
             yield
 
@@ -214,11 +216,14 @@ def _not_writable(folder: Path, error: OSError) -> UserError:
     return UserError(f"--storage must be writable, but {folder} is not: {error.strerror}")
 
 
-def _exit_immediately() -> None:
+def _exit_immediately(name: str, lease: Mapping[str, Any]) -> NoReturn:
     """End this process without cleaning up, because the search now belongs to another driver."""
-    print("tune-run: another driver has taken over this search, because this one stopped responding", file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(1)
+    line = (
+        f"tune-run: process {lease.get('pid')} on {lease.get('host')} has taken over search {name!r}, because this "
+        "driver did not respond for a while. This one has written nothing since, and ends"
+    )
+    os.write(sys.stderr.fileno(), f"{line}\n".encode())
+    os._exit(EXIT_FAILED)
 
 
 def _size(count: float) -> str:

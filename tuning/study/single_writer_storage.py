@@ -9,10 +9,11 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning.study.fence import Fenced
 from tuning.study.optuna_internals import TrialCache, storage_of
 
 
-class SingleWriterStorage(TrialCache):
+class SingleWriterStorage(TrialCache, Fenced):
     """A write-through cache of a database.
 
     Optuna caches finished trials only and reads each running one again for every question and report, at 3 ms apiece.

@@ -21,6 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from analysis.registry.model_card import VIEW
 from analysis.trials import TrialRecord, read_trial
 from trainables.core.errors import first_line
+from tuning.study.fence import check_held
 from tuning.tracking.runs import SearchInfo, SearchRuns
 from tuning.tracking.server import reachable
 
@@ -158,6 +159,7 @@ class Tracker:
         with self._lock:
             error_text = None
             try:
+                check_held(self._study)
                 if self.unsent is not None:  # a run may have been created although its acknowledgement was lost
                     self._runs.find()
                 for frozen in self._study.get_trials(deepcopy=False):
