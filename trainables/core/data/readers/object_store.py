@@ -4,6 +4,8 @@ import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
@@ -24,13 +26,9 @@ def local_copy(uri: str, store: Store) -> Path:
         DataError: Nothing can be read there, or the URI contains credentials, which would be shown and logged.
         StoreFullError: The data exceed the cache's limit.
     """
-    if has_credentials(uri):
-        raise DataError("--data must not contain credentials: set them in the environment, like AWS_ACCESS_KEY_ID")
-    try:
+    with _readable(uri):
         files, path = FileSystem.from_uri(uri)
         listed = _listed(files, path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"--data must be readable, but {uri} is not: {first_line(error)}") from error
     if not listed:
         raise DataError(f"{uri} has no images: expected class folders or parquet files in the hub's layout")
     if any(".." in info.path.split("/") for info in listed):  # they would be written outside the cache
@@ -43,6 +41,24 @@ def local_copy(uri: str, store: Store) -> Path:
 
     store.read(key, write, _hold, sum(info.size for info in listed), needed=True)
     return store.root / key / _DATA
+
+
+def check_uri(uri: str) -> None:
+    """Raise DataError if there is nothing at a URI, without listing what is there."""
+    with _readable(uri):
+        files, path = FileSystem.from_uri(uri)
+        if files.get_file_info(path).type == FileType.NotFound:
+            raise FileNotFoundError("it does not exist")
+
+
+@contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    if has_credentials(uri):
+        raise DataError("--data must not contain credentials: set them in the environment, like AWS_ACCESS_KEY_ID")
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise DataError(f"--data must be readable, but {uri} is not: {first_line(error)}") from error
 
 
 def _listed(files: FileSystem, path: str) -> list[FileInfo]:

@@ -9,8 +9,8 @@ from trainables.core.data.readers.image_files import is_ignored
 from trainables.core.data.readers.image_mask_pairs import open_pairs
 from trainables.core.data.readers.label_table import LabelTable, open_table
 from trainables.core.data.readers.layout_checks import equal_to_people
-from trainables.core.data.readers.object_store import local_copy
-from trainables.core.data.readers.parquet import open_hub, open_parquet
+from trainables.core.data.readers.object_store import check_uri, local_copy
+from trainables.core.data.readers.parquet import hub_folder, open_hub, open_parquet
 from trainables.core.data.readers.phantoms import open_phantoms
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.data.source import Source, numbered
@@ -33,7 +33,7 @@ def open_source(
     Args:
         place: ``phantoms``; a folder with parquet files in the hub's layout, with class folders (optionally below
             ``train/ val/ test/``), or with images and masks (``open_pairs``); the URI of such a folder, ``s3://...``;
-            or the name of a hub data set, ``owner/name``.
+            or the name of a hub data set, ``owner/name`` or ``owner/name@commit``.
         group_column: Column of parquet and hub data sets. Rows with equal values are one group; a null has no group.
         group_pattern: Regular expression searched in each file name. Images with equal capture groups (without any:
             equal matches) are one group. An image whose name does not match is its own group.
@@ -51,13 +51,35 @@ def open_source(
         cache = store or Store(default_store())
         folder = local_copy(place, cache) if "://" in place else Path(place)
         source = _from_folder(folder, group_column) if table is None else open_table(folder, table)
-    elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
-        raise DataError(f"--data must be a folder, a hub data set (owner/name) or {PHANTOMS!r}, but got {place!r}")
     else:
+        _check_hub_name(place)
         source = open_hub(place, group_column)
     if group_column is not None and not source.groups_given:
         raise DataError(f"--group-column needs --labels, parquet files or a hub data set, but {place} is neither")
     return _checked(source if group_pattern is None else grouped_by_name(source, group_pattern, place), place)
+
+
+def checked_place(place: str) -> str:
+    """Check that there is a data set at a place, before anything else is read or fetched.
+
+    Returns:
+        The place. That of a hub data set names the commit of the newest version, so that workers need not ask the hub.
+
+    Raises:
+        DataError: There is nothing.
+    """
+    if place == PHANTOMS or Path(place).is_dir():
+        return place
+    if "://" in place:
+        check_uri(place)
+        return place
+    _check_hub_name(place)
+    return f"{place.partition('@')[0]}@{hub_folder(place).name}"
+
+
+def _check_hub_name(place: str) -> None:
+    if Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
+        raise DataError(f"--data must be a folder, a hub data set (owner/name) or {PHANTOMS!r}, but got {place!r}")
 
 
 def _from_folder(root: Path, group_column: str | None) -> Source:

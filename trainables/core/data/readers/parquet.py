@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,12 @@ from trainables.core.data.readers.image_files import unread_files
 from trainables.core.data.readers.layout_checks import check_one_configuration
 from trainables.core.data.readers.untrusted_files import check_within, printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
-from trainables.core.errors import DataError, first_line
+from trainables.core.errors import DataError, describe, first_line
+from trainables.core.hub.downloads import dataset_snapshot
+from trainables.core.hub.failures import HubError
 
 _MOST_CLASSES = 10_000
+_ROWS = 1000
 
 
 def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Source:
@@ -44,22 +48,56 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
     return replace(source, unread=unread_files(root, lambda name: name.suffix.lower() == ".parquet"))
 
 
-def open_hub(name: str, group_column: str | None) -> Source:
-    """Open a hub data set, ``owner/name``."""
+def open_hub(place: str, group_column: str | None) -> Source:
+    """Open a hub data set, ``owner/name`` or ``owner/name@commit``.
+
+    Raises:
+        DataError: It cannot be downloaded or read, or some of its files are missing.
+    """
+    folder = hub_folder(place)
     import datasets
+    import pyarrow as pa
 
     try:
-        loaded = datasets.load_dataset(name)
-    except Exception as error:
+        # Streaming reads the files in place. Otherwise the library would write a second copy, without a digest.
+        with tempfile.TemporaryDirectory() as cache:
+            splits = datasets.load_dataset(str(folder), streaming=True, cache_dir=cache)
+            # with_format("arrow") returns the stored bytes. The default would decode each image.
+            tables = {split: list(part.with_format("arrow").iter(_ROWS)) for split, part in splits.items()}
+    except Exception as error:  # the library raises many types
         raise DataError(
-            f"the hub data set {name!r} could not be loaded ({type(error).__name__}): "
-            "download it on a machine with network access and pass its folder as --data DIR"
+            f"the hub data set {place} must have readable Parquet files, but: {describe(error)}; download it in one of "
+            "the other layouts and pass its folder by --data DIR"
         ) from error
-    for part in loaded.values():
-        check_table(part.with_format("arrow")[:0], name, group_column)
-    # with_format("arrow") returns the stored bytes. The default would decode each image.
-    parts = [(SPLIT_NAMES.get(split, ""), part.with_format("arrow")[:]) for split, part in loaded.items()]
-    return _from_tables(parts, name, group_column)
+    parts = []
+    for split, batches in tables.items():
+        rows, stated = sum(map(len, batches)), (splits[split].info.splits or {}).get(split)
+        if stated is not None and stated.num_examples not in (None, rows):
+            raise DataError(
+                f"the hub data set {place} must have {stated.num_examples} rows in {split}, as its README says, but "
+                f"has {rows}: delete {folder} and run again"
+            )
+        if batches:
+            parts.append((SPLIT_NAMES.get(split, ""), pa.concat_tables(batches)))
+            check_table(parts[-1][1], place, group_column)
+    if not parts:
+        raise DataError(f"the hub data set {place} has no images: its Parquet files have no rows")
+    return _from_tables(parts, place, group_column)
+
+
+def hub_folder(place: str) -> Path:
+    """Return the folder of a hub data set in the hub's cache, downloaded if necessary. Its name is the commit.
+
+    Raises:
+        DataError: It cannot be downloaded, and the cache does not have it.
+    """
+    name, _, commit = place.partition("@")
+    try:
+        return dataset_snapshot(name, commit or None)
+    except HubError as error:
+        remedy = "or download it on a machine with network access and pass its folder by --data DIR"
+        rule = f"there is no folder {place}, and the hub data set of this name could not be loaded"
+        raise DataError(f"{rule}: {error}; {remedy}") from error
 
 
 def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | None) -> Source:

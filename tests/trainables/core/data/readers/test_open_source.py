@@ -3,8 +3,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.hub import DATASET, write_dataset
 from tests.images import png, write_classes
-from trainables.core.data.readers.open_source import PHANTOMS, open_source
+from trainables.core.data.readers.open_source import PHANTOMS, checked_place, open_source
 from trainables.core.errors import DataError
 
 HUB_METADATA = (
@@ -80,33 +81,69 @@ def test_hub_layout_parquet(tmp_path):
     assert source.read(2) == image(1)
 
 
-def test_a_hub_data_set_is_read_like_its_local_copy(tmp_path, monkeypatch):
-    """``load_dataset`` reads a local folder in the hub's layout, so that no network is needed."""
+def test_a_hub_data_set_is_read_like_its_local_copy(hub):
+    """Class names are in the README only. The library's own loading needs a copy of the images."""
     import datasets
 
-    write_parquet(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet", [0, 1, 1])
-    write_parquet(tmp_path / "hub" / "data" / "test-00000-of-00001.parquet", [1])
-    load = datasets.load_dataset
-    monkeypatch.setattr(
-        datasets, "load_dataset", lambda name: load(str(tmp_path / "hub"), cache_dir=str(tmp_path / "cache"))
-    )
-    source = open_source("owner/name")
-    local = open_source(str(tmp_path / "hub"))
-    assert source.class_names == local.class_names
-    assert sorted(zip(source.published, source.labels, source.read_all()[1], strict=True)) == sorted(
-        zip(local.published, local.labels, local.read_all()[1], strict=True)
-    )
+    folder = write_dataset(hub.root, {"train": [image(1), image(2), image(3)], "test": [image(4)]})
+    source = open_source(DATASET)
+    assert source.class_names == ("healthy", "ill")
+    loaded = datasets.load_dataset(str(folder), cache_dir=str(hub.root / "arrow"))
+    rows = [
+        (split, row)
+        for split, part in loaded.items()
+        for row in part.cast_column("image", datasets.Image(decode=False))
+    ]
+    assert source.published.tolist() == [split for split, _ in rows]
+    assert source.labels.tolist() == [row["label"] for _, row in rows] == [0, 1, 0, 0]
+    assert [source.read(index) for index in range(4)] == [row["image"]["bytes"] for _, row in rows]
 
 
-def test_an_unreachable_hub_names_the_remedy(monkeypatch):
-    import datasets
+def test_a_hub_data_set_that_is_cached_is_asked_about_once_and_not_at_all_with_its_commit(hub, capfd):
+    write_dataset(hub.root, {"train": [image(1), image(2)]})
+    place = checked_place(DATASET)
+    assert place.startswith(f"{DATASET}@")
+    hub.asked.clear()
+    assert open_source(DATASET).read_all()[1] == open_source(place).read_all()[1]
+    assert hub.asked == [f"GET /api/datasets/{DATASET}"]
+    write_dataset(hub.root, {"train": [image(3), image(4)]})
+    assert open_source(place).read(0) == image(1)
+    assert open_source(DATASET).read(0) == image(3)
+    assert capfd.readouterr() == ("", "")
 
-    def offline(name):
-        raise ConnectionError("no route")
 
-    monkeypatch.setattr(datasets, "load_dataset", offline)
-    with pytest.raises(DataError, match="'owner/name' could not be loaded .*pass its folder as --data DIR"):
-        open_source("owner/name")
+def test_missing_rows_of_a_hub_data_set_are_noticed(hub):
+    write_dataset(hub.root, {"train": [image(1), image(2)]}, rows=3)
+    with pytest.raises(DataError, match=r"must have 3 rows in train, as its README says, but has 2: delete .* and run"):
+        open_source(DATASET)
+
+
+def test_a_hub_data_set_without_parquet_files_is_refused(hub):
+    (write_dataset(hub.root, {"train": [image(1)]}) / "data" / "train-00000-of-00001.parquet").unlink()
+    with pytest.raises(DataError, match="must have readable Parquet files, but: .* by --data DIR") as caught:
+        open_source(DATASET)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_data_set_that_cannot_be_loaded_names_the_reason_and_the_remedy(hub):
+    hub.fault = "gated"
+    for use in (checked_place, open_source):
+        with pytest.raises(DataError, match="no folder owner/brains, .* is gated: .* pass its folder by --data DIR"):
+            use(DATASET)
+
+
+@pytest.mark.parametrize("place", ["./nowhere", "nowhere", "~/nowhere", "a/b/c", "file:///nowhere"])
+def test_a_place_with_nothing_is_refused_before_anything_is_read(place):
+    with pytest.raises(DataError, match=f"--data must be .*{place}"):
+        checked_place(place)
+
+
+def test_places_that_need_no_hub_stay_as_they_are(tmp_path):
+    assert [checked_place(place) for place in (str(tmp_path), tmp_path.as_uri(), PHANTOMS)] == [
+        str(tmp_path),
+        tmp_path.as_uri(),
+        PHANTOMS,
+    ]
 
 
 def test_parquet_without_class_names_numbers_them(tmp_path):
