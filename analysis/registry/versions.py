@@ -11,6 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
 
 from analysis.ensembles.result import Registration
@@ -21,6 +22,10 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combine import Combination
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+_REASON = "tune.alias_reason"  # the tag of a version that was compared with the champion
+_ROUNDS = 10  # searches may write the alias in turn
+_COMPARED = {"metric", "select_score", "select_fingerprint"}
+_Version = tuple[str, dict[str, Any]]  # a version and its model's metadata
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,50 @@ def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entran
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
     version = _version_of(client, run_id, name, entrant.metadata) or _register(run_id, name, entrant)
-    alias, reason = _alias(_champion(client, name), version, entrant.metadata)
-    client.set_registered_model_alias(name, alias, version)
-    client.set_model_version_tag(name, version, "tune.alias_reason", reason)
+    alias, reason = _settle(client, name, version, entrant.metadata)
+    if alias == CHALLENGER:
+        client.set_registered_model_alias(name, alias, version)
+    client.set_model_version_tag(name, version, _REASON, reason)
     return Registration(version, alias, reason)
 
 
-def _alias(champion: tuple[str, dict[str, Any]] | None, version: str, metadata: dict[str, Any]) -> tuple[str, str]:
+def _settle(client: MlflowClient, name: str, version: str, metadata: dict[str, Any]) -> tuple[str, str]:
+    """Point ``@champion`` at the best version; return the given version's alias and the reason.
+
+    MLflow cannot compare and set an alias in one step, so each search looks again after it has written. Its rivals are
+    the versions that had no alias when it began, or were registered since. Whoever writes last sees all of them.
+    """
+    settled = {str(each.version) for each in _versions(client, name) if _REASON in each.tags} | {version}
+    first = _champion(client, name)
+    for _ in range(_ROUNDS):
+        current, rivals = _champion(client, name), _rivals(client, name, settled) | {version: metadata}
+        best, reason = _best(first if current is None or current[0] in rivals else current, rivals)
+        if current is not None and best[0] == current[0]:
+            break
+        client.set_registered_model_alias(name, CHAMPION, best[0])
+    return (CHAMPION, reason) if best[0] == version else _alias(best, version, metadata)
+
+
+def _rivals(client: MlflowClient, name: str, settled: set[str]) -> dict[str, dict[str, Any]]:
+    """Return the metadata of all ensembles whose version is not settled."""
+    versions = [str(each.version) for each in _versions(client, name) if str(each.version) not in settled]
+    found = {version: _metadata(name, version) for version in versions}
+    return {version: metadata for version, metadata in found.items() if metadata.keys() >= _COMPARED}
+
+
+def _best(champion: _Version | None, rivals: dict[str, dict[str, Any]]) -> tuple[_Version, str]:
+    """Return the version that is champion after all rivals, in order of registration, and the reason."""
+    best, reason = champion, "it is the champion already"
+    for version in sorted(rivals, key=int):
+        if best is None or best[0] != version:
+            alias, why = _alias(best, version, rivals[version])
+            if alias == CHAMPION:
+                best, reason = (version, rivals[version]), why
+    assert best is not None
+    return best, reason
+
+
+def _alias(champion: _Version | None, version: str, metadata: dict[str, Any]) -> tuple[str, str]:
     """Return a version's alias and the reason. Only a score on the same images and folds can beat a champion."""
     if champion is None:
         return CHAMPION, "there was no champion"
@@ -84,19 +126,23 @@ def _alias(champion: tuple[str, dict[str, Any]] | None, version: str, metadata: 
     return (CHAMPION, f"it has {scores}") if is_better(metric, ours, theirs) else (CHALLENGER, f"it has only {scores}")
 
 
-def _champion(client: MlflowClient, name: str) -> tuple[str, dict[str, Any]] | None:
-    """Return the champion's version and metadata."""
+def _champion(client: MlflowClient, name: str) -> _Version | None:
     current = client.get_registered_model(name).aliases.get(CHAMPION)
-    if current is None:
-        return None
-    return str(current), mlflow.models.get_model_info(f"models:/{name}/{current}").metadata or {}
+    return None if current is None else (str(current), _metadata(name, str(current)))
+
+
+def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    return [version for version in client.search_model_versions(f"name = '{name}'") if version.name == name]
+
+
+def _metadata(name: str, version: str) -> dict[str, Any]:
+    return mlflow.models.get_model_info(f"models:/{name}/{version}").metadata or {}
 
 
 def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str, Any]) -> str | None:
     """Return the version of an earlier driver that ended before it could save it."""
-    for version in client.search_model_versions(f"run_id = '{run_id}'"):
-        uri = f"models:/{name}/{version.version}"
-        if version.name == name and mlflow.models.get_model_info(uri).metadata == metadata:
+    for version in _versions(client, name):
+        if version.run_id == run_id and _metadata(name, str(version.version)) == metadata:
             return str(version.version)
     return None
 

@@ -28,7 +28,7 @@ from tuning.search.tasks import TASKS
 from tuning.study.attributes import check_identity, save_data_request, save_ensemble_request
 from tuning.study.search_folder import SearchFolder, find_folder
 from tuning.study.steering import Steering
-from tuning.tracking.outbox import Tracker
+from tuning.tracking.outbox import Tracker, check_experiment
 from tuning.tracking.server import check_server, tracking_uri
 
 
@@ -131,6 +131,7 @@ def join_cluster(setup: Setup, stack: ExitStack, console: Console) -> Workers:
     server_answers = pool.submit(check_server, setup.tracking_uri)  # may create tables while Ray starts
     can_grow = stack.enter_context(joined(options.address))
     server_answers.result()
+    check_experiment(setup.tracking_uri, setup.plan.space.name)  # before the study exists, or it would look unfinished
     gpu_class = None if options.gpu_memory is None else gpu_class_for(options.gpu_memory)
     resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow, gpu_class)
     if not can_grow:

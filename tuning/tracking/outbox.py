@@ -22,7 +22,7 @@ from analysis.registry.model_card import VIEW
 from analysis.trials import TrialRecord, read_trial
 from trainables.core.errors import first_line
 from tuning.study.fence import check_held
-from tuning.tracking.runs import SearchInfo, SearchRuns
+from tuning.tracking.runs import SearchInfo, SearchRuns, find_experiment
 from tuning.tracking.server import reachable
 
 # Attributes of the study: the parent run's ID, and what MLflow has acknowledged of each trial.
@@ -43,6 +43,12 @@ class _Sent:
     run_id: str
     epoch: int = 0
     status: str = "RUNNING"
+
+
+def check_experiment(uri: str, name: str) -> None:
+    """Raise UserError if a search cannot log to an experiment because it is deleted."""
+    with reachable(uri):
+        find_experiment(MlflowClient(uri), name)
 
 
 def log_file(uri: str, run_id: str, file: Path) -> None:

@@ -12,6 +12,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from analysis.trials import TrialRecord
 from trainables.core.errors import UserError
 from trainables.core.redact import without_credentials
+from tuning.tracking.server import artifact_location
 
 _SEARCH_TAG, _TRIAL_TAG = "tune.search", "tune.trial"
 _PARENT = "parent"  # the parent run's value of _TRIAL_TAG
@@ -35,6 +36,18 @@ class SearchInfo:
     uid: str
     params: dict[str, Any]
     tags: dict[str, str]
+
+
+def find_experiment(client: MlflowClient, name: str) -> str | None:
+    """Return the ID of an experiment, or None if it does not exist.
+
+    Raises:
+        UserError: The experiment is deleted.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None and experiment.lifecycle_stage != "active":
+        raise UserError(f"the MLflow experiment {name!r} is deleted: restore it, or rename the space")
+    return None if experiment is None else str(experiment.experiment_id)
 
 
 class SearchRuns:
@@ -84,11 +97,9 @@ class SearchRuns:
         return self._find_or_create(str(record.number), tags, record.config, started)
 
     def _find_or_create_experiment(self) -> str:
-        name = self._info.experiment
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment is not None and experiment.lifecycle_stage != "active":
-            raise UserError(f"the MLflow experiment {name!r} is deleted: restore it, or rename the space")
-        return str(experiment.experiment_id if experiment else self._client.create_experiment(name))
+        name, client = self._info.experiment, self._client
+        experiment_id = find_experiment(client, name)
+        return experiment_id or str(client.create_experiment(name, artifact_location(client.tracking_uri, name)))
 
     def _find_or_create(self, key: str, tags: dict[str, str], params: dict[str, Any], started: float) -> str:
         """Return the ID of the run with a key, with all its parameters logged. Safe to repeat."""

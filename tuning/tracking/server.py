@@ -34,6 +34,16 @@ def tracking_uri(option: str | None) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
+def artifact_location(uri: str, experiment: str) -> str | None:
+    """Return the place of a new experiment's artifacts: beside a SQLite file; None leaves it to the server.
+
+    MLflow itself would put them into the folder that the command happened to start in.
+    """
+    if not uri.startswith(_SQLITE):
+        return None
+    return (Path(uri.removeprefix(_SQLITE)).resolve().parent / "mlruns" / experiment).as_uri()
+
+
 def check_server(uri: str, create: bool = True) -> None:
     """Raise UserError unless MLflow answers at ``uri``.
 

@@ -57,6 +57,43 @@ def registered(checkpoint, tmp_path_factory):
     return uri, client, parent, child
 
 
+@pytest.mark.parametrize(("late", "with_champion"), [("worse", True), ("worse", False), ("better", False)])
+def test_of_two_searches_that_end_together_the_better_is_champion(
+    checkpoint, tmp_path, monkeypatch, late, with_champion
+):
+    """One has decided to become champion when the other registers and settles; then it writes the alias.
+
+    Takes 5 to 15 s each, because two or three real models are registered.
+    """
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("brains", artifact_location=str(tmp_path / "artifacts"))
+
+    def end(score):
+        metadata = METADATA | {"select_score": score}
+        entrant = Entrant([[checkpoint]], Combination.of(np.ones(1)), "none", metadata)
+        return register_ensemble(uri, client.create_run(experiment).info.run_id, "brains", entrant)
+
+    if with_champion:
+        end(0.5)
+    scores = {"worse": 0.7, "better": 0.8}
+    set_alias, others = MlflowClient.set_registered_model_alias, [score for score in scores if score != late]
+    ended = {}
+
+    def set_after_the_other(self, name, alias, version):
+        if others:
+            other = others.pop()
+            ended[other] = end(scores[other])
+        set_alias(self, name, alias, version)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", set_after_the_other)
+    ended[late] = end(scores[late])
+    champion = client.get_model_version_by_alias("brains", "champion").version
+    assert str(champion) == ended["better"].version
+    assert ended["better"].alias == "champion"
+    assert ended[late].alias == ("champion" if late == "better" else "challenger")
+
+
 def expected(uri, images):
     with fetched_model(uri, "models:/brains@champion") as folder:
         return open_ensemble(ensemble_folder(folder)).predict(images).to_numpy()

@@ -3,6 +3,7 @@ import json
 
 import pytest
 import typer
+from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from search_spaces.space import load_space
@@ -119,6 +120,17 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, arguments, message):
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("tune-run: ")]
     assert message in line
     assert "Traceback" not in done.output
+    assert not list(folder.rglob("study.journal"))
+
+
+def test_a_deleted_experiment_leaves_no_search_behind(folder):
+    write_classes(folder / "good", {"a": 20, "b": 8})
+    uri = f"sqlite:///{folder}/mlflow.db"
+    client = MlflowClient(uri)
+    client.delete_experiment(client.create_experiment("demo_space"))
+    done = invoke("demo_space", "--data", "good", "--tracking-uri", uri, "--address", "local")
+    assert done.exit_code == 2
+    assert "the MLflow experiment 'demo_space' is deleted" in done.stderr
     assert not list(folder.rglob("study.journal"))
 
 

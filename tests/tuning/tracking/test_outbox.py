@@ -1,5 +1,6 @@
 """The outbox from a study to MLflow, on a real SQLite store."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from analysis.trials import read_trials
 from tests.tuning.study.driver import EPOCHS, METRIC, Driver
 from trainables.core.errors import UserError
 from trainables.core.training.classification_metrics import class_keys
-from tuning.tracking.outbox import Tracker
+from tuning.tracking.outbox import Tracker, check_experiment
 from tuning.tracking.runs import SearchInfo
 
 INFO = SearchInfo("space", "search", "uid-1", {"seed": 0, "weights": "random"}, {"tune.space": "space"})
@@ -156,3 +157,30 @@ def test_a_deleted_experiment_is_a_usage_error(tmp_path, uri):
     client.delete_experiment(client.create_experiment("space"))
     with pytest.raises(UserError, match="'space' is deleted: restore it"):
         Tracker(Driver(tmp_path).study, uri, INFO)
+
+
+def test_artifacts_lie_beside_the_database_and_an_existing_experiment_keeps_its_place(tmp_path, uri, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    tracker = Tracker(Driver(tmp_path).study, uri, INFO)
+    tracker.log_parent({}, {"report.txt": "text"})
+    tracker.close("FINISHED")
+    (report,) = Path(uri.removeprefix("sqlite:///")).parent.rglob("report.txt")
+    assert report.read_text() == "text"
+    assert list(Path.cwd().iterdir()) == []
+    client, place = MlflowClient(uri), str(tmp_path / "chosen by hand")
+    client.rename_experiment(client.get_experiment_by_name("space").experiment_id, "before")
+    client.create_experiment("space", artifact_location=place)
+    (tmp_path / "second").mkdir()
+    tracker = Tracker(Driver(tmp_path / "second").study, uri, INFO)
+    tracker.log_parent({}, {"report.txt": "text"})
+    tracker.close("FINISHED")
+    assert len(list(Path(place).rglob("report.txt"))) == 1
+
+
+def test_a_deleted_experiment_is_refused(uri):
+    check_experiment(uri, "space")
+    client = MlflowClient(uri)
+    client.delete_experiment(client.create_experiment("space"))
+    with pytest.raises(UserError, match="the MLflow experiment 'space' is deleted: restore it, or rename the space"):
+        check_experiment(uri, "space")
