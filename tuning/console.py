@@ -1,10 +1,21 @@
 """Plain lines on the console (no markup, highlighting or wrapping), and exit codes of the commands."""
 
 from collections.abc import Iterable
+from typing import NoReturn
 
 from rich.console import Console
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_BROKEN_PIPE = 141  # as a shell shows a program that SIGPIPE has ended
+
+
+class Terminal(Console):
+    """A console that reports a closed pipe as Python does. Rich would exit with 1, which means a failed search."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Raise BrokenPipeError."""
+        self.quiet = True
+        raise BrokenPipeError
 
 
 def say(console: Console, line: str, style: str | None = None) -> None:

@@ -25,7 +25,7 @@ from tuning.cli.command import (
     label_table,
     new_app,
 )
-from tuning.console import EXIT_FAILED, EXIT_OK, say, say_notes
+from tuning.console import EXIT_FAILED, EXIT_OK, Terminal, say, say_notes
 
 if TYPE_CHECKING:
     from trainables.core.data.splits.audit import Audit
@@ -67,7 +67,7 @@ def audit(
     from trainables.core.data.splits.groups import Grouping
     from trainables.core.node_cache import parse_size
 
-    console = Console()
+    console = Terminal()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"reading {escape(data)}", total=None)
         inspected = inspect(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
+from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -19,7 +20,7 @@ from typer.core import TyperCommand
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import UserError, first_line
 from trainables.core.redact import without_credentials
-from tuning.console import EXIT_USAGE, say
+from tuning.console import EXIT_BROKEN_PIPE, EXIT_USAGE, say
 
 if TYPE_CHECKING:
     from trainables.core.data.readers.label_table import LabelTable
@@ -145,6 +146,9 @@ class Command(TyperCommand):
             code = super().invoke(ctx)
         except UserError as error:
             self._refuse(str(error))
+        except BrokenPipeError:
+            _close_stdout()
+            raise typer.Exit(EXIT_BROKEN_PIPE) from None
         except OSError as error:
             self._refuse(first_line(error))
         raise typer.Exit(code or 0)
@@ -181,6 +185,11 @@ def label_table(
     return replace(default or LabelTable(()), files=tuple(absolute), **given)
 
 
+def _close_stdout() -> None:
+    """Discard what is still to be printed, because the program that read it has ended, as ``head`` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def new_app() -> typer.Typer:
     """Return an app without shell completion and without formatted tracebacks."""
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -191,6 +200,9 @@ def console_script(app: typer.Typer) -> Callable[[], NoReturn]:
 
     def main() -> NoReturn:
         code: object = 0
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal's encoding must not end a search
         try:
             app()
         except SystemExit as exit_:
@@ -200,7 +212,11 @@ def console_script(app: typer.Typer) -> Callable[[], NoReturn]:
         # An ordinary exit spends seconds on tearing down the imported modules. os._exit skips that, but also the exit
         # handlers and the flush. There is no public function that runs the exit handlers.
         atexit._run_exitfuncs()
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _close_stdout()
+            code = code or EXIT_BROKEN_PIPE
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else int(code is not None))
 

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from trainables.core.errors import UserError
 from tuning.cli.command import (
@@ -18,6 +17,7 @@ from tuning.cli.command import (
     console_script,
     new_app,
 )
+from tuning.console import Terminal
 
 app = new_app()
 _option = partial(typer.Option, rich_help_panel="Ensemble")
@@ -59,7 +59,7 @@ def ensemble(
     params["tta"] = tta and tta.value
     from tuning.ensemble.rebuild import RebuildOptions, rebuild
 
-    return rebuild(RebuildOptions(**params), Console())
+    return rebuild(RebuildOptions(**params), Terminal())
 
 
 def _trial_numbers(text: str) -> tuple[int, ...]:

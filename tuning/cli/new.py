@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from trainables.core.errors import UserError
 from tuning.cli.command import (
@@ -20,7 +19,7 @@ from tuning.cli.command import (
     label_table,
     new_app,
 )
-from tuning.console import say, say_notes
+from tuning.console import Terminal, say, say_notes
 
 app = new_app()
 
@@ -65,7 +64,7 @@ def new(
     except OSError as error:
         raise UserError(f"--out must be writable, but {file} is not: {error.strerror}") from error
     load_space(str(file))  # checks that it parses
-    console = Console()
+    console = Terminal()
     say(console, f"{file}: {', '.join(f'{count} {name}' for name, count in images.counts.items())}")
     say_notes(console, images.notes)
     audited = shlex.join([str(images.place), *(word for name in labels or () for word in ("--labels", name))])

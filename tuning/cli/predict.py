@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tuning.cli.command import Command, console_script, new_app
-from tuning.console import EXIT_INTERRUPTED, say
+from tuning.console import EXIT_INTERRUPTED, Terminal, say
 from tuning.predict.fetch_model import MODEL_PLACES
 
 app = new_app()
@@ -46,7 +45,7 @@ def predict(
     params = dict(locals())
     from tuning.predict.batch_prediction import PredictOptions, predict_images
 
-    console = Console()
+    console = Terminal()
     try:
         return predict_images(PredictOptions(**params), console)
     except KeyboardInterrupt:

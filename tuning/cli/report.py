@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tuning.cli.command import Command, SearchName, SearchTrackingUri, Storage, StudyStorage, console_script, new_app
+from tuning.console import Terminal
 
 app = new_app()
 
@@ -29,7 +29,7 @@ def report(
     params = dict(locals())
     from tuning.report.remake_report import ReportOptions, remake
 
-    return remake(ReportOptions(**params), Console())
+    return remake(ReportOptions(**params), Terminal())
 
 
 main = console_script(app)

@@ -31,7 +31,7 @@ from tuning.cli.command import (
     label_table,
     new_app,
 )
-from tuning.console import EXIT_INTERRUPTED, EXIT_OK, say
+from tuning.console import EXIT_INTERRUPTED, EXIT_OK, Terminal, say
 
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
@@ -213,7 +213,7 @@ def run(
     params = dict(locals())
     from search_spaces.space import load_space, shipped_spaces
 
-    console = Console()
+    console = Terminal()
     if list_spaces:
         for shipped in shipped_spaces():
             say(console, f"{shipped.name:20} {shipped.title}")

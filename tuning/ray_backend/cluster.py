@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from trainables.core.node_cache import STORE_VARIABLE, default_store
 from tuning.ray_backend.patches import patch_ray, running_cluster
 
 _CONNECT_TIMEOUT_S = 10.0
+# A socket's path has at most 107 bytes: FOLDER/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.
+_MAX_TEMP = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 _PACKAGES = (analysis, search_spaces, trainables, tuning)
 _DRIVER_ENVIRONMENT = {
     # Tune's own loggers, tables and snapshots duplicate the study and the live view.
@@ -57,7 +60,7 @@ def joined(address: str | None) -> Iterator[bool]:
         UserError: No cluster answers at ``address``.
     """
     _configure_driver()
-    cluster = None if address == "local" else address or os.environ.get("RAY_ADDRESS") or running_cluster()
+    cluster = _cluster_at(address)
     code = {"py_modules": [str(Path(package.__file__ or "").parent) for package in _PACKAGES]} if cluster else {}
     variables = {name: os.environ.get(name, value) for name, value in _WORKER_ENVIRONMENT.items()}
     patch_ray(local_only=cluster is None)
@@ -65,7 +68,7 @@ def joined(address: str | None) -> Iterator[bool]:
         if cluster and cluster != "auto":
             _check_port(cluster)
         ray.init(
-            address=address,
+            address=cluster or "local",
             include_dashboard=None if cluster else False,
             log_to_driver=False,
             logging_level="ERROR",
@@ -83,6 +86,34 @@ def joined(address: str | None) -> Iterator[bool]:
     finally:
         ray.shutdown()
         patch_ray(local_only=False)  # the next Ray of this process may be part of a cluster
+
+
+def check_address(address: str | None) -> None:
+    """Check ``--address`` or ``RAY_ADDRESS``, or whether Ray can be started here, before anything takes long.
+
+    Raises:
+        UserError: The address has another form, or the folder for Ray's sockets has too long a path.
+    """
+    cluster = _cluster_at(address)
+    if cluster is None:
+        folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+        if len(folder) > _MAX_TEMP:
+            raise UserError(
+                f"Ray needs a temporary folder whose path has at most {_MAX_TEMP} characters, but {folder} has "
+                f"{len(folder)}: set RAY_TMPDIR=/tmp"
+            )
+    elif cluster != "auto" and not re.fullmatch(r"[^/\s]+:\d+", cluster):
+        option = "--address" if address else "RAY_ADDRESS"
+        raise UserError(
+            f"{option} must be host:port of a cluster's head, auto or local, but got {cluster}: start the search on a "
+            "node of the cluster, without Ray Client"
+        )
+
+
+def _cluster_at(address: str | None) -> str | None:
+    """Return the address of the cluster to join; None to start Ray here."""
+    asked = address or os.environ.get("RAY_ADDRESS")
+    return None if asked == "local" else asked or running_cluster()
 
 
 def _configure_driver() -> None:

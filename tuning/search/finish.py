@@ -6,7 +6,7 @@ from functools import partial
 
 from rich.console import Console
 
-from analysis.ensembles.result import EnsembleResult
+from analysis.ensembles.result import EnsembleResult, Registration
 from analysis.trials import pareto_front, read_trials
 from trainables.core.errors import first_line
 from trainables.core.redact import without_credentials
@@ -41,11 +41,17 @@ def finish(search: Search, console: Console) -> bool:
         mark_finished(study, True)
         say(console, "No trial finished, so there is no ensemble. The lines above give the reasons.", "red")
         return False
+    # Register before printing: whatever happens to the output, the result of hours must not depend on it.
+    registration, failure = _register(search, result, console)
+    registered = registration is not None
+    mark_finished(study, registered and search.steering.given_up is None)
     show(result, search.data, console)
     if search.plan.objective.second is not None:
         _show_trade_off(search, console)
-    registered = _register(search, result, console)
-    mark_finished(study, registered and search.steering.given_up is None)
+    if registration is None:
+        say(console, f"The ensemble could not be registered ({failure}). Rerun with --resume to try again.", "red")
+    else:
+        _show_places(search, registration, console)
     if search.options.report:
         look = partial(examine, search.data, bundle=search.workers.resources.bundle())
         source = ReportSource(study, search.data, search.folder.checkpoints, result.openings, look)
@@ -75,18 +81,19 @@ def _show_trade_off(search: Search, console: Console) -> None:
         search.tracker.log_parent({}, {"pareto_front.json": json.dumps(rows, indent=1)})
 
 
-def _register(search: Search, result: EnsembleResult, console: Console) -> bool:
-    """Register the ensemble and print where everything is; return False if MLflow fails."""
-    name, tracker = search.plan.space.name, search.tracker
+def _register(search: Search, result: EnsembleResult, console: Console) -> tuple[Registration | None, str]:
+    """Register the ensemble; return its entry in the registry, or None and the reason."""
     try:
         with console.status("registering the ensemble"):
-            registration = publish(search.steering.study, result, search.data, tracker, name)
+            name = search.plan.space.name
+            return publish(search.steering.study, result, search.data, search.tracker, name), ""
     except Exception as error:  # a server may raise anything, and hours of training must not end in a traceback
-        failure = f"The ensemble could not be registered ({first_line(error)})."
-        say(console, f"{failure} Rerun with --resume to try again.", "red")
-        return False
-    uri = without_credentials(tracker.uri)
+        return None, first_line(error)
+
+
+def _show_places(search: Search, registration: Registration, console: Console) -> None:
+    """Print where the model and all runs are."""
+    name, uri = search.plan.space.name, without_credentials(search.tracker.uri)
     command = f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri
     say(console, registration.describe(name))
     say(console, f"All runs:   {command}   (experiment {name})")
-    return True

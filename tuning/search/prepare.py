@@ -15,7 +15,7 @@ from trainables.core.node_cache import parse_size
 from trainables.core.redact import without_credentials
 from trainables.worker.node_requirements import NodeRequirements
 from tuning.console import say_notes
-from tuning.ray_backend.cluster import joined
+from tuning.ray_backend.cluster import check_address, joined
 from tuning.ray_backend.gpu_classes import gpu_class_for
 from tuning.ray_backend.node_checks import node_requirements, unshared_folders
 from tuning.ray_backend.resources import Capacity, Resources, trial_resources
@@ -98,6 +98,7 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
         UserError: An option, the space, the networks, the disk space or the data are invalid.
     """
     options.check()
+    check_address(options.address)
     plan, request = options.plan(), options.data_request()
     rehearsed = plan.samples(REHEARSED_TRIALS)
     name, exact = options.name or plan.space.name, options.name is not None

@@ -1,6 +1,7 @@
 """Rules that all commands share."""
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -101,3 +102,34 @@ def test_unusable_arguments_are_refused(arguments, message):
 
 def test_lines_of_a_help_paragraph_are_joined():
     assert "Do something on two lines." in run_command(lambda: None, "--help").output
+
+
+@pytest.mark.parametrize("arguments", [["--list"], ["demo_space", "--dry-run", "3"]], ids=["tables", "lines"])
+def test_a_reader_that_has_ended_ends_a_command_quietly(arguments):
+    """As in ``tune-run --list | head``; 141 is what a shell shows for SIGPIPE."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuning.cli.run", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
+
+
+def test_an_encoding_that_lacks_a_character_does_not_end_a_command():
+    code = (
+        "from tuning.cli.command import Command, console_script, new_app\n"
+        "from tuning.console import Terminal, say\n"
+        "from rich.table import Table\n"
+        "app = new_app()\n"
+        "@app.command('tune-test', cls=Command)\n"
+        "def command():\n"
+        "    'Print.'\n"
+        "    say(Terminal(), 'f\\u00fcnf \\u2265 \\u03b1')\n"
+        "    Terminal().print(Table('\\u2265', title='\\u03b1'))\n"
+        "console_script(app)()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "latin-1"}
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode("latin-1").splitlines()[0] == "f\u00fcnf ? ?"

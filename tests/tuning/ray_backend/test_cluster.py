@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ from trainables.worker.node_requirements import NodeRequirements, missing_requir
 from tuning.new_space import inspect_folder, starting_space
 from tuning.ray_backend import node_checks as nodes
 from tuning.ray_backend.callbacks.stalled_search import StalledSearch
-from tuning.ray_backend.cluster import joined
+from tuning.ray_backend.cluster import check_address, joined
 from tuning.ray_backend.node_checks import node_requirements
 from tuning.ray_backend.resources import Capacity, Resources, slots, trial_resources
 from tuning.ray_backend.tuner import TrialPolicy, build_tuner
@@ -205,3 +206,37 @@ def test_a_missing_gpu_fails_the_trial_in_one_line(can_grow, small_data, tmp_pat
     assert record.state == "FAIL"
     assert record.failures[0].startswith("DeviceError: a GPU was requested but torch ")
     assert record.epochs == ()
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:", "http://head:8265", "a b:1"])
+@pytest.mark.parametrize("variable", [False, True])
+def test_an_address_of_another_form_is_refused_by_name(monkeypatch, address, variable):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if variable:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    option = "RAY_ADDRESS" if variable else "--address"
+    with pytest.raises(UserError, match=re.escape(f"{option} must be host:port of a cluster's head, auto or local")):
+        check_address(None if variable else address)
+
+
+def test_usual_addresses_pass(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    for address in (None, "local", "auto", "head:6379", "[::1]:6379"):
+        check_address(address)
+
+
+def test_a_temporary_folder_that_is_too_long_for_sockets_is_refused_first(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", "/" + "x" * 60)
+    with pytest.raises(UserError, match="a temporary folder whose path has at most .* but /x*x has 61: set RAY"):
+        check_address(None)
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    check_address(None)
+
+
+def test_local_in_the_environment_starts_ray_here(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with joined(None) as can_grow:
+        assert not can_grow
+        assert ray.is_initialized()
