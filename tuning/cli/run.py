@@ -31,7 +31,7 @@ from tuning.cli.command import (
     label_table,
     new_app,
 )
-from tuning.console import EXIT_INTERRUPTED, EXIT_OK, Terminal, say
+from tuning.console import EXIT_OK, Terminal, say
 
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
@@ -257,18 +257,16 @@ def _objective(metrics: list[str]) -> "Objective":
 
 def _run(options: "SearchOptions", dry_run: int, console: Console) -> int:
     from tuning.search import session
+    from tuning.search.preflight import check_plan
 
-    try:
-        if dry_run:
-            for config in options.plan().samples(dry_run):
-                print(json.dumps(config))
-            return EXIT_OK
-        code = session.run(options, console)
-    except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
-    if code == EXIT_INTERRUPTED:
-        say(console, "Interrupted. Progress is saved: rerun the same command with --resume.")
-    return code
+    if not dry_run:
+        return session.run(options, console)
+    options.check()
+    plan = options.plan()
+    check_plan(plan)
+    for config in plan.samples(dry_run):
+        print(json.dumps(config))
+    return EXIT_OK
 
 
 main = console_script(app)

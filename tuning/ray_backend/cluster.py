@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray.exceptions import AuthenticationError
 
 import analysis
 import search_spaces
@@ -74,7 +75,11 @@ def joined(address: str | None) -> Iterator[bool]:
             logging_level="ERROR",
             runtime_env={**code, "env_vars": variables},
         )
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the cluster has other versions
+    except (AuthenticationError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: other versions
+        if _is_refused_token(error):
+            where = f"the Ray cluster at {cluster}" if cluster else "Ray with RAY_AUTH_MODE=token"
+            remedy = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or copy the cluster's ~/.ray/auth_token"
+            raise UserError(f"{where} requires its token, but this machine has none or another: {remedy}") from error
         if cluster is None:
             raise
         message = f"a Ray cluster must answer at {cluster}, but: {first_line(error)}; --address local starts one here"
@@ -123,6 +128,15 @@ def _configure_driver() -> None:
         os.environ[STORE_VARIABLE] = str(default_store())  # absolute: each worker has its own working directory
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # a failed trial is reported in one line and in error.txt
+
+
+def _is_refused_token(error: BaseException | None) -> bool:
+    """Return True for Ray's AuthenticationError, which a refused token leaves only in the text of a cause."""
+    while error is not None:
+        if isinstance(error, AuthenticationError) or "AuthenticationError" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _check_port(address: str) -> None:

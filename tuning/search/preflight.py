@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from rich.markup import escape
 from trainables.core.data.augment import source_size
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.readers.image_mask_pairs import open_pairs
+from trainables.core.data.readers.open_source import checked_place
 from trainables.core.data.splits.audit import summary
 from trainables.core.data.splits.folds import describe_sizes
 from trainables.core.errors import DataError
@@ -25,6 +27,7 @@ from trainables.core.metric_names import LATENCY
 from trainables.core.redact import without_credentials
 from tuning.console import say, say_notes
 from tuning.search.data_request import DataRequest
+from tuning.search.options import SearchOptions
 from tuning.search.plan import Plan
 from tuning.search.tasks import TASKS
 from tuning.study.attributes import search_uid
@@ -42,6 +45,45 @@ def checkpoint_bytes(plan: Plan, parameters: int) -> int:
         parameters: Number of parameters of the largest network.
     """
     return (plan.folds or 3) * 4 * parameters
+
+
+def check_plan(plan: Plan) -> int:
+    """Check the networks and the metrics of a search without data and without fetching weights.
+
+    Returns:
+        Number of parameters of the largest network.
+
+    Raises:
+        UserError: A network or a metric is unknown.
+    """
+    task = TASKS[plan.space.task]
+    for metric in plan.objective.names:
+        if metric != LATENCY:
+            task.check_metric_name(metric)
+    return task.check_networks(plan)
+
+
+def find_data(options: SearchOptions, request: DataRequest) -> DataRequest:
+    """Check that there is a data set at the request's place, and return the request with the version of a hub data set.
+
+    Raises:
+        DataError: There is none.
+    """
+    try:
+        return replace(request, place=checked_place(request.place))
+    except DataError as error:
+        if options.data is not None:
+            raise
+        own = f"{request.place!r} is the default of {options.space.name}: pass your own data by --data"
+        raise DataError(f"{error}; {own}") from error
+
+
+def fetch_weights(plan: Plan, console: Console) -> None:
+    """Fetch the pretrained weights of every backbone, or raise WeightsError."""
+    if plan.weights == "pretrained":
+        for backbone in plan.backbones:
+            with console.status(f"fetching the weights of {escape(backbone)}"):
+                TASKS[plan.space.task].fetch_weights(backbone, plan.image_size)
 
 
 def load_data(

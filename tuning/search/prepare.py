@@ -22,9 +22,16 @@ from tuning.ray_backend.resources import Capacity, Resources, trial_resources
 from tuning.search.data_request import DataRequest
 from tuning.search.options import SearchOptions
 from tuning.search.plan import REHEARSED_TRIALS, Plan
-from tuning.search.preflight import checkpoint_bytes, identity, load_data, search_info
+from tuning.search.preflight import (
+    check_plan,
+    checkpoint_bytes,
+    fetch_weights,
+    find_data,
+    identity,
+    load_data,
+    search_info,
+)
 from tuning.search.roi import fetch_segmentation, save_segmentation
-from tuning.search.tasks import TASKS
 from tuning.study.attributes import check_identity, save_data_request, save_ensemble_request
 from tuning.study.search_folder import SearchFolder, find_folder
 from tuning.study.steering import Steering
@@ -103,7 +110,9 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     rehearsed = plan.samples(REHEARSED_TRIALS)
     name, exact = options.name or plan.space.name, options.name is not None
     folder = find_folder(options.storage, name, options.study_storage, options.resume, exact)
-    parameters = TASKS[plan.space.task].check_networks(plan, console)
+    parameters = check_plan(plan)
+    request = find_data(options, request)  # before weights of hundreds of MB are fetched
+    fetch_weights(plan, console)
     note = folder.check_disk_space(checkpoint_bytes(plan, parameters), options.trials)
     say_notes(console, [] if note is None else [note])
     if options.roi is not None:

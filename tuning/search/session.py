@@ -23,6 +23,8 @@ from tuning.study.search_folder import SearchFolder
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+RESUMABLE = "Interrupted. Progress is saved: rerun the same command with --resume."
+NOTHING_BEGAN = "Interrupted before the search began: there is nothing to resume."
 _ERROR_FILE = "driver-error.txt"
 _FATAL = (OSError, StorageInternalError, TuneError)  # for example, a full disk or a lost database connection
 
@@ -36,16 +38,24 @@ def run(options: SearchOptions, console: Console) -> int:
     Raises:
         UserError: An option, the space or the data is invalid. Nothing was trained.
     """
-    with ExitStack() as stack:
-        setup = check_search(options, stack, console)
-        workers = join_cluster(setup, stack, console)
-        plan, folder = setup.plan, setup.folder
-        study = stack.enter_context(folder.open(plan.objective, plan.steps, plan.seed, plan.pruning))
-        try:
-            return _run_to_end(open_search(setup, workers, study), console)
-        except _FATAL as error:
-            _report_failure(error, folder, console)
-            return EXIT_FAILED
+    exists = options.resume
+    try:
+        with ExitStack() as stack:
+            setup = check_search(options, stack, console)
+            workers = join_cluster(setup, stack, console)
+            plan, folder = setup.plan, setup.folder
+            study = stack.enter_context(folder.open(plan.objective, plan.steps, plan.seed, plan.pruning))
+            exists = True
+            try:
+                code = _run_to_end(open_search(setup, workers, study), console)
+            except _FATAL as error:
+                _report_failure(error, folder, console)
+                code = EXIT_FAILED
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:
+        say(console, RESUMABLE if exists else NOTHING_BEGAN)
+    return code
 
 
 def _run_to_end(search: Search, console: Console) -> int:

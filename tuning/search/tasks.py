@@ -4,9 +4,8 @@ import itertools
 from abc import ABC, abstractmethod
 from typing import Any
 
+import numpy as np
 import optuna
-from rich.console import Console
-from rich.markup import escape
 
 from trainables.core.config import ClassificationConfig, SegmentationConfig
 from trainables.core.data.dataset import Dataset
@@ -35,15 +34,23 @@ class SearchTask(ABC):
     unsupported_options: tuple[str, ...] = ()
 
     @abstractmethod
-    def check_networks(self, plan: Plan, console: Console) -> int:
-        """Fetch or check the weights of every network that a trial may train.
+    def check_networks(self, plan: Plan) -> int:
+        """Check every network that a trial may train, without fetching weights.
 
         Returns:
             Number of parameters of the largest network.
 
         Raises:
-            WeightsError, ConfigError: A network is unknown, or its weights are missing.
+            WeightsError, ConfigError: A network is unknown, or a folder of weights lacks its file.
         """
+
+    @abstractmethod
+    def fetch_weights(self, backbone: str, image_size: int) -> None:
+        """Fetch the pretrained weights of a checked backbone, or raise WeightsError."""
+
+    @abstractmethod
+    def check_metric_name(self, metric: str) -> None:
+        """Raise DataError if a metric is unknown, before there is data. Metrics of one class are not checked."""
 
     @abstractmethod
     def check_metric(self, metric: str, data: Dataset) -> None:
@@ -59,16 +66,21 @@ class ClassificationSearch(SearchTask):
 
     name, has_masks, layouts = ClassificationConfig.task, False, "class folders or Parquet"
 
-    def check_networks(self, plan: Plan, console: Console) -> int:
-        """Fetch or check the weights of every backbone."""
+    def check_networks(self, plan: Plan) -> int:
+        """Check every backbone."""
         for backbone in plan.backbones:
-            if plan.weights == "pretrained":
-                with console.status(f"fetching the weights of {escape(backbone)}"):
-                    build_backbone(backbone, plan.weights, plan.image_size)
-            else:
-                check_weights(backbone, plan.weights)
-                count_features(backbone, plan.image_size)
+            check_weights(backbone, plan.weights)
+            count_features(backbone, plan.image_size)
         return max(map(parameter_count, plan.backbones))
+
+    def fetch_weights(self, backbone: str, image_size: int) -> None:
+        """Build a backbone with its weights."""
+        build_backbone(backbone, "pretrained", image_size)
+
+    def check_metric_name(self, metric: str) -> None:
+        """Check a metric on two made-up classes, which have every metric of a classification."""
+        if "/" not in metric:
+            check_objective(metric, np.arange(2), ("CLASS", "OTHER"), healthy="CLASS")
 
     def check_metric(self, metric: str, data: Dataset) -> None:
         """Check a metric on the images that the first trials are compared on."""
@@ -86,16 +98,21 @@ class SegmentationSearch(SearchTask):
     name, has_masks, layouts = SegmentationConfig.task, True, "folders images/ and masks/, or Oxford-IIIT Pet"
     unsupported_options = ("--cv-folds", "--tta", "--roi")
 
-    def check_networks(self, plan: Plan, console: Console) -> int:
-        """Build every pair of architecture and encoder once (0.1 to 0.3 s each), and fetch pretrained encoders."""
+    def check_networks(self, plan: Plan) -> int:
+        """Build every pair of architecture and encoder once (0.1 to 0.3 s each)."""
         networks = suggested_segmenters(plan, REHEARSED_TRIALS)
         for architecture, encoder in networks:
             check_segmenter(architecture, encoder, plan.weights, plan.image_size)
-        if plan.weights == "pretrained":
-            for encoder in plan.backbones:
-                with console.status(f"fetching the weights of {escape(encoder)}"):
-                    fetch_weights(encoder, plan.image_size)
         return max(segmenter_parameter_count(*network) for network in networks)
+
+    def fetch_weights(self, backbone: str, image_size: int) -> None:
+        """Fetch an encoder's weights, or those of a whole DETR."""
+        fetch_weights(backbone, image_size)
+
+    def check_metric_name(self, metric: str) -> None:
+        """Check a metric on one made-up class."""
+        if "/" not in metric:
+            check_mask_objective(metric, ("CLASS",))
 
     def check_metric(self, metric: str, data: Dataset) -> None:
         """Check a metric of masks."""

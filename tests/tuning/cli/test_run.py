@@ -1,5 +1,11 @@
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import typer
@@ -7,11 +13,15 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from search_spaces.space import load_space
+from tests.hub import DATASET
 from tests.images import write_classes, write_pairs
+from trainables.core.data.readers.label_table import LabelTable
 from tuning.cli.command import Views
 from tuning.cli.run import Split, _search_options, _seconds, app
 from tuning.search.options import HANG_S
+from tuning.search.session import NOTHING_BEGAN
 
+ROOT = Path(__file__).parents[3]
 LUNGS = [
     *("lung_segmentation_space", "--weights", "random", "--image-size", "32"),
     *("--backbone", "mobilenetv3_small_050"),
@@ -64,6 +74,32 @@ def test_invalid_durations_are_refused(text):
 def test_every_default_passes_its_own_parser():
     assert invoke("demo_space", "--dry-run", 1, "--time-budget", "1h", "--trial-timeout", "5m").exit_code == 0
     assert invoke("demo_space", "--dry-run", 1).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo_space", "--metric", "acc"], "the metric must be one of accuracy, "),
+        (["demo_space", "--metric", "loss"], "choose log_loss"),
+        (["demo_space", "--metric", "accuracy", "--metric", "latency"], "but got 'latency'"),
+        (["demo_space", "--weights", "nowhere"], "weights must be `pretrained`, `random` or a folder"),
+        (["demo_space", "--backbone", "resnet19"], "unknown backbone 'resnet19'"),
+        (["demo_space", "--backbone", "seresnet18", "--weights", "pretrained"], "timm has no pretrained weights"),
+        ([*LUNGS, "--metric", "auroc"], "a segmentation metric must be one of dice, iou"),
+        ([*LUNGS, "--cv-folds", "3"], "--cv-folds is not available for a segmentation"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_search_would(hub, arguments, message):
+    done = invoke(*arguments, "--dry-run", 1)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert hub.asked == []
+
+
+def test_a_dry_run_fetches_no_weights_and_takes_the_metrics_of_a_class(hub):
+    done = invoke("alzheimer_space", "--dry-run", 1, "--metric", "recall/Non_Demented")
+    assert (done.exit_code, json.loads(done.stdout)["weights"]) == (0, "pretrained")
+    assert hub.asked == []
 
 
 @pytest.fixture
@@ -134,10 +170,42 @@ def test_a_deleted_experiment_leaves_no_search_behind(folder):
     assert not list(folder.rglob("study.journal"))
 
 
+def test_a_missing_default_folder_is_refused_before_weights_are_fetched(folder, hub):
+    done = invoke("chest_xray_space")
+    assert done.exit_code == 2
+    assert "--data must be a folder" in done.stderr
+    assert "'chest_xray' is the default of chest_xray_space: pass your own data by --data" in done.stderr
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["--data", DATASET]])
+def test_a_missing_hub_data_set_is_refused_before_weights_are_fetched(folder, hub, arguments):
+    done = invoke("alzheimer_space", *arguments)
+    assert done.exit_code == 2
+    assert "or it is private: check the name" in done.stderr
+    assert ("is the default of alzheimer_space" in done.stderr) == (not arguments)
+    assert [line.split("/")[1] for line in hub.asked] == ["api"]  # one question about data
+
+
+def test_ctrl_c_before_a_search_exists_promises_no_resume(folder, hub):
+    """A whole command, which takes seconds to start. It waits for the hub when it is interrupted."""
+    hub.fault = "hang"
+    command = [sys.executable, "-m", "tuning.cli.run", "demo_space", "--data", DATASET, "--backbone", "scratch_cnn"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    while not hub.asked:
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    assert running.communicate()[0].strip() == NOTHING_BEGAN
+    assert running.returncode == 130
+    assert not list(folder.rglob("study.journal"))
+
+
 def test_every_parameter_reaches_the_options():
     names = {parameter.name for parameter in typer.main.get_command(app).params} - {"help"}
     params = {name: name for name in names} | {
         "backbone": ["resnet18"],
+        "labels": ["labels"],
         "metric": ["accuracy", "latency_ms"],
         "tta": Views.FLIPS,
         "split": Split.RANDOM,
@@ -149,9 +217,11 @@ def test_every_parameter_reaches_the_options():
     assert options.objective.names == ("accuracy", "latency_ms")
     assert (options.time_budget_s, options.trial_timeout_s) == (60.0, HANG_S)
     assert (options.tta, options.split) == ("flips", "random")
-    converted = {"space", "backbones", "objective", "time_budget_s", "trial_timeout_s", "tta", "split"}
+    assert options.table == LabelTable(("labels",), image="image_column", label="label_column", split="split_column")
+    converted = {"space", "backbones", "objective", "time_budget_s", "trial_timeout_s", "tta", "split", "table"}
     copied = {field.name for field in dataclasses.fields(options)} - converted
     assert copied == names - {
         "list_spaces", "dry_run", "space", "backbone", "metric", "tta", "split", "time_budget", "trial_timeout",
+        "labels", "image_column", "label_column", "split_column",
     }  # fmt: skip
     assert all(getattr(options, name) == name for name in copied)

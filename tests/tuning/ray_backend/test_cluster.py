@@ -4,6 +4,8 @@ import math
 import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -240,3 +242,41 @@ def test_local_in_the_environment_starts_ray_here(monkeypatch):
     with joined(None) as can_grow:
         assert not can_grow
         assert ray.is_initialized()
+
+
+HEAD = """
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+print(cluster.address, flush=True)
+input()
+cluster.shutdown()
+"""
+JOIN = """
+import sys
+from trainables.core.errors import UserError
+from tuning.ray_backend.cluster import joined
+try:
+    with joined(sys.argv[1]):
+        print("joined")
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_refused_token_is_named(tmp_path):
+    """A cluster with a token, joined with another one, without any, and with the right one: four processes of Ray."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 40}
+    python = {"cwd": Path(__file__).parents[3], "text": True, "stdout": subprocess.PIPE}
+    base = os.environ | {"HOME": str(tmp_path), "RAY_NUM_REDIS_GET_RETRIES": "2"}  # Ray's default tries for 20 s
+    with subprocess.Popen([sys.executable, "-c", HEAD], env=base | token, stdin=subprocess.PIPE, **python) as head:
+        address = head.stdout.readline().strip()
+        answers = [
+            subprocess.run([sys.executable, "-c", JOIN, address], env=base | used, check=True, **python).stdout.strip()
+            for used in ({**token, "RAY_AUTH_TOKEN": "b" * 40}, {"RAY_AUTH_MODE": "token"}, {}, token)
+        ]
+        head.communicate("\n")
+    refused = (
+        f"the Ray cluster at {address} requires its token, but this machine has none or another: set RAY_AUTH_MODE"
+    )
+    assert [answer.startswith(refused) for answer in answers] == [True, True, True, False], answers
+    assert answers[-1] == "joined"

@@ -51,30 +51,31 @@ def dataset_snapshot(name: str, revision: str | None = None) -> Path:
     _configure_client()
     with _node_lock(f"datasets/{name}"):
         folder = None
-        with suppress(LocalEntryNotFoundError):
-            folder = snapshot(revision, local=True)
-        if folder is None or revision is None:
-            try:
+        try:
+            with suppress(LocalEntryNotFoundError):
+                folder = snapshot(revision, local=True)
+            if folder is None or revision is None:
                 commit = revision or HfApi().dataset_info(name, timeout=TIMEOUT_S).sha
                 get_session().timeout = TIMEOUT_S  # listings have no time-out of their own
                 folder = snapshot(commit, local=False)
-                _mark_newest(folder, folder.name)
-            except Exception as error:  # the hub's client raises its own types, httpx's and OSError
-                if folder is None:
-                    raise HubError(explain(error, f"data set {name}", constants.ENDPOINT)) from error
+                if revision is None:
+                    _mark_newest(folder)
+        except Exception as error:  # the hub's client raises its own types, httpx's and OSError
+            if folder is None:
+                raise HubError(explain(error, f"data set {name}", constants.ENDPOINT)) from error
     for file in sorted(folder.rglob("*.parquet")):
         check_digest(file)
     return folder
 
 
-def _mark_newest(snapshot: Path, commit: str) -> None:
+def _mark_newest(snapshot: Path) -> None:
     """Name a complete snapshot as the newest, in the cache's documented layout; a download by commit does not."""
     reference = snapshot.parents[1] / "refs" / "main"
     with suppress(OSError):  # a read-only cache
-        if not reference.is_file() or reference.read_text() != commit:
+        if not reference.is_file() or reference.read_text() != snapshot.name:
             reference.parent.mkdir(exist_ok=True)
             with atomic_file(reference) as partial:
-                partial.write_text(commit)
+                partial.write_text(snapshot.name)
 
 
 def model_file(repository: str, names: Sequence[str] = ("model.safetensors",)) -> Path:

@@ -1,20 +1,25 @@
 import dataclasses
 import errno
+import os
+import pickle
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.images import write_classes
+from tests.hub import DATASET, write_dataset
+from tests.images import png, write_classes
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.decode import decoded_files, images
 from trainables.core.data.decode.images import decode
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers import class_folders, untrusted_files
-from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.readers.open_source import checked_place, open_source
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import DataError
 from trainables.core.node_cache import StoreFullError
@@ -214,3 +219,31 @@ def test_many_classes_with_too_few_images_are_one_note(tmp_path):
     notes = prepare(str(tmp_path / "data"), sizes=[8], seed=0, split="random", store=tmp_path / "store").notes
     (note,) = [note for note in notes if "too few" in note]
     assert note.startswith("12 classes have too few groups (kind_00, kind_01, kind_02, kind_03, kind_04 and 7 more): ")
+
+
+NODE = """
+import pickle, sys
+data = pickle.loads(open(sys.argv[1], "rb").read())
+print(data.images(32).sum())
+"""
+
+
+def test_no_worker_asks_the_hub_for_what_its_node_has(hub, tmp_path):
+    """A process on the driver's node and two on another one. Starting them takes most of the seconds."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    encoded = [png(pixels) for pixels in noise]
+    write_dataset(hub.root, {"train": encoded[:40], "test": encoded[40:]})
+    place = checked_place(DATASET)
+    data = prepare(place, sizes=[32], seed=0)
+    assert data.place == place
+    (tmp_path / "data.pickle").write_bytes(pickle.dumps(data))
+    hub.asked.clear()
+    command = [sys.executable, "-c", NODE, str(tmp_path / "data.pickle")]
+    same = os.environ | {"TUNE_RUN_CACHE": str(tmp_path / "cache-2")}  # no decoded images
+    other = os.environ | {"TUNE_RUN_CACHE": str(tmp_path / "cache-3"), "HF_HOME": str(tmp_path / "home-3")}
+    python = {"cwd": Path(__file__).parents[4], "stdout": subprocess.PIPE}
+    running = [subprocess.Popen(command, env=node, **python) for node in (same, other, other)]
+    assert [int(process.communicate()[0]) for process in running] == [data.images(32).sum()] * 3
+    downloaded = [line for line in hub.asked if line.startswith("GET")]
+    assert len(downloaded) == len(set(downloaded)) == 4, downloaded  # by one: the listing and three files
+    assert f"GET /api/datasets/{DATASET}" not in downloaded
