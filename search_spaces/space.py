@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.core.config import CONFIGS
-from trainables.core.data.readers.label_table import LabelTable
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.splits import SHARES
 from trainables.core.errors import UserError
 

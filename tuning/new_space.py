@@ -11,8 +11,8 @@ from string import Template
 import numpy as np
 
 from trainables.core.data.decode.images import open_image
-from trainables.core.data.readers.label_table import LabelTable
 from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError
 
@@ -183,7 +183,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-_TABLE_IMPORT = "from trainables.core.data.readers.label_table import LabelTable\n"
+_TABLE_IMPORT = "from trainables.core.data.readers.tables.label_columns import LabelTable\n"
 _FILE = Template('''"""A starting search space, written by tune-new. Edit it freely.
 
 tune-audit DIR                    Find related images and measure how they affect test scores.

@@ -23,7 +23,7 @@ from trainables.core.redact import without_credentials
 from tuning.console import EXIT_BROKEN_PIPE, EXIT_USAGE, say
 
 if TYPE_CHECKING:
-    from trainables.core.data.readers.label_table import LabelTable
+    from trainables.core.data.readers.tables.label_columns import LabelTable
 
 DATA, RECORD = "Data and models", "Storage and tracking"
 
@@ -172,7 +172,7 @@ def label_table(
     Raises:
         UserError: A column is given without a table.
     """
-    from trainables.core.data.readers.label_table import LabelTable
+    from trainables.core.data.readers.tables.label_columns import LabelTable
 
     given: dict[str, Any] = {role: name for role, name in columns.items() if name is not None}
     files = labels or (default.files if default else ())

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
-from trainables.core.data.readers.label_table import LabelTable
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.data.splits.splits import SHARES
 from trainables.core.serving.roi_finder import region_finder

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces.space import SearchSpace
-from trainables.core.data.readers.label_table import LabelTable
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from search_spaces.space import load_space
 from tests.images import png, write_classes
-from trainables.core.data.readers.label_table import LabelTable
 from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.metric_names import Objective
 from tuning.cli.new import app
 from tuning.search.plan import Plan

@@ -15,8 +15,8 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.images import surveyed_format
 from trainables.core.data.decode.masks import surveyed_masks
 from trainables.core.data.readers.image_files import describe_unread
-from trainables.core.data.readers.label_table import LabelTable
 from trainables.core.data.readers.open_source import grouped_by_name, open_source
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source, source_fingerprint
 from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
 from trainables.core.data.splits.groups import Grouping, exact_duplicates, group_by_similarity, joined

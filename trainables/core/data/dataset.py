@@ -14,8 +14,8 @@ from trainables.core.data.decode.crop import REGION_VERSION, Regions
 from trainables.core.data.decode.decoded_files import write_images, write_masks
 from trainables.core.data.decode.images import DECODER_VERSION, PixelFormat
 from trainables.core.data.decode.masks import MASK_VERSION
-from trainables.core.data.readers.label_table import LabelTable
 from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import MaskFormat, Source, source_fingerprint
 from trainables.core.data.splits.audit import Audit
 from trainables.core.data.splits.folds import POOL, Folds

@@ -12,7 +12,7 @@ from trainables.core.data.audited_dataset import audited, open_dataset, reading_
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.crop import Regions
 from trainables.core.data.decode.masks import describe_format
-from trainables.core.data.readers.label_table import LabelTable
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source
 from trainables.core.data.splits.audit import Audit
 from trainables.core.data.splits.folds import Folds, make_folds

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.core.data.decode.crop import Box
 from trainables.core.data.decode.deep_images import deep_samples, scale_to_8_bits
+from trainables.core.data.decode.dicom import dicom_image, is_dicom
 from trainables.core.errors import DataError, first_line
 from trainables.core.node_cache import Store
 
@@ -59,11 +60,14 @@ class PixelFormat:
 
 @contextmanager
 def open_image(data: bytes) -> Iterator[Image.Image]:
-    """Open an encoded image of one of ``FORMATS``. Its pixels are read on use.
+    """Open an encoded image of one of ``FORMATS``, whose pixels are read on use, or a DICOM file of one frame.
 
     Raises:
         DataError: The bytes are no image, the image is too large, or it breaks within the block.
     """
+    if is_dicom(data):
+        yield dicom_image(data)
+        return
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_kind(opened)

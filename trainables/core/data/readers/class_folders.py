@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.core.data.readers.image_files import describe_unread, is_ignored, is_image, unread_files
+from trainables.core.data.readers.image_entries import list_images
+from trainables.core.data.readers.image_files import describe_unread, is_ignored, unread_files
 from trainables.core.data.readers.layout_checks import check_class_folders
-from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
 from trainables.core.data.source import SPLIT_NAMES, Source
 from trainables.core.errors import DataError
 
@@ -15,10 +15,10 @@ from trainables.core.errors import DataError
 def open_class_folders(root: Path) -> Source:
     """Open a folder of class folders, or of folders named after splits (``SPLIT_NAMES``) that contain class folders."""
     splits = {child.name: alias for child in _folders(root) if (alias := SPLIT_NAMES.get(child.name.lower()))}
-    files = [file for file in sorted(root.rglob("*")) if is_image(file.relative_to(root))]
+    images = list_images(root)
     # (split, class, ...) or (class, ...). An image elsewhere has no label and is refused or skipped by name.
     places = [
-        (splits.get(parts[0], ""), parts[1:] if splits else parts) for parts in (_parts(root, file) for file in files)
+        (splits.get(parts[0], ""), parts[1:] if splits else parts) for parts in (file.parts for file in images.files)
     ]
     labelled = [place[0] if len(place) > 1 and (split or not splits) else None for split, place in places]
     # A class folder without images still counts as a class, so that it is refused rather than silently dropped.
@@ -31,24 +31,19 @@ def open_class_folders(root: Path) -> Source:
         if unread:
             raise DataError(f"class {name!r} in {root} has no images: {describe_unread(unread)}")
 
-    def read(index: int) -> bytes:
-        check_within(root, files[index])
-        return read_file(files[index])
-
     return Source(
         class_names=class_names,
         labels=np.array([-1 if name is None else number[name] for name in labelled], dtype=np.int64),
         published=np.array([split for split, _ in places], dtype=np.str_),
-        groups=np.arange(len(files)),
-        names=[printable(str(file.relative_to(root))) for file in files],
-        read_bytes=read,
-        files=[file.name for file in files],
+        groups=np.arange(len(images.files)) if images.groups is None else images.groups,
+        names=images.names,
+        read_bytes=images.read,
+        groups_given=images.groups is not None,
+        files=[file.name for file in images.files],
         unread=unread_files(root),
+        metadata=images.metadata,
+        notes=images.notes,
     )
-
-
-def _parts(root: Path, file: Path) -> tuple[str, ...]:
-    return file.relative_to(root).parts
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -7,11 +7,12 @@ from pathlib import Path
 from trainables.core.data.readers.class_folders import open_class_folders
 from trainables.core.data.readers.image_files import is_ignored
 from trainables.core.data.readers.image_mask_pairs import open_pairs
-from trainables.core.data.readers.label_table import LabelTable, open_table
 from trainables.core.data.readers.layout_checks import equal_to_people
 from trainables.core.data.readers.object_store import check_uri, local_copy
 from trainables.core.data.readers.parquet import hub_folder, open_hub, open_parquet
 from trainables.core.data.readers.phantoms import open_phantoms
+from trainables.core.data.readers.tables.label_columns import LabelTable
+from trainables.core.data.readers.tables.label_table import open_table
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.data.source import Source, numbered
 from trainables.core.errors import DataError

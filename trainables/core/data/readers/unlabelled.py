@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.core.data.readers.image_files import is_image_or_parquet
+from trainables.core.data.readers.image_entries import read_frame, read_tags
+from trainables.core.data.readers.image_files import find_images, is_dicom_file, is_ignored
 from trainables.core.data.readers.parquet import check_image_column, encoded_bytes
-from trainables.core.data.readers.untrusted_files import read_file
 from trainables.core.errors import DataError, first_line
 
 _PARQUET = ".parquet"
@@ -16,7 +16,7 @@ _ROWS = 64
 
 @dataclass(frozen=True)
 class Part:
-    """A unit of reading: one image file, or one row group of a parquet file.
+    """A unit of reading: one image file with all its frames, or one row group of a parquet file.
 
     Attributes:
         path: Absolute path, since other nodes do not know the folder in which the command was started.
@@ -62,9 +62,8 @@ def find_parts(places: Sequence[str]) -> list[Part]:
 
 def _parts_of(place: Path) -> Iterator[Part]:
     if place.is_dir():
-        files = sorted(
-            file for file in place.rglob("*") if is_image_or_parquet(file.relative_to(place)) and file.is_file()
-        )
+        parquet = [file for file in place.rglob(f"*{_PARQUET}") if not is_ignored(file.relative_to(place))]
+        files = sorted(file for file in [*find_images(place), *parquet] if file.is_file())
     elif place.is_file():
         files = [place]
     else:
@@ -73,7 +72,8 @@ def _parts_of(place: Path) -> Iterator[Part]:
         if file.suffix.lower() == _PARQUET:
             yield from _row_groups(file)
         else:
-            yield Part(str(file.absolute()), str(file))
+            frames = read_tags(file).frames if is_dicom_file(file) else 1
+            yield Part(str(file.absolute()), str(file), max(1, frames))
 
 
 def _row_groups(file: Path) -> Iterator[Part]:
@@ -101,10 +101,14 @@ def read_part(part: Part) -> Iterator[NamedImage]:
     if part.row_group >= 0:
         yield from _read_rows(part)
         return
-    try:
-        yield NamedImage(part.name, read_file(Path(part.path)))
-    except OSError as error:
-        yield NamedImage(part.name, error=_reason(error))
+    for frame in range(part.images):
+        name = f"{part.name} frame {frame + 1}" if part.images > 1 else part.name
+        try:
+            yield NamedImage(name, read_frame(Path(part.path), frame if part.images > 1 else None))
+        except OSError as error:
+            yield NamedImage(name, error=_reason(error))
+        except DataError as error:
+            yield NamedImage(name, error=str(error))
 
 
 def _read_rows(part: Part) -> Iterator[NamedImage]:

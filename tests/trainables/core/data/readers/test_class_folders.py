@@ -50,8 +50,8 @@ def test_a_class_without_images_is_refused_with_the_suffixes_of_its_files(tmp_pa
     write_classes(tmp_path, {"a": 3})
     (tmp_path / "b").mkdir()
     for index in range(3):
-        (tmp_path / "b" / f"{index}.dcm").touch()
-    with pytest.raises(DataError, match="class 'b' in .* has no images: 3 files were not read: 3 .dcm"):
+        (tmp_path / "b" / f"{index}.mha").touch()
+    with pytest.raises(DataError, match="class 'b' in .* has no images: 3 files were not read: 3 .mha"):
         open_source(str(tmp_path))
 
 

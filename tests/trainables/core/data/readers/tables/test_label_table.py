@@ -6,8 +6,9 @@ import pytest
 from tests.images import png
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.prepare import prepare
-from trainables.core.data.readers.label_table import LabelTable, open_table
 from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.readers.tables.label_columns import LabelTable
+from trainables.core.data.readers.tables.label_table import open_table
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import DataError
 

@@ -36,8 +36,8 @@ class NamedImages:
     """
 
     def __init__(self, root: Path, files: Sequence[Path]):
-        """Create a lookup of files below ``root``."""
-        self.names = [file.relative_to(root).as_posix() for file in files]
+        """Create a lookup of files, whose paths are relative to ``root``."""
+        self.names = [file.as_posix() for file in files]
         self._prefix = root.absolute().as_posix()
         self._found: dict[tuple[int, int], dict[str, set[str]]] = {}
 

@@ -1,12 +1,14 @@
+from pathlib import Path
+
 import pytest
 
-from trainables.core.data.readers.named_images import FoundImage, NamedImages
+from trainables.core.data.readers.tables.named_images import FoundImage, NamedImages
 
 
 @pytest.fixture
 def images(tmp_path):
     root = tmp_path / "study" / "site_a"
-    return NamedImages(root, [root / name for name in ("001.png", "IM.7.jpg", "x/scan.png", "y/scan.png", "Élan.png")])
+    return NamedImages(root, [Path(name) for name in ("001.png", "IM.7.jpg", "x/scan.png", "y/scan.png", "Élan.png")])
 
 
 @pytest.mark.parametrize(

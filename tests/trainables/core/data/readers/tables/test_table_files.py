@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainables.core.data.readers.table_files import read_table
+from trainables.core.data.readers.tables.table_files import read_table
 from trainables.core.errors import DataError
 
 EXPECTED = {"image": ["007", "8"], "finding": ["tumour, left", ""], "age": ["61", "70.5"]}

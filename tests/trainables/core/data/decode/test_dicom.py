@@ -1,0 +1,121 @@
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_files
+from pydicom.dataset import Dataset
+from pydicom.pixels import pixel_array
+
+from tests.dicom import write_dicom
+from trainables.core.data.decode.dicom import count_frames, dicom_image, is_dicom, read_header
+from trainables.core.data.decode.images import PixelFormat, decode
+from trainables.core.errors import DataError
+
+# Files that come with pydicom and are damaged, or have no grey or colour image of at most 16 bits, by the refusal.
+REFUSED = {
+    "cannot be decoded (JPEG Extended (Process 2 and 4))": "JPEG-lossy JPGExtended",  # no free decoder of 12 bits
+    "cannot be decoded (JPEG 2000 Image Compression)": "JPEG2000-embedded-sequence-delimiter",
+    "cannot be decoded (Explicit VR Little Endian)": "MR_truncated",
+    "not a readable DICOM file": "badVR ExplVR_BigEndNoMeta ExplVR_LitEndNoMeta no_meta rtstruct",
+    "must have 1 to 16 bits, but these have 32": "SC_rgb_rle_32bit SC_rgb_rle_32bit_2frame rtdose rtdose_1frame "
+    "rtdose_expb rtdose_expb_1frame rtdose_rle rtdose_rle_1frame",
+    "pixels, but this one has 0 x 0": "meta_missing_tsyntax nested_priv_SQ",
+    "has no pixels": "UN_sequence empty_charset_LEI no_meta_group_length priv_SQ reportsi rtplan rtplan_truncated "
+    "reportsi_with_empty_number_tags test-SR waveform_ecg",
+}
+REASONS = {name: reason for reason, names in REFUSED.items() for name in names.split()}
+with warnings.catch_warnings(action="ignore"):  # files that pydicom would download
+    FILES = sorted({Path(file).stem: Path(file) for file in get_testdata_files("*.dcm")}.items())
+
+
+def expected(dataset: Dataset) -> np.ndarray:
+    """Return the first frame by the formulas of PS3.3 C.11.1.1.2 and C.11.2.1.2.1, 0 to 1, or RGB."""
+    samples = pixel_array(dataset, index=0)
+    if samples.ndim == 3:
+        return samples / (2.0**dataset.BitsStored - 1)
+    values = samples * float(dataset.get("RescaleSlope", 1)) + float(dataset.get("RescaleIntercept", 0))
+    if "WindowCenter" not in dataset:
+        return (values - values.min()) / (values.max() - values.min())
+    centre, width = (float(np.ravel(dataset[tag].value)[0]) for tag in ("WindowCenter", "WindowWidth"))
+    shown = np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+    return 1 - shown if dataset.PhotometricInterpretation == "MONOCHROME1" else shown
+
+
+@pytest.mark.parametrize(("name", "file"), FILES, ids=[name for name, _ in FILES])
+@pytest.mark.filterwarnings("ignore")
+def test_every_file_of_pydicom_is_decoded_or_refused_in_one_line(name, file):
+    data = file.read_bytes()
+    if name in REASONS:
+        with pytest.raises(DataError) as refused:
+            count_frames(read_header(data))
+            dicom_image(data, 0)
+        assert REASONS[name] in str(refused.value)
+        return
+    dataset = pydicom.dcmread(file)
+    pixels = np.asarray(dicom_image(data, 0))
+    assert is_dicom(data) and pixels.shape[:2] == (dataset.Rows, dataset.Columns)
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        red = np.frombuffer(dataset.RedPaletteColorLookupTableData, np.uint16)
+        np.testing.assert_array_equal(pixels[..., 0], red[pixel_array(dataset)] >> 8)
+    elif pixels.ndim == 3:
+        np.testing.assert_allclose(pixels / 255, expected(dataset), atol=1 / 255)
+    else:
+        np.testing.assert_allclose(pixels / 65535, expected(dataset), atol=1e-4)
+
+
+def test_monochrome1_is_inverted_and_the_window_keeps_12_bits(tmp_path):
+    pixels = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    window = {"WindowCenter": ["2048", "100"], "WindowWidth": ["101", "50"]}  # the first one counts
+    plain, inverted = (
+        write_dicom(tmp_path / name, pixels, PhotometricInterpretation=name, **window).read_bytes()
+        for name in ("MONOCHROME2", "MONOCHROME1")
+    )
+    shown = np.asarray(dicom_image(plain))
+    assert len(np.unique(shown)) == 102  # an 8-bit copy of the file would have 7
+    assert (shown.flat[0], shown.flat[-1]) == (0, 65535)
+    np.testing.assert_array_equal(65535 - np.asarray(dicom_image(inverted)), shown)
+    grey = decode(plain, 64, PixelFormat(channels=1, white=65535))[..., 0]
+    np.testing.assert_array_equal(grey, (shown / 257).round())
+
+
+def test_a_voi_lut_takes_precedence_over_a_window(tmp_path):
+    lut = Dataset()
+    lut.LUTDescriptor = [4, 0, 8]
+    lut.add_new("LUTData", "US", [0, 200, 50, 255])
+    pixels = np.array([[0, 1], [2, 3]], dtype=np.uint16)
+    data = write_dicom(tmp_path / "a", pixels, VOILUTSequence=[lut], WindowCenter="1", WindowWidth="9").read_bytes()
+    np.testing.assert_array_equal(np.asarray(dicom_image(data)), np.array([[0, 200], [50, 255]]) * 257)
+
+
+def test_signed_hounsfield_units_without_window_span_the_grey_range(tmp_path):
+    pixels = np.array([[-1000, 0], [500, 3000]], dtype=np.int16)
+    data = write_dicom(tmp_path / "a", pixels, bits=16, RescaleSlope="2", RescaleIntercept="-10").read_bytes()
+    np.testing.assert_allclose(np.asarray(dicom_image(data)) / 65535, (pixels + 1000) / 4000, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"NumberOfFrames": 0}, "must have 1 to 10000 frames, but this one has 0"),
+        ({"NumberOfFrames": 2}, "it has 2 frames: store each one as a file of its own"),
+        ({"WindowCenter": "100", "WindowWidth": "0"}, "width of a DICOM window must be at least 1, but is 0"),
+        ({"WindowCenter": "100", "WindowWidth": "-5"}, "width of a DICOM window must be at least 1, but is -5"),
+        ({"Rows": 65535, "Columns": 65535}, "must have 1 to 89478485 pixels, but this one has 65535 x 65535"),
+        ({"Rows": 500}, r"cannot be decoded \(Explicit VR Little Endian\): ValueError"),
+    ],
+)
+def test_bad_files_are_refused_without_quoting_tags(tmp_path, tags, message):
+    person = {"PatientName": "Doe^Jane", "PatientID": "4711", "PatientBirthDate": "19500817"}
+    data = write_dicom(tmp_path / "a", np.ones((8, 8), dtype=np.uint16), **person, **tags).read_bytes()
+    with pytest.raises(DataError, match=message) as refused:
+        dicom_image(data)
+    assert not any(value in str(refused.value) for value in person.values())
+
+
+def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):
+    data = write_dicom(tmp_path / "a", np.ones((8, 8), dtype=np.uint16)).read_bytes()
+    monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
+    with pytest.raises(DataError, match=r"reading DICOM needs pydicom: pip install 'tune-run\[medical\]'"):
+        dicom_image(data)

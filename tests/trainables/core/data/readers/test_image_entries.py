@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from tests.dicom import write_dicom
+from tests.images import png
+from trainables.core.data.audited_dataset import inspect
+from trainables.core.data.decode.dicom import dicom_image
+from trainables.core.data.decode.images import PixelFormat, decode
+from trainables.core.data.readers.image_entries import list_images
+from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.readers.tables.label_columns import LabelTable
+from trainables.core.data.readers.unlabelled import find_parts, read_part
+
+ACQUISITION = {"Manufacturer": "Maker", "ManufacturerModelName": "M1", "PixelSpacing": ["0.2", "0.2"]}
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 4096, shape, dtype=np.uint16)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two files and three frames of two patients in class folders, with names of any kind, and files to ignore."""
+    write_dicom(tmp_path / "ill" / "IM0001", noise(16, 16), PatientID="P2", **ACQUISITION)
+    write_dicom(tmp_path / "ill" / "1.2.840.113619.2.55", noise(16, 16, seed=1), PatientID="P1", WindowCenter="2048", WindowWidth="4096")  # fmt: skip  # noqa: E501
+    write_dicom(tmp_path / "well" / "cine.dcm", noise(3, 16, 16, seed=2), PatientID="P2", Modality="US")
+    write_dicom(tmp_path / "DICOMDIR", noise(2, 2))
+    (tmp_path / "ill" / "notes").write_text("no image")
+    return tmp_path
+
+
+def test_files_of_any_name_and_frames_are_images_grouped_by_patient(folder):
+    images = list_images(folder)
+    frames = [f"well/cine.dcm frame {number}" for number in (1, 2, 3)]
+    assert images.names == ["ill/1.2.840.113619.2.55", "ill/IM0001", *frames]
+    assert images.groups is not None and images.groups.tolist() == [0, 1, 1, 1, 1]
+    assert images.metadata["modality"] == ["CR", "CR", "US", "US", "US"]
+    assert images.metadata["manufacturer"] == ["", "Maker", "", "", ""]
+    assert images.metadata["pixel spacing"][1] == "[0.2, 0.2]"
+    assert images.notes == (
+        "3 DICOM files (2 CR, 1 US) with 5 images of 2 patients by PatientID",
+        "2 DICOM files have no window: each image is scaled from its darkest to brightest value",
+    )
+
+
+def test_a_frame_has_its_own_pixels(folder):
+    images, file = list_images(folder), folder / "well" / "cine.dcm"
+    for frame in range(3):
+        shown = np.asarray(dicom_image(file.read_bytes(), frame)) / 257
+        decoded = decode(images.read(2 + frame), 16, PixelFormat(1, 65535))[..., 0]
+        np.testing.assert_array_equal(decoded, shown.round())
+
+
+def test_class_folders_and_tables_label_all_frames_of_a_file(folder):
+    source = open_source(str(folder))
+    assert source.labels.tolist() == [0, 0, 1, 1, 1] and source.groups.tolist() == [0, 1, 1, 1, 1]
+    assert dict(source.unread) == {"without suffix": 1}
+    (folder / "labels.csv").write_text("file,label\ncine,b\nIM0001.dcm,a\nIM0001,a\n1.2.840.113619.2.55,a\n")
+    source = open_source(str(folder), table=LabelTable(("labels.csv",)))
+    assert source.names[0] == "IM0001.dcm" and dict(source.unreadable) == {0: "no image has this name"}
+    assert source.labels.tolist() == [-1, 0, 0, 1, 1, 1]
+    assert source.groups.tolist() == [0, 1, 2, 2, 2, 2] and source.groups_given
+    assert source.metadata["modality"][1:] == ["CR", "CR", "US", "US", "US"]
+    assert "3 DICOM files (2 CR, 1 US) with 5 images of 2 patients by PatientID" in source.notes
+
+
+def test_one_patient_id_for_all_files_is_no_group(tmp_path):
+    for index in range(3):
+        write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID="ANON")
+    images = list_images(tmp_path)
+    assert images.groups is None
+    assert "all DICOM files have one PatientID, so it is not used to group images" in images.notes
+
+
+def test_files_without_patient_are_groups_of_their_own(tmp_path):
+    for index, patient in enumerate(["A", "", "B", "", "A"]):
+        write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID=patient)
+    (tmp_path / "5.png").write_bytes(png(np.zeros((8, 8), dtype=np.uint8)))
+    groups = list_images(tmp_path).groups
+    assert groups is not None and groups.tolist() == [0, 1, 2, 3, 0, 4]
+
+
+def test_a_damaged_file_is_a_bad_image_with_the_reason(folder, tmp_path):
+    write_dicom(folder / "ill" / "no_pixels.dcm", noise(16, 16)[:0])
+    (folder / "ill" / "text.dcm").write_text("no DICOM")
+    audit = inspect(str(folder), store=tmp_path / "store").audit
+    assert audit is not None
+    assert audit.broken.keys() == {"ill/no_pixels.dcm", "ill/text.dcm"}
+    assert "must have 1 to" in audit.broken["ill/no_pixels.dcm"]
+
+
+def test_prediction_reads_the_same_files_frame_by_frame(folder):
+    parts = find_parts([str(folder / "ill"), str(folder / "well" / "cine.dcm")])
+    images = [image for part in parts for image in read_part(part)]
+    names = [image.name.removeprefix(str(folder)) for image in images]
+    frames = [f"/well/cine.dcm frame {number}" for number in (1, 2, 3)]
+    assert names == ["/ill/1.2.840.113619.2.55", "/ill/IM0001", *frames]
+    entries = list_images(folder)
+    assert [image.data for image in images] == [entries.read(index) for index in range(5)]

@@ -1,0 +1,169 @@
+"""Pixels of DICOM files as a viewer shows them: DICOM PS3.3, grey through modality LUT and VOI LUT or window."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainables.core.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_MOST_FRAMES = 10_000
+_MOST_BITS = 16
+_WHITE = 2**16 - 1
+
+
+def is_dicom(data: bytes) -> bool:
+    """Return True if a file begins like DICOM: 128 arbitrary bytes, then ``DICM``."""
+    return data[128:132] == b"DICM"
+
+
+def read_header(data: bytes | io.BufferedIOBase) -> "Dataset":
+    """Read the tags before the pixels.
+
+    Raises:
+        DataError: pydicom is not installed, or the file is damaged. No tag's value is part of the message.
+    """
+    return _read(data, stop_before_pixels=True)
+
+
+def count_frames(header: "Dataset") -> int:
+    """Return the number of frames.
+
+    Raises:
+        DataError: There are none, or more than 10,000.
+    """
+    with _private_errors("not a readable DICOM file"):
+        frames = 1 if header.get("NumberOfFrames") is None else int(header.NumberOfFrames)
+    if not 0 < frames <= _MOST_FRAMES:
+        raise DataError(f"a DICOM image must have 1 to {_MOST_FRAMES} frames, but this one has {frames}")
+    return frames
+
+
+def dicom_image(data: bytes, frame: int | None = None) -> Image.Image:
+    """Return one frame as a Pillow image.
+
+    Grey pixels pass the modality LUT or rescale, then the first VOI LUT or window. Without one, the frame's lowest
+    value becomes black and its highest white. MONOCHROME1 is inverted. The result has 16 bits, so that nothing is lost
+    before the window. Palettes and YBR become 8-bit RGB.
+
+    Args:
+        data: Bytes of a DICOM file.
+        frame: Frame, counted from 0. None for the only one.
+
+    Raises:
+        DataError: The file has no pixels of at most 16 bits, several frames but no ``frame`` is given, a window
+            without width, or a compression that no installed package reads. No tag's value is part of the message.
+    """
+    dataset = _read(data)
+    frames = count_frames(dataset)
+    if frame is None and frames > 1:
+        raise DataError(f"it has {frames} frames: store each one as a file of its own")
+    with _private_errors("its DICOM pixels cannot be described"):
+        syntax = _check_pixels(dataset)
+    with _private_errors(f"its DICOM pixels cannot be decoded ({syntax})"):
+        return _image(dataset, frame or 0)
+
+
+@contextmanager
+def _private_errors(message: str) -> Iterator[None]:
+    """Replace errors by ``message``, and drop warnings: pydicom quotes tags in them, which may name the patient."""
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            yield
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # pydicom and its plugins raise errors of many types
+            raise DataError(f"{message}: {type(error).__name__}") from None
+
+
+def _read(data: bytes | io.BufferedIOBase, **settings: Any) -> "Dataset":
+    try:
+        import pydicom
+    except ImportError as error:
+        raise DataError("reading DICOM needs pydicom: pip install 'tune-run[medical]'") from error
+    with _private_errors("not a readable DICOM file"):
+        return pydicom.dcmread(io.BytesIO(data) if isinstance(data, bytes) else data, **settings)
+
+
+def _check_pixels(dataset: "Dataset") -> str:
+    """Return the name of the pixels' encoding, or raise DataError if there is nothing to decode."""
+    from pydicom.pixels import get_decoder
+
+    if "PixelData" not in dataset:
+        floats = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
+        raise DataError("its DICOM pixels are floating-point" if floats else "this DICOM file has no pixels")
+    height, width, bits = (int(dataset.get(name) or 0) for name in ("Rows", "Columns", "BitsStored"))
+    most = Image.MAX_IMAGE_PIXELS
+    if height < 1 or width < 1 or (most is not None and height * width > most):
+        raise DataError(f"a DICOM image must have 1 to {most} pixels, but this one has {width} x {height}")
+    if not 1 <= bits <= _MOST_BITS:
+        raise DataError(f"DICOM pixels must have 1 to {_MOST_BITS} bits, but these have {bits}")
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        raise DataError("this DICOM file does not say how its pixels are encoded (no transfer syntax)")
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError as error:
+        raise DataError(f"DICOM pixels encoded as {syntax.name} are not supported: convert the file") from error
+    if syntax.is_compressed and not available:
+        raise DataError(f"reading DICOM pixels encoded as {syntax.name} needs: pip install 'tune-run[medical]'")
+    return str(syntax.name)
+
+
+def _image(dataset: "Dataset", frame: int) -> Image.Image:
+    from pydicom.pixels import apply_color_lut, pixel_array
+
+    samples = pixel_array(dataset, index=frame)
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        return _colour(apply_color_lut(samples, dataset), int(dataset.RedPaletteColorLookupTableDescriptor[2]))
+    if samples.ndim == 3:
+        return _colour(samples, int(dataset.BitsStored))
+    shown = _shown_grey(dataset, samples)
+    shown = 1 - shown if dataset.PhotometricInterpretation == "MONOCHROME1" else shown
+    return Image.fromarray((np.clip(shown, 0, 1) * _WHITE).round().astype(np.uint16))
+
+
+def _colour(samples: NDArray[Any], bits: int) -> Image.Image:
+    return Image.fromarray((samples >> max(0, bits - 8)).astype(np.uint8))
+
+
+def _shown_grey(dataset: "Dataset", samples: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the grey values, 0 for the darkest and 1 for the brightest that can be displayed."""
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    values = apply_modality_lut(samples, dataset).astype(np.float64)
+    if dataset.get("VOILUTSequence"):
+        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+        return np.asarray(apply_voi_lut(values.astype(np.int64), dataset) / (2.0**bits - 1))
+    if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
+        _check_window(dataset)
+        darkest, brightest = _range_of_values(dataset)
+        return np.asarray((apply_voi_lut(values, dataset) - darkest) / (brightest - darkest))
+    return np.asarray((values - values.min()) / max(float(np.ptp(values)), 1e-9))
+
+
+def _range_of_values(dataset: "Dataset") -> tuple[float, float]:
+    """Return what the lowest and the highest storable value become in the modality LUT."""
+    if dataset.get("ModalityLUTSequence"):
+        return 0.0, 2.0 ** int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
+    bits, signed = int(dataset.BitsStored), dataset.PixelRepresentation == 1
+    lowest, highest = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    if slope is None or intercept is None:
+        return lowest, highest
+    return lowest * float(slope) + float(intercept), highest * float(slope) + float(intercept)
+
+
+def _check_window(dataset: "Dataset") -> None:
+    width, centre = (float(np.ravel(value)[0]) for value in (dataset.WindowWidth, dataset.WindowCenter))
+    least = 1 if dataset.get("VOILUTFunction", "LINEAR") == "LINEAR" else np.finfo(float).tiny
+    if not (np.isfinite(centre) and least <= width < np.inf):
+        raise DataError(f"the width of a DICOM window must be at least 1, but is {width:g}: repair or remove it")

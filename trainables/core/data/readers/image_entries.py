@@ -1,0 +1,140 @@
+"""Images in a folder: one per file, or one per frame of a DICOM file."""
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.core.data.decode.dicom import count_frames, dicom_image, read_header
+from trainables.core.data.readers.image_files import find_images, is_dicom_file
+from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
+from trainables.core.data.source import numbered
+from trainables.core.errors import DataError
+
+# DICOM tags that describe how an image was acquired. None of them identifies a person.
+_ACQUISITION = {
+    "modality": "Modality",
+    "manufacturer": "Manufacturer",
+    "model": "ManufacturerModelName",
+    "pixel spacing": "PixelSpacing",
+}
+
+
+@dataclass(frozen=True)
+class _Header:
+    """Tags of a file in use. ``frames`` is 0 for files that have no frames."""
+
+    frames: int = 0
+    patient: str = ""
+    windowed: bool = True
+    acquisition: tuple[str, ...] = ("",) * len(_ACQUISITION)
+
+
+@dataclass(frozen=True)
+class ImageEntries:
+    """Images below a folder.
+
+    Attributes:
+        root: Folder.
+        files: (N) path of each image's file below the folder. Frames of one file are next to each other.
+        frames: (N) number of the frame in a file of several, counted from 0, else None.
+        groups: (N,) int64, equal for images of one patient or file; None if the files do not say.
+        metadata: Acquisition of DICOM images: name to (N) values; empty if there are none.
+        notes: Facts about the DICOM files.
+    """
+
+    root: Path
+    files: Sequence[Path]
+    frames: Sequence[int | None]
+    groups: NDArray[np.int64] | None
+    metadata: Mapping[str, Sequence[str]]
+    notes: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each image for messages."""
+        return [
+            printable(file.as_posix()) + ("" if frame is None else f" frame {frame + 1}")
+            for file, frame in zip(self.files, self.frames, strict=True)
+        ]
+
+    def read(self, index: int) -> bytes:
+        """Return the encoded image: the bytes of its file, or its frame as TIFF."""
+        file, frame = self.root / self.files[index], self.frames[index]
+        check_within(self.root, file)
+        return read_frame(file, frame)
+
+
+def list_images(root: Path) -> ImageEntries:
+    """List the images below a folder, sorted by path. A DICOM file that is damaged counts as one image."""
+    files = [file.relative_to(root) for file in find_images(root)]
+    headers = [read_tags(root / file) if is_dicom_file(root / file) else _Header() for file in files]
+    entries = [
+        (file, header, frame if header.frames > 1 else None)
+        for file, header in zip(files, headers, strict=True)
+        for frame in range(max(1, header.frames))
+    ]
+    is_dicom = any(header.frames for header in headers)
+    patients = {header.patient for header in headers} - {""}
+    has_patients = len(patients) > 1  # anonymised files may all have the same one
+    grouped = has_patients or any(frame is not None for *_, frame in entries)
+    keys = [(header.patient if has_patients else "") or file for file, header, _ in entries]
+    values = zip(*(header.acquisition for _, header, _ in entries), strict=True)
+    return ImageEntries(
+        root=root,
+        files=[file for file, *_ in entries],
+        frames=[frame for *_, frame in entries],
+        groups=numbered(keys) if grouped else None,
+        metadata=dict(zip(_ACQUISITION, map(list, values), strict=True)) if is_dicom else {},
+        notes=tuple(_describe(headers, len(entries), len(patients))) if is_dicom else (),
+    )
+
+
+def read_tags(file: Path) -> _Header:
+    """Return the tags in use of a DICOM file. A damaged file has none; decoding it gives the reason."""
+    try:
+        with file.open("rb") as opened:
+            header = read_header(opened)
+        frames = count_frames(header)
+    except (DataError, OSError):
+        return _Header()
+    return _Header(
+        frames=frames,
+        patient=str(header.get("PatientID") or "").strip(),
+        windowed="VOILUTSequence" in header or "WindowCenter" in header or int(header.get("SamplesPerPixel") or 1) > 1,
+        acquisition=tuple(printable(str(header.get(tag) or "")) for tag in _ACQUISITION.values()),
+    )
+
+
+def read_frame(file: Path, frame: int | None) -> bytes:
+    """Return the bytes of an image file, or one frame of a DICOM file as TIFF.
+
+    Raises:
+        DataError: It cannot be decoded.
+        OSError: The file cannot be read.
+    """
+    content = read_file(file)
+    if frame is None:
+        return content
+    encoded = io.BytesIO()
+    dicom_image(content, frame).save(encoded, "TIFF")
+    return encoded.getvalue()
+
+
+def _describe(headers: Sequence[_Header], images: int, patients: int) -> list[str]:
+    dicom = [header for header in headers if header.frames]
+    modalities = Counter(header.acquisition[0] or "unknown" for header in dicom)
+    counted = ", ".join(f"{count} {name}" for name, count in modalities.most_common())
+    notes = [f"{len(dicom)} DICOM files ({counted}) with {images} images of {patients} patients by PatientID"]
+    if patients == 1:
+        notes.append("all DICOM files have one PatientID, so it is not used to group images")
+    unwindowed = sum(not header.windowed for header in dicom)
+    if unwindowed:
+        notes.append(
+            f"{unwindowed} DICOM files have no window: each image is scaled from its darkest to brightest value"
+        )
+    return notes

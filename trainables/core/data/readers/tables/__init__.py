@@ -1,0 +1,1 @@
+"""Labels in a table beside a folder of images."""

@@ -1,0 +1,98 @@
+"""Choice of the columns of a table of labels."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trainables.core.data.readers.tables.named_images import NamedImages
+from trainables.core.data.readers.untrusted_files import printable
+from trainables.core.data.source import SPLIT_NAMES
+from trainables.core.errors import DataError
+
+# Names of columns, in lower case and reduced to letters and digits.
+_RECOGNISED = {
+    "image": "image images imageid imagename imageindex imagepath imagefile img imgid imgname imgpath file filename "
+    "filepath path idcode",
+    "label": "label labels class classname diagnosis finding findinglabel category target dx",
+    "group": "patient patientid patientno subject subjectid person personid participant participantid",
+    "split": "split fold subset partition",
+}
+_SHOWN = 3
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Tables with a row per image, and the columns to use. None leaves a column to be recognised by its name.
+
+    Attributes:
+        files: Paths of the tables, also relative to the data folder. If there are several, each is named after its
+            split, as in ``train.csv`` and ``test.csv``.
+        image: Column of file names, with or without folders and suffix.
+        label: Column of class names.
+        group: Column of patients. Images with equal values stay together; an empty value is a group of its own.
+        split: Column of published splits, such as ``train`` and ``test``.
+    """
+
+    files: tuple[str, ...]
+    image: str | None = None
+    label: str | None = None
+    group: str | None = None
+    split: str | None = None
+
+
+def choose_columns(
+    table: LabelTable, columns: Sequence[str], rows: Sequence[Row], images: NamedImages, place: str
+) -> dict[str, str]:
+    """Return the columns in use: ``image``, ``label`` and, if there are any, ``group`` and ``split``.
+
+    Raises:
+        DataError: A column that the user named does not exist, or none or several could be the right one.
+    """
+    chosen: dict[str, str] = {}
+    for role, known in _RECOGNISED.items():
+        asked = getattr(table, role)
+        if asked is not None and asked not in columns:
+            near = difflib.get_close_matches(asked, columns, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise DataError(f"--{role}-column must be one of {', '.join(columns)}, but got {asked!r}{hint}")
+        found = [name for name in columns if re.sub(r"[^a-z0-9]", "", name.lower()) in known.split()]
+        if role == "image":  # an image's identifier and its path may both be there
+            found = sorted(found, key=lambda name: -sum(not images.find(row[name]).reason for row in rows))[:1]
+        if role == "split":
+            found = [name for name in found if all(row[name].lower() in {"", *SPLIT_NAMES} for row in rows)]
+        if asked is None and len(found) > 1:
+            raise DataError(
+                f"{place} has several columns that could be the {role} ({', '.join(found)}): pass --{role}-column"
+            )
+        if asked is not None or found:
+            chosen[role] = asked or found[0]
+        elif role in ("image", "label"):
+            raise DataError(f"no column of {place} is known as the {role}: pass --{role}-column, {_one_of(columns)}")
+    split = chosen.get("split")
+    other = sorted({row[split] for row in rows} - {""}) if split else []
+    other = [value for value in other if value.lower() not in SPLIT_NAMES]
+    if other:
+        raise DataError(f"--split-column must hold {_one_of(SPLIT_NAMES)}, but {split} has {listed(other)}")
+    doubled = [name for name in chosen.values() if list(chosen.values()).count(name) > 1]
+    if doubled:
+        raise DataError(f"each column must have one meaning, but {doubled[0]} is named twice")
+    return chosen
+
+
+def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """Return the columns in use and the others, in one line."""
+    used = ", ".join(f"{role} = {name}" for role, name in chosen.items())
+    others = [name for name in columns if name not in chosen.values()]
+    counted = ", ".join(f"{name} ({len({row[name] for row in rows})} values)" for name in others)
+    return f"columns of the table: {used}" + (f"; not used for training: {counted}" if others else "")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first three names in one line."""
+    return ", ".join(map(printable, names[:_SHOWN])) + ", ..." * (len(names) > _SHOWN)
+
+
+def _one_of(names: Sequence[str] | Mapping[str, str]) -> str:
+    return f"one of {', '.join(names)}"

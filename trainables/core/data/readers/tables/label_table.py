@@ -1,0 +1,179 @@
+"""A folder of images whose labels, groups and splits are in a table."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainables.core.data.readers.image_entries import list_images
+from trainables.core.data.readers.image_files import is_image, unread_files
+from trainables.core.data.readers.tables.label_columns import LabelTable, Row, choose_columns, describe_columns, listed
+from trainables.core.data.readers.tables.named_images import NamedImages
+from trainables.core.data.readers.tables.table_files import TABLE_SUFFIXES, read_table
+from trainables.core.data.readers.untrusted_files import printable
+from trainables.core.data.source import SPLIT_NAMES, Source, numbered
+from trainables.core.errors import DataError
+
+_MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class _Matches:
+    """Images that the rows of a table name.
+
+    Attributes:
+        rows: Rows by the path of their image, or by the name they give if it has no image.
+        unusable: Reason why an image cannot be used, by the same key.
+        inexact: Matches that ignore case or leading zeros, for a note.
+    """
+
+    rows: Mapping[str, Sequence[Row]]
+    unusable: Mapping[str, str]
+    inexact: Sequence[str]
+
+
+def open_table(root: Path, table: LabelTable) -> Source:
+    """Open a folder of images, at any depth, that a table labels.
+
+    Each row's image is found as described in ``NamedImages``. An image with a missing or contradicting label, and a
+    row without an image, become unusable images with that reason. Images without a row are left out. All frames of a
+    file have the label of its row.
+
+    Raises:
+        DataError: A table or column is missing or ambiguous, or no row has an image.
+    """
+    files = [_find_table(root, name) for name in table.files]
+    place = ", ".join(file.name for file in files)
+    columns, rows = _read_tables(files, named_splits=len(files) > 1 and table.split is None)
+    images = list_images(root)
+    names = images.names
+    named = NamedImages(root, sorted(set(images.files)))
+    chosen = choose_columns(table, columns, rows, named, place)
+    matches = _match(rows, chosen, named)
+    if len(matches.unusable) == len(matches.rows):
+        raise DataError(_no_image(root, chosen["image"], rows, named, place))
+
+    frames: dict[str, list[int]] = {}
+    for index, file in enumerate(images.files):
+        frames.setdefault(file.as_posix(), []).append(index)
+    # Position in `images`, or -1 for a row without an image, and the key in `matches`.
+    entries = [(index, key) for key in sorted(matches.rows) for index in frames.get(key, [-1])]
+    positions = [index for index, _ in entries]
+    firsts = [matches.rows[key][0] for _, key in entries]
+    unusable = {index: matches.unusable[key] for index, (_, key) in enumerate(entries) if key in matches.unusable}
+    labels = ["" if index in unusable else row[chosen["label"]] for index, row in enumerate(firsts)]
+    class_names = _class_names(labels, chosen["label"], place)
+    number = {label: index for index, label in enumerate(class_names)}
+    split, group = chosen.get("split"), chosen.get("group")
+    groups = images.groups if group is None else None
+    return Source(
+        class_names=class_names,
+        labels=np.array([number.get(label, -1) for label in labels], dtype=np.int64),
+        published=np.array([SPLIT_NAMES.get(row[split].lower(), "") if split else "" for row in firsts], dtype=np.str_),
+        groups=numbered(
+            [
+                row[group] if group and row[group] else (key,) if groups is None or index < 0 else int(groups[index])
+                for (index, key), row in zip(entries, firsts, strict=True)
+            ]
+        ),
+        names=[printable(key) if index < 0 else names[index] for index, key in entries],
+        read_bytes=lambda index: images.read(positions[index]),
+        groups_given=group is not None or groups is not None,
+        files=[Path(key).name for _, key in entries],
+        unread=unread_files(root, lambda name: is_image(name) or root / name in files),
+        unreadable=unusable,
+        metadata={
+            **{name: [values[index] for index in positions] for name, values in images.metadata.items()},
+            **{name: [row[name] for row in firsts] for name in columns if name not in chosen.values()},
+        },
+        notes=(describe_columns(chosen, columns, rows), *_matching_notes(matches, named, place), *images.notes),
+    )
+
+
+def _match(rows: Sequence[Row], chosen: Mapping[str, str], images: NamedImages) -> _Matches:
+    """Find the image of each row."""
+    by_image: dict[str, list[Row]] = {}
+    unusable: dict[str, str] = {}
+    inexact = []
+    for row in rows:
+        name, reason, exact = images.find(row[chosen["image"]])
+        by_image.setdefault(name, []).append(row)
+        if reason:
+            unusable[name] = reason
+        elif not exact:
+            inexact.append(f"{row[chosen['image']]} is {name}")
+    for name in by_image.keys() - unusable.keys():
+        if reason := _contradiction(by_image[name], chosen):
+            unusable[name] = reason
+    return _Matches(by_image, unusable, inexact)
+
+
+def _matching_notes(matches: _Matches, images: NamedImages, place: str) -> list[str]:
+    notes = []
+    repeated = sum(len(rows) - 1 for rows in matches.rows.values())
+    if repeated:
+        notes.append(f"{repeated} rows of {place} repeat an image")
+    if matches.inexact:
+        examples = listed(matches.inexact)
+        notes.append(f"{len(matches.inexact)} names match only without leading zeros or upper case ({examples})")
+    unused = sorted(set(images.names) - matches.rows.keys())
+    if unused:
+        notes.append(f"{len(unused)} images have no row in {place} and are not used ({listed(unused)})")
+    return notes
+
+
+def _find_table(root: Path, name: str) -> Path:
+    for file in (Path(name).expanduser().absolute(), root / name):
+        if file.is_file():
+            return file
+    near = sorted(file.name for file in root.iterdir() if file.suffix.lower() in TABLE_SUFFIXES)
+    hint = f", which has {listed(near)}" if near else ""
+    raise DataError(f"--labels must be a file, but {name} neither exists nor is in {root}{hint}")
+
+
+def _read_tables(files: Sequence[Path], *, named_splits: bool) -> tuple[list[str], list[Row]]:
+    """Return the columns of all tables and their rows. A value is "" if a table lacks the column."""
+    rows: list[dict[str, str]] = []
+    for file in files:
+        columns = read_table(file)
+        hint = re.split(r"[-_.]", file.name)[0].lower()
+        if named_splits and hint not in SPLIT_NAMES:
+            raise DataError(
+                f"each of several tables must be named after its split (train, val or test), but got {file.name}: "
+                "rename it, or name the column of splits with --split-column"
+            )
+        splits = {"split": hint} if named_splits else {}
+        rows += [dict(zip(columns, row, strict=True)) | splits for row in zip(*columns.values(), strict=True)]
+    columns_of_all = list(dict.fromkeys(name for row in rows for name in row))
+    return columns_of_all, [{name: row.get(name, "") for name in columns_of_all} for row in rows]
+
+
+def _contradiction(rows: Sequence[Row], chosen: Mapping[str, str]) -> str:
+    """Return the reason why the rows of one image contradict each other, or ""."""
+    for role, plural in (("label", "labels"), ("group", "groups"), ("split", "splits")):
+        values = sorted({row[chosen[role]] for row in rows}) if role in chosen else []
+        if len(values) > 1:
+            return f"has {len(rows)} rows with different {plural}: {', '.join(value or 'none' for value in values)}"
+    return ""
+
+
+def _class_names(labels: Sequence[str], column: str, place: str) -> tuple[str, ...]:
+    names, labelled = set(labels) - {""}, sum(map(bool, labels))
+    if len(names) > min(_MOST_CLASSES, labelled / 2):
+        raise DataError(
+            f"there must be at most {_MOST_CLASSES} classes, and two images per class on average, but column {column} "
+            f"of {place} has {len(names)} values for {labelled} images: name another one with --label-column"
+        )
+    numeric = all(re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names)
+    return tuple(sorted(names, key=(lambda name: (float(name), name)) if numeric else None))
+
+
+def _no_image(root: Path, column: str, rows: Sequence[Row], images: NamedImages, place: str) -> str:
+    values = listed([row[column] for row in rows])
+    there = f"its images are {listed(images.names)}" if images.names else "it has no images"
+    return (
+        f"rows must name images in {root}, but none of {len(rows)} in {place} does ({column}: {values}; {there}): "
+        "pass another --image-column or --data"
+    )
