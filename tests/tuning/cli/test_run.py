@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from search_spaces.space import load_space
 from tests.hub import DATASET
 from tests.images import write_classes, write_pairs
-from trainables.core.data.readers.label_table import LabelTable
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from tuning.cli.command import Views
 from tuning.cli.run import Split, _search_options, _seconds, app
 from tuning.search.options import HANG_S
