@@ -25,7 +25,8 @@ class PredictionsFile:
     pixels. Probabilities have nine digits, which restore the float32 exactly. A class whose name is that of another
     column gets the heading ``p(class)``. Text that a spreadsheet would run as a formula gets a leading apostrophe.
 
-    The file and its masks replace earlier ones when the ``with`` block ends without an error.
+    The file and its masks replace earlier ones when the ``with`` block ends without an error. At any moment, even after a
+    crash, the masks of the file at hand exist.
     """
 
     def __init__(self, file: Path):
@@ -43,7 +44,7 @@ class PredictionsFile:
         headings = [f"p({name})" if name in _FIXED_COLUMNS else name for name in class_names]
         try:
             if masks:
-                self._masks = self._mask_stack.enter_context(mask_files(self._file, class_names))
+                self._masks = self._after_table.enter_context(mask_files(self._file, class_names))
             self._writer.writerow(map(as_text, ("file", "mask" if masks else "class", *headings, "error")))
         except OSError as error:
             raise self._unwritable(error) from error
@@ -74,8 +75,9 @@ class PredictionsFile:
             with ExitStack() as stack:
                 if self._file.is_dir():
                     raise IsADirectoryError("it is a folder")
+                self._after_table = stack.enter_context(ExitStack())  # left after the table has been replaced
                 partial = stack.enter_context(atomic_file(self._file))
-                self._mask_stack = stack.enter_context(ExitStack())  # masks are moved into place before the table
+                stack.push(self._publish_masks)
                 self._writer = csv.writer(stack.enter_context(_synced_file(partial)))
                 self._stack = stack.pop_all()
         except OSError as error:
@@ -90,6 +92,10 @@ class PredictionsFile:
         except OSError as failure:
             if kind is None:  # otherwise the block's own error is the one to report
                 raise self._unwritable(failure) from failure
+
+    def _publish_masks(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._masks is not None:
+            self._masks.publish()
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"--out must be writable, but {self._file} is not: {error.strerror or first_line(error)}")

@@ -1,5 +1,9 @@
 import csv
-from contextlib import nullcontext
+import hashlib
+import os
+import subprocess
+import sys
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +26,27 @@ def here(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-def write(values, table="out.csv"):
+def write(values, table="out.csv", scans=None):
+    """Write masks of one value each, by default of images that are named like it."""
     with PredictionsFile(Path(table)) as file:
         file.begin(("one", "two"), masks=True)
-        for value in values:
-            file.write(ScoredImage(f"scans/{value}.png", None, mask=np.full((2, 3), value, dtype=np.uint8)))
+        for position, value in enumerate(values):
+            name = scans[position] if scans else value
+            file.write(ScoredImage(f"scans/{name}.png", None, mask=np.full((2, 3), value, dtype=np.uint8)))
     with Path(table).open(newline="") as opened:
         return list(csv.DictReader(opened))
 
 
 def masks_in(folder="out"):
-    return {file.name for file in Path(folder).glob("*.png")}
+    """Return the names of the masks without the digest of their content."""
+    return {f"{file.stem.rpartition('-')[0]}.png" for file in Path(folder).glob("*.png")}
 
 
 def test_each_image_has_a_mask_and_shares_of_classes():
     rows = write([1, 2, 0])
-    assert [row["mask"] for row in rows] == ["out/000000-1.png", "out/000001-2.png", "out/000002-0.png"]
+    digests = [hashlib.sha256(Path(row["mask"]).read_bytes()).hexdigest()[:8] for row in rows]
+    names = [f"out/{number:06d}-{value}-{digest}.png" for number, (value, digest) in enumerate(zip("120", digests, strict=True))]
+    assert [row["mask"] for row in rows] == names
     assert [np.asarray(Image.open(row["mask"])).max() for row in rows] == [1, 2, 0]
     assert [(row["one"], row["two"]) for row in rows] == [("1", "0"), ("0", "1"), ("0", "0")]
 
@@ -59,6 +68,60 @@ def test_an_interrupted_run_changes_nothing_and_can_be_repeated():
     assert sorted(file.name for file in Path().iterdir()) == ["out", "out.csv"]
     write([2, 2])
     assert masks_in() == {"000000-2.png", "000001-2.png"}
+
+
+CRASH = """
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from tests.tuning.predict.test_mask_files import write
+from tuning.predict import predictions_file
+
+@contextmanager
+def crash_at_the_end(file):
+    yield Path("partial")
+    os._exit(9)
+
+predictions_file.atomic_file = crash_at_the_end
+write([2, 0], scans=["a", "b"])
+"""
+
+
+def test_after_a_crash_between_masks_and_table_the_table_still_has_its_own_masks():
+    """Takes 5 s, mostly for imports: the crash needs a process of its own."""
+    write([1, 2], scans=["a", "b"])
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", CRASH], env={**os.environ, "PYTHONPATH": str(root)}, check=False)
+    assert done.returncode == 9
+    with Path("out.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert [np.asarray(Image.open(row["mask"])).max() for row in rows] == [1, 2]
+    rows = write([2, 2], scans=["a", "b"])
+    assert [np.asarray(Image.open(row["mask"])).max() for row in rows] == [2, 2]
+    assert masks_in() == {"000000-a.png", "000001-b.png"}
+    assert len(list(Path("out").glob("*.png"))) == 2
+
+
+def test_masks_are_withdrawn_if_the_table_cannot_be_replaced(monkeypatch):
+    @contextmanager
+    def failing_at_the_end(file):
+        yield Path("partial")
+        raise PermissionError(13, "Permission denied")
+
+    write([1])
+    monkeypatch.setattr(predictions_file, "atomic_file", failing_at_the_end)
+    with pytest.raises(UserError, match="--out must be writable, but out.csv is not: Permission denied"):
+        write([2, 2])
+    assert masks_in() == {"000000-1.png"}
+    with pytest.raises(UserError, match="--out must be writable"):
+        write([2], "new.csv")
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("stem", ["é" * 120, "caf\udce9"])
+def test_every_name_of_an_image_gives_a_mask_that_the_table_names(stem):
+    (row,) = write([1], scans=[stem])
+    assert Path(row["mask"]).exists()
 
 
 @pytest.mark.parametrize("after", [False, True])
