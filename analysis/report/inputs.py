@@ -60,7 +60,7 @@ class SearchInputs:
         return {trial.number for trial in trials if _FIXED_PARAMS in trial.system_attrs}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EnsembleInputs:
     """The ensemble of a search whose test set was opened, and its saved predictions.
 
@@ -109,7 +109,7 @@ class EnsembleInputs:
         return f"{registration.describe(self.model_name)}." if registration else "The ensemble is not registered."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inspection:
     """Measurements of the ensemble's members.
 

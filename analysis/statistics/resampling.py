@@ -30,7 +30,7 @@ _MOST_EXCHANGES = 4096
 _CELLS = 1_000_000  # resamples times images that are scored at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """Labelled images in groups, and the metric that scores predictions of them.
 

@@ -13,7 +13,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "image_size": "Side of the network's input in pixels. Set by `--image-size`.",
         "optimizer": "The optimizer. Biases and norms get no weight decay.",
         "lr": "Base learning rate of the head, or of the topmost trainable part.",
-        "weight_decay": "Weight decay of matrices and convolutions.",
+        "weight_decay": "Weight decay of matrices and convolutions, except for positions and class tokens.",
         "momentum": "Momentum of SGD.",
         "nesterov": "Nesterov momentum. Needs `momentum` above 0.",
         "layer_decay": "Factor of the learning rate for each part below the head (Howard and Ruder 2018).",

@@ -95,8 +95,8 @@ class MaskFiles:
 def mask_files(table: Path, class_names: Sequence[str]) -> Iterator[MaskFiles]:
     """Yield a writer of masks for a table that the block replaces, after it has published the masks.
 
-    The folder is named like the table, without its suffix. Masks of an earlier table are removed at the end; if the block
-    raises, the new ones are. So at any moment, the table at hand has its own masks.
+    The folder is named like the table, without its suffix. Masks of an earlier table are removed at the end; if the
+    block raises, the new ones are. So at any moment, the table at hand has its own masks.
 
     Raises:
         UserError: The folder exists and holds other files, or cannot have a name of its own.

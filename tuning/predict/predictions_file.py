@@ -25,8 +25,8 @@ class PredictionsFile:
     pixels. Probabilities have nine digits, which restore the float32 exactly. A class whose name is that of another
     column gets the heading ``p(class)``. Text that a spreadsheet would run as a formula gets a leading apostrophe.
 
-    The file and its masks replace earlier ones when the ``with`` block ends without an error. At any moment, even after a
-    crash, the masks of the file at hand exist.
+    The file and its masks replace earlier ones when the ``with`` block ends without an error. At any moment, even after
+    a crash, the masks of the file at hand exist.
     """
 
     def __init__(self, file: Path):

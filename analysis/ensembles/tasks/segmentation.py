@@ -102,7 +102,7 @@ class SegmentationResults(TaskResults):
         return {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskSample(Sample):
     """Images with masks, in groups, and the metric that scores predictions of them."""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.report.figures.style import COLOURS, FAINT, colour, escaped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EmbeddedImages:
     """Images in a plane.
 

@@ -45,7 +45,10 @@ def masks_in(folder="out"):
 def test_each_image_has_a_mask_and_shares_of_classes():
     rows = write([1, 2, 0])
     digests = [hashlib.sha256(Path(row["mask"]).read_bytes()).hexdigest()[:8] for row in rows]
-    names = [f"out/{number:06d}-{value}-{digest}.png" for number, (value, digest) in enumerate(zip("120", digests, strict=True))]
+    names = [
+        f"out/{number:06d}-{value}-{digest}.png"
+        for number, (value, digest) in enumerate(zip("120", digests, strict=True))
+    ]
     assert [row["mask"] for row in rows] == names
     assert [np.asarray(Image.open(row["mask"])).max() for row in rows] == [1, 2, 0]
     assert [(row["one"], row["two"]) for row in rows] == [("1", "0"), ("0", "1"), ("0", "0")]

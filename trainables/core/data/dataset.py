@@ -30,7 +30,7 @@ _TEST_DESCRIPTIONS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set without its pixels, small enough to send to every worker.
 

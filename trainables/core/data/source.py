@@ -75,7 +75,7 @@ class Masks:
     format: MaskFormat | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """Encoded images with their labels, as published.
 

@@ -11,7 +11,7 @@ from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.classifier import Classifier
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answer:
     """Features and heat maps of the images of a ``Question``.
 
@@ -28,7 +28,7 @@ class Answer:
     why_no_maps: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Question:
     """Request for features and heat maps.
 

@@ -17,7 +17,7 @@ from trainables.core.node_cache import map_array, write_array
 OUTPUTS, _LAYOUT = "outputs.npy", "layout.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """Rows mapped from disk.
 

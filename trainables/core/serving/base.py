@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _BATCH = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """Prediction for one image: class probabilities or a mask.
 

@@ -36,7 +36,7 @@ def predict_pixels(model: PixelNetwork, pixels: NDArray[np.uint8]) -> Tensor:
         return pixel_probabilities(model(torch.from_numpy(np.ascontiguousarray(pixels)).to(device)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskAnswer:
     """A segmenter's predictions for the images of a ``MaskQuestion``.
 
@@ -47,7 +47,7 @@ class MaskAnswer:
     probabilities: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskQuestion:
     """Request for the masks of a few images; all of them are held in memory.
 

@@ -14,7 +14,7 @@ from trainables.core.serving.base import Ensemble
 BATCH = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoredImage:
     """Prediction for one image, or the reason why there is none.
 

@@ -23,7 +23,7 @@ from trainables.core.training.classification_metrics import classification_metri
 from trainables.core.training.fit import fit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OutOfFold:
     """Out-of-fold predictions: each image's by the model that was not trained on its fold.
 

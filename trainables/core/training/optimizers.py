@@ -1,12 +1,13 @@
-"""Optimizers of a model's trainable parameters, with layer-wise learning rates and no weight decay on norms."""
+"""Optimizers of a model's trainable parameters, with layer-wise learning rates, and without weight decay on norms."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
 import torch
-from torch import nn
 
 from trainables.core.config import TrainConfig
+from trainables.core.models.backbones.parameter_groups import undecayed_parameters
 from trainables.core.models.networks.base import PixelNetwork
 
 Groups = list[dict[str, Any]]
@@ -35,8 +36,9 @@ def build_optimizer(config: TrainConfig, model: PixelNetwork) -> torch.optim.Opt
     """Build the optimizer of the parameters that require gradients.
 
     Each parameter group has an ``lr_scale``: 1 for the topmost part of the model and ``layer_decay ** k`` for the k-th
-    part below it (Howard & Ruder 2018; Bao et al. 2022). Vectors and scalars (norms, biases) get no weight decay. On
-    CUDA the fused kernels are used.
+    part below it (Howard & Ruder 2018; Bao et al. 2022). Vectors and scalars (norms, biases) get no weight decay, nor
+    do parameters that ``no_weight_decay()`` of a module names, as in timm (positions, class tokens). On CUDA the fused
+    kernels are used.
     """
     fused = next(model.parameters()).is_cuda
     return OPTIMIZERS[config.optimizer](list(_groups(config, model)), config, fused)
@@ -49,17 +51,11 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def _groups(config: TrainConfig, model: PixelNetwork) -> Iterator[dict[str, Any]]:
+    undecayed = undecayed_parameters(model)
     for depth, module in enumerate(model.top_down()):
-        scale = config.layer_decay**depth
         trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        for decay, parameters in ((config.weight_decay, _matrices(trainable)), (0.0, _vectors(trainable))):
-            if parameters:
-                yield {"params": parameters, "weight_decay": decay, "lr_scale": scale}
-
-
-def _matrices(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    return [parameter for parameter in parameters if parameter.ndim > 1]
-
-
-def _vectors(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    return [parameter for parameter in parameters if parameter.ndim <= 1]
+        # Checkpoints number the parameters in this order: matrices, then vectors. So it must not depend on the decay.
+        ordered = sorted(trainable, key=lambda parameter: parameter.ndim <= 1)
+        for decays, run in groupby(ordered, lambda parameter: parameter.ndim > 1 and parameter not in undecayed):
+            decay = config.weight_decay if decays else 0.0
+            yield {"params": list(run), "weight_decay": decay, "lr_scale": config.layer_decay**depth}

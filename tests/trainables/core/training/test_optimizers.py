@@ -1,6 +1,11 @@
-import pytest
-import torch
+from collections import Counter
 
+import pytest
+import timm
+import torch
+from timm.optim import param_groups_weight_decay
+
+from trainables.core.models.checkpoints.train_state import capture, restore
 from trainables.core.models.networks.classifier import build_classifier
 from trainables.core.training.optimizers import OPTIMIZERS, build_optimizer, set_lr
 
@@ -43,3 +48,50 @@ def test_weight_decay_of_adamw_is_decoupled(config):
     for name, parameter in model.named_parameters():
         factor = 1 - 0.5 * 0.1 if parameter.ndim > 1 else 1.0
         torch.testing.assert_close(parameter.detach(), factor * before[name])
+
+
+# A cut transformer, three models that keep their own forward, and one without parameters to leave out.
+BACKBONES = ("vit_tiny_patch16_224", "pit_ti_224", "swin_tiny_patch4_window7_224", "levit_128s", "resnet18")
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_weight_decay_is_that_of_timm(config, backbone):
+    settings = config(backbone=backbone, image_size=224, weight_decay=0.1)
+    model = build_classifier(settings, 3)
+    of_head = {id(parameter) for parameter in model.head.parameters()}
+    ours = [
+        (tuple(parameter.shape), group["weight_decay"])
+        for group in build_optimizer(settings, model).param_groups
+        for parameter in group["params"]
+        if id(parameter) not in of_head
+    ]
+    original = timm.create_model(backbone, num_classes=0)
+    undecayed = getattr(original, "no_weight_decay", set)()
+    expected = [
+        (tuple(parameter.shape), group["weight_decay"])
+        for group in param_groups_weight_decay(original, 0.1, no_weight_decay_list=undecayed)
+        for parameter in group["params"]
+    ]
+    assert Counter(ours) == Counter(expected)
+
+
+@pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "levit_128s"])
+def test_a_checkpoint_from_before_gives_each_parameter_its_own_state(config, backbone):
+    """Version 0.1.0 grouped positions with the matrices; checkpoints number the parameters in the groups' order."""
+    settings = config(backbone=backbone, image_size=224, weight_decay=0.1)
+    model = build_classifier(settings, 3)
+    groups = [
+        [parameter for parameter in part.parameters() if (parameter.ndim <= 1) == vectors]
+        for part in model.top_down()
+        for vectors in (False, True)
+    ]
+    before = torch.optim.AdamW([{"params": group} for group in groups if group])
+    for position, parameter in enumerate(model.parameters()):
+        parameter.grad = torch.full_like(parameter, position)
+    before.step()
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    optimizer = build_optimizer(settings, model)
+    restore(capture(1, model, before, scaler), model, optimizer, scaler)
+    for position, parameter in enumerate(model.parameters()):
+        gradient_mean = optimizer.state[parameter]["exp_avg"]
+        torch.testing.assert_close(gradient_mean, torch.full_like(parameter, 0.1 * position))

@@ -17,7 +17,7 @@ REGION_VERSION = 2
 Box = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Regions:
     """Crop boxes of a data set's images.
 

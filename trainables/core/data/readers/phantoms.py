@@ -38,7 +38,7 @@ _SEVERITY_SPREAD = 0.08  # neighbouring grades are 0.33 apart, so some subjects 
 Field = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Phantoms:
     """Slices of many subjects, the slices of each subject in a row.
 
@@ -55,7 +55,7 @@ class Phantoms:
     class_names: tuple[str, ...] = CLASS_NAMES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Anatomy:
     """Properties that a subject's slices share. Lengths are shares of the head's radius unless stated otherwise."""
 

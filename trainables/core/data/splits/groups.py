@@ -86,7 +86,7 @@ class Pair:
     mirrored: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Groups:
     """Groups found by similarity.
 

@@ -32,7 +32,7 @@ _EDGES = 2_000_000  # links collected before they are reduced to the forest
 Spectra = torch.Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Forest:
     """Maximum spanning forest of the similarities. It gives the connected components of every threshold.
 

@@ -16,7 +16,7 @@ SHARES: Mapping[str, float] = {"fit": 0.6, "tune": 0.125, "select": 0.125, "test
 Splits = dict[str, NDArray[np.int64]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Items:
     """Input of a split.
 

@@ -11,7 +11,7 @@ A name is one of timm's (``resnet18``, ``resnet50.a1_in1k``), ``torchvision:NAME
 a file of its name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Self
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.core.errors import ConfigError, WeightsError
+from trainables.core.models.backbones.parameter_groups import undecayed_parameters
 from trainables.core.models.backbones.registry import (
     SCRATCH,
     TORCHVISION,
@@ -42,6 +43,7 @@ class Backbone(nn.Module):
         num_features: F, the length of the feature vector.
         mean: Channel means the weights were trained with, for images in 0..1.
         std: Channel standard deviations the weights were trained with, for images in 0..1.
+        undecayed: Parameters without weight decay.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Backbone(nn.Module):
         num_features: int,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
+        undecayed: Collection[nn.Parameter] = (),
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
@@ -59,11 +62,16 @@ class Backbone(nn.Module):
         self.frozen_depth = 0
         # Some models have constant parameters (sine-cosine positions). Unfreezing must not make them trainable.
         self._constants = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        self._undecayed = {name for name, parameter in self.named_parameters() if parameter in undecayed}
 
     @property
     def depth(self) -> int:
         """S, the number of stages."""
         return len(self.stages)
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of the parameters without weight decay, as timm's models do."""
+        return self._undecayed
 
     def freeze(self, depth: int) -> None:
         """Freeze the first ``depth`` stages and unfreeze the others.
@@ -139,7 +147,8 @@ def build_backbone(name: str, weights: str, image_size: int) -> Backbone:
     if file is not None:
         load_weights(model, file)
     mean, std = normalisation(model)
-    return Backbone(cut(model), num_features, mean, std)
+    undecayed = undecayed_parameters(model)
+    return Backbone(cut(model), num_features, mean, std, undecayed)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Models that cannot be cut into stages: the model runs as a whole, and its "stages" only group its parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
 from itertools import chain
 from typing import Any, Self
 
@@ -8,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from trainables.core.models.backbones.timm_internals import group_tensors
+
+# torchvision's models declare nothing; these are the names that its training scripts leave out.
+_TORCHVISION_UNDECAYED = ("class_token", "*pos_embedding", "*relative_position_bias_table")
 
 
 class ParameterGroup(nn.Module):
@@ -50,6 +54,20 @@ def group_parameters(model: nn.Module) -> list[nn.Module]:
     stages = [*(ParameterGroup() for _ in range(count - 1)), WholeModel(model)]
     _register(model, "", group_of, stages)
     return list(stages)
+
+
+def undecayed_parameters(model: nn.Module) -> set[nn.Parameter]:
+    """Return the parameters that must not decay: those that ``no_weight_decay()`` of any module names, as timm does."""
+    found: set[nn.Parameter] = set()
+    for module in model.modules():
+        patterns: Iterable[str] = ()
+        if callable(declared := getattr(module, "no_weight_decay", None)):
+            patterns = declared()
+        elif type(module).__module__.startswith("torchvision."):
+            patterns = _TORCHVISION_UNDECAYED
+        for pattern in patterns:
+            found |= {parameter for name, parameter in module.named_parameters() if fnmatch(name, pattern)}
+    return found
 
 
 def _group_numbers(model: Any) -> dict[str, int]:

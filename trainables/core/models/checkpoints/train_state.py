@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from trainables.core.errors import CheckpointError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainState:
     """The state of training after an epoch.
 

@@ -10,6 +10,8 @@ from torch import nn
 
 from tests.trainables.core.models.backbones.originals import GROUPED, SIZE, backbone_of, images, original_of
 from trainables.core.models.backbones.backbone import build_backbone
+from trainables.core.models.backbones.parameter_groups import undecayed_parameters
+from trainables.core.models.backbones.registry import create_model, on_meta_device
 
 
 @pytest.mark.parametrize("name", GROUPED)
@@ -25,3 +27,24 @@ def test_stages_hold_every_tensor_once_and_share_it_with_the_model(name: str, tm
     converted = copy.deepcopy(backbone).double()  # moves every tensor, as .to(device) does
     assert converted(images().double()).dtype == torch.float64
     assert next(backbone.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "undecayed"),
+    [
+        ("torchvision:vit_b_32", {"class_token", "encoder.pos_embedding"}),
+        (
+            "torchvision:swin_t",
+            {
+                f"features.{2 * i + 1}.{j}.attn.relative_position_bias_table"
+                for i, n in enumerate((2, 2, 6, 2))
+                for j in range(n)
+            },
+        ),
+        ("torchvision:resnet18", set()),
+    ],
+)
+def test_parameters_of_torchvision_without_weight_decay(name: str, undecayed: set[str]) -> None:
+    model = on_meta_device(lambda: create_model(name, num_classes=0))
+    found = undecayed_parameters(model)
+    assert {name for name, parameter in model.named_parameters() if parameter in found} == undecayed
