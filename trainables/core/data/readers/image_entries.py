@@ -34,7 +34,7 @@ class _Header:
     acquisition: tuple[str, ...] = ("",) * len(_ACQUISITION)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageEntries:
     """Images below a folder.
 
