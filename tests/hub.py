@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -41,6 +40,7 @@ class StandIn(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.root, self.asked = root, list[str]()
         self.fault: str | None = None
+        self.ended = threading.Event()
         self.faulty = ""
         self.address = f"http://127.0.0.1:{self.server_port}"
 
@@ -49,6 +49,7 @@ class StandIn(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self.ended.set()
         self.shutdown()
         self.server_close()
 
@@ -82,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "portal":
             self._send(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
         elif fault in ("reset", "hang"):
-            time.sleep(5 if fault == "hang" else 0)
+            self.server.ended.wait(60 if fault == "hang" else 0)
             self.close_connection = True
         elif found := re.fullmatch(r"/api/(datasets|models)/(\w+/[\w.\-]+)(/revision/.+|/tree/.+)?", path):
             self._describe(self.server.root / found[1] / found[2], is_tree="/tree/" in path)

@@ -82,9 +82,16 @@ def test_poisoned_weights_run_nothing(tmp_path, poison, marker):
 def test_a_poisoned_download_runs_nothing(tmp_path, poison, marker, monkeypatch):
     """It lies in the caches where torchvision and timm would have put what they fetched."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    place = tmp_path / "torch" / "hub" / "checkpoints" / SqueezeNet1_1_Weights.DEFAULT.url.rpartition("/")[2]
-    place.parent.mkdir(parents=True)
-    shutil.copy(poison, place)
+    checkpoints = tmp_path / "torch" / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+
+    def cache(file):
+        """Cache a file under its digest, as torchvision names it, and make that the expected name."""
+        name = f"squeezenet1_1-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}.pth"
+        shutil.copy(file, checkpoints / name)
+        monkeypatch.setattr(SqueezeNet1_1_Weights.DEFAULT.value, "url", f"https://server.invalid/{name}")
+
+    cache(poison)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     cached = tmp_path / "hub" / "models--timm--resnet18.a1_in1k"
@@ -96,7 +103,8 @@ def test_a_poisoned_download_runs_nothing(tmp_path, poison, marker, monkeypatch)
         with pytest.raises(WeightsError, match=r"(?i)weights_only|Weights only load failed"):
             build_backbone(name, "pretrained", 64)
     assert not marker.exists()
-    torch.save(squeezenet1_1().state_dict(), place)  # what is no code is read as ever
+    torch.save(squeezenet1_1().state_dict(), tmp_path / "weights.pth")
+    cache(tmp_path / "weights.pth")  # what is no code is read as ever
     build_backbone("torchvision:squeezenet1_1", "pretrained", 64)
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 

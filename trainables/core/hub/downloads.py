@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -56,16 +57,24 @@ def dataset_snapshot(name: str, revision: str | None = None) -> Path:
                 folder = snapshot(revision, local=True)
             if folder is None or revision is None:
                 commit = revision or HfApi().dataset_info(name, timeout=TIMEOUT_S).sha
-                get_session().timeout = TIMEOUT_S  # listings have no time-out of their own
+                hooks = get_session().event_hooks["request"]  # the client asks for listings without a time-out
+                hooks.extend([] if _limit_wait in hooks else [_limit_wait])
                 folder = snapshot(commit, local=False)
                 if revision is None:
                     _mark_newest(folder)
         except Exception as error:  # the hub's client raises its own types, httpx's and OSError
             if folder is None:
-                raise HubError(explain(error, f"data set {name}", constants.ENDPOINT)) from error
+                raise HubError(
+                    explain(error, f"data set {name}" + (f"@{revision}" if revision else ""), constants.ENDPOINT)
+                ) from error
     for file in sorted(folder.rglob("*.parquet")):
         check_digest(file)
     return folder
+
+
+def _limit_wait(request: Any) -> None:
+    waits = request.extensions["timeout"]
+    request.extensions["timeout"] = {kind: TIMEOUT_S if wait is None else wait for kind, wait in waits.items()}
 
 
 def _mark_newest(snapshot: Path) -> None:

@@ -65,8 +65,10 @@ def _refusal(causes: list[BaseException], wanted: str, server: str) -> str | Non
         return f"{server} received too many requests (status 429): try again later, or {token}"
     if status is not None and status >= 500:
         return f"{server} has a server error (status {status}): try again later"
-    if status == 404 or any(isinstance(cause, EntryNotFoundError) and _status(cause) for cause in causes):
-        return f"{server} does not have the file of {wanted}"
+    if any(isinstance(cause, EntryNotFoundError) and _status(cause) for cause in causes):
+        return f"{server} has {wanted}, but not its file"
+    if status == 404:
+        return f"{server} does not know {wanted} (status 404): check the name and HF_ENDPOINT"
     return None
 
 
