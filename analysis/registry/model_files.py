@@ -25,6 +25,7 @@ from trainables.core.config import SegmentationConfig
 from trainables.core.errors import UserError, first_line
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.detr_variants import DETR
+from trainables.core.serving.base import unlike_column
 from trainables.core.serving.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble
 
@@ -60,6 +61,8 @@ def save_model_files(
     save_ensemble(folder, members, combination, views, roi)
     model = members[0][0]
     outputs = TASKS[model.config.task].output_columns(model.class_names)
+    if model.kind:
+        outputs |= {unlike_column(model.class_names): "string"}
     # A column without a name accepts a data frame with any column name, or a list; AnyType accepts bytes, text, arrays.
     signature = ModelSignature(
         inputs=Schema([ColSpec(AnyType())]),

@@ -128,7 +128,7 @@ def test_images(kind):
     @fuzz(30)
     @given(damaged(encoded(kind)))
     def check(data):
-        assert survey(Images([data]), threads=1).channels in (1, 3)
+        assert survey(Images([data]), threads=1).pixel_format.channels in (1, 3)
         try:
             assert decode(data, 8, PixelFormat(3, 255)).shape == (8, 8, 3)
         except DataError as error:

@@ -94,7 +94,7 @@ for file in sorted(Path(sys.argv[1]).iterdir()):
         told = str(decode(file.read_bytes(), 32, PixelFormat(1, 255)).shape)
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
-    print(json.dumps([file.name, surveyed.white, told, time.monotonic() - began]))
+    print(json.dumps([file.name, surveyed.pixel_format.white, told, time.monotonic() - began]))
 """
 
 

@@ -59,7 +59,7 @@ def epoch_steps(config: TrainConfig, data: Dataset, objective: Objective, before
         if objective.second == LATENCY and _BEST_LATENCY not in best:
             latency = _measure_latency(Checkpoint(result.state, config, data.class_names, data.pixel_format, {}), data)
             best |= {_BEST_LATENCY: latency[_BEST_LATENCY]}
-        checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best)
+        checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best, data.kind)
         metrics = {**result.metrics, **best, **latency, "epoch_seconds": result.seconds}
         report = {"epoch": result.epoch, **metrics, CHECKPOINT_RANK: rank}
         yield Step(report, result.state, partial(_save_epoch, checkpoint))
@@ -86,7 +86,7 @@ def fold_steps(
             if result is None:
                 yield None
                 continue
-            model = Checkpoint(result.model, config, data.class_names, data.pixel_format, {})
+            model = Checkpoint(result.model, config, data.class_names, data.pixel_format, {}, data.kind)
             models.add(model)
             if objective.second == LATENCY and not latency:
                 latency = _measure_latency(model, data)

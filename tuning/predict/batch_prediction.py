@@ -61,7 +61,7 @@ def predict_images(options: PredictOptions, console: Console) -> int:
         UserError: The model, the images, the cluster or the output file cannot be used.
     """
     parts = find_parts([str(Path(place).expanduser()) for place in options.images])
-    total, failed = sum(part.images for part in parts), []
+    total, failed, unlike = sum(part.images for part in parts), [], []
     with ExitStack() as stack:
         file = stack.enter_context(PredictionsFile(options.out.expanduser()))
         folder = fetch_model("MODEL", options.model, options.tracking_uri, stack, console)
@@ -71,15 +71,24 @@ def predict_images(options: PredictOptions, console: Console) -> int:
             file.write(row)
             if row.error:
                 failed.append(printable(f"{row.name}: {row.error}"))
-    for line in failed[:_MAX_LISTED]:
-        say(console, f"not scored: {line}", "yellow")
-    if len(failed) > _MAX_LISTED:
-        say(console, f"and {len(failed) - _MAX_LISTED} more: see the column error of {options.out}", "yellow")
+            if row.unlike:
+                unlike.append(printable(f"{row.name}: {row.unlike}"))
+    _list(failed, "not scored", f"error of {options.out}", console)
+    _list(unlike, "unlike the training images", f"unlike_training of {options.out}", console)
     unread = sum((unread_files(Path(place).expanduser()) for place in options.images), Counter())
     if unread:
         say_notes(console, [describe_unread(unread)])
-    say(console, f"{total - len(failed)} of {total} images scored: {options.out}")
+    warning = f", {len(unlike)} of them unlike the training images" if unlike else ""
+    say(console, f"{total - len(failed)} of {total} images scored{warning}: {options.out}")
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _list(lines: Sequence[str], finding: str, column: str, console: Console) -> None:
+    """Print the first lines of a finding, and the column that has all of them."""
+    for line in lines[:_MAX_LISTED]:
+        say(console, f"{finding}: {line}", "yellow")
+    if len(lines) > _MAX_LISTED:
+        say(console, f"and {len(lines) - _MAX_LISTED} more: see the column {column}", "yellow")
 
 
 def _start_scoring(folder: Path, parts: Sequence[Part], address: str | None, stack: ExitStack) -> _Scoring:

@@ -13,13 +13,16 @@ from trainables.core.errors import UserError, first_line
 from trainables.core.serving.score_images import ScoredImage
 from tuning.predict.mask_files import MaskFiles, mask_files
 
-_FIXED_COLUMNS = ("file", "class", "error")
+_FIXED_COLUMNS = ("file", "class", "error", "unlike_training")
 # Spreadsheets run a cell that begins with one of these as a formula. File and class names are untrusted.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 class PredictionsFile:
-    """Writer of predictions, one row per image: ``file``, ``class``, one probability per class, and ``error``.
+    """Writer of predictions, one row per image.
+
+    Its columns are ``file``, ``class``, one probability per class, ``error``, and ``unlike_training``, the ways in
+    which the image differs from the training images.
 
     For a segmentation the second column is ``mask``, the path of the mask, and a class's column is its share of the
     pixels. Probabilities have nine digits, which restore the float32 exactly. A class whose name is that of another
@@ -45,7 +48,9 @@ class PredictionsFile:
         try:
             if masks:
                 self._masks = self._after_table.enter_context(mask_files(self._file, class_names))
-            self._writer.writerow(map(as_text, ("file", "mask" if masks else "class", *headings, "error")))
+            self._writer.writerow(
+                map(as_text, ("file", "mask" if masks else "class", *headings, "error", "unlike_training"))
+            )
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -63,12 +68,12 @@ class PredictionsFile:
     def _cells(self, row: ScoredImage) -> list[str]:
         if self._masks is not None and row.mask is not None:
             file, shares = self._masks.write(row)
-            return [as_text(row.name), as_text(file), *(f"{share:.9g}" for share in shares), ""]
+            return [as_text(row.name), as_text(file), *(f"{share:.9g}" for share in shares), "", row.unlike]
         if row.probabilities is None:
-            return [as_text(row.name), "", *([""] * len(self._class_names)), as_text(row.error)]
+            return [as_text(row.name), "", *([""] * len(self._class_names)), as_text(row.error), ""]
         predicted = self._class_names[int(row.probabilities.argmax())]
         figures = [f"{float(probability):.9g}" for probability in row.probabilities]
-        return [as_text(row.name), as_text(predicted), *figures, ""]
+        return [as_text(row.name), as_text(predicted), *figures, "", row.unlike]
 
     def __enter__(self) -> Self:
         try:

@@ -1,6 +1,7 @@
 """Registered ensembles and members that load on their own, on a real SQLite store."""
 
 import base64
+import dataclasses
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from mlflow.entities import LoggedModelOutput
 from analysis.ensembles.result import Registration
 from analysis.registry import Entrant, fetched_model, log_member, register_ensemble, write_card
 from analysis.registry.model_card import HEADING
+from analysis.registry.model_files import save_model_files
 from analysis.trials import EpochRecord
 from tests.analysis.registry.cards import made_up_card
 from tests.images import png
@@ -116,6 +118,16 @@ def test_a_member_loads_on_its_own_and_is_logged_once(registered, checkpoint):
     np.testing.assert_allclose(answer, expected(uri, list(PIXELS)), atol=1e-6)
     with fetched_model(uri, f"runs:/{child}/model") as folder:
         assert open_ensemble(ensemble_folder(folder)).class_names == NAMES
+
+
+def test_the_signature_has_every_column_that_the_model_returns(checkpoint, small_data, tmp_path):
+    for kind in (None, small_data.kind):
+        members = [[dataclasses.replace(checkpoint, kind=kind)]]
+        folder = tmp_path / str(kind is None)
+        signature = save_model_files(folder, members, Combination.of(np.ones(1)), "none", None)["signature"]
+        columns = open_ensemble(folder).predict(list(PIXELS)).columns
+        assert signature.outputs.input_names() == list(columns)
+        assert ("unlike_training" in columns) == (kind is not None)
 
 
 def test_a_member_that_an_earlier_driver_began_keeps_its_id(registered, checkpoint):

@@ -44,9 +44,22 @@ def test_a_folder_is_scored_into_a_table(model, tmp_path):  # noqa: F811
         str(file.relative_to(tmp_path)) for file in sorted((tmp_path / "images").rglob("*.png"))
     ]
     expected = open_ensemble(model, torch.device("cpu")).predict([Path(row["file"]).read_bytes() for row in rows])
+    expected = expected[["few", "many", "some"]]
     found = np.array([[float(row[name]) for name in expected.columns] for row in rows])
     np.testing.assert_allclose(found, expected.to_numpy(), atol=1e-6)
     assert [row["class"] for row in rows] == list(expected.idxmax(axis=1))
+
+
+def test_images_unlike_the_training_images_are_listed_and_counted(model, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 3, "b": 3})
+    for index in range(12):
+        (tmp_path / "images" / f"blank{index:02}.png").write_bytes(png(np.full((32, 32), 9, np.uint8)))
+    (tmp_path / "images" / "torn.png").write_bytes(b"no image")
+    output = invoke(model, "images", code=1).output
+    assert output.count("unlike the training images: images/blank") == 10
+    assert "and 2 more: see the column unlike_training of predictions.csv" in output
+    assert output.splitlines()[-1] == ("18 of 19 images scored, 12 of them unlike the training images: predictions.csv")
+    assert [row["unlike_training"] for row in table("predictions.csv")] == [""] * 6 + ["nearly blank"] * 12 + [""]
 
 
 def test_failures_are_listed_and_counted_and_other_images_are_scored(model, tmp_path):  # noqa: F811
@@ -107,6 +120,7 @@ def two_nodes():
 def test_a_cluster_gives_the_same_rows_in_the_same_order(model, tmp_path, two_nodes, monkeypatch):  # noqa: F811
     write_classes(tmp_path / "images", {"a": 20, "b": 50})
     (tmp_path / "images" / "a" / "007.png").write_bytes(b"no image")
+    (tmp_path / "images" / "a" / "008.png").write_bytes(png(np.full((32, 32), 9, np.uint8)))
     encoded = [file.read_bytes() for file in sorted((tmp_path / "images" / "b").iterdir())]
     write_parquet(tmp_path / "images" / "c.parquet", [*encoded, None, *encoded], row_group_size=30)
     invoke(model, "images", "--out", "here.csv", code=1)
@@ -116,9 +130,10 @@ def test_a_cluster_gives_the_same_rows_in_the_same_order(model, tmp_path, two_no
     on_cluster.assert_called_once()
     here, there = table("here.csv"), table("there.csv")
     assert len(here) == 171
-    assert [(row["file"], row["class"], row["error"]) for row in there] == [
-        (row["file"], row["class"], row["error"]) for row in here
+    assert [(row["file"], row["class"], row["error"], row["unlike_training"]) for row in there] == [
+        (row["file"], row["class"], row["error"], row["unlike_training"]) for row in here
     ]
+    assert any(row["unlike_training"] for row in here)
     for one, two in zip(here, there, strict=True):
         assert [float(one[name] or -1) for name in ("few", "many", "some")] == pytest.approx(
             [float(two[name] or -1) for name in ("few", "many", "some")], abs=1e-6

@@ -27,10 +27,10 @@ def row(name, *probabilities, error=""):
 def test_one_row_per_image_with_exact_probabilities(tmp_path):
     exact = np.array([1 / 3, 2 / 3], np.float32)
     table = write(tmp_path / "out.csv", [row("a,\n.png", *exact), row("b.png", error="not a readable image")])
-    assert table[0] == ["file", "class", "few", "many", "error"]
+    assert table[0] == ["file", "class", "few", "many", "error", "unlike_training"]
     assert table[1][:2] == ["a,\n.png", "many"]
     np.testing.assert_array_equal(np.array(table[1][2:4], np.float32), exact)
-    assert table[2] == ["b.png", "", "", "", "not a readable image"]
+    assert table[2] == ["b.png", "", "", "", "not a readable image", ""]
 
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0.png", "+1.png", "-1.png", "@SUM(A1).png", "\t=1.png"])
@@ -47,6 +47,7 @@ def test_a_class_named_like_a_column_gets_its_own_heading(tmp_path):
         "p(error)",
         "p(file)",
         "error",
+        "unlike_training",
     ]
 
 

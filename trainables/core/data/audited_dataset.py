@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.dataset import Dataset
-from trainables.core.data.decode.images import surveyed_format
+from trainables.core.data.decode.images import Survey, surveyed_images
 from trainables.core.data.decode.masks import surveyed_masks
+from trainables.core.data.odd_images import OddImages, find_odd_images
 from trainables.core.data.readers.image_files import describe_unread
 from trainables.core.data.readers.open_source import grouped_by_name, open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
@@ -34,11 +35,15 @@ class OpenedDataset:
         source: Encoded images.
         data: Data set without splits, with the groups of the source.
         bad: Reason why an image cannot be used, by index.
+        survey: Survey of the encoded images.
+        odd: Images that are blank, inverted, or of another depth.
     """
 
     source: Source
     data: Dataset
     bad: Mapping[int, str]
+    survey: Survey
+    odd: OddImages
 
     @property
     def usable(self) -> NDArray[np.int64]:
@@ -59,7 +64,8 @@ def inspect(
     grouping = grouping or Grouping()
     opened = open_dataset(place, table, grouping, store, cache_size)
     data = audited(opened, grouping.threshold, progress)
-    return dataclasses.replace(data, notes=tuple(reading_notes(opened.source)))
+    notes = [*reading_notes(opened.source), *opened.odd.notes(opened.source.names)]
+    return dataclasses.replace(data, notes=tuple(notes))
 
 
 def reading_notes(source: Source) -> list[str]:
@@ -82,6 +88,7 @@ def open_dataset(
     source, digests = source.read_all()
     fingerprint = source_fingerprint(source, digests)
     masks = surveyed_masks(source, fingerprint, cache)
+    survey = surveyed_images(source, fingerprint, cache, source.unreadable)
     data = Dataset(
         place=place,
         table=table,
@@ -90,19 +97,25 @@ def open_dataset(
         labels=source.labels,
         groups=source.groups,
         splits={},
-        pixel_format=surveyed_format(source, fingerprint, cache, source.unreadable),
+        pixel_format=survey.pixel_format,
         mask_format=masks.format if masks else None,
         bad_masks=frozenset(masks.bad) if masks else frozenset(),
         store=store,
         cache_size=cache_size,
     )
-    _, undecodable = data.decoded(SIDE, source)
+    pixels, undecodable = data.decoded(SIDE, source)
     data = dataclasses.replace(data, undecodable=frozenset(undecodable))
     unlabelled = {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
     bad = {**unlabelled, **(masks.bad if masks else {}), **undecodable}
+    check_any_usable(source, place, bad)
+    usable = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
+    return OpenedDataset(source, data, bad, survey, find_odd_images(pixels, usable, survey))
+
+
+def check_any_usable(source: Source, place: str, bad: Mapping[int, str]) -> None:
+    """Raise DataError if every image is bad."""
     if len(bad) == len(source):
         raise DataError(f"{place} has no usable image; the first one, {source.names[0]}: {bad[0]}")
-    return OpenedDataset(source, data, bad)
 
 
 def _grouped(source: Source, grouping: Grouping, place: str) -> Source:

@@ -14,6 +14,7 @@ from trainables.core.data.decode.crop import REGION_VERSION, Regions
 from trainables.core.data.decode.decoded_files import write_images, write_masks
 from trainables.core.data.decode.images import DECODER_VERSION, PixelFormat
 from trainables.core.data.decode.masks import MASK_VERSION
+from trainables.core.data.image_kind import ImageKind
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import MaskFormat, Source, source_fingerprint
@@ -53,6 +54,7 @@ class Dataset:
         regions: Boxes to which images are cropped before resizing, or None.
         undecodable: Indices of images that cannot be decoded. They are in no split. None until the first decoding.
         bad_masks: Indices of images whose masks cannot be used. They are in no split.
+        kind: Kind of the training images, which a registered model compares others with.
         store: Folder of the node's cache; None for the default of the node that asks.
         cache_size: Most bytes in that cache; None for the node's default.
     """
@@ -75,6 +77,7 @@ class Dataset:
     regions: Regions | None = None
     undecodable: frozenset[int] | None = None
     bad_masks: frozenset[int] = frozenset()
+    kind: ImageKind | None = None
     store: Path | None = None
     cache_size: int | None = None
 

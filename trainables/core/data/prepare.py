@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.audited_dataset import audited, open_dataset, reading_notes
+from trainables.core.data.audited_dataset import audited, check_any_usable, open_dataset, reading_notes
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.crop import Regions
 from trainables.core.data.decode.masks import describe_format
+from trainables.core.data.image_kind import kind_of
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source
 from trainables.core.data.splits.audit import Audit
 from trainables.core.data.splits.folds import Folds, make_folds
 from trainables.core.data.splits.groups import Grouping
+from trainables.core.data.splits.similarity import SIDE
 from trainables.core.data.splits.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
 from trainables.core.node_cache import default_store
@@ -68,10 +70,12 @@ def prepare(
     """
     grouping = grouping or Grouping()
     opened = open_dataset(place, table, grouping, store, cache_size)
-    source, usable = opened.source, opened.usable
-    if opened.bad and not skip_bad_images:
+    source, bad = opened.source, {**opened.bad, **opened.odd.blank}
+    if bad and not skip_bad_images:
         listing = (store or default_store()) / f"bad-images-{opened.data.fingerprint[:8]}.txt"
-        raise DataError(_bad_images(source, opened.bad, listing))
+        raise DataError(_bad_images(source, bad, listing))
+    check_any_usable(source, place, bad)
+    usable = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
     data = audited(opened, grouping.threshold, progress)
     assert data.audit is not None
     items = Items(source.labels, data.groups, source.published, source.class_names)
@@ -95,10 +99,15 @@ def prepare(
         divided.decoded(size, source)
         if source.masks:
             divided.decoded_masks(size, source)
+    training = divided.splits[divided.training]
+    kind = kind_of(divided.decoded(SIDE, source)[0], training, data.groups[training], opened.survey.sizes[training])
     notes = _notes(source, items, divided, data.audit)
+    if bad:
+        notes.append(f"{len(bad)} unusable images were left out")
+    notes += opened.odd.notes(source.names)
     if grouping.usual_pattern is not None and not source.groups_given and grouping.threshold is None:
         notes.append("file names do not match the space's pattern, so groups were found by similarity")
-    return dataclasses.replace(divided, notes=tuple(notes))
+    return dataclasses.replace(divided, notes=tuple(notes), kind=kind)
 
 
 def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list[str]:
@@ -107,8 +116,6 @@ def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list
         notes.append(f"values of masks: {describe_format(divided.mask_format)}")
     if source.synthetic:
         notes.append("synthetic data: phantoms, not patients; scores say nothing about real images")
-    if audit.broken:
-        notes.append(f"{len(audit.broken)} unusable images were left out")
     if "val" in source.published:
         parts = "folds" if divided.folds else "fit, tune and select"
         notes.append(f"the published val split was merged with train and divided into {parts}")
@@ -139,7 +146,10 @@ def _notes_on_small_classes(missing: Mapping[str, Sequence[str]], named: str) ->
 
 def _bad_images(source: Source, bad: Mapping[int, str], listing: Path) -> str:
     """Return the refusal in one line. A long list is written to a file."""
-    names, rule = source.names, "readable, with a mask of its size" if source.masks else "readable and labelled"
+    names, rule = (
+        source.names,
+        "readable, not blank, with a mask of its size" if source.masks else "readable, labelled and not blank",
+    )
     listed = "; ".join(f"{names[index]}: {bad[index]}" for index in sorted(bad)[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more, all in {listing}" if len(bad) > _SHOWN else ""
     listing.write_text("".join(f"{names[index]}: {bad[index]}\n" for index in sorted(bad)))

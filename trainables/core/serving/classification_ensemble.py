@@ -11,7 +11,7 @@ from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.base import Ensemble, Member, Prediction
 from trainables.core.serving.combine import Combination
-from trainables.core.serving.image_input import decode_images
+from trainables.core.serving.image_input import Decoded, decode_images
 from trainables.core.serving.predict_classes import mean_probabilities, predict_probabilities
 from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
 
@@ -51,7 +51,9 @@ class ClassificationEnsemble(Ensemble):
 
     def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
         """Predict the class probabilities of a batch of images."""
-        return [Prediction(probabilities=row) for row in self.probabilities(images)]
+        decoded = self._decode(images)
+        rows = zip(self._combined(decoded), self.unlike_training(decoded), strict=True)
+        return [Prediction(probabilities=row, unlike=unlike) for row, unlike in rows]
 
     def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
         """Return one float32 column of probabilities per class, in class order."""
@@ -63,9 +65,14 @@ class ClassificationEnsemble(Ensemble):
 
     def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """Return (n, C) float32 probabilities of a batch of n images."""
+        return self._combined(self._decode(images))
+
+    def _decode(self, images: Sequence[Any]) -> Decoded:
         boxes = self.roi.boxes(images, self.pixel_format) if self.roi else None
-        pixels = {size: decode_images(images, size, self.pixel_format, boxes) for size in self.image_sizes}
-        predictions = [self._predict_member(member, pixels[member.image_size]) for member in self.members]
+        return decode_images(images, self.image_sizes, self.pixel_format, boxes)
+
+    def _combined(self, decoded: Decoded) -> NDArray[np.float32]:
+        predictions = [self._predict_member(member, decoded.pixels[member.image_size]) for member in self.members]
         return self.combination.apply(np.stack(predictions)).astype(np.float32)
 
     def _predict_member(self, member: Member, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,15 +1,17 @@
 """Images as callers pass them to a registered model: encoded bytes, base64 text, or arrays of pixels."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from trainables.core.data.decode.crop import Box
-from trainables.core.data.decode.images import PixelFormat, decode, open_image, to_pixels
+from trainables.core.data.decode.images import PixelFormat, open_upright, to_pixels
 from trainables.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,43 +44,49 @@ def _first_column(frame: "pd.DataFrame") -> list[Any]:
     return images
 
 
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Images at several sizes.
+
+    Attributes:
+        pixels: (n, size, size, channels) uint8 by size.
+        shapes: Height and width of each image as an image viewer shows it, that is, after EXIF orientation.
+    """
+
+    pixels: dict[int, NDArray[np.uint8]]
+    shapes: list[tuple[int, int]]
+
+
 def decode_images(
-    images: Sequence[Any], size: int, pixel_format: PixelFormat, boxes: Sequence[Box | None] | None = None
-) -> NDArray[np.uint8]:
-    """Return n images as (n, size, size, channels) uint8, each cropped to its box if it has one.
+    images: Sequence[Any], sizes: Iterable[int], pixel_format: PixelFormat, boxes: Sequence[Box | None] | None = None
+) -> Decoded:
+    """Decode n images once for all sizes, each cropped to its box if it has one.
 
     Raises:
         DataError: An image cannot be read; the message has its position.
     """
-    pixels = []
+    pixels: dict[int, list[NDArray[np.uint8]]] = {size: [] for size in sizes}
+    shapes = []
     for position, image in enumerate(images):
         try:
-            pixels.append(_to_pixels(image, size, pixel_format, boxes[position] if boxes else None))
+            with _opened(image, pixel_format) as upright:
+                shapes.append((upright.height, upright.width))
+                for size, decoded in pixels.items():
+                    decoded.append(to_pixels(upright, size, pixel_format, boxes[position] if boxes else None))
         except (DataError, TypeError, ValueError) as error:
             raise DataError(f"image {position}: {error}") from error
-    return np.stack(pixels)
+    return Decoded({size: np.stack(decoded) for size, decoded in pixels.items()}, shapes)
 
 
-def image_shape(image: Any) -> tuple[int, int]:
-    """Return an image's (H, W) as an image viewer shows it, that is, after EXIF orientation.
-
-    Raises:
-        DataError, TypeError, ValueError: It is not a readable image.
-    """
-    parsed = _parse(image)
-    if not isinstance(parsed, bytes):
-        return parsed.shape[0], parsed.shape[1]
-    with open_image(parsed) as opened:
-        width, height = ImageOps.exif_transpose(opened).size
-    return height, width
-
-
-def _to_pixels(image: Any, size: int, pixel_format: PixelFormat, box: Box | None) -> NDArray[np.uint8]:
-    """Return (size, size, channels) uint8. TypeError and ValueError mean that the value is not an image at all."""
+@contextmanager
+def _opened(image: Any, pixel_format: PixelFormat) -> Iterator[Image.Image]:
+    """Open an image of 8 bits. TypeError and ValueError mean that the value is not an image at all."""
     parsed = _parse(image)
     if isinstance(parsed, bytes):
-        return decode(parsed, size, pixel_format, box)
-    return to_pixels(Image.fromarray(parsed), size, pixel_format, box)
+        with open_upright(parsed, pixel_format) as upright:
+            yield upright
+    else:
+        yield Image.fromarray(parsed)
 
 
 def _parse(image: Any) -> bytes | NDArray[np.uint8]:

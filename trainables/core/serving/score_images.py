@@ -23,12 +23,14 @@ class ScoredImage:
         probabilities: (C,) float32 class probabilities of a classification, else None.
         error: Reason why the image could not be scored, else "".
         mask: (H, W) uint8 pixel classes of a segmentation, else None.
+        unlike: Ways in which the image differs from the training images, in words; "" if none is known.
     """
 
     name: str
     probabilities: NDArray[np.float32] | None
     error: str = ""
     mask: NDArray[np.uint8] | None = None
+    unlike: str = ""
 
 
 def score_parts(ensemble: Ensemble, parts: Iterable[Part]) -> Iterator[ScoredImage]:
@@ -62,7 +64,7 @@ def _score_readable(ensemble: Ensemble, images: Sequence[NamedImage], errors: Se
             scored.append(ScoredImage(image.name, None, error))
         else:
             prediction = next(predictions)
-            scored.append(ScoredImage(image.name, prediction.probabilities, mask=prediction.mask))
+            scored.append(ScoredImage(image.name, prediction.probabilities, "", prediction.mask, prediction.unlike))
     return scored
 
 

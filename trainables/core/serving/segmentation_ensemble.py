@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.pixel_predictions import predicted_masks
 from trainables.core.serving.base import Ensemble, Prediction
 from trainables.core.serving.combine import Combination
-from trainables.core.serving.image_input import decode_images, image_shape
+from trainables.core.serving.image_input import decode_images
 from trainables.core.serving.predict_masks import predict_pixels
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class SegmentationEnsemble(Ensemble):
 
     def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
         """Predict the masks of a batch of images."""
-        return [Prediction(mask=mask) for mask in self.masks(images)]
+        return [Prediction(mask=mask, unlike=unlike) for mask, unlike in self._predicted(images, self.pixel_format)]
 
     def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
         """Return one column, ``mask``, of grey PNGs as base64 text.
@@ -82,14 +82,17 @@ class SegmentationEnsemble(Ensemble):
         """
         scale = scale or self.pixel_format
         pixel_format = replace(self.pixel_format, white=scale.white, black=scale.black)
-        masks = []
+        return [mask for mask, _ in self._predicted(images, pixel_format)]
+
+    def _predicted(self, images: Sequence[Any], pixel_format: PixelFormat) -> Iterator[tuple[NDArray[np.uint8], str]]:
+        """Yield each image's mask, and the ways in which the image differs from the training images."""
         for start in range(0, len(images), _BATCH):
-            batch = images[start : start + _BATCH]
-            pixels = {size: decode_images(batch, size, pixel_format) for size in self.image_sizes}
+            decoded = decode_images(images[start : start + _BATCH], self.image_sizes, pixel_format)
+            pixels = decoded.pixels
             predictions = [predict_pixels(member.models[0], pixels[member.image_size]) for member in self.members]
-            for index, image in enumerate(batch):
-                masks.append(self._combine([one[index : index + 1] for one in predictions], image_shape(image)))
-        return masks
+            for index, unlike in enumerate(self.unlike_training(decoded)):
+                parts = [one[index : index + 1] for one in predictions]
+                yield self._combine(parts, decoded.shapes[index]), unlike
 
     def _combine(self, predictions: Sequence[Tensor], shape: tuple[int, int]) -> NDArray[np.uint8]:
         """Return the most likely classes by the weighted mean of the members' (1, K, S, S) probabilities, resized."""

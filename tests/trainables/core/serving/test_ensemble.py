@@ -52,6 +52,19 @@ def test_the_ensemble_is_the_weighted_mean_of_its_members(folder, checkpoints, s
     np.testing.assert_allclose(predictions.sum(axis=1), 1, atol=1e-5)
 
 
+def test_images_unlike_the_training_images_are_named_in_a_column(checkpoints, small_data, tmp_path):
+    checkpoint = dataclasses.replace(checkpoints[16], kind=small_data.kind)
+    save_ensemble(tmp_path / "e", [[checkpoint]], Combination.of(np.ones(1)))
+    usual = np.asarray(small_data.images(32)[small_data.splits["fit"][0], :, :, 0])
+    images = [usual, np.full((32, 32), 200, np.uint8), np.full((300, 300), 200, np.uint8), png(255 - usual)]
+    frame = load_ensemble(tmp_path / "e").predict(images)
+    assert list(frame.columns) == [*NAMES, "unlike_training"]
+    unlike = frame["unlike_training"].tolist()
+    assert unlike[:3] == ["", "nearly blank", "nearly blank; 300 x 300 pixels instead of 32 to 32 a side"]
+    assert unlike[3]
+    np.testing.assert_allclose(frame[list(NAMES)].sum(axis=1), 1, atol=1e-5)
+
+
 def test_a_member_of_several_models_is_their_mean(checkpoints, small_data, tmp_path):
     """The mean counts as one member. A member with a single model is stored without a list."""
     last = dataclasses.replace(checkpoints[32], config=dataclasses.replace(checkpoints[32].config, image_size=16))

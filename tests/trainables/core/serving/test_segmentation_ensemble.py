@@ -1,5 +1,6 @@
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -85,3 +86,12 @@ def test_an_unreadable_image_does_not_affect_the_others(trained):
     scored = score_images(ensemble, [NamedImage("bad.png", b"nothing"), good, NamedImage("gone.png", error="gone")])
     assert [row.error != "" for row in scored] == [True, False, True]
     assert scored[1].mask.shape == (8, 9) and scored[1].probabilities is None
+
+
+def test_images_unlike_the_training_images_are_named_in_a_column(trained, tmp_path):
+    data, checkpoints = trained[:2]
+    save_ensemble(tmp_path / "e", [[replace(checkpoints[0], kind=data.kind)]], Combination.of(np.ones(1)))
+    usual = np.asarray(data.images(32)[data.splits["fit"][0], :, :, 0])
+    frame = _load_pyfunc(str(tmp_path / "e")).predict([usual, np.full((32, 32), 9, np.uint8)])
+    assert list(frame.columns) == ["mask", "unlike_training"]
+    assert frame["unlike_training"].tolist() == ["", "nearly blank"]

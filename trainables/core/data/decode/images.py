@@ -83,7 +83,8 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
 def decode(data: bytes, size: int, pixel_format: PixelFormat, box: Box | None = None) -> NDArray[np.uint8]:
     """Decode one image and resize it to a square (bilinear, antialiased, without keeping the aspect ratio).
 
-    EXIF orientation is applied, alpha is dropped, palettes become colours.
+    EXIF orientation is applied, alpha is dropped, palettes become colours. A small coloured mark on a grey image, such
+    as a sticker, becomes grey like the rest if all images are to be grey.
 
     Args:
         data: Bytes of a JPEG, PNG, TIFF, ... file.
@@ -98,12 +99,19 @@ def decode(data: bytes, size: int, pixel_format: PixelFormat, box: Box | None = 
         DataError: The bytes are no readable image, or an image of another kind than those of the data set: with values
             outside its range, or in colour where all of them are grey.
     """
+    with open_upright(data, pixel_format) as image:
+        return to_pixels(image, size, pixel_format, box)
+
+
+@contextmanager
+def open_upright(data: bytes, pixel_format: PixelFormat) -> Iterator[Image.Image]:
+    """Open an encoded image, turned as its EXIF orientation says and scaled to 8 bits. Raises like ``decode``."""
     with open_image(data) as opened:
         samples = deep_samples(opened, data)
         if samples is None:
-            return to_pixels(ImageOps.exif_transpose(opened), size, pixel_format, box)
-        scaled = scale_to_8_bits(samples, pixel_format.black, pixel_format.white)
-        return to_pixels(Image.fromarray(scaled), size, pixel_format, box)
+            yield ImageOps.exif_transpose(opened)
+        else:
+            yield Image.fromarray(scale_to_8_bits(samples, pixel_format.black, pixel_format.white))
 
 
 def _check_kind(image: Image.Image) -> None:
@@ -139,8 +147,23 @@ def _check_grey(image: Image.Image) -> None:
         raise DataError("it is in colour, but grey images are expected")
 
 
-def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ()) -> PixelFormat:
-    """Return the pixel format that fits every readable image. Only headers are read, except for deep images.
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Findings about the encoded images of a data set.
+
+    Attributes:
+        pixel_format: Format that fits every readable image.
+        sizes: (N, 2) int64 heights and widths as stored; 0 for unreadable images.
+        highest: (N,) int64 largest samples of images with more than 8 bits per sample; 0 for all others.
+    """
+
+    pixel_format: PixelFormat
+    sizes: NDArray[np.int64]
+    highest: NDArray[np.int64]
+
+
+def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ()) -> Survey:
+    """Survey every readable image. Only headers are read, except for deep images.
 
     Args:
         images: Encoded images.
@@ -151,42 +174,47 @@ def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ())
         OSError: Any other image cannot be read.
     """
 
-    def look(index: int) -> tuple[bool, int, int]:
+    def look(index: int) -> tuple[bool, int, int, int, int]:
         if index in unreadable:
-            return True, 0, 255
+            return True, 0, 0, 0, 0
         try:
             data = images.read(index)
             with open_image(data) as image:
                 samples = deep_samples(image, data)
                 if samples is None:
-                    return image.mode in _GREY_MODES, 0, 255
-                return samples.ndim == 2, int(samples.min()), int(samples.max())
+                    return image.mode in _GREY_MODES, 0, 0, image.height, image.width
+                return samples.ndim == 2, int(samples.min()), int(samples.max()), image.height, image.width
         except DataError:
-            return True, 0, 255
+            return True, 0, 0, 0, 0
 
     with ThreadPoolExecutor(threads) as pool:
         looks = list(pool.map(look, range(len(images))))
-    lowest = min((low for _, low, _ in looks), default=0)
-    highest = max((high for _, _, high in looks), default=255)
-    return PixelFormat(
-        channels=1 if all(grey for grey, _, _ in looks) else 3,
+    lowest = min((low for _, low, *_ in looks), default=0)
+    highest = max((high for _, _, high, *_ in looks), default=0)
+    pixel_format = PixelFormat(
+        channels=1 if all(grey for grey, *_ in looks) else 3,
         white=2 ** max(8, highest.bit_length()) - 1,
         black=0 if lowest >= 0 else -(2 ** (-lowest - 1).bit_length()),
     )
+    figures = np.array([figures for _, _, *figures in looks], dtype=np.int64).reshape(-1, 3)
+    return Survey(pixel_format, figures[:, 1:], figures[:, 0])
 
 
-def surveyed_format(
-    images: EncodedImages, fingerprint: str, store: Store, unreadable: Container[int] = ()
-) -> PixelFormat:
-    """Return the pixel format of a data set, determined by ``survey`` once per node."""
+def surveyed_images(images: EncodedImages, fingerprint: str, store: Store, unreadable: Container[int] = ()) -> Survey:
+    """Return the survey of a data set's images, made once per node."""
 
     def write(folder: Path) -> None:
-        (folder / "format.json").write_text(json.dumps(dataclasses.asdict(survey(images, threads(), unreadable))))
+        found = survey(images, threads(), unreadable)
+        np.savez(folder / "images.npz", sizes=found.sizes, highest=found.highest)
+        (folder / "format.json").write_text(json.dumps(dataclasses.asdict(found.pixel_format)))
 
-    def read(folder: Path) -> PixelFormat:
-        return PixelFormat(**json.loads((folder / "format.json").read_text()))
+    def read(folder: Path) -> Survey:
+        with np.load(folder / "images.npz") as arrays:
+            pixel_format = PixelFormat(**json.loads((folder / "format.json").read_text()))
+            return Survey(pixel_format, arrays["sizes"], arrays["highest"])
 
-    return store.read(f"format-{fingerprint[:32]}-v{DECODER_VERSION}", write, read, size=1000)
+    key = f"survey-{fingerprint[:32]}-v{DECODER_VERSION}"
+    return store.read(key, write, read, size=1000 + 24 * len(images))
 
 
 def threads() -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 from trainables.core.atomic_write import atomic_folder
 from trainables.core.config import TrainConfig
 from trainables.core.data.decode.images import PixelFormat
+from trainables.core.data.image_kind import ImageKind
 from trainables.core.errors import CheckpointError, first_line
 from trainables.core.models.checkpoints.train_state import TrainState
 
@@ -30,6 +31,7 @@ class Checkpoint:
         class_names: C names in class order.
         pixel_format: Format of the decoded images.
         progress: Figures that the report loop needs after a resume (best value so far, ...).
+        kind: Kind of the training images; None in checkpoints of earlier versions.
     """
 
     state: TrainState
@@ -37,6 +39,7 @@ class Checkpoint:
     class_names: tuple[str, ...]
     pixel_format: PixelFormat
     progress: dict[str, Any]
+    kind: ImageKind | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, frozen: FrozenPart | N
             "class_names": checkpoint.class_names,
             "pixel_format": dataclasses.asdict(checkpoint.pixel_format),
             "progress": checkpoint.progress,
+            "kind": checkpoint.kind.to_dict() if checkpoint.kind else None,
             "sha256": _sha256(partial / _TENSORS),
             "frozen_sha256": frozen.sha256 if frozen else None,
         }
@@ -128,6 +132,7 @@ def load_checkpoint(folder: Path, frozen: Path | None = None) -> Checkpoint:
             class_names=tuple(map(str, meta["class_names"])),
             pixel_format=PixelFormat(**meta["pixel_format"]),
             progress=meta["progress"],
+            kind=ImageKind.from_dict(meta["kind"]) if meta["kind"] else None,
         )
     except CheckpointError:
         raise
@@ -137,7 +142,7 @@ def load_checkpoint(folder: Path, frozen: Path | None = None) -> Checkpoint:
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     try:
-        return {"frozen_sha256": None, **json.loads((folder / _META).read_text())}
+        return {"frozen_sha256": None, "kind": None, **json.loads((folder / _META).read_text())}
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder} is not a complete checkpoint: {first_line(error)}") from error
 

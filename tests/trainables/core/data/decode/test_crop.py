@@ -127,7 +127,8 @@ def test_12_bit_images_are_cropped_and_predicted_like_8_bit_ones(trained, classe
 
 def test_images_without_a_region_are_not_cropped_and_are_counted(trained, classes, tmp_path):  # noqa: F811
     for index in range(3):
-        (classes / "odd" / f"black-{index}.png").write_bytes(png(np.full((48, 48), index, dtype=np.uint8)))
+        dark = np.tile(np.linspace(index, 20, 48), (48, 1)).astype(np.uint8)
+        (classes / "odd" / f"dark-{index}.png").write_bytes(png(dark))
     data = prepare(str(classes), sizes=[32], seed=0, store=tmp_path / "s", roi=region_finder(str(trained[2])))
     blank = dataclasses.replace(data.regions, boxes=np.zeros_like(data.regions.boxes))
     assert blank.box(0) is None and blank.count_uncropped(np.arange(40)) == 40

@@ -66,7 +66,7 @@ def expected(values, pixel_format):
 
 def check(data, values):
     """Check that the file decodes to the values, scaled by the range that the survey finds."""
-    pixel_format = survey(Files([data]), threads=1)
+    pixel_format = survey(Files([data]), threads=1).pixel_format
     assert pixel_format.channels == (1 if values.ndim == 2 else 3)
     decoded = decode(data, SIDE, pixel_format)
     wanted = expected(values, pixel_format)
@@ -109,7 +109,7 @@ def test_deep_ppm(channels):
 
 
 def test_the_range_of_computed_tomography_reaches_below_zero():
-    assert survey(Files([tiff(samples("int16"))]), threads=1) == PixelFormat(1, 4095, -1024)
+    assert survey(Files([tiff(samples("int16"))]), threads=1).pixel_format == PixelFormat(1, 4095, -1024)
 
 
 def test_deep_images_are_turned_as_their_exif_tag_says():

@@ -64,20 +64,22 @@ def test_exif_orientation_is_applied():
 def test_12_bit_images_in_16_bit_files_are_not_dark():
     deep = np.array([[0, 1024], [2048, 4095]], dtype=np.uint16)
     files = Files(encoded(Image.fromarray(deep)))
-    pixel_format = survey(files, threads=1)
+    pixel_format = survey(files, threads=1).pixel_format
     assert pixel_format == PixelFormat(1, 4095)
     np.testing.assert_array_equal(decode(files.read(0), 2, pixel_format)[:, :, 0], [[0, 64], [128, 255]])
 
 
 def test_16_bit_images_use_the_whole_range():
-    pixel_format = survey(Files(encoded(Image.fromarray(np.array([[0, 65535]], dtype=np.uint16)))), threads=1)
+    pixel_format = survey(
+        Files(encoded(Image.fromarray(np.array([[0, 65535]], dtype=np.uint16)))), threads=1
+    ).pixel_format
     assert pixel_format == PixelFormat(1, 65535)
 
 
 def test_one_colour_image_makes_the_data_set_colour():
     grey, colour = png(PIXELS), encoded(Image.new("RGB", (4, 4)), "JPEG")
-    assert survey(Files(grey, grey), 2) == GREY
-    assert survey(Files(grey, colour), 2) == COLOUR
+    assert survey(Files(grey, grey), 2).pixel_format == GREY
+    assert survey(Files(grey, colour), 2).pixel_format == COLOUR
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", png(PIXELS)[:100], encoded(Image.fromarray(PIXELS), "JPEG")[:200]])

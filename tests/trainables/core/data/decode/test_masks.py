@@ -70,7 +70,9 @@ def test_bad_masks_are_refused_by_name_or_skipped_on_request(tmp_path):
     with pytest.raises(DataError) as refused:
         prepared(root, tmp_path)
     message = str(refused.value)
-    assert message.startswith("every image must be readable, with a mask of its size, but 4 are not (images/001.png")
+    assert message.startswith(
+        "every image must be readable, not blank, with a mask of its size, but 4 are not (images/001.png"
+    )
     assert "\n" not in message and "--skip-bad-images" in message
     for part in (
         "images/001.png: has no mask",

@@ -1,0 +1,88 @@
+"""Images of a data set that are not what they should be: nearly blank, inverted, or of another depth than the rest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.core.data.decode.images import Survey
+from trainables.core.data.image_kind import NEARLY_BLANK, describe_images, kind_of
+
+_SHOWN = 5
+_FEWEST = 20  # images from which a usual image can be told
+_SHALLOW = 8  # factor by which an image's values fall short of the data set's range
+
+
+@dataclass(frozen=True)
+class OddImages:
+    """Findings about the images of a data set, by index.
+
+    Attributes:
+        blank: Reason why an image shows nothing. Such images are not trained on.
+        inverted: Images whose negatives resemble the others much more than they do.
+        shallow: Largest value of each image that uses at most an eighth of the data set's range of values.
+        white: Largest value of that range.
+    """
+
+    blank: Mapping[int, str]
+    inverted: tuple[int, ...]
+    shallow: Mapping[int, int]
+    white: int
+
+    def notes(self, names: Sequence[str]) -> list[str]:
+        """Return the findings and their remedies, one line each.
+
+        Args:
+            names: Names of all images.
+        """
+        notes = []
+        if self.inverted:
+            listed = _listed([names[index] for index in self.inverted])
+            notes.append(
+                f"{len(self.inverted)} images look inverted, like MONOCHROME1 exported as it is: their negatives "
+                f"resemble the other images more ({listed}): invert them"
+            )
+        if self.shallow:
+            listed = _listed([f"{names[index]} up to {highest}" for index, highest in self.shallow.items()])
+            notes.append(
+                f"{len(self.shallow)} images use at most an eighth of the data set's range, 0 to {self.white}, like "
+                f"12-bit data in 16-bit files, and come out dark ({listed}): scale all images to the same range"
+            )
+        return notes
+
+
+def find_odd_images(pixels: NDArray[np.uint8], usable: NDArray[np.int64], survey: Survey) -> OddImages:
+    """Find the odd images of a data set.
+
+    Args:
+        pixels: (N, SIDE, SIDE, channels) uint8.
+        usable: Sorted indices of the images that can be used.
+        survey: Survey of the encoded images.
+    """
+    white = survey.pixel_format.white
+    deep = usable[survey.highest[usable] > 0]
+    shallow = {
+        int(index): int(survey.highest[index])
+        for index in deep[(survey.highest[deep] + 1) * _SHALLOW <= white + 1]
+        if survey.pixel_format.black == 0
+    }
+    deviations = np.exp(describe_images(pixels, usable)[0][:, 1] / 40)
+    blank = {int(index): _blank_reason(shallow.get(int(index)), white) for index in usable[deviations < NEARLY_BLANK]}
+    rest = usable[deviations >= NEARLY_BLANK]
+    inverted: NDArray[np.int64] = rest[:0]
+    if len(rest) >= _FEWEST:
+        kind = kind_of(pixels, rest, rest, survey.sizes[rest])
+        inverted = rest[kind.inverted(*describe_images(pixels, rest))]
+    return OddImages(blank, tuple(inverted.tolist()), shallow, white)
+
+
+def _blank_reason(highest: int | None, white: int) -> str:
+    if highest is None:
+        return f"is blank: its pixels differ by less than {NEARLY_BLANK:g} of 255 levels"
+    return f"is nearly black: its values reach {highest}, but those of the data set {white}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
