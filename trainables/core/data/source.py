@@ -19,6 +19,7 @@ SPLIT_NAMES = {
 }
 # A binary mask has about 60 values after JPEG and 117 after a bilinear resize, so more values than this are no classes.
 _MOST_CLASSES = 32
+_UNKNOWN = 255
 _SHOWN = 5
 
 
@@ -39,7 +40,8 @@ class MaskFormat:
         """Return the default meaning of sorted values: 0 is the background, every other value a class.
 
         Raises:
-            DataError: There is no class, no background, or there are too many values to be classes.
+            DataError: There is no class, no background, there are too many values to be classes, or 255 seems to mean
+                "unknown".
         """
         found = ", ".join(map(str, values[:_SHOWN])) + ", ..." * (len(values) > _SHOWN)
         if len(values) > 1 + _MOST_CLASSES:
@@ -49,6 +51,12 @@ class MaskFormat:
             )
         if len(values) < 2 or values[0] != 0:
             raise DataError(f"masks must have 0 for the background and one value per class, but these have {found}")
+        if len(values) > 2 and list(values) == [*range(len(values) - 1), _UNKNOWN]:
+            found = f"0 to {len(values) - 2}"
+            raise DataError(
+                f"these masks have the values {found} and {_UNKNOWN}, which usually marks pixels without a label, as "
+                f"in Pascal VOC: set them to the background, or to {len(values) - 1} if they are a class"
+            )
         names = ("foreground",) if len(values) == 2 else tuple(f"class_{value}" for value in values[1:])
         return cls(names, {value: place for place, value in enumerate(values)})
 

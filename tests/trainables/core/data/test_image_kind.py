@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +11,6 @@ from PIL import Image
 from trainables.core.data.image_kind import ImageKind, kind_of
 from trainables.core.data.splits.similarity import SIDE
 
-DATA = Path(os.environ.get("TUNE_RUN_DATA", Path(__file__).parents[5] / "shared" / "data"))
 NORMAL = (300, 400)
 
 
@@ -102,17 +99,16 @@ def shrunk(files, mode="L"):
     return np.stack([np.asarray(image).reshape(SIDE, SIDE, -1) for image in opened])
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"needs real images in {DATA}")
-def test_real_images():
+def test_real_images(real_data):
     """Takes several seconds to decode 1,400 images.
 
     On half of the images, at most 2% of the other half have a warning, at least 95% of their negatives, and all brain
     slices given to a model of chest X-rays.
     """
-    table = pq.read_table(DATA / "alzheimer_mri" / "data" / "train-00000-of-00001.parquet")["image"].to_pylist()
+    table = pq.read_table(real_data / "alzheimer_mri" / "data" / "train-00000-of-00001.parquet")["image"].to_pylist()
     brains = shrunk([io.BytesIO(cell["bytes"]) for cell in table[::10]])
-    chests = shrunk(sorted((DATA / "chest_xray" / "test").rglob("*.jpeg")))
-    tissue = shrunk(sorted((DATA / "tissue").rglob("*.jp*g"))[::2], "RGB")
+    chests = shrunk(sorted((real_data / "chest_xray" / "test").rglob("*.jpeg")))
+    tissue = shrunk(sorted((real_data / "tissue").rglob("*.jp*g"))[::2], "RGB")
     for images in (brains, chests, tissue):
         trained = kind(images[::2])
         for changed, least, most in ((images[1::2], 0, 0.02), (255 - images[1::2], 0.95, 1), (images // 16, 1, 1)):

@@ -190,7 +190,7 @@ def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ())
     with ThreadPoolExecutor(threads) as pool:
         looks = list(pool.map(look, range(len(images))))
     lowest = min((low for _, low, *_ in looks), default=0)
-    highest = max((high for _, _, high, *_ in looks), default=0)
+    highest = max((high for _, _, high, *_ in looks if high > 0), default=0)
     pixel_format = PixelFormat(
         channels=1 if all(grey for grey, *_ in looks) else 3,
         white=2 ** max(8, highest.bit_length()) - 1,
