@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.ensembles.result import EnsembleResult, Registration
+from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.result import ChosenEnsemble, Openings, Registration
 from analysis.trials import TrialRecord, network_of
 from trainables.core.data.dataset import Dataset
 from trainables.core.metric_names import METRICS
@@ -25,7 +26,10 @@ class ModelCard:
         search: Name of the search.
         experiment_id: MLflow experiment, for links.
         run_ids: Run of each member.
-        result: The ensemble and its scores; it must be registered.
+        chosen: The ensemble.
+        registration: Its registry entry.
+        openings: Openings of the test set.
+        evaluation: Its scores on ``test``; None if the test set was not opened for it.
         data: Data set of the search.
     """
 
@@ -33,19 +37,21 @@ class ModelCard:
     search: str
     experiment_id: str
     run_ids: Sequence[str]
-    result: EnsembleResult
+    chosen: ChosenEnsemble
+    registration: Registration
+    openings: Openings
+    evaluation: Evaluation | None
     data: Dataset
 
     @property
-    def registration(self) -> Registration:
-        """The registry entry."""
-        if self.result.registration is None:
-            raise ValueError("a model card needs a registered ensemble")
-        return self.result.registration
+    def _test(self) -> dict[str, float]:
+        """Metrics on ``test`` that the card shows."""
+        metrics = self.evaluation.ensemble.metrics if self.evaluation else {}
+        return {name: value for name, value in metrics.items() if name in _ON_CARD}
 
     def tags(self) -> dict[str, str]:
         """Return the tags of the model version, cut to MLflow's limit."""
-        chosen, data, test = self.result.chosen, self.data, self.result.evaluation.ensemble.metrics
+        chosen, data = self.chosen, self.data
         comparison = chosen.comparison
         weights = comparison.combination.weights
         voters = [
@@ -62,23 +68,23 @@ class ModelCard:
             "search": self.search,
             f"{chosen.metric_prefix}_{comparison.metric}": f"{comparison.score:.4f}",
             "split": ", ".join(f"{len(rows)} {split}" for split, rows in data.splits.items()),
-            "test_openings": self.result.openings.describe(),
+            "test_openings": self.openings.describe(),
             "test_split": f"{data.test_description}{f'; {data.leak}' if data.leak else ''}",
         }
-        tags |= {f"test_{name}": f"{value:.4f}" for name, value in test.items() if name in _ON_CARD}
+        tags |= {f"test_{name}": f"{value:.4f}" for name, value in self._test.items()}
         return {name: value[:_TAG_LENGTH] for name, value in tags.items()}
 
     def summary(self) -> str:
         """Return markdown for the page of the search's parent run."""
         runs = f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={VIEW}"
-        rule = _plain(self.result.chosen.comparison.chosen)
+        rule = _plain(self.chosen.comparison.chosen)
         registered = f"`models:/{self.name}/{self.registration.version}` ({rule})"
         first = f"Registered as {registered}. [All trials, with the columns to sort by]({runs})."
         return "\n\n".join([first, self._notes(), self._scores(), self._members()])
 
     def description(self) -> str:
         """Return markdown for the page of the registered version."""
-        registration, chosen = self.registration, self.result.chosen
+        registration, chosen = self.registration, self.chosen
         uri = f"models:/{self.name}/{registration.version}"
         chosen_on = f"`{chosen.chosen_on}`" if chosen.chosen_on == chosen.metric_prefix else chosen.chosen_on
         return "\n\n".join(
@@ -102,19 +108,21 @@ class ModelCard:
         return "\n".join(f"> **Note:** {_plain(note)}." for note in self.data.notes) or "No notes on the data."
 
     def _scores(self) -> str:
-        chosen, test = self.result.chosen, self.result.evaluation.ensemble.metrics
+        chosen = self.chosen
         metric, prefix = chosen.comparison.metric, chosen.metric_prefix
         rows = [(f"{prefix} {metric}", f"{chosen.comparison.score:.4f}")]
-        rows += [(f"test {name}", f"{value:.4f}") for name, value in test.items() if name in _ON_CARD]
+        rows += [(f"test {name}", f"{value:.4f}") for name, value in self._test.items()]
         parts = [_table(("score", "value"), rows)]
         if chosen.selection_bias:
             parts.append(f"`{prefix}` is of {chosen.chosen_on}; {chosen.selection_bias.describe(metric)}.")
         leak = f" {_plain(self.data.leak)}." if self.data.leak else ""
-        parts.append(f"Test is {_plain(self.data.test_description)}, {self.result.openings.describe()}.{leak}")
+        if self.evaluation is None:
+            parts.append("This ensemble was not scored on the test set.")
+        parts.append(f"Test is {_plain(self.data.test_description)}, {self.openings.describe()}.{leak}")
         return "\n\n".join(parts)
 
     def _members(self) -> str:
-        chosen = self.result.chosen
+        chosen = self.chosen
         metric = chosen.comparison.metric
         best = f"{metric} out of fold" if chosen.selection_bias else f"best {metric} on tune"
         weights = chosen.comparison.combination.weights
@@ -122,7 +130,7 @@ class ModelCard:
         return _table(("trial", "backbone", "weight", best, "run id"), rows)
 
     def _row(self, record: TrialRecord, weight: float, run_id: str) -> tuple[str, ...]:
-        best = record.epochs[-1].metrics[f"best_{self.result.chosen.comparison.metric}"]
+        best = record.epochs[-1].metrics[f"best_{self.chosen.comparison.metric}"]
         link = f"[{run_id}](#/experiments/{self.experiment_id}/runs/{run_id})"
         share = f"{weight:.3f}" if weight > 0 else "none"
         return f"trial {record.number}", _plain(network_of(record)), share, f"{best:.4f}", link

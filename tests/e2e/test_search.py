@@ -91,6 +91,12 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     rebuilt = search(folder, "demo_space", "--tta", "flips", "--open-test", "--register", module="tuning.cli.ensemble")
     assert "opened 2 times" in rebuilt
     assert re.search(r"Registered: models:/demo_space@(champion|challenger) \(version 2\)", rebuilt)
+    # Its page tells as much as the champion's, and a small set is noted everywhere.
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    pages = [client.get_model_version("demo_space", number).description for number in "12"]
+    for part in ("### Scores", "| test accuracy |", "### Members", "### Data and split", "small data set", "### Use"):
+        assert all(part in page for page in pages)
+    assert "small data set" in parent.data.tags["tune.notes"]
     # A finished search is extended, not started again.
     search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 4, "--resume")
     _, parents, children = tracked(f"sqlite:///{folder}/mlflow.db", "demo_space")
@@ -108,7 +114,7 @@ def check_report(folder, run_id):
     assert Path(client.download_artifacts(run_id, "report.html", str(folder))).read_text() == page
     parsed = Page(page)
     assert parsed.asked == []
-    for told in ("Grad-CAM", "t-SNE", "Calibration", "and was opened once", "there was no champion"):
+    for told in ("Grad-CAM", "t-SNE", "Calibration", "and was opened once", "there was no champion", "small data set"):
         assert told in parsed.text
     assert "could not be drawn" not in parsed.text
     assert page.count("data:image/jpeg;base64,") >= 24  # an image and its heat map, of twelve

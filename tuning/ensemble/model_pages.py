@@ -1,6 +1,6 @@
 """MLflow's pages about a registered ensemble: the model's card, and the columns of the list of trials."""
 
-from analysis.ensembles.result import ChosenEnsemble, EnsembleResult
+from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Registration
 from analysis.ensembles.tasks.choose import task_results
 from analysis.registry import write_card
 from analysis.registry.model_card import ModelCard
@@ -9,14 +9,19 @@ from trainables.core.metric_names import METRICS
 from tuning.tracking.outbox import Tracker
 
 
-def write_pages(search: str, result: EnsembleResult, data: Dataset, tracker: Tracker, model_name: str) -> None:
+def write_pages(
+    search: str, result: EnsembleResult, registration: Registration, data: Dataset, tracker: Tracker, model_name: str
+) -> None:
     """Write the card of a registered ensemble to its pages, and a summary to the parent run's; safe to repeat."""
     card = ModelCard(
         name=model_name,
         search=search,
         experiment_id=tracker.experiment_id,
         run_ids=[tracker.child_id(record.number) for record in result.chosen.members],
-        result=result,
+        chosen=result.chosen,
+        registration=registration,
+        openings=result.openings,
+        evaluation=result.evaluation,
         data=data,
     )
     write_card(tracker.uri, card)

@@ -1,7 +1,5 @@
 """Publishing an ensemble: its figures and files on the parent run, and the registered model."""
 
-from dataclasses import replace
-
 import optuna
 
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Registration
@@ -28,7 +26,7 @@ def publish(
     tracker.log_parent(run_metrics(result), run_files(result, data))
     log_members(result.chosen.members, data, tracker)
     registration = register(result.chosen, data, tracker.uri, tracker.parent_id, model_name)
-    write_pages(study.study_name, replace(result, registration=registration), data, tracker, model_name)
+    write_pages(study.study_name, result, registration, data, tracker, model_name)
     save_registration(study, registration)
     return registration
 

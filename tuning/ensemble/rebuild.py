@@ -6,14 +6,17 @@ from functools import partial
 import optuna
 from rich.console import Console
 
-from analysis.ensembles.result import ChosenEnsemble, EnsembleResult
+from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings
 from analysis.ensembles.tasks.choose import TASKS
+from analysis.registry import write_card
+from analysis.registry.model_card import ModelCard
 from analysis.trials import TrialRecord
 from trainables.core.config import ClassificationConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import UserError, first_line
 from trainables.worker.inference import infer_here
-from tuning.console import say
+from tuning.console import EXIT_FAILED, EXIT_OK, say
 from tuning.ensemble.build import Infer, choose_ensemble, score_on_test, selection_bias
 from tuning.ensemble.console_tables import show_choice, show_test
 from tuning.ensemble.existing_search import check_data, search_run
@@ -22,6 +25,7 @@ from tuning.ensemble.publish import register
 from tuning.study.attributes import read_data_request, read_ensemble_request, read_identity
 from tuning.study.opening_ledger import count_opening, openings, split_fingerprint
 from tuning.study.search_folder import existing_folder
+from tuning.tracking.outbox import child_run, experiment_of
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -40,6 +44,16 @@ class RebuildOptions:
     storage: str = "results"
     study_storage: str | None = None
     tracking_uri: str | None = None
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """An ensemble to register, and what its page says about it (see ``ModelCard``)."""
+
+    chosen: ChosenEnsemble
+    data: Dataset
+    openings: Openings
+    evaluation: Evaluation | None
 
 
 def rebuild(options: RebuildOptions, console: Console) -> int:
@@ -74,15 +88,21 @@ def rebuild(options: RebuildOptions, console: Console) -> int:
     if not (options.open_test or options.register):
         return 0
     uri, run_id = search_run(options.tracking_uri, study, identity)
+    fingerprint, evaluation = split_fingerprint(data, "test"), None
     if options.open_test:
-        fingerprint = split_fingerprint(data, "test")
         with folder.exclusive(study):  # refused while a driver runs, because it counts openings too
             count_opening(study, fingerprint)
-        opened = openings(study, fingerprint, uri, run_id)
         with console.status("scoring the test set"):
             evaluation = score_on_test(chosen, data, infer)
+    opened = openings(study, fingerprint, uri, run_id)
+    registered = EXIT_OK
+    if options.register:
+        registered = _register(
+            study, Rebuilt(chosen, data, opened, evaluation), (uri, run_id), identity["space"], console
+        )
+    if evaluation is not None:
         show_test(EnsembleResult(chosen, evaluation, opened), data, console)
-    return _register(chosen, data, uri, run_id, identity["space"], console) if options.register else 0
+    return registered
 
 
 def _check_rule(rule: str | None, members: int) -> None:
@@ -98,14 +118,23 @@ def _check_views(views: str, member: TrialRecord, search: str) -> None:
         raise UserError(f"--tta is not available for a {task}, but {search} is one")
 
 
-def _register(
-    chosen: ChosenEnsemble, data: Dataset, tracking_uri: str, run_id: str, model_name: str, console: Console
-) -> int:
+def _register(study: optuna.Study, rebuilt: Rebuilt, run: tuple[str, str], model_name: str, console: Console) -> int:
+    """Register an ensemble, and write the page of its version, as for the ensemble of a search."""
+    uri, run_id = run
     try:
         with console.status("registering the ensemble"):
-            registration = register(chosen, data, tracking_uri, run_id, model_name)
+            registration = register(rebuilt.chosen, rebuilt.data, uri, run_id, model_name)
+            card = ModelCard(
+                name=model_name,
+                search=study.study_name,
+                experiment_id=experiment_of(uri, run_id),
+                run_ids=[child_run(study, record.number) for record in rebuilt.chosen.members],
+                registration=registration,
+                **vars(rebuilt),
+            )
+            write_card(uri, card)
     except Exception as error:  # whatever a server raises
         say(console, f"the ensemble could not be registered: {first_line(error)}", "red")
-        return 1
+        return EXIT_FAILED
     say(console, registration.describe(model_name))
-    return 0
+    return EXIT_OK

@@ -1,12 +1,13 @@
 """Arguments from which a search's data is prepared."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.tables.label_columns import LabelTable
+from trainables.core.data.splits.folds import small_division
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.data.splits.splits import SHARES
 from trainables.core.serving.roi_finder import region_finder
@@ -38,10 +39,14 @@ class DataRequest:
         return cls(**{**saved, "table": table, "grouping": Grouping(**saved["grouping"])})
 
     def prepare(self, *, regions_progress: Callable[[float], None] | None = None, **arguments: Any) -> Dataset:
-        """Prepare the data.
+        """Prepare the data. A set of classes that is too small for one division gets a note.
 
         Args:
             regions_progress: Called with the share of images whose regions have been found.
             **arguments: Further arguments of ``prepare``, such as the sizes to decode.
         """
-        return prepare(**vars(self) | {"roi": region_finder(self.roi, regions_progress)}, **arguments)
+        data = prepare(**vars(self) | {"roi": region_finder(self.roi, regions_progress)}, **arguments)
+        if data.folds or data.mask_format is not None:
+            return data
+        note = small_division(data.labels, data.groups, data.splits, data.class_names)
+        return replace(data, notes=(*data.notes, note)) if note else data

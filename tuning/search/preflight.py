@@ -121,8 +121,7 @@ def load_data(
     assert data.audit is not None
     for line in (f"data {place}: {counts} ({request.split} split){folds}", *summary(data.audit)):
         say(console, line)
-    warning = task.small_set_warning(data)
-    say_notes(console, [*data.notes, *([warning] if warning else [])])
+    say_notes(console, data.notes)
     return data
 
 

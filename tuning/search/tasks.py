@@ -9,7 +9,6 @@ import optuna
 
 from trainables.core.config import ClassificationConfig, SegmentationConfig
 from trainables.core.data.dataset import Dataset
-from trainables.core.data.splits.folds import small_division
 from trainables.core.models.backbones.backbone import build_backbone, check_weights, parameter_count
 from trainables.core.models.backbones.registry import count_features
 from trainables.core.models.networks.segmenter import check_segmenter, fetch_weights, segmenter_parameter_count
@@ -56,10 +55,6 @@ class SearchTask(ABC):
     def check_metric(self, metric: str, data: Dataset) -> None:
         """Raise DataError or ConfigError if a metric cannot be computed on the data."""
 
-    def small_set_warning(self, data: Dataset) -> str:  # noqa: ARG002
-        """Return a warning if the data set is too small for one division; empty otherwise."""
-        return ""
-
 
 class ClassificationSearch(SearchTask):
     """One label per image."""
@@ -86,10 +81,6 @@ class ClassificationSearch(SearchTask):
         """Check a metric on the images that the first trials are compared on."""
         compared = data.folds[0] if data.folds else data.splits["tune"]
         check_objective(metric, data.labels[compared], data.class_names, data.healthy)
-
-    def small_set_warning(self, data: Dataset) -> str:
-        """Recommend cross-validation for a small data set."""
-        return "" if data.folds else small_division(data.labels, data.groups, data.splits, data.class_names)
 
 
 class SegmentationSearch(SearchTask):

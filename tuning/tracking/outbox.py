@@ -51,6 +51,16 @@ def check_experiment(uri: str, name: str) -> None:
         find_experiment(MlflowClient(uri), name)
 
 
+def child_run(study: optuna.Study, number: int) -> str:
+    """Return the run ID of a trial, or "" if MLflow refused its run."""
+    return str(study.user_attrs.get(_CHILD.format(number), {}).get("run_id", ""))
+
+
+def experiment_of(uri: str, run_id: str) -> str:
+    """Return the ID of a run's experiment."""
+    return str(MlflowClient(uri).get_run(run_id).info.experiment_id)
+
+
 def log_file(uri: str, run_id: str, file: Path) -> None:
     """Log a file to a run, replacing one of the same name."""
     MlflowClient(uri).log_artifact(run_id, str(file))

@@ -4,7 +4,7 @@ import numpy as np
 
 from analysis.ensembles.choose_rule import Compared, Comparison
 from analysis.ensembles.evaluation import Evaluation, Scores
-from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings, Registration
+from analysis.ensembles.result import ChosenEnsemble, Openings, Registration
 from analysis.registry.model_card import ModelCard
 from analysis.statistics.diversity import Diversity
 from analysis.trials import EpochRecord, TrialRecord
@@ -54,6 +54,9 @@ def made_up_card(name="brains", registration=None, notes=("a note",)):
         search="brains-2",
         experiment_id="7",
         run_ids=("run7", "run9", "run3"),
-        result=EnsembleResult(chosen, Evaluation(scores, (), 0, None, 9, (), ()), Openings(2, 0), registration),
+        chosen=chosen,
+        registration=registration,
+        openings=Openings(2, 0),
+        evaluation=Evaluation(scores, (), 0, None, 9, (), ()),
         data=data,
     )

@@ -43,8 +43,8 @@ def test_without_a_leak_there_is_no_warning(card):
 
 
 def test_the_selection_bias_is_described_with_the_score(card):
-    chosen = replace(card.result.chosen, folds=5, selection_bias=SelectionBias(9, 0.5, None, 3, 0.6, None))
-    folded = replace(card, result=replace(card.result, chosen=chosen))
+    chosen = replace(card.chosen, folds=5, selection_bias=SelectionBias(9, 0.5, None, 3, 0.6, None))
+    folded = replace(card, chosen=chosen)
     text = folded.description()
     assert "chosen on out-of-fold predictions of 5 folds by macro_f1" in text
     assert "| oof macro_f1 | 0.5000 |" in text.splitlines()
@@ -70,6 +70,12 @@ def test_tags_have_the_same_facts(card):
     assert max(map(len, made_up_card(notes=("x" * 9000,)).tags().values())) == 5000
 
 
-def test_an_ensemble_that_is_not_registered_has_no_card(card):
-    with pytest.raises(ValueError, match="registered"):
-        replace(card, result=replace(card.result, registration=None)).description()
+def test_without_test_scores_the_card_says_so(card):
+    """As of members that were picked by hand, without another opening of the test set."""
+    sealed = replace(card, evaluation=None)
+    text = sealed.description()
+    assert "This ensemble was not scored on the test set." in text.splitlines()
+    assert "| select macro_f1 | 0.5000 |" in text.splitlines()
+    assert "| test macro_f1" not in text
+    assert set(card.tags()) - set(sealed.tags()) == {"test_macro_f1", "test_accuracy"}
+    assert "not scored on the test set" not in card.description()
