@@ -63,8 +63,13 @@ def _seconds(text: str) -> float:
 
 @app.command("tune-run", cls=Command)
 def run(
+    ctx: typer.Context,
     space: Annotated[
-        str | None, typer.Argument(help="Search space: a name from --list, a file.py, or package.module:SPACE.")
+        str | None,
+        typer.Argument(
+            help="Search space: a name from --list, a file.py, or package.module:SPACE. With --resume also a search's "
+            "name."
+        ),
     ] = None,
     list_spaces: Annotated[bool, typer.Option("--list", help="List the available search spaces.")] = False,
     dry_run: Annotated[
@@ -202,7 +207,9 @@ def run(
     name: Annotated[
         str | None, _record_option(help="Name of the search. Default: the space's, then NAME-2, ...")
     ] = None,
-    resume: Annotated[bool, _record_option(help="Resume an unfinished search.")] = False,
+    resume: Annotated[
+        bool, _record_option(help="Resume a search, with its own options unless they are given again.")
+    ] = False,
     report: Annotated[bool, _record_option(help="Write the HTML report, which shows images, at the end.")] = True,
 ) -> int:
     """Search for the best transfer-learning model of an image data set and register an ensemble of the best models.
@@ -211,6 +218,7 @@ def run(
     --resume.
     """
     params = dict(locals())
+    ctx = params.pop("ctx")
     from search_spaces.space import load_space, shipped_spaces
 
     console = Terminal()
@@ -218,16 +226,24 @@ def run(
         for shipped in shipped_spaces():
             say(console, f"{shipped.name:20} {shipped.title}")
         return EXIT_OK
-    if space is None:
+    if resume:
+        from tuning.search.saved_options import resumed
+
+        sources = {option: ctx.get_parameter_source(option) for option in params}
+        given = {option for option, source in sources.items() if source is not None and source.name != "DEFAULT"}
+        params = resumed(params, given)
+    if params["space"] is None:
         raise UserError("a search space is missing: tune-run --list shows the available ones")
-    return _run(_search_options(load_space(space), params), dry_run, console)
+    return _run(_search_options(load_space(params["space"]), params), dry_run, console)
 
 
 def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOptions":
     """Build the options of a search from the command's parameters, most of which have the same name and value."""
     objective = _objective(params["metric"] or [space.metric])
     from tuning.search.options import HANG_S, SearchOptions  # heavy imports come after the cheap checks
+    from tuning.search.saved_options import to_save
 
+    given = to_save(params)
     labels = params.pop("labels")
     columns = {role: params.pop(f"{role}_column") for role in ("image", "label", "split")}
     not_options = {"list_spaces", "dry_run", "backbone", "metric", "time_budget", "trial_timeout"}
@@ -239,8 +255,9 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
         "table": label_table(labels, space.table, **columns),
         "time_budget_s": math.inf if params["time_budget"] is None else params["time_budget"],
         "trial_timeout_s": HANG_S if params["trial_timeout"] is None else params["trial_timeout"],
-        "tta": params["tta"] and params["tta"].value,
-        "split": params["split"].value,
+        "tta": params["tta"] and str(params["tta"]),
+        "split": str(params["split"]),
+        "given": given,
     }
     return SearchOptions(**options)
 

@@ -1,8 +1,10 @@
 """Options of a search, with defaults from its space."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from search_spaces.space import SearchSpace
 from trainables.core.data.readers.tables.label_columns import LabelTable
@@ -20,7 +22,10 @@ HANG_S = 3600.0
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Options of ``tune-run``. None leaves the choice to the space or the cluster."""
+    """Options of ``tune-run``. None leaves the choice to the space or the cluster.
+
+    ``given`` holds the options as JSON, for ``--resume``.
+    """
 
     space: SearchSpace
     data: str | None = None
@@ -59,6 +64,7 @@ class SearchOptions:
     group_pattern: str | None = None
     cv_folds: int | None = None
     roi: str | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def members(self) -> int:

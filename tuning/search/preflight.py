@@ -1,17 +1,15 @@
 """Checks before a search, its identity, and its description for MLflow."""
 
-import hashlib
-import json
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from rich.console import Console
 from rich.markup import escape
@@ -29,8 +27,10 @@ from tuning.console import say, say_notes
 from tuning.search.data_request import DataRequest
 from tuning.search.options import SearchOptions
 from tuning.search.plan import Plan
+from tuning.search.space_contents import space_contents
 from tuning.search.tasks import TASKS
 from tuning.study.attributes import search_uid
+from tuning.study.identity import IMAGES, SPACE
 from tuning.study.opening_ledger import split_fingerprint
 from tuning.tracking.runs import SearchInfo
 
@@ -132,13 +132,15 @@ def _check_layout(plan: Plan, place: str, *, has_masks: bool) -> None:
         raise DataError(f"space {plan.space.name} is a {task.name} and needs {task.layouts}, but {place} has {found}")
 
 
-def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def identity(plan: Plan, data: Dataset) -> dict[str, Any]:
     """Return the settings that must not change when a search is resumed.
 
-    A hash of the ``rehearsed`` configurations distinguishes spaces that have the same name.
+    The contents of a space distinguish it from others of the same name.
     """
+    counts = np.bincount(data.labels, minlength=len(data.image_classes)).tolist()
     return {
         "space": plan.space.name,
+        IMAGES: dict(zip(data.image_classes, counts, strict=False)),
         "data fingerprint": data.fingerprint,
         "metric": plan.objective.metric,
         "second metric": plan.objective.second,
@@ -151,7 +153,7 @@ def identity(plan: Plan, data: Dataset, rehearsed: Sequence[dict[str, Any]]) -> 
         **{f"{name} fingerprint": split_fingerprint(data, name) for name in data.splits},
         "pruning": plan.pruning,
         "roi": data.regions.digest if data.regions else None,
-        "configurations": hashlib.sha256(json.dumps(rehearsed).encode()).hexdigest()[:16],
+        SPACE: space_contents(plan.space, plan.backbones),
     }
 
 
@@ -163,7 +165,7 @@ def search_info(study: optuna.Study, data: Dataset, about: dict[str, Any]) -> Se
         experiment=about["space"],
         name=study.study_name,
         uid=search_uid(study),
-        params={**about, "data": data.place},
+        params={name: value for name, value in about.items() if name != SPACE} | {"data": data.place},
         tags={
             "tune.space": about["space"],
             "tune.data_fingerprint": data.fingerprint,

@@ -32,7 +32,8 @@ from tuning.search.preflight import (
     search_info,
 )
 from tuning.search.roi import fetch_segmentation, save_segmentation
-from tuning.study.attributes import check_identity, save_data_request, save_ensemble_request
+from tuning.study.attributes import save_data_request, save_ensemble_request, save_options
+from tuning.study.identity import check_identity
 from tuning.study.search_folder import SearchFolder, find_folder
 from tuning.study.steering import Steering
 from tuning.tracking.outbox import Tracker, check_experiment
@@ -122,7 +123,7 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     cache_size = None if options.cache_size is None else parse_size(options.cache_size)
     data = load_data(request, plan, policies, cache_size, console)
     uri = tracking_uri(options.tracking_uri)
-    return Setup(options, plan, folder, request, data, identity(plan, data, rehearsed), uri)
+    return Setup(options, plan, folder, request, data, identity(plan, data), uri)
 
 
 def join_cluster(setup: Setup, stack: ExitStack, console: Console) -> Workers:
@@ -159,7 +160,9 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study) -> Search:
         UserError: A resumed search would become another one.
     """
     options, plan, data, request = setup.options, setup.plan, setup.data, setup.request
-    check_identity(study, {**setup.identity, "tracking-uri": without_credentials(setup.tracking_uri)})
+    uri = without_credentials(setup.tracking_uri)
+    check_identity(study, {**setup.identity, "tracking-uri": uri}, request)
+    save_options(study, {**options.given, "tracking_uri": uri})
     if data.regions is not None:
         regions = save_segmentation(data.regions, setup.folder.local)
         data, request = replace(data, regions=regions), replace(request, roi=str(regions.model))

@@ -17,28 +17,11 @@ _SESSIONS = "sessions"
 _DATA = "data"
 _ENSEMBLE_REQUEST = "ensemble asked for"
 _UID = "uid"
-
-
-def check_identity(study: optuna.Study, identity: Mapping[str, Any]) -> None:
-    """Save the identity of a new search, or compare it with the saved one. A missing key counts as None.
-
-    Raises:
-        UserError: The options of a resumed search differ; the message names the first difference.
-    """
-    saved = study.user_attrs.get(_IDENTITY)
-    if saved is None:
-        study.set_user_attr(_IDENTITY, dict(identity))
-        return
-    for key, value in identity.items():
-        if saved.get(key) != value:
-            raise UserError(
-                f"a resumed search must keep its {key}, but {saved.get(key)!r} became {value!r}: "
-                "use the original value, or start a new search with --name"
-            )
+_OPTIONS = "options"
 
 
 def read_identity(study: optuna.Study) -> dict[str, Any]:
-    """Return the identity that ``check_identity`` saved.
+    """Return the identity that ``identity.check_identity`` saved.
 
     Raises:
         UserError: The search stopped before it was saved.
@@ -82,6 +65,17 @@ def read_ensemble_request(study: optuna.Study) -> tuple[int, str]:
     """Return the ensemble size and the test-time views that the search was started with."""
     k, views = study.user_attrs.get(_ENSEMBLE_REQUEST, (5, "none"))  # older studies were always built with these
     return k, views
+
+
+def save_options(study: optuna.Study, options: Mapping[str, Any]) -> None:
+    """Save the command's options, with which ``--resume`` continues unless they are given again."""
+    study.set_user_attr(_OPTIONS, dict(options))
+
+
+def read_options(study: optuna.Study) -> dict[str, Any]:
+    """Return the options that the search was started or last resumed with; none for a study of an older version."""
+    options: dict[str, Any] = study.user_attrs.get(_OPTIONS, {})
+    return options
 
 
 def search_uid(study: optuna.Study) -> str:

@@ -218,7 +218,17 @@ def test_every_parameter_reaches_the_options():
     assert (options.time_budget_s, options.trial_timeout_s) == (60.0, HANG_S)
     assert (options.tta, options.split) == ("flips", "random")
     assert options.table == LabelTable(("labels",), image="image_column", label="label_column", split="split_column")
-    converted = {"space", "backbones", "objective", "time_budget_s", "trial_timeout_s", "tta", "split", "table"}
+    converted = {
+        "space",
+        "backbones",
+        "objective",
+        "time_budget_s",
+        "trial_timeout_s",
+        "tta",
+        "split",
+        "table",
+        "given",
+    }
     copied = {field.name for field in dataclasses.fields(options)} - converted
     assert copied == names - {
         "list_spaces", "dry_run", "space", "backbone", "metric", "tta", "split", "time_budget", "trial_timeout",

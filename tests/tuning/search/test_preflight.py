@@ -42,7 +42,7 @@ def test_a_search_with_other_folds_is_another_search(plan, small_data, monkeypat
     for folds in (None, 2, 3):
         changed = dataclasses.replace(plan, folds=folds)
         data, _ = loaded(changed, small_data.place, small_data.store, monkeypatch)
-        about[folds] = identity(changed, data, [])
+        about[folds] = identity(changed, data)
         assert about[folds]["cv-folds"] == folds
     assert about[2]["test fingerprint"] == about[3]["test fingerprint"] == about[None]["test fingerprint"]
     assert about[2]["pool fingerprint"] != about[3]["pool fingerprint"]
@@ -52,8 +52,8 @@ def test_a_search_with_other_folds_is_another_search(plan, small_data, monkeypat
 def test_a_search_on_cropped_images_is_another_search(plan, small_data):
     boxes = np.zeros((len(small_data.labels), 4), dtype=np.int32)
     cropped = dataclasses.replace(small_data, regions=Regions(Path("lungs"), "1234", boxes))
-    assert identity(plan, small_data, [])["roi"] is None
-    assert identity(plan, cropped, [])["roi"] == "1234"
+    assert identity(plan, small_data)["roi"] is None
+    assert identity(plan, cropped)["roi"] == "1234"
 
 
 @pytest.mark.parametrize("kind", ["classes", "pairs"])

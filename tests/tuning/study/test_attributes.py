@@ -8,7 +8,6 @@ from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
 from tuning.search.data_request import DataRequest
 from tuning.study.attributes import (
-    check_identity,
     next_session,
     read_data_request,
     read_ensemble_request,
@@ -17,6 +16,7 @@ from tuning.study.attributes import (
     save_ensemble_request,
     search_uid,
 )
+from tuning.study.identity import check_identity
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def study():
 def test_a_resumed_search_keeps_its_identity(study):
     check_identity(study, {"metric": "accuracy", "seed": 0})
     check_identity(study, {"metric": "accuracy", "seed": 0})
-    with pytest.raises(UserError, match="a resumed search must keep its seed, but 0 became 1"):
+    with pytest.raises(UserError, match="a resumed search must keep its --seed, but 0 became 1"):
         check_identity(study, {"metric": "accuracy", "seed": 1})
 
 
@@ -38,7 +38,7 @@ def test_a_missing_key_of_the_identity_counts_as_none(study, before, roi):
     if roi == before.get("roi"):
         check_identity(study, {"seed": 0, "roi": roi})
     else:
-        with pytest.raises(UserError, match=f"must keep its roi, but {before.get('roi')!r} became {roi!r}"):
+        with pytest.raises(UserError, match=f"must keep its --roi, but {before.get('roi')!r} became {roi!r}"):
             check_identity(study, {"seed": 0, "roi": roi})
 
 

@@ -1,0 +1,70 @@
+"""The options of ``tune-run`` as its search saves them, and as ``--resume`` takes them up again."""
+
+import os
+from collections.abc import Collection, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from search_spaces.space import load_space
+from trainables.core.errors import UserError
+from trainables.core.redact import without_credentials
+from tuning.study.attributes import read_options
+from tuning.study.search_folder import existing_folder, find_folder
+
+# The place of a search is given again, or found again by the environment.
+_NOT_SAVED = {"list_spaces", "dry_run", "resume", "storage", "study_storage", "name"}
+_PATHS = {"space", "data", "weights", "roi"}
+
+
+def to_save(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options as JSON, with absolute paths and without credentials."""
+    return {name: _as_json(name, value) for name, value in params.items() if name not in _NOT_SAVED}
+
+
+def _as_json(name: str, value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, list | tuple):
+        return [_as_json("data" if name == "labels" else name, each) for each in value]
+    if name in _PATHS and isinstance(value, str) and Path(value).exists():
+        return str(Path(value).resolve())
+    return without_credentials(value) if isinstance(value, str) else value
+
+
+def resumed(params: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """Return the options with which a search is resumed: those of the search, except for those given now.
+
+    The command may name the search by ``--name``, by its name in place of the space, or by its space.
+
+    Args:
+        params: Options of the command.
+        given: Names of the options that the user gave.
+    """
+    name = params["name"] or params["space"]
+    study = name and _study(params, name)
+    if not study and params["name"] is None and params["space"] is not None:
+        name = load_space(params["space"]).name
+        study = _study(params, name)
+    if not study:
+        return dict(params)  # the search's own check refuses this
+    saved = read_options(study)
+    if not saved:
+        return dict(params)
+    by_name = params["name"] is None and name == params["space"]
+    kept = {option: value for option, value in saved.items() if option in params and option not in given}
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        kept.pop("tracking_uri", None)
+    space = saved["space"] if by_name or params["space"] is None else params["space"]
+    return {**params, **kept, "space": space, "name": study.study_name}
+
+
+def _study(params: Mapping[str, Any], name: str) -> Any:
+    """Return the study that ``--resume`` means by a name, or None."""
+    place = params["storage"], name, params["study_storage"]
+    try:
+        if params["name"] is not None:
+            return existing_folder(*place)[1]
+        return find_folder(*place, resume=True).load()
+    except UserError:
+        return None
