@@ -34,9 +34,18 @@ class StoreFullError(UserError):
 
 
 def default_store() -> Path:
-    """Return ``$TUNE_RUN_CACHE``, or ``tune-run`` in the user's cache folder."""
+    """Return ``$TUNE_RUN_CACHE``, or ``tune-run`` in the user's cache folder.
+
+    Raises:
+        UserError: It does not exist and cannot be created.
+    """
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get(STORE_VARIABLE) or Path(cache) / "tune-run").resolve()
+    store = Path(os.environ.get(STORE_VARIABLE) or Path(cache) / "tune-run").resolve()
+    existing = next(folder for folder in (store, *store.parents) if folder.exists())
+    if store != existing and not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        rule = "the cache of decoded images must be a folder that can be created"
+        raise UserError(f"{rule}, but {existing} does not allow {store}: set {STORE_VARIABLE} to a writable folder")
+    return store
 
 
 def parse_size(text: str) -> int:

@@ -4,7 +4,7 @@ import traceback
 from contextlib import ExitStack, suppress
 
 import optuna
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from rich.console import Console
 
 from trainables.core.redact import without_credentials
@@ -48,6 +48,10 @@ def run(options: SearchOptions, console: Console) -> int:
             exists = True
             try:
                 code = _run_to_end(open_search(setup, workers, study), console)
+            except UpdateFinishedTrialError:
+                name = study.study_name
+                say(console, f"Another driver has finished trials of search {name}, so this one ends.", "red")
+                code = EXIT_FAILED
             except _FATAL as error:
                 _report_failure(error, folder, console)
                 code = EXIT_FAILED

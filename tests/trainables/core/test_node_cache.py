@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from trainables.core.errors import UserError
 from trainables.core.node_cache import Store, StoreFullError, default_store, map_array, write_array
 
 CONTEXT = multiprocessing.get_context("fork")
@@ -199,3 +200,12 @@ def test_the_default_folder_can_be_set(monkeypatch, tmp_path):
     monkeypatch.delenv("TUNE_RUN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_store() == tmp_path / "tune-run"
+
+
+def test_a_cache_that_cannot_be_created_is_named_with_the_remedy(monkeypatch):
+    """As where HOME is /dev/null, in many containers and batch systems."""
+    for variable in ("TUNE_RUN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")
+    with pytest.raises(UserError, match=r"/dev/null does not allow /dev/null/.cache/tune-run: set TUNE_RUN_CACHE to a"):
+        default_store()
