@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _MOST_FRAMES = 10_000
 _MOST_BITS = 16
 _WHITE = 2**16 - 1
+_IMAGE_PIXEL_GROUP = 0x0028
+_NO_INSTANCE = "2.25.0"  # equal frames must have equal bytes
+# Tags of a frame in an enhanced multi-frame file: the sequence in its functional group, and the tags there.
+_FRAME_TAGS = {
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
+}
+Window = tuple[float, float]
 
 
 def is_dicom(data: bytes) -> bool:
@@ -47,8 +55,8 @@ def count_frames(header: "Dataset") -> int:
     return frames
 
 
-def dicom_image(data: bytes, frame: int | None = None) -> Image.Image:
-    """Return one frame as a Pillow image.
+def dicom_image(data: bytes, window: Window | None = None) -> Image.Image:
+    """Return the only frame of a DICOM file as a Pillow image.
 
     Grey pixels pass the modality LUT or rescale, then the first VOI LUT or window. Without one, the frame's lowest
     value becomes black and its highest white. MONOCHROME1 is inverted. The result has 16 bits, so that nothing is lost
@@ -56,20 +64,60 @@ def dicom_image(data: bytes, frame: int | None = None) -> Image.Image:
 
     Args:
         data: Bytes of a DICOM file.
-        frame: Frame, counted from 0. None for the only one.
+        window: Centre and width that replace those of the file, in units after the modality LUT, such as Hounsfield.
 
     Raises:
-        DataError: The file has no pixels of at most 16 bits, several frames but no ``frame`` is given, a window
-            without width, or a compression that no installed package reads. No tag's value is part of the message.
+        DataError: The file has no pixels of at most 16 bits, several frames, a window without width, or a compression
+            that no installed package reads. No tag's value is part of the message.
     """
     dataset = _read(data)
     frames = count_frames(dataset)
-    if frame is None and frames > 1:
+    if frames > 1:
         raise DataError(f"it has {frames} frames: store each one as a file of its own")
-    with _private_errors("its DICOM pixels cannot be described"):
-        syntax = _check_pixels(dataset)
+    syntax = _check_pixels(dataset)
     with _private_errors(f"its DICOM pixels cannot be decoded ({syntax})"):
-        return _image(dataset, frame or 0)
+        _copy_frame_tags(dataset, 0)
+        if window is not None:
+            dataset.WindowCenter, dataset.WindowWidth = window
+            dataset.VOILUTFunction, dataset.VOILUTSequence = "LINEAR", None
+        return _image(dataset)
+
+
+def extract_frame(data: bytes, frame: int) -> bytes:
+    """Return one frame of a DICOM file as a file of its own, with the tags that describe its pixels and no others.
+
+    Args:
+        data: Bytes of a DICOM file.
+        frame: Frame, counted from 0.
+
+    Raises:
+        DataError: The frame cannot be decoded. No tag's value is part of the message.
+    """
+    from pydicom import Dataset, FileMetaDataset
+    from pydicom.pixels import pixel_array
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+    dataset = _read(data)
+    syntax = _check_pixels(dataset)
+    encoded = io.BytesIO()
+    with _private_errors(f"its DICOM pixels cannot be decoded ({syntax})"):
+        _copy_frame_tags(dataset, frame)
+        samples = pixel_array(dataset, index=frame)
+        samples = samples.astype(samples.dtype.newbyteorder("<"))
+        single = Dataset()
+        for element in dataset.group_dataset(_IMAGE_PIXEL_GROUP):
+            single.add(element)
+        single.NumberOfFrames = 1
+        if samples.ndim == 3:
+            single.PhotometricInterpretation, single.PlanarConfiguration = "RGB", 0
+        single.BitsAllocated = 8 * samples.itemsize
+        single.add_new("PixelData", "OW", samples.tobytes() + b"\0" * (samples.nbytes % 2))
+        single.file_meta = FileMetaDataset()
+        single.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        single.SOPClassUID = single.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+        single.SOPInstanceUID = single.file_meta.MediaStorageSOPInstanceUID = _NO_INSTANCE
+        single.save_as(encoded, enforce_file_format=True)
+    return encoded.getvalue()
 
 
 @contextmanager
@@ -95,6 +143,11 @@ def _read(data: bytes | io.BufferedIOBase, **settings: Any) -> "Dataset":
 
 def _check_pixels(dataset: "Dataset") -> str:
     """Return the name of the pixels' encoding, or raise DataError if there is nothing to decode."""
+    with _private_errors("its DICOM pixels cannot be described"):
+        return _encoding_of_pixels(dataset)
+
+
+def _encoding_of_pixels(dataset: "Dataset") -> str:
     from pydicom.pixels import get_decoder
 
     if "PixelData" not in dataset:
@@ -118,10 +171,29 @@ def _check_pixels(dataset: "Dataset") -> str:
     return str(syntax.name)
 
 
-def _image(dataset: "Dataset", frame: int) -> Image.Image:
+def has_window(header: "Dataset") -> bool:
+    """Return True if grey values are shown through a VOI LUT or window, or if the image is in colour."""
+    with _private_errors("not a readable DICOM file"):
+        _copy_frame_tags(header, 0)
+        in_colour = int(header.get("SamplesPerPixel") or 1) > 1
+        return in_colour or bool(header.get("VOILUTSequence")) or header.get("WindowCenter") is not None
+
+
+def _copy_frame_tags(dataset: "Dataset", frame: int) -> None:
+    """Copy the rescale and window of a frame, which enhanced multi-frame files store in functional groups."""
+    groups = [dataset.get("PerFrameFunctionalGroupsSequence"), dataset.get("SharedFunctionalGroupsSequence")]
+    for items, index in zip(groups, (frame, 0), strict=True):
+        for sequence, tags in _FRAME_TAGS.items():
+            found = (items[index].get(sequence) if items else None) or [{}]
+            for tag in tags:
+                if tag in found[0] and tag not in dataset:
+                    setattr(dataset, tag, found[0].get(tag))
+
+
+def _image(dataset: "Dataset") -> Image.Image:
     from pydicom.pixels import apply_color_lut, pixel_array
 
-    samples = pixel_array(dataset, index=frame)
+    samples = pixel_array(dataset, index=0)
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         return _colour(apply_color_lut(samples, dataset), int(dataset.RedPaletteColorLookupTableDescriptor[2]))
     if samples.ndim == 3:

@@ -1,6 +1,5 @@
 """Images in a folder: one per file, or one per frame of a DICOM file."""
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.decode.dicom import count_frames, dicom_image, read_header
+from trainables.core.data.decode.dicom import count_frames, extract_frame, has_window, read_header
 from trainables.core.data.readers.image_files import find_images, is_dicom_file
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
 from trainables.core.data.source import numbered
@@ -63,7 +62,7 @@ class ImageEntries:
         ]
 
     def read(self, index: int) -> bytes:
-        """Return the encoded image: the bytes of its file, or its frame as TIFF."""
+        """Return the encoded image: the bytes of its file or of its frame."""
         file, frame = self.root / self.files[index], self.frames[index]
         check_within(self.root, file)
         return read_frame(file, frame)
@@ -99,30 +98,26 @@ def read_tags(file: Path) -> _Header:
     try:
         with file.open("rb") as opened:
             header = read_header(opened)
-        frames = count_frames(header)
+        frames, windowed = count_frames(header), has_window(header)
     except (DataError, OSError):
         return _Header()
     return _Header(
         frames=frames,
         patient=str(header.get("PatientID") or "").strip(),
-        windowed="VOILUTSequence" in header or "WindowCenter" in header or int(header.get("SamplesPerPixel") or 1) > 1,
+        windowed=windowed,
         acquisition=tuple(printable(str(header.get(tag) or "")) for tag in _ACQUISITION.values()),
     )
 
 
 def read_frame(file: Path, frame: int | None) -> bytes:
-    """Return the bytes of an image file, or one frame of a DICOM file as TIFF.
+    """Return the bytes of an image file, or of one frame of a DICOM file.
 
     Raises:
         DataError: It cannot be decoded.
         OSError: The file cannot be read.
     """
     content = read_file(file)
-    if frame is None:
-        return content
-    encoded = io.BytesIO()
-    dicom_image(content, frame).save(encoded, "TIFF")
-    return encoded.getvalue()
+    return content if frame is None else extract_frame(content, frame)
 
 
 def _describe(headers: Sequence[_Header], images: int, patients: int) -> list[str]:

@@ -9,7 +9,14 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import pixel_array
 
 from tests.dicom import write_dicom
-from trainables.core.data.decode.dicom import count_frames, dicom_image, is_dicom, read_header
+from trainables.core.data.decode.dicom import (
+    count_frames,
+    dicom_image,
+    extract_frame,
+    has_window,
+    is_dicom,
+    read_header,
+)
 from trainables.core.data.decode.images import PixelFormat, decode
 from trainables.core.errors import DataError
 
@@ -50,11 +57,13 @@ def test_every_file_of_pydicom_is_decoded_or_refused_in_one_line(name, file):
     if name in REASONS:
         with pytest.raises(DataError) as refused:
             count_frames(read_header(data))
-            dicom_image(data, 0)
+            dicom_image(extract_frame(data, 0))
         assert REASONS[name] in str(refused.value)
         return
     dataset = pydicom.dcmread(file)
-    pixels = np.asarray(dicom_image(data, 0))
+    pixels = np.asarray(dicom_image(extract_frame(data, 0)))
+    if count_frames(read_header(data)) == 1:
+        np.testing.assert_array_equal(np.asarray(dicom_image(data)), pixels)
     assert is_dicom(data) and pixels.shape[:2] == (dataset.Rows, dataset.Columns)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         red = np.frombuffer(dataset.RedPaletteColorLookupTableData, np.uint16)
@@ -112,6 +121,38 @@ def test_bad_files_are_refused_without_quoting_tags(tmp_path, tags, message):
     with pytest.raises(DataError, match=message) as refused:
         dicom_image(data)
     assert not any(value in str(refused.value) for value in person.values())
+
+
+def test_a_given_window_replaces_those_of_the_file(tmp_path):
+    pixels = np.array([[-1000, 0], [40, 400]], dtype=np.int16)
+    lut = Dataset()
+    lut.LUTDescriptor = [2, 0, 8]
+    lut.add_new("LUTData", "US", [0, 255])
+    for tags in ({}, {"WindowCenter": "0", "WindowWidth": "9"}, {"VOILUTSequence": [lut]}):
+        data = write_dicom(tmp_path / "a", pixels, bits=16, **tags).read_bytes()
+        shown = np.asarray(dicom_image(data, window=(40, 401))) / 65535
+        np.testing.assert_allclose(shown, [[0, 160.5 / 400], [200.5 / 400, 1]], atol=1e-5)
+
+
+def test_an_enhanced_file_has_rescale_and_window_of_each_frame(tmp_path):
+    pixels = np.array([[[0, 100], [200, 300]]] * 2, dtype=np.uint16)
+
+    def groups(centre):
+        window, transformation, group = Dataset(), Dataset(), Dataset()
+        window.WindowCenter, window.WindowWidth = centre, "101"
+        transformation.RescaleSlope, transformation.RescaleIntercept = "2", "-100"
+        group.FrameVOILUTSequence, group.PixelValueTransformationSequence = [window], [transformation]
+        return group
+
+    person = {"PatientName": "Doe^Jane", "PatientID": "4711"}
+    frames = [groups("0.5"), groups("300.5")]
+    data = write_dicom(tmp_path / "a", pixels, PerFrameFunctionalGroupsSequence=frames, **person).read_bytes()
+    assert has_window(read_header(data))
+    first, second = (extract_frame(data, frame) for frame in range(2))
+    np.testing.assert_allclose(np.asarray(dicom_image(first)) / 65535, [[0, 1], [1, 1]])  # -100, 100, 300, 500
+    np.testing.assert_allclose(np.asarray(dicom_image(second)) / 65535, [[0, 0], [0.5, 1]], atol=1e-5)
+    assert b"Doe" not in first and b"4711" not in first
+    assert extract_frame(data, 0) == first
 
 
 def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from tests.dicom import write_dicom
 from tests.images import png
 from trainables.core.data.audited_dataset import inspect
-from trainables.core.data.decode.dicom import dicom_image
+from trainables.core.data.decode.dicom import dicom_image, extract_frame
 from trainables.core.data.decode.images import PixelFormat, decode
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.open_source import open_source
@@ -46,7 +46,7 @@ def test_files_of_any_name_and_frames_are_images_grouped_by_patient(folder):
 def test_a_frame_has_its_own_pixels(folder):
     images, file = list_images(folder), folder / "well" / "cine.dcm"
     for frame in range(3):
-        shown = np.asarray(dicom_image(file.read_bytes(), frame)) / 257
+        shown = np.asarray(dicom_image(extract_frame(file.read_bytes(), frame))) / 257
         decoded = decode(images.read(2 + frame), 16, PixelFormat(1, 65535))[..., 0]
         np.testing.assert_array_equal(decoded, shown.round())
 
