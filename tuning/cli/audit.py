@@ -21,9 +21,11 @@ from tuning.cli.command import (
     LabelColumn,
     Labels,
     SplitColumn,
+    WindowOption,
     console_script,
     label_table,
     new_app,
+    parse_window,
 )
 from tuning.console import EXIT_FAILED, EXIT_OK, Terminal, say, say_notes
 
@@ -56,6 +58,7 @@ def audit(
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     split_column: SplitColumn = None,
+    window: WindowOption = None,
     cache_size: CacheSize = None,
 ) -> int:
     """Find groups of related images in a data set and measure how they affect test scores.
@@ -73,6 +76,7 @@ def audit(
         inspected = inspect(
             data,
             table=label_table(labels, image=image_column, label=label_column, split=split_column),
+            window=parse_window(window),
             grouping=Grouping(group_threshold, group_column, group_pattern),
             cache_size=None if cache_size is None else parse_size(cache_size),
             progress=lambda share: progress.update(task, description="comparing images", completed=share, total=1),

@@ -71,6 +71,14 @@ def _column(content: str) -> Any:
 ImageColumn = Annotated[str | None, _column("the images' file names")]
 LabelColumn = Annotated[str | None, _column("the classes")]
 SplitColumn = Annotated[str | None, _column("the published splits (train, val, test)")]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CENTER,WIDTH",
+        help="Window for all DICOM images, such as 40,400 in Hounsfield units. Default: the first one in each file.",
+        rich_help_panel=DATA,
+    ),
+]
 SkipBadImages = Annotated[bool, typer.Option(help="Skip unreadable images instead of stopping.", rich_help_panel=DATA)]
 CacheSize = Annotated[
     str | None,
@@ -157,6 +165,23 @@ class Command(TyperCommand):
         """Print one line on stderr and exit with code 2."""
         say(Console(stderr=True), f"{self.name}: {printable(without_credentials(message))}", "red")
         raise typer.Exit(EXIT_USAGE)
+
+
+def parse_window(text: str | None) -> tuple[float, float] | None:
+    """Return the centre and width in ``CENTER,WIDTH``.
+
+    Raises:
+        UserError: The text is something else.
+    """
+    if text is None:
+        return None
+    try:
+        centre, width = map(float, text.split(","))
+    except ValueError:
+        centre = width = math.nan
+    if not (math.isfinite(centre) and 1 <= width < math.inf):
+        raise UserError(f"--window must be CENTER,WIDTH with a width of at least 1, such as 40,400, but got {text!r}")
+    return centre, width
 
 
 def label_table(

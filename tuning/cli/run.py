@@ -27,9 +27,11 @@ from tuning.cli.command import (
     Storage,
     StudyStorage,
     Views,
+    WindowOption,
     console_script,
     label_table,
     new_app,
+    parse_window,
 )
 from tuning.console import EXIT_OK, Terminal, say
 
@@ -86,6 +88,7 @@ def run(
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     split_column: SplitColumn = None,
+    window: WindowOption = None,
     weights: Annotated[
         str | None,
         _data_option(
@@ -252,6 +255,7 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
         "space": space,
         "backbones": tuple(params["backbone"] or ()),
         "objective": objective,
+        "window": parse_window(params["window"]),
         "table": label_table(labels, space.table, **columns),
         "time_budget_s": math.inf if params["time_budget"] is None else params["time_budget"],
         "trial_timeout_s": HANG_S if params["trial_timeout"] is None else params["trial_timeout"],

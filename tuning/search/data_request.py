@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from trainables.core.data.dataset import Dataset
+from trainables.core.data.decode.dicom import Window
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.folds import small_division
@@ -25,6 +26,7 @@ class DataRequest:
     split: str = "grouped"
     test_share: float = SHARES["test"]
     table: LabelTable | None = None
+    window: Window | None = None
     grouping: Grouping = field(default_factory=Grouping)
     healthy: str | None = None
     skip_bad_images: bool = False
@@ -36,7 +38,8 @@ class DataRequest:
         """Return the request that ``dataclasses.asdict`` turned into ``saved``."""
         table = saved.get("table")  # searches before tables have none
         table = table and LabelTable(**{**table, "files": tuple(table["files"])})
-        return cls(**{**saved, "table": table, "grouping": Grouping(**saved["grouping"])})
+        window = saved.get("window") and tuple(saved["window"])
+        return cls(**{**saved, "table": table, "window": window, "grouping": Grouping(**saved["grouping"])})
 
     def prepare(self, *, regions_progress: Callable[[float], None] | None = None, **arguments: Any) -> Dataset:
         """Prepare the data. A set of classes that is too small for one division gets a note.

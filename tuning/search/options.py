@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.space import SearchSpace
+from trainables.core.data.decode.dicom import Window
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
@@ -30,6 +31,7 @@ class SearchOptions:
     space: SearchSpace
     data: str | None = None
     table: LabelTable | None = None
+    window: Window | None = None
     weights: str | None = None
     backbones: tuple[str, ...] = ()
     num_samples: int | None = None
@@ -104,6 +106,7 @@ class SearchOptions:
             split=self.split,
             test_share=self.space.test_share,
             table=self.table,
+            window=self.window,
             grouping=Grouping(self.group_threshold, self.group_column, self.group_pattern, self.space.group_pattern),
             healthy=self.space.healthy,
             skip_bad_images=self.skip_bad_images,

@@ -153,6 +153,7 @@ def identity(plan: Plan, data: Dataset) -> dict[str, Any]:
         **{f"{name} fingerprint": split_fingerprint(data, name) for name in data.splits},
         "pruning": plan.pruning,
         "roi": data.regions.digest if data.regions else None,
+        "window": data.pixel_format.window and list(data.pixel_format.window),
         SPACE: space_contents(plan.space, plan.backbones),
     }
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.dicom import write_dicom
 from tests.images import png
 from tests.trainables.core.data.splits.test_audit import write_phantoms
 from tuning.cli.audit import app
@@ -80,3 +81,13 @@ def test_a_table_gives_labels_and_groups(tmp_path):
     assert "24 images" in output and "audit: 8 subjects (as given)" in output
     assert "Note: columns of the table: image = image, label = label, group = patient_id." in output
     assert "did you mean 'label'?" in run(tmp_path, "--labels", "labels.csv", "--label-column", "labl", code=2)
+
+
+def test_a_window_replaces_those_of_dicom_files(tmp_path):
+    for index in range(12):
+        pixels = np.full((16, 16), 1000 + index, dtype=np.uint16)
+        pixels[:8] = 0
+        write_dicom(tmp_path / "ab"[index % 2] / f"{index}.dcm", pixels, WindowCenter="2048", WindowWidth="4096")
+    assert "0 images are blank" in run(tmp_path)
+    assert "12 images are blank" in run(tmp_path, "--window", "-500,100")  # all values are above the window
+    assert "must be CENTER,WIDTH" in run(tmp_path, "--window", "40", code=2)

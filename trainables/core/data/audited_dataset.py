@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.dataset import Dataset
+from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.images import Survey, surveyed_images
 from trainables.core.data.decode.masks import surveyed_masks
 from trainables.core.data.odd_images import OddImages, find_odd_images
@@ -56,13 +57,14 @@ def inspect(
     *,
     table: LabelTable | None = None,
     grouping: Grouping | None = None,
+    window: Window | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Dataset:
     """Open and audit a data set without refusing bad images and without splitting it. Arguments as in ``prepare``."""
     grouping = grouping or Grouping()
-    opened = open_dataset(place, table, grouping, store, cache_size)
+    opened = open_dataset(place, table, grouping, window, store, cache_size)
     data = audited(opened, grouping.threshold, progress)
     notes = [*reading_notes(opened.source), *opened.odd.notes(opened.source.names)]
     return dataclasses.replace(data, notes=tuple(notes))
@@ -74,7 +76,12 @@ def reading_notes(source: Source) -> list[str]:
 
 
 def open_dataset(
-    place: str, table: LabelTable | None, grouping: Grouping, store: Path | None, cache_size: int | None
+    place: str,
+    table: LabelTable | None,
+    grouping: Grouping,
+    window: Window | None,
+    store: Path | None,
+    cache_size: int | None,
 ) -> OpenedDataset:
     """Open a data set and decode it for the audit. Arguments as in ``prepare``.
 
@@ -88,7 +95,7 @@ def open_dataset(
     source, digests = source.read_all()
     fingerprint = source_fingerprint(source, digests)
     masks = surveyed_masks(source, fingerprint, cache)
-    survey = surveyed_images(source, fingerprint, cache, source.unreadable)
+    survey = surveyed_images(source, fingerprint, cache, window)
     data = Dataset(
         place=place,
         table=table,

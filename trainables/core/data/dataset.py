@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainables.core.data.decode.crop import REGION_VERSION, Regions
 from trainables.core.data.decode.decoded_files import write_images, write_masks
-from trainables.core.data.decode.images import DECODER_VERSION, PixelFormat
+from trainables.core.data.decode.images import DECODER_VERSION, PixelFormat, describe_window
 from trainables.core.data.decode.masks import MASK_VERSION
 from trainables.core.data.image_kind import ImageKind
 from trainables.core.data.readers.open_source import open_source
@@ -153,7 +153,8 @@ class Dataset:
         black, white = self.pixel_format.black, self.pixel_format.white
         shape = f"{self.pixel_format.channels}x{f'{black}to' if black else ''}{white}"
         cut = f"-roi{self.regions.digest[:16]}v{REGION_VERSION}" if self.regions else ""
-        return f"images-{self.fingerprint[:32]}-{size}px-{shape}{cut}-v{DECODER_VERSION}"
+        shown = describe_window(self.pixel_format.window)
+        return f"images-{self.fingerprint[:32]}-{size}px-{shape}{cut}{shown}-v{DECODER_VERSION}"
 
     def uncropped(self) -> "Dataset":
         """Return the data set with whole images, as the audit uses them."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trainables.core.data.audited_dataset import audited, check_any_usable, open_dataset, reading_notes
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.crop import Regions
+from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.masks import describe_format
 from trainables.core.data.image_kind import kind_of
 from trainables.core.data.readers.tables.label_columns import LabelTable
@@ -38,6 +39,7 @@ def prepare(
     test_share: float = SHARES["test"],
     table: LabelTable | None = None,
     grouping: Grouping | None = None,
+    window: Window | None = None,
     healthy: str | None = None,
     skip_bad_images: bool = False,
     folds: int | None = None,
@@ -56,6 +58,7 @@ def prepare(
         test_share: Share of ``test`` if no test split was published.
         table: Table of the labels; None if the layout of the images gives them.
         grouping: The user's statement about which images belong together.
+        window: Centre and width that replace those of DICOM files.
         healthy: Class without a disease; ignored if the data have no such class.
         skip_bad_images: Skip unusable images instead of refusing the data set.
         folds: Number of folds for all images except ``test``; None for ``fit``, ``tune`` and ``select``.
@@ -69,7 +72,7 @@ def prepare(
         StoreFullError: The decoded images exceed the cache's limit.
     """
     grouping = grouping or Grouping()
-    opened = open_dataset(place, table, grouping, store, cache_size)
+    opened = open_dataset(place, table, grouping, window, store, cache_size)
     source, bad = opened.source, {**opened.bad, **opened.odd.blank}
     if bad and not skip_bad_images:
         listing = (store or default_store()) / f"bad-images-{opened.data.fingerprint[:8]}.txt"

@@ -4,12 +4,12 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.core.data.decode.crop import Box
 from trainables.core.data.decode.deep_images import deep_samples, scale_to_8_bits
-from trainables.core.data.decode.dicom import dicom_image, is_dicom
+from trainables.core.data.decode.dicom import Window, dicom_image, is_dicom
+from trainables.core.data.source import Source
 from trainables.core.errors import DataError, first_line
 from trainables.core.node_cache import Store
 
@@ -51,22 +52,34 @@ class PixelFormat:
         white: Value that becomes 255. For 8-bit images it is 255. For deeper ones it is the smallest 2**n - 1 that
             covers the data set, so that 12-bit images in 16-bit files do not come out dark.
         black: Value that becomes 0: 0, or for signed samples the largest -2**n that covers the data set.
+        window: Centre and width that replace those of DICOM files, or None.
     """
 
     channels: int
     white: int
     black: int = 0
+    window: Window | None = None
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Rebuild from the result of ``dataclasses.asdict``, also after JSON."""
+        window = raw.get("window")
+        return cls(**{**raw, "window": None if window is None else tuple(window)})
 
 
 @contextmanager
-def open_image(data: bytes) -> Iterator[Image.Image]:
+def open_image(data: bytes, window: Window | None = None) -> Iterator[Image.Image]:
     """Open an encoded image of one of ``FORMATS``, whose pixels are read on use, or a DICOM file of one frame.
+
+    Args:
+        data: Bytes of the file.
+        window: Centre and width that replace those of a DICOM file.
 
     Raises:
         DataError: The bytes are no image, the image is too large, or it breaks within the block.
     """
     if is_dicom(data):
-        yield dicom_image(data)
+        yield dicom_image(data, window)
         return
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
@@ -106,7 +119,7 @@ def decode(data: bytes, size: int, pixel_format: PixelFormat, box: Box | None = 
 @contextmanager
 def open_upright(data: bytes, pixel_format: PixelFormat) -> Iterator[Image.Image]:
     """Open an encoded image, turned as its EXIF orientation says and scaled to 8 bits. Raises like ``decode``."""
-    with open_image(data) as opened:
+    with open_image(data, pixel_format.window) as opened:
         samples = deep_samples(opened, data)
         if samples is None:
             yield ImageOps.exif_transpose(opened)
@@ -162,13 +175,16 @@ class Survey:
     highest: NDArray[np.int64]
 
 
-def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ()) -> Survey:
+def survey(
+    images: EncodedImages, threads: int, unreadable: Container[int] = (), window: Window | None = None
+) -> Survey:
     """Survey every readable image. Only headers are read, except for deep images.
 
     Args:
         images: Encoded images.
         threads: Number of images to read in parallel.
         unreadable: Indices of images that are known to be unreadable.
+        window: Centre and width that replace those of DICOM files.
 
     Raises:
         OSError: Any other image cannot be read.
@@ -179,7 +195,7 @@ def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ())
             return True, 0, 0, 0, 0
         try:
             data = images.read(index)
-            with open_image(data) as image:
+            with open_image(data, window) as image:
                 samples = deep_samples(image, data)
                 if samples is None:
                     return image.mode in _GREY_MODES, 0, 0, image.height, image.width
@@ -195,26 +211,32 @@ def survey(images: EncodedImages, threads: int, unreadable: Container[int] = ())
         channels=1 if all(grey for grey, *_ in looks) else 3,
         white=2 ** max(8, highest.bit_length()) - 1,
         black=0 if lowest >= 0 else -(2 ** (-lowest - 1).bit_length()),
+        window=window,
     )
     figures = np.array([figures for _, _, *figures in looks], dtype=np.int64).reshape(-1, 3)
     return Survey(pixel_format, figures[:, 1:], figures[:, 0])
 
 
-def surveyed_images(images: EncodedImages, fingerprint: str, store: Store, unreadable: Container[int] = ()) -> Survey:
+def surveyed_images(source: Source, fingerprint: str, store: Store, window: Window | None) -> Survey:
     """Return the survey of a data set's images, made once per node."""
 
     def write(folder: Path) -> None:
-        found = survey(images, threads(), unreadable)
+        found = survey(source, threads(), source.unreadable, window)
         np.savez(folder / "images.npz", sizes=found.sizes, highest=found.highest)
         (folder / "format.json").write_text(json.dumps(dataclasses.asdict(found.pixel_format)))
 
     def read(folder: Path) -> Survey:
         with np.load(folder / "images.npz") as arrays:
-            pixel_format = PixelFormat(**json.loads((folder / "format.json").read_text()))
+            pixel_format = PixelFormat.from_dict(json.loads((folder / "format.json").read_text()))
             return Survey(pixel_format, arrays["sizes"], arrays["highest"])
 
-    key = f"survey-{fingerprint[:32]}-v{DECODER_VERSION}"
-    return store.read(key, write, read, size=1000 + 24 * len(images))
+    key = f"survey-{fingerprint[:32]}{describe_window(window)}-v{DECODER_VERSION}"
+    return store.read(key, write, read, size=1000 + 24 * len(source))
+
+
+def describe_window(window: Window | None) -> str:
+    """Return the part of a cache key that stands for a window; empty without one."""
+    return "" if window is None else "-window{:g}to{:g}".format(*window)
 
 
 def threads() -> int:

@@ -130,7 +130,7 @@ def load_checkpoint(folder: Path, frozen: Path | None = None) -> Checkpoint:
             state=TrainState(meta["epoch"], tensors, meta["scaler"]),
             config=TrainConfig.from_dict(meta["config"]),
             class_names=tuple(map(str, meta["class_names"])),
-            pixel_format=PixelFormat(**meta["pixel_format"]),
+            pixel_format=PixelFormat.from_dict(meta["pixel_format"]),
             progress=meta["progress"],
             kind=ImageKind.from_dict(meta["kind"]) if meta["kind"] else None,
         )

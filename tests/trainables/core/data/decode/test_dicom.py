@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import warnings
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import pixel_array
 
 from tests.dicom import write_dicom
+from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.decode.dicom import (
     count_frames,
     dicom_image,
@@ -160,3 +163,19 @@ def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
     with pytest.raises(DataError, match=r"reading DICOM needs pydicom: pip install 'tune-run\[medical\]'"):
         dicom_image(data)
+
+
+def test_the_window_of_a_search_is_part_of_its_pixel_format(tmp_path):
+    for index in range(8):
+        pixels = np.full((16, 16), 900 + 20 * index, dtype=np.uint16)
+        write_dicom(
+            tmp_path / "data" / "ab"[index % 2] / f"{index}.dcm", pixels, WindowCenter="2048", WindowWidth="4096"
+        )
+    narrow = inspect(str(tmp_path / "data"), window=(1000, 201), store=tmp_path / "store")
+    plain = inspect(str(tmp_path / "data"), store=tmp_path / "store")
+    assert narrow.pixel_format.window == (1000, 201) and plain.pixel_format.window is None
+    assert narrow.images_key(16) != plain.images_key(16)
+    saved = json.loads(json.dumps(dataclasses.asdict(narrow.pixel_format)))
+    assert PixelFormat.from_dict(saved) == narrow.pixel_format
+    data = (tmp_path / "data" / "a" / "4.dcm").read_bytes()
+    assert decode(data, 16, narrow.pixel_format).flat[0] == round(255 * (980 - 899.5) / 200)
