@@ -189,7 +189,8 @@ def _describe(batch: NDArray[np.uint8]) -> tuple[Features, Features]:
     grey = images.mean(axis=3)
     flat = grey.reshape(len(grey), SIDE * SIDE)
     mean, deviation = flat.mean(axis=1), np.maximum(flat.std(axis=1), 0.5)
-    skewness = (((flat - mean[:, None]) / deviation[:, None]) ** 3).mean(axis=1)
+    scaled = (flat - mean[:, None]) / deviation[:, None]
+    skewness = (scaled * scaled * scaled).mean(axis=1)  # much faster than a power of 3
     columns = [mean, 40 * np.log(deviation), 20 * skewness]
     if images.shape[3] == 3:
         red, green, blue = (images[..., channel].mean(axis=(1, 2)) for channel in range(3))
