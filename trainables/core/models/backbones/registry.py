@@ -54,11 +54,11 @@ def create_model(name: str, **timm_options: Any) -> nn.Module:
 
 
 def create_sized_model(name: str, image_size: int, **timm_options: Any) -> nn.Module:
-    """Build the original architecture for an image size; timm models come without their classifier."""
+    """Build the original architecture for an image size; timm models come without their classifier by default."""
     config = None if name == SCRATCH or name.startswith(TORCHVISION) else pretrained_config(name)
     if config is not None and config.fixed_input_size:
         timm_options["img_size"] = image_size
-    return create_model(name, num_classes=0, **timm_options)
+    return create_model(name, **{"num_classes": 0, **timm_options})
 
 
 def on_meta_device(build: Callable[[], nn.Module]) -> nn.Module:

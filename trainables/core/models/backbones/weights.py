@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -62,7 +62,13 @@ def _with_weights(name: str, file: Path, image_size: int) -> nn.Module:
     # By itself timm asks the hub about cached files too. Files on the hub have timm's own format, even those of models
     # that are marked as `custom_load`.
     source = {"file": str(file), "custom_load": False}
-    return create_sized_model(name, image_size, pretrained=True, pretrained_cfg_overlay=source)
+    # Without its classifier timm would accept a file that lacks keys, and leave their tensors random.
+    classes = pretrained_config(name).num_classes
+    model: Any = create_sized_model(
+        name, image_size, num_classes=classes, pretrained=True, pretrained_cfg_overlay=source
+    )
+    model.reset_classifier(0)
+    return cast("nn.Module", model)
 
 
 def download_file(name: str, repository: str | None = None) -> Path:

@@ -160,6 +160,15 @@ def test_weights_of_the_hub_that_are_unreadable_are_refused(hub: StandIn) -> Non
         build_backbone("test_vit", "pretrained", 32)
 
 
+def test_weights_of_the_hub_for_another_architecture_are_refused(hub: StandIn) -> None:
+    def drop(tensors: dict[str, Tensor]) -> None:
+        del tensors["blocks.1.mlp.fc1.weight"]
+
+    save("model", library_model("test_vit"), folder_of(hub, "test_vit"), drop)
+    with pytest.raises(WeightsError, match=r"cannot load the weights of test_vit .*: put test_vit.safetensors in a"):
+        build_backbone("test_vit", "pretrained", 32)
+
+
 def test_torchvisions_weights_are_fetched_once_and_verified(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "torchvision:squeezenet1_1"
     model, content = library_model(name), io.BytesIO()
