@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -64,11 +64,10 @@ def _with_weights(name: str, file: Path, image_size: int) -> nn.Module:
     source = {"file": str(file), "custom_load": False}
     # Without its classifier timm would accept a file that lacks keys, and leave their tensors random.
     classes = pretrained_config(name).num_classes
-    model: Any = create_sized_model(
-        name, image_size, num_classes=classes, pretrained=True, pretrained_cfg_overlay=source
-    )
-    model.reset_classifier(0)
-    return cast("nn.Module", model)
+    model = create_sized_model(name, image_size, num_classes=classes, pretrained=True, pretrained_cfg_overlay=source)
+    reset: Any = model.reset_classifier
+    reset(0)
+    return model
 
 
 def download_file(name: str, repository: str | None = None) -> Path:
