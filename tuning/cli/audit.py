@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from tuning.cli.command import (
     CacheSize,
     Command,
     GroupColumn,
+    GroupFile,
     GroupPattern,
     GroupThreshold,
     ImageColumn,
@@ -48,12 +49,16 @@ def audit(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="JSON file for the complete result.")
     ] = None,
+    write_groups: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV file for the group of each image, to be given as --groups.")
+    ] = None,
     fail_on_leak: Annotated[
         bool, typer.Option(help="Exit with code 1 if groups of the published test split are also in training.")
     ] = False,
     group_threshold: GroupThreshold = None,
     group_column: GroupColumn = None,
     group_pattern: GroupPattern = None,
+    groups: GroupFile = None,
     labels: Labels = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
@@ -64,9 +69,11 @@ def audit(
     """Find groups of related images in a data set and measure how they affect test scores.
 
     Images of one group must not be split: slices of one patient, or copies that were re-encoded, resized, brightened,
-    mirrored or rotated. Exit code 0: done; 1: a leak was found and --fail-on-leak is set; 2: wrong usage.
+    mirrored, rotated, zoomed or cropped. Exit code 0: done; 1: a leak was found and --fail-on-leak is set; 2: wrong
+    usage.
     """
     from trainables.core.data.audited_dataset import inspect
+    from trainables.core.data.splits.group_file import group_table
     from trainables.core.data.splits.groups import Grouping
     from trainables.core.node_cache import parse_size
 
@@ -74,17 +81,19 @@ def audit(
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"reading {escape(data)}", total=None)
         inspected = inspect(
-            data,
+            str(Path(data).resolve()) if Path(data).exists() else data,  # tune-run names images in the same way
             table=label_table(labels, image=image_column, label=label_column, split=split_column),
             window=parse_window(window),
-            grouping=Grouping(group_threshold, group_column, group_pattern),
+            grouping=Grouping(group_threshold, group_column, group_pattern, file=groups),
             cache_size=None if cache_size is None else parse_size(cache_size),
             progress=lambda share: progress.update(task, description="comparing images", completed=share, total=1),
         )
     result = inspected.audit
     assert result is not None
     if json_file is not None:
-        _write_json(result, json_file)
+        _write("--json", json_file, json.dumps(_plain(result), indent=1) + "\n")
+    if write_groups is not None:
+        _write("--write-groups", write_groups, group_table(inspected.open_source().names, inspected.groups))
     show(result, console)
     say_notes(console, inspected.notes)
     return EXIT_FAILED if fail_on_leak and result.leaks else EXIT_OK
@@ -100,11 +109,22 @@ def show(audit: "Audit", console: Console) -> None:
         say(console, line)
 
 
-def _write_json(audit: "Audit", file: Path) -> None:
+def _plain(audit: "Audit") -> dict[str, Any]:
+    """Return the result as plain values, with names instead of indices."""
+    plain, names = audit.to_dict(), audit.names
+    del plain["names"]
+    plain["pairs"] = {
+        kind: [vars(pair) | {"first": names[pair.first], "second": names[pair.second]} for pair in pairs]
+        for kind, pairs in audit.pairs.items()
+    }
+    return plain
+
+
+def _write(option: str, file: Path, text: str) -> None:
     try:
-        file.write_text(json.dumps(audit.to_dict(), indent=1) + "\n")
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"--json must be writable, but {file} is not: {error.strerror}") from error
+        raise UserError(f"{option} must be writable, but {file} is not: {error.strerror}") from error
 
 
 def _thresholds_table(audit: "Audit") -> Table:
@@ -120,13 +140,13 @@ def _thresholds_table(audit: "Audit") -> Table:
 
 def _pairs_table(audit: "Audit") -> Table:
     """Return a table of image pairs that share a group, mirrored and rotated ones first."""
-    columns = ("", "image", "similar to", "similarity", "rotated", "mirrored")
+    columns = ("", "image", "similar to", "similarity", "rotated", "mirrored", "zoom")
     table = Table(*columns, title="Pairs of images in one group", title_justify="left")
     for kind, pairs in audit.pairs.items():
         for pair in pairs[:_MAX_LISTED]:
             names = (escape(audit.names[index]) for index in (pair.first, pair.second))
             mirrored = "yes" if pair.mirrored else ""
-            table.add_row(kind, *names, f"{pair.similarity:.2f}", f"{pair.degrees:.0f}°", mirrored)
+            table.add_row(kind, *names, f"{pair.similarity:.2f}", f"{pair.degrees:.0f}°", mirrored, f"{pair.zoom:.2f}")
     return table
 
 

@@ -51,6 +51,14 @@ GroupPattern = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+GroupFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Table with the group of each image, as tune-audit --write-groups writes it: columns image and group.",
+        rich_help_panel=DATA,
+    ),
+]
 Labels = Annotated[
     list[str] | None,
     typer.Option(

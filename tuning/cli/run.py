@@ -17,6 +17,7 @@ from tuning.cli.command import (
     CacheSize,
     Command,
     GroupColumn,
+    GroupFile,
     GroupPattern,
     GroupThreshold,
     ImageColumn,
@@ -123,6 +124,7 @@ def run(
     group_threshold: GroupThreshold = None,
     group_column: GroupColumn = None,
     group_pattern: GroupPattern = None,
+    groups: GroupFile = None,
     cache_size: CacheSize = None,
     num_samples: Annotated[int | None, _search_option(min=1, help="Number of trials. Default: the space's.")] = None,
     max_epochs: Annotated[

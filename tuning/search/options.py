@@ -64,6 +64,7 @@ class SearchOptions:
     group_threshold: float | None = None
     group_column: str | None = None
     group_pattern: str | None = None
+    groups: str | None = None
     cv_folds: int | None = None
     roi: str | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -107,7 +108,13 @@ class SearchOptions:
             test_share=self.space.test_share,
             table=self.table,
             window=self.window,
-            grouping=Grouping(self.group_threshold, self.group_column, self.group_pattern, self.space.group_pattern),
+            grouping=Grouping(
+                self.group_threshold,
+                self.group_column,
+                self.group_pattern,
+                self.space.group_pattern,
+                self.groups and str(Path(self.groups).resolve()),
+            ),
             healthy=self.space.healthy,
             skip_bad_images=self.skip_bad_images,
             folds=self.cv_folds,

@@ -8,7 +8,7 @@ from analysis.report.sections.wording import leak_warning, sentence
 from analysis.report.thumbnails import align, data_uri
 from trainables.core.data.decode.crop import MARGIN, Regions
 from trainables.core.data.splits.audit import Audit, summary
-from trainables.core.data.splits.groups import Pair
+from trainables.core.data.splits.pairs import Pair
 from trainables.core.data.splits.similarity import SIDE
 
 _PAIRS_PER_KIND = 4

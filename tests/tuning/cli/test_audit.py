@@ -1,4 +1,6 @@
+import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +51,29 @@ def test_json_has_all_results(leaky, tmp_path):
     assert {"groups_per_class", "exact_duplicates", "contradicting_groups", "broken"} <= set(audit)
 
 
+def test_json_names_the_pairs(leaky, tmp_path):
+    run(leaky, "--json", tmp_path / "audit.json")
+    pairs = json.loads((tmp_path / "audit.json").read_text())["pairs"]
+    assert len(pairs["test and train"]) > 12
+    for kind in pairs.values():
+        for pair in kind:
+            assert (leaky / pair["first"]).is_file() and (leaky / pair["second"]).is_file()
+            subjects = {Path(pair[end]).name.split("_")[0] for end in ("first", "second")}
+            assert len(subjects) == 1
+
+
+def test_written_groups_are_accepted_back(leaky, tmp_path):
+    output = run(leaky, "--write-groups", tmp_path / "groups.csv")
+    rows = list(csv.DictReader((tmp_path / "groups.csv").open(newline="")))
+    assert len(rows) == 360 and len({row["group"] for row in rows}) == 60
+    group_of_subject = {Path(row["image"]).name.split("_")[0]: row["group"] for row in rows}
+    assert all(row["group"] == group_of_subject[Path(row["image"]).name.split("_")[0]] for row in rows)
+    assert "60 groups (similarity" in output
+    assert "60 subjects (as given)" in run(leaky, "--groups", tmp_path / "groups.csv")
+    run(leaky, "--groups", tmp_path / "groups.csv", "--write-groups", tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "groups.csv").read_text()
+
+
 def test_fail_on_leak_sets_the_exit_code(leaky):
     run(leaky, "--fail-on-leak", code=1)
     run(leaky / "train", "--fail-on-leak")
@@ -62,6 +87,9 @@ def test_fail_on_leak_sets_the_exit_code(leaky):
         (["{root}", "--group-pattern", "patient"], "must match file names, but 'patient' matches none"),
         (["{root}", "--group-column", "patient"], "--group-column needs --labels, parquet files or a hub data set"),
         (["{root}", "--group-threshold", "2"], "must be a similarity between 0 and 1, but got 2"),
+        (["{root}", "--groups", "{root}/no.csv"], "no.csv cannot be read: No such file or directory"),
+        (["{root}", "--groups", "x.csv", "--group-pattern", "x"], "--group-pattern and --groups"),
+        (["{root}", "--write-groups", "{root}/no/such/groups.csv"], "--write-groups must be writable"),
         (["{root}", "--json", "{root}/no/such/folder.json"], "--json must be writable"),
     ],
 )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.dataset import Dataset
+from trainables.core.data.decode.decoded_files import write_images
 from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.images import Survey, surveyed_images
 from trainables.core.data.decode.masks import surveyed_masks
@@ -21,7 +22,10 @@ from trainables.core.data.readers.open_source import grouped_by_name, open_sourc
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source, source_fingerprint
 from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
+from trainables.core.data.splits.copies import DETAIL_SIDE, find_copies
+from trainables.core.data.splits.group_file import grouped_by_file
 from trainables.core.data.splits.groups import Grouping, exact_duplicates, group_by_similarity, joined
+from trainables.core.data.splits.pairs import Pair
 from trainables.core.data.splits.similarity import SIDE
 from trainables.core.data.splits.splits import Items
 from trainables.core.errors import DataError
@@ -91,7 +95,10 @@ def open_dataset(
     cache = Store(store or default_store(), cache_size)
     if table is not None and grouping.column is not None:
         table, grouping = dataclasses.replace(table, group=grouping.column), dataclasses.replace(grouping, column=None)
-    source = _grouped(open_source(place, grouping.column, grouping.pattern, cache, table), grouping, place)
+    source = open_source(place, grouping.column, grouping.pattern, cache, table)
+    if grouping.file is not None:
+        source = grouped_by_file(source, Path(grouping.file))
+    source = _grouped(source, grouping, place)
     source, digests = source.read_all()
     fingerprint = source_fingerprint(source, digests)
     masks = surveyed_masks(source, fingerprint, cache)
@@ -144,8 +151,15 @@ def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[
     source, data, usable = opened.source, opened.data, opened.usable
     pixels = data.images(SIDE)
 
+    def report(share: float) -> None:
+        if progress is not None:
+            progress(share)
+
     def write(folder: Path) -> None:
-        found = group_by_similarity(pixels, usable, source.labels, threshold, progress)
+        copies = _copies(opened, folder / "detail.npy", lambda share: report(share / 2))
+        found = group_by_similarity(
+            pixels, usable, source.labels, threshold, copies, lambda share: report((1 + share) / 2)
+        )
         groups = joined(source.groups if source.groups_given else found.groups, exact_duplicates(pixels, usable))
         items = Items(source.labels, groups, source.published, source.class_names)
         audit = audit_images(items, found, source.groups_given, pixels, source.names, opened.bad)
@@ -160,3 +174,12 @@ def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[
     how = f"told-{groups}" if source.groups_given else "auto" if threshold is None else threshold
     key = f"audit-{data.images_key(SIDE)}-{how}-v{AUDIT_VERSION}"
     return data.open_store().read(key, write, read, 100 * len(source))
+
+
+def _copies(opened: OpenedDataset, file: Path, progress: Callable[[float], None]) -> tuple[Pair, ...]:
+    """Return the pairs of copies. The images are decoded into ``file`` and removed, since nothing else uses them."""
+    write_images(opened.source, file, DETAIL_SIDE, opened.data.pixel_format, None)
+    try:
+        return find_copies(np.load(file, mmap_mode="r"), opened.usable, progress)
+    finally:
+        file.unlink()

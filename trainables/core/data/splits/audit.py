@@ -13,13 +13,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.splits.groups import CurvePoint, Groups, Pair, exact_duplicates
+from trainables.core.data.splits.groups import CurvePoint, Groups, exact_duplicates
 from trainables.core.data.splits.nearest_neighbours import nearest_neighbours
+from trainables.core.data.splits.pairs import Pair
 from trainables.core.data.splits.splits import Items, make_splits
 from trainables.core.errors import DataError
 
-AUDIT_VERSION = 2  # part of the cache key; raise it whenever the same images would be grouped differently
-_PAIRS = 12  # most pairs of one kind in an audit
+AUDIT_VERSION = 3  # part of the cache key; raise it whenever the same images would be grouped differently
+_PAIRS = 5000  # most pairs of one kind in an audit
 _OUTLYING = 6.0  # robust standard deviations
 _BLANK = 2.0  # grey levels
 

@@ -1,7 +1,7 @@
 """Groups: images that must stay together, because they are slices of one subject or copies of one image."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from trainables.core.data.splits.copies import SAME
 from trainables.core.data.splits.nearest_neighbours import nearest_neighbours
+from trainables.core.data.splits.pairs import Pair
 from trainables.core.data.splits.similarity import (
     Spectra,
     chance_level,
@@ -25,30 +27,34 @@ _HIGHEST, _STEPS = 0.99, 18
 # Unrelated images stayed below this similarity on every data set we examined (see similarity.py). If chance is far
 # lower, as for tissue, the floor is lower too: its copies were also cropped and are less alike.
 _FLOOR, _BEYOND_CHANCE = 0.90, 8
+# Thresholds of the similarity of copies. They are only raised if copies form too large a group, such as a video.
+_COPY_THRESHOLDS = (SAME, 0.95, 0.98)
 _SAMPLE = 5000  # images whose nearest neighbour is looked up
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """The user's statement about which images belong together: by a column, by file names, or by similarity.
+    """The user's statement about which images belong together: by a column, file names, a file, or similarity.
 
     Attributes:
         threshold: Similarity in (0, 1) that joins two images.
         column: Column of parquet and hub data sets.
         pattern: Regular expression, see ``open_source``.
         usual_pattern: Pattern that applies if the user sets no other rule and every file name matches it.
+        file: File with the group of each image, see ``grouped_by_file``.
     """
 
     threshold: float | None = None
     column: str | None = None
     pattern: str | None = None
     usual_pattern: str | None = None
+    file: str | None = None
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise DataError(f"--group-threshold must be a similarity between 0 and 1, but got {self.threshold:g}")
-        if sum(value is not None for value in (self.threshold, self.column, self.pattern)) > 1:
-            raise DataError("give only one of --group-threshold, --group-column and --group-pattern")
+        if sum(value is not None for value in (self.threshold, self.column, self.pattern, self.file)) > 1:
+            raise DataError("give only one of --group-threshold, --group-column, --group-pattern and --groups")
 
 
 @dataclass(frozen=True)
@@ -66,24 +72,6 @@ class CurvePoint:
     groups: int
     largest: int
     neighbour_accuracy: float
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two similar images.
-
-    Attributes:
-        first, second: Indices.
-        similarity: Similarity in [0, 1] at the best alignment.
-        degrees: Counter-clockwise rotation of the second image relative to the first.
-        mirrored: True if the second image is also mirrored.
-    """
-
-    first: int
-    second: int
-    similarity: float
-    degrees: float
-    mirrored: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +96,17 @@ def group_by_similarity(
     usable: NDArray[np.int64],
     labels: NDArray[np.int64],
     threshold: float | None = None,
+    copies: Sequence[Pair] = (),
     progress: Callable[[float], None] | None = None,
 ) -> Groups:
-    """Group similar images at the lowest threshold at which no group exceeds 5% of the images.
+    """Group copies and similar images at the lowest threshold at which no group exceeds 5% of the images.
 
     Args:
         pixels: (N, SIDE, SIDE, channels) uint8.
         usable: Indices of the images to compare. Any other image is its own group.
         labels: (N,) int64; -1 for an image without a label.
         threshold: Threshold in (0, 1) given by the user; None chooses it from the data.
+        copies: Result of ``find_copies``. They share a group at any threshold.
         progress: Called with the share that is done.
     """
     spectra = polar_spectra(pixels)
@@ -125,7 +115,10 @@ def group_by_similarity(
     grid = np.round(np.linspace(min(_FLOOR, chance + _BEYOND_CHANCE * spread), _HIGHEST, _STEPS + 1), 3)
     grid = grid if threshold is None else np.unique([threshold, *grid])
     forest = similarity_forest(spectra, float(grid[0]), resolve_device("auto"), progress)
-    groupings = np.stack([forest.components(similarity) for similarity in grid])
+    most = max(2, int(LARGEST_SHARE * len(usable)))
+    copies = _certain(copies, len(pixels), most)
+    of_copies = _components(copies, len(pixels))
+    groupings = np.stack([joined(forest.components(similarity), of_copies) for similarity in grid])
     largest = np.array([np.bincount(groups[usable]).max(initial=0) for groups in groupings])
     queries = usable[np.sort(np.random.default_rng(0).permutation(len(usable))[:_SAMPLE])]
     neighbours = nearest_neighbours(pixels, queries, usable, groupings)
@@ -134,11 +127,13 @@ def group_by_similarity(
         CurvePoint(float(similarity), len(np.unique(groups[usable])), int(size), float(accuracy))
         for similarity, groups, size, accuracy in zip(grid, groupings, largest, right.mean(axis=1), strict=True)
     )
-    allowed = largest <= max(2, LARGEST_SHARE * len(usable))
+    allowed = largest <= most
     chosen = int(np.argmax(grid == threshold if threshold is not None else np.append(allowed[:-1], True)))
     joins = forest.similarity >= grid[chosen]
-    pairs = _pairs(spectra, forest.first[joins], forest.second[joins])
-    return Groups(groupings[chosen], float(grid[chosen]), curve, pairs)
+    pairs = {(pair.first, pair.second): pair for pair in copies}
+    for pair in _pairs(spectra, forest.first[joins], forest.second[joins]):
+        pairs.setdefault((pair.first, pair.second), pair)
+    return Groups(groupings[chosen], float(grid[chosen]), curve, tuple(pairs.values()))
 
 
 def joined(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -158,6 +153,22 @@ def exact_duplicates(pixels: NDArray[np.uint8], usable: NDArray[np.int64]) -> ND
     for index in usable.tolist():
         numbers[index] = first_index.setdefault(hashlib.sha256(pixels[index].tobytes()).digest(), index)
     return numbers
+
+
+def _certain(copies: Sequence[Pair], size: int, most: int) -> Sequence[Pair]:
+    """Return the copies above the lowest threshold at which they form no group of more than ``most`` images."""
+    for threshold in _COPY_THRESHOLDS:
+        copies = [pair for pair in copies if pair.similarity >= threshold]
+        if np.bincount(_components(copies, size)).max(initial=0) <= most:
+            break
+    return copies
+
+
+def _components(pairs: Sequence[Pair], size: int) -> NDArray[np.int64]:
+    """Return (N,) groups of images connected by chains of pairs."""
+    ends = ([pair.first for pair in pairs], [pair.second for pair in pairs])
+    edges = coo_array((np.ones(len(pairs)), ends), shape=(size, size))
+    return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
 
 
 def _pairs(spectra: Spectra, first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[Pair, ...]:

@@ -1,0 +1,148 @@
+"""Copies of images that were rotated, mirrored, zoomed, cropped or stretched.
+
+The whole-image similarity of ``similarity.py`` misses a copy that shows only a part. Here, images that share local
+features are registered to each other: RANSAC gives a first transform, and the correlation of the overlap is then
+maximised over all affine transforms (ECC, Evangelidis and Psarakis 2008). A pair is a copy if the finest details of
+the overlap agree. Anatomy alone does not achieve that: two patients share organs, but not texture.
+
+Measured at 128 pixels, as the median correlation of details in small windows: 280 of 293 pairs of augmented LC25000
+tissue images reach 0.9. Chest X-rays, rotated, mirrored, zoomed by up to 1.6, shifted and saved as JPEG at quality 60:
+0.82 or more. The most similar X-rays of different patients: 0.66 or less in 3,000 pairs.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.core.data.decode.images import threads
+from trainables.core.data.splits.local_features import Features, candidate_pairs, extract_features, grey
+from trainables.core.data.splits.pairs import Pair
+
+DETAIL_SIDE = 128  # of the compared images, in pixels
+SAME = 0.9  # smallest similarity of a copy
+_CANDIDATES = 6  # partners per image
+_CHUNK = 64  # pairs per task
+_MATCHES, _RATIO, _TOLERANCE = 6, 0.85, 3.0  # consistent matches, Lowe's ratio, pixels
+_STOP = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 20, 1e-3)  # of the registration
+_ZOOM = 3.0  # largest enlargement
+_SMOOTHED = 2.0  # standard deviation of the Gaussian before registration, pixels
+_BAND, _WINDOW = (0.7, 2.0), 3.0  # standard deviations of the compared band and of the windows, pixels
+_TEXTURE, _NOISE = 1.0, 0.25  # variances in grey levels: windows that count, and what damps the correlation of noise
+_OVERLAP = 0.2  # smallest share of the smaller image
+_LEAST_TEXTURE = 0.02  # share of the image that must have texture
+
+
+def find_copies(
+    images: NDArray[np.uint8], usable: NDArray[np.int64], progress: Callable[[float], None] | None = None
+) -> tuple[Pair, ...]:
+    """Find pairs of copies.
+
+    Args:
+        images: (N, DETAIL_SIDE, DETAIL_SIDE, channels) uint8.
+        usable: Indices of the images to compare.
+        progress: Called with the share that is done.
+    """
+
+    def report(share: float) -> None:
+        if progress is not None:
+            progress(share)
+
+    features = extract_features(images, usable, lambda share: report(share / 3))
+    pairs = candidate_pairs(features, _CANDIDATES)
+    chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
+    copies: list[Pair] = []
+    with ThreadPoolExecutor(threads()) as pool:
+        for done, found in enumerate(pool.map(partial(_copies, images, features), chunks)):
+            copies += found
+            report((1 + 2 * (done + 1) / len(chunks)) / 3)
+    return tuple(copies)
+
+
+def _copies(images: NDArray[np.uint8], features: Features, candidates: NDArray[np.int64]) -> list[Pair]:
+    """Return those of the candidates that are copies."""
+    pairs = (_copy(images, features, first, second, bool(mirrored)) for first, second, mirrored in candidates.tolist())
+    return [pair for pair in pairs if pair is not None]
+
+
+def _copy(images: NDArray[np.uint8], features: Features, first: int, second: int, mirrored: bool) -> Pair | None:
+    """Return the pair with its alignment if it is a copy, else None."""
+    transform = _matched(features.of(first), features.of(second, mirrored))
+    if transform is None:
+        return None
+    one, other = (grey(images[index]).astype(np.float32) for index in (first, second))
+    other = np.ascontiguousarray(other[:, ::-1]) if mirrored else other
+    transform = _registered(one, other, transform)
+    similarity = 0.0 if transform is None else _detail_similarity(one, other, transform)
+    if transform is None or similarity < SAME:
+        return None
+    (a, b), (c, d) = transform[:, :2]
+    turned = float(np.degrees(np.arctan2(b - c, a + d)))
+    # Mirroring about the vertical axis, as here, is mirroring about the horizontal axis and half a turn.
+    degrees = 180 + turned if mirrored else turned
+    return Pair(first, second, similarity, (degrees + 180) % 360 - 180, mirrored, float(np.sqrt(a * d - b * c)))
+
+
+def _matched(
+    first: tuple[NDArray[np.float32], NDArray[np.uint8]], second: tuple[NDArray[np.float32], NDArray[np.uint8]]
+) -> NDArray[np.float32] | None:
+    """Return the (2, 3) similarity transform from the first image to the second that most matches agree with."""
+    if min(len(first[0]), len(second[0])) < _MATCHES:
+        return None
+    nearest = cv2.BFMatcher(cv2.NORM_L2).knnMatch(second[1].astype(np.float32), first[1].astype(np.float32), k=2)
+    clear = [match for match, other in nearest if match.distance < _RATIO * other.distance]
+    if len(clear) < _MATCHES:
+        return None
+    start, end = first[0][[match.trainIdx for match in clear]], second[0][[match.queryIdx for match in clear]]
+    transform, agree = cv2.estimateAffinePartial2D(start, end, ransacReprojThreshold=_TOLERANCE, maxIters=500)
+    return None if transform is None or agree.sum() < _MATCHES else transform.astype(np.float32)
+
+
+def _registered(
+    one: NDArray[np.float32], other: NDArray[np.float32], transform: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """Return the affine transform that maximises the correlation of the overlap; None if there is no plausible one."""
+    # Smoothed images lose nothing at half the size, and take a quarter of the time.
+    half = (one.shape[1] // 2, one.shape[0] // 2)
+    first, second = (
+        cv2.resize(cv2.GaussianBlur(image, (0, 0), _SMOOTHED), half, interpolation=cv2.INTER_AREA)
+        for image in (one, other)
+    )
+    start = transform.copy()
+    start[:, 2] = (start[:, 2] + start[:, :2].sum(1) / 2 - 0.5) / 2  # pixel centres lie at x + 0.5
+    try:
+        _, found = cv2.findTransformECC(first, second, start, cv2.MOTION_AFFINE, _STOP, None, 3)
+    except cv2.error:  # it did not converge: the images are not alike
+        return None
+    found[:, 2] = 2 * found[:, 2] + 0.5 - found[:, :2].sum(1) / 2
+    stretch = np.linalg.svd(found[:, :2])[1]
+    plausible = stretch[1] > 1 / _ZOOM and stretch[0] < _ZOOM and np.linalg.det(found[:, :2]) > 0
+    return np.asarray(found, dtype=np.float32) if plausible else None
+
+
+def _detail_similarity(one: NDArray[np.float32], other: NDArray[np.float32], transform: NDArray[np.float32]) -> float:
+    """Return the median correlation of small windows of the overlap.
+
+    Windows without texture do not count. The median is robust to text and frames that a device draws into all images.
+    """
+    side, how = one.shape[0], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpAffine(other, transform, (side, side), flags=how)
+    inside = cv2.warpAffine(np.ones_like(one), transform, (side, side), flags=how) > 0.99
+    smaller = min(1.0, 1 / float(np.linalg.det(transform[:, :2])))  # the second image, as a share of the first
+    if inside.mean() < _OVERLAP * smaller:
+        return 0.0
+    inside = cv2.erode(inside.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0  # the band reaches beyond the overlap
+    first, second = (
+        cv2.GaussianBlur(image, (0, 0), _BAND[0]) - cv2.GaussianBlur(image, (0, 0), _BAND[1]) for image in (one, moved)
+    )
+    covariance, *variances = (
+        cv2.GaussianBlur(product, (0, 0), _WINDOW) for product in (first * second, first**2, second**2)
+    )
+    textured = inside & (np.maximum(*variances) > _TEXTURE)
+    if textured.sum() < _LEAST_TEXTURE * side**2:
+        return 0.0
+    correlation = covariance / np.sqrt((variances[0] + _NOISE) * (variances[1] + _NOISE))
+    return float(np.median(correlation[textured]))

@@ -1,0 +1,55 @@
+"""Files that say which group each image belongs to: columns ``image`` and ``group``."""
+
+import csv
+import dataclasses
+from collections.abc import Collection, Sequence
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.core.data.readers.table_files import read_table
+from trainables.core.data.source import Source, numbered
+from trainables.core.errors import DataError
+
+_COLUMNS = ("image", "group")
+
+
+def group_table(names: Sequence[str], groups: NDArray[np.int64]) -> str:
+    """Return the groups of all images as CSV. Groups are numbered from 1 in the order of the images."""
+    text = StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    rows.writerows(zip(names, (1 + numbered(groups.tolist())).tolist(), strict=True))
+    return text.getvalue()
+
+
+def grouped_by_file(source: Source, file: Path) -> Source:
+    """Return the source with the groups of a file. An image whose group is empty is its own group.
+
+    Raises:
+        DataError: The file cannot be read, or does not name each image exactly as the audit does, in one group.
+    """
+    columns = read_table(file)
+    if not set(_COLUMNS) <= set(columns):
+        raise DataError(f"--groups must have the columns image and group, but {file} has {', '.join(columns)}")
+    rows = list(zip(columns["image"], columns["group"], strict=True))
+    group_of = dict(rows)
+    names = [name.strip() for name in source.names]  # tables are read without surrounding spaces
+    faults = [
+        _count("images of the data are missing", set(names) - group_of.keys()),
+        _count("names are no image of the data", group_of.keys() - set(names)),
+        _count("images are in two groups", {name for name, group in rows if group_of[name] != group}),
+    ]
+    if any(faults):
+        raise DataError(
+            f"--groups must name each image once, as tune-audit DATA --write-groups FILE does, but in {file} "
+            + "; ".join(filter(None, faults))
+        )
+    keys = [group_of[name] or (index,) for index, name in enumerate(names)]
+    return dataclasses.replace(source, groups=numbered(keys), groups_given=True)
+
+
+def _count(fault: str, names: Collection[str]) -> str:
+    return f"{len(names)} {fault} ({min(names)!r}{', ...' * (len(names) > 1)})" if names else ""
