@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.readers.table_files import read_table
+from trainables.core.data.readers.tables.table_files import read_table
 from trainables.core.data.source import Source, numbered
 from trainables.core.errors import DataError
 

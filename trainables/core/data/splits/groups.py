@@ -130,9 +130,11 @@ def group_by_similarity(
     allowed = largest <= most
     chosen = int(np.argmax(grid == threshold if threshold is not None else np.append(allowed[:-1], True)))
     joins = forest.similarity >= grid[chosen]
-    pairs = {(pair.first, pair.second): pair for pair in copies}
-    for pair in _pairs(spectra, forest.first[joins], forest.second[joins]):
-        pairs.setdefault((pair.first, pair.second), pair)
+    pairs: dict[tuple[int, int], Pair] = {}
+    for pair in sorted(
+        [*copies, *_pairs(spectra, forest.first[joins], forest.second[joins])], key=lambda pair: pair.similarity
+    ):
+        pairs[pair.first, pair.second] = pair  # the better of two alignments
     return Groups(groupings[chosen], float(grid[chosen]), curve, tuple(pairs.values()))
 
 

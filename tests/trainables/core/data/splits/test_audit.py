@@ -41,7 +41,7 @@ def test_a_published_split_that_divides_subjects_is_a_leak(tmp_path):
     assert audit.groups_per_class == dict(zip(CLASS_NAMES, [12, 12, 15, 21], strict=True))
     assert audit.published.accuracy > 0.95  # memory
     assert audit.grouped.accuracy < 0.7
-    assert len(audit.pairs["test and train"]) == 12
+    assert len(audit.pairs["test and train"]) > 12
     assert any("on the published test split" in line for line in summary(audit))
 
 
