@@ -34,6 +34,7 @@ _DATA_OPTIONS = {
     "folds": "--cv-folds",
     "seed": "--seed",
     "skip_bad_images": "--skip-bad-images",
+    "window": "--window",
     "healthy": "space's healthy class",
     "test_share": "space's test_share",
     "grouping threshold": "--group-threshold",

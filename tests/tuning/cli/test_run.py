@@ -211,11 +211,13 @@ def test_every_parameter_reaches_the_options():
         "split": Split.RANDOM,
         "time_budget": 60.0,
         "trial_timeout": None,
+        "window": "40,400",
     }
     options = _search_options(load_space("demo_space"), params)
     assert options.backbones == ("resnet18",)
     assert options.objective.names == ("accuracy", "latency_ms")
     assert (options.time_budget_s, options.trial_timeout_s) == (60.0, HANG_S)
+    assert options.window == (40.0, 400.0)
     assert (options.tta, options.split) == ("flips", "random")
     assert options.table == LabelTable(("labels",), image="image_column", label="label_column", split="split_column")
     converted = {
@@ -228,10 +230,11 @@ def test_every_parameter_reaches_the_options():
         "split",
         "table",
         "given",
+        "window",
     }
     copied = {field.name for field in dataclasses.fields(options)} - converted
     assert copied == names - {
         "list_spaces", "dry_run", "space", "backbone", "metric", "tta", "split", "time_budget", "trial_timeout",
-        "labels", "image_column", "label_column", "split_column",
+        "window", "labels", "image_column", "label_column", "split_column",
     }  # fmt: skip
     assert all(getattr(options, name) == name for name in copied)

@@ -56,6 +56,7 @@ def contents(suggest):
         ({"images": {"few": 17, "many": 64}}, REQUEST, "its images in /scans: class few, but 16 became 17"),
         ({"images": {"few": 16}}, replace(REQUEST, place="/other"), "its --data, but '/scans' became '/other'"),
         ({"data fingerprint": "c" * 64}, REQUEST, "its images, but those in /scans have other contents: restore them"),
+        ({"data fingerprint": "c"}, replace(REQUEST, window=(40, 400)), "its --window, but None became [40, 400]"),
         ({"test fingerprint": "c"}, replace(REQUEST, split="random"), "its --split, but 'grouped' became 'random'"),
         (
             {"test fingerprint": "c"},
