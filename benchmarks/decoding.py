@@ -15,8 +15,8 @@ from unittest import mock
 import pyarrow.parquet as pq
 
 import trainables.core.data.dataset
+from benchmarks.frozen_cache import config
 from benchmarks.images import mri, source_name
-from benchmarks.prefix import config
 from benchmarks.record import at_most, record
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare

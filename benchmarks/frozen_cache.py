@@ -53,7 +53,7 @@ def main() -> None:
         at_most("calls of frozen stages by a second process", calls["all frozen"], 0),
     ]
     details = {"without / with": all_ratios, "bare epoch / epoch": shares, "calls": calls}
-    record("prefix", rows, {"images": source_name(), **details})
+    record("frozen_cache", rows, {"images": source_name(), **details})
 
 
 def config(depth: int, epochs: int, precision: str = "auto") -> TrainConfig:
