@@ -89,7 +89,7 @@ def list_images(root: Path) -> ImageEntries:
         frames=[frame for *_, frame in entries],
         groups=numbered(keys) if grouped else None,
         metadata=dict(zip(_ACQUISITION, map(list, values), strict=True)) if is_dicom else {},
-        notes=tuple(_describe(headers, len(entries), len(patients))) if is_dicom else (),
+        notes=tuple(_describe(headers, len(patients))) if is_dicom else (),
     )
 
 
@@ -120,8 +120,9 @@ def read_frame(file: Path, frame: int | None) -> bytes:
     return content if frame is None else extract_frame(content, frame)
 
 
-def _describe(headers: Sequence[_Header], images: int, patients: int) -> list[str]:
+def _describe(headers: Sequence[_Header], patients: int) -> list[str]:
     dicom = [header for header in headers if header.frames]
+    images = sum(header.frames for header in dicom)
     modalities = Counter(header.acquisition[0] or "unknown" for header in dicom)
     counted = ", ".join(f"{count} {name}" for name, count in modalities.most_common())
     notes = [f"{len(dicom)} DICOM files ({counted}) with {images} images of {patients} patients by PatientID"]

@@ -76,8 +76,9 @@ def test_files_without_patient_are_groups_of_their_own(tmp_path):
     for index, patient in enumerate(["A", "", "B", "", "A"]):
         write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID=patient)
     (tmp_path / "5.png").write_bytes(png(np.zeros((8, 8), dtype=np.uint8)))
-    groups = list_images(tmp_path).groups
-    assert groups is not None and groups.tolist() == [0, 1, 2, 3, 0, 4]
+    images = list_images(tmp_path)
+    assert images.groups is not None and images.groups.tolist() == [0, 1, 2, 3, 0, 4]
+    assert images.notes[0] == "5 DICOM files (5 CR) with 5 images of 2 patients by PatientID"
 
 
 def test_a_damaged_file_is_a_bad_image_with_the_reason(folder, tmp_path):
