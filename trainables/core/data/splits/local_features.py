@@ -30,7 +30,7 @@ _UPSIDE_DOWN = np.arange(_LENGTH).reshape(_CELLS, _CELLS, _ORIENTATIONS)[::-1]
 _MIRROR = _UPSIDE_DOWN[:, :, -np.arange(_ORIENTATIONS) % _ORIENTATIONS].ravel()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """Local features of N images, one image after the other.
 
