@@ -6,9 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.ensembles.rules import FIXED, RULES
+from analysis.ensembles.rules import DEFAULT, FIXED, RULES
 from analysis.statistics.cross_fitting import GROUPS_TO_FIT, cross_fitted, group_folds
-from analysis.statistics.resampling import Probabilities, Sample, best_position, corrected_score, paired_scores
+from analysis.statistics.resampling import (
+    GROUPS_FOR_INTERVAL,
+    Probabilities,
+    Sample,
+    best_position,
+    corrected_score,
+    paired_scores,
+)
 from trainables.core.errors import DataError
 from trainables.core.metric_names import MINIMIZED
 from trainables.core.serving.combine import Combination
@@ -23,7 +30,7 @@ class Compared:
     Attributes:
         rule: Name of the rule.
         score: Metric on images that the rule was not fitted to.
-        behind: Distance to the best rule's score, at least 0.
+        behind: Distance to the score of the reference (``Comparison.reference``); below 0 if this rule is better.
         error: Standard error of ``behind``.
     """
 
@@ -40,12 +47,13 @@ class Comparison:
     Attributes:
         metric: Metric of the comparison.
         rules: Scores of the rules, simplest first.
-        chosen: Simplest rule within a standard error of the best, or the rule that the user forced.
+        chosen: The rule that ``chosen_from`` chose, or that the user forced.
         corrected: Expected score of a rule chosen this way, without selection bias (``corrected_score``); None with too
             few groups.
         figures: All metrics of the chosen rule on images that it was not fitted to.
         combination: The chosen rule, fitted to all images.
         notes: Caveats.
+        reference: Rule that all are compared with; None for the best.
     """
 
     metric: str
@@ -55,6 +63,7 @@ class Comparison:
     figures: dict[str, float]
     combination: Combination
     notes: tuple[str, ...]
+    reference: str | None = None
 
     @property
     def score(self) -> float:
@@ -66,9 +75,10 @@ def compare(probabilities: Probabilities, sample: Sample, forced: str | None = N
     """Score all rules by group-wise cross-fitting, and choose one.
 
     Each rule is fitted to four fifths of the groups and predicts the rest; its pooled predictions are scored. This
-    includes the rule that takes the best single model. The difference of each rule to the best is then resampled by
-    whole groups. The simplest rule within one standard error of the best is chosen and fitted to all images. With too
-    few groups, only rules without parameters are compared, and a note says so.
+    includes the rule that takes the best single model. The difference of each rule to ``DEFAULT`` is then resampled by
+    whole groups. The default is chosen unless another rule is better by more than a standard error. The chosen rule is
+    fitted to all images. With too few groups, only rules without parameters are compared, the default is the mean, and
+    a note says so.
 
     Args:
         probabilities: (M, N, C) probabilities of the members on images that neither trained nor selected them.
@@ -79,7 +89,8 @@ def compare(probabilities: Probabilities, sample: Sample, forced: str | None = N
         DataError: ``forced`` is unknown, or there are too few groups to score it.
     """
     predictions, notes = _out_of_fold(probabilities, sample)
-    return chosen_from(predictions, lambda rule: RULES[rule](probabilities, sample), sample, forced, notes)
+    default = DEFAULT if DEFAULT in predictions else FIXED[0]
+    return chosen_from(predictions, lambda rule: RULES[rule](probabilities, sample), sample, forced, notes, default)
 
 
 def chosen_from(
@@ -88,8 +99,13 @@ def chosen_from(
     sample: Sample,
     forced: str | None,
     notes: Sequence[str],
+    default: str | None = None,
 ) -> Comparison:
     """Compare rules by their predictions on images that they were not fitted to, and choose one.
+
+    With a default, the best rule is chosen if it beats the default by more than one standard error and each class has
+    ``GROUPS_FOR_INTERVAL`` groups (with fewer, standard errors are too short); otherwise the default is. Without a
+    default, the simplest rule within one standard error of the best is chosen.
 
     Args:
         predictions: Predictions of each rule on N images, simplest rule first.
@@ -97,6 +113,7 @@ def chosen_from(
         sample: The N images.
         forced: Rule to choose regardless of the comparison.
         notes: Caveats for the result.
+        default: Rule to choose unless another is clearly better.
 
     Raises:
         DataError: ``forced`` is not among the rules.
@@ -105,15 +122,19 @@ def chosen_from(
     if forced is not None and forced not in names:
         raise DataError("; ".join([f"the rule must be one of {', '.join(names)}, but got {forced!r}", *notes]))
     scores = np.array([sample.score(combined) for combined in predicted])
-    behind = _distance_to_best(scores, sample.metric)
-    best = best_position(scores.tolist(), sample.metric)
+    reference = best_position(scores.tolist(), sample.metric) if default is None else names.index(default)
+    behind = _behind(scores, reference, sample.metric)
     resampled = paired_scores(predicted, sample, _RESAMPLES)
-    errors = np.nanstd(resampled - resampled[:, best, None], axis=0, ddof=1)
+    errors = np.nanstd(resampled - resampled[:, reference, None], axis=0, ddof=1)
+    replaceable = min(sample.groups_with(label) for label in range(len(sample.class_names))) >= GROUPS_FOR_INTERVAL
 
     def choose(values: NDArray[np.float64]) -> int:
         if forced is not None:
             return names.index(forced)
-        return int(np.argmax(_distance_to_best(values, sample.metric) <= errors))
+        best = best_position(values.tolist(), sample.metric)
+        if default is None:
+            return int(np.argmax(_behind(values, best, sample.metric) <= errors))
+        return best if replaceable and _behind(values, reference, sample.metric)[best] < -errors[best] else reference
 
     chosen = names[choose(scores)]
     corrected = corrected_score(predicted, sample, choose, _RESAMPLES)
@@ -126,6 +147,7 @@ def chosen_from(
         figures={name: value for name, value in figures.items() if not np.isnan(value)},
         combination=combination(chosen),
         notes=tuple(notes),
+        reference=default,
     )
 
 
@@ -144,7 +166,7 @@ def _out_of_fold(probabilities: Probabilities, sample: Sample) -> tuple[Mapping[
     return predictions, [note] if single else []
 
 
-def _distance_to_best(scores: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
-    """Return the distance of each score to the best: at least 0, infinite for NaN."""
+def _behind(scores: NDArray[np.float64], reference: int, metric: str) -> NDArray[np.float64]:
+    """Return the distance of each score to that of the reference: below 0 if it is better, infinite for NaN."""
     signed = np.where(np.isnan(scores), -np.inf, scores * (-1 if metric in MINIMIZED else 1))
-    return np.where(np.isinf(signed), np.inf, signed.max() - signed)
+    return np.where(np.isinf(signed), np.inf, signed[reference] - signed)

@@ -24,8 +24,9 @@ GREEDY_STEPS = 40
 SCALED = "-scaled"
 _TEMPERATURES = (0.05, 20.0)
 # Candidates of the stacking regression: inverse strengths of the penalty, strongest first, and class weights.
-_PENALTIES, _CLASS_WEIGHTS = (1e-3, 1e-2, 1e-1), (None, "balanced")
+_PENALTIES, _CLASS_WEIGHTS = (1e-3, 1e-2, 1e-1), ("balanced", None)
 _INNER_FOLDS = 3
+_CELLS = 10_000_000  # numbers that the score at chance is computed from, at most
 _NEWTON_COEFFICIENTS = 1000  # up to this size Newton's method is five times as fast; beyond, its matrix is large
 _NEVER = -30.0  # logit of a class without training images
 
@@ -57,13 +58,28 @@ def confidence_weighted(probabilities: Probabilities, sample: Sample) -> Combina
 
 
 def metric_weighted(probabilities: Probabilities, sample: Sample) -> Combination:
-    """Weight members by their gain over predicting the class frequencies; equally if none has a gain."""
+    """Weight members by the square of their gain over chance; equally if none has a gain.
+
+    Chance is the better of two scores: of predicting the class frequencies, and of the member's predictions paired with
+    the labels of all images. The square leaves members at chance, whose gain is luck, next to no weight.
+    """
     frequencies = np.bincount(sample.labels, minlength=probabilities.shape[2]) / len(sample.labels)
     uninformed = sample.score(np.broadcast_to(frequencies, probabilities.shape[1:]))
     sign = -1 if sample.metric in MINIMIZED else 1
-    gains = np.array([sign * (sample.score(member) - uninformed) for member in probabilities])
-    gains = np.maximum(np.nan_to_num(gains), 0)
-    return Combination.of(gains if gains.any() else np.ones(len(gains)))
+    chances = np.array([sign * max(sign * uninformed, sign * _unpaired(member, sample)) for member in probabilities])
+    gains = sign * (np.array([sample.score(member) for member in probabilities]) - chances)
+    weights = np.maximum(np.nan_to_num(gains), 0) ** 2
+    return Combination.of(weights if weights.any() else np.ones(len(weights)))
+
+
+def _unpaired(member: Probabilities, sample: Sample) -> float:
+    """Score (N, C) probabilities that know nothing of the image: each is paired with the labels of all images."""
+    classes = member.shape[1]
+    some = member[:: 1 + member.size * classes // _CELLS]
+    labels = np.repeat(np.arange(classes), len(some))
+    pairs = dataclasses.replace(sample, labels=labels, groups=labels)
+    counts = np.bincount(sample.labels, minlength=classes)[labels]
+    return float(pairs.resampled_score(np.tile(some, (classes, 1)), counts[None])[0])
 
 
 def greedy(probabilities: Probabilities, sample: Sample, steps: int = GREEDY_STEPS) -> Combination:
@@ -89,7 +105,7 @@ def stacking(probabilities: Probabilities, sample: Sample) -> Combination:
     """Fit a multinomial logistic regression to the logarithms of all probabilities (Wolpert 1992).
 
     An inner cross-fitting over whole groups chooses the penalty and the class weights by the metric, the strongest
-    penalty of equals. With too few groups, the strongest penalty is used without class weights.
+    penalty of equals. With too few groups, the strongest penalty is used with class weights.
     """
     candidates = [*itertools.product(_PENALTIES, _CLASS_WEIGHTS)]
     folds = group_folds(sample, _INNER_FOLDS, least=2 * _INNER_FOLDS)
@@ -170,5 +186,7 @@ RULES: Mapping[str, Rule] = {
     "greedy" + SCALED: scaled(greedy),
     "stacking": stacking,
 }
+# Chosen unless another rule is clearly better; ``benchmarks/ensemble_choice.py`` measures why.
+DEFAULT = "metric-weighted" + SCALED
 # These have no parameters, so they can be scored on the images they are applied to.
 FIXED = ("mean", "majority-vote", "geometric-mean", "confidence-weighted")

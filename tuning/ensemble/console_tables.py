@@ -78,7 +78,8 @@ def _rules_table(chosen: ChosenEnsemble) -> Table:
     table = Table("rule, simplest first", title=title)
     by_name = {compared.rule: compared for compared in comparison.rules}
     any_scaled = any(name.endswith(SCALED) for name in by_name)
-    for column in ("score", "behind the best", *(("with temperatures", "behind the best") if any_scaled else ())):
+    difference = f"from {comparison.reference or 'the best'}"
+    for column in ("score", difference, *(("with temperatures", difference) if any_scaled else ())):
         table.add_column(column, justify="right")
     for name, compared in by_name.items():
         if not name.endswith(SCALED):
@@ -90,8 +91,8 @@ def _rules_table(chosen: ChosenEnsemble) -> Table:
 def _cells(compared: Compared | None) -> list[str]:
     if compared is None:
         return ["", ""]
-    behind = "" if compared.behind == 0 else f"{compared.behind:.4f} ± {compared.error:.4f}"
-    return [f"{compared.score:.4f}", behind]
+    difference = "" if compared.behind == 0 else f"{-compared.behind:+.4f} ± {compared.error:.4f}"
+    return [f"{compared.score:.4f}", difference]
 
 
 def _figures_table(result: EnsembleResult) -> Table:

@@ -1,5 +1,6 @@
 """Comparison of the ensemble with its members, and of the ensemble rules."""
 
+from analysis.ensembles.choose_rule import Comparison
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs, best_value
 from analysis.report.page import Block, Section, Table, Text
 from analysis.report.sections.wording import (
@@ -10,6 +11,7 @@ from analysis.report.sections.wording import (
     sentence,
     with_interval,
 )
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from analysis.trials import network_of
 from trainables.core.metric_names import METRICS
 
@@ -114,11 +116,20 @@ def _rules_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
     return Table(
         "Ensemble rules",
         f"{search.metric} on {search.data.chosen_on}; each rule was scored on images that it was not fitted to. "
-        "The simplest rule within one standard error of the best is chosen, unless the user asked for another; the "
+        f"{_how_chosen(compared)}, unless the user asked for another; the "
         "chosen rule is in bold.",
-        ("rule, simplest first", "score", "difference from the best", "standard error"),
-        [[rule.rule, number(rule.score), number(rule.behind), number(rule.error)] for rule in compared.rules],
+        ("rule, simplest first", "score", f"difference from {compared.reference or 'the best'}", "standard error"),
+        [[rule.rule, number(rule.score), number(-rule.behind), number(rule.error)] for rule in compared.rules],
         [position for position, rule in enumerate(compared.rules) if rule.rule == compared.chosen],
+    )
+
+
+def _how_chosen(compared: Comparison) -> str:
+    if compared.reference is None:
+        return "The simplest rule within one standard error of the best is chosen"
+    return (
+        f"{compared.reference} is chosen, or the best rule if that is better by more than one standard error and each "
+        f"class has at least {GROUPS_FOR_INTERVAL} groups"
     )
 
 

@@ -3,17 +3,17 @@ import pytest
 
 from analysis.ensembles import choose_rule
 from analysis.ensembles.choose_rule import compare
-from analysis.ensembles.rules import FIXED, RULES, best_single, greedy
+from analysis.ensembles.rules import DEFAULT, FIXED, RULES, best_single, greedy
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
 from analysis.statistics.resampling import Sample
 from tests.analysis.samples import NAMES, drawn
 from trainables.core.errors import DataError
 
 
-def test_equal_members_leave_the_simplest_rule():
+def test_equal_members_leave_the_default():
     probabilities, sample = drawn(count=1)
     comparison = compare(np.repeat(probabilities, 3, axis=0), sample)
-    assert comparison.chosen == "best-single"
+    assert comparison.chosen == comparison.reference == DEFAULT
     assert [compared.rule for compared in comparison.rules] == list(RULES)
 
 
@@ -25,29 +25,66 @@ def test_an_ensemble_that_is_clearly_better_is_chosen():
     comparison = compare(probabilities, Sample(labels, np.arange(300), NAMES, "balanced_accuracy"))
     single = comparison.rules[0]
     assert single.behind > single.error
-    assert comparison.chosen == "mean"
-    assert comparison.combination.weights == pytest.approx([1 / 8] * 8)
+    assert comparison.chosen != "best-single"
+    assert len(comparison.combination.voters()) == 8
     assert comparison.score > single.score
 
 
+def biased(groups, metric="balanced_accuracy"):
+    """Return good members that all confuse two classes in the same way, which only stacking undoes."""
+    generator = np.random.default_rng(4)
+    labels = np.arange(groups) % 3
+    odds = np.exp(generator.normal(size=(3, groups, 3)) + 3 * np.eye(3)[(labels + 1) % 3])
+    return odds / odds.sum(axis=2, keepdims=True), Sample(labels, np.arange(groups), NAMES, metric)
+
+
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
-def test_the_simplest_within_one_standard_error_is_chosen_and_fitted_to_everything(metric):
+def test_a_rule_that_beats_the_default_by_more_than_a_standard_error_replaces_it(metric):
+    comparison = compare(*biased(90, metric))
+    stacking = next(compared for compared in comparison.rules if compared.rule == "stacking")
+    assert stacking.behind < -stacking.error
+    assert comparison.chosen == "stacking"
+
+
+def test_a_class_in_fewer_than_ten_groups_leaves_the_default():
+    probabilities, sample = biased(90)
+    few = np.flatnonzero((sample.labels > 0) | (np.arange(90) < 27))  # nine groups of class 0
+    comparison = compare(probabilities[:, few], sample.take(few))
+    stacking = next(compared for compared in comparison.rules if compared.rule == "stacking")
+    assert stacking.behind < -stacking.error
+    assert comparison.chosen == DEFAULT
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "auroc", "log_loss"])
+def test_a_member_at_chance_has_next_to_no_weight_in_the_default(metric):
+    generator = np.random.default_rng(1)
+    labels = generator.choice(3, 300, p=[0.6, 0.3, 0.1])
+    skills = np.array([1.5, 1.5, 1.5, 0])[:, None, None]
+    odds = np.exp(generator.normal(size=(4, 300, 3)) + skills * np.eye(3)[labels])
+    sample = Sample(labels, np.arange(300), NAMES, metric)
+    weights = RULES[DEFAULT](odds / odds.sum(axis=2, keepdims=True), sample).weights
+    assert weights[3] < 0.03
+    assert min(weights[:3]) > 0.2
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
+def test_the_choice_follows_from_the_scores_and_is_fitted_to_everything(metric):
     probabilities, sample = drawn(images=200, skill=2, seed=1, metric=metric, groups=60)
     comparison = compare(probabilities, sample)
     scores = np.array([compared.score for compared in comparison.rules])
-    best = scores.min() if metric == "log_loss" else scores.max()
+    sign = -1 if metric == "log_loss" else 1
+    default = scores[list(RULES).index(DEFAULT)]
     for compared in comparison.rules:
-        assert compared.behind == pytest.approx(abs(best - compared.score))
-    within = [compared.rule for compared in comparison.rules if compared.behind <= compared.error]
-    assert comparison.chosen == within[0]
+        assert compared.behind == pytest.approx(sign * (default - compared.score))
+    best = comparison.rules[int(np.argmax(sign * scores))]
+    assert comparison.chosen == (best.rule if best.behind < -best.error else DEFAULT)
     assert comparison.combination == RULES[comparison.chosen](probabilities, sample)
 
 
 def test_the_standard_error_against_an_independent_bootstrap():
     probabilities, sample = drawn(count=3, images=120, skill=2, groups=40, metric="accuracy")
     comparison = {compared.rule: compared for compared in compare(probabilities, sample).rules}
-    best = max(comparison.values(), key=lambda compared: compared.score)
-    other = comparison["majority-vote" if best.rule != "majority-vote" else "mean"]
+    best, other = comparison[DEFAULT], comparison["majority-vote"]
     folds = group_folds(sample)
     hits = [
         cross_fitted(RULES[compared.rule], probabilities, sample, folds).argmax(1) == sample.labels
@@ -87,6 +124,7 @@ def test_too_few_groups_leave_the_rules_without_parameters_and_a_note():
     probabilities, sample = drawn(groups=8)
     comparison = compare(probabilities, sample)
     assert tuple(compared.rule for compared in comparison.rules) == FIXED
+    assert comparison.chosen == "mean"
     assert "there are 8: only rules without parameters were compared" in comparison.notes[0]
     with pytest.raises(DataError, match="must be one of mean, .* but got 'greedy'; rules with parameters need 10"):
         compare(probabilities, sample, forced="greedy")

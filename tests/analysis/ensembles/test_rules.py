@@ -66,7 +66,7 @@ def test_geometric_mean_and_confidence_against_scipy():
 
 
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
-def test_metric_weights_are_the_gains_over_class_frequencies(metric):
+def test_metric_weights_are_the_squared_gains_over_chance(metric):
     probabilities, sample = drawn(metric=metric, skill=3, seed=5)
     if metric == "log_loss":
         frequencies = np.bincount(sample.labels) / len(sample.labels)
@@ -74,9 +74,22 @@ def test_metric_weights_are_the_gains_over_class_frequencies(metric):
         gains = [entropy - log_loss(sample.labels, member) for member in probabilities]
     else:
         gains = [balanced_accuracy_score(sample.labels, member.argmax(1)) - 1 / 3 for member in probabilities]
-    gains = np.maximum(gains, 0)
+    gains = np.maximum(gains, 0) ** 2
     assert np.count_nonzero(gains) > 1
     np.testing.assert_allclose(metric_weighted(probabilities, sample).weights, gains / gains.sum(), atol=1e-12)
+
+
+def test_a_member_whose_predictions_ignore_the_image_has_no_gain_by_any_metric():
+    """Guessing each class as often as it occurs has a macro F1 above that of the class frequencies, but no gain."""
+    labels = np.repeat(np.arange(3), [60, 30, 10])
+    guesses = np.concatenate(
+        [np.repeat(np.arange(3), [count * 6 // 10, count * 3 // 10, count // 10]) for count in (60, 30, 10)]
+    )
+    perfect = np.eye(3)[labels]
+    sample = Sample(labels, np.arange(100), NAMES, "macro_f1")
+    assert sample.score(np.eye(3)[guesses]) > 0.3
+    weights = metric_weighted(np.stack([perfect, np.eye(3)[guesses]]), sample).weights
+    assert weights == pytest.approx([1, 0], abs=1e-12)
 
 
 def test_uninformed_members_are_weighted_equally():

@@ -53,14 +53,15 @@ def test_keys_are_those_of_searches_that_already_ran(chosen):
     assert plain.keys() == keys
     assert plain["members"] == [3, 7]
     assert plain["comparison"].keys() == {
-        "metric", "rules", "chosen", "corrected", "figures", "combination", "notes",
+        "metric", "rules", "chosen", "corrected", "figures", "combination", "notes", "reference",
     }  # fmt: skip
     assert plain["diversity"].keys() == {
         "disagreement", "error_correlation", "mean_disagreement", "mean_error_correlation",
     }  # fmt: skip
     older = {name: value for name, value in plain.items() if name not in ("folds", "tuned")}
+    older["comparison"] = {name: value for name, value in plain["comparison"].items() if name != "reference"}
     restored = from_json(older, ChosenEnsemble, TRIALS)
-    assert (restored.folds, restored.selection_bias) == (0, None)
+    assert (restored.folds, restored.selection_bias, restored.comparison.reference) == (0, None, None)
 
 
 @pytest.mark.parametrize("groups", [None, 5])
