@@ -52,7 +52,7 @@ def licence(package: Distribution) -> str:
 def fault_of(name: str, package: Distribution | None) -> str:
     """Return what is wrong with a package's licence, or ""."""
     if package is None:
-        return "it is not installed, so its licence cannot be read: pip install --editable '.[cluster,detr,dev,docs,medical]'"
+        return "it is not installed, so its licence cannot be read: install this project with all extras"
     said = licence(package) or LOOKED_UP.get(name, "")
     if not said:
         return "its metadata states no licence"
