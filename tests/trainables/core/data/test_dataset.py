@@ -18,7 +18,7 @@ from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.decode import decoded_files, images
 from trainables.core.data.decode.images import decode
 from trainables.core.data.prepare import prepare
-from trainables.core.data.readers import class_folders, untrusted_files
+from trainables.core.data.readers import image_entries, untrusted_files
 from trainables.core.data.readers.open_source import checked_place, open_source
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import DataError
@@ -106,7 +106,7 @@ def test_no_failure_of_a_node_becomes_a_black_image(root, tmp_path, monkeypatch,
             raise error
         return read(file)
 
-    monkeypatch.setattr(class_folders, "read_file", failing)
+    monkeypatch.setattr(image_entries, "read_file", failing)
     with pytest.raises(type(error)):
         elsewhere.images(16)
     assert not list((tmp_path / "other node").glob("images-*"))
@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_read_is_named_and_not_remembered(root, tmp_path, 
         return read(file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(class_folders, "read_file", denied)
+        patch.setattr(image_entries, "read_file", denied)
         with pytest.raises(DataError, match=r"1 are not \(b/003.png: cannot be read: Permission denied\)"):
             prepared(root, tmp_path)
         assert len(np.concatenate(list(prepared(root, tmp_path, skip_bad_images=True).splits.values()))) == 19
