@@ -61,7 +61,7 @@ def choose_columns(
         if role == "image":  # an image's identifier and its path may both be there
             found = sorted(found, key=lambda name: -sum(not images.find(row[name]).reason for row in rows))[:1]
         if role == "split":
-            found = [name for name in found if all(row[name].lower() in {"", *SPLIT_NAMES} for row in rows)]
+            found = [name for name in found if _holds_splits(name, rows, asked, place)]
         if asked is None and len(found) > 1:
             raise DataError(
                 f"{place} has several columns that could be the {role} ({', '.join(found)}): pass --{role}-column"
@@ -79,6 +79,22 @@ def choose_columns(
     if doubled:
         raise DataError(f"each column must have one meaning, but {doubled[0]} is named twice")
     return chosen
+
+
+def _holds_splits(column: str, rows: Sequence[Row], asked: str | None, place: str) -> bool:
+    """Return True if a column holds names of splits, such as ``train``, and False for anything else, such as numbers.
+
+    Raises:
+        DataError: It holds both, and the user named no column.
+    """
+    values = {row[column] for row in rows} - {""}
+    others = sorted(value for value in values if value.lower() not in SPLIT_NAMES)
+    if others and len(others) < len(values) and asked is None:
+        raise DataError(
+            f"column {column} of {place} must hold {_one_of(SPLIT_NAMES)}, but also has {listed(others)}: correct "
+            "them, or rename the column if it is no published split"
+        )
+    return bool(values) and not others
 
 
 def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Sequence[Row]) -> str:

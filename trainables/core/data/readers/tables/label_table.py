@@ -10,7 +10,7 @@ import numpy as np
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import is_image, unread_files
 from trainables.core.data.readers.tables.label_columns import LabelTable, Row, choose_columns, describe_columns, listed
-from trainables.core.data.readers.tables.named_images import NamedImages
+from trainables.core.data.readers.tables.named_images import NO_IMAGE, NamedImages
 from trainables.core.data.readers.tables.table_files import TABLE_SUFFIXES, read_table
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
@@ -53,7 +53,7 @@ def open_table(root: Path, table: LabelTable) -> Source:
     chosen = choose_columns(table, columns, rows, named, place)
     matches = _match(rows, chosen, named)
     if len(matches.unusable) == len(matches.rows):
-        raise DataError(_no_image(root, chosen["image"], rows, named, place))
+        raise DataError(_no_usable_row(root, chosen["image"], rows, matches, named, place))
 
     frames: dict[str, list[int]] = {}
     for index, file in enumerate(images.files):
@@ -64,7 +64,8 @@ def open_table(root: Path, table: LabelTable) -> Source:
     firsts = [matches.rows[key][0] for _, key in entries]
     unusable = {index: matches.unusable[key] for index, (_, key) in enumerate(entries) if key in matches.unusable}
     labels = ["" if index in unusable else row[chosen["label"]] for index, row in enumerate(firsts)]
-    class_names = _class_names(labels, chosen["label"], place)
+    all_labels = [matches.rows[key][0][chosen["label"]] for key in matches.rows]
+    class_names = _class_names(labels, all_labels, chosen["label"], place)
     number = {label: index for index, label in enumerate(class_names)}
     split, group = chosen.get("split"), chosen.get("group")
     groups = images.groups if group is None else None
@@ -82,13 +83,18 @@ def open_table(root: Path, table: LabelTable) -> Source:
         read_bytes=lambda index: images.read(positions[index]),
         groups_given=group is not None or groups is not None,
         files=[Path(key).name for _, key in entries],
-        unread=unread_files(root, lambda name: is_image(name) or root / name in files),
+        unread=unread_files(root, lambda name: is_image(name) or (root / name).absolute() in files),
         unreadable=unusable,
         metadata={
             **{name: [values[index] for index in positions] for name, values in images.metadata.items()},
             **{name: [row[name] for row in firsts] for name in columns if name not in chosen.values()},
         },
-        notes=(describe_columns(chosen, columns, rows), *_matching_notes(matches, named, place), *images.notes),
+        notes=(
+            describe_columns(chosen, columns, rows),
+            *_matching_notes(matches, named, place),
+            *_group_notes([row[group] for row in rows] if group else [], chosen),
+            *images.notes,
+        ),
     )
 
 
@@ -97,8 +103,9 @@ def _match(rows: Sequence[Row], chosen: Mapping[str, str], images: NamedImages) 
     by_image: dict[str, list[Row]] = {}
     unusable: dict[str, str] = {}
     inexact = []
-    for row in rows:
+    for number, row in enumerate(rows, 1):
         name, reason, exact = images.find(row[chosen["image"]])
+        name = name or f"row {number}"
         by_image.setdefault(name, []).append(row)
         if reason:
             unusable[name] = reason
@@ -124,8 +131,22 @@ def _matching_notes(matches: _Matches, images: NamedImages, place: str) -> list[
     return notes
 
 
+def _group_notes(groups: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
+    """Name the groups that may be one patient: their names differ only in case or leading zeros."""
+    spellings: dict[str, set[str]] = {}
+    for group in groups:
+        spellings.setdefault(re.sub(r"^0+(?=.)", "", group.casefold()), set()).add(group)
+    alike = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+    if not alike:
+        return []
+    return [
+        f"{len(alike)} groups in {chosen['group']} have several spellings ({listed(sorted(alike))}), which count as "
+        "different groups: write them alike if they are the same"
+    ]
+
+
 def _find_table(root: Path, name: str) -> Path:
-    for file in (Path(name).expanduser().absolute(), root / name):
+    for file in (Path(name).expanduser().absolute(), (root / name).absolute()):
         if file.is_file():
             return file
     near = sorted(file.name for file in root.iterdir() if file.suffix.lower() in TABLE_SUFFIXES)
@@ -159,18 +180,29 @@ def _contradiction(rows: Sequence[Row], chosen: Mapping[str, str]) -> str:
     return ""
 
 
-def _class_names(labels: Sequence[str], column: str, place: str) -> tuple[str, ...]:
-    names, labelled = set(labels) - {""}, sum(map(bool, labels))
+def _class_names(labels: Sequence[str], all_labels: Sequence[str], column: str, place: str) -> tuple[str, ...]:
+    """Return the names of the labels in use. ``all_labels`` also has those of rows without an image."""
+    names, labelled = set(all_labels) - {""}, sum(map(bool, all_labels))
+    if not names:
+        raise DataError(f"column {column} of {place} must have the labels, but it is empty")
     if len(names) > min(_MOST_CLASSES, labelled / 2):
         raise DataError(
             f"there must be at most {_MOST_CLASSES} classes, and two images per class on average, but column {column} "
             f"of {place} has {len(names)} values for {labelled} images: name another one with --label-column"
         )
+    names = set(labels) - {""}
     numeric = all(re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names)
     return tuple(sorted(names, key=(lambda name: (float(name), name)) if numeric else None))
 
 
-def _no_image(root: Path, column: str, rows: Sequence[Row], images: NamedImages, place: str) -> str:
+def _no_usable_row(
+    root: Path, column: str, rows: Sequence[Row], matches: _Matches, images: NamedImages, place: str
+) -> str:
+    """Return the reason why no row can be used: that of the first one, if any is not a missing image."""
+    found = {name: reason for name, reason in matches.unusable.items() if reason != NO_IMAGE}
+    if found:
+        name, reason = next(iter(found.items()))
+        return f"no row of {place} can be used, such as {printable(name)}: {reason}"
     values = listed([row[column] for row in rows])
     there = f"its images are {listed(images.names)}" if images.names else "it has no images"
     return (

@@ -14,6 +14,9 @@ _TIERS: tuple[Callable[[str], str], ...] = (
 )
 
 
+NO_IMAGE = "no image has this name"
+
+
 class FoundImage(NamedTuple):
     """Image of a name.
 
@@ -54,7 +57,7 @@ class NamedImages:
                 return FoundImage(value, f"it could be {found[0]} or {found[1]}: give the path below the folder")
             if found:
                 return FoundImage(found[0], exact=tier == 0)
-        return FoundImage(value, "no image has this name")
+        return FoundImage(value, NO_IMAGE)
 
     def _by_tail(self, tier: int, length: int) -> dict[str, set[str]]:
         """Return the images by the last ``length`` parts of their paths, 0 for all parts, with and without suffix."""
@@ -62,7 +65,9 @@ class NamedImages:
             by_tail: dict[str, set[str]] = {}
             for name in self.names:
                 path = PurePosixPath(self._prefix, unicodedata.normalize("NFC", name))
-                for whole in (path, path.with_suffix("")):
+                # The last number of a UID, as in 1.2.840.1, is no suffix.
+                stem = path if path.suffix[1:].isdigit() else path.with_suffix("")
+                for whole in (path, stem):
                     tail = "/".join(whole.parts[-length:]) if length else whole.as_posix()
                     by_tail.setdefault(_TIERS[tier](tail), set()).add(name)
             self._found[tier, length] = by_tail

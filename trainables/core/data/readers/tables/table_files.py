@@ -79,7 +79,7 @@ def _typed_rows(file: Path, suffix: str) -> Iterator[list[str]]:
     """Yield the rows of a table whose cells have types."""
     for row in _excel_rows(file) if suffix in _EXCEL else _parquet_rows(file):
         cells = ["" if cell is None else str(cell) for cell in row]
-        if any(cells):
+        if any(cell.strip() for cell in cells):
             yield cells
 
 

@@ -179,3 +179,61 @@ def test_a_worker_decodes_the_images_of_the_table_again(folder, tmp_path):
     changed = dataclasses.replace(data, store=tmp_path / "third")
     with pytest.raises(DataError, match="differs from the data that the search began with"):
         changed.images(16)
+
+
+def test_each_row_without_an_image_name_is_counted(folder):
+    write(folder, rows((1, ",ill,p0"), (2, ",well,p1"), (3, ",well,p1")))
+    source = open_table(folder, LABELS)
+    assert len(source) == 9 + 3 and set(source.unreadable.values()) == {"a row has no image name"}
+    assert not any("repeat" in note for note in source.notes)
+
+
+def test_the_reason_is_given_if_no_row_can_be_used(folder):
+    (folder / "thumbs").mkdir()
+    for file in list(folder.glob("*.png")):
+        (folder / "thumbs" / file.name).write_bytes(file.read_bytes())
+    write(folder, rows())
+    with pytest.raises(
+        DataError, match=r"no row of labels.csv can be used, such as 000: it could be 000.png or thumbs/000.png"
+    ):
+        open_table(folder, LABELS)
+
+
+def test_classes_are_counted_over_all_rows_also_those_without_an_image(folder):
+    for index in range(3, 12):
+        (folder / f"{index:03}.png").unlink()
+    write(folder, rows())
+    assert len(open_table(folder, LABELS).unreadable) == 9
+
+
+def test_a_label_column_without_values_is_refused(folder):
+    write(folder, ["image,label", *(f"{index:03}," for index in range(12))])
+    with pytest.raises(DataError, match="column label of labels.csv must have the labels, but it is empty"):
+        open_table(folder, LABELS)
+
+
+def test_a_table_in_a_relative_folder_counts_as_read(folder, monkeypatch):
+    write(folder, rows())
+    monkeypatch.chdir(folder.parent)
+    for table in ("labels.csv", "images/labels.csv"):
+        assert not open_source("images", table=LabelTable((table,))).unread
+
+
+def test_a_misspelt_split_is_refused_and_an_empty_column_is_none(folder):
+    lines = [f"{index:03},{'ab'[index % 2]},{('train', 'tst')[index // 6]}" for index in range(12)]
+    write(folder, ["image,label,split", *lines])
+    with pytest.raises(DataError, match=r"column split of labels.csv must hold .*, but also has tst: correct"):
+        open_table(folder, LABELS)
+    write(folder, ["image,label,split", *(line[: line.rindex(",") + 1] for line in lines)])
+    assert "split =" not in open_table(folder, LABELS).notes[0]
+
+
+def test_groups_that_differ_only_in_case_or_zeros_are_named(folder):
+    names = ["p1", "P1", "007", "7", "x", "", "0", ""] + ["y"] * 4
+    write(
+        folder, ["image,label,patient", *(f"{index:03},{'ab'[index % 2]},{name}" for index, name in enumerate(names))]
+    )
+    assert open_table(folder, LABELS).notes[1] == (
+        "2 groups in patient have several spellings (007 and 7, P1 and p1), which count as different groups: write "
+        "them alike if they are the same"
+    )

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.core.data.readers.tables.named_images import FoundImage, NamedImages
+from trainables.core.data.readers.tables.named_images import NO_IMAGE, FoundImage, NamedImages
 
 
 @pytest.fixture
@@ -46,3 +46,9 @@ def test_a_neighbouring_folder_is_not_mistaken_for_this_one(images):
 def test_an_ambiguous_or_missing_name_has_a_reason(images):
     assert images.find("scan").reason == "it could be x/scan.png or y/scan.png: give the path below the folder"
     assert images.find("").reason == "a row has no image name"
+
+
+def test_the_last_number_of_a_uid_is_no_suffix(tmp_path):
+    images = NamedImages(tmp_path, [Path("1.2.840.7"), Path("1.2.840.8.dcm")])
+    assert images.find("1.2.840").reason == NO_IMAGE
+    assert images.find("1.2.840.8").name == "1.2.840.8.dcm"

@@ -27,7 +27,7 @@ def test_text_tables_of_any_separator_line_end_and_byte_order_mark(tmp_path, sep
 
 def test_excel_and_parquet_have_the_values_of_text(tmp_path):
     book = openpyxl.Workbook()
-    for row in [["image", "finding", "age"], ["007", "tumour, left", 61.0], [8, None, 70.5], [None, None, None]]:
+    for row in [["image", "finding", "age"], ["007", "tumour, left", 61.0], [8, None, 70.5], [None, " ", None]]:
         book.active.append(row)
     book.create_sheet("empty")
     book.save(tmp_path / "t.xlsx")
