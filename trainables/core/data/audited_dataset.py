@@ -156,13 +156,15 @@ def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[
             progress(share)
 
     def write(folder: Path) -> None:
-        copies = _copies(opened, folder / "detail.npy", lambda share: report(share / 2))
+        # Copies take most of the audit's time, and given groups are not joined by them.
+        given = source.groups_given
+        copies = () if given else _copies(opened, folder / "detail.npy", lambda share: report(share / 2))
         found = group_by_similarity(
             pixels, usable, source.labels, threshold, copies, lambda share: report((1 + share) / 2)
         )
-        groups = joined(source.groups if source.groups_given else found.groups, exact_duplicates(pixels, usable))
+        groups = joined(source.groups if given else found.groups, exact_duplicates(pixels, usable))
         items = Items(source.labels, groups, source.published, source.class_names)
-        audit = audit_images(items, found, source.groups_given, pixels, source.names, opened.bad)
+        audit = audit_images(items, found, given, pixels, source.names, opened.bad)
         np.save(folder / "groups.npy", groups)
         (folder / "audit.json").write_text(json.dumps(audit.to_dict()))
 
