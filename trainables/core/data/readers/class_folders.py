@@ -28,6 +28,10 @@ def open_class_folders(root: Path) -> Source:
     number = {name: index for index, name in enumerate(class_names)}
     for name in set(class_names).difference(filter(None, labelled)):
         unread = sum((unread_files(parent / name) for parent in parents if (parent / name).is_dir()), Counter())
+        if any((parent / name).is_symlink() for parent in parents):
+            raise DataError(
+                f"class {name!r} in {root} has no images: links to folders are not followed; move them here"
+            )
         if unread:
             raise DataError(f"class {name!r} in {root} has no images: {describe_unread(unread)}")
 

@@ -33,6 +33,9 @@ _DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 _IGNORED = frozenset({"@eadir", "__macosx", "dicomdir"})
 
 
+_LINKED = "links to folders"
+
+
 def find_images(root: Path) -> list[Path]:
     """Return the image files below a folder, sorted by path."""
     return [
@@ -75,7 +78,7 @@ def is_image_or_parquet(file: Path) -> bool:
 
 
 def unread_files(root: Path, is_read: Callable[[Path], bool] = is_image_or_parquet) -> Counter[str]:
-    """Count the files below a folder that are not read, by suffix. Ignored files do not count.
+    """Count the files below a folder that are not read, by suffix, and links to folders. Ignored files do not count.
 
     Args:
         root: Folder.
@@ -84,7 +87,9 @@ def unread_files(root: Path, is_read: Callable[[Path], bool] = is_image_or_parqu
     suffixes = Counter[str]()
     for file in root.rglob("*"):
         name = file.relative_to(root)
-        if file.is_file() and not (is_read(name) or is_ignored(name) or _is_unnamed_dicom(root, file)):
+        if file.is_symlink() and file.is_dir():
+            suffixes.update([_LINKED] * (not is_ignored(name)))
+        elif file.is_file() and not (is_read(name) or is_ignored(name) or _is_unnamed_dicom(root, file)):
             suffixes[name.suffix.lower() or "without suffix"] += 1
     return suffixes
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,12 +13,16 @@ from trainables.core.errors import DataError
 
 _IMAGES = frozenset({"image", "images", "imagestr", "imagests", "img", "imgs"})
 _MASKS = frozenset({"annotations", "groundtruth", "labels", "labelstr", "labelsts", "mask", "masks", "segmentations"})
+# Names of masks that are never classes: `mask` is one in data sets of faces, `labels` in those of documents.
+_ONLY_MASKS = _MASKS - {"annotations", "labels", "labelstr", "labelsts", "mask"}
 _SPLITS = frozenset(SPLIT_NAMES)
 _TABLES = frozenset({".csv", ".tsv", ".xls", ".xlsx"})
 # Words of `train-images`, `TrainImages` and `TRAIN_IMAGES`.
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
 _SHOWN = 5
-MASK_NAME = re.compile(r"(?P<image>.+)[ _-](mask|seg|segmentation)([ _-]?\d+)?", re.IGNORECASE)
+MASK_NAME = re.compile(
+    r"(?P<image>.+)[ _-](mask|seg|segmentation|gt|ground[ _-]?truth|annotation|contour)([ _-]?\d+)?", re.IGNORECASE
+)
 
 
 def check_class_folders(
@@ -44,7 +49,10 @@ def check_class_folders(
             subfolders[parts[0]].add(parts[1] if len(parts) > 2 else "")
     _check_nested_splits(root, subfolders, places)
     _check_number(root, splits, subfolders, len(places))
+    _check_mask_folders(root, subfolders)
+    _check_copied_classes(root, subfolders)
     _check_equal_subfolders(root, subfolders)
+    _check_shared_subfolders(root, subfolders)
     _check_mask_names(root, places)
 
 
@@ -113,15 +121,47 @@ def _folders(parent: Path) -> list[str]:
 
 def _check_equal_subfolders(root: Path, subfolders: dict[str, set[str]]) -> None:
     first, *others = subfolders.values() or [set()]
-    masks = sorted(name for name in first if name.lower() in _MASKS)
-    if masks and all(masks[0] in other for other in others):
-        raise DataError(f"every class folder in {root} has a subfolder {masks[0]}: move the masks out of the data set")
     if others and len(first) > 1 and "" not in first and all(other == first for other in others):
         raise DataError(
             f"every class folder in {root} ({shown(sorted(subfolders))}) has the same subfolders "
             f"({shown(sorted(first))}), so they look like several data sets: pass one of them as --data, "
             "or move the images directly into the class folders"
         )
+
+
+def _check_mask_folders(root: Path, subfolders: dict[str, set[str]]) -> None:
+    for name, below in subfolders.items():
+        masks = sorted(folder for folder in below if folder.lower() in _MASKS)
+        if masks:
+            raise DataError(f"{name} in {root} has a subfolder {masks[0]}: move the masks out of the data set")
+        if name.lower() in _ONLY_MASKS:
+            raise DataError(f"{root} has a folder {name} among its classes: move the masks out of the data set")
+
+
+def _check_copied_classes(root: Path, subfolders: dict[str, set[str]]) -> None:
+    """Refuse a second copy of the classes in the place of a class: ``ill``, ``well``, ``augmented/ill``, ..."""
+    for name, below in subfolders.items():
+        copies = sorted((below & subfolders.keys()) - {name})
+        if len(copies) > 1:
+            raise DataError(
+                f"{name} in {root} has subfolders named like the other classes ({shown(copies)}), so it looks like a "
+                "second data set, not like a class: move it out of the data set"
+            )
+
+
+def _check_shared_subfolders(root: Path, subfolders: dict[str, set[str]]) -> None:
+    """Refuse patients above the classes: ``patient1/ill``, ``patient1/well``, ``patient2/ill``, ``patient3/well``."""
+    counts = Counter(below for names in subfolders.values() for below in names)
+    if 1 < len(counts) < len(subfolders) and "" not in counts and min(counts.values()) > 1:
+        raise DataError(
+            f"the folders of {root} ({shown(sorted(subfolders))}) share their subfolders ({shown(sorted(counts))}), "
+            "which look like the classes: put the classes above, or move the images directly into the class folders"
+        )
+
+
+def class_key(name: str) -> str:
+    """Return a key that is equal for class names which also differ only in spaces, hyphens and underscores."""
+    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", equal_to_people(name).replace("_", " "))
 
 
 def equal_to_people(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from trainables.core.data.readers.class_folders import open_class_folders
 from trainables.core.data.readers.image_files import is_ignored
 from trainables.core.data.readers.image_mask_pairs import open_pairs
-from trainables.core.data.readers.layout_checks import equal_to_people
+from trainables.core.data.readers.layout_checks import class_key
 from trainables.core.data.readers.object_store import check_uri, local_copy
 from trainables.core.data.readers.parquet import hub_folder, open_hub, open_parquet
 from trainables.core.data.readers.phantoms import open_phantoms
@@ -103,9 +103,9 @@ def _checked(source: Source, place: str) -> Source:
             raise DataError(f"{rule}, but {place} has {printable(name)[:_LONGEST_NAME]!r}: rename it")
     by_key: dict[str, str] = {}
     for name in source.class_names:
-        other = by_key.setdefault(equal_to_people(name), name)
+        other = by_key.setdefault(class_key(name), name)
         if other is not name:
-            rule = "class names must differ in more than case, spaces or the encoding of accents"
+            rule = "class names must differ in more than case, spaces, hyphens or the encoding of accents"
             raise DataError(f"{rule}, but {place} has {other!r} and {name!r}: rename one of them")
     return source
 

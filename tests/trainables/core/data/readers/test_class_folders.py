@@ -55,7 +55,10 @@ def test_a_class_without_images_is_refused_with_the_suffixes_of_its_files(tmp_pa
         open_source(str(tmp_path))
 
 
-@pytest.mark.parametrize(("one", "other"), [("NORMAL", "Normal"), ("caf\u00e9", "cafe\u0301"), ("healthy", "healthy ")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("NORMAL", "Normal"), ("caf\u00e9", "cafe\u0301"), ("healthy", "healthy "), ("very mild", "Very-mild")],
+)
 def test_class_names_that_are_equal_to_people_are_refused(tmp_path, one, other):
     write_classes(tmp_path / "train", {one: 2, "ill": 2})
     write_classes(tmp_path / "test", {other: 2, "ill": 2})
@@ -79,7 +82,18 @@ def write_images(root, *names):
         ),
         (("imagesTr/1.png", "labelsTr/1.png"), "looks like images with masks"),
         (("ill/images/1.png", "ill/masks/1.png", "well/images/2.png", "well/masks/2.png"), "has a subfolder masks"),
+        (("ill/images/1.png", "ill/masks/1.png", "well/2.png"), "ill in {root} has a subfolder masks"),
+        (("ill/1.png", "well/2.png", "masks/1.png"), "has a folder masks among its classes"),
         (("ill/1.png", "ill/1_mask.png", "well/2.png"), "has both '1' and its mask '1_mask'"),
+        (("ill/1.png", "ill/1_gt.png", "well/2.png"), "has both '1' and its mask '1_gt'"),
+        (
+            ("ill/1.png", "well/2.png", "augmented/ill/1.png", "augmented/well/2.png"),
+            "augmented in {root} has subfolders named like the other classes (ill, well)",
+        ),
+        (
+            ("p1/ill/1.png", "p1/well/2.png", "p2/ill/3.png", "p3/well/4.png"),
+            "(p1, p2, p3) share their subfolders (ill, well), which look like the classes",
+        ),
         (("ill/a (1).png", "ill/a (1)_mask_1.png", "well/2.png"), "its mask"),
         (
             ("first/ill/1.png", "first/well/2.png", "second/ill/3.png", "second/well/4.png"),
@@ -102,7 +116,7 @@ def write_images(root, *names):
 )
 def test_layouts_that_are_no_classes_are_refused(tmp_path, names, reason):
     write_images(tmp_path, *names)
-    with pytest.raises(DataError, match=re.escape(reason)):
+    with pytest.raises(DataError, match=re.escape(reason.replace("{root}", str(tmp_path)))):
         open_source(str(tmp_path))
 
 
@@ -125,6 +139,9 @@ def test_tables_beside_images_are_named_with_the_option_that_reads_them(tmp_path
         ("positive_test/1.png", "negative_train/2.png"),
         ("ill/test/1.png", "well/other/2.png"),
         ("ill/left/1.png", "ill/2.png", "well/left/3.png", "well/4.png"),
+        ("ill/p1/1.png", "ill/p2/2.png", "well/p1/3.png", "unclear/p2/4.png", "unclear/p3/5.png"),
+        ("mask/1.png", "no_mask/1.png"),
+        ("-1/1.png", "1/2.png"),
     ],
 )
 def test_classes_with_subfolders_are_read(tmp_path, names):
@@ -138,3 +155,13 @@ def test_folders_of_splits_have_many_names(tmp_path, train, test):
     source = open_source(str(tmp_path))
     assert sorted(source.published.tolist()) == ["test", "test", "train", "train"]
     assert source.class_names == ("a", "b")
+
+
+def test_links_to_folders_are_not_followed_but_counted(tmp_path):
+    write_classes(tmp_path / "data", {"a": 12, "b": 8})
+    write_images(tmp_path, "elsewhere/1.png")
+    (tmp_path / "data" / "a" / "more").symlink_to(tmp_path / "elsewhere")
+    assert dict(open_source(str(tmp_path / "data")).unread) == {"links to folders": 1}
+    (tmp_path / "data" / "c").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="class 'c' in .* has no images: links to folders are not followed"):
+        open_source(str(tmp_path / "data"))
