@@ -65,9 +65,15 @@ def make_splits(
         Sorted indices by split name.
 
     Raises:
-        DataError: A class has no image, a needed split has fewer than two classes, or there is no published test split.
+        DataError: A class has no image, a needed split has fewer than two classes, or there is no published test split,
+            or nothing else.
     """
     test = _separate_test(items, usable, seed, mode, test_share)
+    if len(usable) and len(test) == len(usable):
+        raise DataError(
+            f"training needs images outside the published test split, but all {len(usable)} usable images are in it: "
+            "add others, or give the data without that split"
+        )
     names = SPLITS[:3] if len(test) else SPLITS
     pool = np.setdiff1d(usable, test)
     rest = (1 - test_share) / (1 - SHARES["test"])
@@ -86,7 +92,7 @@ def make_splits(
     splits = {name: np.array(sorted(indices), dtype=np.int64) for name, indices in members.items()}
     _check_classes(items, {name: indices for name, indices in splits.items() if name in needed})
     if "fit" in needed:
-        _check_training(items, splits["fit"])
+        _check_training(items, splits["fit"], mode)
     return splits if len(test) == 0 else {**splits, "test": test}
 
 
@@ -137,12 +143,13 @@ def _check_classes(items: Items, splits: Splits) -> None:
             )
 
 
-def _check_training(items: Items, fit: NDArray[np.int64]) -> None:
+def _check_training(items: Items, fit: NDArray[np.int64], mode: str) -> None:
     absent = [name for index, name in enumerate(items.class_names) if not (items.labels[fit] == index).any()]
     if absent:
+        other_mode = "use --split grouped, " if mode == "published" else ""
         raise DataError(
             f"fit needs images of every class, but has none of {', '.join(absent)}: all their groups are in the "
-            "published test split; use --split grouped, add images, or remove the class"
+            f"published test split; {other_mode}add images, or remove the class"
         )
 
 

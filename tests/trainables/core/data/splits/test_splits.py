@@ -169,3 +169,18 @@ def test_a_class_whose_only_groups_are_in_the_published_test_split_is_refused():
     made = items(labels, published=published)
     with pytest.raises(DataError, match="every class, but has none of none: .* use --split grouped"):
         make_splits(made, everything(made), seed=0, mode="published")
+
+
+@pytest.mark.parametrize("mode", ["grouped", "published"])
+def test_a_test_split_of_all_images_is_refused(mode):
+    made = items([0, 1] * 10, published=["test"] * 20)
+    with pytest.raises(DataError, match="outside the published test split, but all 20 usable images are in it"):
+        make_splits(made, everything(made), 0, mode)
+    assert len(make_splits(made, everything(made), 0, "random")["fit"])
+
+
+@pytest.mark.parametrize(("mode", "remedy"), [("grouped", "; add"), ("published", "; use --split grouped, add")])
+def test_the_remedy_for_a_class_in_the_test_split_only_is_not_the_mode_in_use(mode, remedy):
+    made = items([0, 1] * 10 + [2] * 5, published=["train"] * 20 + ["test"] * 5)
+    with pytest.raises(DataError, match=f"has none of none: all their groups are in the published test split{remedy}"):
+        make_splits(made, everything(made), 0, mode)
