@@ -14,8 +14,8 @@ from PIL import Image
 from trainables.core.errors import DataError
 
 _GREY_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
-_SAMPLE_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
-_WHITE_IS_ZERO, _UNSIGNED = 0, 1
+_SAMPLE_BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
+_WHITE_IS_ZERO, _UNSIGNED, _SIGNED, _SEPARATE = 0, 1, 2, 2
 _ORIENTATION = 0x0112
 # EXIF orientation to (transpose, flip rows, flip columns), applied in this order.
 _ORIENTATIONS = {
@@ -37,17 +37,21 @@ def deep_samples(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
         data: The bytes of its file.
 
     Returns:
-        (H, W) of a grey image, or (H, W, 3) in RGB order; alpha is dropped. None for images of at most 8 bits.
+        (H, W) of a grey image, or (H, W, 3) in RGB order; alpha is dropped. None for images of at most 8 unsigned bits.
 
     Raises:
         ValueError: The samples cannot be read without loss.
     """
     if image.mode in _GREY_MODES:
         samples = _grey(image)
+    elif _is_signed(image):  # Pillow reads -1 as 255
+        samples = np.asarray(image).view(np.int8).astype(np.int64)
     elif _is_reduced_to_8_bits(image, data):
         samples = _colour(image, data)
     else:
         return None
+    if image.format == "TIFF":  # Pillow and OpenCV have turned it
+        return samples
     transpose, rows, columns = _ORIENTATIONS.get(image.getexif().get(_ORIENTATION, 1), (False, False, False))
     samples = samples.swapaxes(0, 1) if transpose else samples
     return samples[:: -1 if rows else 1, :: -1 if columns else 1]
@@ -81,6 +85,10 @@ def _grey(image: Image.Image) -> NDArray[np.int64]:
     return wide
 
 
+def _is_signed(image: Image.Image) -> bool:
+    return image.mode == "L" and _SIGNED in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ())
+
+
 def _is_reduced_to_8_bits(image: Image.Image, data: bytes) -> bool:
     """Return True if the file has deeper samples than the mode in which Pillow reads it."""
     if image.format == "JPEG2000":
@@ -110,6 +118,8 @@ def _jpeg2000_bits(data: bytes) -> int:
 
 
 def _colour(image: Image.Image, data: bytes) -> NDArray[np.int64]:
+    if getattr(image, "tag_v2", {}).get(_PLANES) == _SEPARATE:  # OpenCV reads one plane as all three
+        raise ValueError("deep TIFF images with separate colour planes are not supported: interleave the colours")
     samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None or samples.dtype != np.uint16 or samples.shape[:2] != (image.height, image.width):
         raise ValueError(f"deep {image.format} images in mode {image.mode} are not supported: store 8 bits per sample")

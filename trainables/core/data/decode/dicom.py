@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from trainables.core.data.decode.dicom_grey import shown_grey
 from trainables.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_FRAMES = 10_000
 _MOST_BITS = 16
-_WHITE = 2**16 - 1
+DICOM_WHITE = 2**16 - 1  # value of the brightest grey that can be displayed
 _IMAGE_PIXEL_GROUP = 0x0028
 _NO_INSTANCE = "2.25.0"  # equal frames must have equal bytes
 # Tags of a frame in an enhanced multi-frame file: the sequence in its functional group, and the tags there.
@@ -25,6 +26,7 @@ _FRAME_TAGS = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
     "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
 }
+_NEEDED_TAGS = ("BitsAllocated", "BitsStored", "PhotometricInterpretation", "PixelRepresentation", "SamplesPerPixel")
 Window = tuple[float, float]
 
 
@@ -157,8 +159,14 @@ def _encoding_of_pixels(dataset: "Dataset") -> str:
     most = Image.MAX_IMAGE_PIXELS
     if height < 1 or width < 1 or (most is not None and height * width > most):
         raise DataError(f"a DICOM image must have 1 to {most} pixels, but this one has {width} x {height}")
+    missing = [tag for tag in _NEEDED_TAGS if dataset.get(tag) in (None, "")]
+    if missing:
+        raise DataError(f"this DICOM file lacks {', '.join(missing)}: its pixels have no meaning without")
     if not 1 <= bits <= _MOST_BITS:
         raise DataError(f"DICOM pixels must have 1 to {_MOST_BITS} bits, but these have {bits}")
+    high_bit = int(dataset.get("HighBit", bits - 1))
+    if high_bit != bits - 1:  # pydicom reads the lowest bits in any case
+        raise DataError(f"HighBit of DICOM pixels must be BitsStored - 1, here {bits - 1}, but is {high_bit}")
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         raise DataError("this DICOM file does not say how its pixels are encoded (no transfer syntax)")
@@ -198,44 +206,11 @@ def _image(dataset: "Dataset") -> Image.Image:
         return _colour(apply_color_lut(samples, dataset), int(dataset.RedPaletteColorLookupTableDescriptor[2]))
     if samples.ndim == 3:
         return _colour(samples, int(dataset.BitsStored))
-    shown = _shown_grey(dataset, samples)
+    shown = shown_grey(dataset, samples)
     shown = 1 - shown if dataset.PhotometricInterpretation == "MONOCHROME1" else shown
-    return Image.fromarray((np.clip(shown, 0, 1) * _WHITE).round().astype(np.uint16))
+    return Image.fromarray((np.clip(shown, 0, 1) * DICOM_WHITE).round().astype(np.uint16))
 
 
 def _colour(samples: NDArray[Any], bits: int) -> Image.Image:
-    return Image.fromarray((samples >> max(0, bits - 8)).astype(np.uint8))
-
-
-def _shown_grey(dataset: "Dataset", samples: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the grey values, 0 for the darkest and 1 for the brightest that can be displayed."""
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
-    values = apply_modality_lut(samples, dataset).astype(np.float64)
-    if dataset.get("VOILUTSequence"):
-        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        return np.asarray(apply_voi_lut(values.astype(np.int64), dataset) / (2.0**bits - 1))
-    if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        _check_window(dataset)
-        darkest, brightest = _range_of_values(dataset)
-        return np.asarray((apply_voi_lut(values, dataset) - darkest) / (brightest - darkest))
-    return np.asarray((values - values.min()) / max(float(np.ptp(values)), 1e-9))
-
-
-def _range_of_values(dataset: "Dataset") -> tuple[float, float]:
-    """Return what the lowest and the highest storable value become in the modality LUT."""
-    if dataset.get("ModalityLUTSequence"):
-        return 0.0, 2.0 ** int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
-    bits, signed = int(dataset.BitsStored), dataset.PixelRepresentation == 1
-    lowest, highest = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    if slope is None or intercept is None:
-        return lowest, highest
-    return lowest * float(slope) + float(intercept), highest * float(slope) + float(intercept)
-
-
-def _check_window(dataset: "Dataset") -> None:
-    width, centre = (float(np.ravel(value)[0]) for value in (dataset.WindowWidth, dataset.WindowCenter))
-    least = 1 if dataset.get("VOILUTFunction", "LINEAR") == "LINEAR" else np.finfo(float).tiny
-    if not (np.isfinite(centre) and least <= width < np.inf):
-        raise DataError(f"the width of a DICOM window must be at least 1, but is {width:g}: repair or remove it")
+    shown = samples >> (bits - 8) if bits >= 8 else samples.astype(np.int64) * 255 // (2**bits - 1)
+    return Image.fromarray(shown.astype(np.uint8))

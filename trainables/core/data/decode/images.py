@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.core.data.decode.crop import Box
 from trainables.core.data.decode.deep_images import deep_samples, scale_to_8_bits
-from trainables.core.data.decode.dicom import Window, dicom_image, is_dicom
+from trainables.core.data.decode.dicom import DICOM_WHITE, Window, dicom_image, is_dicom
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError, first_line
 from trainables.core.node_cache import Store
@@ -27,7 +27,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 Image.init()  # registers the formats, so that `Image.open` accepts their names
 
 # Part of every cache key. Raise it whenever the same bytes would decode to other pixels.
-DECODER_VERSION = 2
+DECODER_VERSION = 3
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _PAGED_FORMATS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
 # Mean difference between channels, in grey levels, up to which an image counts as grey: JPEG leaves 1 or 2.
@@ -50,7 +50,8 @@ class PixelFormat:
     Attributes:
         channels: 1 if every image is grey, else 3.
         white: Value that becomes 255. For 8-bit images it is 255. For deeper ones it is the smallest 2**n - 1 that
-            covers the data set, so that 12-bit images in 16-bit files do not come out dark.
+            covers the data set, so that 12-bit images in 16-bit files do not come out dark. Grey DICOM images have
+            a scale of their own, whatever their values.
         black: Value that becomes 0: 0, or for signed samples the largest -2**n that covers the data set.
         window: Centre and width that replace those of DICOM files, or None.
     """
@@ -189,6 +190,7 @@ def survey(
     Raises:
         OSError: Any other image cannot be read.
     """
+    shown_by_dicom = set()  # indices
 
     def look(index: int) -> tuple[bool, int, int, int, int]:
         if index in unreadable:
@@ -199,6 +201,8 @@ def survey(
                 samples = deep_samples(image, data)
                 if samples is None:
                     return image.mode in _GREY_MODES, 0, 0, image.height, image.width
+                if is_dicom(data):
+                    shown_by_dicom.add(index)
                 return samples.ndim == 2, int(samples.min()), int(samples.max()), image.height, image.width
         except DataError:
             return True, 0, 0, 0, 0
@@ -207,6 +211,7 @@ def survey(
         looks = list(pool.map(look, range(len(images))))
     lowest = min((low for _, low, *_ in looks), default=0)
     highest = max((high for _, _, high, *_ in looks if high > 0), default=0)
+    highest = max(highest, DICOM_WHITE if shown_by_dicom else 0)
     pixel_format = PixelFormat(
         channels=1 if all(grey for grey, *_ in looks) else 3,
         white=2 ** max(8, highest.bit_length()) - 1,

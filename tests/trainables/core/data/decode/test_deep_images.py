@@ -15,7 +15,14 @@ from trainables.core.data.decode.images import PixelFormat, decode, open_image, 
 from trainables.core.errors import DataError
 
 SIDE = 24
-RANGES = {"uint8": (0, 255), "uint16": (0, 65535), "12 bits": (0, 4095), "int16": (-1000, 3000), "uint32": (0, 70000)}
+RANGES = {
+    "uint8": (0, 255),
+    "int8": (-128, 127),
+    "uint16": (0, 65535),
+    "12 bits": (0, 4095),
+    "int16": (-1000, 3000),
+    "uint32": (0, 70000),
+}
 
 
 class Files(list):
@@ -31,9 +38,9 @@ def samples(kind, channels=1):
     return drawn.astype({"12 bits": np.uint16}.get(kind, kind))
 
 
-def tiff(values, photometric="minisblack"):
+def tiff(values, photometric="minisblack", **settings):
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, values, photometric=photometric)
+    tifffile.imwrite(buffer, values, photometric=photometric, **settings)
     return buffer.getvalue()
 
 
@@ -124,6 +131,22 @@ def test_deep_images_are_turned_as_their_exif_tag_says():
         deep = decode(buffer.getvalue(), SIDE, PixelFormat(1, 65535)).astype(int)
         shallow = decode(upright.getvalue(), SIDE, PixelFormat(1, 255)).astype(int)
         assert np.abs(deep - shallow).max() <= 2, orientation
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_deep_tiff_is_turned_once(channels):
+    values = samples("uint16", channels)
+    turned = [values, values[:, ::-1], values[::-1, ::-1], values[::-1]]
+    turned += [image.swapaxes(0, 1) for image in (values, values[::-1], values[::-1, ::-1], values[:, ::-1])]
+    for orientation, upright in enumerate(turned, start=1):
+        tag = (0x0112, "H", 1, orientation, True)
+        check(tiff(values, "rgb" if channels == 3 else "minisblack", extratags=[tag]), upright)
+
+
+def test_deep_tiff_with_separate_colour_planes_is_refused():
+    planes = np.moveaxis(samples("uint16", 3), 2, 0)
+    with pytest.raises(DataError, match="separate colour planes are not supported: interleave the colours"):
+        decode(tiff(planes, "rgb", planarconfig="separate"), SIDE, PixelFormat(3, 65535))
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "PNG", "WEBP"])

@@ -20,7 +20,7 @@ from trainables.core.data.decode.dicom import (
     is_dicom,
     read_header,
 )
-from trainables.core.data.decode.images import PixelFormat, decode
+from trainables.core.data.decode.images import PixelFormat, decode, survey
 from trainables.core.errors import DataError
 
 # Files that come with pydicom and are damaged, or have no grey or colour image of at most 16 bits, by the refusal.
@@ -107,6 +107,45 @@ def test_signed_hounsfield_units_without_window_span_the_grey_range(tmp_path):
     np.testing.assert_allclose(np.asarray(dicom_image(data)) / 65535, (pixels + 1000) / 4000, atol=1e-5)
 
 
+@pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_a_lut_of_8_bits_has_more_than_256_entries(tmp_path, sequence):
+    lut = Dataset()
+    lut.LUTDescriptor = [4096, 0, 8]
+    entries = np.arange(4096) // 16
+    lut.add_new("LUTData", "US", entries.tolist())
+    pixels = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    data = write_dicom(tmp_path / "a", pixels, **{sequence: [lut]}).read_bytes()
+    np.testing.assert_array_equal(np.asarray(dicom_image(data)).ravel(), entries * 257)
+
+
+def test_a_voi_lut_may_begin_below_zero(tmp_path):
+    lut = Dataset()
+    lut.add_new("LUTDescriptor", "US", [4, 2**16 - 2, 8])  # -2, as read from a file without VRs
+    lut.add_new("LUTData", "OW", np.array([0, 200, 50, 255], "<u2").tobytes())
+    pixels = np.array([[0, 1], [2, 9]], dtype=np.uint16)
+    tags = {"RescaleSlope": "1", "RescaleIntercept": "-2", "VOILUTSequence": [lut]}
+    data = write_dicom(tmp_path / "a", pixels, **tags).read_bytes()
+    np.testing.assert_array_equal(np.asarray(dicom_image(data)), np.array([[0, 200], [50, 255]]) * 257)
+
+
+def test_padding_does_not_stretch_the_range_of_a_file_without_window(tmp_path):
+    pixels = np.array([[-2000, 0], [50, 100]], dtype=np.int16)
+    data = write_dicom(tmp_path / "a", pixels, bits=16, PixelPaddingValue=-2000).read_bytes()
+    np.testing.assert_allclose(np.asarray(dicom_image(data)) / 65535, [[0, 0], [0.5, 1]], atol=1e-5)
+
+
+def test_dark_files_stay_dark(tmp_path):
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    tags = {"WindowCenter": "2048", "WindowWidth": "4096"}
+    data = write_dicom(tmp_path / "a", pixels, **tags).read_bytes()
+
+    class Files(list):
+        def read(self, index):
+            return self[index]
+
+    assert survey(Files([data]), threads=1).pixel_format == PixelFormat(channels=1, white=65535)
+
+
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
@@ -115,6 +154,9 @@ def test_signed_hounsfield_units_without_window_span_the_grey_range(tmp_path):
         ({"WindowCenter": "100", "WindowWidth": "0"}, "width of a DICOM window must be at least 1, but is 0"),
         ({"WindowCenter": "100", "WindowWidth": "-5"}, "width of a DICOM window must be at least 1, but is -5"),
         ({"Rows": 65535, "Columns": 65535}, "must have 1 to 89478485 pixels, but this one has 65535 x 65535"),
+        ({"HighBit": 15}, "HighBit of DICOM pixels must be BitsStored - 1, here 11, but is 15"),
+        ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "its RescaleSlope is 0"),
+        ({"PhotometricInterpretation": None}, "this DICOM file lacks PhotometricInterpretation"),
         ({"Rows": 500}, r"cannot be decoded \(Explicit VR Little Endian\): ValueError"),
     ],
 )
