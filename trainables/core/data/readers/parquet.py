@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trainables.core.data.readers.image_files import unread_files
 from trainables.core.data.readers.layout_checks import check_one_configuration
+from trainables.core.data.readers.parquet_columns import is_text, other_columns, patient_column, text_labels
 from trainables.core.data.readers.untrusted_files import check_within, printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError, describe, first_line
@@ -102,7 +103,10 @@ def hub_folder(place: str) -> Path:
 
 def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | None) -> Source:
     """Read Arrow tables with an ``image`` struct of ``bytes`` and a ``label``, as the hub stores them."""
-    labels = np.concatenate([_labels(table, place) for _, table in parts])
+    tables = [table for _, table in parts]
+    labels, class_names = text_labels(tables, place) or _numbered_classes(tables, place)
+    recognised = None if group_column else patient_column(tables)
+    group_column = group_column or recognised
     groups = np.arange(len(labels))
     if group_column is not None:
         values = [value for _, table in parts for value in table.column(group_column).to_pylist()]
@@ -110,7 +114,7 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
     images = [cell for _, table in parts for chunk in table.column("image").chunks for cell in chunk]
     names = [f"{split or place} row {row}" for split, table in parts for row in range(len(table))]
     return Source(
-        class_names=_class_names([table.schema for _, table in parts], labels, place),
+        class_names=class_names,
         labels=labels,
         published=np.concatenate([np.full(len(table), split, dtype="<U5") for split, table in parts]),
         groups=groups,
@@ -118,7 +122,14 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
         read_bytes=lambda index: encoded_bytes(images[index]),
         groups_given=group_column is not None,
         files=_file_names(parts),
+        metadata=other_columns(tables, ("image", "label", group_column)),
+        notes=(f"column of the parquet files: group = {recognised}",) if recognised else (),
     )
+
+
+def _numbered_classes(tables: Sequence[Any], place: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    labels = np.concatenate([_labels(table, place) for table in tables])
+    return labels, _class_names([table.schema for table in tables], labels, place)
 
 
 def check_table(table: Any, place: str, group_column: str | None) -> None:
@@ -142,8 +153,8 @@ def check_table(table: Any, place: str, group_column: str | None) -> None:
             )
     check_image_column(table.schema.field("image").type, place)
     kind = table.schema.field("label").type
-    if not (types.is_integer(kind) or types.is_null(kind)):
-        raise DataError(f"{place}: labels must be integers, but are {kind}: number the classes from 0")
+    if not (types.is_integer(kind) or types.is_null(kind) or is_text(kind)):
+        raise DataError(f"{place}: labels must be text or integers, but are {kind}: number the classes from 0")
     if group_column is not None and group_column not in table.column_names:
         raise DataError(f"--group-column must be a column of {place} ({columns}), but got {group_column!r}")
     image = table.column("image")

@@ -243,7 +243,7 @@ def test_a_table_of_something_else_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "metadata", "message"),
     [
-        (["ill", "well"], HUB_METADATA, "train.parquet: labels must be integers, but are string"),
+        ([0.5, 1.0], HUB_METADATA, "train.parquet: labels must be text or integers, but are double"),
         ([1, 2], b"{}", "labels must number the classes from 0, but the smallest is 1"),
     ],
 )

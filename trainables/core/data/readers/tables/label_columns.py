@@ -42,6 +42,11 @@ class LabelTable:
     split: str | None = None
 
 
+def known_as(role: str, column: str) -> bool:
+    """Return True if a column's name is one of those recognised for a role, such as ``group``."""
+    return re.sub(r"[^a-z0-9]", "", column.lower()) in _RECOGNISED[role].split()
+
+
 def choose_columns(
     table: LabelTable, columns: Sequence[str], rows: Sequence[Row], images: NamedImages, place: str
 ) -> dict[str, str]:
@@ -51,13 +56,13 @@ def choose_columns(
         DataError: A column that the user named does not exist, or none or several could be the right one.
     """
     chosen: dict[str, str] = {}
-    for role, known in _RECOGNISED.items():
+    for role in _RECOGNISED:
         asked = getattr(table, role)
         if asked is not None and asked not in columns:
             near = difflib.get_close_matches(asked, columns, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise DataError(f"--{role}-column must be one of {', '.join(columns)}, but got {asked!r}{hint}")
-        found = [name for name in columns if re.sub(r"[^a-z0-9]", "", name.lower()) in known.split()]
+        found = [name for name in columns if known_as(role, name)]
         if role == "image":  # an image's identifier and its path may both be there
             found = sorted(found, key=lambda name: -sum(not images.find(row[name]).reason for row in rows))[:1]
         if role == "split":
