@@ -75,11 +75,11 @@ def _rules_table(chosen: ChosenEnsemble) -> Table:
     """Lay out one row per rule; a rule on members with fitted temperatures stands beside the plain one."""
     comparison = chosen.comparison
     title = f"{comparison.metric} on {chosen.chosen_on}: {chosen.images} images in {chosen.groups} groups"
-    table = Table("rule, simplest first", title=title)
+    reference = f"differences are from {comparison.reference or 'the best rule'}"
+    table = Table("rule, simplest first", title=title, caption=reference)
     by_name = {compared.rule: compared for compared in comparison.rules}
     any_scaled = any(name.endswith(SCALED) for name in by_name)
-    difference = f"from {comparison.reference or 'the best'}"
-    for column in ("score", difference, *(("with temperatures", difference) if any_scaled else ())):
+    for column in ("score", "difference", *(("with temperatures", "difference") if any_scaled else ())):
         table.add_column(column, justify="right")
     for name, compared in by_name.items():
         if not name.endswith(SCALED):
