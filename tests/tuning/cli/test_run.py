@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -191,7 +192,10 @@ def test_ctrl_c_before_a_search_exists_promises_no_resume(folder, hub):
     """A whole command, which takes seconds to start. It waits for the hub when it is interrupted."""
     hub.fault = "hang"
     command = [sys.executable, "-m", "tuning.cli.run", "demo_space", "--data", DATASET, "--backbone", "scratch_cnn"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    # A suite in the background ignores SIGINT, and so would this command.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=heed)
     while not hub.asked:
         assert running.poll() is None
         time.sleep(0.05)

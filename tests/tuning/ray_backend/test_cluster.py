@@ -237,11 +237,19 @@ def test_a_temporary_folder_that_is_too_long_for_sockets_is_refused_first(monkey
     check_address(None)
 
 
-def test_local_in_the_environment_starts_ray_here(monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", "local")
-    with joined(None) as can_grow:
-        assert not can_grow
-        assert ray.is_initialized()
+LOCAL = """
+import ray
+from tuning.ray_backend.cluster import joined
+with joined(None) as can_grow:
+    print(can_grow, ray.is_initialized())
+"""
+
+
+def test_local_in_the_environment_starts_ray_here():
+    """In a process of its own, since this one has joined a cluster."""
+    environment = os.environ | {"RAY_ADDRESS": "local", "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", LOCAL], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"], done.stderr
 
 
 HEAD = """
