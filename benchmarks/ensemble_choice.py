@@ -1,4 +1,4 @@
-"""How many points the automatic choice of an ensemble rule loses to the best fixed rule, where the truth is known.
+"""Points that the automatic choice of an ensemble rule loses to the best fixed rule, where the truth is known.
 
 Five simulated members, of which 0, 1 or 2 guess, predict ``select`` sets of 60, 160 and 600 images in groups of five.
 Every rule, and the choice that ``tune-run`` makes, is fitted on ``select`` and scored by balanced accuracy on 4,000 new

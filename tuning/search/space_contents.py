@@ -1,4 +1,4 @@
-"""What a space searches, as JSON that depends on the space only: no random number generator is asked."""
+"""Parameters, recipes and configurations of a space as JSON, without random draws."""
 
 import hashlib
 import json

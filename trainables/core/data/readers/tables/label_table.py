@@ -165,6 +165,11 @@ def _read_tables(files: Sequence[Path], *, named_splits: bool) -> tuple[list[str
                 f"each of several tables must be named after its split (train, val or test), but got {file.name}: "
                 "rename it, or name the column of splits with --split-column"
             )
+        if named_splits and "split" in columns:
+            raise DataError(
+                f"several tables are split by their names, but {file.name} also has a column split: "
+                "pass --split-column split to use the column, or remove it"
+            )
         splits = {"split": hint} if named_splits else {}
         rows += [dict(zip(columns, row, strict=True)) | splits for row in zip(*columns.values(), strict=True)]
     columns_of_all = list(dict.fromkeys(name for row in rows for name in row))

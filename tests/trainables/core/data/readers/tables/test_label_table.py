@@ -144,6 +144,17 @@ def test_several_tables_are_named_after_their_splits(folder):
         open_table(folder, LabelTable(("train.csv", "second.csv")))
 
 
+def test_several_tables_with_a_column_of_splits_need_a_decision(folder):
+    head, *lines = rows()
+    write(folder, [f"{head},split", *(f"{line},train" for line in lines[:8])], "train.csv")
+    write(folder, [f"{head},split", *(f"{line},val" for line in lines[8:])], "test.csv")
+    tables = LabelTable(("train.csv", "test.csv"))
+    with pytest.raises(DataError, match="train.csv also has a column split: pass --split-column split"):
+        open_table(folder, tables)
+    source = open_table(folder, dataclasses.replace(tables, split="split"))
+    assert source.published.tolist() == ["train"] * 8 + ["val"] * 4
+
+
 def test_ids_that_lost_their_zeros_are_found_with_a_note(folder):
     write(folder, ["image,label", *(f"{index},{'ab'[index % 2]}" for index in range(12))])
     source = open_table(folder, LABELS)
