@@ -13,9 +13,9 @@ from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
 from trainables.core.serving.predict_classes import VIEWS
-from tuning.search.data_request import DataRequest
 from tuning.search.plan import Plan
 from tuning.search.tasks import TASKS
+from tuning.study.data_request import DataRequest
 from tuning.study.search_folder import check_address
 
 HANG_S = 3600.0

@@ -24,12 +24,12 @@ from trainables.core.errors import DataError
 from trainables.core.metric_names import LATENCY
 from trainables.core.redact import without_credentials
 from tuning.console import say, say_notes
-from tuning.search.data_request import DataRequest
 from tuning.search.options import SearchOptions
 from tuning.search.plan import Plan
 from tuning.search.space_contents import space_contents
 from tuning.search.tasks import TASKS
 from tuning.study.attributes import search_uid
+from tuning.study.data_request import DataRequest
 from tuning.study.identity import IMAGES, SPACE
 from tuning.study.opening_ledger import split_fingerprint
 from tuning.tracking.runs import SearchInfo

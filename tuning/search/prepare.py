@@ -19,7 +19,6 @@ from tuning.ray_backend.cluster import check_address, joined
 from tuning.ray_backend.gpu_classes import gpu_class_for
 from tuning.ray_backend.node_checks import node_requirements, unshared_folders
 from tuning.ray_backend.resources import Capacity, Resources, trial_resources
-from tuning.search.data_request import DataRequest
 from tuning.search.options import SearchOptions
 from tuning.search.plan import REHEARSED_TRIALS, Plan
 from tuning.search.preflight import (
@@ -33,6 +32,7 @@ from tuning.search.preflight import (
 )
 from tuning.search.roi import fetch_segmentation, save_segmentation
 from tuning.study.attributes import save_data_request, save_ensemble_request, save_options
+from tuning.study.data_request import DataRequest
 from tuning.study.identity import check_identity
 from tuning.study.search_folder import SearchFolder, find_folder
 from tuning.study.steering import Steering

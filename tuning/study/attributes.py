@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 
 from trainables.core.errors import UserError
-from tuning.search.data_request import DataRequest
+from tuning.study.data_request import DataRequest
 
 # Keys in the study. Existing studies hold them: do not change them.
 _FINISHED = "finished"

@@ -9,8 +9,8 @@ from tests.analysis.report.report_inputs import made_up_study
 from trainables.core.errors import UserError
 from tuning.report.make_report import ReportSource, gather_search, make_report, report_at_end
 from tuning.report.remake_report import ReportOptions, remake
-from tuning.search.data_request import DataRequest
 from tuning.study.attributes import save_data_request
+from tuning.study.data_request import DataRequest
 from tuning.study.identity import check_identity
 
 

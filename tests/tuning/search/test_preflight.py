@@ -11,9 +11,9 @@ from tests.images import write_classes, write_pairs
 from trainables.core.data.decode.crop import Regions
 from trainables.core.errors import DataError
 from trainables.core.metric_names import Objective
-from tuning.search.data_request import DataRequest
 from tuning.search.plan import Plan
 from tuning.search.preflight import checkpoint_bytes, identity, load_data
+from tuning.study.data_request import DataRequest
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_search_on_cropped_images_is_another_search(plan, small_data):
 def test_data_of_the_other_task_is_refused_before_decoding(plan, tmp_path, monkeypatch, kind):
     write_classes(tmp_path / "classes", {"a": 4, "b": 4})
     write_pairs(tmp_path / "pairs", 4)
-    monkeypatch.delattr("tuning.search.data_request.prepare")
+    monkeypatch.delattr("tuning.study.data_request.prepare")
     other = plan if kind == "pairs" else dataclasses.replace(plan, space=load_space("lung_segmentation_space"))
     with pytest.raises(DataError, match=f"{other.space.name} is a {other.space.task} and needs .*, but .*{kind} has"):
         loaded(other, str(tmp_path / kind), tmp_path / "store", monkeypatch)

@@ -6,7 +6,6 @@ import pytest
 
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
-from tuning.search.data_request import DataRequest
 from tuning.study.attributes import (
     next_session,
     read_data_request,
@@ -16,6 +15,7 @@ from tuning.study.attributes import (
     save_ensemble_request,
     search_uid,
 )
+from tuning.study.data_request import DataRequest
 from tuning.study.identity import check_identity
 
 

@@ -9,9 +9,9 @@ import pytest
 from tests.tuning.search.test_space_contents import SPACE
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
-from tuning.search.data_request import DataRequest
 from tuning.search.space_contents import space_contents
 from tuning.study.attributes import save_data_request
+from tuning.study.data_request import DataRequest
 from tuning.study.identity import check_identity
 
 REQUEST = DataRequest("/scans", seed=0, grouping=Grouping(threshold=0.9))
