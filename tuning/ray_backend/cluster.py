@@ -58,7 +58,7 @@ def joined(address: str | None) -> Iterator[bool]:
         True if a running cluster was joined, which may grow.
 
     Raises:
-        UserError: No cluster answers at ``address``.
+        UserError: No cluster answers at ``address``, or Ray cannot start here.
     """
     _configure_driver()
     cluster = _cluster_at(address)
@@ -75,15 +75,14 @@ def joined(address: str | None) -> Iterator[bool]:
             logging_level="ERROR",
             runtime_env={**code, "env_vars": variables},
         )
-    except (AuthenticationError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: other versions
+    except Exception as error:  # Ray raises RuntimeError for other versions, and Exception itself for a slow start
         if _is_refused_token(error):
             where = f"the Ray cluster at {cluster}" if cluster else "Ray with RAY_AUTH_MODE=token"
             remedy = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or copy the cluster's ~/.ray/auth_token"
             raise UserError(f"{where} requires its token, but this machine has none or another: {remedy}") from error
-        if cluster is None:
-            raise
-        message = f"a Ray cluster must answer at {cluster}, but: {first_line(error)}; --address local starts one here"
-        raise UserError(message) from error
+        rule = f"a Ray cluster must answer at {cluster}" if cluster else "Ray must start on this machine"
+        remedy = "--address local starts one here" if cluster else "check its free memory, its load, and RAY_TMPDIR"
+        raise UserError(f"{rule}, but: {first_line(error)}; {remedy}") from error
     # Ray has installed a SIGTERM handler that aborts. A terminated search shall end like an interrupted one.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:

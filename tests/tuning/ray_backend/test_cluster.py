@@ -271,6 +271,15 @@ except UserError as error:
 """
 
 
+def test_a_ray_that_cannot_start_is_named(tmp_path):
+    """Ray's folder for temporary files is a file."""
+    (tmp_path / "file").touch()
+    environment = os.environ | {"RAY_TMPDIR": str(tmp_path / "file"), "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", JOIN, "local"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Ray must start on this machine, but: [Errno 20] Not a directory")
+
+
 def test_a_refused_token_is_named(tmp_path):
     """A cluster with a token, joined with another one, without any, and with the right one: four processes of Ray."""
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 40}
