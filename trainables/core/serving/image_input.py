@@ -17,30 +17,35 @@ from trainables.core.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+_SHOWN = 5
+
 
 def images_of(model_input: Any) -> list[Any]:
     """Return the images of the input that MLflow passes to ``predict``.
 
     Args:
-        model_input: Data frame with images in its first column, or a sequence of images. An image is encoded bytes,
+        model_input: Data frame with one column, the images, or a sequence of images. An image is encoded bytes,
             base64 text, or a uint8 array (H, W), (H, W, 1) or (H, W, 3) of any size. In a data frame, the column of
             arrays must have a name.
 
     Raises:
-        DataError: The data frame holds rows of pixels instead of images.
+        DataError: The data frame has several columns, or holds rows of pixels instead of images.
     """
     import pandas as pd
 
-    return _first_column(model_input) if isinstance(model_input, pd.DataFrame) else list(model_input)
+    return _only_column(model_input) if isinstance(model_input, pd.DataFrame) else list(model_input)
 
 
-def _first_column(frame: "pd.DataFrame") -> list[Any]:
+def _only_column(frame: "pd.DataFrame") -> list[Any]:
     images = list(frame.iloc[:, 0])
     # MLflow's server turns nested lists without a column name into a frame whose first column is each image's first
     # row of pixels. A row of RGB pixels would pass for a grey image and be scored.
     unnamed = not isinstance(frame.columns[0], str)
     if unnamed and not all(isinstance(image, str | bytes | bytearray) for image in images):
         raise DataError('pixels must be in a column with a name, like {"instances": [{"image": [[0, ...], ...]}]}')
+    if frame.shape[1] > 1:  # also images in a row instead of a column, or requests whose keys differ
+        named = ", ".join(map(str, frame.columns[:_SHOWN])) + ", ..." * (frame.shape[1] > _SHOWN)
+        raise DataError(f"the input must have one column, the images, but has {frame.shape[1]}: {named}")
     return images
 
 
@@ -95,6 +100,8 @@ def _parse(image: Any) -> bytes | NDArray[np.uint8]:
         image = base64.b64decode("".join(image.split()), validate=True)  # MLflow's own encoder inserts line breaks
     if isinstance(image, bytes | bytearray):
         return bytes(image)
+    if not isinstance(image, np.ndarray | list | tuple):  # an image of Pillow may hold the numbers of its palette
+        raise DataError(f"it must be encoded bytes, base64 text or an array, but is {type(image).__name__}")
     array = np.asarray(image)
     if array.dtype != np.uint8:  # JSON and MLflow's dict input carry arrays as nested lists
         if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() > 255)):
@@ -104,4 +111,6 @@ def _parse(image: Any) -> bytes | NDArray[np.uint8]:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
         raise DataError(f"an array must be (H, W), (H, W, 1) or (H, W, 3), but is {array.shape}")
+    if 0 in array.shape or (array.ndim == 2 and array.shape[1] == 3):
+        raise DataError(f"an array must be an image, but {array.shape} is empty or one row of a colour image")
     return array

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from tests.images import png
 from trainables.core.config import TrainConfig
@@ -121,13 +122,23 @@ def test_pixels_without_a_column_name_are_refused(folder):
         load_ensemble(folder).predict(pd.DataFrame(colour).iloc[:, :1])  # as MLflow's server passes them
 
 
+@pytest.mark.parametrize("columns", [{"id": [1, 2], "image": [b"", b""]}, {"first": [b""], "second": [b""]}])
+def test_one_column_has_the_images(folder, columns):
+    with pytest.raises(DataError, match="must have one column, the images, but has 2: "):
+        load_ensemble(folder).predict(pd.DataFrame(columns))
+
+
 def test_no_images_give_no_rows(folder):
     assert load_ensemble(folder).predict([]).shape == (0, 3)
 
 
 @pytest.mark.parametrize(
     "image",
-    [b"no image", "not base64!", np.zeros((4, 4, 2), np.uint8), np.full((4, 4), 300), np.full((4, 4), 0.5), None],
+    [
+        *(b"no image", "not base64!", None),
+        *(np.zeros((4, 4, 2), np.uint8), np.full((4, 4), 300), np.full((4, 4), 0.5)),
+        *(np.zeros((0, 4), np.uint8), np.zeros((20, 3), np.uint8), Image.new("P", (8, 8))),
+    ],
 )
 def test_the_position_of_an_unreadable_image_is_reported(folder, image):
     good = np.zeros((8, 8), np.uint8)

@@ -14,8 +14,8 @@ from PIL import Image
 from trainables.core.errors import DataError
 
 _GREY_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
-_SAMPLE_BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
-_WHITE_IS_ZERO, _UNSIGNED, _SIGNED, _SEPARATE = 0, 1, 2, 2
+_SAMPLE_BITS, _PHOTOMETRIC, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 262, 284, 338, 339  # TIFF tags
+_WHITE_IS_ZERO, _UNSIGNED, _SIGNED, _SEPARATE, _PREMULTIPLIED = 0, 1, 2, 2, 1
 _ORIENTATION = 0x0112
 # EXIF orientation to (transpose, flip rows, flip columns), applied in this order.
 _ORIENTATIONS = {
@@ -126,5 +126,9 @@ def _colour(image: Image.Image, data: bytes) -> NDArray[np.int64]:
     wide = np.asarray(samples).astype(np.int64)
     if wide.ndim == 2:
         return wide
+    if _PREMULTIPLIED in getattr(image, "tag_v2", {}).get(_EXTRA_SAMPLES, ()) and (wide[:, :, -1] < 2**16 - 1).any():
+        raise ValueError(
+            "deep TIFF images whose colours are multiplied by their alpha are not supported: drop the alpha"
+        )
     grey_and_alpha = any(isinstance(part, str) and part.startswith("LA") for part in _decoder_arguments(image))
     return wide[:, :, 0] if grey_and_alpha else wide[:, :, 2::-1]  # OpenCV's order is BGR

@@ -27,6 +27,7 @@ _FRAME_TAGS = {
     "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
 }
 _NEEDED_TAGS = ("BitsAllocated", "BitsStored", "PhotometricInterpretation", "PixelRepresentation", "SamplesPerPixel")
+_LUT_DATA = ("LUTData", "LookupTableData")  # ends of the names of tags with entries of LUTs
 Window = tuple[float, float]
 
 
@@ -72,7 +73,7 @@ def dicom_image(data: bytes, window: Window | None = None) -> Image.Image:
         DataError: The file has no pixels of at most 16 bits, several frames, a window without width, or a compression
             that no installed package reads. No tag's value is part of the message.
     """
-    dataset = _read(data)
+    dataset = _read_pixels(data)
     frames = count_frames(dataset)
     if frames > 1:
         raise DataError(f"it has {frames} frames: store each one as a file of its own")
@@ -99,7 +100,7 @@ def extract_frame(data: bytes, frame: int) -> bytes:
     from pydicom.pixels import pixel_array
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-    dataset = _read(data)
+    dataset = _read_pixels(data)
     syntax = _check_pixels(dataset)
     encoded = io.BytesIO()
     with _private_errors(f"its DICOM pixels cannot be decoded ({syntax})"):
@@ -141,6 +142,17 @@ def _read(data: bytes | io.BufferedIOBase, **settings: Any) -> "Dataset":
         raise DataError("reading DICOM needs pydicom: pip install 'tune-run[medical]'") from error
     with _private_errors("not a readable DICOM file"):
         return pydicom.dcmread(io.BytesIO(data) if isinstance(data, bytes) else data, **settings)
+
+
+def _read_pixels(data: bytes) -> "Dataset":
+    """Read a file whole. Entries of LUTs are little-endian, whereas pydicom leaves them as they are stored."""
+    dataset = _read(data)
+    with _private_errors("not a readable DICOM file"):
+        if dataset.original_encoding[1] is False:
+            for element in dataset.iterall():
+                if element.VR == "OW" and element.keyword.endswith(_LUT_DATA):
+                    element.value = np.frombuffer(element.value, "<u2").byteswap().tobytes()
+    return dataset
 
 
 def _check_pixels(dataset: "Dataset") -> str:
@@ -203,7 +215,10 @@ def _image(dataset: "Dataset") -> Image.Image:
 
     samples = pixel_array(dataset, index=0)
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        return _colour(apply_color_lut(samples, dataset), int(dataset.RedPaletteColorLookupTableDescriptor[2]))
+        entries, first, bits = map(int, dataset.RedPaletteColorLookupTableDescriptor)
+        palette = apply_color_lut(first + np.arange(entries or 2**16), dataset)
+        # Some devices announce entries of 16 bits, but write 8.
+        return _colour(apply_color_lut(samples, dataset), 8 if palette.max() < 2**8 else bits)
     if samples.ndim == 3:
         return _colour(samples, int(dataset.BitsStored))
     shown = shown_grey(dataset, samples)

@@ -17,14 +17,14 @@ def shown_grey(dataset: "Dataset", samples: NDArray[Any]) -> NDArray[np.float64]
 
     values = samples.astype(np.float64)
     if dataset.get("ModalityLUTSequence"):
-        values = _look_up(dataset.ModalityLUTSequence[0], values, dataset)
+        values = _look_up(dataset.ModalityLUTSequence[0], values)
     elif dataset.get("RescaleSlope") == 0:
         raise DataError("its RescaleSlope is 0, which makes all pixels equal: repair or remove it")
     else:
         values = apply_modality_lut(samples, dataset).astype(np.float64)
     if dataset.get("VOILUTSequence"):
         table = dataset.VOILUTSequence[0]
-        return _look_up(table, values, dataset) / (2.0 ** int(table.LUTDescriptor[2]) - 1)
+        return _look_up(table, values) / (2.0 ** int(table.LUTDescriptor[2]) - 1)
     if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
         _check_window(dataset)
         darkest, brightest = _range_of_values(dataset)
@@ -32,16 +32,14 @@ def shown_grey(dataset: "Dataset", samples: NDArray[Any]) -> NDArray[np.float64]
     return _stretched(values, _is_padding(dataset, samples))
 
 
-def _look_up(table: "Dataset", values: NDArray[np.float64], dataset: "Dataset") -> NDArray[np.float64]:
+def _look_up(table: "Dataset", values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the entry of a LUT for each value. pydicom's own functions wrap indices into 8-bit entries at 256."""
     first, data = int(table.LUTDescriptor[1]), table.LUTData
     if first >= 2**15 and values.min() < 0:  # without a VR in the file, pydicom reads a signed value as unsigned
         first -= 2**16
     if isinstance(data, bytes):
         length = int(table.LUTDescriptor[0]) or 2**16
-        is_little = dataset.original_encoding[1] is not False
-        width = "u1" if len(data) < 2 * length else "<u2" if is_little else ">u2"
-        data = np.frombuffer(data, width)[:length]
+        data = np.frombuffer(data, "u1" if len(data) < 2 * length else "<u2")[:length]
     entries = np.atleast_1d(np.asarray(data)).astype(np.float64)
     return np.asarray(entries[np.clip(values.round().astype(np.int64) - first, 0, len(entries) - 1)])
 

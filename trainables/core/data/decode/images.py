@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.core.data.decode.crop import Box
+from trainables.core.data.decode.damage import check_undamaged
 from trainables.core.data.decode.deep_images import deep_samples, scale_to_8_bits
 from trainables.core.data.decode.dicom import DICOM_WHITE, Window, dicom_image, is_dicom
 from trainables.core.data.source import Source
@@ -27,7 +28,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 Image.init()  # registers the formats, so that `Image.open` accepts their names
 
 # Part of every cache key. Raise it whenever the same bytes would decode to other pixels.
-DECODER_VERSION = 3
+DECODER_VERSION = 4
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _PAGED_FORMATS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
 # Mean difference between channels, in grey levels, up to which an image counts as grey: JPEG leaves 1 or 2.
@@ -85,6 +86,7 @@ def open_image(data: bytes, window: Window | None = None) -> Iterator[Image.Imag
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_kind(opened)
+            check_undamaged(data, opened.format)
             yield opened
     except UnidentifiedImageError as error:  # Pillow names the buffer's address instead
         raise DataError("not a readable image: unknown format") from error

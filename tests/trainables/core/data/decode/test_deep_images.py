@@ -149,6 +149,14 @@ def test_deep_tiff_with_separate_colour_planes_is_refused():
         decode(tiff(planes, "rgb", planarconfig="separate"), SIDE, PixelFormat(3, 65535))
 
 
+def test_deep_tiff_with_premultiplied_alpha_is_refused():
+    """OpenCV leaves the colours multiplied, so that they would come out dark."""
+    colours, alpha = samples("uint16", 3), np.full((SIDE, SIDE, 1), 65535, dtype=np.uint16)
+    check(tiff(np.dstack([colours, alpha]), "rgb", extrasamples=["assocalpha"]), colours)
+    with pytest.raises(DataError, match="multiplied by their alpha are not supported"):
+        decode(tiff(np.dstack([colours, alpha // 2]), "rgb", extrasamples=["assocalpha"]), SIDE, PixelFormat(3, 65535))
+
+
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "PNG", "WEBP"])
 def test_files_of_several_pages_are_refused_by_name(kind):
     pages = [Image.fromarray(np.full((8, 8), 30 * index, dtype=np.uint8)) for index in range(3)]

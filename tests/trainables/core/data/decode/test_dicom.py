@@ -7,8 +7,9 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_files
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import pixel_array
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from tests.dicom import write_dicom
 from trainables.core.data.audited_dataset import inspect
@@ -221,3 +222,33 @@ def test_the_window_of_a_search_is_part_of_its_pixel_format(tmp_path):
     assert PixelFormat.from_dict(saved) == narrow.pixel_format
     data = (tmp_path / "data" / "a" / "4.dcm").read_bytes()
     assert decode(data, 16, narrow.pixel_format).flat[0] == round(255 * (980 - 899.5) / 200)
+
+
+def palette_file(file, entries, syntax, frames):
+    """Write a file whose palette has 256 grey entries of 16 bits."""
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16).repeat(frames, axis=0)
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.1"
+    dataset.PhotometricInterpretation, dataset.SamplesPerPixel, dataset.PixelRepresentation = "PALETTE COLOR", 1, 0
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = 16, 16, frames
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    for colour in ("Red", "Green", "Blue"):
+        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        stored = entries.astype("<u2" if syntax.is_little_endian else ">u2")
+        setattr(dataset, f"{colour}PaletteColorLookupTableData", stored.tobytes())
+    dataset.add_new("PixelData", "OB", pixels.tobytes())
+    dataset.save_as(file, enforce_file_format=True)
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize("scale", [1, 256], ids=["8 bits in entries of 16", "16 bits"])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian], ids=["little", "big"])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_palette_of_any_byte_order(tmp_path, scale, syntax, frames):
+    levels = np.arange(256)[::-1]
+    data = palette_file(tmp_path / "a", levels * scale, syntax, frames)
+    image = dicom_image(data if frames == 1 else extract_frame(data, 1))
+    np.testing.assert_array_equal(np.asarray(image), levels.reshape(16, 16, 1).repeat(3, axis=2))
