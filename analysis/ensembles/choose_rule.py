@@ -1,13 +1,15 @@
 """The choice of an ensemble rule. Each rule is scored on images that it was not fitted to."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.ensembles.rules import DEFAULT, FIXED, RULES
 from analysis.statistics.cross_fitting import GROUPS_TO_FIT, cross_fitted, group_folds
+from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import (
     GROUPS_FOR_INTERVAL,
     Probabilities,
@@ -17,8 +19,9 @@ from analysis.statistics.resampling import (
     paired_scores,
 )
 from trainables.core.errors import DataError
-from trainables.core.metric_names import MINIMIZED
+from trainables.core.metric_names import MINIMIZED, PATIENT
 from trainables.core.serving.combine import Combination
+from trainables.core.serving.patient_rule import patient_rules
 
 _RESAMPLES = 400
 
@@ -41,17 +44,16 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Choice:
     """Result of comparing rules.
 
     Attributes:
         metric: Metric of the comparison.
         rules: Scores of the rules, simplest first.
-        chosen: The rule that ``chosen_from`` chose, or that the user forced.
+        chosen: The rule that ``choose`` chose, or that the user forced.
         corrected: Expected score of a rule chosen this way, without selection bias (``corrected_score``); None with too
             few groups.
         figures: All metrics of the chosen rule on images that it was not fitted to.
-        combination: The chosen rule, fitted to all images.
         notes: Caveats.
         reference: Rule that all are compared with; None for the best.
     """
@@ -61,7 +63,6 @@ class Comparison:
     chosen: str
     corrected: float | None
     figures: dict[str, float]
-    combination: Combination
     notes: tuple[str, ...]
     reference: str | None = None
 
@@ -69,6 +70,29 @@ class Comparison:
     def score(self) -> float:
         """The chosen rule's score."""
         return next(compared.score for compared in self.rules if compared.rule == self.chosen)
+
+    def describe(self) -> str:
+        """Return, for example, ``mean, auroc 0.8123 (geometric-mean 0.8140)``."""
+        others = [f"{compared.rule} {compared.score:.4f}" for compared in self.rules if compared.rule != self.chosen]
+        return f"{self.chosen}, {self.metric} {self.score:.4f} ({', '.join(others)})"
+
+
+@dataclass(frozen=True)
+class Comparison(Choice):
+    """Result of comparing ensemble rules.
+
+    Attributes:
+        combination: The chosen rule, fitted to all images, and the rule for a patient's images.
+        patients: Comparison of the rules that combine a patient's images; None if there are no patients.
+    """
+
+    combination: Combination = field(kw_only=True)
+    patients: Choice | None = field(kw_only=True, default=None)
+
+    @property
+    def score(self) -> float:
+        """The score of the chosen rules."""
+        return self.figures.get(self.metric, math.nan) if self.patients else super().score
 
 
 def compare(probabilities: Probabilities, sample: Sample, forced: str | None = None) -> Comparison:
@@ -90,7 +114,10 @@ def compare(probabilities: Probabilities, sample: Sample, forced: str | None = N
     """
     predictions, notes = _out_of_fold(probabilities, sample)
     default = DEFAULT if DEFAULT in predictions else FIXED[0]
-    return chosen_from(predictions, lambda rule: RULES[rule](probabilities, sample), sample, forced, notes, default)
+    comparison = chosen_from(
+        predictions, lambda rule: RULES[rule](probabilities, sample), sample, forced, notes, default
+    )
+    return _with_patient_rule(comparison, predictions[comparison.chosen], sample)
 
 
 def chosen_from(
@@ -101,6 +128,21 @@ def chosen_from(
     notes: Sequence[str],
     default: str | None = None,
 ) -> Comparison:
+    """Compare ensemble rules by their predictions on images that they were not fitted to, and choose one.
+
+    ``combination`` fits a rule to all images. The other arguments are those of ``choose``.
+    """
+    choice = choose(predictions, sample, forced, notes, default)
+    return Comparison(**vars(choice), combination=combination(choice.chosen))
+
+
+def choose(
+    predictions: Mapping[str, Probabilities],
+    sample: Sample,
+    forced: str | None = None,
+    notes: Sequence[str] = (),
+    default: str | None = None,
+) -> Choice:
     """Compare rules by their predictions on images that they were not fitted to, and choose one.
 
     With a default, the best rule is chosen if it beats the default by more than one standard error and each class has
@@ -109,7 +151,6 @@ def chosen_from(
 
     Args:
         predictions: Predictions of each rule on N images, simplest rule first.
-        combination: Fits a rule to all N images.
         sample: The N images.
         forced: Rule to choose regardless of the comparison.
         notes: Caveats for the result.
@@ -128,7 +169,7 @@ def chosen_from(
     errors = np.nanstd(resampled - resampled[:, reference, None], axis=0, ddof=1)
     replaceable = min(sample.groups_with(label) for label in range(len(sample.class_names))) >= GROUPS_FOR_INTERVAL
 
-    def choose(values: NDArray[np.float64]) -> int:
+    def position(values: NDArray[np.float64]) -> int:
         if forced is not None:
             return names.index(forced)
         best = best_position(values.tolist(), sample.metric)
@@ -136,18 +177,39 @@ def chosen_from(
             return int(np.argmax(_behind(values, best, sample.metric) <= errors))
         return best if replaceable and _behind(values, reference, sample.metric)[best] < -errors[best] else reference
 
-    chosen = names[choose(scores)]
-    corrected = corrected_score(predicted, sample, choose, _RESAMPLES)
+    chosen = names[position(scores)]
+    corrected = corrected_score(predicted, sample, position, _RESAMPLES)
     figures = sample.scores(predictions[chosen])
-    return Comparison(
+    return Choice(
         metric=sample.metric,
         rules=tuple(map(Compared, names, scores.tolist(), behind.tolist(), errors.tolist())),
         chosen=chosen,
         corrected=None if np.isnan(corrected) else corrected,
         figures={name: value for name, value in figures.items() if not np.isnan(value)},
-        combination=combination(chosen),
         notes=tuple(notes),
         reference=default,
+    )
+
+
+def _with_patient_rule(comparison: Comparison, predicted: Probabilities, sample: Sample) -> Comparison:
+    """Add the rule that combines the images of a patient, if the images are those of patients.
+
+    The mean of the probabilities is the default. No rule has a parameter, so all are scored directly on the chosen
+    ensemble rule's predictions of images that it was not fitted to.
+    """
+    if not isinstance(sample, PatientSample):
+        return comparison
+    rules = {rule.kind: rule for rule in patient_rules(sample.healthy_class)}
+    by_rule = {kind: replace(sample, rule=rule).combined(predicted) for kind, rule in rules.items()}
+    default = next(iter(rules))
+    choice = choose(by_rule, sample.by_patient, default=default)
+    replaces_default = comparison.metric.startswith(PATIENT) and choice.chosen != default
+    return replace(
+        comparison,
+        corrected=choice.corrected if replaces_default else comparison.corrected,
+        combination=replace(comparison.combination, patients=rules[choice.chosen]),
+        patients=choice,
+        figures=comparison.figures | {f"{PATIENT}{name}": value for name, value in choice.figures.items()},
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from analysis.statistics.calibration import Bin
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
+from trainables.core.metric_names import PATIENT
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Evaluation:
         groups: Number of groups in ``test``.
         conditional: Classes with fewer than 10 groups. Averages over classes hold for these groups only.
         absent: Classes without an image in ``test``.
+        patients: The same by patient, whose units are patients instead of images; None without patients.
     """
 
     ensemble: Scores
@@ -78,6 +80,24 @@ class Evaluation:
     groups: int
     conditional: tuple[str, ...]
     absent: tuple[str, ...]
+    patients: "Evaluation | None" = None
+
+    @property
+    def units(self) -> int:
+        """The number of images, or of patients, in ``test``; classification only."""
+        return sum(recall.images for recall in self.ensemble.recalls)
+
+    def metrics(self, member: int | None = None) -> dict[str, float]:
+        """Return the metrics of the ensemble or of a member; those of patients have the prefix ``patient_``."""
+        of_patients = self.patients.metrics(member) if self.patients else {}
+        of_images = (self.ensemble if member is None else self.members[member]).metrics
+        return of_images | {f"{PATIENT}{name}": value for name, value in of_patients.items()}
+
+    def by(self, metric: str) -> "tuple[Evaluation, str]":
+        """Return the evaluation that has a metric, by image or by patient, and the metric's name there."""
+        if metric.startswith(PATIENT) and self.patients:
+            return self.patients, metric.removeprefix(PATIENT)
+        return self, metric
 
     def caveats(self) -> list[str]:
         """Return the notes to print with the scores."""

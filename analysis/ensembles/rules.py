@@ -74,6 +74,7 @@ def metric_weighted(probabilities: Probabilities, sample: Sample) -> Combination
 
 def _unpaired(member: Probabilities, sample: Sample) -> float:
     """Score (N, C) probabilities that know nothing of the image: each is paired with the labels of all images."""
+    (member,), sample = sample.at_level_of_metric([member])
     classes = member.shape[1]
     some = member[:: 1 + member.size * classes // _CELLS]
     labels = np.repeat(np.arange(classes), len(some))

@@ -46,7 +46,7 @@ class ModelCard:
     @property
     def _test(self) -> dict[str, float]:
         """Metrics on ``test`` that the card shows."""
-        metrics = self.evaluation.ensemble.metrics if self.evaluation else {}
+        metrics = self.evaluation.metrics() if self.evaluation else {}
         return {name: value for name, value in metrics.items() if name in _ON_CARD}
 
     def tags(self) -> dict[str, str]:
@@ -65,6 +65,7 @@ class ModelCard:
             "members": ", ".join(voters),
             "notes": "; ".join(data.notes) or "none",
             "rule": comparison.chosen,
+            **({"patient_rule": comparison.patients.chosen} if comparison.patients else {}),
             "search": self.search,
             f"{chosen.metric_prefix}_{comparison.metric}": f"{comparison.score:.4f}",
             "split": ", ".join(f"{len(rows)} {split}" for split, rows in data.splits.items()),

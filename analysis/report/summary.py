@@ -43,12 +43,13 @@ def _about_search(search: SearchInputs) -> str:
 def _about_ensemble(search: SearchInputs, ensemble: EnsembleInputs) -> list[str]:
     metric, comparison = search.metric, ensemble.chosen.comparison
     members = len(ensemble.chosen.members)
+    test, name = ensemble.evaluation.by(metric)
     return [
         f"The ensemble was built from the best {plural(members, 'trial') if members > 1 else 'trial'} by the rule "
         f"{comparison.chosen} and scores {number(comparison.score) or 'no finite value'} on "
         f"{search.data.chosen_on}.",
-        f"On test, it reaches {metric} {with_interval(ensemble.evaluation.ensemble, metric) or 'undefined'}"
-        f"{' (95% interval)' if metric in ensemble.evaluation.ensemble.intervals else ''}.",
+        f"On test, it reaches {metric} {with_interval(test.ensemble, name) or 'undefined'}"
+        f"{' (95% interval)' if name in test.ensemble.intervals else ''}.",
         about_test(search, ensemble),
         ensemble.outcome,
     ]

@@ -67,6 +67,10 @@ class Sample:
         """Compute all metrics on R resamples, or only ``needed``; (R,) each."""
         return resampled_metrics(probabilities, self.labels, self.class_names, draws, needed, self.healthy)
 
+    def at_level_of_metric(self, predictions: Sequence[Probabilities]) -> tuple[Sequence[Probabilities], "Sample"]:
+        """Return predictions and their sample with one row per unit that the metric counts, such as a patient."""
+        return predictions, self
+
     def take(self, indices: Indices) -> Self:
         """Return the sample of these images, which may repeat."""
         return replace(self, labels=self.labels[indices], groups=self.groups[indices])
@@ -153,6 +157,7 @@ def paired_scores(
     predictions: Sequence[Probabilities], sample: Sample, count: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.float64]:
     """Score R predictions (N, C) on the same resamples of groups within class: (count, R)."""
+    predictions, sample = sample.at_level_of_metric(predictions)
     blocks = [
         np.stack([sample.resampled_score(predicted, draws) for predicted in predictions], axis=1)
         for draws in sample.resamples(count, seed)
@@ -176,6 +181,7 @@ def permutation_test(first: Probabilities, second: Probabilities, sample: Sample
     Returns:
         Two-sided p-value; None if the metric is undefined, or with fewer than 6 groups, when no outcome can be rare.
     """
+    (first, second), sample = sample.at_level_of_metric([first, second])
     count = len(sample.members)
     observed = abs(sample.score(first) - sample.score(second))
     if count < GROUPS_FOR_TEST or np.isnan(observed):
@@ -225,6 +231,7 @@ def corrected_score(
     Returns:
         NaN if no resample leaves out groups of every class, as when a class has a single group.
     """
+    predictions, sample = sample.at_level_of_metric(predictions)
     choose = choose or (lambda scores: best_position(scores.tolist(), sample.metric))
     scored: list[NDArray[np.float64]] = []
     classes = np.unique(sample.labels)[:, None] == sample.labels

@@ -1,12 +1,15 @@
 """Names of metrics: which way is better, which of them tables show, and the objective of a search."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LATENCY = "latency_ms"
 SENSITIVITY = "sensitivity_at_95_specificity"
+# Prefix of a metric of patients instead of images.
+PATIENT = "patient_"
+_ERRORS = ("log_loss",)
 # Lower is better for these; every other metric is better when higher.
-MINIMIZED = frozenset({"log_loss", LATENCY})
+MINIMIZED = frozenset({*_ERRORS, *(PATIENT + name for name in _ERRORS), LATENCY})
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,13 @@ class Metric:
     on_model_card: bool = False
 
 
-# In the order of tables. A table shows those that the model at hand has.
-METRICS = (
+_OF_MASKS = (
     Metric("dice", "Dice", at_best_epoch=True, of_members=True, on_model_card=True),
     Metric("iou", "IoU", at_best_epoch=True, of_members=True, on_model_card=True),
     Metric("dataset_dice", "dataset Dice", of_members=True),
     Metric("dataset_iou", "dataset IoU", of_members=True),
+)
+_OF_CLASSES = (
     Metric("balanced_accuracy", "balanced accuracy", at_best_epoch=True, of_members=True, on_model_card=True),
     Metric("macro_f1", "macro F1", at_best_epoch=True, of_members=True, on_model_card=True),
     Metric("accuracy", "accuracy", of_members=True, on_model_card=True),
@@ -43,6 +47,12 @@ METRICS = (
     Metric("log_loss", "log loss"),
     Metric("brier", "Brier score"),
     Metric("ece", "expected calibration error"),
+)
+# In the order of tables. A table shows those that the model at hand has.
+METRICS = (
+    *_OF_MASKS,
+    *_OF_CLASSES,
+    *(replace(one, name=PATIENT + one.name, label=f"{one.label} by patient", of_members=False) for one in _OF_CLASSES),
 )
 
 

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis.ensembles.choose_rule import Compared
+from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult
 from analysis.ensembles.rules import SCALED
 from analysis.ensembles.tasks.base import ResultTable
@@ -46,6 +47,8 @@ def show_choice(chosen: ChosenEnsemble, console: Console) -> None:
     unbiased = "" if corrected is None else f"; corrected for choosing the rule: {corrected:.4f}"
     score = f"{comparison.metric} {comparison.score:.4f}"
     say(console, f"Chosen: {comparison.chosen}, {score} on images it was not fitted to{unbiased}.")
+    if comparison.patients is not None:
+        say(console, f"Images of a patient: {comparison.patients.describe()}.")
     if bias is not None:
         sentence = bias.describe(comparison.metric)
         say(console, f"{sentence[0].upper()}{sentence[1:]}.")
@@ -63,7 +66,9 @@ def show_test(result: EnsembleResult, data: Dataset, console: Console) -> None:
     say(console, f"Test set: {images}, {result.openings.describe()}.")
     say(console, f"Test is {data.test_description}.")
     say_notes(console, [f"LEAK: {data.leak}"] * bool(data.leak))
-    console.print(_figures_table(result))
+    console.print(_figures_table(result, evaluation))
+    if evaluation.patients:
+        console.print(_figures_table(result, evaluation.patients, f"By patient: {evaluation.patients.units} patients"))
     say(console, _significance(result))
     console.print(_members_table(result))
     for table in task_results(data).class_tables(evaluation):
@@ -95,9 +100,9 @@ def _cells(compared: Compared | None) -> list[str]:
     return [f"{compared.score:.4f}", difference]
 
 
-def _figures_table(result: EnsembleResult) -> Table:
-    evaluation, best = result.evaluation, result.evaluation.best_member
-    table = Table("figure")
+def _figures_table(result: EnsembleResult, evaluation: Evaluation, title: str | None = None) -> Table:
+    best = evaluation.best_member
+    table = Table("figure", title=title)
     for column in ("ensemble", "95% interval", f"best member (trial {result.chosen.members[best].number})"):
         table.add_column(column, justify="right")
     mark = "*" if evaluation.conditional else ""
@@ -111,7 +116,8 @@ def _figures_table(result: EnsembleResult) -> Table:
 
 def _significance(result: EnsembleResult) -> str:
     """Return a sentence about the test of the ensemble against its best member."""
-    evaluation, comparison = result.evaluation, result.chosen.comparison
+    comparison = result.chosen.comparison
+    evaluation, _ = result.evaluation.by(comparison.metric)
     best = result.chosen.members[evaluation.best_member].number
     if comparison.combination.voters() == [evaluation.best_member]:
         return f"The ensemble consists of trial {best} only."
@@ -127,15 +133,17 @@ def _members_table(result: EnsembleResult) -> Table:
     scored_on = ("out of fold",) if chosen.folds else ("tune", "select")
     heading = "out of fold" if chosen.folds else "best on tune, on select"
     table = Table("member", title=f"Members: weight, {heading}, on test")
-    columns = [one.name for one in METRICS if one.of_members and one.name in result.evaluation.ensemble.metrics]
+    shown = [one.name for one in METRICS if one.of_members or one.name == metric]
+    columns = [one for one in shown if one in result.evaluation.metrics()]
     for column in ("weight", *scored_on, *columns):
         table.add_column(column.replace("_", " "), justify="right")
     weights = chosen.comparison.combination.weights
-    rows = zip(chosen.members, weights, chosen.member_scores, result.evaluation.members, strict=True)
-    for record, weight, score, on_test in rows:
+    rows = zip(chosen.members, weights, chosen.member_scores, strict=True)
+    for position, (record, weight, score) in enumerate(rows):
+        on_test = result.evaluation.metrics(position)
         on_tune = [] if chosen.folds else [f"{record.epochs[-1].metrics[f'best_{metric}']:.4f}"]
         name = escape(f"trial {record.number} {network_of(record)}")
-        cells = [f"{on_test.metrics[column]:.4f}" if column in on_test.metrics else "" for column in columns]
+        cells = [f"{on_test[column]:.4f}" if column in on_test else "" for column in columns]
         table.add_row(name, f"{weight:.3f}", *on_tune, f"{score:.4f}", *cells)
     return table
 

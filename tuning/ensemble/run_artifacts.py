@@ -22,7 +22,7 @@ def run_metrics(result: EnsembleResult) -> dict[str, float]:
             f"best_{comparison.metric}_corrected": chosen.selection_bias.corrected,
         }
     metrics |= {name: value for name, value in corrected.items() if value is not None}
-    metrics |= {f"test_{name}": value for name, value in result.evaluation.ensemble.metrics.items()}
+    metrics |= {f"test_{name}": value for name, value in result.evaluation.metrics().items()}
     return metrics
 
 

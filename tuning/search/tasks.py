@@ -9,10 +9,12 @@ import optuna
 
 from trainables.core.config import ClassificationConfig, SegmentationConfig
 from trainables.core.data.dataset import Dataset
+from trainables.core.metric_names import PATIENT
 from trainables.core.models.backbones.backbone import build_backbone, check_weights, parameter_count
 from trainables.core.models.backbones.registry import count_features
 from trainables.core.models.networks.segmenter import check_segmenter, fetch_weights, segmenter_parameter_count
 from trainables.core.training.classification_metrics import check_objective
+from trainables.core.training.patient_metrics import check_patient_objective
 from trainables.core.training.segmentation_metrics import check_mask_objective
 from tuning.search.plan import REHEARSED_TRIALS, Plan
 
@@ -75,12 +77,15 @@ class ClassificationSearch(SearchTask):
     def check_metric_name(self, metric: str) -> None:
         """Check a metric on two made-up classes, which have every metric of a classification."""
         if "/" not in metric:
-            check_objective(metric, np.arange(2), ("CLASS", "OTHER"), healthy="CLASS")
+            check_objective(metric.removeprefix(PATIENT), np.arange(2), ("CLASS", "OTHER"), healthy="CLASS")
 
     def check_metric(self, metric: str, data: Dataset) -> None:
         """Check a metric on the images that the first trials are compared on."""
         compared = data.folds[0] if data.folds else data.splits["tune"]
-        check_objective(metric, data.labels[compared], data.class_names, data.healthy)
+        if metric.startswith(PATIENT):
+            check_patient_objective(metric, data, compared)
+        else:
+            check_objective(metric, data.labels[compared], data.class_names, data.healthy)
 
 
 class SegmentationSearch(SearchTask):

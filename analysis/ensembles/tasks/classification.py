@@ -1,6 +1,8 @@
 """Results of classifications. Predictions are (M, N, C) probabilities."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from analysis.ensembles.rules import RULES
 from analysis.ensembles.tasks.base import ResultTable, TaskResults
 from analysis.statistics.calibration import brier_scores, expected_calibration_error, reliability
 from analysis.statistics.diversity import Diversity, diversity
+from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Probabilities, Sample, few_groups, intervals, permutation_test
 from trainables.core.config import ClassificationConfig
 from trainables.core.serving.combine import Combination
@@ -38,9 +41,14 @@ class ClassificationResults(TaskResults):
         return dict.fromkeys(class_names, "float")
 
     def sample(self, split: str, metric: str) -> Sample:
-        """Return the labels and groups of a split, to score predictions by ``metric``."""
+        """Return the labels and groups of a split, and its patients if there are any, to score by ``metric``."""
         data, rows = self.data, self.data.splits[split]
-        return Sample(data.labels[rows], data.groups[rows], data.class_names, metric, data.healthy)
+        images = (data.labels[rows], data.groups[rows], data.class_names, metric, data.healthy)
+        if data.patients is not None:
+            patients = PatientSample(*images, patients=data.patients[rows])
+            if len(patients.by_patient.labels):
+                return patients
+        return Sample(*images)
 
     @staticmethod
     def compare(predictions: NDArray[Any], sample: Sample, rule: str | None = None) -> Comparison:
@@ -55,36 +63,49 @@ class ClassificationResults(TaskResults):
     @staticmethod
     def evaluate(predictions: NDArray[Any], combination: Combination, sample: Sample, best_member: int) -> Evaluation:
         """Score an ensemble and its members; a class with few groups makes averages conditional on them."""
-        combined, best = combination.apply(predictions), predictions[best_member]
-        return Evaluation(
-            ensemble=score(combined, sample),
-            members=tuple(score(member, sample) for member in predictions),
-            best_member=best_member,
-            p_value=None if combination.voters() == [best_member] else permutation_test(combined, best, sample),
-            groups=len(sample.members),
-            conditional=tuple(sample.class_names[label] for label in few_groups(sample)),
-            absent=absent_classes(sample.labels, sample.class_names),
+        models = [combination.apply(predictions), *predictions]
+        is_best_member = combination.voters() == [best_member]
+        if not isinstance(sample, PatientSample):
+            return _evaluation(models, sample, best_member, is_best_member)
+        patients = replace(sample, rule=combination.patients)
+        of_patients = [patients.combined(model) for model in models]
+        return replace(
+            _evaluation(models, patients.by_image, best_member, is_best_member),
+            patients=_evaluation(of_patients, patients.by_patient, best_member, is_best_member),
         )
 
     def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:
-        """Return the recalls and the confusion matrix."""
-        names, scores = self.data.class_names, evaluation.ensemble
+        """Return the recalls and the confusion matrices, by image and by patient."""
+        scores = evaluation.ensemble
         recalls = ResultTable(
             "Recall of the ensemble, by class",
             ("class", "images", "groups", "recall [95%]"),
             [(recall.name, str(recall.images), str(recall.groups), recall.describe()) for recall in scores.recalls],
         )
-        confusion = ResultTable(
-            "Confusion matrix of the ensemble",
-            ("true \\ predicted", *names),
-            [(name, *map(str, row)) for name, row in zip(names, scores.confusion, strict=True)],
-        )
-        return recalls, confusion
+        if evaluation.patients is None:
+            return recalls, self._confusion("Confusion matrix of the ensemble", evaluation)
+        by_patient = self._confusion("Confusion matrix by patient", evaluation.patients)
+        return recalls, self._confusion("Confusion matrix by image", evaluation), by_patient
+
+    def _confusion(self, title: str, evaluation: Evaluation) -> ResultTable:
+        names = self.data.class_names
+        rows = [(name, *map(str, row)) for name, row in zip(names, evaluation.ensemble.confusion, strict=True)]
+        return ResultTable(title, ("true \\ predicted", *names), rows)
 
     def files(self, result: EnsembleResult, header: str) -> dict[str, str]:
         """Return the confusion matrix, and the classification reports of the ensemble and its members."""
         evaluation, members = result.evaluation, result.chosen.members
+        patients = evaluation.patients.ensemble if evaluation.patients else None
+        of_patients = (
+            {
+                "confusion_matrix_patients.json": json.dumps(patients.confusion),
+                "classification_report_patients.txt": header + patients.report,
+            }
+            if patients
+            else {}
+        )
         return {
+            **of_patients,
             "confusion_matrix.json": json.dumps(evaluation.ensemble.confusion),
             "classification_report.txt": header + evaluation.ensemble.report,
             **{
@@ -92,6 +113,27 @@ class ClassificationResults(TaskResults):
                 for record, scores in zip(members, evaluation.members, strict=True)
             },
         }
+
+
+def _evaluation(models: Sequence[Probabilities], sample: Sample, best_member: int, is_best_member: bool) -> Evaluation:
+    """Score the ensemble, whose (N, C) predictions come first, and its members.
+
+    Args:
+        models: Predictions of the ensemble and of each member.
+        sample: The N images or patients.
+        best_member: Position of the member that the ensemble is tested against.
+        is_best_member: True if the ensemble consists of that member only, so that there is nothing to test.
+    """
+    combined, *members = models
+    return Evaluation(
+        ensemble=score(combined, sample),
+        members=tuple(score(member, sample) for member in members),
+        best_member=best_member,
+        p_value=None if is_best_member else permutation_test(combined, members[best_member], sample),
+        groups=len(sample.members),
+        conditional=tuple(sample.class_names[label] for label in few_groups(sample)),
+        absent=absent_classes(sample.labels, sample.class_names),
+    )
 
 
 def score(probabilities: Probabilities, sample: Sample) -> Scores:

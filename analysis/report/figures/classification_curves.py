@@ -14,12 +14,15 @@ from analysis.statistics.resampling import Probabilities
 _MOST_POINTS = 400  # per curve
 
 
-def confusion(counts: Mapping[str, Sequence[Sequence[int]]], class_names: Sequence[str]) -> go.Figure:
+def confusion(
+    counts: Mapping[str, Sequence[Sequence[int]]], class_names: Sequence[str], unit: str = "image"
+) -> go.Figure:
     """Draw confusion matrices with a menu to choose one: colours are shares of the true class, texts are counts.
 
     Args:
         counts: (C, C) counts of each model by its name, true classes in rows.
         class_names: C names.
+        unit: Singular of the counted things.
     """
     figure, labels = go.Figure(), [escaped(name, 20) for name in class_names]
     places = list(range(len(labels)))  # numeric axes: shortened names may be equal
@@ -32,7 +35,7 @@ def confusion(counts: Mapping[str, Sequence[Sequence[int]]], class_names: Sequen
             y=places,
             text=[[str(count) for count in row] for row in table],
             texttemplate="%{text}",
-            hovertemplate="true %{y}, predicted %{x}<br>%{text} images, %{z:.0%} of the class<extra></extra>",
+            hovertemplate=f"true %{{y}}, predicted %{{x}}<br>%{{text}} {unit}s, %{{z:.0%}} of the class<extra></extra>",
             colorscale=SCALE,
             zmin=0,
             zmax=1,

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis.ensembles.evaluation import Scores
+from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.report.figures.classification_curves import calibration, confusion, precision_recall, roc
 from analysis.report.figures.style import NothingToDrawError, draw_panel
 from analysis.report.inputs import EnsembleInputs, SearchInputs
@@ -24,12 +24,14 @@ _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
 
 def classification_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
     """Show all scores on ``test``."""
-    images, groups = len(search.data.splits["test"]), ensemble.evaluation.groups
-    size = f"{plural(images, 'test image')} in {plural(groups, 'group')}"
+    test, names = ensemble.evaluation, search.data.class_names
+    size = f"{plural(len(search.data.splits['test']), 'test image')} in {plural(test.groups, 'group')}"
     blocks: list[Block] = [
         metrics_table(ensemble),
-        _class_table(ensemble.evaluation.ensemble, search.data.class_names),
-        _confusion_panel(search, ensemble, size),
+        _class_table(test.ensemble, names),
+        *([_class_table(test.patients.ensemble, names, "patient")] if test.patients else []),
+        _confusion_panel(search, ensemble, test, size),
+        *([_patient_panel(search, ensemble, test.patients)] if test.patients else []),
         confused_pair(search, ensemble),
         _roc_panel(search, ensemble, size),
         _precision_recall_panel(search, ensemble, size),
@@ -38,14 +40,14 @@ def classification_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Sec
     return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
 
 
-def _class_table(scores: Scores, class_names: tuple[str, ...]) -> Table:
+def _class_table(scores: Scores, class_names: tuple[str, ...], unit: str = "image") -> Table:
     keys = dict(zip(class_names, class_keys(class_names), strict=True))
     return Table(
-        "Scores by class",
-        "Recall (sensitivity) is the share of a class's images that the ensemble recognised. Precision (positive "
-        "predictive value) is the share of the images assigned to a class that belong to it. F1 is the harmonic mean "
+        "Scores by class" if unit == "image" else f"Scores by class and {unit}",
+        f"Recall (sensitivity) is the share of a class's {unit}s that the ensemble recognised. Precision (positive "
+        f"predictive value) is the share of the {unit}s assigned to a class that belong to it. F1 is the harmonic mean "
         f"of the two. A class with fewer than {GROUPS_FOR_INTERVAL} groups has no interval.",
-        ("class", "images", "groups", "recall [95% interval]", "precision [95% interval]", "F1 [95% interval]"),
+        ("class", f"{unit}s", "groups", "recall [95% interval]", "precision [95% interval]", "F1 [95% interval]"),
         [
             [
                 recall.name,
@@ -59,20 +61,28 @@ def _class_table(scores: Scores, class_names: tuple[str, ...]) -> Table:
     )
 
 
-def _confusion_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Panel:
+def _confusion_panel(
+    search: SearchInputs, ensemble: EnsembleInputs, test: Evaluation, size: str, unit: str = "image"
+) -> Panel:
     names = search.data.class_names
-    counts = {"ensemble": ensemble.evaluation.ensemble.confusion} | {
+    counts = {"ensemble": test.ensemble.confusion} | {
         f"trial {record.number}": scores.confusion
-        for record, scores in zip(ensemble.chosen.members, ensemble.evaluation.members, strict=True)
+        for record, scores in zip(ensemble.chosen.members, test.members, strict=True)
     }
     return draw_panel(
-        "Confusion matrix",
-        "Rows are true classes, columns are predicted classes. Numbers are images; a darker cell is a larger share of "
-        "its row. Use the menu to see the members.",
+        "Confusion matrix" if unit == "image" else f"Confusion matrix by {unit}",
+        f"Rows are true classes, columns are predicted classes. Numbers are {unit}s; a darker cell is a larger share "
+        "of its row. Use the menu to see the members.",
         f"{size}. Counts have no intervals. {test_caveats(ensemble)}",
-        partial(confusion, counts, names),
+        partial(confusion, counts, names, unit),
         120 + 70 * len(names),
     )
+
+
+def _patient_panel(search: SearchInputs, ensemble: EnsembleInputs, patients: Evaluation) -> Panel:
+    rule = ensemble.chosen.comparison.combination.patients.kind
+    size = f"{plural(patients.units, 'test patient')}; the predictions for a patient's images are combined by {rule}"
+    return _confusion_panel(search, ensemble, patients, size, "patient")
 
 
 def _roc_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Panel:

@@ -18,7 +18,13 @@ from trainables.core.metric_names import METRICS
 
 def models(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Section:
     """Compare the ensemble with its members, and the rules that could have built it."""
-    notes = list(map(sentence, ensemble.chosen.comparison.notes))
+    comparison = ensemble.chosen.comparison
+    notes = list(map(sentence, comparison.notes))
+    if comparison.patients:
+        notes.append(
+            f"The predictions for a patient's images are combined by {comparison.patients.describe()}, by patient on "
+            f"{search.data.chosen_on}."
+        )
     blocks: list[Block] = [
         _models_table(search, ensemble, inspection),
         _rules_table(search, ensemble),
@@ -28,22 +34,24 @@ def models(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspectio
 
 
 def metrics_table(ensemble: EnsembleInputs) -> Table:
-    """List the test metrics of the ensemble next to those of the best member."""
-    scores, best = ensemble.evaluation, ensemble.best_trial
+    """List the test metrics of the ensemble next to those of the best member, by image and, if any, by patient."""
+    test, best = ensemble.evaluation, ensemble.best_trial
+    levels = {"": test} if test.patients is None else {", by image": test, ", by patient": test.patients}
     rows = [
         [
             metric.label,
-            with_interval(scores.ensemble, metric.name),
-            with_interval(scores.members[ensemble.best_member], metric.name),
+            *(with_interval(level.ensemble, metric.name) for level in levels.values()),
+            *(with_interval(level.members[ensemble.best_member], metric.name) for level in levels.values()),
         ]
         for metric in METRICS
-        if metric.name in scores.ensemble.metrics
+        if metric.name in test.ensemble.metrics
     ]
+    models = ("ensemble", f"best member (trial {best.number})")
     return Table(
         "Metrics",
         "The 95% intervals come from a bootstrap that resamples whole groups. "
         f"{_significance(ensemble)} {test_caveats(ensemble)}",
-        ("metric", "ensemble", f"best member (trial {best.number})"),
+        ("metric", *(f"{model}{level}" for model in models for level in levels)),
         rows,
     )
 
@@ -54,7 +62,7 @@ def test_caveats(ensemble: EnsembleInputs) -> str:
 
 
 def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Table:
-    metric, data, test = search.metric, search.data, ensemble.evaluation
+    metric, data, (test, name) = search.metric, search.data, ensemble.evaluation.by(search.metric)
     chosen, comparison = ensemble.chosen, ensemble.chosen.comparison
     rows = [
         [
@@ -62,7 +70,7 @@ def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: In
             "",
             *([] if data.folds else [""]),
             number(comparison.score),
-            with_interval(test.ensemble, metric),
+            with_interval(test.ensemble, name),
             *_total_cost(ensemble, inspection),
             "",
         ]
@@ -75,7 +83,7 @@ def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: In
                 f"{comparison.combination.weights[position]:.3f}",
                 *([] if data.folds else [number(best_value(record, metric))]),
                 number(chosen.member_scores[position]),
-                with_interval(test.members[position], metric),
+                with_interval(test.members[position], name),
                 f"{profile.parameters / 1e6:.2f}" if profile else "",
                 f"{profile.latency_ms:.1f}" if profile else "",
                 number(epoch_seconds(record), 2),
@@ -138,7 +146,7 @@ def _significance(ensemble: EnsembleInputs) -> str:
     comparison = ensemble.chosen.comparison
     if comparison.combination.voters() == [ensemble.best_member]:
         return "The ensemble consists of this member only."
-    p_value = ensemble.evaluation.p_value
+    p_value = ensemble.evaluation.by(comparison.metric)[0].p_value
     if p_value is None:
         return "The difference between the two could not be tested."
     return (

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -5,9 +7,11 @@ from analysis.ensembles import choose_rule
 from analysis.ensembles.choose_rule import compare
 from analysis.ensembles.rules import DEFAULT, FIXED, RULES, best_single, greedy
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
+from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Sample
 from tests.analysis.samples import NAMES, drawn
 from trainables.core.errors import DataError
+from trainables.core.serving.patient_rule import PatientRule
 
 
 def test_equal_members_leave_the_default():
@@ -152,3 +156,48 @@ def test_a_forced_rule_is_taken_and_all_are_compared():
 def test_the_same_predictions_give_the_same_comparison():
     probabilities, sample = drawn()
     assert compare(probabilities, sample) == compare(probabilities, sample)
+
+
+def patients(lesions, metric="balanced_accuracy"):
+    """Return two equal members on 60 patients of five images; some images of the ill, or all, show a lesion."""
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 5)
+    shown = (groups % 2 == 1) & (np.arange(300) % 5 < lesions)
+    of_ill = 1 / (1 + np.exp(3 - 6 * shown - 1.5 * generator.normal(size=300)))
+    probabilities = np.stack([np.stack([1 - of_ill, of_ill], axis=1)] * 2)
+    return probabilities, PatientSample(shown.astype(int), groups, ("no", "yes"), metric, "no", patients=groups)
+
+
+def test_the_mean_combines_a_patients_images_unless_another_rule_is_clearly_better():
+    everywhere, once = compare(*patients(lesions=5)), compare(*patients(lesions=1))
+    assert everywhere.combination.patients == PatientRule("mean", 0)
+    assert once.combination.patients == PatientRule("any-lesion", 0)
+    better = next(rule for rule in once.patients.rules if rule.rule == "any-lesion")
+    assert better.behind < -better.error
+    assert once.patients.chosen == "any-lesion"
+    probabilities, sample = patients(lesions=5)
+    assert compare(probabilities, sample.by_image).patients is None
+
+
+def test_figures_are_those_of_the_chosen_patient_rule():
+    probabilities, sample = patients(lesions=1)
+    once = compare(probabilities, sample)
+    assert once.chosen in FIXED  # so the predictions that it is scored on are those of all images
+    predicted = once.combination.apply(probabilities)
+    chosen = dataclasses.replace(sample, rule=PatientRule("any-lesion", 0))
+    assert once.figures["patient_auroc"] == chosen.scores(predicted)["patient_auroc"]
+    assert once.score == once.figures["balanced_accuracy"] == sample.by_image.score(predicted)
+    steered = compare(*patients(1, "patient_balanced_accuracy"))
+    assert steered.score == steered.figures["patient_balanced_accuracy"] == steered.patients.score
+    assert steered.corrected == steered.patients.corrected
+
+
+def test_a_metric_of_patients_chooses_another_member_than_one_of_images():
+    """One member is right on most images, the other on some images of every patient, and so on every patient."""
+    labels, groups = np.repeat(np.arange(60) % 2, 5), np.repeat(np.arange(60), 5)
+    wrong_on_whole_patients = np.where(groups % 5 == 0, 1 - labels, labels)
+    wrong_on_two_images = np.where(np.arange(300) % 5 < 2, 1 - labels, labels)
+    probabilities = np.stack([np.eye(2)[wrong_on_whole_patients], np.eye(2)[wrong_on_two_images]]) * 0.8 + 0.1
+    sample = PatientSample(labels, groups, ("a", "b"), "accuracy", patients=groups)
+    assert best_single(probabilities, sample).voters() == [0]
+    assert best_single(probabilities, dataclasses.replace(sample, metric="patient_accuracy")).voters() == [1]

@@ -53,7 +53,7 @@ def test_keys_are_those_of_searches_that_already_ran(chosen):
     assert plain.keys() == keys
     assert plain["members"] == [3, 7]
     assert plain["comparison"].keys() == {
-        "metric", "rules", "chosen", "corrected", "figures", "combination", "notes", "reference",
+        "metric", "rules", "chosen", "corrected", "figures", "combination", "notes", "reference", "patients",
     }  # fmt: skip
     assert plain["diversity"].keys() == {
         "disagreement", "error_correlation", "mean_disagreement", "mean_error_correlation",

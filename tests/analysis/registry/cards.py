@@ -27,7 +27,7 @@ def made_up_card(name="brains", registration=None, notes=("a note",)):
     chosen = ChosenEnsemble(
         members=(trial(7, "resnet18", 0.9), trial(9, "resnet50", 0.85), trial(3, "vit_x", 0.8)),
         member_scores=(0.5, 0.4, 0.3),
-        comparison=Comparison(METRIC, rules, "greedy selection", None, {}, combination, ()),
+        comparison=Comparison(METRIC, rules, "greedy selection", None, {}, (), combination=combination),
         diversity=Diversity((), ()),
         views="none",
         images=20,

@@ -12,6 +12,8 @@ NAN = float("nan")
         ("accuracy", 0.5, 0.5, False),
         ("log_loss", 0.5, 0.6, True),
         ("log_loss", 0.6, 0.5, False),
+        ("patient_log_loss", 0.5, 0.6, True),
+        ("patient_accuracy", 0.6, 0.5, True),
         ("log_loss", 9.0, None, True),
         ("log_loss", 9.0, NAN, True),
         ("log_loss", NAN, 9.0, False),

@@ -3,6 +3,7 @@ from dataclasses import replace
 from analysis.statistics.selection_bias import SelectionBias
 from tests.tuning.ensemble.made_up import METRIC, Inference, find, quiet
 from tuning.ensemble.console_tables import show
+from tuning.ensemble.run_artifacts import run_files, run_metrics
 
 
 def test_tables_fit_into_100_columns(study, data):
@@ -32,3 +33,25 @@ def test_out_of_fold_scores_are_shown_with_their_selection_bias(study, data):
     assert f"{METRIC} on out-of-fold predictions of 2 folds: 50 images" in printed
     assert "The search chose among 3 trials on these same images: the best has" in printed
     assert "select" not in printed
+
+
+def test_figures_of_patients_follow_those_of_images(study, data):
+    """Patients have the two images of a group; one with an image of each class counts as b."""
+    data = replace(data, patients=data.groups, healthy="a")
+    result = find(study, data, Inference(data))
+    console = quiet()
+    show(result, data, console)
+    printed = console.file.getvalue()
+    table = [line for line in printed.splitlines() if not line.startswith(("Note", "Chosen", "Images of a patient"))]
+    assert max(map(len, table)) <= 100
+    of_patients = result.evaluation.patients
+    assert of_patients.units == 25
+    by_image, by_patient = printed.split("By patient: 25 patients")
+    assert f"{result.evaluation.ensemble.metrics['accuracy']:.4f}" in by_image
+    assert f"{of_patients.ensemble.metrics['accuracy']:.4f}" in by_patient
+    assert f"Images of a patient: {result.chosen.comparison.patients.describe()}." in printed
+    assert "Confusion matrix by patient" in " ".join(by_patient.split())
+    metrics = run_metrics(result)
+    assert metrics["test_patient_accuracy"] == of_patients.ensemble.metrics["accuracy"]
+    assert metrics["select_patient_accuracy"] == result.chosen.comparison.figures["patient_accuracy"]
+    assert "classification_report_patients.txt" in run_files(result, data)

@@ -1,12 +1,13 @@
 import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 
 from search_spaces.segmentation_choices import network
 from search_spaces.space import load_space
 from trainables.core.config import CONFIGS
-from trainables.core.errors import WeightsError
+from trainables.core.errors import DataError, WeightsError
 from trainables.core.metric_names import Objective
 from trainables.core.models.backbones.backbone import build_backbone
 from trainables.core.models.networks.segmenter import segmenter_parameter_count
@@ -68,3 +69,20 @@ def test_networks_that_no_branch_suggests_are_not_checked():
 
     pairs = suggested_segmenters(segmentation(suggest, ("mobilenetv3_small_050", "resnet18")), count=20)
     assert sorted(pairs) == [("fpn", "resnet10t"), ("unet", "mobilenetv3_small_050"), ("unet", "resnet18")]
+
+
+def test_the_name_of_a_metric_of_patients_is_checked_before_there_are_data():
+    TASKS["classification"].check_metric_name("patient_clinical")
+    TASKS["classification"].check_metric_name("patient_recall/any")
+    with pytest.raises(DataError, match="must be one of accuracy, .* but got 'patient_speed'"):
+        TASKS["classification"].check_metric_name("patient_patient_speed")
+    with pytest.raises(DataError, match="but got 'patient_dice'"):
+        TASKS["segmentation"].check_metric_name("patient_dice")
+
+
+@pytest.mark.parametrize("data", ["small_data", "folded_data"])
+def test_a_metric_of_patients_needs_patients(request, data):
+    data = request.getfixturevalue(data)
+    with pytest.raises(DataError, match="patient_auroc needs patients with several images"):
+        TASKS["classification"].check_metric("patient_auroc", data)
+    TASKS["classification"].check_metric("patient_auroc", dataclasses.replace(data, patients=np.arange(120)))

@@ -110,6 +110,7 @@ def open_dataset(
         class_names=masks.format.class_names if masks else source.class_names,
         labels=source.labels,
         groups=source.groups,
+        patients=source.groups if _has_patients(source) else None,
         splits={},
         pixel_format=survey.pixel_format,
         mask_format=masks.format if masks else None,
@@ -124,6 +125,11 @@ def open_dataset(
     check_any_usable(source, place, bad)
     usable = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
     return OpenedDataset(source, data, bad, survey, find_odd_images(pixels, usable, survey))
+
+
+def _has_patients(source: Source) -> bool:
+    """Return True if groups are patients of a classification, at least one of them with several images."""
+    return source.groups_given and source.masks is None and len(np.unique(source.groups)) < len(source)
 
 
 def check_any_usable(source: Source, place: str, bad: Mapping[int, str]) -> None:

@@ -42,6 +42,8 @@ class Dataset:
         class_names: C names in class order, of images or of pixels.
         labels: (N,) int64. All 0 in a segmentation.
         groups: (N,) int64. Images of one group stay together. They come from the data set, the user or the audit.
+        patients: (N,) int64 patient of each image, if the data set or the user names them, else None. A group may hold
+            several patients, because equal images are in one group.
         splits: Sorted indices of ``fit``, ``tune``, ``select`` and ``test``, or of ``pool`` and ``test`` with folds.
         pixel_format: Common format that images are converted to.
         audit: Findings of the audit.
@@ -67,6 +69,7 @@ class Dataset:
     splits: Splits
     pixel_format: PixelFormat
     audit: Audit | None = None
+    patients: NDArray[np.int64] | None = None
     healthy: str | None = None
     notes: tuple[str, ...] = ()
     folds: Folds = ()

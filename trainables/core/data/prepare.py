@@ -14,6 +14,7 @@ from trainables.core.data.decode.crop import Regions
 from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.masks import describe_format
 from trainables.core.data.image_kind import kind_of
+from trainables.core.data.patients import describe_mixed_patients, healthy_class
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source
 from trainables.core.data.splits.audit import Audit
@@ -132,6 +133,10 @@ def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list
     notes += _notes_on_small_classes(missing_classes(items, divided.splits), audit.named)
     if audit.contradicting_groups:
         notes.append(f"{audit.contradicting_groups} {audit.named} have images with different labels")
+    if divided.patients is not None:
+        used = np.concatenate(list(divided.splits.values()))
+        healthy = healthy_class(divided.class_names, divided.healthy)
+        notes += describe_mixed_patients(divided.labels[used], divided.patients[used], healthy, divided.class_names)
     return notes
 
 

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainables.core.serving.patient_rule import PatientRule
 
 Probabilities = NDArray[np.floating]
 # Lower bound before taking logarithms, about the resolution of float32.
@@ -31,6 +33,7 @@ class Combination:
         temperatures: (M,) temperatures T. Probabilities are first raised to 1 / T and normalised (Guo et al. 2017).
         coefficients: (C, M * C) coefficients of ``stacked``, ordered by member; else empty.
         intercept: (C,) intercepts of ``stacked``; else empty.
+        patients: Rule that combines the results for the images of one patient.
     """
 
     kind: str
@@ -38,6 +41,7 @@ class Combination:
     temperatures: tuple[float, ...]
     coefficients: tuple[tuple[float, ...], ...] = ()
     intercept: tuple[float, ...] = ()
+    patients: PatientRule = field(default_factory=PatientRule)
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -92,6 +96,7 @@ class Combination:
             temperatures=tuple(raw["temperatures"]),
             coefficients=tuple(map(tuple, raw["coefficients"])),
             intercept=tuple(raw["intercept"]),
+            patients=PatientRule(**raw.get("patients", {})),  # models of earlier versions have none
         )
 
 

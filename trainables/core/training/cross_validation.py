@@ -21,6 +21,7 @@ from trainables.core.models.checkpoints.train_state import TrainState
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
 from trainables.core.training.classification_metrics import classification_metrics
 from trainables.core.training.fit import fit
+from trainables.core.training.patient_metrics import patient_metrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +55,13 @@ class OutOfFold:
         return self.probabilities[order]
 
     def metrics(self, data: Dataset) -> dict[str, float]:
-        """Compute ``classification_metrics`` of all predictions together."""
-        return classification_metrics(
-            self.probabilities, data.labels[self.images], data.class_names, healthy=data.healthy
-        )
+        """Compute all metrics of images and, if they are known, of patients on all predictions together."""
+        labels, names, healthy = data.labels[self.images], data.class_names, data.healthy
+        patients = None if data.patients is None else data.patients[self.images]
+        return {
+            **classification_metrics(self.probabilities, labels, names, healthy=healthy),
+            **patient_metrics(self.probabilities, labels, patients, names, healthy),
+        }
 
 
 @dataclass(frozen=True)

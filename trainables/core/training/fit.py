@@ -112,7 +112,7 @@ def _train_epoch(
 @torch.inference_mode()
 def _score(task: Task, mixed_precision: AbstractContextManager[None], epoch: int) -> dict[str, float]:
     task.model.eval()
-    scorer = task.scorer()
+    scorer = task.tune_scorer()
     for inputs, targets in task.tune_batches():
         with mixed_precision:
             outputs = task.forward(inputs)

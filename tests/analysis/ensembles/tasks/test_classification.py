@@ -1,14 +1,18 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import classification_report, confusion_matrix
+from sklearn.metrics import balanced_accuracy_score, classification_report, confusion_matrix, roc_auc_score
 
-from analysis.ensembles.serialization import to_json
+from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.serialization import from_json, to_json
 from analysis.ensembles.tasks.classification import ClassificationResults
+from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Sample, permutation_test
 from tests.analysis.samples import NAMES, drawn
 from trainables.core.serving.combine import Combination
+from trainables.core.serving.patient_rule import PatientRule
 
 LABELS = np.repeat([0, 1], [12, 7])
 GROUPS = np.concatenate([np.arange(12), np.full(7, 99)])
@@ -83,3 +87,35 @@ def test_undefined_metrics_are_left_out():
     )
     assert "auroc" not in scored.ensemble.metrics
     json.dumps(to_json(scored), allow_nan=False)
+
+
+def test_an_ensemble_and_its_members_are_scored_by_patient():
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(45), 3)
+    labels = groups % 3
+    odds = np.exp(generator.normal(size=(2, 135, 3)) + np.eye(3)[labels])
+    probabilities = odds / odds.sum(axis=2, keepdims=True)
+    sample = PatientSample(labels, groups, NAMES, "patient_accuracy", "a", patients=groups)
+    combination = Combination("geometric mean", (0.3, 0.7), (1.0, 2.0), patients=PatientRule("any-lesion", 0))
+    scored = ClassificationResults.evaluate(probabilities, combination, sample, best_member=1)
+
+    def spokesmen(model):
+        """The image of each patient that looks least like the healthy class a."""
+        return np.array([min(model[groups == patient], key=lambda image: image[0]) for patient in range(45)])
+
+    truth = np.arange(45) % 3
+    models = [spokesmen(model) for model in (combination.apply(probabilities), *probabilities)]
+    found = [scored.patients.ensemble, *scored.patients.members]
+    for model, scores in zip(models, found, strict=True):
+        predicted = model.argmax(axis=1)
+        assert scores.confusion == confusion_matrix(truth, predicted).tolist()
+        assert scores.metrics["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
+        assert scores.metrics["auroc"] == pytest.approx(roc_auc_score(truth, model, multi_class="ovr"))
+    by_image = ClassificationResults.evaluate(probabilities, combination, sample.by_image, best_member=1)
+    assert replace(scored, patients=None) == by_image
+    assert (scored.units, scored.patients.units, by_image.patients) == (135, 45, None)
+    assert scored.metrics(1)["patient_accuracy"] == scored.patients.members[1].metrics["accuracy"]
+    assert scored.by("patient_accuracy") == (scored.patients, "accuracy")
+    one_of_each = Sample(truth, np.arange(45), NAMES, "accuracy", "a")
+    assert scored.patients.p_value == permutation_test(models[0], models[2], one_of_each)
+    assert from_json(json.loads(json.dumps(to_json(scored))), Evaluation) == scored

@@ -79,6 +79,10 @@ class Task(ABC):
     def scorer(self) -> Scorer:
         """Return a new accumulator of predictions."""
 
+    def tune_scorer(self) -> Scorer:
+        """Return a new accumulator of the predictions of ``tune``, in order."""
+        return self.scorer()
+
     @abstractmethod
     def _order(self, epoch: int) -> NDArray[np.int64]:
         """Return the images of an epoch in order, as positions in ``fit``."""

@@ -18,6 +18,7 @@ from trainables.core.models.networks.classifier import Classifier
 from trainables.core.training.classification_metrics import classification_metrics
 from trainables.core.training.imbalance import class_weights, epoch_order
 from trainables.core.training.losses import build_loss
+from trainables.core.training.patient_metrics import patient_metrics
 from trainables.core.training.tasks.base import Task
 
 logger = logging.getLogger("trainables")
@@ -51,6 +52,11 @@ class Classification(Task):
     def scorer(self) -> "ClassScorer":
         """Return a new accumulator of predictions."""
         return ClassScorer(self._data.class_names, self._data.healthy)
+
+    def tune_scorer(self) -> "ClassScorer":
+        """Return the same for ``tune``, which scores patients, too, if they are known."""
+        patients = None if self._data.patients is None else self._data.patients[self._tune]
+        return ClassScorer(self._data.class_names, self._data.healthy, patients)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return epoch_order(self._sampler, self._data.labels[self._fit], self._config.seed, epoch)
@@ -94,11 +100,20 @@ class Classification(Task):
 
 
 class ClassScorer:
-    """An accumulator of predictions on the device; only ``compute`` waits for the device."""
+    """An accumulator of predictions on the device; only ``compute`` waits for the device.
 
-    def __init__(self, class_names: tuple[str, ...], healthy: str | None = None):
+    Args:
+        class_names: C names.
+        healthy: Name of the class without a disease, if there is one.
+        patients: (N,) patient of each image that will be added, in order; None scores images only.
+    """
+
+    def __init__(
+        self, class_names: tuple[str, ...], healthy: str | None = None, patients: NDArray[np.int64] | None = None
+    ):
         self._class_names = class_names
         self._healthy = healthy
+        self._patients = patients
         self._logits: list[Tensor] = []
         self._targets: list[Tensor] = []
         self._losses: list[Tensor] = []
@@ -110,11 +125,12 @@ class ClassScorer:
         self._losses.append(loss.detach() * len(targets))
 
     def compute(self) -> dict[str, float]:
-        """Return ``loss`` (the mean over images) and all of ``classification_metrics``; only ``loss`` if not finite."""
+        """Return ``loss`` (the mean over images) and all metrics, also of patients; only ``loss`` if not finite."""
         targets: NDArray[np.int64] = torch.cat(self._targets).cpu().numpy()  # the pass's first host-device sync
         loss = float(torch.stack(self._losses).sum()) / len(targets)
         if not np.isfinite(loss):
             return {"loss": loss}
         probabilities = torch.cat(self._logits).float().softmax(dim=1).cpu().numpy()
         metrics = classification_metrics(probabilities, targets, self._class_names, healthy=self._healthy)
-        return {"loss": loss, **metrics}
+        by_patient = patient_metrics(probabilities, targets, self._patients, self._class_names, self._healthy)
+        return {"loss": loss, **metrics, **by_patient}

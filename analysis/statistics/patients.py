@@ -1,0 +1,75 @@
+"""Patients as the units that are scored and resampled, by the predictions of their images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.statistics.resampling import Indices, Probabilities, Sample
+from trainables.core.data.patients import NO_LABEL, healthy_class, patient_labels
+from trainables.core.metric_names import PATIENT
+from trainables.core.serving.patient_rule import PatientRule
+
+
+@dataclass(frozen=True, eq=False)
+class PatientSample(Sample):
+    """Images of patients. Its metrics are those of the images and, with the prefix ``patient_``, of the patients.
+
+    Attributes:
+        patients: (N,) int64 patient of each image.
+        rule: Rule that combines a patient's images.
+    """
+
+    patients: NDArray[np.int64] = field(kw_only=True)
+    rule: PatientRule = field(default_factory=PatientRule)
+
+    @property
+    def healthy_class(self) -> int | None:
+        """Number of the class without a disease, or None."""
+        return healthy_class(self.class_names, self.healthy)
+
+    @cached_property
+    def by_image(self) -> Sample:
+        """The images without their patients."""
+        return Sample(self.labels, self.groups, self.class_names, self.metric.removeprefix(PATIENT), self.healthy)
+
+    @cached_property
+    def by_patient(self) -> Sample:
+        """The patients that have a label, one row each."""
+        first = np.unique(self.patients, return_index=True)[1][self._labelled]
+        return replace(self.by_image, labels=self._patient_labels[self._labelled], groups=self.groups[first])
+
+    @cached_property
+    def _patient_labels(self) -> NDArray[np.int64]:
+        return patient_labels(self.labels, self.patients, self.healthy_class)
+
+    @property
+    def _labelled(self) -> Indices:
+        return np.flatnonzero(self._patient_labels != NO_LABEL)
+
+    def combined(self, probabilities: Probabilities) -> NDArray[np.float64]:
+        """Combine (N, C) probabilities of the images to those of the patients in ``by_patient``."""
+        return self.rule.apply(probabilities, self.patients)[self._labelled]
+
+    def scores(self, probabilities: Probabilities, needed: str | None = None) -> dict[str, float]:
+        """Compute all metrics of (N, C) probabilities, or only ``needed``."""
+        scores: dict[str, float] = {}
+        if needed is None or not needed.startswith(PATIENT):
+            scores |= self.by_image.scores(probabilities, needed)
+        if (needed is None or needed.startswith(PATIENT)) and len(self._labelled):
+            of_patients = self.by_patient.scores(self.combined(probabilities), needed and needed.removeprefix(PATIENT))
+            scores |= {f"{PATIENT}{name}": value for name, value in of_patients.items()}
+        return scores
+
+    def at_level_of_metric(self, predictions: Sequence[Probabilities]) -> tuple[Sequence[Probabilities], Sample]:
+        """Return predictions and their sample with one row per patient if the metric is one of patients."""
+        if self.metric.startswith(PATIENT):
+            return [self.combined(predicted) for predicted in predictions], self.by_patient
+        return predictions, self.by_image
+
+    def take(self, indices: Indices) -> Self:
+        """Return the sample of these images. A repeated image is another image of its patient."""
+        return replace(super().take(indices), patients=self.patients[indices])
