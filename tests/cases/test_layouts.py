@@ -53,7 +53,8 @@ def test_a_class_in_a_rare_format(tmp_path, suffix, kind):
 def test_leavings_of_other_systems(tmp_path):
     root = tmp_path / "data"
     write(root, "ill", "well", suffix=".JPG", format="JPEG")
-    write(root, "ill/@eaDir", "well/@eaDir", "__MACOSX/ill", suffix=".JPG", format="JPEG")
+    leavings = ("ill/@eaDir", "well/@eaDir", "__MACOSX/ill", "$RECYCLE.BIN/ill", "ill/#recycle", "lost+found")
+    write(root, *leavings, suffix=".JPG", format="JPEG")
     (root / "ill" / "Thumbs.db").write_bytes(b"x")
     (root / "ill" / ".DS_Store").write_bytes(b"x")
     data = prepared(tmp_path)
@@ -84,6 +85,12 @@ def test_120_small_classes_are_one_note(tmp_path):
         (("train_images", "test_images"), "not after classes"),
         (("train/images", "train/masks", "test/images", "test/masks"), "looks like images with masks"),
         (("imagesTr", "labelsTr"), "looks like images with masks"),
+        (("ill", "ill\u200b", "well"), "has 'ill' and 'ill.u200b'"),
+        (("1", "01", "2"), "zeros or the encoding of accents, but .* has '01' and '1'"),
+        (("ill", "well", "well (1)"), r"well \(1\) in .* looks like a copy of the class well"),
+        (("ill", "ill - Copy", "well"), "ill - Copy in .* looks like a copy of the class ill"),
+        (("ill", "ill_mask", "well"), "has a folder ill_mask among its classes"),
+        (("ill/ground truth", "ill/scans", "well"), "has a subfolder ground truth: move the masks out"),
     ],
 )
 def test_other_layouts_are_refused(tmp_path, folders, reason):

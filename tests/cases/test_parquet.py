@@ -58,10 +58,16 @@ def prepared(root, tmp_path):
     return prepare(str(root), sizes=[16], seed=0, store=tmp_path / "store")
 
 
+def with_a_suffix_in_upper_case(root):
+    halves(root, "train_0", "test_0")
+    (root / "test_0.parquet").rename(root / "test_0.PARQUET")
+
+
 @pytest.mark.parametrize(
     ("make", "test"),
     [
         (lambda root: write(root, ONE, structs(), LABELS), None),
+        (with_a_suffix_in_upper_case, 12),
         (lambda root: write(root, ONE, pa.array(map(encoded, range(COUNT)), pa.binary()), LABELS), None),
         (lambda root: write(root, ONE, structs(binary=pa.large_binary(), text=pa.large_string()), LABELS), None),
         (with_an_empty_shard, None),
@@ -84,6 +90,13 @@ def beside_class_folders(root):
     pq.write_table(pa.table({"file": ["0.png"], "age": [40]}), root / "clinical.parquet")
 
 
+def with_equal_names(root):
+    write(root, ONE, structs(), LABELS)
+    names = {"info": {"features": {"label": {"names": ["a", "a"]}}}}
+    table = pq.read_table(root / f"{ONE}.parquet").replace_schema_metadata({"huggingface": json.dumps(names)})
+    pq.write_table(table, root / f"{ONE}.parquet")
+
+
 def two_configurations(root):
     for name in ("full", "small"):
         write(root, f"{name}/{ONE}", structs(), LABELS)
@@ -97,6 +110,11 @@ def two_configurations(root):
         (lambda root: write(root, ONE, structs(), LABELS, "img"), f"{ONE}.parquet must have a column image, but has o"),
         (lambda root: write(root, ONE, structs(with_bytes=False), LABELS), "has only paths, such as 0.png"),
         (beside_class_folders, "clinical.parquet must have a column image, but has only file, age"),
+        (
+            lambda root: write(root, "train-00001-of-00003", structs(), LABELS),
+            "must have 3 parquet files.* 2 are missing",
+        ),
+        (with_equal_names, "has 'a' and 'a': rename one of them"),
         (two_configurations, "look like several configurations of one data set"),
     ],
 )
@@ -104,3 +122,9 @@ def test_anything_else_is_refused(tmp_path, make, reason):
     make(tmp_path / "data")
     with pytest.raises(DataError, match=reason):
         prepared(tmp_path / "data", tmp_path)
+
+
+def test_a_patient_may_be_a_struct(tmp_path):
+    patients = [{"id": index // 2, "site": "A"} for index in range(COUNT)]
+    write(tmp_path / "data", ONE, structs(), LABELS, patient=pa.array(patients))
+    assert prepared(tmp_path / "data", tmp_path).groups.tolist() == [index // 2 for index in range(COUNT)]

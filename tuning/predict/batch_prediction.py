@@ -75,7 +75,8 @@ def predict_images(options: PredictOptions, console: Console) -> int:
                 unlike.append(printable(f"{row.name}: {row.unlike}"))
     _list(failed, "not scored", f"error of {options.out}", console)
     _list(unlike, "unlike the training images", f"unlike_training of {options.out}", console)
-    unread = sum((unread_files(Path(place).expanduser()) for place in options.images), Counter())
+    places = (Path(place).expanduser() for place in options.images)
+    unread = sum((unread_files(place) for place in places if place.is_dir()), Counter())
     if unread:
         say_notes(console, [describe_unread(unread)])
     warning = f", {len(unlike)} of them unlike the training images" if unlike else ""

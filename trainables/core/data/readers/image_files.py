@@ -1,10 +1,13 @@
 """Selection of the image files in a folder, and the count of all others."""
 
+import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from trainables.core.data.decode.dicom import is_dicom
+from trainables.core.data.readers.untrusted_files import printable
+from trainables.core.errors import DataError
 
 _IMAGE_SUFFIXES = frozenset(
     [
@@ -29,18 +32,51 @@ _IMAGE_SUFFIXES = frozenset(
     ]
 )
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
-# Folders of thumbnails and resource forks that storage boxes and archives add, and the index of a DICOM folder.
-_IGNORED = frozenset({"@eadir", "__macosx", "dicomdir"})
-
-
+# Folders of thumbnails, deleted files and resource forks that systems, storage boxes and archives add, and the index of
+# a DICOM folder.
+_IGNORED = frozenset(
+    [
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "@eadir",
+        "@recently-snapshot",
+        "@recycle",
+        "__macosx",
+        "dicomdir",
+        "lost+found",
+        "recycler",
+        "system volume information",
+    ]
+)
 _LINKED = "links to folders"
 
 
 def find_images(root: Path) -> list[Path]:
     """Return the image files below a folder, sorted by path."""
-    return [
-        file for file in sorted(root.rglob("*")) if is_image(file.relative_to(root)) or _is_unnamed_dicom(root, file)
-    ]
+    files = sorted(paths_below(root))
+    return [file for file in files if is_image(file.relative_to(root)) or _is_unnamed_dicom(root, file)]
+
+
+def find_parquet(root: Path) -> list[Path]:
+    """Return the parquet files below a folder, sorted by path."""
+    return sorted(file for file in paths_below(root) if file.suffix.lower() == ".parquet" and file.is_file())
+
+
+def paths_below(root: Path) -> Iterator[Path]:
+    """Yield all files and folders below a folder, except ignored ones and what is behind links to folders.
+
+    Raises:
+        DataError: A folder cannot be read, so that its images would be missing.
+    """
+
+    def refuse(error: OSError) -> None:
+        place = printable(str(error.filename))
+        raise DataError(f"every folder must be readable, but {place} is not: {error.strerror}") from error
+
+    for place, folders, files in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if not is_ignored(Path(name))]
+        yield from (Path(place, name) for name in (*folders, *files) if not is_ignored(Path(name)))
 
 
 def is_image(file: Path) -> bool:
@@ -85,11 +121,11 @@ def unread_files(root: Path, is_read: Callable[[Path], bool] = is_image_or_parqu
         is_read: Returns True for the paths, relative to the folder, that are read.
     """
     suffixes = Counter[str]()
-    for file in root.rglob("*"):
+    for file in paths_below(root):
         name = file.relative_to(root)
         if file.is_symlink() and file.is_dir():
-            suffixes.update([_LINKED] * (not is_ignored(name)))
-        elif file.is_file() and not (is_read(name) or is_ignored(name) or _is_unnamed_dicom(root, file)):
+            suffixes[_LINKED] += 1
+        elif file.is_file() and not (is_read(name) or _is_unnamed_dicom(root, file)):
             suffixes[name.suffix.lower() or "without suffix"] += 1
     return suffixes
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.core.data.readers.image_files import is_image, unread_files
+from trainables.core.data.readers.image_files import is_image, paths_below, unread_files
 from trainables.core.data.readers.layout_checks import MASK_NAME, equal_to_people
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
 from trainables.core.data.source import MaskFormat, Masks, Source
@@ -53,7 +53,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
         DataError: Two of them are equal.
     """
     found: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*")):
+    for file in sorted(paths_below(folder)):
         if is_image(file.relative_to(folder)):
             name = equal_to_people(str(file.relative_to(folder).with_suffix("")))
             if name in found:

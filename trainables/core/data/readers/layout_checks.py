@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from trainables.core.data.readers.image_files import is_ignored
@@ -20,6 +21,8 @@ _TABLES = frozenset({".csv", ".tsv", ".xls", ".xlsx"})
 # Words of `train-images`, `TrainImages` and `TRAIN_IMAGES`.
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
 _SHOWN = 5
+_COPY = re.compile(r"(?P<name>.+?)([ _-]+(copy|kopie|copie)( \(?\d+\)?)?| \(\d+\))", re.IGNORECASE)
+_SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.parquet", re.IGNORECASE)
 MASK_NAME = re.compile(
     r"(?P<image>.+)[ _-](mask|seg|segmentation|gt|ground[ _-]?truth|annotation|contour)([ _-]?\d+)?", re.IGNORECASE
 )
@@ -36,7 +39,7 @@ def check_class_folders(
         class_names: Names of the class folders.
         places: Parts of each image's path, from its class folder to its file name.
     """
-    kinds = {name.lower() for name in class_names}
+    kinds = {_joined(name) for name in class_names}
     if kinds & _MASKS and kinds <= _IMAGES | _MASKS:
         raise DataError(
             f"{root} looks like images with masks, not like classes ({', '.join(class_names)}): name the two folders "
@@ -131,16 +134,27 @@ def _check_equal_subfolders(root: Path, subfolders: dict[str, set[str]]) -> None
 
 def _check_mask_folders(root: Path, subfolders: dict[str, set[str]]) -> None:
     for name, below in subfolders.items():
-        masks = sorted(folder for folder in below if folder.lower() in _MASKS)
+        masks = sorted(folder for folder in below if _joined(folder) in _MASKS)
         if masks:
             raise DataError(f"{name} in {root} has a subfolder {masks[0]}: move the masks out of the data set")
-        if name.lower() in _ONLY_MASKS:
+        found = MASK_NAME.fullmatch(name)
+        if _joined(name) in _ONLY_MASKS or (found and found["image"] in subfolders):
             raise DataError(f"{root} has a folder {name} among its classes: move the masks out of the data set")
 
 
+def _joined(name: str) -> str:
+    """Return a name in lower case without spaces, hyphens and underscores."""
+    return re.sub(r"[\s_-]", "", name.lower())
+
+
 def _check_copied_classes(root: Path, subfolders: dict[str, set[str]]) -> None:
-    """Refuse a second copy of the classes in the place of a class: ``ill``, ``well``, ``augmented/ill``, ..."""
+    """Refuse copies in the place of a class: ``ill (1)`` beside ``ill``, or ``augmented/ill``, ``augmented/well``."""
     for name, below in subfolders.items():
+        copy = _COPY.fullmatch(name)
+        if copy and copy["name"] in subfolders:
+            raise DataError(
+                f"{name} in {root} looks like a copy of the class {copy['name']}: merge the two, or rename one of them"
+            )
         copies = sorted((below & subfolders.keys()) - {name})
         if len(copies) > 1:
             raise DataError(
@@ -160,13 +174,17 @@ def _check_shared_subfolders(root: Path, subfolders: dict[str, set[str]]) -> Non
 
 
 def class_key(name: str) -> str:
-    """Return a key that is equal for class names which also differ only in spaces, hyphens and underscores."""
-    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", equal_to_people(name).replace("_", " "))
+    """Return a key that is equal for class names which also differ only in spaces, hyphens or zeros of a number."""
+    key = equal_to_people(name)
+    if re.fullmatch(r"-?\d+(\.\d+)?", key):
+        return str(Decimal(key).normalize())
+    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", key.replace("_", " "))
 
 
 def equal_to_people(name: str) -> str:
-    """Return a key that is equal for names which differ only in case, outer spaces or the encoding of accents."""
-    return unicodedata.normalize("NFKC", name).casefold().strip()
+    """Return a key that is equal for names which differ only in case, outer spaces, or characters that nobody sees."""
+    seen = (letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+    return "".join(seen).casefold().strip()
 
 
 def shown(names: Sequence[str]) -> str:
@@ -195,3 +213,18 @@ def check_one_configuration(root: Path, files: Sequence[Path]) -> None:
             f"the parquet files in {root} lie in several folders ({', '.join(names[:3])}), which look like several "
             "configurations of one data set: pass one folder as --data"
         )
+
+
+def check_shards(root: Path, files: Sequence[Path]) -> None:
+    """Raise DataError if some of the files named like ``train-00000-of-00002.parquet`` are missing."""
+    shards: dict[tuple[Path, int], set[int]] = {}
+    for file in files:
+        if found := _SHARD.fullmatch(file.name):
+            shards.setdefault((file.parent / found["name"], int(found["count"])), set()).add(int(found["number"]))
+    for (name, count), numbers in shards.items():
+        if len(numbers) < count:
+            place = printable(str(name.relative_to(root)))
+            raise DataError(
+                f"{place} in {root} must have {count} parquet files, as their names say, but {count - len(numbers)} "
+                "are missing: copy them too"
+            )

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from trainables.core.data.readers.class_folders import open_class_folders
-from trainables.core.data.readers.image_files import is_ignored
+from trainables.core.data.readers.image_files import find_parquet
 from trainables.core.data.readers.image_mask_pairs import open_pairs
 from trainables.core.data.readers.layout_checks import class_key
 from trainables.core.data.readers.object_store import check_uri, local_copy
@@ -84,11 +84,10 @@ def _check_hub_name(place: str) -> None:
 
 
 def _from_folder(root: Path, group_column: str | None) -> Source:
+    parquet = find_parquet(root)
     pairs = open_pairs(root)
     if pairs is not None:
         return pairs
-    found = (file for file in root.rglob("*.parquet") if file.is_file())
-    parquet = sorted(file for file in found if not is_ignored(file.relative_to(root)))
     return open_parquet(root, parquet, group_column) if parquet else open_class_folders(root)
 
 
@@ -103,10 +102,13 @@ def _checked(source: Source, place: str) -> Source:
             raise DataError(f"{rule}, but {place} has {printable(name)[:_LONGEST_NAME]!r}: rename it")
     by_key: dict[str, str] = {}
     for name in source.class_names:
-        other = by_key.setdefault(class_key(name), name)
-        if other is not name:
-            rule = "class names must differ in more than case, spaces, hyphens or the encoding of accents"
-            raise DataError(f"{rule}, but {place} has {other!r} and {name!r}: rename one of them")
+        key = class_key(name)
+        if key in by_key:
+            rule = (
+                "class names must differ in more than case, spaces, hyphens, leading zeros or the encoding of accents"
+            )
+            raise DataError(f"{rule}, but {place} has {by_key[key]!r} and {name!r}: rename one of them")
+        by_key[key] = name
     return source
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.readers.image_files import unread_files
-from trainables.core.data.readers.layout_checks import check_one_configuration
+from trainables.core.data.readers.layout_checks import check_one_configuration, check_shards
 from trainables.core.data.readers.parquet_columns import is_text, other_columns, patient_column, text_labels
 from trainables.core.data.readers.untrusted_files import check_within, printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
@@ -45,6 +45,7 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
             parts.append((split, table))
     if not parts:
         raise DataError(f"{root} has no images: its {len(files)} parquet files have no rows")
+    check_shards(root, files)
     source = _from_tables(parts, str(files[0].parent), group_column)
     return replace(source, unread=unread_files(root, lambda name: name.suffix.lower() == ".parquet"))
 

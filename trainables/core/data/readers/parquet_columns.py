@@ -43,7 +43,7 @@ def patient_column(tables: Sequence[Any]) -> str | None:
     """
     shared = set.intersection(*(set(table.column_names) for table in tables))
     found = [name for name in sorted(shared) if known_as("group", name)]
-    found = [name for name in found if len({value for table in tables for value in table.column(name).to_pylist()}) > 1]
+    found = [name for name in found if len({str(value) for table in tables for value in table.column(name)}) > 1]
     return found[0] if len(found) == 1 else None
 
 

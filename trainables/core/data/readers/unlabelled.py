@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.core.data.readers.image_entries import read_frame, read_tags
-from trainables.core.data.readers.image_files import find_images, is_dicom_file, is_ignored
+from trainables.core.data.readers.image_files import find_images, find_parquet, is_dicom_file
 from trainables.core.data.readers.parquet import check_image_column, encoded_bytes
 from trainables.core.errors import DataError, first_line
 
@@ -62,8 +62,7 @@ def find_parts(places: Sequence[str]) -> list[Part]:
 
 def _parts_of(place: Path) -> Iterator[Part]:
     if place.is_dir():
-        parquet = [file for file in place.rglob(f"*{_PARQUET}") if not is_ignored(file.relative_to(place))]
-        files = sorted(file for file in [*find_images(place), *parquet] if file.is_file())
+        files = sorted(file for file in [*find_images(place), *find_parquet(place)] if file.is_file())
     elif place.is_file():
         files = [place]
     else:
