@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import ChosenEnsemble, Openings, Registration
 from analysis.trials import TrialRecord, network_of
@@ -137,10 +135,9 @@ class ModelCard:
         return f"trial {record.number}", _plain(network_of(record)), share, f"{best:.4f}", link
 
     def _data(self) -> str:
-        data, classes = self.data, len(self.data.image_classes)
+        data = self.data
         rows = [
-            (split, str(len(rows)), *map(str, np.bincount(data.labels[rows], minlength=classes)[:classes]))
-            for split, rows in data.splits.items()
+            (split, str(len(rows)), *map(str, data.count_classes(rows).values())) for split, rows in data.splits.items()
         ]
         table = _table(("split", "images", *map(_plain, data.image_classes)), rows)
         return f"`{_code(data.place)}`, fingerprint `{data.fingerprint}`\n\n{table}"

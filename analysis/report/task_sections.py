@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analysis.ensembles.tasks.choose import task_results
 from analysis.ensembles.tasks.classification import ClassificationResults
 from analysis.ensembles.tasks.segmentation import SegmentationResults
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
@@ -49,4 +48,4 @@ _SECTIONS = {
 
 def sections_of_task(data: Dataset) -> TaskSections:
     """Return the parts for the task of a data set."""
-    return _SECTIONS[task_results(data).task]
+    return _SECTIONS[data.task]

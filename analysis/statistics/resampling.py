@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.labels import membership
 from trainables.core.metric_names import MINIMIZED
 from trainables.core.training.classification_metrics import (
     class_keys,
@@ -92,9 +93,13 @@ class Sample:
         """(G,) class of each group: its most frequent label, the first of equals."""
         return np.array([np.bincount(self.labels[group]).argmax() for group in self.members])
 
+    def has(self, label: int) -> NDArray[np.bool_]:
+        """Return (N,): True for the images of a class."""
+        return membership(self.labels, len(self.class_names))[:, label]
+
     def groups_with(self, label: int) -> int:
         """Return the number of groups with an image of a class."""
-        return len(np.unique(self.groups[self.labels == label]))
+        return len(np.unique(self.groups[self.has(label)]))
 
     def resampled_groups(self, count: int, seed: int = 0) -> Iterator[Indices]:
         """Draw groups with replacement within each class, as many as it has; yield ``count`` arrays of positions."""
@@ -150,7 +155,7 @@ def intervals(
 
 def few_groups(sample: Sample) -> list[int]:
     """Return the classes that occur in fewer than ``GROUPS_FOR_INTERVAL`` groups, but in at least one."""
-    return [int(label) for label in np.unique(sample.labels) if sample.groups_with(label) < GROUPS_FOR_INTERVAL]
+    return [label for label in range(len(sample.class_names)) if 0 < sample.groups_with(label) < GROUPS_FOR_INTERVAL]
 
 
 def paired_scores(
@@ -234,7 +239,8 @@ def corrected_score(
     predictions, sample = sample.at_level_of_metric(predictions)
     choose = choose or (lambda scores: best_position(scores.tolist(), sample.metric))
     scored: list[NDArray[np.float64]] = []
-    classes = np.unique(sample.labels)[:, None] == sample.labels
+    classes = membership(sample.labels, len(sample.class_names)).T
+    classes = classes[classes.any(axis=1)]
     for draws in sample.resamples(count, seed):
         left_out = (draws == 0).astype(np.int64)
         complete = (left_out @ classes.T > 0).all(axis=1)  # an average over fewer classes would be another metric

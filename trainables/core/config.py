@@ -186,21 +186,14 @@ class TrainConfig(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationConfig(TrainConfig):
-    """One class per image."""
+class HeadConfig(TrainConfig):
+    """The keys of tasks with a prediction for whole images, made by a head on a backbone."""
 
-    task: ClassVar[str] = "classification"
     freeze_depth: int = _key(int, 0, low=0)
     head: str = _key(str, choices=HEADS)
     head_dropout: float = _key(float, 0.0, low=0, below=1)
     hidden_dropout: float = _key(float, 0.0, low=0, below=1, read_when=("head", ("mlp",)))
     head_width: int = _key(int, 512, low=8, high=8192, read_when=("head", ("mlp", "residual", "attention")))
-    # Imbalance and the loss.
-    class_weights: str = _key(str, "none", choices=CLASS_WEIGHTS)
-    sampler: str = _key(str, "shuffle", choices=SAMPLERS)
-    loss: str = _key(str, "cross_entropy", choices=LOSSES)
-    label_smoothing: float = _key(float, 0.0, low=0, below=1, read_when=("loss", ("cross_entropy",)))
-    focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
 
     @classmethod
     def _completed(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -219,6 +212,19 @@ class ClassificationConfig(TrainConfig):
     def frozen(self) -> tuple[str, ...]:
         """Name prefixes of the frozen stages of the backbone."""
         return tuple(f"backbone.stages.{stage}." for stage in range(self.freeze_depth))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationConfig(HeadConfig):
+    """One class per image."""
+
+    task: ClassVar[str] = "classification"
+    # Imbalance and the loss.
+    class_weights: str = _key(str, "none", choices=CLASS_WEIGHTS)
+    sampler: str = _key(str, "shuffle", choices=SAMPLERS)
+    loss: str = _key(str, "cross_entropy", choices=LOSSES)
+    label_smoothing: float = _key(float, 0.0, low=0, below=1, read_when=("loss", ("cross_entropy",)))
+    focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
 
 
 @dataclass(frozen=True, kw_only=True)

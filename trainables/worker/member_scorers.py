@@ -1,7 +1,7 @@
 """Scoring of ensemble members on a data set, one class per task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainables.core.config import ClassificationConfig, SegmentationConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.splits.folds import POOL
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
@@ -83,9 +84,16 @@ class SegmentationScorer(MemberScorer):
         return count_pixels(models, data.images(size), data.masks(size), data.splits[split], len(data.class_names))
 
 
+# By the name of the task.
+_SCORERS: Mapping[str, type[MemberScorer]] = {
+    ClassificationConfig.task: ClassificationScorer,
+    SegmentationConfig.task: SegmentationScorer,
+}
+
+
 def member_scorer(data: Dataset) -> MemberScorer:
     """Return the scorer of a data set's task."""
-    return SegmentationScorer(data) if data.mask_format else ClassificationScorer(data)
+    return _SCORERS[data.task](data)
 
 
 def reads_stored_predictions(split: str, views: str) -> bool:

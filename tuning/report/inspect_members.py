@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from analysis.ensembles.tasks.choose import task_results
 from analysis.report.embedding import images_to_embed, images_to_explain
 from analysis.report.inputs import EnsembleInputs, Inspection
 from analysis.report.sections.segmentation_scores import worst_and_best
@@ -26,7 +25,7 @@ Examine = Callable[[Sequence[str], Sequence[MemberQuestion]], Sequence[MemberRes
 
 def inspect_members(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -> Inspection:
     """Measure the members and inspect them as their task requires."""
-    return _INSPECTIONS[task_results(data).task](data, ensemble, examine)
+    return _INSPECTIONS[data.task](data, ensemble, examine)
 
 
 def _inspect_classifiers(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -> Inspection:

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 from rich.console import Console
 from rich.markup import escape
@@ -103,7 +102,8 @@ def load_data(
     """
     task, place = TASKS[plan.space.task], request.place
     if Path(place).is_dir():  # the layout of remote data is only known once it has been fetched
-        _check_layout(plan, place, has_masks=request.table is None and open_pairs(Path(place)) is not None)
+        has_masks = request.table is None and open_pairs(Path(place)) is not None
+        _check_layout(plan, place, task.has_masks == has_masks, "masks" if has_masks else "no masks")
     sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
     with console.status(f"reading {escape(place)}") as status:
         data = request.prepare(
@@ -112,7 +112,7 @@ def load_data(
             progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
             regions_progress=lambda share: status.update(f"finding regions in {escape(place)}: {share:.0%} of images"),
         )
-    _check_layout(plan, place, has_masks=data.mask_format is not None)
+    _check_layout(plan, place, data.task == task.name, TASKS[data.task].contents)
     for metric in plan.objective.names:
         if metric != LATENCY:
             task.check_metric(metric, data)
@@ -125,10 +125,9 @@ def load_data(
     return data
 
 
-def _check_layout(plan: Plan, place: str, *, has_masks: bool) -> None:
+def _check_layout(plan: Plan, place: str, fits: bool, found: str) -> None:
     task = TASKS[plan.space.task]
-    if task.has_masks != has_masks:
-        found = "masks" if has_masks else "no masks"
+    if not fits:
         raise DataError(f"space {plan.space.name} is a {task.name} and needs {task.layouts}, but {place} has {found}")
 
 
@@ -137,10 +136,9 @@ def identity(plan: Plan, data: Dataset) -> dict[str, Any]:
 
     The contents of a space distinguish it from others of the same name.
     """
-    counts = np.bincount(data.labels, minlength=len(data.image_classes)).tolist()
     return {
         "space": plan.space.name,
-        IMAGES: dict(zip(data.image_classes, counts, strict=False)),
+        IMAGES: data.count_classes(),
         "data fingerprint": data.fingerprint,
         "metric": plan.objective.metric,
         "second metric": plan.objective.second,

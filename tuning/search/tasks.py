@@ -26,12 +26,14 @@ class SearchTask(ABC):
         name: Value of ``SearchSpace.task``.
         has_masks: Whether its data sets have masks instead of one label per image.
         layouts: Data layouts, for messages.
+        contents: What such a data set has, for messages.
         unsupported_options: Options of ``tune-run`` that the task does not support.
     """
 
     name: str
     has_masks: bool
     layouts: str
+    contents: str
     unsupported_options: tuple[str, ...] = ()
 
     @abstractmethod
@@ -62,6 +64,7 @@ class ClassificationSearch(SearchTask):
     """One label per image."""
 
     name, has_masks, layouts = ClassificationConfig.task, False, "class folders or Parquet"
+    contents = "one class per image"
 
     def check_networks(self, plan: Plan) -> int:
         """Check every backbone."""
@@ -92,6 +95,7 @@ class SegmentationSearch(SearchTask):
     """One class per pixel."""
 
     name, has_masks, layouts = SegmentationConfig.task, True, "folders images/ and masks/, or Oxford-IIIT Pet"
+    contents = "masks"
     unsupported_options = ("--cv-folds", "--tta", "--roi")
 
     def check_networks(self, plan: Plan) -> int:

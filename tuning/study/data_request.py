@@ -49,7 +49,7 @@ class DataRequest:
             **arguments: Further arguments of ``prepare``, such as the sizes to decode.
         """
         data = prepare(**vars(self) | {"roi": region_finder(self.roi, regions_progress)}, **arguments)
-        if data.folds or data.mask_format is not None:
+        if data.folds or not data.image_classes:
             return data
         note = small_division(data.labels, data.groups, data.splits, data.class_names)
         return replace(data, notes=(*data.notes, note)) if note else data

@@ -12,4 +12,4 @@ TASKS: Mapping[str, type[TaskResults]] = {kind.task: kind for kind in (Classific
 
 def task_results(data: Dataset) -> TaskResults:
     """Return the results object of a data set's task."""
-    return SegmentationResults(data) if data.mask_format else ClassificationResults(data)
+    return TASKS[data.task](data)

@@ -7,6 +7,7 @@ from analysis.report.page import Block, Example, Gallery, Section, Table, Text
 from analysis.report.sections.wording import leak_warning, sentence
 from analysis.report.thumbnails import align, data_uri
 from trainables.core.data.decode.crop import MARGIN, Regions
+from trainables.core.data.labels import membership
 from trainables.core.data.splits.audit import Audit, summary
 from trainables.core.data.splits.pairs import Pair
 from trainables.core.data.splits.similarity import SIDE
@@ -60,14 +61,10 @@ def _findings(audit: Audit) -> list[str]:
 
 def _class_table(search: SearchInputs, audit: Audit) -> Table:
     data = search.data
+    counts = [membership(data.labels[rows], len(audit.class_counts)).sum(axis=0) for rows in data.splits.values()]
     rows = [
-        [
-            name,
-            str(audit.class_counts[name]),
-            str(audit.groups_per_class[name]),
-            *(str(int((data.labels[rows] == index).sum())) for rows in data.splits.values()),
-        ]
-        for index, name in enumerate(audit.class_counts)
+        [name, str(images), str(audit.groups_per_class[name]), *(str(count[index]) for count in counts)]
+        for index, (name, images) in enumerate(audit.class_counts.items())
     ]
     headings = ("class", "images", audit.named, *data.splits)
     return Table("Classes and splits", "Images of each class, in total and in each split.", headings, rows)
@@ -156,8 +153,8 @@ def _pair(search: SearchInputs, kind: str, pair: Pair) -> Example:
     lines = [f"{f'{_DEFECTS[kind]}: s' if kind in _DEFECTS else 'S'}imilarity {pair.similarity:.3f}, {transform}"]
     for index in (pair.first, pair.second):
         name = search.file_names[index] if len(search.file_names) else f"image {index}"
-        label = data.class_names[data.labels[index]] if data.labels[index] >= 0 else "no label"
-        lines.append(f"{name}: {f'{label}, ' * bool(data.image_classes)}{split_of(search, index)}")
+        label = f"{data.describe_label(index)}, " if data.image_classes else ""
+        lines.append(f"{name}: {label}{split_of(search, index)}")
     aligned = align(pixels[pair.second], pair.degrees, pair.mirrored)
     images = [(data_uri(pixels[pair.first]), "first image"), (data_uri(aligned), "second image, aligned")]
     return Example(images, lines, flagged=kind in _DEFECTS)

@@ -14,6 +14,7 @@ from trainables.core.metric_names import Objective
 from tuning.search.plan import Plan
 from tuning.search.preflight import checkpoint_bytes, identity, load_data
 from tuning.study.data_request import DataRequest
+from tuning.study.identity import IMAGES
 
 
 @pytest.fixture
@@ -47,6 +48,12 @@ def test_a_search_with_other_folds_is_another_search(plan, small_data, monkeypat
     assert about[2]["test fingerprint"] == about[3]["test fingerprint"] == about[None]["test fingerprint"]
     assert about[2]["pool fingerprint"] != about[3]["pool fingerprint"]
     assert "select fingerprint" in about[None].keys() - about[2].keys()
+
+
+def test_images_without_a_label_are_not_part_of_a_class(plan, small_data):
+    labels = np.where(np.arange(len(small_data.labels)) < 2, -1, small_data.labels)
+    counts = identity(plan, dataclasses.replace(small_data, labels=labels))[IMAGES]
+    assert sum(counts.values()) == len(labels) - 2
 
 
 def test_a_search_on_cropped_images_is_another_search(plan, small_data):

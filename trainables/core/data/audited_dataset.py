@@ -16,6 +16,7 @@ from trainables.core.data.decode.decoded_files import write_images
 from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.images import Survey, surveyed_images
 from trainables.core.data.decode.masks import surveyed_masks
+from trainables.core.data.labels import label_sets
 from trainables.core.data.odd_images import OddImages, find_odd_images
 from trainables.core.data.readers.image_files import describe_unread
 from trainables.core.data.readers.open_source import grouped_by_name, open_source
@@ -120,7 +121,7 @@ def open_dataset(
     )
     pixels, undecodable = data.decoded(SIDE, source)
     data = dataclasses.replace(data, undecodable=frozenset(undecodable))
-    unlabelled = {int(index): "has no label" for index in np.flatnonzero(source.labels < 0)}
+    unlabelled = {int(index): "has no label" for index in np.flatnonzero(label_sets(source.labels) < 0)}
     bad = {**unlabelled, **(masks.bad if masks else {}), **undecodable}
     check_any_usable(source, place, bad)
     usable = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
@@ -166,7 +167,7 @@ def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[
         given = source.groups_given
         copies = () if given else _copies(opened, folder / "detail.npy", lambda share: report(share / 2))
         found = group_by_similarity(
-            pixels, usable, source.labels, threshold, copies, lambda share: report((1 + share) / 2)
+            pixels, usable, label_sets(source.labels), threshold, copies, lambda share: report((1 + share) / 2)
         )
         groups = joined(source.groups if given else found.groups, exact_duplicates(pixels, usable))
         items = Items(source.labels, groups, source.published, source.class_names)

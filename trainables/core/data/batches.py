@@ -23,7 +23,7 @@ class Table(NamedTuple):
 
     Attributes:
         inputs: (N, ...).
-        targets: (N,) int64 labels, or (N, S, S) uint8 masks.
+        targets: (N,) or (N, L) int64 labels, or (N, S, S) uint8 masks.
         channels_last: True if inputs are stored as (N, H, W, C) and batches must be viewed as (B, C, H, W).
     """
 
@@ -79,13 +79,13 @@ def augmented_batches(
 ) -> Iterator[Batch]:
     """Yield batches like ``batches``, with every image augmented. The next batch is prepared while this one is used.
 
-    An image that a sampler draws several times in an epoch looks different each time. Targets are (N,) labels, or
-    (N, S, S) masks, which are transformed with their images.
+    An image that a sampler draws several times in an epoch looks different each time. Targets are (N,) or (N, L)
+    labels, or (N, S, S) masks, which are transformed with their images.
     """
     draws = _count_draws(order)
 
     def one(index: int, draw: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-        if targets.ndim == 1:
+        if targets.ndim < 3:
             return augment(images[index], index, epoch, draw), targets[index]
         return augment.pair(images[index], targets[index], index, epoch, draw)
 

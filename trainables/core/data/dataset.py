@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.config import ClassificationConfig, SegmentationConfig
 from trainables.core.data.decode.crop import REGION_VERSION, Regions
 from trainables.core.data.decode.decoded_files import write_images, write_masks
 from trainables.core.data.decode.images import DECODER_VERSION, PixelFormat, describe_window
 from trainables.core.data.decode.masks import MASK_VERSION
 from trainables.core.data.image_kind import ImageKind
+from trainables.core.data.labels import membership
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import MaskFormat, Source, source_fingerprint
@@ -85,9 +87,24 @@ class Dataset:
     cache_size: int | None = None
 
     @property
+    def task(self) -> str:
+        """Name of the task that the data set is for, as in a training configuration."""
+        return ClassificationConfig.task if self.mask_format is None else SegmentationConfig.task
+
+    @property
     def image_classes(self) -> tuple[str, ...]:
         """Names of the classes of whole images; empty in a segmentation."""
         return () if self.mask_format else self.class_names
+
+    def count_classes(self, indices: NDArray[np.int64] | slice = slice(None)) -> dict[str, int]:
+        """Count the images of each class of whole images, among all images or those at ``indices``."""
+        counts = membership(self.labels[indices], len(self.class_names)).sum(axis=0)
+        return dict(zip(self.image_classes, counts.tolist(), strict=False))
+
+    def describe_label(self, index: int) -> str:
+        """Return the class of an image, or its labels, in words."""
+        has = membership(self.labels[[index]], len(self.class_names))[0]
+        return ", ".join(name for name, given in zip(self.class_names, has, strict=True) if given) or "no label"
 
     @property
     def selection(self) -> str:

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.core.config import ClassificationConfig
+from trainables.core.config import HeadConfig
 from trainables.core.data.batches import Table, batches, fits
 from trainables.core.data.dataset import Dataset
 from trainables.core.device import autocast, resolve_precision
@@ -94,7 +94,7 @@ class FrozenCache:
         device: Device of the model.
     """
 
-    def __init__(self, model: Classifier, config: ClassificationConfig, data: Dataset, device: torch.device):
+    def __init__(self, model: Classifier, config: HeadConfig, data: Dataset, device: torch.device):
         self._model, self._config, self._data, self._device = model, config, data, device
         self._precision = resolve_precision(config.precision, device)
 
@@ -112,7 +112,7 @@ class FrozenCache:
         subset = hashlib.sha256(np.ascontiguousarray(indices, dtype="<i8").tobytes()).hexdigest()[:16]
         key = f"prefix-{self._key}-{subset}-{'-'.join(variant.__name__ for variant in variants)}"
         store = self._data.open_store()
-        targets = torch.from_numpy(np.tile(self._data.labels[indices], len(variants)))
+        targets = torch.from_numpy(np.concatenate([self._data.labels[indices]] * len(variants)))
         rows = store.find(key, read_rows)
         try:
             if rows is None:

@@ -52,7 +52,7 @@ def predict_probabilities(
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for start in range(0, len(indices), batch_size):
             batch = torch.from_numpy(images[indices[start : start + batch_size]]).to(device)
-            predictions = [model(_view(batch, *view)).softmax(dim=1) for view in VIEWS[views]]
+            predictions = [model.probabilities(model(_view(batch, *view))) for view in VIEWS[views]]
             parts.append((torch.stack(predictions).mean(dim=0) if len(predictions) > 1 else predictions[0]).cpu())
     probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
     return probabilities

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trainables.core.errors import DataError
 from trainables.core.metric_names import SENSITIVITY
+from trainables.core.training.threshold_metrics import auroc, average_precision, sensitivity, threshold_counts
 
 # From (R, T) positives and negatives among the images that score at least each of T thresholds to (R,).
 _Area = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
@@ -105,7 +106,7 @@ class _Resamples:
         return mean
 
     def thresholds(self, label: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return _threshold_counts(self.targets == label, self.probabilities[:, label], self.draws)
+        return threshold_counts(self.targets == label, self.probabilities[:, label], self.draws)
 
 
 def _log_loss(resamples: _Resamples) -> NDArray[np.float64]:
@@ -126,7 +127,7 @@ def _clinical(resamples: _Resamples, is_healthy: list[bool]) -> NDArray[np.float
 
 
 def _sensitivity_of(resamples: _Resamples, ill: int) -> NDArray[np.float64]:
-    return _sensitivity(*resamples.thresholds(ill))
+    return sensitivity(*resamples.thresholds(ill))
 
 
 def _class_metric(resamples: _Resamples, name: str, label: int) -> NDArray[np.float64]:
@@ -205,40 +206,6 @@ def _normalised(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     return wide
 
 
-def _threshold_counts(
-    positive: NDArray[np.bool_], scores: NDArray[np.floating], draws: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Count (R, T) positives and negatives among the images that score at least each of T thresholds, highest first."""
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # equal scores share a threshold
-    drawn = draws[:, order]
-    counted, hits = (np.cumsum(part, axis=1)[:, last] for part in (drawn, drawn * positive[order]))
-    return hits, counted - hits
-
-
-def _average_precision(hits: NDArray[np.int64], misses: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Compute the (R,) mean precision over the positives; 0 without positives."""
-    precision = hits / np.maximum(hits + misses, 1)
-    new = np.diff(hits, prepend=0).astype(np.float64)
-    area: NDArray[np.float64] = np.vecdot(new, precision) / np.maximum(hits[:, -1], 1)
-    return area
-
-
-def _auroc(hits: NDArray[np.int64], misses: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Compute the (R,) area under the ROC curve; 0 without positives, NaN without negatives."""
-    before = np.pad(hits[:, :-1], ((0, 0), (1, 0)))
-    area = (np.diff(misses, prepend=0) * (hits + before)).sum(axis=1) / 2
-    pairs = np.maximum(hits[:, -1], 1) * misses[:, -1]
-    return np.where(pairs > 0, area / np.maximum(pairs, 1), np.nan)
-
-
-def _sensitivity(hits: NDArray[np.int64], misses: NDArray[np.int64], specificity: float = 0.95) -> NDArray[np.float64]:
-    """Compute the (R,) largest share of positives found by a threshold with at least this specificity."""
-    allowed = misses <= (1 - specificity) * misses[:, -1:] + 1e-9  # tolerates rounding
-    share = np.max(hits * allowed, axis=1) / np.maximum(hits[:, -1], 1)
-    return np.where((hits[:, -1] > 0) & (misses[:, -1] > 0), share, np.nan)
-
-
 _METRICS: dict[str, Callable[[_Resamples], NDArray[np.float64]]] = {
     "accuracy": lambda resamples: resamples.hits.sum(axis=1) / resamples.draws.sum(axis=1),
     "balanced_accuracy": lambda resamples: resamples.mean_over_classes(resamples.recall),
@@ -246,6 +213,6 @@ _METRICS: dict[str, Callable[[_Resamples], NDArray[np.float64]]] = {
     "macro_precision": lambda resamples: resamples.mean_over_classes(resamples.precision),
     "macro_recall": lambda resamples: resamples.mean_over_classes(resamples.recall),
     "macro_f1": lambda resamples: resamples.mean_over_classes(resamples.f1),
-    "average_precision": lambda resamples: _one_against_rest(resamples, _average_precision),
-    "auroc": lambda resamples: _one_against_rest(resamples, _auroc),
+    "average_precision": lambda resamples: _one_against_rest(resamples, average_precision),
+    "auroc": lambda resamples: _one_against_rest(resamples, auroc),
 }

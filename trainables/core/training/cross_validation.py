@@ -19,9 +19,8 @@ from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.checkpoints.train_state import TrainState
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
-from trainables.core.training.classification_metrics import classification_metrics
 from trainables.core.training.fit import fit
-from trainables.core.training.patient_metrics import patient_metrics
+from trainables.core.training.tasks.registry import image_metrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +55,8 @@ class OutOfFold:
 
     def metrics(self, data: Dataset) -> dict[str, float]:
         """Compute all metrics of images and, if they are known, of patients on all predictions together."""
-        labels, names, healthy = data.labels[self.images], data.class_names, data.healthy
         patients = None if data.patients is None else data.patients[self.images]
-        return {
-            **classification_metrics(self.probabilities, labels, names, healthy=healthy),
-            **patient_metrics(self.probabilities, labels, patients, names, healthy),
-        }
+        return image_metrics(data)(self.probabilities, data.labels[self.images], data, patients)
 
 
 @dataclass(frozen=True)

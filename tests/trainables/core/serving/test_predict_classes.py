@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.serving.predict_classes import VIEWS, _view, mean_probabilities, predict_probabilities
 
 
-class Corner(torch.nn.Module):
+class Corner(PixelNetwork):
     """A network whose output depends only on the upper left pixel."""
 
     def __init__(self):
@@ -15,6 +16,9 @@ class Corner(torch.nn.Module):
     def forward(self, images):
         corner = images[:, 0, 0, 0].float() * self.scale
         return torch.stack([corner, torch.zeros_like(corner)], dim=1)
+
+    def top_down(self):
+        return [self]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.labels import label_sets, membership
 from trainables.core.data.splits.groups import CurvePoint, Groups, exact_duplicates
 from trainables.core.data.splits.nearest_neighbours import nearest_neighbours
 from trainables.core.data.splits.pairs import Pair
@@ -39,7 +40,7 @@ class Audit:
 
     Attributes:
         images: Number of images.
-        class_counts: Images by class.
+        class_counts: Images by class. An image of several labels counts for each.
         groups_per_class: Groups that contain the class, by class.
         named: ``subjects`` if the groups were given, else ``groups``.
         groups: Number of groups.
@@ -51,7 +52,7 @@ class Audit:
         test_twins_in_train: Share of the published test images with a group member in training, or None.
         published: Nearest neighbour on the published test split, or None.
         grouped: Nearest neighbour with whole groups held out, or None.
-        majority_share: Score of always predicting the commonest class.
+        majority_share: Score of always predicting the commonest class, or set of labels.
         broken: Reason why an image cannot be used, by name.
         blank: Names of images without content.
         outlying: Names of images with unusual brightness or contrast.
@@ -141,18 +142,19 @@ def audit_images(
         broken: Reason why an image cannot be used, by index.
     """
     usable = np.setdiff1d(np.arange(len(items.labels)), np.array(sorted(broken), dtype=np.int64))
-    groups, labels = items.groups[usable], items.labels[usable]
-    combinations = np.unique(np.stack([groups, labels]), axis=1)
-    per_class = np.bincount(combinations[1], minlength=len(items.class_names))
-    counts = np.bincount(labels, minlength=len(items.class_names))
+    groups, sets = items.groups[usable], label_sets(items.labels)
+    combinations = np.unique(np.stack([groups, sets[usable]]), axis=1)
+    has = membership(items.labels[usable], len(items.class_names))
     train, test = (usable[np.isin(items.published[usable], sides)] for sides in (("train", "val", ""), ("test",)))
     blank, outlying = _unusual_images(pixels, usable)
     pairs, classified = _pairs_by_kind(found.pairs, items), len(items.class_names) > 1
     paired = {index for of_kind in pairs.values() for pair in of_kind for index in (pair.first, pair.second)}
     return Audit(
         images=len(items.labels),
-        class_counts=dict(zip(items.class_names, counts.tolist(), strict=True)),
-        groups_per_class=dict(zip(items.class_names, per_class.tolist(), strict=True)),
+        class_counts=dict(zip(items.class_names, has.sum(axis=0).tolist(), strict=True)),
+        groups_per_class={
+            name: len(np.unique(groups[column])) for name, column in zip(items.class_names, has.T, strict=True)
+        },
         named="subjects" if groups_given else "groups",
         groups=len(np.unique(groups)),
         threshold=None if groups_given else found.threshold,
@@ -161,9 +163,9 @@ def audit_images(
         exact_duplicates=len(usable) - len(np.unique(exact_duplicates(pixels, usable)[usable])),
         contradicting_groups=int((np.unique(combinations[0], return_counts=True)[1] > 1).sum()),
         test_twins_in_train=float(np.isin(items.groups[test], items.groups[train]).mean()) if len(test) else None,
-        published=_neighbour(pixels, items.labels, test, train) if len(test) and classified else None,
+        published=_neighbour(pixels, sets, test, train) if len(test) and classified else None,
         grouped=_held_out(items, usable, pixels) if classified else None,
-        majority_share=float(counts.max() / max(1, counts.sum())),
+        majority_share=float(np.bincount(sets[usable]).max(initial=0) / max(1, len(usable))),
         broken={names[index]: reason for index, reason in broken.items()},
         blank=tuple(names[index] for index in blank),
         outlying=tuple(names[index] for index in outlying),
@@ -188,15 +190,16 @@ def _held_out(items: Items, usable: NDArray[np.int64], pixels: NDArray[np.uint8]
         splits = make_splits(unpublished, usable, seed=0)
     except DataError:
         return None
-    return _neighbour(pixels, items.labels, splits["test"], np.setdiff1d(usable, splits["test"]))
+    return _neighbour(pixels, label_sets(items.labels), splits["test"], np.setdiff1d(usable, splits["test"]))
 
 
 def _pairs_by_kind(pairs: Sequence[Pair], items: Items) -> dict[str, tuple[Pair, ...]]:
     """Return the pairs by their worst property. Mirrored and rotated pairs come first, since they are hard to spot."""
+    sets = label_sets(items.labels)
     kinds: dict[str, list[Pair]] = {"labels differ": [], "test and train": [], "alike": []}
     for pair in sorted(pairs, key=lambda pair: (not pair.mirrored, -abs(pair.degrees), -pair.similarity)):
         in_test = items.published[[pair.first, pair.second]] == "test"
-        if items.labels[pair.first] != items.labels[pair.second]:
+        if sets[pair.first] != sets[pair.second]:
             kinds["labels differ"].append(pair)
         elif in_test.any() and not in_test.all():
             kinds["test and train"].append(pair)

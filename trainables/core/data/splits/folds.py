@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.labels import membership
 from trainables.core.data.splits.splits import SHARES, Items, Splits, make_splits
 from trainables.core.errors import DataError
 
@@ -94,8 +95,9 @@ def describe_sizes(folds: Folds) -> str:
 
 def small_division(labels: NDArray[np.int64], groups: NDArray[np.int64], splits: Splits, names: Sequence[str]) -> str:
     """Return why one division into ``fit``, ``tune`` and ``select`` is too noisy for these images; "" if it is not."""
+    has = membership(labels, len(names))
     found = {
-        (split, name): len(np.unique(groups[indices[labels[indices] == label]]))
+        (split, name): len(np.unique(groups[indices[has[indices, label]]]))
         for split, indices in ((split, splits[split]) for split in ("tune", "select"))
         for label, name in enumerate(names)
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.labels import membership
 from trainables.core.errors import DataError
 
 SPLITS = ("fit", "tune", "select", "test")
@@ -104,8 +105,9 @@ def twins_across(items: Items, splits: Splits) -> int:
 
 def missing_classes(items: Items, splits: Splits) -> dict[str, list[str]]:
     """Return, for each class that some splits lack, the names of these splits."""
+    has = membership(items.labels, len(items.class_names))
     missing = {
-        class_name: [name for name, indices in splits.items() if not (items.labels[indices] == index).any()]
+        class_name: [name for name, indices in splits.items() if not has[indices, index].any()]
         for index, class_name in enumerate(items.class_names)
     }
     return {class_name: names for class_name, names in missing.items() if names}

@@ -29,6 +29,10 @@ class PixelNetwork(nn.Module, ABC):
         normalised = pixels.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
         return normalised.contiguous(memory_format=torch.channels_last)
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Turn (B, C) logits of C exclusive classes into probabilities."""
+        return logits.softmax(dim=1)
+
     @abstractmethod
     def top_down(self) -> list[nn.Module]:
         """Return the parts that each have one learning rate, from the output down to the input."""

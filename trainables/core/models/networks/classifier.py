@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from trainables.core.config import ClassificationConfig
+from trainables.core.config import HeadConfig
 from trainables.core.models.backbones.backbone import Backbone, build_backbone
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.heads import build_head
@@ -35,7 +35,7 @@ class Classifier(PixelNetwork):
         return [self.head, *reversed(list(self.backbone.stages))]
 
 
-def build_classifier(config: ClassificationConfig, num_classes: int) -> Classifier:
+def build_classifier(config: HeadConfig, num_classes: int) -> Classifier:
     """Build the configured model on the CPU, with its first ``freeze_depth`` stages frozen.
 
     New parameters come from torch's global random state, so seed it first.

@@ -1,33 +1,20 @@
 """Classification: one class per image."""
 
-import logging
-from collections.abc import Iterator
-from functools import cached_property
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from trainables.core.config import ClassificationConfig
-from trainables.core.data.batches import Batch, Table, batches, drawn_variants, resident
 from trainables.core.data.dataset import Dataset
-from trainables.core.data.splits.folds import POOL
-from trainables.core.models.frozen_cache import CACHEABLE_VARIANTS, FrozenCache
-from trainables.core.models.networks.classifier import Classifier
 from trainables.core.training.classification_metrics import classification_metrics
 from trainables.core.training.imbalance import class_weights, epoch_order
 from trainables.core.training.losses import build_loss
 from trainables.core.training.patient_metrics import patient_metrics
-from trainables.core.training.tasks.base import Task
-
-logger = logging.getLogger("trainables")
+from trainables.core.training.tasks.whole_images import WholeImageTask
 
 
-class Classification(Task):
+class Classification(WholeImageTask):
     """The classifier, the batches, the loss and the scores of one configuration."""
-
-    model: Classifier
 
     def __init__(self, config: ClassificationConfig, data: Dataset, device: torch.device):
         super().__init__(config, data, device)
@@ -35,102 +22,19 @@ class Classification(Task):
         counts = np.bincount(data.labels[self._fit], minlength=len(data.class_names))
         weights = class_weights(config.class_weights, counts)
         self.loss = build_loss(config, None if weights is None else torch.from_numpy(weights).to(device))
-        self._frozen_cache = FrozenCache(self.model, config, data, device) if config.freeze_depth else None
-        self._pool = data.splits.get(POOL)  # the images of all folds, cached together so that folds share them
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return (B, C) logits of uint8 pixels, or of cached outputs of the frozen stages."""
-        return super().forward(inputs) if inputs.dtype == torch.uint8 else self.model.run_trainable(inputs)
-
-    def tune_batches(self) -> Iterator[Batch]:
-        """Yield the ``tune`` split on the device, in order, without augmentation."""
-        if self._cached_tune is None:
-            return super().tune_batches()
-        rows, _ = self._rows(self._tune)
-        return self._to_device(batches(self._cached_tune, rows, self._config.batch_size))
-
-    def scorer(self) -> "ClassScorer":
-        """Return a new accumulator of predictions."""
-        return ClassScorer(self._data.class_names, self._data.healthy)
-
-    def tune_scorer(self) -> "ClassScorer":
-        """Return the same for ``tune``, which scores patients, too, if they are known."""
-        patients = None if self._data.patients is None else self._data.patients[self._tune]
-        return ClassScorer(self._data.class_names, self._data.healthy, patients)
+    @staticmethod
+    def metrics(
+        probabilities: NDArray[np.floating],
+        targets: NDArray[np.int64],
+        data: Dataset,
+        patients: NDArray[np.int64] | None = None,
+    ) -> dict[str, float]:
+        """Compute all of ``classification_metrics``, of images and of patients."""
+        return {
+            **classification_metrics(probabilities, targets, data.class_names, healthy=data.healthy),
+            **patient_metrics(probabilities, targets, patients, data.class_names, data.healthy),
+        }
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return epoch_order(self._sampler, self._data.labels[self._fit], self._config.seed, epoch)
-
-    def _targets(self, size: int) -> NDArray[np.int64]:  # noqa: ARG002
-        return self._data.labels
-
-    def _drawn_batches(self, order: NDArray[np.int64], epoch: int) -> Iterator[Batch]:
-        if self._cached_fit is None:
-            return super()._drawn_batches(order, epoch)
-        drawn, policy = self._fit[order], self._config.augmentation
-        variants = 0 if policy == "none" else drawn_variants(drawn, self._augment, epoch)
-        rows, rows_per_variant = self._rows(self._fit)
-        return batches(self._cached_fit, rows[order] + rows_per_variant * variants, self._config.batch_size)
-
-    # Cached on first use: the outputs depend on the weights, which a resumed trial has only loaded by then.
-    @cached_property
-    def _cached_fit(self) -> Table | None:
-        policy = self._config.augmentation
-        if self._frozen_cache is not None and policy not in CACHEABLE_VARIANTS:
-            logger.info("augmentation %s: the frozen stages are recomputed for every training image", policy)
-            return None
-        return self._cached(self._fit, policy)
-
-    @cached_property
-    def _cached_tune(self) -> Table | None:
-        if self._pool is not None and self._config.augmentation == "none":
-            return self._cached_fit  # the same rows
-        return self._cached(self._tune, "none")
-
-    def _rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
-        """Return the rows of images in the table of ``_cached``, and the table's number of rows per variant."""
-        if self._pool is None:
-            return np.arange(len(indices)), len(indices)
-        return np.searchsorted(self._pool, indices), len(self._pool)
-
-    def _cached(self, indices: NDArray[np.int64], policy: str) -> Table | None:
-        shared = indices if self._pool is None else self._pool
-        table = None if self._frozen_cache is None else self._frozen_cache.table(shared, CACHEABLE_VARIANTS[policy])
-        return None if table is None else resident(table, self._device)
-
-
-class ClassScorer:
-    """An accumulator of predictions on the device; only ``compute`` waits for the device.
-
-    Args:
-        class_names: C names.
-        healthy: Name of the class without a disease, if there is one.
-        patients: (N,) patient of each image that will be added, in order; None scores images only.
-    """
-
-    def __init__(
-        self, class_names: tuple[str, ...], healthy: str | None = None, patients: NDArray[np.int64] | None = None
-    ):
-        self._class_names = class_names
-        self._healthy = healthy
-        self._patients = patients
-        self._logits: list[Tensor] = []
-        self._targets: list[Tensor] = []
-        self._losses: list[Tensor] = []
-
-    def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Add a batch: (B, C) logits, (B,) targets and its mean loss."""
-        self._logits.append(logits.detach())
-        self._targets.append(targets)
-        self._losses.append(loss.detach() * len(targets))
-
-    def compute(self) -> dict[str, float]:
-        """Return ``loss`` (the mean over images) and all metrics, also of patients; only ``loss`` if not finite."""
-        targets: NDArray[np.int64] = torch.cat(self._targets).cpu().numpy()  # the pass's first host-device sync
-        loss = float(torch.stack(self._losses).sum()) / len(targets)
-        if not np.isfinite(loss):
-            return {"loss": loss}
-        probabilities = torch.cat(self._logits).float().softmax(dim=1).cpu().numpy()
-        metrics = classification_metrics(probabilities, targets, self._class_names, healthy=self._healthy)
-        by_patient = patient_metrics(probabilities, targets, self._patients, self._class_names, self._healthy)
-        return {"loss": loss, **metrics, **by_patient}

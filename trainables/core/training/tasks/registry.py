@@ -1,5 +1,7 @@
 """The tasks by name. To add one, write its file in this folder and enter it in ``TASKS``."""
 
+from collections.abc import Callable
+
 import torch
 
 from trainables.core.config import ClassificationConfig, SegmentationConfig, TrainConfig
@@ -7,11 +9,19 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.training.tasks.base import Task
 from trainables.core.training.tasks.classification import Classification
 from trainables.core.training.tasks.segmentation import Segmentation
+from trainables.core.training.tasks.whole_images import WholeImageTask
 
 TASKS: dict[str, type[Task]] = {
     ClassificationConfig.task: Classification,
     SegmentationConfig.task: Segmentation,
 }
+
+
+def image_metrics(data: Dataset) -> Callable[..., dict[str, float]]:
+    """Return ``WholeImageTask.metrics`` of the data set's task."""
+    task = TASKS[data.task]
+    assert issubclass(task, WholeImageTask)
+    return task.metrics
 
 
 def build_task(config: TrainConfig, data: Dataset, device: torch.device) -> Task:

@@ -1,0 +1,26 @@
+"""Labels of images: one class for each image, or any number of labels for each."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.int64]
+
+
+def membership(labels: Labels, classes: int) -> NDArray[np.bool_]:
+    """Return (N, C): True where an image has a class. An image whose labels are unknown has none.
+
+    Args:
+        labels: (N,) class of each image, or (N, C) with 1 for each label of an image and 0 for the others; -1 if
+            unknown.
+        classes: C.
+    """
+    has: NDArray[np.bool_] = labels == 1 if labels.ndim == 2 else labels[:, None] == np.arange(classes)
+    return has
+
+
+def label_sets(labels: Labels) -> Labels:
+    """Return (N,) numbers that are equal for images with equal labels; -1 for images whose labels are unknown."""
+    if labels.ndim == 1:
+        return labels
+    sets = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
+    return np.where(labels.min(axis=1) < 0, -1, sets)
