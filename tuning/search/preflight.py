@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from trainables.core.data.augment import source_size
 from trainables.core.data.dataset import Dataset
-from trainables.core.data.readers.image_mask_pairs import open_pairs
+from trainables.core.data.readers.folders.image_mask_pairs import open_pairs
 from trainables.core.data.readers.open_source import checked_place
 from trainables.core.data.splits.audit import summary
 from trainables.core.data.splits.folds import describe_sizes

@@ -4,12 +4,12 @@ import dataclasses
 import re
 from pathlib import Path
 
-from trainables.core.data.readers.class_folders import open_class_folders
+from trainables.core.data.readers.folders.class_folders import open_class_folders
+from trainables.core.data.readers.folders.image_mask_pairs import open_pairs
+from trainables.core.data.readers.folders.layout_checks import class_key
 from trainables.core.data.readers.image_files import find_parquet
-from trainables.core.data.readers.image_mask_pairs import open_pairs
-from trainables.core.data.readers.layout_checks import class_key
 from trainables.core.data.readers.object_store import check_uri, local_copy
-from trainables.core.data.readers.parquet import hub_folder, open_hub, open_parquet
+from trainables.core.data.readers.parquet.parquet_files import hub_folder, open_hub, open_parquet
 from trainables.core.data.readers.phantoms import open_phantoms
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.readers.tables.label_table import open_table

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainables.core.data.readers.image_entries import read_frame, read_tags
 from trainables.core.data.readers.image_files import find_images, find_parquet, is_dicom_file
-from trainables.core.data.readers.parquet import check_image_column, encoded_bytes
+from trainables.core.data.readers.parquet.image_column import check_image_column, encoded_bytes
 from trainables.core.errors import DataError, first_line
 
 _PARQUET = ".parquet"

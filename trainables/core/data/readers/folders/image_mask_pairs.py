@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.core.data.readers.folders.layout_checks import MASK_NAME, equal_to_people
 from trainables.core.data.readers.image_files import is_image, paths_below, unread_files
-from trainables.core.data.readers.layout_checks import MASK_NAME, equal_to_people
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
 from trainables.core.data.source import MaskFormat, Masks, Source
 from trainables.core.errors import DataError

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.core.data.readers.folders.layout_checks import check_class_folders
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import describe_unread, is_ignored, unread_files
-from trainables.core.data.readers.layout_checks import check_class_folders
 from trainables.core.data.source import SPLIT_NAMES, Source
 from trainables.core.errors import DataError
 

@@ -1,26 +1,30 @@
 """Parquet files in the hub's layout (``image: {bytes, path}``, ``label``), and hub data sets."""
 
-import json
 import re
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from trainables.core.data.readers.folders.layout_checks import check_one_configuration, check_shards
 from trainables.core.data.readers.image_files import unread_files
-from trainables.core.data.readers.layout_checks import check_one_configuration, check_shards
-from trainables.core.data.readers.parquet_columns import is_text, other_columns, patient_column, text_labels
-from trainables.core.data.readers.untrusted_files import check_within, printable
+from trainables.core.data.readers.parquet.columns import other_columns, patient_column
+from trainables.core.data.readers.parquet.image_column import (
+    bytes_of,
+    check_image_column,
+    encoded_bytes,
+    file_names,
+    kind_of_rest,
+)
+from trainables.core.data.readers.parquet.labels import is_text, numbered_classes, text_labels
+from trainables.core.data.readers.untrusted_files import check_within
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError, describe, first_line
 from trainables.core.hub.downloads import dataset_snapshot
 from trainables.core.hub.failures import HubError
 
-_MOST_CLASSES = 10_000
 _ROWS = 1000
 
 
@@ -105,7 +109,7 @@ def hub_folder(place: str) -> Path:
 def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | None) -> Source:
     """Read Arrow tables with an ``image`` struct of ``bytes`` and a ``label``, as the hub stores them."""
     tables = [table for _, table in parts]
-    labels, class_names = text_labels(tables, place) or _numbered_classes(tables, place)
+    labels, class_names = text_labels(tables, place) or numbered_classes(tables, place)
     recognised = None if group_column else patient_column(tables)
     group_column = group_column or recognised
     groups = np.arange(len(labels))
@@ -122,15 +126,10 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
         names=names,
         read_bytes=lambda index: encoded_bytes(images[index]),
         groups_given=group_column is not None,
-        files=_file_names(parts),
+        files=file_names(tables),
         metadata=other_columns(tables, ("image", "label", group_column)),
         notes=(f"column of the parquet files: group = {recognised}",) if recognised else (),
     )
-
-
-def _numbered_classes(tables: Sequence[Any], place: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    labels = np.concatenate([_labels(table, place) for table in tables])
-    return labels, _class_names([table.schema for table in tables], labels, place)
 
 
 def check_table(table: Any, place: str, group_column: str | None) -> None:
@@ -159,102 +158,8 @@ def check_table(table: Any, place: str, group_column: str | None) -> None:
     if group_column is not None and group_column not in table.column_names:
         raise DataError(f"--group-column must be a column of {place} ({columns}), but got {group_column!r}")
     image = table.column("image")
-    if len(table) and all(not _bytes_of(chunk).is_valid().to_numpy(False).any() for chunk in image.chunks):
+    if len(table) and all(not bytes_of(chunk).is_valid().to_numpy(False).any() for chunk in image.chunks):
         raise DataError(
-            f"{place}: the column image must contain encoded bytes, but has only {_kind_of_rest(image)}: write the "
+            f"{place}: the column image must contain encoded bytes, but has only {kind_of_rest(image)}: write the "
             "files' bytes into it"
         )
-
-
-def check_image_column(kind: Any, place: str) -> None:
-    """Raise DataError if images cannot be read from a column of this Arrow type.
-
-    It may be binary, or the hub's struct with binary ``bytes``. Both may have large offsets.
-    """
-    from pyarrow import types
-
-    stored = kind.field("bytes").type if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
-    if not (types.is_binary(stored) or types.is_large_binary(stored)):
-        raise DataError(
-            f"{place}: the column image must contain encoded bytes (binary, or struct<bytes, path>), but is {kind}"
-        )
-
-
-def _bytes_of(column: Any) -> Any:
-    """Return the binary array in an Arrow array of images."""
-    from pyarrow import types
-
-    return column.field("bytes") if types.is_struct(column.type) else column
-
-
-def _kind_of_rest(column: Any) -> str:
-    """Return the content of a column without any bytes, in words."""
-    from pyarrow import types
-
-    kind = column.type
-    if types.is_struct(kind) and kind.get_field_index("path") >= 0:
-        path = next((cell["path"].as_py() for cell in column if cell.is_valid and cell["path"].is_valid), None)
-        if path is not None:
-            return f"paths, such as {printable(path)}"
-    return "nulls"
-
-
-def encoded_bytes(cell: Any) -> bytes:
-    """Return the encoded image in one Arrow cell.
-
-    Raises:
-        OSError: The cell has none.
-    """
-    value = cell.as_py()
-    data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-    if data:
-        return bytes(data)
-    raise OSError(
-        f"the row has only the path {printable(str(path))!r} and no bytes" if path else "the row has no image"
-    )
-
-
-def _file_names(parts: list[tuple[str, Any]]) -> list[str]:
-    """Return the file names in the image struct's ``path``."""
-    from pyarrow import types
-
-    names = []
-    for _, table in parts:
-        for chunk in table.column("image").chunks:
-            known = types.is_struct(chunk.type) and chunk.type.get_field_index("path") >= 0
-            names += [Path(path or "").name for path in chunk.field("path").to_pylist()] if known else [""] * len(chunk)
-    return names
-
-
-def _labels(table: Any, place: str) -> NDArray[np.int64]:
-    labels = np.asarray(table.column("label").cast("int64", safe=False).fill_null(-1).to_numpy(), dtype=np.int64)
-    if labels.max(initial=-1) >= _MOST_CLASSES:
-        raise DataError(f"{place}: labels must number the classes from 0, but the largest is {labels.max()}")
-    return labels
-
-
-def _class_names(schemas: Sequence[Any], labels: NDArray[np.int64], place: str) -> tuple[str, ...]:
-    named = {_declared_names(schema) for schema in schemas}
-    if len(named) > 1:
-        raise DataError(f"{place}: all files must have the same class names in the same order, but they differ")
-    names = named.pop()
-    if names is None:
-        least = int(labels[labels >= 0].min(initial=_MOST_CLASSES))
-        if 0 < least < _MOST_CLASSES:
-            raise DataError(f"{place}: labels must number the classes from 0, but the smallest is {least}")
-        return tuple(f"class_{index}" for index in range(int(labels.max(initial=-1)) + 1))
-    if int(labels.max(initial=-1)) >= len(names):
-        raise DataError(
-            f"{place}: labels must be below {len(names)}, the number of class names, but the largest is {labels.max()}"
-        )
-    return names
-
-
-def _declared_names(schema: Any) -> tuple[str, ...] | None:
-    """Return the class names that the hub stores in a table's metadata, or None."""
-    try:
-        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        names = metadata.get("info", {}).get("features", {}).get("label", {}).get("names")
-        return None if names is None else tuple(map(str, names))
-    except (ValueError, AttributeError, TypeError, RecursionError):  # not written by the hub
-        return None

@@ -1,0 +1,1 @@
+"""Layouts whose folders give the labels or masks."""

@@ -1,0 +1,1 @@
+"""Parquet files in the hub's layout."""
