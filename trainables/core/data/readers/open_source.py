@@ -104,9 +104,7 @@ def _checked(source: Source, place: str) -> Source:
     for name in source.class_names:
         key = class_key(name)
         if key in by_key:
-            rule = (
-                "class names must differ in more than case, spaces, hyphens, leading zeros or the encoding of accents"
-            )
+            rule = "class names must differ in more than case, spaces, hyphens, zeros or the encoding of accents"
             raise DataError(f"{rule}, but {place} has {by_key[key]!r} and {name!r}: rename one of them")
         by_key[key] = name
     return source

@@ -18,6 +18,7 @@ _RECOGNISED = {
     "group": "patient patientid patientno subject subjectid person personid participant participantid",
     "split": "split fold subset partition",
 }
+_SPLIT_FLAG = re.compile("(is|in)[ _-]?(train|training|test|testing|val|valid|validation)([ _-]?set)?")
 _SHOWN = 3
 Row = Mapping[str, str]
 
@@ -66,7 +67,9 @@ def choose_columns(
         if role == "image":  # an image's identifier and its path may both be there
             found = sorted(found, key=lambda name: -sum(not images.find(row[name]).reason for row in rows))[:1]
         if role == "split":
-            found = [name for name in found if _holds_splits(name, rows, asked, place)]
+            found = [name for name in found if _holds_splits(name, rows, asked, place)] or [
+                name for name in columns if name not in chosen.values() and _holds_several_splits(name, rows)
+            ]
         if asked is None and len(found) > 1:
             raise DataError(
                 f"{place} has several columns that could be the {role} ({', '.join(found)}): pass --{role}-column"
@@ -75,6 +78,12 @@ def choose_columns(
             chosen[role] = asked or found[0]
         elif role in ("image", "label"):
             raise DataError(f"no column of {place} is known as the {role}: pass --{role}-column, {_one_of(columns)}")
+    flags = [name for name in columns if _SPLIT_FLAG.fullmatch(name.lower())]
+    if flags and "split" not in chosen:
+        raise DataError(
+            f"column {flags[0]} of {place} looks like a published split: write train or test into a column split, or "
+            "rename it if it is none"
+        )
     split = chosen.get("split")
     other = sorted({row[split] for row in rows} - {""}) if split else []
     other = [value for value in other if value.lower() not in SPLIT_NAMES]
@@ -90,16 +99,26 @@ def _holds_splits(column: str, rows: Sequence[Row], asked: str | None, place: st
     """Return True if a column holds names of splits, such as ``train``, and False for anything else, such as numbers.
 
     Raises:
-        DataError: It holds both, and the user named no column.
+        DataError: It holds other words about splits, and the user named no column.
     """
     values = {row[column] for row in rows} - {""}
     others = sorted(value for value in values if value.lower() not in SPLIT_NAMES)
-    if others and len(others) < len(values) and asked is None:
+    words = {word for value in values for word in re.findall("[a-z]+", value.lower())}
+    is_about_splits = bool(words & SPLIT_NAMES.keys()) or (
+        column.lower() == "split" and not re.search(r"\d", str(values))
+    )
+    if others and is_about_splits and asked is None:
         raise DataError(
             f"column {column} of {place} must hold {_one_of(SPLIT_NAMES)}, but also has {listed(others)}: correct "
             "them, or rename the column if it is no published split"
         )
     return bool(values) and not others
+
+
+def _holds_several_splits(column: str, rows: Sequence[Row]) -> bool:
+    """Return True if a column has nothing but names of splits, at least of two, whatever its own name."""
+    values = {row[column].lower() for row in rows} - {""}
+    return values <= SPLIT_NAMES.keys() and len({SPLIT_NAMES[value] for value in values}) > 1
 
 
 def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Sequence[Row]) -> str:

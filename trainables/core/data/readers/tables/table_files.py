@@ -13,8 +13,11 @@ from trainables.core.errors import DataError, first_line
 _SEPARATORS = ",;\t|"
 _TEXT, _EXCEL, _PARQUET = (".csv", ".tsv", ".txt"), (".xlsx", ".xlsm"), (".parquet",)
 TABLE_SUFFIXES = frozenset({*_TEXT, *_EXCEL, *_PARQUET})
-# Spellings of a missing value that R, pandas and Excel write. "None" is not among them: it can be a class.
-_MISSING = frozenset({"", "NA", "N/A", "#N/A", "NaN", "nan", "<NA>"})
+# Spellings of a missing value that R, pandas, databases and Excel write. "None" is not among them: it can be a class.
+_MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NaT", "<NA>", "NULL", "null"})
+_EXCEL_ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"})
+# Spaces, and characters that nobody sees.
+_BLANKS = r"[\s\u00ad\u200b-\u200f\u2060\ufeff]+"
 Columns = Mapping[str, list[str]]
 
 
@@ -22,7 +25,7 @@ def read_table(file: Path) -> Columns:
     """Read a table.
 
     Returns:
-        The columns in order: name to its values as text without surrounding spaces, "" for missing values. Whole
+        The columns in order: name to its values as text without surrounding blanks, "" for missing values. Whole
         numbers have no decimal point, since a column with missing values often stores ``7`` as ``7.0``.
 
     Raises:
@@ -34,7 +37,7 @@ def read_table(file: Path) -> Columns:
     header, *rows = list(_text_rows(file) if suffix in _TEXT else _typed_rows(file, suffix)) or [[]]
     if not rows:
         raise DataError(f"a table must have a header and a row per image, but {file} has no rows")
-    names = [cell.strip() for cell in header]
+    names = [_stripped(cell) for cell in header]
     doubled = sorted({name for name in names if name and names.count(name) > 1})
     if doubled:
         raise DataError(f"columns must have different names, but {file} has {names.count(doubled[0])} {doubled[0]!r}")
@@ -42,8 +45,12 @@ def read_table(file: Path) -> Columns:
 
 
 def _clean(cell: str) -> str:
-    value = re.sub(r"^(-?\d+)\.0+$", r"\1", cell.strip())
-    return "" if value in _MISSING else value
+    value = re.sub(r"^(-?\d+)\.0+$", r"\1", _stripped(cell))
+    return "" if value in _MISSING | _EXCEL_ERRORS else value
+
+
+def _stripped(cell: str) -> str:
+    return re.sub(f"^{_BLANKS}|{_BLANKS}$", "", cell)
 
 
 def _text_rows(file: Path) -> Iterator[list[str]]:
@@ -78,9 +85,18 @@ def _text_rows(file: Path) -> Iterator[list[str]]:
 def _typed_rows(file: Path, suffix: str) -> Iterator[list[str]]:
     """Yield the rows of a table whose cells have types."""
     for row in _excel_rows(file) if suffix in _EXCEL else _parquet_rows(file):
-        cells = ["" if cell is None else str(cell) for cell in row]
+        cells = [
+            "" if cell is None else cell.decode(errors="replace") if isinstance(cell, bytes) else str(cell)
+            for cell in row
+        ]
         if any(cell.strip() for cell in cells):
             yield cells
+
+
+def _as_text(cell: Any) -> str:
+    if isinstance(cell, bytes):
+        return cell.decode(errors="replace")
+    return "" if cell is None else str(cell)
 
 
 def _excel_rows(file: Path) -> Iterable[tuple[Any, ...]]:
@@ -89,13 +105,29 @@ def _excel_rows(file: Path) -> Iterable[tuple[Any, ...]]:
     except ImportError as error:
         raise DataError(f"reading {file} needs openpyxl: pip install 'tune-run[excel]', or save it as CSV") from error
     try:
-        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-        sheets = [rows for sheet in book.worksheets if (rows := list(sheet.values))]
+        book = openpyxl.load_workbook(file, data_only=True)  # a sheet opened read-only does not tell hidden rows
+        sheets = [sheet for sheet in book.worksheets if any(cell is not None for row in sheet.values for cell in row)]
     except Exception as error:  # openpyxl documents no common class of errors for damaged files
         raise DataError(f"{file} is not a readable Excel file: {first_line(error)}") from error
     if len(sheets) > 1:
         raise DataError(f"an Excel file must have one sheet, but {file} has {len(sheets)}: save one of them as CSV")
-    return sheets[0] if sheets else []
+    for sheet in sheets:
+        _check_sheet(sheet, file)
+    return list(sheets[0].values) if sheets else []
+
+
+def _check_sheet(sheet: Any, file: Path) -> None:
+    """Raise DataError for hidden rows and merged cells, whose meaning is not in the values."""
+    hidden = [number for number, row in sheet.row_dimensions.items() if row.hidden and number <= sheet.max_row]
+    if hidden:
+        raise DataError(
+            f"no row of {file} may be hidden, but {len(hidden)} are, such as row {min(hidden)}, perhaps by a filter: "
+            "delete or show them"
+        )
+    if merged := [str(cells) for cells in sheet.merged_cells.ranges]:
+        raise DataError(
+            f"no cells of {file} may be merged, but {min(merged)} are: unmerge them and write the value into each cell"
+        )
 
 
 def _parquet_rows(file: Path) -> Iterable[tuple[Any, ...]]:

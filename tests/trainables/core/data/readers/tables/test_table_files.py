@@ -41,6 +41,49 @@ def test_dates_of_parquet_are_text(tmp_path):
     assert read_table(tmp_path / "t.parquet") == {"day": ["2024-05-01"], "label": ["True"]}
 
 
+def hide_a_row(sheet):
+    sheet.row_dimensions[3].hidden = True
+
+
+def merge_patients(sheet):
+    sheet.merge_cells("B2:B3")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (hide_a_row, "no row of .* may be hidden, but 1 are, such as row 3, perhaps by a filter: delete or show them"),
+        (
+            merge_patients,
+            "no cells of .* may be merged, but B2:B3 are: unmerge them and write the value into each cell",
+        ),
+    ],
+)
+def test_hidden_rows_and_merged_cells_are_refused(tmp_path, change, message):
+    book = openpyxl.Workbook()
+    for row in [["image", "patient"], ["1.png", "p1"], ["2.png", "p2"], ["3.png", "p2"]]:
+        book.active.append(row)
+    change(book.active)
+    book.save(tmp_path / "t.xlsx")
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path / "t.xlsx")
+
+
+@pytest.mark.parametrize("value", ["NULL", "null", "n/a", "NaT", "#REF!", "#DIV/0!", "\u200b", "\u00a0", " \ufeff"])
+def test_what_stands_for_a_missing_value_is_none(tmp_path, value):
+    assert read_table(write(tmp_path / "t.csv", f"image,label\n1,{value}\n2,None\n"))["label"] == ["", "None"]
+
+
+def test_characters_that_nobody_sees_do_not_count(tmp_path):
+    text = "\u200bimage,patient\u00a0\n1,p1\u200b\n2,\ufeffp1\n"
+    assert read_table(write(tmp_path / "t.csv", text)) == {"image": ["1", "2"], "patient": ["p1", "p1"]}
+
+
+def test_binary_text_of_parquet_is_text(tmp_path):
+    pq.write_table(pa.table({"label": [b"ill", b"l\xc3\xa4sion"]}), tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet") == {"label": ["ill", "läsion"]}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from trainables.core.data.readers.tables.label_columns import LabelTable, choose_columns
+from trainables.core.data.readers.tables.named_images import NamedImages
+from trainables.core.errors import DataError
+
+
+def chosen(**values):
+    """Choose the columns of six images, of which the last two have the second of two values in each other column."""
+    rows = [
+        {"image": f"{index}.png", "label": "ab"[index % 2]} | {name: pair[index >= 4] for name, pair in values.items()}
+        for index in range(6)
+    ]
+    images = NamedImages(Path("data"), [Path(row["image"]) for row in rows])
+    return choose_columns(LabelTable(("t.csv",)), list(rows[0]), rows, images, "t.csv")
+
+
+@pytest.mark.parametrize("column", ["set", "Usage", "data_split", "folder"])
+@pytest.mark.parametrize("words", [("train", "test"), ("Training", "dev")])
+def test_a_column_of_nothing_but_splits_is_the_split_whatever_its_name(column, words):
+    assert chosen(**{column: words})["split"] == column
+
+
+def test_a_column_named_split_has_precedence_over_others():
+    values = {"set": ("train", "test"), "split": ("train", "val")}
+    assert chosen(**values)["split"] == "split"
+    with pytest.raises(DataError, match=r"several columns that could be the split \(set, usage\): pass --split-column"):
+        chosen(set=("train", "test"), usage=("train", "val"))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"set": ("train", "train")}, {"set": ("train", "A")}, {"fold": ("1", "2")}, {"split": ("1", "2")}],
+)
+def test_other_columns_are_no_split(values):
+    assert "split" not in chosen(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"split": ("internal", "external")}, {"split": ("tr", "te")}, {"partition": ("training set", "test set")}],
+)
+def test_words_about_splits_that_have_no_meaning_are_refused(values):
+    with pytest.raises(DataError, match=r"column (split|partition) of t.csv must hold one of train, .*: correct them"):
+        chosen(**values)
+
+
+@pytest.mark.parametrize("column", ["is_test", "isTrain", "in test set"])
+def test_a_flag_of_a_split_is_refused(column):
+    with pytest.raises(DataError, match=f"column {column} of t.csv looks like a published split: write train or test"):
+        chosen(**{column: ("0", "1")})
+    assert chosen(**{column: ("0", "1")}, split=("train", "test"))["split"] == "split"
