@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.core.config import CONFIGS
+from trainables.core.data.grades import Ordered
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.splits import SHARES
 from trainables.core.errors import UserError
@@ -46,6 +47,9 @@ class SearchSpace:
         num_samples: Default number of trials.
         weights: Default of ``--weights``.
         healthy: Class without a disease, for the metric ``clinical`` and for sensitivities.
+        ordered: Class names from the lowest to the highest grade, if the classes are grades. True sorts them by the
+            number in each name, None does so if all names are numbers, and False means no grades. ``--ordered`` and
+            ``--unordered`` override it.
         group_pattern: Regular expression that finds the group in a file name, as for ``--group-pattern``, which
             overrides it. It is only used if it matches every file name.
         top_k: Default number of trials to build the ensemble from.
@@ -67,6 +71,7 @@ class SearchSpace:
     num_samples: int = 50
     weights: str = "pretrained"
     healthy: str | None = None
+    ordered: Ordered = None
     group_pattern: str | None = None
     top_k: int = 5
     tta: str = "none"
@@ -83,6 +88,11 @@ class SearchSpace:
             raise SpaceError(f"top_k must be at least 1, but {self.name} has {self.top_k}")
         if not 0 < self.test_share < 1:
             raise SpaceError(f"test_share must be between 0 and 1, but {self.name} has {self.test_share:g}")
+        if not isinstance(self.ordered, bool | None) and not _is_list_of_grades(self.ordered):
+            raise SpaceError(
+                "ordered must be True, False or a tuple of different class names from the lowest to the highest grade, "
+                f"but {self.name} has {self.ordered!r}"
+            )
         try:
             re.compile(self.group_pattern or "")
         except re.error as error:
@@ -125,6 +135,10 @@ class SearchSpace:
         unread = sorted(values.keys() - read.keys())
         if unread:
             raise SpaceError(f"recipe {name} of {self.name} sets {', '.join(unread)}, which its branch does not read")
+
+
+def _is_list_of_grades(ordered: object) -> bool:
+    return isinstance(ordered, tuple) and len(set(ordered)) == len(ordered) > 1
 
 
 def shipped_spaces() -> list[SearchSpace]:

@@ -34,7 +34,8 @@ class PatientSample(Sample):
     @cached_property
     def by_image(self) -> Sample:
         """The images without their patients."""
-        return Sample(self.labels, self.groups, self.class_names, self.metric.removeprefix(PATIENT), self.healthy)
+        metric = self.metric.removeprefix(PATIENT)
+        return Sample(self.labels, self.groups, self.class_names, metric, self.healthy, self.ordered)
 
     @cached_property
     def by_patient(self) -> Sample:

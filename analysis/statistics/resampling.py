@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from trainables.core.data.labels import membership
 from trainables.core.metric_names import MINIMIZED
 from trainables.core.training.classification_metrics import (
+    Resamples,
     class_keys,
     classification_metrics,
     resampled_mean,
@@ -41,6 +42,7 @@ class Sample:
         class_names: C names.
         metric: Bare name of the metric.
         healthy: Class without a disease, or None.
+        ordered: True if the classes are grades, in the order of ``class_names``.
     """
 
     labels: NDArray[np.int64]
@@ -48,6 +50,7 @@ class Sample:
     class_names: tuple[str, ...]
     metric: str
     healthy: str | None = None
+    ordered: bool = False
 
     def score(self, probabilities: Probabilities) -> float:
         """Compute the metric of (N, C) probabilities; NaN if it is undefined on these images."""
@@ -55,7 +58,7 @@ class Sample:
 
     def scores(self, probabilities: Probabilities, needed: str | None = None) -> dict[str, float]:
         """Compute all metrics of (N, C) probabilities, or only ``needed``."""
-        return classification_metrics(probabilities, self.labels, self.class_names, needed, self.healthy)
+        return classification_metrics(probabilities, self.labels, self.class_names, needed, self.healthy, self.ordered)
 
     def resampled_score(self, probabilities: Probabilities, draws: Indices) -> NDArray[np.float64]:
         """Compute the metric on R resamples: (R,), from (R, N) counts of how often each resample drew each image."""
@@ -66,7 +69,8 @@ class Sample:
         self, probabilities: Probabilities, draws: Indices, needed: str | None = None
     ) -> dict[str, NDArray[np.float64]]:
         """Compute all metrics on R resamples, or only ``needed``; (R,) each."""
-        return resampled_metrics(probabilities, self.labels, self.class_names, draws, needed, self.healthy)
+        resamples = Resamples(probabilities, self.labels, draws)
+        return resampled_metrics(resamples, self.class_names, needed, self.healthy, self.ordered)
 
     def at_level_of_metric(self, predictions: Sequence[Probabilities]) -> tuple[Sequence[Probabilities], "Sample"]:
         """Return predictions and their sample with one row per unit that the metric counts, such as a patient."""

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 
 LATENCY = "latency_ms"
 SENSITIVITY = "sensitivity_at_95_specificity"
+KAPPA = "quadratic_weighted_kappa"
+ABSOLUTE_ERROR = "mean_absolute_error"
 # Prefix of a metric of patients instead of images.
 PATIENT = "patient_"
-_ERRORS = ("log_loss",)
+_ERRORS = ("log_loss", ABSOLUTE_ERROR)
 # Lower is better for these; every other metric is better when higher.
 MINIMIZED = frozenset({*_ERRORS, *(PATIENT + name for name in _ERRORS), LATENCY})
 
@@ -38,6 +40,8 @@ _OF_MASKS = (
     Metric("dataset_iou", "dataset IoU", of_members=True),
 )
 _OF_CLASSES = (
+    Metric(KAPPA, "quadratic weighted kappa", at_best_epoch=True, of_members=True, on_model_card=True),
+    Metric(ABSOLUTE_ERROR, "mean absolute error in grades", at_best_epoch=True, of_members=True, on_model_card=True),
     Metric("balanced_accuracy", "balanced accuracy", at_best_epoch=True, of_members=True, on_model_card=True),
     Metric("macro_f1", "macro F1", at_best_epoch=True, of_members=True, on_model_card=True),
     Metric("accuracy", "accuracy", of_members=True, on_model_card=True),

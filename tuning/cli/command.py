@@ -87,6 +87,15 @@ WindowOption = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+OrderedClasses = Annotated[
+    bool | None,
+    typer.Option(
+        "--ordered/--unordered",
+        help="Treat the classes as grades, such as stages of a disease, or not. Their order is the space's, or that of "
+        "the numbers in their names. Default: the space's choice, or grades if all names are numbers.",
+        rich_help_panel=DATA,
+    ),
+]
 SkipBadImages = Annotated[bool, typer.Option(help="Skip unreadable images instead of stopping.", rich_help_panel=DATA)]
 CacheSize = Annotated[
     str | None,

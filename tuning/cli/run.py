@@ -23,6 +23,7 @@ from tuning.cli.command import (
     ImageColumn,
     LabelColumn,
     Labels,
+    OrderedClasses,
     SkipBadImages,
     SplitColumn,
     Storage,
@@ -89,6 +90,7 @@ def run(
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     split_column: SplitColumn = None,
+    ordered: OrderedClasses = None,
     window: WindowOption = None,
     weights: Annotated[
         str | None,

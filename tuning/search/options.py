@@ -8,6 +8,7 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from trainables.core.data.decode.dicom import Window
+from trainables.core.data.grades import Ordered
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
@@ -67,6 +68,7 @@ class SearchOptions:
     groups: str | None = None
     cv_folds: int | None = None
     roi: str | None = None
+    ordered: bool | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -84,11 +86,23 @@ class SearchOptions:
         """Number of trials."""
         return self.num_samples or self.space.num_samples
 
+    @property
+    def _ordered(self) -> Ordered:
+        """Whether the classes are grades: the space's list of them counts unless ``--unordered`` is given."""
+        if self.ordered is None:
+            return self.space.ordered
+        return self.ordered and (self.space.ordered or True)
+
     def check(self) -> None:
         """Raise UserError if the space's task does not support an option."""
         if self.views not in VIEWS:
             raise UserError(f"tta must be one of {', '.join(VIEWS)}, but {self.space.name} has {self.views!r}")
-        is_set = {"--cv-folds": bool(self.cv_folds), "--tta": self.views != "none", "--roi": bool(self.roi)}
+        is_set = {
+            "--cv-folds": bool(self.cv_folds),
+            "--tta": self.views != "none",
+            "--roi": bool(self.roi),
+            "--ordered": bool(self._ordered),
+        }
         for option in TASKS[self.space.task].unsupported_options:
             if is_set[option]:
                 raise UserError(f"{option} is not available for a {self.space.task}, but {self.space.name} is one")
@@ -116,6 +130,7 @@ class SearchOptions:
                 self.groups and str(Path(self.groups).resolve()),
             ),
             healthy=self.space.healthy,
+            ordered=self._ordered,
             skip_bad_images=self.skip_bad_images,
             folds=self.cv_folds,
         )

@@ -80,7 +80,7 @@ class ClassificationSearch(SearchTask):
     def check_metric_name(self, metric: str) -> None:
         """Check a metric on two made-up classes, which have every metric of a classification."""
         if "/" not in metric:
-            check_objective(metric.removeprefix(PATIENT), np.arange(2), ("CLASS", "OTHER"), healthy="CLASS")
+            check_objective(metric.removeprefix(PATIENT), np.arange(2), ("CLASS", "OTHER"), "CLASS", ordered=True)
 
     def check_metric(self, metric: str, data: Dataset) -> None:
         """Check a metric on the images that the first trials are compared on."""
@@ -88,7 +88,7 @@ class ClassificationSearch(SearchTask):
         if metric.startswith(PATIENT):
             check_patient_objective(metric, data, compared)
         else:
-            check_objective(metric, data.labels[compared], data.class_names, data.healthy)
+            check_objective(metric, data.labels[compared], data.class_names, data.healthy, data.ordered)
 
 
 class SegmentationSearch(SearchTask):
@@ -96,7 +96,7 @@ class SegmentationSearch(SearchTask):
 
     name, has_masks, layouts = SegmentationConfig.task, True, "folders images/ and masks/, or Oxford-IIIT Pet"
     contents = "masks"
-    unsupported_options = ("--cv-folds", "--tta", "--roi")
+    unsupported_options = ("--cv-folds", "--tta", "--roi", "--ordered")
 
     def check_networks(self, plan: Plan) -> int:
         """Build every pair of architecture and encoder once (0.1 to 0.3 s each)."""

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.dicom import Window
+from trainables.core.data.grades import Ordered
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.folds import small_division
@@ -29,6 +30,7 @@ class DataRequest:
     window: Window | None = None
     grouping: Grouping = field(default_factory=Grouping)
     healthy: str | None = None
+    ordered: Ordered = None
     skip_bad_images: bool = False
     folds: int | None = None
     roi: str | None = None
@@ -39,7 +41,10 @@ class DataRequest:
         table = saved.get("table")  # searches before tables have none
         table = table and LabelTable(**{**table, "files": tuple(table["files"])})
         window = saved.get("window") and tuple(saved["window"])
-        return cls(**{**saved, "table": table, "window": window, "grouping": Grouping(**saved["grouping"])})
+        ordered = saved.get("ordered", False)  # searches before grades have none
+        ordered = tuple(ordered) if isinstance(ordered, list | tuple) else ordered
+        grouping = Grouping(**saved["grouping"])
+        return cls(**{**saved, "table": table, "window": window, "ordered": ordered, "grouping": grouping})
 
     def prepare(self, *, regions_progress: Callable[[float], None] | None = None, **arguments: Any) -> Dataset:
         """Prepare the data. A set of classes that is too small for one division gets a note.

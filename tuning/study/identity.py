@@ -70,6 +70,8 @@ def check_identity(study: optuna.Study, identity: Mapping[str, Any], request: Da
     for key, value in identity.items():
         if isinstance(value, Mapping) and key not in saved:
             continue
+        if key == IMAGES and set(saved[key]) == set(value) and list(saved[key]) != list(value):
+            raise _must_keep("order of the classes (--ordered, --unordered)", list(saved[key]), list(value))
         change = _first_change(saved.get(key), value)
         if change is None:
             continue

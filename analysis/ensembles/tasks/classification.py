@@ -43,7 +43,7 @@ class ClassificationResults(TaskResults):
     def sample(self, split: str, metric: str) -> Sample:
         """Return the labels and groups of a split, and its patients if there are any, to score by ``metric``."""
         data, rows = self.data, self.data.splits[split]
-        images = (data.labels[rows], data.groups[rows], data.class_names, metric, data.healthy)
+        images = (data.labels[rows], data.groups[rows], data.class_names, metric, data.healthy, data.ordered)
         if data.patients is not None:
             patients = PatientSample(*images, patients=data.patients[rows])
             if len(patients.by_patient.labels):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import balanced_accuracy_score, log_loss
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, log_loss
 
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import corrected_score, intervals, paired_scores, permutation_test
@@ -44,6 +44,13 @@ def test_scores_of_patients_and_images_are_scikit_learns(metric):
     assert sample.score(probabilities) == scores[metric]
     assert list(sample.scores(probabilities, metric)) == [metric]
     assert sample.score(probabilities) != replace(sample, metric=metric.removeprefix("patient_")).score(probabilities)
+
+
+def test_the_grades_of_patients_are_scored_as_scikit_learn_does():
+    (probabilities, _), sample = made_up(metric="patient_quadratic_weighted_kappa")
+    means, labels = expected(probabilities, sample)
+    kappa = cohen_kappa_score(labels, means.argmax(axis=1), weights="quadratic")
+    assert replace(sample, ordered=True).score(probabilities) == pytest.approx(kappa)
 
 
 def test_the_sample_of_some_images_has_their_patients():

@@ -1,9 +1,10 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, cohen_kappa_score, mean_absolute_error
 
 from analysis.statistics.resampling import (
     Sample,
@@ -61,6 +62,20 @@ def test_intervals_against_a_loop_over_groups():
         drawn_scores.append(balanced_accuracy_score(sample.labels[images], probabilities[0][images].argmax(1)))
     expected = np.quantile(drawn_scores, [0.025, 0.975])
     np.testing.assert_allclose(bounds["balanced_accuracy"], expected, atol=0.02)
+
+
+def test_intervals_of_grades_equal_scikit_learns_on_the_same_resamples():
+    (probabilities,), sample = drawn(count=1, groups=60, skill=2)
+    sample = replace(sample, ordered=True)
+    bounds, predicted = intervals(probabilities, sample, count=200), probabilities.argmax(axis=1)
+    kappas, errors = [], []
+    for positions in sample.resampled_groups(200):
+        images = np.concatenate([sample.members[position] for position in positions])
+        pair = sample.labels[images], predicted[images]
+        kappas.append(cohen_kappa_score(*pair, labels=range(3), weights="quadratic"))
+        errors.append(mean_absolute_error(*pair))
+    for name, scores in (("quadratic_weighted_kappa", kappas), ("mean_absolute_error", errors)):
+        assert bounds[name] == pytest.approx(tuple(np.quantile(scores, [0.025, 0.975])))
 
 
 def test_intervals_of_groups_are_wider_than_those_of_images():

@@ -17,6 +17,8 @@ NAN = float("nan")
         ("log_loss", 9.0, None, True),
         ("log_loss", 9.0, NAN, True),
         ("log_loss", NAN, 9.0, False),
+        ("mean_absolute_error", 0.5, 0.6, True),
+        ("quadratic_weighted_kappa", 0.5, 0.6, False),
         ("accuracy", NAN, None, False),
         ("accuracy", NAN, NAN, False),
     ],

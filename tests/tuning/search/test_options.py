@@ -25,13 +25,31 @@ def test_folders_become_absolute(tmp_path, monkeypatch):
     assert options.data_request().place == options.plan().weights == str(tmp_path / "images")
 
 
-@pytest.mark.parametrize("option", [{"cv_folds": 3}, {"tta": "flips"}, {"roi": "models:/lungs@champion"}])
+@pytest.mark.parametrize(
+    "option", [{"cv_folds": 3}, {"tta": "flips"}, {"roi": "models:/lungs@champion"}, {"ordered": True}]
+)
 def test_options_that_the_task_does_not_support_are_refused(option):
     name = next(iter(option)).replace("_", "-")
     SearchOptions(CLASSIFICATION, **option).check()
     SearchOptions(SEGMENTATION).check()
     with pytest.raises(UserError, match=f"--{name} is not available for a segmentation, but lung_segmentation_space"):
         SearchOptions(SEGMENTATION, **option).check()
+
+
+@pytest.mark.parametrize(
+    ("option", "of_space", "expected"),
+    [
+        (None, None, None),
+        (None, ("a", "b"), ("a", "b")),
+        (True, None, True),
+        (True, ("a", "b"), ("a", "b")),
+        (True, False, True),
+        (False, ("a", "b"), False),
+    ],
+)
+def test_the_option_decides_whether_classes_are_grades_and_the_space_in_which_order(option, of_space, expected):
+    space = dataclasses.replace(CLASSIFICATION, ordered=of_space)
+    assert SearchOptions(space, ordered=option).data_request().ordered == expected
 
 
 def test_an_unknown_test_time_augmentation_of_a_space_is_refused():

@@ -73,6 +73,7 @@ def test_networks_that_no_branch_suggests_are_not_checked():
 
 def test_the_name_of_a_metric_of_patients_is_checked_before_there_are_data():
     TASKS["classification"].check_metric_name("patient_clinical")
+    TASKS["classification"].check_metric_name("patient_quadratic_weighted_kappa")
     TASKS["classification"].check_metric_name("patient_recall/any")
     with pytest.raises(DataError, match="must be one of accuracy, .* but got 'patient_speed'"):
         TASKS["classification"].check_metric_name("patient_patient_speed")

@@ -53,6 +53,11 @@ def contents(suggest):
     [
         ({"max-epochs": 5}, REQUEST, "its --max-epochs, but 3 became 5"),
         ({"pruning": False}, REQUEST, "its --pruning, but True became False"),
+        (
+            {"images": {"many": 64, "few": 16}},
+            REQUEST,
+            "its order of the classes (--ordered, --unordered), but ['few', 'many'] became ['many', 'few']",
+        ),
         ({"images": {"few": 17, "many": 64}}, REQUEST, "its images in /scans: class few, but 16 became 17"),
         ({"images": {"few": 16}}, replace(REQUEST, place="/other"), "its --data, but '/scans' became '/other'"),
         ({"data fingerprint": "c" * 64}, REQUEST, "its images, but those in /scans have other contents: restore them"),

@@ -16,6 +16,7 @@ from trainables.core.data.decode.decoded_files import write_images
 from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.images import Survey, surveyed_images
 from trainables.core.data.decode.masks import surveyed_masks
+from trainables.core.data.grades import graded
 from trainables.core.data.labels import label_sets
 from trainables.core.data.odd_images import OddImages, find_odd_images
 from trainables.core.data.readers.image_files import describe_unread
@@ -72,7 +73,7 @@ def inspect(
     opened = open_dataset(place, table, grouping, window, store, cache_size)
     data = audited(opened, grouping.threshold, progress)
     notes = [*reading_notes(opened.source), *opened.odd.notes(opened.source.names)]
-    return dataclasses.replace(data, notes=tuple(notes))
+    return graded(dataclasses.replace(data, notes=tuple(notes)), None)
 
 
 def reading_notes(source: Source) -> list[str]:

@@ -50,6 +50,7 @@ class Dataset:
         pixel_format: Common format that images are converted to.
         audit: Findings of the audit.
         healthy: Name of the class without a disease, if there is one.
+        ordered: True if the classes are grades, from the lowest to the highest.
         notes: Facts that readers of results must know: left-out images, duplicates, synthetic data.
         folds: Sorted indices of each fold of ``pool`` if trials are cross-validated, else empty.
         split: How ``test`` was made, a mode of ``make_splits``.
@@ -73,6 +74,7 @@ class Dataset:
     audit: Audit | None = None
     patients: NDArray[np.int64] | None = None
     healthy: str | None = None
+    ordered: bool = False
     notes: tuple[str, ...] = ()
     folds: Folds = ()
     split: str = "grouped"

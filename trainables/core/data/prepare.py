@@ -13,6 +13,7 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.crop import Regions
 from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.masks import describe_format
+from trainables.core.data.grades import Ordered, graded
 from trainables.core.data.image_kind import kind_of
 from trainables.core.data.patients import describe_mixed_patients, healthy_class
 from trainables.core.data.readers.tables.label_columns import LabelTable
@@ -42,6 +43,7 @@ def prepare(
     grouping: Grouping | None = None,
     window: Window | None = None,
     healthy: str | None = None,
+    ordered: Ordered = None,
     skip_bad_images: bool = False,
     folds: int | None = None,
     roi: FindRegions | None = None,
@@ -61,6 +63,7 @@ def prepare(
         grouping: The user's statement about which images belong together.
         window: Centre and width that replace those of DICOM files.
         healthy: Class without a disease; ignored if the data have no such class.
+        ordered: Whether the classes are grades, and their order, see ``grades``.
         skip_bad_images: Skip unusable images instead of refusing the data set.
         folds: Number of folds for all images except ``test``; None for ``fit``, ``tune`` and ``select``.
         roi: Finds the boxes to crop images to; None for whole images. Groups and splits are those of whole images.
@@ -111,7 +114,7 @@ def prepare(
     notes += opened.odd.notes(source.names)
     if grouping.usual_pattern is not None and not source.groups_given and grouping.threshold is None:
         notes.append("file names do not match the space's pattern, so groups were found by similarity")
-    return dataclasses.replace(divided, notes=tuple(notes), kind=kind)
+    return graded(dataclasses.replace(divided, notes=tuple(notes), kind=kind), ordered)
 
 
 def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list[str]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.errors import DataError
-from trainables.core.metric_names import SENSITIVITY
+from trainables.core.metric_names import ABSOLUTE_ERROR, KAPPA, SENSITIVITY
+from trainables.core.training.ordinal_metrics import mean_absolute_error, quadratic_weighted_kappa
 from trainables.core.training.threshold_metrics import auroc, average_precision, sensitivity, threshold_counts
 
 # From (R, T) positives and negatives among the images that score at least each of T thresholds to (R,).
@@ -25,6 +26,7 @@ def classification_metrics(
     class_names: tuple[str, ...],
     only: str | None = None,
     healthy: str | None = None,
+    ordered: bool = False,
 ) -> dict[str, float]:
     """Score probabilities against the true classes.
 
@@ -36,6 +38,7 @@ def classification_metrics(
         class_names: C names.
         only: Name of a single metric to compute; None computes all.
         healthy: Name of the class without a disease, if there is one.
+        ordered: Whether the classes are grades, in the order of ``class_names``.
 
     Returns:
         ``accuracy``, ``balanced_accuracy``, ``log_loss``, ``macro_precision``, ``macro_recall``, ``macro_f1``;
@@ -44,6 +47,7 @@ def classification_metrics(
         ``clinical``, the mean of its precision and of the other classes' recalls. With a healthy class and one other
         also ``sensitivity_at_95_specificity``, the largest share of the ill found by a threshold that classifies at
         least 95% of the healthy as healthy. If only one class is present, ``auroc`` and this sensitivity are NaN.
+        Grades also have ``quadratic_weighted_kappa`` and ``mean_absolute_error``, see ``ordinal_metrics``.
 
     Raises:
         DataError: There are no images.
@@ -51,86 +55,87 @@ def classification_metrics(
     if len(targets) == 0:
         raise DataError("metrics need at least one image, but got none")
     once = np.ones((1, len(targets)), dtype=np.int64)
-    metrics = resampled_metrics(probabilities, targets, class_names, once, only, healthy)
+    metrics = resampled_metrics(Resamples(probabilities, targets, once), class_names, only, healthy, ordered)
     return {name: float(value[0]) for name, value in metrics.items() if "/" not in name or not np.isnan(value[0])}
 
 
 def resampled_metrics(
-    probabilities: NDArray[np.floating],
-    targets: NDArray[np.int64],
+    resamples: "Resamples",
     class_names: tuple[str, ...],
-    draws: NDArray[np.int64],
     only: str | None = None,
     healthy: str | None = None,
+    ordered: bool = False,
 ) -> dict[str, NDArray[np.float64]]:
-    """Compute ``classification_metrics`` of R resamples at once.
-
-    Args:
-        probabilities: (N, C), rows sum to 1.
-        targets: (N,) in [0, C).
-        class_names: C names.
-        draws: (R, N) how often each resample draws each image, with at least one image per row.
-        only: Name of a single metric to compute; None computes all.
-        healthy: Name of the class without a disease, if there is one.
+    """Compute ``classification_metrics`` of R resamples at once; the other arguments are the same.
 
     Returns:
         (R,) values of each metric. The metrics of a class are NaN for resamples without an image of it.
     """
-    resamples = _Resamples(probabilities, targets, draws)
     metrics = {name: partial(metric, resamples) for name, metric in _METRICS.items()}
     if healthy is not None:
         metrics["clinical"] = partial(_clinical, resamples, [name == healthy for name in class_names])
         if len(class_names) == 2:
             metrics[SENSITIVITY] = partial(_sensitivity_of, resamples, int(class_names[0] == healthy))
+    if ordered:
+        metrics[KAPPA] = partial(quadratic_weighted_kappa, resamples.confusion)
+        metrics[ABSOLUTE_ERROR] = partial(mean_absolute_error, resamples.confusion)
     for label, key in enumerate(class_keys(class_names)):
         for name in ("precision", "recall", "f1"):
             metrics[f"{name}/{key}"] = partial(_class_metric, resamples, name, label)
     return {name: compute() for name, compute in metrics.items() if only in (None, name)}
 
 
-class _Resamples:
-    """R resamples of N scored images, with their counts and ratios of each class, (R, C) each."""
+class Resamples:
+    """R resamples of N scored images, with their counts and ratios of each class, (R, C) each.
+
+    Args:
+        probabilities: (N, C), rows sum to 1.
+        targets: (N,) in [0, C).
+        draws: (R, N) how often each resample draws each image, with at least one image per row.
+    """
 
     def __init__(self, probabilities: NDArray[np.floating], targets: NDArray[np.int64], draws: NDArray[np.int64]):
         self.probabilities, self.targets, self.draws = probabilities, targets, draws
-        confusion = _confusions(probabilities, targets, draws)
-        actual, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
-        self.hits = np.einsum("rcc->rc", confusion)
+        self.confusion = _confusions(probabilities, targets, draws)
+        actual, predicted = self.confusion.sum(axis=2), self.confusion.sum(axis=1)
+        self.hits = np.einsum("rcc->rc", self.confusion)
         self.present = actual > 0
         self.precision, self.recall = self.hits / np.maximum(predicted, 1), self.hits / np.maximum(actual, 1)
         self.f1 = 2 * self.hits / np.maximum(predicted + actual, 1)
 
     def mean_over_classes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the (R,) means of (R, C) values over the classes that each resample contains."""
         drawn = self.present.any(axis=0)
         mean: NDArray[np.float64] = np.where(self.present, values, 0)[:, drawn].sum(axis=1) / self.present.sum(axis=1)
         return mean
 
     def thresholds(self, label: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the ``threshold_counts`` of one class against the rest."""
         return threshold_counts(self.targets == label, self.probabilities[:, label], self.draws)
 
 
-def _log_loss(resamples: _Resamples) -> NDArray[np.float64]:
+def _log_loss(resamples: Resamples) -> NDArray[np.float64]:
     true_class = resamples.targets[:, None]
     likelihoods = np.take_along_axis(_normalised(resamples.probabilities), true_class, axis=1)[:, 0]
     return resampled_mean(-np.log(np.maximum(likelihoods, np.finfo(np.float64).eps)), resamples.draws)
 
 
-def _one_against_rest(resamples: _Resamples, area: _Area) -> NDArray[np.float64]:
+def _one_against_rest(resamples: Resamples, area: _Area) -> NDArray[np.float64]:
     areas = [area(*resamples.thresholds(label)) for label in range(resamples.probabilities.shape[1])]
     total = sum(np.where(resamples.present.T, areas, 0), start=np.zeros(len(resamples.draws)))
     mean: NDArray[np.float64] = total / resamples.present.sum(axis=1)
     return mean
 
 
-def _clinical(resamples: _Resamples, is_healthy: list[bool]) -> NDArray[np.float64]:
+def _clinical(resamples: Resamples, is_healthy: list[bool]) -> NDArray[np.float64]:
     return resamples.mean_over_classes(np.where(is_healthy, resamples.precision, resamples.recall))
 
 
-def _sensitivity_of(resamples: _Resamples, ill: int) -> NDArray[np.float64]:
+def _sensitivity_of(resamples: Resamples, ill: int) -> NDArray[np.float64]:
     return sensitivity(*resamples.thresholds(ill))
 
 
-def _class_metric(resamples: _Resamples, name: str, label: int) -> NDArray[np.float64]:
+def _class_metric(resamples: Resamples, name: str, label: int) -> NDArray[np.float64]:
     values: NDArray[np.float64] = getattr(resamples, name)
     return np.where(resamples.present[:, label], values[:, label], np.nan)
 
@@ -176,7 +181,11 @@ def absent_classes(targets: NDArray[np.int64], class_names: tuple[str, ...]) -> 
 
 
 def check_objective(
-    metric: str, targets: NDArray[np.int64], class_names: tuple[str, ...], healthy: str | None = None
+    metric: str,
+    targets: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    healthy: str | None = None,
+    ordered: bool = False,
 ) -> None:
     """Check that ``metric`` exists and is defined on ``targets`` (the labels of ``tune``).
 
@@ -186,11 +195,16 @@ def check_objective(
         DataError: The metric is unknown, undefined or not comparable between trials.
     """
     uniform = np.full((len(targets), len(class_names)), 1 / len(class_names))
-    known = classification_metrics(uniform, targets, class_names, healthy=healthy)
+    known = classification_metrics(uniform, targets, class_names, healthy=healthy, ordered=ordered)
     if metric == "clinical" and healthy is None:
         raise DataError(
             f"the metric clinical needs a healthy class, but the space names none of {', '.join(class_names)}: "
             "set `healthy` in the space, or choose another metric"
+        )
+    if metric in (KAPPA, ABSOLUTE_ERROR) and not ordered:
+        raise DataError(
+            f"the metric {metric} needs grades, but {', '.join(class_names)} have no known order: set `ordered` in the "
+            "space, or choose another metric"
         )
     if metric == "loss":
         raise DataError("the metric must be comparable between trials, but each has its own loss: choose log_loss")
@@ -206,7 +220,7 @@ def _normalised(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     return wide
 
 
-_METRICS: dict[str, Callable[[_Resamples], NDArray[np.float64]]] = {
+_METRICS: dict[str, Callable[[Resamples], NDArray[np.float64]]] = {
     "accuracy": lambda resamples: resamples.hits.sum(axis=1) / resamples.draws.sum(axis=1),
     "balanced_accuracy": lambda resamples: resamples.mean_over_classes(resamples.recall),
     "log_loss": _log_loss,

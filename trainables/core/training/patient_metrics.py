@@ -17,6 +17,7 @@ def patient_metrics(
     patients: NDArray[np.int64] | None,
     class_names: tuple[str, ...],
     healthy: str | None = None,
+    ordered: bool = False,
 ) -> dict[str, float]:
     """Score the mean probabilities of each patient's images. Patients without a label are left out.
 
@@ -26,6 +27,7 @@ def patient_metrics(
         patients: (N,) patient of each image; None if they are unknown.
         class_names: C names.
         healthy: Name of the class without a disease, if there is one.
+        ordered: Whether the classes are grades, in the order of ``class_names``.
 
     Returns:
         ``patient_...`` for each of ``classification_metrics``; nothing without patients that have a label.
@@ -37,7 +39,9 @@ def patient_metrics(
     if not labelled.any():
         return {}
     combined = PatientRule().apply(probabilities, patients)
-    metrics = classification_metrics(combined[labelled], labels[labelled], class_names, healthy=healthy)
+    metrics = classification_metrics(
+        combined[labelled], labels[labelled], class_names, healthy=healthy, ordered=ordered
+    )
     return {f"{PATIENT}{name}": value for name, value in metrics.items()}
 
 
@@ -61,4 +65,4 @@ def check_patient_objective(metric: str, data: Dataset, compared: NDArray[np.int
                 f"the metric {metric} needs patients whose images have one label, but all in one of the splits have "
                 "several: check the groups, or choose a metric of images"
             )
-    check_objective(metric.removeprefix(PATIENT), labels, data.class_names, data.healthy)
+    check_objective(metric.removeprefix(PATIENT), labels, data.class_names, data.healthy, data.ordered)

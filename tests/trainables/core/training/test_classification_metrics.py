@@ -10,6 +10,7 @@ from sklearn.preprocessing import label_binarize
 
 from trainables.core.errors import DataError
 from trainables.core.training.classification_metrics import (
+    Resamples,
     absent_classes,
     check_objective,
     class_keys,
@@ -59,12 +60,37 @@ def test_resampled_metrics_equal_the_metrics_of_the_drawn_images():
     draws = np.random.default_rng(4).poisson(0.3, (40, 30))
     draws[0, targets != 2] = 0  # only one class
     draws[:2, targets == 2] = 1
-    resampled = resampled_metrics(probabilities, targets, NAMES, draws, healthy="c")
+    resampled = resampled_metrics(Resamples(probabilities, targets, draws), NAMES, healthy="c", ordered=True)
     for row, drawn in enumerate(draws):
         images = np.repeat(np.arange(30), drawn)
-        expected = classification_metrics(probabilities[images], targets[images], NAMES, healthy="c")
+        expected = classification_metrics(probabilities[images], targets[images], NAMES, healthy="c", ordered=True)
         for name, values in resampled.items():
             assert values[row] == pytest.approx(expected.get(name, np.nan), nan_ok=True), (name, row)
+
+
+@pytest.mark.parametrize("present", [(0, 1, 2, 3), (0, 3), (1, 2, 3)])
+def test_metrics_of_grades_equal_scikit_learns(present):
+    probabilities, targets = scored(2, present)
+    ours, predicted = classification_metrics(probabilities, targets, NAMES, ordered=True), probabilities.argmax(1)
+    kappa = reference.cohen_kappa_score(targets, predicted, labels=range(4), weights="quadratic")
+    assert ours["quadratic_weighted_kappa"] == pytest.approx(kappa)
+    assert ours["mean_absolute_error"] == pytest.approx(reference.mean_absolute_error(targets, predicted))
+    without = classification_metrics(probabilities, targets, NAMES)
+    assert ours.keys() - without.keys() == {"quadratic_weighted_kappa", "mean_absolute_error"}
+
+
+def test_kappa_is_undefined_without_any_disagreement_by_chance():
+    once = np.ones((1, 5), dtype=np.int64)
+    same = resampled_metrics(Resamples(np.eye(4)[np.full(5, 2)], np.full(5, 2), once), NAMES, ordered=True)
+    assert np.isnan(same["quadratic_weighted_kappa"]) and same["mean_absolute_error"] == 0
+
+
+@pytest.mark.parametrize("name", ["quadratic_weighted_kappa", "mean_absolute_error"])
+def test_metrics_of_grades_need_an_order(name):
+    targets = np.array([0, 1, 2, 3])
+    check_objective(name, targets, NAMES, ordered=True)
+    with pytest.raises(DataError, match=f"the metric {name} needs grades, but a, b, c, d have no known order"):
+        check_objective(name, targets, NAMES)
 
 
 @pytest.mark.parametrize("present", [(0, 1, 2, 3), (0, 2, 3), (1, 2, 3)])

@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score, roc_auc_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    log_loss,
+    mean_absolute_error,
+    recall_score,
+    roc_auc_score,
+)
 
 from trainables.core.errors import DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
@@ -17,11 +24,11 @@ NAMES = ("few", "many", "some")
 
 
 def with_patients(data):
-    """Up to four images of one class in each patient; patients are numbered backwards."""
+    """Up to four images of one grade in each patient; patients are numbered backwards."""
     order = np.lexsort((np.arange(len(data.labels)), data.labels))
     patients = np.empty(len(order), dtype=np.int64)
     patients[order] = 1000 - (100 * data.labels[order] + np.arange(len(order)) // 4)
-    return dataclasses.replace(data, patients=patients)
+    return dataclasses.replace(data, patients=patients, ordered=True)
 
 
 def expected_metrics(probabilities, labels, patients):
@@ -34,6 +41,8 @@ def expected_metrics(probabilities, labels, patients):
     return {
         "patient_balanced_accuracy": balanced_accuracy_score(truth, predicted),
         "patient_auroc": roc_auc_score(truth, of_patients, multi_class="ovr", labels=range(3)),
+        "patient_quadratic_weighted_kappa": cohen_kappa_score(truth, predicted, labels=range(3), weights="quadratic"),
+        "patient_mean_absolute_error": mean_absolute_error(truth, predicted),
         "patient_log_loss": log_loss(truth, of_patients, labels=range(3)),
         **{f"patient_recall/{name}": recall for name, recall in zip(NAMES, recalls, strict=True)},
     }

@@ -90,6 +90,11 @@ class Audit:
         """True if groups of the published test split are also in training."""
         return bool(self.test_twins_in_train)
 
+    def in_order(self, class_names: Sequence[str]) -> Self:
+        """Return the audit with the classes listed in this order."""
+        counts, groups = ({name: of[name] for name in class_names} for of in (self.class_counts, self.groups_per_class))
+        return dataclasses.replace(self, class_counts=counts, groups_per_class=groups)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         plain = dataclasses.asdict(self)

@@ -31,9 +31,10 @@ class Classification(WholeImageTask):
         patients: NDArray[np.int64] | None = None,
     ) -> dict[str, float]:
         """Compute all of ``classification_metrics``, of images and of patients."""
+        names, healthy, ordered = data.class_names, data.healthy, data.ordered
         return {
-            **classification_metrics(probabilities, targets, data.class_names, healthy=data.healthy),
-            **patient_metrics(probabilities, targets, patients, data.class_names, data.healthy),
+            **classification_metrics(probabilities, targets, names, healthy=healthy, ordered=ordered),
+            **patient_metrics(probabilities, targets, patients, names, healthy, ordered),
         }
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
