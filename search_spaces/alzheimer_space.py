@@ -47,4 +47,5 @@ SPACE = SearchSpace(
     epochs=20,
     num_samples=50,
     healthy="Non_Demented",
+    ordered=("Non_Demented", "Very_Mild_Demented", "Mild_Demented", "Moderate_Demented"),
 )

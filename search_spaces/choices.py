@@ -47,10 +47,12 @@ def sampler(trial: "BaseTrial", samplers: Sequence[str]) -> "Config":
 
 
 def loss(trial: "BaseTrial", losses: Sequence[str]) -> "Config":
-    """Suggest a loss and its parameter."""
+    """Suggest a loss and its parameter. ``ordinal`` has none and needs grades."""
     name = trial.suggest_categorical("loss", list(losses))
     if name == "focal":
         return {"loss": name, "focal_gamma": trial.suggest_float("focal_gamma", 0.5, 3.0, step=0.5)}
+    if name == "ordinal":
+        return {"loss": name}
     return {"loss": name, "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2, step=0.05)}
 
 

@@ -43,7 +43,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "class_weights": "Class weights in the loss, see [below](#class-weights).",
         "sampler": "`shuffle`: each image once an epoch. `weighted`: every class equally often on average, with "
         "replacement. `sqrt`: half-way between the two.",
-        "loss": "The loss. Both are weighted by `class_weights`.",
+        "loss": "The loss, weighted by `class_weights`. `ordinal`: CORN (Shi, Cao and Raschka 2021), for "
+        "[grades](../how-to/grades.md).",
         "label_smoothing": "Label smoothing.",
         "focal_gamma": "Exponent of the focal loss (Lin et al. 2017). 0 equals cross-entropy.",
     },

@@ -57,9 +57,9 @@ def epoch_steps(config: TrainConfig, data: Dataset, objective: Objective, before
         if is_better(metric, result.metrics[f"tune/{metric}"], best.get(f"best_{metric}")):
             best, rank = best | _best_metrics(objective, result.metrics, result.epoch), result.epoch
         if objective.second == LATENCY and _BEST_LATENCY not in best:
-            latency = _measure_latency(Checkpoint(result.state, config, data.class_names, data.pixel_format, {}), data)
+            latency = _measure_latency(_checkpoint(result.state, config, data, {}), data)
             best |= {_BEST_LATENCY: latency[_BEST_LATENCY]}
-        checkpoint = Checkpoint(result.state, config, data.class_names, data.pixel_format, best, data.kind)
+        checkpoint = _checkpoint(result.state, config, data, best)
         metrics = {**result.metrics, **best, **latency, "epoch_seconds": result.seconds}
         report = {"epoch": result.epoch, **metrics, CHECKPOINT_RANK: rank}
         yield Step(report, result.state, partial(_save_epoch, checkpoint))
@@ -86,7 +86,7 @@ def fold_steps(
             if result is None:
                 yield None
                 continue
-            model = Checkpoint(result.model, config, data.class_names, data.pixel_format, {}, data.kind)
+            model = _checkpoint(result.model, config, data, {})
             models.add(model)
             if objective.second == LATENCY and not latency:
                 latency = _measure_latency(model, data)
@@ -94,6 +94,10 @@ def fold_steps(
             metrics = {**result.metrics, **best, **latency, "epoch_seconds": result.seconds}
             report = {"epoch": result.number, **metrics, CHECKPOINT_RANK: result.number}
             yield Step(report, result.model, partial(models.save, result.pooled))
+
+
+def _checkpoint(state: TrainState, config: TrainConfig, data: Dataset, progress: dict[str, Any]) -> Checkpoint:
+    return Checkpoint(state, config, data.class_names, data.pixel_format, progress, data.kind, data.ordered)
 
 
 def _save_epoch(checkpoint: Checkpoint, folder: Path, frozen: FrozenPart | None) -> None:

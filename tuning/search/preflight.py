@@ -4,6 +4,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -86,24 +87,25 @@ def fetch_weights(plan: Plan, console: Console) -> None:
 
 
 def load_data(
-    request: DataRequest, plan: Plan, policies: set[str], cache_size: int | None, console: Console
+    request: DataRequest, plan: Plan, configs: Sequence[dict[str, Any]], cache_size: int | None, console: Console
 ) -> Dataset:
     """Open, check, decode, audit and divide the images, and print a summary.
 
     Args:
         request: Arguments that decide the splits.
         plan: Image size, folds and objective of the search.
-        policies: Augmentation policies that the search may choose.
+        configs: Configurations as the search may choose them.
         cache_size: Maximum bytes of a node's cache; None for its default.
         console: Console for progress and the summary.
 
     Raises:
-        DataError, StoreFullError: The images, or the objective on them, cannot be used.
+        UserError: The images cannot be used, or the objective or a configuration does not suit them.
     """
     task, place = TASKS[plan.space.task], request.place
     if Path(place).is_dir():  # the layout of remote data is only known once it has been fetched
         has_masks = request.table is None and open_pairs(Path(place)) is not None
         _check_layout(plan, place, task.has_masks == has_masks, "masks" if has_masks else "no masks")
+    policies = {config.get("augmentation", "none") for config in configs}
     sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
     with console.status(f"reading {escape(place)}") as status:
         data = request.prepare(
@@ -113,6 +115,7 @@ def load_data(
             regions_progress=lambda share: status.update(f"finding regions in {escape(place)}: {share:.0%} of images"),
         )
     _check_layout(plan, place, data.task == task.name, TASKS[data.task].contents)
+    task.check_configs(configs, data)
     for metric in plan.objective.names:
         if metric != LATENCY:
             task.check_metric(metric, data)

@@ -119,9 +119,8 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     if options.roi is not None:
         roi = fetch_segmentation(options.roi, options.tracking_uri, stack, console)
         request = replace(request, roi=str(roi))
-    policies = {config.get("augmentation", "none") for config in rehearsed}
     cache_size = None if options.cache_size is None else parse_size(options.cache_size)
-    data = load_data(request, plan, policies, cache_size, console)
+    data = load_data(request, plan, rehearsed, cache_size, console)
     uri = tracking_uri(options.tracking_uri)
     return Setup(options, plan, folder, request, data, identity(plan, data), uri)
 

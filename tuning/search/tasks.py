@@ -2,6 +2,7 @@
 
 import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from trainables.core.models.backbones.backbone import build_backbone, check_weig
 from trainables.core.models.backbones.registry import count_features
 from trainables.core.models.networks.segmenter import check_segmenter, fetch_weights, segmenter_parameter_count
 from trainables.core.training.classification_metrics import check_objective
+from trainables.core.training.losses import check_loss
 from trainables.core.training.patient_metrics import check_patient_objective
 from trainables.core.training.segmentation_metrics import check_mask_objective
 from tuning.search.plan import REHEARSED_TRIALS, Plan
@@ -56,6 +58,10 @@ class SearchTask(ABC):
         """Raise DataError if a metric is unknown, before there is data. Metrics of one class are not checked."""
 
     @abstractmethod
+    def check_configs(self, configs: Sequence[Mapping[str, Any]], data: Dataset) -> None:
+        """Raise ConfigError if one of these ``TrainConfig`` dicts cannot be trained on the data."""
+
+    @abstractmethod
     def check_metric(self, metric: str, data: Dataset) -> None:
         """Raise DataError or ConfigError if a metric cannot be computed on the data."""
 
@@ -81,6 +87,11 @@ class ClassificationSearch(SearchTask):
         """Check a metric on two made-up classes, which have every metric of a classification."""
         if "/" not in metric:
             check_objective(metric.removeprefix(PATIENT), np.arange(2), ("CLASS", "OTHER"), "CLASS", ordered=True)
+
+    def check_configs(self, configs: Sequence[Mapping[str, Any]], data: Dataset) -> None:
+        """Check the losses."""
+        for loss in {config.get("loss", "") for config in configs}:
+            check_loss(loss, data.class_names, data.ordered)
 
     def check_metric(self, metric: str, data: Dataset) -> None:
         """Check a metric on the images that the first trials are compared on."""
@@ -113,6 +124,9 @@ class SegmentationSearch(SearchTask):
         """Check a metric on one made-up class."""
         if "/" not in metric:
             check_mask_objective(metric, ("CLASS",))
+
+    def check_configs(self, configs: Sequence[Mapping[str, Any]], data: Dataset) -> None:
+        """Check nothing: every configuration can be trained on every set of masks."""
 
     def check_metric(self, metric: str, data: Dataset) -> None:
         """Check a metric of masks."""

@@ -1,3 +1,4 @@
+import dataclasses
 import tempfile
 
 import numpy as np
@@ -23,6 +24,15 @@ def test_each_epoch_is_a_step_that_reports_the_best_so_far(config, small_data):
         best = value if improved else best
         assert step.report[f"best_{METRIC}"] == best
         assert step.report[CHECKPOINT_RANK] == (step.report["epoch"] if improved else 0)
+
+
+def test_a_trial_on_grades_reports_their_metrics_and_marks_its_checkpoint(config, small_data, tmp_path):
+    kappa, error = "quadratic_weighted_kappa", "mean_absolute_error"
+    grades = dataclasses.replace(small_data, ordered=True)
+    (step,) = epoch_steps(config(epochs=1, loss="ordinal"), grades, Objective(error), None)
+    assert all(step.report[f"best_{name}"] == step.report[f"tune/{name}"] for name in (kappa, error))
+    step.save(tmp_path / "1", None)
+    assert load_checkpoint(tmp_path / "1").ordered
 
 
 def test_a_run_continues_from_an_epochs_checkpoint(config, small_data, tmp_path):

@@ -26,7 +26,7 @@ def loaded(plan, place, store, monkeypatch):
     monkeypatch.setenv("TUNE_RUN_CACHE", str(store))
     console = Console(file=io.StringIO(), width=100)
     request = DataRequest(place, plan.seed, folds=plan.folds)
-    data = load_data(request, plan, {"none"}, None, console)
+    data = load_data(request, plan, [{}], None, console)
     return data, console.file.getvalue()
 
 

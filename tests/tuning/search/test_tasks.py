@@ -7,7 +7,7 @@ import pytest
 from search_spaces.segmentation_choices import network
 from search_spaces.space import load_space
 from trainables.core.config import CONFIGS
-from trainables.core.errors import DataError, WeightsError
+from trainables.core.errors import ConfigError, DataError, WeightsError
 from trainables.core.metric_names import Objective
 from trainables.core.models.backbones.backbone import build_backbone
 from trainables.core.models.networks.segmenter import segmenter_parameter_count
@@ -87,3 +87,11 @@ def test_a_metric_of_patients_needs_patients(request, data):
     with pytest.raises(DataError, match="patient_auroc needs patients with several images"):
         TASKS["classification"].check_metric("patient_auroc", data)
     TASKS["classification"].check_metric("patient_auroc", dataclasses.replace(data, patients=np.arange(120)))
+
+
+def test_the_ordinal_loss_is_refused_for_classes_without_an_order(small_data):
+    task, configs = TASKS["classification"], [{"loss": "focal"}, {"loss": "ordinal"}, {}]
+    task.check_configs(configs, dataclasses.replace(small_data, ordered=True))
+    task.check_configs([configs[0], configs[2]], small_data)
+    with pytest.raises(ConfigError, match="the loss ordinal needs grades, but few, many, some have no known order"):
+        task.check_configs(configs, small_data)

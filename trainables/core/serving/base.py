@@ -60,6 +60,7 @@ class Ensemble(ABC):
         class_names: C names in class order.
         pixel_format: Format that images are converted to.
         kind: Kind of the training images; None in models that were registered by earlier versions.
+        ordered: True if the classes are grades, from the lowest to the highest.
     """
 
     predicts_masks: ClassVar[bool]
@@ -79,6 +80,7 @@ class Ensemble(ABC):
         if len(tasks) > 1:
             raise CheckpointError(f"all members must have the same task, but have {', '.join(sorted(tasks))}")
         self.class_names, self.pixel_format, self.kind = first.class_names, first.pixel_format, first.kind
+        self.ordered = first.ordered
         self.members = [
             Member([trained_network(model, device) for model in models], models[0].config.image_size)
             for models in members

@@ -1,4 +1,7 @@
-"""Losses over logits, weighted by class."""
+"""Losses over logits, weighted by class.
+
+The loss ``ordinal`` is the cross-entropy of a network with ``ContinuationRatio`` as its last layer.
+"""
 
 from collections.abc import Callable
 
@@ -6,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core.config import ClassificationConfig
+from trainables.core.config import ORDINAL, ClassificationConfig
+from trainables.core.errors import ConfigError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -59,10 +63,24 @@ def _build_focal(config: ClassificationConfig, weights: Tensor | None) -> Loss:
     return lambda logits, targets: focal(logits, targets, weights, config.focal_gamma)
 
 
+def _build_ordinal(config: ClassificationConfig, weights: Tensor | None) -> Loss:  # noqa: ARG001
+    return lambda logits, targets: cross_entropy(logits, targets, weights)
+
+
 LOSSES: dict[str, Callable[[ClassificationConfig, Tensor | None], Loss]] = {
     "cross_entropy": _build_cross_entropy,
     "focal": _build_focal,
+    ORDINAL: _build_ordinal,
 }
+
+
+def check_loss(loss: str, class_names: tuple[str, ...], ordered: bool) -> None:
+    """Raise ConfigError if a loss cannot be used with these classes."""
+    if loss == ORDINAL and not ordered:
+        raise ConfigError(
+            f"the loss {ORDINAL} needs grades, but {', '.join(class_names)} have no known order: set `ordered` in the "
+            "space, or choose another loss"
+        )
 
 
 def build_loss(config: ClassificationConfig, class_weights: Tensor | None) -> Loss:

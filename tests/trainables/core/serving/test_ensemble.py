@@ -66,6 +66,12 @@ def test_images_unlike_the_training_images_are_named_in_a_column(checkpoints, sm
     np.testing.assert_allclose(frame[list(NAMES)].sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_ensemble_knows_whether_its_classes_are_grades(checkpoints, tmp_path, ordered):
+    save_ensemble(tmp_path / "e", [[dataclasses.replace(checkpoints[16], ordered=ordered)]], Combination.of(np.ones(1)))
+    assert load_ensemble(tmp_path / "e").ordered == ordered
+
+
 def test_a_member_of_several_models_is_their_mean(checkpoints, small_data, tmp_path):
     """The mean counts as one member. A member with a single model is stored without a list."""
     last = dataclasses.replace(checkpoints[32], config=dataclasses.replace(checkpoints[32].config, image_size=16))

@@ -32,6 +32,7 @@ class Checkpoint:
         pixel_format: Format of the decoded images.
         progress: Figures that the report loop needs after a resume (best value so far, ...).
         kind: Kind of the training images; None in checkpoints of earlier versions.
+        ordered: True if the classes are grades, from the lowest to the highest.
     """
 
     state: TrainState
@@ -40,6 +41,7 @@ class Checkpoint:
     pixel_format: PixelFormat
     progress: dict[str, Any]
     kind: ImageKind | None = None
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, frozen: FrozenPart | N
             "pixel_format": dataclasses.asdict(checkpoint.pixel_format),
             "progress": checkpoint.progress,
             "kind": checkpoint.kind.to_dict() if checkpoint.kind else None,
+            "ordered": checkpoint.ordered,
             "sha256": _sha256(partial / _TENSORS),
             "frozen_sha256": frozen.sha256 if frozen else None,
         }
@@ -133,6 +136,7 @@ def load_checkpoint(folder: Path, frozen: Path | None = None) -> Checkpoint:
             pixel_format=PixelFormat.from_dict(meta["pixel_format"]),
             progress=meta["progress"],
             kind=ImageKind.from_dict(meta["kind"]) if meta["kind"] else None,
+            ordered=meta["ordered"],
         )
     except CheckpointError:
         raise
@@ -142,7 +146,7 @@ def load_checkpoint(folder: Path, frozen: Path | None = None) -> Checkpoint:
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     try:
-        return {"frozen_sha256": None, "kind": None, **json.loads((folder / _META).read_text())}
+        return {"frozen_sha256": None, "kind": None, "ordered": False, **json.loads((folder / _META).read_text())}
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder} is not a complete checkpoint: {first_line(error)}") from error
 

@@ -5,16 +5,28 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
-from trainables.core.config import ClassificationConfig, SegmentationConfig, TrainConfig
+from trainables.core.config import ORDINAL, ClassificationConfig, SegmentationConfig, TrainConfig
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.base import PixelNetwork
-from trainables.core.models.networks.classifier import build_classifier
+from trainables.core.models.networks.classifier import Classifier, build_classifier
+from trainables.core.models.networks.ordinal import ContinuationRatio
 from trainables.core.models.networks.segmenter import build_segmenter
+
+
+def _build_class_network(config: ClassificationConfig, num_classes: int) -> Classifier:
+    """Build a classifier. With the loss ``ordinal``, a ``ContinuationRatio`` follows its head."""
+    if config.loss != ORDINAL:
+        return build_classifier(config, num_classes)
+    classifier = build_classifier(config, num_classes - 1)
+    classifier.head = nn.Sequential(classifier.head, ContinuationRatio())
+    return classifier
+
 
 # For each task, a function from its configuration and the number of classes.
 NETWORKS: dict[str, Callable[[Any, int], PixelNetwork]] = {
-    ClassificationConfig.task: build_classifier,
+    ClassificationConfig.task: _build_class_network,
     SegmentationConfig.task: build_segmenter,
 }
 

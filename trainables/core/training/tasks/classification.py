@@ -8,7 +8,7 @@ from trainables.core.config import ClassificationConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.training.classification_metrics import classification_metrics
 from trainables.core.training.imbalance import class_weights, epoch_order
-from trainables.core.training.losses import build_loss
+from trainables.core.training.losses import build_loss, check_loss
 from trainables.core.training.patient_metrics import patient_metrics
 from trainables.core.training.tasks.whole_images import WholeImageTask
 
@@ -17,6 +17,7 @@ class Classification(WholeImageTask):
     """The classifier, the batches, the loss and the scores of one configuration."""
 
     def __init__(self, config: ClassificationConfig, data: Dataset, device: torch.device):
+        check_loss(config.loss, data.class_names, data.ordered)
         super().__init__(config, data, device)
         self._sampler = config.sampler
         counts = np.bincount(data.labels[self._fit], minlength=len(data.class_names))

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -39,6 +40,15 @@ def test_a_saved_checkpoint_is_loaded(checkpoint, tmp_path):
     )
     assert (loaded.state.epoch, loaded.state.scaler) == (2, {"scale": 2.0})
     assert all(torch.equal(loaded.state.tensors[name], tensor) for name, tensor in checkpoint.state.tensors.items())
+
+
+def test_a_checkpoint_knows_whether_its_classes_are_grades(checkpoint, tmp_path):
+    save_checkpoint(tmp_path / "c", dataclasses.replace(checkpoint, ordered=True))
+    assert load_checkpoint(tmp_path / "c").ordered
+    meta = json.loads((tmp_path / "c" / "state.json").read_text())
+    del meta["ordered"]  # as in earlier versions
+    (tmp_path / "c" / "state.json").write_text(json.dumps(meta))
+    assert not load_checkpoint(tmp_path / "c").ordered
 
 
 def test_a_classifier_is_rebuilt_from_its_checkpoint_only(checkpoint, tmp_path):

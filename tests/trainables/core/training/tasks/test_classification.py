@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.core.errors import ConfigError
 from trainables.core.training.imbalance import epoch_order
 from trainables.core.training.tasks.classification import Classification
 
@@ -29,3 +30,22 @@ def test_batches_follow_the_sampler(config, small_data, augmentation):
     np.testing.assert_array_equal(drawn, expected[: len(drawn)])
     assert batches[0][0].shape == (16, 32, 32, 1)
     assert batches[0][0].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp", "residual", "attention"])
+def test_the_ordinal_loss_is_weighted_by_class(config, small_data, head):
+    grades = dataclasses.replace(small_data, ordered=True)
+    task = Classification(config(loss="ordinal", class_weights="balanced", sampler="weighted", head=head), grades, CPU)
+    inputs, targets = next(task.train_batches(1))
+    outputs = task.forward(inputs)
+    assert outputs.shape == (16, 3)
+    counts = np.bincount(small_data.labels[small_data.splits["fit"]])
+    weights = (counts.sum() / (3 * counts))[targets]
+    likelihoods = outputs.softmax(dim=1).detach().numpy()[np.arange(16), targets]
+    assert task.loss(outputs, targets).item() == pytest.approx(np.average(-np.log(likelihoods), weights=weights))
+
+
+def test_the_ordinal_loss_needs_grades(config, small_data):
+    message = "the loss ordinal needs grades, but few, many, some have no known order: set `ordered` in the space"
+    with pytest.raises(ConfigError, match=message):
+        Classification(config(loss="ordinal"), small_data, CPU)
