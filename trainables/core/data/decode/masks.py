@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from trainables.core.data.decode.images import open_image, threads
 from trainables.core.data.source import MaskFormat, Masks, Source
@@ -16,7 +16,8 @@ from trainables.core.errors import DataError
 from trainables.core.node_cache import Store
 
 # Part of every cache key. Raise it whenever the same bytes would become other masks, or none.
-MASK_VERSION = 2
+MASK_VERSION = 3
+Colour = tuple[int, ...]
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 
 
@@ -54,40 +55,59 @@ def survey_masks(masks: Masks, source: Source) -> Survey:
     """Read every mask of a source, and the size of every image.
 
     Raises:
-        DataError: No mask can be used, or their values have no meaning.
+        DataError: No mask can be used, or their values have no meaning, or different ones in different palettes.
         OSError: A file cannot be read that ``source.unreadable`` does not name.
     """
 
-    def look(index: int) -> tuple[str, tuple[int, ...]]:
+    def look(index: int) -> tuple[str, dict[int, Colour | None]]:
         if index in source.unreadable:
-            return source.unreadable[index], ()
+            return source.unreadable[index], {}
         try:
-            values = read_mask(masks.read_bytes(index))
-            found = tuple(np.unique(values).tolist())
-            return _wrong_size(values, source.read(index)) or _wrong_values(found, masks.format), found
+            values, colours = _read(masks.read_bytes(index))
+            return _wrong_size(values, source.read(index)) or _wrong_values(list(colours), masks.format), colours
         except DataError as error:
-            return str(error), ()
+            return str(error), {}
 
     with ThreadPoolExecutor(threads()) as pool:
         looks = list(pool.map(look, range(len(source))))
     bad = {index: why for index, (why, _) in enumerate(looks) if why}
     if len(bad) == len(source):
         raise DataError(f"no image has a usable mask; the first one, {source.names[0]}: {bad[0]}")
-    found = sorted({value for why, values in looks if not why for value in values})
+    _check_palettes([colours for why, colours in looks if not why])
+    found = sorted({value for why, colours in looks if not why for value in colours})
     return Survey(masks.format or MaskFormat.of_values(found), bad)
 
 
+def _check_palettes(masks: Sequence[Mapping[int, Colour | None]]) -> None:
+    """Raise DataError if an index stands for different colours in different masks."""
+    first: dict[int, Colour] = {}
+    for value, colour in ((value, colour) for colours in masks for value, colour in colours.items() if colour):
+        if first.setdefault(value, colour) != colour:
+            raise DataError(
+                f"a value must have the same colour in the palettes of all masks, but {value} has {first[value]} and "
+                f"{colour}: store grey masks in which each value is one class"
+            )
+
+
 def read_mask(data: bytes) -> NDArray[np.int64]:
-    """Return the (H, W) values of a mask file, or the indices of a palette image.
+    """Return the (H, W) values of a mask file as an image viewer turns it: grey values, or indices of a palette.
 
     Raises:
         DataError: The mask is missing, unreadable or in colour.
     """
+    return _read(data)[0]
+
+
+def _read(data: bytes) -> tuple[NDArray[np.int64], dict[int, Colour | None]]:
+    """Return the values of a mask, and the colour in the palette of each one that occurs, or None."""
     if not data:
         raise DataError("has no mask")
+    palette = np.zeros((0, 3), dtype=np.int64)
     try:
         with open_image(data) as image:
-            values = np.asarray(image)
+            values = np.asarray(ImageOps.exif_transpose(image))
+            if image.mode == "P":
+                palette = np.reshape(image.getpalette("RGB") or [], (-1, 3))
     except DataError as error:
         raise DataError(f"its mask is {error}") from error
     if values.ndim == 3:
@@ -96,7 +116,13 @@ def read_mask(data: bytes) -> NDArray[np.int64]:
             values = channels[:, :, 0]
     if values.ndim != 2 or values.dtype.kind not in "biu":
         raise DataError("its mask is in colour, but a mask has one whole number per pixel")
-    return values.astype(np.int64)
+    found = np.unique(values)
+    if not len(palette) or found[-1] >= len(palette):
+        return values.astype(np.int64), dict.fromkeys(found.tolist())
+    if (palette == palette[:, :1]).all():  # a program may number the same greys in another order
+        values = palette[values, 0]
+        return values.astype(np.int64), dict.fromkeys(np.unique(values).tolist())
+    return values.astype(np.int64), {int(value): tuple(palette[value].tolist()) for value in found}
 
 
 def decode_mask(data: bytes, size: int, mask_format: MaskFormat) -> NDArray[np.uint8]:

@@ -205,3 +205,43 @@ def test_alpha_and_equal_channels_do_not_make_a_mask_coloured(mode):
     buffer = io.BytesIO()
     mask.save(buffer, format="PNG")
     np.testing.assert_array_equal(read_mask(buffer.getvalue()), values)
+
+
+def with_palette(values, colours):
+    image = Image.fromarray(values, "P")
+    image.putpalette(np.ravel(colours).tolist())
+    return image
+
+
+BLACK, WHITE, RED, GREEN = [0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0]
+
+
+def test_a_palette_of_greys_may_have_any_order(tmp_path):
+    root = write_pairs(tmp_path / "pairs", 24)
+    expected = prepared(root, tmp_path).masks(32)
+    for index, file in enumerate(sorted((root / "masks").iterdir())):
+        mask = np.asarray(Image.open(file)) // 255
+        colours = [BLACK, WHITE] if index % 2 else [WHITE, BLACK]
+        with_palette(mask if index % 2 else 1 - mask, colours).save(file)
+    data = prepared(root, tmp_path)
+    assert np.array_equal(data.masks(32), expected) and expected.any()
+    assert data.mask_format.classes == {0: 0, 255: 1}
+
+
+def test_palettes_in_which_a_value_has_several_colours_are_refused(tmp_path):
+    root = write_pairs(tmp_path / "pairs", 24)
+    for index, file in enumerate(sorted((root / "masks").iterdir())):
+        mask = np.asarray(Image.open(file)) // 255
+        with_palette(mask, [BLACK, GREEN if index == 5 else RED]).save(file)
+    with pytest.raises(DataError, match=r"but 1 has \(255, 0, 0\) and \(0, 255, 0\): store grey masks"):
+        prepared(root, tmp_path)
+
+
+def test_masks_are_turned_like_their_images(tmp_path):
+    root = write_pairs(tmp_path / "pairs", 24)
+    expected = prepared(root, tmp_path).masks(32)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # stored upside down
+    for file in (root / "masks").iterdir():
+        Image.open(file).rotate(180).save(file, exif=exif)
+    assert np.array_equal(prepared(root, tmp_path).masks(32), expected)
