@@ -85,6 +85,7 @@ class ModelCard:
         """Return markdown for the page of the registered version."""
         registration, chosen = self.registration, self.chosen
         uri = f"models:/{self.name}/{registration.version}"
+        per_patient = f"tune-predict {uri} IMAGES --per patient --groups FILE\n" if chosen.comparison.patients else ""
         chosen_on = f"`{chosen.chosen_on}`" if chosen.chosen_on == chosen.metric_prefix else chosen.chosen_on
         return "\n\n".join(
             [
@@ -96,7 +97,7 @@ class ModelCard:
                 "### Members\n\n" + self._members(),
                 "### Data and split\n\n" + self._data(),
                 "### Use\n\n"
-                f"```\ntune-predict {uri} IMAGES --out predictions.csv\n"
+                f"```\ntune-predict {uri} IMAGES --out predictions.csv\n{per_patient}"
                 f"mlflow models serve -m {uri} --env-manager local\n```\n\n"
                 f'In Python: `mlflow.pyfunc.load_model("{uri}").predict(...)`. To use one member, replace the URI by '
                 "`runs:/RUN_ID/model` with its run id from the table above.",

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 
 import trainables
@@ -25,7 +25,7 @@ from trainables.core.config import SegmentationConfig
 from trainables.core.errors import UserError, first_line
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.detr_variants import DETR
-from trainables.core.serving.base import unlike_column
+from trainables.core.serving.base import PATIENTS, unlike_column
 from trainables.core.serving.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble
 
@@ -60,13 +60,15 @@ def save_model_files(
     """
     save_ensemble(folder, members, combination, views, roi)
     model = members[0][0]
-    outputs = TASKS[model.config.task].output_columns(model.class_names)
+    task = TASKS[model.config.task]
+    outputs = task.output_columns(model.class_names)
     if model.kind:
         outputs |= {unlike_column(model.class_names): "string"}
     # A column without a name accepts a data frame with any column name, or a list; AnyType accepts bytes, text, arrays.
     signature = ModelSignature(
         inputs=Schema([ColSpec(AnyType())]),
         outputs=Schema([ColSpec(kind, name) for name, kind in outputs.items()]),
+        params=ParamSchema([ParamSpec(PATIENTS, "string", [], (-1,))]) if task.has_patients else None,
     )
     return {
         "loader_module": "trainables.core.serving.ensemble",

@@ -1,15 +1,24 @@
 """``tune-predict``: score images with a registered model."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tuning.cli.command import Command, console_script, new_app
+from trainables.core.errors import UserError
+from tuning.cli.command import Command, GroupPattern, console_script, new_app
 from tuning.console import EXIT_INTERRUPTED, Terminal, say
 from tuning.predict.fetch_model import MODEL_PLACES
 
 app = new_app()
+
+
+class Per(StrEnum):
+    """Units that have a row of their own."""
+
+    IMAGE = "image"
+    PATIENT = "patient"
 
 
 @app.command("tune-predict", cls=Command)
@@ -28,6 +37,19 @@ def predict(
             metavar="URI", help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
         ),
     ] = None,
+    per: Annotated[
+        Per,
+        typer.Option(help="Rows of the CSV file: images, or patients, whose images the model combines by its rule."),
+    ] = Per.IMAGE,
+    groups: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Table with the patient of each image: columns image and group."),
+    ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of --groups or of Parquet that identifies each image's patient."),
+    ] = None,
+    group_pattern: GroupPattern = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -38,13 +60,21 @@ def predict(
 ) -> int:
     """Score images with a registered model and write a CSV file: one row per image, one probability column per class.
 
-    A segmentation model writes one mask per image, into a folder beside the CSV file and named like it.
+    With --per patient, there is one row per patient, whom the DICOM files, a patient column of Parquet, or one of the
+    options --groups, --group-column and --group-pattern names. A segmentation model writes one mask per image, into a
+    folder beside the CSV file and named like it.
 
     Exit code 0: all images were scored; 1: some failed, see the column error; 2: wrong usage.
     """
     params = dict(locals())
     from tuning.predict.batch_prediction import PredictOptions, predict_images
+    from tuning.predict.image_patients import PatientSource
 
+    source = [params.pop(option) for option in ("groups", "group_column", "group_pattern")]
+    if params.pop("per") == Per.PATIENT:
+        params["patients"] = PatientSource(*source)
+    elif any(source):
+        raise UserError("--groups, --group-column and --group-pattern name patients: add --per patient")
     console = Terminal()
     try:
         return predict_images(PredictOptions(**params), console)

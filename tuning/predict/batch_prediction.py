@@ -14,10 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from trainables.core.data.readers.image_files import describe_unread, unread_files
 from trainables.core.data.readers.unlabelled import Part, find_parts
 from trainables.core.data.readers.untrusted_files import printable
+from trainables.core.errors import UserError
+from trainables.core.serving.base import Ensemble
 from trainables.core.serving.ensemble_files import open_ensemble
 from trainables.core.serving.score_images import ScoredImage, score_parts
 from tuning.console import EXIT_FAILED, EXIT_OK, say, say_notes
+from tuning.predict.by_patient import by_patient
 from tuning.predict.fetch_model import fetch_model
+from tuning.predict.image_patients import PatientSource, patients_of
 from tuning.predict.predictions_file import PredictionsFile
 
 _MAX_LISTED = 10
@@ -33,6 +37,7 @@ class PredictOptions:
         out: CSV file to write.
         tracking_uri: MLflow tracking URI; None for the default.
         address: Ray cluster to score on; None for ``$RAY_ADDRESS``, else this machine.
+        patients: How images are combined to patients; None for a row per image.
     """
 
     model: str
@@ -40,15 +45,15 @@ class PredictOptions:
     out: Path
     tracking_uri: str | None = None
     address: str | None = None
+    patients: PatientSource | None = None
 
 
 @dataclass(frozen=True)
 class _Scoring:
-    """ScoredImage images, in order, and the kind of their predictions."""
+    """Scored images, in order, and the model that scores them."""
 
-    class_names: Sequence[str]
+    ensemble: Ensemble
     rows: Iterator[ScoredImage]
-    masks: bool = False
 
 
 def predict_images(options: PredictOptions, console: Console) -> int:
@@ -61,18 +66,28 @@ def predict_images(options: PredictOptions, console: Console) -> int:
         UserError: The model, the images, the cluster or the output file cannot be used.
     """
     parts = find_parts([str(Path(place).expanduser()) for place in options.images])
-    total, failed, unlike = sum(part.images for part in parts), [], []
+    patients = None if options.patients is None else patients_of(parts, options.patients)
+    total, scored, failed, unlike = sum(part.images for part in parts), [], [], []
     with ExitStack() as stack:
         file = stack.enter_context(PredictionsFile(options.out.expanduser()))
         folder = fetch_model("MODEL", options.model, options.tracking_uri, stack, console)
         scoring = _start_scoring(folder, parts, options.address, stack)
-        file.begin(scoring.class_names, scoring.masks)
+        ensemble = scoring.ensemble
+        if patients is not None and not ensemble.has_patients:
+            raise UserError("--per patient needs a model of one class per image, but MODEL is of another kind")
+        file.begin(ensemble.class_names, ensemble.predicts_masks, patients is not None)
         for row in _with_progress_bar(scoring.rows, total, console):
-            file.write(row)
+            if patients is None:
+                file.write(row)
+            else:
+                scored.append(row)
             if row.error:
                 failed.append(printable(f"{row.name}: {row.error}"))
             if row.unlike:
                 unlike.append(printable(f"{row.name}: {row.unlike}"))
+        if patients is not None:
+            for patient in by_patient(ensemble, scored, patients):
+                file.write(patient.row, str(patient.images), patient.first_image)
     _list(failed, "not scored", f"error of {options.out}", console)
     _list(unlike, "unlike the training images", f"unlike_training of {options.out}", console)
     places = (Path(place).expanduser() for place in options.images)
@@ -80,7 +95,8 @@ def predict_images(options: PredictOptions, console: Console) -> int:
     if unread:
         say_notes(console, [describe_unread(unread)])
     warning = f", {len(unlike)} of them unlike the training images" if unlike else ""
-    say(console, f"{total - len(failed)} of {total} images scored{warning}: {options.out}")
+    counted = "" if patients is None else f" of {len(set(patients))} patients"
+    say(console, f"{total - len(failed)} of {total} images{counted} scored{warning}: {options.out}")
     return EXIT_FAILED if failed else EXIT_OK
 
 
@@ -99,17 +115,16 @@ def _start_scoring(folder: Path, parts: Sequence[Part], address: str | None, sta
     try_cluster = address is not None and (address != "local" or several_gpus)
     # Load on the CPU first: the cluster may need this machine's GPUs.
     ensemble = open_ensemble(folder, torch.device("cpu") if try_cluster else None)
-    masks = ensemble.predicts_masks
-    if try_cluster and not masks:
+    if try_cluster and not ensemble.predicts_masks:
         from tuning.predict.cluster_scoring import is_larger_than_this_process, score_on_cluster  # imports ray
         from tuning.ray_backend.cluster import joined
 
         stack.enter_context(joined(address))
         if is_larger_than_this_process():
-            return _Scoring(ensemble.class_names, score_on_cluster(folder, parts))
+            return _Scoring(ensemble, score_on_cluster(folder, parts))
     if try_cluster and torch.cuda.is_available():
         ensemble = open_ensemble(folder)
-    return _Scoring(ensemble.class_names, score_parts(ensemble, parts), masks)
+    return _Scoring(ensemble, score_parts(ensemble, parts))
 
 
 def _with_progress_bar(rows: Iterator[ScoredImage], total: int, console: Console) -> Iterator[ScoredImage]:

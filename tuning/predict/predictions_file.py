@@ -14,15 +14,19 @@ from trainables.core.serving.score_images import ScoredImage
 from tuning.predict.mask_files import MaskFiles, mask_files
 
 _FIXED_COLUMNS = ("file", "class", "error", "unlike_training")
+_OF_PATIENTS = ("images", "first_image")
 # Spreadsheets run a cell that begins with one of these as a formula. File and class names are untrusted.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 class PredictionsFile:
-    """Writer of predictions, one row per image.
+    """Writer of predictions, one row per image or per patient.
 
     Its columns are ``file``, ``class``, one probability per class, ``error``, and ``unlike_training``, the ways in
     which the image differs from the training images.
+
+    For patients the first column is ``patient``, ``unlike_training`` counts their images, and two columns follow:
+    ``images``, their number, and ``first_image``, the name of the first, because patients may have pseudonyms.
 
     For a segmentation the second column is ``mask``, the path of the mask, and a class's column is its share of the
     pixels. Probabilities have nine digits, which restore the float32 exactly. A class whose name is that of another
@@ -37,31 +41,32 @@ class PredictionsFile:
         self._class_names: Sequence[str] = ()
         self._masks: MaskFiles | None = None
 
-    def begin(self, class_names: Sequence[str], masks: bool = False) -> None:
-        """Write the headings; with ``masks``, also make a folder for masks beside the table.
+    def begin(self, class_names: Sequence[str], masks: bool = False, patients: bool = False) -> None:
+        """Write the headings, of patients with ``patients``; with ``masks``, also make a folder for masks.
 
         Raises:
             UserError: The disk is full, or the folder cannot be made.
         """
         self._class_names = class_names
-        headings = [f"p({name})" if name in _FIXED_COLUMNS else name for name in class_names]
+        unit, more = ("patient", _OF_PATIENTS) if patients else ("file", ())
+        taken = {*_FIXED_COLUMNS, unit, *more}
+        headings = [f"p({name})" if name in taken else name for name in class_names]
         try:
             if masks:
                 self._masks = self._after_table.enter_context(mask_files(self._file, class_names))
-            self._writer.writerow(
-                map(as_text, ("file", "mask" if masks else "class", *headings, "error", "unlike_training"))
-            )
+            columns = (unit, "mask" if masks else "class", *headings, "error", "unlike_training", *more)
+            self._writer.writerow(map(as_text, columns))
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def write(self, row: ScoredImage) -> None:
-        """Add an image.
+    def write(self, row: ScoredImage, *more: str) -> None:
+        """Add an image, or a patient with the cells of its further columns.
 
         Raises:
             UserError: The disk is full.
         """
         try:
-            self._writer.writerow(self._cells(row))
+            self._writer.writerow([*self._cells(row), *map(as_text, more)])
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -73,7 +78,7 @@ class PredictionsFile:
             return [as_text(row.name), "", *([""] * len(self._class_names)), as_text(row.error), ""]
         predicted = self._class_names[int(row.probabilities.argmax())]
         figures = [f"{float(probability):.9g}" for probability in row.probabilities]
-        return [as_text(row.name), as_text(predicted), *figures, "", row.unlike]
+        return [as_text(row.name), as_text(predicted), *figures, as_text(row.error), row.unlike]
 
     def __enter__(self) -> Self:
         try:

@@ -40,11 +40,13 @@ class TaskResults(ABC):
         task: Name of the task, as in a training configuration.
         sort_params: Parameters that MLflow's list of trials shows.
         has_views: True if members can average over views of an image.
+        has_patients: True if the results for a patient's images can be combined.
     """
 
     task: ClassVar[str]
     sort_params: ClassVar[tuple[str, ...]]
     has_views: ClassVar[bool]
+    has_patients: ClassVar[bool] = False
 
     def __init__(self, data: Dataset):
         self.data = data

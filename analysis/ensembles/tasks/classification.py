@@ -29,6 +29,7 @@ class ClassificationResults(TaskResults):
     task = ClassificationConfig.task
     sort_params = ("backbone", "freeze_depth", "lr")
     has_views = True
+    has_patients = True
 
     @staticmethod
     def rules(members: int) -> tuple[str, ...]:  # noqa: ARG004

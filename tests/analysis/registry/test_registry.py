@@ -15,6 +15,7 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
@@ -130,6 +131,18 @@ def test_the_signature_has_every_column_that_the_model_returns(checkpoint, small
         assert ("unlike_training" in columns) == (kind is not None)
 
 
+def test_the_champion_answers_per_patient(registered):
+    uri, *_ = registered
+    mlflow.set_tracking_uri(uri)
+    model = mlflow.pyfunc.load_model("models:/brains@champion")
+    images = pd.DataFrame({"image": [png(image) for image in PIXELS]})
+    by_image = model.predict(images)[list(NAMES)]
+    found = model.predict(images, params={"patients": ["q", "p", "q"]})
+    assert found["patient"].tolist() == ["q", "p"]
+    assert found["images"].tolist() == [2, 1]
+    np.testing.assert_allclose(found[list(NAMES)], [by_image.iloc[[0, 2]].mean(), by_image.iloc[1]], atol=1e-6)
+
+
 def test_a_member_that_an_earlier_driver_began_keeps_its_id(registered, checkpoint):
     uri, client, parent, _ = registered
     experiment = client.get_run(parent).info.experiment_id
@@ -194,11 +207,11 @@ def served(registered, tmp_path):
     process.wait()
 
 
-def ask(url, body):
+def ask(url, body, columns=NAMES):
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         table = json.load(answer)["predictions"]
-    assert all(list(row) == list(NAMES) for row in table)
+    assert all(list(row) == list(columns) for row in table)
     return np.array([list(row.values()) for row in table])
 
 
@@ -217,6 +230,10 @@ def test_the_champion_answers_for_json_and_base64(registered, served):
         {"instances": [{"image": image} for image in np.repeat(PIXELS[..., None], 3, axis=3).tolist()]},
     ):
         np.testing.assert_allclose(ask(served, body), right, atol=1e-6)
+    of_patients = ask(
+        served, {"inputs": encoded, "params": {"patients": ["q", "q", "q"]}}, ("patient", *NAMES, "images")
+    )
+    np.testing.assert_allclose(of_patients[0, 1:-1].astype(float), right.mean(axis=0), atol=1e-6)
     for colour in (nested, np.repeat(PIXELS[..., None], 3, axis=3).tolist()):
         for form in ("inputs", "instances"):
             with pytest.raises(urllib.error.HTTPError) as refused:

@@ -1,4 +1,6 @@
 import csv
+import json
+import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 from tests.images import png, write_classes
 from tests.trainables.core.data.readers.test_unlabelled import write_parquet
 from tests.trainables.core.serving.test_score_images import folder as model  # noqa: F401
+from tests.trainables.core.serving.test_segmentation_ensemble import trained  # noqa: F401
 from trainables.core.serving.ensemble_files import open_ensemble
 from tuning.cli.predict import app
 from tuning.predict import cluster_scoring as scoring
@@ -97,6 +100,45 @@ def test_wrong_usage_is_one_line(model, tmp_path):  # noqa: F811
         assert line.startswith("tune-predict: ")
         assert message in line
     assert sorted(file.name for file in tmp_path.iterdir()) == ["empty", "good.png"]
+
+
+def test_a_row_per_patient_combines_the_images_by_the_models_rule(model, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 4, "b": 1})
+    (tmp_path / "images/a/003.png").write_bytes(b"torn")
+    (tmp_path / "images/b/000.png").write_bytes(b"torn")
+    Path("patients.csv").write_text(
+        "image,subject\na/000,P2\na/001,P1\na/002,P2\na/003,P2\nb/000,P3\n", encoding="utf-8"
+    )
+    ensemble = tmp_path / "any_lesion"
+    shutil.copytree(model, ensemble)
+    manifest = json.loads((ensemble / "ensemble.json").read_text())
+    manifest["combination"]["patients"] = {"kind": "any-lesion", "healthy": 1}
+    (ensemble / "ensemble.json").write_text(json.dumps(manifest))
+    output = invoke(ensemble, "images", "--per", "patient", "--groups", "patients.csv", code=1).output
+    rows = table("predictions.csv")
+    assert output.splitlines()[-1].startswith("3 of 5 images of 3 patients scored")
+    assert [row["patient"] for row in rows] == ["P2", "P1", "P3"]
+    assert [row["images"] for row in rows] == ["3", "1", "1"]
+    assert [row["first_image"] for row in rows] == ["images/a/000.png", "images/a/001.png", "images/b/000.png"]
+    assert rows[0]["error"].startswith("1 of 3 images not scored; images/a/003.png: ")
+    assert (rows[1]["error"], rows[2]["class"], rows[2]["few"]) == ("", "", "")
+    images = [Path(f"images/a/00{number}.png").read_bytes() for number in (0, 2, 1)]
+    expected = open_ensemble(model, torch.device("cpu")).predict(images)[["few", "many", "some"]]
+    least_healthy = expected.iloc[expected["many"][:2].argmin()]
+    for row, probabilities in zip(rows[:2], (least_healthy, expected.iloc[2]), strict=True):
+        np.testing.assert_allclose([float(row[name]) for name in expected.columns], probabilities, atol=1e-6)
+        assert row["class"] == probabilities.idxmax()
+
+
+def test_patients_need_per_patient_and_a_model_that_has_them(model, trained, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 2})
+    (line,) = invoke(model, "images", "--groups", "x.csv", code=2).stderr.splitlines()
+    assert line == "tune-predict: --groups, --group-column and --group-pattern name patients: add --per patient"
+    of_masks = invoke(trained[2], "images", "--per", "patient", "--group-pattern", ".", code=2)
+    assert of_masks.stderr == (
+        "tune-predict: --per patient needs a model of one class per image, but MODEL is of another kind\n"
+    )
+    assert not Path("predictions.csv").exists()
 
 
 def test_an_unknown_registered_model_is_refused_in_one_line(tmp_path):

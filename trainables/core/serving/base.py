@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainables.core.data.source import numbered
 from trainables.core.data.splits.similarity import SIDE
-from trainables.core.errors import CheckpointError
+from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import trained_network
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _BATCH = 64
-_UNLIKE = "unlike_training"
+# Columns of a prediction beside those of its task, and the parameter with the patient of each image.
+_UNLIKE, _PATIENT, _IMAGES = "unlike_training", "patient", "images"
+PATIENTS = "patients"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,11 @@ class Prediction:
 
 def unlike_column(class_names: Sequence[str]) -> str:
     """Return the name of the output column that says how an image differs from the training images."""
-    return f"{_UNLIKE} (images)" if _UNLIKE in class_names else _UNLIKE
+    return _free_name(_UNLIKE, class_names)
+
+
+def _free_name(column: str, class_names: Sequence[str]) -> str:
+    return f"{column} (images)" if column in class_names else column
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,7 @@ class Ensemble(ABC):
 
     Attributes:
         predicts_masks: True if a prediction is a mask, False if it is class probabilities.
+        has_patients: True if predictions for the images of a patient can be combined.
         members: Members with their networks in eval mode.
         class_names: C names in class order.
         pixel_format: Format that images are converted to.
@@ -64,6 +72,7 @@ class Ensemble(ABC):
     """
 
     predicts_masks: ClassVar[bool]
+    has_patients: ClassVar[bool] = False
 
     def __init__(self, members: Sequence[Sequence[Checkpoint]], device: torch.device):
         """Build the members' networks on a device.
@@ -95,27 +104,57 @@ class Ensemble(ABC):
         """Return the ways in which each image differs from the training images, in words; "" if none is known."""
         return self.kind.warnings(decoded.pixels[SIDE], decoded.shapes) if self.kind else [""] * len(decoded.shapes)
 
-    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> "pd.DataFrame":  # noqa: ARG002
-        """Predict images, as MLflow's pyfunc interface requires.
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> "pd.DataFrame":
+        """Predict images or, with their patients, patients, as MLflow's pyfunc interface requires.
 
         Args:
             model_input: Images in any form that ``images_of`` accepts.
-            params: Unused; MLflow passes it.
+            params: ``patients``, the patient of each image; an empty list, or none, predicts images.
 
         Returns:
             One row per image, with the columns of ``to_frame``. Models that know the kind of their training images add
             a column ``unlike_training`` with the ways in which an image differs from them, "" if there are none.
+            With patients, one row per patient, in the order of their first images, with two columns more: ``patient``
+            and ``images``, the number of images. ``unlike_training`` then counts such images.
 
         Raises:
-            DataError: An image cannot be read; the message has its position.
+            DataError: An image cannot be read (the message has its position), an image lacks its patient, or the task
+                has no results per patient.
         """
+        patients = list((params or {}).get(PATIENTS, ()))
         images = images_of(model_input)
+        if patients and len(patients) != len(images):
+            raise DataError(f"patients must name the patient of each of {len(images)} images, but has {len(patients)}")
         batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
         predictions = [prediction for batch in batches for prediction in self.predict_batch(batch)]
+        if not patients:
+            return self._frame(predictions)
+        frame = self._frame(self.combine_patients(predictions, numbered(patients)))
+        frame.insert(0, _free_name(_PATIENT, self.class_names), list(dict.fromkeys(patients)))
+        frame[_free_name(_IMAGES, self.class_names)] = np.bincount(numbered(patients))
+        return frame
+
+    def _frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
         frame = self.to_frame(predictions)
         if self.kind:
             frame[unlike_column(self.class_names)] = np.array([one.unlike for one in predictions], dtype=object)
         return frame
+
+    def combine_patients(
+        self,
+        predictions: Sequence[Prediction],  # noqa: ARG002
+        patients: NDArray[np.int64],  # noqa: ARG002
+    ) -> list[Prediction]:
+        """Combine the predictions for the images of each patient.
+
+        Args:
+            predictions: Predictions for N images.
+            patients: (N,) patient of each image, numbered from 0.
+
+        Raises:
+            DataError: ``has_patients`` is False.
+        """
+        raise DataError("results per patient need a model of one class per image, but this one is of another kind")
 
     @abstractmethod
     def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:

@@ -23,6 +23,7 @@ class ClassificationEnsemble(Ensemble):
     """Classifiers, the rule that combines them, and the views of an image that each of them averages over."""
 
     predicts_masks = False
+    has_patients = True
 
     def __init__(
         self,
@@ -54,6 +55,17 @@ class ClassificationEnsemble(Ensemble):
         decoded = self._decode(images)
         rows = zip(self._combined(decoded), self.unlike_training(decoded), strict=True)
         return [Prediction(probabilities=row, unlike=unlike) for row, unlike in rows]
+
+    def combine_patients(self, predictions: Sequence[Prediction], patients: NDArray[np.int64]) -> list[Prediction]:
+        """Combine the class probabilities of each patient's images, and count those unlike the training images."""
+        probabilities = np.array([prediction.probabilities for prediction in predictions])
+        combined = self.combination.patients.apply(probabilities, patients).astype(np.float32)
+        unlike = np.bincount(patients, [bool(prediction.unlike) for prediction in predictions]).astype(int)
+        counted = [
+            f"{few} of {images} images" if few else ""
+            for few, images in zip(unlike, np.bincount(patients), strict=True)
+        ]
+        return [Prediction(probabilities=row, unlike=text) for row, text in zip(combined, counted, strict=True)]
 
     def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
         """Return one float32 column of probabilities per class, in class order."""

@@ -17,6 +17,7 @@ from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combine import Combination
 from trainables.core.serving.ensemble import _load_pyfunc, load_ensemble, save_ensemble
+from trainables.core.serving.patient_rule import PatientRule
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
 from trainables.core.training.fit import fit
 
@@ -181,3 +182,24 @@ def test_colour_models_take_grey_images(config, small_data, tmp_path):
     checkpoint = Checkpoint(state, config(epochs=1), NAMES, PixelFormat(3, 255), {})
     save_ensemble(tmp_path / "e", [[checkpoint]], Combination.of(np.ones(1)))
     assert load_ensemble(tmp_path / "e").predict([np.zeros((9, 9), np.uint8)]).shape == (1, 3)
+
+
+@pytest.mark.parametrize("kind", ["mean", "any-lesion"])
+def test_the_patients_of_images_get_a_row_each(checkpoints, small_data, tmp_path, kind):
+    combination = dataclasses.replace(Combination.of(np.ones(1)), patients=PatientRule(kind, 1))
+    save_ensemble(tmp_path / "e", [[dataclasses.replace(checkpoints[16], kind=small_data.kind)]], combination)
+    ensemble = load_ensemble(tmp_path / "e")
+    usual = np.asarray(small_data.images(32)[small_data.splits["fit"], :, :, 0])
+    images, patients = [*usual[:3], np.full((32, 32), 200, np.uint8)], ["q", "p", "q", "p"]
+    by_image = ensemble.predict(images)[list(NAMES)].to_numpy()
+    found = ensemble.predict(images, {"patients": patients})
+    assert list(found.columns) == ["patient", *NAMES, "unlike_training", "images"]
+    assert found["patient"].tolist() == ["q", "p"]
+    assert found["images"].tolist() == [2, 2]
+    assert found["unlike_training"].tolist() == ["", "1 of 2 images"]
+    pairs = by_image[[[0, 2], [1, 3]]]
+    expected = pairs.mean(axis=1) if kind == "mean" else [min(pair, key=lambda one: one[1]) for pair in pairs]
+    np.testing.assert_allclose(found[list(NAMES)], expected, atol=1e-6)
+    pd.testing.assert_frame_equal(ensemble.predict(images, {"patients": []}), ensemble.predict(images))
+    with pytest.raises(DataError, match="patients must name the patient of each of 4 images, but has 3"):
+        ensemble.predict(images, {"patients": patients[:3]})

@@ -32,6 +32,13 @@ class Part:
     row_group: int = -1
     first_row: int = 0
 
+    @property
+    def image_names(self) -> list[str]:
+        """Name of each image."""
+        if self.row_group >= 0:
+            return [f"{self.name} row {self.first_row + row}" for row in range(self.images)]
+        return [f"{self.name} frame {frame + 1}" for frame in range(self.images)] if self.images > 1 else [self.name]
+
 
 @dataclass(frozen=True)
 class NamedImage:
@@ -100,8 +107,7 @@ def read_part(part: Part) -> Iterator[NamedImage]:
     if part.row_group >= 0:
         yield from _read_rows(part)
         return
-    for frame in range(part.images):
-        name = f"{part.name} frame {frame + 1}" if part.images > 1 else part.name
+    for frame, name in enumerate(part.image_names):
         try:
             yield NamedImage(name, read_frame(Path(part.path), frame if part.images > 1 else None))
         except OSError as error:
@@ -114,7 +120,7 @@ def _read_rows(part: Part) -> Iterator[NamedImage]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = (f"{part.name} row {part.first_row + row}" for row in range(part.images))
+    names = iter(part.image_names)
     try:
         with pq.ParquetFile(part.path) as opened:
             for batch in opened.iter_batches(_ROWS, row_groups=[part.row_group], columns=["image"]):

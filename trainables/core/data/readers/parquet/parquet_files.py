@@ -36,9 +36,7 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
     check_one_configuration(root, files)
     parts = []
     for file in files:
-        # train-00000-of-00001.parquet, train_0.parquet, or test/0000.parquet in data sets converted by the hub
-        hints = (re.split(r"[-_.]", file.name)[0].lower(), file.parent.name.lower())
-        split = next((SPLIT_NAMES[hint] for hint in hints if hint in SPLIT_NAMES), "")
+        split = split_of(file)
         try:
             check_within(root, file)
             table = pq.ParquetFile(file).read()
@@ -52,6 +50,13 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
     check_shards(root, files)
     source = _from_tables(parts, str(files[0].parent), group_column)
     return replace(source, unread=unread_files(root, lambda name: name.suffix.lower() == ".parquet"))
+
+
+def split_of(file: Path) -> str:
+    """Return the split that the name of a parquet file, or of its folder, gives: "" if it gives none."""
+    # train-00000-of-00001.parquet, train_0.parquet, or test/0000.parquet in data sets converted by the hub
+    hints = (re.split(r"[-_.]", file.name)[0].lower(), file.parent.name.lower())
+    return next((SPLIT_NAMES[hint] for hint in hints if hint in SPLIT_NAMES), "")
 
 
 def open_hub(place: str, group_column: str | None) -> Source:

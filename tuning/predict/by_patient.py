@@ -1,0 +1,52 @@
+"""Predictions of patients from those of their images."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from trainables.core.data.source import numbered
+from trainables.core.serving.base import Ensemble, Prediction
+from trainables.core.serving.score_images import ScoredImage
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredPatient:
+    """Prediction for a patient.
+
+    Attributes:
+        row: The prediction, with the patient's name and the images that could not be scored as error.
+        images: Number of images.
+        first_image: Name of the first image.
+    """
+
+    row: ScoredImage
+    images: int
+    first_image: str
+
+
+def by_patient(ensemble: Ensemble, rows: Iterable[ScoredImage], patients: Sequence[str]) -> Iterator[ScoredPatient]:
+    """Combine the predictions for images to one per patient, in the order of their first images.
+
+    Args:
+        ensemble: Model that made the predictions.
+        rows: Predictions of N images.
+        patients: Patients of the N images.
+
+    Raises:
+        DataError: The model has no results per patient.
+    """
+    images_of: dict[str, list[ScoredImage]] = {}
+    for row, patient in zip(rows, patients, strict=True):
+        images_of.setdefault(patient, []).append(row)
+    scored = [(patient, row) for patient, images in images_of.items() for row in images if not row.error]
+    predictions = [Prediction(probabilities=row.probabilities, unlike=row.unlike) for _, row in scored]
+    names = [patient for patient, _ in scored]
+    of_patients = ensemble.combine_patients(predictions, numbered(names)) if scored else []
+    combined = dict(zip(dict.fromkeys(names), of_patients, strict=True))
+    for patient, images in images_of.items():
+        failed = [row for row in images if row.error]
+        reason = (
+            f"{len(failed)} of {len(images)} images not scored; {failed[0].name}: {failed[0].error}" if failed else ""
+        )
+        prediction = combined.get(patient, Prediction())
+        row = ScoredImage(patient, prediction.probabilities, reason, unlike=prediction.unlike)
+        yield ScoredPatient(row, len(images), images[0].name)
