@@ -55,7 +55,7 @@ format: $(INSTALLED)  ## fix what ruff can fix, and format
 $(INSTALLED): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster,detr,dev,docs,medical]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster,detr,dev,docs,export,medical]'
 	touch $@
 
 clean:

@@ -12,7 +12,7 @@ from trainables.core.serving.patient_rule import PatientRule
 
 Probabilities = NDArray[np.floating]
 # Lower bound before taking logarithms, about the resolution of float32.
-_MIN_PROBABILITY = 1e-7
+MIN_PROBABILITY = 1e-7
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,13 @@ def temper(probabilities: Probabilities, temperatures: tuple[float, ...]) -> NDA
     wide = np.asarray(probabilities, dtype=np.float64)
     if all(temperature == 1 for temperature in temperatures):
         return wide
-    logits = np.log(np.maximum(wide, _MIN_PROBABILITY)) / np.array(temperatures)[:, None, None]
+    logits = np.log(np.maximum(wide, MIN_PROBABILITY)) / np.array(temperatures)[:, None, None]
     return _softmax(logits)
 
 
 def confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the (...,) confidence of (..., C) probabilities: 1 for a certain prediction, 0 for a uniform one."""
-    clipped = np.maximum(probabilities, _MIN_PROBABILITY)
+    clipped = np.maximum(probabilities, MIN_PROBABILITY)
     entropy = -(clipped * np.log(clipped)).sum(axis=-1)
     share: NDArray[np.float64] = np.clip(1 - entropy / np.log(probabilities.shape[-1]), 0, 1)
     return share
@@ -120,7 +120,7 @@ def confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 def log_features(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the features of stacking: the (N, M * C) logarithms of (M, N, C) probabilities, ordered by member."""
     members, images, classes = probabilities.shape
-    logs = np.log(np.maximum(probabilities, _MIN_PROBABILITY))
+    logs = np.log(np.maximum(probabilities, MIN_PROBABILITY))
     return logs.transpose(1, 0, 2).reshape(images, members * classes)
 
 
@@ -130,13 +130,13 @@ def _mean(combination: Combination, probabilities: NDArray[np.float64]) -> NDArr
 
 
 def _geometric_mean(combination: Combination, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    logs = np.log(np.maximum(probabilities, _MIN_PROBABILITY))
+    logs = np.log(np.maximum(probabilities, MIN_PROBABILITY))
     return _softmax(np.tensordot(np.array(combination.weights), logs, axes=1))
 
 
 def _by_confidence(combination: Combination, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     # With the lower bound, members that are all undecided on an image count by their weights.
-    share = np.array(combination.weights)[:, None] * np.maximum(confidence(probabilities), _MIN_PROBABILITY)
+    share = np.array(combination.weights)[:, None] * np.maximum(confidence(probabilities), MIN_PROBABILITY)
     mean: NDArray[np.float64] = np.einsum("mn,mnc->nc", share, probabilities)
     return mean
 

@@ -2,8 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+<<<<<<< HEAD
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.serving.predict_classes import VIEWS, _view, mean_probabilities, predict_probabilities
+=======
+from trainables.core.serving.predict_classes import VIEWS, mean_probabilities, predict_probabilities, view
+>>>>>>> 9810c98 (Add tune-export: a registered classifier as one ONNX file, checked against the model)
 
 
 class Corner(PixelNetwork):
@@ -42,7 +46,7 @@ def test_views_bring_each_corner_to_the_upper_left(views, corners):
 def test_all_views_are_different():
     image = np.arange(9).reshape(1, 3, 3, 1)
     for views in VIEWS.values():
-        distinct = {_view(torch.from_numpy(image), *view).numpy().tobytes() for view in views}
+        distinct = {view(torch.from_numpy(image), *each).numpy().tobytes() for each in views}
         assert len(distinct) == len(views)
 
 

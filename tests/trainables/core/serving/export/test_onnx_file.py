@@ -1,0 +1,77 @@
+"""ONNX files of small ensembles, answered by onnxruntime. One export takes some seconds."""
+
+import dataclasses
+import json
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from tests.images import png
+from trainables.core.config import TrainConfig
+from trainables.core.data.decode.images import PixelFormat
+from trainables.core.errors import UserError
+from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.serving.combine import Combination
+from trainables.core.serving.ensemble import load_ensemble, save_ensemble
+from trainables.core.serving.export.onnx_file import MOST_DIFFERENCE, answer, export_onnx
+from trainables.core.training.fit import fit
+
+NAMES = ("few", "many", "größer")
+DEEP = PixelFormat(channels=1, white=4095, black=-1024)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(small_data):
+    base = {"backbone": "scratch_cnn", "weights": "random", "head": "linear", "optimizer": "adam", "lr": 1e-2}
+    trained = []
+    for size, seed in ((16, 0), (32, 1), (32, 2)):
+        config = TrainConfig.from_dict(
+            base | {"image_size": size, "batch_size": 16, "epochs": 1, "device": "cpu", "seed": seed}
+        )
+        state = next(fit(config, small_data)).state
+        trained.append(Checkpoint(state, config, NAMES, small_data.pixel_format, {}))
+    return trained
+
+
+def test_an_onnx_file_answers_like_the_model(checkpoints, tmp_path):
+    """Two members, one of them of two folds, with three views of each image."""
+    small, *folds = checkpoints
+    rule = dataclasses.replace(Combination.of(np.array([0.3, 0.7]), "geometric mean"), temperatures=(0.4, 2.0))
+    save_ensemble(tmp_path / "e", [[small], folds], rule, views="flips")
+    ensemble = load_ensemble(tmp_path / "e")
+    file = tmp_path / "model.onnx"
+    assert export_onnx(ensemble, file, "abc") < MOST_DIFFERENCE
+    images = np.random.default_rng(5).integers(0, 256, (3, 90, 70, 1), dtype=np.uint8)
+    expected = ensemble.predict([png(image[:, :, 0]) for image in images])
+    np.testing.assert_allclose(answer(file, images), expected.to_numpy(), atol=MOST_DIFFERENCE)
+    assert expected.to_numpy().std() > 0.01  # the images do not all get the same answer
+    properties = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    assert json.loads(properties["class_names"]) == list(NAMES)
+    assert properties["model_sha256"] == "abc"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["model.onnx"]
+
+
+def test_deep_pixels_are_scaled_and_values_outside_the_range_get_nan(checkpoints, tmp_path):
+    deep = dataclasses.replace(checkpoints[0], pixel_format=DEEP)
+    save_ensemble(tmp_path / "e", [[deep]], Combination.of(np.ones(1)))
+    ensemble, file = load_ensemble(tmp_path / "e"), tmp_path / "model.onnx"
+    export_onnx(ensemble, file, "")
+    images = np.random.default_rng(5).integers(0, 4096, (2, 40, 50, 1), dtype=np.int32)
+    images[1, 0, 0] = 4096
+    probabilities = answer(file, images)
+    Image.fromarray(images[0, :, :, 0].astype(np.uint16)).save(tmp_path / "deep.png")
+    expected = ensemble.predict([(tmp_path / "deep.png").read_bytes()]).to_numpy()
+    np.testing.assert_allclose(probabilities[:1], expected, atol=MOST_DIFFERENCE)
+    assert np.isnan(probabilities[1]).all()
+
+
+def test_a_file_with_other_answers_is_refused(checkpoints, tmp_path, monkeypatch):
+    save_ensemble(tmp_path / "e", [[checkpoints[0]]], Combination.of(np.ones(1)))
+    ensemble = load_ensemble(tmp_path / "e")
+    correct = ensemble.probabilities
+    monkeypatch.setattr(ensemble, "probabilities", lambda images: correct(images) + 1e-3)
+    with pytest.raises(UserError, match="within 0.0001, but they differ by 0.001"):
+        export_onnx(ensemble, tmp_path / "model.onnx", "")
+    assert not (tmp_path / "model.onnx").exists()

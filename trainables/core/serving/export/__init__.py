@@ -1,0 +1,1 @@
+"""A registered ensemble as one graph that runs without this package."""

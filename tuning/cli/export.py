@@ -1,0 +1,49 @@
+"""``tune-export``: write a registered model to one file for another runtime."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuning.cli.command import Command, console_script, new_app
+from tuning.console import EXIT_INTERRUPTED, Terminal, say
+from tuning.predict.fetch_model import MODEL_PLACES
+
+app = new_app()
+
+
+@app.command("tune-export", cls=Command)
+def export(
+    model: Annotated[str, typer.Argument(help=f"Registered model: {MODEL_PLACES}.", show_default=False)],
+    onnx: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="ONNX file to write. It is only replaced by a file that agrees."),
+    ],
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI", help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
+        ),
+    ] = None,
+) -> int:
+    """Write a registered classifier to an ONNX file: resizing, members, and the rule that combines them.
+
+    The file needs only an ONNX runtime. It takes raw pixels of any size and returns class probabilities, which are
+    compared with the model's before the file appears.
+
+    Exit code 0: the file agrees with the model; 2: the model cannot be exported, or wrong usage.
+    """
+    from tuning.predict.export_model import export_model
+
+    console = Terminal()
+    try:
+        return export_model(model, onnx, tracking_uri, console)
+    except KeyboardInterrupt:
+        say(console, f"Interrupted; {onnx} was not changed.")
+        return EXIT_INTERRUPTED
+
+
+main = console_script(app)
+
+if __name__ == "__main__":
+    main()
