@@ -52,11 +52,7 @@ def predict_probabilities(
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for start in range(0, len(indices), batch_size):
             batch = torch.from_numpy(images[indices[start : start + batch_size]]).to(device)
-<<<<<<< HEAD
-            predictions = [model.probabilities(model(_view(batch, *view))) for view in VIEWS[views]]
-=======
-            predictions = [model(view(batch, *each)).softmax(dim=1) for each in VIEWS[views]]
->>>>>>> 9810c98 (Add tune-export: a registered classifier as one ONNX file, checked against the model)
+            predictions = [model.probabilities(model(view(batch, *each))) for each in VIEWS[views]]
             parts.append((torch.stack(predictions).mean(dim=0) if len(predictions) > 1 else predictions[0]).cpu())
     probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
     return probabilities

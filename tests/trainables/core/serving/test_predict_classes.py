@@ -2,12 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-<<<<<<< HEAD
 from trainables.core.models.networks.base import PixelNetwork
-from trainables.core.serving.predict_classes import VIEWS, _view, mean_probabilities, predict_probabilities
-=======
 from trainables.core.serving.predict_classes import VIEWS, mean_probabilities, predict_probabilities, view
->>>>>>> 9810c98 (Add tune-export: a registered classifier as one ONNX file, checked against the model)
 
 
 class Corner(PixelNetwork):

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.serving.classification_ensemble import ClassificationEnsemble
 from trainables.core.serving.combine import MIN_PROBABILITY, Combination
 from trainables.core.serving.export.resize import resize_like_pillow
@@ -51,7 +52,8 @@ class EnsembleGraph(nn.Module):
 
     def _mean_over_views(self, model: nn.Module, pixels: Tensor) -> Tensor:
         views = torch.cat([view(pixels, *each) for each in self._views])  # one batch, so that the graph is small
-        probabilities: Tensor = model(views).softmax(dim=1)
+        assert isinstance(model, PixelNetwork)
+        probabilities = model.probabilities(model(views))
         return probabilities.reshape(len(self._views), -1, probabilities.shape[1]).mean(dim=0)
 
 
