@@ -11,6 +11,7 @@ from string import Template
 import numpy as np
 
 from trainables.core.data.decode.images import open_image
+from trainables.core.data.grades import grade_order
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source
@@ -167,6 +168,16 @@ def _hints(images: FolderSummary) -> list[str]:
     guess = matches[0] if len(matches) == 1 else next(iter(images.counts))
     reason = "Guessed from its name." if len(matches) == 1 else "Replace it by the right one."
     hints = [f"The class without a disease, for --metric clinical. {reason}", f"healthy={_quoted(guess)},"]
+    if grade_order(list(images.counts), None):
+        hints += [
+            "Their names are numbers, so the classes are treated as grades. If they have no order:",
+            "ordered=False,",
+        ]
+    elif len(images.counts) > 2:
+        hints += [
+            "If the classes are grades, list them from the lowest to the highest:",
+            f"ordered=({', '.join(map(_quoted, images.counts))}),",
+        ]
     files = () if images.groups_given else images.files
     groups = {re.sub(_BEFORE_LAST_NUMBER, r"\1", file) for file in files}
     if 1 < len(groups) < len(files) and all(re.match(_BEFORE_LAST_NUMBER, file) for file in files):

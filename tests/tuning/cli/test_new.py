@@ -61,6 +61,22 @@ def test_file_names_suggest_a_group_pattern(here):
     assert "file names up to their last number (4 groups)" in (here / "my_data_space.py").read_text()
 
 
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (
+            ("mild", "none", "severe"),
+            'list them from the lowest to the highest:\n    # ordered=("mild", "none", "severe"),',
+        ),
+        (("0", "1", "2"), "treated as grades. If they have no order:\n    # ordered=False,"),
+    ],
+)
+def test_grades_are_suggested(here, names, line):
+    write_classes(here / "data", dict.fromkeys(names, 4))
+    new("data")
+    assert line in (here / "my_data_space.py").read_text()
+
+
 def test_names_cannot_break_the_file(here):
     write_classes(here / 'quo"te', {'a"b # c': 4, "$name": 4, "ünï": 4})
     new('quo"te', "--out", "quoted.py")

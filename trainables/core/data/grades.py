@@ -37,7 +37,7 @@ def graded(data: "Dataset", ordered: Ordered) -> "Dataset":
     if order is None:
         return dataclasses.replace(data, notes=tuple(notes))
     why = "because their names are numbers" if ordered is None else "as declared"
-    notes.append(f"classes are treated as grades, {why}: {' < '.join(order)} (pass --unordered if they have no order)")
+    notes.append(f"classes are treated as grades, {why}: {' < '.join(order)} (tune-run --unordered: without an order)")
     place = np.array([order.index(name) for name in names])
     return dataclasses.replace(
         data,

@@ -77,6 +77,7 @@ def prepare(
     """
     grouping = grouping or Grouping()
     opened = open_dataset(place, table, grouping, window, store, cache_size)
+    graded(opened.data, ordered)  # refuses an unknown order before the audit
     source, bad = opened.source, {**opened.bad, **opened.odd.blank}
     if bad and not skip_bad_images:
         listing = (store or default_store()) / f"bad-images-{opened.data.fingerprint[:8]}.txt"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.images import write_classes
 from trainables.core.data.audited_dataset import inspect
-from trainables.core.data.grades import grade_order
+from trainables.core.data.grades import grade_order, graded
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.errors import DataError
@@ -72,7 +72,7 @@ def test_grades_are_the_same_images_with_their_classes_in_another_order(root, tm
     assert data.audit == plain.audit and data.fingerprint == plain.fingerprint
     assert all(np.array_equal(data.splits[name], plain.splits[name]) for name in plain.splits)
     assert set(data.notes) - set(plain.notes) == {
-        "classes are treated as grades, as declared: none < mild < severe (pass --unordered if they have no order)"
+        "classes are treated as grades, as declared: none < mild < severe (tune-run --unordered: without an order)"
     }
     elsewhere = dataclasses.replace(data, store=tmp_path / "other node")
     np.testing.assert_array_equal(elsewhere.images(16), plain.images(16))
@@ -94,6 +94,19 @@ def test_an_image_without_a_label_has_none_as_a_grade(root, tmp_path):
     (root / "stray.png").write_bytes((root / "none" / "000.png").read_bytes())
     data = prepared(root, tmp_path, ordered=STAGES, skip_bad_images=True)
     assert (data.labels == -1).sum() == 1 and data.class_names == STAGES
+
+
+def test_images_with_several_labels_have_no_grade(root, tmp_path):
+    data = prepared(root, tmp_path)
+    several = dataclasses.replace(data, class_names=("0", "1", "2"), labels=np.eye(3, dtype=np.int64)[data.labels])
+    unchanged = graded(several, None)
+    assert not unchanged.ordered and unchanged.labels is several.labels
+
+
+def test_an_unknown_order_is_refused_before_the_audit(root, tmp_path, monkeypatch):
+    monkeypatch.delattr("trainables.core.data.prepare.audited")
+    with pytest.raises(DataError, match="must each have a number of their own in the name"):
+        prepared(root, tmp_path, ordered=True)
 
 
 def test_the_grades_of_other_data_are_ignored_with_a_note(root, tmp_path):
