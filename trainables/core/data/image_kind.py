@@ -1,18 +1,19 @@
 """Kind of the images that a model was trained on, and the ways in which an image can be of another kind.
 
 Every image is described by a few features at 64 pixels a side. An image is unlike the training images if a feature lies
-far outside their range, if its coarse structure is far from their principal components, or if its negative fits them
-much better than itself.
+far outside their range, if its coarse structure is far from their principal components, if it is upside down, or if its
+negative fits them much better than itself.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.splits.similarity import SIDE
+from trainables.core.data.upright import Upright, upright_of, upside_down
 
 Features = NDArray[np.float64]
 NEARLY_BLANK = 2.0  # standard deviation in grey levels, below which an image shows nothing
@@ -54,6 +55,8 @@ class ImageKind:
         sides: Shortest and longest side of all images, in pixels.
         elongation: Largest ratio of an image's sides.
         sees_blank: True if training images are nearly blank.
+        highlights: Least brightness of the brightest parts without a warning.
+        upright: Discriminant of images that are upside down.
     """
 
     lows: tuple[float, ...]
@@ -66,10 +69,12 @@ class ImageKind:
     sides: tuple[int, int]
     elongation: float
     sees_blank: bool = False
+    highlights: float = 0.0
+    upright: Upright = field(default_factory=Upright)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return dict(vars(self))
+        return {**vars(self), "upright": self.upright.to_dict()}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
@@ -78,7 +83,9 @@ class ImageKind:
         components = tuple(tuple(map(float, row)) for row in raw["components"])
         shortest, longest = raw["sides"]
         plain = {name: tuple(map(float, raw[name])) for name in lists}
-        return cls(**{**raw, **plain, "components": components, "sides": (int(shortest), int(longest))})
+        upright = Upright.from_dict(raw["upright"]) if "upright" in raw else Upright()
+        sides = (int(shortest), int(longest))
+        return cls(**{**raw, **plain, "components": components, "sides": sides, "upright": upright})
 
     def warnings(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[str]:
         """Return the ways in which images differ from the training images, in words; "" for an image like them.
@@ -89,13 +96,16 @@ class ImageKind:
         """
         features, coarse = describe_images(pixels, np.arange(len(pixels)))
         inverted = self.inverted(features, coarse)
-        far = self._is_far_from_components(coarse)
+        structure = self._structure(coarse)
+        dark = _highlights(pixels) < self.highlights
         return [
-            "; ".join(self._reasons(features[row], bool(inverted[row]), bool(far[row]), sizes[row]))
+            "; ".join(self._reasons(features[row], bool(inverted[row]), bool(dark[row]), structure[row], sizes[row]))
             for row in range(len(pixels))
         ]
 
-    def _reasons(self, features: Features, inverted: bool, far: bool, size: tuple[int, int]) -> list[str]:
+    def _reasons(
+        self, features: Features, inverted: bool, dark: bool, structure: str, size: tuple[int, int]
+    ) -> list[str]:
         blank = np.exp(features[_CONTRAST] / 40) < NEARLY_BLANK and not self.sees_blank
         reasons = []
         if blank:
@@ -106,7 +116,9 @@ class ImageKind:
             outside = zip(features, self.lows, self.highs, strict=True)
             sides = [(bool(value > high), not low <= value <= high) for value, low, high in outside]
             reasons += [_WORDS[index][high] for index, (high, is_outside) in enumerate(sides) if is_outside]
-            reasons += ["shows something else"] if far else []
+            darker = _WORDS[_BRIGHTNESS][0]
+            reasons += [f"{darker} in its brightest parts"] if dark and darker not in reasons else []
+            reasons += [structure] if structure else []
         shortest, longest = min(size), max(size)
         if shortest * _SIZE_SLACK < self.sides[0] or longest > self.sides[1] * _SIZE_SLACK:
             reasons.append(f"{size[1]} x {size[0]} pixels instead of {self.sides[0]} to {self.sides[1]} a side")
@@ -127,11 +139,19 @@ class ImageKind:
         distances: Features = (np.minimum(deviations, _MOST_DEVIATION) ** 2).sum(axis=1)
         return distances
 
-    def _is_far_from_components(self, coarse: Features) -> NDArray[np.bool_]:
+    def _structure(self, coarse: Features) -> list[str]:
+        """Return how the structure of each image differs from that of the training images; "" if it does not."""
         if not self.components:
-            return np.zeros(len(coarse), dtype=np.bool_)
-        far: NDArray[np.bool_] = _residuals(coarse, np.array(self.components)) > self.residual
-        return far
+            return [""] * len(coarse)
+        components = np.array(self.components)
+        residuals = _residuals(coarse, components)
+        turned = np.minimum(*(_residuals(other, components) for other in upside_down(coarse)))
+        is_turned = self.upright.is_upside_down(coarse) & (turned <= self.residual)
+        far = residuals > self.residual
+        return [
+            "looks upside down" if turned_one else "shows something else" if far_one else ""
+            for turned_one, far_one in zip(is_turned, far, strict=True)
+        ]
 
 
 def kind_of(
@@ -165,8 +185,22 @@ def kind_of(
         residual=round(residual, 4),
         sides=(int(shortest.min()), int(longest.max())),
         elongation=float((longest / np.maximum(1, shortest)).max()),
+        highlights=_lowest_highlight(pixels, rows),
+        upright=upright_of(coarse, groups),
         sees_blank=bool((np.exp(features[:, _CONTRAST] / 40) < NEARLY_BLANK).any()),
     )
+
+
+def _lowest_highlight(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> float:
+    starts = range(0, len(rows), _BATCH)
+    found = np.concatenate([_highlights(pixels[rows[start : start + _BATCH]]) for start in starts])
+    low, high = np.quantile(found, [0.01, 0.99])
+    return round(float(low - _SLACK * (high - low) - _LEAST_SLACK), 4)
+
+
+def _highlights(pixels: NDArray[np.uint8]) -> Features:
+    """Return the (n,) brightness of the brightest percent of each image."""
+    return np.asarray(np.percentile(pixels.mean(axis=3).reshape(len(pixels), -1), 99, axis=1))
 
 
 def _rounded(values: Features) -> tuple[float, ...]:
