@@ -140,8 +140,9 @@ def run(
         list[str] | None,
         _search_option(
             metavar="NAME",
-            help="Metric to optimise. Give a second one (such as latency_ms) to search for the trade-off: trials are "
-            "stopped and members chosen by the first. Default: the space's.",
+            help="Metric to optimise; patient_NAME scores patients instead of images. Give a second one (such as "
+            "latency_ms) to search for the trade-off: trials are stopped and members chosen by the first. Default: the "
+            "space's.",
         ),
     ] = None,
     cv_folds: Annotated[

@@ -83,10 +83,9 @@ class ClassificationResults(TaskResults):
             ("class", "images", "groups", "recall [95%]"),
             [(recall.name, str(recall.images), str(recall.groups), recall.describe()) for recall in scores.recalls],
         )
-        if evaluation.patients is None:
-            return recalls, self._confusion("Confusion matrix of the ensemble", evaluation)
-        by_patient = self._confusion("Confusion matrix by patient", evaluation.patients)
-        return recalls, self._confusion("Confusion matrix by image", evaluation), by_patient
+        by_patient = evaluation.patients and self._confusion("Confusion matrix by patient", evaluation.patients)
+        by_image = self._confusion("Confusion matrix of the ensemble", evaluation)
+        return (recalls, by_image, by_patient) if by_patient else (recalls, by_image)
 
     def _confusion(self, title: str, evaluation: Evaluation) -> ResultTable:
         names = self.data.class_names

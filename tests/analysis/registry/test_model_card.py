@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.ensembles.choose_rule import Choice, Compared
+from analysis.ensembles.evaluation import Scores
 from analysis.statistics.selection_bias import SelectionBias
 from tests.analysis.registry.cards import made_up_card
 
@@ -79,3 +81,21 @@ def test_without_test_scores_the_card_says_so(card):
     assert "| test macro_f1" not in text
     assert set(card.tags()) - set(sealed.tags()) == {"test_macro_f1", "test_accuracy"}
     assert "not scored on the test set" not in card.description()
+
+
+def test_scores_and_use_per_patient_are_described(card):
+    by_patient = replace(card.evaluation, ensemble=Scores({"macro_f1": 0.375}, {}))
+    patients = Choice("macro_f1", (Compared("any-lesion", 0.6, 0.0, 0.0),), "any-lesion", None, {}, ())
+    comparison = replace(card.chosen.comparison, patients=patients, figures={"macro_f1": 0.5})
+    with_patients = replace(
+        card,
+        evaluation=replace(card.evaluation, patients=by_patient),
+        chosen=replace(card.chosen, comparison=comparison),
+    )
+    lines = with_patients.description().splitlines()
+    assert "| test patient_macro_f1 | 0.3750 |" in lines
+    assert "| select macro_f1 | 0.5000 |" in lines
+    assert "tune-predict models:/brains/4 IMAGES --per patient --groups FILE" in lines
+    tags = with_patients.tags()
+    assert (tags["patient_rule"], tags["test_patient_macro_f1"]) == ("any-lesion", "0.3750")
+    assert not any("patient" in line for line in card.description().splitlines())

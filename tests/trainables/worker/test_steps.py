@@ -35,6 +35,23 @@ def test_a_trial_on_grades_reports_their_metrics_and_marks_its_checkpoint(config
     assert load_checkpoint(tmp_path / "1").ordered
 
 
+def test_a_metric_of_patients_decides_the_best_epoch(config, small_data):
+    """Each class is one patient, so that the patients' accuracy takes other steps than the images'."""
+    data = dataclasses.replace(small_data, patients=small_data.labels)
+    metric, best = "patient_log_loss", {}
+    steps = list(epoch_steps(config(epochs=5), data, Objective(metric), None))
+    for step in steps:
+        value, number = step.report[f"tune/{metric}"], step.report["epoch"]
+        if is_better(metric, value, best.get(metric)):
+            best = {metric: value, "best_epoch": number, "best_patient_macro_f1": step.report["tune/patient_macro_f1"]}
+        assert {name: step.report.get(name) for name in ("best_epoch", "best_patient_macro_f1")} == {
+            name: value for name, value in best.items() if name != metric
+        }
+    by_image = [step.report["tune/log_loss"] for step in steps]
+    by_patient = [step.report[f"tune/{metric}"] for step in steps]
+    assert by_image != by_patient
+
+
 def test_a_run_continues_from_an_epochs_checkpoint(config, small_data, tmp_path):
     first, *rest = epoch_steps_saved(config(epochs=3), small_data, tmp_path)
     again = list(epoch_steps(config(epochs=3), small_data, Objective(METRIC), load_checkpoint(tmp_path / "1")))
