@@ -26,11 +26,12 @@ DEEP = PixelFormat(channels=1, white=4095, black=-1024)
 def checkpoints(small_data):
     base = {"backbone": "scratch_cnn", "weights": "random", "head": "linear", "optimizer": "adam", "lr": 1e-2}
     trained = []
-    for size, seed in ((16, 0), (32, 1), (32, 2)):
+    grades = dataclasses.replace(small_data, ordered=True)
+    for size, seed, loss in ((16, 0, "ordinal"), (32, 1, "cross_entropy"), (32, 2, "cross_entropy")):
         config = TrainConfig.from_dict(
-            base | {"image_size": size, "batch_size": 16, "epochs": 1, "device": "cpu", "seed": seed}
+            base | {"image_size": size, "batch_size": 16, "epochs": 1, "device": "cpu", "seed": seed, "loss": loss}
         )
-        state = next(fit(config, small_data)).state
+        state = next(fit(config, grades)).state
         trained.append(Checkpoint(state, config, NAMES, small_data.pixel_format, {}))
     return trained
 
