@@ -204,7 +204,7 @@ def check_objective(
     if metric in (KAPPA, ABSOLUTE_ERROR) and not ordered:
         raise DataError(
             f"the metric {metric} needs grades, but {', '.join(class_names)} have no known order: set `ordered` in the "
-            "space, or choose another metric"
+            "space and leave out --unordered, or choose another metric"
         )
     if metric == "loss":
         raise DataError("the metric must be comparable between trials, but each has its own loss: choose log_loss")

@@ -79,7 +79,7 @@ def check_loss(loss: str, class_names: tuple[str, ...], ordered: bool) -> None:
     if loss == ORDINAL and not ordered:
         raise ConfigError(
             f"the loss {ORDINAL} needs grades, but {', '.join(class_names)} have no known order: set `ordered` in the "
-            "space, or choose another loss"
+            "space and leave out --unordered, or choose another loss"
         )
 
 
