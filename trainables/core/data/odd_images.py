@@ -23,12 +23,16 @@ class OddImages:
         inverted: Images whose negatives resemble the others much more than they do.
         shallow: Largest value of each image that uses at most an eighth of the data set's range of values.
         white: Largest value of that range.
+        usual: Range of the values without padding and marks, if these stretch the data set's range eightfold.
+        black: Smallest value of the data set's range.
     """
 
     blank: Mapping[int, str]
     inverted: tuple[int, ...]
     shallow: Mapping[int, int]
     white: int
+    usual: tuple[int, int] | None = None
+    black: int = 0
 
     def notes(self, names: Sequence[str]) -> list[str]:
         """Return the findings and their remedies, one line each.
@@ -42,6 +46,12 @@ class OddImages:
             notes.append(
                 f"{len(self.inverted)} images look inverted, like MONOCHROME1 exported as it is: their negatives "
                 f"resemble the other images more ({listed}): invert them"
+            )
+        if self.usual:
+            low, high = self.usual
+            notes.append(
+                f"few grey levels are left: the values of nearly all pixels lie between {low} and {high}, but padding "
+                f"or marks stretch the range to {self.black} to {self.white}: set these to {low} or {high}"
             )
         if self.shallow:
             listed = _listed([f"{names[index]} up to {highest}" for index, highest in self.shallow.items()])
@@ -74,7 +84,19 @@ def find_odd_images(pixels: NDArray[np.uint8], usable: NDArray[np.int64], survey
     if len(rest) >= _FEWEST:
         kind = kind_of(pixels, rest, rest, survey.sizes[rest])
         inverted = rest[kind.inverted(*describe_images(pixels, rest))]
-    return OddImages(blank, tuple(inverted.tolist()), shallow, white)
+    usual = _usual_range(survey, deep)
+    return OddImages(blank, tuple(inverted.tolist()), shallow, white, usual, survey.pixel_format.black)
+
+
+def _usual_range(survey: Survey, deep: NDArray[np.int64]) -> tuple[int, int] | None:
+    """Return the range of deep images without padding and marks, or None if these do not stretch it much."""
+    if not len(deep):
+        return None
+    low, high = int(survey.usual[deep, 0].min()), int(survey.usual[deep, 1].max())
+    black, white = survey.pixel_format.black, survey.pixel_format.white
+    has_padding = black < 2 * min(low, 0) - 1  # without any, -2**n covers just the lowest value
+    has_marks = int(survey.highest[deep].max()) > high
+    return (low, high) if (has_padding or has_marks) and (high - low) * _SHALLOW <= white - black else None
 
 
 def _blank_reason(highest: int | None, white: int) -> str:

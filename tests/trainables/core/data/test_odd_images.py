@@ -1,10 +1,14 @@
 """Blank, inverted and shallow images of a data set."""
 
+import re
+
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from trainables.core.data.audited_dataset import inspect
+from trainables.core.data.decode.deep_images import usual_range
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import DataError
 
@@ -82,3 +86,37 @@ def test_a_data_set_of_blank_images_is_refused(tmp_path):
     place = write(tmp_path / "data", lambda image, index: in_8_bits(0 * image))
     with pytest.raises(DataError, match="has no usable image; the first one, ill/00.png: is blank"):
         prepare(place, sizes=[8], seed=0, store=tmp_path / "store", skip_bad_images=True)
+
+
+def marked(image, index):
+    """Return 12-bit images with a mark at the end of 16 bits, as burnt in by a viewer."""
+    deep = (4000 * image).astype(np.uint16)
+    deep[:4, :4] = 65535
+    return deep
+
+
+def test_marks_that_leave_few_grey_levels_are_named(tmp_path):
+    found = notes(write(tmp_path / "data", marked), tmp_path)
+    (note,) = [note for note in found if note.startswith("few grey levels are left")]
+    assert re.search(r"lie between \d+ and 2\d\d\d, but padding or marks stretch the range to 0 to 65535: set", note)
+
+
+def test_padding_that_leaves_few_grey_levels_is_named(tmp_path):
+    write(tmp_path / "data", lambda image, _: in_8_bits(image))
+    for file in list((tmp_path / "data").rglob("*.png")):
+        hounsfield = np.asarray(Image.open(file)).astype(np.int16) * 8 - 1000
+        hounsfield[:3] = -32768
+        tifffile.imwrite(file.with_suffix(".tif"), hounsfield)
+        file.unlink()
+    found = notes(str(tmp_path / "data"), tmp_path)
+    assert any(re.search(r"lie between -9\d\d and \d+, but padding .* the range to -32768 to ", note) for note in found)
+
+
+def test_a_range_without_padding_and_marks_is_usual():
+    generator = np.random.default_rng(0)
+    values = generator.integers(-1000, 3000, (20, 20))
+    assert usual_range(values) == (values.min(), values.max())
+    padded = np.where(generator.random((20, 20)) < 0.2, -32768, values)
+    assert usual_range(padded) == (padded[padded > -32768].min(), padded.max())
+    for few in ([[5, 5]], [[0, 65535]], [[0, 7, 65535]]):
+        assert usual_range(np.array(few)) == (np.min(few), np.max(few))

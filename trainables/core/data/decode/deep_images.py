@@ -57,6 +57,19 @@ def deep_samples(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
     return samples[:: -1 if rows else 1, :: -1 if columns else 1]
 
 
+def usual_range(samples: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the lowest and highest sample, except one that is further from the others than these are from each other.
+
+    Such a value is no measurement but padding or a mark, for example -32768 around a CT slice.
+    """
+    lowest, highest = int(samples.min()), int(samples.max())
+    between = samples[(samples > lowest) & (samples < highest)]
+    if not len(between):
+        return lowest, highest
+    low, high = int(between.min()), int(between.max())
+    return low if low - lowest > high - low > 0 else lowest, high if highest - high > high - low > 0 else highest
+
+
 def scale_to_8_bits(samples: NDArray[np.int64], black: int, white: int) -> NDArray[np.uint8]:
     """Scale samples so that ``black`` becomes 0 and ``white`` 255.
 

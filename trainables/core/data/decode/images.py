@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.core.data.decode.crop import Box
 from trainables.core.data.decode.damage import check_undamaged
-from trainables.core.data.decode.deep_images import deep_samples, scale_to_8_bits
+from trainables.core.data.decode.deep_images import deep_samples, scale_to_8_bits, usual_range
 from trainables.core.data.decode.dicom import DICOM_WHITE, Window, dicom_image, is_dicom
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError, first_line
@@ -28,7 +28,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 Image.init()  # registers the formats, so that `Image.open` accepts their names
 
 # Part of every cache key. Raise it whenever the same bytes would decode to other pixels.
-DECODER_VERSION = 4
+DECODER_VERSION = 5
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _PAGED_FORMATS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
 # Mean difference between channels, in grey levels, up to which an image counts as grey: JPEG leaves 1 or 2.
@@ -171,11 +171,14 @@ class Survey:
         pixel_format: Format that fits every readable image.
         sizes: (N, 2) int64 heights and widths as stored; 0 for unreadable images.
         highest: (N,) int64 largest samples of images with more than 8 bits per sample; 0 for all others.
+        usual: (N, 2) int64 lowest and highest samples without padding and marks, see ``usual_range``; 0 for images of
+            8 bits per sample.
     """
 
     pixel_format: PixelFormat
     sizes: NDArray[np.int64]
     highest: NDArray[np.int64]
+    usual: NDArray[np.int64]
 
 
 def survey(
@@ -194,20 +197,21 @@ def survey(
     """
     shown_by_dicom = set()  # indices
 
-    def look(index: int) -> tuple[bool, int, int, int, int]:
+    def look(index: int) -> tuple[bool, int, int, int, int, int, int]:
         if index in unreadable:
-            return True, 0, 0, 0, 0
+            return True, 0, 0, 0, 0, 0, 0
         try:
             data = images.read(index)
             with open_image(data, window) as image:
                 samples = deep_samples(image, data)
                 if samples is None:
-                    return image.mode in _GREY_MODES, 0, 0, image.height, image.width
+                    return image.mode in _GREY_MODES, 0, 0, 0, 0, image.height, image.width
                 if is_dicom(data):
                     shown_by_dicom.add(index)
-                return samples.ndim == 2, int(samples.min()), int(samples.max()), image.height, image.width
+                lowest, highest = int(samples.min()), int(samples.max())
+                return samples.ndim == 2, lowest, highest, *usual_range(samples), image.height, image.width
         except DataError:
-            return True, 0, 0, 0, 0
+            return True, 0, 0, 0, 0, 0, 0
 
     with ThreadPoolExecutor(threads) as pool:
         looks = list(pool.map(look, range(len(images))))
@@ -220,8 +224,8 @@ def survey(
         black=0 if lowest >= 0 else -(2 ** (-lowest - 1).bit_length()),
         window=window,
     )
-    figures = np.array([figures for _, _, *figures in looks], dtype=np.int64).reshape(-1, 3)
-    return Survey(pixel_format, figures[:, 1:], figures[:, 0])
+    figures = np.array([figures for _, _, *figures in looks], dtype=np.int64).reshape(-1, 5)
+    return Survey(pixel_format, sizes=figures[:, 3:], highest=figures[:, 0], usual=figures[:, 1:3])
 
 
 def surveyed_images(source: Source, fingerprint: str, store: Store, window: Window | None) -> Survey:
@@ -229,16 +233,16 @@ def surveyed_images(source: Source, fingerprint: str, store: Store, window: Wind
 
     def write(folder: Path) -> None:
         found = survey(source, threads(), source.unreadable, window)
-        np.savez(folder / "images.npz", sizes=found.sizes, highest=found.highest)
+        np.savez(folder / "images.npz", sizes=found.sizes, highest=found.highest, usual=found.usual)
         (folder / "format.json").write_text(json.dumps(dataclasses.asdict(found.pixel_format)))
 
     def read(folder: Path) -> Survey:
         with np.load(folder / "images.npz") as arrays:
             pixel_format = PixelFormat.from_dict(json.loads((folder / "format.json").read_text()))
-            return Survey(pixel_format, arrays["sizes"], arrays["highest"])
+            return Survey(pixel_format, arrays["sizes"], arrays["highest"], arrays["usual"])
 
     key = f"survey-{fingerprint[:32]}{describe_window(window)}-v{DECODER_VERSION}"
-    return store.read(key, write, read, size=1000 + 24 * len(source))
+    return store.read(key, write, read, size=1000 + 40 * len(source))
 
 
 def describe_window(window: Window | None) -> str:
