@@ -21,25 +21,25 @@ from mlflow.types.schema import AnyType
 import trainables
 from analysis.ensembles.tasks.choose import TASKS
 from analysis.trials import EpochRecord
-from trainables.core.config import SegmentationConfig
+from trainables.core.config import SegmentationConfig, TrainConfig
 from trainables.core.errors import UserError, first_line
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.detr_variants import DETR
 from trainables.core.serving.base import PATIENTS, unlike_column
 from trainables.core.serving.combine import Combination
-from trainables.core.serving.ensemble import save_ensemble
+from trainables.core.serving.ensemble import save_ensemble, stored_configs
 
 MEMBER = "model"
+# What every model imports to predict. `mlflow-skinny` loads and serves models; MLflow adds all of `mlflow` without it.
 _REQUIRED = (
-    "albumentations",
     "filelock",
+    "mlflow-skinny",
     "numpy",
+    "opencv-python-headless",
     "pandas",
     "pillow",
     "safetensors",
-    "scikit-learn",
     "scipy",
-    "segmentation-models-pytorch",
     "timm",
     "torch",
     "torchvision",
@@ -75,15 +75,18 @@ def save_model_files(
         "data_path": str(folder),
         "code_paths": [str(Path(trainables.__file__).parent)],
         "signature": signature,
-        "pip_requirements": _requirements(members),
+        "pip_requirements": _requirements(stored_configs(folder)),
     }
 
 
-def _requirements(members: Sequence[Sequence[Checkpoint]]) -> list[str]:
+def _requirements(configs: Sequence[TrainConfig]) -> list[str]:
     """Return the installed versions as the package index names them: without a local part such as ``+cu130``."""
-    configs = [model.config for models in members for model in models]
-    is_detr = any(isinstance(config, SegmentationConfig) and config.architecture == DETR for config in configs)
-    packages = (*_REQUIRED, "transformers") if is_detr else _REQUIRED
+    segmentations = [config for config in configs if isinstance(config, SegmentationConfig)]
+    packages = [
+        *_REQUIRED,
+        *(["segmentation-models-pytorch"] if segmentations else []),
+        *(["transformers"] if any(config.architecture == DETR for config in segmentations) else []),
+    ]
     return [f"{package}=={importlib.metadata.version(package).partition('+')[0]}" for package in packages]
 
 

@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -27,6 +26,7 @@ from analysis.registry.model_files import save_model_files
 from analysis.trials import EpochRecord
 from tests.analysis.registry.cards import made_up_card
 from tests.images import png
+from tests.slim_environment import required, slim_environment
 from trainables.core.config import TrainConfig
 from trainables.core.errors import UserError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
@@ -183,28 +183,29 @@ def test_pages_get_the_card_and_a_persons_text_stays(registered):
 
 @pytest.fixture
 def served(registered, tmp_path):
+    """The URL of a server that has the packages of the model's own requirements, and no others."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/brains@champion"]
     # Without this repository on its path: what the server runs is what was stored.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"  # MLflow calls uvicorn
-    with (tmp_path / "serve.log").open("w") as log:
+    with fetched_model(registered[0], "models:/brains@champion") as model, (tmp_path / "serve.log").open("w") as log:
+        python = slim_environment(tmp_path / "slim", (model / "requirements.txt").read_text().splitlines())
+        environment["PATH"] = f"{python.parent}{os.pathsep}{environment['PATH']}"  # MLflow calls uvicorn
         process = subprocess.Popen(
-            [*command, "--env-manager", "local", "--port", str(port)], cwd=tmp_path, stdout=log, stderr=log,
-            env=environment | {"MLFLOW_TRACKING_URI": registered[0]}, start_new_session=True,
+            [python, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", str(port)],
+            cwd=tmp_path, stdout=log, stderr=log, env=environment, start_new_session=True,
         )  # fmt: skip
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1)
-            break
-        except OSError:
-            assert process.poll() is None, (tmp_path / "serve.log").read_text()
-            time.sleep(0.2)
-    yield f"http://127.0.0.1:{port}/invocations"
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait()
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1)
+                break
+            except OSError:
+                assert process.poll() is None, (tmp_path / "serve.log").read_text()
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/invocations"
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
 
 
 def ask(url, body, columns=NAMES):
@@ -239,6 +240,13 @@ def test_the_champion_answers_for_json_and_base64(registered, served):
             with pytest.raises(urllib.error.HTTPError) as refused:
                 ask(served, {form: colour})
             assert "pixels must be in a column with a name" in refused.value.read().decode()
+
+
+def test_a_classifier_requires_nothing_that_only_training_uses(registered):
+    with fetched_model(registered[0], "models:/brains@champion") as model:
+        names = set(required((model / "requirements.txt").read_text().splitlines()))
+    assert not names & {"albumentations", "mlflow", "optuna", "ray", "scikit-learn", "segmentation-models-pytorch"}
+    assert {"torch", "timm", "mlflow-skinny"} <= names
 
 
 def test_a_model_runs_in_a_fresh_process_from_its_own_copy_of_the_code(registered, tmp_path):

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from trainables.core.config import ClassificationConfig, SegmentationConfig
+from trainables.core.config import ClassificationConfig, SegmentationConfig, TrainConfig
 from trainables.core.device import resolve_device
 from trainables.core.errors import CheckpointError
-from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_config, save_checkpoint
 from trainables.core.models.checkpoints.train_state import TrainState
 from trainables.core.serving.base import Ensemble
 from trainables.core.serving.classification_ensemble import ClassificationEnsemble
@@ -84,6 +84,18 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> Ensemble:
     roi = load_ensemble(_part(folder, manifest["roi"]), device) if "roi" in manifest else None
     ensemble = _ENSEMBLES[members[0][0].config.task]
     return ensemble(members, combination, manifest["views"], roi, device)
+
+
+def stored_configs(folder: Path) -> list[TrainConfig]:
+    """Return the configurations of all models of an ensemble, including the segmentation that images are cropped with.
+
+    Raises:
+        CheckpointError: The ensemble's files are incomplete.
+    """
+    manifest = json.loads((folder / MANIFEST).read_text())
+    names = [name for names in manifest["members"] for name in ([names] if isinstance(names, str) else names)]
+    roi = stored_configs(_part(folder, manifest["roi"])) if "roi" in manifest else []
+    return [read_config(_part(folder, name)) for name in names] + roi
 
 
 def _part(folder: Path, name: str) -> Path:

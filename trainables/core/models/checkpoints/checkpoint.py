@@ -112,6 +112,15 @@ def frozen_digest(folder: Path) -> str | None:
     return None if digest is None else str(digest)
 
 
+def read_config(folder: Path) -> TrainConfig:
+    """Return the configuration of a checkpoint, without its tensors.
+
+    Raises:
+        CheckpointError: The checkpoint is incomplete.
+    """
+    return TrainConfig.from_dict(_read_meta(folder)["config"])
+
+
 def load_checkpoint(folder: Path, frozen: Path | None = None) -> Checkpoint:
     """Read a checkpoint, with its tensors on the CPU.
 
