@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
+from sklearn.metrics import cohen_kappa_score
 
 from tests.page import Page
 from tests.searches import SMALL, check_nothing_lost, load, search, start_search, tracked
@@ -214,12 +215,14 @@ def test_real_brain_images_from_parquet_to_a_reproduced_score(real_data, tmp_pat
     table = pq.read_table(subset / "test-00000-of-00001.parquet")
     images = [row["bytes"] for row in table["image"].to_pylist()]
     names, probabilities = predict_elsewhere(tmp_path, "alzheimer_space", images)
-    assert names == ["Mild_Demented", "Moderate_Demented", "Non_Demented", "Very_Mild_Demented"]
-    labels = table["label"].to_numpy()
+    assert names == ["Non_Demented", "Very_Mild_Demented", "Mild_Demented", "Moderate_Demented"]
+    labels = np.array([2, 3, 0, 1])[table["label"].to_numpy()]  # published in alphabetical order
     hits = probabilities.argmax(axis=1) == labels
     assert hits.mean() == pytest.approx(parent.data.metrics["test_accuracy"], abs=1e-9)
     recalls = [hits[labels == label].mean() for label in Counter(labels)]
     assert np.mean(recalls) == pytest.approx(parent.data.metrics["test_balanced_accuracy"], abs=1e-9)
+    kappa = cohen_kappa_score(labels, probabilities.argmax(axis=1), weights="quadratic")
+    assert kappa == pytest.approx(parent.data.metrics["test_quadratic_weighted_kappa"], abs=1e-9)
 
 
 def test_the_demo_on_phantoms_says_that_they_are_synthetic(tmp_path):
