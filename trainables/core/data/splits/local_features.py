@@ -120,16 +120,27 @@ def _words(features: Features) -> tuple[NDArray[np.int64], int]:
     """Return (F,) words of the features, and the number of words. Word w and w + half of them are mirror images."""
     half = max(1, min(_MOST_WORDS, len(features.points) // _FEATURES_PER_WORD) // 2)
     drawn = features.descriptors[np.sort(np.random.default_rng(0).permutation(len(features.points))[:half])]
-    vocabulary = _normalised(np.concatenate([drawn, drawn[:, _MIRROR]])).T
-    chunks = (features.descriptors[start : start + _CHUNK] for start in range(0, len(features.points), _CHUNK))
-    words = [(_normalised(chunk) @ vocabulary).argmax(1).numpy() for chunk in chunks]
-    return np.concatenate([np.empty(0, np.int64), *words]), 2 * len(drawn)
+    even, odd = (part.T.contiguous() for part in _even_and_odd(drawn))
+    words = [np.empty(0, np.int64)]
+    for start in range(0, len(features.points), _CHUNK):
+        chunk_even, chunk_odd = _even_and_odd(features.descriptors[start : start + _CHUNK])
+        # The sum of both products is the similarity to a word, their difference that to its mirror image.
+        kept, changed = chunk_even @ even, chunk_odd @ odd
+        best = (kept + changed.abs()).argmax(1)
+        is_mirrored = changed.gather(1, best[:, None])[:, 0] < 0
+        words.append((best + len(drawn) * is_mirrored).numpy())
+    return np.concatenate(words), 2 * len(drawn)
 
 
-def _normalised(descriptors: NDArray[np.uint8]) -> torch.Tensor:
-    """Return unit vectors whose product is the Bhattacharyya coefficient of two descriptors (RootSIFT)."""
+def _even_and_odd(descriptors: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return two (F, 64) parts of unit vectors: one that mirroring keeps, and one whose sign it changes.
+
+    The product of two vectors, the Bhattacharyya coefficient (RootSIFT), is the sum of the products of their parts.
+    """
     values = torch.from_numpy(descriptors).float()
-    return (values / values.sum(1, keepdim=True).clamp_min(1)).sqrt()
+    values = (values / values.sum(1, keepdim=True).clamp_min(1)).sqrt() * 0.5**0.5
+    first, mirrored = values[:, : _LENGTH // 2], values[:, _MIRROR[: _LENGTH // 2]]
+    return first + mirrored, first - mirrored
 
 
 def _word_weights(features: Features, words: NDArray[np.int64], count: int) -> tuple[csr_array, csr_array]:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from trainables.core.data.readers.phantoms import make_phantoms
-from trainables.core.data.splits.local_features import candidate_pairs, extract_features
+from trainables.core.data.splits.local_features import _MIRROR, _words, candidate_pairs, extract_features
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +50,18 @@ def test_candidates_are_pairs_of_different_images_that_share_features(images):
     found = {tuple(row) for row in candidates.tolist()}
     assert {(index, len(images) + index, 1) for index in range(4)} <= found
     assert len(candidate_pairs(extract_features(copies, np.array([3])), 5)) == 0
+
+
+def test_words_are_the_nearest_of_the_vocabulary_and_its_mirror_images(images):
+    """The reference compares with all words at once, in float64."""
+    features = extract_features(images, np.arange(len(images)))
+    words, count = _words(features)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(features.points))[: count // 2])
+    drawn = features.descriptors[chosen]
+    vocabulary = np.concatenate([drawn, drawn[:, _MIRROR]]).astype(float)
+    descriptors = features.descriptors.astype(float)
+    roots = [np.sqrt(values / values.sum(axis=1, keepdims=True)) for values in (descriptors, vocabulary)]
+    similarities = roots[0] @ roots[1].T
+    np.testing.assert_allclose(similarities[np.arange(len(words)), words], similarities.max(axis=1), atol=1e-5)
+    assert (words[chosen] < count // 2).mean() > 0.99  # each drawn descriptor is its own word
+    assert (words >= count // 2).any()
