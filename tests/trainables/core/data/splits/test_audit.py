@@ -26,16 +26,36 @@ def write_phantoms(root, published=False):
         folder = root / side / CLASS_NAMES[label]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"subject{subject}_{index}.png").write_bytes(png(image))
-    return phantoms
 
 
-def audited(root, tmp_path, **options):
-    return inspect(str(root), store=tmp_path / "store", **options).audit
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A node's cache: tests that need the same audit share it."""
+    return tmp_path_factory.mktemp("store")
 
 
-def test_a_published_split_that_divides_subjects_is_a_leak(tmp_path):
-    write_phantoms(tmp_path / "data", published=True)
-    audit = audited(tmp_path / "data", tmp_path)
+@pytest.fixture(scope="module")
+def unpublished(tmp_path_factory):
+    """A folder of phantoms without a published split. No test changes it."""
+    root = tmp_path_factory.mktemp("unpublished")
+    write_phantoms(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The same phantoms, with a published test split. No test changes it."""
+    root = tmp_path_factory.mktemp("published")
+    write_phantoms(root, published=True)
+    return root
+
+
+def audited(root, store, **options):
+    return inspect(str(root), store=store, **options).audit
+
+
+def test_a_published_split_that_divides_subjects_is_a_leak(published, store):
+    audit = audited(published, store)
     assert audit.leaks and audit.test_twins_in_train == 1
     assert (audit.images, audit.groups, audit.largest_group, audit.named) == (360, 60, 6, "groups")
     assert audit.groups_per_class == dict(zip(CLASS_NAMES, [12, 12, 15, 21], strict=True))
@@ -45,17 +65,16 @@ def test_a_published_split_that_divides_subjects_is_a_leak(tmp_path):
     assert any("on the published test split" in line for line in summary(audit))
 
 
-def test_a_data_set_without_a_published_split_has_no_leak(tmp_path):
-    write_phantoms(tmp_path / "data")
-    audit = audited(tmp_path / "data", tmp_path)
+def test_a_data_set_without_a_published_split_has_no_leak(unpublished, store):
+    audit = audited(unpublished, store)
     assert not audit.leaks
     assert audit.test_twins_in_train is None and audit.published is None
     assert audit.grouped is not None
 
 
-def test_faulty_images_are_listed(tmp_path):
+def test_faulty_images_are_listed(unpublished, store, tmp_path):
     root = tmp_path / "data"
-    write_phantoms(root)
+    shutil.copytree(unpublished, root)
     none = sorted((root / CLASS_NAMES[2]).iterdir())
     buffer = io.BytesIO()
     Image.open(none[0]).save(buffer, "TIFF")
@@ -65,7 +84,7 @@ def test_faulty_images_are_listed(tmp_path):
     stark = np.random.default_rng(0).choice([0, 255], (8, 8)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
     (root / CLASS_NAMES[2] / "stark.png").write_bytes(png(stark))
     (root / CLASS_NAMES[2] / "torn.png").write_bytes(none[3].read_bytes()[:200])
-    audit = audited(root, tmp_path)
+    audit = audited(root, store)
     assert audit.images == 365
     assert audit.exact_duplicates == 2
     assert audit.contradicting_groups == 1
@@ -77,19 +96,16 @@ def test_faulty_images_are_listed(tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["column", "pattern"])
-def test_given_groups_are_subjects(tmp_path, rule):
-    root = tmp_path / "data"
-    phantoms = write_phantoms(root)
+def test_given_groups_are_subjects(unpublished, store, tmp_path, rule):
     if rule == "pattern":
-        grouping = Grouping(pattern=r"(subject\d+)_")
+        root, grouping = unpublished, Grouping(pattern=r"(subject\d+)_")
     else:
-        shutil.rmtree(root)
-        root.mkdir()
+        root, phantoms = tmp_path, make_phantoms(subjects=60)
         rows = [{"bytes": png(image), "path": None} for image in phantoms.images]
         table = {"image": rows, "label": phantoms.labels.tolist(), "patient": [f"p{s}" for s in phantoms.subjects]}
         pq.write_table(pa.table(table), root / "train-0.parquet")
         grouping = Grouping(column="patient")
-    audit = audited(root, tmp_path, grouping=grouping)
+    audit = audited(root, store, grouping=grouping)
     assert (audit.named, audit.groups, audit.threshold) == ("subjects", 60, None)
     assert len(audit.curve) > 5
     assert "60 subjects (as given)" in summary(audit)[0]
@@ -104,23 +120,20 @@ def test_given_groups_are_subjects(tmp_path, rule):
         (Grouping(usual_pattern="nowhere", pattern=r"(subject\d+)_"), "subjects"),
     ],
 )
-def test_a_usual_pattern_applies_if_every_file_matches_and_no_other_rule_is_set(tmp_path, grouping, named):
-    write_phantoms(tmp_path / "data")
-    data = prepare(str(tmp_path / "data"), sizes=[16], seed=0, grouping=grouping, store=tmp_path / "store")
+def test_a_usual_pattern_applies_if_every_file_matches_and_no_other_rule_is_set(unpublished, store, grouping, named):
+    data = prepare(str(unpublished), sizes=[16], seed=0, grouping=grouping, store=store)
     assert data.audit.named == named
     noted = any("do not match the space's pattern" in note for note in data.notes)
     assert noted == (named == "groups" and grouping.threshold is None)
 
 
-def test_a_pattern_can_make_each_image_its_own_group_after_an_earlier_audit(tmp_path):
-    write_phantoms(tmp_path / "data")
-    assert audited(tmp_path / "data", tmp_path).groups == 60
-    assert audited(tmp_path / "data", tmp_path, grouping=Grouping(pattern=r"_(\d+)\.png")).groups == 360
+def test_a_pattern_can_make_each_image_its_own_group_after_an_earlier_audit(unpublished, store):
+    assert audited(unpublished, store).groups == 60
+    assert audited(unpublished, store, grouping=Grouping(pattern=r"_(\d+)\.png")).groups == 360
 
 
-def test_an_audit_survives_json(tmp_path):
-    write_phantoms(tmp_path / "data", published=True)
-    audit = audited(tmp_path / "data", tmp_path)
+def test_an_audit_survives_json(published, store):
+    audit = audited(published, store)
     plain = json.loads(json.dumps(audit.to_dict()))
     assert Audit.from_dict(plain) == audit
     assert plain["nearest_neighbour"]["published"]["balanced_accuracy"] == audit.published.balanced_accuracy
@@ -135,7 +148,7 @@ def test_neighbours_outside_the_group_of_an_mri_slice_score_like_chance(real_dat
         table = pq.read_table(file)
         rows = np.random.default_rng(0).permutation(len(table))[: round(share * len(table))]
         pq.write_table(table.take(pa.array(np.sort(rows))), root / file.name)
-    audit = audited(root, tmp_path)
+    audit = audited(root, tmp_path / "store")
     (point,) = [point for point in audit.curve if point.threshold == audit.threshold]
     assert audit.published.accuracy > 0.97
     assert point.neighbour_accuracy <= audit.majority_share + tolerance
