@@ -43,7 +43,7 @@ def _only_column(frame: "pd.DataFrame") -> list[Any]:
     unnamed = not isinstance(frame.columns[0], str)
     if unnamed and not all(isinstance(image, str | bytes | bytearray) for image in images):
         raise DataError('pixels must be in a column with a name, like {"instances": [{"image": [[0, ...], ...]}]}')
-    if frame.shape[1] > 1:  # also images in a row instead of a column, or requests whose keys differ
+    if frame.shape[1] > 1:  # MLflow cuts these off before, whatever the signature
         named = ", ".join(map(str, frame.columns[:_SHOWN])) + ", ..." * (frame.shape[1] > _SHOWN)
         raise DataError(f"the input must have one column, the images, but has {frame.shape[1]}: {named}")
     return images
