@@ -12,6 +12,7 @@ from rich.table import Table
 
 from trainables.core.errors import UserError
 from tuning.cli.command import (
+    AxisOption,
     CacheSize,
     Command,
     GroupColumn,
@@ -21,11 +22,13 @@ from tuning.cli.command import (
     ImageColumn,
     LabelColumn,
     Labels,
+    SlicesOption,
     SplitColumn,
     WindowOption,
     console_script,
     label_table,
     new_app,
+    parse_slicing,
     parse_window,
 )
 from tuning.console import EXIT_FAILED, EXIT_OK, Terminal, say, say_notes
@@ -64,6 +67,8 @@ def audit(
     label_column: LabelColumn = None,
     split_column: SplitColumn = None,
     window: WindowOption = None,
+    axis: AxisOption = None,
+    slices: SlicesOption = None,
     cache_size: CacheSize = None,
 ) -> int:
     """Find groups of related images in a data set and measure how they affect test scores.
@@ -84,6 +89,7 @@ def audit(
             str(Path(data).resolve()) if Path(data).exists() else data,  # tune-run names images in the same way
             table=label_table(labels, image=image_column, label=label_column, split=split_column),
             window=parse_window(window),
+            slicing=parse_slicing(axis, slices),
             grouping=Grouping(group_threshold, group_column, group_pattern, file=groups),
             cache_size=None if cache_size is None else parse_size(cache_size),
             progress=lambda share: progress.update(task, description="comparing images", completed=share, total=1),

@@ -23,9 +23,19 @@ from trainables.core.redact import without_credentials
 from tuning.console import EXIT_BROKEN_PIPE, EXIT_USAGE, say
 
 if TYPE_CHECKING:
+    from trainables.core.data.decode.nifti import Slicing
     from trainables.core.data.readers.tables.label_columns import LabelTable
 
 DATA, RECORD = "Data and models", "Storage and tracking"
+
+
+class Axis(StrEnum):
+    """Directions of slices: the keys of ``nifti.AXES``, without importing it."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+
 
 GroupThreshold = Annotated[
     float | None,
@@ -86,6 +96,16 @@ WindowOption = Annotated[
         help="Window for all DICOM images, such as 40,400 in Hounsfield units. Default: the first one in each file.",
         rich_help_panel=DATA,
     ),
+]
+AxisOption = Annotated[
+    Axis | None,
+    typer.Option(
+        help="Direction in which the slices of NIfTI volumes are stacked. Default: axial.", rich_help_panel=DATA
+    ),
+]
+SlicesOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Most slices of each NIfTI volume, around its middle. Default: 32.", rich_help_panel=DATA),
 ]
 OrderedClasses = Annotated[
     bool | None,
@@ -199,6 +219,16 @@ def parse_window(text: str | None) -> tuple[float, float] | None:
     if not (math.isfinite(centre) and 1 <= width < math.inf):
         raise UserError(f"--window must be CENTER,WIDTH with a width of at least 1, such as 40,400, but got {text!r}")
     return centre, width
+
+
+def parse_slicing(axis: Axis | None, slices: int | None) -> "Slicing | None":
+    """Return the slices that the options name, or None if neither is given."""
+    from trainables.core.data.decode.nifti import Slicing
+
+    if axis is None and slices is None:
+        return None
+    default = Slicing()
+    return Slicing(str(axis or default.axis), slices or default.count)
 
 
 def label_table(

@@ -14,6 +14,7 @@ from trainables.core.errors import UserError
 from tuning.cli.command import (
     DATA,
     RECORD,
+    AxisOption,
     CacheSize,
     Command,
     GroupColumn,
@@ -25,6 +26,7 @@ from tuning.cli.command import (
     Labels,
     OrderedClasses,
     SkipBadImages,
+    SlicesOption,
     SplitColumn,
     Storage,
     StudyStorage,
@@ -33,6 +35,7 @@ from tuning.cli.command import (
     console_script,
     label_table,
     new_app,
+    parse_slicing,
     parse_window,
 )
 from tuning.console import EXIT_OK, Terminal, say
@@ -92,6 +95,8 @@ def run(
     split_column: SplitColumn = None,
     ordered: OrderedClasses = None,
     window: WindowOption = None,
+    axis: AxisOption = None,
+    slices: SlicesOption = None,
     weights: Annotated[
         str | None,
         _data_option(
@@ -253,6 +258,7 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
 
     given = to_save(params)
     labels = params.pop("labels")
+    slicing = parse_slicing(params.pop("axis"), params.pop("slices"))
     columns = {role: params.pop(f"{role}_column") for role in ("image", "label", "split")}
     not_options = {"list_spaces", "dry_run", "backbone", "metric", "time_budget", "trial_timeout"}
     options = {name: value for name, value in params.items() if name not in not_options}
@@ -261,6 +267,7 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
         "backbones": tuple(params["backbone"] or ()),
         "objective": objective,
         "window": parse_window(params["window"]),
+        "slicing": slicing,
         "table": label_table(labels, space.table, **columns),
         "time_budget_s": math.inf if params["time_budget"] is None else params["time_budget"],
         "trial_timeout_s": HANG_S if params["trial_timeout"] is None else params["trial_timeout"],

@@ -8,6 +8,7 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from trainables.core.data.decode.dicom import Window
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.grades import Ordered
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.groups import Grouping
@@ -33,6 +34,7 @@ class SearchOptions:
     data: str | None = None
     table: LabelTable | None = None
     window: Window | None = None
+    slicing: Slicing | None = None
     weights: str | None = None
     backbones: tuple[str, ...] = ()
     num_samples: int | None = None
@@ -122,6 +124,7 @@ class SearchOptions:
             test_share=self.space.test_share,
             table=self.table,
             window=self.window,
+            slicing=self.slicing,
             grouping=Grouping(
                 self.group_threshold,
                 self.group_column,

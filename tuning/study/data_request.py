@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.dicom import Window
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.grades import Ordered
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.tables.label_columns import LabelTable
@@ -28,6 +29,7 @@ class DataRequest:
     test_share: float = SHARES["test"]
     table: LabelTable | None = None
     window: Window | None = None
+    slicing: Slicing | None = None
     grouping: Grouping = field(default_factory=Grouping)
     healthy: str | None = None
     ordered: Ordered = None
@@ -44,7 +46,9 @@ class DataRequest:
         ordered = saved.get("ordered", False)  # searches before grades have none
         ordered = tuple(ordered) if isinstance(ordered, list | tuple) else ordered
         grouping = Grouping(**saved["grouping"])
-        return cls(**{**saved, "table": table, "window": window, "ordered": ordered, "grouping": grouping})
+        slicing = saved.get("slicing") and Slicing(**saved["slicing"])
+        medical = {"window": window, "slicing": slicing}
+        return cls(**{**saved, "table": table, **medical, "ordered": ordered, "grouping": grouping})
 
     def prepare(self, *, regions_progress: Callable[[float], None] | None = None, **arguments: Any) -> Dataset:
         """Prepare the data. A set of classes that is too small for one division gets a note.

@@ -16,6 +16,7 @@ from trainables.core.data.decode.decoded_files import write_images
 from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.images import Survey, surveyed_images
 from trainables.core.data.decode.masks import surveyed_masks
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.grades import graded
 from trainables.core.data.labels import label_sets
 from trainables.core.data.odd_images import OddImages, find_odd_images
@@ -64,13 +65,14 @@ def inspect(
     table: LabelTable | None = None,
     grouping: Grouping | None = None,
     window: Window | None = None,
+    slicing: Slicing | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Dataset:
     """Open and audit a data set without refusing bad images and without splitting it. Arguments as in ``prepare``."""
     grouping = grouping or Grouping()
-    opened = open_dataset(place, table, grouping, window, store, cache_size)
+    opened = open_dataset(place, table, grouping, window, slicing, store, cache_size)
     data = audited(opened, grouping.threshold, progress)
     notes = [*reading_notes(opened.source), *opened.odd.notes(opened.source.names)]
     return graded(dataclasses.replace(data, notes=tuple(notes)), None)
@@ -86,6 +88,7 @@ def open_dataset(
     table: LabelTable | None,
     grouping: Grouping,
     window: Window | None,
+    slicing: Slicing | None,
     store: Path | None,
     cache_size: int | None,
 ) -> OpenedDataset:
@@ -97,7 +100,7 @@ def open_dataset(
     cache = Store(store or default_store(), cache_size)
     if table is not None and grouping.column is not None:
         table, grouping = dataclasses.replace(table, group=grouping.column), dataclasses.replace(grouping, column=None)
-    source = open_source(place, grouping.column, grouping.pattern, cache, table)
+    source = open_source(place, grouping.column, grouping.pattern, cache, table, slicing)
     if grouping.file is not None:
         source = grouped_by_file(source, Path(grouping.file))
     source = _grouped(source, grouping, place)
@@ -114,7 +117,7 @@ def open_dataset(
         groups=source.groups,
         patients=source.groups if _has_patients(source) else None,
         splits={},
-        pixel_format=survey.pixel_format,
+        pixel_format=dataclasses.replace(survey.pixel_format, slicing=source.slicing),
         mask_format=masks.format if masks else None,
         bad_masks=frozenset(masks.bad) if masks else frozenset(),
         store=store,

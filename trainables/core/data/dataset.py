@@ -184,7 +184,7 @@ class Dataset:
 
     def open_source(self) -> Source:
         """Open the images again. Groups are only those that the data set itself gives."""
-        return open_source(self.place, store=self.open_store(), table=self.table)
+        return open_source(self.place, store=self.open_store(), table=self.table, slicing=self.pixel_format.slicing)
 
     def open_store(self) -> Store:
         """Open the cache of the node that asks."""

@@ -13,6 +13,7 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.crop import Regions
 from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.masks import describe_format
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.grades import Ordered, graded
 from trainables.core.data.image_kind import kind_of
 from trainables.core.data.patients import describe_mixed_patients, healthy_class
@@ -42,6 +43,7 @@ def prepare(
     table: LabelTable | None = None,
     grouping: Grouping | None = None,
     window: Window | None = None,
+    slicing: Slicing | None = None,
     healthy: str | None = None,
     ordered: Ordered = None,
     skip_bad_images: bool = False,
@@ -62,6 +64,7 @@ def prepare(
         table: Table of the labels; None if the layout of the images gives them.
         grouping: The user's statement about which images belong together.
         window: Centre and width that replace those of DICOM files.
+        slicing: Slices to take from NIfTI volumes; None for the default.
         healthy: Class without a disease; ignored if the data have no such class.
         ordered: Whether the classes are grades, and their order, see ``grades``.
         skip_bad_images: Skip unusable images instead of refusing the data set.
@@ -76,7 +79,7 @@ def prepare(
         StoreFullError: The decoded images exceed the cache's limit.
     """
     grouping = grouping or Grouping()
-    opened = open_dataset(place, table, grouping, window, store, cache_size)
+    opened = open_dataset(place, table, grouping, window, slicing, store, cache_size)
     graded(opened.data, ordered)  # refuses an unknown order before the audit
     source, bad = opened.source, {**opened.bad, **opened.odd.blank}
     if bad and not skip_bad_images:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.errors import DataError, first_line
 
 # Names of folders and files that stand for a split.
@@ -102,6 +103,7 @@ class Source:
         unreadable: Reason why an image, or its mask, cannot be used, by its index. ``read_all`` adds unreadable files.
         metadata: Further columns of a table or of parquet files: name to N values, "" if missing.
         notes: Facts about how the data set was understood, such as the columns in use.
+        slicing: Slices that were taken from NIfTI volumes; None if there are no volumes.
     """
 
     class_names: tuple[str, ...]
@@ -118,6 +120,7 @@ class Source:
     unreadable: Mapping[int, str] = field(default_factory=dict)
     metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    slicing: Slicing | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -143,6 +146,9 @@ class Source:
         for read in readers:
             try:
                 content = b"" if index in self.unreadable else read(index)
+            except DataError as error:
+                content = b""
+                unreadable[index] = str(error)
             except OSError as error:
                 content = b""
                 unreadable[index] = f"cannot be read: {error.strerror}" if error.strerror else first_line(error)

@@ -19,6 +19,7 @@ from trainables.core.data.decode.crop import Box
 from trainables.core.data.decode.damage import check_undamaged
 from trainables.core.data.decode.deep_images import deep_samples, scale_to_8_bits, usual_range
 from trainables.core.data.decode.dicom import DICOM_WHITE, Window, dicom_image, is_dicom
+from trainables.core.data.decode.nifti import Slicing, is_nifti
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError, first_line
 from trainables.core.node_cache import Store
@@ -55,18 +56,23 @@ class PixelFormat:
             a scale of their own, whatever their values.
         black: Value that becomes 0: 0, or for signed samples the largest -2**n that covers the data set.
         window: Centre and width that replace those of DICOM files, or None.
+        slicing: Slices to take from NIfTI volumes; None if the data set has no volumes.
+        dicom: True if the data set has DICOM files.
     """
 
     channels: int
     white: int
     black: int = 0
     window: Window | None = None
+    slicing: Slicing | None = None
+    dicom: bool = False
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         """Rebuild from the result of ``dataclasses.asdict``, also after JSON."""
-        window = raw.get("window")
-        return cls(**{**raw, "window": None if window is None else tuple(window)})
+        window, slicing = raw.get("window"), raw.get("slicing")
+        medical = {"window": window and tuple(window), "slicing": slicing and Slicing(**slicing)}
+        return cls(**{**raw, **medical})
 
 
 @contextmanager
@@ -89,6 +95,8 @@ def open_image(data: bytes, window: Window | None = None) -> Iterator[Image.Imag
             check_undamaged(data, opened.format)
             yield opened
     except UnidentifiedImageError as error:  # Pillow names the buffer's address instead
+        if is_nifti(data):
+            raise DataError("it is a NIfTI volume: slices are only taken from files with labels of volumes") from error
         raise DataError("not a readable image: unknown format") from error
     except (DataError, MemoryError):  # the latter says nothing about the image
         raise
@@ -195,7 +203,7 @@ def survey(
     Raises:
         OSError: Any other image cannot be read.
     """
-    shown_by_dicom = set()  # indices
+    dicom, shown_by_dicom = set[int](), set[int]()  # indices
 
     def look(index: int) -> tuple[bool, int, int, int, int, int, int]:
         if index in unreadable:
@@ -204,6 +212,8 @@ def survey(
             data = images.read(index)
             with open_image(data, window) as image:
                 samples = deep_samples(image, data)
+                if is_dicom(data):
+                    dicom.add(index)
                 if samples is None:
                     return image.mode in _GREY_MODES, 0, 0, 0, 0, image.height, image.width
                 if is_dicom(data):
@@ -223,6 +233,7 @@ def survey(
         white=2 ** max(8, highest.bit_length()) - 1,
         black=0 if lowest >= 0 else -(2 ** (-lowest - 1).bit_length()),
         window=window,
+        dicom=bool(dicom),
     )
     figures = np.array([figures for _, _, *figures in looks], dtype=np.int64).reshape(-1, 5)
     return Survey(pixel_format, sizes=figures[:, 3:], highest=figures[:, 0], usual=figures[:, 1:3])
@@ -241,7 +252,7 @@ def surveyed_images(source: Source, fingerprint: str, store: Store, window: Wind
             pixel_format = PixelFormat.from_dict(json.loads((folder / "format.json").read_text()))
             return Survey(pixel_format, arrays["sizes"], arrays["highest"], arrays["usual"])
 
-    key = f"survey-{fingerprint[:32]}{describe_window(window)}-v{DECODER_VERSION}"
+    key = f"survey-v2-{fingerprint[:32]}{describe_window(window)}-v{DECODER_VERSION}"
     return store.read(key, write, read, size=1000 + 40 * len(source))
 
 

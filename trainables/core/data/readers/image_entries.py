@@ -1,4 +1,4 @@
-"""Images in a folder: one per file, or one per frame of a DICOM file."""
+"""Images in a folder: one per file, per frame of a DICOM file, or per slice of a NIfTI volume."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.decode.dicom import count_frames, extract_frame, has_window, read_header
-from trainables.core.data.readers.image_files import find_images, is_dicom_file
+from trainables.core.data.decode.nifti import Slicing
+from trainables.core.data.readers.image_files import find_images, is_dicom_file, is_nifti_file
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
+from trainables.core.data.readers.volumes import describe_volumes, find_slices, read_slice
 from trainables.core.data.source import numbered
 from trainables.core.errors import DataError
 
@@ -39,16 +41,18 @@ class ImageEntries:
 
     Attributes:
         root: Folder.
-        files: (N) path of each image's file below the folder. Frames of one file are next to each other.
-        frames: (N) number of the frame in a file of several, counted from 0, else None.
+        files: (N) path of each image's file below the folder. Images of one file are next to each other.
+        frames: (N) number of the frame in a file of several, or of the slice, counted from 0, else None.
+        slicing: Slices that are taken from volumes; None if there are no volumes.
         groups: (N,) int64, equal for images of one patient or file; None if the files do not say.
         metadata: Acquisition of DICOM images: name to (N) values; empty if there are none.
-        notes: Facts about the DICOM files.
+        notes: Facts about the DICOM files and volumes.
     """
 
     root: Path
     files: Sequence[Path]
     frames: Sequence[int | None]
+    slicing: Slicing | None
     groups: NDArray[np.int64] | None
     metadata: Mapping[str, Sequence[str]]
     notes: tuple[str, ...]
@@ -57,7 +61,7 @@ class ImageEntries:
     def names(self) -> list[str]:
         """Name of each image for messages."""
         return [
-            printable(file.as_posix()) + ("" if frame is None else f" frame {frame + 1}")
+            printable(file.as_posix()) + ("" if frame is None else f" {part_name(file)} {frame + 1}")
             for file, frame in zip(self.files, self.frames, strict=True)
         ]
 
@@ -65,18 +69,21 @@ class ImageEntries:
         """Return the encoded image: the bytes of its file or of its frame."""
         file, frame = self.root / self.files[index], self.frames[index]
         check_within(self.root, file)
-        return read_frame(file, frame)
+        return read_frame(file, frame, self.slicing)
 
 
-def list_images(root: Path) -> ImageEntries:
-    """List the images below a folder, sorted by path. A DICOM file that is damaged counts as one image."""
+def list_images(root: Path, slicing: Slicing | None = None) -> ImageEntries:
+    """List the images below a folder, sorted by path. A damaged DICOM or NIfTI file counts as one image."""
+    slicing = slicing or Slicing()
     files = [file.relative_to(root) for file in find_images(root)]
     headers = [read_tags(root / file) if is_dicom_file(root / file) else _Header() for file in files]
     entries = [
-        (file, header, frame if header.frames > 1 else None)
+        (file, header, number)
         for file, header in zip(files, headers, strict=True)
-        for frame in range(max(1, header.frames))
+        for number in _numbers(root / file, header, slicing)
     ]
+    volumes = [file for file in files if is_nifti_file(file)]
+    slices = sum(is_nifti_file(file) for file, *_ in entries)
     is_dicom = any(header.frames for header in headers)
     patients = {header.patient for header in headers} - {""}
     has_patients = len(patients) > 1  # anonymised files may all have the same one
@@ -87,10 +94,25 @@ def list_images(root: Path) -> ImageEntries:
         root=root,
         files=[file for file, *_ in entries],
         frames=[frame for *_, frame in entries],
+        slicing=slicing if volumes else None,
         groups=numbered(keys) if grouped else None,
         metadata=dict(zip(_ACQUISITION, map(list, values), strict=True)) if is_dicom else {},
-        notes=tuple(_describe(headers, len(patients))) if is_dicom else (),
+        notes=(
+            *(_describe(headers, len(patients)) if is_dicom else ()),
+            *([describe_volumes(len(volumes), slices, slicing)] if volumes else ()),
+        ),
     )
+
+
+def _numbers(file: Path, header: _Header, slicing: Slicing) -> Sequence[int | None]:
+    if is_nifti_file(file):
+        return find_slices(file, slicing)
+    return range(header.frames) if header.frames > 1 else [None]
+
+
+def part_name(file: Path) -> str:
+    """Return the name of an image within a file of several."""
+    return "slice" if is_nifti_file(file) else "frame"
 
 
 def read_tags(file: Path) -> _Header:
@@ -109,13 +131,15 @@ def read_tags(file: Path) -> _Header:
     )
 
 
-def read_frame(file: Path, frame: int | None) -> bytes:
-    """Return the bytes of an image file, or of one frame of a DICOM file.
+def read_frame(file: Path, frame: int | None, slicing: Slicing | None = None) -> bytes:
+    """Return the bytes of an image file, or of one frame of a DICOM file or slice of a NIfTI file.
 
     Raises:
         DataError: It cannot be decoded.
         OSError: The file cannot be read.
     """
+    if is_nifti_file(file):
+        return read_slice(file, frame or 0, slicing or Slicing())
     content = read_file(file)
     return content if frame is None else extract_frame(content, frame)
 

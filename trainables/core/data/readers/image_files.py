@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from trainables.core.data.decode.dicom import is_dicom
 from trainables.core.data.readers.untrusted_files import printable
@@ -32,6 +32,7 @@ _IMAGE_SUFFIXES = frozenset(
     ]
 )
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
+_NIFTI_SUFFIXES = (".nii", ".nii.gz")
 # Folders of thumbnails, deleted files and resource forks that systems, storage boxes and archives add, and the index of
 # a DICOM folder.
 _IGNORED = frozenset(
@@ -81,7 +82,19 @@ def paths_below(root: Path) -> Iterator[Path]:
 
 def is_image(file: Path) -> bool:
     """Return True if a path within a data set is an image: it has an image suffix and is not ignored."""
-    return file.suffix.lower() in _IMAGE_SUFFIXES | _DICOM_SUFFIXES and not is_ignored(file)
+    known = file.suffix.lower() in _IMAGE_SUFFIXES | _DICOM_SUFFIXES or is_nifti_file(file)
+    return known and not is_ignored(file)
+
+
+def is_nifti_file(file: Path) -> bool:
+    """Return True for a file with a suffix of NIfTI volumes."""
+    return file.name.lower().endswith(_NIFTI_SUFFIXES)
+
+
+def without_suffix(name: str) -> str:
+    """Return a file's name without its suffix, which may be ``.nii.gz``."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix("").with_suffix("") if name.lower().endswith(".nii.gz") else path.with_suffix(""))
 
 
 def is_dicom_file(file: Path) -> bool:

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.folders.class_folders import open_class_folders
 from trainables.core.data.readers.folders.image_mask_pairs import open_pairs
 from trainables.core.data.readers.folders.layout_checks import class_key
@@ -28,6 +29,7 @@ def open_source(
     group_pattern: str | None = None,
     store: Store | None = None,
     table: LabelTable | None = None,
+    slicing: Slicing | None = None,
 ) -> Source:
     """Open a data set.
 
@@ -40,6 +42,7 @@ def open_source(
             equal matches) are one group. An image whose name does not match is its own group.
         store: Cache for a copy of data at a URI; None for the node's default.
         table: Table of labels of the images in the folder; None if the layout gives the labels.
+        slicing: Slices to take from NIfTI volumes; None for the default.
 
     Raises:
         DataError: There is nothing to open, or it is not suitable.
@@ -51,7 +54,7 @@ def open_source(
     elif "://" in place or Path(place).is_dir():
         cache = store or Store(default_store())
         folder = local_copy(place, cache) if "://" in place else Path(place)
-        source = _from_folder(folder, group_column) if table is None else open_table(folder, table)
+        source = _from_folder(folder, group_column, slicing) if table is None else open_table(folder, table, slicing)
     else:
         _check_hub_name(place)
         source = open_hub(place, group_column)
@@ -83,12 +86,12 @@ def _check_hub_name(place: str) -> None:
         raise DataError(f"--data must be a folder, a hub data set (owner/name) or {PHANTOMS!r}, but got {place!r}")
 
 
-def _from_folder(root: Path, group_column: str | None) -> Source:
+def _from_folder(root: Path, group_column: str | None, slicing: Slicing | None) -> Source:
     parquet = find_parquet(root)
     pairs = open_pairs(root)
     if pairs is not None:
         return pairs
-    return open_parquet(root, parquet, group_column) if parquet else open_class_folders(root)
+    return open_parquet(root, parquet, group_column) if parquet else open_class_folders(root, slicing)
 
 
 def _checked(source: Source, place: str) -> Source:

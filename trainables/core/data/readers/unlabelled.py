@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.core.data.readers.image_entries import read_frame, read_tags
-from trainables.core.data.readers.image_files import find_images, find_parquet, is_dicom_file
+from trainables.core.data.decode.nifti import Slicing
+from trainables.core.data.readers.image_entries import part_name, read_frame, read_tags
+from trainables.core.data.readers.image_files import find_images, find_parquet, is_dicom_file, is_nifti_file
 from trainables.core.data.readers.parquet.image_column import check_image_column, encoded_bytes
+from trainables.core.data.readers.volumes import find_slices
 from trainables.core.errors import DataError, first_line
 
 _PARQUET = ".parquet"
@@ -16,14 +18,15 @@ _ROWS = 64
 
 @dataclass(frozen=True)
 class Part:
-    """A unit of reading: one image file with all its frames, or one row group of a parquet file.
+    """A unit of reading: one image file with all its frames or slices, or one row group of a parquet file.
 
     Attributes:
         path: Absolute path, since other nodes do not know the folder in which the command was started.
         name: Path as the user gave it, or as found in a folder.
         images: Number of images.
         row_group: Index of the row group in a parquet file; -1 for an image file.
-        first_row: First row of the row group within its file.
+        first_row: First row of the row group within its file, or first slice of the volume.
+        axis: Axis of a volume's slices, a key of ``AXES``; "" for all other files.
     """
 
     path: str
@@ -31,13 +34,17 @@ class Part:
     images: int = 1
     row_group: int = -1
     first_row: int = 0
+    axis: str = ""
 
     @property
     def image_names(self) -> list[str]:
         """Name of each image."""
         if self.row_group >= 0:
             return [f"{self.name} row {self.first_row + row}" for row in range(self.images)]
-        return [f"{self.name} frame {frame + 1}" for frame in range(self.images)] if self.images > 1 else [self.name]
+        if self.images == 1 and not self.axis:
+            return [self.name]
+        numbers = range(self.first_row + 1, self.first_row + self.images + 1)
+        return [f"{self.name} {part_name(Path(self.path))} {number}" for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,21 @@ def _parts_of(place: Path) -> Iterator[Part]:
     for file in files:
         if file.suffix.lower() == _PARQUET:
             yield from _row_groups(file)
+        elif is_nifti_file(file):
+            yield _volume(file.absolute(), str(file), Slicing())
         else:
             frames = read_tags(file).frames if is_dicom_file(file) else 1
             yield Part(str(file.absolute()), str(file), max(1, frames))
+
+
+def _volume(file: Path, name: str, slicing: Slicing) -> Part:
+    slices = find_slices(file, slicing)
+    return Part(str(file), name, len(slices), first_row=slices.start, axis=slicing.axis)
+
+
+def with_slicing(parts: Iterable[Part], slicing: Slicing | None) -> list[Part]:
+    """Return the parts with the slices that a model takes from volumes; None stands for the default."""
+    return [_volume(Path(part.path), part.name, slicing or Slicing()) if part.axis else part for part in parts]
 
 
 def _row_groups(file: Path) -> Iterator[Part]:
@@ -107,9 +126,11 @@ def read_part(part: Part) -> Iterator[NamedImage]:
     if part.row_group >= 0:
         yield from _read_rows(part)
         return
-    for frame, name in enumerate(part.image_names):
+    several = part.images > 1 or part.axis != ""
+    slicing = Slicing(part.axis, part.images) if part.axis else None
+    for number, name in enumerate(part.image_names, part.first_row):
         try:
-            yield NamedImage(name, read_frame(Path(part.path), frame if part.images > 1 else None))
+            yield NamedImage(name, read_frame(Path(part.path), number if several else None, slicing))
         except OSError as error:
             yield NamedImage(name, error=_reason(error))
         except DataError as error:

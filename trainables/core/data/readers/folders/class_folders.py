@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.folders.layout_checks import check_class_folders
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import describe_unread, is_ignored, unread_files
@@ -12,10 +13,10 @@ from trainables.core.data.source import SPLIT_NAMES, Source
 from trainables.core.errors import DataError
 
 
-def open_class_folders(root: Path) -> Source:
+def open_class_folders(root: Path, slicing: Slicing | None = None) -> Source:
     """Open a folder of class folders, or of folders named after splits (``SPLIT_NAMES``) that contain class folders."""
     splits = {child.name: alias for child in _folders(root) if (alias := SPLIT_NAMES.get(child.name.lower()))}
-    images = list_images(root)
+    images = list_images(root, slicing)
     # (split, class, ...) or (class, ...). An image elsewhere has no label and is refused or skipped by name.
     places = [
         (splits.get(parts[0], ""), parts[1:] if splits else parts) for parts in (file.parts for file in images.files)
@@ -47,6 +48,7 @@ def open_class_folders(root: Path) -> Source:
         unread=unread_files(root),
         metadata=images.metadata,
         notes=images.notes,
+        slicing=images.slicing,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from trainables.core.data.readers.image_files import is_ignored
+from trainables.core.data.readers.image_files import is_ignored, without_suffix
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
@@ -194,7 +194,7 @@ def shown(names: Sequence[str]) -> str:
 
 
 def _check_mask_names(root: Path, places: Sequence[tuple[str, ...]]) -> None:
-    stems = {(*parts[:-1], Path(parts[-1]).stem) for parts in places}
+    stems = {(*parts[:-1], without_suffix(parts[-1])) for parts in places}
     for *folder, stem in sorted(stems):
         found = MASK_NAME.fullmatch(stem)
         if found and (*folder, found["image"]) in stems:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import is_image, unread_files
 from trainables.core.data.readers.tables.label_columns import LabelTable, Row, choose_columns, describe_columns, listed
@@ -34,7 +35,7 @@ class _Matches:
     inexact: Sequence[str]
 
 
-def open_table(root: Path, table: LabelTable) -> Source:
+def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) -> Source:
     """Open a folder of images, at any depth, that a table labels.
 
     Each row's image is found as described in ``NamedImages``. An image with a missing or contradicting label, and a
@@ -47,7 +48,7 @@ def open_table(root: Path, table: LabelTable) -> Source:
     files = [_find_table(root, name) for name in table.files]
     place = ", ".join(file.name for file in files)
     columns, rows = _read_tables(files, named_splits=len(files) > 1 and table.split is None)
-    images = list_images(root)
+    images = list_images(root, slicing)
     names = images.names
     named = NamedImages(root, sorted(set(images.files)))
     chosen = choose_columns(table, columns, rows, named, place)
@@ -95,6 +96,7 @@ def open_table(root: Path, table: LabelTable) -> Source:
             *_group_notes([row[group] for row in rows] if group else [], chosen),
             *images.notes,
         ),
+        slicing=images.slicing,
     )
 
 

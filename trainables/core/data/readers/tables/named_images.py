@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from trainables.core.data.readers.image_files import without_suffix
+
 # Differences that are ignored, each only if nothing matches without it: none, case, and zeros that a spreadsheet drops.
 _TIERS: tuple[Callable[[str], str], ...] = (
     lambda name: name,
@@ -66,7 +68,7 @@ class NamedImages:
             for name in self.names:
                 path = PurePosixPath(self._prefix, unicodedata.normalize("NFC", name))
                 # The last number of a UID, as in 1.2.840.1, is no suffix.
-                stem = path if path.suffix[1:].isdigit() else path.with_suffix("")
+                stem = path if path.suffix[1:].isdigit() else path.with_name(without_suffix(path.name))
                 for whole in (path, stem):
                     tail = "/".join(whole.parts[-length:]) if length else whole.as_posix()
                     by_tail.setdefault(_TIERS[tier](tail), set()).add(name)

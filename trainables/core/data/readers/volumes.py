@@ -1,0 +1,65 @@
+"""Slices of NIfTI files. A file is read and scaled once for all its slices."""
+
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+
+from trainables.core.data.decode.nifti import PERCENTILES, Slicing, slice_numbers, volume_slices
+from trainables.core.data.readers.untrusted_files import read_file
+from trainables.core.errors import DataError
+
+_HEADER_BYTES = 4096
+_VOLUMES = 64  # of 32 slices with 256 x 256 voxels: 128 MiB
+_reading = Lock()  # threads ask for neighbouring slices of a volume at the same time
+
+
+def find_slices(file: Path, slicing: Slicing) -> range:
+    """Return the numbers of a volume's slices in use. Only the header is read.
+
+    A damaged file counts as one slice; reading that gives the reason.
+    """
+    try:
+        with file.open("rb") as opened:
+            return slice_numbers(opened.read(_HEADER_BYTES), slicing)
+    except (DataError, OSError):
+        return range(1)
+
+
+def read_slice(file: Path, number: int, slicing: Slicing) -> bytes:
+    """Return a slice as an encoded 8-bit image.
+
+    Args:
+        file: Volume.
+        number: Number of the slice, one of ``find_slices``.
+        slicing: The slices to take.
+
+    Raises:
+        DataError: The volume cannot be decoded.
+        OSError: The file cannot be read.
+    """
+    state = file.stat()
+    with _reading:
+        slices = _slices(file, state.st_mtime_ns, state.st_size, slicing)
+    if isinstance(slices, DataError):
+        raise slices
+    if number not in slices:
+        raise DataError("it has changed since the search began")
+    return slices[number]
+
+
+@lru_cache(_VOLUMES)
+def _slices(file: Path, changed: int, size: int, slicing: Slicing) -> dict[int, bytes] | DataError:  # noqa: ARG001
+    """Return the slices, or the reason why there are none. A changed file is read again."""
+    try:
+        return volume_slices(read_file(file), slicing)
+    except DataError as error:
+        return error
+
+
+def describe_volumes(volumes: int, slices: int, slicing: Slicing) -> str:
+    """Return a note on the volumes of a data set."""
+    low, high = PERCENTILES
+    return (
+        f"{volumes} NIfTI volumes with {slices} {slicing.axis} slices: at most {slicing.count} around the middle of "
+        f"each volume, scaled from its {low:g}th to its {high:g}th percentile (--axis and --slices take others)"
+    )
