@@ -30,6 +30,8 @@ from trainables.core.serving.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble, stored_configs
 
 MEMBER = "model"
+# Packages that read files of the extra `medical`.
+_DICOM, _NIFTI = ("pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm"), ("nibabel",)
 # What every model imports to predict. `mlflow-skinny` loads and serves models; MLflow adds all of `mlflow` without it.
 _REQUIRED = (
     "filelock",
@@ -87,7 +89,15 @@ def _requirements(configs: Sequence[TrainConfig]) -> list[str]:
         *(["segmentation-models-pytorch"] if segmentations else []),
         *(["transformers"] if any(config.architecture == DETR for config in segmentations) else []),
     ]
+    formats = [model.pixel_format for models in members for model in models]
+    packages += filter(_is_installed, _DICOM) if any(found.dicom for found in formats) else ()
+    packages += _NIFTI if any(found.slicing for found in formats) else ()
     return [f"{package}=={importlib.metadata.version(package).partition('+')[0]}" for package in packages]
+
+
+def _is_installed(package: str) -> bool:
+    """Return True for a package that this environment has: not every pixel decoder of DICOM runs everywhere."""
+    return bool(list(importlib.metadata.distributions(name=package)))
 
 
 def log_member(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trainables.core.data.readers.image_files import describe_unread, unread_files
-from trainables.core.data.readers.unlabelled import Part, find_parts
+from trainables.core.data.readers.unlabelled import Part, find_parts, with_slicing
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import UserError
 from trainables.core.serving.base import Ensemble
@@ -50,9 +50,10 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class _Scoring:
-    """Scored images, in order, and the model that scores them."""
+    """Scored images, in order, their parts, and the model that scores them."""
 
     ensemble: Ensemble
+    parts: Sequence[Part]
     rows: Iterator[ScoredImage]
 
 
@@ -67,12 +68,14 @@ def predict_images(options: PredictOptions, console: Console) -> int:
     """
     parts = find_parts([str(Path(place).expanduser()) for place in options.images])
     patients = None if options.patients is None else patients_of(parts, options.patients)
-    total, scored, failed, unlike = sum(part.images for part in parts), [], [], []
+    scored, failed, unlike = [], [], []
     with ExitStack() as stack:
         file = stack.enter_context(PredictionsFile(options.out.expanduser()))
         folder = fetch_model("MODEL", options.model, options.tracking_uri, stack, console)
         scoring = _start_scoring(folder, parts, options.address, stack)
-        ensemble = scoring.ensemble
+        ensemble, total = scoring.ensemble, sum(part.images for part in scoring.parts)
+        if options.patients is not None and scoring.parts != parts:
+            patients = patients_of(scoring.parts, options.patients)
         if patients is not None and not ensemble.has_patients:
             raise UserError("--per patient needs a model of one class per image, but MODEL is of another kind")
         file.begin(ensemble.class_names, ensemble.predicts_masks, patients is not None)
@@ -115,16 +118,17 @@ def _start_scoring(folder: Path, parts: Sequence[Part], address: str | None, sta
     try_cluster = address is not None and (address != "local" or several_gpus)
     # Load on the CPU first: the cluster may need this machine's GPUs.
     ensemble = open_ensemble(folder, torch.device("cpu") if try_cluster else None)
+    parts = with_slicing(parts, ensemble.pixel_format.slicing)
     if try_cluster and not ensemble.predicts_masks:
         from tuning.predict.cluster_scoring import is_larger_than_this_process, score_on_cluster  # imports ray
         from tuning.ray_backend.cluster import joined
 
         stack.enter_context(joined(address))
         if is_larger_than_this_process():
-            return _Scoring(ensemble, score_on_cluster(folder, parts))
+            return _Scoring(ensemble, parts, score_on_cluster(folder, parts))
     if try_cluster and torch.cuda.is_available():
         ensemble = open_ensemble(folder)
-    return _Scoring(ensemble, score_parts(ensemble, parts))
+    return _Scoring(ensemble, parts, score_parts(ensemble, parts))
 
 
 def _with_progress_bar(rows: Iterator[ScoredImage], total: int, console: Console) -> Iterator[ScoredImage]:

@@ -17,7 +17,7 @@ from trainables.core.data.readers.unlabelled import Part
 from trainables.core.errors import UserError, first_line
 
 _SOURCES = "--groups FILE, --group-column COLUMN or --group-pattern REGEX"
-_FRAME = re.compile(r" frame \d+$")
+_FRAME = re.compile(r" (frame|slice) \d+$")
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _by_file(parts: Sequence[Part]) -> Iterator[str]:
     for part in parts:
         is_dicom = is_dicom_file(Path(part.path))
         patient = read_tags(Path(part.path)).patient if is_dicom else ""
-        if not is_dicom and part.images == 1:
+        if not is_dicom and part.images == 1 and not part.axis:
             raise UserError(f"--per patient needs the patients, but {part.name} does not name one: give {_SOURCES}")
         name = pseudonyms.setdefault(patient, f"patient {len(pseudonyms) + 1}") if patient else part.name
         yield from [name] * part.images

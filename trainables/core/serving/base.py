@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.source import numbered
 from trainables.core.data.splits.similarity import SIDE
 from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import trained_network
-from trainables.core.serving.image_input import Decoded, images_of
+from trainables.core.serving.image_input import Decoded, images_of, with_slices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +109,8 @@ class Ensemble(ABC):
         """Predict images or, with their patients, patients, as MLflow's pyfunc interface requires.
 
         Args:
-            model_input: Images in any form that ``images_of`` accepts.
+            model_input: Images in any form that ``images_of`` accepts. A NIfTI volume counts as one image of a
+                classification: its slices are combined like the images of a patient.
             params: ``patients``, the patient of each image; an empty list, or none, predicts images.
 
         Returns:
@@ -125,13 +127,18 @@ class Ensemble(ABC):
         images = images_of(model_input)
         if patients and len(patients) != len(images):
             raise DataError(f"patients must name the patient of each of {len(images)} images, but has {len(patients)}")
-        batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
+        slices, positions = images, np.arange(len(images))
+        if self.has_patients:
+            slices, positions = with_slices(images, self.pixel_format.slicing or Slicing())
+        batches = (slices[start : start + _BATCH] for start in range(0, len(slices), _BATCH))
         predictions = [prediction for batch in batches for prediction in self.predict_batch(batch)]
         if not patients:
-            return self._frame(predictions)
-        frame = self._frame(self.combine_patients(predictions, numbered(patients)))
+            whole = len(slices) == len(images)
+            return self._frame(predictions if whole else self.combine_patients(predictions, positions))
+        numbers = numbered(patients)[positions]
+        frame = self._frame(self.combine_patients(predictions, numbers))
         frame.insert(0, _free_name(_PATIENT, self.class_names), list(dict.fromkeys(patients)))
-        frame[_free_name(_IMAGES, self.class_names)] = np.bincount(numbered(patients))
+        frame[_free_name(_IMAGES, self.class_names)] = np.bincount(numbers)
         return frame
 
     def _frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":

@@ -12,6 +12,7 @@ from PIL import Image
 
 from trainables.core.data.decode.crop import Box
 from trainables.core.data.decode.images import PixelFormat, open_upright, to_pixels
+from trainables.core.data.decode.nifti import Slicing, is_nifti, volume_slices
 from trainables.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,6 +48,38 @@ def _only_column(frame: "pd.DataFrame") -> list[Any]:
         named = ", ".join(map(str, frame.columns[:_SHOWN])) + ", ..." * (frame.shape[1] > _SHOWN)
         raise DataError(f"the input must have one column, the images, but has {frame.shape[1]}: {named}")
     return images
+
+
+def with_slices(images: Sequence[Any], slicing: Slicing) -> tuple[list[Any], NDArray[np.int64]]:
+    """Replace each NIfTI volume by its slices.
+
+    Returns:
+        The n images and slices, and the (n,) position in ``images`` of each.
+
+    Raises:
+        DataError: A volume cannot be read; the message has its position.
+    """
+    found: list[Any] = []
+    positions: list[int] = []
+    for position, image in enumerate(images):
+        data = _encoded(image)
+        try:
+            slices = list(volume_slices(data, slicing).values()) if is_nifti(data) else [image]
+        except DataError as error:
+            raise DataError(f"image {position}: {error}") from error
+        found += slices
+        positions += [position] * len(slices)
+    return found, np.array(positions, dtype=np.int64)
+
+
+def _encoded(image: Any) -> bytes:
+    """Return encoded bytes, also of base64 text; empty for anything else."""
+    if isinstance(image, str):
+        try:
+            return base64.b64decode(image)
+        except ValueError:
+            return b""
+    return bytes(image) if isinstance(image, bytes | bytearray) else b""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 from tests.images import png
+from tests.nifti import noise, write_nifti
 from trainables.core.config import TrainConfig
 from trainables.core.data.decode.images import PixelFormat
+from trainables.core.data.decode.nifti import Slicing, volume_slices
 from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combine import Combination
@@ -203,3 +205,24 @@ def test_the_patients_of_images_get_a_row_each(checkpoints, small_data, tmp_path
     pd.testing.assert_frame_equal(ensemble.predict(images, {"patients": []}), ensemble.predict(images))
     with pytest.raises(DataError, match="patients must name the patient of each of 4 images, but has 3"):
         ensemble.predict(images, {"patients": patients[:3]})
+
+
+def test_a_volume_gets_the_mean_of_its_slices_in_one_row(checkpoints, small_data, tmp_path):
+    slicing = Slicing("coronal", 3)
+    pixel_format = dataclasses.replace(small_data.pixel_format, slicing=slicing)
+    checkpoint = dataclasses.replace(checkpoints[16], pixel_format=pixel_format)
+    save_ensemble(tmp_path / "e", [[checkpoint]], Combination.of(np.ones(1)))
+    ensemble = load_ensemble(tmp_path / "e")
+    assert ensemble.pixel_format == pixel_format
+    volumes = [write_nifti(tmp_path / f"{seed}.nii.gz", noise(seed)).read_bytes() for seed in range(2)]
+    slices = [ensemble.predict(list(volume_slices(volume, slicing).values())) for volume in volumes]
+    single = volume_slices(volumes[0], slicing)[5]
+    found = ensemble.predict([volumes[0], single, base64.b64encode(volumes[1]).decode()])
+    expected = np.stack([slices[0].mean(), slices[0].loc[0], slices[1].mean()])
+    np.testing.assert_allclose(found.to_numpy(), expected, atol=1e-6)
+    by_patient = ensemble.predict(volumes, {"patients": ["P1", "P1"]})
+    np.testing.assert_allclose(by_patient[list(NAMES)].to_numpy()[0], np.mean(expected[[0, 2]], axis=0), atol=1e-6)
+    assert by_patient["images"].tolist() == [6]
+    whole = write_nifti(tmp_path / "whole.nii", noise()).read_bytes()
+    with pytest.raises(DataError, match="image 1: the NIfTI file must have .* copy it again"):
+        ensemble.predict([single, whole[:-50]])

@@ -38,11 +38,12 @@ def test_a_volume_gives_the_images_of_one_group(folder):
 
 
 def test_a_table_names_volumes_and_their_patients(folder):
-    (folder / "labels.csv").write_text("file,label,patient\na,x,P1\nb.nii,y,P1\nwell/c.nii.gz,y,P2\n")
+    write_nifti(folder / "well" / "d.nii", noise(3))
+    (folder / "labels.csv").write_text("file,label,patient\na,x,P1\nb.nii,y,P1\nwell/c.nii.gz,y,P2\nd.nii,x,P3\n")
     source = open_source(str(folder), table=LabelTable(("labels.csv",)), slicing=SLICING)
-    assert list(source.names) == NAMES
-    assert source.labels.tolist() == [0] * 3 + [1] * 6
-    assert source.groups.tolist() == [0] * 6 + [1] * 3
+    assert list(source.names)[:9] == NAMES
+    assert source.labels.tolist() == [0] * 3 + [1] * 6 + [0] * 3
+    assert source.groups.tolist() == [0] * 6 + [1] * 3 + [2] * 3
 
 
 def test_the_slices_are_part_of_the_data_set_and_no_header_text_is(folder, tmp_path):
