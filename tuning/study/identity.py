@@ -35,7 +35,7 @@ _DATA_OPTIONS = {
     "seed": "--seed",
     "skip_bad_images": "--skip-bad-images",
     "window": "--window",
-    "slicing": "--axis",
+    "slicing": "--axis or --slices",
     "slicing axis": "--axis",
     "slicing count": "--slices",
     "healthy": "space's healthy class",

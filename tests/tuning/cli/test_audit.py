@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from tests.dicom import write_dicom
 from tests.images import png
+from tests.nifti import noise, write_nifti
 from tests.trainables.core.data.splits.test_audit import write_phantoms
 from tuning.cli.audit import app
 
@@ -109,6 +110,14 @@ def test_a_table_gives_labels_and_groups(tmp_path):
     assert "24 images" in output and "audit: 8 subjects (as given)" in output
     assert "Note: columns of the table: image = image, label = label, group = patient_id." in output
     assert "did you mean 'label'?" in run(tmp_path, "--labels", "labels.csv", "--label-column", "labl", code=2)
+
+
+def test_the_slices_of_volumes_are_chosen_and_stated(tmp_path):
+    for index in range(6):
+        write_nifti(tmp_path / "ab"[index % 2] / f"{index}.nii.gz", noise(index))
+    output = run(tmp_path, "--axis", "sagittal", "--slices", "4")
+    assert "24 images" in output and "audit: 6 subjects (as given), the largest with 4 images" in output
+    assert "Note: 6 NIfTI volumes with 24 sagittal slices: at most 4 around the middle of each volume" in output
 
 
 def test_a_window_replaces_those_of_dicom_files(tmp_path):

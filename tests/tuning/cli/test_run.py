@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from search_spaces.space import load_space
 from tests.hub import DATASET
 from tests.images import write_classes, write_pairs
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from tuning.cli.command import Views
 from tuning.cli.run import Split, _search_options, _seconds, app
@@ -216,12 +217,15 @@ def test_every_parameter_reaches_the_options():
         "time_budget": 60.0,
         "trial_timeout": None,
         "window": "40,400",
+        "axis": None,
+        "slices": 8,
     }
     options = _search_options(load_space("demo_space"), params)
     assert options.backbones == ("resnet18",)
     assert options.objective.names == ("accuracy", "latency_ms")
     assert (options.time_budget_s, options.trial_timeout_s) == (60.0, HANG_S)
     assert options.window == (40.0, 400.0)
+    assert options.slicing == Slicing("axial", 8)
     assert (options.tta, options.split) == ("flips", "random")
     assert options.table == LabelTable(("labels",), image="image_column", label="label_column", split="split_column")
     converted = {
@@ -235,10 +239,11 @@ def test_every_parameter_reaches_the_options():
         "table",
         "given",
         "window",
+        "slicing",
     }
     copied = {field.name for field in dataclasses.fields(options)} - converted
     assert copied == names - {
         "list_spaces", "dry_run", "space", "backbone", "metric", "tta", "split", "time_budget", "trial_timeout",
-        "window", "labels", "image_column", "label_column", "split_column",
+        "window", "axis", "slices", "labels", "image_column", "label_column", "split_column",
     }  # fmt: skip
     assert all(getattr(options, name) == name for name in copied)

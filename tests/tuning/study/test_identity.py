@@ -7,6 +7,7 @@ import optuna
 import pytest
 
 from tests.tuning.search.test_space_contents import SPACE
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
 from tuning.search.space_contents import space_contents
@@ -62,6 +63,11 @@ def contents(suggest):
         ({"images": {"few": 16}}, replace(REQUEST, place="/other"), "its --data, but '/scans' became '/other'"),
         ({"data fingerprint": "c" * 64}, REQUEST, "its images, but those in /scans have other contents: restore them"),
         ({"data fingerprint": "c"}, replace(REQUEST, window=(40, 400)), "its --window, but None became [40, 400]"),
+        (
+            {"data fingerprint": "c"},
+            replace(REQUEST, slicing=Slicing(count=8)),
+            "its --axis or --slices, but None became {'axis': 'axial', 'count': 8}",
+        ),
         ({"test fingerprint": "c"}, replace(REQUEST, split="random"), "its --split, but 'grouped' became 'random'"),
         (
             {"test fingerprint": "c"},
