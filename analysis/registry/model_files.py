@@ -22,6 +22,7 @@ import trainables
 from analysis.ensembles.tasks.choose import TASKS
 from analysis.trials import EpochRecord
 from trainables.core.config import SegmentationConfig, TrainConfig
+from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import UserError, first_line
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.detr_variants import DETR
@@ -77,11 +78,11 @@ def save_model_files(
         "data_path": str(folder),
         "code_paths": [str(Path(trainables.__file__).parent)],
         "signature": signature,
-        "pip_requirements": _requirements(stored_configs(folder)),
+        "pip_requirements": _requirements(stored_configs(folder), model.pixel_format),
     }
 
 
-def _requirements(configs: Sequence[TrainConfig]) -> list[str]:
+def _requirements(configs: Sequence[TrainConfig], pixel_format: PixelFormat) -> list[str]:
     """Return the installed versions as the package index names them: without a local part such as ``+cu130``."""
     segmentations = [config for config in configs if isinstance(config, SegmentationConfig)]
     packages = [
@@ -89,9 +90,8 @@ def _requirements(configs: Sequence[TrainConfig]) -> list[str]:
         *(["segmentation-models-pytorch"] if segmentations else []),
         *(["transformers"] if any(config.architecture == DETR for config in segmentations) else []),
     ]
-    formats = [model.pixel_format for models in members for model in models]
-    packages += filter(_is_installed, _DICOM) if any(found.dicom for found in formats) else ()
-    packages += _NIFTI if any(found.slicing for found in formats) else ()
+    packages += filter(_is_installed, _DICOM) if pixel_format.dicom else ()
+    packages += _NIFTI if pixel_format.slicing else ()
     return [f"{package}=={importlib.metadata.version(package).partition('+')[0]}" for package in packages]
 
 
