@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trainables.core.data.decode.dicom import count_frames, extract_frame, has_window, read_header
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.image_files import find_images, is_dicom_file, is_nifti_file
+from trainables.core.data.readers.unknown_patients import describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
 from trainables.core.data.readers.volumes import describe_volumes, find_slices, read_slice
 from trainables.core.data.source import numbered
@@ -123,9 +124,10 @@ def read_tags(file: Path) -> _Header:
         frames, windowed = count_frames(header), has_window(header)
     except (DataError, OSError):
         return _Header()
+    patient = str(header.get("PatientID") or "").strip()
     return _Header(
         frames=frames,
-        patient=str(header.get("PatientID") or "").strip(),
+        patient=patient if names_patient(patient) else "",
         windowed=windowed,
         acquisition=tuple(printable(str(header.get(tag) or "")) for tag in _ACQUISITION.values()),
     )
@@ -152,6 +154,8 @@ def _describe(headers: Sequence[_Header], patients: int) -> list[str]:
     notes = [f"{len(dicom)} DICOM files ({counted}) with {images} images of {patients} patients by PatientID"]
     if patients == 1:
         notes.append("all DICOM files have one PatientID, so it is not used to group images")
+    elif patients:
+        notes += describe_unknown(sum(header.frames for header in dicom if not header.patient))
     unwindowed = sum(not header.windowed for header in dicom)
     if unwindowed:
         notes.append(

@@ -66,7 +66,7 @@ def test_class_folders_and_tables_label_all_frames_of_a_file(folder):
 
 def test_one_patient_id_for_all_files_is_no_group(tmp_path):
     for index in range(3):
-        write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID="ANON")
+        write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID="STUDY-7")
     images = list_images(tmp_path)
     assert images.groups is None
     assert "all DICOM files have one PatientID, so it is not used to group images" in images.notes
@@ -98,3 +98,11 @@ def test_prediction_reads_the_same_files_frame_by_frame(folder):
     assert names == ["/ill/1.2.840.113619.2.55", "/ill/IM0001", *frames]
     entries = list_images(folder)
     assert [image.data for image in images] == [entries.read(index) for index in range(5)]
+
+
+def test_unknown_patients_of_dicom_files_are_no_group(tmp_path):
+    for index, patient in enumerate(("P1", "UNKNOWN", "unknown", "P1", "P2", "")):
+        write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID=patient)
+    images = list_images(tmp_path)
+    assert images.groups is not None and images.groups.tolist() == [0, 1, 2, 0, 3, 4]
+    assert "3 images have no known patient, so each of their files is a group of its own" in images.notes

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from trainables.core.data.readers.tables.label_columns import known_as
+from trainables.core.data.readers.tables.label_columns import known_groups
 
 
 def patient_column(tables: Sequence[Any]) -> str | None:
@@ -12,7 +12,7 @@ def patient_column(tables: Sequence[Any]) -> str | None:
     A column of one value does not count, as after anonymisation.
     """
     shared = set.intersection(*(set(table.column_names) for table in tables))
-    found = [name for name in sorted(shared) if known_as("group", name)]
+    found = known_groups(sorted(shared))
     found = [name for name in found if len({str(value) for table in tables for value in table.column(name)}) > 1]
     return found[0] if len(found) == 1 else None
 

@@ -19,6 +19,7 @@ from trainables.core.data.readers.parquet.image_column import (
     kind_of_rest,
 )
 from trainables.core.data.readers.parquet.labels import is_text, numbered_classes, text_labels
+from trainables.core.data.readers.unknown_patients import describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import check_within
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError, describe, first_line
@@ -118,9 +119,11 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
     recognised = None if group_column else patient_column(tables)
     group_column = group_column or recognised
     groups = np.arange(len(labels))
+    notes = [f"column of the parquet files: group = {recognised}"] if recognised else []
     if group_column is not None:
         values = [value for _, table in parts for value in table.column(group_column).to_pylist()]
-        groups = numbered([(index,) if value is None else str(value) for index, value in enumerate(values)])
+        groups = numbered([str(value) if names_patient(value) else (index,) for index, value in enumerate(values)])
+        notes += describe_unknown(sum(not names_patient(value) for value in values))
     images = [cell for _, table in parts for chunk in table.column("image").chunks for cell in chunk]
     names = [f"{split or place} row {row}" for split, table in parts for row in range(len(table))]
     return Source(
@@ -133,7 +136,7 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
         groups_given=group_column is not None,
         files=file_names(tables),
         metadata=other_columns(tables, ("image", "label", group_column)),
-        notes=(f"column of the parquet files: group = {recognised}",) if recognised else (),
+        notes=tuple(notes),
     )
 
 

@@ -15,9 +15,14 @@ _RECOGNISED = {
     "image": "image images imageid imagename imageindex imagepath imagefile img imgid imgname imgpath file filename "
     "filepath path idcode",
     "label": "label labels class classname diagnosis finding findinglabel category target dx",
-    "group": "patient patientid patientno subject subjectid person personid participant participantid",
+    "group": "patient patientid patientno patientnumber subject subjectid subjectno person personid participant "
+    "participantid mrn medicalrecordnumber",
     "split": "split fold subset partition",
 }
+# Used as the group if no column is known as the patient. One patient may have several.
+_VISITS = (
+    "caseid caseno casenumber studyid studyuid studyinstanceuid accession accessionnumber examid visitid encounterid"
+)
 _SPLIT_FLAG = re.compile("(is|in)[ _-]?(train|training|test|testing|val|valid|validation)([ _-]?set)?")
 _SHOWN = 3
 Row = Mapping[str, str]
@@ -45,7 +50,17 @@ class LabelTable:
 
 def known_as(role: str, column: str) -> bool:
     """Return True if a column's name is one of those recognised for a role, such as ``group``."""
-    return re.sub(r"[^a-z0-9]", "", column.lower()) in _RECOGNISED[role].split()
+    return _reduced(column) in _RECOGNISED[role].split()
+
+
+def known_groups(columns: Sequence[str]) -> list[str]:
+    """Return the columns known as the patient or, if there are none, as a case, study or visit."""
+    patients = [name for name in columns if known_as("group", name)]
+    return patients or [name for name in columns if _reduced(name) in _VISITS.split()]
+
+
+def _reduced(column: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", column.lower())
 
 
 def choose_columns(
@@ -63,7 +78,7 @@ def choose_columns(
             near = difflib.get_close_matches(asked, columns, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise DataError(f"--{role}-column must be one of {', '.join(columns)}, but got {asked!r}{hint}")
-        found = [name for name in columns if known_as(role, name)]
+        found = known_groups(columns) if role == "group" else [name for name in columns if known_as(role, name)]
         if role == "image":  # an image's identifier and its path may both be there
             found = sorted(found, key=lambda name: -sum(not images.find(row[name]).reason for row in rows))[:1]
         if role == "split":

@@ -13,6 +13,7 @@ from trainables.core.data.readers.image_files import is_image, unread_files
 from trainables.core.data.readers.tables.label_columns import LabelTable, Row, choose_columns, describe_columns, listed
 from trainables.core.data.readers.tables.named_images import NO_IMAGE, NamedImages
 from trainables.core.data.readers.tables.table_files import TABLE_SUFFIXES, read_table
+from trainables.core.data.readers.unknown_patients import describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError
@@ -76,7 +77,11 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
         published=np.array([SPLIT_NAMES.get(row[split].lower(), "") if split else "" for row in firsts], dtype=np.str_),
         groups=numbered(
             [
-                row[group] if group and row[group] else (key,) if groups is None or index < 0 else int(groups[index])
+                row[group]
+                if group and names_patient(row[group])
+                else (key,)
+                if groups is None or index < 0
+                else int(groups[index])
                 for (index, key), row in zip(entries, firsts, strict=True)
             ]
         ),
@@ -94,6 +99,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
             describe_columns(chosen, columns, rows),
             *_matching_notes(matches, named, place),
             *_group_notes([row[group] for row in rows] if group else [], chosen),
+            *describe_unknown(sum(not names_patient(row[group]) for row in firsts) if group else 0),
             *images.notes,
         ),
         slicing=images.slicing,

@@ -24,7 +24,15 @@ def test_text_labels_patients_and_metadata(tmp_path):
     assert sorted(source.labels.tolist()) == [-1, 0, 1, 2]
     assert len(set(source.groups.tolist())) == 3 and source.groups_given
     assert sorted(source.metadata["age"]) == ["", "1.0", "3.0", "40.5"] and list(source.metadata) == ["age"]
-    assert source.notes == ("column of the parquet files: group = patient_id",)
+    assert source.notes == (
+        "column of the parquet files: group = patient_id",
+        "1 images have no known patient, so each of their files is a group of its own",
+    )
+
+
+def test_unknown_patients_are_no_group(tmp_path):
+    write(tmp_path, "train.parquet", ["a", "b"] * 3, MRN=["1", "unknown", "1", "unknown", "", "nan"])
+    assert open_source(str(tmp_path)).groups.tolist() == [0, 1, 0, 2, 3, 4]
 
 
 def test_files_of_different_kinds_of_labels_are_refused(tmp_path):

@@ -248,3 +248,26 @@ def test_groups_that_differ_only_in_case_or_zeros_are_named(folder):
         "2 groups in patient have several spellings (007 and 7, P1 and p1), which count as different groups: write "
         "them alike if they are the same"
     )
+
+
+@pytest.mark.parametrize("column", ["MRN", "Case ID", "study_id", "AccessionNumber"])
+def test_groups_are_known_by_the_names_that_hospitals_use(folder, column):
+    lines = rows()
+    write(folder, [lines[0].replace("PatientID", column), *lines[1:]])
+    source = open_table(folder, LABELS)
+    assert source.groups.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert f"group = {column}" in source.notes[0]
+
+
+def test_a_patient_goes_before_a_study(folder):
+    lines = rows()
+    write(folder, [lines[0] + ",study_id", *(f"{line},{index}" for index, line in enumerate(lines[1:]))])
+    assert "group = PatientID" in open_table(folder, LABELS).notes[0]
+
+
+@pytest.mark.parametrize("value", ["unknown", "NaN", "N/A", "Anonymous", "none", "?", ""])
+def test_unknown_patients_are_no_group(folder, value):
+    write(folder, rows(*((index, f"{index:03},{'ill' if index % 4 < 2 else 'well'},{value}") for index in (0, 2, 5))))
+    source = open_table(folder, LABELS)
+    assert source.groups.tolist() == [0, 1, 2, 3, 4, 5, 6, 6, 7, 7, 8, 8]
+    assert "3 images have no known patient, so each of their files is a group of its own" in source.notes
