@@ -56,6 +56,21 @@ def loss(trial: "BaseTrial", losses: Sequence[str]) -> "Config":
     return {"loss": name, "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2, step=0.05)}
 
 
+def label_loss(trial: "BaseTrial", losses: Sequence[str]) -> "Config":
+    """Suggest a loss of several labels per image, and its parameters."""
+    name = trial.suggest_categorical("loss", list(losses))
+    if name == "asymmetric":
+        return {
+            "loss": name,
+            "gamma_negative": trial.suggest_float("gamma_negative", 1.0, 4.0, step=1.0),
+            "margin": trial.suggest_float("margin", 0.0, 0.2, step=0.05),
+        }
+    config: Config = {"loss": name, "pos_weight": trial.suggest_categorical("pos_weight", ["none", "balanced", "sqrt"])}
+    if name == "focal":
+        config["focal_gamma"] = trial.suggest_float("focal_gamma", 0.5, 3.0, step=0.5)
+    return config
+
+
 def optimizer(trial: "BaseTrial", optimizers: Sequence[str], sgd_lr: Range, adam_lr: Range) -> "Config":
     """Suggest an optimizer and its parameters. SGD and Adam have separate ranges of learning rates."""
     name = trial.suggest_categorical("optimizer", list(optimizers))

@@ -55,7 +55,7 @@ class SearchSpace:
         top_k: Default number of trials to build the ensemble from.
         tta: Default of ``--tta``.
         test_share: Share of the images in the test set if no test split was published.
-        task: ``classification`` or ``segmentation``; decides which ``TrainConfig`` the keys are for.
+        task: ``classification``, ``multi_label`` or ``segmentation``; decides which ``TrainConfig`` the keys are for.
         metric: Default metric to optimise.
     """
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tests.hub import StandIn
-from tests.images import write_classes
+from tests.images import write_classes, write_labelled
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.folds import make_folds
 from trainables.core.data.splits.splits import Items
 
@@ -40,6 +41,14 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Three learnable classes, imbalanced, 120 grey images of 32 pixels."""
     root = write_classes(tmp_path_factory.mktemp("classes"), {"few": 16, "many": 64, "some": 40})
     return prepare(str(root), sizes=[32], seed=0, store=tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def labelled_data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Three independent, learnable labels: 160 grey images of 32 pixels, two of each patient."""
+    root = write_labelled(tmp_path_factory.mktemp("labelled"), 160)
+    table = LabelTable(("labels.csv",))
+    return prepare(str(root), table=table, sizes=[32], seed=0, store=tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="session")

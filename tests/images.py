@@ -24,6 +24,27 @@ def write_classes(root: Path, counts: dict[str, int], size: int = 32, seed: int 
     return root
 
 
+def write_labelled(root: Path, count: int, size: int = 32, seed: int = 0) -> Path:
+    """Write grey images and ``labels.csv``: ``left`` and ``right`` if that half is bright, ``dots`` if there are any.
+
+    The labels are independent of each other, and two images belong to each patient.
+    """
+    generator = np.random.default_rng(seed)
+    root.mkdir(parents=True, exist_ok=True)
+    lines = ["image,patient_id,labels"]
+    for index in range(count):
+        left, right, dots = generator.random(3) < (0.5, 0.4, 0.2)
+        pixels = generator.integers(0, 60, (size, size))
+        pixels[:, : size // 2] += 90 * left
+        pixels[:, size // 2 :] += 90 * right
+        pixels[::4, ::4] += 100 * dots
+        (root / f"{index:03d}.png").write_bytes(png(pixels.astype(np.uint8)))
+        labels = "|".join(name for name, given in (("left", left), ("right", right), ("dots", dots)) if given)
+        lines.append(f"{index:03d},p{index // 2},{labels or 'No Finding'}")
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
 def write_pairs(root: Path, count: int, size: int = 32, seed: int = 0) -> Path:
     """Write ``images/``, each a bright disc in noise, and ``masks/`` of 0 and 255 that mark the disc."""
     for index, (image, mask) in enumerate(_discs(count, size, seed)):

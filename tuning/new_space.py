@@ -10,8 +10,10 @@ from string import Template
 
 import numpy as np
 
+from trainables.core.config import ClassificationConfig, MultiLabelConfig
 from trainables.core.data.decode.images import open_image
 from trainables.core.data.grades import grade_order
+from trainables.core.data.labels import label_sets, membership, task_of
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source
@@ -31,7 +33,9 @@ class FolderSummary:
 
     Attributes:
         place: Absolute path of the folder.
-        counts: Images per class.
+        task: Task that the labels are for.
+        total: Number of labelled images.
+        counts: Images per class or label.
         published: Images per published split; empty if there are none.
         opened: Number of images that were opened.
         unreadable: Number of opened images that could not be read.
@@ -43,6 +47,8 @@ class FolderSummary:
     """
 
     place: Path
+    task: str
+    total: int
     counts: Mapping[str, int]
     published: Mapping[str, int]
     opened: int
@@ -52,11 +58,6 @@ class FolderSummary:
     table: LabelTable | None = None
     notes: tuple[str, ...] = ()
     groups_given: bool = False
-
-    @property
-    def total(self) -> int:
-        """Number of images."""
-        return sum(self.counts.values())
 
     @property
     def imbalance(self) -> float:
@@ -77,7 +78,7 @@ def inspect_folder(place: Path, table: LabelTable | None = None) -> FolderSummar
     source = open_source(str(place), table=table)
     if source.masks:
         raise DataError(f"{place} holds masks: start from a copy of search_spaces/lung_segmentation_space.py")
-    counts = np.bincount(source.labels[source.labels >= 0], minlength=len(source.class_names)).tolist()
+    counts = membership(source.labels, len(source.class_names)).sum(axis=0).tolist()
     present = sum(count > 0 for count in counts)
     if present < 2:
         raise DataError(f"at least two classes must have images, but in {place} {present} of {len(counts)} do")
@@ -86,6 +87,8 @@ def inspect_folder(place: Path, table: LabelTable | None = None) -> FolderSummar
     readable = [side for side in sides if side]
     return FolderSummary(
         place=place,
+        task=task_of(source.labels),
+        total=int((label_sets(source.labels) >= 0).sum()),
         counts=dict(zip(source.class_names, counts, strict=True)),
         published=dict(zip(splits.tolist(), sizes.tolist(), strict=True)),
         opened=len(sides),
@@ -100,13 +103,15 @@ def inspect_folder(place: Path, table: LabelTable | None = None) -> FolderSummar
 
 def starting_space(images: FolderSummary, name: str) -> str:
     """Return the text of a Python file whose ``SPACE`` searches the folder."""
-    imbalanced = images.imbalance > _BALANCED
+    imbalanced, parts = images.imbalance > _BALANCED, _PARTS[images.task]
     return _FILE.substitute(
-        title=_quoted(f"{len(images.counts)} classes of images in {images.place.name}"),
+        title=_quoted(f"{len(images.counts)} {parts.noun} of images in {images.place.name}"),
         name=_quoted(name),
         place=_quoted(str(images.place)),
         summary="\n".join(f"# {line}" for line in _describe(images)),
-        weights='("none", "balanced", "sqrt")' if imbalanced else '("none",)',
+        loss=parts.loss if imbalanced else parts.balanced_loss,
+        recipe=parts.recipe,
+        task=parts.task,
         samplers='("shuffle", "weighted")' if imbalanced else '("shuffle",)',
         sampler='"weighted"' if imbalanced else '"shuffle"',
         table_import=_TABLE_IMPORT if images.table else "",
@@ -148,7 +153,8 @@ def _shorter_sides(source: Source) -> list[int]:
 def _describe(images: FolderSummary) -> list[str]:
     total, (smallest, median, largest) = images.total, images.sides
     lines = [
-        f"{total} images of {len(images.counts)} classes; the largest is {images.imbalance:.1f} times the smallest:"
+        f"{total} images of {len(images.counts)} {_PARTS[images.task].noun}; "
+        f"the largest is {images.imbalance:.1f} times the smallest:"
     ]
     lines += [f"    {_quoted(name)}: {count} ({count / max(1, total):.1%})" for name, count in images.counts.items()]
     lines.append(f"Shorter sides of {images.opened} images: {smallest} to {largest} pixels, median {median}.")
@@ -164,6 +170,20 @@ def _describe(images: FolderSummary) -> list[str]:
 
 
 def _hints(images: FolderSummary) -> list[str]:
+    of_classes = _class_hints(images) if _PARTS[images.task].exclusive else []
+    files = () if images.groups_given else images.files
+    groups = {re.sub(_BEFORE_LAST_NUMBER, r"\1", file) for file in files}
+    if 1 < len(groups) < len(files) and all(re.match(_BEFORE_LAST_NUMBER, file) for file in files):
+        return [
+            *of_classes,
+            f"Groups that must not be split: file names up to their last number ({len(groups)} groups).",
+            "Uncomment this if each group is one patient. tune-audit shows which images look alike.",
+            f'group_pattern=r"{_BEFORE_LAST_NUMBER}",',
+        ]
+    return of_classes
+
+
+def _class_hints(images: FolderSummary) -> list[str]:
     matches = [name for name in images.counts if _HEALTHY.search(name)]
     guess = matches[0] if len(matches) == 1 else next(iter(images.counts))
     reason = "Guessed from its name." if len(matches) == 1 else "Replace it by the right one."
@@ -178,14 +198,6 @@ def _hints(images: FolderSummary) -> list[str]:
             "If the classes are grades, list them from the lowest to the highest:",
             f"ordered=({', '.join(map(_quoted, images.counts))}),",
         ]
-    files = () if images.groups_given else images.files
-    groups = {re.sub(_BEFORE_LAST_NUMBER, r"\1", file) for file in files}
-    if 1 < len(groups) < len(files) and all(re.match(_BEFORE_LAST_NUMBER, file) for file in files):
-        hints += [
-            f"Groups that must not be split: file names up to their last number ({len(groups)} groups).",
-            "Uncomment this if each group is one patient. tune-audit shows which images look alike.",
-            f'group_pattern=r"{_BEFORE_LAST_NUMBER}",',
-        ]
     return hints
 
 
@@ -194,6 +206,44 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+@dataclass(frozen=True)
+class _TaskParts:
+    """Parts of a space that depend on the task.
+
+    Attributes:
+        noun: Plural for classes or labels.
+        loss: Line of ``suggest`` for the loss, if some classes are much rarer than others.
+        balanced_loss: The same if they are not.
+        recipe: Parameters of the recipe that the loss reads.
+        task: Arguments of the space.
+        exclusive: True if each image has one of the classes, which may be graded, or healthy.
+    """
+
+    noun: str
+    loss: str
+    balanced_loss: str
+    recipe: str
+    task: str = ""
+    exclusive: bool = True
+
+
+_LABEL_LOSS = '**choices.label_loss(trial, ("bce", "focal", "asymmetric"))'
+_PARTS = {
+    ClassificationConfig.task: _TaskParts(
+        noun="classes",
+        loss='**choices.class_weights(trial, ("none", "balanced", "sqrt"))',
+        balanced_loss='**choices.class_weights(trial, ("none",))',
+        recipe='"class_weights": "none"',
+    ),
+    MultiLabelConfig.task: _TaskParts(
+        noun="labels",
+        loss=_LABEL_LOSS,
+        balanced_loss=_LABEL_LOSS,
+        recipe='"loss": "bce",\n        "pos_weight": "none"',
+        task='    task="multi_label",\n    metric="auroc",\n',
+        exclusive=False,
+    ),
+}
 _TABLE_IMPORT = "from trainables.core.data.readers.tables.label_columns import LabelTable\n"
 _FILE = Template('''"""A starting search space, written by tune-new. Edit it freely.
 
@@ -215,7 +265,7 @@ def suggest(trial, backbones):
         **choices.backbone(trial, backbones, frozen_quarters=(0, 2, 3)),
         **choices.head(trial, heads=("linear", "mlp"), most_dropout=0.5),
         # Rare classes can get more weight in the loss, or be shown more often.
-        **choices.class_weights(trial, $weights),
+        $loss,
         **choices.sampler(trial, $samplers),
         **choices.optimizer(trial, ("sgd", "adamw"), sgd_lr=(1e-4, 1e-1), adam_lr=(1e-5, 1e-2)),
         **choices.schedule(trial, ("constant", "cosine")),
@@ -232,7 +282,7 @@ def sound_start():
         "frozen_quarters": 2,
         "head": "linear",
         "head_dropout": 0.2,
-        "class_weights": "none",
+        $recipe,
         "sampler": $sampler,
         "optimizer": "adamw",
         "adam_lr": 3e-4,
@@ -256,5 +306,5 @@ SPACE = SearchSpace(
 $table    image_size=$image_size,
     epochs=$epochs,
     num_samples=20,
-$hints)
+$task$hints)
 ''')

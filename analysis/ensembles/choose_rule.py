@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.ensembles.rules import DEFAULT, FIXED, RULES
+from analysis.ensembles.rules import DEFAULT, FIXED, RULES, Rule
 from analysis.statistics.cross_fitting import GROUPS_TO_FIT, cross_fitted, group_folds
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import (
@@ -95,11 +95,31 @@ class Comparison(Choice):
         return self.figures.get(self.metric, math.nan) if self.patients else super().score
 
 
-def compare(probabilities: Probabilities, sample: Sample, forced: str | None = None) -> Comparison:
+@dataclass(frozen=True)
+class RuleSet:
+    """Ensemble rules to compare.
+
+    Attributes:
+        rules: Functions that fit each rule, simplest first.
+        default: Rule to choose unless another is clearly better.
+        fixed: Rules without parameters, which can be scored on the images they are applied to.
+    """
+
+    rules: Mapping[str, Rule]
+    default: str
+    fixed: tuple[str, ...]
+
+
+CLASS_RULES = RuleSet(RULES, DEFAULT, FIXED)
+
+
+def compare(
+    probabilities: Probabilities, sample: Sample, forced: str | None = None, known: RuleSet = CLASS_RULES
+) -> Comparison:
     """Score all rules by group-wise cross-fitting, and choose one.
 
     Each rule is fitted to four fifths of the groups and predicts the rest; its pooled predictions are scored. This
-    includes the rule that takes the best single model. The difference of each rule to ``DEFAULT`` is then resampled by
+    includes the rule that takes the best single model. The difference of each rule to the default is then resampled by
     whole groups. The default is chosen unless another rule is better by more than a standard error. The chosen rule is
     fitted to all images. With too few groups, only rules without parameters are compared, the default is the mean, and
     a note says so.
@@ -108,14 +128,15 @@ def compare(probabilities: Probabilities, sample: Sample, forced: str | None = N
         probabilities: (M, N, C) probabilities of the members on images that neither trained nor selected them.
         sample: The N images.
         forced: Rule to choose regardless of the comparison.
+        known: Rules to compare.
 
     Raises:
         DataError: ``forced`` is unknown, or there are too few groups to score it.
     """
-    predictions, notes = _out_of_fold(probabilities, sample)
-    default = DEFAULT if DEFAULT in predictions else FIXED[0]
+    predictions, notes = _out_of_fold(probabilities, sample, known)
+    default = known.default if known.default in predictions else known.fixed[0]
     comparison = chosen_from(
-        predictions, lambda rule: RULES[rule](probabilities, sample), sample, forced, notes, default
+        predictions, lambda rule: known.rules[rule](probabilities, sample), sample, forced, notes, default
     )
     return _with_patient_rule(comparison, predictions[comparison.chosen], sample)
 
@@ -213,16 +234,18 @@ def _with_patient_rule(comparison: Comparison, predicted: Probabilities, sample:
     )
 
 
-def _out_of_fold(probabilities: Probabilities, sample: Sample) -> tuple[Mapping[str, NDArray[np.float64]], list[str]]:
-    """Return each rule's (N, C) predictions of images that it was not fitted to, and notes about them."""
+def _out_of_fold(
+    probabilities: Probabilities, sample: Sample, known: RuleSet
+) -> tuple[Mapping[str, NDArray[np.float64]], list[str]]:
+    """Return each rule's predictions of images that it was not fitted to, and notes about them."""
     folds = group_folds(sample)
     if folds is None:
         note = (
             f"rules with parameters need {GROUPS_TO_FIT} groups of images from at least two classes, but there are "
             f"{len(sample.members)}: only rules without parameters were compared"
         )
-        return {name: RULES[name](probabilities, sample).apply(probabilities) for name in FIXED}, [note]
-    predictions = {name: cross_fitted(rule, probabilities, sample, folds) for name, rule in RULES.items()}
+        return {name: known.rules[name](probabilities, sample).apply(probabilities) for name in known.fixed}, [note]
+    predictions = {name: cross_fitted(rule, probabilities, sample, folds) for name, rule in known.rules.items()}
     single = [name for label, name in enumerate(sample.class_names) if sample.groups_with(label) == 1]
     note = f"only one group has images of {', '.join(single)}: rules were scored on it without having seen the class"
     return predictions, [note] if single else []

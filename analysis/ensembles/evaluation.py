@@ -38,14 +38,15 @@ class Scores:
 
     Attributes:
         metrics: Defined metrics of the task. Classifications also have ``brier`` and ``ece`` (expected calibration
-            error).
+            error), with one label or several.
         intervals: 95% confidence intervals by metric. ``ece`` has none because every resample biases it upwards. Nor
             do classes with fewer than 10 groups.
         recalls: Recall of each class in ``test``; classification only.
-        reliability: Bins of the reliability diagram; classification only.
+        reliability: Bins of the reliability diagram; not for a segmentation.
         confusion: (C, C) counts, true classes in rows; classification only.
-        report: scikit-learn's classification report; classification only.
+        report: scikit-learn's classification report; not for a segmentation.
         per_image: (N,) Dice of each image, averaged over classes; segmentation only.
+        thresholds: (L,) probabilities from which labels are assigned; multi-label classification only.
     """
 
     metrics: dict[str, float]
@@ -55,6 +56,7 @@ class Scores:
     confusion: list[list[int]] = field(default_factory=list)
     report: str = ""
     per_image: tuple[float, ...] = ()
+    thresholds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from trainables.core.serving.combine import Combination, log_features, temper
 Rule = Callable[[Probabilities, Sample], Combination]
 GREEDY_STEPS = 40
 SCALED = "-scaled"
-_TEMPERATURES = (0.05, 20.0)
+TEMPERATURES = (0.05, 20.0)
 # Candidates of the stacking regression: inverse strengths of the penalty, strongest first, and class weights.
 _PENALTIES, _CLASS_WEIGHTS = (1e-3, 1e-2, 1e-1), ("balanced", None)
 _INNER_FOLDS = 3
@@ -153,7 +153,7 @@ def fit_temperatures(probabilities: Probabilities, sample: Sample) -> tuple[floa
             tempered = temper(member[None], (float(np.exp(log_temperature)),))[0]
             return float(-np.log(np.maximum(tempered[truth], 1e-12)).mean())
 
-        return float(np.exp(minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded").x))
+        return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
 
     return tuple(fitted(member) for member in probabilities)
 

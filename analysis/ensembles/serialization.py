@@ -8,6 +8,8 @@ from cattrs import Converter
 
 from analysis.statistics.diversity import Diversity
 from analysis.trials import TrialRecord
+from trainables.core.serving.combine import Combination
+from trainables.core.serving.combine_labels import LabelCombination
 
 _Value = TypeVar("_Value")
 
@@ -34,6 +36,11 @@ def _converter(trials: Mapping[int, TrialRecord]) -> Converter:
     converter.register_structure_hook(TrialRecord, lambda number, _: trials[number])
     converter.register_unstructure_hook(TrialRecord, lambda record: record.number)
     converter.register_unstructure_hook(Diversity, _with_means)
+    plain = converter.get_structure_hook(Combination)
+    converter.register_structure_hook(
+        Combination, lambda raw, _: LabelCombination.from_dict(raw) if "thresholds" in raw else plain(raw, Combination)
+    )
+    converter.register_unstructure_hook(Combination, lambda combination: combination.to_dict())
     return converter
 
 

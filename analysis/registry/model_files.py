@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
@@ -105,6 +104,7 @@ def log_member(
     run_id: str,
     models: Sequence[Checkpoint],
     report: EpochRecord,
+    combination: Combination,
     metadata: dict[str, Any],
     roi: Path | None = None,
 ) -> None:
@@ -117,6 +117,7 @@ def log_member(
         run_id: Run of the trial.
         models: Checkpoints of the best epoch: one, or one per fold.
         report: Report of that epoch, whose metrics the model gets.
+        combination: Combination that makes it an ensemble of its own.
         metadata: Metadata of the model.
         roi: Folder of the segmentation that images are cropped with, or None.
     """
@@ -128,7 +129,7 @@ def log_member(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # running one takes seconds
         description = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=metadata)
-        files = save_model_files(Path(folder) / "ensemble", [models], Combination.of(np.ones(1)), "none", roi)
+        files = save_model_files(Path(folder) / "ensemble", [models], combination, "none", roi)
         mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=description, **files)
         client.log_model_artifacts(model.model_id, str(Path(folder) / MEMBER))
     client.finalize_logged_model(model.model_id, "READY")

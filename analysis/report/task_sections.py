@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.ensembles.tasks.classification import ClassificationResults
+from analysis.ensembles.tasks.multi_label import MultiLabelResults
 from analysis.ensembles.tasks.segmentation import SegmentationResults
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Section
 from analysis.report.sections.classification_scores import classification_scores
 from analysis.report.sections.inspected_member import inspected_member
+from analysis.report.sections.label_scores import label_mistakes, label_scores
 from analysis.report.sections.segmentation_scores import mask_overlays, segmentation_scores
 from trainables.core.data.dataset import Dataset
 
@@ -37,6 +39,11 @@ _SECTIONS = {
         lambda data: f"{len(data.labels)} images of {_classes(data)}",
         classification_scores,
         inspected_member,
+    ),
+    MultiLabelResults.task: TaskSections(
+        lambda data: f"{len(data.labels)} images with {len(data.class_names)} labels",
+        label_scores,
+        label_mistakes,
     ),
     SegmentationResults.task: TaskSections(
         lambda data: f"{len(data.labels)} images with masks of {_classes(data)}",

@@ -37,7 +37,11 @@ def reliability(probabilities: Probabilities, labels: NDArray[np.int64], bins: i
         labels: (N,) true classes.
         bins: Number of bins in [0, 1].
     """
-    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    return binned(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, bins)
+
+
+def binned(confidence: Probabilities, correct: NDArray[np.bool_], bins: int = BINS) -> tuple[Bin, ...]:
+    """Return the bins of any probabilities and whether each came true, both (N,), without empty bins."""
     edges = np.linspace(0, 1, bins + 1)
     bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     return tuple(

@@ -45,10 +45,12 @@ def cross_fitted(
     sample: Sample,
     folds: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return a rule's (N, C) out-of-fold predictions, each by the rule fitted to all other folds."""
-    combined = np.empty(probabilities.shape[1:])
+    """Return a rule's out-of-fold predictions, (N, C) or as its metrics score them, each fitted to all other folds."""
+    held_out, parts = [], []
     for fold in np.unique(folds):
-        fitted_to, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        fitted_to = np.flatnonzero(folds != fold)
+        held_out.append(np.flatnonzero(folds == fold))
         fitted = rule(probabilities[:, fitted_to], sample.take(fitted_to))
-        combined[held_out] = fitted.apply(probabilities[:, held_out])
+        parts.append(fitted.scorable(probabilities[:, held_out[-1]]))
+    combined: NDArray[np.float64] = np.concatenate(parts)[np.argsort(np.concatenate(held_out))]
     return combined

@@ -33,7 +33,11 @@ class Diversity:
 
 def diversity(probabilities: Probabilities, labels: NDArray[np.int64]) -> Diversity:
     """Compute the diversity from (M, N, C) probabilities and (N,) true classes."""
-    predicted = probabilities.argmax(axis=2)
+    return answer_diversity(probabilities.argmax(axis=2), labels)
+
+
+def answer_diversity(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> Diversity:
+    """Compute the diversity from (M, N) answers of any kind and the (N,) true ones."""
     disagreement = (predicted[:, None] != predicted[None]).mean(axis=2)
     wrong = (predicted != labels).astype(np.float64)
     spread = wrong.std(axis=1)

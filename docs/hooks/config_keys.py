@@ -6,6 +6,14 @@ keys.
 
 from collections.abc import Mapping
 
+_HEAD = {
+    "freeze_depth": "Number of backbone stages to freeze, from the input. Their batch norms keep their statistics.",
+    "head": "`linear`; `mlp`: one hidden layer; `residual`: three dense residual blocks with batch norm; "
+    "`attention`: channel attention (Hu et al. 2018) before them.",
+    "head_dropout": "Dropout of the head. `attention` defaults to 0.4.",
+    "hidden_dropout": "Dropout after the hidden layer. Defaults to `head_dropout`.",
+    "head_width": "Width of the first hidden layer.",
+}
 MEANINGS: Mapping[str, Mapping[str, str]] = {
     "shared": {
         "backbone": "A timm name, `torchvision:NAME` or `scratch_cnn`. For a segmentation, the encoder.",
@@ -34,12 +42,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "seed": "Random seed of the trial. A search derives it from `--seed` and the trial's number.",
     },
     "classification": {
-        "freeze_depth": "Number of backbone stages to freeze, from the input. Their batch norms keep their statistics.",
-        "head": "`linear`; `mlp`: one hidden layer; `residual`: three dense residual blocks with batch norm; "
-        "`attention`: channel attention (Hu et al. 2018) before them.",
-        "head_dropout": "Dropout of the head. `attention` defaults to 0.4.",
-        "hidden_dropout": "Dropout after the hidden layer. Defaults to `head_dropout`.",
-        "head_width": "Width of the first hidden layer.",
+        **_HEAD,
         "class_weights": "Class weights in the loss, see [below](#class-weights).",
         "sampler": "`shuffle`: each image once an epoch. `weighted`: every class equally often on average, with "
         "replacement. `sqrt`: half-way between the two.",
@@ -47,6 +50,19 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "[grades](../how-to/grades.md).",
         "label_smoothing": "Label smoothing.",
         "focal_gamma": "Exponent of the focal loss (Lin et al. 2017). 0 equals cross-entropy.",
+    },
+    "multi_label": {
+        **_HEAD,
+        "pos_weight": "Weight of a label's positives in the loss. `balanced`: negatives divided by positives in `fit`; "
+        "`sqrt`: its square root.",
+        "sampler": "`shuffle`: each image once an epoch. `weighted`: images whose rarest label is the same are drawn "
+        "equally often as those of any other, with replacement. `sqrt`: half-way between the two.",
+        "loss": "The loss: binary cross-entropy, the focal loss (Lin et al. 2017), or the asymmetric loss (Ridnik et "
+        "al. 2021).",
+        "focal_gamma": "Exponent of the focal loss. 0 equals binary cross-entropy.",
+        "gamma_positive": "Exponent of the asymmetric loss for labels that an image has.",
+        "gamma_negative": "Exponent of the asymmetric loss for labels that an image does not have.",
+        "margin": "Probability below which the asymmetric loss ignores labels that an image does not have.",
     },
     "segmentation": {
         "architecture": "An architecture of segmentation_models_pytorch, or `detr`.",

@@ -10,6 +10,7 @@ from trainables.core.data.augment import POLICIES
 from trainables.core.models.networks.heads import HEADS
 from trainables.core.models.networks.segmenter import ARCHITECTURES
 from trainables.core.training.imbalance import CLASS_WEIGHTS, SAMPLERS
+from trainables.core.training.label_losses import LABEL_LOSSES, POSITIVE_WEIGHTS
 from trainables.core.training.losses import LOSSES
 from trainables.core.training.lr_schedules import SCHEDULES
 from trainables.core.training.mask_losses import MASK_LOSSES
@@ -31,9 +32,11 @@ print({"torch", "torchvision", "timm", "cv2", "albumentations", "numpy"} & set(s
         (config.AUGMENTATIONS, POLICIES),
         (config.CLASS_WEIGHTS, CLASS_WEIGHTS),
         (config.HEADS, HEADS),
+        (config.LABEL_LOSSES, LABEL_LOSSES),
         (config.LOSSES, LOSSES),
         (config.MASK_LOSSES, MASK_LOSSES),
         (config.OPTIMIZERS, OPTIMIZERS),
+        (config.POSITIVE_WEIGHTS, POSITIVE_WEIGHTS),
         (config.SAMPLERS, SAMPLERS),
         (config.SCHEDULES, SCHEDULES),
     ],

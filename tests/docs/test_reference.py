@@ -13,6 +13,7 @@ from tests.docs.pages import FILES, ROOT
 from trainables.core.config import CONFIGS, TrainConfig
 from trainables.core.metric_names import LATENCY, METRICS, MINIMIZED, PATIENT
 from trainables.core.training.classification_metrics import classification_metrics
+from trainables.core.training.multi_label_metrics import multi_label_metrics
 from trainables.core.training.segmentation_metrics import segmentation_metrics
 
 
@@ -52,11 +53,14 @@ def test_every_metric_is_in_the_reference():
     uniform = np.full((4, 2), 0.5)
     classes = classification_metrics(uniform, np.array([0, 0, 1, 1]), ("healthy", "ill"), healthy="healthy")
     masks = segmentation_metrics(np.ones((2, 1, 3)), ("lung",))
-    names = {name for name in [*classes, *masks] if "/" not in name} | {metric.name for metric in METRICS}
+    labels = multi_label_metrics(uniform, np.array([[0, 1], [1, 0], [1, 1], [0, 0]]), ("mass", "nodule"))
+    names = {name for name in [*classes, *masks, *labels] if "/" not in name} | {metric.name for metric in METRICS}
     for name in [*names, *MINIMIZED, LATENCY]:
         assert f"`{name.removeprefix(PATIENT)}`" in page
     for name in classes:
         assert "/" not in name or f"`{name.partition('/')[0]}/<class>`" in page
+    for name in labels:
+        assert "/" not in name or f"`{name.partition('/')[0]}/<label>`" in page
 
 
 def test_every_space_is_in_the_reference():

@@ -202,7 +202,7 @@ def test_class_names_are_text_to_files_mlflow_and_spreadsheets(tmp_path):
     assert len(class_keys(NAMES)) == len(set(class_keys(NAMES)))
     with PredictionsFile(tmp_path / "out.csv") as file:
         file.begin(NAMES)
-        file.write(ScoredImage("=HYPERLINK(1).png", np.eye(len(NAMES), dtype=np.float32)[2]))
+        file.write(ScoredImage("=HYPERLINK(1).png", np.eye(len(NAMES), dtype=np.float32)[2], answer=NAMES[2]))
     headings, row = csv.reader((tmp_path / "out.csv").open())
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in (*headings, *row))
     assert (row[0], row[1]) == ("'=HYPERLINK(1).png", "'=cmd()")

@@ -29,12 +29,14 @@ ARCHITECTURES = (
 AUGMENTATIONS = ("none", "flip", "medical", "strong", "flips_and_rotation")
 CLASS_WEIGHTS = ("none", "balanced", "sqrt", "effective", "boosted", "frequency")
 HEADS = ("linear", "mlp", "residual", "attention")
+LABEL_LOSSES = ("bce", "focal", "asymmetric")
 ORDINAL = "ordinal"
 LOSSES = ("cross_entropy", "focal", ORDINAL)
 MASK_LOSSES = ("bce", "dice", "focal", "bce+dice", "focal+dice")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SAMPLERS = ("shuffle", "weighted", "sqrt")
 SCHEDULES = ("constant", "cosine", "step", "exponential", "cyclic")
+POSITIVE_WEIGHTS = ("none", "balanced", "sqrt")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda")
 NORMALIZE = ("imagenet", "dataset")
@@ -182,8 +184,8 @@ class TrainConfig(ABC):
         return {key: getattr(self, key) for key, when in rules if when is None or getattr(self, when[0]) in when[1]}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a plain dict of the keys that are read. ``from_dict`` parses it to an equal configuration."""
-        return self._read_keys()
+        """Return a plain dict of the task and all keys that are read, which ``from_dict`` parses to an equal one."""
+        return {"task": self.task, **self._read_keys()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +229,25 @@ class ClassificationConfig(HeadConfig):
     label_smoothing: float = _key(float, 0.0, low=0, below=1, read_when=("loss", ("cross_entropy",)))
     focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the dict of ``TrainConfig.to_dict`` without the task, which is the default."""
+        return self._read_keys()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiLabelConfig(HeadConfig):
+    """Any number of labels per image."""
+
+    task: ClassVar[str] = "multi_label"
+    # Imbalance and the loss. `margin` is what the asymmetric loss subtracts from the probability of an absent label.
+    pos_weight: str = _key(str, "none", choices=POSITIVE_WEIGHTS, read_when=("loss", ("bce", "focal")))
+    sampler: str = _key(str, "shuffle", choices=SAMPLERS)
+    loss: str = _key(str, "bce", choices=LABEL_LOSSES)
+    focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
+    gamma_positive: float = _key(float, 0.0, low=0, high=10, read_when=("loss", ("asymmetric",)))
+    gamma_negative: float = _key(float, 4.0, low=0, high=10, read_when=("loss", ("asymmetric",)))
+    margin: float = _key(float, 0.05, low=0, below=0.5, read_when=("loss", ("asymmetric",)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationConfig(TrainConfig):
@@ -253,12 +274,10 @@ class SegmentationConfig(TrainConfig):
         parts = {"encoder": self.freeze_encoder, "decoder": self.freeze_decoder, "head": self.freeze_head}
         return tuple(f"{part}." for part, is_frozen in parts.items() if is_frozen)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the dict of ``TrainConfig.to_dict`` with the task."""
-        return {"task": self.task, **super().to_dict()}
 
-
-CONFIGS: dict[str, type[TrainConfig]] = {config.task: config for config in (ClassificationConfig, SegmentationConfig)}
+CONFIGS: dict[str, type[TrainConfig]] = {
+    config.task: config for config in (ClassificationConfig, SegmentationConfig, MultiLabelConfig)
+}
 
 
 def _check_read(key: str, rule: Rule, config: TrainConfig) -> None:

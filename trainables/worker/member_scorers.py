@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.core.config import ClassificationConfig, SegmentationConfig
+from trainables.core.config import ClassificationConfig, MultiLabelConfig, SegmentationConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.splits.folds import POOL
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
@@ -37,7 +37,7 @@ class MemberScorer(ABC):
 
 
 class ClassificationScorer(MemberScorer):
-    """Predicts class probabilities."""
+    """Predicts probabilities of classes or labels."""
 
     independent = True
 
@@ -88,6 +88,7 @@ class SegmentationScorer(MemberScorer):
 _SCORERS: Mapping[str, type[MemberScorer]] = {
     ClassificationConfig.task: ClassificationScorer,
     SegmentationConfig.task: SegmentationScorer,
+    MultiLabelConfig.task: ClassificationScorer,
 }
 
 

@@ -1,23 +1,22 @@
 """Members of an ensemble as MLflow models of their own."""
 
-from collections.abc import Iterable
-
+from analysis.ensembles.result import ChosenEnsemble
 from analysis.registry import log_member
-from analysis.trials import TrialRecord
 from trainables.core.data.dataset import Dataset
 from trainables.worker.checkpoint_io import read_models
 from tuning.tracking.outbox import Tracker
 
 
-def log_members(members: Iterable[TrialRecord], data: Dataset, tracker: Tracker) -> None:
-    """Make each member loadable from its own run as ``runs:/RUN_ID/model``; safe to repeat.
+def log_members(chosen: ChosenEnsemble, data: Dataset, tracker: Tracker) -> None:
+    """Make each member of an ensemble loadable from its own run as ``runs:/RUN_ID/model``; safe to repeat.
 
     Members whose runs MLflow refuses, such as deleted ones, are left out.
     """
     roi = data.regions.model if data.regions else None
     tracker.flush()  # the members' runs must exist
-    for record in members:
+    for position, record in enumerate(chosen.members):
         if record.best and record.number not in tracker.refused:
             metadata = {"data_fingerprint": data.fingerprint, "trial": record.number, "notes": list(data.notes)}
             models = read_models(record.best.checkpoint)
-            log_member(tracker.uri, tracker.child_id(record.number), models, record.best, metadata, roi)
+            alone = chosen.comparison.combination.of_member(position)
+            log_member(tracker.uri, tracker.child_id(record.number), models, record.best, alone, metadata, roi)

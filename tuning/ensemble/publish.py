@@ -24,7 +24,7 @@ def publish(
         return result.registration
     check_held(study)
     tracker.log_parent(run_metrics(result), run_files(result, data))
-    log_members(result.chosen.members, data, tracker)
+    log_members(result.chosen, data, tracker)
     registration = register(result.chosen, data, tracker.uri, tracker.parent_id, model_name)
     write_pages(study.study_name, result, registration, data, tracker, model_name)
     save_registration(study, registration)

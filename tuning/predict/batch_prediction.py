@@ -78,7 +78,7 @@ def predict_images(options: PredictOptions, console: Console) -> int:
             patients = patients_of(scoring.parts, options.patients)
         if patients is not None and not ensemble.has_patients:
             raise UserError("--per patient needs a model of one class per image, but MODEL is of another kind")
-        file.begin(ensemble.class_names, ensemble.predicts_masks, patients is not None)
+        file.begin(ensemble.class_names, ensemble.answer_heading, patients is not None)
         for row in _with_progress_bar(scoring.rows, total, console):
             if patients is None:
                 file.write(row)

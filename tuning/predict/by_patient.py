@@ -48,5 +48,5 @@ def by_patient(ensemble: Ensemble, rows: Iterable[ScoredImage], patients: Sequen
             f"{len(failed)} of {len(images)} images not scored; {failed[0].name}: {failed[0].error}" if failed else ""
         )
         prediction = combined.get(patient, Prediction())
-        row = ScoredImage(patient, prediction.probabilities, reason, unlike=prediction.unlike)
+        row = ScoredImage(patient, error=reason, **vars(prediction))
         yield ScoredPatient(row, len(images), images[0].name)

@@ -11,6 +11,7 @@ from typing import Self, TextIO
 from trainables.core.atomic_write import atomic_file
 from trainables.core.errors import UserError, first_line
 from trainables.core.serving.score_images import ScoredImage
+from trainables.core.serving.segmentation_ensemble import MASK
 from tuning.predict.mask_files import MaskFiles, mask_files
 
 _FIXED_COLUMNS = ("file", "class", "error", "unlike_training")
@@ -23,7 +24,7 @@ class PredictionsFile:
     """Writer of predictions, one row per image or per patient.
 
     Its columns are ``file``, ``class``, one probability per class, ``error``, and ``unlike_training``, the ways in
-    which the image differs from the training images.
+    which the image differs from the training images. A multi-label model has ``labels`` instead of ``class``.
 
     For patients the first column is ``patient``, ``unlike_training`` counts their images, and two columns follow:
     ``images``, their number, and ``first_image``, the name of the first, because patients may have pseudonyms.
@@ -41,21 +42,25 @@ class PredictionsFile:
         self._class_names: Sequence[str] = ()
         self._masks: MaskFiles | None = None
 
-    def begin(self, class_names: Sequence[str], masks: bool = False, patients: bool = False) -> None:
-        """Write the headings, of patients with ``patients``; with ``masks``, also make a folder for masks.
+    def begin(self, class_names: Sequence[str], answer: str = "class", patients: bool = False) -> None:
+        """Write the headings, and make a folder for masks beside the table if the answers are masks.
+
+        Args:
+            class_names: Names of the classes or labels.
+            answer: Heading of the column of answers, as in ``Ensemble.answer_heading``.
+            patients: True if rows are of patients.
 
         Raises:
             UserError: The disk is full, or the folder cannot be made.
         """
         self._class_names = class_names
         unit, more = ("patient", _OF_PATIENTS) if patients else ("file", ())
-        taken = {*_FIXED_COLUMNS, unit, *more}
+        taken = {*_FIXED_COLUMNS, answer, unit, *more}
         headings = [f"p({name})" if name in taken else name for name in class_names]
         try:
-            if masks:
+            if answer == MASK:
                 self._masks = self._after_table.enter_context(mask_files(self._file, class_names))
-            columns = (unit, "mask" if masks else "class", *headings, "error", "unlike_training", *more)
-            self._writer.writerow(map(as_text, columns))
+            self._writer.writerow(map(as_text, (unit, answer, *headings, "error", "unlike_training", *more)))
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -76,9 +81,8 @@ class PredictionsFile:
             return [as_text(row.name), as_text(file), *(f"{share:.9g}" for share in shares), "", row.unlike]
         if row.probabilities is None:
             return [as_text(row.name), "", *([""] * len(self._class_names)), as_text(row.error), ""]
-        predicted = self._class_names[int(row.probabilities.argmax())]
         figures = [f"{float(probability):.9g}" for probability in row.probabilities]
-        return [as_text(row.name), as_text(predicted), *figures, as_text(row.error), row.unlike]
+        return [as_text(row.name), as_text(row.answer), *figures, as_text(row.error), row.unlike]
 
     def __enter__(self) -> Self:
         try:

@@ -11,7 +11,7 @@ import torch
 from analysis.report.embedding import images_to_embed, images_to_explain
 from analysis.report.inputs import EnsembleInputs, Inspection
 from analysis.report.sections.segmentation_scores import worst_and_best
-from trainables.core.config import ClassificationConfig, SegmentationConfig
+from trainables.core.config import ClassificationConfig, MultiLabelConfig, SegmentationConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import first_line
 from trainables.core.inspect.questions import Answer, Question
@@ -25,7 +25,7 @@ Examine = Callable[[Sequence[str], Sequence[MemberQuestion]], Sequence[MemberRes
 
 def inspect_members(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -> Inspection:
     """Measure the members and inspect them as their task requires."""
-    return _INSPECTIONS[data.task](data, ensemble, examine)
+    return INSPECTIONS[data.task](data, ensemble, examine)
 
 
 def _inspect_classifiers(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -> Inspection:
@@ -56,9 +56,19 @@ def _inspect_segmenters(data: Dataset, ensemble: EnsembleInputs, examine: Examin
     return Inspection([cost for cost, _ in examined], mask_positions=positions, masks=masks)
 
 
-_INSPECTIONS = {
+def _measure(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -> Inspection:  # noqa: ARG001
+    """Measure the members only: the saved predictions show everything else."""
+    members = ensemble.chosen.checkpoints
+    try:
+        return Inspection([cost for cost, _ in examine(members, [None] * len(members))])
+    except Exception as error:  # as above
+        return Inspection(missing=_not_inspected(error))
+
+
+INSPECTIONS = {
     ClassificationConfig.task: _inspect_classifiers,
     SegmentationConfig.task: _inspect_segmenters,
+    MultiLabelConfig.task: _measure,
 }
 
 

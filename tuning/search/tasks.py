@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from trainables.core.config import ClassificationConfig, SegmentationConfig
+from trainables.core.config import ClassificationConfig, MultiLabelConfig, SegmentationConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.metric_names import PATIENT
 from trainables.core.models.backbones.backbone import build_backbone, check_weights, parameter_count
@@ -16,6 +16,7 @@ from trainables.core.models.backbones.registry import count_features
 from trainables.core.models.networks.segmenter import check_segmenter, fetch_weights, segmenter_parameter_count
 from trainables.core.training.classification_metrics import check_objective
 from trainables.core.training.losses import check_loss
+from trainables.core.training.multi_label_metrics import check_label_objective
 from trainables.core.training.patient_metrics import check_patient_objective
 from trainables.core.training.segmentation_metrics import check_mask_objective
 from tuning.search.plan import REHEARSED_TRIALS, Plan
@@ -66,11 +67,10 @@ class SearchTask(ABC):
         """Raise DataError or ConfigError if a metric cannot be computed on the data."""
 
 
-class ClassificationSearch(SearchTask):
-    """One label per image."""
+class WholeImageSearch(SearchTask):
+    """Checks of the networks that predict for whole images."""
 
-    name, has_masks, layouts = ClassificationConfig.task, False, "class folders or Parquet"
-    contents = "one class per image"
+    has_masks = False
 
     def check_networks(self, plan: Plan) -> int:
         """Check every backbone."""
@@ -82,6 +82,12 @@ class ClassificationSearch(SearchTask):
     def fetch_weights(self, backbone: str, image_size: int) -> None:
         """Build a backbone with its weights."""
         build_backbone(backbone, "pretrained", image_size)
+
+
+class ClassificationSearch(WholeImageSearch):
+    """One class per image."""
+
+    name, layouts, contents = ClassificationConfig.task, "class folders or Parquet", "one class per image"
 
     def check_metric_name(self, metric: str) -> None:
         """Check a metric on two made-up classes, which have every metric of a classification."""
@@ -100,6 +106,27 @@ class ClassificationSearch(SearchTask):
             check_patient_objective(metric, data, compared)
         else:
             check_objective(metric, data.labels[compared], data.class_names, data.healthy, data.ordered)
+
+
+class MultiLabelSearch(WholeImageSearch):
+    """Any number of labels per image."""
+
+    name, contents = MultiLabelConfig.task, "several labels per image"
+    layouts = "--labels FILE with several labels per image"
+    unsupported_options = ("--ordered",)
+
+    def check_metric_name(self, metric: str) -> None:
+        """Check a metric on one made-up label, which has every metric of a multi-label classification."""
+        if "/" not in metric:
+            check_label_objective(metric, np.array([[0], [1]]), ("LABEL",))
+
+    def check_configs(self, configs: Sequence[Mapping[str, Any]], data: Dataset) -> None:
+        """Do nothing: all losses suit all labels."""
+
+    def check_metric(self, metric: str, data: Dataset) -> None:
+        """Check a metric on the images that the first trials are compared on."""
+        compared = data.folds[0] if data.folds else data.splits["tune"]
+        check_label_objective(metric, data.labels[compared], data.class_names)
 
 
 class SegmentationSearch(SearchTask):
@@ -133,7 +160,9 @@ class SegmentationSearch(SearchTask):
         check_mask_objective(metric, data.class_names)
 
 
-TASKS: dict[str, SearchTask] = {task.name: task for task in (ClassificationSearch(), SegmentationSearch())}
+TASKS: dict[str, SearchTask] = {
+    task.name: task for task in (ClassificationSearch(), SegmentationSearch(), MultiLabelSearch())
+}
 
 
 def suggested_segmenters(plan: Plan, count: int) -> list[tuple[str, str]]:

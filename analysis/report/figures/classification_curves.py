@@ -10,6 +10,7 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 from analysis.report.figures.style import FAINT, SCALE, NothingToDrawError, colour, escaped
 from analysis.statistics.calibration import Bin
 from analysis.statistics.resampling import Probabilities
+from trainables.core.data.labels import membership
 
 _MOST_POINTS = 400  # per curve
 
@@ -52,10 +53,10 @@ def confusion(
 
 
 def roc(probabilities: Probabilities, labels: NDArray[np.int64], class_names: Sequence[str]) -> go.Figure:
-    """Draw the ROC curve of each class against the rest, from (n, C) probabilities and (n,) labels."""
-    figure = go.Figure()
-    for index in _separable_classes(labels, class_names):
-        scores, positive = probabilities[:, index], labels == index
+    """Draw the ROC curve of each class against the rest, from (n, C) probabilities and (n,) or (n, C) labels."""
+    figure, has = go.Figure(), membership(labels, len(class_names))
+    for index in _separable_classes(has):
+        scores, positive = probabilities[:, index], has[:, index]
         false_positive_rate, true_positive_rate, _ = roc_curve(positive, scores)
         area = auc(false_positive_rate, true_positive_rate)
         drawn = _thinned(len(false_positive_rate))
@@ -72,10 +73,10 @@ def roc(probabilities: Probabilities, labels: NDArray[np.int64], class_names: Se
 
 
 def precision_recall(probabilities: Probabilities, labels: NDArray[np.int64], class_names: Sequence[str]) -> go.Figure:
-    """Draw precision against recall of each class against the rest, from (n, C) probabilities and (n,) labels."""
-    figure = go.Figure()
-    for index in _separable_classes(labels, class_names):
-        scores, positive = probabilities[:, index], labels == index
+    """Draw precision against recall of each class against the rest; arguments as for ``roc``."""
+    figure, has = go.Figure(), membership(labels, len(class_names))
+    for index in _separable_classes(has):
+        scores, positive = probabilities[:, index], has[:, index]
         precision, recall, _ = precision_recall_curve(positive, scores)
         average_precision = average_precision_score(positive, scores)
         drawn = _thinned(len(recall))
@@ -138,9 +139,9 @@ def _with_menu(figure: go.Figure, names: Sequence[str]) -> go.Figure:
     return figure
 
 
-def _separable_classes(labels: NDArray[np.int64], class_names: Sequence[str]) -> list[int]:
-    """Return the classes that some, but not all, images have."""
-    classes = [index for index in range(len(class_names)) if 0 < (labels == index).sum() < len(labels)]
+def _separable_classes(has: NDArray[np.bool_]) -> list[int]:
+    """Return the classes that some, but not all, images have, from (n, C) memberships."""
+    classes: list[int] = np.flatnonzero(has.any(axis=0) & ~has.all(axis=0)).tolist()
     if not classes:
         raise NothingToDrawError("The curves need test images of at least two classes.")
     return classes

@@ -33,8 +33,8 @@ def classification_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Sec
         _confusion_panel(search, ensemble, test, size),
         *([_patient_panel(search, ensemble, test.patients)] if test.patients else []),
         confused_pair(search, ensemble),
-        _roc_panel(search, ensemble, size),
-        _precision_recall_panel(search, ensemble, size),
+        roc_panel(search, ensemble, size),
+        precision_recall_panel(search, ensemble, size),
         _calibration_panel(ensemble, size),
     ]
     return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
@@ -85,7 +85,8 @@ def _patient_panel(search: SearchInputs, ensemble: EnsembleInputs, patients: Eva
     return _confusion_panel(search, ensemble, patients, size, "patient")
 
 
-def _roc_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Panel:
+def roc_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Panel:
+    """Draw the ROC curves of the ensemble."""
     return draw_panel(
         "ROC curves",
         "Each class against all others, predicted by the ensemble. A curve closer to the upper left corner separates "
@@ -96,7 +97,8 @@ def _roc_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Pan
     )
 
 
-def _precision_recall_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Panel:
+def precision_recall_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Panel:
+    """Draw the precision-recall curves of the ensemble."""
     return draw_panel(
         "Precision-recall curves",
         "Each class against all others, predicted by the ensemble. A curve closer to the upper right corner is better. "

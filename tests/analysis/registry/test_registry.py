@@ -108,7 +108,7 @@ def test_a_member_loads_on_its_own_and_is_logged_once(registered, checkpoint):
     client.set_terminated(child, "KILLED")
     ended = client.get_run(child).info.end_time
     for _ in range(2):
-        log_member(uri, child, [checkpoint], REPORT, {"trial": 0})
+        log_member(uri, child, [checkpoint], REPORT, Combination.of(np.ones(1)), {"trial": 0})
     experiment = client.get_run(child).info.experiment_id
     (model,) = client.search_logged_models([experiment], f"source_run_id = '{child}'")
     assert (str(model.status), model.name) == ("READY", "model")
@@ -149,7 +149,7 @@ def test_a_member_that_an_earlier_driver_began_keeps_its_id(registered, checkpoi
     run_id = client.create_run(experiment).info.run_id
     begun = client.create_logged_model(experiment, name="model", source_run_id=run_id)
     client.log_outputs(run_id, [LoggedModelOutput(begun.model_id, 1)])
-    log_member(uri, run_id, [checkpoint], REPORT, {"trial": 1})
+    log_member(uri, run_id, [checkpoint], REPORT, Combination.of(np.ones(1)), {"trial": 1})
     (model,) = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     assert (model.model_id, str(model.status)) == (begun.model_id, "READY")
     with fetched_model(uri, f"runs:/{run_id}/model") as folder:

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from search_spaces.space import load_space
-from tests.images import png, write_classes
+from tests.images import png, write_classes, write_labelled
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.metric_names import Objective
@@ -145,3 +145,16 @@ def test_a_table_of_labels_becomes_part_of_the_space(here):
     assert open_source(space.data, table=space.table).class_names == ("ill", "normal")
     assert "group_pattern" not in (here / "my_scans_space.py").read_text()
     assert "--image-column needs --labels FILE" in new("scans", "--image-column", "scan", "--force", code=2)
+
+
+def test_a_table_of_several_labels_gives_a_space_of_that_task(here):
+    write_labelled(here / "scans", 40)
+    assert "images have any number of 3 labels (dots, left, right)" in new("scans", "--labels", "labels.csv")
+    space = load_space("my_scans_space.py")
+    assert (space.task, space.metric) == ("multi_label", "auroc")
+    assert space.table == LabelTable(("labels.csv",))
+    configs = Plan(space, space.backbones, "random", 32, 2, Objective("auroc"), True, 0).samples(30)
+    assert {config["loss"] for config in configs} == {"bce", "focal", "asymmetric"}
+    text = (here / "my_scans_space.py").read_text()
+    assert "# 40 images of 3 labels; the largest is " in text
+    assert "healthy" not in text

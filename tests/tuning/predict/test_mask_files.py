@@ -29,7 +29,7 @@ def here(tmp_path, monkeypatch):
 def write(values, table="out.csv", scans=None):
     """Write masks of one value each, by default of images that are named like it."""
     with PredictionsFile(Path(table)) as file:
-        file.begin(("one", "two"), masks=True)
+        file.begin(("one", "two"), answer="mask")
         for position, value in enumerate(values):
             name = scans[position] if scans else value
             file.write(ScoredImage(f"scans/{name}.png", None, mask=np.full((2, 3), value, dtype=np.uint8)))

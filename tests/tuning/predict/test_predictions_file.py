@@ -20,13 +20,15 @@ def write(file, rows, names=("few", "many")):
         return list(csv.reader(opened))
 
 
-def row(name, *probabilities, error=""):
-    return ScoredImage(name, np.array(probabilities, np.float32) if probabilities else None, error)
+def row(name, *probabilities, error="", answer=""):
+    return ScoredImage(name, np.array(probabilities, np.float32) if probabilities else None, error, answer=answer)
 
 
 def test_one_row_per_image_with_exact_probabilities(tmp_path):
     exact = np.array([1 / 3, 2 / 3], np.float32)
-    table = write(tmp_path / "out.csv", [row("a,\n.png", *exact), row("b.png", error="not a readable image")])
+    table = write(
+        tmp_path / "out.csv", [row("a,\n.png", *exact, answer="many"), row("b.png", error="not a readable image")]
+    )
     assert table[0] == ["file", "class", "few", "many", "error", "unlike_training"]
     assert table[1][:2] == ["a,\n.png", "many"]
     np.testing.assert_array_equal(np.array(table[1][2:4], np.float32), exact)
@@ -35,9 +37,18 @@ def test_one_row_per_image_with_exact_probabilities(tmp_path):
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0.png", "+1.png", "-1.png", "@SUM(A1).png", "\t=1.png"])
 def test_no_cell_is_a_formula(tmp_path, name):
-    table = write(tmp_path / "out.csv", [row(name, 0, 1), row(name, error=name)], names=("few", name))
+    table = write(tmp_path / "out.csv", [row(name, 0, 1, answer=name), row(name, error=name)], names=("few", name))
     assert table[0][3] == table[1][0] == table[1][1] == table[2][4] == f"'{name}"
     assert as_text("a=b-c") == "a=b-c"
+
+
+def test_a_model_of_labels_has_a_column_of_labels(tmp_path):
+    file = tmp_path / "out.csv"
+    with PredictionsFile(file) as out:
+        out.begin(("mass", "labels"), answer="labels")
+        out.write(row("a.png", 0.5, 0.75, answer="mass|labels"))
+    lines = file.read_text().splitlines()
+    assert lines == ["file,labels,mass,p(labels),error,unlike_training", "a.png,mass|labels,0.5,0.75,,"]
 
 
 def test_a_class_named_like_a_column_gets_its_own_heading(tmp_path):

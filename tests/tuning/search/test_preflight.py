@@ -73,6 +73,13 @@ def test_data_of_the_other_task_is_refused_before_decoding(plan, tmp_path, monke
         loaded(other, str(tmp_path / kind), tmp_path / "store", monkeypatch)
 
 
+def test_data_of_several_labels_need_a_space_for_them(plan, labelled_data, monkeypatch):
+    request = DataRequest(labelled_data.place, plan.seed, table=labelled_data.table)
+    monkeypatch.setenv("TUNE_RUN_CACHE", str(labelled_data.store))
+    with pytest.raises(DataError, match="demo_space is a classification .* has several labels per image"):
+        load_data(request, plan, [{}], None, Console(file=io.StringIO()))
+
+
 def test_folds_need_groups(plan, small_data, monkeypatch):
     with pytest.raises(DataError, match="--cv-folds 60 needs two classes of 60 groups each"):
         loaded(dataclasses.replace(plan, folds=60), small_data.place, small_data.store, monkeypatch)

@@ -95,3 +95,20 @@ def test_the_ordinal_loss_is_refused_for_classes_without_an_order(small_data):
     task.check_configs([configs[0], configs[2]], small_data)
     with pytest.raises(ConfigError, match="the loss ordinal needs grades, but few, many, some have no known order"):
         task.check_configs(configs, small_data)
+
+
+@pytest.mark.parametrize("metric", ["auroc", "average_precision", "macro_f1", "log_loss", "auroc/anything"])
+def test_metrics_of_labels_are_known_before_there_are_data(metric):
+    TASKS["multi_label"].check_metric_name(metric)
+
+
+def test_metrics_of_labels_are_checked_on_tune(labelled_data):
+    task = TASKS["multi_label"]
+    task.check_metric("auroc/dots", labelled_data)
+    with pytest.raises(DataError, match="must be one of auroc, .*, but got 'auroc/dot'"):
+        task.check_metric("auroc/dot", labelled_data)
+    with pytest.raises(DataError, match="must be one of auroc, .*, but got 'balanced_accuracy'"):
+        task.check_metric_name("balanced_accuracy")
+    none = dataclasses.replace(labelled_data, labels=np.zeros_like(labelled_data.labels))
+    with pytest.raises(DataError, match="'auroc' is undefined on `tune`"):
+        task.check_metric("auroc", none)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.config import ClassificationConfig, SegmentationConfig
+from trainables.core.config import SegmentationConfig
 from trainables.core.data.decode.crop import REGION_VERSION, Regions
 from trainables.core.data.decode.decoded_files import write_images, write_masks
 from trainables.core.data.decode.images import DECODER_VERSION, PixelFormat, describe_window
 from trainables.core.data.decode.masks import MASK_VERSION
 from trainables.core.data.image_kind import ImageKind
-from trainables.core.data.labels import membership
+from trainables.core.data.labels import membership, task_of
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import MaskFormat, Source, source_fingerprint
@@ -42,7 +42,7 @@ class Dataset:
         table: Table of the labels; None if the layout of the images gives them.
         fingerprint: SHA-256 over all images and masks, labels and published splits.
         class_names: C names in class order, of images or of pixels.
-        labels: (N,) int64. All 0 in a segmentation.
+        labels: (N,) int64, all 0 in a segmentation; (N, C) of 0 and 1 if images have several labels.
         groups: (N,) int64. Images of one group stay together. They come from the data set, the user or the audit.
         patients: (N,) int64 patient of each image, if the data set or the user names them, else None. A group may hold
             several patients, because equal images are in one group.
@@ -91,7 +91,7 @@ class Dataset:
     @property
     def task(self) -> str:
         """Name of the task that the data set is for, as in a training configuration."""
-        return ClassificationConfig.task if self.mask_format is None else SegmentationConfig.task
+        return task_of(self.labels) if self.mask_format is None else SegmentationConfig.task
 
     @property
     def image_classes(self) -> tuple[str, ...]:

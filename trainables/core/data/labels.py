@@ -3,7 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.config import ClassificationConfig, MultiLabelConfig
+
 Labels = NDArray[np.int64]
+
+
+def task_of(labels: Labels) -> str:
+    """Return the name of the task that labels of whole images are for, as in a training configuration."""
+    return ClassificationConfig.task if labels.ndim == 1 else MultiLabelConfig.task
 
 
 def membership(labels: Labels, classes: int) -> NDArray[np.bool_]:
@@ -24,3 +31,14 @@ def label_sets(labels: Labels) -> Labels:
         return labels
     sets = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
     return np.where(labels.min(axis=1) < 0, -1, sets)
+
+
+def rarest_labels(labels: Labels) -> Labels:
+    """Return (N,) the label of each image that the fewest images have, or C for an image without labels.
+
+    Args:
+        labels: (N, C) of 0 and 1.
+    """
+    counts = np.where(labels == 1, labels.clip(0).sum(axis=0), len(labels) + 1)
+    rarest: Labels = np.where((labels == 1).any(axis=1), counts.argmin(axis=1), labels.shape[1])
+    return rarest

@@ -90,7 +90,7 @@ class Source:
 
     Attributes:
         class_names: C names in class order.
-        labels: (N,) int64 classes, -1 for an image without a label.
+        labels: (N,) int64 classes; or (N, C) with 1 for each label of an image and 0 for the others. -1 if unknown.
         published: (N,) of ``train``, ``val``, ``test``, or "" for images outside any published split.
         groups: (N,) int64. Images of one group must not be split. Without any information each image is its own group.
         names: N places, for messages.

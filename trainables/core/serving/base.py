@@ -16,6 +16,7 @@ from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import trained_network
+from trainables.core.serving.combine import Combination
 from trainables.core.serving.image_input import Decoded, images_of, with_slices
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ class Prediction:
         probabilities: (C,) float32 class probabilities; None for a segmentation.
         mask: (H, W) uint8 pixel classes, 0 for the background and 1 + c for class c; None for a classification.
         unlike: Ways in which the image differs from the training images, in words; "" if none is known.
+        answer: The predicted class, or the labels separated by ``|`` (``none`` without any); "" for a segmentation.
     """
 
     probabilities: NDArray[np.float32] | None = None
     mask: NDArray[np.uint8] | None = None
     unlike: str = ""
+    answer: str = ""
 
 
 def unlike_column(class_names: Sequence[str]) -> str:
@@ -65,6 +68,8 @@ class Ensemble(ABC):
     Attributes:
         predicts_masks: True if a prediction is a mask, False if it is class probabilities.
         has_patients: True if predictions for the images of a patient can be combined.
+        answer_heading: Heading of the column of answers, or of masks.
+        combination_kind: Class of the rule that combines the members.
         members: Members with their networks in eval mode.
         class_names: C names in class order.
         pixel_format: Format that images are converted to.
@@ -74,6 +79,8 @@ class Ensemble(ABC):
 
     predicts_masks: ClassVar[bool]
     has_patients: ClassVar[bool] = False
+    answer_heading: ClassVar[str]
+    combination_kind: ClassVar[type[Combination]] = Combination
 
     def __init__(self, members: Sequence[Sequence[Checkpoint]], device: torch.device):
         """Build the members' networks on a device.

@@ -68,6 +68,14 @@ class Combination:
             raise ValueError(f"predictions must be of {len(self.weights)} members, but got {len(probabilities)}")
         return _normalised(KINDS[self.kind](self, temper(probabilities, self.temperatures)))
 
+    def scorable(self, probabilities: Probabilities) -> NDArray[np.float64]:
+        """Combine (M, N, C) probabilities to the predictions that metrics score."""
+        return self.apply(probabilities)
+
+    def of_member(self, position: int) -> "Combination":  # noqa: ARG002
+        """Return the combination that makes one of the members an ensemble of its own."""
+        return Combination.of(np.ones(1))
+
     def voters(self) -> list[int]:
         """Return the positions of the members with a weight above 0."""
         return [position for position, weight in enumerate(self.weights) if weight > 0]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from trainables.core.config import ClassificationConfig, SegmentationConfig, TrainConfig
+from trainables.core.config import ClassificationConfig, MultiLabelConfig, SegmentationConfig, TrainConfig
 from trainables.core.device import resolve_device
 from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_config, save_checkpoint
@@ -21,13 +21,16 @@ from trainables.core.models.checkpoints.train_state import TrainState
 from trainables.core.serving.base import Ensemble
 from trainables.core.serving.classification_ensemble import ClassificationEnsemble
 from trainables.core.serving.combine import Combination
+from trainables.core.serving.multi_label_ensemble import MultiLabelEnsemble
 from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
+from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
 MANIFEST = "ensemble.json"
 _ROI = "roi"
-_ENSEMBLES: dict[str, type[ClassificationEnsemble | SegmentationEnsemble]] = {
+ENSEMBLES: dict[str, type[WholeImageEnsemble | SegmentationEnsemble]] = {
     ClassificationConfig.task: ClassificationEnsemble,
     SegmentationConfig.task: SegmentationEnsemble,
+    MultiLabelConfig.task: MultiLabelEnsemble,
 }
 
 
@@ -80,9 +83,9 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> Ensemble:
         raise CheckpointError(f"{folder / MANIFEST} names no members")
     parts = [[names] if isinstance(names, str) else names for names in manifest["members"]]
     members = [[load_checkpoint(_part(folder, name)) for name in names] for names in parts]
-    combination = Combination.from_dict(manifest["combination"])
+    ensemble = ENSEMBLES[members[0][0].config.task]
+    combination = ensemble.combination_kind.from_dict(manifest["combination"])
     roi = load_ensemble(_part(folder, manifest["roi"]), device) if "roi" in manifest else None
-    ensemble = _ENSEMBLES[members[0][0].config.task]
     return ensemble(members, combination, manifest["views"], roi, device)
 
 

@@ -24,6 +24,7 @@ class ScoredImage:
         error: Reason why the image could not be scored, else "".
         mask: (H, W) uint8 pixel classes of a segmentation, else None.
         unlike: Ways in which the image differs from the training images, in words; "" if none is known.
+        answer: Predicted class or labels, as in ``Prediction``.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ScoredImage:
     error: str = ""
     mask: NDArray[np.uint8] | None = None
     unlike: str = ""
+    answer: str = ""
 
 
 def score_parts(ensemble: Ensemble, parts: Iterable[Part]) -> Iterator[ScoredImage]:
@@ -64,7 +66,7 @@ def _score_readable(ensemble: Ensemble, images: Sequence[NamedImage], errors: Se
             scored.append(ScoredImage(image.name, None, error))
         else:
             prediction = next(predictions)
-            scored.append(ScoredImage(image.name, prediction.probabilities, "", prediction.mask, prediction.unlike))
+            scored.append(ScoredImage(image.name, error="", **vars(prediction)))
     return scored
 
 

@@ -35,6 +35,7 @@ class SegmentationEnsemble(Ensemble):
     """Segmenters and the weights of their pixel probabilities."""
 
     predicts_masks = True
+    answer_heading = MASK
 
     def __init__(
         self,

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.labels import membership
-from trainables.core.data.splits.splits import SHARES, Items, Splits, make_splits
+from trainables.core.data.splits.iterative_stratification import deal_by_labels
+from trainables.core.data.splits.splits import SHARES, Items, Splits, check_classes, groups_in, make_splits
 from trainables.core.errors import DataError
 
 # The split that is divided into folds. It replaces ``fit``, ``tune`` and ``select``.
@@ -46,17 +47,30 @@ def make_folds(
     """
     test = make_splits(items, usable, seed, mode, needed=("test",), test_share=test_share)["test"]
     pool = np.setdiff1d(usable, test)
-    order = pool[np.argsort(items.groups[pool], kind="stable")]
-    groups = np.split(order, np.flatnonzero(np.diff(items.groups[order])) + 1)
-    classes = np.array([np.bincount(items.labels[group]).argmax() for group in groups])
-    _check_groups(items, classes, count)
-    fold_of = np.array(deal_groups([len(group) for group in groups], classes, count, [seed, 17]))
+    groups = groups_in(items, pool)
+    fold_of = (_fold_by_labels if items.several else _fold_by_class)(items, groups, count, [seed, 17])
     folds = tuple(
         np.sort(np.concatenate([groups[position] for position in np.flatnonzero(fold_of == fold)]))
         for fold in range(count)
     )
+    if items.several:
+        check_classes(items, {f"fold {number}": fold for number, fold in enumerate(folds, 1)})
     _check_training(items, pool, folds)
     return {POOL: pool, "test": test}, folds
+
+
+def _fold_by_labels(
+    items: Items, groups: Sequence[NDArray[np.int64]], count: int, seed: Sequence[int]
+) -> NDArray[np.int64]:
+    return deal_by_labels(items.labels, groups, np.full(count, 1 / count), np.random.default_rng(list(seed)))
+
+
+def _fold_by_class(
+    items: Items, groups: Sequence[NDArray[np.int64]], count: int, seed: Sequence[int]
+) -> NDArray[np.int64]:
+    classes = np.array([np.bincount(items.labels[group]).argmax() for group in groups])
+    _check_groups(items, classes, count)
+    return np.array(deal_groups([len(group) for group in groups], classes, count, seed))
 
 
 def deal_groups(sizes: Sequence[int], classes: NDArray[np.int64], count: int, seed: Sequence[int]) -> list[int]:
@@ -138,8 +152,7 @@ def _check_groups(items: Items, classes: NDArray[np.int64], count: int) -> None:
 
 def _check_training(items: Items, pool: NDArray[np.int64], folds: Folds) -> None:
     for fold in folds:
-        trained = np.unique(items.labels[np.setdiff1d(pool, fold)])
-        untrained = [name for label, name in enumerate(items.class_names) if label not in trained]
+        untrained = items.absent(np.setdiff1d(pool, fold))
         if untrained:
             raise DataError(
                 f"--cv-folds needs every class in at least two groups outside test, so that each model trains on all "

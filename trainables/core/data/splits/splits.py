@@ -1,12 +1,14 @@
 """Splits: ``fit`` trains, ``tune`` steers the search, ``select`` picks members, ``test`` stays sealed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.labels import membership
+from trainables.core.data.splits.iterative_stratification import deal_by_labels
 from trainables.core.errors import DataError
 
 SPLITS = ("fit", "tune", "select", "test")
@@ -22,7 +24,7 @@ class Items:
     """Input of a split.
 
     Attributes:
-        labels: (N,) int64 classes.
+        labels: (N,) int64 classes, or (N, C) of 0 and 1 if images have several labels.
         groups: (N,) int64. A group is never divided, except by a test split that was not made of groups.
         published: (N,) of ``train``, ``val``, ``test`` or "".
         class_names: C names.
@@ -32,6 +34,20 @@ class Items:
     groups: NDArray[np.int64]
     published: NDArray[np.str_]
     class_names: tuple[str, ...]
+
+    @property
+    def several(self) -> bool:
+        """True if images may have several labels."""
+        return self.labels.ndim == 2
+
+    @cached_property
+    def has(self) -> NDArray[np.bool_]:
+        """(N, C): True where an image has a class."""
+        return membership(self.labels, len(self.class_names))
+
+    def absent(self, indices: NDArray[np.int64]) -> list[str]:
+        """Return the names of the classes that no image at ``indices`` has."""
+        return [name for name, column in zip(self.class_names, self.has[indices].T, strict=True) if not column.any()]
 
 
 def make_splits(
@@ -44,8 +60,8 @@ def make_splits(
 ) -> Splits:
     """Divide the usable images into ``fit``, ``tune``, ``select`` and ``test``, stratified by class.
 
-    Each group goes as a whole to the split that is furthest below its share of the group's class. The mode decides how
-    ``test`` is made:
+    Each group goes as a whole to the split that is furthest below its share of the group's class. Images with several
+    labels are divided by ``deal_by_labels``. The mode decides how ``test`` is made:
 
     - ``grouped``: from whole groups. A published test split is used unless a group straddles it.
     - ``published``: as published. Groups may straddle it.
@@ -81,17 +97,13 @@ def make_splits(
     shares = np.array([test_share if name == "test" else SHARES[name] * rest for name in names])
     generator = np.random.default_rng([seed, 2])
     members: dict[str, list[int]] = {name: [] for name in names}
-    by_class = _groups_by_class(items, pool)
-    for index, class_name in enumerate(items.class_names):
-        groups = by_class.get(index, [])
-        if not groups and not (items.labels[usable] == index).any():
-            raise DataError(f"every class needs images, but {class_name!r} has none: add some, or remove the class")
-        shuffled = [groups[position] for position in generator.permutation(len(groups))]
-        largest_first = sorted(shuffled, key=len, reverse=True)
-        for group, side in zip(largest_first, _deal([len(group) for group in largest_first], shares), strict=True):
-            members[names[side]].extend(group.tolist())
+    for class_name in items.absent(usable)[:1]:
+        raise DataError(f"every class needs images, but {class_name!r} has none: add some, or remove the class")
+    dealt = _dealt_by_labels if items.several else _dealt_by_class
+    for group, side in dealt(items, pool, shares, generator):
+        members[names[side]].extend(group.tolist())
     splits = {name: np.array(sorted(indices), dtype=np.int64) for name, indices in members.items()}
-    _check_classes(items, {name: indices for name, indices in splits.items() if name in needed})
+    check_classes(items, {name: indices for name, indices in splits.items() if name in needed})
     if "fit" in needed:
         _check_training(items, splits["fit"], mode)
     return splits if len(test) == 0 else {**splits, "test": test}
@@ -105,9 +117,8 @@ def twins_across(items: Items, splits: Splits) -> int:
 
 def missing_classes(items: Items, splits: Splits) -> dict[str, list[str]]:
     """Return, for each class that some splits lack, the names of these splits."""
-    has = membership(items.labels, len(items.class_names))
     missing = {
-        class_name: [name for name, indices in splits.items() if not has[indices, index].any()]
+        class_name: [name for name, indices in splits.items() if not items.has[indices, index].any()]
         for index, class_name in enumerate(items.class_names)
     }
     return {class_name: names for class_name, names in missing.items() if names}
@@ -124,6 +135,10 @@ def _separate_test(
         return published
     if mode == "random":
         generator = np.random.default_rng([seed, 3])
+        if items.several:
+            shares = np.array([test_share, 1 - test_share])
+            sides = deal_by_labels(items.labels, np.split(usable, len(usable)), shares, generator)
+            return np.asarray(usable[sides == 0], dtype=np.int64)
         of_class = [usable[items.labels[usable] == index] for index in range(len(items.class_names))]
         drawn = [generator.permutation(images)[: round(test_share * len(images))] for images in of_class]
         return np.asarray(np.sort(np.concatenate(drawn)), dtype=np.int64)
@@ -131,22 +146,35 @@ def _separate_test(
     return published[:0] if straddles else published
 
 
-def _check_classes(items: Items, splits: Splits) -> None:
+def check_classes(items: Items, splits: Splits) -> None:
+    """Check that each split has images, and a class that some but not all of them have.
+
+    Raises:
+        DataError: A split does not.
+    """
     for name, indices in splits.items():
-        present = np.unique(items.labels[indices])
-        if len(items.class_names) == 1 and not len(present):  # a segmentation
+        has = np.asarray(items.has[indices])
+        if len(items.class_names) == 1 and not len(indices):  # a segmentation
             raise DataError(f"each of {', '.join(splits)} needs images, but {name} has none: there are too few groups")
-        if len(present) < 2 <= len(items.class_names):
+        if len(items.class_names) > 1 and not (has.any(axis=0) & ~has.all(axis=0)).any():
             kind = "images" if len(np.unique(items.groups)) == len(items.groups) else "groups of images"
-            absent = [class_name for index, class_name in enumerate(items.class_names) if index not in present]
+            if items.several:
+                rule = f"each of {', '.join(splits)} needs a label that some of its images have, but not all"
+                raise DataError(f"{rule}, but {name} has none: there are too few {kind}")
+            absent = items.absent(indices)
             raise DataError(
-                f"each of {', '.join(splits)} needs at least two classes, but {name} has {len(present)}: "
+                f"each of {', '.join(splits)} needs at least two classes, but {name} has "
+                f"{len(items.class_names) - len(absent)}: "
                 f"{', '.join(absent)} {'have' if len(absent) > 1 else 'has'} too few {kind}: add images"
             )
 
 
 def _check_training(items: Items, fit: NDArray[np.int64], mode: str) -> None:
-    absent = [name for index, name in enumerate(items.class_names) if not (items.labels[fit] == index).any()]
+    everywhere = np.all(items.has[fit], axis=0)
+    if items.several and everywhere.any():
+        name = items.class_names[int(everywhere.argmax())]
+        raise DataError(f"fit needs images without each label, but all have {name}: add some, or leave the label out")
+    absent = items.absent(fit)
     if absent:
         other_mode = "use --split grouped, " if mode == "published" else ""
         raise DataError(
@@ -155,14 +183,32 @@ def _check_training(items: Items, fit: NDArray[np.int64], mode: str) -> None:
         )
 
 
-def _groups_by_class(items: Items, pool: NDArray[np.int64]) -> dict[int, list[NDArray[np.int64]]]:
-    """Return the pool's groups as arrays of indices, by the most frequent class in each."""
+def groups_in(items: Items, pool: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the groups of the images in ``pool`` as arrays of indices."""
     order = pool[np.argsort(items.groups[pool], kind="stable")]
-    starts = np.flatnonzero(np.diff(items.groups[order], prepend=-1))
+    return np.split(order, np.flatnonzero(np.diff(items.groups[order])) + 1)
+
+
+def _dealt_by_labels(
+    items: Items, pool: NDArray[np.int64], shares: NDArray[np.float64], generator: np.random.Generator
+) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Yield each group with its split."""
+    groups = groups_in(items, pool)
+    yield from zip(groups, deal_by_labels(items.labels, groups, shares / shares.sum(), generator).tolist(), strict=True)
+
+
+def _dealt_by_class(
+    items: Items, pool: NDArray[np.int64], shares: NDArray[np.float64], generator: np.random.Generator
+) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Yield each group with its split, stratified by the most frequent class in each group."""
     by_class: dict[int, list[NDArray[np.int64]]] = {}
-    for group in np.split(order, starts[1:]):
+    for group in groups_in(items, pool):
         by_class.setdefault(int(np.bincount(items.labels[group]).argmax()), []).append(group)
-    return by_class
+    for index in range(len(items.class_names)):
+        groups = by_class.get(index, [])
+        shuffled = [groups[position] for position in generator.permutation(len(groups))]
+        largest_first = sorted(shuffled, key=len, reverse=True)
+        yield from zip(largest_first, _deal([len(group) for group in largest_first], shares), strict=True)
 
 
 def _deal(sizes: list[int], shares: NDArray[np.float64]) -> list[int]:

@@ -2,15 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from trainables.core.config import ORDINAL, ClassificationConfig, SegmentationConfig, TrainConfig
+from trainables.core.config import ORDINAL, ClassificationConfig, MultiLabelConfig, SegmentationConfig, TrainConfig
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.base import PixelNetwork
-from trainables.core.models.networks.classifier import Classifier, build_classifier
+from trainables.core.models.networks.classifier import Classifier, LabelClassifier, build_classifier
 from trainables.core.models.networks.ordinal import ContinuationRatio
 from trainables.core.models.networks.segmenter import build_segmenter
 
@@ -28,6 +29,7 @@ def _build_class_network(config: ClassificationConfig, num_classes: int) -> Clas
 NETWORKS: dict[str, Callable[[Any, int], PixelNetwork]] = {
     ClassificationConfig.task: _build_class_network,
     SegmentationConfig.task: build_segmenter,
+    MultiLabelConfig.task: partial(build_classifier, kind=LabelClassifier),
 }
 
 

@@ -35,7 +35,15 @@ class Classifier(PixelNetwork):
         return [self.head, *reversed(list(self.backbone.stages))]
 
 
-def build_classifier(config: HeadConfig, num_classes: int) -> Classifier:
+class LabelClassifier(Classifier):
+    """A classifier whose C labels are independent of each other."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Turn (B, C) logits into the probability of each label."""
+        return logits.sigmoid()
+
+
+def build_classifier(config: HeadConfig, num_classes: int, kind: type[Classifier] = Classifier) -> Classifier:
     """Build the configured model on the CPU, with its first ``freeze_depth`` stages frozen.
 
     New parameters come from torch's global random state, so seed it first.
@@ -49,4 +57,4 @@ def build_classifier(config: HeadConfig, num_classes: int) -> Classifier:
     head = build_head(
         config.head, backbone.num_features, num_classes, config.head_dropout, config.head_width, config.hidden_dropout
     )
-    return Classifier(backbone, head)
+    return kind(backbone, head)

@@ -4,16 +4,18 @@ from collections.abc import Callable
 
 import torch
 
-from trainables.core.config import ClassificationConfig, SegmentationConfig, TrainConfig
+from trainables.core.config import ClassificationConfig, MultiLabelConfig, SegmentationConfig, TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.training.tasks.base import Task
 from trainables.core.training.tasks.classification import Classification
+from trainables.core.training.tasks.multi_label import MultiLabel
 from trainables.core.training.tasks.segmentation import Segmentation
 from trainables.core.training.tasks.whole_images import WholeImageTask
 
 TASKS: dict[str, type[Task]] = {
     ClassificationConfig.task: Classification,
     SegmentationConfig.task: Segmentation,
+    MultiLabelConfig.task: MultiLabel,
 }
 
 

@@ -14,7 +14,7 @@ from trainables.core.errors import DataError
 _RECOGNISED = {
     "image": "image images imageid imagename imageindex imagepath imagefile img imgid imgname imgpath file filename "
     "filepath path idcode",
-    "label": "label labels class classname diagnosis finding findinglabel category target dx",
+    "label": "label labels class classname diagnosis finding findinglabel findinglabels category target dx",
     "group": "patient patientid patientno patientnumber subject subjectid subjectno person personid participant "
     "participantid mrn medicalrecordnumber",
     "split": "split fold subset partition",
@@ -23,7 +23,7 @@ _RECOGNISED = {
 _VISITS = (
     "caseid caseno casenumber studyid studyuid studyinstanceuid accession accessionnumber examid visitid encounterid"
 )
-_SPLIT_FLAG = re.compile("(is|in)[ _-]?(train|training|test|testing|val|valid|validation)([ _-]?set)?")
+SPLIT_FLAG = re.compile("(is|in)[ _-]?(train|training|test|testing|val|valid|validation)([ _-]?set)?")
 _SHOWN = 3
 Row = Mapping[str, str]
 
@@ -36,7 +36,8 @@ class LabelTable:
         files: Paths of the tables, also relative to the data folder. If there are several, each is named after its
             split, as in ``train.csv`` and ``test.csv``.
         image: Column of file names, with or without folders and suffix.
-        label: Column of class names.
+        label: Column of class names; values like ``A|B`` give an image several labels. Or columns of 0 and 1, one for
+            each label, separated by commas.
         group: Column of patients. Images with equal values stay together; an empty value is a group of its own.
         split: Column of published splits, such as ``train`` and ``test``.
     """
@@ -93,7 +94,7 @@ def choose_columns(
             chosen[role] = asked or found[0]
         elif role in ("image", "label"):
             raise DataError(f"no column of {place} is known as the {role}: pass --{role}-column, {_one_of(columns)}")
-    flags = [name for name in columns if _SPLIT_FLAG.fullmatch(name.lower())]
+    flags = [name for name in columns if SPLIT_FLAG.fullmatch(name.lower())]
     if flags and "split" not in chosen:
         raise DataError(
             f"column {flags[0]} of {place} looks like a published split: write train or test into a column split, or "

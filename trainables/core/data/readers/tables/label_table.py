@@ -11,6 +11,11 @@ from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import is_image, unread_files
 from trainables.core.data.readers.tables.label_columns import LabelTable, Row, choose_columns, describe_columns, listed
+from trainables.core.data.readers.tables.label_sets import (
+    LabelReading,
+    choose_reading,
+    join_columns,
+)
 from trainables.core.data.readers.tables.named_images import NO_IMAGE, NamedImages
 from trainables.core.data.readers.tables.table_files import TABLE_SUFFIXES, read_table
 from trainables.core.data.readers.unknown_patients import describe_unknown, names_patient
@@ -52,8 +57,11 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
     images = list_images(root, slicing)
     names = images.names
     named = NamedImages(root, sorted(set(images.files)))
-    chosen = choose_columns(table, columns, rows, named, place)
-    matches = _match(rows, chosen, named)
+    joined = join_columns(table, columns, rows, place)
+    columns, rows = joined.columns, joined.rows
+    chosen = choose_columns(joined.table, columns, rows, named, place)
+    reading = choose_reading([row[chosen["label"]] for row in rows], joined.joined, chosen["label"], place)
+    matches = _match(rows, chosen, named, reading)
     if len(matches.unusable) == len(matches.rows):
         raise DataError(_no_usable_row(root, chosen["image"], rows, matches, named, place))
 
@@ -67,13 +75,13 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
     unusable = {index: matches.unusable[key] for index, (_, key) in enumerate(entries) if key in matches.unusable}
     labels = ["" if index in unusable else row[chosen["label"]] for index, row in enumerate(firsts)]
     all_labels = [matches.rows[key][0][chosen["label"]] for key in matches.rows]
-    class_names = _class_names(labels, all_labels, chosen["label"], place)
-    number = {label: index for index, label in enumerate(class_names)}
+    class_names = _class_names(labels, all_labels, reading, chosen["label"], place)
+    encoded = reading.encode(labels, class_names)
     split, group = chosen.get("split"), chosen.get("group")
     groups = images.groups if group is None else None
     return Source(
         class_names=class_names,
-        labels=np.array([number.get(label, -1) for label in labels], dtype=np.int64),
+        labels=encoded,
         published=np.array([SPLIT_NAMES.get(row[split].lower(), "") if split else "" for row in firsts], dtype=np.str_),
         groups=numbered(
             [
@@ -97,6 +105,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
         },
         notes=(
             describe_columns(chosen, columns, rows),
+            *reading.describe(labels, encoded, class_names),
             *_matching_notes(matches, named, place),
             *_group_notes([row[group] for row in rows] if group else [], chosen),
             *describe_unknown(sum(not names_patient(row[group]) for row in firsts) if group else 0),
@@ -106,7 +115,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
     )
 
 
-def _match(rows: Sequence[Row], chosen: Mapping[str, str], images: NamedImages) -> _Matches:
+def _match(rows: Sequence[Row], chosen: Mapping[str, str], images: NamedImages, reading: LabelReading) -> _Matches:
     """Find the image of each row."""
     by_image: dict[str, list[Row]] = {}
     unusable: dict[str, str] = {}
@@ -120,7 +129,7 @@ def _match(rows: Sequence[Row], chosen: Mapping[str, str], images: NamedImages) 
         elif not exact:
             inexact.append(f"{row[chosen['image']]} is {name}")
     for name in by_image.keys() - unusable.keys():
-        if reason := _contradiction(by_image[name], chosen):
+        if reason := _contradiction(by_image[name], chosen) or reading.fault(by_image[name][0][chosen["label"]]):
             unusable[name] = reason
     return _Matches(by_image, unusable, inexact)
 
@@ -193,9 +202,11 @@ def _contradiction(rows: Sequence[Row], chosen: Mapping[str, str]) -> str:
     return ""
 
 
-def _class_names(labels: Sequence[str], all_labels: Sequence[str], column: str, place: str) -> tuple[str, ...]:
-    """Return the names of the labels in use. ``all_labels`` also has those of rows without an image."""
-    names, labelled = set(all_labels) - {""}, sum(map(bool, all_labels))
+def _class_names(
+    labels: Sequence[str], all_labels: Sequence[str], reading: LabelReading, column: str, place: str
+) -> tuple[str, ...]:
+    """Return the names in the labels in use. ``all_labels`` also has those of rows without an image."""
+    names, labelled = {name for label in all_labels for name in reading.names_in(label)}, sum(map(bool, all_labels))
     if not names:
         raise DataError(f"column {column} of {place} must have the labels, but it is empty")
     if len(names) > min(_MOST_CLASSES, labelled / 2):
@@ -203,7 +214,7 @@ def _class_names(labels: Sequence[str], all_labels: Sequence[str], column: str, 
             f"there must be at most {_MOST_CLASSES} classes, and two images per class on average, but column {column} "
             f"of {place} has {len(names)} values for {labelled} images: name another one with --label-column"
         )
-    names = set(labels) - {""}
+    names = {name for label in labels for name in reading.names_in(label)}
     numeric = all(re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names)
     return tuple(sorted(names, key=(lambda name: (float(name), name)) if numeric else None))
 

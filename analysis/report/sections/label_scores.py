@@ -1,0 +1,100 @@
+"""Test scores of a multi-label classification: metrics, scores and curves by label, calibration, and mistakes."""
+
+from functools import partial
+
+import numpy as np
+
+from analysis.ensembles.tasks.choose import task_results
+from analysis.report.figures.classification_curves import calibration
+from analysis.report.figures.style import draw_panel
+from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
+from analysis.report.page import Block, Example, Gallery, Panel, Section, Table
+from analysis.report.sections.classification_scores import precision_recall_panel, roc_panel
+from analysis.report.sections.model_comparison import metrics_table, test_caveats
+from analysis.report.sections.wording import about_test, leak_warning, number, plural, with_interval
+from analysis.report.thumbnails import data_uri
+from analysis.statistics.calibration import BINS
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
+
+_SHOWN = 3  # of the missed and of the wrong images of each label
+_MOST_LABELS = 14
+
+
+def label_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
+    """Show all scores on ``test``."""
+    images, groups = len(search.data.splits["test"]), ensemble.evaluation.groups
+    size = f"{plural(images, 'test image')} in {plural(groups, 'group')}"
+    blocks: list[Block] = [
+        metrics_table(ensemble),
+        _label_table(search, ensemble),
+        roc_panel(search, ensemble, size),
+        precision_recall_panel(search, ensemble, size),
+        _calibration_panel(ensemble, size),
+    ]
+    return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
+
+
+def _label_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
+    (table,) = task_results(search.data).class_tables(ensemble.evaluation)
+    return Table(
+        "Scores by label",
+        "A label is assigned from its threshold on, which gave the highest F1 on "
+        f"{search.data.chosen_on}; AUROC and average precision do not depend on it. A label that fewer than "
+        f"{GROUPS_FOR_INTERVAL} groups have, or lack, has no intervals.",
+        table.headings,
+        table.rows,
+    )
+
+
+def _calibration_panel(ensemble: EnsembleInputs, size: str) -> Panel:
+    scores, best = ensemble.evaluation, ensemble.best_trial
+    bins = {
+        "ensemble": scores.ensemble.reliability,
+        f"trial {best.number}": scores.members[ensemble.best_member].reliability,
+    }
+    return draw_panel(
+        "Calibration",
+        "How often images have a label that was predicted with a given probability, over all labels. Each marker is "
+        "one bin, larger for more predictions. Markers below the diagonal mean that probabilities are too high.",
+        f"{size}, in {BINS} bins of equal width; empty bins are omitted. Brier score "
+        f"{with_interval(scores.ensemble, 'brier')}. Expected calibration error "
+        f"{number(scores.ensemble.metrics.get('ece'), 3)}; it is biased upwards and has no interval.",
+        partial(calibration, bins),
+    )
+
+
+def label_mistakes(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Section:  # noqa: ARG001
+    """Show the images on which the ensemble is most wrong about each label."""
+    if ensemble.test_predictions is None:
+        missing = f"The predictions on test are missing: {ensemble.why_no_predictions}."
+        blocks: list[Block] = [Gallery("", "", "", (), missing)]
+    else:
+        names = search.data.class_names[:_MOST_LABELS]
+        blocks = [_mistakes(search, ensemble, label, name) for label, name in enumerate(names)]
+    return Section("Mistakes", "mistakes", blocks, about_test(search, ensemble), leak_warning(search))
+
+
+def _mistakes(search: SearchInputs, ensemble: EnsembleInputs, label: int, name: str) -> Gallery:
+    assert ensemble.test_predictions is not None
+    data, test = search.data, search.data.splits["test"]
+    probabilities = ensemble.chosen.comparison.combination.apply(ensemble.test_predictions)[:, label]
+    present, found = data.labels[test, label] == 1, probabilities >= ensemble.evaluation.ensemble.thresholds[label]
+    missed = np.flatnonzero(present & ~found)
+    wrong = np.flatnonzero(~present & found)
+    pixels = data.images(ensemble.best_trial.config["image_size"])
+    examples = []
+    for kind, positions, sign in (("missed", missed, 1), ("wrongly assigned", wrong, -1)):
+        for position in positions[np.argsort(sign * probabilities[positions], kind="stable")][:_SHOWN].tolist():
+            index = int(test[position])
+            lines = [f"{kind} (probability {probabilities[position]:.2f})", f"labels: {data.describe_label(index)}"]
+            if len(search.file_names):
+                lines.append(search.file_names[index])
+            examples.append(Example([(data_uri(pixels[index]), "test image")], lines, flagged=True))
+    return Gallery(
+        name,
+        "Test images whose label the ensemble missed or assigned wrongly, largest errors first.",
+        f"{len(missed)} of {plural(int(present.sum()), 'image')} with the label were missed, {len(wrong)} of "
+        f"{(~present).sum()} without it got it wrongly. At most {_SHOWN} of each are shown. {test_caveats(ensemble)}",
+        examples,
+        "" if examples else "The ensemble decided rightly on all test images.",
+    )

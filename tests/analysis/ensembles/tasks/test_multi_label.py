@@ -1,0 +1,105 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
+
+from analysis.ensembles.choose_rule import Comparison
+from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.serialization import from_json, to_json
+from analysis.ensembles.tasks.multi_label import MultiLabelResults
+from tests.analysis.ensembles.test_label_rules import NAMES, drawn
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    probabilities, sample = drawn(seed=1)
+    return MultiLabelResults.compare(probabilities, sample)
+
+
+@pytest.fixture(scope="module")
+def evaluation(chosen):
+    probabilities, sample = drawn(seed=2)
+    return MultiLabelResults.evaluate(probabilities, chosen.combination, sample, 1)
+
+
+def test_test_scores_are_scikit_learns_at_the_thresholds_of_select(chosen, evaluation):
+    probabilities, sample = drawn(seed=2)
+    combined, truth = chosen.combination.apply(probabilities), sample.labels
+    scores = evaluation.ensemble
+    assert scores.metrics["auroc"] == pytest.approx(roc_auc_score(truth, combined))
+    assert scores.metrics["average_precision"] == pytest.approx(average_precision_score(truth, combined))
+    assert scores.metrics["macro_f1"] == pytest.approx(
+        f1_score(truth, combined >= chosen.combination.thresholds, average="macro")
+    )
+    briers = [brier_score_loss(truth[:, label], combined[:, label]) for label in range(3)]
+    assert scores.metrics["brier"] == pytest.approx(np.mean(briers))
+    assert scores.metrics["auroc/mass"] == pytest.approx(roc_auc_score(truth[:, 1], combined[:, 1]))
+    for low, high in [scores.intervals[name] for name in ("auroc", "macro_f1", "brier", "auroc/mass")]:
+        assert low < high
+    for position, member in enumerate(evaluation.members):
+        decided = probabilities[position] >= chosen.combination.member_thresholds[position]
+        assert member.metrics["macro_f1"] == pytest.approx(f1_score(truth, decided, average="macro"))
+    assert evaluation.p_value is not None and 0 < evaluation.p_value <= 1
+
+
+def test_intervals_resample_whole_groups():
+    """With all images of a group equal, ten times as many images give the same interval."""
+    probabilities, sample = drawn(images=60, skills=(1.0,), groups=10_000)
+    combination = MultiLabelResults.compare(probabilities, sample, "mean").combination
+    many = dataclasses.replace(sample, labels=np.repeat(sample.labels, 10, axis=0), groups=np.repeat(sample.groups, 10))
+    few, repeated = (
+        MultiLabelResults.evaluate(shown, combination, images, 0).ensemble.intervals
+        for shown, images in ((probabilities, sample), (np.repeat(probabilities, 10, axis=1), many))
+    )
+    assert repeated["auroc"] == pytest.approx(few["auroc"], abs=1e-6)
+    assert repeated["auroc/mass"] == pytest.approx(few["auroc/mass"], abs=1e-6)
+
+
+def test_a_label_of_few_groups_has_no_interval_and_an_absent_one_no_score():
+    probabilities, sample = drawn(seed=3)
+    labels = sample.labels.copy()
+    labels[:, 2], labels[20:, 1] = 0, 0
+    sample = dataclasses.replace(sample, labels=labels)
+    combination = MultiLabelResults.compare(probabilities, sample, "mean").combination
+    result = MultiLabelResults.evaluate(probabilities, combination, sample, 0)
+    assert result.absent == ("nodule",) and result.conditional == ("mass",)
+    assert "auroc/mass" in result.ensemble.metrics and "auroc/mass" not in result.ensemble.intervals
+    assert not any(name.endswith("/nodule") for name in result.ensemble.metrics)
+    assert "auroc/effusion" in result.ensemble.intervals
+
+
+def test_members_disagree_where_their_sets_of_labels_differ():
+    probabilities, sample = drawn()
+    result = MultiLabelResults.diversity(probabilities, sample)
+    decided = probabilities >= 0.5
+    assert result.disagreement[0][1] == pytest.approx((decided[0] != decided[1]).any(axis=1).mean())
+    wrong = (decided != sample.labels).any(axis=2)
+    assert result.error_correlation[0][2] == pytest.approx(np.corrcoef(wrong[0], wrong[2])[0, 1])
+
+
+def test_results_come_back_from_json(chosen, evaluation):
+    for value, kind in ((chosen, Comparison), (evaluation, Evaluation)):
+        assert from_json(json.loads(json.dumps(to_json(value))), kind) == value
+
+
+def test_tables_and_files_show_every_label(labelled_data, evaluation, chosen):
+    named = dataclasses.replace(evaluation, ensemble=_renamed(evaluation.ensemble, labelled_data.class_names))
+    (table,) = MultiLabelResults(labelled_data).class_tables(named)
+    test = labelled_data.splits["test"]
+    assert [row[0] for row in table.rows] == list(labelled_data.class_names)
+    assert [int(row[1]) for row in table.rows] == labelled_data.labels[test].sum(axis=0).tolist()
+    assert len({len(row) for row in (*table.rows, table.headings)}) == 1
+    assert table.rows[1][-1] == f"{chosen.combination.thresholds[1]:.3f}"
+
+
+def _renamed(scores, names):
+    new = dict(zip(NAMES, names, strict=True))
+
+    def rename(figures):
+        return {
+            f"{name.split('/')[0]}/{new[name.split('/')[1]]}" if "/" in name else name: v for name, v in figures.items()
+        }
+
+    return dataclasses.replace(scores, metrics=rename(scores.metrics), intervals=rename(scores.intervals))

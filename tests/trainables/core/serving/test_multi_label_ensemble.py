@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.images import png
+from trainables.core.config import TrainConfig
+from trainables.core.data.readers.unlabelled import find_parts
+from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.models.checkpoints.train_state import TrainState
+from trainables.core.models.networks.build import build_network
+from trainables.core.serving.combine_labels import LabelCombination
+from trainables.core.serving.ensemble import load_ensemble, save_ensemble
+from trainables.core.serving.multi_label_ensemble import MultiLabelEnsemble, labels_column
+from trainables.core.serving.score_images import score_parts
+
+CPU = torch.device("cpu")
+IMAGES = np.random.default_rng(0).integers(0, 255, (6, 32, 32), dtype=np.uint8)
+
+
+def checkpoint(config, data, seed):
+    torch.manual_seed(seed)
+    settings = config(task="multi_label")
+    tensors = {f"model.{name}": tensor for name, tensor in build_network(settings, 3).state_dict().items()}
+    return Checkpoint(TrainState(1, tensors, {}), settings, data.class_names, data.pixel_format, {}, data.kind)
+
+
+@pytest.fixture
+def saved(config, labelled_data, tmp_path):
+    """An ensemble of two untrained members whose thresholds are the medians of their mean probabilities."""
+    members = [[checkpoint(config, labelled_data, seed)] for seed in (0, 1)]
+    plain = LabelCombination(
+        "mean", (0.25, 0.75), (1.0, 1.0), label_temperatures=((2.0, 1.0, 1.0), (1.0, 0.5, 1.0)), thresholds=(0.5,) * 3,
+        member_thresholds=((0.5,) * 3,) * 2,
+    )  # fmt: skip
+    save_ensemble(tmp_path / "first", members, plain)
+    medians = np.median(load_ensemble(tmp_path / "first", CPU).probabilities(list(IMAGES)), axis=0)
+    combination = LabelCombination.from_dict(plain.to_dict() | {"thresholds": medians.tolist()})
+    save_ensemble(tmp_path / "second", members, combination)
+    return tmp_path / "second", members, combination
+
+
+def test_probabilities_are_those_of_the_networks_combined(saved):
+    folder, members, combination = saved
+    ensemble = load_ensemble(folder, CPU)
+    assert isinstance(ensemble, MultiLabelEnsemble)
+    outputs = []
+    for (member,) in members:
+        network = build_network(member.config, 3)
+        network.load_state_dict(member.state.model_tensors())
+        with torch.inference_mode():
+            outputs.append(network.eval()(torch.from_numpy(IMAGES[..., None])).sigmoid().numpy())
+    np.testing.assert_allclose(ensemble.probabilities(list(IMAGES)), combination.apply(np.stack(outputs)), rtol=1e-5)
+
+
+def test_the_answer_names_the_labels_that_reach_their_threshold(saved):
+    ensemble = load_ensemble(saved[0], CPU)
+    frame = ensemble.predict(list(IMAGES))
+    names = list(ensemble.class_names)
+    assert list(frame.columns) == [*names, "labels", "unlike_training"]
+    for row in frame.itertuples(index=False):
+        decided = [name for name, value, least in zip(names, row, saved[2].thresholds, strict=False) if value >= least]
+        assert row.labels == ("|".join(decided) or "none")
+    assert frame["labels"].nunique() > 2
+
+
+def test_files_get_the_same_answers(saved, tmp_path):
+    ensemble = load_ensemble(saved[0], CPU)
+    for index, image in enumerate(IMAGES):
+        (tmp_path / f"{index}.png").write_bytes(png(image))
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    *scored, broken = score_parts(ensemble, find_parts([str(tmp_path)]))
+    assert [one.answer for one in scored if not one.error] == list(ensemble.predict(list(IMAGES))["labels"])
+    assert broken.error and not broken.answer
+
+
+def test_a_label_called_labels_does_not_hide_the_answer():
+    assert [labels_column(names) for names in (("mass", "labels"), ("mass",))] == ["labels (decided)", "labels"]
+
+
+def test_older_members_need_no_task():
+    assert TrainConfig.from_dict(
+        {"backbone": "scratch_cnn", "weights": "random", "image_size": 32, "head": "linear", "optimizer": "adamw",
+         "lr": 1e-3, "batch_size": 8, "epochs": 1}
+    ).task == "classification"  # fmt: skip

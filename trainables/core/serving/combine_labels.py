@@ -1,0 +1,90 @@
+"""Rules that combine the members' probabilities of independent labels, and the thresholds that decide on each label."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trainables.core.serving.combine import Combination, Probabilities
+
+_MIN_PROBABILITY = 1e-7  # bound before taking logarithms
+
+
+@dataclass(frozen=True)
+class LabelCombination(Combination):
+    """Fitted rule that combines (M, N, L) probabilities of M members to (N, L), each label by itself.
+
+    Attributes:
+        kind: ``mean``: weighted arithmetic mean. ``geometric mean``: weighted mean of the log odds.
+        label_temperatures: (M, L) temperatures T. Log odds are first divided by them (Guo et al. 2017).
+        thresholds: (L,) probabilities from which the combined members assign a label.
+        member_thresholds: (M, L) those from which each member does.
+    """
+
+    label_temperatures: tuple[tuple[float, ...], ...] = ()
+    thresholds: tuple[float, ...] = ()
+    member_thresholds: tuple[tuple[float, ...], ...] = ()
+
+    def apply(self, probabilities: Probabilities) -> NDArray[np.float64]:
+        """Combine (M, N, L) probabilities to (N, L)."""
+        if len(probabilities) != len(self.weights):
+            raise ValueError(f"predictions must be of {len(self.weights)} members, but got {len(probabilities)}")
+        tempered = temper_labels(probabilities, self.label_temperatures)
+        if self.kind == "mean":
+            return np.asarray(np.tensordot(np.array(self.weights), tempered, axes=1))
+        return _expit(np.tensordot(np.array(self.weights), _logit(tempered), axes=1))
+
+    def decide(self, probabilities: Probabilities) -> NDArray[np.bool_]:
+        """Return (N, L) True where combined probabilities reach the threshold of their label."""
+        return np.asarray(probabilities >= np.array(self.thresholds))
+
+    def scorable(self, probabilities: Probabilities) -> NDArray[np.float64]:
+        """Return (N, 2L): the combined probabilities of the labels, then the decisions, 0 or 1."""
+        combined = self.apply(probabilities)
+        return np.hstack([combined, self.decide(combined)])
+
+    def of_member(self, position: int) -> "LabelCombination":
+        """Return the combination that makes one of the members, with its thresholds, an ensemble of its own."""
+        thresholds = self.member_thresholds[position]
+        plain = ((1.0,) * len(thresholds),)
+        return LabelCombination(
+            "mean", (1.0,), (1.0,), label_temperatures=plain, thresholds=thresholds, member_thresholds=(thresholds,)
+        )
+
+    def of_voters(self) -> Self:
+        """Return the same combination without the members that have no vote."""
+        voters = self.voters()
+        return dataclasses.replace(
+            super().of_voters(),
+            label_temperatures=tuple(self.label_temperatures[member] for member in voters),
+            member_thresholds=tuple(self.member_thresholds[member] for member in voters),
+        )
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Self:
+        """Parse the result of ``to_dict``, as it is or read back from JSON."""
+        return dataclasses.replace(
+            super().from_dict(raw),
+            label_temperatures=tuple(map(tuple, raw["label_temperatures"])),
+            thresholds=tuple(raw["thresholds"]),
+            member_thresholds=tuple(map(tuple, raw["member_thresholds"])),
+        )
+
+
+def temper_labels(probabilities: Probabilities, temperatures: ArrayLike) -> NDArray[np.float64]:
+    """Apply (M, L) temperatures to (M, N, L) probabilities: above 1 moves them towards 0.5, below 1 away from it."""
+    wide = np.asarray(probabilities, dtype=np.float64)
+    scale = np.asarray(temperatures)
+    return wide if (scale == 1).all() else _expit(_logit(wide) / scale[:, None, :])
+
+
+def _logit(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    clipped = np.clip(probabilities, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+    odds: NDArray[np.float64] = np.log(clipped) - np.log1p(-clipped)
+    return odds
+
+
+def _expit(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-logits)))

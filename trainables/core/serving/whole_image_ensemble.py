@@ -1,0 +1,87 @@
+"""Ensemble of networks that predict for whole images, from images to probabilities of classes or labels."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainables.core.errors import CheckpointError
+from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.serving.base import Ensemble, Member, Prediction
+from trainables.core.serving.combine import Combination
+from trainables.core.serving.image_input import Decoded, decode_images
+from trainables.core.serving.predict_classes import mean_probabilities, predict_probabilities
+from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class WholeImageEnsemble(Ensemble):
+    """Classifiers, the rule that combines them, and the views of an image that each of them averages over."""
+
+    predicts_masks = False
+
+    def __init__(
+        self,
+        members: Sequence[Sequence[Checkpoint]],
+        combination: Combination,
+        views: str,
+        roi: Ensemble | None,
+        device: torch.device,
+    ):
+        """Build the ensemble.
+
+        Args:
+            members: Checkpoints of each member's models: one, or one per fold.
+            combination: Rule that combines the members.
+            views: Key of ``predict_classes.VIEWS``.
+            roi: Segmentation that images are cropped with, or None to use whole images.
+            device: Device of all networks.
+
+        Raises:
+            CheckpointError: ``roi`` is not a segmentation.
+        """
+        if not isinstance(roi, SegmentationEnsemble | None):
+            raise CheckpointError("the ensemble that images are cropped with must be a segmentation")
+        super().__init__(members, device)
+        self.combination, self.views, self.roi = combination, views, roi
+
+    def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
+        """Predict the probabilities of a batch of images."""
+        decoded = self._decode(images)
+        rows = zip(self._combined(decoded), self.unlike_training(decoded), strict=True)
+        return [Prediction(probabilities=row, unlike=unlike, answer=self.answer(row)) for row, unlike in rows]
+
+    @abstractmethod
+    def answer(self, probabilities: NDArray[np.float32]) -> str:
+        """Return what (C,) probabilities say, in words."""
+
+    def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
+        """Return one float32 column of probabilities per class or label, in their order."""
+        import pandas as pd
+
+        rows = [prediction.probabilities for prediction in predictions]
+        table = np.array(rows, dtype=np.float32).reshape(-1, len(self.class_names))
+        return pd.DataFrame(table, columns=list(self.class_names))
+
+    def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        """Return (n, C) float32 probabilities of a batch of n images."""
+        return self._combined(self._decode(images))
+
+    def _decode(self, images: Sequence[Any]) -> Decoded:
+        boxes = self.roi.boxes(images, self.pixel_format) if self.roi else None
+        return decode_images(images, self.image_sizes, self.pixel_format, boxes)
+
+    def _combined(self, decoded: Decoded) -> NDArray[np.float32]:
+        predictions = [self._predict_member(member, decoded.pixels[member.image_size]) for member in self.members]
+        return self.combination.apply(np.stack(predictions)).astype(np.float32)
+
+    def _predict_member(self, member: Member, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        indices = np.arange(len(pixels))
+        return mean_probabilities(
+            [predict_probabilities(model, pixels, indices, views=self.views) for model in member.models]
+        )
