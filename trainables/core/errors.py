@@ -25,6 +25,10 @@ class DataError(UserError):
     """A data set cannot be read, split or scored."""
 
 
+class ChangedFileError(UserError):
+    """A file is no longer the one that the data set was identified by. Its pixels must not enter a cache."""
+
+
 class WeightsError(UserError):
     """A backbone is unknown, or its weights are missing or do not fit."""
 

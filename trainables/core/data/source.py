@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.decode.nifti import Slicing
-from trainables.core.errors import DataError, first_line
+from trainables.core.errors import ChangedFileError, DataError, first_line
 
 # Names of folders and files that stand for a split.
 SPLIT_NAMES = {
@@ -133,14 +133,25 @@ class Source:
         """Read every file once.
 
         Returns:
-            The source with ``unreadable``, and the SHA-256 of each image file, followed by that of its mask if there
-            are masks. An unreadable file gets the digest of empty bytes.
+            The source with ``unreadable``, which raises ChangedFileError when it reads a file that has changed since.
+            And the SHA-256 of each image file, followed by that of its mask if there are masks. An unreadable file gets
+            the digest of empty bytes.
         """
         unreadable = dict(self.unreadable)
-        digests = [self._digest(index, unreadable) for index in range(len(self))]
-        return replace(self, unreadable=unreadable), digests
+        digests = [self._digests(index, unreadable) for index in range(len(self))]
+        checked = replace(
+            self,
+            unreadable=unreadable,
+            read_bytes=_unchanged(self.read_bytes, [parts[0] for parts in digests], self.names, unreadable),
+            masks=self.masks
+            and replace(
+                self.masks,
+                read_bytes=_unchanged(self.masks.read_bytes, [parts[1] for parts in digests], self.names, unreadable),
+            ),
+        )
+        return checked, ["".join(parts) for parts in digests]
 
-    def _digest(self, index: int, unreadable: dict[int, str]) -> str:
+    def _digests(self, index: int, unreadable: dict[int, str]) -> list[str]:
         readers = [self.read] if self.masks is None else [self.read, self.masks.read_bytes]
         digests = []
         for read in readers:
@@ -153,7 +164,21 @@ class Source:
                 content = b""
                 unreadable[index] = f"cannot be read: {error.strerror}" if error.strerror else first_line(error)
             digests.append(hashlib.sha256(content).hexdigest())
-        return "".join(digests)
+        return digests
+
+
+def _unchanged(
+    read_bytes: Callable[[int], bytes], digests: Sequence[str], names: Sequence[str], unreadable: Container[int]
+) -> Callable[[int], bytes]:
+    """Return a reader that refuses files whose SHA-256 is no longer the one in ``digests``, but for unreadable ones."""
+
+    def read(index: int) -> bytes:
+        content = read_bytes(index)
+        if index not in unreadable and hashlib.sha256(content).hexdigest() != digests[index]:
+            raise ChangedFileError(f"{names[index]} changed while the data set was read: wait until it is complete")
+        return content
+
+    return read
 
 
 def numbered(keys: Sequence[Hashable]) -> NDArray[np.int64]:
