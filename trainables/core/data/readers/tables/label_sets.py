@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainables.core.data.labels import Labels
-from trainables.core.data.readers.tables.label_columns import SPLIT_FLAG, LabelTable, Row, known_as, known_groups, listed
+from trainables.core.data.readers.tables.label_columns import (
+    SPLIT_FLAG,
+    LabelTable,
+    Row,
+    known_as,
+    known_groups,
+    listed,
+)
 from trainables.core.errors import DataError
 
 SEPARATOR = "|"
