@@ -68,7 +68,7 @@ def predict_images(options: PredictOptions, console: Console) -> int:
     """
     parts = find_parts([str(Path(place).expanduser()) for place in options.images])
     patients = None if options.patients is None else patients_of(parts, options.patients)
-    scored, failed, unlike = [], [], []
+    failed, unlike = list[str](), list[str]()
     with ExitStack() as stack:
         file = stack.enter_context(PredictionsFile(options.out.expanduser()))
         folder = fetch_model("MODEL", options.model, options.tracking_uri, stack, console)
@@ -79,17 +79,12 @@ def predict_images(options: PredictOptions, console: Console) -> int:
         if patients is not None and not ensemble.has_patients:
             raise UserError("--per patient needs a model of one class per image, but MODEL is of another kind")
         file.begin(ensemble.class_names, ensemble.answer_heading, patients is not None)
-        for row in _with_progress_bar(scoring.rows, total, console):
-            if patients is None:
+        rows = _noted(_with_progress_bar(scoring.rows, total, console), failed, unlike)
+        if patients is None:
+            for row in rows:
                 file.write(row)
-            else:
-                scored.append(row)
-            if row.error:
-                failed.append(printable(f"{row.name}: {row.error}"))
-            if row.unlike:
-                unlike.append(printable(f"{row.name}: {row.unlike}"))
-        if patients is not None:
-            for patient in by_patient(ensemble, scored, patients):
+        else:
+            for patient in by_patient(ensemble, rows, patients):
                 file.write(patient.row, str(patient.images), patient.first_image)
     _list(failed, "not scored", f"error of {options.out}", console)
     _list(unlike, "unlike the training images", f"unlike_training of {options.out}", console)
@@ -101,6 +96,16 @@ def predict_images(options: PredictOptions, console: Console) -> int:
     counted = "" if patients is None else f" of {len(set(patients))} patients"
     say(console, f"{total - len(failed)} of {total} images{counted} scored{warning}: {options.out}")
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _noted(rows: Iterator[ScoredImage], failed: list[str], unlike: list[str]) -> Iterator[ScoredImage]:
+    """Yield the rows, and add those that could not be scored, or are unlike the training images, to the lists."""
+    for row in rows:
+        if row.error:
+            failed.append(printable(f"{row.name}: {row.error}"))
+        if row.unlike:
+            unlike.append(printable(f"{row.name}: {row.unlike}"))
+        yield row
 
 
 def _list(lines: Sequence[str], finding: str, column: str, console: Console) -> None:

@@ -43,10 +43,8 @@ def by_patient(ensemble: Ensemble, rows: Iterable[ScoredImage], patients: Sequen
     of_patients = ensemble.combine_patients(predictions, numbered(names)) if scored else []
     combined = dict(zip(dict.fromkeys(names), of_patients, strict=True))
     for patient, images in images_of.items():
-        failed = [row for row in images if row.error]
-        reason = (
-            f"{len(failed)} of {len(images)} images not scored; {failed[0].name}: {failed[0].error}" if failed else ""
-        )
+        failed = [f"{row.name}: {row.error}" for row in images if row.error]
+        error = f"{len(failed)} of {len(images)} images not scored: {'; '.join(failed)}" if failed else ""
         prediction = combined.get(patient, Prediction())
-        row = ScoredImage(patient, error=reason, **vars(prediction))
+        row = ScoredImage(patient, error=error, **vars(prediction))
         yield ScoredPatient(row, len(images), images[0].name)

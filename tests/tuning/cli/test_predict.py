@@ -120,7 +120,7 @@ def test_a_row_per_patient_combines_the_images_by_the_models_rule(model, tmp_pat
     assert [row["patient"] for row in rows] == ["P2", "P1", "P3"]
     assert [row["images"] for row in rows] == ["3", "1", "1"]
     assert [row["first_image"] for row in rows] == ["images/a/000.png", "images/a/001.png", "images/b/000.png"]
-    assert rows[0]["error"].startswith("1 of 3 images not scored; images/a/003.png: ")
+    assert rows[0]["error"].startswith("1 of 3 images not scored: images/a/003.png: ")
     assert (rows[1]["error"], rows[2]["class"], rows[2]["few"]) == ("", "", "")
     images = [Path(f"images/a/00{number}.png").read_bytes() for number in (0, 2, 1)]
     expected = open_ensemble(model, torch.device("cpu")).predict(images)[["few", "many", "some"]]
