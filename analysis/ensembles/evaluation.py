@@ -89,11 +89,10 @@ class Evaluation:
         """The number of images, or of patients, in ``test``; classification only."""
         return sum(recall.images for recall in self.ensemble.recalls)
 
-    def metrics(self, member: int | None = None) -> dict[str, float]:
-        """Return the metrics of the ensemble or of a member; those of patients have the prefix ``patient_``."""
-        of_patients = self.patients.metrics(member) if self.patients else {}
-        of_images = (self.ensemble if member is None else self.members[member]).metrics
-        return of_images | {f"{PATIENT}{name}": value for name, value in of_patients.items()}
+    def metrics(self) -> dict[str, float]:
+        """Return the ensemble's metrics; those of patients have the prefix ``patient_``."""
+        of_patients = self.patients.ensemble.metrics if self.patients else {}
+        return self.ensemble.metrics | {f"{PATIENT}{name}": value for name, value in of_patients.items()}
 
     def by(self, metric: str) -> "tuple[Evaluation, str]":
         """Return the evaluation that has a metric, by image or by patient, and the metric's name there."""

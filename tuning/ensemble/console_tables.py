@@ -132,18 +132,18 @@ def _members_table(result: EnsembleResult) -> Table:
     chosen, metric = result.chosen, result.chosen.comparison.metric
     scored_on = ("out of fold",) if chosen.folds else ("tune", "select")
     heading = "out of fold" if chosen.folds else "best on tune, on select"
-    table = Table("member", title=f"Members: weight, {heading}, on test")
-    shown = [one.name for one in METRICS if one.of_members or one.name == metric]
-    columns = [one for one in shown if one in result.evaluation.metrics()]
+    evaluation, bare_metric = result.evaluation.by(metric)
+    by_patient = ", by patient" if bare_metric != metric else ""
+    table = Table("member", title=f"Members: weight, {heading}, on test{by_patient}")
+    columns = [one.name for one in METRICS if one.of_members and one.name in evaluation.ensemble.metrics]
     for column in ("weight", *scored_on, *columns):
         table.add_column(column.replace("_", " "), justify="right")
     weights = chosen.comparison.combination.weights
-    rows = zip(chosen.members, weights, chosen.member_scores, strict=True)
-    for position, (record, weight, score) in enumerate(rows):
-        on_test = result.evaluation.metrics(position)
+    rows = zip(chosen.members, weights, chosen.member_scores, evaluation.members, strict=True)
+    for record, weight, score, on_test in rows:
         on_tune = [] if chosen.folds else [f"{record.epochs[-1].metrics[f'best_{metric}']:.4f}"]
         name = escape(f"trial {record.number} {network_of(record)}")
-        cells = [f"{on_test[column]:.4f}" if column in on_test else "" for column in columns]
+        cells = [f"{on_test.metrics[column]:.4f}" if column in on_test.metrics else "" for column in columns]
         table.add_row(name, f"{weight:.3f}", *on_tune, f"{score:.4f}", *cells)
     return table
 

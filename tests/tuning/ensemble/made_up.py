@@ -58,7 +58,7 @@ def made_up_study(epochs=(1, 1, 1, 1, 1)):
     for number, (value, count) in enumerate(zip(BEST, epochs, strict=True)):
         trial = study.ask()
         trial.set_user_attr(CONFIG, {"backbone": "scratch_cnn", "image_size": 32})
-        metrics = {"best_epoch": 1, f"best_{METRIC}": value, "best_macro_f1": value}
+        metrics = {"best_epoch": 1, f"best_{METRIC}": value, "best_macro_f1": value, f"best_patient_{METRIC}": value}
         for epoch in range(1, count + 1):
             trial.set_user_attr(*EpochRecord(epoch, metrics, 1, f"checkpoint-{number}").attribute())
         if number == len(BEST) - 1:
@@ -72,5 +72,5 @@ def quiet():
     return Console(file=io.StringIO(), width=100)
 
 
-def find(study, data, infer, **changes):
-    return find_ensemble(study, data, EnsembleRequest(METRIC, **changes), infer, Tracker(), quiet())
+def find(study, data, infer, metric=METRIC, **changes):
+    return find_ensemble(study, data, EnsembleRequest(metric, **changes), infer, Tracker(), quiet())

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from analysis.statistics.selection_bias import SelectionBias
 from tests.tuning.ensemble.made_up import METRIC, Inference, find, quiet
 from tuning.ensemble.console_tables import show
@@ -35,10 +37,11 @@ def test_out_of_fold_scores_are_shown_with_their_selection_bias(study, data):
     assert "select" not in printed
 
 
-def test_figures_of_patients_follow_those_of_images(study, data):
+@pytest.mark.parametrize("metric", [METRIC, f"patient_{METRIC}"])
+def test_figures_of_patients_follow_those_of_images(study, data, metric):
     """Patients have the two images of a group; one with an image of each class counts as b."""
     data = replace(data, patients=data.groups, healthy="a")
-    result = find(study, data, Inference(data))
+    result = find(study, data, Inference(data), metric)
     console = quiet()
     show(result, data, console)
     printed = console.file.getvalue()
@@ -50,6 +53,9 @@ def test_figures_of_patients_follow_those_of_images(study, data):
     assert f"{result.evaluation.ensemble.metrics['accuracy']:.4f}" in by_image
     assert f"{of_patients.ensemble.metrics['accuracy']:.4f}" in by_patient
     assert f"Images of a patient: {result.chosen.comparison.patients.describe()}." in printed
+    p_value = (of_patients if metric.startswith("patient_") else result.evaluation).p_value
+    assert f"by {metric}: p = {p_value:.3g}" in by_patient
+    assert ("on test, by patient" in by_patient) == metric.startswith("patient_")
     assert "Confusion matrix by patient" in " ".join(by_patient.split())
     metrics = run_metrics(result)
     assert metrics["test_patient_accuracy"] == of_patients.ensemble.metrics["accuracy"]

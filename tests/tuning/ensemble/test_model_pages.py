@@ -23,6 +23,7 @@ def test_the_objective_comes_first_and_once(study, data):
     assert metrics == [
         f"metrics.`{name}`"
         for name in (
-            f"best_{METRIC}", "best_macro_f1", "best_epoch", "epoch_seconds", f"select_{METRIC}", f"test_{METRIC}",
+            f"best_{METRIC}", "best_macro_f1", f"best_patient_{METRIC}", "best_epoch", "epoch_seconds",
+            f"select_{METRIC}", f"test_{METRIC}",
         )
     ]  # fmt: skip

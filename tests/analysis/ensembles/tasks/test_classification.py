@@ -114,7 +114,7 @@ def test_an_ensemble_and_its_members_are_scored_by_patient():
     by_image = ClassificationResults.evaluate(probabilities, combination, sample.by_image, best_member=1)
     assert replace(scored, patients=None) == by_image
     assert (scored.units, scored.patients.units, by_image.patients) == (135, 45, None)
-    assert scored.metrics(1)["patient_accuracy"] == scored.patients.members[1].metrics["accuracy"]
+    assert scored.metrics()["patient_accuracy"] == scored.patients.ensemble.metrics["accuracy"]
     assert scored.by("patient_accuracy") == (scored.patients, "accuracy")
     one_of_each = Sample(truth, np.arange(45), NAMES, "accuracy", "a")
     assert scored.patients.p_value == permutation_test(models[0], models[2], one_of_each)
