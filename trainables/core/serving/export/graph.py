@@ -1,30 +1,28 @@
-"""An ensemble of classifiers as one PyTorch module: raw pixels in, class probabilities out."""
-
-from typing import Any
+"""An ensemble for whole images as one PyTorch module: raw pixels in, probabilities out."""
 
 import torch
 from torch import Tensor, nn
 
 from trainables.core.models.networks.base import PixelNetwork
-from trainables.core.serving.classification_ensemble import ClassificationEnsemble
-from trainables.core.serving.combine import MIN_PROBABILITY, Combination
+from trainables.core.serving.export.combine import combination_graph
 from trainables.core.serving.export.resize import resize_like_pillow
 from trainables.core.serving.predict_classes import VIEWS, view
+from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
 
 class EnsembleGraph(nn.Module):
     """The members, their views, and the rule that combines them, with the resizing before them.
 
     It has no branches that depend on values, so that it can be exported. The numbers are those of
-    ``ClassificationEnsemble`` up to rounding in the last digits of float32.
+    the ensemble up to rounding in the last digits of float32.
     """
 
-    def __init__(self, ensemble: ClassificationEnsemble):
+    def __init__(self, ensemble: WholeImageEnsemble):
         super().__init__()
         self._sizes = [member.image_size for member in ensemble.members]
         self._models = nn.ModuleList(nn.ModuleList(member.models) for member in ensemble.members)
         self._views, self._format = VIEWS[ensemble.views], ensemble.pixel_format
-        self._combine = CombinationGraph(ensemble.combination)
+        self._combine = combination_graph(ensemble.combination)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (N, C) float32 probabilities of N images of one size.
@@ -55,63 +53,3 @@ class EnsembleGraph(nn.Module):
         assert isinstance(model, PixelNetwork)
         probabilities = model.probabilities(model(views))
         return probabilities.reshape(len(self._views), -1, probabilities.shape[1]).mean(dim=0)
-
-
-class CombinationGraph(nn.Module):
-    """``Combination.apply`` in float64 tensors."""
-
-    _weights: Tensor
-    _temperatures: Tensor
-    _coefficients: Tensor
-    _intercept: Tensor
-
-    def __init__(self, combination: Combination):
-        super().__init__()
-        self._rule, self._voters = _RULES[combination.kind], len(combination.voters())
-        self.register_buffer("_weights", _float64(combination.weights).view(-1, 1, 1))
-        self.register_buffer("_temperatures", _float64(combination.temperatures).view(-1, 1, 1))
-        self.register_buffer("_coefficients", _float64(combination.coefficients))
-        self.register_buffer("_intercept", _float64(combination.intercept))
-
-    def forward(self, probabilities: Tensor) -> Tensor:
-        """Combine (M, N, C) probabilities to (N, C), with rows that sum to 1."""
-        logs = _logs(probabilities.to(torch.float64))
-        tempered = torch.softmax(logs / self._temperatures, dim=-1)
-        combined = self._rule(self, tempered)
-        return combined / combined.sum(dim=-1, keepdim=True)
-
-    def _mean(self, probabilities: Tensor) -> Tensor:
-        return (self._weights * probabilities).sum(dim=0)
-
-    def _geometric_mean(self, probabilities: Tensor) -> Tensor:
-        return torch.softmax((self._weights * _logs(probabilities)).sum(dim=0), dim=-1)
-
-    def _confidence(self, probabilities: Tensor) -> Tensor:
-        entropy = -(probabilities * _logs(probabilities)).sum(dim=-1, keepdim=True)
-        confidence = torch.clamp(1 - entropy / torch.tensor(probabilities.shape[-1]).log(), 0, 1)
-        return (self._weights * torch.clamp(confidence, min=MIN_PROBABILITY) * probabilities).sum(dim=0)
-
-    def _majority(self, probabilities: Tensor) -> Tensor:
-        votes = nn.functional.one_hot(probabilities.argmax(dim=-1), probabilities.shape[-1]).to(torch.float64)
-        return self._voters * self._mean(votes) + self._mean(probabilities)
-
-    def _stacked(self, probabilities: Tensor) -> Tensor:
-        features = _logs(probabilities).transpose(0, 1).flatten(1)
-        return torch.softmax(features @ self._coefficients.T + self._intercept, dim=-1)
-
-
-_RULES = {
-    "mean": CombinationGraph._mean,
-    "geometric mean": CombinationGraph._geometric_mean,
-    "confidence": CombinationGraph._confidence,
-    "majority": CombinationGraph._majority,
-    "stacked": CombinationGraph._stacked,
-}
-
-
-def _float64(values: tuple[Any, ...]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def _logs(probabilities: Tensor) -> Tensor:
-    return torch.clamp(probabilities, min=MIN_PROBABILITY).log()

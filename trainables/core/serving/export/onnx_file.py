@@ -14,8 +14,9 @@ from trainables.core.data.decode.deep_images import scale_to_8_bits
 from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import UserError, first_line
 from trainables.core.serving.base import Ensemble
-from trainables.core.serving.classification_ensemble import ClassificationEnsemble
+from trainables.core.serving.combine_labels import LabelCombination
 from trainables.core.serving.export.graph import EnsembleGraph
+from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
 MOST_DIFFERENCE = 1e-4
 _PROBE_SHAPES = ((97, 131), (320, 200), (64, 64))  # height and width; wide, tall, and small images
@@ -29,7 +30,7 @@ def export_onnx(ensemble: Ensemble, file: Path, digest: str) -> float:
 
     The graph's input ``images`` is (N, H, W, channels): uint8, or int32 where the data set has another range than
     0..255. Its output ``probabilities`` is (N, C) float32. N, H and W are free. The file's metadata holds the class
-    names, the range of the pixels, and the digest of the ensemble.
+    names, the range of the pixels, the digest of the ensemble, and the thresholds of independent labels.
 
     Args:
         ensemble: Ensemble of classifiers on the CPU.
@@ -70,15 +71,15 @@ def answer(file: Path, images: NDArray[np.generic]) -> NDArray[np.float32]:
     return probabilities
 
 
-def _exportable(ensemble: Ensemble) -> ClassificationEnsemble:
+def _exportable(ensemble: Ensemble) -> WholeImageEnsemble:
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UserError(f"ONNX files need {error.name}: pip install 'tune-run[export]'") from error
-    if not isinstance(ensemble, ClassificationEnsemble):
-        raise UserError(f"only classifiers can be written as ONNX, but this model is a {type(ensemble).__name__}")
+    if not isinstance(ensemble, WholeImageEnsemble):
+        raise UserError("segmentations cannot be written as ONNX: serve them with MLflow")
     if ensemble.roi is not None:
         raise UserError("models that crop images to a region (--roi) cannot be written as ONNX: serve them with MLflow")
     return ensemble
@@ -107,7 +108,7 @@ def _write(graph: EnsembleGraph, probe: NDArray[np.generic], file: Path) -> None
         exporter.setLevel(level)
 
 
-def _describe(file: Path, ensemble: ClassificationEnsemble, digest: str) -> None:
+def _describe(file: Path, ensemble: WholeImageEnsemble, digest: str) -> None:
     """Add what a caller must know to the file's metadata."""
     import onnx
 
@@ -120,6 +121,8 @@ def _describe(file: Path, ensemble: ClassificationEnsemble, digest: str) -> None
         "highest_pixel": str(pixel_format.white),
         "model_sha256": digest,
     }
+    if isinstance(ensemble.combination, LabelCombination):
+        metadata["thresholds"] = json.dumps(list(ensemble.combination.thresholds))
     onnx.helper.set_model_props(model, metadata)
     onnx.save(model, str(file))
 
@@ -133,7 +136,7 @@ def _probe(pixel_format: PixelFormat, height: int, width: int) -> NDArray[np.gen
     return squares.repeat(_SQUARE, axis=1).repeat(_SQUARE, axis=2)[:, :height, :width]
 
 
-def _difference(file: Path, ensemble: ClassificationEnsemble, probe: NDArray[np.generic]) -> float:
+def _difference(file: Path, ensemble: WholeImageEnsemble, probe: NDArray[np.generic]) -> float:
     black, white = ensemble.pixel_format.black, ensemble.pixel_format.white
     expected = ensemble.probabilities(list(scale_to_8_bits(probe.astype(np.int64), black, white)))
     return float(np.abs(answer(file, probe) - expected).max())
