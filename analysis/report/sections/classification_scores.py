@@ -89,8 +89,8 @@ def roc_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Pane
     """Draw the ROC curves of the ensemble."""
     return draw_panel(
         "ROC curves",
-        "Each class against all others, predicted by the ensemble. A curve closer to the upper left corner separates "
-        "its class better. The dotted diagonal is chance.",
+        "Images of each class against all others, predicted by the ensemble. A curve closer to the upper left corner "
+        "separates its class better. The dotted diagonal is chance.",
         f"{size}. Mean AUC over classes {_value(ensemble, 'auroc')}. The curves are drawn without confidence bands. "
         f"{test_caveats(ensemble)}",
         partial(_draw_ensemble, search, ensemble, roc),
@@ -101,8 +101,8 @@ def precision_recall_panel(search: SearchInputs, ensemble: EnsembleInputs, size:
     """Draw the precision-recall curves of the ensemble."""
     return draw_panel(
         "Precision-recall curves",
-        "Each class against all others, predicted by the ensemble. A curve closer to the upper right corner is better. "
-        "A dotted line is chance, which equals the class's share of the images.",
+        "Images of each class against all others, predicted by the ensemble. A curve closer to the upper right corner "
+        "is better. A dotted line is chance, which equals the class's share of the images.",
         f"{size}. Mean average precision over classes {_value(ensemble, 'average_precision')}. Precision depends on "
         f"how common a class is in this test set. {test_caveats(ensemble)}",
         partial(_draw_ensemble, search, ensemble, precision_recall),

@@ -19,7 +19,7 @@ from trainables.core.data.readers.tables.label_columns import (
 from trainables.core.errors import DataError
 
 SEPARATOR = "|"
-NO_LABEL = "No Finding"
+NO_LABEL = "none"  # in place of columns of 0 and 1 that are all 0
 # Names that mean that an image has none of the labels, in lower case and reduced to letters.
 _NONE = ("nofinding", "nofindings", "noabnormality", "nolabel", "nolabels", "none", "normal", "healthy", "negative")
 # Columns of 0 and 1 with these names are seldom labels.
@@ -182,7 +182,7 @@ def _contradiction(value: str) -> str:
 
 def _describe(values: Sequence[str], labels: Labels, names: Sequence[str]) -> list[str]:
     counts = labels[labels.min(axis=1) >= 0].sum(axis=1)
-    none = sorted({part for value in values for part in _parts(value)} - set(names))
+    none = sorted({part for value in values for part in _parts(value)} - {*names, NO_LABEL})
     written = f" ({', '.join(none)})" if none else ""
     return [
         f"images have any number of {len(names)} labels ({', '.join(names)}): "

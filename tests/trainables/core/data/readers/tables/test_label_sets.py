@@ -55,6 +55,7 @@ def test_a_column_of_0_and_1_for_each_label(tmp_path, label):
     )
     assert source.groups.tolist() == [0, 1] * 4
     assert "age" in source.metadata
+    assert f"{(source.labels.sum(axis=1) == 0).sum()} have none, " in source.notes[1]
     assert f"label = {','.join(names) if label is None else label.replace(', ', ',')}" in source.notes[0]
 
 
