@@ -45,7 +45,7 @@ def fuzz(examples):
         max_examples=examples * MORE,
         derandomize=same,
         phases=[Phase.generate, *([] if same else [Phase.shrink])],
-        deadline=10_000,
+        deadline=None,  # a busy machine is no fault; the test's own time-out ends what hangs
         suppress_health_check=checks,
         database=None,
     )

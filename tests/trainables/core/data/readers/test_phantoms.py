@@ -105,14 +105,15 @@ def test_arguments_below_their_minimum_raise(subjects: int, size: int, seed: int
         make_phantoms(subjects, size, seed)
 
 
-def accuracies(phantoms: Phantoms, splitter: StratifiedGroupKFold | StratifiedKFold) -> dict[str, float]:
-    """Cross-validated balanced accuracy of linear models on standardised pixels, and of the nearest neighbour.
-
-    Pixels are means of 2 x 2, which is enough here and takes a quarter of the time.
-    """
+def halved(phantoms: Phantoms) -> np.ndarray:
+    """Return means of 2 x 2 pixels, shape (N, H/2, W/2): they are enough here and take a quarter of the time."""
     count, height, width = phantoms.images.shape
-    blocks = phantoms.images.reshape(count, height // 2, 2, width // 2, 2)
-    pixels = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(count, -1)
+    return phantoms.images.reshape(count, height // 2, 2, width // 2, 2).mean(axis=(2, 4), dtype=np.float32)
+
+
+def accuracies(phantoms: Phantoms, splitter: StratifiedGroupKFold | StratifiedKFold) -> dict[str, float]:
+    """Cross-validated balanced accuracy of linear models on standardised pixels, and of the nearest neighbour."""
+    pixels = halved(phantoms).reshape(len(phantoms.images), -1)
     models = {
         f"C={strength}": LogisticRegression(C=strength, class_weight="balanced", max_iter=200)
         for strength in (1e-4, 1e-2)
@@ -162,9 +163,7 @@ def train(network: nn.Sequential, images: Tensor, labels: Tensor, learning_rate:
 
 @pytest.mark.usefixtures("one_thread")
 def test_a_small_network_beats_the_linear_model_on_held_out_subjects_if_well_trained(phantoms: Phantoms) -> None:
-    images = (
-        torch.from_numpy(phantoms.images).float().sub(50).div(75)[:, None].contiguous(memory_format=torch.channels_last)
-    )
+    images = torch.from_numpy(halved(phantoms)).sub(50).div(75)[:, None].contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(phantoms.labels)
     parts = list(HELD_OUT.split(phantoms.images, phantoms.labels, phantoms.subjects))[:2]  # two, for the time it takes
     truth = phantoms.labels[np.concatenate([held_out for _, held_out in parts])]
