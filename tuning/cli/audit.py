@@ -34,6 +34,7 @@ from tuning.cli.command import (
 from tuning.console import EXIT_FAILED, EXIT_OK, Terminal, say, say_notes
 
 if TYPE_CHECKING:
+    from trainables.core.data.source import Source
     from trainables.core.data.splits.audit import Audit
 
 app = new_app()
@@ -77,12 +78,22 @@ def audit(
     mirrored, rotated, zoomed or cropped. Exit code 0: done; 1: a leak was found and --fail-on-leak is set; 2: wrong
     usage.
     """
-    from trainables.core.data.audited_dataset import inspect
+    from trainables.core.data.audited_dataset import inspect, reading_notes
     from trainables.core.data.splits.group_file import group_table
     from trainables.core.data.splits.groups import Grouping
     from trainables.core.node_cache import parse_size
 
+    for option, file in (("--json", json_file), ("--write-groups", write_groups)):  # before minutes of comparisons
+        if file is not None and not file.parent.is_dir():
+            raise UserError(f"{option} must be writable, but {file} is not: its folder does not exist")
     console = Terminal()
+    shown: list[str] = []
+
+    def describe(source: "Source") -> None:
+        say(console, f"{data}: {source.describe()}")
+        shown.extend(reading_notes(source))
+        say_notes(console, shown)
+
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"reading {escape(data)}", total=None)
         inspected = inspect(
@@ -92,6 +103,7 @@ def audit(
             slicing=parse_slicing(axis, slices),
             grouping=Grouping(group_threshold, group_column, group_pattern, file=groups),
             cache_size=None if cache_size is None else parse_size(cache_size),
+            on_open=describe,
             progress=lambda share: progress.update(task, description="comparing images", completed=share, total=1),
         )
     result = inspected.audit
@@ -101,7 +113,7 @@ def audit(
     if write_groups is not None:
         _write("--write-groups", write_groups, group_table(inspected.open_source().names, inspected.groups))
     show(result, console)
-    say_notes(console, inspected.notes)
+    say_notes(console, [note for note in inspected.notes if note not in shown])
     return EXIT_FAILED if fail_on_leak and result.leaks else EXIT_OK
 
 

@@ -14,10 +14,12 @@ import optuna
 from rich.console import Console
 from rich.markup import escape
 
+from trainables.core.data.audited_dataset import reading_notes
 from trainables.core.data.augment import source_size
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.readers.folders.image_mask_pairs import open_pairs
 from trainables.core.data.readers.open_source import checked_place
+from trainables.core.data.source import Source
 from trainables.core.data.splits.audit import summary
 from trainables.core.data.splits.folds import describe_sizes
 from trainables.core.errors import DataError
@@ -91,6 +93,8 @@ def load_data(
 ) -> Dataset:
     """Open, check, decode, audit and divide the images, and print a summary.
 
+    Weights are fetched once the data set is open and described, because they may be hundreds of MB.
+
     Args:
         request: Arguments that decide the splits.
         plan: Image size, folds and objective of the search.
@@ -99,7 +103,7 @@ def load_data(
         console: Console for progress and the summary.
 
     Raises:
-        UserError: The images cannot be used, or the objective or a configuration does not suit them.
+        UserError: The images or the weights cannot be used, or the objective or a configuration does not suit them.
     """
     task, place = TASKS[plan.space.task], request.place
     if Path(place).is_dir():  # the layout of remote data is only known once it has been fetched
@@ -107,10 +111,19 @@ def load_data(
         _check_layout(plan, place, task.has_masks == has_masks, "masks" if has_masks else "no masks")
     policies = {config.get("augmentation", "none") for config in configs}
     sizes = sorted({plan.image_size, *(source_size(policy, plan.image_size) for policy in policies)})
+    shown: list[str] = []
+
+    def describe(source: Source) -> None:
+        say(console, f"{place}: {source.describe()}")
+        shown.extend(reading_notes(source))
+        say_notes(console, shown)
+        fetch_weights(plan, console)
+
     with console.status(f"reading {escape(place)}") as status:
         data = request.prepare(
             sizes=sizes,
             cache_size=cache_size,
+            on_open=describe,
             progress=lambda share: status.update(f"comparing the images of {escape(place)}: {share:.0%}"),
             regions_progress=lambda share: status.update(f"finding regions in {escape(place)}: {share:.0%} of images"),
         )
@@ -124,7 +137,7 @@ def load_data(
     assert data.audit is not None
     for line in (f"data {place}: {counts} ({request.split} split){folds}", *summary(data.audit)):
         say(console, line)
-    say_notes(console, data.notes)
+    say_notes(console, [note for note in data.notes if note not in shown])
     return data
 
 

@@ -24,7 +24,6 @@ from tuning.search.plan import REHEARSED_TRIALS, Plan
 from tuning.search.preflight import (
     check_plan,
     checkpoint_bytes,
-    fetch_weights,
     find_data,
     identity,
     load_data,
@@ -112,8 +111,7 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     name, exact = options.name or plan.space.name, options.name is not None
     folder = find_folder(options.storage, name, options.study_storage, options.resume, exact)
     parameters = check_plan(plan)
-    request = find_data(options, request)  # before weights of hundreds of MB are fetched
-    fetch_weights(plan, console)
+    request = find_data(options, request)
     note = folder.check_disk_space(checkpoint_bytes(plan, parameters), options.trials)
     say_notes(console, [] if note is None else [note])
     if options.roi is not None:

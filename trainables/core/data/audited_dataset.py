@@ -68,11 +68,12 @@ def inspect(
     slicing: Slicing | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
+    on_open: Callable[[Source], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Dataset:
     """Open and audit a data set without refusing bad images and without splitting it. Arguments as in ``prepare``."""
     grouping = grouping or Grouping()
-    opened = open_dataset(place, table, grouping, window, slicing, store, cache_size)
+    opened = open_dataset(place, table, grouping, window, slicing, store, cache_size, on_open)
     data = audited(opened, grouping.threshold, progress)
     notes = [*reading_notes(opened.source), *opened.odd.notes(opened.source.names)]
     return graded(dataclasses.replace(data, notes=tuple(notes)), None)
@@ -91,6 +92,7 @@ def open_dataset(
     slicing: Slicing | None,
     store: Path | None,
     cache_size: int | None,
+    on_open: Callable[[Source], None] | None,
 ) -> OpenedDataset:
     """Open a data set and decode it for the audit. Arguments as in ``prepare``.
 
@@ -104,6 +106,8 @@ def open_dataset(
     if grouping.file is not None:
         source = grouped_by_file(source, Path(grouping.file))
     source = _grouped(source, grouping, place)
+    if on_open is not None:
+        on_open(source)
     source, digests = source.read_all()
     fingerprint = source_fingerprint(source, digests)
     masks = surveyed_masks(source, fingerprint, cache)

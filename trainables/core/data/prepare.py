@@ -51,6 +51,7 @@ def prepare(
     roi: FindRegions | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
+    on_open: Callable[[Source], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Dataset:
     """Open, check, decode, audit and split a data set.
@@ -72,6 +73,7 @@ def prepare(
         roi: Finds the boxes to crop images to; None for whole images. Groups and splits are those of whole images.
         store: Folder of the cache; None for the node's default.
         cache_size: Most bytes in the cache; None for the node's default.
+        on_open: Called with the source once its files and labels are known, before any image is read.
         progress: Called with the share of the audit that is done.
 
     Raises:
@@ -79,7 +81,7 @@ def prepare(
         StoreFullError: The decoded images exceed the cache's limit.
     """
     grouping = grouping or Grouping()
-    opened = open_dataset(place, table, grouping, window, slicing, store, cache_size)
+    opened = open_dataset(place, table, grouping, window, slicing, store, cache_size, on_open)
     graded(opened.data, ordered)  # refuses an unknown order before the audit
     source, bad = opened.source, {**opened.bad, **opened.odd.blank}
     if bad and not skip_bad_images:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.decode.nifti import Slicing
+from trainables.core.data.labels import membership
 from trainables.core.errors import ChangedFileError, DataError, first_line
 
 # Names of folders and files that stand for a split.
@@ -22,6 +23,7 @@ SPLIT_NAMES = {
 _MOST_CLASSES = 32
 _UNKNOWN = 255
 _SHOWN = 5
+_SHOWN_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,17 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def describe(self) -> str:
+        """Return the numbers of images, of each class, and of groups if they are given, in words."""
+        groups = f" in {len(np.unique(self.groups))} groups" if self.groups_given else ""
+        images = f"{len(self)} images{groups}"
+        if self.masks is not None:
+            return f"{images}, with masks"
+        counts = membership(self.labels, len(self.class_names)).sum(axis=0).tolist()
+        named = [f"{count} {name}" for name, count in zip(self.class_names, counts, strict=True)]
+        more = f" and {len(named) - _SHOWN_CLASSES} more classes" if len(named) > _SHOWN_CLASSES else ""
+        return f"{images}: {', '.join(named[:_SHOWN_CLASSES])}{more}"
 
     def read(self, index: int) -> bytes:
         """Return the encoded file of one image."""
