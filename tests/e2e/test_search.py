@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from sklearn.metrics import cohen_kappa_score
 
 from tests.page import Page
-from tests.searches import SMALL, check_nothing_lost, load, search, start_search, tracked
+from tests.searches import SMALL, called_out, check_nothing_lost, load, search, start_search, tracked
 
 pytestmark = pytest.mark.e2e
 
@@ -106,6 +106,15 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     opened = int(parents[0].data.tags["tune.test_openings"])
     assert opened in (2, 3)  # once more only if the new trial became a member
     assert parents[0].data.metrics["test_openings"] == opened
+    for module, *arguments in (
+        ("run", "--list"),
+        ("run", "alzheimer_space", "--dry-run", 2, "--weights", "random"),
+        ("audit", "data"),
+        ("new", "data", "--out", "own_space.py"),
+        ("predict", "models:/demo_space@champion", "data/few", "--out", "predictions.csv"),
+    ):
+        search(folder, *arguments, module=f"tuning.cli.{module}")
+    assert called_out(folder) == []  # of the commands above, too
 
 
 def check_report(folder, run_id):
