@@ -20,8 +20,8 @@ from analysis.statistics.resampling import (
 )
 from trainables.core.errors import DataError
 from trainables.core.metric_names import MINIMIZED, PATIENT
-from trainables.core.serving.combine import Combination
-from trainables.core.serving.patient_rule import patient_rules
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.combining.patient_rule import patient_rules
 
 _RESAMPLES = 400
 

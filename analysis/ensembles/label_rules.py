@@ -10,8 +10,8 @@ from scipy.optimize import minimize_scalar
 from analysis.ensembles.choose_rule import RuleSet
 from analysis.ensembles.rules import SCALED, TEMPERATURES, Rule, best_single, geometric_mean, greedy, mean
 from analysis.statistics.resampling import Probabilities, Sample
-from trainables.core.serving.combine import Combination
-from trainables.core.serving.combine_labels import LabelCombination, temper_labels
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.combining.combine_labels import LabelCombination, temper_labels
 
 _THRESHOLD = 0.5  # of a label without positives or without negatives
 _LEAST = 1e-12

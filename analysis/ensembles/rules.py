@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
 from analysis.statistics.resampling import Probabilities, Sample, best_position
 from trainables.core.metric_names import MINIMIZED, is_better
-from trainables.core.serving.combine import Combination, log_features, temper
+from trainables.core.serving.combining.combine import Combination, log_features, temper
 
 Rule = Callable[[Probabilities, Sample], Combination]
 GREEDY_STEPS = 40

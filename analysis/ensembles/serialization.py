@@ -8,8 +8,8 @@ from cattrs import Converter
 
 from analysis.statistics.diversity import Diversity
 from analysis.trials import TrialRecord
-from trainables.core.serving.combine import Combination
-from trainables.core.serving.combine_labels import LabelCombination
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.combining.combine_labels import LabelCombination
 
 _Value = TypeVar("_Value")
 

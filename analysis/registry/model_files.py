@@ -26,7 +26,7 @@ from trainables.core.errors import UserError, first_line
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.detr_variants import DETR
 from trainables.core.serving.base import PATIENTS, unlike_column
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble, stored_configs
 
 MEMBER = "model"

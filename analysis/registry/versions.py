@@ -19,7 +19,7 @@ from analysis.registry.model_card import HEADING, ModelCard
 from analysis.registry.model_files import save_model_files
 from trainables.core.metric_names import is_better
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _REASON = "tune.alias_reason"  # the tag of a version that was compared with the champion

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from analysis.statistics.resampling import Probabilities, Sample
 from trainables.core.data.splits.folds import deal_groups
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 
 FOLDS = 5
 # With fewer groups, rules are not cross-fitted.

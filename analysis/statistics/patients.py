@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from analysis.statistics.resampling import Indices, Probabilities, Sample
 from trainables.core.data.patients import NO_LABEL, healthy_class, patient_labels
 from trainables.core.metric_names import PATIENT
-from trainables.core.serving.patient_rule import PatientRule
+from trainables.core.serving.combining.patient_rule import PatientRule
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from tests.page import Page
 from tests.searches import SMALL as CLASSIFIER
 from tests.searches import environment, search, tracked
 from tests.trainables.core.serving.test_segmentation_ensemble import trained  # noqa: F401
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble
 
 pytestmark = pytest.mark.e2e

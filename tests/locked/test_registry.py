@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from analysis.registry import Entrant, fetched_model, register_ensemble
 from tests.analysis.registry.test_registry import METADATA, NAMES, checkpoint  # noqa: F401
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
 
 pytestmark = pytest.mark.faults

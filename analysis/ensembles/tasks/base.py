@@ -13,7 +13,7 @@ from analysis.ensembles.result import EnsembleResult
 from analysis.statistics.diversity import Diversity
 from analysis.statistics.resampling import Sample
 from trainables.core.data.dataset import Dataset
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from analysis.statistics.diversity import Diversity, diversity
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Probabilities, Sample, few_groups, intervals, permutation_test
 from trainables.core.config import ClassificationConfig
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.training.classification_metrics import absent_classes, class_keys, confusion_counts
 
 

@@ -20,8 +20,8 @@ from analysis.statistics.diversity import Diversity, answer_diversity
 from analysis.statistics.resampling import Probabilities, Sample, few_groups, intervals, permutation_test
 from trainables.core.config import MultiLabelConfig
 from trainables.core.data.labels import label_sets, membership, rarest_labels
-from trainables.core.serving.combine import Combination
-from trainables.core.serving.combine_labels import LabelCombination
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.multi_label_ensemble import labels_column
 from trainables.core.training.classification_metrics import class_keys
 from trainables.core.training.multi_label_metrics import (

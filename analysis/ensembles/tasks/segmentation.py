@@ -17,7 +17,7 @@ from analysis.statistics.diversity import Diversity
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample, intervals, permutation_test
 from trainables.core.config import SegmentationConfig
 from trainables.core.metric_names import METRICS
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.segmentation_ensemble import MASK
 from trainables.core.training.classification_metrics import class_keys
 from trainables.core.training.segmentation_metrics import overlap, resampled_segmentation_metrics, segmentation_metrics

@@ -11,7 +11,7 @@ from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Sample
 from tests.analysis.samples import NAMES, drawn
 from trainables.core.errors import DataError
-from trainables.core.serving.patient_rule import PatientRule
+from trainables.core.serving.combining.patient_rule import PatientRule
 
 
 def test_equal_members_leave_the_default():

@@ -22,7 +22,7 @@ from analysis.ensembles.rules import (
 )
 from analysis.statistics.resampling import Sample
 from tests.analysis.samples import NAMES, drawn
-from trainables.core.serving.combine import temper
+from trainables.core.serving.combining.combine import temper
 
 
 def applied(rule, probabilities, sample):

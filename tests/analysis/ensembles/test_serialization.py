@@ -14,7 +14,7 @@ from analysis.statistics.diversity import Diversity, diversity
 from analysis.statistics.selection_bias import SelectionBias
 from analysis.trials import TrialRecord
 from tests.analysis.samples import drawn
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 
 TRIALS = {number: TrialRecord(number, "COMPLETE", {}, {}, (), None, ()) for number in (3, 7)}
 

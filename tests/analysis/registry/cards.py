@@ -10,7 +10,7 @@ from analysis.statistics.diversity import Diversity
 from analysis.trials import EpochRecord, TrialRecord
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.images import PixelFormat
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 
 METRIC = "macro_f1"
 

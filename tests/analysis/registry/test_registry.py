@@ -30,7 +30,7 @@ from tests.slim_environment import required, slim_environment
 from trainables.core.config import TrainConfig
 from trainables.core.errors import UserError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
 from trainables.core.training.fit import fit
 

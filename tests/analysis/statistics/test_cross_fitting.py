@@ -5,7 +5,7 @@ from analysis.ensembles.rules import mean
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
 from analysis.statistics.resampling import Sample
 from tests.analysis.samples import NAMES, drawn
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -8,7 +8,7 @@ from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, log_loss
 
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import corrected_score, intervals, paired_scores, permutation_test
-from trainables.core.serving.patient_rule import PatientRule
+from trainables.core.serving.combining.patient_rule import PatientRule
 
 NAMES = ("a", "b", "c")
 

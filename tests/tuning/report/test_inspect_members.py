@@ -9,7 +9,7 @@ from tests.analysis.report.report_inputs import made_up_ensemble, made_up_search
 from trainables.core.data.source import MaskFormat
 from trainables.core.inspect.latency import Profile
 from trainables.core.inspect.questions import Answer
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.predict_masks import MaskAnswer, MaskQuestion
 from trainables.worker.inference import examine_here
 from tuning.report.inspect_members import inspect_members

@@ -16,7 +16,7 @@ from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import trained_network
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.image_input import Decoded, images_of, with_slices
 
 if TYPE_CHECKING:

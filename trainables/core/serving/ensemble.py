@@ -20,7 +20,7 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_check
 from trainables.core.models.checkpoints.train_state import TrainState
 from trainables.core.serving.base import Ensemble
 from trainables.core.serving.classification_ensemble import ClassificationEnsemble
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.multi_label_ensemble import MultiLabelEnsemble
 from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
 from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.serving.base import Prediction
-from trainables.core.serving.combine_labels import LabelCombination
+from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.base import Ensemble, Member, Prediction
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.image_input import Decoded, decode_images
 from trainables.core.serving.predict_classes import mean_probabilities, predict_probabilities
 from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble

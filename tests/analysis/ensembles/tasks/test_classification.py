@@ -11,8 +11,8 @@ from analysis.ensembles.tasks.classification import ClassificationResults
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Sample, permutation_test
 from tests.analysis.samples import NAMES, drawn
-from trainables.core.serving.combine import Combination
-from trainables.core.serving.patient_rule import PatientRule
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.combining.patient_rule import PatientRule
 
 LABELS = np.repeat([0, 1], [12, 7])
 GROUPS = np.concatenate([np.arange(12), np.full(7, 99)])

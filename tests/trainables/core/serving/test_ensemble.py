@@ -17,9 +17,9 @@ from trainables.core.data.decode.images import PixelFormat
 from trainables.core.data.decode.nifti import Slicing, volume_slices
 from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.combining.patient_rule import PatientRule
 from trainables.core.serving.ensemble import _load_pyfunc, load_ensemble, save_ensemble
-from trainables.core.serving.patient_rule import PatientRule
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
 from trainables.core.training.fit import fit
 

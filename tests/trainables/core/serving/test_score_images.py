@@ -6,7 +6,7 @@ from tests.images import png
 from trainables.core.data.readers.unlabelled import NamedImage, find_parts
 from trainables.core.errors import DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble
 from trainables.core.serving.ensemble_files import ensemble_digest, ensemble_folder, open_ensemble, pack, unpack
 from trainables.core.serving.score_images import score_images, score_parts

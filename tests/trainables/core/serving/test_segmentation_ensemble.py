@@ -15,7 +15,7 @@ from trainables.core.data.readers.unlabelled import NamedImage
 from trainables.core.errors import DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.pixel_predictions import pixel_counts
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import _load_pyfunc, save_ensemble
 from trainables.core.serving.predict_masks import count_pixels, trained_segmenter
 from trainables.core.serving.score_images import score_images

@@ -14,7 +14,7 @@ from trainables.core.data.decode.deep_images import scale_to_8_bits
 from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import UserError, first_line
 from trainables.core.serving.base import Ensemble
-from trainables.core.serving.combine_labels import LabelCombination
+from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.export.graph import EnsembleGraph
 from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 

@@ -13,7 +13,7 @@ from trainables.core.data.decode.crop import box_of
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import load_ensemble, save_ensemble
 from trainables.core.serving.ensemble_files import ensemble_digest, ensemble_folder
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier

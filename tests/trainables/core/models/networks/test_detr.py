@@ -14,7 +14,7 @@ from trainables.core.models.networks import detr
 from trainables.core.models.networks.detr import Detr, semantic_logits
 from trainables.core.models.networks.detr_variants import build_original
 from trainables.core.models.networks.segmenter import build_segmenter, check_segmenter
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import _load_pyfunc, save_ensemble
 from trainables.core.serving.predict_masks import trained_segmenter
 from trainables.core.training.fit import fit

@@ -13,7 +13,7 @@ from trainables.core.config import TrainConfig
 from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import UserError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
-from trainables.core.serving.combine import Combination
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import load_ensemble, save_ensemble
 from trainables.core.serving.export.onnx_file import MOST_DIFFERENCE, answer, export_onnx
 from trainables.core.training.fit import fit

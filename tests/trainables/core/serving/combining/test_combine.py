@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from trainables.core.serving.combine import KINDS, Combination, temper
+from trainables.core.serving.combining.combine import KINDS, Combination, temper
 
 MEMBERS, IMAGES, CLASSES = 4, 30, 3
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trainables.core.serving.combine import Combination, Probabilities
+from trainables.core.serving.combining.combine import Combination, Probabilities
 
 _MIN_PROBABILITY = 1e-7  # bound before taking logarithms
 

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.core.serving.combine import MIN_PROBABILITY, Combination
-from trainables.core.serving.combine_labels import LabelCombination
+from trainables.core.serving.combining.combine import MIN_PROBABILITY, Combination
+from trainables.core.serving.combining.combine_labels import LabelCombination
 
 
 class CombinationGraph(nn.Module):

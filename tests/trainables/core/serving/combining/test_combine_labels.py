@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from trainables.core.serving.combine_labels import LabelCombination, temper_labels
+from trainables.core.serving.combining.combine_labels import LabelCombination, temper_labels
 
 P = np.random.default_rng(0).random((3, 20, 2))
 PLAIN = ((1.0, 1.0),) * 3

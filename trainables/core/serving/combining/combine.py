@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.serving.patient_rule import PatientRule
+from trainables.core.serving.combining.patient_rule import PatientRule
 
 Probabilities = NDArray[np.floating]
 # Lower bound before taking logarithms, about the resolution of float32.

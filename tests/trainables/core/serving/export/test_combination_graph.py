@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.core.serving.combine import KINDS, Combination
-from trainables.core.serving.combine_labels import LabelCombination
-from trainables.core.serving.export.combine import combination_graph
+from trainables.core.serving.combining.combine import KINDS, Combination
+from trainables.core.serving.combining.combine_labels import LabelCombination
+from trainables.core.serving.export.combination_graph import combination_graph
 
 MEMBERS, CLASSES = 3, 4
 

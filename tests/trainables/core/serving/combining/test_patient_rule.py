@@ -4,8 +4,8 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from trainables.core.serving.combine import Combination
-from trainables.core.serving.patient_rule import PATIENT_RULES, PatientRule, patient_rules
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.combining.patient_rule import PATIENT_RULES, PatientRule, patient_rules
 
 PATIENTS = np.array([5, 2, 5, 5, 8, 2])
 DRAWN = np.random.default_rng(0).dirichlet(np.ones(3), len(PATIENTS))
