@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trainables.core.data.labels import membership
 from trainables.core.metric_names import MINIMIZED
-from trainables.core.training.classification_metrics import (
+from trainables.core.training.metrics.classification_metrics import (
     Resamples,
     class_keys,
     classification_metrics,

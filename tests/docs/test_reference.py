@@ -12,9 +12,9 @@ from search_spaces.space import shipped_spaces
 from tests.docs.pages import FILES, ROOT
 from trainables.core.config import CONFIGS, TrainConfig
 from trainables.core.metric_names import LATENCY, METRICS, MINIMIZED, PATIENT
-from trainables.core.training.classification_metrics import classification_metrics
-from trainables.core.training.multi_label_metrics import multi_label_metrics
-from trainables.core.training.segmentation_metrics import segmentation_metrics
+from trainables.core.training.metrics.classification_metrics import classification_metrics
+from trainables.core.training.metrics.multi_label_metrics import multi_label_metrics
+from trainables.core.training.metrics.segmentation_metrics import segmentation_metrics
 
 
 def marked(page):

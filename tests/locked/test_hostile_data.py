@@ -26,7 +26,7 @@ from trainables.core.data.readers.unlabelled import find_parts, read_part
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
 from trainables.core.serving.score_images import ScoredImage
-from trainables.core.training.classification_metrics import class_keys, classification_metrics
+from trainables.core.training.metrics.classification_metrics import class_keys, classification_metrics
 from tuning.cli import audit, predict
 from tuning.predict.predictions_file import PredictionsFile
 

@@ -14,11 +14,11 @@ from trainables.core.metric_names import PATIENT
 from trainables.core.models.backbones.backbone import build_backbone, check_weights, parameter_count
 from trainables.core.models.backbones.registry import count_features
 from trainables.core.models.networks.segmenter import check_segmenter, fetch_weights, segmenter_parameter_count
-from trainables.core.training.classification_metrics import check_objective
 from trainables.core.training.losses import check_loss
-from trainables.core.training.multi_label_metrics import check_label_objective
-from trainables.core.training.patient_metrics import check_patient_objective
-from trainables.core.training.segmentation_metrics import check_mask_objective
+from trainables.core.training.metrics.classification_metrics import check_objective
+from trainables.core.training.metrics.multi_label_metrics import check_label_objective
+from trainables.core.training.metrics.patient_metrics import check_patient_objective
+from trainables.core.training.metrics.segmentation_metrics import check_mask_objective
 from tuning.search.plan import REHEARSED_TRIALS, Plan
 
 

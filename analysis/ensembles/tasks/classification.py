@@ -20,7 +20,7 @@ from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Probabilities, Sample, few_groups, intervals, permutation_test
 from trainables.core.config import ClassificationConfig
 from trainables.core.serving.combining.combine import Combination
-from trainables.core.training.classification_metrics import absent_classes, class_keys, confusion_counts
+from trainables.core.training.metrics.classification_metrics import absent_classes, class_keys, confusion_counts
 
 
 class ClassificationResults(TaskResults):

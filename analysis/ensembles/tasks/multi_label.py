@@ -23,8 +23,8 @@ from trainables.core.data.labels import label_sets, membership, rarest_labels
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.multi_label_ensemble import labels_column
-from trainables.core.training.classification_metrics import class_keys
-from trainables.core.training.multi_label_metrics import (
+from trainables.core.training.metrics.classification_metrics import class_keys
+from trainables.core.training.metrics.multi_label_metrics import (
     THRESHOLD,
     multi_label_metrics,
     resampled_multi_label_metrics,

@@ -19,8 +19,12 @@ from trainables.core.config import SegmentationConfig
 from trainables.core.metric_names import METRICS
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.segmentation_ensemble import MASK
-from trainables.core.training.classification_metrics import class_keys
-from trainables.core.training.segmentation_metrics import overlap, resampled_segmentation_metrics, segmentation_metrics
+from trainables.core.training.metrics.classification_metrics import class_keys
+from trainables.core.training.metrics.segmentation_metrics import (
+    overlap,
+    resampled_segmentation_metrics,
+    segmentation_metrics,
+)
 
 Counts = NDArray[np.floating]
 BEST = "best-on-tune"

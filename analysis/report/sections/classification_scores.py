@@ -17,7 +17,7 @@ from analysis.report.sections.model_comparison import metrics_table, test_caveat
 from analysis.report.sections.wording import about_test, leak_warning, number, plural, with_interval
 from analysis.statistics.calibration import BINS
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities
-from trainables.core.training.classification_metrics import class_keys
+from trainables.core.training.metrics.classification_metrics import class_keys
 
 _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
 

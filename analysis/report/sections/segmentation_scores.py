@@ -14,7 +14,7 @@ from analysis.report.sections.wording import about_test, leak_warning, plural, w
 from analysis.report.thumbnails import data_uri, with_mask_comparison
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from trainables.core.metric_names import METRICS
-from trainables.core.training.classification_metrics import class_keys
+from trainables.core.training.metrics.classification_metrics import class_keys
 
 _BY_CLASS = ("dice", "iou", "dataset_dice", "dataset_iou")
 _SHOWN = 6  # of the worst, and of the best

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from analysis.trials import read_trials
 from tests.tuning.study.driver import EPOCHS, METRIC, Driver
 from trainables.core.errors import UserError
-from trainables.core.training.classification_metrics import class_keys
+from trainables.core.training.metrics.classification_metrics import class_keys
 from tuning.tracking.outbox import Tracker, check_experiment
 from tuning.tracking.runs import SearchInfo
 

@@ -5,7 +5,7 @@ from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.serialization import from_json, to_json
 from analysis.ensembles.tasks.segmentation import MaskSample, SegmentationResults
 from trainables.core.errors import DataError
-from trainables.core.training.segmentation_metrics import segmentation_metrics
+from trainables.core.training.metrics.segmentation_metrics import segmentation_metrics
 
 NAMES = ("lung", "heart")
 

@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 
 from trainables.core.config import ClassificationConfig
 from trainables.core.data.dataset import Dataset
-from trainables.core.training.classification_metrics import classification_metrics
 from trainables.core.training.imbalance import class_weights, epoch_order
 from trainables.core.training.losses import build_loss, check_loss
-from trainables.core.training.patient_metrics import patient_metrics
+from trainables.core.training.metrics.classification_metrics import classification_metrics
+from trainables.core.training.metrics.patient_metrics import patient_metrics
 from trainables.core.training.tasks.whole_images import WholeImageTask
 
 

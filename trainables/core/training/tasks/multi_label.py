@@ -9,7 +9,7 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.data.labels import rarest_labels
 from trainables.core.training.imbalance import epoch_order
 from trainables.core.training.label_losses import build_label_loss, positive_weights
-from trainables.core.training.multi_label_metrics import multi_label_metrics
+from trainables.core.training.metrics.multi_label_metrics import multi_label_metrics
 from trainables.core.training.tasks.whole_images import WholeImageTask
 
 

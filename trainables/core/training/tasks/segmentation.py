@@ -10,7 +10,7 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.models.networks.pixel_predictions import pixel_counts, pixel_probabilities, predicted_masks
 from trainables.core.training.imbalance import epoch_order
 from trainables.core.training.mask_losses import build_mask_loss
-from trainables.core.training.segmentation_metrics import segmentation_metrics
+from trainables.core.training.metrics.segmentation_metrics import segmentation_metrics
 from trainables.core.training.tasks.base import Task
 
 

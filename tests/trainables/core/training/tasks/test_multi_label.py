@@ -10,7 +10,7 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_check
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
 from trainables.core.training.cross_validation import cross_validate
 from trainables.core.training.fit import fit
-from trainables.core.training.multi_label_metrics import multi_label_metrics
+from trainables.core.training.metrics.multi_label_metrics import multi_label_metrics
 from trainables.core.training.tasks.multi_label import MultiLabel
 
 CPU = torch.device("cpu")

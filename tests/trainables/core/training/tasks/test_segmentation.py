@@ -11,7 +11,7 @@ from trainables.core.errors import ConfigError, DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_frozen
 from trainables.core.serving.predict_masks import count_pixels, trained_segmenter
 from trainables.core.training.fit import fit
-from trainables.core.training.segmentation_metrics import segmentation_metrics
+from trainables.core.training.metrics.segmentation_metrics import segmentation_metrics
 
 BASE = {
     "task": "segmentation", "architecture": "linknet", "backbone": "mobilenetv3_small_050", "weights": "random",

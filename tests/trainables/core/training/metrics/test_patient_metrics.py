@@ -18,7 +18,7 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
 from trainables.core.training.cross_validation import OutOfFold
 from trainables.core.training.fit import fit
-from trainables.core.training.patient_metrics import check_patient_objective, patient_metrics
+from trainables.core.training.metrics.patient_metrics import check_patient_objective, patient_metrics
 
 NAMES = ("few", "many", "some")
 

@@ -8,7 +8,7 @@ from trainables.core.data.patients import NO_LABEL, healthy_class, patient_label
 from trainables.core.errors import DataError
 from trainables.core.metric_names import PATIENT
 from trainables.core.serving.combining.patient_rule import PatientRule
-from trainables.core.training.classification_metrics import check_objective, classification_metrics
+from trainables.core.training.metrics.classification_metrics import check_objective, classification_metrics
 
 
 def patient_metrics(

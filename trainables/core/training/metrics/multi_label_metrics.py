@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.errors import DataError
-from trainables.core.training.classification_metrics import class_keys, resampled_mean
-from trainables.core.training.threshold_metrics import auroc, average_precision, threshold_counts
+from trainables.core.training.metrics.classification_metrics import class_keys, resampled_mean
+from trainables.core.training.metrics.threshold_metrics import auroc, average_precision, threshold_counts
 
 THRESHOLD = 0.5  # of labels without a fitted threshold
 _Metric = Callable[[], NDArray[np.float64]]

@@ -10,7 +10,7 @@ from sklearn.metrics import (
 )
 
 from trainables.core.errors import DataError
-from trainables.core.training.multi_label_metrics import (
+from trainables.core.training.metrics.multi_label_metrics import (
     check_label_objective,
     multi_label_metrics,
     resampled_multi_label_metrics,

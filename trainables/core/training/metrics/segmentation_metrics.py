@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.errors import DataError
-from trainables.core.training.classification_metrics import class_keys
+from trainables.core.training.metrics.classification_metrics import class_keys
 
 Counts = NDArray[np.int64]
 _RATIOS = {"dice": (2, 1), "iou": (1, 1)}  # weights of tp, and of fp + fn

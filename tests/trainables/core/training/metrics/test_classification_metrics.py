@@ -9,7 +9,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.preprocessing import label_binarize
 
 from trainables.core.errors import DataError
-from trainables.core.training.classification_metrics import (
+from trainables.core.training.metrics.classification_metrics import (
     Resamples,
     absent_classes,
     check_objective,

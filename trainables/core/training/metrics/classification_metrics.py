@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from trainables.core.errors import DataError
 from trainables.core.metric_names import ABSOLUTE_ERROR, KAPPA, SENSITIVITY
-from trainables.core.training.ordinal_metrics import mean_absolute_error, quadratic_weighted_kappa
-from trainables.core.training.threshold_metrics import auroc, average_precision, sensitivity, threshold_counts
+from trainables.core.training.metrics.ordinal_metrics import mean_absolute_error, quadratic_weighted_kappa
+from trainables.core.training.metrics.threshold_metrics import auroc, average_precision, sensitivity, threshold_counts
 
 # From (R, T) positives and negatives among the images that score at least each of T thresholds to (R,).
 _Area = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]

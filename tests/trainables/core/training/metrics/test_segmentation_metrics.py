@@ -5,7 +5,7 @@ from sklearn.metrics import f1_score, jaccard_score
 
 from trainables.core.errors import DataError
 from trainables.core.models.networks.pixel_predictions import pixel_counts
-from trainables.core.training.segmentation_metrics import check_mask_objective, segmentation_metrics
+from trainables.core.training.metrics.segmentation_metrics import check_mask_objective, segmentation_metrics
 
 
 def drawn(classes, count=5, size=12, seed=0):

@@ -1,0 +1,1 @@
+"""Metrics of each task, from the predictions of a pass."""
