@@ -76,7 +76,7 @@ def test_a_name_that_mlflow_would_refuse_is_refused():
     ("changes", "message"),
     [
         ({"top_k": 0}, "top_k must be at least 1, but s has 0"),
-        ({"task": "detection"}, "task must be one of classification, segmentation, but s has 'detection'"),
+        ({"task": "detection"}, "task must be one of classification, segmentation, multi_label, but s has 'detection'"),
         ({"test_share": 1.0}, "test_share must be between 0 and 1, but s has 1"),
         ({"ordered": "mild"}, "ordered must be True, False or a tuple of different class names .*, but s has 'mild'"),
         ({"ordered": ("mild", "mild")}, "ordered must be .*, but s has \\('mild', 'mild'\\)"),

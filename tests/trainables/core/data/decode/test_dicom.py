@@ -144,7 +144,7 @@ def test_dark_files_stay_dark(tmp_path):
         def read(self, index):
             return self[index]
 
-    assert survey(Files([data]), threads=1).pixel_format == PixelFormat(channels=1, white=65535)
+    assert survey(Files([data]), threads=1).pixel_format == PixelFormat(channels=1, white=65535, dicom=True)
 
 
 @pytest.mark.parametrize(
