@@ -36,8 +36,9 @@ def invoke(*arguments):
 
 def test_list_prints_one_line_per_space():
     lines = invoke("--list").output.splitlines()
-    spaces = ["alzheimer_space", "chest_xray_space", "demo_space", "lung_detr_space", "lung_segmentation_space"]
-    assert [line.split()[0] for line in lines] == [*spaces, "pets_segmentation_space", "tissue_space"]
+    spaces = ["alzheimer_space", "chest_findings_space", "chest_xray_space", "demo_space", "lung_detr_space"]
+    spaces += ["lung_segmentation_space", "pets_segmentation_space", "tissue_space"]
+    assert [line.split()[0] for line in lines] == spaces
 
 
 def test_help_groups_the_options():
