@@ -90,10 +90,10 @@ class SearchOptions:
 
     @property
     def _ordered(self) -> Ordered:
-        """Whether the classes are grades: the space's list of them counts unless ``--unordered`` is given."""
-        if self.ordered is None:
+        """The order of the classes: the space's, unless ``--ordered`` or ``--unordered`` contradicts it."""
+        if self.ordered is None or (self.ordered and self.space.ordered):
             return self.space.ordered
-        return self.ordered and (self.space.ordered or True)
+        return self.ordered
 
     def check(self) -> None:
         """Raise UserError if the space's task does not support an option."""

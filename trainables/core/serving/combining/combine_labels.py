@@ -7,9 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trainables.core.serving.combining.combine import Combination, Probabilities
-
-_MIN_PROBABILITY = 1e-7  # bound before taking logarithms
+from trainables.core.serving.combining.combine import MIN_PROBABILITY, Combination, Probabilities
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def temper_labels(probabilities: Probabilities, temperatures: ArrayLike) -> NDAr
 
 
 def _logit(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    clipped = np.clip(probabilities, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+    clipped = np.clip(probabilities, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     odds: NDArray[np.float64] = np.log(clipped) - np.log1p(-clipped)
     return odds
 

@@ -110,7 +110,7 @@ def _joined(row: Row, names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class LabelReading:
-    """How the values of the column of labels are understood.
+    """Meaning of the values in the column of labels.
 
     Attributes:
         names_in: Returns the classes or labels in a value.
