@@ -48,7 +48,8 @@ def new(
     Exit code 0: written; 2: wrong usage.
     """
     from search_spaces.space import load_space
-    from tuning.new_space import inspect_folder, starting_space
+    from tuning.folder_summary import inspect_folder
+    from tuning.new_space import starting_space
 
     slug = re.sub(r"\W+", "_", folder.resolve().name, flags=re.ASCII).strip("_").lower() or "images"
     file = out or Path(f"my_{slug}_space.py")

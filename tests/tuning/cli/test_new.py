@@ -91,7 +91,7 @@ def test_a_folder_named_like_a_data_set_is_used_as_a_folder(here):
 
 
 def test_unreadable_images_are_counted_among_the_opened_ones(here, monkeypatch):
-    monkeypatch.setattr("tuning.new_space._MAX_OPENED", 5)
+    monkeypatch.setattr("tuning.folder_summary._MAX_OPENED", 5)
     write_classes(here / "data", {"a": 8, "b": 8})
     for file in (here / "data").rglob("*.png"):
         file.write_bytes(b"")

@@ -21,7 +21,8 @@ from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
 from trainables.worker.inference import _task_options, infer
 from trainables.worker.node_requirements import NodeRequirements, missing_requirements, versions
-from tuning.new_space import inspect_folder, starting_space
+from tuning.folder_summary import inspect_folder
+from tuning.new_space import starting_space
 from tuning.ray_backend import node_checks as nodes
 from tuning.ray_backend.callbacks.stalled_search import StalledSearch
 from tuning.ray_backend.cluster import check_address, joined
