@@ -25,8 +25,8 @@ from trainables.core.metric_names import Objective
 from tuning.ray_backend.cluster import joined
 from tuning.ray_backend.resources import Resources
 from tuning.ray_backend.tuner import TrialPolicy
-from tuning.study.open_study import open_study, study_storage
 from tuning.study.steering import Steering
+from tuning.study.storage.open_study import open_study, study_storage
 from tuning.tracking.outbox import Tracker
 from tuning.tracking.runs import SearchInfo
 from tuning.tracking.server import check_server

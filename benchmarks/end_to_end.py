@@ -25,7 +25,7 @@ from analysis.trials import read_trials
 from benchmarks.images import mri, source_name
 from benchmarks.record import Row, at_most, record
 from trainables.core.data.prepare import prepare
-from tuning.study.open_study import study_storage
+from tuning.study.storage.open_study import study_storage
 
 IMAGES, SIZE, TRIALS, EPOCHS = 1280, 128, 6, 3
 GOAL = 0.6

@@ -36,10 +36,10 @@ from benchmarks.synthetic import suggest, trainable, transfer
 from trainables.core.metric_names import Objective
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
-from tuning.study.open_study import open_study
-from tuning.study.open_study import study_storage as storage_of
-from tuning.study.single_writer_storage import become_single_writer
 from tuning.study.steering import Steering
+from tuning.study.storage.open_study import open_study
+from tuning.study.storage.open_study import study_storage as storage_of
+from tuning.study.storage.single_writer_storage import become_single_writer
 
 METRIC = "balanced_accuracy"
 DRIVER_TRIALS, DRIVER_REPORTS = 1000, 5  # trials of benchmarks.driver, and reports of each

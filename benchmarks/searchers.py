@@ -54,8 +54,8 @@ from trainables.core.metric_names import Objective
 from trainables.worker.report_keys import FAILED
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
-from tuning.study.open_study import REDUCTION, first_rung, open_study
 from tuning.study.steering import Steering
+from tuning.study.storage.open_study import REDUCTION, first_rung, open_study
 
 METRIC = "balanced_accuracy"
 BEST = f"best_{METRIC}"

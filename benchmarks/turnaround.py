@@ -29,8 +29,8 @@ from trainables.core.metric_names import Objective
 from tuning.ray_backend.cluster import joined
 from tuning.ray_backend.resources import Resources
 from tuning.ray_backend.tuner import TrialPolicy, build_tuner
-from tuning.study.open_study import open_study, study_storage
 from tuning.study.steering import Steering
+from tuning.study.storage.open_study import open_study, study_storage
 
 METRIC = "balanced_accuracy"
 CONFIG = {

@@ -19,9 +19,9 @@ from benchmarks.record import Row, record
 from trainables.core.metric_names import Objective
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
-from tuning.study.open_study import open_study, study_storage
-from tuning.study.single_writer_storage import become_single_writer
 from tuning.study.steering import Steering
+from tuning.study.storage.open_study import open_study, study_storage
+from tuning.study.storage.single_writer_storage import become_single_writer
 from tuning.tracking.outbox import Tracker
 from tuning.tracking.runs import SearchInfo
 from tuning.tracking.server import check_server

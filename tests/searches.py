@@ -16,7 +16,7 @@ import psutil
 from mlflow import MlflowClient
 
 from analysis.trials import read_trials
-from tuning.study.open_study import study_storage
+from tuning.study.storage.open_study import study_storage
 
 SMALL = [
     *("--backbone", "scratch_cnn", "--image-size", "32", "--max-epochs", "3", "--address", "local"),

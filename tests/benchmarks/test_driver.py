@@ -4,7 +4,7 @@ from ray import cloudpickle
 
 import tuning.ray_backend.tuner
 from benchmarks import driver
-from tuning.study.open_study import first_rung
+from tuning.study.storage.open_study import first_rung
 
 
 def test_every_trial_reports_at_least_up_to_the_first_rung(monkeypatch):

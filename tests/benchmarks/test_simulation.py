@@ -18,8 +18,8 @@ from benchmarks.synthetic import CHANCE, TOP, Curve, drawn, ordered, suggest, tr
 from trainables.core.metric_names import Objective
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
-from tuning.study.open_study import open_study, study_storage
 from tuning.study.steering import Steering
+from tuning.study.storage.open_study import open_study, study_storage
 
 METRIC = "balanced_accuracy"
 EPOCHS = 9

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 import analysis.ensembles.tasks.classification
 import tuning.ensemble.publish
-import tuning.study.journal
+import tuning.study.storage.journal
 
 
 def arm(point, nth):
@@ -55,7 +55,7 @@ def _after(owner, name, countdown):
 
 
 def _partial_journal_line(countdown):
-    original = tuning.study.journal.Journal.append_logs
+    original = tuning.study.storage.journal.Journal.append_logs
 
     def patched(journal, logs):
         with journal._file.open("ab") as file:  # half a line reaches the disk; removed if the driver survives
@@ -66,7 +66,7 @@ def _partial_journal_line(countdown):
             file.truncate(size)
         original(journal, logs)
 
-    tuning.study.journal.Journal.append_logs = patched
+    tuning.study.storage.journal.Journal.append_logs = patched
 
 
 def _acknowledges(study, key, value):

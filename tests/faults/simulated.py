@@ -10,7 +10,7 @@ from tests.faults.kills import arm
 from tests.searches import check_nothing_lost
 from tests.tuning.study.test_steering import EPOCHS, METRIC, Driver
 from trainables.core.metric_names import Objective
-from tuning.study.open_study import open_study, study_storage
+from tuning.study.storage.open_study import open_study, study_storage
 from tuning.tracking.outbox import Tracker
 from tuning.tracking.runs import SearchInfo
 

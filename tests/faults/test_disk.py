@@ -9,7 +9,7 @@ import pytest
 from analysis.trials import read_trials
 from tests.searches import SMALL, check_nothing_lost, command, environment, load, search, start_search
 from trainables.core.metric_names import Objective
-from tuning.study.open_study import open_study, study_storage
+from tuning.study.storage.open_study import open_study, study_storage
 
 pytestmark = pytest.mark.faults
 EPOCHS = 12

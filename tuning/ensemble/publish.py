@@ -11,8 +11,8 @@ from tuning.ensemble.member_models import log_members
 from tuning.ensemble.model_pages import write_pages
 from tuning.ensemble.run_artifacts import run_files, run_metrics
 from tuning.ensemble.saved_ensemble import save_registration
-from tuning.study.fence import check_held
 from tuning.study.opening_ledger import split_fingerprint
+from tuning.study.storage.fence import check_held
 from tuning.tracking.outbox import Tracker
 
 

@@ -24,7 +24,7 @@ from tuning.ensemble.saved_ensemble import load_ensemble
 from tuning.ensemble.saved_predictions import load_predictions
 from tuning.report.inspect_members import Examine, inspect_members
 from tuning.study.attributes import read_identity
-from tuning.study.open_study import REDUCTION, first_rung
+from tuning.study.storage.open_study import REDUCTION, first_rung
 from tuning.tracking.outbox import Tracker
 
 REPORT = "report.html"

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.trials import FAILURES, STOPPED, EpochRecord, TrialRecord, read_trial
 from trainables.worker.report_keys import FAILED
-from tuning.study.optuna_internals import frozen_trial, frozen_trial_by_number, reopen_trial
+from tuning.study.storage.optuna_internals import frozen_trial, frozen_trial_by_number, reopen_trial
 
 
 def read_record(trial: optuna.Trial) -> TrialRecord:

@@ -19,10 +19,10 @@ from trainables.core.metric_names import Objective
 from trainables.core.redact import has_credentials, without_credentials
 from tuning.console import EXIT_FAILED
 from tuning.study.attributes import is_finished
-from tuning.study.driver_lease import leased
-from tuning.study.journal import journal_held
-from tuning.study.open_study import JOURNAL, open_study, study_storage
-from tuning.study.single_writer_storage import become_single_writer
+from tuning.study.storage.driver_lease import leased
+from tuning.study.storage.journal import journal_held
+from tuning.study.storage.open_study import JOURNAL, open_study, study_storage
+from tuning.study.storage.single_writer_storage import become_single_writer
 
 _SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss", "file")  # the file systems that pyarrow supports
 _CHECKPOINTS_PER_TRIAL = 3  # the best, the last, and the one being written

@@ -21,7 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from analysis.registry.model_card import VIEW
 from analysis.trials import TrialRecord, read_trial
 from trainables.core.errors import first_line
-from tuning.study.fence import check_held
+from tuning.study.storage.fence import check_held
 from tuning.tracking.runs import SearchInfo, SearchRuns, find_experiment
 from tuning.tracking.server import reachable
 

@@ -30,8 +30,8 @@ from tuning.ray_backend.node_checks import node_requirements
 from tuning.ray_backend.resources import Capacity, Resources, slots, trial_resources
 from tuning.ray_backend.tuner import TrialPolicy, build_tuner
 from tuning.search.plan import Plan
-from tuning.study.open_study import open_study, study_storage
 from tuning.study.steering import Steering
+from tuning.study.storage.open_study import open_study, study_storage
 
 CONFIG = {
     "backbone": "scratch_cnn",

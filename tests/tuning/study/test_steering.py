@@ -11,8 +11,8 @@ from analysis.trials import PRUNED, TIME_BUDGET, ranked, read_trials
 from tests.tuning.study.driver import EPOCHS, METRIC, Driver
 from trainables.core.errors import ConfigError
 from trainables.core.metric_names import Objective
-from tuning.study.open_study import first_rung, open_study, study_storage
 from tuning.study.record_trial import save_stop
+from tuning.study.storage.open_study import first_rung, open_study, study_storage
 
 
 def states(driver):

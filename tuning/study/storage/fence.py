@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 
 from trainables.core.errors import UserError
-from tuning.study.optuna_internals import storage_of
+from tuning.study.storage.optuna_internals import storage_of
 
 # Called with the new holder's lease when a driver finds that it has lost its search.
 OnLost = Callable[[Mapping[str, Any]], None]

@@ -15,8 +15,8 @@ from analysis.trials import read_trial
 from trainables.core.errors import UserError, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.seeds import derive_seed
-from tuning.study.journal import StudyJournal
-from tuning.study.single_writer_storage import SingleWriterStorage
+from tuning.study.storage.journal import StudyJournal
+from tuning.study.storage.single_writer_storage import SingleWriterStorage
 from tuning.study.two_objective_sampler import TwoObjectiveSampler
 
 # One in this many trials continues beyond a rung.

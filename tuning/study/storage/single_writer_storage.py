@@ -9,8 +9,8 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.study.fence import Fenced
-from tuning.study.optuna_internals import TrialCache, storage_of
+from tuning.study.storage.fence import Fenced
+from tuning.study.storage.optuna_internals import TrialCache, storage_of
 
 
 class SingleWriterStorage(TrialCache, Fenced):

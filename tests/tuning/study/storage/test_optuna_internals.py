@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage, _CachedStorage
 
-from tuning.study.optuna_internals import frozen_trial, frozen_trial_by_number, reopen_trial, storage_of
+from tuning.study.storage.optuna_internals import frozen_trial, frozen_trial_by_number, reopen_trial, storage_of
 
 VERSION = f"Optuna {version('optuna')}"
 

@@ -15,8 +15,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from trainables.core.atomic_write import atomic_file
-from tuning.study.fence import Fence, Fenced, OnLost
-from tuning.study.optuna_internals import storage_of
+from tuning.study.storage.fence import Fence, Fenced, OnLost
+from tuning.study.storage.optuna_internals import storage_of
 
 _HOLDER = "driver.json"
 

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from trainables.core.errors import UserError
-from tuning.study.fence import Fence, Fenced, LostSearchError, OnLost
-from tuning.study.optuna_internals import StoredAttribute, storage_of
+from tuning.study.storage.fence import Fence, Fenced, LostSearchError, OnLost
+from tuning.study.storage.optuna_internals import StoredAttribute, storage_of
 
 _LEASE = "driver"
 _BEAT_S = 5.0

@@ -5,10 +5,10 @@ import pytest
 from optuna.storages import RDBStorage
 
 from tests.tuning.study.driver import Driver
-from tuning.study.open_study import study_storage
-from tuning.study.optuna_internals import storage_of
 from tuning.study.record_trial import read_record_by_number, save_failure
-from tuning.study.single_writer_storage import become_single_writer
+from tuning.study.storage.open_study import study_storage
+from tuning.study.storage.optuna_internals import storage_of
+from tuning.study.storage.single_writer_storage import become_single_writer
 
 
 @pytest.fixture

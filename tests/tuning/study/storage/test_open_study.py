@@ -9,7 +9,7 @@ from optuna.storages.journal import JournalFileBackend
 from analysis.trials import read_trials
 from tests.tuning.study.driver import Driver
 from trainables.core.errors import UserError
-from tuning.study.open_study import JOURNAL, study_storage
+from tuning.study.storage.open_study import JOURNAL, study_storage
 
 
 def test_an_unreachable_database_is_a_usage_error(tmp_path):

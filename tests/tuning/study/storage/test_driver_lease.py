@@ -8,10 +8,10 @@ import pytest
 
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
-from tuning.study.driver_lease import leased
-from tuning.study.fence import LostSearchError, check_held
-from tuning.study.open_study import open_study, study_storage
-from tuning.study.optuna_internals import StoredAttribute
+from tuning.study.storage.driver_lease import leased
+from tuning.study.storage.fence import LostSearchError, check_held
+from tuning.study.storage.open_study import open_study, study_storage
+from tuning.study.storage.optuna_internals import StoredAttribute
 
 BEAT_S = 0.2
 
