@@ -1,0 +1,1 @@
+"""Statistics of a model on data from elsewhere: calibration, net benefit, subgroups, shift and recalibration."""

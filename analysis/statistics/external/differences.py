@@ -1,0 +1,80 @@
+"""Differences of scores between independent samples and between subgroups."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Interval = tuple[float, float]
+PERMUTATIONS = 2000
+_CELLS = 1_000_000  # permutations times images that are scored at once
+# Maps (R, N) weights of N images to a score of each weighting, (R,); NaN if it is undefined.
+Figure = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+
+
+def independent_difference(value: float, interval: Interval, other: float, of_other: Interval) -> Interval:
+    """Return the 95% interval of ``value - other`` of two independent samples, from their intervals.
+
+    The method is MOVER (Zou and Donner 2008): unlike a sum of standard errors, it keeps intervals that are not
+    symmetric.
+    """
+    below = np.hypot(value - interval[0], of_other[1] - other)
+    above = np.hypot(interval[1] - value, other - of_other[0])
+    return float(value - other - below), float(value - other + above)
+
+
+def subgroup_test(
+    figure: Figure,
+    subgroup_of: NDArray[np.int64],
+    group_of: NDArray[np.int64],
+    group_classes: NDArray[np.int64],
+    seed: int = 0,
+) -> float | None:
+    """Test by permutation whether a score differs between subgroups (Good 2005).
+
+    The statistic is the range of the scores. If subgroups do not matter, their names can be exchanged between groups
+    of images of one class. Exchanging within a class keeps the share of each class in each subgroup, which may differ
+    without a difference in performance. The observed assignment counts as one of the permutations, so the p-value is
+    never 0.
+
+    Args:
+        figure: Score.
+        subgroup_of: (N,) subgroup of each image, from 0.
+        group_of: (N,) position of each image's group, from 0.
+        group_classes: (G,) class of each group.
+        seed: Seed of the permutations.
+
+    Returns:
+        None if the score is undefined in all subgroups but one, or if a group has images of several subgroups.
+    """
+    of_group = np.zeros(len(group_classes), dtype=np.int64)
+    of_group[group_of] = subgroup_of
+    if (of_group[group_of] != subgroup_of).any():
+        return None
+    generator = np.random.default_rng([seed, 31])
+    assigned = np.tile(of_group, (PERMUTATIONS, 1))
+    for label in np.unique(group_classes):
+        members = np.flatnonzero(group_classes == label)
+        assigned[1:, members] = generator.permuted(assigned[1:, members], axis=1)
+    subgroups = np.unique(subgroup_of)
+    observed = np.array([figure((subgroup_of == subgroup).astype(np.int64)[None])[0] for subgroup in subgroups])
+    subgroups = subgroups[np.isfinite(observed)]
+    if len(subgroups) < 2:
+        return None
+    parts = []
+    for rows in np.array_split(assigned, -(-assigned.shape[0] * len(group_of) // _CELLS)):
+        of_image = rows[:, group_of]
+        scores = np.stack([figure((of_image == subgroup).astype(np.int64)) for subgroup in subgroups])
+        parts.append(np.ptp(scores, axis=0))
+    ranges = np.concatenate(parts)
+    return float((ranges >= ranges[0] - 1e-12).mean())
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for their number (Holm 1979): the chance of any false positive stays below the level."""
+    order = np.argsort(p_values)
+    factors = len(p_values) - np.arange(len(p_values))
+    raised = np.minimum(np.maximum.accumulate(np.asarray(p_values, dtype=np.float64)[order] * factors), 1.0)
+    corrected = np.empty(len(p_values))
+    corrected[order] = raised
+    return list(map(float, corrected))

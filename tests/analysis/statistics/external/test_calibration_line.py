@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
+
+from analysis.statistics.external.calibration_line import calibration_line, fit_lines
+from analysis.statistics.resampling import Sample
+
+
+def made_up(images=400, slope=0.5, intercept=-1.0, seed=0):
+    generator = np.random.default_rng(seed)
+    scores = expit(generator.normal(size=images) * 2)
+    positive = generator.random(images) < expit(intercept + slope * logit(scores))
+    return scores, positive, Sample(positive.astype(np.int64), np.arange(images) // 2, ("no", "yes"), "auroc")
+
+
+def test_the_slope_is_that_of_scikit_learn_and_the_intercept_makes_the_means_agree():
+    scores, positive, _ = made_up()
+    weights = np.random.default_rng(1).integers(0, 3, (3, len(scores)))
+    for (intercept, slope), drawn in zip(fit_lines(scores, positive, weights), weights, strict=True):
+        reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+        reference.fit(logit(scores)[:, None], positive, sample_weight=drawn)
+        assert slope == pytest.approx(reference.coef_[0, 0], abs=1e-4)
+        assert np.average(expit(logit(scores) + intercept), weights=drawn) == pytest.approx(
+            np.average(positive, weights=drawn), abs=1e-9
+        )
+
+
+def test_the_intervals_cover_the_line_that_made_the_data():
+    fitted = calibration_line(*made_up(2000))
+    assert fitted.slope_interval[0] < 0.5 < fitted.slope_interval[1]
+    assert fitted.slope_interval[1] < 1 and fitted.intercept_interval[1] < 0
+
+
+def test_separated_outcomes_and_a_single_outcome_have_no_line():
+    scores, _, sample = made_up(40)
+    assert calibration_line(scores, scores > 0.5, sample) is None
+    assert calibration_line(scores, np.ones(40, dtype=bool), sample) is None
