@@ -4,15 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: search test test-all test-faults fuzz test-browser test-cluster test-tracking bench lint audit docs format clean
+.PHONY: search test test-all test-faults fuzz test-browser test-cluster test-tracking test-serving bench lint audit docs format clean
 
 search: $(INSTALLED)  ## run a whole search on embedded phantoms, on the CPU
 	$(BIN)/tune-run demo_space --address local
 
 test: $(INSTALLED)  ## run the ordinary suite, with a fast subset of the faults
-	$(BIN)/python -m pytest --durations=10
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations=10
 
-test-all: test test-faults test-browser test-cluster test-tracking  ## run every suite, one after another
+test-all: test test-faults test-browser test-cluster test-tracking test-serving  ## run every suite, one after another
 
 test-faults: $(INSTALLED)  ## inject every failure of docs/how-to/resume-and-failures.md for real
 	$(BIN)/python -m pytest tests/faults tests/locked tests/e2e tests/tuning/ray_backend/test_cluster.py -m "faults or not faults"
@@ -28,6 +28,9 @@ test-cluster: $(INSTALLED)  ## run `ray up` on hosts made of Linux namespaces; n
 
 test-tracking: $(INSTALLED)  ## run searches into PostgreSQL, S3, and an MLflow server with passwords; needs Debian's PostgreSQL
 	$(BIN)/python -m pytest tests/tracking -m tracking
+
+test-serving: $(INSTALLED)  ## install a model's requirements into an environment of their own, and serve it there
+	$(BIN)/python -m pytest tests/serving -m serving -s
 
 bench: $(INSTALLED)  ## run the measurements of benchmarks/README.md
 	$(BIN)/python -m benchmarks

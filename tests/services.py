@@ -8,6 +8,8 @@ import time
 import urllib.error
 import urllib.request
 
+import psutil
+
 
 def free_port():
     with socket.socket() as free:
@@ -46,3 +48,8 @@ class Service:
     def kill(self):
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def processes(self):
+        """Return the server's process and all that it started."""
+        server = psutil.Process(self._process.pid)
+        return [server, *server.children(recursive=True)]

@@ -30,6 +30,7 @@ from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble, stored_configs
 
 MEMBER = "model"
+_DEEP_IMAGES, _SEGMENTATION = ("opencv-python-headless",), ("scipy", "segmentation-models-pytorch")
 # Packages that read files of the extra `medical`.
 _DICOM, _NIFTI = ("pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm"), ("nibabel",)
 # What every model imports to predict. `mlflow-skinny` loads and serves models; MLflow adds all of `mlflow` without it.
@@ -37,11 +38,9 @@ _REQUIRED = (
     "filelock",
     "mlflow-skinny",
     "numpy",
-    "opencv-python-headless",
     "pandas",
     "pillow",
     "safetensors",
-    "scipy",
     "timm",
     "torch",
     "torchvision",
@@ -86,9 +85,10 @@ def _requirements(configs: Sequence[TrainConfig], pixel_format: PixelFormat) -> 
     segmentations = [config for config in configs if isinstance(config, SegmentationConfig)]
     packages = [
         *_REQUIRED,
-        *(["segmentation-models-pytorch"] if segmentations else []),
+        *(_SEGMENTATION if segmentations else ()),
         *(["transformers"] if any(config.architecture == DETR for config in segmentations) else []),
     ]
+    packages += _DEEP_IMAGES if pixel_format.is_deep else ()
     packages += filter(_is_installed, _DICOM) if pixel_format.dicom else ()
     packages += _NIFTI if pixel_format.slicing else ()
     return [f"{package}=={importlib.metadata.version(package).partition('+')[0]}" for package in packages]

@@ -6,6 +6,8 @@ import tuning.ray_backend.tuner
 from benchmarks import driver
 from tuning.study.storage.open_study import first_rung
 
+pytestmark = pytest.mark.ray
+
 
 def test_every_trial_reports_at_least_up_to_the_first_rung(monkeypatch):
     """Takes about 30 s: it starts Ray and runs 50 trials."""

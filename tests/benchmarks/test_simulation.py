@@ -133,6 +133,7 @@ def test_a_worker_that_raises_ends_its_trial_with_an_error(tmp_path):
     assert "ValueError: no" in (tmp_path / "session-001" / simulation.trials[0].trial_id / "error.txt").read_text()
 
 
+@pytest.mark.ray
 @pytest.mark.e2e
 def test_searcher_and_scheduler_get_the_same_calls_as_from_tune(tmp_path, monkeypatch):
     """Use one worker, so that the order is fixed: a full trial, a stopped one, one that raises, a full one."""

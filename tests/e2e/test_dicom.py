@@ -8,7 +8,7 @@ import pytest
 from tests.dicom import write_dicom
 from tests.searches import SMALL, search
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 
 PLANTED = ("Doe-Planted", "19500817", "PATIENT-4711", "ACC-0815")
 

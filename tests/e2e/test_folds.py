@@ -10,7 +10,7 @@ from tests.e2e.test_search import predict_elsewhere
 from tests.searches import SMALL, check_nothing_lost, load, search, start_search
 from trainables.core.data.prepare import prepare
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 
 
 @pytest.mark.faults

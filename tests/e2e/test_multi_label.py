@@ -9,7 +9,7 @@ import pytest
 from tests.images import write_labelled
 from tests.searches import environment, search, tracked
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 
 SPACE = "chest_findings_space"
 SMALL = [

@@ -19,7 +19,7 @@ from sklearn.metrics import cohen_kappa_score
 from tests.page import Page
 from tests.searches import SMALL, called_out, check_nothing_lost, load, search, start_search, tracked
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 
 PREDICT = """
 import sys

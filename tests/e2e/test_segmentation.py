@@ -17,7 +17,7 @@ from tests.trainables.core.serving.test_segmentation_ensemble import trained  # 
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 
 SPACE = "lung_segmentation_space"
 SMALL = [

@@ -11,7 +11,7 @@ from tests.searches import SMALL, check_nothing_lost, command, environment, load
 from trainables.core.metric_names import Objective
 from tuning.study.storage.open_study import open_study, study_storage
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
 EPOCHS = 12
 ARGUMENTS = ["demo_space", "--data", "data", *SMALL, "--max-epochs", EPOCHS, "--num-samples", 4]
 

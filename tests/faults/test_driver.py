@@ -16,6 +16,8 @@ from tests.faults.kills import POINTS
 from tests.faults.simulated import INJECTED, Simulated
 from tests.searches import SMALL, check_nothing_lost, command, environment, follow, load, search, wait_for_orphans
 
+pytestmark = pytest.mark.ray
+
 NUM_SAMPLES = 3
 # Points in a search with simulated training, which decodes no images and registers no model.
 SIMULATED = [point for point in POINTS if not any(part in point for part in ("images", "test", "model"))]

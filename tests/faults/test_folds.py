@@ -15,6 +15,8 @@ from trainables.core.serving.predict_classes import predict_probabilities, train
 from trainables.worker.checkpoint_io import read_models, read_out_of_fold
 from trainables.worker.inference import infer
 
+pytestmark = pytest.mark.ray
+
 SHORT = CONFIG | {"epochs": 2}
 
 

@@ -11,7 +11,7 @@ from ray.cluster_utils import Cluster
 from tests.faults.training import CONFIG, LoggedDataset, run
 from tuning.ray_backend.cluster import joined
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tests.faults.server import Server
 from tests.faults.stock import EPOCHS
 from tests.searches import command, environment
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
 NUM_SAMPLES = 8
 
 

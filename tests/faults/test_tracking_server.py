@@ -9,7 +9,7 @@ from analysis.trials import read_trials
 from tests.faults.server import Server
 from tests.searches import SMALL, check_nothing_lost, load, search, start_search
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
 AWAY_S = 60
 
 

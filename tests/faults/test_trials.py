@@ -6,6 +6,8 @@ from tests.faults.training import CONFIG, AlwaysFaulty, FaultyDataset, run
 from trainables.core.models.backbones.backbone import stage_count
 from trainables.worker.checkpoint_io import read_models
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster, small_data, tmp_path_factory):
@@ -35,7 +37,7 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_trial_whose_worker_fails_is_completed(undisturbed, small_data, tmp_path, fault):
     data = FaultyDataset.of(small_data, tmp_path, fault=fault)
-    (record,) = run(tmp_path, data, timeout_s=15.0 if fault == "hangs" else 3600.0)
+    (record,) = run(tmp_path, data, timeout_s=30.0 if fault == "hangs" else 3600.0)
     assert data.marker.exists()
     check_as_if_undisturbed(record, undisturbed)
     # Continued after the first epoch, unless its checkpoint is damaged.

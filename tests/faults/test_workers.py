@@ -10,7 +10,7 @@ import pytest
 from tests.faults.training import CONFIG, FaultyDataset, SlowToEnd, WatchedDataset, run
 from tuning.ray_backend.cluster import joined
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
 CONFIGS = [
     CONFIG,

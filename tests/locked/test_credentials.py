@@ -52,6 +52,7 @@ def planted(folder, monkeypatch):
 
 
 @pytest.mark.faults
+@pytest.mark.ray
 def test_a_search_leaves_no_secret_and_runs_none_of_what_was_put_into_its_folder(folder, planted):
     uri, of_ray = planted
     study = f"sqlite:///file:{folder}/study.db?uri=true&token={SECRET}"

@@ -200,6 +200,7 @@ def test_images_start_no_programs(tmp_path, marker, monkeypatch):
 
 
 @pytest.mark.faults
+@pytest.mark.ray
 def test_a_folder_of_modules_shadows_nothing(tmp_path, marker):
     """A command that is started within a downloaded folder imports nothing from there, nor do its workers."""
     for name in ("optuna", "torch", "timm", "ray", "yaml", "search_spaces", "trainables", "numpy", "sitecustomize"):

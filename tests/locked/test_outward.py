@@ -7,7 +7,11 @@ compiled code are not seen; ``test_ports.py`` looks at Ray's.
 
 import subprocess
 
+import pytest
+
 from tests.searches import command, environment, search
+
+pytestmark = pytest.mark.ray
 
 SEEN = "socket.connect 192.0.2.1"
 

@@ -1,8 +1,11 @@
 """A Ray that a search starts listens to this machine alone: whoever reaches a port of Ray's runs what they like."""
 
 import psutil
+import pytest
 
 from tuning.ray_backend.cluster import joined
+
+pytestmark = pytest.mark.ray
 
 
 def test_nothing_listens_beyond_this_machine():

@@ -32,7 +32,7 @@ def export_model(model: str, onnx: Path, tracking_uri: str | None, console: Cons
         with console.status("writing the ONNX file and comparing its answers with the model's"):
             difference = export_onnx(ensemble, onnx, ensemble_digest(folder))
     pixels = ensemble.pixel_format
-    kind = "uint8" if (pixels.black, pixels.white) == (0, 255) else f"int32 from {pixels.black} to {pixels.white}"
+    kind = f"int32 from {pixels.black} to {pixels.white}" if pixels.is_deep else "uint8"
     seconds, megabytes = time.monotonic() - began, onnx.stat().st_size / 1e6
     say(console, f"{onnx}: {megabytes:.1f} MB, written in {seconds:.0f} s")
     say(console, f"input images: (N, height, width, {pixels.channels}) {kind}, of any height and width")

@@ -7,10 +7,10 @@ from analysis.report.page import Block, Example, Gallery, Section, Table, Text
 from analysis.report.sections.wording import leak_warning, sentence
 from analysis.report.thumbnails import align, data_uri
 from trainables.core.data.decode.crop import MARGIN, Regions
+from trainables.core.data.decode.images import SIDE
 from trainables.core.data.labels import membership
 from trainables.core.data.splits.audit import Audit, summary
 from trainables.core.data.splits.pairs import Pair
-from trainables.core.data.splits.similarity import SIDE
 
 _PAIRS_PER_KIND = 4
 _LISTED_NAMES = 10

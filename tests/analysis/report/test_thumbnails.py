@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from analysis.report.thumbnails import align, data_uri, with_heat_map, with_mask_comparison
-from trainables.core.data.splits.similarity import SIDE, polar_spectra, registration
+from trainables.core.data.decode.images import SIDE
+from trainables.core.data.splits.similarity import polar_spectra, registration
 
 
 def drawn(seed=0):

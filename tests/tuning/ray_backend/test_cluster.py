@@ -33,6 +33,8 @@ from tuning.search.plan import Plan
 from tuning.study.steering import Steering
 from tuning.study.storage.open_study import open_study, study_storage
 
+pytestmark = pytest.mark.ray
+
 CONFIG = {
     "backbone": "scratch_cnn",
     "weights": "random",

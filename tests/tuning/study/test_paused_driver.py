@@ -1,6 +1,10 @@
 """Drivers that are paused past their lease, like a suspended laptop: they must write nothing once they wake up."""
 
+import pytest
+
 from tests.tuning.study.paused_driver import check_takeover
+
+pytestmark = pytest.mark.ray
 
 
 def test_a_paused_driver_of_a_journal_writes_nothing_after_it_lost_the_search(tmp_path):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.decoded_files import write_images
 from trainables.core.data.decode.dicom import Window
-from trainables.core.data.decode.images import Survey, surveyed_images
+from trainables.core.data.decode.images import SIDE, Survey, surveyed_images
 from trainables.core.data.decode.masks import surveyed_masks
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.grades import graded
@@ -29,7 +29,6 @@ from trainables.core.data.splits.copies import DETAIL_SIDE, find_copies
 from trainables.core.data.splits.group_file import grouped_by_file
 from trainables.core.data.splits.groups import Grouping, exact_duplicates, group_by_similarity, joined
 from trainables.core.data.splits.pairs import Pair
-from trainables.core.data.splits.similarity import SIDE
 from trainables.core.data.splits.splits import Items
 from trainables.core.errors import DataError
 from trainables.core.node_cache import Store, default_store

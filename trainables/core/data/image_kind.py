@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.splits.similarity import SIDE
+from trainables.core.data.decode.images import SIDE
 from trainables.core.data.upright import Upright, upright_of, upside_down
 
 Features = NDArray[np.float64]

@@ -12,6 +12,7 @@ from trainables.core.data.audited_dataset import audited, check_any_usable, open
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.crop import Regions
 from trainables.core.data.decode.dicom import Window
+from trainables.core.data.decode.images import SIDE
 from trainables.core.data.decode.masks import describe_format
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.grades import Ordered, graded
@@ -22,7 +23,6 @@ from trainables.core.data.source import Source
 from trainables.core.data.splits.audit import Audit
 from trainables.core.data.splits.folds import Folds, make_folds
 from trainables.core.data.splits.groups import Grouping
-from trainables.core.data.splits.similarity import SIDE
 from trainables.core.data.splits.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
 from trainables.core.node_cache import default_store

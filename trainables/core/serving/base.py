@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainables.core.data.decode.images import SIDE
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.source import numbered
-from trainables.core.data.splits.similarity import SIDE
 from trainables.core.errors import CheckpointError, DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.base import PixelNetwork

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from trainables.core.data.decode.images import SIDE
 from trainables.core.data.image_kind import ImageKind, kind_of
-from trainables.core.data.splits.similarity import SIDE
 
 NORMAL = (300, 400)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 # A region below this share of the image counts as a failed segmentation. The margin on each side is this share of the
 # region's width or height.
@@ -59,6 +58,8 @@ def box_of(mask: NDArray[np.uint8]) -> Box | None:
 
 def _without_specks(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the connected pieces of a region that have at least 1% of its pixels."""
+    from scipy import ndimage  # not among the requirements of a model that neither segments nor crops
+
     pieces, _ = ndimage.label(region)
     sizes = np.bincount(pieces.ravel())
     large = sizes >= _LEAST_PIECE * np.count_nonzero(region)

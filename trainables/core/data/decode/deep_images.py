@@ -6,7 +6,6 @@ OpenCV keeps the depth of colour images.
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -133,10 +132,10 @@ def _jpeg2000_bits(data: bytes) -> int:
 def _colour(image: Image.Image, data: bytes) -> NDArray[np.int64]:
     if getattr(image, "tag_v2", {}).get(_PLANES) == _SEPARATE:  # OpenCV reads one plane as all three
         raise ValueError("deep TIFF images with separate colour planes are not supported: interleave the colours")
-    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    samples = _decoded_by_opencv(data)
     if samples is None or samples.dtype != np.uint16 or samples.shape[:2] != (image.height, image.width):
         raise ValueError(f"deep {image.format} images in mode {image.mode} are not supported: store 8 bits per sample")
-    wide = np.asarray(samples).astype(np.int64)
+    wide = samples.astype(np.int64)
     if wide.ndim == 2:
         return wide
     if _PREMULTIPLIED in getattr(image, "tag_v2", {}).get(_EXTRA_SAMPLES, ()) and (wide[:, :, -1] < 2**16 - 1).any():
@@ -145,3 +144,12 @@ def _colour(image: Image.Image, data: bytes) -> NDArray[np.int64]:
         )
     grey_and_alpha = any(isinstance(part, str) and part.startswith("LA") for part in _decoder_arguments(image))
     return wide[:, :, 0] if grey_and_alpha else wide[:, :, 2::-1]  # OpenCV's order is BGR
+
+
+def _decoded_by_opencv(data: bytes) -> NDArray[Any] | None:
+    """Return the samples of an image file in OpenCV's order of channels; None if OpenCV cannot read it."""
+    try:
+        import cv2  # not among the requirements of a model that was trained on 8-bit images
+    except ImportError as error:
+        raise ValueError("it has more than 8 bits per sample: install opencv-python-headless") from error
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -32,6 +32,8 @@ Image.init()  # registers the formats, so that `Image.open` accepts their names
 DECODER_VERSION = 5
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _PAGED_FORMATS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
+# Side in pixels of the images that are compared with each other, and with those that a model was trained on.
+SIDE = 64
 # Mean difference between channels, in grey levels, up to which an image counts as grey: JPEG leaves 1 or 2.
 _MOST_CHROMA = 4.0
 
@@ -66,6 +68,11 @@ class PixelFormat:
     window: Window | None = None
     slicing: Slicing | None = None
     dicom: bool = False
+
+    @property
+    def is_deep(self) -> bool:
+        """True if some image has more than 8 bits per sample, or signed samples."""
+        return (self.black, self.white) != (0, 255)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:

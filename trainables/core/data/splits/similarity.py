@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-SIDE = 64  # of the compared images, in pixels
+from trainables.core.data.decode.images import SIDE
+
 _BAND = (1.0, 4.0)  # standard deviations of the two Gaussians whose difference is compared, pixels
 _RINGS, _ANGLES, _HARMONICS = 16, 96, 25
 _SHIFTS = 192  # rotations tried: steps of 1.9 degrees

@@ -33,12 +33,12 @@ class EnsembleGraph(nn.Module):
         """
         black, white = self._format.black, self._format.white
         pixels = images
-        if (black, white) != (0, 255):
+        if self._format.is_deep:
             pixels = torch.round(torch.clamp((images - black).to(torch.float32) * (255 / (white - black)), 0, 255))
         resized = {size: resize_like_pillow(pixels, size) for size in sorted(set(self._sizes))}
         members = [self._member(models, resized[size]) for models, size in zip(self._models, self._sizes, strict=True)]
         probabilities: Tensor = self._combine(torch.stack(members)).to(torch.float32)
-        if (black, white) == (0, 255):
+        if not self._format.is_deep:
             return probabilities
         outside = ((images < black) | (images > white)).flatten(1).any(dim=1, keepdim=True)
         return torch.where(outside, torch.full_like(probabilities, torch.nan), probabilities)

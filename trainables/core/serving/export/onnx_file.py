@@ -129,7 +129,7 @@ def _describe(file: Path, ensemble: WholeImageEnsemble, digest: str) -> None:
 
 def _probe(pixel_format: PixelFormat, height: int, width: int) -> NDArray[np.generic]:
     """Return a (1, height, width, channels) image of squares of 16 pixels with random values in the format's range."""
-    dtype = np.uint8 if (pixel_format.black, pixel_format.white) == (0, 255) else np.int32
+    dtype = np.int32 if pixel_format.is_deep else np.uint8
     shape = (1, -(-height // _SQUARE), -(-width // _SQUARE), pixel_format.channels)
     rng = np.random.default_rng(0)
     squares = rng.integers(pixel_format.black, pixel_format.white, shape, dtype, endpoint=True)

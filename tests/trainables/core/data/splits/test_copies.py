@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw
 
 from analysis.report.thumbnails import align
 from trainables.core.data.audited_dataset import inspect
+from trainables.core.data.decode.images import SIDE
 from trainables.core.data.readers.phantoms import make_phantoms
 from trainables.core.data.splits.copies import DETAIL_SIDE, SAME, find_copies
 from trainables.core.data.splits.groups import group_by_similarity
-from trainables.core.data.splits.similarity import SIDE
 
 BIG = 2 * DETAIL_SIDE
 

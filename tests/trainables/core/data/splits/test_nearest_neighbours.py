@@ -1,8 +1,8 @@
 import numpy as np
 
+from trainables.core.data.decode.images import SIDE
 from trainables.core.data.splits import nearest_neighbours as module
 from trainables.core.data.splits.nearest_neighbours import nearest_neighbours
-from trainables.core.data.splits.similarity import SIDE
 
 
 def test_nearest_neighbours_equal_brute_force(monkeypatch):
