@@ -1,7 +1,7 @@
 """MLflow's model registry: ensembles as models, versions with aliases, and counts of test set openings."""
 
-from analysis.registry.model_files import fetched_model, log_member
+from analysis.registry.model_files import Entrant, fetched_model, log_member
 from analysis.registry.openings import record_openings
-from analysis.registry.versions import Entrant, register_ensemble, write_card
+from analysis.registry.versions import register_ensemble, write_card
 
 __all__ = ["Entrant", "fetched_model", "log_member", "record_openings", "register_ensemble", "write_card"]

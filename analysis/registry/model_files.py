@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import UserError, first_line
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.detr_variants import DETR
-from trainables.core.serving.base import PATIENTS, unlike_column
+from trainables.core.serving.base import PATIENTS, score_column, unlike_column
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble, stored_configs
+from trainables.core.serving.training_features import TrainingFeatures
 
 MEMBER = "model"
 _DEEP_IMAGES, _SEGMENTATION = ("opencv-python-headless",), ("scipy", "segmentation-models-pytorch")
@@ -47,24 +49,38 @@ _REQUIRED = (
 )
 
 
-def save_model_files(
-    folder: Path, members: Sequence[Sequence[Checkpoint]], combination: Combination, views: str, roi: Path | None
-) -> dict[str, Any]:
-    """Save an ensemble, and return the arguments with which ``mlflow.pyfunc`` logs it.
+@dataclass(frozen=True)
+class Entrant:
+    """An ensemble to register.
 
-    Args:
-        folder: Folder to create.
-        members: Checkpoints of each member's models.
+    Attributes:
+        members: Checkpoints of each voting member's models: one, or one per fold.
         combination: Fitted rule of these members.
         views: Views of each image that members average over.
+        metadata: Metadata of the model, different for each ensemble of a run. ``metric``, ``select_score`` and
+            ``select_fingerprint`` decide whether it becomes the champion.
         roi: Folder of the segmentation that images are cropped with, or None.
+        training_features: Features of training images by these members, or None.
     """
-    save_ensemble(folder, members, combination, views, roi)
-    model = members[0][0]
+
+    members: Sequence[Sequence[Checkpoint]]
+    combination: Combination
+    views: str
+    metadata: dict[str, Any]
+    roi: Path | None = None
+    training_features: TrainingFeatures | None = None
+
+
+def save_model_files(folder: Path, entrant: Entrant) -> dict[str, Any]:
+    """Save an ensemble into a new folder, and return the arguments with which ``mlflow.pyfunc`` logs it."""
+    save_ensemble(folder, entrant.members, entrant.combination, entrant.views, entrant.roi, entrant.training_features)
+    model = entrant.members[0][0]
     task = TASKS[model.config.task]
     outputs = task.output_columns(model.class_names)
-    if model.kind:
+    if model.kind or entrant.training_features:
         outputs |= {unlike_column(model.class_names): "string"}
+    if entrant.training_features:
+        outputs |= {score_column(model.class_names): "double"}
     # A column without a name accepts a data frame with any column name, or a list; AnyType accepts bytes, text, arrays.
     signature = ModelSignature(
         inputs=Schema([ColSpec(AnyType())]),
@@ -102,11 +118,8 @@ def _is_installed(package: str) -> bool:
 def log_member(
     tracking_uri: str,
     run_id: str,
-    models: Sequence[Checkpoint],
     report: EpochRecord,
-    combination: Combination,
-    metadata: dict[str, Any],
-    roi: Path | None = None,
+    entrant: Entrant,
 ) -> None:
     """Make a trial's model loadable as ``runs:/RUN_ID/model``; repeating it changes nothing.
 
@@ -115,11 +128,8 @@ def log_member(
     Args:
         tracking_uri: URI of MLflow.
         run_id: Run of the trial.
-        models: Checkpoints of the best epoch: one, or one per fold.
-        report: Report of that epoch, whose metrics the model gets.
-        combination: Combination that makes it an ensemble of its own.
-        metadata: Metadata of the model.
-        roi: Folder of the segmentation that images are cropped with, or None.
+        report: Report of the best epoch, whose metrics the model gets.
+        entrant: Checkpoints of that epoch as an ensemble of its own.
     """
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
@@ -128,8 +138,9 @@ def log_member(
         return
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # running one takes seconds
-        description = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=metadata)
-        files = save_model_files(Path(folder) / "ensemble", [models], combination, "none", roi)
+        ids = {"run_id": run_id, "model_uuid": model.model_id, "model_id": model.model_id}
+        description = Model(**ids, metadata=entrant.metadata)
+        files = save_model_files(Path(folder) / "ensemble", entrant)
         mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=description, **files)
         client.log_model_artifacts(model.model_id, str(Path(folder) / MEMBER))
     client.finalize_logged_model(model.model_id, "READY")

@@ -2,8 +2,6 @@
 
 import io
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +14,14 @@ from PIL import Image
 
 from analysis.ensembles.result import Registration
 from analysis.registry.model_card import HEADING, ModelCard
-from analysis.registry.model_files import save_model_files
+from analysis.registry.model_files import Entrant, save_model_files
 from trainables.core.metric_names import is_better
-from trainables.core.models.checkpoints.checkpoint import Checkpoint
-from trainables.core.serving.combining.combine import Combination
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _REASON = "tune.alias_reason"  # the tag of a version that was compared with the champion
 _ROUNDS = 10  # searches may write the alias in turn
 _COMPARED = {"metric", "select_score", "select_fingerprint"}
 _Version = tuple[str, dict[str, Any]]  # a version and its model's metadata
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """An ensemble to register.
-
-    Attributes:
-        members: Checkpoints of each voting member's models: one, or one per fold.
-        combination: Fitted rule of these members.
-        views: Views of each image that members average over.
-        metadata: Metadata of the model, different for each ensemble of a run. ``metric``, ``select_score`` and
-            ``select_fingerprint`` decide whether it becomes the champion.
-        roi: Folder of the segmentation that images are cropped with, or None.
-    """
-
-    members: Sequence[Sequence[Checkpoint]]
-    combination: Combination
-    views: str
-    metadata: dict[str, Any]
-    roi: Path | None = None
 
 
 def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entrant) -> Registration:
@@ -149,9 +125,7 @@ def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str
 
 def _register(run_id: str, name: str, entrant: Entrant) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        files = save_model_files(
-            Path(folder) / "ensemble", entrant.members, entrant.combination, entrant.views, entrant.roi
-        )
+        files = save_model_files(Path(folder) / "ensemble", entrant)
         with mlflow.start_run(run_id=run_id):
             info = mlflow.pyfunc.log_model(
                 name="ensemble",

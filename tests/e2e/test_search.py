@@ -51,8 +51,8 @@ def predict_elsewhere(folder, space, images):
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     table = json.loads(done.stdout.splitlines()[-1])
-    assert table["columns"][-1] == "unlike_training"
-    return table["columns"][:-1], np.array([row[:-1] for row in table["data"]])
+    assert table["columns"][-2:] == ["unlike_training", "unlike_score"]
+    return table["columns"][:-2], np.array([row[:-2] for row in table["data"]])
 
 
 def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):

@@ -68,8 +68,8 @@ def test_a_search_ends_in_the_bucket_and_the_registry(folder, study_url, demo_ex
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     names, probabilities = json.loads(done.stdout.splitlines()[-1])
-    assert names == ["few", "many", "some", "unlike_training"]
-    assert [sum(row[:-1]) for row in probabilities] == pytest.approx([1] * len(files), abs=1e-5)
+    assert names == ["few", "many", "some", "unlike_training", "unlike_score"]
+    assert [sum(row[:-2]) for row in probabilities] == pytest.approx([1] * len(files), abs=1e-5)
 
 
 def test_checkpoints_can_be_stored_in_a_bucket(folder, study_url, demo_experiment, bucket, monkeypatch):

@@ -17,6 +17,7 @@ from trainables.core.device import resolve_device
 from trainables.core.inspect.latency import Profile, profile
 from trainables.core.inspect.questions import Answer, Question
 from trainables.core.models.networks.build import trained_network
+from trainables.core.serving.predict_classes import extract_features
 from trainables.core.serving.predict_masks import MaskAnswer, MaskQuestion
 from trainables.worker.checkpoint_io import read_models
 from trainables.worker.member_scorers import MemberScorer, member_scorer, reads_stored_predictions
@@ -79,6 +80,32 @@ def examine_here(data: Dataset, members: Sequence[str], questions: Sequence[Memb
     return [_examine(data, member, question, device) for member, question in zip(members, questions, strict=True)]
 
 
+def extract(
+    data: Dataset, members: Sequence[str], images: NDArray[np.int64], *, bundle: Mapping[str, float]
+) -> list[NDArray[np.float32]]:
+    """Extract features of images by every member, on the cluster if there is one.
+
+    Args:
+        data: Data set of the images.
+        members: Paths or URIs of M trial checkpoints. The first fold's model stands for the others.
+        images: (n,) indices of the images.
+        bundle: Resources of one Ray task, by Ray's names.
+
+    Returns:
+        (n, F) features by each member; F differs between networks.
+    """
+    jobs = [(member, images) for member in members]
+    if _runs_here(bundle):
+        return [_extract(data, *job) for job in jobs]
+    return _run_tasks(_extract, data, jobs, bundle)
+
+
+def extract_here(data: Dataset, members: Sequence[str], images: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+    """Do the same as ``extract`` in this process, without Ray, on a GPU if this machine has one."""
+    device = resolve_device("auto")
+    return [_extract(data, member, images, device) for member in members]
+
+
 def _score(scorer: MemberScorer, members: Sequence[str], split: str, views: str) -> NDArray[Any]:
     return scorer.score(members, split, views, _reserved_device())
 
@@ -88,6 +115,14 @@ def _examine(data: Dataset, member: str, question: MemberQuestion, device: torch
     model = trained_network(checkpoint, device or _reserved_device())
     images = data.images(checkpoint.config.image_size)
     return profile(model, images), question.answer(model, images) if question else None
+
+
+def _extract(
+    data: Dataset, member: str, images: NDArray[np.int64], device: torch.device | None = None
+) -> NDArray[np.float32]:
+    checkpoint = read_models(member)[0]
+    model = trained_network(checkpoint, device or _reserved_device())
+    return extract_features(model, data.images(checkpoint.config.image_size), images)
 
 
 def _runs_here(bundle: Mapping[str, float]) -> bool:

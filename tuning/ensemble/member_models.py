@@ -1,13 +1,14 @@
 """Members of an ensemble as MLflow models of their own."""
 
 from analysis.ensembles.result import ChosenEnsemble
-from analysis.registry import log_member
+from analysis.registry import Entrant, log_member
 from trainables.core.data.dataset import Dataset
 from trainables.worker.checkpoint_io import read_models
+from tuning.ensemble.member_features import MemberFeatures
 from tuning.tracking.outbox import Tracker
 
 
-def log_members(chosen: ChosenEnsemble, data: Dataset, tracker: Tracker) -> None:
+def log_members(chosen: ChosenEnsemble, data: Dataset, tracker: Tracker, features: MemberFeatures) -> None:
     """Make each member of an ensemble loadable from its own run as ``runs:/RUN_ID/model``; safe to repeat.
 
     Members whose runs MLflow refuses, such as deleted ones, are left out.
@@ -17,6 +18,12 @@ def log_members(chosen: ChosenEnsemble, data: Dataset, tracker: Tracker) -> None
     for position, record in enumerate(chosen.members):
         if record.best and record.number not in tracker.refused:
             metadata = {"data_fingerprint": data.fingerprint, "trial": record.number, "notes": list(data.notes)}
-            models = read_models(record.best.checkpoint)
-            alone = chosen.comparison.combination.of_member(position)
-            log_member(tracker.uri, tracker.child_id(record.number), models, record.best, alone, metadata, roi)
+            alone = Entrant(
+                members=[read_models(record.best.checkpoint)],
+                combination=chosen.comparison.combination.of_member(position),
+                views="none",
+                metadata=metadata,
+                roi=roi,
+                training_features=features.of([position]),
+            )
+            log_member(tracker.uri, tracker.child_id(record.number), record.best, alone)

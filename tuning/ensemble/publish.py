@@ -7,6 +7,7 @@ from analysis.registry import Entrant, register_ensemble
 from analysis.trials import checkpoints_of
 from trainables.core.data.dataset import Dataset
 from trainables.worker.checkpoint_io import read_models
+from tuning.ensemble.member_features import Extract, MemberFeatures, member_features
 from tuning.ensemble.member_models import log_members
 from tuning.ensemble.model_pages import write_pages
 from tuning.ensemble.run_artifacts import run_files, run_metrics
@@ -17,22 +18,33 @@ from tuning.tracking.outbox import Tracker
 
 
 def publish(
-    study: optuna.Study, result: EnsembleResult, data: Dataset, tracker: Tracker, model_name: str
+    study: optuna.Study, result: EnsembleResult, data: Dataset, tracker: Tracker, model_name: str, extract: Extract
 ) -> Registration:
     """Log an ensemble to the parent run and register its model, unless that was done before."""
     if result.registration is not None:
         return result.registration
     check_held(study)
     tracker.log_parent(run_metrics(result), run_files(result, data))
-    log_members(result.chosen, data, tracker)
-    registration = register(result.chosen, data, tracker.uri, tracker.parent_id, model_name)
+    features = member_features(data, result.chosen.checkpoints, extract)
+    log_members(result.chosen, data, tracker, features)
+    registration = register(result.chosen, data, features, (tracker.uri, tracker.parent_id), model_name)
     write_pages(study.study_name, result, registration, data, tracker, model_name)
     save_registration(study, registration)
     return registration
 
 
-def register(chosen: ChosenEnsemble, data: Dataset, tracking_uri: str, run_id: str, model_name: str) -> Registration:
-    """Register the voting members of an ensemble as one model."""
+def register(
+    chosen: ChosenEnsemble, data: Dataset, features: MemberFeatures, run: tuple[str, str], model_name: str
+) -> Registration:
+    """Register the voting members of an ensemble as one model.
+
+    Args:
+        chosen: The ensemble.
+        data: Data set of the search.
+        features: Features by all members.
+        run: URI of MLflow and parent run.
+        model_name: Name of the registered model.
+    """
     comparison = chosen.comparison
     metadata = {
         "data_fingerprint": data.fingerprint,
@@ -54,5 +66,6 @@ def register(chosen: ChosenEnsemble, data: Dataset, tracking_uri: str, run_id: s
         views=chosen.views,
         metadata=metadata,
         roi=data.regions.model if data.regions else None,
+        training_features=features.of(comparison.combination.voters()),
     )
-    return register_ensemble(tracking_uri, run_id, model_name, entrant)
+    return register_ensemble(*run, model_name, entrant)

@@ -15,11 +15,12 @@ from analysis.trials import TrialRecord
 from trainables.core.config import ClassificationConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import UserError, first_line
-from trainables.worker.inference import infer_here
+from trainables.worker.inference import extract_here, infer_here
 from tuning.console import EXIT_FAILED, EXIT_OK, say
 from tuning.ensemble.build import Infer, choose_ensemble, score_on_test, selection_bias
 from tuning.ensemble.console_tables import show_choice, show_test
 from tuning.ensemble.existing_search import check_data, search_run
+from tuning.ensemble.member_features import member_features
 from tuning.ensemble.members import EnsembleRequest, choose_members
 from tuning.ensemble.publish import register
 from tuning.study.attributes import read_data_request, read_ensemble_request, read_identity
@@ -123,12 +124,14 @@ def _register(study: optuna.Study, rebuilt: Rebuilt, run: tuple[str, str], model
     uri, run_id = run
     try:
         with console.status("registering the ensemble"):
-            registration = register(rebuilt.chosen, rebuilt.data, uri, run_id, model_name)
+            chosen, data = rebuilt.chosen, rebuilt.data
+            features = member_features(data, chosen.checkpoints, partial(extract_here, data))
+            registration = register(chosen, data, features, run, model_name)
             card = ModelCard(
                 name=model_name,
                 search=study.study_name,
                 experiment_id=experiment_of(uri, run_id),
-                run_ids=[child_run(study, record.number) for record in rebuilt.chosen.members],
+                run_ids=[child_run(study, record.number) for record in chosen.members],
                 registration=registration,
                 **vars(rebuilt),
             )

@@ -38,7 +38,10 @@ def by_patient(ensemble: Ensemble, rows: Iterable[ScoredImage], patients: Sequen
     for row, patient in zip(rows, patients, strict=True):
         images_of.setdefault(patient, []).append(row)
     scored = [(patient, row) for patient, images in images_of.items() for row in images if not row.error]
-    predictions = [Prediction(probabilities=row.probabilities, unlike=row.unlike) for _, row in scored]
+    predictions = [
+        Prediction(probabilities=row.probabilities, unlike=row.unlike, unlike_score=row.unlike_score)
+        for _, row in scored
+    ]
     names = [patient for patient, _ in scored]
     of_patients = ensemble.combine_patients(predictions, numbered(names)) if scored else []
     combined = dict(zip(dict.fromkeys(names), of_patients, strict=True))

@@ -43,6 +43,7 @@ class Scorer:
                 "error": pa.array([row.error for row in scored], pa.string()),
                 "unlike": pa.array([row.unlike for row in scored], pa.string()),
                 "answer": pa.array([row.answer for row in scored], pa.string()),
+                "unlike_score": pa.array([row.unlike_score for row in scored], pa.float64()),
                 "probabilities": pa.array(
                     [None if row.probabilities is None else row.probabilities.tolist() for row in scored],
                     pa.list_(pa.float32()),
@@ -95,7 +96,7 @@ def score_on_cluster(folder: Path, parts: Sequence[Part]) -> Iterator[ScoredImag
             probabilities = row["probabilities"]
             if probabilities is not None:
                 probabilities = np.asarray(probabilities, dtype=np.float32)
-            yield ScoredImage(row["name"], probabilities, row["error"], unlike=row["unlike"], answer=row["answer"])
+            yield ScoredImage(**{**row, "probabilities": probabilities})
     except RayError as error:  # for example, a worker keeps dying or a GPU is too small
         (cause,) = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise UserError(f"the cluster could not score the images: {cause}") from error

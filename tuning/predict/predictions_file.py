@@ -14,7 +14,8 @@ from trainables.core.serving.score_images import ScoredImage
 from trainables.core.serving.segmentation_ensemble import MASK
 from tuning.predict.mask_files import MaskFiles, mask_files
 
-_FIXED_COLUMNS = ("file", "class", "error", "unlike_training")
+_LAST_COLUMNS = ("error", "unlike_training", "unlike_score")
+_FIXED_COLUMNS = ("file", "class", *_LAST_COLUMNS)
 _OF_PATIENTS = ("images", "first_image")
 # Spreadsheets run a cell that begins with one of these as a formula. File and class names are untrusted.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
@@ -23,8 +24,9 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 class PredictionsFile:
     """Writer of predictions, one row per image or per patient.
 
-    Its columns are ``file``, ``class``, one probability per class, ``error``, and ``unlike_training``, the ways in
-    which the image differs from the training images. A multi-label model has ``labels`` instead of ``class``.
+    Its columns are ``file``, ``class``, one probability per class, ``error``, ``unlike_training``, the ways in which
+    the image differs from the training images, and ``unlike_score``, the distance of its features from theirs. A
+    multi-label model has ``labels`` instead of ``class``.
 
     For patients the first column is ``patient``, ``unlike_training`` counts their images, and two columns follow:
     ``images``, their number, and ``first_image``, the name of the first, because patients may have pseudonyms.
@@ -60,7 +62,7 @@ class PredictionsFile:
         try:
             if answer == MASK:
                 self._masks = self._after_table.enter_context(mask_files(self._file, class_names))
-            self._writer.writerow(map(as_text, (unit, answer, *headings, "error", "unlike_training", *more)))
+            self._writer.writerow(map(as_text, (unit, answer, *headings, *_LAST_COLUMNS, *more)))
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -78,11 +80,11 @@ class PredictionsFile:
     def _cells(self, row: ScoredImage) -> list[str]:
         if self._masks is not None and row.mask is not None:
             file, shares = self._masks.write(row)
-            return [as_text(row.name), as_text(file), *(f"{share:.9g}" for share in shares), "", row.unlike]
+            return [as_text(row.name), as_text(file), *(f"{share:.9g}" for share in shares), "", *_unlike(row)]
         if row.probabilities is None:
-            return [as_text(row.name), "", *([""] * len(self._class_names)), as_text(row.error), ""]
+            return [as_text(row.name), "", *([""] * len(self._class_names)), as_text(row.error), "", ""]
         figures = [f"{float(probability):.9g}" for probability in row.probabilities]
-        return [as_text(row.name), as_text(row.answer), *figures, as_text(row.error), row.unlike]
+        return [as_text(row.name), as_text(row.answer), *figures, as_text(row.error), *_unlike(row)]
 
     def __enter__(self) -> Self:
         try:
@@ -113,6 +115,10 @@ class PredictionsFile:
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"--out must be writable, but {self._file} is not: {error.strerror or first_line(error)}")
+
+
+def _unlike(row: ScoredImage) -> tuple[str, str]:
+    return row.unlike, "" if row.unlike_score is None else f"{row.unlike_score:.4g}"
 
 
 def as_text(cell: str) -> str:

@@ -10,7 +10,7 @@ from analysis.ensembles.result import EnsembleResult, Registration
 from analysis.trials import pareto_front, read_trials
 from trainables.core.errors import first_line
 from trainables.core.redact import without_credentials
-from trainables.worker.inference import examine, infer
+from trainables.worker.inference import examine, extract, infer
 from tuning.console import say
 from tuning.ensemble.build import find_ensemble
 from tuning.ensemble.console_tables import show, show_front
@@ -86,7 +86,8 @@ def _register(search: Search, result: EnsembleResult, console: Console) -> tuple
     try:
         with console.status("registering the ensemble"):
             name = search.plan.space.name
-            return publish(search.steering.study, result, search.data, search.tracker, name), ""
+            features = partial(extract, search.data, bundle=search.workers.resources.bundle())
+            return publish(search.steering.study, result, search.data, search.tracker, name, features), ""
     except Exception as error:  # a server may raise anything, and hours of training must not end in a traceback
         return None, first_line(error)
 

@@ -16,6 +16,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
 
@@ -32,6 +33,8 @@ from trainables.core.errors import UserError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
+from trainables.core.serving.predict_classes import extract_features, trained_classifier
+from trainables.core.serving.training_features import TrainingFeatures, joined
 from trainables.core.training.fit import fit
 
 NAMES = ("few", "many", "some")
@@ -108,7 +111,7 @@ def test_a_member_loads_on_its_own_and_is_logged_once(registered, checkpoint):
     client.set_terminated(child, "KILLED")
     ended = client.get_run(child).info.end_time
     for _ in range(2):
-        log_member(uri, child, [checkpoint], REPORT, Combination.of(np.ones(1)), {"trial": 0})
+        log_member(uri, child, REPORT, Entrant([[checkpoint]], Combination.of(np.ones(1)), "none", {"trial": 0}))
     experiment = client.get_run(child).info.experiment_id
     (model,) = client.search_logged_models([experiment], f"source_run_id = '{child}'")
     assert (str(model.status), model.name) == ("READY", "model")
@@ -122,13 +125,19 @@ def test_a_member_loads_on_its_own_and_is_logged_once(registered, checkpoint):
 
 
 def test_the_signature_has_every_column_that_the_model_returns(checkpoint, small_data, tmp_path):
-    for kind in (None, small_data.kind):
+    features = extract_features(
+        trained_classifier(checkpoint, torch.device("cpu")), small_data.images(16), np.arange(9)
+    )
+    known = TrainingFeatures.of(joined([features]), joined([features]), np.arange(9))
+    for kind, training_features in ((None, None), (small_data.kind, None), (None, known), (small_data.kind, known)):
         members = [[dataclasses.replace(checkpoint, kind=kind)]]
-        folder = tmp_path / str(kind is None)
-        signature = save_model_files(folder, members, Combination.of(np.ones(1)), "none", None)["signature"]
+        folder = tmp_path / f"{kind is None}-{training_features is None}"
+        entrant = Entrant(members, Combination.of(np.ones(1)), "none", {}, training_features=training_features)
+        signature = save_model_files(folder, entrant)["signature"]
         columns = open_ensemble(folder).predict(list(PIXELS)).columns
         assert signature.outputs.input_names() == list(columns)
-        assert ("unlike_training" in columns) == (kind is not None)
+        assert ("unlike_training" in columns) == (kind is not None or training_features is not None)
+        assert ("unlike_score" in columns) == (training_features is not None)
 
 
 def test_the_champion_answers_per_patient(registered):
@@ -149,7 +158,7 @@ def test_a_member_that_an_earlier_driver_began_keeps_its_id(registered, checkpoi
     run_id = client.create_run(experiment).info.run_id
     begun = client.create_logged_model(experiment, name="model", source_run_id=run_id)
     client.log_outputs(run_id, [LoggedModelOutput(begun.model_id, 1)])
-    log_member(uri, run_id, [checkpoint], REPORT, Combination.of(np.ones(1)), {"trial": 1})
+    log_member(uri, run_id, REPORT, Entrant([[checkpoint]], Combination.of(np.ones(1)), "none", {"trial": 1}))
     (model,) = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     assert (model.model_id, str(model.status)) == (begun.model_id, "READY")
     with fetched_model(uri, f"runs:/{run_id}/model") as folder:

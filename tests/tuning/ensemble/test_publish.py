@@ -1,10 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import tuning.ensemble.publish
 from analysis.ensembles.result import Registration
 from tests.tuning.ensemble.made_up import METRIC, Inference, find
+from tuning.ensemble.member_features import member_features
 from tuning.ensemble.publish import publish, register
 
 
@@ -22,14 +24,21 @@ def entrants(monkeypatch):
     return registered
 
 
+def extract(checkpoints, images):
+    """One of two features, which are exact in half precision, by the numbers of the image and of the trial."""
+    return [np.eye(2, dtype=np.float32)[(images % (2 + int(checkpoint[-1]))).clip(max=1)] for checkpoint in checkpoints]
+
+
 def test_only_voting_members_are_registered(study, data, entrants):
     result = find(study, data, Inference(data), rule="best-single")
-    register(result.chosen, data, "uri", "run", "brains")
+    features = member_features(data, result.chosen.checkpoints, extract)
+    register(result.chosen, data, features, ("uri", "run"), "brains")
     ((run_id, name, entrant),) = entrants
     best = result.chosen.members[result.chosen.best_member].number
     assert (run_id, name) == ("run", "brains")
     assert entrant.members == [[f"checkpoint-{best}"]]
     assert entrant.combination.weights == (1.0,)
+    assert np.array_equal(entrant.training_features.features, extract([f"checkpoint-{best}"], np.arange(80))[0])
     metadata = entrant.metadata
     assert (metadata["trials"], metadata["rule"], metadata["metric"]) == ([best], "best-single", METRIC)
     assert metadata["select_score"] == result.chosen.comparison.score
@@ -39,5 +48,5 @@ def test_only_voting_members_are_registered(study, data, entrants):
 def test_a_registered_ensemble_is_not_published_again(study, data, entrants):
     registration = Registration("1", "champion", "there was no champion")
     result = replace(find(study, data, Inference(data)), registration=registration)
-    assert publish(study, result, data, None, "brains") == registration
+    assert publish(study, result, data, None, "brains", extract) == registration
     assert entrants == []

@@ -1,5 +1,6 @@
 import csv
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,10 @@ def test_one_row_per_image_with_exact_probabilities(tmp_path):
     table = write(
         tmp_path / "out.csv", [row("a,\n.png", *exact, answer="many"), row("b.png", error="not a readable image")]
     )
-    assert table[0] == ["file", "class", "few", "many", "error", "unlike_training"]
+    assert table[0] == ["file", "class", "few", "many", "error", "unlike_training", "unlike_score"]
     assert table[1][:2] == ["a,\n.png", "many"]
     np.testing.assert_array_equal(np.array(table[1][2:4], np.float32), exact)
-    assert table[2] == ["b.png", "", "", "", "not a readable image", ""]
+    assert table[2] == ["b.png", "", "", "", "not a readable image", "", ""]
 
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0.png", "+1.png", "-1.png", "@SUM(A1).png", "\t=1.png"])
@@ -48,7 +49,14 @@ def test_a_model_of_labels_has_a_column_of_labels(tmp_path):
         out.begin(("mass", "labels"), answer="labels")
         out.write(row("a.png", 0.5, 0.75, answer="mass|labels"))
     lines = file.read_text().splitlines()
-    assert lines == ["file,labels,mass,p(labels),error,unlike_training", "a.png,mass|labels,0.5,0.75,,"]
+    headings = "file,labels,mass,p(labels),error,unlike_training,unlike_score"
+    assert lines == [headings, "a.png,mass|labels,0.5,0.75,,,"]
+
+
+def test_the_distance_from_the_training_images_is_a_number_or_missing(tmp_path):
+    far = replace(row("a.png", 0, 1), unlike="features 1.2 times the limit", unlike_score=1.23456)
+    table = write(tmp_path / "out.csv", [far, row("b.png", 0, 1)])
+    assert [cells[-2:] for cells in table[1:]] == [["features 1.2 times the limit", "1.235"], ["", ""]]
 
 
 def test_a_class_named_like_a_column_gets_its_own_heading(tmp_path):
@@ -59,6 +67,7 @@ def test_a_class_named_like_a_column_gets_its_own_heading(tmp_path):
         "p(file)",
         "error",
         "unlike_training",
+        "unlike_score",
     ]
 
 

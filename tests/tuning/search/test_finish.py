@@ -16,7 +16,7 @@ def test_the_model_is_registered_before_anything_is_printed(monkeypatch):
     study, published = optuna.create_study(), []
 
     def publish(*arguments):
-        published.append(arguments[-1])
+        published.append(arguments[-2])
         return Registration("1", "champion", "there was no champion")
 
     def show(*arguments):
@@ -27,6 +27,7 @@ def test_the_model_is_registered_before_anything_is_printed(monkeypatch):
     monkeypatch.setattr(finish, "show", show)
     search = SimpleNamespace(
         steering=SimpleNamespace(study=study, given_up=None),
+        workers=SimpleNamespace(resources=SimpleNamespace(bundle=dict)),
         plan=SimpleNamespace(space=SimpleNamespace(name="brains")),
         data=None,
         tracker=None,

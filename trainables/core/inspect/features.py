@@ -34,8 +34,8 @@ def head_features(
         if start and time.monotonic() > deadline:
             break
         pixels = torch.from_numpy(images[indices[start : start + _BATCH]]).to(device)
-        batch = model.backbone.run_trainable(model.run_frozen(pixels))
+        batch, logits = model.features_and_logits(pixels)
         features.append(batch.float().cpu())
-        probabilities.append(model.head(batch).softmax(dim=1).float().cpu().numpy())
+        probabilities.append(logits.softmax(dim=1).float().cpu().numpy())
     classes = probabilities[0].shape[1] if probabilities else 0
     return torch.cat(features).numpy(), np.concatenate([np.empty((0, classes), np.float32), *probabilities])

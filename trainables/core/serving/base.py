@@ -18,13 +18,14 @@ from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import trained_network
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.image_input import Decoded, images_of, with_slices
+from trainables.core.serving.training_features import TrainingFeatures
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _BATCH = 64
 # Columns of a prediction beside those of its task, and the parameter with the patient of each image.
-_UNLIKE, _PATIENT, _IMAGES = "unlike_training", "patient", "images"
+_UNLIKE, _SCORE, _PATIENT, _IMAGES = "unlike_training", "unlike_score", "patient", "images"
 PATIENTS = "patients"
 
 
@@ -37,17 +38,25 @@ class Prediction:
         mask: (H, W) uint8 pixel classes, 0 for the background and 1 + c for class c; None for a classification.
         unlike: Ways in which the image differs from the training images, in words; "" if none is known.
         answer: The predicted class, or the labels separated by ``|`` (``none`` without any); "" for a segmentation.
+        unlike_score: Distance of the image's features from those of training images, see ``TrainingFeatures.scores``;
+            above 1, ``unlike`` says so. None in models that were registered by earlier versions.
     """
 
     probabilities: NDArray[np.float32] | None = None
     mask: NDArray[np.uint8] | None = None
     unlike: str = ""
     answer: str = ""
+    unlike_score: float | None = None
 
 
 def unlike_column(class_names: Sequence[str]) -> str:
     """Return the name of the output column that says how an image differs from the training images."""
     return _free_name(_UNLIKE, class_names)
+
+
+def score_column(class_names: Sequence[str]) -> str:
+    """Return the name of the output column with ``Prediction.unlike_score``."""
+    return _free_name(_SCORE, class_names)
 
 
 def _free_name(column: str, class_names: Sequence[str]) -> str:
@@ -75,8 +84,10 @@ class Ensemble(ABC):
         pixel_format: Format that images are converted to.
         kind: Kind of the training images; None in models that were registered by earlier versions.
         ordered: True if the classes are grades, from the lowest to the highest.
+        training_features: Features of training images; None in models that were registered by earlier versions.
     """
 
+    training_features: TrainingFeatures | None = None
     predicts_masks: ClassVar[bool]
     has_patients: ClassVar[bool] = False
     answer_heading: ClassVar[str]
@@ -108,9 +119,19 @@ class Ensemble(ABC):
         """All sizes that images are decoded to."""
         return {member.image_size for member in self.members} | ({SIDE} if self.kind else set())
 
-    def unlike_training(self, decoded: Decoded) -> list[str]:
-        """Return the ways in which each image differs from the training images, in words; "" if none is known."""
-        return self.kind.warnings(decoded.pixels[SIDE], decoded.shapes) if self.kind else [""] * len(decoded.shapes)
+    def unlike_training(self, decoded: Decoded, features: NDArray[np.float32]) -> list[tuple[str, float | None]]:
+        """Return ``unlike`` and ``unlike_score`` of each image's prediction.
+
+        Args:
+            decoded: The n images.
+            features: (n, D) their features, as ``features`` returns them.
+        """
+        count = len(decoded.shapes)
+        kinds = self.kind.warnings(decoded.pixels[SIDE], decoded.shapes) if self.kind else [""] * count
+        if self.training_features is None:
+            return [(kind, None) for kind in kinds]
+        scored = zip(kinds, self.training_features.scores(features).tolist(), strict=True)
+        return [("; ".join(filter(None, (kind, _far(score)))), score) for kind, score in scored]
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> "pd.DataFrame":
         """Predict images or, with their patients, patients, as MLflow's pyfunc interface requires.
@@ -123,8 +144,10 @@ class Ensemble(ABC):
         Returns:
             One row per image, with the columns of ``to_frame``. Models that know the kind of their training images add
             a column ``unlike_training`` with the ways in which an image differs from them, "" if there are none.
+            Those that know the features of training images add ``unlike_score``, see ``Prediction``.
             With patients, one row per patient, in the order of their first images, with two columns more: ``patient``
-            and ``images``, the number of images. ``unlike_training`` then counts such images.
+            and ``images``, the number of images. ``unlike_training`` then counts such images, and ``unlike_score`` is
+            the largest of them.
 
         Raises:
             DataError: An image cannot be read (the message has its position), an image lacks its patient, or the task
@@ -150,8 +173,10 @@ class Ensemble(ABC):
 
     def _frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
         frame = self.to_frame(predictions)
-        if self.kind:
+        if self.kind or self.training_features:
             frame[unlike_column(self.class_names)] = np.array([one.unlike for one in predictions], dtype=object)
+        if self.training_features:
+            frame[score_column(self.class_names)] = np.array([one.unlike_score for one in predictions], dtype=float)
         return frame
 
     def combine_patients(
@@ -171,6 +196,13 @@ class Ensemble(ABC):
         raise DataError("results per patient need a model of one class per image, but this one is of another kind")
 
     @abstractmethod
+    def features(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        """Return the (n, D) features of a batch of n images, as ``joined`` makes them of those of all members.
+
+        Those of a member with one model per fold are the features of its first model.
+        """
+
+    @abstractmethod
     def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
         """Predict a batch of images, each in a form that ``images_of`` returns.
 
@@ -181,3 +213,8 @@ class Ensemble(ABC):
     @abstractmethod
     def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
         """Return predictions as a data frame with one row per image."""
+
+
+def _far(score: float) -> str:
+    """Return how far the features are from those of training images, in words; "" if they are near."""
+    return "" if score <= 1 else f"features {score:.2g} times the limit from those of training images"

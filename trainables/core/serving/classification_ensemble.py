@@ -29,6 +29,12 @@ class ClassificationEnsemble(WholeImageEnsemble):
             for few, images in zip(unlike, np.bincount(patients), strict=True)
         ]
         return [
-            Prediction(probabilities=row, unlike=text, answer=self.answer(row))
-            for row, text in zip(combined, counted, strict=True)
+            Prediction(probabilities=row, unlike=text, answer=self.answer(row), unlike_score=score)
+            for row, text, score in zip(combined, counted, _largest_scores(predictions, patients), strict=True)
         ]
+
+
+def _largest_scores(predictions: Sequence[Prediction], patients: NDArray[np.int64]) -> list[float | None]:
+    scores = np.array([prediction.unlike_score for prediction in predictions], dtype=float)  # None becomes NaN
+    largest = [scores[patients == patient].max() for patient in range(patients.max() + 1)]
+    return [None if np.isnan(score) else float(score) for score in largest]

@@ -23,10 +23,12 @@ from trainables.core.serving.classification_ensemble import ClassificationEnsemb
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.multi_label_ensemble import MultiLabelEnsemble
 from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
+from trainables.core.serving.training_features import TrainingFeatures
 from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
 MANIFEST = "ensemble.json"
 _ROI = "roi"
+_FEATURES, _FEATURES_FILE = "training_features", "training_features.safetensors"
 ENSEMBLES: dict[str, type[WholeImageEnsemble | SegmentationEnsemble]] = {
     ClassificationConfig.task: ClassificationEnsemble,
     SegmentationConfig.task: SegmentationEnsemble,
@@ -40,6 +42,7 @@ def save_ensemble(
     combination: Combination,
     views: str = "none",
     roi: Path | None = None,
+    training_features: TrainingFeatures | None = None,
 ) -> None:
     """Write an ensemble's folder.
 
@@ -49,6 +52,7 @@ def save_ensemble(
         combination: Rule that combines the members.
         views: Key of ``predict_classes.VIEWS``.
         roi: Folder of the segmentation that images are cropped with, which is copied; None to use whole images.
+        training_features: Features of training images, of the same members; None to store none.
     """
     folder.mkdir(parents=True)
     names: list[str | list[str]] = []
@@ -62,6 +66,9 @@ def save_ensemble(
     if roi is not None:
         shutil.copytree(roi, folder / _ROI)
         manifest["roi"] = _ROI
+    if training_features is not None:
+        manifest[_FEATURES] = _FEATURES_FILE
+        training_features.save(folder / _FEATURES_FILE)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
 
@@ -83,10 +90,13 @@ def load_ensemble(folder: Path, device: torch.device | None = None) -> Ensemble:
         raise CheckpointError(f"{folder / MANIFEST} names no members")
     parts = [[names] if isinstance(names, str) else names for names in manifest["members"]]
     members = [[load_checkpoint(_part(folder, name)) for name in names] for names in parts]
-    ensemble = ENSEMBLES[members[0][0].config.task]
-    combination = ensemble.combination_kind.from_dict(manifest["combination"])
+    kind = ENSEMBLES[members[0][0].config.task]
+    combination = kind.combination_kind.from_dict(manifest["combination"])
     roi = load_ensemble(_part(folder, manifest["roi"]), device) if "roi" in manifest else None
-    return ensemble(members, combination, manifest["views"], roi, device)
+    ensemble = kind(members, combination, manifest["views"], roi, device)
+    if _FEATURES in manifest:
+        ensemble.training_features = TrainingFeatures.load(_part(folder, manifest[_FEATURES]))
+    return ensemble
 
 
 def stored_configs(folder: Path) -> list[TrainConfig]:
@@ -102,7 +112,7 @@ def stored_configs(folder: Path) -> list[TrainConfig]:
 
 
 def _part(folder: Path, name: str) -> Path:
-    """Return a subfolder of the ensemble; a path elsewhere would not be covered by the ensemble's digest."""
+    """Return a part of the ensemble's folder; a path elsewhere would not be covered by the ensemble's digest."""
     if (folder / name).resolve().parent != folder.resolve():
         raise CheckpointError(f"{folder / MANIFEST} must name folders beside it, but names {name!r}")
     return folder / name

@@ -19,6 +19,8 @@ VIEWS: Mapping[str, tuple[tuple[int, bool], ...]] = {
     "all": tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True)),
 }
 
+_BATCH = 64
+
 
 def trained_classifier(checkpoint: Checkpoint, device: torch.device) -> Classifier:
     """Build the classifier of a checkpoint, in eval mode. The checkpoint holds all weights that it needs."""
@@ -27,7 +29,6 @@ def trained_classifier(checkpoint: Checkpoint, device: torch.device) -> Classifi
     return model
 
 
-@torch.inference_mode()
 def predict_probabilities(
     model: PixelNetwork,
     images: NDArray[np.uint8],
@@ -35,6 +36,18 @@ def predict_probabilities(
     batch_size: int = 64,
     views: str = "none",
 ) -> NDArray[np.float32]:
+    """Return the (n, C) probabilities of ``predict_with_features``, which describes the arguments."""
+    return predict_with_features(model, images, indices, batch_size, views)[0]
+
+
+@torch.inference_mode()
+def predict_with_features(
+    model: PixelNetwork,
+    images: NDArray[np.uint8],
+    indices: NDArray[np.int64],
+    batch_size: int = 64,
+    views: str = "none",
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Predict class probabilities in float32, whatever the training precision, so that all machines agree.
 
     Args:
@@ -45,17 +58,30 @@ def predict_probabilities(
         views: Key of ``VIEWS``; the probabilities are the arithmetic mean over its views.
 
     Returns:
-        (n, C) float32 probabilities.
+        (n, C) float32 probabilities, and (n, F) float32 features of the first view, which is the image itself.
     """
     device = next(model.parameters()).device
-    parts = []
+    parts, features = [], []
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for start in range(0, len(indices), batch_size):
             batch = torch.from_numpy(images[indices[start : start + batch_size]]).to(device)
-            predictions = [model.probabilities(model(view(batch, *each))) for each in VIEWS[views]]
+            passes = [model.features_and_logits(view(batch, *each)) for each in VIEWS[views]]
+            features.append(passes[0][0].float().cpu())
+            predictions = [model.probabilities(logits) for _, logits in passes]
             parts.append((torch.stack(predictions).mean(dim=0) if len(predictions) > 1 else predictions[0]).cpu())
-    probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
-    return probabilities
+    return torch.cat(parts).numpy(), torch.cat(features).numpy()
+
+
+@torch.inference_mode()
+def extract_features(model: PixelNetwork, images: NDArray[np.uint8], indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the (n, F) float32 features of n of (N, S, S, channels) uint8 images, of a network for any task."""
+    device = next(model.parameters()).device
+    parts = []
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        for start in range(0, len(indices), _BATCH):
+            pixels = torch.from_numpy(images[indices[start : start + _BATCH]]).to(device)
+            parts.append(model.features_and_logits(pixels)[0].float().cpu())
+    return torch.cat(parts).numpy()
 
 
 def mean_probabilities(predictions: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -24,16 +24,22 @@ def trained_segmenter(checkpoint: Checkpoint, device: torch.device) -> Segmenter
     return model
 
 
-@torch.inference_mode()
 def predict_pixels(model: PixelNetwork, pixels: NDArray[np.uint8]) -> Tensor:
+    """Return the pixel probabilities of ``predict_pixels_with_features``."""
+    return predict_pixels_with_features(model, pixels)[0]
+
+
+@torch.inference_mode()
+def predict_pixels_with_features(model: PixelNetwork, pixels: NDArray[np.uint8]) -> tuple[Tensor, NDArray[np.float32]]:
     """Predict pixel probabilities of (B, S, S, channels) images, in float32 on the model's device.
 
     Returns:
-        (B, 1, S, S) for a single class, else (B, 1 + C, S, S) with the background first.
+        (B, 1, S, S) for a single class, else (B, 1 + C, S, S) with the background first; and (B, F) float32 features.
     """
     device = next(model.parameters()).device
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        return pixel_probabilities(model(torch.from_numpy(np.ascontiguousarray(pixels)).to(device)))
+        features, logits = model.features_and_logits(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
+        return pixel_probabilities(logits), features.float().cpu().numpy()
 
 
 @dataclass(frozen=True, eq=False)

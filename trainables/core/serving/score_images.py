@@ -25,6 +25,7 @@ class ScoredImage:
         mask: (H, W) uint8 pixel classes of a segmentation, else None.
         unlike: Ways in which the image differs from the training images, in words; "" if none is known.
         answer: Predicted class or labels, as in ``Prediction``.
+        unlike_score: Distance from the training images, as in ``Prediction``.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ScoredImage:
     mask: NDArray[np.uint8] | None = None
     unlike: str = ""
     answer: str = ""
+    unlike_score: float | None = None
 
 
 def score_parts(ensemble: Ensemble, parts: Iterable[Part]) -> Iterator[ScoredImage]:

@@ -21,7 +21,8 @@ from trainables.core.models.networks.pixel_predictions import predicted_masks
 from trainables.core.serving.base import Ensemble, Prediction
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.image_input import decode_images
-from trainables.core.serving.predict_masks import predict_pixels
+from trainables.core.serving.predict_masks import predict_pixels_with_features
+from trainables.core.serving.training_features import joined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,14 @@ class SegmentationEnsemble(Ensemble):
 
     def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
         """Predict the masks of a batch of images."""
-        return [Prediction(mask=mask, unlike=unlike) for mask, unlike in self._predicted(images, self.pixel_format)]
+        return [
+            Prediction(mask=mask, unlike=unlike, unlike_score=score)
+            for mask, (unlike, score), _ in self._predicted(images, self.pixel_format)
+        ]
+
+    def features(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        """Return the (n, D) features of a batch of n images, means of the last maps of the members' encoders."""
+        return np.stack([features for *_, features in self._predicted(images, self.pixel_format)])
 
     def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
         """Return one column, ``mask``, of grey PNGs as base64 text.
@@ -83,17 +91,22 @@ class SegmentationEnsemble(Ensemble):
         """
         scale = scale or self.pixel_format
         pixel_format = replace(self.pixel_format, white=scale.white, black=scale.black)
-        return [mask for mask, _ in self._predicted(images, pixel_format)]
+        return [mask for mask, *_ in self._predicted(images, pixel_format)]
 
-    def _predicted(self, images: Sequence[Any], pixel_format: PixelFormat) -> Iterator[tuple[NDArray[np.uint8], str]]:
-        """Yield each image's mask, and the ways in which the image differs from the training images."""
+    def _predicted(
+        self, images: Sequence[Any], pixel_format: PixelFormat
+    ) -> Iterator[tuple[NDArray[np.uint8], tuple[str, float | None], NDArray[np.float32]]]:
+        """Yield each image's mask, how it differs from the training images (``unlike_training``), and its features."""
         for start in range(0, len(images), _BATCH):
             decoded = decode_images(images[start : start + _BATCH], self.image_sizes, pixel_format)
-            pixels = decoded.pixels
-            predictions = [predict_pixels(member.models[0], pixels[member.image_size]) for member in self.members]
-            for index, unlike in enumerate(self.unlike_training(decoded)):
-                parts = [one[index : index + 1] for one in predictions]
-                yield self._combine(parts, decoded.shapes[index]), unlike
+            passes = [
+                predict_pixels_with_features(member.models[0], decoded.pixels[member.image_size])
+                for member in self.members
+            ]
+            features = joined([each for _, each in passes])
+            for index, unlike in enumerate(self.unlike_training(decoded, features)):
+                parts = [one[index : index + 1] for one, _ in passes]
+                yield self._combine(parts, decoded.shapes[index]), unlike, features[index]
 
     def _combine(self, predictions: Sequence[Tensor], shape: tuple[int, int]) -> NDArray[np.uint8]:
         """Return the most likely classes by the weighted mean of the members' (1, K, S, S) probabilities, resized."""

@@ -13,8 +13,9 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.base import Ensemble, Member, Prediction
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.image_input import Decoded, decode_images
-from trainables.core.serving.predict_classes import mean_probabilities, predict_probabilities
+from trainables.core.serving.predict_classes import mean_probabilities, predict_with_features
 from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
+from trainables.core.serving.training_features import joined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +54,12 @@ class WholeImageEnsemble(Ensemble):
     def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
         """Predict the probabilities of a batch of images."""
         decoded = self._decode(images)
-        rows = zip(self._combined(decoded), self.unlike_training(decoded), strict=True)
-        return [Prediction(probabilities=row, unlike=unlike, answer=self.answer(row)) for row, unlike in rows]
+        probabilities, features = self._combined(decoded)
+        rows = zip(probabilities, self.unlike_training(decoded, features), strict=True)
+        return [
+            Prediction(probabilities=row, unlike=unlike, answer=self.answer(row), unlike_score=score)
+            for row, (unlike, score) in rows
+        ]
 
     @abstractmethod
     def answer(self, probabilities: NDArray[np.float32]) -> str:
@@ -70,18 +75,25 @@ class WholeImageEnsemble(Ensemble):
 
     def probabilities(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """Return (n, C) float32 probabilities of a batch of n images."""
-        return self._combined(self._decode(images))
+        return self._combined(self._decode(images))[0]
+
+    def features(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        """Return the (n, D) features of a batch of n images."""
+        return self._combined(self._decode(images))[1]
 
     def _decode(self, images: Sequence[Any]) -> Decoded:
         boxes = self.roi.boxes(images, self.pixel_format) if self.roi else None
         return decode_images(images, self.image_sizes, self.pixel_format, boxes)
 
-    def _combined(self, decoded: Decoded) -> NDArray[np.float32]:
-        predictions = [self._predict_member(member, decoded.pixels[member.image_size]) for member in self.members]
-        return self.combination.apply(np.stack(predictions)).astype(np.float32)
+    def _combined(self, decoded: Decoded) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (n, C) probabilities and (n, D) features from the same passes."""
+        members = [self._predict_member(member, decoded.pixels[member.image_size]) for member in self.members]
+        predictions, features = zip(*members, strict=True)
+        return self.combination.apply(np.stack(predictions)).astype(np.float32), joined(features)
 
-    def _predict_member(self, member: Member, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _predict_member(
+        self, member: Member, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         indices = np.arange(len(pixels))
-        return mean_probabilities(
-            [predict_probabilities(model, pixels, indices, views=self.views) for model in member.models]
-        )
+        passes = [predict_with_features(model, pixels, indices, views=self.views) for model in member.models]
+        return mean_probabilities([predictions for predictions, _ in passes]), passes[0][1]

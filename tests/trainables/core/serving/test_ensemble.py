@@ -21,6 +21,7 @@ from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.patient_rule import PatientRule
 from trainables.core.serving.ensemble import _load_pyfunc, load_ensemble, save_ensemble
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
+from trainables.core.serving.training_features import TrainingFeatures, joined
 from trainables.core.training.fit import fit
 
 NAMES = ("few", "many", "some")
@@ -67,6 +68,32 @@ def test_images_unlike_the_training_images_are_named_in_a_column(checkpoints, sm
     assert unlike[:3] == ["", "nearly blank", "nearly blank; 300 x 300 pixels instead of 32 to 32 a side"]
     assert unlike[3]
     np.testing.assert_allclose(frame[list(NAMES)].sum(axis=1), 1, atol=1e-5)
+
+
+def test_images_with_other_features_than_the_training_images_are_named(checkpoints, small_data, tmp_path):
+    """The features are the inputs of the heads; of a member with a model per fold, that of the first."""
+    members = [[checkpoints[16], checkpoints[16]], [checkpoints[32]]]
+    inputs = []
+    for size in (16, 32):
+        model, seen = trained_classifier(checkpoints[size], torch.device("cpu")), []
+        model.head.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0]))
+        with torch.inference_mode():
+            model(torch.from_numpy(small_data.images(size)[:]))
+        inputs.append(seen[0].numpy())
+    expected, splits = joined(inputs), small_data.splits
+    held_out = splits["select"]
+    known = TrainingFeatures.of(expected[splits["fit"]], expected[held_out], small_data.groups[held_out])
+    save_ensemble(tmp_path / "e", members, Combination.of(np.ones(2)), "flips", training_features=known)
+    ensemble = load_ensemble(tmp_path / "e")
+    images = [*small_data.images(32)[:10, :, :, 0], np.full((32, 32), 255, np.uint8)]
+    np.testing.assert_allclose(ensemble.features(images)[:10], expected[:10], atol=1e-5)
+    frame = ensemble.predict(images)
+    assert list(frame.columns) == [*NAMES, "unlike_training", "unlike_score"]
+    np.testing.assert_allclose(frame["unlike_score"][:10], known.scores(expected[:10]), rtol=1e-3)
+    assert (frame["unlike_score"] > 1).tolist() == [text.startswith("features ") for text in frame["unlike_training"]]
+    assert frame["unlike_score"][10] > 1
+    by_patient = ensemble.predict(images, {"patients": ["p"] * 5 + ["q"] * 6})
+    assert by_patient["unlike_score"].tolist() == [frame["unlike_score"][:5].max(), frame["unlike_score"][10]]
 
 
 @pytest.mark.parametrize("ordered", [True, False])

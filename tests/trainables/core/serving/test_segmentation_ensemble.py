@@ -19,6 +19,7 @@ from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import _load_pyfunc, save_ensemble
 from trainables.core.serving.predict_masks import count_pixels, trained_segmenter
 from trainables.core.serving.score_images import score_images
+from trainables.core.serving.training_features import TrainingFeatures, joined
 from trainables.core.training.fit import fit
 
 
@@ -86,6 +87,25 @@ def test_an_unreadable_image_does_not_affect_the_others(trained):
     scored = score_images(ensemble, [NamedImage("bad.png", b"nothing"), good, NamedImage("gone.png", error="gone")])
     assert [row.error != "" for row in scored] == [True, False, True]
     assert scored[1].mask.shape == (8, 9) and scored[1].probabilities is None
+
+
+def test_images_with_other_features_than_the_training_images_are_named(trained, tmp_path):
+    """The features are means of the encoder's last maps."""
+    data, checkpoints = trained[:2]
+    model, seen = trained_segmenter(checkpoints[0], torch.device("cpu")), []
+    model.encoder.register_forward_hook(lambda _, __, maps: seen.append(maps[-1]))
+    with torch.inference_mode():
+        model(torch.from_numpy(data.images(32)[:]))
+    expected = joined([seen[0].flatten(2).mean(dim=2).numpy()])
+    fit_, held_out = data.splits["fit"], data.splits["select"]
+    known = TrainingFeatures.of(expected[fit_], expected[held_out], data.groups[held_out])
+    save_ensemble(tmp_path / "e", [checkpoints[:1]], Combination.of(np.ones(1)), training_features=known)
+    ensemble, images = _load_pyfunc(str(tmp_path / "e")), list(data.images(32)[:4])
+    np.testing.assert_allclose(ensemble.features(images), expected[:4], atol=1e-5)
+    frame = ensemble.predict([*images, np.full((32, 32), 9, np.uint8)])
+    assert list(frame.columns) == ["mask", "unlike_training", "unlike_score"]
+    np.testing.assert_allclose(frame["unlike_score"][:4], known.scores(expected[:4]), rtol=1e-3)
+    assert (frame["unlike_score"] > 1).tolist() == [text != "" for text in frame["unlike_training"]]
 
 
 def test_images_unlike_the_training_images_are_named_in_a_column(trained, tmp_path):

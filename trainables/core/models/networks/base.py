@@ -33,6 +33,14 @@ class PixelNetwork(nn.Module, ABC):
         """Turn (B, C) logits of C exclusive classes into probabilities."""
         return logits.softmax(dim=1)
 
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the logits of (B, S, S, 1 or 3) uint8 pixels; grey pixels fill all three channels."""
+        return self.features_and_logits(pixels)[1]
+
+    @abstractmethod
+    def features_and_logits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (B, F) features of (B, S, S, 1 or 3) uint8 pixels, pooled over the image, and the logits."""
+
     @abstractmethod
     def top_down(self) -> list[nn.Module]:
         """Return the parts that each have one learning rate, from the output down to the input."""

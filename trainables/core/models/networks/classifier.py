@@ -17,9 +17,10 @@ class Classifier(PixelNetwork):
         self.head = head
         self.set_normalisation(backbone.mean, backbone.std)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return (B, C) logits; grey pixels fill all three channels."""
-        return self.run_trainable(self.run_frozen(pixels))
+    def features_and_logits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the (B, F) inputs of the head, and (B, C) logits."""
+        features = self.backbone.run_trainable(self.run_frozen(pixels))
+        return features, self.head(features)
 
     def run_frozen(self, pixels: Tensor) -> Tensor:
         """Run normalisation and the frozen stages on (B, S, S, 1 or 3) uint8 pixels, without gradients."""

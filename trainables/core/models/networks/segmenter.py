@@ -48,10 +48,10 @@ class Segmenter(PixelNetwork):
         self.set_normalisation(*normalisation(network.encoder.model))
         self._frozen: tuple[nn.Module, ...] = ()
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return the logits of every pixel; with several classes, the background comes first."""
-        logits: Tensor = self.head(self.decoder(self.encoder(self.normalised(pixels))))
-        return logits
+    def features_and_logits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (B, F) means of the encoder's last maps, and the logits of every pixel, the background first."""
+        maps = self.encoder(self.normalised(pixels))
+        return maps[-1].mean(dim=(2, 3)), self.head(self.decoder(maps))
 
     def freeze(self, *, encoder: bool, decoder: bool, head: bool) -> None:
         """Freeze parts: no gradients, and always in eval mode, so that the statistics of batch norm do not change."""

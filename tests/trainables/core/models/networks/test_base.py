@@ -8,6 +8,9 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.1, 0.2, 0.3)
 
 
 class Identity(PixelNetwork):
+    def features_and_logits(self, pixels):
+        return pixels, pixels
+
     def top_down(self) -> list[nn.Module]:
         return []
 
