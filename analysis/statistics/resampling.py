@@ -1,9 +1,9 @@
-"""Intervals, tests and corrected scores, all resampled by whole groups because images of a group are not independent.
+"""Resamples, tests and corrected scores, all resampled by whole groups because images of a group are not independent.
 
 Everything is seeded: the same predictions give the same numbers.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -12,13 +12,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.statistics.score_parts import ScoreParts, class_parts
 from trainables.core.data.labels import membership
 from trainables.core.metric_names import MINIMIZED
 from trainables.core.training.metrics.classification_metrics import (
     Resamples,
-    class_keys,
     classification_metrics,
-    resampled_mean,
     resampled_metrics,
 )
 
@@ -72,6 +71,10 @@ class Sample:
         resamples = Resamples(probabilities, self.labels, draws)
         return resampled_metrics(resamples, self.class_names, needed, self.healthy, self.ordered)
 
+    def parts(self, probabilities: Probabilities) -> ScoreParts:
+        """Return the parts that the metrics of (N, C) probabilities are made of."""
+        return class_parts(probabilities, self.labels, self.class_names, self.healthy)
+
     def at_level_of_metric(self, predictions: Sequence[Probabilities]) -> tuple[Sequence[Probabilities], "Sample"]:
         """Return predictions and their sample with one row per unit that the metric counts, such as a patient."""
         return predictions, self
@@ -117,44 +120,6 @@ class Sample:
         drawn = self.resampled_groups(count, seed)
         while rows := list(islice(drawn, max(_CELLS // len(self.labels), 1))):
             yield np.stack([np.bincount(row, minlength=len(self.members))[self.group_of] for row in rows])
-
-
-def intervals(
-    probabilities: Probabilities,
-    sample: Sample,
-    means: Mapping[str, NDArray[np.float64]] | None = None,
-    count: int = RESAMPLES,
-    seed: int = 0,
-) -> dict[str, tuple[float, float]]:
-    """Compute 95% percentile intervals by a bootstrap of groups within class (Efron and Tibshirani 1993).
-
-    Metrics of a class with fewer than ``GROUPS_FOR_INTERVAL`` groups get no interval: it would be far too short.
-    Averages over classes get one, but it is conditional on the groups of that class, which output must mention
-    (``few_groups`` names the classes).
-
-    Args:
-        probabilities: (N, C) probabilities.
-        sample: The N images.
-        means: Other metrics that are means over images: (N,) values by name.
-        count: Number of resamples.
-        seed: Seed of the resamples.
-
-    Returns:
-        (low, high) of each metric that is defined on all resamples.
-    """
-    drawn: dict[str, list[NDArray[np.float64]]] = {}
-    for draws in sample.resamples(count, seed):
-        scores = sample.resampled_scores(probabilities, draws)
-        scores |= {name: resampled_mean(values, draws) for name, values in (means or {}).items()}
-        for name, values in scores.items():
-            drawn.setdefault(name, []).append(values)
-    resampled = {name: np.concatenate(parts) for name, parts in drawn.items()}
-    withheld = {class_keys(sample.class_names)[label] for label in few_groups(sample)}
-    return {
-        name: (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
-        for name, values in resampled.items()
-        if np.isfinite(values).all() and name.partition("/")[2] not in withheld
-    }
 
 
 def few_groups(sample: Sample) -> list[int]:

@@ -16,8 +16,9 @@ from analysis.ensembles.rules import RULES
 from analysis.ensembles.tasks.base import ResultTable, TaskResults
 from analysis.statistics.calibration import brier_scores, expected_calibration_error, reliability
 from analysis.statistics.diversity import Diversity, diversity
+from analysis.statistics.intervals import intervals
 from analysis.statistics.patients import PatientSample
-from analysis.statistics.resampling import Probabilities, Sample, few_groups, intervals, permutation_test
+from analysis.statistics.resampling import Probabilities, Sample, few_groups, permutation_test
 from trainables.core.config import ClassificationConfig
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.training.metrics.classification_metrics import absent_classes, class_keys, confusion_counts

@@ -17,7 +17,9 @@ from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.tasks.base import ResultTable, TaskResults
 from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.diversity import Diversity, answer_diversity
-from analysis.statistics.resampling import Probabilities, Sample, few_groups, intervals, permutation_test
+from analysis.statistics.intervals import intervals
+from analysis.statistics.resampling import Probabilities, Sample, few_groups, permutation_test
+from analysis.statistics.score_parts import ScoreParts, label_parts
 from trainables.core.config import MultiLabelConfig
 from trainables.core.data.labels import label_sets, membership, rarest_labels
 from trainables.core.serving.combining.combine import Combination
@@ -49,6 +51,10 @@ class LabelSample(Sample):
     ) -> dict[str, NDArray[np.float64]]:
         """Compute all metrics on R resamples, or only ``needed``: (R,) each, from (R, N) draws of every image."""
         return resampled_multi_label_metrics(probabilities, self.labels, self.class_names, draws, needed)
+
+    def parts(self, probabilities: Probabilities) -> ScoreParts:
+        """Return the parts that the metrics are made of."""
+        return label_parts(probabilities, self.labels, self.class_names)
 
     @cached_property
     def group_classes(self) -> NDArray[np.int64]:

@@ -14,7 +14,9 @@ from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.tasks.base import ResultTable, TaskResults
 from analysis.statistics.diversity import Diversity
-from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample, intervals, permutation_test
+from analysis.statistics.intervals import intervals
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample, permutation_test
+from analysis.statistics.score_parts import ScoreParts, mask_parts
 from trainables.core.config import SegmentationConfig
 from trainables.core.metric_names import METRICS
 from trainables.core.serving.combining.combine import Combination
@@ -113,6 +115,14 @@ class MaskSample(Sample):
     def scores(self, counts: Counts, needed: str | None = None) -> dict[str, float]:  # noqa: ARG002
         """Compute all metrics of (N, 3C) counts."""
         return segmentation_metrics(by_class(counts), self.class_names)
+
+    def groups_with(self, label: int) -> int:  # noqa: ARG002
+        """Return the number of groups; every image is scored on every class."""
+        return len(self.members)
+
+    def parts(self, counts: Counts) -> ScoreParts:
+        """Return the parts that the metrics of (N, 3C) counts are made of."""
+        return mask_parts(by_class(counts), self.class_names)
 
     def resampled_scores(
         self,

@@ -49,7 +49,7 @@ def metrics_table(ensemble: EnsembleInputs) -> Table:
     models = ("ensemble", f"best member (trial {best.number})")
     return Table(
         "Metrics",
-        "The 95% intervals come from a bootstrap that resamples whole groups. "
+        "The 95% intervals allow for groups, whose images are not independent. "
         f"{_significance(ensemble)} {test_caveats(ensemble)}",
         ("metric", *(f"{model}{level}" for model in models for level in levels)),
         rows,

@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, log_loss
 
+from analysis.statistics.intervals import intervals
 from analysis.statistics.patients import PatientSample
-from analysis.statistics.resampling import corrected_score, intervals, paired_scores, permutation_test
+from analysis.statistics.resampling import corrected_score, paired_scores, permutation_test
+from analysis.statistics.score_intervals import proportion_interval
 from trainables.core.serving.combining.patient_rule import PatientRule
 
 NAMES = ("a", "b", "c")
@@ -75,8 +77,9 @@ def test_resamples_draw_whole_groups_of_patients():
         )
         drawn.append(balanced_accuracy_score(labels[rows], means[rows].argmax(axis=1)))
     np.testing.assert_allclose(paired_scores([probabilities], sample, 100)[:, 0], drawn)
-    low, high = intervals(sample.combined(probabilities), patients, count=100)["balanced_accuracy"]
-    assert (low, high) == (np.quantile(drawn, 0.025), np.quantile(drawn, 0.975))
+    right = means.argmax(axis=1) == labels
+    expected_interval = proportion_interval(right, patients.groups)
+    assert intervals(sample.combined(probabilities), patients, count=20)["accuracy"] == expected_interval
 
 
 def test_the_permutation_test_exchanges_the_patients_of_whole_groups():

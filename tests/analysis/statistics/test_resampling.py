@@ -1,17 +1,14 @@
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, cohen_kappa_score, mean_absolute_error
+from sklearn.metrics import accuracy_score
 
 from analysis.statistics.resampling import (
     Sample,
     best_position,
     corrected_score,
-    few_groups,
-    intervals,
     paired_scores,
     permutation_test,
 )
@@ -33,80 +30,6 @@ def test_the_class_of_a_group_is_its_most_frequent_label():
     sample = Sample(np.array([0, 1, 1, 2, 0, 2]), np.array([7, 7, 7, 3, 3, 5]), NAMES, "accuracy")
     assert dict(zip([3, 5, 7], sample.group_classes.tolist(), strict=True)) == {3: 0, 5: 2, 7: 1}
     assert [sample.groups_with(label) for label in range(3)] == [2, 1, 2]
-
-
-def test_the_interval_of_a_recall_against_the_binomial():
-    """Each image a group of its own: within a class, a recall resamples as a binomial share."""
-    generator = np.random.default_rng(1)
-    labels = np.repeat([0, 1], [60, 140])
-    right = generator.random(200) < 0.7
-    probabilities = np.eye(2)[np.where(right, labels, 1 - labels)] * 0.8 + 0.1
-    sample = Sample(labels, np.arange(200), ("a", "b"), "accuracy")
-    bounds = intervals(probabilities, sample, count=4000)
-    for label, name in enumerate("ab"):
-        of_class = right[labels == label]
-        expected = stats.binom.ppf([0.025, 0.975], len(of_class), of_class.mean()) / len(of_class)
-        np.testing.assert_allclose(bounds[f"recall/{name}"], expected, atol=1.01 / len(of_class))
-
-
-def test_intervals_against_a_loop_over_groups():
-    probabilities, sample = drawn(count=1, images=150, groups=60, skill=2)
-    bounds = intervals(probabilities[0], sample, count=1500)
-    generator = np.random.default_rng(5)
-    drawn_scores = []
-    class_of = {group: np.bincount(sample.labels[sample.groups == group]).argmax() for group in set(sample.groups)}
-    strata = [[group for group, majority in class_of.items() if majority == label] for label in range(3)]
-    for _ in range(600):
-        picked = [group for stratum in strata for group in generator.choice(stratum, len(stratum))]
-        images = np.concatenate([np.flatnonzero(sample.groups == group) for group in picked])
-        drawn_scores.append(balanced_accuracy_score(sample.labels[images], probabilities[0][images].argmax(1)))
-    expected = np.quantile(drawn_scores, [0.025, 0.975])
-    np.testing.assert_allclose(bounds["balanced_accuracy"], expected, atol=0.02)
-
-
-def test_intervals_of_grades_equal_scikit_learns_on_the_same_resamples():
-    (probabilities,), sample = drawn(count=1, groups=60, skill=2)
-    sample = replace(sample, ordered=True)
-    bounds, predicted = intervals(probabilities, sample, count=200), probabilities.argmax(axis=1)
-    kappas, errors = [], []
-    for positions in sample.resampled_groups(200):
-        images = np.concatenate([sample.members[position] for position in positions])
-        pair = sample.labels[images], predicted[images]
-        kappas.append(cohen_kappa_score(*pair, labels=range(3), weights="quadratic"))
-        errors.append(mean_absolute_error(*pair))
-    for name, scores in (("quadratic_weighted_kappa", kappas), ("mean_absolute_error", errors)):
-        assert bounds[name] == pytest.approx(tuple(np.quantile(scores, [0.025, 0.975])))
-
-
-def test_intervals_of_groups_are_wider_than_those_of_images():
-    generator = np.random.default_rng(0)
-    labels = np.repeat(generator.integers(0, 2, 40), 8)
-    right = np.repeat(generator.random(40) < 0.7, 8)  # all eight images of a patient are right or wrong together
-    probabilities = np.eye(2)[np.where(right, labels, 1 - labels)]
-    width = {}
-    for name, groups in {"images": np.arange(320), "groups": np.repeat(np.arange(40), 8)}.items():
-        low, high = intervals(probabilities, Sample(labels, groups, ("a", "b"), "accuracy"))["accuracy"]
-        width[name] = high - low
-    assert width["groups"] / width["images"] == pytest.approx(np.sqrt(8), rel=0.2)
-
-
-def test_a_class_of_few_groups_gets_no_interval_of_its_own():
-    probabilities, sample = drawn(images=120, seed=2)
-    groups = np.where(sample.labels == 2, 500, sample.groups)
-    sample = Sample(sample.labels, groups, NAMES, "accuracy")
-    bounds = intervals(probabilities[0], sample, count=50)
-    assert few_groups(sample) == [2]
-    assert "recall/a" in bounds
-    assert "balanced_accuracy" in bounds
-    assert not [name for name in bounds if name.endswith("/c")]
-
-
-def test_a_metric_that_is_undefined_gets_no_interval():
-    probabilities, sample = drawn(count=1)
-    first_class = np.flatnonzero(sample.labels == 0)
-    bounds = intervals(probabilities[0][first_class], sample.take(first_class), count=20)
-    assert "accuracy" in bounds
-    assert "auroc" not in bounds
 
 
 def brute_force_permutation(first, second, sample):
@@ -205,7 +128,6 @@ def test_everything_is_seeded():
     probabilities, sample = drawn(groups=30)
     for function in (
         lambda seed: paired_scores(list(probabilities), sample, 5, seed).tolist(),
-        lambda seed: intervals(probabilities[0], sample, count=50, seed=seed)["log_loss"],
         lambda seed: permutation_test(probabilities[0], probabilities[1], sample, seed),
         lambda seed: corrected_score(list(probabilities), sample, None, 20, seed),
     ):

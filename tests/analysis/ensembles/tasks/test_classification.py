@@ -41,7 +41,7 @@ def test_an_ensemble_and_each_member_are_scored_in_full():
 
 def test_a_class_with_few_groups_is_counted_and_makes_averages_conditional():
     scored = evaluated()
-    assert [recall.describe() for recall in scored.members[1].recalls] == ["0.000 [0.000, 0.000]", "5/7, from 1 group"]
+    assert [recall.describe() for recall in scored.members[1].recalls] == ["0.000 [0.000, 0.288]", "5/7, from 1 group"]
     assert scored.conditional == ("b",)
     assert [note.split(":")[0] for note in scored.caveats()] == [
         "no test image of c",

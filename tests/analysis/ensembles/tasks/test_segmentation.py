@@ -4,6 +4,7 @@ import pytest
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.serialization import from_json, to_json
 from analysis.ensembles.tasks.segmentation import MaskSample, SegmentationResults
+from analysis.statistics.intervals import intervals
 from trainables.core.errors import DataError
 from trainables.core.training.metrics.segmentation_metrics import segmentation_metrics
 
@@ -71,3 +72,13 @@ def test_few_groups_have_no_interval():
     counts, sample = made_up([0.9], count=8)
     scored = SegmentationResults.evaluate(counts, SegmentationResults.compare(counts, sample).combination, sample, 0)
     assert scored.ensemble.intervals == {} and scored.groups == 4
+
+
+def test_the_intervals_of_every_class_rest_on_all_groups():
+    counts, _ = made_up([0.9], count=60)
+    both = np.repeat(counts[0].reshape(60, -1, 3)[:, :1], 2, axis=1).reshape(60, -1)
+    sample = MaskSample(np.zeros(60, dtype=np.int64), np.arange(60), ("lungs", "heart"), "dice")
+    bounds = intervals(both, sample, count=50)
+    assert set(bounds) == set(sample.scores(both))
+    for metric in ("dice", "iou", "dataset_dice", "dataset_iou"):
+        assert bounds[f"{metric}/heart"] == bounds[f"{metric}/lungs"] == pytest.approx(bounds[metric])

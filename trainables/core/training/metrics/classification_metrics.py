@@ -114,10 +114,15 @@ class Resamples:
         return threshold_counts(self.targets == label, self.probabilities[:, label], self.draws)
 
 
+def log_losses(probabilities: NDArray[np.floating], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Compute the (N,) log losses of (N, C) probabilities against (N,) true classes."""
+    likelihoods = np.take_along_axis(_normalised(probabilities), targets[:, None], axis=1)[:, 0]
+    losses: NDArray[np.float64] = -np.log(np.maximum(likelihoods, np.finfo(np.float64).eps))
+    return losses
+
+
 def _log_loss(resamples: Resamples) -> NDArray[np.float64]:
-    true_class = resamples.targets[:, None]
-    likelihoods = np.take_along_axis(_normalised(resamples.probabilities), true_class, axis=1)[:, 0]
-    return resampled_mean(-np.log(np.maximum(likelihoods, np.finfo(np.float64).eps)), resamples.draws)
+    return resampled_mean(log_losses(resamples.probabilities, resamples.targets), resamples.draws)
 
 
 def _one_against_rest(resamples: Resamples, area: _Area) -> NDArray[np.float64]:

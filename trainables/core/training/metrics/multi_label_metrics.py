@@ -130,12 +130,18 @@ def _macro(metric: Callable[[int], NDArray[np.float64]], labels: int) -> NDArray
     return np.where(defined.any(axis=0), total / np.maximum(defined.sum(axis=0), 1), np.nan)
 
 
+def label_log_losses(probabilities: NDArray[np.floating], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Compute the (N,) binary cross-entropies of (N, L) probabilities, averaged over labels."""
+    wide = probabilities.astype(np.float64)
+    likelihoods = np.where(targets == 1, wide, 1 - wide)
+    losses: NDArray[np.float64] = -np.log(np.maximum(likelihoods, np.finfo(np.float64).eps)).mean(axis=1)
+    return losses
+
+
 def _log_loss(
     probabilities: NDArray[np.floating], targets: NDArray[np.int64], draws: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    wide = probabilities.astype(np.float64)
-    likelihoods = np.where(targets == 1, wide, 1 - wide)
-    return resampled_mean(-np.log(np.maximum(likelihoods, np.finfo(np.float64).eps)).mean(axis=1), draws)
+    return resampled_mean(label_log_losses(probabilities, targets), draws)
 
 
 def check_label_objective(metric: str, targets: NDArray[np.int64], class_names: tuple[str, ...]) -> None:
