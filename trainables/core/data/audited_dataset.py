@@ -25,7 +25,7 @@ from trainables.core.data.readers.open_source import grouped_by_name, open_sourc
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source, source_fingerprint
 from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
-from trainables.core.data.splits.copies import DETAIL_SIDE, find_copies
+from trainables.core.data.splits.copies import COPIES_VERSION, DETAIL_SIDE, find_copies
 from trainables.core.data.splits.group_file import grouped_by_file
 from trainables.core.data.splits.groups import Grouping, exact_duplicates, group_by_similarity, joined
 from trainables.core.data.splits.pairs import Pair
@@ -173,7 +173,7 @@ def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[
     def write(folder: Path) -> None:
         # Copies take most of the audit's time, and given groups are not joined by them.
         given = source.groups_given
-        copies = () if given else _copies(opened, folder / "detail.npy", lambda share: report(share / 2))
+        copies = () if given else _copies(opened, lambda share: report(share / 2))
         found = group_by_similarity(
             pixels, usable, label_sets(source.labels), threshold, copies, lambda share: report((1 + share) / 2)
         )
@@ -193,10 +193,22 @@ def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[
     return data.open_store().read(key, write, read, 100 * len(source))
 
 
-def _copies(opened: OpenedDataset, file: Path, progress: Callable[[float], None]) -> tuple[Pair, ...]:
-    """Return the pairs of copies. The images are decoded into ``file`` and removed, since nothing else uses them."""
-    write_images(opened.source, file, DETAIL_SIDE, opened.data.pixel_format, None)
-    try:
-        return find_copies(np.load(file, mmap_mode="r"), opened.usable, progress)
-    finally:
+def _copies(opened: OpenedDataset, progress: Callable[[float], None]) -> tuple[Pair, ...]:
+    """Return the pairs of copies, which are searched once per node, whatever the threshold of similarity.
+
+    The images are decoded for the search and removed, since nothing else uses them.
+    """
+
+    def write(folder: Path) -> None:
+        file = folder / "detail.npy"
+        write_images(opened.source, file, DETAIL_SIDE, opened.data.pixel_format, None)
+        copies = find_copies(np.load(file, mmap_mode="r"), opened.usable, progress)
         file.unlink()
+        (folder / "copies.json").write_text(json.dumps([dataclasses.asdict(pair) for pair in copies]))
+
+    def read(folder: Path) -> tuple[Pair, ...]:
+        return tuple(Pair(**pair) for pair in json.loads((folder / "copies.json").read_text()))
+
+    key = f"copies-{opened.data.images_key(SIDE)}-v{COPIES_VERSION}"
+    needed = len(opened.source) * opened.data.pixel_format.channels * DETAIL_SIDE**2
+    return opened.data.open_store().read(key, write, read, needed, needed=True)

@@ -20,7 +20,7 @@ from trainables.core.data.splits.pairs import Pair
 from trainables.core.data.splits.splits import Items, make_splits
 from trainables.core.errors import DataError
 
-AUDIT_VERSION = 3  # part of the cache key; raise it whenever the same images would be grouped differently
+AUDIT_VERSION = 4  # part of the cache key; raise it whenever the same images would be grouped differently
 _PAIRS = 5000  # most pairs of one kind in an audit
 _OUTLYING = 6.0  # robust standard deviations
 _BLANK = 2.0  # grey levels

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -26,9 +26,10 @@ from trainables.core.data.decode.images import threads
 from trainables.core.data.splits.local_features import Features, candidate_pairs, extract_features, grey
 from trainables.core.data.splits.pairs import Pair
 
+COPIES_VERSION = 1  # part of the cache key; raise it whenever other pairs of the same images would be found
 DETAIL_SIDE = 128  # of the compared images, in pixels
 SAME = 0.9  # smallest similarity of a copy
-_CANDIDATES = 6  # partners per image
+_CANDIDATES = 4  # partners per image
 _CHUNK = 64  # pairs per task
 _MATCHES, _RATIO, _TOLERANCE = 6, 0.85, 3.0  # consistent matches, Lowe's ratio, pixels
 _STOP = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 20, 1e-3)  # of the registration
@@ -79,6 +80,11 @@ class _Views:
     whole: NDArray[np.float32]
     smoothed: NDArray[np.float32]
 
+    @functools.cached_property
+    def details(self) -> NDArray[np.float32]:
+        """(side, side) float32 band of the finest details."""
+        return _details(self.whole)
+
     @classmethod
     def of(cls, image: NDArray[np.uint8]) -> Self:
         """Return the views of a (side, side, channels) image."""
@@ -106,7 +112,7 @@ def _copy(views: Callable[[int], _Views], features: Features, first: int, second
         return None
     one, other = views(first), views(second).mirrored() if mirrored else views(second)
     transform = _registered(one.smoothed, other.smoothed, transform)
-    similarity = 0.0 if transform is None else _detail_similarity(one.whole, other.whole, transform)
+    similarity = 0.0 if transform is None else _detail_similarity(one.details, other.whole, transform)
     if transform is None or similarity < SAME:
         return None
     (a, b), (c, d) = transform[:, :2]
@@ -122,11 +128,13 @@ def _matched(
     """Return the (2, 3) similarity transform from the first image to the second that most matches agree with."""
     if min(len(first[0]), len(second[0])) < _MATCHES:
         return None
-    nearest = cv2.BFMatcher(cv2.NORM_L2).knnMatch(second[1].astype(np.float32), first[1].astype(np.float32), k=2)
-    clear = [match for match, other in nearest if match.distance < _RATIO * other.distance]
+    ours, theirs = first[1].astype(np.float32), second[1].astype(np.float32)
+    distances = (ours**2).sum(axis=1) - 2 * theirs @ ours.T + (theirs**2).sum(axis=1, keepdims=True)
+    nearest, following = np.partition(distances, 1, axis=1)[:, :2].T
+    clear = np.flatnonzero(nearest < _RATIO**2 * following)
     if len(clear) < _MATCHES:
         return None
-    start, end = first[0][[match.trainIdx for match in clear]], second[0][[match.queryIdx for match in clear]]
+    start, end = first[0][distances[clear].argmin(axis=1)], second[0][clear]
     transform, agree = cv2.estimateAffinePartial2D(start, end, ransacReprojThreshold=_TOLERANCE, maxIters=500)
     return None if transform is None or agree.sum() < _MATCHES else transform.astype(np.float32)
 
@@ -151,26 +159,41 @@ def _registered(
     return np.asarray(found, dtype=np.float32) if plausible else None
 
 
-def _detail_similarity(one: NDArray[np.float32], other: NDArray[np.float32], transform: NDArray[np.float32]) -> float:
+def _detail_similarity(details: NDArray[np.float32], other: NDArray[np.float32], transform: NDArray[np.float32]) -> float:
     """Return the median correlation of small windows of the overlap.
 
     Windows without texture do not count. The median is robust to text and frames that a device draws into all images.
+
+    Args:
+        details: (side, side) details of the first image.
+        other: (side, side) second image.
+        transform: (2, 3) transform from the first image to the second.
     """
-    side, how = one.shape[0], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = cv2.warpAffine(other, transform, (side, side), flags=how)
-    inside = cv2.warpAffine(np.ones_like(one), transform, (side, side), flags=how) > 0.99
+    inside = _moved(np.ones_like(other, dtype=np.uint8), transform, cv2.INTER_NEAREST)
     smaller = min(1.0, 1 / float(np.linalg.det(transform[:, :2])))  # the second image, as a share of the first
     if inside.mean() < _OVERLAP * smaller:
         return 0.0
-    inside = cv2.erode(inside.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0  # the band reaches beyond the overlap
-    first, second = (
-        cv2.GaussianBlur(image, (0, 0), _BAND[0]) - cv2.GaussianBlur(image, (0, 0), _BAND[1]) for image in (one, moved)
-    )
-    covariance, *variances = (
-        cv2.GaussianBlur(product, (0, 0), _WINDOW) for product in (first * second, first**2, second**2)
-    )
+    inside = cv2.erode(inside, np.ones((7, 7), np.uint8))[::2, ::2] > 0  # the band reaches beyond the overlap
+    moved = _details(_moved(other, transform, cv2.INTER_LINEAR))
+    covariance, *variances = map(_windowed, (details * moved, details**2, moved**2))
     textured = inside & (np.maximum(*variances) > _TEXTURE)
-    if textured.sum() < _LEAST_TEXTURE * side**2:
+    if textured.sum() < _LEAST_TEXTURE * textured.size:
         return 0.0
     correlation = covariance / np.sqrt((variances[0] + _NOISE) * (variances[1] + _NOISE))
     return float(np.median(correlation[textured]))
+
+
+def _moved(image: NDArray[Any], transform: NDArray[np.float32], interpolation: int) -> NDArray[Any]:
+    side = len(image)
+    return np.asarray(cv2.warpAffine(image, transform, (side, side), flags=interpolation | cv2.WARP_INVERSE_MAP))
+
+
+def _details(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    narrow, wide = (cv2.GaussianBlur(image, (0, 0), sigma) for sigma in _BAND)
+    return np.asarray(narrow - wide)
+
+
+def _windowed(product: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean over a Gaussian window around every second pixel."""
+    half = cv2.resize(product, (product.shape[1] // 2, product.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(half, (0, 0), _WINDOW / 2))

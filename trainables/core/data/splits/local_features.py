@@ -2,8 +2,9 @@
 
 Features are SIFT: they do not change if an image is rotated, scaled or cropped. Mirroring an image permutes the values
 of a descriptor, so mirrored copies need no features of their own. Candidates are found as in text retrieval:
-descriptors are quantised to words, and images that share rare words are similar (Sivic and Zisserman 2003). The words
-are descriptors drawn from the images, together with their mirror images, so the mirrored word of a feature is known.
+descriptors are quantised to words, and images that share rare words are similar (Sivic and Zisserman 2003). A word
+names the kinds of a descriptor's upper and lower half (a product quantiser, Jegou et al. 2011). Mirroring about the
+horizontal axis swaps the halves, so the mirrored word of a feature is known.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,11 +20,11 @@ from scipy.sparse import csr_array
 from trainables.core.data.decode.images import threads
 
 _PER_IMAGE = 100  # most features of an image: 13 KB
+_SIDE = 80  # of the image in which they are sought, in pixels: SIFT doubles it, and takes half as long as at 128
 _CONTRAST = 0.02  # half of OpenCV's default, since X-rays have little contrast
-_MOST_WORDS = 16384
-_FEATURES_PER_WORD = 8
+_HALVES = 384  # kinds of the halves of a descriptor
 _ROWS = 128  # images per block of similarities
-_CHUNK = 2048  # features per block of similarities to words
+_CHUNK = 8192  # features whose words are looked up together
 _CELLS, _ORIENTATIONS = 4, 8  # layout of a descriptor: rows x columns x orientations
 _LENGTH = _CELLS**2 * _ORIENTATIONS
 _UPSIDE_DOWN = np.arange(_LENGTH).reshape(_CELLS, _CELLS, _ORIENTATIONS)[::-1]
@@ -95,10 +96,10 @@ def candidate_pairs(features: Features, per_image: int) -> NDArray[np.int64]:
     Returns:
         (P, 3): indices of the first and the second image, and 1 if the second one matches as its mirror image.
     """
-    words, count = _words(features)
-    plain, mirrored = _word_weights(features, words, count)
+    words, kinds = _words(features)
+    holds = _word_weights(features, words, kinds)
     found = [np.empty((0, 3), np.int64)]
-    for rows, partners in _best_partners(plain, mirrored, per_image):
+    for rows, partners in _best_partners(holds, kinds, per_image):
         first, place = np.repeat(rows, partners.shape[1]), partners.ravel()
         first, place = first[place >= 0], place[place >= 0]
         second = place % (len(features.starts) - 1)
@@ -109,66 +110,73 @@ def candidate_pairs(features: Features, per_image: int) -> NDArray[np.int64]:
 
 def _features(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     sift = cv2.SIFT.create(nfeatures=_PER_IMAGE, nOctaveLayers=3, contrastThreshold=_CONTRAST)
-    keypoints, descriptors = sift.detectAndCompute(image, None)
+    keypoints, descriptors = sift.detectAndCompute(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), None)
     if descriptors is None:
         return np.empty((0, 2), np.float32), np.empty((0, _LENGTH), np.uint8)
+    keypoints = keypoints[:_PER_IMAGE]  # OpenCV adds those of equal strength
     points = np.array([point.pt for point in keypoints], dtype=np.float32)
-    return points[:_PER_IMAGE], descriptors[:_PER_IMAGE].astype(np.uint8)  # OpenCV adds those of equal strength
+    points = (points + 0.5) * np.float32(len(image) / _SIDE) - 0.5  # pixel centres lie at x + 0.5
+    return points, descriptors[:_PER_IMAGE].astype(np.uint8)
 
 
-def _words(features: Features) -> tuple[NDArray[np.int64], int]:
-    """Return (F,) words of the features, and the number of words. Word w and w + half of them are mirror images."""
-    half = max(1, min(_MOST_WORDS, len(features.points) // _FEATURES_PER_WORD) // 2)
-    drawn = features.descriptors[np.sort(np.random.default_rng(0).permutation(len(features.points))[:half])]
-    even, odd = (part.T.contiguous() for part in _even_and_odd(drawn))
-    words = [np.empty(0, np.int64)]
-    for start in range(0, len(features.points), _CHUNK):
-        chunk_even, chunk_odd = _even_and_odd(features.descriptors[start : start + _CHUNK])
-        # The sum of both products is the similarity to a word, their difference that to its mirror image.
-        kept, changed = chunk_even @ even, chunk_odd @ odd
-        best = (kept + changed.abs()).argmax(1)
-        is_mirrored = changed.gather(1, best[:, None])[:, 0] < 0
-        words.append((best + len(drawn) * is_mirrored).numpy())
-    return np.concatenate(words), 2 * len(drawn)
+def _words(features: Features) -> tuple[NDArray[np.int32], int]:
+    """Return (F, 3) words of the features, and the number K of kinds of halves.
+
+    A word is K times the kind of the upper half plus that of the lower half. Each feature also has the two words with
+    the second nearest kind of one half, so that a small change does not change all of its words.
+    """
+    count = len(features.points)
+    kinds = min(_HALVES, count)
+    drawn = np.sort(np.random.default_rng(0).choice(count, kinds, replace=False))
+    book = torch.nn.functional.normalize(_halves(features.descriptors[drawn])[0], dim=1).T.contiguous()
+    words = [np.empty((0, 3), np.int32)]
+    for start in range(0, count, _CHUNK):
+        halves = _halves(features.descriptors[start : start + _CHUNK])
+        (upper, upper_2), (lower, lower_2) = ((half @ book).topk(min(2, kinds), dim=1).indices.T[[0, -1]] for half in halves)
+        words.append(torch.stack([upper * kinds + lower, upper_2 * kinds + lower, upper * kinds + lower_2], 1).int().numpy())
+    return np.concatenate(words), kinds
 
 
-def _even_and_odd(descriptors: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return two (F, 64) parts of unit vectors: one that mirroring keeps, and one whose sign it changes.
+def _halves(descriptors: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return two (F, 64) halves of unit vectors, the lower one mirrored, so that both lie in one space.
 
-    The product of two vectors, the Bhattacharyya coefficient (RootSIFT), is the sum of the products of their parts.
+    The product of two vectors is the Bhattacharyya coefficient (RootSIFT).
     """
     values = torch.from_numpy(descriptors).float()
-    values = (values / values.sum(1, keepdim=True).clamp_min(1)).sqrt() * 0.5**0.5
-    first, mirrored = values[:, : _LENGTH // 2], values[:, _MIRROR[: _LENGTH // 2]]
-    return first + mirrored, first - mirrored
+    values = (values / values.sum(1, keepdim=True).clamp_min(1)).sqrt()
+    return values[:, : _LENGTH // 2], values[:, _MIRROR[: _LENGTH // 2]]
 
 
-def _word_weights(features: Features, words: NDArray[np.int64], count: int) -> tuple[csr_array, csr_array]:
-    """Return (N, words) unit vectors of the images, and of their mirror images: the rarer a word, the higher."""
+def _word_weights(features: Features, words: NDArray[np.int32], kinds: int) -> csr_array:
+    """Return (N, words) unit vectors of the images: the rarer a word, the higher."""
     size = len(features.starts) - 1
-    image = np.repeat(np.arange(size), np.diff(features.starts))
-    half = count // 2
-    holds = csr_array((np.ones(len(words), np.float32), (image, words)), shape=(size, count))
-    holds.data[:] = 1
-    holders = np.bincount(holds.indices, minlength=count)
-    holders = holders + np.roll(holders, half)
-    weights = np.log((2 * size + 1) / (holders + 1)).astype(np.float32)[holds.indices]
+    starts = words.shape[1] * features.starts
+    holds = csr_array((np.ones(words.size, np.float32), words.ravel(), starts), shape=(size, kinds**2))
+    holds.sum_duplicates()
+    holders = np.bincount(holds.indices, minlength=kinds**2).reshape(kinds, kinds)
+    weights = np.log((2 * size + 1) / (holders + holders.T + 1)).astype(np.float32).ravel()[holds.indices]
     norms = np.sqrt(np.bincount(np.repeat(np.arange(size), np.diff(holds.indptr)), weights**2, size))
     holds.data[:] = weights / np.repeat(norms, np.diff(holds.indptr)).clip(1e-9)
-    mirrored = csr_array((holds.data, (holds.indices + half) % max(count, 1), holds.indptr), shape=holds.shape)
-    return holds, mirrored
+    return holds
+
+
+def _mirrored(holds: csr_array, kinds: int) -> csr_array:
+    """Return the vectors of the mirror images."""
+    words = holds.indices % kinds * kinds + holds.indices // kinds
+    return csr_array((holds.data, words, holds.indptr), shape=holds.shape)
 
 
 def _best_partners(
-    plain: csr_array, mirrored: csr_array, per_image: int
+    holds: csr_array, kinds: int, per_image: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield blocks of R images and (R, P) partners: i for image i, N + i for its mirror image, -1 for none."""
-    size = plain.shape[0]
-    both = (plain.T.tocsr(), mirrored.T.tocsr())
+    size = holds.shape[0]
+    by_word = holds.T.tocsr()
     kept = min(per_image, 2 * size)
     for top in range(0, size, _ROWS):
         rows = np.arange(top, min(top + _ROWS, size))
-        shared = np.concatenate([(plain[rows] @ other).toarray() for other in both], axis=1)
+        block = holds[rows]
+        shared = np.concatenate([(images @ by_word).toarray() for images in (block, _mirrored(block, kinds))], axis=1)
         shared[rows - top, rows] = shared[rows - top, size + rows] = 0
         partners = np.argpartition(shared, -kept, axis=1)[:, -kept:]
         yield rows, np.where(np.take_along_axis(shared, partners, axis=1) > 0, partners, -1)

@@ -3,7 +3,14 @@ import numpy as np
 import pytest
 
 from trainables.core.data.readers.phantoms import make_phantoms
-from trainables.core.data.splits.local_features import _MIRROR, _words, candidate_pairs, extract_features
+from trainables.core.data.splits.local_features import (
+    _MIRROR,
+    _mirrored,
+    _word_weights,
+    _words,
+    candidate_pairs,
+    extract_features,
+)
 
 
 @pytest.fixture(scope="module")
@@ -17,9 +24,11 @@ def test_features_equal_those_of_opencv_image_by_image(images):
     assert features.starts[1] == features.starts[2]  # image 1 is not used
     for index in (0, 2):
         sift = cv2.SIFT_create(nfeatures=100, nOctaveLayers=3, contrastThreshold=0.02)
-        keypoints, descriptors = sift.detectAndCompute(images[index, :, :, 0], None)
+        smaller = cv2.resize(images[index, :, :, 0], (80, 80), interpolation=cv2.INTER_AREA)
+        keypoints, descriptors = sift.detectAndCompute(smaller, None)
         points, found = features.of(index)
-        np.testing.assert_array_equal(points, np.array([point.pt for point in keypoints])[:100])
+        expected = np.array([point.pt for point in keypoints])[:100] * 1.6 + 0.3
+        np.testing.assert_allclose(points, expected, atol=1e-4)
         np.testing.assert_array_equal(found, descriptors[:100])
 
 
@@ -52,16 +61,24 @@ def test_candidates_are_pairs_of_different_images_that_share_features(images):
     assert len(candidate_pairs(extract_features(copies, np.array([3])), 5)) == 0
 
 
-def test_words_are_the_nearest_of_the_vocabulary_and_its_mirror_images(images):
-    """The reference compares with all words at once, in float64."""
+def test_words_are_the_nearest_kinds_of_both_halves_and_mirrored_words_those_of_the_mirror_image(images):
+    """The reference is a search in float64 for each half of the descriptor and of its mirror image."""
     features = extract_features(images, np.arange(len(images)))
-    words, count = _words(features)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(features.points))[: count // 2])
-    drawn = features.descriptors[chosen]
-    vocabulary = np.concatenate([drawn, drawn[:, _MIRROR]]).astype(float)
-    descriptors = features.descriptors.astype(float)
-    roots = [np.sqrt(values / values.sum(axis=1, keepdims=True)) for values in (descriptors, vocabulary)]
-    similarities = roots[0] @ roots[1].T
-    np.testing.assert_allclose(similarities[np.arange(len(words)), words], similarities.max(axis=1), atol=1e-5)
-    assert (words[chosen] < count // 2).mean() > 0.99  # each drawn descriptor is its own word
-    assert (words >= count // 2).any()
+    words, kinds = _words(features)
+    drawn = np.sort(np.random.default_rng(0).choice(len(features.points), kinds, replace=False))
+
+    def upper_half(descriptors):
+        values = descriptors.astype(float)
+        return np.sqrt(values / values.sum(axis=1, keepdims=True))[:, :64]
+
+    book = upper_half(features.descriptors[drawn])
+    book /= np.linalg.norm(book, axis=1, keepdims=True)
+    halves = [upper_half(features.descriptors), upper_half(features.descriptors[:, _MIRROR])]
+    (upper, second_upper), (lower, second_lower) = (np.argsort(-half @ book.T, axis=1)[:, :2].T for half in halves)
+    expected = [upper * kinds + lower, second_upper * kinds + lower, upper * kinds + second_lower]
+    assert (words == np.stack(expected, axis=1)).mean() > 0.999  # but for ties in float32
+    assert (upper[drawn] == np.arange(kinds)).mean() > 0.95  # each half that was drawn is its own kind
+    plain = _word_weights(features, words, kinds)
+    swapped = np.stack([lower * kinds + upper, lower * kinds + second_upper, second_lower * kinds + upper], axis=1)
+    of_mirror_images = _word_weights(features, swapped.astype(np.int32), kinds)
+    np.testing.assert_allclose(_mirrored(plain, kinds).toarray(), of_mirror_images.toarray(), atol=1e-6)
