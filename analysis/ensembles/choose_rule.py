@@ -174,7 +174,7 @@ def choose(
         predictions: Predictions of each rule on N images, simplest rule first.
         sample: The N images.
         forced: Rule to choose regardless of the comparison.
-        notes: Caveats for the result.
+        notes: Caveats for the result. One is added if a rule that is clearly better is not chosen.
         default: Rule to choose unless another is clearly better.
 
     Raises:
@@ -188,17 +188,30 @@ def choose(
     behind = _behind(scores, reference, sample.metric)
     resampled = paired_scores(predicted, sample, _RESAMPLES)
     errors = np.nanstd(resampled - resampled[:, reference, None], axis=0, ddof=1)
-    replaceable = min(sample.groups_with(label) for label in range(len(sample.class_names))) >= GROUPS_FOR_INTERVAL
+    fewest = min(range(len(sample.class_names)), key=sample.groups_with)
+    replaceable = sample.groups_with(fewest) >= GROUPS_FOR_INTERVAL
+
+    def replacement(values: NDArray[np.float64]) -> int:
+        """Return the best rule if it is clearly better than the reference, else the reference."""
+        best = best_position(values.tolist(), sample.metric)
+        return best if _behind(values, reference, sample.metric)[best] < -errors[best] else reference
 
     def position(values: NDArray[np.float64]) -> int:
         if forced is not None:
             return names.index(forced)
-        best = best_position(values.tolist(), sample.metric)
         if default is None:
+            best = best_position(values.tolist(), sample.metric)
             return int(np.argmax(_behind(values, best, sample.metric) <= errors))
-        return best if replaceable and _behind(values, reference, sample.metric)[best] < -errors[best] else reference
+        return replacement(values) if replaceable else reference
 
     chosen = names[position(scores)]
+    better = names[replacement(scores)]
+    if forced is None and default is not None and not replaceable and better != default:
+        notes = [
+            *notes,
+            f"{better} scored higher than {default}, but replaces it only if every class has {GROUPS_FOR_INTERVAL} "
+            f"groups, and {sample.class_names[fewest]} has {sample.groups_with(fewest)}",
+        ]
     corrected = corrected_score(predicted, sample, position, _RESAMPLES)
     figures = sample.scores(predictions[chosen])
     return Choice(

@@ -50,10 +50,12 @@ def _settle(client: MlflowClient, name: str, version: str, metadata: dict[str, A
     """Point ``@champion`` at the best version; return the given version's alias and the reason.
 
     MLflow cannot compare and set an alias in one step, so each search looks again after it has written. Its rivals are
-    the versions that had no alias when it began, or were registered since. Whoever writes last sees all of them.
+    the versions that had no alias when it began, or were registered since. Whoever writes last sees all of them. If the
+    champion itself is not settled, its search may have died before it looked again: then all versions are rivals.
     """
-    settled = {str(each.version) for each in _versions(client, name) if _REASON in each.tags} | {version}
+    settled = {str(each.version) for each in _versions(client, name) if _REASON in each.tags}
     first = _champion(client, name)
+    settled = settled | {version} if first is None or first[0] in settled else set()
     for _ in range(_ROUNDS):
         current, rivals = _champion(client, name), _rivals(client, name, settled) | {version: metadata}
         best, reason = _best(first if current is None or current[0] in rivals else current, rivals)

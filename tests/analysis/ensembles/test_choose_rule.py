@@ -57,6 +57,10 @@ def test_a_class_in_fewer_than_ten_groups_leaves_the_default():
     stacking = next(compared for compared in comparison.rules if compared.rule == "stacking")
     assert stacking.behind < -stacking.error
     assert comparison.chosen == DEFAULT
+    assert comparison.notes == (
+        f"stacking scored higher than {DEFAULT}, but replaces it only if every class has 10 groups, and a has 9",
+    )
+    assert compare(probabilities[:, few], sample.take(few), forced=DEFAULT).notes == ()
 
 
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "auroc", "log_loss"])
@@ -140,8 +144,8 @@ def test_a_class_in_one_group_is_noted():
     comparison = compare(probabilities, Sample(sample.labels, groups, NAMES, "balanced_accuracy"))
     assert len(comparison.rules) == len(RULES)
     assert comparison.corrected is None  # no resample leaves the class's only group out
-    assert comparison.notes == (
-        "only one group has images of c: rules were scored on it without having seen the class",
+    assert (
+        comparison.notes[0] == "only one group has images of c: rules were scored on it without having seen the class"
     )
 
 

@@ -100,6 +100,42 @@ def test_of_two_searches_that_end_together_the_better_is_champion(
     assert ended[late].alias == ("champion" if late == "better" else "challenger")
 
 
+def test_a_search_that_dies_after_it_wrote_a_stale_alias_leaves_no_worse_champion(checkpoint, tmp_path, monkeypatch):
+    """It is repaired by whatever registers next: another search, or the same one on --resume.
+
+    Takes 5 to 15 s, because three real models are registered.
+    """
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("brains", artifact_location=str(tmp_path / "artifacts"))
+    runs = [client.create_run(experiment).info.run_id for _ in range(3)]
+
+    def end(run, score):
+        entrant = Entrant([[checkpoint]], Combination.of(np.ones(1)), "none", METADATA | {"select_score": score})
+        return register_ensemble(uri, runs[run], "brains", entrant)
+
+    set_alias = MlflowClient.set_registered_model_alias
+
+    def die_with_a_stale_alias(self, name, alias, version):
+        monkeypatch.setattr(MlflowClient, "set_registered_model_alias", set_alias)
+        assert end(0, 0.8).alias == "champion"
+        set_alias(self, name, alias, version)
+        raise KeyboardInterrupt
+
+    def champion():
+        return str(client.get_model_version_by_alias("brains", "champion").version)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", die_with_a_stale_alias)
+    with pytest.raises(KeyboardInterrupt):
+        end(1, 0.7)
+    assert champion() == "1"  # the worse one
+    assert end(2, 0.6).alias == "challenger"
+    assert champion() == "2"
+    set_alias(client, "brains", "champion", "1")
+    assert end(1, 0.7).alias == "challenger"
+    assert champion() == "2"
+
+
 def expected(uri, images):
     with fetched_model(uri, "models:/brains@champion") as folder:
         return open_ensemble(ensemble_folder(folder)).predict(images).to_numpy()

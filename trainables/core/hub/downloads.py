@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -57,8 +58,7 @@ def dataset_snapshot(name: str, revision: str | None = None) -> Path:
                 folder = snapshot(revision, local=True)
             if folder is None or revision is None:
                 commit = revision or HfApi().dataset_info(name, timeout=TIMEOUT_S).sha
-                hooks = get_session().event_hooks["request"]  # the client asks for listings without a time-out
-                hooks.extend([] if _limit_wait in hooks else [_limit_wait])
+                _limit_waits(get_session())
                 folder = snapshot(commit, local=False)
                 if revision is None:
                     _mark_newest(folder)
@@ -72,9 +72,32 @@ def dataset_snapshot(name: str, revision: str | None = None) -> Path:
     return folder
 
 
+_asked: dict[str, float] = {}  # time of each question without an answer so far
+
+
+def _limit_waits(client: Any) -> None:
+    """Give the client's questions a time-out; it asks for listings without one, and repeats them for minutes."""
+    _asked.clear()
+    for event, hook in (("request", _limit_wait), ("response", _note_answer)):
+        hooks = client.event_hooks[event]
+        hooks.extend([] if hook in hooks else [hook])
+
+
 def _limit_wait(request: Any) -> None:
+    """Limit the wait for an answer.
+
+    Raises:
+        TimeoutError: The same question had no answer in the time allowed.
+    """
+    now = time.monotonic()
+    if now - _asked.setdefault(str(request.url), now) >= TIMEOUT_S:
+        raise TimeoutError(f"no answer from {request.url}")
     waits = request.extensions["timeout"]
     request.extensions["timeout"] = {kind: TIMEOUT_S if wait is None else wait for kind, wait in waits.items()}
+
+
+def _note_answer(response: Any) -> None:
+    _asked.pop(str(response.request.url), None)
 
 
 def _mark_newest(snapshot: Path) -> None:

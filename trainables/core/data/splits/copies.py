@@ -159,7 +159,9 @@ def _registered(
     return np.asarray(found, dtype=np.float32) if plausible else None
 
 
-def _detail_similarity(details: NDArray[np.float32], other: NDArray[np.float32], transform: NDArray[np.float32]) -> float:
+def _detail_similarity(
+    details: NDArray[np.float32], other: NDArray[np.float32], transform: NDArray[np.float32]
+) -> float:
     """Return the median correlation of small windows of the overlap.
 
     Windows without texture do not count. The median is robust to text and frames that a device draws into all images.

@@ -110,7 +110,9 @@ def candidate_pairs(features: Features, per_image: int) -> NDArray[np.int64]:
 
 def _features(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     sift = cv2.SIFT.create(nfeatures=_PER_IMAGE, nOctaveLayers=3, contrastThreshold=_CONTRAST)
-    keypoints, descriptors = sift.detectAndCompute(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), None)
+    keypoints, descriptors = sift.detectAndCompute(
+        cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), None
+    )
     if descriptors is None:
         return np.empty((0, 2), np.float32), np.empty((0, _LENGTH), np.uint8)
     keypoints = keypoints[:_PER_IMAGE]  # OpenCV adds those of equal strength
@@ -132,8 +134,12 @@ def _words(features: Features) -> tuple[NDArray[np.int32], int]:
     words = [np.empty((0, 3), np.int32)]
     for start in range(0, count, _CHUNK):
         halves = _halves(features.descriptors[start : start + _CHUNK])
-        (upper, upper_2), (lower, lower_2) = ((half @ book).topk(min(2, kinds), dim=1).indices.T[[0, -1]] for half in halves)
-        words.append(torch.stack([upper * kinds + lower, upper_2 * kinds + lower, upper * kinds + lower_2], 1).int().numpy())
+        (upper, upper_2), (lower, lower_2) = (
+            (half @ book).topk(min(2, kinds), dim=1).indices.T[[0, -1]] for half in halves
+        )
+        words.append(
+            torch.stack([upper * kinds + lower, upper_2 * kinds + lower, upper * kinds + lower_2], 1).int().numpy()
+        )
     return np.concatenate(words), kinds
 
 

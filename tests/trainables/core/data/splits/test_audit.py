@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.images import png
+from trainables.core.data import audited_dataset
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.phantoms import CLASS_NAMES, SLICES_PER_SUBJECT, make_phantoms
@@ -130,6 +131,14 @@ def test_a_usual_pattern_applies_if_every_file_matches_and_no_other_rule_is_set(
 def test_a_pattern_can_make_each_image_its_own_group_after_an_earlier_audit(unpublished, store):
     assert audited(unpublished, store).groups == 60
     assert audited(unpublished, store, grouping=Grouping(pattern=r"_(\d+)\.png")).groups == 360
+
+
+def test_another_threshold_does_not_search_for_copies_again(unpublished, store, monkeypatch):
+    audited(unpublished, store)
+    monkeypatch.setattr(audited_dataset, "find_copies", None)
+    audit = audited(unpublished, store, grouping=Grouping(threshold=0.97))
+    assert audit.threshold == 0.97
+    assert any(pair.zoom != 1 for pairs in audit.pairs.values() for pair in pairs)  # only registration finds a zoom
 
 
 def test_an_audit_survives_json(published, store):
