@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.ensembles.operating_points import ChosenPoint, disease_points
 from analysis.ensembles.rules import DEFAULT, FIXED, RULES, Rule
 from analysis.statistics.cross_fitting import GROUPS_TO_FIT, cross_fitted, group_folds
 from analysis.statistics.patients import PatientSample
@@ -18,6 +19,7 @@ from analysis.statistics.resampling import (
     corrected_score,
     paired_scores,
 )
+from analysis.statistics.thresholds import HIGHEST_YOUDEN, PointRule
 from trainables.core.errors import DataError
 from trainables.core.metric_names import MINIMIZED, PATIENT
 from trainables.core.serving.combining.combine import Combination
@@ -84,10 +86,12 @@ class Comparison(Choice):
     Attributes:
         combination: The chosen rule, fitted to all images, and the rule for a patient's images.
         patients: Comparison of the rules that combine a patient's images; None if there are no patients.
+        points: Operating points of a disease, of images and of patients; empty without a healthy class.
     """
 
     combination: Combination = field(kw_only=True)
     patients: Choice | None = field(kw_only=True, default=None)
+    points: tuple[ChosenPoint, ...] = field(kw_only=True, default=())
 
     @property
     def score(self) -> float:
@@ -114,7 +118,11 @@ CLASS_RULES = RuleSet(RULES, DEFAULT, FIXED)
 
 
 def compare(
-    probabilities: Probabilities, sample: Sample, forced: str | None = None, known: RuleSet = CLASS_RULES
+    probabilities: Probabilities,
+    sample: Sample,
+    forced: str | None = None,
+    known: RuleSet = CLASS_RULES,
+    points: PointRule = HIGHEST_YOUDEN,
 ) -> Comparison:
     """Score all rules by group-wise cross-fitting, and choose one.
 
@@ -129,6 +137,7 @@ def compare(
         sample: The N images.
         forced: Rule to choose regardless of the comparison.
         known: Rules to compare.
+        points: Rule that chooses the operating point of a disease, if the sample has a healthy class.
 
     Raises:
         DataError: ``forced`` is unknown, or there are too few groups to score it.
@@ -138,7 +147,8 @@ def compare(
     comparison = chosen_from(
         predictions, lambda rule: known.rules[rule](probabilities, sample), sample, forced, notes, default
     )
-    return _with_patient_rule(comparison, predictions[comparison.chosen], sample)
+    predicted = predictions[comparison.chosen]
+    return _with_points(_with_patient_rule(comparison, predicted, sample), predicted, sample, points)
 
 
 def chosen_from(
@@ -244,6 +254,20 @@ def _with_patient_rule(comparison: Comparison, predicted: Probabilities, sample:
         combination=replace(comparison.combination, patients=rules[choice.chosen]),
         patients=choice,
         figures=comparison.figures | {f"{PATIENT}{name}": value for name, value in choice.figures.items()},
+    )
+
+
+def _with_points(comparison: Comparison, predicted: Probabilities, sample: Sample, rule: PointRule) -> Comparison:
+    """Add the operating points, if the sample has a healthy class."""
+    if sample.healthy is None:
+        return comparison
+    combination = comparison.combination
+    points, notes = disease_points(predicted, sample, rule, combination.patients)
+    return replace(
+        comparison,
+        combination=replace(combination, points=tuple(chosen.point for chosen in points)),
+        points=tuple(points),
+        notes=(*comparison.notes, *notes),
     )
 
 

@@ -1,10 +1,13 @@
 """Scores of an ensemble and its members on the sealed test set, with their uncertainty."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from analysis.statistics.calibration import Bin
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from trainables.core.metric_names import PATIENT
+from trainables.core.serving.operating_point import OperatingPoint
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,50 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class PointScores:
+    """Scores of the decisions at an operating point.
+
+    Attributes:
+        point: Operating point.
+        counts: Images, or patients, that are true positives, false negatives, true negatives and false positives.
+        groups: Number of groups with a positive, and with a negative.
+        intervals: 95% confidence intervals by metric; none if either side has fewer than 10 groups.
+    """
+
+    point: OperatingPoint
+    counts: tuple[int, int, int, int]
+    groups: tuple[int, int]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def shares(self) -> dict[str, tuple[int, int]]:
+        """Return the numerator and the denominator of each metric; none without positives or without negatives.
+
+        They are ``sensitivity``, ``specificity``, ``ppv`` and ``npv``, the positive and negative predictive values.
+        Predictive values hold at the share of positives in the sample, and need a positive or negative decision.
+        """
+        found, missed, cleared, alarms = self.counts
+        if not (found + missed and cleared + alarms):
+            return {}
+        shares = {
+            "sensitivity": (found, found + missed),
+            "specificity": (cleared, cleared + alarms),
+            "ppv": (found, found + alarms),
+            "npv": (cleared, cleared + missed),
+        }
+        return {name: share for name, share in shares.items() if share[1]}
+
+    def metrics(self) -> dict[str, float]:
+        """Return the defined metrics."""
+        return {name: right / total for name, (right, total) in self.shares().items()}
+
+    def describe(self, name: str) -> str:
+        """Return a metric, such as ``0.833 [0.750, 0.901]``; "" if it is undefined."""
+        low, high = self.intervals.get(name, (None, None))
+        value = self.metrics().get(name)
+        return "" if value is None else f"{value:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+
+
+@dataclass(frozen=True)
 class Scores:
     """One model's scores on ``test``.
 
@@ -47,6 +94,8 @@ class Scores:
         report: scikit-learn's classification report; not for a segmentation.
         per_image: (N,) Dice of each image, averaged over classes; segmentation only.
         thresholds: (L,) probabilities from which labels are assigned; multi-label classification only.
+        points: Scores at the operating points: one of a disease, or one per label; only of an ensemble. Their metrics
+            are in ``metrics`` too.
     """
 
     metrics: dict[str, float]
@@ -57,6 +106,15 @@ class Scores:
     report: str = ""
     per_image: tuple[float, ...] = ()
     thresholds: tuple[float, ...] = ()
+    points: tuple[PointScores, ...] = ()
+
+    def with_points(self, points: Mapping[str, PointScores]) -> Self:
+        """Add scores at operating points, whose metrics get the suffix that is their key."""
+        metrics = {f"{name}{key}": value for key, one in points.items() for name, value in one.metrics().items()}
+        bounds = {f"{name}{key}": value for key, one in points.items() for name, value in one.intervals.items()}
+        return replace(
+            self, metrics=self.metrics | metrics, intervals=self.intervals | bounds, points=tuple(points.values())
+        )
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from scipy.optimize import minimize_scalar
 from analysis.ensembles.choose_rule import RuleSet
 from analysis.ensembles.rules import SCALED, TEMPERATURES, Rule, best_single, geometric_mean, greedy, mean
 from analysis.statistics.resampling import Probabilities, Sample
+from analysis.statistics.thresholds import PointRule, choose_threshold
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import LabelCombination, temper_labels
 
-_THRESHOLD = 0.5  # of a label without positives or without negatives
 _LEAST = 1e-12
+HIGHEST_F1 = PointRule("f1")
 
 
 def fit_label_temperatures(probabilities: Probabilities, targets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -38,31 +39,21 @@ def fit_label_temperatures(probabilities: Probabilities, targets: NDArray[np.int
     return np.array([[fitted(member[:, label], targets[:, label]) for label in labels] for member in probabilities])
 
 
-def best_thresholds(probabilities: Probabilities, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the (L,) thresholds with the highest F1, each half-way between two neighbouring probabilities.
-
-    Of equal ones, the highest is taken. A label that all images have, or none, gets 0.5.
+def best_thresholds(
+    probabilities: Probabilities, targets: NDArray[np.int64], rule: PointRule = HIGHEST_F1
+) -> NDArray[np.float64]:
+    """Return the (L,) thresholds that a rule chooses (``choose_threshold``).
 
     Args:
         probabilities: (N, L) probabilities.
         targets: (N, L) of 0 and 1.
+        rule: Rule that chooses the thresholds.
     """
-    return np.array([_best_threshold(*pair) for pair in zip(probabilities.T, targets.T, strict=True)])
+    pairs = zip(probabilities.T, targets.T == 1, strict=True)
+    return np.array([choose_threshold(rule, scores, positive) for scores, positive in pairs])
 
 
-def _best_threshold(scores: Probabilities, truth: NDArray[np.int64]) -> float:
-    if truth.min() == truth.max():
-        return _THRESHOLD
-    order = np.argsort(-scores, kind="stable")
-    ordered, hits = scores[order].astype(np.float64), np.cumsum(truth[order])
-    f1 = 2 * hits / (np.arange(1, len(scores) + 1) + truth.sum())
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(scores) - 1)  # equal scores are decided alike
-    best = int(last[f1[last].argmax()])
-    below = ordered[best + 1] if best + 1 < len(scores) else 0.0
-    return float((ordered[best] + below) / 2)
-
-
-def _for_labels(rule: Rule, scaled: bool) -> Rule:
+def _for_labels(rule: Rule, scaled: bool, points: PointRule) -> Rule:
     """Return a rule that fits temperatures, if ``scaled``, then the weights of ``rule``, then thresholds."""
 
     def fit(probabilities: Probabilities, sample: Sample) -> Combination:
@@ -76,9 +67,10 @@ def _for_labels(rule: Rule, scaled: bool) -> Rule:
             plain.weights,
             plain.temperatures,
             label_temperatures=_as_tuples(temperatures),
-            member_thresholds=_as_tuples([best_thresholds(member, sample.labels) for member in probabilities]),
+            member_thresholds=_as_tuples([best_thresholds(member, sample.labels, points) for member in probabilities]),
+            threshold_rule=str(points),
         )
-        thresholds = best_thresholds(combination.apply(probabilities), sample.labels)
+        thresholds = best_thresholds(combination.apply(probabilities), sample.labels, points)
         return dataclasses.replace(combination, thresholds=tuple(thresholds.tolist()))
 
     return fit
@@ -94,9 +86,22 @@ _PLAIN: Mapping[str, Rule] = {
     "geometric-mean": geometric_mean,
     "greedy": greedy,
 }
-# The fixed rules have no parameters but their thresholds, which are not scored without cross-fitting.
-LABEL_RULES = RuleSet(
-    {name + SCALED * scaled: _for_labels(rule, scaled) for name, rule in _PLAIN.items() for scaled in (False, True)},
-    default="mean" + SCALED,
-    fixed=("mean", "geometric-mean"),
-)
+
+
+def label_rules(points: PointRule = HIGHEST_F1) -> RuleSet:
+    """Return the ensemble rules, with thresholds that ``points`` chooses.
+
+    The fixed rules have no parameters but their thresholds, which are not scored without cross-fitting.
+    """
+    return RuleSet(
+        {
+            name + SCALED * scaled: _for_labels(rule, scaled, points)
+            for name, rule in _PLAIN.items()
+            for scaled in (False, True)
+        },
+        default="mean" + SCALED,
+        fixed=("mean", "geometric-mean"),
+    )
+
+
+LABEL_RULES = label_rules()

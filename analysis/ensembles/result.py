@@ -67,6 +67,7 @@ class ChosenEnsemble:
         groups: Number of groups these images form.
         folds: Folds of each member; 0 without cross-validation.
         selection_bias: Correction for choosing members on the same images; None without folds.
+        point_rule: Rule that operating points were chosen by; None for the task's default.
     """
 
     members: tuple[TrialRecord, ...]
@@ -78,6 +79,7 @@ class ChosenEnsemble:
     groups: int
     folds: int = 0
     selection_bias: Annotated[SelectionBias | None, override(rename="tuned")] = None
+    point_rule: str | None = None
 
     @property
     def chosen_on(self) -> str:

@@ -76,7 +76,7 @@ def save_model_files(folder: Path, entrant: Entrant) -> dict[str, Any]:
     save_ensemble(folder, entrant.members, entrant.combination, entrant.views, entrant.roi, entrant.training_features)
     model = entrant.members[0][0]
     task = TASKS[model.config.task]
-    outputs = task.output_columns(model.class_names)
+    outputs = task.output_columns(model.class_names, entrant.combination)
     if model.kind or entrant.training_features:
         outputs |= {unlike_column(model.class_names): "string"}
     if entrant.training_features:

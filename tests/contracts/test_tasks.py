@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from analysis.ensembles.tasks.choose import TASKS as RESULTS
@@ -11,6 +12,7 @@ from trainables.core.config import CONFIGS
 from trainables.core.data.source import MaskFormat
 from trainables.core.models.networks.build import NETWORKS
 from trainables.core.serving.base import Ensemble
+from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import ENSEMBLES
 from trainables.core.training.tasks.registry import TASKS
 from trainables.worker.member_scorers import member_scorer
@@ -51,5 +53,5 @@ def test_a_served_ensemble_names_its_answers(task):
     ensemble = ENSEMBLES[task]
     assert issubclass(ensemble, Ensemble) and not ensemble.__abstractmethods__
     assert ensemble.answer_heading
-    columns = RESULTS[task].output_columns(("one", "two"))
+    columns = RESULTS[task].output_columns(("one", "two"), Combination.of(np.ones(1)))
     assert (ensemble.answer_heading in columns) == (task != "classification")  # whose frame has probabilities only

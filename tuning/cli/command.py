@@ -23,6 +23,7 @@ from trainables.core.redact import without_credentials
 from tuning.console import EXIT_BROKEN_PIPE, EXIT_USAGE, say
 
 if TYPE_CHECKING:
+    from analysis.statistics.thresholds import PointRule
     from trainables.core.data.decode.nifti import Slicing
     from trainables.core.data.readers.tables.label_columns import LabelTable
 
@@ -126,6 +127,15 @@ CacheSize = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+OperatingPointOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RULE",
+        help="Rule that chooses the probability from which an image is positive: youden, f1, sensitivity=0.95, "
+        "specificity=0.9 or cost=10 (a missed positive costs 10 false alarms). Default: youden; f1 for several labels.",
+        rich_help_panel="Ensemble",
+    ),
+]
 SearchName = Annotated[str, typer.Argument(help="Name of the search, which is its folder in --storage.")]
 Storage = Annotated[
     str,
@@ -219,6 +229,13 @@ def parse_window(text: str | None) -> tuple[float, float] | None:
     if not (math.isfinite(centre) and 1 <= width < math.inf):
         raise UserError(f"--window must be CENTER,WIDTH with a width of at least 1, such as 40,400, but got {text!r}")
     return centre, width
+
+
+def point_rule(text: str | None) -> "PointRule | None":
+    """Return the rule for operating points that the option names, or None without it."""
+    from analysis.statistics.thresholds import PointRule
+
+    return None if text is None else PointRule.parse(text)
 
 
 def parse_slicing(axis: Axis | None, slices: int | None) -> "Slicing | None":

@@ -9,6 +9,7 @@ import typer
 from trainables.core.errors import UserError
 from tuning.cli.command import (
     Command,
+    OperatingPointOption,
     SearchName,
     SearchTrackingUri,
     Storage,
@@ -16,6 +17,7 @@ from tuning.cli.command import (
     Views,
     console_script,
     new_app,
+    point_rule,
 )
 from tuning.console import Terminal
 
@@ -39,6 +41,7 @@ def ensemble(
         Views | None,
         _option(help="Test-time augmentation: views to average predictions over. Default: as in the search."),
     ] = None,
+    operating_point: OperatingPointOption = None,
     open_test: Annotated[
         bool, _option("--open-test", help="Score the test set too. Every opening is counted and reported.")
     ] = False,
@@ -57,6 +60,7 @@ def ensemble(
         raise UserError("--k and --members both choose the trials: give only one of them")
     params["members"] = () if members is None else _trial_numbers(members)
     params["tta"] = tta and tta.value
+    params["points"] = point_rule(params.pop("operating_point"))
     from tuning.ensemble.rebuild import RebuildOptions, rebuild
 
     return rebuild(RebuildOptions(**params), Terminal())

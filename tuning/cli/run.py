@@ -24,6 +24,7 @@ from tuning.cli.command import (
     ImageColumn,
     LabelColumn,
     Labels,
+    OperatingPointOption,
     OrderedClasses,
     SkipBadImages,
     SlicesOption,
@@ -37,6 +38,7 @@ from tuning.cli.command import (
     new_app,
     parse_slicing,
     parse_window,
+    point_rule,
 )
 from tuning.console import EXIT_OK, Terminal, say
 
@@ -169,6 +171,7 @@ def run(
         Views | None,
         _search_option(help="Test-time augmentation: views to average predictions over. Default: the space's."),
     ] = None,
+    operating_point: OperatingPointOption = None,
     seed: Annotated[int, _search_option(min=0, help="Random seed for splits, sampling and training.")] = 0,
     cpus_per_trial: Annotated[
         float | None, _resource_option(min=0.01, help="CPUs per trial. Default: its GPU's share of them, else 1.")
@@ -260,7 +263,7 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
     labels = params.pop("labels")
     slicing = parse_slicing(params.pop("axis"), params.pop("slices"))
     columns = {role: params.pop(f"{role}_column") for role in ("image", "label", "split")}
-    not_options = {"list_spaces", "dry_run", "backbone", "metric", "time_budget", "trial_timeout"}
+    not_options = {"list_spaces", "dry_run", "backbone", "metric", "operating_point", "time_budget", "trial_timeout"}
     options = {name: value for name, value in params.items() if name not in not_options}
     options |= {
         "space": space,
@@ -272,6 +275,7 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
         "time_budget_s": math.inf if params["time_budget"] is None else params["time_budget"],
         "trial_timeout_s": HANG_S if params["trial_timeout"] is None else params["trial_timeout"],
         "tta": params["tta"] and str(params["tta"]),
+        "points": point_rule(params["operating_point"]),
         "split": str(params["split"]),
         "given": given,
     }

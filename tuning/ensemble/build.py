@@ -40,7 +40,7 @@ def find_ensemble(
     if not members:
         return None
     fingerprint = split_fingerprint(data, "test")
-    if is_saved(study, members, request.views):
+    if is_saved(study, members, request):
         return load_ensemble(study, openings(study, fingerprint, tracker.uri, tracker.parent_id))
     chosen = choose_ensemble(members, data, request, infer, selection_bias(study, data, request))
     count_opening(study, fingerprint)  # counted first: a crash while scoring must not hide an opening
@@ -72,13 +72,14 @@ def choose_ensemble(
     return ChosenEnsemble(
         members=tuple(members),
         member_scores=tuple(sample.score(member) for member in predictions[: len(members)]),
-        comparison=task.compare(predictions, sample, request.rule),
+        comparison=task.compare(predictions, sample, request.rule, request.points),
         diversity=task.diversity(predictions, sample),
         views=request.views,
         images=len(sample.labels),
         groups=len(sample.members),
         folds=len(data.folds),
         selection_bias=bias,
+        point_rule=None if request.points is None else str(request.points),
     )
 
 

@@ -49,6 +49,8 @@ def show_choice(chosen: ChosenEnsemble, console: Console) -> None:
     say(console, f"Chosen: {comparison.chosen}, {score} on images it was not fitted to{unbiased}.")
     if comparison.patients is not None:
         say(console, f"Images of a patient: {comparison.patients.describe()}.")
+    for point in comparison.points:
+        say(console, f"Operating point by {point.point.unit}: {point.describe()}.")
     if bias is not None:
         sentence = bias.describe(comparison.metric)
         say(console, f"{sentence[0].upper()}{sentence[1:]}.")
@@ -110,7 +112,8 @@ def _figures_table(result: EnsembleResult, evaluation: Evaluation, title: str | 
     for name in (metric.name for metric in METRICS if metric.name in values):
         bounds = evaluation.ensemble.intervals.get(name)
         interval = escape(f"[{bounds[0]:.3f}, {bounds[1]:.3f}]{mark}") if bounds else ""
-        table.add_row(name.replace("_", " "), f"{values[name]:.4f}", interval, f"{of_best[name]:.4f}")
+        member = f"{of_best[name]:.4f}" if name in of_best else ""  # members have no operating point
+        table.add_row(name.replace("_", " "), f"{values[name]:.4f}", interval, member)
     return table
 
 

@@ -9,6 +9,7 @@ from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings, Registration
 from analysis.ensembles.serialization import from_json, to_json
 from analysis.trials import TrialRecord, read_trials
+from tuning.ensemble.members import EnsembleRequest
 
 _ENSEMBLE = "ensemble"
 
@@ -23,10 +24,12 @@ def save_registration(study: optuna.Study, registration: Registration) -> None:
     study.set_user_attr(_ENSEMBLE, {**study.user_attrs[_ENSEMBLE], "registered": asdict(registration)})
 
 
-def is_saved(study: optuna.Study, members: Sequence[TrialRecord], views: str) -> bool:
-    """Return True if the study holds an ensemble of exactly these members and views."""
+def is_saved(study: optuna.Study, members: Sequence[TrialRecord], request: EnsembleRequest) -> bool:
+    """Return True if the study holds an ensemble of exactly these members, views and rule for operating points."""
     saved = study.user_attrs.get(_ENSEMBLE, {}).get("built", {})
-    return (saved.get("members"), saved.get("views")) == ([record.number for record in members], views)
+    rule = None if request.points is None else str(request.points)
+    wanted = [record.number for record in members], request.views, rule
+    return (saved.get("members"), saved.get("views"), saved.get("point_rule")) == wanted
 
 
 def load_ensemble(study: optuna.Study, openings: Openings) -> EnsembleResult | None:

@@ -17,6 +17,7 @@ from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import UserError
 from trainables.core.serving.base import Ensemble
 from trainables.core.serving.ensemble_files import open_ensemble
+from trainables.core.serving.operating_point import IMAGE, PATIENT
 from trainables.core.serving.score_images import ScoredImage, score_parts
 from tuning.console import EXIT_FAILED, EXIT_OK, say, say_notes
 from tuning.predict.by_patient import by_patient
@@ -78,7 +79,8 @@ def predict_images(options: PredictOptions, console: Console) -> int:
             patients = patients_of(scoring.parts, options.patients)
         if patients is not None and not ensemble.has_patients:
             raise UserError("--per patient needs a model of one class per image, but MODEL is of another kind")
-        file.begin(ensemble.class_names, ensemble.answer_heading, patients is not None)
+        decisions = ensemble.decision_columns(IMAGE if patients is None else PATIENT)
+        file.begin(ensemble.class_names, ensemble.answer_heading, decisions, patients is not None)
         rows = _noted(_with_progress_bar(scoring.rows, total, console), failed, unlike)
         if patients is None:
             for row in rows:

@@ -44,6 +44,7 @@ class Scorer:
                 "unlike": pa.array([row.unlike for row in scored], pa.string()),
                 "answer": pa.array([row.answer for row in scored], pa.string()),
                 "unlike_score": pa.array([row.unlike_score for row in scored], pa.float64()),
+                "is_positive": pa.array([row.is_positive for row in scored], pa.bool_()),
                 "probabilities": pa.array(
                     [None if row.probabilities is None else row.probabilities.tolist() for row in scored],
                     pa.list_(pa.float32()),

@@ -31,6 +31,8 @@ class PredictionsFile:
     For patients the first column is ``patient``, ``unlike_training`` counts their images, and two columns follow:
     ``images``, their number, and ``first_image``, the name of the first, because patients may have pseudonyms.
 
+    A model with an operating point adds ``is_positive``: ``true`` where the probabilities reach its threshold.
+
     For a segmentation the second column is ``mask``, the path of the mask, and a class's column is its share of the
     pixels. Probabilities have nine digits, which restore the float32 exactly. A class whose name is that of another
     column gets the heading ``p(class)``. Text that a spreadsheet would run as a formula gets a leading apostrophe.
@@ -42,21 +44,26 @@ class PredictionsFile:
     def __init__(self, file: Path):
         self._file = file
         self._class_names: Sequence[str] = ()
+        self._decisions: Sequence[str] = ()
         self._masks: MaskFiles | None = None
 
-    def begin(self, class_names: Sequence[str], answer: str = "class", patients: bool = False) -> None:
+    def begin(
+        self, class_names: Sequence[str], answer: str = "class", decisions: Sequence[str] = (), patients: bool = False
+    ) -> None:
         """Write the headings, and make a folder for masks beside the table if the answers are masks.
 
         Args:
             class_names: Names of the classes or labels.
             answer: Heading of the column of answers, as in ``Ensemble.answer_heading``.
+            decisions: Headings of the columns of decisions, which are attributes of a row.
             patients: True if rows are of patients.
 
         Raises:
             UserError: The disk is full, or the folder cannot be made.
         """
-        self._class_names = class_names
+        self._class_names, self._decisions = class_names, decisions
         unit, more = ("patient", _OF_PATIENTS) if patients else ("file", ())
+        more = (*decisions, *more)
         taken = {*_FIXED_COLUMNS, answer, unit, *more}
         headings = [f"p({name})" if name in taken else name for name in class_names]
         try:
@@ -82,9 +89,11 @@ class PredictionsFile:
             file, shares = self._masks.write(row)
             return [as_text(row.name), as_text(file), *(f"{share:.9g}" for share in shares), "", *_unlike(row)]
         if row.probabilities is None:
-            return [as_text(row.name), "", *([""] * len(self._class_names)), as_text(row.error), "", ""]
+            undecided = [""] * len(self._decisions)
+            return [as_text(row.name), "", *([""] * len(self._class_names)), as_text(row.error), "", "", *undecided]
+        decided = [str(getattr(row, name)).lower() for name in self._decisions]
         figures = [f"{float(probability):.9g}" for probability in row.probabilities]
-        return [as_text(row.name), as_text(row.answer), *figures, as_text(row.error), *_unlike(row)]
+        return [as_text(row.name), as_text(row.answer), *figures, as_text(row.error), *_unlike(row), *decided]
 
     def __enter__(self) -> Self:
         try:

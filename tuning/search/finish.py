@@ -61,7 +61,13 @@ def finish(search: Search, console: Console) -> bool:
 
 def _find_ensemble(search: Search, console: Console) -> EnsembleResult | None:
     study, data, options = search.steering.study, search.data, search.options
-    request = EnsembleRequest(search.plan.objective.metric, options.members, views=options.views, folds=len(data.folds))
+    request = EnsembleRequest(
+        search.plan.objective.metric,
+        options.members,
+        views=options.views,
+        folds=len(data.folds),
+        points=options.points,
+    )
     score = partial(infer, data, bundle=search.workers.resources.bundle(), views=options.views)
     with console.status("scoring the best trials"):
         saving = saving_predictions(score, study, data, search.folder.checkpoints, options.views)

@@ -164,7 +164,9 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study) -> Search:
         regions = save_segmentation(data.regions, setup.folder.local)
         data, request = replace(data, regions=regions), replace(request, roi=str(regions.model))
     save_data_request(study, request)
-    save_ensemble_request(study, options.members, options.views)
+    save_ensemble_request(
+        study, options.members, options.views, None if options.points is None else str(options.points)
+    )
     for recipe in plan.space.recipe_params(plan.backbones):
         study.enqueue_trial(recipe, skip_if_exists=True)
     steering = Steering(

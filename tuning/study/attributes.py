@@ -56,15 +56,16 @@ def _incomplete(study: optuna.Study) -> UserError:
     )
 
 
-def save_ensemble_request(study: optuna.Study, k: int, views: str) -> None:
-    """Save the ensemble size and the test-time views that the search was started with."""
-    study.set_user_attr(_ENSEMBLE_REQUEST, [k, views])
+def save_ensemble_request(study: optuna.Study, k: int, views: str, points: str | None) -> None:
+    """Save the ensemble size, test-time views and rule for operating points that the search was started with."""
+    study.set_user_attr(_ENSEMBLE_REQUEST, [k, views, points])
 
 
-def read_ensemble_request(study: optuna.Study) -> tuple[int, str]:
-    """Return the ensemble size and the test-time views that the search was started with."""
-    k, views = study.user_attrs.get(_ENSEMBLE_REQUEST, (5, "none"))  # older studies were always built with these
-    return k, views
+def read_ensemble_request(study: optuna.Study) -> tuple[int, str, str | None]:
+    """Return what ``save_ensemble_request`` saved."""
+    # Older studies were always built with these, and have no rule for operating points.
+    k, views, *points = study.user_attrs.get(_ENSEMBLE_REQUEST, (5, "none"))
+    return k, views, points[0] if points else None
 
 
 def save_options(study: optuna.Study, options: Mapping[str, Any]) -> None:

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from analysis.ensembles.choose_rule import Comparison
-from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.evaluation import Evaluation, PointScores
 from analysis.ensembles.result import EnsembleResult
 from analysis.statistics.diversity import Diversity
 from analysis.statistics.resampling import Sample
+from analysis.statistics.thresholds import PointRule
 from trainables.core.data.dataset import Dataset
+from trainables.core.errors import UserError
 from trainables.core.serving.combining.combine import Combination
 
 
@@ -29,6 +31,19 @@ class ResultTable:
     title: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")
+
+
+def point_table(scores: PointScores) -> ResultTable:
+    """Lay out the test scores at the operating point of a disease."""
+    unit, shares = scores.point.unit, scores.shares()
+    return ResultTable(
+        f"Operating point by {unit}: {scores.point.describe()}",
+        ("figure", "value [95%]", f"{unit}s"),
+        [(name, scores.describe(name), f"{right} of {total}") for name, (right, total) in shares.items()],
+    )
 
 
 class TaskResults(ABC):
@@ -58,8 +73,17 @@ class TaskResults(ABC):
 
     @staticmethod
     @abstractmethod
-    def output_columns(class_names: tuple[str, ...]) -> dict[str, str]:
-        """Return the columns that a registered model outputs: MLflow's type by name."""
+    def output_columns(class_names: tuple[str, ...], combination: Combination) -> dict[str, str]:
+        """Return the columns that a registered model with this combination outputs: MLflow's type by name."""
+
+    @classmethod
+    def check_points(cls, healthy: str | None) -> None:  # noqa: ARG003
+        """Check that operating points can be chosen for a data set with this healthy class.
+
+        Raises:
+            UserError: They cannot.
+        """
+        raise UserError(f"--operating-point is not available for a {cls.task}")
 
     @abstractmethod
     def sample(self, split: str, metric: str) -> Sample:
@@ -67,13 +91,16 @@ class TaskResults(ABC):
 
     @staticmethod
     @abstractmethod
-    def compare(predictions: NDArray[Any], sample: Sample, rule: str | None = None) -> Comparison:
+    def compare(
+        predictions: NDArray[Any], sample: Sample, rule: str | None = None, points: PointRule | None = None
+    ) -> Comparison:
         """Compare all ensemble rules and choose one.
 
         Args:
             predictions: Predictions of the members on the sample.
             sample: Images that neither trained nor selected the members.
             rule: Rule to choose regardless of the comparison.
+            points: Rule that chooses operating points; None for the task's default.
 
         Raises:
             DataError: ``rule`` is unknown, or cannot be scored on this sample.

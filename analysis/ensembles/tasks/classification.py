@@ -11,16 +11,21 @@ from sklearn.metrics import classification_report
 
 from analysis.ensembles.choose_rule import Comparison, compare
 from analysis.ensembles.evaluation import Evaluation, Recall, Scores
+from analysis.ensembles.operating_points import score_point
 from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.rules import RULES
-from analysis.ensembles.tasks.base import ResultTable, TaskResults
+from analysis.ensembles.tasks.base import ResultTable, TaskResults, point_table
 from analysis.statistics.calibration import brier_scores, expected_calibration_error, reliability
 from analysis.statistics.diversity import Diversity, diversity
 from analysis.statistics.intervals import intervals
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Probabilities, Sample, few_groups, permutation_test
+from analysis.statistics.thresholds import HIGHEST_YOUDEN, PointRule
 from trainables.core.config import ClassificationConfig
+from trainables.core.errors import UserError
+from trainables.core.serving.classification_ensemble import positive_column
 from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.operating_point import IMAGE, PATIENT, OperatingPoint
 from trainables.core.training.metrics.classification_metrics import absent_classes, class_keys, confusion_counts
 
 
@@ -38,9 +43,18 @@ class ClassificationResults(TaskResults):
         return tuple(RULES)
 
     @staticmethod
-    def output_columns(class_names: tuple[str, ...]) -> dict[str, str]:
-        """Return a probability per class."""
-        return dict.fromkeys(class_names, "float")
+    def output_columns(class_names: tuple[str, ...], combination: Combination) -> dict[str, str]:
+        """Return a probability per class, and the decision at the operating point."""
+        columns = dict.fromkeys(class_names, "float")
+        return columns | ({positive_column(class_names): "boolean"} if combination.points else {})
+
+    @classmethod
+    def check_points(cls, healthy: str | None) -> None:
+        """Check that there is a healthy class."""
+        if healthy is None:
+            raise UserError(
+                "--operating-point needs a healthy class, but the search's space names none: set `healthy` in the space"
+            )
 
     def sample(self, split: str, metric: str) -> Sample:
         """Return the labels and groups of a split, and its patients if there are any, to score by ``metric``."""
@@ -53,9 +67,18 @@ class ClassificationResults(TaskResults):
         return Sample(*images)
 
     @staticmethod
-    def compare(predictions: NDArray[Any], sample: Sample, rule: str | None = None) -> Comparison:
+    def compare(
+        predictions: NDArray[Any], sample: Sample, rule: str | None = None, points: PointRule | None = None
+    ) -> Comparison:
         """Compare all rules by cross-fitting (``choose_rule.compare``)."""
-        return compare(predictions, sample, rule)
+        comparison = compare(predictions, sample, rule, points=points or HIGHEST_YOUDEN)
+        if sample.healthy is not None or len(sample.class_names) > 2:
+            return comparison
+        missing = (
+            "there is no operating point, and no sensitivity or specificity, because the space names no healthy class: "
+            f"set `healthy` to {' or '.join(sample.class_names)} in the space"
+        )
+        return replace(comparison, notes=(*comparison.notes, missing))
 
     @staticmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:
@@ -68,16 +91,20 @@ class ClassificationResults(TaskResults):
         models = [combination.apply(predictions), *predictions]
         is_best_member = combination.voters() == [best_member]
         if not isinstance(sample, PatientSample):
-            return _evaluation(models, sample, best_member, is_best_member)
+            of_images = _evaluation(models, sample, best_member, is_best_member)
+            return _at_point(of_images, combination.point_of(IMAGE), models[0], sample)
         patients = replace(sample, rule=combination.patients)
         of_patients = [patients.combined(model) for model in models]
+        by_image = _evaluation(models, patients.by_image, best_member, is_best_member)
+        by_patient = _evaluation(of_patients, patients.by_patient, best_member, is_best_member)
+        served = patients.combined(models[0].astype(np.float32))
         return replace(
-            _evaluation(models, patients.by_image, best_member, is_best_member),
-            patients=_evaluation(of_patients, patients.by_patient, best_member, is_best_member),
+            _at_point(by_image, combination.point_of(IMAGE), models[0], sample),
+            patients=_at_point(by_patient, combination.point_of(PATIENT), served, patients.by_patient),
         )
 
     def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:
-        """Return the recalls and the confusion matrices, by image and by patient."""
+        """Return the scores at the operating points, the recalls and the confusion matrices."""
         scores = evaluation.ensemble
         recalls = ResultTable(
             "Recall of the ensemble, by class",
@@ -86,7 +113,9 @@ class ClassificationResults(TaskResults):
         )
         by_patient = evaluation.patients and self._confusion("Confusion matrix by patient", evaluation.patients)
         by_image = self._confusion("Confusion matrix of the ensemble", evaluation)
-        return (recalls, by_image, by_patient) if by_patient else (recalls, by_image)
+        evaluations = [evaluation, *([evaluation.patients] if evaluation.patients else [])]
+        at_points = [point_table(point) for each in evaluations for point in each.ensemble.points]
+        return (*at_points, recalls, by_image, *([by_patient] if by_patient else []))
 
     def _confusion(self, title: str, evaluation: Evaluation) -> ResultTable:
         names = self.data.class_names
@@ -135,6 +164,16 @@ def _evaluation(models: Sequence[Probabilities], sample: Sample, best_member: in
         conditional=tuple(sample.class_names[label] for label in few_groups(sample)),
         absent=absent_classes(sample.labels, sample.class_names),
     )
+
+
+def _at_point(
+    evaluation: Evaluation, point: OperatingPoint | None, probabilities: Probabilities, sample: Sample
+) -> Evaluation:
+    """Add the ensemble's scores at its operating point, if it has one."""
+    if point is None:
+        return evaluation
+    scores = evaluation.ensemble.with_points({"": score_point(point, probabilities, sample)})
+    return replace(evaluation, ensemble=scores)
 
 
 def score(probabilities: Probabilities, sample: Sample) -> Scores:

@@ -12,14 +12,16 @@ from sklearn.metrics import classification_report
 
 from analysis.ensembles.choose_rule import Comparison, compare
 from analysis.ensembles.evaluation import Evaluation, Scores
-from analysis.ensembles.label_rules import LABEL_RULES
+from analysis.ensembles.label_rules import HIGHEST_F1, LABEL_RULES, label_rules
+from analysis.ensembles.operating_points import score_point
 from analysis.ensembles.result import EnsembleResult
-from analysis.ensembles.tasks.base import ResultTable, TaskResults
+from analysis.ensembles.tasks.base import POINT_METRICS, ResultTable, TaskResults
 from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.diversity import Diversity, answer_diversity
 from analysis.statistics.intervals import intervals
 from analysis.statistics.resampling import Probabilities, Sample, few_groups, permutation_test
 from analysis.statistics.score_parts import ScoreParts, label_parts
+from analysis.statistics.thresholds import PointRule
 from trainables.core.config import MultiLabelConfig
 from trainables.core.data.labels import label_sets, membership, rarest_labels
 from trainables.core.serving.combining.combine import Combination
@@ -83,9 +85,13 @@ class MultiLabelResults(TaskResults):
         return tuple(LABEL_RULES.rules)
 
     @staticmethod
-    def output_columns(class_names: tuple[str, ...]) -> dict[str, str]:
+    def output_columns(class_names: tuple[str, ...], combination: Combination) -> dict[str, str]:  # noqa: ARG004
         """Return a probability per label, and the labels decided on."""
         return {**dict.fromkeys(class_names, "float"), labels_column(class_names): "string"}
+
+    @classmethod
+    def check_points(cls, healthy: str | None) -> None:
+        """Do nothing: each label has a threshold."""
 
     def sample(self, split: str, metric: str) -> LabelSample:
         """Return the labels and groups of a split, to score predictions by ``metric``."""
@@ -93,9 +99,11 @@ class MultiLabelResults(TaskResults):
         return LabelSample(data.labels[rows], data.groups[rows], data.class_names, metric)
 
     @staticmethod
-    def compare(predictions: NDArray[Any], sample: Sample, rule: str | None = None) -> Comparison:
+    def compare(
+        predictions: NDArray[Any], sample: Sample, rule: str | None = None, points: PointRule | None = None
+    ) -> Comparison:
         """Compare all rules by cross-fitting (``choose_rule.compare``)."""
-        return compare(predictions, sample, rule, LABEL_RULES)
+        return compare(predictions, sample, rule, label_rules(points or HIGHEST_F1))
 
     @staticmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:
@@ -112,8 +120,10 @@ class MultiLabelResults(TaskResults):
         combined = combination.scorable(predictions)
         members = [combination.of_member(position).scorable(one[None]) for position, one in enumerate(predictions)]
         is_best_member = combination.voters() == [best_member]
+        points = zip(class_keys(sample.class_names), combination.operating_points(sample.class_names), strict=True)
+        at_points = {f"/{key}": score_point(point, combined, sample) for key, point in points}
         return Evaluation(
-            ensemble=_score(combined, combination.thresholds, sample),
+            ensemble=_score(combined, combination.thresholds, sample).with_points(at_points),
             members=tuple(map(_score, members, combination.member_thresholds, [sample] * len(members))),
             best_member=best_member,
             p_value=None if is_best_member else permutation_test(combined, members[best_member], sample),
@@ -123,9 +133,13 @@ class MultiLabelResults(TaskResults):
         )
 
     def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:
-        """Return the scores by label."""
+        """Return the scores by label, and those at the threshold of each label."""
+        scores = evaluation.ensemble
         headings = ("label", "images", "groups", *(f"{name} [95%]" for name in _BY_LABEL.values()), "threshold")
-        return (ResultTable("The ensemble, by label", headings, self._rows(evaluation.ensemble)),)
+        by_label = ResultTable("The ensemble, by label", headings, self._rows(scores))
+        rows = [(one.point.positive, *map(one.describe, POINT_METRICS)) for one in scores.points]
+        at_points = ("label", *(f"{name} [95%]" for name in POINT_METRICS))
+        return (by_label, *([ResultTable("At the threshold of each label", at_points, rows)] if rows else []))
 
     def _rows(self, scores: Scores) -> list[tuple[str, ...]]:
         data, rows = self.data, self.data.splits["test"]

@@ -17,6 +17,7 @@ from analysis.statistics.diversity import Diversity
 from analysis.statistics.intervals import intervals
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample, permutation_test
 from analysis.statistics.score_parts import ScoreParts, mask_parts
+from analysis.statistics.thresholds import PointRule
 from trainables.core.config import SegmentationConfig
 from trainables.core.metric_names import METRICS
 from trainables.core.serving.combining.combine import Combination
@@ -48,7 +49,7 @@ class SegmentationResults(TaskResults):
         return (BEST, *(f"mean-of-{count}" for count in range(2, members + 1)))
 
     @staticmethod
-    def output_columns(class_names: tuple[str, ...]) -> dict[str, str]:  # noqa: ARG004
+    def output_columns(class_names: tuple[str, ...], combination: Combination) -> dict[str, str]:  # noqa: ARG004
         """Return the column of the masks, as base64 text."""
         return {MASK: "string"}
 
@@ -58,7 +59,12 @@ class SegmentationResults(TaskResults):
         return MaskSample(data.labels[rows], data.groups[rows], data.class_names, metric, data.healthy)
 
     @staticmethod
-    def compare(predictions: NDArray[Any], sample: Sample, rule: str | None = None) -> Comparison:
+    def compare(
+        predictions: NDArray[Any],
+        sample: Sample,
+        rule: str | None = None,
+        points: PointRule | None = None,  # noqa: ARG004
+    ) -> Comparison:
         """Compare the means of the best members. They have no parameters, so all are scored directly."""
         members = (len(predictions) + 1) // 2
         rules = SegmentationResults.rules(members)

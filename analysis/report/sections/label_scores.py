@@ -35,7 +35,7 @@ def label_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
 
 
 def _label_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
-    (table,) = task_results(search.data).class_tables(ensemble.evaluation)
+    table, *_ = task_results(search.data).class_tables(ensemble.evaluation)
     return Table(
         "Scores by label",
         "A label is assigned from its threshold on, which gave the highest F1 on "

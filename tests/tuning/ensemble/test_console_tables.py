@@ -45,7 +45,8 @@ def test_figures_of_patients_follow_those_of_images(study, data, metric):
     console = quiet()
     show(result, data, console)
     printed = console.file.getvalue()
-    table = [line for line in printed.splitlines() if not line.startswith(("Note", "Chosen", "Images of a patient"))]
+    sentences = ("Note", "Chosen", "Images of a patient", "Operating point")
+    table = [line for line in printed.splitlines() if not line.startswith(sentences)]
     assert max(map(len, table)) <= 100
     of_patients = result.evaluation.patients
     assert of_patients.units == 25
@@ -58,6 +59,10 @@ def test_figures_of_patients_follow_those_of_images(study, data, metric):
     assert ("on test, by patient" in by_patient) == metric.startswith("patient_")
     assert "Confusion matrix by patient" in " ".join(by_patient.split())
     metrics = run_metrics(result)
+    assert metrics["test_patient_sensitivity"] == of_patients.ensemble.points[0].metrics()["sensitivity"]
+    for chosen in result.chosen.comparison.points:
+        assert f"Operating point by {chosen.point.unit}: {chosen.describe()}." in printed
+        assert f"by {chosen.point.unit}: {chosen.point.describe()}" in " ".join(printed.split())
     assert metrics["test_patient_accuracy"] == of_patients.ensemble.metrics["accuracy"]
     assert metrics["select_patient_accuracy"] == result.chosen.comparison.figures["patient_accuracy"]
     assert "classification_report_patients.txt" in run_files(result, data)

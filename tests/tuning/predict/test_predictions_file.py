@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,22 @@ def test_the_distance_from_the_training_images_is_a_number_or_missing(tmp_path):
     far = replace(row("a.png", 0, 1), unlike="features 1.2 times the limit", unlike_score=1.23456)
     table = write(tmp_path / "out.csv", [far, row("b.png", 0, 1)])
     assert [cells[-2:] for cells in table[1:]] == [["features 1.2 times the limit", "1.235"], ["", ""]]
+
+
+def test_a_model_with_an_operating_point_has_a_column_of_decisions(tmp_path):
+    file, found = tmp_path / "out.csv", {"answer": "many", "is_positive": True}
+    with PredictionsFile(file) as out:
+        out.begin(("is_positive", "many"), decisions=("is_positive",), patients=True)
+        out.write(dataclasses.replace(row("P1", 0.25, 0.75), **found), "2", "a.png")
+        out.write(dataclasses.replace(row("P2", 0.75, 0.25), is_positive=False), "1", "b.png")
+        out.write(row("P3", error="not a readable image"), "1", "c.png")
+    heading, *lines = file.read_text().splitlines()
+    assert heading == "patient,class,p(is_positive),many,error,unlike_training,unlike_score,is_positive,images,first_image"
+    assert lines == [
+        "P1,many,0.25,0.75,,,,true,2,a.png",
+        "P2,,0.75,0.25,,,,false,1,b.png",
+        "P3,,,,not a readable image,,,,1,c.png",
+    ]
 
 
 def test_a_class_named_like_a_column_gets_its_own_heading(tmp_path):

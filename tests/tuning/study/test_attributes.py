@@ -68,6 +68,8 @@ def test_attributes_of_an_older_version_can_be_read(study):
     request = asdict(DataRequest("scans", seed=0))
     study.set_user_attr("data", {name: request[name] for name in ("place", "seed", "grouping")})
     assert read_data_request(study) == DataRequest("scans", seed=0, ordered=False)  # classes keep their order
-    assert read_ensemble_request(study) == (5, "none")
-    save_ensemble_request(study, 3, "flips")
-    assert read_ensemble_request(study) == (3, "flips")
+    assert read_ensemble_request(study) == (5, "none", None)
+    study.set_user_attr("ensemble asked for", [3, "flips"])  # as versions without operating points saved it
+    assert read_ensemble_request(study) == (3, "flips", None)
+    save_ensemble_request(study, 3, "flips", "cost=10")
+    assert read_ensemble_request(study) == (3, "flips", "cost=10")

@@ -40,6 +40,7 @@ class Prediction:
         answer: The predicted class, or the labels separated by ``|`` (``none`` without any); "" for a segmentation.
         unlike_score: Distance of the image's features from those of training images, see ``TrainingFeatures.scores``;
             above 1, ``unlike`` says so. None in models that were registered by earlier versions.
+        is_positive: True if the probabilities reach the threshold of the model's operating point; None without one.
     """
 
     probabilities: NDArray[np.float32] | None = None
@@ -47,19 +48,21 @@ class Prediction:
     unlike: str = ""
     answer: str = ""
     unlike_score: float | None = None
+    is_positive: bool | None = None
 
 
 def unlike_column(class_names: Sequence[str]) -> str:
     """Return the name of the output column that says how an image differs from the training images."""
-    return _free_name(_UNLIKE, class_names)
+    return free_name(_UNLIKE, class_names)
 
 
 def score_column(class_names: Sequence[str]) -> str:
     """Return the name of the output column with ``Prediction.unlike_score``."""
-    return _free_name(_SCORE, class_names)
+    return free_name(_SCORE, class_names)
 
 
-def _free_name(column: str, class_names: Sequence[str]) -> str:
+def free_name(column: str, class_names: Sequence[str]) -> str:
+    """Return the name of an output column beside those of the classes."""
     return f"{column} (images)" if column in class_names else column
 
 
@@ -167,8 +170,8 @@ class Ensemble(ABC):
             return self._frame(predictions if whole else self.combine_patients(predictions, positions))
         numbers = numbered(patients)[positions]
         frame = self._frame(self.combine_patients(predictions, numbers))
-        frame.insert(0, _free_name(_PATIENT, self.class_names), list(dict.fromkeys(patients)))
-        frame[_free_name(_IMAGES, self.class_names)] = np.bincount(numbers)
+        frame.insert(0, free_name(_PATIENT, self.class_names), list(dict.fromkeys(patients)))
+        frame[free_name(_IMAGES, self.class_names)] = np.bincount(numbers)
         return frame
 
     def _frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
@@ -178,6 +181,10 @@ class Ensemble(ABC):
         if self.training_features:
             frame[score_column(self.class_names)] = np.array([one.unlike_score for one in predictions], dtype=float)
         return frame
+
+    def decision_columns(self, unit: str) -> tuple[str, ...]:  # noqa: ARG002
+        """Return the attributes of a prediction that hold decisions about an image or a patient."""
+        return ()
 
     def combine_patients(
         self,

@@ -26,6 +26,7 @@ class ScoredImage:
         unlike: Ways in which the image differs from the training images, in words; "" if none is known.
         answer: Predicted class or labels, as in ``Prediction``.
         unlike_score: Distance from the training images, as in ``Prediction``.
+        is_positive: Decision at the model's operating point, as in ``Prediction``.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ScoredImage:
     unlike: str = ""
     answer: str = ""
     unlike_score: float | None = None
+    is_positive: bool | None = None
 
 
 def score_parts(ensemble: Ensemble, parts: Iterable[Part]) -> Iterator[ScoredImage]:

@@ -13,6 +13,7 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.base import Ensemble, Member, Prediction
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.image_input import Decoded, decode_images
+from trainables.core.serving.operating_point import IMAGE
 from trainables.core.serving.predict_classes import mean_probabilities, predict_with_features
 from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
 from trainables.core.serving.training_features import joined
@@ -57,13 +58,24 @@ class WholeImageEnsemble(Ensemble):
         probabilities, features = self._combined(decoded)
         rows = zip(probabilities, self.unlike_training(decoded, features), strict=True)
         return [
-            Prediction(probabilities=row, unlike=unlike, answer=self.answer(row), unlike_score=score)
+            Prediction(
+                probabilities=row,
+                unlike=unlike,
+                answer=self.answer(row),
+                unlike_score=score,
+                is_positive=self.decision(row),
+            )
             for row, (unlike, score) in rows
         ]
 
     @abstractmethod
     def answer(self, probabilities: NDArray[np.float32]) -> str:
         """Return what (C,) probabilities say, in words."""
+
+    def decision(self, probabilities: NDArray[np.float32], unit: str = IMAGE) -> bool | None:
+        """Return True if (C,) probabilities of an image or a patient are positive; None without an operating point."""
+        point = self.combination.point_of(unit)
+        return None if point is None else bool(point.decide(probabilities[None])[0])
 
     def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
         """Return one float32 column of probabilities per class or label, in their order."""

@@ -86,12 +86,17 @@ def test_results_come_back_from_json(chosen, evaluation):
 
 def test_tables_and_files_show_every_label(labelled_data, evaluation, chosen):
     named = dataclasses.replace(evaluation, ensemble=_renamed(evaluation.ensemble, labelled_data.class_names))
-    (table,) = MultiLabelResults(labelled_data).class_tables(named)
+    table, at_thresholds = MultiLabelResults(labelled_data).class_tables(named)
     test = labelled_data.splits["test"]
     assert [row[0] for row in table.rows] == list(labelled_data.class_names)
     assert [int(row[1]) for row in table.rows] == labelled_data.labels[test].sum(axis=0).tolist()
     assert len({len(row) for row in (*table.rows, table.headings)}) == 1
     assert table.rows[1][-1] == f"{chosen.combination.thresholds[1]:.3f}"
+    of_mass = evaluation.ensemble.points[1]
+    assert of_mass.point.threshold == chosen.combination.thresholds[1]
+    assert at_thresholds.rows[1][1] == of_mass.describe("sensitivity")
+    assert of_mass.metrics()["sensitivity"] == evaluation.ensemble.metrics["recall/mass"]
+    assert of_mass.metrics()["ppv"] == evaluation.ensemble.metrics["precision/mass"]
 
 
 def _renamed(scores, names):

@@ -20,6 +20,7 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.patient_rule import PatientRule
 from trainables.core.serving.ensemble import _load_pyfunc, load_ensemble, save_ensemble
+from trainables.core.serving.operating_point import IMAGE, PATIENT, disease_point
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
 from trainables.core.serving.training_features import TrainingFeatures, joined
 from trainables.core.training.fit import fit
@@ -232,6 +233,29 @@ def test_the_patients_of_images_get_a_row_each(checkpoints, small_data, tmp_path
     pd.testing.assert_frame_equal(ensemble.predict(images, {"patients": []}), ensemble.predict(images))
     with pytest.raises(DataError, match="patients must name the patient of each of 4 images, but has 3"):
         ensemble.predict(images, {"patients": patients[:3]})
+
+
+def test_images_and_patients_are_decided_at_the_operating_point_of_each(checkpoints, small_data, tmp_path):
+    images = [np.asarray(small_data.images(32)[index, :, :, 0]) for index in small_data.splits["fit"][:6]]
+    patients = ["p", "q", "r"] * 2
+    save_ensemble(tmp_path / "none", [[checkpoints[16]]], Combination.of(np.ones(1)))
+    without = load_ensemble(tmp_path / "none")
+    ill = 1 - without.predict(images)["few"].to_numpy()
+    ill_patients = 1 - without.predict(images, {"patients": patients})["few"].to_numpy()
+    points = (
+        disease_point(NAMES, "few", float(np.sort(ill)[3]), "youden", IMAGE),
+        disease_point(NAMES, "few", float(np.sort(ill_patients)[1]), "youden", PATIENT),
+    )
+    combination = dataclasses.replace(Combination.of(np.ones(1)), points=points)
+    save_ensemble(tmp_path / "e", [[checkpoints[16]]], combination)
+    ensemble = load_ensemble(tmp_path / "e")
+    by_image, by_patient = ensemble.predict(images), ensemble.predict(images, {"patients": patients})
+    assert by_image["is_positive"].tolist() == (ill >= np.sort(ill)[3]).tolist()  # its own threshold is reached
+    assert by_patient["is_positive"].tolist() == (ill_patients >= np.sort(ill_patients)[1]).tolist()
+    assert by_image.drop(columns="is_positive").equals(without.predict(images))
+    only_images = dataclasses.replace(combination, points=points[:1])
+    save_ensemble(tmp_path / "images", [[checkpoints[16]]], only_images)
+    assert "is_positive" not in load_ensemble(tmp_path / "images").predict(images, {"patients": patients})
 
 
 def test_a_volume_gets_the_mean_of_its_slices_in_one_row(checkpoints, small_data, tmp_path):

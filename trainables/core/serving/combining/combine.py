@@ -1,7 +1,7 @@
 """Rules that combine the members' predictions: fitted by the driver, applied by the registered model."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.serving.combining.patient_rule import PatientRule
+from trainables.core.serving.operating_point import OperatingPoint
 
 Probabilities = NDArray[np.floating]
 # Lower bound before taking logarithms, about the resolution of float32.
@@ -34,6 +35,7 @@ class Combination:
         coefficients: (C, M * C) coefficients of ``stacked``, ordered by member; else empty.
         intercept: (C,) intercepts of ``stacked``; else empty.
         patients: Rule that combines the results for the images of one patient.
+        points: Operating points of images and of patients; empty without a healthy class.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class Combination:
     coefficients: tuple[tuple[float, ...], ...] = ()
     intercept: tuple[float, ...] = ()
     patients: PatientRule = field(default_factory=PatientRule)
+    points: tuple[OperatingPoint, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -76,6 +79,14 @@ class Combination:
         """Return the combination that makes one of the members an ensemble of its own."""
         return Combination.of(np.ones(1))
 
+    def operating_points(self, class_names: Sequence[str]) -> tuple[OperatingPoint, ...]:  # noqa: ARG002
+        """Return the thresholds from which an image, a patient, or a label of an image counts as positive."""
+        return self.points
+
+    def point_of(self, unit: str) -> OperatingPoint | None:
+        """Return the operating point of a disease, for ``image`` or ``patient``; None without one."""
+        return next((point for point in self.points if point.unit == unit), None)
+
     def voters(self) -> list[int]:
         """Return the positions of the members with a weight above 0."""
         return [position for position, weight in enumerate(self.weights) if weight > 0]
@@ -104,7 +115,8 @@ class Combination:
             temperatures=tuple(raw["temperatures"]),
             coefficients=tuple(map(tuple, raw["coefficients"])),
             intercept=tuple(raw["intercept"]),
-            patients=PatientRule(**raw.get("patients", {})),  # models of earlier versions have none
+            patients=PatientRule(**raw.get("patients", {})),  # models of earlier versions have neither
+            points=tuple(OperatingPoint(**point) for point in raw.get("points", ())),
         )
 
 

@@ -1,6 +1,7 @@
 """Rules that combine the members' probabilities of independent labels, and the thresholds that decide on each label."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trainables.core.serving.combining.combine import MIN_PROBABILITY, Combination, Probabilities
+from trainables.core.serving.operating_point import OperatingPoint, reaches
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,13 @@ class LabelCombination(Combination):
         label_temperatures: (M, L) temperatures T. Log odds are first divided by them (Guo et al. 2017).
         thresholds: (L,) probabilities from which the combined members assign a label.
         member_thresholds: (M, L) those from which each member does.
+        threshold_rule: Rule that chose the thresholds.
     """
 
     label_temperatures: tuple[tuple[float, ...], ...] = ()
     thresholds: tuple[float, ...] = ()
     member_thresholds: tuple[tuple[float, ...], ...] = ()
+    threshold_rule: str = "f1"
 
     def apply(self, probabilities: Probabilities) -> NDArray[np.float64]:
         """Combine (M, N, L) probabilities to (N, L)."""
@@ -36,7 +40,14 @@ class LabelCombination(Combination):
 
     def decide(self, probabilities: Probabilities) -> NDArray[np.bool_]:
         """Return (N, L) True where combined probabilities reach the threshold of their label."""
-        return np.asarray(probabilities >= np.array(self.thresholds))
+        return reaches(probabilities, self.thresholds)
+
+    def operating_points(self, class_names: Sequence[str]) -> tuple[OperatingPoint, ...]:
+        """Return the threshold of each label as an operating point."""
+        return tuple(
+            OperatingPoint(name, label, False, threshold, self.threshold_rule)
+            for label, (name, threshold) in enumerate(zip(class_names, self.thresholds, strict=True))
+        )
 
     def scorable(self, probabilities: Probabilities) -> NDArray[np.float64]:
         """Return (N, 2L): the combined probabilities of the labels, then the decisions, 0 or 1."""
@@ -48,7 +59,13 @@ class LabelCombination(Combination):
         thresholds = self.member_thresholds[position]
         plain = ((1.0,) * len(thresholds),)
         return LabelCombination(
-            "mean", (1.0,), (1.0,), label_temperatures=plain, thresholds=thresholds, member_thresholds=(thresholds,)
+            "mean",
+            (1.0,),
+            (1.0,),
+            label_temperatures=plain,
+            thresholds=thresholds,
+            member_thresholds=(thresholds,),
+            threshold_rule=self.threshold_rule,
         )
 
     def of_voters(self) -> Self:
@@ -68,6 +85,7 @@ class LabelCombination(Combination):
             label_temperatures=tuple(map(tuple, raw["label_temperatures"])),
             thresholds=tuple(raw["thresholds"]),
             member_thresholds=tuple(map(tuple, raw["member_thresholds"])),
+            threshold_rule=raw.get("threshold_rule", "f1"),  # the only one of earlier versions
         )
 
 

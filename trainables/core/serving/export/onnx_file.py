@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ def export_onnx(ensemble: Ensemble, file: Path, digest: str) -> float:
 
     The graph's input ``images`` is (N, H, W, channels): uint8, or int32 where the data set has another range than
     0..255. Its output ``probabilities`` is (N, C) float32. N, H and W are free. The file's metadata holds the class
-    names, the range of the pixels, the digest of the ensemble, and the thresholds of independent labels.
+    names, the range of the pixels, the digest of the ensemble, its operating points, and the thresholds of independent
+    labels.
 
     Args:
         ensemble: Ensemble of classifiers on the CPU.
@@ -121,6 +123,9 @@ def _describe(file: Path, ensemble: WholeImageEnsemble, digest: str) -> None:
         "highest_pixel": str(pixel_format.white),
         "model_sha256": digest,
     }
+    points = ensemble.combination.operating_points(ensemble.class_names)
+    if points:
+        metadata["operating_points"] = json.dumps([asdict(point) for point in points], ensure_ascii=False)
     if isinstance(ensemble.combination, LabelCombination):
         metadata["thresholds"] = json.dumps(list(ensemble.combination.thresholds))
     onnx.helper.set_model_props(model, metadata)
