@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import ChosenEnsemble, Openings, Registration
+from analysis.registry.markdown import code, plain, table
 from analysis.trials import TrialRecord, network_of
 from trainables.core.data.dataset import Dataset
 from trainables.core.metric_names import METRICS
@@ -76,7 +77,7 @@ class ModelCard:
     def summary(self) -> str:
         """Return markdown for the page of the search's parent run."""
         runs = f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={VIEW}"
-        rule = _plain(self.chosen.comparison.chosen)
+        rule = plain(self.chosen.comparison.chosen)
         registered = f"`models:/{self.name}/{self.registration.version}` ({rule})"
         first = f"Registered as {registered}. [All trials, with the columns to sort by]({runs})."
         return "\n\n".join([first, self._notes(), self._scores(), self._members()])
@@ -89,9 +90,9 @@ class ModelCard:
         chosen_on = f"`{chosen.chosen_on}`" if chosen.chosen_on == chosen.metric_prefix else chosen.chosen_on
         return "\n\n".join(
             [
-                f"## {registration.alias} of {_plain(self.name)}: version {registration.version}",
-                f"{_plain(chosen.comparison.chosen)}, chosen on {chosen_on} by {chosen.comparison.metric}; "
-                f"search `{_code(self.search)}`. It is the {registration.alias}: {_plain(registration.reason)}.",
+                f"## {registration.alias} of {plain(self.name)}: version {registration.version}",
+                f"{plain(chosen.comparison.chosen)}, chosen on {chosen_on} by {chosen.comparison.metric}; "
+                f"search `{code(self.search)}`. It is the {registration.alias}: {plain(registration.reason)}.",
                 self._notes(),
                 "### Scores\n\n" + self._scores(),
                 "### Members\n\n" + self._members(),
@@ -105,20 +106,20 @@ class ModelCard:
         )
 
     def _notes(self) -> str:
-        return "\n".join(f"> **Note:** {_plain(note)}." for note in self.data.notes) or "No notes on the data."
+        return "\n".join(f"> **Note:** {plain(note)}." for note in self.data.notes) or "No notes on the data."
 
     def _scores(self) -> str:
         chosen = self.chosen
         metric, prefix = chosen.comparison.metric, chosen.metric_prefix
         rows = [(f"{prefix} {metric}", f"{chosen.comparison.score:.4f}")]
         rows += [(f"test {name}", f"{value:.4f}") for name, value in self._test.items()]
-        parts = [_table(("score", "value"), rows)]
+        parts = [table(("score", "value"), rows)]
         if chosen.selection_bias:
             parts.append(f"`{prefix}` is of {chosen.chosen_on}; {chosen.selection_bias.describe(metric)}.")
-        leak = f" {_plain(self.data.leak)}." if self.data.leak else ""
+        leak = f" {plain(self.data.leak)}." if self.data.leak else ""
         if self.evaluation is None:
             parts.append("This ensemble was not scored on the test set.")
-        parts.append(f"Test is {_plain(self.data.test_description)}, {self.openings.describe()}.{leak}")
+        parts.append(f"Test is {plain(self.data.test_description)}, {self.openings.describe()}.{leak}")
         return "\n\n".join(parts)
 
     def _members(self) -> str:
@@ -127,35 +128,18 @@ class ModelCard:
         best = f"{metric} out of fold" if chosen.selection_bias else f"best {metric} on tune"
         weights = chosen.comparison.combination.weights
         rows = [self._row(*member) for member in zip(chosen.members, weights, self.run_ids, strict=True)]
-        return _table(("trial", "backbone", "weight", best, "run id"), rows)
+        return table(("trial", "backbone", "weight", best, "run id"), rows)
 
     def _row(self, record: TrialRecord, weight: float, run_id: str) -> tuple[str, ...]:
         best = record.epochs[-1].metrics[f"best_{self.chosen.comparison.metric}"]
         link = f"[{run_id}](#/experiments/{self.experiment_id}/runs/{run_id})"
         share = f"{weight:.3f}" if weight > 0 else "none"
-        return f"trial {record.number}", _plain(network_of(record)), share, f"{best:.4f}", link
+        return f"trial {record.number}", plain(network_of(record)), share, f"{best:.4f}", link
 
     def _data(self) -> str:
         data = self.data
         rows = [
             (split, str(len(rows)), *map(str, data.count_classes(rows).values())) for split, rows in data.splits.items()
         ]
-        table = _table(("split", "images", *map(_plain, data.image_classes)), rows)
-        return f"`{_code(data.place)}`, fingerprint `{data.fingerprint}`\n\n{table}"
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Escape text so that neither markdown nor HTML interprets it."""
-    text = " ".join(text.split())
-    for character in "\\`*_[]|#":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _code(text: str) -> str:
-    return " ".join(text.replace("`", "'").split())
+        splits = table(("split", "images", *map(plain, data.image_classes)), rows)
+        return f"`{code(data.place)}`, fingerprint `{data.fingerprint}`\n\n{splits}"

@@ -4,7 +4,7 @@ The template escapes all texts. Figures are embedded as JSON.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jinja2
@@ -32,6 +32,21 @@ def render(search: SearchInputs, ensemble: EnsembleInputs | None, inspection: In
         inspection: Measurements of the ensemble's members.
         footer: Sentence that says when and with which versions the page was made.
     """
+    notes = list(map(sentence, search.data.notes))
+    sections = list(_sections(search, ensemble, inspection))
+    return fill_page(search.study.study_name, summary(search, ensemble), notes, sections, footer)
+
+
+def fill_page(title: str, summary: str, notes: Sequence[str], sections: Sequence[Section], footer: str) -> str:
+    """Return the HTML page with these contents.
+
+    Args:
+        title: Heading of the page.
+        summary: First paragraph.
+        notes: Warnings that follow it.
+        sections: Content, in order.
+        footer: Sentence at the end.
+    """
     loader = jinja2.PackageLoader("analysis.report", ".")
     environment = jinja2.Environment(
         loader=loader,
@@ -40,13 +55,12 @@ def render(search: SearchInputs, ensemble: EnsembleInputs | None, inspection: In
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    sections = list(_sections(search, ensemble, inspection))
     panels = [block for section in sections for block in section.blocks if isinstance(block, Panel)]
     figures = [panel.figure for panel in panels if panel.figure is not None]
     return environment.get_template("report.html.j2").render(
-        title=search.study.study_name,
-        summary=summary(search, ensemble),
-        notes=list(map(sentence, search.data.notes)),
+        title=title,
+        summary=summary,
+        notes=notes,
         sections=sections,
         kind_of=lambda block: type(block).__name__,
         position_of=lambda figure: next(position for position, other in enumerate(figures) if other is figure),

@@ -1,5 +1,7 @@
 """Publishing an ensemble: its figures and files on the parent run, and the registered model."""
 
+from dataclasses import asdict
+
 import optuna
 
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Registration
@@ -51,6 +53,8 @@ def register(
         "select_fingerprint": split_fingerprint(data, data.selection),
         "test_fingerprint": split_fingerprint(data, "test"),
         "data": data.place,
+        "data_table": data.table and {**asdict(data.table), "files": list(data.table.files)},
+        "healthy": data.healthy,
         "metric": comparison.metric,
         "select_score": comparison.score,
         "chosen_on": chosen.chosen_on,

@@ -101,7 +101,7 @@ def precision_recall(probabilities: Probabilities, labels: NDArray[np.int64], cl
     return _unit_square(figure, "recall", "precision")
 
 
-def calibration(bins: Mapping[str, Sequence[Bin]]) -> go.Figure:
+def calibration(bins: Mapping[str, Sequence[Bin]], x_title: str = "confidence", y_title: str = "accuracy") -> go.Figure:
     """Draw accuracy against confidence for each model, one marker per bin, its area proportional to its images."""
     figure, most = go.Figure(), max(bin_.count for of_model in bins.values() for bin_ in of_model)
     for position, (name, of_model) in enumerate(bins.items()):
@@ -113,11 +113,11 @@ def calibration(bins: Mapping[str, Sequence[Bin]]) -> go.Figure:
             line={"color": colour(position), "width": 1.5},
             marker={"size": [6 + 18 * np.sqrt(bin_.count / most) for bin_ in of_model], "opacity": 0.75},
             text=[f"{bin_.count} images" for bin_ in of_model],
-            hovertemplate="%{text}: confidence %{x:.3f}, accuracy %{y:.3f}<extra></extra>",
+            hovertemplate=f"%{{text}}: {x_title} %{{x:.3f}}, {y_title} %{{y:.3f}}<extra></extra>",
         )
     diagonal = {"dash": "dot", "color": FAINT}
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, name="perfect calibration", hoverinfo="skip")
-    return _unit_square(figure, "confidence", "accuracy")
+    return _unit_square(figure, x_title, y_title)
 
 
 def _unit_square(figure: go.Figure, x_title: str, y_title: str) -> go.Figure:

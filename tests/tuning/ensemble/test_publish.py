@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 
 import tuning.ensemble.publish
 from analysis.ensembles.result import Registration
 from tests.tuning.ensemble.made_up import METRIC, Inference, find
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from tuning.ensemble.member_features import member_features
 from tuning.ensemble.publish import publish, register
 
@@ -43,6 +45,18 @@ def test_only_voting_members_are_registered(study, data, entrants):
     assert (metadata["trials"], metadata["rule"], metadata["metric"]) == ([best], "best-single", METRIC)
     assert metadata["select_score"] == result.chosen.comparison.score
     assert metadata["select_fingerprint"] != metadata["test_fingerprint"]
+
+
+def test_the_model_says_how_its_images_are_labelled(study, data, entrants):
+    """So that an evaluation can open the same images again, also after a round trip through YAML."""
+    labelled = replace(data, table=LabelTable(("labels.csv",), label="grade"), healthy=data.class_names[0])
+    result = find(study, labelled, Inference(labelled), rule="best-single")
+    features = member_features(labelled, result.chosen.checkpoints, extract)
+    register(result.chosen, labelled, features, ("uri", "run"), "brains")
+    metadata = yaml.safe_load(yaml.safe_dump(entrants[0][2].metadata))
+    saved = metadata["data_table"]
+    assert LabelTable(**{**saved, "files": tuple(saved["files"])}) == labelled.table
+    assert metadata["healthy"] == data.class_names[0]
 
 
 def test_a_registered_ensemble_is_not_published_again(study, data, entrants):
