@@ -2,6 +2,17 @@
 
 from analysis.registry.model_files import Entrant, fetched_model, log_member
 from analysis.registry.openings import record_openings
+from analysis.registry.promotions import history, parse_model, promote
 from analysis.registry.versions import register_ensemble, write_card
 
-__all__ = ["Entrant", "fetched_model", "log_member", "record_openings", "register_ensemble", "write_card"]
+__all__ = [
+    "Entrant",
+    "fetched_model",
+    "history",
+    "log_member",
+    "parse_model",
+    "promote",
+    "record_openings",
+    "register_ensemble",
+    "write_card",
+]

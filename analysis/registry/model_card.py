@@ -1,5 +1,6 @@
 """The model card: markdown and tags for MLflow's pages of a registered ensemble and its search."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,8 +92,9 @@ class ModelCard:
         return "\n\n".join(
             [
                 f"## {registration.alias} of {plain(self.name)}: version {registration.version}",
+                f"It is the {registration.alias}: {plain(registration.reason)}.",
                 f"{plain(chosen.comparison.chosen)}, chosen on {chosen_on} by {chosen.comparison.metric}; "
-                f"search `{code(self.search)}`. It is the {registration.alias}: {plain(registration.reason)}.",
+                f"search `{code(self.search)}`.",
                 self._notes(),
                 "### Scores\n\n" + self._scores(),
                 "### Members\n\n" + self._members(),
@@ -143,3 +145,9 @@ class ModelCard:
         ]
         splits = table(("split", "images", *map(plain, data.image_classes)), rows)
         return f"`{code(data.place)}`, fingerprint `{data.fingerprint}`\n\n{splits}"
+
+
+def with_status(description: str | None, alias: str, status: str) -> str:
+    """Return a version's page with another alias in its heading and another sentence about it."""
+    heading = re.sub(r"^## (former )?(champion|challenger) of ", f"## {alias} of ", description or "")
+    return re.sub(r"It (is|was) the (champion|challenger): [^\n]*", lambda _: plain(status), heading, count=1)

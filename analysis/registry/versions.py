@@ -9,16 +9,22 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
 
 from analysis.ensembles.result import Registration
-from analysis.registry.model_card import HEADING, ModelCard
+from analysis.registry.model_card import ModelCard
 from analysis.registry.model_files import Entrant, save_model_files
+from analysis.registry.promotions import (
+    CHALLENGER,
+    CHAMPION,
+    PROMOTED_BY,
+    REASON,
+    make_champion,
+    show_champion,
+    versions_of,
+)
 from trainables.core.metric_names import is_better
 
-CHAMPION, CHALLENGER = "champion", "challenger"
-_REASON = "tune.alias_reason"  # the tag of a version that was compared with the champion
 _ROUNDS = 10  # searches may write the alias in turn
 _COMPARED = {"metric", "select_score", "select_fingerprint"}
 _Version = tuple[str, dict[str, Any]]  # a version and its model's metadata
@@ -42,7 +48,7 @@ def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entran
     alias, reason = _settle(client, name, version, entrant.metadata)
     if alias == CHALLENGER:
         client.set_registered_model_alias(name, alias, version)
-    client.set_model_version_tag(name, version, _REASON, reason)
+    client.set_model_version_tag(name, version, REASON, reason)
     return Registration(version, alias, reason)
 
 
@@ -53,7 +59,7 @@ def _settle(client: MlflowClient, name: str, version: str, metadata: dict[str, A
     the versions that had no alias when it began, or were registered since. Whoever writes last sees all of them. If the
     champion itself is not settled, its search may have died before it looked again: then all versions are rivals.
     """
-    settled = {str(each.version) for each in _versions(client, name) if _REASON in each.tags}
+    settled = {str(each.version) for each in versions_of(client, name) if REASON in each.tags}
     first = _champion(client, name)
     settled = settled | {version} if first is None or first[0] in settled else set()
     for _ in range(_ROUNDS):
@@ -61,13 +67,13 @@ def _settle(client: MlflowClient, name: str, version: str, metadata: dict[str, A
         best, reason = _best(first if current is None or current[0] in rivals else current, rivals)
         if current is not None and best[0] == current[0]:
             break
-        client.set_registered_model_alias(name, CHAMPION, best[0])
+        make_champion(client, name, best[0], current[0] if current else None, "tune-run", reason)
     return (CHAMPION, reason) if best[0] == version else _alias(best, version, metadata)
 
 
 def _rivals(client: MlflowClient, name: str, settled: set[str]) -> dict[str, dict[str, Any]]:
     """Return the metadata of all ensembles whose version is not settled."""
-    versions = [str(each.version) for each in _versions(client, name) if str(each.version) not in settled]
+    versions = [str(each.version) for each in versions_of(client, name) if str(each.version) not in settled]
     found = {version: _metadata(name, version) for version in versions}
     return {version: metadata for version, metadata in found.items() if metadata.keys() >= _COMPARED}
 
@@ -91,6 +97,8 @@ def _alias(champion: _Version | None, version: str, metadata: dict[str, Any]) ->
     current, other = champion
     if current == version:
         return CHAMPION, "it is the champion already"
+    if PROMOTED_BY in other:
+        return CHALLENGER, f"version {current} was promoted by {other[PROMOTED_BY]}, and only tune-promote replaces it"
     metric, ours, theirs = metadata["metric"], metadata["select_score"], other.get("select_score")
     if other.get("select_fingerprint") != metadata["select_fingerprint"]:
         other_images = f"version {current} is the champion and was chosen on other images or folds"
@@ -106,11 +114,10 @@ def _alias(champion: _Version | None, version: str, metadata: dict[str, Any]) ->
 
 def _champion(client: MlflowClient, name: str) -> _Version | None:
     current = client.get_registered_model(name).aliases.get(CHAMPION)
-    return None if current is None else (str(current), _metadata(name, str(current)))
-
-
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    return [version for version in client.search_model_versions(f"name = '{name}'") if version.name == name]
+    if current is None:
+        return None
+    tags = client.get_model_version(name, str(current)).tags
+    return str(current), _metadata(name, str(current)) | {key: tags[key] for key in (PROMOTED_BY,) if key in tags}
 
 
 def _metadata(name: str, version: str) -> dict[str, Any]:
@@ -119,7 +126,7 @@ def _metadata(name: str, version: str) -> dict[str, Any]:
 
 def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str, Any]) -> str | None:
     """Return the version of an earlier driver that ended before it could save it."""
-    for version in _versions(client, name):
+    for version in versions_of(client, name):
         if version.run_id == run_id and _metadata(name, str(version.version)) == metadata:
             return str(version.version)
     return None
@@ -155,6 +162,5 @@ def write_card(tracking_uri: str, card: ModelCard) -> None:
     client.update_model_version(card.name, version, description=text)
     for tag, value in card.tags().items():
         client.set_model_version_tag(card.name, version, tag, value)
-    existing = client.get_registered_model(card.name).description
-    if card.registration.alias == CHAMPION and (not existing or existing.startswith(HEADING)):
-        client.update_registered_model(card.name, description=text)
+    if card.registration.alias == CHAMPION:
+        show_champion(client, card.name, text)

@@ -22,6 +22,7 @@ OURS = {"metric": "macro_f1", "select_score": 0.7, "select_fingerprint": "abc"}
         (("1", OURS | {"select_score": 0.1, "select_fingerprint": "x"}), "challenger", "chosen on other images"),
         (("1", OURS | {"select_score": 0.1, "metric": "auroc"}), "challenger", "was chosen by auroc"),
         (("1", {}), "challenger", "cannot be compared"),
+        (("1", OURS | {"select_score": 0.1, "tune.promoted_by": "ann"}), "challenger", "version 1 was promoted by ann"),
     ],
 )
 def test_only_a_better_score_on_the_same_images_beats_a_champion(champion, alias, reason):

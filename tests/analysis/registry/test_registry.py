@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
 
 from analysis.ensembles.result import Registration
-from analysis.registry import Entrant, fetched_model, log_member, register_ensemble, write_card
+from analysis.registry import Entrant, fetched_model, history, log_member, register_ensemble, write_card
 from analysis.registry.model_card import HEADING
 from analysis.registry.model_files import save_model_files
 from analysis.trials import EpochRecord
@@ -60,6 +60,8 @@ def registered(checkpoint, tmp_path_factory):
     parent, child = (client.create_run(experiment).info.run_id for _ in range(2))
     entrant = Entrant([[checkpoint]], Combination.of(np.ones(1)), "none", METADATA)
     assert register_ensemble(uri, parent, "brains", entrant).version == "1"
+    (champion,) = history(uri, "brains")
+    assert (champion.version, champion.previous, champion.by) == ("1", None, "tune-run")
     return uri, client, parent, child
 
 

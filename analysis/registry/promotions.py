@@ -1,0 +1,142 @@
+"""Champions of a registered model: promotion of a version by a person, and the history of all champions."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.exceptions import MlflowException
+
+from analysis.registry.model_card import HEADING, with_status
+from trainables.core.errors import UserError
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+REASON = "tune.alias_reason"  # the tag of a version that was compared with the champion
+PROMOTED_BY = "tune.promoted_by"  # the tag of a version that a person made the champion
+_HISTORY = "tune.champion."  # followed by the time, the tags of a model with a JSON of each ``Promotion``
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One change of the champion.
+
+    Attributes:
+        version: Version that became the champion.
+        previous: Version that was the champion, or None.
+        by: User name, or ``tune-run`` if a search made its own ensemble the champion.
+        reason: Reason, in one line.
+        at: Time in UTC, in ISO format.
+    """
+
+    version: str
+    previous: str | None
+    by: str
+    reason: str
+    at: str
+
+    def describe(self) -> str:
+        """Return one line."""
+        before = f"was {self.previous}" if self.previous else "the first"
+        return f"{self.at[:16].replace('T', ' ')} UTC: version {self.version} ({before}), by {self.by}: {self.reason}"
+
+
+def make_champion(
+    client: MlflowClient, name: str, version: str, previous: str | None, by: str, reason: str
+) -> Promotion:
+    """Point ``@champion`` at a version, and add that to the model's history."""
+    promotion = Promotion(version, previous, by, reason, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}")
+    client.set_registered_model_alias(name, CHAMPION, version)
+    client.set_registered_model_tag(name, f"{_HISTORY}{promotion.at}", json.dumps(asdict(promotion)))
+    return promotion
+
+
+def history(tracking_uri: str, name: str) -> list[Promotion]:
+    """Return the changes of a model's champion, the first one first.
+
+    Raises:
+        UserError: The model does not exist.
+    """
+    tags = _model(MlflowClient(tracking_uri), name).tags
+    return [Promotion(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(_HISTORY)]
+
+
+def promote(tracking_uri: str, name: str, version: str | None, by: str, reason: str) -> Promotion:
+    """Make a version the champion, whatever its score; searches do not replace it by themselves.
+
+    Args:
+        tracking_uri: URI of MLflow, which must answer.
+        name: Name of the registered model.
+        version: Version to promote; None for the challenger.
+        by: User name.
+        reason: Reason, in one line.
+
+    Raises:
+        UserError: The model or the version does not exist, or the version is the champion already.
+    """
+    client = MlflowClient(tracking_uri)
+    aliases = {alias: str(number) for alias, number in _model(client, name).aliases.items()}
+    versions = {str(each.version): each for each in versions_of(client, name)}
+    known = ", ".join(sorted(versions, key=int))
+    version = version or aliases.get(CHALLENGER)
+    if version is None:
+        raise UserError(f"--version must be given, because {name} has no challenger: choose one of {known}")
+    if version not in versions:
+        raise UserError(f"--version must be a version of {name} ({known}), but got {version}")
+    previous = aliases.get(CHAMPION)
+    if previous == version:
+        raise UserError(f"--version must not be the champion already, but {version} is: choose one of {known}")
+    client.set_model_version_tag(name, version, PROMOTED_BY, by)
+    client.set_model_version_tag(name, version, REASON, f"promoted by {by}: {reason}")
+    promotion = make_champion(client, name, version, previous, by, reason)
+    if aliases.get(CHALLENGER) == version:
+        client.delete_registered_model_alias(name, CHALLENGER)
+    _update_pages(client, promotion, versions)
+    return promotion
+
+
+def _update_pages(client: MlflowClient, promotion: Promotion, versions: dict[str, ModelVersion]) -> None:
+    """Say on the pages of both versions, and of the model, which version is the champion."""
+    name, when = versions[promotion.version].name, f"by {promotion.by} on {promotion.at[:10]}"
+    page = with_status(
+        versions[promotion.version].description, CHAMPION, f"It is the champion: promoted {when}: {promotion.reason}."
+    )
+    client.update_model_version(name, promotion.version, description=page)
+    if promotion.previous in versions:
+        status = f"It was the champion: version {promotion.version} was promoted {when}."
+        former = with_status(versions[promotion.previous].description, "former champion", status)
+        client.update_model_version(name, promotion.previous, description=former)
+    show_champion(client, name, page)
+
+
+def show_champion(client: MlflowClient, name: str, page: str) -> None:
+    """Make the champion's page the model's, unless a person wrote that one."""
+    existing = client.get_registered_model(name).description
+    if not existing or existing.startswith(HEADING):
+        client.update_registered_model(name, description=page)
+
+
+def versions_of(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """Return all versions of a model."""
+    return [version for version in client.search_model_versions(f"name = '{name}'") if version.name == name]
+
+
+def parse_model(model: str) -> tuple[str, str | None]:
+    """Return the name and the version in ``NAME``, ``models:/NAME`` or ``models:/NAME/VERSION``.
+
+    Raises:
+        UserError: The text is something else.
+    """
+    found = re.fullmatch(r"(?:models:/)?([^/:@']+)(?:/(\d+))?", model)
+    if found is None:
+        raise UserError(f"MODEL must be the name of a registered model, or models:/NAME/VERSION, but got {model}")
+    return found[1], found[2]
+
+
+def _model(client: MlflowClient, name: str) -> RegisteredModel:
+    try:
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        known = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none"
+        raise UserError(f"MODEL must be a registered model ({known}), but got {name}") from error

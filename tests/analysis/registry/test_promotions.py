@@ -1,0 +1,123 @@
+"""Promotion of versions on a real SQLite store. The versions have pages but no files."""
+
+from datetime import UTC, datetime
+
+import pytest
+from mlflow import MlflowClient
+
+from analysis.ensembles.result import Registration
+from analysis.registry import history, parse_model, promote, write_card
+from tests.analysis.registry.cards import made_up_card
+from trainables.core.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """The URI of a store, which takes seconds to make."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    MlflowClient(uri).search_experiments()
+    return uri
+
+
+@pytest.fixture
+def store(empty_store, tmp_path):
+    """Versions 1 (champion), 2 and 3 (challenger) of ``brains``, with pages."""
+    uri, client = empty_store, MlflowClient(empty_store)
+    client.create_registered_model("brains")
+    for number, alias in (("1", "champion"), ("2", "challenger"), ("3", "challenger")):
+        client.create_model_version("brains", f"file://{tmp_path}/{number}")
+        client.set_registered_model_alias("brains", alias, number)
+        write_card(uri, made_up_card(registration=Registration(number, alias, "of its score")))
+    yield uri, client
+    client.delete_registered_model("brains")
+
+
+def champion(client):
+    return str(client.get_model_version_by_alias("brains", "champion").version)
+
+
+def test_a_promotion_moves_the_alias_and_is_kept_with_who_when_and_why(store):
+    uri, client = store
+    promote(uri, "brains", "2", "ann", "better on <our> scanner")
+    assert champion(client) == "2"
+    promote(uri, "brains", None, "bob", "approved")
+    assert champion(client) == "3"
+    assert "challenger" not in client.get_registered_model("brains").aliases
+    promote(uri, "brains", "1", "ann", "rolled back")
+    found = history(uri, "brains")
+    assert [(each.version, each.previous, each.by, each.reason) for each in found] == [
+        ("2", "1", "ann", "better on <our> scanner"),
+        ("3", "2", "bob", "approved"),
+        ("1", "3", "ann", "rolled back"),
+    ]
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(found[-1].at)).total_seconds()) < 60
+    assert client.get_model_version("brains", "2").tags["tune.promoted_by"] == "ann"
+
+
+def test_the_pages_name_the_new_champion(store):
+    uri, client = store
+    promote(uri, "brains", "2", "ann", "better on <our> scanner")
+    promote(uri, "brains", "3", "bob", "approved")
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    first, second, third = (client.get_model_version("brains", number).description for number in "123")
+    assert first.splitlines()[:3] == [
+        "## former champion of brains: version 1",
+        "",
+        f"It was the champion: version 2 was promoted by ann on {today}.",
+    ]
+    assert second.splitlines()[2] == f"It was the champion: version 3 was promoted by bob on {today}."
+    assert third.splitlines()[:3] == [
+        "## champion of brains: version 3",
+        "",
+        f"It is the champion: promoted by bob on {today}: approved.",
+    ]
+    assert client.get_registered_model("brains").description == third
+    assert "### Members" in first and "### Members" in third
+    client.update_registered_model("brains", description="Written by hand")
+    promote(uri, "brains", "2", "ann", "better on <our> scanner")
+    again = client.get_model_version("brains", "2").description.splitlines()
+    assert again[2] == f"It is the champion: promoted by ann on {today}: better on &lt;our&gt; scanner."
+    assert client.get_registered_model("brains").description == "Written by hand"
+
+
+def test_an_earlier_layout_of_pages_is_changed_too(store):
+    uri, client = store
+    old = "## champion of brains: version 1\n\nmean, chosen on `select`; search `b`. It is the champion: why.\n\nNotes"
+    client.update_model_version("brains", "1", description=old)
+    promote(uri, "brains", "2", "ann", "better")
+    lines = client.get_model_version("brains", "1").description.splitlines()
+    assert lines[0] == "## former champion of brains: version 1"
+    assert lines[2].startswith(
+        "mean, chosen on `select`; search `b`. It was the champion: version 2 was promoted by ann"
+    )
+    assert lines[4] == "Notes"
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "message"),
+    [
+        ("brains", "7", r"--version must be a version of brains \(1, 2, 3\), but got 7"),
+        ("brains", "1", "--version must not be the champion already, but 1 is: choose one of 1, 2, 3"),
+        ("brians", "1", r"MODEL must be a registered model \(brains\), but got brians"),
+    ],
+)
+def test_what_cannot_be_promoted_is_refused(store, name, version, message):
+    uri, client = store
+    with pytest.raises(UserError, match=message):
+        promote(uri, name, version, "ann", "why")
+    assert champion(client) == "1" and history(uri, "brains") == []
+
+
+def test_without_a_challenger_the_version_must_be_named(store):
+    uri, client = store
+    client.delete_registered_model_alias("brains", "challenger")
+    with pytest.raises(UserError, match="brains has no challenger: choose one of 1, 2, 3"):
+        promote(uri, "brains", None, "ann", "why")
+
+
+def test_a_model_is_named_with_or_without_its_version():
+    assert parse_model("brains") == parse_model("models:/brains") == ("brains", None)
+    assert parse_model("models:/brains/12") == ("brains", "12")
+    for wrong in ("runs:/1/model", "models:/brains@champion", "a' OR name = 'b", ""):
+        with pytest.raises(UserError, match="MODEL must be the name"):
+            parse_model(wrong)
