@@ -40,6 +40,7 @@ class Table:
         headings: One heading per column.
         rows: Cells of each row, one per column.
         bold: Positions of the rows in bold.
+        wrapped: True if long cells take several lines instead of making the table wide.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Table:
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     bold: Sequence[int] = ()
+    wrapped: bool = False
 
     def is_number(self, column: int) -> bool:
         """Return True if every non-empty cell of a column is a number, with nothing after it but a unit or a share."""
@@ -78,6 +80,7 @@ class Gallery:
         caveat: Selection of the examples, and their limits.
         examples: The examples; empty if ``missing`` is given.
         missing: Reason why there are no examples.
+        scale: Words at the low and at the high end of the heat maps' colours, or empty.
     """
 
     title: str
@@ -85,6 +88,7 @@ class Gallery:
     caveat: str
     examples: Sequence[Example]
     missing: str = ""
+    scale: tuple[str, str] | tuple[()] = ()
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Section:
         blocks: Content, in order.
         introduction: Text that applies to the whole section, or empty.
         warning: Warning for the whole section, or empty.
+        folded: True if readers see the section only after they open it. Prints show all sections.
     """
 
     title: str
@@ -122,3 +127,4 @@ class Section:
     blocks: Sequence[Block]
     introduction: str = ""
     warning: str = ""
+    folded: bool = False

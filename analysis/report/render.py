@@ -12,14 +12,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
-from analysis.report.page import Panel, Section
+from analysis.report.page import Panel, Section, Table
 from analysis.report.sections.data_audit import data_audit
 from analysis.report.sections.hyperparameters import hyperparameters
 from analysis.report.sections.model_comparison import models
 from analysis.report.sections.trial_results import curves, leaderboard, recipes_and_search
 from analysis.report.sections.usage import usage
-from analysis.report.sections.wording import sentence
-from analysis.report.summary import NO_ENSEMBLE, summary
+from analysis.report.summary import NO_ENSEMBLE, about_search, opening
 from analysis.report.task_sections import sections_of_task
 
 
@@ -32,20 +31,27 @@ def render(search: SearchInputs, ensemble: EnsembleInputs | None, inspection: In
         inspection: Measurements of the ensemble's members.
         footer: Sentence that says when and with which versions the page was made.
     """
-    notes = list(map(sentence, search.data.notes))
-    sections = list(_sections(search, ensemble, inspection))
-    return fill_page(search.study.study_name, summary(search, ensemble), notes, sections, footer)
+    first, sections = opening(search, ensemble), list(_sections(search, ensemble, inspection))
+    return fill_page(first.title, first.summary, first.notes, sections, footer, first.scores)
 
 
-def fill_page(title: str, summary: str, notes: Sequence[str], sections: Sequence[Section], footer: str) -> str:
+def fill_page(
+    title: str,
+    summary: str,
+    notes: Sequence[str],
+    sections: Sequence[Section],
+    footer: str,
+    headline: Table | None = None,
+) -> str:
     """Return the HTML page with these contents.
 
     Args:
         title: Heading of the page.
         summary: First paragraph.
-        notes: Warnings that follow it.
+        notes: Warnings that follow it and the headline.
         sections: Content, in order.
         footer: Sentence at the end.
+        headline: Small table below the first paragraph.
     """
     loader = jinja2.PackageLoader("analysis.report", ".")
     environment = jinja2.Environment(
@@ -61,6 +67,7 @@ def fill_page(title: str, summary: str, notes: Sequence[str], sections: Sequence
         title=title,
         summary=summary,
         notes=notes,
+        headline=headline,
         sections=sections,
         kind_of=lambda block: type(block).__name__,
         position_of=lambda figure: next(position for position, other in enumerate(figures) if other is figure),
@@ -73,15 +80,16 @@ def fill_page(title: str, summary: str, notes: Sequence[str], sections: Sequence
 
 def _sections(search: SearchInputs, ensemble: EnsembleInputs | None, inspection: Inspection) -> Iterator[Section]:
     members = [record.number for record in ensemble.chosen.members] if ensemble else []
+    if ensemble is not None:
+        of_task = sections_of_task(search.data)
+        yield of_task.scores(search, ensemble)
+        yield of_task.examples(search, ensemble, inspection)
+        yield models(search, ensemble, inspection)
+    yield about_search(search, ensemble)
     yield leaderboard(search, members)
     yield curves(search, members)
     yield hyperparameters(search)
     yield recipes_and_search(search)
-    if ensemble is not None:
-        of_task = sections_of_task(search.data)
-        yield models(search, ensemble, inspection)
-        yield of_task.scores(search, ensemble)
-        yield of_task.examples(search, ensemble, inspection)
     if search.data.audit is not None:
         yield data_audit(search)
     yield usage(ensemble.model, ensemble.outcome) if ensemble else usage(None, NO_ENSEMBLE)

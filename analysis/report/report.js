@@ -2,6 +2,7 @@
 (() => {
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const plots = [...document.querySelectorAll(".plot")];
+  const PAPER_WIDTH = 670, PAPER_COLOURS = { "font.color": "#1c2430" };
   const cssColour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   function withThemeColours(layout) {
@@ -31,6 +32,37 @@
     document.documentElement.dataset.drawn = plots.length;
   }
 
+  const fitted = within => plots.filter(plot => within.contains(plot)).forEach(plot => Plotly.Plots.resize(plot));
+  const sections = [...document.querySelectorAll("details")];
+
+  // A folded figure has no size: fit it when its section opens.
+  for (const section of sections) {
+    section.addEventListener("toggle", () => section.open && fitted(section));
+  }
+
+  function openTarget() {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    const section = target && target.querySelector("details");
+    if (section) {
+      section.open = true;
+      target.scrollIntoView();
+    }
+  }
+
+  // Paper shows every section, with figures as wide as the page.
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = sections.filter(section => !section.open);
+    folded.forEach(section => { section.open = true; });
+    plots.forEach(plot => Plotly.relayout(plot, { width: PAPER_WIDTH, ...PAPER_COLOURS }));
+  });
+  addEventListener("afterprint", () => {
+    folded.forEach(section => { section.open = false; });
+    draw();
+  });
+
   draw();
+  addEventListener("hashchange", openTarget);
+  openTarget();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 })();

@@ -1,27 +1,125 @@
-"""The first paragraph of a report."""
+"""The opening of a report: the test score beside two baselines, what to beware of, and what was searched."""
 
+from dataclasses import dataclass
+
+from analysis.ensembles.tasks.choose import task_results
 from analysis.report.inputs import EnsembleInputs, SearchInputs, best_value
-from analysis.report.sections.wording import about_test, number, plural, with_interval
+from analysis.report.page import Section, Table, Text
+from analysis.report.sections.wording import about_test, label_of, number, plural, sentence, shortened, with_interval
 from analysis.report.task_sections import sections_of_task
+from analysis.statistics.baselines import NEIGHBOUR, Baseline, verdict
 from analysis.trials import PRUNED, network_of
 
 NO_ENSEMBLE = "This search has no ensemble yet: its test set is still sealed and no model is registered."
+_SMALL = 50  # groups of test below which the opening says so
+_MOST_CLASSES = 4
 
 
-def summary(search: SearchInputs, ensemble: EnsembleInputs | None) -> str:
-    """Summarise a search and its result in one paragraph."""
-    best = search.ranked[0] if search.ranked else None
-    sentences = [_about_search(search)]
-    if best is not None:
-        value = number(best_value(best, search.metric)) or "no finite value"
-        sentences.append(
-            f"Trial {best.number} ({network_of(best)}) was the best; it reached {value} on {search.data.scored_on}."
-        )
-    sentences += _about_ensemble(search, ensemble) if ensemble else [NO_ENSEMBLE]
+@dataclass(frozen=True)
+class Opening:
+    """The first lines of a report.
+
+    Attributes:
+        title: What the model tells apart, and from which images.
+        summary: The result in plain words.
+        notes: Warnings, most important first.
+        scores: The model and the baselines on the same test images; None without an ensemble or its predictions.
+    """
+
+    title: str
+    summary: str
+    notes: tuple[str, ...]
+    scores: Table | None
+
+
+def opening(search: SearchInputs, ensemble: EnsembleInputs | None) -> Opening:
+    """Return the opening of a report."""
+    baselines = _baselines(search, ensemble) if ensemble else ()
+    notes = [sentence(search.data.leak)] if search.data.leak and ensemble else []
+    notes += _small_set_notes(ensemble, baselines) if ensemble else []
+    return Opening(
+        title=title(search),
+        summary=f"{_result(search, ensemble, baselines) if ensemble else NO_ENSEMBLE} {_searched(search)}",
+        notes=(*notes, *map(sentence, search.data.notes)),
+        scores=_scores(search, ensemble, baselines) if ensemble and baselines else None,
+    )
+
+
+def title(search: SearchInputs) -> str:
+    """Name the classes and the data set of a search."""
+    names = [shortened(name) for name in search.data.class_names]
+    shown = ", ".join(names[:_MOST_CLASSES]) + f" and {len(names) - _MOST_CLASSES} more" * (len(names) > _MOST_CLASSES)
+    folder = search.data.place.rstrip("/").rsplit("/", 1)[-1]
+    return f"{shown}: a model from the images of {shortened(folder)}"
+
+
+def _baselines(search: SearchInputs, ensemble: EnsembleInputs) -> tuple[Baseline, ...]:
+    if ensemble.test_predictions is None:
+        return ()
+    combination = ensemble.chosen.comparison.combination
+    return task_results(search.data).baselines(ensemble.test_predictions, combination, search.metric)
+
+
+def _result(search: SearchInputs, ensemble: EnsembleInputs, baselines: tuple[Baseline, ...]) -> str:
+    test, name = ensemble.evaluation.by(search.metric)
+    value = with_interval(test.ensemble, name) or "an undefined value"
+    interval = " (95% interval)" if name in test.ensemble.intervals else ""
+    sentences = [f"On {_test_size(search, ensemble)}, the model reaches {label_of(search.metric)} {value}{interval}."]
+    if baselines:
+        others = " and ".join(f"the {one.name} {_with_interval(one)}" for one in baselines)
+        sentences += [f"On the same images, {others}.", verdict(baselines)]
     return " ".join(sentences)
 
 
-def _about_search(search: SearchInputs) -> str:
+def _test_size(search: SearchInputs, ensemble: EnsembleInputs) -> str:
+    images = plural(len(search.data.splits["test"]), "test image")
+    test, name = ensemble.evaluation.by(search.metric)
+    if name != search.metric:
+        return f"{plural(test.units, 'test patient')} with {images}"
+    return f"{images} in {plural(test.groups, 'group')}"
+
+
+def _with_interval(baseline: Baseline) -> str:
+    interval = baseline.interval
+    return f"reaches {baseline.score:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def _small_set_notes(ensemble: EnsembleInputs, baselines: tuple[Baseline, ...]) -> list[str]:
+    evaluation, notes = ensemble.evaluation, []
+    if any(one.name == NEIGHBOUR and not one.beaten for one in baselines):
+        notes.append(
+            "Copying the label of the training image with the most similar pixels does as well as the model, as far as "
+            "this test set can tell. The model may have learned to recognise images instead of the disease."
+        )
+    if evaluation.groups < _SMALL:
+        groups = plural(evaluation.groups, "group")
+        notes.append(f"The test set is small ({groups}): another draw of patients may give another result.")
+    return notes + [sentence(note.replace(" (*)", "")) for note in evaluation.caveats()]
+
+
+def _scores(search: SearchInputs, ensemble: EnsembleInputs, baselines: tuple[Baseline, ...]) -> Table:
+    test, name = ensemble.evaluation.by(search.metric)
+    words = {True: "better", False: "worse", None: "not shown to be better"}
+    rows = [["the model", with_interval(test.ensemble, name), ""]]
+    for one in baselines:
+        tested = words[one.beaten] + ("" if one.p_value is None else f" (p = {one.p_value:.2g})")
+        rows.append([one.name, _with_interval(one).removeprefix("reaches "), tested])
+    headings = ("on the same test images", f"{label_of(search.metric)} [95%]", "the model is")
+    return Table("", "", headings, rows, [0], wrapped=True)
+
+
+def about_search(search: SearchInputs, ensemble: EnsembleInputs | None) -> Section:
+    """Say which trial was the best, how the model was made, and how often the test set was opened."""
+    sentences = _about_ensemble(search, ensemble) if ensemble else [NO_ENSEMBLE]
+    if search.ranked:
+        best = search.ranked[0]
+        value = number(best_value(best, search.metric)) or "no finite value"
+        reached = f"it reached {value} on {search.data.scored_on}"
+        sentences.insert(0, f"Trial {best.number} ({network_of(best)}) was the best; {reached}.")
+    return Section("The search", "search", [Text("", [_searched(search), " ".join(sentences)])])
+
+
+def _searched(search: SearchInputs) -> str:
     states = [record.state for record in search.records]
     stopped_at_rung = sum(record.stopped == PRUNED for record in search.records)
     counts = {
@@ -34,22 +132,17 @@ def _about_search(search: SearchInputs) -> str:
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "none yet"
     networks = {network_of(record) for record in search.records if record.config}
     return (
-        f"The search space {search.space} was searched for the best {search.metric} on "
+        f"The search {search.study.study_name} looked in the space {search.space} for the best {search.metric} on "
         f"{sections_of_task(search.data).describe_images(search.data)}, in {plural(len(states), 'trial')} of up to "
         f"{plural(search.epochs, 'epoch')} ({outcomes}) with {plural(len(networks), 'network')}."
     )
 
 
 def _about_ensemble(search: SearchInputs, ensemble: EnsembleInputs) -> list[str]:
-    metric, comparison = search.metric, ensemble.chosen.comparison
-    members = len(ensemble.chosen.members)
-    test, name = ensemble.evaluation.by(metric)
+    comparison, members = ensemble.chosen.comparison, len(ensemble.chosen.members)
     return [
-        f"The ensemble was built from the best {plural(members, 'trial') if members > 1 else 'trial'} by the rule "
-        f"{comparison.chosen} and scores {number(comparison.score) or 'no finite value'} on "
-        f"{search.data.chosen_on}.",
-        f"On test, it reaches {metric} {with_interval(test.ensemble, name) or 'undefined'}"
-        f"{' (95% interval)' if name in test.ensemble.intervals else ''}.",
+        f"The model combines the best {plural(members, 'trial') if members > 1 else 'trial'} by the rule "
+        f"{comparison.chosen} and scores {number(comparison.score) or 'no finite value'} on {search.data.chosen_on}.",
         about_test(search, ensemble),
         ensemble.outcome,
     ]

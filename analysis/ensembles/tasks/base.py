@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from analysis.ensembles.choose_rule import Comparison
 from analysis.ensembles.evaluation import Evaluation, PointScores
 from analysis.ensembles.result import EnsembleResult
+from analysis.statistics.baselines import Baseline
 from analysis.statistics.diversity import Diversity
 from analysis.statistics.resampling import Sample
 from analysis.statistics.thresholds import PointRule
@@ -122,6 +123,16 @@ class TaskResults(ABC):
             sample: Images of ``test``.
             best_member: Position of the member with the best score on ``select``.
         """
+
+    def baselines(self, predictions: NDArray[Any], combination: Combination, metric: str) -> tuple[Baseline, ...]:  # noqa: ARG002
+        """Score baselines on ``test`` and test an ensemble against each; empty for tasks without baselines.
+
+        Args:
+            predictions: Predictions of the members on ``test``.
+            combination: Fitted rule of the ensemble.
+            metric: Bare name of the metric.
+        """
+        return ()
 
     @abstractmethod
     def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:

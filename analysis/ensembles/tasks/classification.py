@@ -15,6 +15,7 @@ from analysis.ensembles.operating_points import score_point
 from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.rules import RULES
 from analysis.ensembles.tasks.base import ResultTable, TaskResults, point_table
+from analysis.statistics.baselines import Baseline, baseline_predictions, compared_with_baselines
 from analysis.statistics.calibration import brier_scores, expected_calibration_error, reliability
 from analysis.statistics.diversity import Diversity, diversity
 from analysis.statistics.intervals import intervals
@@ -102,6 +103,13 @@ class ClassificationResults(TaskResults):
             _at_point(by_image, combination.point_of(IMAGE), models[0], sample),
             patients=_at_point(by_patient, combination.point_of(PATIENT), served, patients.by_patient),
         )
+
+    def baselines(self, predictions: NDArray[Any], combination: Combination, metric: str) -> tuple[Baseline, ...]:
+        """Score the majority class and the nearest neighbour of raw pixels, by patient if the metric is."""
+        sample = self.sample("test", metric)
+        if isinstance(sample, PatientSample):
+            sample = replace(sample, rule=combination.patients)
+        return compared_with_baselines(combination.apply(predictions), baseline_predictions(self.data), sample)
 
     def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:
         """Return the scores at the operating points, the recalls and the confusion matrices."""

@@ -16,6 +16,7 @@ from analysis.ensembles.label_rules import HIGHEST_F1, LABEL_RULES, label_rules
 from analysis.ensembles.operating_points import score_point
 from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.tasks.base import POINT_METRICS, ResultTable, TaskResults
+from analysis.statistics.baselines import Baseline, baseline_predictions, compared_with_baselines
 from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.diversity import Diversity, answer_diversity
 from analysis.statistics.intervals import intervals
@@ -131,6 +132,14 @@ class MultiLabelResults(TaskResults):
             conditional=tuple(sample.class_names[label] for label in few_groups(sample)),
             absent=tuple(name for label, name in enumerate(sample.class_names) if not sample.has(label).any()),
         )
+
+    def baselines(self, predictions: NDArray[Any], combination: Combination, metric: str) -> tuple[Baseline, ...]:
+        """Score the shares of the labels and the nearest neighbour of raw pixels."""
+        assert isinstance(combination, LabelCombination)
+        predicted = {
+            name: np.hstack([shares, shares >= THRESHOLD]) for name, shares in baseline_predictions(self.data).items()
+        }
+        return compared_with_baselines(combination.scorable(predictions), predicted, self.sample("test", metric))
 
     def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:
         """Return the scores by label, and those at the threshold of each label."""

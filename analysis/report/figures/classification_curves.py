@@ -18,7 +18,7 @@ _MOST_POINTS = 400  # per curve
 def confusion(
     counts: Mapping[str, Sequence[Sequence[int]]], class_names: Sequence[str], unit: str = "image"
 ) -> go.Figure:
-    """Draw confusion matrices with a menu to choose one: colours are shares of the true class, texts are counts.
+    """Draw confusion matrices with a menu to choose one: counts with their share of the true class.
 
     Args:
         counts: (C, C) counts of each model by its name, true classes in rows.
@@ -34,9 +34,13 @@ def confusion(
             z=share,
             x=places,
             y=places,
-            text=[[str(count) for count in row] for row in table],
+            text=[
+                [f"{count}<br>{part:.0%}" for count, part in zip(*row, strict=True)]
+                for row in zip(table, share, strict=True)
+            ],
             texttemplate="%{text}",
-            hovertemplate=f"true %{{y}}, predicted %{{x}}<br>%{{text}} {unit}s, %{{z:.0%}} of the class<extra></extra>",
+            hovertemplate=f"true %{{y}}, predicted %{{x}}<br>%{{customdata}} {unit}s (%{{z:.1%}})<extra></extra>",
+            customdata=table,
             colorscale=SCALE,
             zmin=0,
             zmax=1,
@@ -48,14 +52,26 @@ def confusion(
     ticks = {"tickvals": places, "ticktext": labels, "showgrid": False, "zeroline": False}
     figure.update_xaxes(title={"text": "predicted", "standoff": 12}, **ticks)
     figure.update_yaxes(title={"text": "true", "standoff": 12}, autorange="reversed", **ticks)
-    figure.update_layout(height=max(360, 140 + 44 * len(labels)))
+    figure.update_layout(height=max(360, 140 + 52 * len(labels)))
     return _with_menu(figure, list(counts))
 
 
-def roc(probabilities: Probabilities, labels: NDArray[np.int64], class_names: Sequence[str]) -> go.Figure:
-    """Draw the ROC curve of each class against the rest, from (n, C) probabilities and (n,) or (n, C) labels."""
+def roc(
+    probabilities: Probabilities, labels: NDArray[np.int64], class_names: Sequence[str], healthy: str | None = None
+) -> go.Figure:
+    """Draw the ROC curve of each class against the rest, or of one of two classes, whose curves are mirror images.
+
+    Args:
+        probabilities: (n, C) probabilities.
+        labels: (n,) classes, or (n, C) of 0 and 1.
+        class_names: C names.
+        healthy: Class without a disease, or None. Of two classes, the other one is drawn; without it, the second.
+    """
     figure, has = go.Figure(), membership(labels, len(class_names))
-    for index in _separable_classes(has):
+    classes = _separable_classes(has)
+    if labels.ndim == 1 and len(class_names) == 2:
+        classes = [int(class_names[1] != healthy)]
+    for index in classes:
         scores, positive = probabilities[:, index], has[:, index]
         false_positive_rate, true_positive_rate, _ = roc_curve(positive, scores)
         area = auc(false_positive_rate, true_positive_rate)
@@ -109,6 +125,7 @@ def calibration(bins: Mapping[str, Sequence[Bin]], x_title: str = "confidence", 
             x=[bin_.confidence for bin_ in of_model],
             y=[bin_.accuracy for bin_ in of_model],
             mode="lines+markers",
+            cliponaxis=False,
             name=escaped(name),
             line={"color": colour(position), "width": 1.5},
             marker={"size": [6 + 18 * np.sqrt(bin_.count / most) for bin_ in of_model], "opacity": 0.75},

@@ -9,9 +9,11 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.report.figures.style import COLOURS, NothingToDrawError, escaped
+from analysis.report.figures.style import COLOURS, NothingToDrawError, escaped, whole_step
 
-FEW_TRIALS = 20
+# Fewer trials that ran in full are drawn as points, but say nothing about which parameter matters.
+ENOUGH_TRIALS = 10
+ENOUGH_FOR_SLICES = 4
 # Amber for worse or earlier trials, blue for better or later ones. Both are visible on white and on black.
 _WORSE, _BETTER = (212, 138, 42), (47, 116, 192)
 _MOST_PARAMS = 8
@@ -56,7 +58,7 @@ def slices(study: optuna.Study, metric: str) -> go.Figure:
     with _no_warnings():
         figure = optuna.visualization.plot_slice(study, params=most_important(study)[:_MOST_PARAMS], **_target(metric))
     figure.update_traces(marker={"colorscale": _scale(), "size": 9, "line": {"width": 0}})
-    figure.update_traces(marker={"colorbar": {"dtick": max(1, len(study.trials) // 5)}})
+    figure.update_traces(marker={"colorbar": {"dtick": whole_step(2 * len(study.trials))}})
     _move_titles_to_top(figure)
     figure.update_xaxes(nticks=4, tickangle=45)
     figure.update_layout(height=400, showlegend=False)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 import plotly.graph_objects as go
 
-from analysis.report.figures.style import COLOURS, FAINT, NothingToDrawError, colour, escaped
+from analysis.report.figures.style import COLOURS, FAINT, NothingToDrawError, colour, escaped, whole_step
 from analysis.report.inputs import best_value
 from analysis.trials import TrialRecord, network_of
 from trainables.core.metric_names import is_better
@@ -54,7 +54,7 @@ def learning_curves(
         figure.add_vline(x=rung, line={"dash": "dash", "width": 1, "color": FAINT}, annotation_text="rung")
     figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
     longest = max(max(trace.x) for trace in figure.data)
-    figure.update_xaxes(title="epoch", range=[0.5, longest + 0.5], dtick=1 if longest <= 20 else None)
+    figure.update_xaxes(title="epoch", range=[0.5, longest + 0.5], dtick=whole_step(longest))
     figure.update_yaxes(title=f"{metric} on tune")
     return figure
 
@@ -96,6 +96,6 @@ def best_scores(records: Sequence[TrialRecord], recipe_numbers: Collection[int],
     line = {"color": FAINT, "shape": "hv", "width": 1.5}
     figure.add_scatter(x=numbers, y=best_so_far, mode="lines", line=line, name="best so far", hoverinfo="skip")
     figure.update_layout(height=380, legend={"orientation": "h", "y": -0.22})
-    figure.update_xaxes(title="trial", dtick=1 if numbers[-1] <= 20 else None)
+    figure.update_xaxes(title="trial", dtick=whole_step(numbers[-1]))
     figure.update_yaxes(title=f"best {metric} on tune")
     return figure

@@ -43,6 +43,16 @@ def colour(position: int) -> str:
     return COLOURS[position % len(COLOURS)]
 
 
+def whole_step(highest: float) -> int:
+    """Return a step between the ticks of an axis of whole numbers that makes at most ten of them."""
+    power = 1
+    while True:
+        for step in (power, 2 * power, 5 * power):
+            if highest <= 10 * step:
+                return step
+        power *= 10
+
+
 def _styled(figure: go.Figure) -> go.Figure:
     """Apply the shared layout. The page sets the colours of text and lines, for its light or dark theme."""
     figure.update_layout(

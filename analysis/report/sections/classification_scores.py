@@ -71,11 +71,11 @@ def _confusion_panel(
     }
     return draw_panel(
         "Confusion matrix" if unit == "image" else f"Confusion matrix by {unit}",
-        f"Rows are true classes, columns are predicted classes. Numbers are {unit}s; a darker cell is a larger share "
-        "of its row. Use the menu to see the members.",
+        f"Rows are true classes, columns are predicted classes. Numbers are {unit}s and their share of the row, which "
+        "is darker for larger shares. Use the menu to see the members.",
         f"{size}. Counts have no intervals. {test_caveats(ensemble)}",
         partial(confusion, counts, names, unit),
-        120 + 70 * len(names),
+        120 + 56 * len(names),
     )
 
 
@@ -89,11 +89,12 @@ def roc_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Pane
     """Draw the ROC curves of the ensemble."""
     return draw_panel(
         "ROC curves",
-        "Images of each class against all others, predicted by the ensemble. A curve closer to the upper left corner "
-        "separates its class better. The dotted diagonal is chance.",
+        "Images of each class against all others, predicted by the ensemble. Of two classes only one is shown, because "
+        "the curve of the other is its mirror image. A curve closer to the upper left corner separates its class "
+        "better. The dotted diagonal is chance.",
         f"{size}. Mean AUC over classes {_value(ensemble, 'auroc')}. The curves are drawn without confidence bands. "
         f"{test_caveats(ensemble)}",
-        partial(_draw_ensemble, search, ensemble, roc),
+        partial(_draw_ensemble, search, ensemble, partial(roc, healthy=search.data.healthy)),
     )
 
 

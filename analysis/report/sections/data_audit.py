@@ -10,12 +10,13 @@ from trainables.core.data.decode.crop import MARGIN, Regions
 from trainables.core.data.decode.images import SIDE
 from trainables.core.data.labels import membership
 from trainables.core.data.splits.audit import Audit, summary
+from trainables.core.data.splits.groups import CurvePoint
 from trainables.core.data.splits.pairs import Pair
 
 _PAIRS_PER_KIND = 4
 _LISTED_NAMES = 10
-_UNCROPPED_SHOWN, _CROPS_SHOWN = 3, 6
 _CURVE_STEP = 3
+_UNCROPPED_SHOWN, _CROPS_SHOWN = 3, 6
 # Labels of the audit's kinds of pairs; pairs of any other kind have none and are not flagged.
 _DEFECTS = {"labels differ": "Different labels", "test and train": "Across published training and test"}
 
@@ -32,7 +33,7 @@ def data_audit(search: SearchInputs) -> Section:
         _threshold_table(search, audit),
     ]
     introduction = f"{data.place}, SHA-256 {data.fingerprint}."
-    return Section("The data", "data", blocks, introduction, _leak_warning(search, audit))
+    return Section("The data", "data", blocks, introduction, _leak_warning(search, audit), folded=True)
 
 
 def split_of(search: SearchInputs, index: int) -> str:
@@ -71,21 +72,26 @@ def _class_table(search: SearchInputs, audit: Audit) -> Table:
 
 
 def _threshold_table(search: SearchInputs, audit: Audit) -> Table:
+    columns = 4 if search.data.image_classes else 3
     points = [
         point
         for position, point in enumerate(audit.curve)
         if position % _CURVE_STEP == 0 or point.threshold == audit.threshold
     ]
-    rows = [
-        [f"{point.threshold:g}", str(point.groups), str(point.largest), f"{point.neighbour_accuracy:.3f}"]
-        for point in points
-    ]
+    rows: list[list[str]] = []
+    in_use_at: list[int] = []
+    for point in points:
+        in_use, of_point = point.threshold == audit.threshold, _curve_cells(point)[: columns - 1]
+        if rows and rows[-1][1:] == of_point and not in_use and len(rows) - 1 not in in_use_at:
+            rows[-1][0] = f"{rows[-1][0].partition(' to ')[0]} to {point.threshold:g}"
+        else:
+            in_use_at += [len(rows)] * in_use
+            rows.append([f"{point.threshold:g}", *of_point])
     headings = ["similarity threshold", "groups", "largest group", "nearest-neighbour accuracy"]
-    in_use = "Groups were given, so no threshold is in use."
+    which = "Groups were given, so no threshold is in use."
     if audit.threshold is not None:
-        in_use = "The threshold in use is in bold."
-    how_to_read = f"Images at least as similar as the threshold form one group. {in_use}"
-    columns = 4 if search.data.image_classes else 3
+        which = "The threshold in use is in bold."
+    how_to_read = f"Images at least as similar as the threshold form one group. {which}"
     if search.data.image_classes:
         how_to_read += (
             " Nearest-neighbour accuracy is the share of images whose most similar image outside their own group has "
@@ -96,9 +102,13 @@ def _threshold_table(search: SearchInputs, audit: Audit) -> Table:
         "Groups by similarity threshold",
         how_to_read,
         headings[:columns],
-        [row[:columns] for row in rows],
-        [position for position, point in enumerate(points) if point.threshold == audit.threshold],
+        rows,
+        in_use_at,
     )
+
+
+def _curve_cells(point: CurvePoint) -> list[str]:
+    return [str(point.groups), str(point.largest), f"{point.neighbour_accuracy:.3f}"]
 
 
 def _leak_warning(search: SearchInputs, audit: Audit) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from analysis.report.embedding import MOST_EMBEDDED, PERPLEXITY, embed
 from analysis.report.figures.embedded_images import EmbeddedImages, scatter_by_class, scatter_by_mistake
 from analysis.report.figures.style import NothingToDrawError, draw_panel
+from analysis.report.heat_location import HeatLocation
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Block, Example, Gallery, Panel, Section
 from analysis.report.sections.wording import about_test, leak_warning, plural
@@ -104,7 +105,11 @@ def _heat_map_gallery(search: SearchInputs, ensemble: EnsembleInputs, inspection
         f"A map has only {cells} cells, so its edges do not follow those of the image. It shows where the evidence "
         "lies, not why, and proves nothing."
     )
-    return Gallery(title, how_to_read, caveat, _examples(search, ensemble, question.map_images, answer.maps))
+    location = HeatLocation.of(answer.maps)
+    if location is not None:
+        how_to_read = f"{how_to_read} {location.describe()}"
+    examples = _examples(search, ensemble, question.map_images, answer.maps)
+    return Gallery(title, how_to_read, caveat, examples, scale=("no evidence", "strongest evidence in this image"))
 
 
 def _examples(
@@ -123,8 +128,11 @@ def _examples(
         ]
         if len(search.file_names):
             lines.append(search.file_names[index])
-        if not heat.any():
+        location = HeatLocation.of(heat[None])
+        if location is None:
             lines.append("no region speaks for the class")
+        elif location.conspicuous:
+            lines.append(f"heat at the border {location.border:.0%}, in the corners {location.corners:.0%}")
         images = [
             (data_uri(pixels[index]), "test image"),
             (data_uri(with_heat_map(pixels[index], heat)), "test image with its heat map"),

@@ -27,7 +27,7 @@ def models(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspectio
         )
     blocks: list[Block] = [
         _models_table(search, ensemble, inspection),
-        _rules_table(search, ensemble),
+        *([_rules_table(search, ensemble)] if len(ensemble.chosen.members) > 1 else []),
         *([Text("", notes)] if notes else []),
     ]
     return Section("The models", "models", blocks, about_test(search, ensemble), leak_warning(search))

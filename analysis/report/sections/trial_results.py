@@ -8,7 +8,7 @@ from analysis.report.figures.style import draw_panel
 from analysis.report.inputs import SearchInputs, best_value
 from analysis.report.page import Section, Table, Text
 from analysis.report.sections.wording import about_scores, epoch_seconds, number, param_value, plural
-from analysis.trials import PRUNED, TrialRecord
+from analysis.trials import PRUNED, TrialRecord, network_of
 from trainables.core.metric_names import METRICS
 
 _LEADERS = 20
@@ -23,28 +23,25 @@ def leaderboard(search: SearchInputs, members: Sequence[int]) -> Section:
         members: Numbers of the trials in the ensemble.
     """
     leaders = search.ranked[:_LEADERS]
-    varying = _varying_params(leaders)
     others = [metric for metric in METRICS if _is_reported(metric.name, search.metric, leaders)]
+    names = [f"trial {record.number}{', member' * (record.number in members)}" for record in leaders]
+    scores = [number(best_value(record, search.metric)) for record in leaders]
     rows = [
         [
-            str(rank),
-            f"trial {record.number}{', member' * (record.number in members)}",
+            name,
+            score,
+            network_of(record),
             _state(record),
-            number(best_value(record, search.metric)),
             *(number(best_value(record, metric.name)) for metric in others),
             str(int(record.epochs[-1].metrics.get("best_epoch", 0))),
             str(len(record.epochs)),
             number(epoch_seconds(record), 2),
-            *(param_value(record.params.get(name)) for name in varying),
         ]
-        for rank, record in enumerate(leaders, 1)
+        for name, score, record in zip(names, scores, leaders, strict=True)
     ]
-    headings = (
-        *("rank", "trial", "state", f"best {search.metric}"),
-        *(metric.label for metric in others),
-        *("best epoch", "epochs", "s/epoch"),
-        *varying,
-    )
+    best = f"best {search.metric}"
+    headings = ("trial", best, "network", "state", *(metric.label for metric in others))
+    headings += ("best epoch", "epochs", "s/epoch")
     hidden = len(search.ranked) - len(leaders)
     not_shown = f" Not shown: {plural(hidden, 'more trial')}." if hidden else ""
     how_to_read = (
@@ -54,8 +51,15 @@ def leaderboard(search: SearchInputs, members: Sequence[int]) -> Section:
     bold = [position for position, record in enumerate(leaders) if record.number in members]
     failed = [[str(record.number), record.failures[-1]] for record in search.records if record.failures]
     errors = Table("Errors", "The last error of each trial that had one.", ("trial", "error"), failed)
-    blocks = [Table("", how_to_read, headings, rows, bold), *([errors] if failed else [])]
-    return Section("Leaderboard", "leaderboard", blocks)
+    blocks = [Table("", how_to_read, headings, rows, bold)]
+    if varying := _varying_params(leaders):
+        params = [
+            [name, score, *(param_value(record.params.get(param)) for param in varying)]
+            for name, score, record in zip(names, scores, leaders, strict=True)
+        ]
+        how_to_read = "The parameters in which these trials differ."
+        blocks.append(Table("Hyperparameters", how_to_read, ("trial", best, *varying), params, bold))
+    return Section("Leaderboard", "leaderboard", [*blocks, *([errors] if failed else [])], folded=True)
 
 
 def curves(search: SearchInputs, members: Sequence[int]) -> Section:
@@ -76,7 +80,7 @@ def curves(search: SearchInputs, members: Sequence[int]) -> Section:
         f"{compared}; {stopped} stopped early. {about_scores(search)}",
         partial(learning_curves, search.records, search.metric, search.rungs, members),
     )
-    return Section("Learning curves", "curves", [panel])
+    return Section("Learning curves", "curves", [panel], folded=True)
 
 
 def recipes_and_search(search: SearchInputs) -> Section:
@@ -95,7 +99,7 @@ def recipes_and_search(search: SearchInputs) -> Section:
         block: Table | Text = _comparison(search, recipes[0], searched[0])
     else:
         block = Text("", [f"There is no {'searched trial' if recipes else 'recipe'} to compare with."])
-    return Section("Recipes and search", "recipes", [panel, block])
+    return Section("Recipes and search", "recipes", [panel, block], folded=True)
 
 
 def _comparison(search: SearchInputs, recipe: TrialRecord, searched: TrialRecord) -> Table:

@@ -6,11 +6,22 @@ from statistics import median
 from analysis.ensembles.evaluation import Scores
 from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.trials import TrialRecord
+from trainables.core.metric_names import METRICS
 
 
 def number(value: float | None, digits: int = 4) -> str:
     """Format a number; return an empty string for None and non-finite values."""
     return "" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def shortened(text: str, length: int = 40) -> str:
+    """Shorten a name from outside to ``length`` characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def label_of(metric: str) -> str:
+    """Return a metric's name as sentences use it, such as ``AUROC``; the bare name of those without one."""
+    return next((known.label for known in METRICS if known.name == metric), metric)
 
 
 def param_value(value: object) -> str:

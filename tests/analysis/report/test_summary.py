@@ -1,40 +1,71 @@
 import dataclasses
 
+import numpy as np
 import optuna
 from sklearn.metrics import balanced_accuracy_score
 
-from analysis.report.summary import summary
-from tests.analysis.report.report_inputs import add_trial, made_up_search, with_result
+from analysis.report.summary import about_search, opening
+from analysis.statistics.baselines import NEIGHBOUR, baseline_predictions
+from tests.analysis.report.report_inputs import add_trial, made_up_ensemble, made_up_search, with_result
 
 
-def test_the_summary_states_the_search_and_its_best_trial(search):
-    text = summary(search, None)
-    assert "120 images of 3 classes, in 5 trials of up to 3 epochs" in text
-    assert "(3 ran in full, 1 stopped at a rung, 1 failed)" in text
-    assert "Trial 1 (scratch_cnn) was the best; it reached 0.8000 on tune." in text
-    assert "test set is still sealed" in text
+def text_of(search, ensemble=None):
+    """The section about the search."""
+    return about_search(search, ensemble).blocks[0].paragraphs[1]
 
 
-def test_the_test_score_is_that_of_the_ensemble_with_its_interval(search, ensemble):
-    text = summary(search, ensemble)
+def test_the_search_and_its_best_trial_are_stated(search):
+    first = opening(search, None)
+    assert "120 images of 3 classes, in 5 trials of up to 3 epochs" in first.summary
+    assert "(3 ran in full, 1 stopped at a rung, 1 failed)" in first.summary
+    assert "Trial 1 (scratch_cnn) was the best; it reached 0.8000 on tune." in text_of(search)
+    assert "test set is still sealed" in first.summary
+    assert first.scores is None
+
+
+def test_the_test_score_stands_beside_the_baselines_on_the_same_images(search, ensemble):
+    first = opening(search, ensemble)
     labels = search.data.labels[search.data.splits["test"]]
     predicted = ensemble.chosen.comparison.combination.apply(ensemble.test_predictions).argmax(axis=1)
     value = f"{balanced_accuracy_score(labels, predicted):.3f}"
     low, high = ensemble.evaluation.ensemble.intervals["balanced_accuracy"]
-    assert f"balanced_accuracy {value} [{low:.3f}, {high:.3f}] (95% interval)" in text
-    assert f"{len(labels)} images in" in text
-    assert f"was {ensemble.result.openings.describe()}." in text
-    assert text.endswith(ensemble.outcome)
+    ours = f"{value} [{low:.3f}, {high:.3f}]"
+    copied = balanced_accuracy_score(labels, baseline_predictions(search.data)[NEIGHBOUR].argmax(axis=1))
+    assert first.summary.startswith(f"On {len(labels)} test images in ")
+    assert f"the model reaches balanced accuracy {ours} (95% interval)." in first.summary
+    assert f"the nearest neighbour of raw pixels reaches {copied:.3f} [" in first.summary
+    assert "The model is " in first.summary
+    cells = [row[1] for row in first.scores.rows]
+    assert cells[0] == ours
+    assert cells[1].startswith("0.333") and cells[2].startswith(f"{copied:.3f}")
+    assert f"was {ensemble.result.openings.describe()}." in text_of(search, ensemble)
+    assert text_of(search, ensemble).endswith(ensemble.outcome)
+
+
+def test_a_score_that_is_undefined_and_missing_predictions_are_said(search, ensemble):
     undefined = dataclasses.replace(ensemble.evaluation.ensemble, metrics={}, intervals={})
     evaluation = dataclasses.replace(ensemble.evaluation, ensemble=undefined)
-    assert "balanced_accuracy undefined." in summary(search, with_result(ensemble, evaluation=evaluation))
+    without = dataclasses.replace(with_result(ensemble, evaluation=evaluation), test_predictions=None)
+    first = opening(search, without)
+    assert "balanced accuracy an undefined value." in first.summary
+    assert first.scores is None
 
 
-def test_searches_without_trials_or_scores_have_a_summary(small_data):
+def test_a_model_like_raw_pixels_is_warned_about(search):
+    ensemble = made_up_ensemble(search)
+    copied = np.stack([baseline_predictions(search.data)[NEIGHBOUR]] * 2).astype(np.float32)
+    same = dataclasses.replace(ensemble, test_predictions=copied)
+    assert any(note.startswith("Copying the label of the training image") for note in opening(search, same).notes)
+
+
+def test_searches_without_trials_or_scores_have_an_opening(small_data):
     empty = optuna.create_study(study_name="empty", direction="maximize")
-    assert "in 0 trials of up to 3 epochs (none yet) with 0 networks." in summary(
-        made_up_search(small_data, empty), None
-    )
+    first = opening(made_up_search(small_data, empty), None)
+    assert "in 0 trials of up to 3 epochs (none yet) with 0 networks." in first.summary
     diverged = optuna.create_study(study_name="diverged", direction="maximize")
     add_trial(diverged, float("nan"), epochs=1, state="FAIL")
-    assert "it reached no finite value on tune." in summary(made_up_search(small_data, diverged), None)
+    assert "it reached no finite value on tune." in text_of(made_up_search(small_data, diverged))
+
+
+def test_the_title_names_the_classes(search):
+    assert opening(search, None).title.startswith(", ".join(search.data.class_names) + ": a model from the images of ")

@@ -77,3 +77,25 @@ def test_calibration_draws_the_mean_confidence_and_the_accuracy_of_each_bin(pred
     bins = np.ceil(confidence * 15).astype(int)
     expected = [(confidence[bins == place].mean(), correct[bins == place].mean()) for place in np.unique(bins)]
     np.testing.assert_allclose(np.stack([markers.x, markers.y], axis=1), expected)
+
+
+def test_of_two_classes_only_the_ill_one_has_a_roc_curve():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 60)
+    ill = generator.random(60)
+    probabilities = np.stack([ill, 1 - ill], axis=1)
+    for healthy, positive in ((None, 1), ("a", 1), ("b", 0)):
+        curve, chance = roc(probabilities, labels, ("a", "b"), healthy).data
+        area = roc_auc_score(labels == positive, probabilities[:, positive])
+        assert curve.name.startswith(f"{'ab'[positive]} (AUC {area:.3f}")
+        assert chance.name == "chance"
+
+
+def test_cells_hold_counts_and_their_share_of_the_row():
+    (heat,) = confusion({"one": [[3, 1], [0, 0]]}, ("a", "b")).data
+    assert [list(row) for row in heat.text] == [["3<br>75%", "1<br>25%"], ["0<br>0%", "0<br>0%"]]
+
+
+def test_no_marker_of_a_calibration_is_cut_at_the_edge(predictions):
+    curve, _ = calibration({"one": reliability(*predictions)}).data
+    assert curve.cliponaxis is False

@@ -12,13 +12,14 @@ def cells(table):
 
 
 def test_the_leaderboard_ranks_trials_by_the_objective_and_marks_members(search):
-    table, errors = leaderboard(search, [2, 0]).blocks
+    table, params, errors = leaderboard(search, [2, 0]).blocks
     rows = cells(table)
     assert [float(row["best balanced_accuracy"]) for row in rows] == [0.8, 0.6, 0.5, 0.3]
     assert [float(row["macro F1"]) for row in rows] == [0.4, 0.3, 0.25, 0.15]
     assert [rows[position]["trial"] for position in table.bold] == ["trial 2, member", "trial 0, member"]
     assert [row["state"] for row in rows] == ["finished"] * 3 + ["stopped (rung)"]
-    assert rows[2]["lr"] == "0.001" and rows[2]["head"] == "mlp"
+    assert table.headings[:2] == params.headings[:2] == ("trial", "best balanced_accuracy")
+    assert cells(params)[2] | {"lr": "0.001", "head": "mlp"} == cells(params)[2]
     assert errors.rows == [["4", "RuntimeError: <b>broken</b>"]]
 
 
@@ -26,8 +27,8 @@ def test_the_leaderboard_holds_twenty_trials_and_says_how_many_more_there_are(sm
     study = optuna.create_study(direction="maximize")
     for value in range(23):
         add_trial(study, value / 23)
-    (table,) = leaderboard(made_up_search(small_data, study), []).blocks
-    assert [row["rank"] for row in cells(table)] == [str(rank) for rank in range(1, 21)]
+    table, _ = leaderboard(made_up_search(small_data, study), []).blocks
+    assert [row["trial"] for row in cells(table)] == [f"trial {number}" for number in range(22, 2, -1)]
     assert "Not shown: 3 more trials." in table.how_to_read
 
 
