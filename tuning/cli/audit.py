@@ -22,6 +22,7 @@ from tuning.cli.command import (
     ImageColumn,
     LabelColumn,
     Labels,
+    OrderedClasses,
     SlicesOption,
     SplitColumn,
     WindowOption,
@@ -70,6 +71,7 @@ def audit(
     window: WindowOption = None,
     axis: AxisOption = None,
     slices: SlicesOption = None,
+    ordered: OrderedClasses = None,
     cache_size: CacheSize = None,
 ) -> int:
     """Find groups of related images in a data set and measure how they affect test scores.
@@ -101,6 +103,7 @@ def audit(
             table=label_table(labels, image=image_column, label=label_column, split=split_column),
             window=parse_window(window),
             slicing=parse_slicing(axis, slices),
+            ordered=ordered,
             grouping=Grouping(group_threshold, group_column, group_pattern, file=groups),
             cache_size=None if cache_size is None else parse_size(cache_size),
             on_open=describe,

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -302,21 +303,35 @@ def test_a_model_runs_in_a_fresh_process_from_its_own_copy_of_the_code(registere
     code = """
 import json, sys
 from pathlib import Path
-code, ensemble, image = sys.argv[1:]
+code, ensemble, image, same, changed = sys.argv[1:]
 sys.path.insert(0, code)
 from trainables.core.serving.ensemble import _load_pyfunc
 rows = _load_pyfunc(ensemble).predict([Path(image).read_bytes()]).values.tolist()
 ours = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "trainables"]
 others = {"analysis", "mlflow", "optuna", "ray", "search_spaces", "tuning"} & set(sys.modules)
 print(json.dumps([rows, all(file.startswith(code) for file in ours), sorted(others)]))
+for other in same, changed:
+    try:
+        _load_pyfunc(str(Path(other) / "data" / "ensemble"))
+    except Exception as error:
+        print(other, error)
 """
     (tmp_path / "image.png").write_bytes(png(PIXELS[0]))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with fetched_model(uri, "models:/brains@champion") as folder:
-        paths = folder / "code", ensemble_folder(folder), tmp_path / "image.png"
+        for name in ("same", "changed"):
+            shutil.copytree(folder, tmp_path / name)
+        with (tmp_path / "changed" / "code" / "trainables" / "core" / "seeds.py").open("a") as changed:
+            changed.write("# another version\n")
+        copies = tmp_path / "same", tmp_path / "changed"
+        paths = folder / "code", ensemble_folder(folder), tmp_path / "image.png", *copies
         command = [sys.executable, "-c", code, *map(str, paths)]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows, from_the_copy, others = json.loads(done.stdout)
+    first, *failures = done.stdout.splitlines()
+    rows, from_the_copy, others = json.loads(first)
+    (failure,) = failures
+    assert failure.startswith(f"{tmp_path / 'changed'} this process runs the code of another model")
+    assert failure.endswith("load each of the two models in a process of its own")
     np.testing.assert_allclose(rows, expected(uri, [PIXELS[0]]), atol=1e-6)
     assert (from_the_copy, others) == (True, [])

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.dicom import write_dicom
-from tests.images import png
+from tests.images import png, write_classes
 from tests.nifti import noise, write_nifti
 from tests.trainables.core.data.splits.test_audit import write_phantoms
 from tuning.cli.audit import app
@@ -128,3 +128,12 @@ def test_a_window_replaces_those_of_dicom_files(tmp_path):
     assert "0 images are blank" in run(tmp_path)
     assert "12 images are blank" in run(tmp_path, "--window", "-500,100")  # all values are above the window
     assert "must be CENTER,WIDTH" in run(tmp_path, "--window", "40", code=2)
+
+
+def test_grades_are_listed_in_their_order_on_demand(tmp_path):
+    write_classes(tmp_path, {"KL10": 3, "KL2": 3})
+    note = "classes are treated as grades, as declared: KL2 < KL10"
+    assert note not in " ".join(run(tmp_path).split())
+    assert note in " ".join(run(tmp_path, "--ordered").split())
+    (tmp_path / "KL2").rename(tmp_path / "none")
+    assert "tune-audit: graded classes must each have a number" in run(tmp_path, "--ordered", code=2)

@@ -17,7 +17,7 @@ from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.images import SIDE, Survey, surveyed_images
 from trainables.core.data.decode.masks import surveyed_masks
 from trainables.core.data.decode.nifti import Slicing
-from trainables.core.data.grades import graded
+from trainables.core.data.grades import Ordered, graded
 from trainables.core.data.labels import label_sets
 from trainables.core.data.odd_images import OddImages, find_odd_images
 from trainables.core.data.readers.image_files import describe_unread
@@ -65,6 +65,7 @@ def inspect(
     grouping: Grouping | None = None,
     window: Window | None = None,
     slicing: Slicing | None = None,
+    ordered: Ordered = None,
     store: Path | None = None,
     cache_size: int | None = None,
     on_open: Callable[[Source], None] | None = None,
@@ -73,9 +74,12 @@ def inspect(
     """Open and audit a data set without refusing bad images and without splitting it. Arguments as in ``prepare``."""
     grouping = grouping or Grouping()
     opened = open_dataset(place, table, grouping, window, slicing, store, cache_size, on_open)
+    graded(opened.data, ordered)  # refuses an unknown order before the audit
     data = audited(opened, grouping.threshold, progress)
     notes = [*reading_notes(opened.source), *opened.odd.notes(opened.source.names)]
-    return graded(dataclasses.replace(data, notes=tuple(notes)), None)
+    if (opened.source.published[opened.usable] == "test").all():
+        notes.append("all usable images are in the published test split, so there is none to train on")
+    return graded(dataclasses.replace(data, notes=tuple(notes)), ordered)
 
 
 def reading_notes(source: Source) -> list[str]:

@@ -6,6 +6,7 @@ this repository nor a pickle.
 """
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+import trainables
 from trainables.core.config import ClassificationConfig, MultiLabelConfig, SegmentationConfig, TrainConfig
 from trainables.core.device import resolve_device
 from trainables.core.errors import CheckpointError
@@ -27,6 +29,7 @@ from trainables.core.serving.training_features import TrainingFeatures
 from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
 MANIFEST = "ensemble.json"
+_CODE = Path("code", "trainables")  # MLflow's copy of this package, below the folder of a registered model
 _ROI = "roi"
 _FEATURES, _FEATURES_FILE = "training_features", "training_features.safetensors"
 ENSEMBLES: dict[str, type[WholeImageEnsemble | SegmentationEnsemble]] = {
@@ -120,4 +123,26 @@ def _part(folder: Path, name: str) -> Path:
 
 def _load_pyfunc(path: str) -> Ensemble:
     """Load the ensemble; MLflow's entry point."""
+    _check_code(Path(path).parents[1] / _CODE)
     return load_ensemble(Path(path))
+
+
+def _check_code(own: Path) -> None:
+    """Raise CheckpointError if another model's copy of this package runs, and differs from this model's own copy.
+
+    A process imports a package once: of two models, the second one would run with the code of the first.
+    """
+    running = Path(trainables.__file__).parent
+    is_of_another_model = running != own and (running.parents[1] / "MLmodel").is_file()
+    if is_of_another_model and own.is_dir() and _code_digest(own) != _code_digest(running):
+        raise CheckpointError(
+            f"this process runs the code of another model, {running.parents[1]}, which differs from that of "
+            f"{own.parents[1]}: load each of the two models in a process of its own"
+        )
+
+
+def _code_digest(package: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()

@@ -151,6 +151,7 @@ def audit_images(
     combinations = np.unique(np.stack([groups, sets[usable]]), axis=1)
     has = membership(items.labels[usable], len(items.class_names))
     train, test = (usable[np.isin(items.published[usable], sides)] for sides in (("train", "val", ""), ("test",)))
+    divided = len(train) > 0 and len(test) > 0
     blank, outlying = _unusual_images(pixels, usable)
     pairs, classified = _pairs_by_kind(found.pairs, items), len(items.class_names) > 1
     paired = {index for of_kind in pairs.values() for pair in of_kind for index in (pair.first, pair.second)}
@@ -167,8 +168,8 @@ def audit_images(
         curve=found.curve,
         exact_duplicates=len(usable) - len(np.unique(exact_duplicates(pixels, usable)[usable])),
         contradicting_groups=int((np.unique(combinations[0], return_counts=True)[1] > 1).sum()),
-        test_twins_in_train=float(np.isin(items.groups[test], items.groups[train]).mean()) if len(test) else None,
-        published=_neighbour(pixels, sets, test, train) if len(test) and classified else None,
+        test_twins_in_train=float(np.isin(items.groups[test], items.groups[train]).mean()) if divided else None,
+        published=_neighbour(pixels, sets, test, train) if divided and classified else None,
         grouped=_held_out(items, usable, pixels) if classified else None,
         majority_share=float(np.bincount(sets[usable]).max(initial=0) / max(1, len(usable))),
         broken={names[index]: reason for index, reason in broken.items()},

@@ -1,4 +1,5 @@
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -99,3 +100,63 @@ def test_a_decompression_bomb_is_refused(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     with pytest.raises(DataError, match="not a readable image: image size 60 x 40 exceeds 2000 pixels"):
         decode(png(PIXELS), 16, GREY)
+
+
+def smooth_colours() -> np.ndarray:
+    waves = np.sin(np.arange(48)[:, None] / 9), np.cos(np.arange(64)[None] / 11)
+    return np.dstack(
+        [128 + 100 * waves[0] * waves[1], 128 + 90 * waves[1] + 0 * waves[0], 128 - 90 * waves[0] * waves[1]]
+    )
+
+
+def ycck(colours: np.ndarray) -> bytes:
+    """Return a JPEG as Photoshop writes CMYK: YCC of the inverse of stored CMY, and K, marked by transform 2."""
+    stored = 255 - np.asarray(Image.fromarray(colours).convert("CMYK"))
+    ycc = np.asarray(Image.fromarray(255 - stored[:, :, :3]).convert("YCbCr"))
+    written = 255 - np.dstack([ycc, stored[:, :, 3]])  # Pillow inverts what it writes
+    data = bytearray(encoded(Image.fromarray(written, "CMYK"), "JPEG", quality=95, subsampling=0))
+    data[data.find(b"Adobe") + 11] = 2
+    return bytes(data)
+
+
+def old_jpeg_tiff(colours: np.ndarray) -> bytes:
+    """Return a TIFF of compression 6, which TIFF 6.0 defined and which tag 513 leads to a whole JPEG file."""
+    jpeg = encoded(Image.fromarray(colours), "JPEG", quality=95, subsampling=0)
+    height, width = colours.shape[:2]
+    plain = {
+        256: width,
+        257: height,
+        259: 6,
+        262: 6,
+        277: 3,
+        278: height,
+        279: len(jpeg),
+        284: 1,
+        512: 1,
+        514: len(jpeg),
+    }
+    bits = 8 + 2 + 12 * (len(plain) + 4) + 4
+    tags = {tag: struct.pack("<HHII", tag, 4, 1, value) for tag, value in plain.items()}
+    tags |= {tag: struct.pack("<HHII", tag, 4, 1, bits + 6) for tag in (273, 513)}
+    tags |= {258: struct.pack("<HHII", 258, 3, 3, bits), 530: struct.pack("<HHIHH", 530, 3, 2, 1, 1)}
+    directory = struct.pack("<H", len(tags)) + b"".join(tags[tag] for tag in sorted(tags)) + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<HHH", 8, 8, 8) + jpeg
+
+
+@pytest.mark.parametrize("write", [ycck, old_jpeg_tiff])
+def test_rare_kinds_of_jpeg_have_the_right_colours(write):
+    colours = smooth_colours().astype(np.uint8)
+    decoded = decode(write(colours), 48, COLOUR).astype(int)
+    expected = np.asarray(Image.fromarray(colours).resize((48, 48), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(decoded - expected).mean() < 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_12_bit_jpeg_2000_keeps_its_depth(channels):
+    openjpeg = pytest.importorskip("openjpeg.utils")
+    deep = (smooth_colours()[:, :, :channels] * 16).astype(np.uint16)
+    kind = {"photometric_interpretation": 1 if channels == 3 else 2, "codec_format": 1}
+    files = Files(bytes(openjpeg.encode_array(deep.squeeze(), bits_stored=12, **kind)))
+    decoded = decode(files.read(0), 64, survey(files, threads=1).pixel_format).astype(float)
+    rows = [np.asarray(Image.fromarray(plane).resize((64, 64), Image.Resampling.BILINEAR)) for plane in deep.T / 16]
+    assert np.abs(decoded - np.dstack([row.T for row in rows])).mean() < 1

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.images import png
+from tests.images import png, write_classes
 from trainables.core.data import audited_dataset
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.prepare import prepare
@@ -71,6 +71,13 @@ def test_a_data_set_without_a_published_split_has_no_leak(unpublished, store):
     assert not audit.leaks
     assert audit.test_twins_in_train is None and audit.published is None
     assert audit.grouped is not None
+
+
+def test_a_published_test_split_without_other_images_is_noted_and_has_no_figures(tmp_path):
+    write_classes(tmp_path / "data" / "test", {"a": 4, "b": 4})
+    data = inspect(str(tmp_path / "data"), store=tmp_path / "store")
+    assert (data.audit.published, data.audit.test_twins_in_train) == (None, None)
+    assert data.notes == ("all usable images are in the published test split, so there is none to train on",)
 
 
 def test_faulty_images_are_listed(unpublished, store, tmp_path):

@@ -16,6 +16,9 @@ _IMAGES = frozenset({"image", "images", "imagestr", "imagests", "img", "imgs"})
 _MASKS = frozenset({"annotations", "groundtruth", "labels", "labelstr", "labelsts", "mask", "masks", "segmentations"})
 # Names of masks that are never classes: `mask` is one in data sets of faces, `labels` in those of documents.
 _ONLY_MASKS = _MASKS - {"annotations", "labels", "labelstr", "labelsts", "mask"}
+# Folders beside those of the classes, and folders that contain those of the classes.
+_NO_CLASSES = frozenset({"assets", "doc", "docs", "documentation", "figs", "figures", "notebooks", "screenshots"})
+_CONTAINERS = frozenset({"data", "database", "dataset", "datasets", "files", "input", "inputs", "raw", "rawdata"})
 _SPLITS = frozenset(SPLIT_NAMES)
 _TABLES = frozenset({".csv", ".tsv", ".xls", ".xlsx"})
 # Words of `train-images`, `TrainImages` and `TRAIN_IMAGES`.
@@ -23,9 +26,10 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
 _SHOWN = 5
 _COPY = re.compile(r"(?P<name>.+?)([ _-]+(copy|kopie|copie)( \(?\d+\)?)?| \(\d+\))", re.IGNORECASE)
 _SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.parquet", re.IGNORECASE)
-MASK_NAME = re.compile(
-    r"(?P<image>.+)[ _-](mask|seg|segmentation|gt|ground[ _-]?truth|annotation|contour)([ _-]?\d+)?", re.IGNORECASE
-)
+_MASK_WORD = r"(mask|seg|segmentation|gt|ground[ _-]?truth|annotation|contour)"
+MASK_NAME = re.compile(rf"(?P<image>.+)[ _-]{_MASK_WORD}([ _-]?\d+)?", re.IGNORECASE)
+_MASK_PREFIX = re.compile(rf"{_MASK_WORD}[ _-]?(?P<image>[^a-z].*|(?<=[ _-]).+)", re.IGNORECASE)
+_IMAGE_PREFIX = re.compile(r"(image|img|im|scan|slice|frame|photo|picture|xray)[ _-]?(?P<image>.+)", re.IGNORECASE)
 
 
 def check_class_folders(
@@ -53,6 +57,7 @@ def check_class_folders(
     _check_nested_splits(root, subfolders, places)
     _check_number(root, splits, subfolders, len(places))
     _check_mask_folders(root, subfolders)
+    _check_other_folders(root, subfolders)
     _check_copied_classes(root, subfolders)
     _check_equal_subfolders(root, subfolders)
     _check_shared_subfolders(root, subfolders)
@@ -142,6 +147,22 @@ def _check_mask_folders(root: Path, subfolders: dict[str, set[str]]) -> None:
             raise DataError(f"{root} has a folder {name} among its classes: move the masks out of the data set")
 
 
+def _check_other_folders(root: Path, subfolders: dict[str, set[str]]) -> None:
+    """Refuse ``docs`` beside the classes, and the classes below ``data`` beside anything else."""
+    for name, below in subfolders.items():
+        if _joined(name) in _CONTAINERS and len(below) > 1 and "" not in below:
+            raise DataError(
+                f"{name} in {root} has only folders ({shown(sorted(below))}), so it looks like the data set itself and "
+                f"not like a class: pass {root / name} as --data, or rename it if it is a class"
+            )
+    others = [name for name in subfolders if _joined(name) in _NO_CLASSES]
+    if 0 < len(others) < len(subfolders):
+        raise DataError(
+            f"{shown(others)} in {root} has images, but is named like no class: move it out of the data set, or rename "
+            "it if it is a class"
+        )
+
+
 def _joined(name: str) -> str:
     """Return a name in lower case without spaces, hyphens and underscores."""
     return re.sub(r"[\s_-]", "", name.lower())
@@ -195,12 +216,15 @@ def shown(names: Sequence[str]) -> str:
 
 def _check_mask_names(root: Path, places: Sequence[tuple[str, ...]]) -> None:
     stems = {(*parts[:-1], without_suffix(parts[-1])) for parts in places}
+    # `mask1` may stand beside `1`, `image1` or `img_1`.
+    numbered = {(*folder, found["image"]) for *folder, stem in stems if (found := _IMAGE_PREFIX.fullmatch(stem))}
     for *folder, stem in sorted(stems):
-        found = MASK_NAME.fullmatch(stem)
-        if found and (*folder, found["image"]) in stems:
+        suffixed, prefixed = MASK_NAME.fullmatch(stem), _MASK_PREFIX.fullmatch(stem)
+        image = (suffixed or prefixed or {"image": None})["image"]
+        if (*folder, image) in stems or (prefixed and (*folder, prefixed["image"]) in stems | numbered):
             raise DataError(
-                f"{Path(root, *folder)} has both {found['image']!r} and its mask {stem!r}: move the masks out of the "
-                "class folders"
+                f"{Path(root, *folder)} has both {image!r} and its mask {stem!r}: move the masks out of the class "
+                "folders"
             )
 
 

@@ -1,9 +1,11 @@
-"""Columns of parquet files beside images and labels: patients and metadata."""
+"""Columns of parquet files beside images and labels: patients, published splits and metadata."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainables.core.data.readers.tables.label_columns import known_groups
+from trainables.core.data.readers.tables.label_columns import check_no_flag, known_groups, known_splits
+from trainables.core.data.source import SPLIT_NAMES
+from trainables.core.errors import DataError
 
 
 def patient_column(tables: Sequence[Any]) -> str | None:
@@ -15,6 +17,38 @@ def patient_column(tables: Sequence[Any]) -> str | None:
     found = known_groups(sorted(shared))
     found = [name for name in found if len({str(value) for table in tables for value in table.column(name)}) > 1]
     return found[0] if len(found) == 1 else None
+
+
+def split_column(columns: Mapping[str, Sequence[str]], of_files: Sequence[str], place: str) -> str | None:
+    """Return the column with the published split of each row, if there is one.
+
+    Args:
+        columns: Columns without another use: name to N values.
+        of_files: (N) split that the name of each row's file gives, or "".
+        place: Name of the data set, for messages.
+
+    Raises:
+        DataError: Several columns could be it, a column looks like a split in another form, or the column contradicts
+            the names of files of several splits.
+    """
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    found = known_splits(list(columns), rows, place)
+    several_files = len(set(of_files)) > 1
+    if len(found) > 1:
+        raise DataError(
+            f"{place} has several columns that could be the split ({', '.join(found)}): remove or rename all but one"
+        )
+    if not found:
+        if not several_files:
+            check_no_flag(list(columns), place)
+        return None
+    named = [SPLIT_NAMES.get(row[found[0]].lower(), "") for row in rows]
+    if several_files and named != list(of_files):
+        raise DataError(
+            f"the splits in column {found[0]} of {place} differ from those in the names of its files: remove the "
+            "column, or name all files train"
+        )
+    return found[0]
 
 
 def other_columns(tables: Sequence[Any], used: Sequence[str | None]) -> dict[str, list[str]]:

@@ -60,7 +60,14 @@ def _class_names(schemas: Sequence[Any], labels: NDArray[np.int64], place: str) 
         least = int(labels[labels >= 0].min(initial=_MOST_CLASSES))
         if 0 < least < _MOST_CLASSES:
             raise DataError(f"{place}: labels must number the classes from 0, but the smallest is {least}")
-        return tuple(f"class_{index}" for index in range(int(labels.max(initial=-1)) + 1))
+        count = int(labels.max(initial=-1)) + 1
+        absent = np.setdiff1d(np.arange(count), labels)
+        if len(absent):
+            raise DataError(
+                f"{place}: labels must number the classes from 0 without gaps, but no image has {absent[0]}, and the "
+                f"largest is {count - 1}: close the gaps, or write the names of the classes as text"
+            )
+        return tuple(f"class_{index}" for index in range(count))
     if int(labels.max(initial=-1)) >= len(names):
         raise DataError(
             f"{place}: labels must be below {len(names)}, the number of class names, but the largest is {labels.max()}"

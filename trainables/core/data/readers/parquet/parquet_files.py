@@ -2,6 +2,8 @@
 
 import re
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 
 from trainables.core.data.readers.folders.layout_checks import check_one_configuration, check_shards
 from trainables.core.data.readers.image_files import unread_files
-from trainables.core.data.readers.parquet.columns import other_columns, patient_column
+from trainables.core.data.readers.parquet.columns import other_columns, patient_column, split_column
 from trainables.core.data.readers.parquet.image_column import (
     bytes_of,
     check_image_column,
@@ -124,20 +126,36 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
         values = [value for _, table in parts for value in table.column(group_column).to_pylist()]
         groups = numbered([str(value) if names_patient(value) else (index,) for index, value in enumerate(values)])
         notes += describe_unknown(sum(not names_patient(value) for value in values))
+    metadata = other_columns(tables, ("image", "label", group_column))
+    published = [split for split, table in parts for _ in range(len(table))]
+    split_from = split_column(metadata, published, place)
+    if split_from is not None:
+        published = [SPLIT_NAMES.get(value.lower(), "") for value in metadata.pop(split_from)]
+        notes.append(f"column of the parquet files: split = {split_from}")
     images = [cell for _, table in parts for chunk in table.column("image").chunks for cell in chunk]
-    names = [f"{split or place} row {row}" for split, table in parts for row in range(len(table))]
     return Source(
         class_names=class_names,
         labels=labels,
-        published=np.concatenate([np.full(len(table), split, dtype="<U5") for split, table in parts]),
+        published=np.array(published, dtype="<U5"),
         groups=groups,
-        names=names,
+        names=_row_names(parts, place),
         read_bytes=lambda index: encoded_bytes(images[index]),
         groups_given=group_column is not None,
         files=file_names(tables),
-        metadata=other_columns(tables, ("image", "label", group_column)),
+        metadata=metadata,
         notes=tuple(notes),
     )
+
+
+def _row_names(parts: Sequence[tuple[str, Any]], place: str) -> list[str]:
+    """Return a name for each row, different for all: rows of several files of one split are numbered on."""
+    counts = Counter[str]()
+    names = []
+    for split, table in parts:
+        start = counts[split]
+        names += [f"{split or place} row {row}" for row in range(start, start + len(table))]
+        counts[split] += len(table)
+    return names
 
 
 def check_table(table: Any, place: str, group_column: str | None) -> None:

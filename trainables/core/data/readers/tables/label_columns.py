@@ -23,6 +23,8 @@ _RECOGNISED = {
 _VISITS = (
     "caseid caseno casenumber studyid studyuid studyinstanceuid accession accessionnumber examid visitid encounterid"
 )
+# Used as the label if no column is known as it.
+_GRADES = "grade gradelabel grading stage staging severity severitylevel klgrade drgrade"
 SPLIT_FLAG = re.compile("(is|in)[ _-]?(train|training|test|testing|val|valid|validation)([ _-]?set)?")
 _SHOWN = 3
 Row = Mapping[str, str]
@@ -60,6 +62,38 @@ def known_groups(columns: Sequence[str]) -> list[str]:
     return patients or [name for name in columns if _reduced(name) in _VISITS.split()]
 
 
+def known_labels(columns: Sequence[str]) -> list[str]:
+    """Return the columns known as the label or, if there are none, as a grade."""
+    labels = [name for name in columns if known_as("label", name)]
+    return labels or [name for name in columns if _reduced(name) in _GRADES.split()]
+
+
+def known_splits(columns: Sequence[str], rows: Sequence[Row], place: str, asked: str | None = None) -> list[str]:
+    """Return the columns known as the split or, if there are none, those with nothing but names of several splits.
+
+    Args:
+        columns: Columns without another use.
+        rows: Rows of the table.
+        place: Name of the table, for messages.
+        asked: Column that the user named, or None.
+
+    Raises:
+        DataError: A column of that name holds other words about splits, and the user named no column.
+    """
+    known = [name for name in columns if known_as("split", name) and _holds_splits(name, rows, asked, place)]
+    return known or [name for name in columns if _holds_several_splits(name, rows)]
+
+
+def check_no_flag(columns: Sequence[str], place: str) -> None:
+    """Raise DataError if a column looks like a split in another form, such as ``is_test``."""
+    flags = [name for name in columns if SPLIT_FLAG.fullmatch(name.lower())]
+    if flags:
+        raise DataError(
+            f"column {flags[0]} of {place} looks like a published split: write train or test into a column split, or "
+            "rename it if it is none"
+        )
+
+
 def _reduced(column: str) -> str:
     return re.sub(r"[^a-z0-9]", "", column.lower())
 
@@ -79,13 +113,13 @@ def choose_columns(
             near = difflib.get_close_matches(asked, columns, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise DataError(f"--{role}-column must be one of {', '.join(columns)}, but got {asked!r}{hint}")
-        found = known_groups(columns) if role == "group" else [name for name in columns if known_as(role, name)]
         if role == "image":  # an image's identifier and its path may both be there
-            found = sorted(found, key=lambda name: -sum(not images.find(row[name]).reason for row in rows))[:1]
-        if role == "split":
-            found = [name for name in found if _holds_splits(name, rows, asked, place)] or [
-                name for name in columns if name not in chosen.values() and _holds_several_splits(name, rows)
-            ]
+            named = [name for name in columns if known_as(role, name)]
+            found = sorted(named, key=lambda name: -sum(not images.find(row[name]).reason for row in rows))[:1]
+        elif role == "split":
+            found = known_splits([name for name in columns if name not in chosen.values()], rows, place, asked)
+        else:
+            found = known_groups(columns) if role == "group" else known_labels(columns)
         if asked is None and len(found) > 1:
             raise DataError(
                 f"{place} has several columns that could be the {role} ({', '.join(found)}): pass --{role}-column"
@@ -94,12 +128,8 @@ def choose_columns(
             chosen[role] = asked or found[0]
         elif role in ("image", "label"):
             raise DataError(f"no column of {place} is known as the {role}: pass --{role}-column, {_one_of(columns)}")
-    flags = [name for name in columns if SPLIT_FLAG.fullmatch(name.lower())]
-    if flags and "split" not in chosen:
-        raise DataError(
-            f"column {flags[0]} of {place} looks like a published split: write train or test into a column split, or "
-            "rename it if it is none"
-        )
+    if "split" not in chosen:
+        check_no_flag(columns, place)
     split = chosen.get("split")
     other = sorted({row[split] for row in rows} - {""}) if split else []
     other = [value for value in other if value.lower() not in SPLIT_NAMES]

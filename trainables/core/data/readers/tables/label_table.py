@@ -12,6 +12,7 @@ from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import is_image, unread_files
 from trainables.core.data.readers.tables.label_columns import LabelTable, Row, choose_columns, describe_columns, listed
 from trainables.core.data.readers.tables.label_sets import (
+    SEPARATOR,
     LabelReading,
     choose_reading,
     join_columns,
@@ -24,6 +25,7 @@ from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError
 
 _MOST_CLASSES = 1000
+_FINDINGS, _FINDINGS_SHARE = 10, 0.05  # images with several labels that are no errors but a table of findings
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
     chosen = choose_columns(joined.table, columns, rows, named, place)
     reading = choose_reading([row[chosen["label"]] for row in rows], joined.joined, chosen["label"], place)
     matches = _match(rows, chosen, named, reading)
+    _check_no_findings(matches, chosen["label"], place)
     if len(matches.unusable) == len(matches.rows):
         raise DataError(_no_usable_row(root, chosen["image"], rows, matches, named, place))
 
@@ -132,6 +135,20 @@ def _match(rows: Sequence[Row], chosen: Mapping[str, str], images: NamedImages, 
         if reason := _contradiction(by_image[name], chosen) or reading.fault(by_image[name][0][chosen["label"]]):
             unusable[name] = reason
     return _Matches(by_image, unusable, inexact)
+
+
+def _check_no_findings(matches: _Matches, column: str, place: str) -> None:
+    """Raise DataError if many images have rows with different labels, as in tables with a row for each finding."""
+    labels = {name: {row[column] for row in rows} for name, rows in matches.rows.items()}
+    several = sorted(name for name, of_image in labels.items() if len(of_image) > 1)
+    if len(several) >= max(_FINDINGS, _FINDINGS_SHARE * len(labels)):
+        example = several[0]
+        together = SEPARATOR.join(sorted(labels[example] - {""}))
+        raise DataError(
+            f"{len(several)} of {len(labels)} images in {place} have rows with different labels in {column}, as if it "
+            f"had a row for each finding or reader: write one row for each image, with all its labels, such as "
+            f"{printable(together)} for {printable(example)}"
+        )
 
 
 def _matching_notes(matches: _Matches, images: NamedImages, place: str) -> list[str]:

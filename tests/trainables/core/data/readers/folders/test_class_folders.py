@@ -86,6 +86,15 @@ def write_images(root, *names):
         (("ill/1.png", "well/2.png", "masks/1.png"), "has a folder masks among its classes"),
         (("ill/1.png", "ill/1_mask.png", "well/2.png"), "has both '1' and its mask '1_mask'"),
         (("ill/1.png", "ill/1_gt.png", "well/2.png"), "has both '1' and its mask '1_gt'"),
+        (("ill/1.png", "ill/mask1.png", "well/2.png"), "has both '1' and its mask 'mask1'"),
+        (("ill/image7.png", "ill/Mask_7.png", "well/2.png"), "its mask 'Mask_7'"),
+        (("ill/img-a.png", "ill/seg-a.png", "well/2.png"), "its mask 'seg-a'"),
+        (("ill/p1.png", "ill/gt_p1.png", "well/2.png"), "has both 'p1' and its mask 'gt_p1'"),
+        (
+            ("data/ill/1.png", "data/well/2.png", "docs/3.png"),
+            "data in {root} has only folders (ill, well), so it looks like the data set itself",
+        ),
+        (("ill/1.png", "well/2.png", "docs/3.png"), "docs in {root} has images, but is named like no class"),
         (
             ("ill/1.png", "well/2.png", "augmented/ill/1.png", "augmented/well/2.png"),
             "augmented in {root} has subfolders named like the other classes (ill, well)",
@@ -141,6 +150,10 @@ def test_tables_beside_images_are_named_with_the_option_that_reads_them(tmp_path
         ("ill/left/1.png", "ill/2.png", "well/left/3.png", "well/4.png"),
         ("ill/p1/1.png", "ill/p2/2.png", "well/p1/3.png", "unclear/p2/4.png", "unclear/p3/5.png"),
         ("mask/1.png", "no_mask/1.png"),
+        ("mask/mask1.png", "mask/person1.png", "no_mask/1.png"),
+        ("ill/segment.png", "ill/ment.png", "well/gtx.png", "well/x.png"),
+        ("docs/1.png", "figures/2.png"),
+        ("data/1.png", "code/2.png"),
         ("-1/1.png", "1/2.png"),
     ],
 )

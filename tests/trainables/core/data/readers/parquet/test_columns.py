@@ -7,6 +7,7 @@ import pytest
 
 from tests.images import png
 from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.splits.group_file import group_table, grouped_by_file
 from trainables.core.errors import DataError
 
 
@@ -48,3 +49,60 @@ def test_a_constant_patient_is_no_group_and_missing_labels_have_any_type(tmp_pat
     source = open_source(str(tmp_path))
     assert source.class_names == ("ill", "well") and sorted(source.labels.tolist()) == [-1, 0, 1]
     assert not source.groups_given and not source.notes
+
+
+def test_a_column_of_splits_replaces_that_of_a_single_file(tmp_path):
+    """The hub names the only file of a data set train."""
+    write(tmp_path, "train.parquet", [0, 1, 0, 1], split=["train", "Validation", "test", None], age=[1, 2, 3, 4])
+    source = open_source(str(tmp_path))
+    assert source.published.tolist() == ["train", "val", "test", ""]
+    assert list(source.metadata) == ["age"]
+    assert source.notes == ("column of the parquet files: split = split",)
+
+
+@pytest.mark.parametrize("values", [["train", "train", "test"], ["train", "test", "test"]])
+def test_a_column_of_splits_must_agree_with_the_names_of_files_of_several_splits(tmp_path, values):
+    write(tmp_path, "train.parquet", [0, 1], set=values[:2])
+    write(tmp_path, "test.parquet", [1], set=values[2:])
+    if values == ["train", "train", "test"]:
+        assert sorted(open_source(str(tmp_path)).published.tolist()) == ["test", "train", "train"]
+    else:
+        with pytest.raises(DataError, match="splits in column set of .* differ from those in the names of its files"):
+            open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"is_test": [0, 1]}, "column is_test of .* looks like a published split: write train or test"),
+        ({"split": ["internal", "external"]}, "column split of .* must hold one of train, .* but also has external"),
+        ({"a": ["train", "test"], "b": ["test", "val"]}, r"several columns that could be the split \(a, b\)"),
+    ],
+)
+def test_a_split_in_another_form_is_refused(tmp_path, columns, reason):
+    write(tmp_path, "train.parquet", [0, 1], **columns)
+    with pytest.raises(DataError, match=reason):
+        open_source(str(tmp_path))
+
+
+def test_fold_numbers_are_no_split(tmp_path):
+    write(tmp_path, "train.parquet", [0, 1], fold=[1, 2])
+    source = open_source(str(tmp_path))
+    assert (source.published.tolist(), source.metadata) == (["train"] * 2, {"fold": ["1", "2"]})
+
+
+def test_rows_of_several_files_have_different_names(tmp_path):
+    for number in range(2):
+        write(tmp_path, f"train-0000{number}-of-00002.parquet", [0, 1], patient_id=[number, number])
+    write(tmp_path, "test-00000-of-00001.parquet", [0], patient_id=[5])
+    names = ["test row 0", "train row 0", "train row 1", "train row 2", "train row 3"]
+    source = open_source(str(tmp_path))
+    assert list(source.names) == names
+    (tmp_path / "groups.csv").write_text(group_table(names, source.groups))
+    assert grouped_by_file(source, tmp_path / "groups.csv").groups.tolist() == source.groups.tolist()
+
+
+def test_gaps_in_the_numbers_of_classes_are_refused(tmp_path):
+    write(tmp_path, "train.parquet", [0, 1, 3])
+    with pytest.raises(DataError, match="without gaps, but no image has 2, and the largest is 3: close"):
+        open_source(str(tmp_path))

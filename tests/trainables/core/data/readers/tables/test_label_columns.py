@@ -52,3 +52,11 @@ def test_a_flag_of_a_split_is_refused(column):
     with pytest.raises(DataError, match=f"column {column} of t.csv looks like a published split: write train or test"):
         chosen(**{column: ("0", "1")})
     assert chosen(**{column: ("0", "1")}, split=("train", "test"))["split"] == "split"
+
+
+@pytest.mark.parametrize("column", ["grade", "KL_grade", "Stage"])
+def test_a_grade_is_the_label_if_nothing_else_is(column):
+    rows = [{"image": f"{index}.png", column: str(index % 3)} for index in range(6)]
+    images = NamedImages(Path("data"), [Path(row["image"]) for row in rows])
+    assert choose_columns(LabelTable(("t.csv",)), list(rows[0]), rows, images, "t.csv")["label"] == column
+    assert chosen(**{column: ("0", "1")})["label"] == "label"

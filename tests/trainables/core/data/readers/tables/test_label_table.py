@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -77,6 +78,19 @@ def test_bad_rows_are_unusable_images_with_the_reason(folder):
         DataError, match=r"4 are not \(000.png: has no label; 001.png: has 2 rows with different labels"
     ):
         prepare(str(folder), table=LABELS, sizes=[16], seed=0)
+
+
+def test_a_row_for_each_finding_is_refused_with_the_remedy(folder):
+    """VinDr-CXR lists the findings of each reader. One label of several would be wrong, and so is leaving them out."""
+    pairs = itertools.product(range(10), ("Mass", "Cardiomegaly"), "ab")
+    findings = [f"{index:03},{name},{reader}" for index, name, reader in pairs]
+    write(folder, ["image_id,class_name,rad_id", *findings, "010,No finding,a", "011,No finding,b"])
+    with pytest.raises(
+        DataError,
+        match=r"10 of 12 images in labels.csv have rows with different labels in class_name, .* such as "
+        r"Cardiomegaly\|Mass for 000.png",
+    ):
+        open_table(folder, LABELS)
 
 
 def test_columns_can_be_named_and_a_wrong_name_suggests_the_nearest(folder):
