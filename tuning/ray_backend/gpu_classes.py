@@ -8,6 +8,7 @@ of ``GPU``.
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 
 from trainables.core.errors import UserError
@@ -38,10 +39,23 @@ def gpu_classes_of(memories_mib: Iterable[float]) -> dict[str, int]:
 
 
 def main() -> None:
-    """Print this node's classes as JSON; none if ``nvidia-smi`` is not installed."""
+    """Print this node's classes as JSON, which ``ray start`` requires even if there are none."""
+    print(json.dumps(gpu_classes_of(_memories())))
+
+
+def _memories() -> list[float]:
+    """Return the memory of each GPU in MiB, as far as ``nvidia-smi`` is installed, works and knows it.
+
+    A GPU that shares the CPU's memory has ``[N/A]`` instead, and counts in no class.
+    """
     query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    memories = subprocess.check_output(query, text=True).split() if shutil.which(query[0]) else []
-    print(json.dumps(gpu_classes_of(map(float, memories))))
+    if not shutil.which(query[0]):
+        return []
+    answer = subprocess.run(query, text=True, stdout=subprocess.PIPE, check=False)
+    if answer.returncode:
+        print("nvidia-smi failed, so this node announces no GPU classes", file=sys.stderr)
+        return []
+    return [float(line) for line in map(str.strip, answer.stdout.splitlines()) if line.isdecimal()]
 
 
 if __name__ == "__main__":

@@ -32,3 +32,22 @@ def test_a_node_without_nvidia_smi_has_no_classes(monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
     gpu_classes.main()
     assert json.loads(capsys.readouterr().out) == {}
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo 23034; echo 23034", {"gpu_16g": 2, "gpu_24g": 2}),
+        ("echo '[N/A]'; echo 23034", {"gpu_16g": 1, "gpu_24g": 1}),  # the first shares the CPU's memory
+        ("echo '[Insufficient Permissions]'", {}),
+        ("echo NVIDIA-SMI has failed because it could not communicate with the driver; exit 9", {}),
+    ],
+)
+def test_whatever_nvidia_smi_says_ray_start_gets_valid_resources(tmp_path, monkeypatch, capsys, script, expected):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    gpu_classes.main()
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == expected
+    assert ("nvidia-smi failed" in printed.err) == ("exit" in script)
