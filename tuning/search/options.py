@@ -15,7 +15,7 @@ from trainables.core.data.grades import Ordered
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
-from trainables.core.metric_names import Objective
+from trainables.core.metric_names import LATENCY, Objective
 from trainables.core.serving.predict_classes import VIEWS
 from tuning.search.plan import Plan
 from tuning.search.tasks import TASKS
@@ -99,7 +99,7 @@ class SearchOptions:
         return self.ordered
 
     def check(self) -> None:
-        """Raise UserError if the space's task does not support an option."""
+        """Raise UserError if the space's task does not support an option, or if options contradict each other."""
         if self.views not in VIEWS:
             raise UserError(f"tta must be one of {', '.join(VIEWS)}, but {self.space.name} has {self.views!r}")
         is_set = {
@@ -113,6 +113,12 @@ class SearchOptions:
         for option in TASKS[self.space.task].unsupported_options:
             if is_set[option]:
                 raise UserError(f"{option} is not available for a {self.space.task}, but {self.space.name} is one")
+        objective = self.objective or Objective(self.space.metric)
+        if LATENCY in objective.names and 0 < (self.gpus_per_trial or 0) < 1:
+            raise UserError(
+                f"--metric {LATENCY} must be measured on a GPU that no other trial uses, but got --gpus-per-trial "
+                f"{self.gpus_per_trial:g}: set it to 1"
+            )
 
     def data_request(self) -> DataRequest:
         """Return the request for the data. Its ``roi`` is left out because the segmentation has yet to be fetched.

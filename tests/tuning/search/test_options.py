@@ -4,6 +4,7 @@ import pytest
 
 from search_spaces.space import load_space
 from trainables.core.errors import UserError
+from trainables.core.metric_names import Objective
 from tuning.search.options import SearchOptions
 
 CLASSIFICATION, SEGMENTATION = load_space("demo_space"), load_space("lung_segmentation_space")
@@ -55,6 +56,15 @@ def test_the_option_decides_whether_classes_are_grades_and_the_space_in_which_or
 def test_an_unknown_test_time_augmentation_of_a_space_is_refused():
     with pytest.raises(UserError, match="tta must be one of none, .*, but demo_space has 'spins'"):
         SearchOptions(dataclasses.replace(CLASSIFICATION, tta="spins")).check()
+
+
+def test_latency_is_not_measured_on_a_shared_gpu():
+    both = Objective("balanced_accuracy", "latency_ms")
+    for gpus in (None, 0.0, 1.0, 2.0):
+        SearchOptions(CLASSIFICATION, objective=both, gpus_per_trial=gpus).check()
+    SearchOptions(CLASSIFICATION, gpus_per_trial=0.5).check()
+    with pytest.raises(UserError, match=r"--metric latency_ms must be measured on .*, but got --gpus-per-trial 0\.5"):
+        SearchOptions(CLASSIFICATION, objective=both, gpus_per_trial=0.5).check()
 
 
 def test_addresses_with_credentials_are_refused():
