@@ -1,7 +1,7 @@
 """Optimizers of a model's trainable parameters, with layer-wise learning rates, and without weight decay on norms."""
 
-from collections.abc import Callable, Iterator
-from itertools import groupby
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,11 +37,11 @@ def build_optimizer(config: TrainConfig, model: PixelNetwork) -> torch.optim.Opt
 
     Each parameter group has an ``lr_scale``: 1 for the topmost part of the model and ``layer_decay ** k`` for the k-th
     part below it (Howard & Ruder 2018; Bao et al. 2022). Vectors and scalars (norms, biases) get no weight decay, nor
-    do parameters that ``no_weight_decay()`` of a module names, as in timm (positions, class tokens). On CUDA the fused
-    kernels are used.
+    do parameters that ``no_weight_decay()`` of a module names, as in timm (positions, class tokens). A group's
+    ``numbers`` are those of its parameters in checkpoints. On CUDA the fused kernels are used.
     """
     fused = next(model.parameters()).is_cuda
-    return OPTIMIZERS[config.optimizer](list(_groups(config, model)), config, fused)
+    return OPTIMIZERS[config.optimizer](_groups(config, model), config, fused)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -50,12 +50,17 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_scale"]
 
 
-def _groups(config: TrainConfig, model: PixelNetwork) -> Iterator[dict[str, Any]]:
-    undecayed = undecayed_parameters(model)
+def _groups(config: TrainConfig, model: PixelNetwork) -> Groups:
+    """Return one group per pair of learning rate and decay, since each group costs a GPU kernel launch per step."""
+    undecayed, numbers = undecayed_parameters(model), itertools.count()
+    groups: dict[tuple[float, ...], dict[str, Any]] = {}
     for depth, module in enumerate(model.top_down()):
         trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
         # Checkpoints number the parameters in this order: matrices, then vectors. So it must not depend on the decay.
-        ordered = sorted(trainable, key=lambda parameter: parameter.ndim <= 1)
-        for decays, run in groupby(ordered, lambda parameter: parameter.ndim > 1 and parameter not in undecayed):
-            decay = config.weight_decay if decays else 0.0
-            yield {"params": list(run), "weight_decay": decay, "lr_scale": config.layer_decay**depth}
+        for parameter in sorted(trainable, key=lambda parameter: parameter.ndim <= 1):
+            decays = parameter.ndim > 1 and parameter not in undecayed
+            rates = {"lr_scale": config.layer_decay**depth, "weight_decay": config.weight_decay if decays else 0.0}
+            group = groups.setdefault(tuple(rates.values()), {"params": [], "numbers": [], **rates})
+            group["params"].append(parameter)
+            group["numbers"].append(next(numbers))
+    return list(groups.values())

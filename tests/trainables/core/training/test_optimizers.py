@@ -36,6 +36,19 @@ def test_learning_rate_and_weight_decay_of_each_parameter(config):
         assert group["weight_decay"] == (0.1 if parameter.ndim > 1 else 0.0)
 
 
+@pytest.mark.parametrize(
+    ("changes", "groups"),
+    [
+        ({"weight_decay": 0.1}, 2),  # decayed or not
+        ({"weight_decay": 0.0}, 1),
+        ({"weight_decay": 0.1, "layer_decay": 0.5}, 2 * 5),  # four stages and the head
+    ],
+)
+def test_there_is_one_group_per_learning_rate_and_decay(config, changes, groups):
+    model = build_classifier(config(), 3)
+    assert len(build_optimizer(config(**changes), model).param_groups) == groups
+
+
 def test_weight_decay_of_adamw_is_decoupled(config):
     """With zero gradients, AdamW shrinks matrices by lr * weight_decay (Loshchilov & Hutter 2019) and nothing else."""
     model = build_classifier(config(), 3)

@@ -1,5 +1,7 @@
 """The state of training: everything needed to resume it without a difference in the results."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +37,9 @@ class TrainState:
 def capture(epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> TrainState:
     """Return the state after ``epoch`` without copying tensors."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
+    for number, parameter in _numbered(optimizer):
+        slots = optimizer.state.get(parameter, {})
+        tensors |= {f"optimizer.{number}.{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
     return TrainState(epoch, tensors, scaler.state_dict())
 
 
@@ -54,15 +57,25 @@ def restore(
         raise CheckpointError(
             f"the checkpoint does not fit the model: {str(error).splitlines()[-1].strip()}"
         ) from error
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbered = enumerate(_numbered(optimizer))
+    places = {number: (position, parameter) for position, (number, parameter) in numbered}
     slots: dict[int, dict[str, Any]] = {}
     for key, value in state.tensors.items():
         if key.startswith("optimizer."):
-            _, index, slot = key.split(".")
-            slots.setdefault(int(index), {})[slot] = _laid_out_like(parameters[int(index)], value)
+            _, number, slot = key.split(".")
+            position, parameter = places[int(number)]
+            slots.setdefault(position, {})[slot] = _laid_out_like(parameter, value)
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     if state.scaler:
         scaler.load_state_dict(state.scaler)
+
+
+def _numbered(optimizer: torch.optim.Optimizer) -> Iterator[tuple[int, Tensor]]:
+    """Yield the parameters with their numbers in checkpoints: the groups' ``numbers``, else their order."""
+    in_order = itertools.count()
+    for group in optimizer.param_groups:
+        for parameter, number in zip(group["params"], group.get("numbers", in_order), strict=False):
+            yield number, parameter
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
