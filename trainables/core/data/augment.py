@@ -1,6 +1,7 @@
 """Augmentation policies for uint8 images, seeded by image and epoch. Resizing and normalisation happen elsewhere."""
 
 import os
+import random
 import threading
 from collections.abc import Callable
 
@@ -18,10 +19,11 @@ cv2.setNumThreads(0)  # images are augmented in parallel; OpenCV's own threads w
 
 # `strong` crops from images this much larger than the network's input: 256 for 224.
 STRONG_MARGIN = 256 / 224
+FLIP_PROBABILITY = 0.5  # of the policy `flip`
 
 
 def _flip(size: int) -> list[A.BasicTransform]:  # noqa: ARG001
-    return [A.HorizontalFlip(p=0.5)]
+    return [A.HorizontalFlip(p=FLIP_PROBABILITY)]
 
 
 def _medical(size: int) -> list[A.BasicTransform]:  # noqa: ARG001
@@ -92,6 +94,10 @@ class Augmenter:
         """Augment an image like ``__call__``, and transform its (S, S) mask with it by nearest neighbour."""
         transformed = self._transformed({"image": image, "mask": mask}, index, epoch, draw)
         return transformed["image"], transformed["mask"]
+
+    def flips(self, index: int, epoch: int, draw: int = 0) -> bool:
+        """Return True if the policy ``flip`` mirrors an image, without the image: albumentations' own first draw."""
+        return random.Random(derive_seed(self._seed, epoch, index, draw)).random() < FLIP_PROBABILITY
 
     def _transformed(
         self, targets: dict[str, NDArray[np.uint8]], index: int, epoch: int, draw: int

@@ -1,8 +1,9 @@
 """Batches for training: plain rows of a table, or images augmented by threads one batch ahead."""
 
+import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.core.data.augment import Augmenter
+from trainables.core.device import free_memory, memory_errors
 
+logger = logging.getLogger("trainables")
 Batch = tuple[Tensor, Tensor]
 # Share of the free GPU memory that one table may take. The rest is for the model and for trials on the same GPU.
 RESIDENT_SHARE = 0.25
@@ -41,14 +44,54 @@ def as_tensor(array: NDArray[Any]) -> Tensor:
 
 def fits(size: int, device: torch.device) -> bool:
     """Return True if the device is a GPU with room for ``size`` bytes beside a model."""
-    return device.type == "cuda" and size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    return device.type == "cuda" and size <= RESIDENT_SHARE * free_memory(device)
 
 
 def resident(table: Table, device: torch.device) -> Table:
     """Return the table on the device if it fits there, else unchanged."""
-    if not fits(table.inputs.nbytes + table.targets.nbytes, device):
+    size = table.inputs.nbytes + table.targets.nbytes
+    if not fits(size, device):
         return table
-    return table._replace(inputs=table.inputs.to(device), targets=table.targets.to(device))
+    try:
+        with memory_errors():
+            return table._replace(inputs=table.inputs.to(device), targets=table.targets.to(device))
+    except torch.OutOfMemoryError:  # another trial on the same GPU was faster
+        logger.info("%.1f MB of images or features stay in the CPU's memory: the GPU's is full", size / 1e6)
+        return table
+
+
+def to_device(on_cpu: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """Yield batches on the device. To a GPU, each batch is copied while the one before it is used.
+
+    The copies run on a stream of their own, from pinned memory, so neither the CPU nor the GPU's kernels wait for them.
+    Batches that are already on the device are yielded as they are.
+    """
+    if device.type != "cuda":
+        yield from ((inputs.to(device), targets.to(device)) for inputs, targets in on_cpu)
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    ahead: tuple[Batch, torch.cuda.Event] | None = None
+    for inputs, targets in on_cpu:
+        if inputs.is_cuda:
+            yield inputs, targets
+            continue
+        with torch.cuda.stream(stream):
+            copied = tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in (inputs, targets))
+            event = stream.record_event()
+        if ahead is not None:
+            yield _ready(*ahead)
+        ahead = (copied[0], copied[1]), event
+    if ahead is not None:
+        yield _ready(*ahead)
+
+
+def _ready(batch: Batch, copied: torch.cuda.Event) -> Batch:
+    """Make the current stream wait for a batch that another stream copies, and use its memory."""
+    stream = torch.cuda.current_stream(batch[0].device)
+    stream.wait_event(copied)
+    for tensor in batch:
+        tensor.record_stream(stream)  # so that its memory is not reused before this stream is done with it
+    return batch
 
 
 def batches(table: Table, order: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
@@ -63,7 +106,10 @@ def batches(table: Table, order: NDArray[np.int64], batch_size: int) -> Iterator
         ((B, ...) inputs, (B, ...) targets) on the table's device, as copies: networks may change inputs
             in place.
     """
-    for rows in torch.split(torch.from_numpy(order).to(table.inputs.device), batch_size):
+    indices = torch.from_numpy(order)
+    if table.inputs.is_cuda:
+        indices = indices.pin_memory().to(table.inputs.device, non_blocking=True)
+    for rows in torch.split(indices, batch_size):
         inputs = table.inputs.index_select(0, rows)  # each table row is contiguous: a plain memory copy
         yield inputs.permute(0, 3, 1, 2) if table.channels_last else inputs, table.targets.index_select(0, rows)
 
@@ -102,19 +148,18 @@ def augmented_batches(
 
 
 def drawn_variants(order: NDArray[np.int64], augment: Augmenter, epoch: int) -> NDArray[np.int64]:
-    """Return the images that an epoch mirrors, for policies that only flip.
+    """Return the images that an epoch mirrors under the policy ``flip``.
 
     Args:
         order: (n,) indices of the images to show.
-        augment: Augmenter of the policy ``none`` or ``flip``.
+        augment: Augmenter with the seed of the training.
         epoch: Epoch, from 1.
 
     Returns:
         (n,) 1 where ``augmented_batches`` would show the mirror image, else 0.
     """
-    marker = np.array([[[0], [1]]], dtype=np.uint8)  # the first pixel becomes 1 if the image is mirrored
     chosen = zip(order.tolist(), _count_draws(order), strict=True)
-    return np.array([augment(marker, index, epoch, draw)[0, 0, 0] for index, draw in chosen], dtype=np.int64)
+    return np.array([augment.flips(index, epoch, draw) for index, draw in chosen], dtype=np.int64)
 
 
 def _count_draws(order: NDArray[np.int64]) -> list[int]:

@@ -103,7 +103,7 @@ def _train_epoch(
             if config.clip_norm:
                 scaler.unscale_(optimizer)
                 torch.nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
-            scaler.step(optimizer)  # with fp16, a host-device sync: the scaler reads whether gradients overflowed
+            scaler.step(optimizer)  # no host-device sync: fused optimizers read on the GPU whether gradients overflowed
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
     return _finite(scorer.compute(), "train", epoch)  # a host-device sync, once per epoch

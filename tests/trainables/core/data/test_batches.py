@@ -2,8 +2,18 @@ import numpy as np
 import pytest
 import torch
 
+import trainables.core.data.batches
 from trainables.core.data.augment import Augmenter
-from trainables.core.data.batches import Table, as_tensor, augmented_batches, batches, drawn_variants, fits, resident
+from trainables.core.data.batches import (
+    Table,
+    as_tensor,
+    augmented_batches,
+    batches,
+    drawn_variants,
+    fits,
+    resident,
+    to_device,
+)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 9, 9, 1), dtype=np.uint8)
 LABELS = np.arange(12)
@@ -46,14 +56,41 @@ def test_a_table_stays_mapped_on_the_cpu():
 
 @pytest.mark.parametrize(("free", "moves"), [(4 * IMAGES.nbytes, True), (4 * IMAGES.nbytes - 1, False)])
 def test_a_gpu_takes_tables_up_to_a_quarter_of_its_free_memory(monkeypatch, free, moves):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    monkeypatch.setattr(trainables.core.data.batches, "free_memory", lambda device: free)
     assert fits(IMAGES.nbytes, torch.device("cuda")) == moves
 
 
 def test_masks_count_towards_the_size_of_a_table(monkeypatch):
     masks = TABLE._replace(targets=TABLE.inputs[..., 0])
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * IMAGES.nbytes, 40 * IMAGES.nbytes))
+    monkeypatch.setattr(trainables.core.data.batches, "free_memory", lambda device: 4 * IMAGES.nbytes)
     assert resident(masks, torch.device("cuda")) is masks
+
+
+def test_a_table_stays_on_the_cpu_if_the_gpu_is_full_after_all(monkeypatch):
+    """Two trials on one GPU may both have found enough free memory."""
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(trainables.core.data.batches, "free_memory", lambda device: 10**12)
+    monkeypatch.setattr(torch.Tensor, "to", fail)
+    assert resident(TABLE, torch.device("cuda")) is TABLE
+
+
+@pytest.mark.gpu
+def test_batches_are_copied_to_the_gpu_while_it_computes():
+    order, device = np.random.default_rng(1).permutation(12), torch.device("cuda")
+    torch.ones(1, device=device)  # the first call starts CUDA
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        taken = []
+        for inputs, targets in to_device(batches(TABLE, order, 5), device):
+            torch.cuda._sleep(10**7)  # the GPU is busy while the next batch is copied
+            taken.append((inputs + 0, targets + 0))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    np.testing.assert_array_equal(torch.cat([inputs for inputs, _ in taken]).cpu().numpy(), IMAGES[order])
+    np.testing.assert_array_equal(torch.cat([targets for _, targets in taken]).cpu().numpy(), LABELS[order])
 
 
 @pytest.mark.gpu

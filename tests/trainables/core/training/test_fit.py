@@ -3,11 +3,13 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.models.networks.classifier import build_classifier
 from trainables.core.training.fit import fit
+from trainables.core.training.tasks.whole_images import PredictionScorer
 
 # Small images: many CPUs emulate half precision, 80 times slower than single precision where this was measured.
 FP16 = {"precision": "fp16", "image_size": 16}
@@ -128,6 +130,65 @@ def test_a_freeze_depth_beyond_the_stages_is_refused(config, small_data):
 def test_a_gpu_that_torch_cannot_use_is_an_error(config, small_data):
     with pytest.raises(DeviceError, match="a GPU was requested but torch .* cannot use it: "):
         next(fit(config(device="cuda"), small_data))
+
+
+class Waits(TorchDispatchMode):
+    """Counter of operations whose result the CPU reads, for which it would wait for a GPU."""
+
+    OPERATIONS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "bincount", "equal")
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket.__name__ in self.OPERATIONS
+        return func(*args, **(kwargs or {}))
+
+
+WITHOUT_WAITS = [
+    {"loss": "cross_entropy", "label_smoothing": 0.1, "class_weights": "balanced", "clip_norm": 1.0},
+    {"loss": "focal", "sampler": "weighted", "augmentation": "medical", "accumulate_steps": 2},
+    {"loss": "ordinal", "backbone": "mobilenetv3_small_050", "freeze_depth": 2, "augmentation": "flip"},
+]
+
+
+@pytest.mark.parametrize("changes", WITHOUT_WAITS, ids=lambda changes: changes["loss"])
+def test_waits_do_not_grow_with_the_number_of_batches(config, small_data, changes):
+    """Only once per pass is a result read. SGD, since other optimizers keep their step on the CPU there."""
+    few = {"fit": small_data.splits["fit"][::3], "tune": small_data.splits["tune"][::2]}
+    data = dataclasses.replace(small_data, splits=small_data.splits | few, ordered=True)
+    counts = []
+    for batch_size in (4, 12):
+        epochs = fit(config(optimizer="sgd", batch_size=batch_size, epochs=2, **changes), data)
+        next(epochs)  # prepares the network and the data
+        with Waits() as waits:
+            next(epochs)
+        counts.append(waits.count)
+    assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("changes", WITHOUT_WAITS, ids=lambda changes: changes["loss"])
+def test_a_pass_on_the_gpu_waits_only_at_its_end(config, small_data, monkeypatch, changes, precision):
+    compute, modes = PredictionScorer.compute, iter(["default", "error", "default", "default"])
+
+    def compute_and_change_mode(scorer):
+        torch.cuda.set_sync_debug_mode(next(modes))
+        result = compute(scorer)
+        torch.cuda.set_sync_debug_mode(next(modes))
+        return result
+
+    data = dataclasses.replace(small_data, ordered=True)
+    epochs = fit(config(device="cuda", precision=precision, epochs=2, **changes), data)
+    next(epochs)
+    torch.cuda.set_sync_debug_mode("error")  # every wait raises
+    monkeypatch.setattr(PredictionScorer, "compute", compute_and_change_mode)
+    try:
+        next(epochs)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.gpu

@@ -161,8 +161,9 @@ def _read_meta(folder: Path) -> dict[str, Any]:
 
 
 def _save_tensors(tensors: dict[str, Tensor], file: Path) -> None:
-    # Files do not store the memory layout, so channels_last weights become contiguous.
-    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+    # Files do not store the memory layout, so channels_last weights become contiguous: on the CPU, to spare the GPU's
+    # memory a second copy of them.
+    safetensors.torch.save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, file)
 
 
 def _load_tensors(file: Path, sha256: str) -> dict[str, Tensor]:

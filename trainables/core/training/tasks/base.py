@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainables.core.config import TrainConfig
 from trainables.core.data.augment import Augmenter, source_size
-from trainables.core.data.batches import Batch, Table, as_tensor, augmented_batches, batches, resident
+from trainables.core.data.batches import Batch, Table, as_tensor, augmented_batches, batches, resident, to_device
 from trainables.core.data.channel_stats import channel_moments
 from trainables.core.data.dataset import Dataset
 from trainables.core.models.networks.base import PixelNetwork
@@ -69,11 +69,11 @@ class Task(ABC):
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the training batches of an epoch (from 1) on the device, a function of the seed and the epoch."""
-        return self._to_device(self._drawn_batches(self._order(epoch)[: self._images_per_epoch], epoch))
+        return to_device(self._drawn_batches(self._order(epoch)[: self._images_per_epoch], epoch), self._device)
 
     def tune_batches(self) -> Iterator[Batch]:
         """Yield the ``tune`` split on the device, in order, without augmentation."""
-        return self._to_device(batches(self._pixels, self._tune, self._config.batch_size))
+        return to_device(batches(self._pixels, self._tune, self._config.batch_size), self._device)
 
     @abstractmethod
     def scorer(self) -> Scorer:
@@ -110,7 +110,3 @@ class Task(ABC):
         size = self._config.image_size
         table = Table(as_tensor(self._data.images(size)), as_tensor(self._targets(size)))
         return resident(table, self._device)
-
-    def _to_device(self, on_cpu: Iterator[Batch]) -> Iterator[Batch]:
-        for inputs, targets in on_cpu:
-            yield inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True)

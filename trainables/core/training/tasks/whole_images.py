@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.core.config import HeadConfig
-from trainables.core.data.batches import Batch, Table, batches, drawn_variants, resident
+from trainables.core.data.batches import Batch, Table, batches, drawn_variants, resident, to_device
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.splits.folds import POOL
 from trainables.core.models.frozen_cache import CACHEABLE_VARIANTS, FrozenCache
@@ -57,7 +57,7 @@ class WholeImageTask(Task):
         if self._cached_tune is None:
             return super().tune_batches()
         rows, _ = self._rows(self._tune)
-        return self._to_device(batches(self._cached_tune, rows, self._config.batch_size))
+        return to_device(batches(self._cached_tune, rows, self._config.batch_size), self._device)
 
     def scorer(self) -> "PredictionScorer":
         """Return a new accumulator of predictions."""

@@ -42,6 +42,22 @@ def test_a_saved_checkpoint_is_loaded(checkpoint, tmp_path):
     assert all(torch.equal(loaded.state.tensors[name], tensor) for name, tensor in checkpoint.state.tensors.items())
 
 
+@pytest.mark.gpu
+def test_saving_takes_no_memory_of_the_gpu(checkpoint, tmp_path):
+    """Weights that are stored as channels_last become contiguous, but not there."""
+    tensors = {
+        name: tensor.cuda().to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor.cuda()
+        for name, tensor in checkpoint.state.tensors.items()
+    }
+    on_gpu = dataclasses.replace(checkpoint, state=dataclasses.replace(checkpoint.state, tensors=tensors))
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    save_checkpoint(tmp_path / "c", on_gpu)
+    assert torch.cuda.max_memory_allocated() == before
+    loaded = load_checkpoint(tmp_path / "c").state.tensors
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in checkpoint.state.tensors.items())
+
+
 def test_a_checkpoint_knows_whether_its_classes_are_grades(checkpoint, tmp_path):
     save_checkpoint(tmp_path / "c", dataclasses.replace(checkpoint, ordered=True))
     assert load_checkpoint(tmp_path / "c").ordered
