@@ -138,7 +138,8 @@ def _run_tasks(
     function: Callable[..., Any], shared: Any, jobs: Sequence[tuple[Any, ...]], bundle: Mapping[str, float]
 ) -> list[Any]:
     """Return ``function(shared, *job)`` of every job, each computed by a Ray task of its own."""
-    task, reference = ray.remote(function).options(**_task_options(bundle)), ray.put(shared)
+    # Given to `ray.remote`, not to `.options`, a GPU lets each worker run one task only: then it frees the GPU.
+    task, reference = ray.remote(**_task_options(bundle))(function), ray.put(shared)
     results: list[Any] = ray.get([task.remote(reference, *job) for job in jobs])
     return results
 

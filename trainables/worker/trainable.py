@@ -5,6 +5,7 @@ import faulthandler
 import gc
 import logging
 import math
+import socket
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from ray import tune
 
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
-from trainables.core.errors import ConfigError, NonFiniteLossError, describe, first_line
+from trainables.core.device import limit_memory, memory_errors, resolve_device
+from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError, describe, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, FrozenPart
 from trainables.core.training.fold_checkpoint import FoldCheckpoint
@@ -27,6 +29,8 @@ from trainables.worker.checkpoint_io import FOLDER, UnwritableError, restore, st
 from trainables.worker.node_requirements import NodeRequirements, missing_requirements
 from trainables.worker.report_keys import FAILED, HALVED, UNFIT
 from trainables.worker.steps import Step, epoch_steps, fold_steps
+
+logger = logging.getLogger("trainables")
 
 
 def run_trial(
@@ -53,38 +57,35 @@ def run_trial(
         ``epoch`` (the fold of a cross-validated trial), ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``,
         ``best_<metric>``, and ``best_...`` of the metrics with ``at_best_epoch``.
         ``HALVED``, in one of these reports, if the GPU's memory was too small for a batch and the trial continued with
-        half of it at a time.
+        a smaller one.
         ``FAILED``, in a last report of its own, if the configuration cannot be trained; ``UNFIT``, likewise, if this
-        node does not meet the requirements, or if a disk is full or read-only.
+        node does not meet the requirements, if its GPU cannot be used, or if a disk is full or read-only.
+
+    Raises:
+        torch.OutOfMemoryError: The share of a GPU is too small even for the smallest batch.
     """
     missing = _missing_requirements(requirements) if requirements else ()
     if missing:
         tune.report({UNFIT: "; ".join(missing), f"best_{objective.metric}": math.nan})
         return
     _set_up_process()
-    torch.set_num_threads(max(1, int(_reserved_cpus())))
+    torch.set_num_threads(max(1, int(_reserved("CPU"))))
     try:
         faulthandler.dump_traceback_later(timeout_s, exit=True)
-        config = TrainConfig.from_dict({**trial["train"], "device": "cuda" if ray.get_gpu_ids() else "cpu"})
-        run = _Run(data, objective, storage, timeout_s, trial["resume_from"])
-        try:
-            _report_steps(config, run)
-        except torch.OutOfMemoryError as error:
-            smaller = config.with_half_batch()
-            if smaller is None:
-                raise
-            note = f"{describe(error)} (continued with {smaller.batch_size} images at a time)"
-            traceback.clear_frames(error.__traceback__)  # its frames hold the model
-            _free_memory()
-            _report_steps(smaller, run, note)
+        device = resolve_device("cuda" if ray.get_gpu_ids() else "cpu")
+        limit_memory(device, _reserved("GPU"))
+        config = TrainConfig.from_dict({**trial["train"], "device": device.type})
+        _train(config, _Run(data, objective, storage, timeout_s, trial["resume_from"]))
     except (NonFiniteLossError, ConfigError, torch.OutOfMemoryError) as error:  # would fail on any node
-        traceback.clear_frames(error.__traceback__)
+        _release(error)
+        if isinstance(error, torch.OutOfMemoryError) and 0 < _reserved("GPU") < 1:
+            raise  # another process on this GPU may be the cause, so Tune retries the trial wherever there is room
         tune.report({FAILED: describe(error), f"best_{objective.metric}": math.nan})
-    except UnwritableError as error:
-        traceback.clear_frames(error.__traceback__)
-        tune.report({UNFIT: first_line(error), f"best_{objective.metric}": math.nan})
+    except (UnwritableError, DeviceError) as error:  # the next trial would fail on this node, too
+        _release(error)
+        tune.report({UNFIT: f"{socket.gethostname()}: {first_line(error)}", f"best_{objective.metric}": math.nan})
     except BaseException as error:
-        traceback.clear_frames(error.__traceback__)  # Ray holds on to the error, and its frames to the model
+        _release(error)
         raise
     finally:
         faulthandler.cancel_dump_traceback_later()
@@ -102,10 +103,33 @@ class _Run:
     resume_from: str | None
 
 
-def _report_steps(config: TrainConfig, run: _Run, note: str | None = None) -> None:
-    """Train the rest of a trial. Its first report includes the note, if there is one."""
-    before = restore(run.resume_from, run.storage)
-    config = _with_trained_batch_size(config, before)
+def _train(config: TrainConfig, run: _Run) -> None:
+    """Train the rest of a trial, with half the batch at a time whenever the GPU's memory is too small.
+
+    Raises:
+        torch.OutOfMemoryError: The memory is too small for the smallest batch.
+    """
+    note: str | None = None
+    while True:
+        before = restore(run.resume_from, run.storage)
+        config = _with_trained_batch_size(config, before)
+        try:
+            with memory_errors():
+                return _report_steps(config, run, before, note)
+        except torch.OutOfMemoryError as error:
+            smaller = config.with_half_batch()
+            if smaller is None:
+                raise
+            note = f"{describe(error)} (continued with {smaller.batch_size} images at a time)"
+            _release(error)
+        config = smaller
+        _free_memory()
+
+
+def _report_steps(
+    config: TrainConfig, run: _Run, before: Checkpoint | FoldCheckpoint | None, note: str | None = None
+) -> None:
+    """Train from a checkpoint to the end. The first report includes the note, if there is one."""
     frozen: FrozenPart | None = None
     extra: dict[str, Any] = {HALVED: note} if note else {}
     for step in _steps(config, run, before):
@@ -149,12 +173,23 @@ def _set_up_process() -> None:
     logging.getLogger("trainables").setLevel(logging.INFO)  # log automatic decisions in the worker's log
 
 
+def _release(error: BaseException) -> None:
+    """Clear the frames of an error and its causes: they hold the model, and Ray holds on to the error."""
+    chain: BaseException | None = error
+    while chain is not None:
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__cause__ or chain.__context__
+
+
 def _free_memory() -> None:
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    try:
+        torch.cuda.empty_cache()  # does nothing in a process that has not used a GPU
+    except RuntimeError as error:  # after some CUDA errors every call fails; it must not hide the trial's own error
+        logger.warning("the GPU's memory cannot be freed: %s", first_line(error))
 
 
-def _reserved_cpus() -> float:
+def _reserved(resource: str) -> float:
+    """Return the amount of ``CPU`` or ``GPU`` that is reserved for this trial."""
     resources = tune.get_context().get_trial_resources()
-    return float(resources.head_cpus) if resources else 1.0
+    return float(resources.required_resources.get(resource, 0)) if resources else 0.0

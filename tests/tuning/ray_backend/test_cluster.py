@@ -19,7 +19,7 @@ from analysis.trials import read_trials
 from search_spaces.space import load_space
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
-from trainables.worker.inference import _task_options, infer
+from trainables.worker.inference import _run_tasks, infer
 from trainables.worker.node_requirements import NodeRequirements, missing_requirements, versions
 from tuning.folder_summary import inspect_folder
 from tuning.new_space import starting_space
@@ -166,10 +166,16 @@ def test_trials_and_inference_run_on_the_other_node(can_grow, small_data, tmp_pa
     assert infer(small_data, members, "select", bundle={"CPU": 1, "gpu_24g": 0.5}).shape == shape
 
 
-def test_inference_reserves_the_gpu_class_of_training(can_grow):
-    task = ray.remote(lambda: ray.get_runtime_context().get_assigned_resources())
-    bundle = Resources(1, 0.5, "gpu_24g").bundle()
-    assert ray.get(task.options(**_task_options(bundle)).remote()) == bundle
+def test_inference_reserves_the_gpu_class_of_training_and_then_frees_the_gpu(can_grow):
+    """A worker that stayed for the next member would keep its GPU memory, and the GPU that it saw first."""
+    bundle = Resources(1, 1, "gpu_24g").bundle()
+    ((first, reserved),), ((second, _),) = (_run_tasks(_worker, None, [()], bundle) for _ in range(2))
+    assert reserved == bundle
+    assert first != second
+
+
+def _worker(shared):
+    return os.getpid(), ray.get_runtime_context().get_assigned_resources()
 
 
 @pytest.mark.parametrize("reference", ["../mine/space_of_mine.py", "package_of_mine.space:SPACE"])
@@ -205,12 +211,13 @@ def test_an_unfit_node_that_joined_later_ends_the_session_and_fails_no_trial(can
     assert {record.state for record in read_trials(opened(tmp_path))} == {"RUNNING"}  # the next session continues them
 
 
-def test_a_missing_gpu_fails_the_trial_in_one_line(can_grow, small_data, tmp_path):
-    """The cluster claims GPUs but torch finds none; the trial must not fall back to the CPU."""
-    (record,) = run(tmp_path, small_data, Resources(1, 0.5), num_samples=1)
-    assert record.state == "FAIL"
-    assert record.failures[0].startswith("DeviceError: a GPU was requested but torch ")
-    assert record.epochs == ()
+def test_a_node_whose_gpu_cannot_be_used_ends_the_session_and_fails_no_trial(can_grow, small_data, tmp_path):
+    """The cluster claims GPUs but torch finds none: a trial must not fall back to the CPU, nor be used up."""
+    with pytest.raises(TuneError, match=f"{socket.gethostname()}: a GPU was requested but torch .* cannot use it: "):
+        run(tmp_path, small_data, Resources(1, 0.5), num_samples=4)
+    records = read_trials(opened(tmp_path))
+    assert {record.state for record in records} == {"RUNNING"}  # the next session continues them
+    assert not any(record.failures for record in records)
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:", "http://head:8265", "a b:1"])

@@ -1,0 +1,126 @@
+"""Trials in this process: real training, with reports to a list. tests/faults runs them on workers."""
+
+import dataclasses
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import ray
+import torch
+from ray import tune
+
+from trainables.core.metric_names import Objective
+from trainables.core.models.checkpoints.checkpoint import load_checkpoint
+from trainables.core.models.networks.classifier import Classifier
+from trainables.worker import trainable
+from trainables.worker.report_keys import FAILED, HALVED, UNFIT
+from trainables.worker.trainable import run_trial
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is meant to only be called inside a function:UserWarning")
+
+
+@pytest.fixture
+def session(monkeypatch, tmp_path):
+    """Stand-ins of Tune's session: what was reported, with checkpoints in the folder, and a trial's resources."""
+    reports, resources = [], {"CPU": 1.0}
+
+    def report(metrics, checkpoint=None):
+        if checkpoint is not None:
+            folder = tmp_path / f"checkpoint_{len(reports):06d}"
+            shutil.copytree(checkpoint.path, folder)
+            monkeypatch.setattr(tune, "get_checkpoint", lambda: tune.Checkpoint(str(folder)))
+        reports.append(metrics)
+
+    context = SimpleNamespace(get_trial_resources=lambda: tune.PlacementGroupFactory([resources]))
+    monkeypatch.setattr(tune, "get_context", lambda: context)
+    monkeypatch.setattr(tune, "report", report)
+    monkeypatch.setattr(tune, "get_checkpoint", lambda: None)
+    monkeypatch.setattr(ray, "get_gpu_ids", list)
+    monkeypatch.setattr(trainable, "_set_up_process", lambda: None)  # it would change this process for good
+    checkpoints = lambda: sorted(tmp_path.glob("checkpoint_*"))  # noqa: E731
+    return SimpleNamespace(reports=reports, resources=resources, folder=tmp_path, checkpoints=checkpoints)
+
+
+@pytest.fixture(scope="module")
+def few(small_data):
+    """A small data set: an epoch of batches of 8 has four passes, one of them over ``tune``."""
+    splits = {"fit": small_data.splits["fit"][:24], "tune": small_data.splits["tune"][:8]}
+    return dataclasses.replace(small_data, splits=small_data.splits | splits)
+
+
+def run(session, config, data):
+    train = {key: value for key, value in config.to_dict().items() if key != "device"}
+    run_trial({"train": train, "resume_from": None}, data, Objective("accuracy"), str(session.folder), 600.0)
+
+
+def allow(monkeypatch, images, message="CUDA out of memory.", after=0):
+    """Let the forward pass fail on more than ``images`` images, after a number of passes."""
+    forward, passes = Classifier.forward, []
+
+    def forward_in_memory(model, inputs):
+        passes.append(len(inputs))
+        if len(passes) > after and len(inputs) > images:
+            raise RuntimeError(message) if "CUBLAS" in message else torch.OutOfMemoryError(message)
+        return forward(model, inputs)
+
+    monkeypatch.setattr(Classifier, "forward", forward_in_memory)
+
+
+@pytest.mark.parametrize("message", ["CUDA out of memory.", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"])
+def test_a_batch_is_halved_until_it_fits(session, monkeypatch, config, few, message):
+    allow(monkeypatch, 4, message)
+    run(session, config(batch_size=16, epochs=2), few)
+    assert [report["epoch"] for report in session.reports] == [1, 2]
+    assert session.reports[0][HALVED] == f"OutOfMemoryError: {message} (continued with 4 images at a time)"
+    assert HALVED not in session.reports[1]
+    trained = load_checkpoint(session.checkpoints()[1] / "checkpoint").config
+    assert (trained.batch_size, trained.accumulate_steps) == (4, 4)
+
+
+def test_a_batch_that_was_halved_before_is_halved_again(session, monkeypatch, config, few):
+    """The second epoch continues from the first one's checkpoint, with less memory than that had."""
+    allow(monkeypatch, 8)
+    allow(monkeypatch, 2, after=6)  # in the second epoch: one pass of 16 images failed, and the first epoch had four
+    run(session, config(batch_size=16, epochs=2), few)
+    assert [report["epoch"] for report in session.reports] == [1, 2]
+    assert [load_checkpoint(folder / "checkpoint").config.batch_size for folder in session.checkpoints()] == [8, 2]
+
+
+def test_a_trial_fails_if_a_single_image_is_too_large(session, monkeypatch, config, few):
+    allow(monkeypatch, 0)
+    run(session, config(batch_size=16), few)
+    assert [report[FAILED] for report in session.reports] == ["OutOfMemoryError: CUDA out of memory."]
+
+
+def test_on_a_share_of_a_gpu_the_trial_is_tried_again(session, monkeypatch, config, few):
+    """Another trial on the GPU may have taken the memory, so the configuration is not given up."""
+    session.resources["GPU"] = 0.5
+    allow(monkeypatch, 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(session, config(batch_size=16), few)
+    assert session.reports == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a usable GPU")
+def test_a_gpu_that_cannot_be_used_is_the_nodes_fault(session, monkeypatch, config, few):
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: [0])
+    session.resources["GPU"] = 0.5
+    run(session, config(), few)
+    (report,) = session.reports
+    assert "a GPU was requested but torch" in report[UNFIT]
+
+
+def test_an_error_is_not_hidden_by_a_gpu_that_it_broke(session, monkeypatch, config, few, caplog):
+    """After an illegal memory access every later call fails, too."""
+
+    def fail(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def fail_later():
+        raise RuntimeError("CUDA error: the second call")
+
+    monkeypatch.setattr(Classifier, "forward", fail)
+    monkeypatch.setattr(torch.cuda, "empty_cache", fail_later)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run(session, config(), few)
+    assert "the GPU's memory cannot be freed: CUDA error: the second call" in caplog.text
