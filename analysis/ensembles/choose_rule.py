@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.ensembles.operating_points import ChosenPoint, disease_points
+from analysis.ensembles.decisions import DecisionRules, decide
+from analysis.ensembles.operating_points import ChosenPoint
 from analysis.ensembles.rules import DEFAULT, FIXED, RULES, Rule
 from analysis.statistics.cross_fitting import GROUPS_TO_FIT, cross_fitted, group_folds
 from analysis.statistics.patients import PatientSample
@@ -19,7 +20,6 @@ from analysis.statistics.resampling import (
     corrected_score,
     paired_scores,
 )
-from analysis.statistics.thresholds import HIGHEST_YOUDEN, PointRule
 from trainables.core.errors import DataError
 from trainables.core.metric_names import MINIMIZED, PATIENT
 from trainables.core.serving.combining.combine import Combination
@@ -122,7 +122,7 @@ def compare(
     sample: Sample,
     forced: str | None = None,
     known: RuleSet = CLASS_RULES,
-    points: PointRule = HIGHEST_YOUDEN,
+    decisions: DecisionRules | None = None,
 ) -> Comparison:
     """Score all rules by group-wise cross-fitting, and choose one.
 
@@ -137,7 +137,7 @@ def compare(
         sample: The N images.
         forced: Rule to choose regardless of the comparison.
         known: Rules to compare.
-        points: Rule that chooses the operating point of a disease, if the sample has a healthy class.
+        decisions: Wishes for operating points and prediction sets; None to leave both out.
 
     Raises:
         DataError: ``forced`` is unknown, or there are too few groups to score it.
@@ -148,7 +148,7 @@ def compare(
         predictions, lambda rule: known.rules[rule](probabilities, sample), sample, forced, notes, default
     )
     predicted = predictions[comparison.chosen]
-    return _with_points(_with_patient_rule(comparison, predicted, sample), predicted, sample, points)
+    return _with_decisions(_with_patient_rule(comparison, predicted, sample), predicted, sample, decisions)
 
 
 def chosen_from(
@@ -257,17 +257,20 @@ def _with_patient_rule(comparison: Comparison, predicted: Probabilities, sample:
     )
 
 
-def _with_points(comparison: Comparison, predicted: Probabilities, sample: Sample, rule: PointRule) -> Comparison:
-    """Add the operating points, if the sample has a healthy class."""
-    if sample.healthy is None:
+def _with_decisions(
+    comparison: Comparison, predicted: Probabilities, sample: Sample, rules: DecisionRules | None
+) -> Comparison:
+    """Add operating points and prediction sets, if the images have one class each."""
+    if rules is None:
         return comparison
     combination = comparison.combination
-    points, notes = disease_points(predicted, sample, rule, combination.patients)
+    decisions = decide(predicted, sample, combination.patients, rules)
+    points = tuple(chosen.point for chosen in decisions.points)
     return replace(
         comparison,
-        combination=replace(combination, points=tuple(chosen.point for chosen in points)),
-        points=tuple(points),
-        notes=(*comparison.notes, *notes),
+        combination=replace(combination, points=points, sets=decisions.sets),
+        points=decisions.points,
+        notes=(*comparison.notes, *decisions.notes),
     )
 
 

@@ -8,6 +8,7 @@ from analysis.statistics.calibration import Bin
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from trainables.core.metric_names import PATIENT
 from trainables.core.serving.operating_point import OperatingPoint
+from trainables.core.serving.prediction_sets import PredictionSets
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,43 @@ class PointScores:
 
 
 @dataclass(frozen=True)
+class SetScores:
+    """Scores of prediction sets, and of abstaining where a set does not have exactly one class.
+
+    Attributes:
+        sets: Prediction sets.
+        units: Images, or patients.
+        covered: Those whose set has the true class.
+        interval: 95% confidence interval of their share; None with fewer than 10 groups.
+        by_class: The covered ones, all, and the interval, for each true class.
+        sizes: Number of sets with 0, 1, ..., C classes.
+        right_if_single: Right predictions among the sets with one class.
+        risk_area: Area under the risk-coverage curve: mean error rate if only the most confident predictions are
+            accepted, over all numbers of these.
+    """
+
+    sets: PredictionSets
+    units: int
+    covered: int
+    interval: tuple[float, float] | None
+    by_class: dict[str, tuple[int, int, tuple[float, float] | None]]
+    sizes: tuple[int, ...]
+    right_if_single: int
+    risk_area: float
+
+    def metrics(self) -> dict[str, float]:
+        """Return coverage, the share of abstentions, the accuracy of the rest, and the risk-coverage area."""
+        single = self.sizes[1]
+        accuracy = {"accuracy_if_certain": self.right_if_single / single} if single else {}
+        return {
+            "set_coverage": self.covered / self.units,
+            "abstention": 1 - single / self.units,
+            **accuracy,
+            "risk_coverage_area": self.risk_area,
+        }
+
+
+@dataclass(frozen=True)
 class Scores:
     """One model's scores on ``test``.
 
@@ -96,6 +134,7 @@ class Scores:
         thresholds: (L,) probabilities from which labels are assigned; multi-label classification only.
         points: Scores at the operating points: one of a disease, or one per label; only of an ensemble. Their metrics
             are in ``metrics`` too.
+        sets: Scores of the prediction sets, whose metrics are in ``metrics`` too; None without sets.
     """
 
     metrics: dict[str, float]
@@ -107,6 +146,7 @@ class Scores:
     per_image: tuple[float, ...] = ()
     thresholds: tuple[float, ...] = ()
     points: tuple[PointScores, ...] = ()
+    sets: SetScores | None = None
 
     def with_points(self, points: Mapping[str, PointScores]) -> Self:
         """Add scores at operating points, whose metrics get the suffix that is their key."""
@@ -115,6 +155,11 @@ class Scores:
         return replace(
             self, metrics=self.metrics | metrics, intervals=self.intervals | bounds, points=tuple(points.values())
         )
+
+    def with_sets(self, sets: SetScores) -> Self:
+        """Add scores of prediction sets."""
+        bounds = {"set_coverage": sets.interval} if sets.interval else {}
+        return replace(self, metrics=self.metrics | sets.metrics(), intervals=self.intervals | bounds, sets=sets)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from analysis.ensembles.evaluation import PointScores
 from analysis.statistics.cross_fitting import group_folds
-from analysis.statistics.patients import PatientSample
+from analysis.statistics.patients import by_unit
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample
 from analysis.statistics.score_intervals import proportion_interval
 from analysis.statistics.thresholds import TOLERANCE, PointRule, choose_threshold, chosen_thresholds
 from trainables.core.serving.combining.patient_rule import PatientRule
-from trainables.core.serving.operating_point import IMAGE, PATIENT, OperatingPoint, disease_point, reaches
+from trainables.core.serving.operating_point import OperatingPoint, disease_point, reaches
 
 _RESAMPLES = 400
 
@@ -65,14 +65,9 @@ def disease_points(
     Returns:
         The points, and a note for each that cannot be chosen because one side is missing.
     """
-    served = probabilities.astype(np.float32)
-    units = [(IMAGE, served, sample)]
-    if isinstance(sample, PatientSample):
-        of_patients = replace(sample, rule=patients)
-        units.append((PATIENT, of_patients.combined(served).astype(np.float32), of_patients.by_patient))
     assert sample.healthy is not None
     points, notes = list[ChosenPoint](), list[str]()
-    for unit, scored, of_unit in units:
+    for unit, scored, of_unit in by_unit(probabilities, sample, patients):
         blank = disease_point(sample.class_names, sample.healthy, math.nan, str(rule), unit)
         positive = blank.positives(of_unit.labels)
         if positive.all() or not positive.any():

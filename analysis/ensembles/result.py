@@ -6,6 +6,7 @@ from typing import Annotated
 from cattrs import override
 
 from analysis.ensembles.choose_rule import Comparison
+from analysis.ensembles.decisions import DEFAULT_DECISIONS, DecisionRules
 from analysis.ensembles.evaluation import Evaluation
 from analysis.statistics.diversity import Diversity
 from analysis.statistics.resampling import best_position
@@ -67,7 +68,7 @@ class ChosenEnsemble:
         groups: Number of groups these images form.
         folds: Folds of each member; 0 without cross-validation.
         selection_bias: Correction for choosing members on the same images; None without folds.
-        point_rule: Rule that operating points were chosen by; None for the task's default.
+        decisions: Wishes for operating points and prediction sets.
     """
 
     members: tuple[TrialRecord, ...]
@@ -79,7 +80,7 @@ class ChosenEnsemble:
     groups: int
     folds: int = 0
     selection_bias: Annotated[SelectionBias | None, override(rename="tuned")] = None
-    point_rule: str | None = None
+    decisions: DecisionRules = DEFAULT_DECISIONS
 
     @property
     def chosen_on(self) -> str:

@@ -19,6 +19,7 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 
 import trainables
+from analysis.ensembles.tasks.base import TaskResults
 from analysis.ensembles.tasks.choose import TASKS
 from analysis.trials import EpochRecord
 from trainables.core.config import SegmentationConfig, TrainConfig
@@ -26,7 +27,7 @@ from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import UserError, first_line
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.detr_variants import DETR
-from trainables.core.serving.base import PATIENTS, score_column, unlike_column
+from trainables.core.serving.base import PATIENTS, WITH_SETS, score_column, unlike_column
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble, stored_configs
 from trainables.core.serving.training_features import TrainingFeatures
@@ -85,7 +86,7 @@ def save_model_files(folder: Path, entrant: Entrant) -> dict[str, Any]:
     signature = ModelSignature(
         inputs=Schema([ColSpec(AnyType())]),
         outputs=Schema([ColSpec(kind, name) for name, kind in outputs.items()]),
-        params=ParamSchema([ParamSpec(PATIENTS, "string", [], (-1,))]) if task.has_patients else None,
+        params=_params(task, entrant.combination),
     )
     return {
         "loader_module": "trainables.core.serving.ensemble",
@@ -94,6 +95,12 @@ def save_model_files(folder: Path, entrant: Entrant) -> dict[str, Any]:
         "signature": signature,
         "pip_requirements": _requirements(stored_configs(folder), model.pixel_format),
     }
+
+
+def _params(task: type[TaskResults], combination: Combination) -> ParamSchema | None:
+    patients = [ParamSpec(PATIENTS, "string", [], (-1,))] if task.has_patients else []
+    sets = [ParamSpec(WITH_SETS, "boolean", False)] if combination.sets else []
+    return ParamSchema([*patients, *sets]) if patients or sets else None
 
 
 def _requirements(configs: Sequence[TrainConfig], pixel_format: PixelFormat) -> list[str]:

@@ -12,6 +12,8 @@ from analysis.statistics.resampling import Indices, Probabilities, Sample
 from trainables.core.data.patients import NO_LABEL, healthy_class, patient_labels
 from trainables.core.metric_names import PATIENT
 from trainables.core.serving.combining.patient_rule import PatientRule
+from trainables.core.serving.operating_point import IMAGE
+from trainables.core.serving.operating_point import PATIENT as PATIENT_UNIT
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,3 +76,21 @@ class PatientSample(Sample):
     def take(self, indices: Indices) -> Self:
         """Return the sample of these images. A repeated image is another image of its patient."""
         return replace(super().take(indices), patients=self.patients[indices])
+
+
+def by_unit(
+    probabilities: Probabilities, sample: Sample, rule: PatientRule
+) -> list[tuple[str, NDArray[np.float32], Sample]]:
+    """Return images and, where there are patients, patients: the unit, its probabilities as served, and the sample.
+
+    Args:
+        probabilities: (N, C) probabilities of the images.
+        sample: The N images.
+        rule: Rule that combines the images of a patient.
+    """
+    served = probabilities.astype(np.float32)
+    if not isinstance(sample, PatientSample):
+        return [(IMAGE, served, sample)]
+    patients = replace(sample, rule=rule)
+    of_patients = (PATIENT_UNIT, patients.combined(served).astype(np.float32), patients.by_patient)
+    return [(IMAGE, served, sample.by_image), of_patients]

@@ -23,7 +23,7 @@ from trainables.core.redact import without_credentials
 from tuning.console import EXIT_BROKEN_PIPE, EXIT_USAGE, say
 
 if TYPE_CHECKING:
-    from analysis.statistics.thresholds import PointRule
+    from analysis.ensembles.decisions import DecisionRules
     from trainables.core.data.decode.nifti import Slicing
     from trainables.core.data.readers.tables.label_columns import LabelTable
 
@@ -136,6 +136,15 @@ OperatingPointOption = Annotated[
         rich_help_panel="Ensemble",
     ),
 ]
+CoverageOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Share of images whose prediction set has the true class, between 0.5 and 0.99. Default: 0.9 if there are "
+        "enough groups to choose the ensemble on, else no sets.",
+        rich_help_panel="Ensemble",
+    ),
+]
 SearchName = Annotated[str, typer.Argument(help="Name of the search, which is its folder in --storage.")]
 Storage = Annotated[
     str,
@@ -231,11 +240,12 @@ def parse_window(text: str | None) -> tuple[float, float] | None:
     return centre, width
 
 
-def point_rule(text: str | None) -> "PointRule | None":
-    """Return the rule for operating points that the option names, or None without it."""
+def decision_rules(operating_point: str | None, coverage: float | None) -> "DecisionRules":
+    """Return the wishes that the options name."""
+    from analysis.ensembles.decisions import DecisionRules
     from analysis.statistics.thresholds import PointRule
 
-    return None if text is None else PointRule.parse(text)
+    return DecisionRules(None if operating_point is None else PointRule.parse(operating_point), coverage)
 
 
 def parse_slicing(axis: Axis | None, slices: int | None) -> "Slicing | None":

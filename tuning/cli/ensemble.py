@@ -9,6 +9,7 @@ import typer
 from trainables.core.errors import UserError
 from tuning.cli.command import (
     Command,
+    CoverageOption,
     OperatingPointOption,
     SearchName,
     SearchTrackingUri,
@@ -16,8 +17,8 @@ from tuning.cli.command import (
     StudyStorage,
     Views,
     console_script,
+    decision_rules,
     new_app,
-    point_rule,
 )
 from tuning.console import Terminal
 
@@ -42,6 +43,7 @@ def ensemble(
         _option(help="Test-time augmentation: views to average predictions over. Default: as in the search."),
     ] = None,
     operating_point: OperatingPointOption = None,
+    coverage: CoverageOption = None,
     open_test: Annotated[
         bool, _option("--open-test", help="Score the test set too. Every opening is counted and reported.")
     ] = False,
@@ -60,7 +62,7 @@ def ensemble(
         raise UserError("--k and --members both choose the trials: give only one of them")
     params["members"] = () if members is None else _trial_numbers(members)
     params["tta"] = tta and tta.value
-    params["points"] = point_rule(params.pop("operating_point"))
+    params["decisions"] = decision_rules(params.pop("operating_point"), params.pop("coverage"))
     from tuning.ensemble.rebuild import RebuildOptions, rebuild
 
     return rebuild(RebuildOptions(**params), Terminal())

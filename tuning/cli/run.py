@@ -17,6 +17,7 @@ from tuning.cli.command import (
     AxisOption,
     CacheSize,
     Command,
+    CoverageOption,
     GroupColumn,
     GroupFile,
     GroupPattern,
@@ -34,11 +35,11 @@ from tuning.cli.command import (
     Views,
     WindowOption,
     console_script,
+    decision_rules,
     label_table,
     new_app,
     parse_slicing,
     parse_window,
-    point_rule,
 )
 from tuning.console import EXIT_OK, Terminal, say
 
@@ -172,6 +173,7 @@ def run(
         _search_option(help="Test-time augmentation: views to average predictions over. Default: the space's."),
     ] = None,
     operating_point: OperatingPointOption = None,
+    coverage: CoverageOption = None,
     seed: Annotated[int, _search_option(min=0, help="Random seed for splits, sampling and training.")] = 0,
     cpus_per_trial: Annotated[
         float | None, _resource_option(min=0.01, help="CPUs per trial. Default: its GPU's share of them, else 1.")
@@ -263,7 +265,8 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
     labels = params.pop("labels")
     slicing = parse_slicing(params.pop("axis"), params.pop("slices"))
     columns = {role: params.pop(f"{role}_column") for role in ("image", "label", "split")}
-    not_options = {"list_spaces", "dry_run", "backbone", "metric", "operating_point", "time_budget", "trial_timeout"}
+    not_options = {"list_spaces", "dry_run", "backbone", "metric", "time_budget", "trial_timeout"}
+    not_options |= {"operating_point", "coverage"}
     options = {name: value for name, value in params.items() if name not in not_options}
     options |= {
         "space": space,
@@ -275,7 +278,7 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
         "time_budget_s": math.inf if params["time_budget"] is None else params["time_budget"],
         "trial_timeout_s": HANG_S if params["trial_timeout"] is None else params["trial_timeout"],
         "tta": params["tta"] and str(params["tta"]),
-        "points": point_rule(params["operating_point"]),
+        "decisions": decision_rules(params["operating_point"], params["coverage"]),
         "split": str(params["split"]),
         "given": given,
     }

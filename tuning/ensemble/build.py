@@ -72,14 +72,14 @@ def choose_ensemble(
     return ChosenEnsemble(
         members=tuple(members),
         member_scores=tuple(sample.score(member) for member in predictions[: len(members)]),
-        comparison=task.compare(predictions, sample, request.rule, request.points),
+        comparison=task.compare(predictions, sample, request.rule, request.decisions),
         diversity=task.diversity(predictions, sample),
         views=request.views,
         images=len(sample.labels),
         groups=len(sample.members),
         folds=len(data.folds),
         selection_bias=bias,
-        point_rule=None if request.points is None else str(request.points),
+        decisions=request.decisions,
     )
 
 

@@ -51,6 +51,8 @@ def show_choice(chosen: ChosenEnsemble, console: Console) -> None:
         say(console, f"Images of a patient: {comparison.patients.describe()}.")
     for point in comparison.points:
         say(console, f"Operating point by {point.point.unit}: {point.describe()}.")
+    for sets in comparison.combination.sets:
+        say(console, f"Prediction sets by {sets.unit}: {sets.describe()}.")
     if bias is not None:
         sentence = bias.describe(comparison.metric)
         say(console, f"{sentence[0].upper()}{sentence[1:]}.")

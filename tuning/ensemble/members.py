@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import optuna
 from rich.console import Console
 
-from analysis.statistics.thresholds import PointRule
+from analysis.ensembles.decisions import DEFAULT_DECISIONS, DecisionRules
 from analysis.trials import TrialRecord, best_first, ranked, read_trials
 from trainables.core.errors import CheckpointError, UserError, first_line
 from trainables.worker.checkpoint_io import read_models
@@ -25,7 +25,7 @@ class EnsembleRequest:
         rule: Ensemble rule to take regardless of the comparison, or None.
         views: Views of each image that members average over; must match those of ``infer``.
         folds: Number of folds a member must have finished; 0 without cross-validation.
-        points: Rule that chooses operating points; None for the task's default.
+        decisions: Wishes for operating points and prediction sets.
     """
 
     metric: str
@@ -34,7 +34,7 @@ class EnsembleRequest:
     rule: str | None = None
     views: str = "none"
     folds: int = 0
-    points: PointRule | None = None
+    decisions: DecisionRules = DEFAULT_DECISIONS
 
     def allows(self, record: TrialRecord) -> bool:
         """Return True if a trial has finished all folds, so that it has a prediction of every image."""

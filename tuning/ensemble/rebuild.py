@@ -6,12 +6,13 @@ from functools import partial
 import optuna
 from rich.console import Console
 
+from analysis.ensembles.decisions import DEFAULT_DECISIONS, DecisionRules
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings
+from analysis.ensembles.serialization import from_json
 from analysis.ensembles.tasks.choose import TASKS
 from analysis.registry import write_card
 from analysis.registry.model_card import ModelCard
-from analysis.statistics.thresholds import PointRule
 from analysis.trials import TrialRecord
 from trainables.core.config import ClassificationConfig
 from trainables.core.data.dataset import Dataset
@@ -41,7 +42,7 @@ class RebuildOptions:
     members: tuple[int, ...] = ()
     rule: str | None = None
     tta: str | None = None
-    points: PointRule | None = None
+    decisions: DecisionRules = DEFAULT_DECISIONS
     open_test: bool = False
     register: bool = False
     storage: str = "results"
@@ -69,20 +70,19 @@ def rebuild(options: RebuildOptions, console: Console) -> int:
         UserError: An option is invalid for this search.
     """
     folder, study = existing_folder(options.storage, options.name, options.study_storage)
-    searched_k, searched_views, searched_rule = read_ensemble_request(study)
-    points = options.points or (PointRule.parse(searched_rule) if searched_rule else None)
+    searched_k, searched_views, searched = read_ensemble_request(study)
+    decisions = options.decisions.with_defaults(from_json(searched, DecisionRules))
     k, views = options.k or searched_k, options.tta or searched_views
     _check_rule(options.rule, max(k, len(options.members)))
     identity, data_request = read_identity(study), read_data_request(study)
     folds = data_request.folds or 0
-    request = EnsembleRequest(identity["metric"], k, options.members, options.rule, views, folds, points)
+    request = EnsembleRequest(identity["metric"], k, options.members, options.rule, views, folds, decisions)
     members = choose_members(study, request, console)
     if not members:
         say(console, "no trial has finished, so there is no ensemble", "red")
         return 1
     _check_views(views, members[0], options.name)
-    if options.points is not None:
-        TASKS[_task(members[0])].check_points(data_request.healthy)
+    TASKS[_task(members[0])].check_decisions(decisions, data_request.healthy)
     sizes = sorted({record.config["image_size"] for record in members})
     with console.status("reading the data"):
         data = data_request.prepare(sizes=sizes)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import optuna
 
+from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings, Registration
 from analysis.ensembles.serialization import from_json, to_json
@@ -25,11 +26,11 @@ def save_registration(study: optuna.Study, registration: Registration) -> None:
 
 
 def is_saved(study: optuna.Study, members: Sequence[TrialRecord], request: EnsembleRequest) -> bool:
-    """Return True if the study holds an ensemble of exactly these members, views and rule for operating points."""
+    """Return True if the study holds an ensemble of exactly these members, views and wishes for decisions."""
     saved = study.user_attrs.get(_ENSEMBLE, {}).get("built", {})
-    rule = None if request.points is None else str(request.points)
-    wanted = [record.number for record in members], request.views, rule
-    return (saved.get("members"), saved.get("views"), saved.get("point_rule")) == wanted
+    wanted = [record.number for record in members], request.views, request.decisions
+    decisions = from_json(saved.get("decisions", {}), DecisionRules)
+    return (saved.get("members"), saved.get("views"), decisions) == wanted
 
 
 def load_ensemble(study: optuna.Study, openings: Openings) -> EnsembleResult | None:

@@ -45,6 +45,8 @@ class Scorer:
                 "answer": pa.array([row.answer for row in scored], pa.string()),
                 "unlike_score": pa.array([row.unlike_score for row in scored], pa.float64()),
                 "is_positive": pa.array([row.is_positive for row in scored], pa.bool_()),
+                "prediction_set": pa.array([row.prediction_set for row in scored], pa.string()),
+                "abstain": pa.array([row.abstain for row in scored], pa.bool_()),
                 "probabilities": pa.array(
                     [None if row.probabilities is None else row.probabilities.tolist() for row in scored],
                     pa.list_(pa.float32()),

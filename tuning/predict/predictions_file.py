@@ -31,7 +31,9 @@ class PredictionsFile:
     For patients the first column is ``patient``, ``unlike_training`` counts their images, and two columns follow:
     ``images``, their number, and ``first_image``, the name of the first, because patients may have pseudonyms.
 
-    A model with an operating point adds ``is_positive``: ``true`` where the probabilities reach its threshold.
+    A model with an operating point adds ``is_positive``: ``true`` where the probabilities reach its threshold. One with
+    prediction sets adds ``prediction_set``, the classes that are not ruled out, separated by ``|``, and ``abstain``:
+    ``true`` unless that is one class.
 
     For a segmentation the second column is ``mask``, the path of the mask, and a class's column is its share of the
     pixels. Probabilities have nine digits, which restore the float32 exactly. A class whose name is that of another
@@ -91,7 +93,7 @@ class PredictionsFile:
         if row.probabilities is None:
             undecided = [""] * len(self._decisions)
             return [as_text(row.name), "", *([""] * len(self._class_names)), as_text(row.error), "", "", *undecided]
-        decided = [str(getattr(row, name)).lower() for name in self._decisions]
+        decided = [_as_cell(getattr(row, name)) for name in self._decisions]
         figures = [f"{float(probability):.9g}" for probability in row.probabilities]
         return [as_text(row.name), as_text(row.answer), *figures, as_text(row.error), *_unlike(row), *decided]
 
@@ -128,6 +130,10 @@ class PredictionsFile:
 
 def _unlike(row: ScoredImage) -> tuple[str, str]:
     return row.unlike, "" if row.unlike_score is None else f"{row.unlike_score:.4g}"
+
+
+def _as_cell(decision: bool | str) -> str:
+    return as_text(decision) if isinstance(decision, str) else str(decision).lower()
 
 
 def as_text(cell: str) -> str:

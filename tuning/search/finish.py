@@ -66,7 +66,7 @@ def _find_ensemble(search: Search, console: Console) -> EnsembleResult | None:
         options.members,
         views=options.views,
         folds=len(data.folds),
-        points=options.points,
+        decisions=options.decisions,
     )
     score = partial(infer, data, bundle=search.workers.resources.bundle(), views=options.views)
     with console.status("scoring the best trials"):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.ensembles.decisions import DEFAULT_DECISIONS, DecisionRules
 from analysis.ensembles.tasks.choose import TASKS as RESULTS
-from analysis.statistics.thresholds import PointRule
 from search_spaces.space import SearchSpace
 from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.nifti import Slicing
@@ -47,7 +47,7 @@ class SearchOptions:
     pruning: bool = True
     top_k: int | None = None
     tta: str | None = None
-    points: PointRule | None = None
+    decisions: DecisionRules = DEFAULT_DECISIONS
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
     gpu_memory: float | None = None
@@ -108,8 +108,7 @@ class SearchOptions:
             "--roi": bool(self.roi),
             "--ordered": bool(self._ordered),
         }
-        if self.points is not None:
-            RESULTS[self.space.task].check_points(self.space.healthy)
+        RESULTS[self.space.task].check_decisions(self.decisions, self.space.healthy)
         for option in TASKS[self.space.task].unsupported_options:
             if is_set[option]:
                 raise UserError(f"{option} is not available for a {self.space.task}, but {self.space.name} is one")

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from rich.console import Console
 
+from analysis.ensembles.serialization import to_json
 from trainables.core.data.dataset import Dataset
 from trainables.core.node_cache import parse_size
 from trainables.core.redact import without_credentials
@@ -164,9 +165,7 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study) -> Search:
         regions = save_segmentation(data.regions, setup.folder.local)
         data, request = replace(data, regions=regions), replace(request, roi=str(regions.model))
     save_data_request(study, request)
-    save_ensemble_request(
-        study, options.members, options.views, None if options.points is None else str(options.points)
-    )
+    save_ensemble_request(study, options.members, options.views, to_json(options.decisions))
     for recipe in plan.space.recipe_params(plan.backbones):
         study.enqueue_trial(recipe, skip_if_exists=True)
     steering = Steering(

@@ -56,16 +56,16 @@ def _incomplete(study: optuna.Study) -> UserError:
     )
 
 
-def save_ensemble_request(study: optuna.Study, k: int, views: str, points: str | None) -> None:
-    """Save the ensemble size, test-time views and rule for operating points that the search was started with."""
-    study.set_user_attr(_ENSEMBLE_REQUEST, [k, views, points])
+def save_ensemble_request(study: optuna.Study, k: int, views: str, decisions: Mapping[str, Any]) -> None:
+    """Save the ensemble size, test-time views and wishes for decisions that the search was started with."""
+    study.set_user_attr(_ENSEMBLE_REQUEST, [k, views, dict(decisions)])
 
 
-def read_ensemble_request(study: optuna.Study) -> tuple[int, str, str | None]:
+def read_ensemble_request(study: optuna.Study) -> tuple[int, str, dict[str, Any]]:
     """Return what ``save_ensemble_request`` saved."""
-    # Older studies were always built with these, and have no rule for operating points.
-    k, views, *points = study.user_attrs.get(_ENSEMBLE_REQUEST, (5, "none"))
-    return k, views, points[0] if points else None
+    # Older studies were always built with these, and without wishes for decisions.
+    k, views, *decisions = study.user_attrs.get(_ENSEMBLE_REQUEST, (5, "none"))
+    return k, views, decisions[0] if decisions else {}
 
 
 def save_options(study: optuna.Study, options: Mapping[str, Any]) -> None:

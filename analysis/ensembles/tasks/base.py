@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from analysis.ensembles.choose_rule import Comparison
-from analysis.ensembles.evaluation import Evaluation, PointScores
+from analysis.ensembles.decisions import DecisionRules
+from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import EnsembleResult
 from analysis.statistics.baselines import Baseline
 from analysis.statistics.diversity import Diversity
 from analysis.statistics.resampling import Sample
-from analysis.statistics.thresholds import PointRule
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import UserError
 from trainables.core.serving.combining.combine import Combination
@@ -32,19 +32,6 @@ class ResultTable:
     title: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
-
-
-POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")
-
-
-def point_table(scores: PointScores) -> ResultTable:
-    """Lay out the test scores at the operating point of a disease."""
-    unit, shares = scores.point.unit, scores.shares()
-    return ResultTable(
-        f"Operating point by {unit}: {scores.point.describe()}",
-        ("figure", "value [95%]", f"{unit}s"),
-        [(name, scores.describe(name), f"{right} of {total}") for name, (right, total) in shares.items()],
-    )
 
 
 class TaskResults(ABC):
@@ -78,13 +65,14 @@ class TaskResults(ABC):
         """Return the columns that a registered model with this combination outputs: MLflow's type by name."""
 
     @classmethod
-    def check_points(cls, healthy: str | None) -> None:  # noqa: ARG003
-        """Check that operating points can be chosen for a data set with this healthy class.
+    def check_decisions(cls, rules: DecisionRules, healthy: str | None) -> None:  # noqa: ARG003
+        """Check that the task can do what the user wishes, with this healthy class.
 
         Raises:
-            UserError: They cannot.
+            UserError: It cannot.
         """
-        raise UserError(f"--operating-point is not available for a {cls.task}")
+        if rules != DecisionRules():
+            raise UserError(f"--operating-point and --coverage are not available for a {cls.task}")
 
     @abstractmethod
     def sample(self, split: str, metric: str) -> Sample:
@@ -93,7 +81,7 @@ class TaskResults(ABC):
     @staticmethod
     @abstractmethod
     def compare(
-        predictions: NDArray[Any], sample: Sample, rule: str | None = None, points: PointRule | None = None
+        predictions: NDArray[Any], sample: Sample, rule: str | None = None, decisions: DecisionRules | None = None
     ) -> Comparison:
         """Compare all ensemble rules and choose one.
 
@@ -101,7 +89,7 @@ class TaskResults(ABC):
             predictions: Predictions of the members on the sample.
             sample: Images that neither trained nor selected the members.
             rule: Rule to choose regardless of the comparison.
-            points: Rule that chooses operating points; None for the task's default.
+            decisions: Wishes for operating points and prediction sets.
 
         Raises:
             DataError: ``rule`` is unknown, or cannot be scored on this sample.

@@ -10,23 +10,25 @@ from numpy.typing import NDArray
 from sklearn.metrics import classification_report
 
 from analysis.ensembles.choose_rule import Comparison, compare
+from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.evaluation import Evaluation, Recall, Scores
 from analysis.ensembles.operating_points import score_point
+from analysis.ensembles.prediction_sets import score_sets
 from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.rules import RULES
-from analysis.ensembles.tasks.base import ResultTable, TaskResults, point_table
+from analysis.ensembles.tasks.base import ResultTable, TaskResults
+from analysis.ensembles.tasks.decision_tables import decision_tables
 from analysis.statistics.baselines import Baseline, baseline_predictions, compared_with_baselines
 from analysis.statistics.calibration import brier_scores, expected_calibration_error, reliability
 from analysis.statistics.diversity import Diversity, diversity
 from analysis.statistics.intervals import intervals
-from analysis.statistics.patients import PatientSample
+from analysis.statistics.patients import PatientSample, by_unit
 from analysis.statistics.resampling import Probabilities, Sample, few_groups, permutation_test
-from analysis.statistics.thresholds import HIGHEST_YOUDEN, PointRule
 from trainables.core.config import ClassificationConfig
 from trainables.core.errors import UserError
 from trainables.core.serving.classification_ensemble import positive_column
 from trainables.core.serving.combining.combine import Combination
-from trainables.core.serving.operating_point import IMAGE, PATIENT, OperatingPoint
+from trainables.core.serving.operating_point import IMAGE, PATIENT
 from trainables.core.training.metrics.classification_metrics import absent_classes, class_keys, confusion_counts
 
 
@@ -50,9 +52,9 @@ class ClassificationResults(TaskResults):
         return columns | ({positive_column(class_names): "boolean"} if combination.points else {})
 
     @classmethod
-    def check_points(cls, healthy: str | None) -> None:
-        """Check that there is a healthy class."""
-        if healthy is None:
+    def check_decisions(cls, rules: DecisionRules, healthy: str | None) -> None:
+        """Check that there is a healthy class for an operating point."""
+        if rules.points is not None and healthy is None:
             raise UserError(
                 "--operating-point needs a healthy class, but the search's space names none: set `healthy` in the space"
             )
@@ -69,17 +71,10 @@ class ClassificationResults(TaskResults):
 
     @staticmethod
     def compare(
-        predictions: NDArray[Any], sample: Sample, rule: str | None = None, points: PointRule | None = None
+        predictions: NDArray[Any], sample: Sample, rule: str | None = None, decisions: DecisionRules | None = None
     ) -> Comparison:
         """Compare all rules by cross-fitting (``choose_rule.compare``)."""
-        comparison = compare(predictions, sample, rule, points=points or HIGHEST_YOUDEN)
-        if sample.healthy is not None or len(sample.class_names) > 2:
-            return comparison
-        missing = (
-            "there is no operating point, and no sensitivity or specificity, because the space names no healthy class: "
-            f"set `healthy` to {' or '.join(sample.class_names)} in the space"
-        )
-        return replace(comparison, notes=(*comparison.notes, missing))
+        return compare(predictions, sample, rule, decisions=decisions or DecisionRules())
 
     @staticmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:
@@ -93,15 +88,15 @@ class ClassificationResults(TaskResults):
         is_best_member = combination.voters() == [best_member]
         if not isinstance(sample, PatientSample):
             of_images = _evaluation(models, sample, best_member, is_best_member)
-            return _at_point(of_images, combination.point_of(IMAGE), models[0], sample)
+            return _with_decisions(of_images, combination, IMAGE, models[0], sample)
         patients = replace(sample, rule=combination.patients)
         of_patients = [patients.combined(model) for model in models]
         by_image = _evaluation(models, patients.by_image, best_member, is_best_member)
         by_patient = _evaluation(of_patients, patients.by_patient, best_member, is_best_member)
-        served = patients.combined(models[0].astype(np.float32))
+        _, (_, served, _) = by_unit(models[0], sample, combination.patients)
         return replace(
-            _at_point(by_image, combination.point_of(IMAGE), models[0], sample),
-            patients=_at_point(by_patient, combination.point_of(PATIENT), served, patients.by_patient),
+            _with_decisions(by_image, combination, IMAGE, models[0], patients.by_image),
+            patients=_with_decisions(by_patient, combination, PATIENT, served, patients.by_patient),
         )
 
     def baselines(self, predictions: NDArray[Any], combination: Combination, metric: str) -> tuple[Baseline, ...]:
@@ -112,7 +107,7 @@ class ClassificationResults(TaskResults):
         return compared_with_baselines(combination.apply(predictions), baseline_predictions(self.data), sample)
 
     def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:
-        """Return the scores at the operating points, the recalls and the confusion matrices."""
+        """Return the scores of decisions, the recalls and the confusion matrices."""
         scores = evaluation.ensemble
         recalls = ResultTable(
             "Recall of the ensemble, by class",
@@ -121,9 +116,7 @@ class ClassificationResults(TaskResults):
         )
         by_patient = evaluation.patients and self._confusion("Confusion matrix by patient", evaluation.patients)
         by_image = self._confusion("Confusion matrix of the ensemble", evaluation)
-        evaluations = [evaluation, *([evaluation.patients] if evaluation.patients else [])]
-        at_points = [point_table(point) for each in evaluations for point in each.ensemble.points]
-        return (*at_points, recalls, by_image, *([by_patient] if by_patient else []))
+        return (*decision_tables(evaluation), recalls, by_image, *([by_patient] if by_patient else []))
 
     def _confusion(self, title: str, evaluation: Evaluation) -> ResultTable:
         names = self.data.class_names
@@ -174,13 +167,16 @@ def _evaluation(models: Sequence[Probabilities], sample: Sample, best_member: in
     )
 
 
-def _at_point(
-    evaluation: Evaluation, point: OperatingPoint | None, probabilities: Probabilities, sample: Sample
+def _with_decisions(
+    evaluation: Evaluation, combination: Combination, unit: str, probabilities: Probabilities, sample: Sample
 ) -> Evaluation:
-    """Add the ensemble's scores at its operating point, if it has one."""
-    if point is None:
-        return evaluation
-    scores = evaluation.ensemble.with_points({"": score_point(point, probabilities, sample)})
+    """Add the ensemble's scores at its operating point and those of its prediction sets, if it has them."""
+    scores, point, sets = evaluation.ensemble, combination.point_of(unit), combination.sets_of(unit)
+    served = probabilities.astype(np.float32)
+    if point is not None:
+        scores = scores.with_points({"": score_point(point, served, sample)})
+    if sets is not None:
+        scores = scores.with_sets(score_sets(sets, served, sample))
     return replace(evaluation, ensemble=scores)
 
 

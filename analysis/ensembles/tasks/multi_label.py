@@ -11,20 +11,22 @@ from numpy.typing import NDArray
 from sklearn.metrics import classification_report
 
 from analysis.ensembles.choose_rule import Comparison, compare
+from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.label_rules import HIGHEST_F1, LABEL_RULES, label_rules
 from analysis.ensembles.operating_points import score_point
 from analysis.ensembles.result import EnsembleResult
-from analysis.ensembles.tasks.base import POINT_METRICS, ResultTable, TaskResults
+from analysis.ensembles.tasks.base import ResultTable, TaskResults
+from analysis.ensembles.tasks.decision_tables import POINT_METRICS
 from analysis.statistics.baselines import Baseline, baseline_predictions, compared_with_baselines
 from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.diversity import Diversity, answer_diversity
 from analysis.statistics.intervals import intervals
 from analysis.statistics.resampling import Probabilities, Sample, few_groups, permutation_test
 from analysis.statistics.score_parts import ScoreParts, label_parts
-from analysis.statistics.thresholds import PointRule
 from trainables.core.config import MultiLabelConfig
 from trainables.core.data.labels import label_sets, membership, rarest_labels
+from trainables.core.errors import UserError
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.multi_label_ensemble import labels_column
@@ -91,8 +93,10 @@ class MultiLabelResults(TaskResults):
         return {**dict.fromkeys(class_names, "float"), labels_column(class_names): "string"}
 
     @classmethod
-    def check_points(cls, healthy: str | None) -> None:
-        """Do nothing: each label has a threshold."""
+    def check_decisions(cls, rules: DecisionRules, healthy: str | None) -> None:  # noqa: ARG003
+        """Refuse prediction sets: an image may have several labels."""
+        if rules.coverage is not None:
+            raise UserError(f"--coverage is not available for a {cls.task}: an image may have several labels")
 
     def sample(self, split: str, metric: str) -> LabelSample:
         """Return the labels and groups of a split, to score predictions by ``metric``."""
@@ -101,10 +105,10 @@ class MultiLabelResults(TaskResults):
 
     @staticmethod
     def compare(
-        predictions: NDArray[Any], sample: Sample, rule: str | None = None, points: PointRule | None = None
+        predictions: NDArray[Any], sample: Sample, rule: str | None = None, decisions: DecisionRules | None = None
     ) -> Comparison:
         """Compare all rules by cross-fitting (``choose_rule.compare``)."""
-        return compare(predictions, sample, rule, label_rules(points or HIGHEST_F1))
+        return compare(predictions, sample, rule, label_rules((decisions and decisions.points) or HIGHEST_F1))
 
     @staticmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.ensembles.choose_rule import Comparison, chosen_from
+from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.tasks.base import ResultTable, TaskResults
@@ -17,7 +18,6 @@ from analysis.statistics.diversity import Diversity
 from analysis.statistics.intervals import intervals
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample, permutation_test
 from analysis.statistics.score_parts import ScoreParts, mask_parts
-from analysis.statistics.thresholds import PointRule
 from trainables.core.config import SegmentationConfig
 from trainables.core.metric_names import METRICS
 from trainables.core.serving.combining.combine import Combination
@@ -63,7 +63,7 @@ class SegmentationResults(TaskResults):
         predictions: NDArray[Any],
         sample: Sample,
         rule: str | None = None,
-        points: PointRule | None = None,  # noqa: ARG004
+        decisions: DecisionRules | None = None,  # noqa: ARG004
     ) -> Comparison:
         """Compare the means of the best members. They have no parameters, so all are scored directly."""
         members = (len(predictions) + 1) // 2

@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, roc_curve
 
 from analysis.ensembles.choose_rule import compare
+from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.operating_points import ChosenPoint, disease_points, score_point
 from analysis.ensembles.serialization import from_json, to_json
 from analysis.ensembles.tasks.classification import ClassificationResults
@@ -134,7 +135,7 @@ def test_an_unreachable_specificity_is_said():
 
 def test_comparing_rules_adds_the_point_on_predictions_that_the_rule_was_not_fitted_to():
     probabilities, sample = drawn()
-    comparison = compare(probabilities, sample, "mean", points=PointRule("cost", 5))
+    comparison = compare(probabilities, sample, "mean", decisions=DecisionRules(PointRule("cost", 5)))
     assert comparison.combination.points == tuple(chosen.point for chosen in comparison.points)
     (expected,), _ = points_of(probabilities.mean(axis=0), sample, PointRule("cost", 5))
     assert comparison.points == (expected,)
@@ -147,9 +148,9 @@ def test_without_a_healthy_class_two_classes_are_told_how_to_give_one():
     probabilities, sample = drawn()
     comparison = ClassificationResults.compare(probabilities, replace(sample, healthy=None), "mean")
     assert comparison.points == () and comparison.combination.points == ()
-    assert comparison.notes[-1].endswith("set `healthy` to NORMAL or PNEUMONIA in the space")
+    assert any(note.endswith("set `healthy` to NORMAL or PNEUMONIA in the space") for note in comparison.notes)
     with pytest.raises(UserError, match="needs a healthy class"):
-        ClassificationResults.check_points(None)
+        ClassificationResults.check_decisions(DecisionRules(HIGHEST_YOUDEN), None)
 
 
 def test_test_scores_hold_the_ensembles_figures_at_its_point():

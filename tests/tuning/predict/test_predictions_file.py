@@ -77,6 +77,19 @@ def test_a_model_with_an_operating_point_has_a_column_of_decisions(tmp_path):
     ]
 
 
+def test_prediction_sets_keep_the_case_of_their_classes_and_are_no_formulas(tmp_path):
+    file = tmp_path / "out.csv"
+    with PredictionsFile(file) as out:
+        out.begin(("A", "=b"), decisions=("prediction_set", "abstain"))
+        out.write(dataclasses.replace(row("1.png", 0.5, 0.5), prediction_set="A|=b", abstain=True))
+        out.write(dataclasses.replace(row("2.png", 0.9, 0.1), prediction_set="=b", abstain=False))
+    assert [line.split(",")[-2:] for line in file.read_text().splitlines()] == [
+        ["prediction_set", "abstain"],
+        ["A|=b", "true"],
+        ["'=b", "false"],
+    ]
+
+
 def test_a_class_named_like_a_column_gets_its_own_heading(tmp_path):
     assert write(tmp_path / "out.csv", [], names=("error", "file"))[0] == [
         "file",

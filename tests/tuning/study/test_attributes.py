@@ -68,8 +68,8 @@ def test_attributes_of_an_older_version_can_be_read(study):
     request = asdict(DataRequest("scans", seed=0))
     study.set_user_attr("data", {name: request[name] for name in ("place", "seed", "grouping")})
     assert read_data_request(study) == DataRequest("scans", seed=0, ordered=False)  # classes keep their order
-    assert read_ensemble_request(study) == (5, "none", None)
+    assert read_ensemble_request(study) == (5, "none", {})
     study.set_user_attr("ensemble asked for", [3, "flips"])  # as versions without operating points saved it
-    assert read_ensemble_request(study) == (3, "flips", None)
-    save_ensemble_request(study, 3, "flips", "cost=10")
-    assert read_ensemble_request(study) == (3, "flips", "cost=10")
+    assert read_ensemble_request(study) == (3, "flips", {})
+    save_ensemble_request(study, 3, "flips", {"coverage": 0.95})
+    assert read_ensemble_request(study) == (3, "flips", {"coverage": 0.95})

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _BATCH = 64
 # Columns of a prediction beside those of its task, and the parameter with the patient of each image.
 _UNLIKE, _SCORE, _PATIENT, _IMAGES = "unlike_training", "unlike_score", "patient", "images"
-PATIENTS = "patients"
+PATIENTS, WITH_SETS = "patients", "prediction_sets"
+SET_COLUMNS = "prediction_set", "abstain"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,8 @@ class Prediction:
         unlike_score: Distance of the image's features from those of training images, see ``TrainingFeatures.scores``;
             above 1, ``unlike`` says so. None in models that were registered by earlier versions.
         is_positive: True if the probabilities reach the threshold of the model's operating point; None without one.
+        prediction_set: Classes that are not ruled out, separated by ``|``, "" if all are; None without prediction sets.
+        abstain: True unless the prediction set has exactly one class; None without prediction sets.
     """
 
     probabilities: NDArray[np.float32] | None = None
@@ -49,6 +52,8 @@ class Prediction:
     answer: str = ""
     unlike_score: float | None = None
     is_positive: bool | None = None
+    prediction_set: str | None = None
+    abstain: bool | None = None
 
 
 def unlike_column(class_names: Sequence[str]) -> str:
@@ -143,6 +148,7 @@ class Ensemble(ABC):
             model_input: Images in any form that ``images_of`` accepts. A NIfTI volume counts as one image of a
                 classification: its slices are combined like the images of a patient.
             params: ``patients``, the patient of each image; an empty list, or none, predicts images.
+                ``prediction_sets``: True adds the columns ``prediction_set`` and ``abstain``, see ``Prediction``.
 
         Returns:
             One row per image, with the columns of ``to_frame``. Models that know the kind of their training images add
@@ -153,10 +159,11 @@ class Ensemble(ABC):
             the largest of them.
 
         Raises:
-            DataError: An image cannot be read (the message has its position), an image lacks its patient, or the task
-                has no results per patient.
+            DataError: An image cannot be read (the message has its position), an image lacks its patient, the task has
+                no results per patient, or the model has no prediction sets.
         """
-        patients = list((params or {}).get(PATIENTS, ()))
+        params = params or {}
+        patients, with_sets = list(params.get(PATIENTS, ())), bool(params.get(WITH_SETS))
         images = images_of(model_input)
         if patients and len(patients) != len(images):
             raise DataError(f"patients must name the patient of each of {len(images)} images, but has {len(patients)}")
@@ -167,15 +174,20 @@ class Ensemble(ABC):
         predictions = [prediction for batch in batches for prediction in self.predict_batch(batch)]
         if not patients:
             whole = len(slices) == len(images)
-            return self._frame(predictions if whole else self.combine_patients(predictions, positions))
+            return self._frame(predictions if whole else self.combine_patients(predictions, positions), with_sets)
         numbers = numbered(patients)[positions]
-        frame = self._frame(self.combine_patients(predictions, numbers))
+        frame = self._frame(self.combine_patients(predictions, numbers), with_sets)
         frame.insert(0, free_name(_PATIENT, self.class_names), list(dict.fromkeys(patients)))
         frame[free_name(_IMAGES, self.class_names)] = np.bincount(numbers)
         return frame
 
-    def _frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
+    def _frame(self, predictions: Sequence[Prediction], with_sets: bool) -> "pd.DataFrame":
         frame = self.to_frame(predictions)
+        for column in SET_COLUMNS if with_sets else ():
+            values = [getattr(one, column) for one in predictions]
+            if None in values:
+                raise DataError("prediction_sets needs a model with prediction sets, but this model has none")
+            frame[free_name(column, self.class_names)] = np.array(values, dtype=object)
         if self.kind or self.training_features:
             frame[unlike_column(self.class_names)] = np.array([one.unlike for one in predictions], dtype=object)
         if self.training_features:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.serving.base import Prediction, free_name
+from trainables.core.serving.base import SET_COLUMNS, Prediction, free_name
 from trainables.core.serving.operating_point import PATIENT
 from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
@@ -35,8 +35,9 @@ class ClassificationEnsemble(WholeImageEnsemble):
         return frame
 
     def decision_columns(self, unit: str) -> tuple[str, ...]:
-        """Return the column of the decision at the operating point, if there is one for this unit."""
-        return (IS_POSITIVE,) if self.combination.point_of(unit) else ()
+        """Return the columns of the operating point and of the prediction sets, if there are any for this unit."""
+        point, sets = self.combination.point_of(unit), self.combination.sets_of(unit)
+        return (*((IS_POSITIVE,) if point else ()), *(SET_COLUMNS if sets else ()))
 
     def combine_patients(self, predictions: Sequence[Prediction], patients: NDArray[np.int64]) -> list[Prediction]:
         """Combine the class probabilities of each patient's images, and count those unlike the training images."""
@@ -48,13 +49,7 @@ class ClassificationEnsemble(WholeImageEnsemble):
             for few, images in zip(unlike, np.bincount(patients), strict=True)
         ]
         return [
-            Prediction(
-                probabilities=row,
-                unlike=text,
-                answer=self.answer(row),
-                unlike_score=score,
-                is_positive=self.decision(row, PATIENT),
-            )
+            Prediction(probabilities=row, unlike=text, unlike_score=score, **self.decisions(row, PATIENT))
             for row, text, score in zip(combined, counted, _largest_scores(predictions, patients), strict=True)
         ]
 

@@ -27,6 +27,8 @@ class ScoredImage:
         answer: Predicted class or labels, as in ``Prediction``.
         unlike_score: Distance from the training images, as in ``Prediction``.
         is_positive: Decision at the model's operating point, as in ``Prediction``.
+        prediction_set: Classes that are not ruled out, as in ``Prediction``.
+        abstain: True unless exactly one class is left, as in ``Prediction``.
     """
 
     name: str
@@ -37,6 +39,8 @@ class ScoredImage:
     answer: str = ""
     unlike_score: float | None = None
     is_positive: bool | None = None
+    prediction_set: str | None = None
+    abstain: bool | None = None
 
 
 def score_parts(ensemble: Ensemble, parts: Iterable[Part]) -> Iterator[ScoredImage]:

@@ -15,6 +15,7 @@ from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.image_input import Decoded, decode_images
 from trainables.core.serving.operating_point import IMAGE
 from trainables.core.serving.predict_classes import mean_probabilities, predict_with_features
+from trainables.core.serving.prediction_sets import describe_set
 from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
 from trainables.core.serving.training_features import joined
 
@@ -58,13 +59,7 @@ class WholeImageEnsemble(Ensemble):
         probabilities, features = self._combined(decoded)
         rows = zip(probabilities, self.unlike_training(decoded, features), strict=True)
         return [
-            Prediction(
-                probabilities=row,
-                unlike=unlike,
-                answer=self.answer(row),
-                unlike_score=score,
-                is_positive=self.decision(row),
-            )
+            Prediction(probabilities=row, unlike=unlike, unlike_score=score, **self.decisions(row))
             for row, (unlike, score) in rows
         ]
 
@@ -72,10 +67,17 @@ class WholeImageEnsemble(Ensemble):
     def answer(self, probabilities: NDArray[np.float32]) -> str:
         """Return what (C,) probabilities say, in words."""
 
-    def decision(self, probabilities: NDArray[np.float32], unit: str = IMAGE) -> bool | None:
-        """Return True if (C,) probabilities of an image or a patient are positive; None without an operating point."""
-        point = self.combination.point_of(unit)
-        return None if point is None else bool(point.decide(probabilities[None])[0])
+    def decisions(self, probabilities: NDArray[np.float32], unit: str = IMAGE) -> dict[str, Any]:
+        """Return the attributes of a prediction that follow from (C,) probabilities of an image or a patient."""
+        point, sets = self.combination.point_of(unit), self.combination.sets_of(unit)
+        decided: dict[str, Any] = {"answer": self.answer(probabilities)}
+        if point is not None:
+            decided["is_positive"] = bool(point.decide(probabilities[None])[0])
+        if sets is not None:
+            contained = sets.contain(probabilities[None])[0]
+            decided["prediction_set"] = describe_set(contained, self.class_names)
+            decided["abstain"] = int(contained.sum()) != 1
+        return decided
 
     def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
         """Return one float32 column of probabilities per class or label, in their order."""

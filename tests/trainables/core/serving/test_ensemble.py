@@ -22,6 +22,7 @@ from trainables.core.serving.combining.patient_rule import PatientRule
 from trainables.core.serving.ensemble import _load_pyfunc, load_ensemble, save_ensemble
 from trainables.core.serving.operating_point import IMAGE, PATIENT, disease_point
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
+from trainables.core.serving.prediction_sets import PredictionSets
 from trainables.core.serving.training_features import TrainingFeatures, joined
 from trainables.core.training.fit import fit
 
@@ -256,6 +257,30 @@ def test_images_and_patients_are_decided_at_the_operating_point_of_each(checkpoi
     only_images = dataclasses.replace(combination, points=points[:1])
     save_ensemble(tmp_path / "images", [[checkpoints[16]]], only_images)
     assert "is_positive" not in load_ensemble(tmp_path / "images").predict(images, {"patients": patients})
+
+
+def test_prediction_sets_are_added_on_request(checkpoints, small_data, tmp_path):
+    images = [np.asarray(small_data.images(32)[index, :, :, 0]) for index in small_data.splits["fit"][:6]]
+    patients = ["p", "q", "r"] * 2
+    save_ensemble(tmp_path / "none", [[checkpoints[16]]], Combination.of(np.ones(1)))
+    without = load_ensemble(tmp_path / "none")
+    probabilities = without.predict(images).to_numpy()
+    thresholds = tuple(np.median(probabilities, axis=0).tolist())
+    sets = (PredictionSets(0.9, thresholds, True, IMAGE), PredictionSets(0.9, (0.0, 0.0, 1.0), False, PATIENT))
+    combination = dataclasses.replace(Combination.of(np.ones(1)), sets=sets)
+    save_ensemble(tmp_path / "e", [[checkpoints[16]]], combination)
+    ensemble = load_ensemble(tmp_path / "e")
+    assert ensemble.combination == combination
+    pd.testing.assert_frame_equal(ensemble.predict(images), without.predict(images))
+    found = ensemble.predict(images, {"prediction_sets": True})
+    inside = probabilities >= np.float32(thresholds)
+    expected = ["|".join(np.array(NAMES)[row]) for row in inside]
+    assert found["prediction_set"].tolist() == expected
+    assert found["abstain"].tolist() == (inside.sum(axis=1) != 1).tolist()
+    by_patient = ensemble.predict(images, {"patients": patients, "prediction_sets": True})
+    assert by_patient["prediction_set"].tolist() == ["few|many"] * 3 and all(by_patient["abstain"])
+    with pytest.raises(DataError, match="prediction_sets needs a model with prediction sets, but this model has none"):
+        without.predict(images, {"prediction_sets": True})
 
 
 def test_a_volume_gets_the_mean_of_its_slices_in_one_row(checkpoints, small_data, tmp_path):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trainables.core.serving.combining.patient_rule import PatientRule
 from trainables.core.serving.operating_point import OperatingPoint
+from trainables.core.serving.prediction_sets import PredictionSets
 
 Probabilities = NDArray[np.floating]
 # Lower bound before taking logarithms, about the resolution of float32.
@@ -36,6 +37,7 @@ class Combination:
         intercept: (C,) intercepts of ``stacked``; else empty.
         patients: Rule that combines the results for the images of one patient.
         points: Operating points of images and of patients; empty without a healthy class.
+        sets: Prediction sets of images and of patients; empty if there were too few groups to calibrate them.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Combination:
     intercept: tuple[float, ...] = ()
     patients: PatientRule = field(default_factory=PatientRule)
     points: tuple[OperatingPoint, ...] = ()
+    sets: tuple[PredictionSets, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -87,6 +90,10 @@ class Combination:
         """Return the operating point of a disease, for ``image`` or ``patient``; None without one."""
         return next((point for point in self.points if point.unit == unit), None)
 
+    def sets_of(self, unit: str) -> PredictionSets | None:
+        """Return the prediction sets of ``image`` or ``patient``; None without them."""
+        return next((sets for sets in self.sets if sets.unit == unit), None)
+
     def voters(self) -> list[int]:
         """Return the positions of the members with a weight above 0."""
         return [position for position, weight in enumerate(self.weights) if weight > 0]
@@ -115,8 +122,11 @@ class Combination:
             temperatures=tuple(raw["temperatures"]),
             coefficients=tuple(map(tuple, raw["coefficients"])),
             intercept=tuple(raw["intercept"]),
-            patients=PatientRule(**raw.get("patients", {})),  # models of earlier versions have neither
+            patients=PatientRule(**raw.get("patients", {})),  # models of earlier versions have none of these
             points=tuple(OperatingPoint(**point) for point in raw.get("points", ())),
+            sets=tuple(
+                PredictionSets(**{**sets, "thresholds": tuple(sets["thresholds"])}) for sets in raw.get("sets", ())
+            ),
         )
 
 

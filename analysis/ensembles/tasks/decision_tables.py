@@ -1,0 +1,54 @@
+"""Tables of the test scores at operating points and of prediction sets."""
+
+from collections.abc import Iterator
+
+from analysis.ensembles.evaluation import Evaluation, PointScores, SetScores
+from analysis.ensembles.tasks.base import ResultTable
+
+POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")
+
+
+def decision_tables(evaluation: Evaluation) -> Iterator[ResultTable]:
+    """Yield the tables of the ensemble, by image and, if there are any, by patient."""
+    for each in (evaluation, evaluation.patients):
+        if each is not None:
+            yield from map(_point_table, each.ensemble.points)
+            if each.ensemble.sets is not None:
+                yield _set_table(each.ensemble.sets)
+
+
+def _point_table(scores: PointScores) -> ResultTable:
+    unit, shares = scores.point.unit, scores.shares()
+    return ResultTable(
+        f"Operating point by {unit}: {scores.point.describe()}",
+        ("figure", "value [95%]", f"{unit}s"),
+        [(name, scores.describe(name), f"{right} of {total}") for name, (right, total) in shares.items()],
+    )
+
+
+def _set_table(scores: SetScores) -> ResultTable:
+    sets, single = scores.sets, scores.sizes[1]
+    covered = [("coverage", (scores.covered, scores.units, scores.interval))]
+    covered += [(f"coverage of {name}", of_class) for name, of_class in scores.by_class.items()]
+    counts = {
+        "sets with one class": (single, scores.units),
+        "sets with several classes": (sum(scores.sizes[2:]), scores.units),
+        "empty sets": (scores.sizes[0], scores.units),
+        "right among those with one class": (scores.right_if_single, single),
+    }
+    return ResultTable(
+        f"Prediction sets by {sets.unit}: {sets.describe()}",
+        ("figure", "value [95%]", f"{sets.unit}s"),
+        [
+            *(
+                (name, _share(right, total, interval), f"{right} of {total}")
+                for name, (right, total, interval) in covered
+            ),
+            *((name, _share(part, total), f"{part} of {total}") for name, (part, total) in counts.items()),
+        ],
+    )
+
+
+def _share(right: int, total: int, interval: tuple[float, float] | None = None) -> str:
+    bounds = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+    return f"{right / total:.3f}{bounds}" if total else ""
