@@ -105,6 +105,17 @@ class SetScores:
     right_if_single: int
     risk_area: float
 
+    @property
+    def warning(self) -> str:
+        """A sentence if the coverage is clearly below the promise, else ""."""
+        if self.interval is None or self.interval[1] >= self.sets.coverage:
+            return ""
+        unit, reached = self.sets.unit, self.covered / self.units
+        return (
+            f"prediction sets by {unit} cover {reached:.3f} of the test {unit}s instead of {self.sets.coverage:g}: these "
+            "are unlike those that the sets were calibrated on, and the promise is only for groups that are alike"
+        )
+
     def metrics(self) -> dict[str, float]:
         """Return coverage, the share of abstentions, the accuracy of the rest, and the risk-coverage area."""
         single = self.sizes[1]
@@ -206,10 +217,11 @@ class Evaluation:
     def caveats(self) -> list[str]:
         """Return the notes to print with the scores."""
         notes = [f"no test image of {name}" for name in self.absent]
+        notes += [one.ensemble.sets.warning for one in (self, self.patients) if one and one.ensemble.sets]
         if self.conditional:
             few = ", ".join(self.conditional)
             notes.append(
                 f"averages and their intervals (*) are conditional on the few test groups of {few} "
                 f"(fewer than {GROUPS_FOR_INTERVAL}): other patients of that class may give others"
             )
-        return notes
+        return list(filter(None, notes))

@@ -122,6 +122,17 @@ def test_test_scores_hold_those_of_the_sets():
     assert from_json(older, Scores) == replace(evaluation.ensemble, sets=None)
 
 
+def test_a_coverage_below_the_promise_is_said():
+    probabilities, sample = drawn()
+    members = probabilities[None]
+    combination = ClassificationResults.compare(members, sample, "mean").combination
+    alike = ClassificationResults.evaluate(members, combination, sample, 0)
+    assert alike.caveats() == []
+    shifted = replace(sample, labels=np.roll(sample.labels, 90))
+    (note,) = ClassificationResults.evaluate(members, combination, shifted, 0).caveats()
+    assert note.startswith("prediction sets by image cover 0.") and "of the test images instead of 0.9:" in note
+
+
 @pytest.mark.parametrize("coverage", [0.4, 1.0, -1])
 def test_a_coverage_that_cannot_be_promised_is_refused(coverage):
     with pytest.raises(UserError, match=r"--coverage must be between 0.5 and 0.99, but got"):
