@@ -112,8 +112,8 @@ class SetScores:
             return ""
         unit, reached = self.sets.unit, self.covered / self.units
         return (
-            f"prediction sets by {unit} cover {reached:.3f} of the test {unit}s instead of {self.sets.coverage:g}: these "
-            "are unlike those that the sets were calibrated on, and the promise is only for groups that are alike"
+            f"prediction sets by {unit} cover {reached:.3f} of the test {unit}s instead of {self.sets.coverage:g}: "
+            "these are unlike those that the sets were calibrated on, and the promise is only for groups that are alike"
         )
 
     def metrics(self) -> dict[str, float]:
