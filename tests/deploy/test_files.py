@@ -1,5 +1,6 @@
 """The cluster files, by what Ray itself makes of them; what only a cloud could say is in deploy/README.md."""
 
+import os
 import re
 from pathlib import Path
 
@@ -45,8 +46,15 @@ def test_nothing_listens_to_the_outside_and_a_token_is_asked_for(file):
     assert any(target.endswith("/.ray/auth_token") for target in config["file_mounts"])
     (head,) = [command for command in start_commands(config) if "--head" in command]
     assert "--dashboard-host=127.0.0.1" in head
-    (mlflow,) = [command for command in config["head_start_ray_commands"] if "mlflow server" in command]
-    assert "--host 127.0.0.1" in mlflow
+    assert any("deploy/start_mlflow.sh" in command for command in config["head_start_ray_commands"])
+    assert "mlflow server --host 127.0.0.1" in (ROOT / "deploy" / "start_mlflow.sh").read_text()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_scripts_that_a_head_runs_are_in_the_checkout(file):
+    commands = re.findall(r"~/tune-run/(deploy/\S+\.sh)", (ROOT / file).read_text())
+    assert {"deploy/stop_ray.sh", "deploy/start_mlflow.sh"} <= set(commands)
+    assert all(os.access(ROOT / command, os.X_OK) for command in commands)
 
 
 @pytest.mark.parametrize("file", [*FILES, KUBERAY, "deploy/Dockerfile"])
@@ -107,5 +115,11 @@ def test_the_kubernetes_file_is_of_the_tested_version_and_locked():
     assert spec["headGroupSpec"]["rayStartParams"]["dashboard-host"] == "127.0.0.1"
     assert "serviceType" not in spec["headGroupSpec"]  # so a ClusterIP, which the outside does not reach
     pods = [spec["headGroupSpec"]["template"]["spec"], spec["workerGroupSpecs"][0]["template"]["spec"]]
-    assert len({pod["containers"][0]["image"] for pod in pods}) == 1
-    assert pods[1]["volumes"][0]["emptyDir"]["medium"] == "Memory"  # Ray's object store and DataLoaders live there
+    (image,) = {pod["containers"][0]["image"] for pod in pods}
+    assert re.fullmatch(r".+/.+:\d+\.\d+\.\d+", image)  # with a tag, so that all pods run the same
+    for pod in pods:
+        assert pod["volumes"][0]["emptyDir"]["medium"] == "Memory"  # for Ray's object store
+        (mount,) = pod["containers"][0]["volumeMounts"]
+        assert mount == {"name": pod["volumes"][0]["name"], "mountPath": "/dev/shm"}
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pods[1]["tolerations"]
+    assert "tolerations" not in pods[0]
