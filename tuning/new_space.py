@@ -14,12 +14,35 @@ from tuning.folder_summary import FolderSummary
 _LARGEST, _STEP, _SMALLEST = 224, 32, 32  # pretrained networks expect 224 pixels and halve the size five times
 _BALANCED = 1.5  # ratio of the largest to the smallest class up to which imbalance is not searched
 _FEW_IMAGES, _MANY_IMAGES = 1000, 10_000
+# Names that only a class without a disease has, and parts of names that it may have.
+_SURELY_HEALTHY = re.compile(
+    r"(.*[ _-])?(normal|healthy)([ _-].*)?|controls?|negative|none|(no|without)[ _-]?(findings?|disease|dr|tumou?rs?)"
+    r"|non[ _-]?demented",
+    re.IGNORECASE,
+)
 _HEALTHY = re.compile(r"normal|healthy|control|negative|benign|(^|[^a-z])(no|non|none)([^a-z]|$)|_n$", re.IGNORECASE)
 _BEFORE_LAST_NUMBER = r"^(.*?)[-_]?\d+\.\w+$"
 
 
-def starting_space(images: FolderSummary, name: str) -> str:
-    """Return the text of a Python file whose ``SPACE`` searches the folder."""
+def healthy_by_name(images: FolderSummary) -> str | None:
+    """Return the only class whose name is that of one without a disease; None if there is not exactly one."""
+    matches = [name for name in images.counts if _SURELY_HEALTHY.fullmatch(name)]
+    return matches[0] if len(matches) == 1 and has_healthy(images) else None
+
+
+def has_healthy(images: FolderSummary) -> bool:
+    """Return True if one of the classes can be the healthy one; False for several labels per image."""
+    return _PARTS[images.task].exclusive
+
+
+def starting_space(images: FolderSummary, name: str, healthy: str | None = None) -> str:
+    """Return the text of a Python file whose ``SPACE`` searches the folder.
+
+    Args:
+        images: Summary of the folder.
+        name: Name of the space.
+        healthy: Class without a disease; None leaves a guess as a comment.
+    """
     imbalanced, parts = images.imbalance > _BALANCED, _PARTS[images.task]
     return _FILE.substitute(
         title=_quoted(f"{len(images.counts)} {parts.noun} of images in {images.place.name}"),
@@ -35,7 +58,8 @@ def starting_space(images: FolderSummary, name: str) -> str:
         table=f"    table={_table_literal(images.table, images.place)},\n" if images.table else "",
         image_size=image_size(images.sides[1]),
         epochs=30 if images.total < _FEW_IMAGES else 20 if images.total < _MANY_IMAGES else 10,
-        hints="".join(f"    # {line}\n" for line in _hints(images)),
+        healthy="" if healthy is None else f"{_HEALTHY_COMMENT}    healthy={_quoted(healthy)},\n",
+        hints="".join(f"    # {line}\n" for line in _hints(images, healthy)),
     )
 
 
@@ -71,8 +95,8 @@ def _describe(images: FolderSummary) -> list[str]:
     return lines
 
 
-def _hints(images: FolderSummary) -> list[str]:
-    of_classes = _class_hints(images) if _PARTS[images.task].exclusive else []
+def _hints(images: FolderSummary, healthy: str | None) -> list[str]:
+    of_classes = _class_hints(images, healthy) if _PARTS[images.task].exclusive else []
     files = () if images.groups_given else images.files
     groups = {re.sub(_BEFORE_LAST_NUMBER, r"\1", file) for file in files}
     if 1 < len(groups) < len(files) and all(re.match(_BEFORE_LAST_NUMBER, file) for file in files):
@@ -85,11 +109,16 @@ def _hints(images: FolderSummary) -> list[str]:
     return of_classes
 
 
-def _class_hints(images: FolderSummary) -> list[str]:
+def _class_hints(images: FolderSummary, healthy: str | None) -> list[str]:
     matches = [name for name in images.counts if _HEALTHY.search(name)]
     guess = matches[0] if len(matches) == 1 else next(iter(images.counts))
     reason = "Guessed from its name." if len(matches) == 1 else "Replace it by the right one."
-    hints = [f"The class without a disease, for --metric clinical. {reason}", f"healthy={_quoted(guess)},"]
+    hints = []
+    if healthy is None:
+        hints = [
+            f"The class without a disease, for sensitivity and specificity. {reason}",
+            f"healthy={_quoted(guess)},",
+        ]
     if grade_order(list(images.counts), None):
         hints += [
             "Their names are numbers, so the classes are treated as grades. If they have no order:",
@@ -129,6 +158,7 @@ class _TaskParts:
     exclusive: bool = True
 
 
+_HEALTHY_COMMENT = "    # The class without a disease: sensitivity, specificity and --metric clinical need it.\n"
 _LABEL_LOSS = '**choices.label_loss(trial, ("bce", "focal", "asymmetric"))'
 _PARTS = {
     ClassificationConfig.task: _TaskParts(
@@ -208,5 +238,5 @@ SPACE = SearchSpace(
 $table    image_size=$image_size,
     epochs=$epochs,
     num_samples=20,
-$task$hints)
+$task$healthy$hints)
 ''')

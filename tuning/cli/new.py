@@ -3,7 +3,7 @@
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from tuning.cli.command import (
 )
 from tuning.console import Terminal, say, say_notes
 
+if TYPE_CHECKING:
+    from tuning.folder_summary import FolderSummary
+
 app = new_app()
 
 
@@ -37,6 +40,14 @@ def new(
     label_column: LabelColumn = None,
     split_column: SplitColumn = None,
     group_column: GroupColumn = None,
+    healthy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Class without a disease, for sensitivity and specificity. Default: the one named like normal, "
+            "healthy, negative or no finding.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Python file to write. Default: my_<name of DIR>_space.py, here."),
@@ -59,7 +70,8 @@ def new(
         raise UserError(f"{file} exists: give another --out, or --force to overwrite it")
     table = label_table(labels, image=image_column, label=label_column, split=split_column, group=group_column)
     images = inspect_folder(folder, table)
-    text = starting_space(images, f"my_{slug}_space")
+    healthy, about_healthy = _healthy_class(images, healthy)
+    text = starting_space(images, f"my_{slug}_space", healthy)
     try:
         file.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
@@ -67,9 +79,30 @@ def new(
     load_space(str(file))  # checks that it parses
     console = Terminal()
     say(console, f"{file}: {', '.join(f'{count} {name}' for name, count in images.counts.items())}")
-    say_notes(console, images.notes)
+    say_notes(console, [*images.notes, *about_healthy])
     audited = shlex.join([str(images.place), *(word for name in labels or () for word in ("--labels", name))])
     say(console, f"Next: tune-audit {audited}, then tune-run {file} --dry-run 5")
+
+
+def _healthy_class(images: "FolderSummary", given: str | None) -> tuple[str | None, list[str]]:
+    """Return the class without a disease, if it is given or known by its name, and notes.
+
+    Raises:
+        UserError: The given class does not exist.
+    """
+    from tuning.new_space import has_healthy, healthy_by_name
+
+    classes = ", ".join(images.counts)
+    if given is not None and not has_healthy(images):
+        raise UserError("--healthy needs one class per image, but the images have several labels")
+    if given is not None and given not in images.counts:
+        raise UserError(f"--healthy must be one of {classes}, but got {given!r}")
+    if given is not None or not has_healthy(images):
+        return given, []
+    guess = healthy_by_name(images)
+    if guess is not None:
+        return guess, [f"{guess} is taken as the class without a disease, because of its name (--healthy CLASS)"]
+    return None, [f"no class is named like one without a disease: --healthy CLASS names it ({classes})"]
 
 
 main = console_script(app)

@@ -31,14 +31,43 @@ def test_the_written_space_loads_and_describes_the_images(here):
     assert "my_my_scans_space.py: 40 normal, 12 tumour" in new("my scans")
     space = load_space("my_my_scans_space.py")
     assert (space.name, space.data, space.image_size) == ("my_my_scans_space", str(here / "my scans"), 64)
-    assert space.healthy is None and space.group_pattern is None  # guesses stay comments
+    assert space.healthy == "normal" and space.group_pattern is None  # which stays a comment
     configs = Plan(space, space.backbones, "random", 64, 2, Objective("accuracy"), True, 0).samples(30)
     assert {config["sampler"] for config in configs} == {"shuffle", "weighted"}
     assert configs[0]["backbone"] == "resnet18"  # the recipe
     text = (here / "my_my_scans_space.py").read_text()
     size = "the largest is 3.3 times the smallest"
-    for part in ("52 images of 2 classes", size, '"normal": 40 (76.9%)', "48 to 48 pixels", '# healthy="normal"'):
+    for part in ("52 images of 2 classes", size, '"normal": 40 (76.9%)', "48 to 48 pixels", '    healthy="normal",'):
         assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("names", "healthy"),
+    [
+        (("abnormal", "normal"), "normal"),
+        (("Mild_Demented", "Non_Demented"), "Non_Demented"),
+        (("No Finding", "mass"), "No Finding"),
+        (("negative", "positive"), "negative"),
+        (("normal_left", "normal_right", "tumour"), None),
+        (("non-small-cell", "small-cell"), None),
+        (("lung_aca", "lung_n"), None),
+    ],
+)
+def test_a_class_is_healthy_if_its_name_alone_says_so(here, names, healthy):
+    write_classes(here / "scans", dict.fromkeys(names, 3))
+    output = new("scans")
+    assert load_space("my_scans_space.py").healthy == healthy
+    known = f"{healthy} is taken as the class without a disease, because of its name (--healthy CLASS)"
+    unknown = f"no class is named like one without a disease: --healthy CLASS names it ({', '.join(sorted(names))})"
+    assert (known if healthy else unknown) in " ".join(output.split())
+
+
+def test_the_healthy_class_can_be_given(here):
+    write_classes(here / "scans", {"a": 3, "normal": 3})
+    new("scans", "--healthy", "a")
+    assert load_space("my_scans_space.py").healthy == "a"
+    assert "healthy" in (text := (here / "my_scans_space.py").read_text()) and "# healthy=" not in text
+    assert "--healthy must be one of a, normal, but got 'b'" in new("scans", "--healthy", "b", "--force", code=2)
 
 
 def test_even_classes_and_published_splits(here):
