@@ -1,8 +1,8 @@
 """Inputs of a report: the search, its ensemble, and the inspection of the ensemble's members."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -31,6 +31,7 @@ class SearchInputs:
         rungs: Epochs at which trials are compared and the worse ones stopped.
         data: Data set of the search.
         file_names: N file names; empty if unknown.
+        study_texts: Texts of the study file by key.
     """
 
     study: optuna.Study
@@ -40,6 +41,7 @@ class SearchInputs:
     rungs: tuple[int, ...]
     data: Dataset
     file_names: Sequence[str] = ()
+    study_texts: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def records(self) -> list[TrialRecord]:

@@ -106,7 +106,37 @@ class Text:
     code: str = ""
 
 
-Block = Panel | Table | Gallery | Text
+@dataclass(frozen=True)
+class Step:
+    """A box of a flow diagram.
+
+    Attributes:
+        text: What is there.
+        excluded: Lines of a box beside it: what does not go on, and why.
+    """
+
+    text: str
+    excluded: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A flow diagram from top to bottom.
+
+    Attributes:
+        title: Heading, or empty.
+        how_to_read: Reading instructions.
+        steps: Boxes, in order.
+        parts: Boxes side by side at the end.
+    """
+
+    title: str
+    how_to_read: str
+    steps: Sequence[Step]
+    parts: Sequence[str] = ()
+
+
+Block = Panel | Table | Gallery | Text | Flow
 
 
 @dataclass(frozen=True)

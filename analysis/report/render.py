@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Panel, Section, Table
+from analysis.report.reporting.section import flow_section, reporting_section
 from analysis.report.sections.data_audit import data_audit
 from analysis.report.sections.hyperparameters import hyperparameters
 from analysis.report.sections.model_comparison import models
@@ -85,6 +86,7 @@ def _sections(search: SearchInputs, ensemble: EnsembleInputs | None, inspection:
         yield of_task.scores(search, ensemble)
         yield of_task.examples(search, ensemble, inspection)
         yield models(search, ensemble, inspection)
+    yield flow_section(search, ensemble)
     yield about_search(search, ensemble)
     yield leaderboard(search, members)
     yield curves(search, members)
@@ -93,6 +95,7 @@ def _sections(search: SearchInputs, ensemble: EnsembleInputs | None, inspection:
     if search.data.audit is not None:
         yield data_audit(search)
     yield usage(ensemble.model, ensemble.outcome) if ensemble else usage(None, NO_ENSEMBLE)
+    yield reporting_section(search, ensemble)
 
 
 def _script_json(value: Any) -> str:

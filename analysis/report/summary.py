@@ -132,7 +132,8 @@ def _searched(search: SearchInputs) -> str:
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "none yet"
     networks = {network_of(record) for record in search.records if record.config}
     return (
-        f"The search {search.study.study_name} looked in the space {search.space} for the best {search.metric} on "
+        f"The search {search.study.study_name} looked in the space {search.space} for the best "
+        f"{label_of(search.metric)} on "
         f"{sections_of_task(search.data).describe_images(search.data)}, in {plural(len(states), 'trial')} of up to "
         f"{plural(search.epochs, 'epoch')} ({outcomes}) with {plural(len(networks), 'network')}."
     )

@@ -62,6 +62,15 @@ GroupPattern = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+StudyFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="YAML file with what only people know about the study (purpose, ethics, population, reference standard), "
+        "for the report's CLAIM checklist.",
+        rich_help_panel=RECORD,
+    ),
+]
 GroupFile = Annotated[
     str | None,
     typer.Option(
@@ -238,6 +247,19 @@ def parse_window(text: str | None) -> tuple[float, float] | None:
     if not (math.isfinite(centre) and 1 <= width < math.inf):
         raise UserError(f"--window must be CENTER,WIDTH with a width of at least 1, such as 40,400, but got {text!r}")
     return centre, width
+
+
+def study_texts(file: str | None) -> dict[str, str] | None:
+    """Read the study file; None without one.
+
+    Raises:
+        UserError: The file cannot be read, or has an unknown key.
+    """
+    if file is None:
+        return None
+    from analysis.report.reporting.study_file import read_study_file
+
+    return read_study_file(Path(file))
 
 
 def decision_rules(operating_point: str | None, coverage: float | None) -> "DecisionRules":

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from tuning.cli.command import Command, SearchName, SearchTrackingUri, Storage, StudyStorage, console_script, new_app
+from tuning.cli.command import (
+    Command,
+    SearchName,
+    SearchTrackingUri,
+    Storage,
+    StudyFile,
+    StudyStorage,
+    console_script,
+    new_app,
+    study_texts,
+)
 from tuning.console import Terminal
 
 app = new_app()
@@ -17,6 +27,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="HTML file. Default: report.html in the search's folder.")
     ] = None,
+    study: StudyFile = None,
     storage: Storage = "results",
     study_storage: StudyStorage = None,
     tracking_uri: SearchTrackingUri = None,
@@ -29,6 +40,7 @@ def report(
     params = dict(locals())
     from tuning.report.remake_report import ReportOptions, remake
 
+    params["study_texts"] = study_texts(params.pop("study"))
     return remake(ReportOptions(**params), Terminal())
 
 

@@ -31,6 +31,7 @@ from tuning.cli.command import (
     SlicesOption,
     SplitColumn,
     Storage,
+    StudyFile,
     StudyStorage,
     Views,
     WindowOption,
@@ -40,6 +41,7 @@ from tuning.cli.command import (
     new_app,
     parse_slicing,
     parse_window,
+    study_texts,
 )
 from tuning.console import EXIT_OK, Terminal, say
 
@@ -228,6 +230,7 @@ def run(
     resume: Annotated[
         bool, _record_option(help="Resume a search, with its own options unless they are given again.")
     ] = False,
+    study: StudyFile = None,
     report: Annotated[bool, _record_option(help="Write the HTML report, which shows images, at the end.")] = True,
 ) -> int:
     """Search for the best transfer-learning model of an image data set and register an ensemble of the best models.
@@ -266,7 +269,7 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
     slicing = parse_slicing(params.pop("axis"), params.pop("slices"))
     columns = {role: params.pop(f"{role}_column") for role in ("image", "label", "split")}
     not_options = {"list_spaces", "dry_run", "backbone", "metric", "time_budget", "trial_timeout"}
-    not_options |= {"operating_point", "coverage"}
+    not_options |= {"operating_point", "coverage", "study"}
     options = {name: value for name, value in params.items() if name not in not_options}
     options |= {
         "space": space,
@@ -280,6 +283,7 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
         "tta": params["tta"] and str(params["tta"]),
         "decisions": decision_rules(params["operating_point"], params["coverage"]),
         "split": str(params["split"]),
+        "study_texts": study_texts(params["study"]),
         "given": given,
     }
     return SearchOptions(**options)

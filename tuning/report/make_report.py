@@ -23,7 +23,7 @@ from tuning.console import say
 from tuning.ensemble.saved_ensemble import load_ensemble
 from tuning.ensemble.saved_predictions import load_predictions
 from tuning.report.inspect_members import Examine, inspect_members
-from tuning.study.attributes import read_identity
+from tuning.study.attributes import read_identity, read_study_texts
 from tuning.study.storage.open_study import REDUCTION, first_rung
 from tuning.tracking.outbox import Tracker
 
@@ -88,7 +88,8 @@ def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
         names = tuple(data.open_source().names)
     except (UserError, OSError):  # the source is gone, but the decoded images are in the cache
         names = ()
-    return SearchInputs(study, identity["space"], identity["metric"], epochs, tuple(rungs), data, names)
+    texts = read_study_texts(study)
+    return SearchInputs(study, identity["space"], identity["metric"], epochs, tuple(rungs), data, names, texts)
 
 
 def gather_ensemble(source: ReportSource) -> EnsembleInputs | None:

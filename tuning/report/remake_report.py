@@ -1,5 +1,6 @@
 """Making the report of a search again, after or during the search."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from tuning.console import say
 from tuning.ensemble.existing_search import check_data, search_run
 from tuning.ensemble.saved_ensemble import load_ensemble
 from tuning.report.make_report import REPORT, ReportSource, make_report
-from tuning.study.attributes import read_data_request, read_identity
+from tuning.study.attributes import read_data_request, read_identity, save_study_texts
 from tuning.study.opening_ledger import openings, openings_here, split_fingerprint
 from tuning.study.search_folder import existing_folder
 from tuning.tracking.outbox import log_file
@@ -28,6 +29,7 @@ class ReportOptions:
 
     name: str
     out: Path | None = None
+    study_texts: Mapping[str, str] | None = None
     storage: str = "results"
     study_storage: str | None = None
     tracking_uri: str | None = None
@@ -59,6 +61,8 @@ def remake(options: ReportOptions, console: Console) -> int:
         opened = openings(study, fingerprint, *run)
     except UserError as error:
         say(console, f"the report will not be logged: {error}", "yellow")
+    if options.study_texts is not None:
+        save_study_texts(study, options.study_texts)
     source = ReportSource(study, data, folder.checkpoints, opened, partial(examine_here, data))
     make_report(source, file, console)
     if run is not None:

@@ -66,6 +66,7 @@ class SearchOptions:
     skip_bad_images: bool = False
     cache_size: str | None = None
     report: bool = True
+    study_texts: Mapping[str, str] | None = None
     split: str = "grouped"
     group_threshold: float | None = None
     group_column: str | None = None

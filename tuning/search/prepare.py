@@ -31,7 +31,7 @@ from tuning.search.preflight import (
     search_info,
 )
 from tuning.search.roi import fetch_segmentation, save_segmentation
-from tuning.study.attributes import save_data_request, save_ensemble_request, save_options
+from tuning.study.attributes import save_data_request, save_ensemble_request, save_options, save_study_texts
 from tuning.study.data_request import DataRequest
 from tuning.study.identity import check_identity
 from tuning.study.search_folder import SearchFolder, find_folder
@@ -166,6 +166,8 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study) -> Search:
         data, request = replace(data, regions=regions), replace(request, roi=str(regions.model))
     save_data_request(study, request)
     save_ensemble_request(study, options.members, options.views, to_json(options.decisions))
+    if options.study_texts is not None:
+        save_study_texts(study, options.study_texts)
     for recipe in plan.space.recipe_params(plan.backbones):
         study.enqueue_trial(recipe, skip_if_exists=True)
     steering = Steering(

@@ -13,7 +13,7 @@ from tuning.study.attributes import read_options
 from tuning.study.search_folder import existing_folder, find_folder
 
 # The place of a search is given again, or found again by the environment.
-_NOT_SAVED = {"list_spaces", "dry_run", "resume", "storage", "study_storage", "name"}
+_NOT_SAVED = {"list_spaces", "dry_run", "resume", "storage", "study_storage", "name", "study"}
 _PATHS = {"space", "data", "weights", "roi"}
 
 

@@ -18,6 +18,7 @@ _DATA = "data"
 _ENSEMBLE_REQUEST = "ensemble asked for"
 _UID = "uid"
 _OPTIONS = "options"
+_STUDY_TEXTS = "study file"
 
 
 def read_identity(study: optuna.Study) -> dict[str, Any]:
@@ -77,6 +78,17 @@ def read_options(study: optuna.Study) -> dict[str, Any]:
     """Return the options that the search was started or last resumed with; none for a study of an older version."""
     options: dict[str, Any] = study.user_attrs.get(_OPTIONS, {})
     return options
+
+
+def save_study_texts(study: optuna.Study, texts: Mapping[str, str]) -> None:
+    """Save the texts of the study file, which reports show."""
+    study.set_user_attr(_STUDY_TEXTS, dict(texts))
+
+
+def read_study_texts(study: optuna.Study) -> dict[str, str]:
+    """Return the texts of the study file by key; none without one."""
+    texts: dict[str, str] = study.user_attrs.get(_STUDY_TEXTS, {})
+    return texts
 
 
 def search_uid(study: optuna.Study) -> str:

@@ -12,6 +12,7 @@ from analysis.trials import PRUNED, TrialRecord, network_of
 from trainables.core.metric_names import METRICS
 
 _LEADERS = 20
+_COLUMNS = 5  # trials whose hyperparameters are compared
 _STOP_REASONS = {PRUNED: "rung"}
 
 
@@ -52,13 +53,12 @@ def leaderboard(search: SearchInputs, members: Sequence[int]) -> Section:
     failed = [[str(record.number), record.failures[-1]] for record in search.records if record.failures]
     errors = Table("Errors", "The last error of each trial that had one.", ("trial", "error"), failed)
     blocks = [Table("", how_to_read, headings, rows, bold)]
-    if varying := _varying_params(leaders):
-        params = [
-            [name, score, *(param_value(record.params.get(param)) for param in varying)]
-            for name, score, record in zip(names, scores, leaders, strict=True)
-        ]
-        how_to_read = "The parameters in which these trials differ."
-        blocks.append(Table("Hyperparameters", how_to_read, ("trial", best, *varying), params, bold))
+    shown = leaders[:_COLUMNS]
+    if varying := _varying_params(shown):
+        params = [[best, *scores[:_COLUMNS]]]
+        params += [[param, *(param_value(record.params.get(param)) for record in shown)] for param in varying]
+        how_to_read = f"The parameters in which the best {len(shown)} trials differ."
+        blocks.append(Table("Hyperparameters", how_to_read, ("parameter", *names[:_COLUMNS]), params, [0]))
     return Section("Leaderboard", "leaderboard", [*blocks, *([errors] if failed else [])], folded=True)
 
 

@@ -25,7 +25,20 @@ def test_a_page_has_every_section_and_makes_no_request(search, ensemble):
     page = page_of(search, ensemble, made_up_inspection(search, ensemble))
     parsed = Page(page)
     assert parsed.asked == []
-    anchors = ["scores", "seen", "models", "search", "leaderboard", "curves", "parameters", "recipes", "data", "load"]
+    anchors = [
+        "scores",
+        "seen",
+        "models",
+        "flow",
+        "search",
+        "leaderboard",
+        "curves",
+        "parameters",
+        "recipes",
+        "data",
+        "load",
+        "claim",
+    ]
     assert re.findall(r'<section id="(\w+)">', page) == anchors == re.findall(r'<a href="#(\w+)">', page)
     assert re.findall(r'data-figure="(\d+)"', page) == [str(number) for number in range(len(figures(page)))]
     assert len(figures(page)) == 8
@@ -36,7 +49,7 @@ def test_a_page_has_every_section_and_makes_no_request(search, ensemble):
 def test_before_the_ensemble_the_page_shows_nothing_of_test(search):
     page = page_of(search, None)
     assert re.findall(r'<section id="(\w+)">', page) == [
-        *("search", "leaderboard", "curves", "parameters", "recipes", "data", "load")
+        *("flow", "search", "leaderboard", "curves", "parameters", "recipes", "data", "load", "claim")
     ]
     assert "test set is still sealed" in Page(page).text
 

@@ -135,6 +135,7 @@ def folder(tmp_path, monkeypatch):
         (["demo_space", "--name", "[/x]"], "--name must be letters, digits"),
         (["demo_space", "--data", "x[/y]"], "could not be loaded"),
         ([":SPACE"], "cannot be imported"),
+        (["demo_space", "--study", "study.yaml"], "unknown key 'purpos' in the study file study.yaml: did you mean"),
         (["demo_space", "--metric", "loss"], "choose log_loss"),
         (["demo_space", "--metric", "accuracy", "--metric", "accuracy"], "twice with different names"),
         (["demo_space", "--metric", "latency_ms"], "latency_ms can only be the second --metric"),
@@ -154,6 +155,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, arguments, message):
     write_classes(folder / "broken", {"a": 20, "b": 8})
     (folder / "broken" / "a" / "000.png").write_bytes(b"")
     write_pairs(folder / "masks", 24)
+    (folder / "study.yaml").write_text("purpos: triage\n")
     done = invoke(*arguments)
     assert done.exit_code == 2, done.output
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("tune-run: ")]
@@ -220,6 +222,9 @@ def test_every_parameter_reaches_the_options():
         "window": "40,400",
         "axis": None,
         "slices": 8,
+        "operating_point": "youden",
+        "coverage": 0.9,
+        "study": None,
     }
     options = _search_options(load_space("demo_space"), params)
     assert options.backbones == ("resnet18",)
@@ -228,6 +233,7 @@ def test_every_parameter_reaches_the_options():
     assert options.window == (40.0, 400.0)
     assert options.slicing == Slicing("axial", 8)
     assert (options.tta, options.split) == ("flips", "random")
+    assert (str(options.decisions.points), options.decisions.coverage, options.study_texts) == ("youden", 0.9, None)
     assert options.table == LabelTable(("labels",), image="image_column", label="label_column", split="split_column")
     converted = {
         "space",
@@ -241,10 +247,13 @@ def test_every_parameter_reaches_the_options():
         "given",
         "window",
         "slicing",
+        "decisions",
+        "study_texts",
     }
     copied = {field.name for field in dataclasses.fields(options)} - converted
     assert copied == names - {
         "list_spaces", "dry_run", "space", "backbone", "metric", "tta", "split", "time_budget", "trial_timeout",
-        "window", "axis", "slices", "labels", "image_column", "label_column", "split_column",
+        "window", "axis", "slices", "labels", "image_column", "label_column", "split_column", "operating_point",
+        "coverage", "study",
     }  # fmt: skip
     assert all(getattr(options, name) == name for name in copied)

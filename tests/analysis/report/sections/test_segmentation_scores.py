@@ -83,7 +83,20 @@ def test_overlays_show_the_extremes_with_their_dice(search, ensemble, predicted)
 def test_the_page_of_a_segmentation_has_its_own_sections(search, ensemble):
     page = render(search, ensemble, Inspection(missing="a node was lost"), "Made now.")
     assert re.findall(r'<section id="(\w+)">', page) == [
-        *("scores", "overlays", "models", "search", "leaderboard", "curves", "parameters", "recipes", "data", "load")
+        *(
+            "scores",
+            "overlays",
+            "models",
+            "flow",
+            "search",
+            "leaderboard",
+            "curves",
+            "parameters",
+            "recipes",
+            "data",
+            "load",
+            "claim",
+        )
     ]
     assert "80 images with masks of 1 class," in Page(page).text
 

@@ -18,8 +18,10 @@ def test_the_leaderboard_ranks_trials_by_the_objective_and_marks_members(search)
     assert [float(row["macro F1"]) for row in rows] == [0.4, 0.3, 0.25, 0.15]
     assert [rows[position]["trial"] for position in table.bold] == ["trial 2, member", "trial 0, member"]
     assert [row["state"] for row in rows] == ["finished"] * 3 + ["stopped (rung)"]
-    assert table.headings[:2] == params.headings[:2] == ("trial", "best balanced_accuracy")
-    assert cells(params)[2] | {"lr": "0.001", "head": "mlp"} == cells(params)[2]
+    assert table.headings[:2] == ("trial", "best balanced_accuracy")
+    assert params.headings == ("parameter", *(row["trial"] for row in rows))
+    of_recipe = {row[0]: row[3] for row in params.rows}
+    assert of_recipe | {"best balanced_accuracy": "0.5000", "lr": "0.001", "head": "mlp"} == of_recipe
     assert errors.rows == [["4", "RuntimeError: <b>broken</b>"]]
 
 

@@ -1,0 +1,74 @@
+"""The flow of the data from files to partitions, a table of these, and the test set that would halve the interval."""
+
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.report.inputs import EnsembleInputs, SearchInputs
+from analysis.report.page import Flow, Step, Table
+from analysis.report.sections.wording import label_of, plural
+from trainables.core.data.labels import membership
+
+_MOST_REASONS = 5
+
+
+def data_flow(search: SearchInputs) -> Flow:
+    """Return the flow diagram: files, excluded ones and why, groups, partitions."""
+    data = search.data
+    used = np.unique(np.concatenate(list(data.splits.values())))
+    reasons = Counter(_short(reason) for reason in (data.audit.broken.values() if data.audit else ()))
+    left = len(data.labels) - len(used)
+    if other := left - sum(reasons.values()):
+        reasons["in no partition (see the notes)"] = other
+    excluded = [f"{count} {reason}" for reason, count in reasons.most_common(_MOST_REASONS) if count > 0]
+    steps = [
+        Step(f"{plural(len(data.labels), 'image')} found", tuple(excluded) if left > 0 else ()),
+        Step(f"{plural(len(used), 'image')} used, {_units(search, used)}"),
+    ]
+    parts = tuple(
+        f"{name}: {plural(len(rows), 'image')}, {_units(search, rows)}" for name, rows in search.data.splits.items()
+    )
+    shared = "" if data.test_twins else " Partitions share no group."
+    how = f"Images that were found, those that were excluded and why, and the partitions.{shared}"
+    return Flow("From images to partitions", how, steps, parts)
+
+
+def partition_table(search: SearchInputs) -> Table:
+    """Count images, groups, patients and the images of each class in each partition."""
+    data = search.data
+    names = data.image_classes
+    rows = []
+    for name, indices in search.data.splits.items():
+        has = membership(data.labels[indices], len(data.class_names)).sum(axis=0) if names else []
+        patients = [] if data.patients is None else [str(len(np.unique(data.patients[indices])))]
+        shares = [f"{count} ({count / max(len(indices), 1):.0%})" for count in has]
+        rows.append([name, str(len(indices)), str(len(np.unique(data.groups[indices]))), *patients, *shares])
+    headings = ["partition", "images", "groups", *(["patients"] if data.patients is not None else []), *names]
+    how = "Images of each class with their share of the partition. Age, sex and site are for you to add."
+    return Table("Partitions", how, headings, rows)
+
+
+def halved_interval(search: SearchInputs, ensemble: EnsembleInputs) -> str:
+    """Say how large a test set would halve the interval of the objective; empty without an interval."""
+    test, name = ensemble.evaluation.by(search.metric)
+    interval = test.ensemble.intervals.get(name)
+    if interval is None:
+        return ""
+    images = len(search.data.splits["test"])
+    return (
+        f"The 95% interval of {label_of(search.metric)} is {interval[1] - interval[0]:.3f} wide with "
+        f"{plural(test.groups, 'test group')} ({plural(images, 'image')}). About four times as many of the same kind, "
+        f"{4 * test.groups} groups ({4 * images} images), would halve it."
+    )
+
+
+def _units(search: SearchInputs, rows: NDArray[np.int64]) -> str:
+    data = search.data
+    groups = plural(len(np.unique(data.groups[rows])), "group")
+    return groups if data.patients is None else f"{groups}, {plural(len(np.unique(data.patients[rows])), 'patient')}"
+
+
+def _short(reason: str) -> str:
+    """Return the beginning of a reason, which is the same for files with the same defect."""
+    return reason.partition(":")[0].partition("(")[0].strip()[:60]

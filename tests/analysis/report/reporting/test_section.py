@@ -1,0 +1,71 @@
+import dataclasses
+from collections import Counter
+
+import numpy as np
+
+from analysis.report.reporting.answers import FILLED, OPEN, PARTLY
+from analysis.report.reporting.section import checklist, flow_section, methods, reporting_section
+
+
+def states(table):
+    return {int(row[0]): row[3] for row in table.rows}
+
+
+def test_every_item_has_a_state_and_those_that_people_know_are_open(search, ensemble):
+    table = checklist(search, ensemble)
+    found = states(table)
+    assert list(found) == list(range(1, 45))
+    assert {found[number] for number in (3, 5, 14, 33, 44)} == {OPEN}
+    assert {found[number] for number in (1, 9, 20, 22, 27, 29, 37)} == {FILLED}
+    counts = Counter(found.values())
+    assert f"{counts[FILLED]} of 44 filled, {counts[PARTLY]} items partly, {counts[OPEN]} for you to state" in (
+        table.how_to_read
+    )
+    assert all(row[4] for row in table.rows)
+
+
+def test_the_study_file_fills_items_and_the_methods(search, ensemble):
+    texts = {"purpose": "Triage at night.", "ethics": "Approved by the board", "funding": "None."}
+    told = dataclasses.replace(search, study_texts=texts)
+    before, after = states(checklist(search, ensemble)), states(checklist(told, ensemble))
+    assert {number for number in after if before[number] != after[number]} == {3, 44}
+    rows = {int(row[0]): row for row in checklist(told, ensemble).rows}
+    assert rows[3][4:] == ["Triage at night.", "study file"]
+    text = methods(told, ensemble)
+    assert text.startswith("Approved by the board. Images converted to 8-bit grey")
+    assert ensemble.chosen.comparison.chosen in text
+    assert text.endswith(".")
+
+
+def test_without_an_ensemble_results_are_open(search):
+    found = states(checklist(search, None))
+    assert found[22] == found[37] == OPEN
+    assert found[19] == FILLED
+    assert reporting_section(search, None).folded
+
+
+def test_the_flow_accounts_for_every_image(search, ensemble):
+    data = search.data
+    splits = {**data.splits, "fit": data.splits["fit"][3:]}
+    audit = dataclasses.replace(data.audit, broken={"a": "cannot be decoded: torn", "b": "cannot be decoded: odd"})
+    without = dataclasses.replace(search, data=dataclasses.replace(data, splits=splits, audit=audit))
+    flow, table, size = flow_section(without, ensemble).blocks
+    assert flow.steps[0].text == "120 images found"
+    assert flow.steps[0].excluded == ("2 cannot be decoded", "1 in no partition (see the notes)")
+    assert flow.steps[1].text.startswith("117 images used, ")
+    parts = dict(part.split(": ", 1) for part in flow.parts)
+    for row in table.rows:
+        rows = splits[row[0]]
+        assert row[1] == str(len(rows))
+        assert parts[row[0]] == f"{len(rows)} images, {len(np.unique(data.groups[rows]))} groups"
+        counts = [int(cell.split(" ")[0]) for cell in row[3:]]
+        assert counts == np.bincount(data.labels[rows], minlength=3).tolist()
+    groups = ensemble.evaluation.groups
+    assert f"{4 * groups} groups" in size.paragraphs[0]
+
+
+def test_a_leak_is_not_called_disjoint(search, ensemble):
+    leaking = dataclasses.replace(search, data=dataclasses.replace(search.data, test_twins=2))
+    rows = {int(row[0]): row[4] for row in checklist(leaking, ensemble).rows}
+    assert rows[20].startswith("Not disjoint: 2 of ")
+    assert "share no group" not in flow_section(leaking, ensemble).blocks[0].how_to_read
