@@ -1,0 +1,1 @@
+"""Real learning curves of four data sets, and the searchers that are compared on them."""

@@ -1,0 +1,1 @@
+"""The search methods that are compared, one file per library."""

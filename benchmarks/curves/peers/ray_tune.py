@@ -1,0 +1,174 @@
+"""``tune-run`` and the searchers of Ray Tune, through the classes that Tune itself would call."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import optuna
+from optuna.samplers import RandomSampler
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.search import Searcher as TuneSearcher
+from ray.tune.search.optuna import OptunaSearch
+
+from benchmarks.curves.configurations import suggest
+from benchmarks.curves.record_trial import METRIC
+from benchmarks.curves.replay import Decision, Job, Searcher, Task
+from benchmarks.simulation import Storage, Trial
+from search_spaces.space import Config, Params
+from trainables.core.metric_names import Objective
+from trainables.worker.report_keys import FAILED
+from tuning.ray_backend.scheduler import StudyScheduler
+from tuning.ray_backend.searcher import StudySearcher
+from tuning.study.steering import Steering
+from tuning.study.storage.open_study import REDUCTION, first_rung, open_study
+
+BEST = f"best_{METRIC}"
+_STORAGE = "/checkpoints"
+
+
+@dataclass
+class TunePair(Searcher):
+    """A searcher and a scheduler of Ray Tune.
+
+    Attributes:
+        searcher: Searcher whose configurations have the parameters under ``train``.
+        scheduler: Scheduler that does not pause.
+        epochs: Epochs of a full trial.
+    """
+
+    searcher: TuneSearcher
+    scheduler: TrialScheduler
+    epochs: int
+    trials: list[Trial] = field(default_factory=list)
+    best: dict[int, tuple[float, int]] = field(default_factory=dict)
+
+    def ask(self) -> Job | None:
+        """Return the searcher's next trial."""
+        trial_id = f"{len(self.trials):05d}"
+        config = self.searcher.suggest(trial_id)
+        if not isinstance(config, dict):
+            return None
+        folder = f"{_STORAGE}/session-001/{trial_id}"
+        trial = Trial(trial_id, config, Storage(_STORAGE, folder), f"{folder}/error.txt", status="RUNNING")
+        self.trials.append(trial)
+        self.scheduler.on_trial_add(None, trial)
+        return Job(len(self.trials) - 1, config["train"])
+
+    def report(self, trial: int, epoch: int, score: float, seconds: float) -> Decision:
+        """Pass a report on in Tune's form."""
+        if score > self.best.get(trial, (-math.inf, 0))[0]:
+            self.best[trial] = score, epoch
+        best, best_epoch = self.best[trial]
+        ray_trial = self.trials[trial]
+        result = {
+            "trial_id": ray_trial.trial_id,
+            "training_iteration": epoch,
+            "checkpoint_dir_name": f"checkpoint_{epoch - 1:06d}",
+            "done": False,
+            "epoch": epoch,
+            f"tune/{METRIC}": score,
+            BEST: best,
+            "best_epoch": best_epoch,
+            "epoch_seconds": seconds,
+        }
+        stop = self.scheduler.on_trial_result(None, ray_trial, result) == TrialScheduler.STOP
+        ray_trial.last_result = {**result, "done": stop}
+        if not stop:
+            self.searcher.on_trial_result(ray_trial.trial_id, result)
+        return Decision.STOP if stop else Decision.CONTINUE
+
+    def end(self, trial: int, failed: bool) -> None:
+        """End a trial as Tune does. Ours reports a failure; for Tune's methods the worker raises."""
+        ray_trial = self.trials[trial]
+        if failed:
+            self._fail(ray_trial)
+            return
+        ray_trial.last_result["done"] = True
+        self.scheduler.on_trial_complete(None, ray_trial, ray_trial.last_result)
+        self.searcher.on_trial_complete(trial_id=ray_trial.trial_id, result=ray_trial.last_result, error=False)
+
+    def _fail(self, ray_trial: Trial) -> None:
+        self.scheduler.on_trial_error(None, ray_trial)
+        self.searcher.on_trial_complete(trial_id=ray_trial.trial_id, result=None, error=True)
+
+
+class Ours(TunePair):
+    """``tune-run``: its study, sampler and pruner, with the recipes enqueued as it does."""
+
+    keeps_stopped: ClassVar[bool] = False
+
+    def _fail(self, ray_trial: Trial) -> None:
+        self.scheduler.on_trial_result(None, ray_trial, {FAILED: "the loss became nan", BEST: math.nan})
+        self.searcher.on_trial_complete(trial_id=ray_trial.trial_id, result=None, error=False)
+
+
+def ours(task: Task) -> Searcher:
+    """Return ``tune-run`` with its recipes."""
+    return _ours(task, recipes=True)
+
+
+def ours_without_recipes(task: Task) -> Searcher:
+    """Return ``tune-run`` for a space without recipes."""
+    return _ours(task, recipes=False)
+
+
+def _ours(task: Task, recipes: bool) -> Searcher:
+    objective = Objective(METRIC)
+    study = open_study(optuna.storages.InMemoryStorage(), "search", objective, task.epochs, task.seed)
+    for recipe in task.recipes if recipes else ():
+        study.enqueue_trial(dict(recipe))
+    steering = Steering(
+        study=study,
+        objective=objective,
+        epochs=task.epochs,
+        num_samples=10**9,  # the budget ends the search
+        max_concurrent=None,
+        deadline=math.inf,
+        configure=_params,
+        storage=_STORAGE,
+    )
+    return Ours(StudySearcher(steering), StudyScheduler(steering), task.epochs)
+
+
+def optuna_asha(task: Task) -> Searcher:
+    """Return OptunaSearch with the defaults of Optuna 5, and ASHA with our rungs."""
+    return optuna_asha_points(task, ())
+
+
+def optuna_default_asha(task: Task) -> Searcher:
+    """Return OptunaSearch with the defaults of Optuna 5, and ASHA with Tune's default rungs."""
+    search = OptunaSearch(space=_define_by_run, metric=BEST, mode="max", seed=task.seed)
+    return TunePair(search, ASHAScheduler("epoch", BEST, "max", max_t=task.epochs), task.epochs)
+
+
+def optuna_asha_recipes(task: Task) -> Searcher:
+    """Return the same as ``optuna_asha``, with our recipes as its first points."""
+    return optuna_asha_points(task, task.recipes)
+
+
+def optuna_asha_points(task: Task, points: Sequence[Params]) -> Searcher:
+    """Return the same as ``optuna_asha``, with some first points."""
+    first = [dict(point) for point in points] or None
+    search = OptunaSearch(space=_define_by_run, metric=BEST, mode="max", seed=task.seed, points_to_evaluate=first)
+    return TunePair(search, _asha(task.epochs), task.epochs)
+
+
+def random_asha(task: Task) -> Searcher:
+    """Return random search, and ASHA with our rungs."""
+    search = OptunaSearch(space=_define_by_run, metric=BEST, mode="max", sampler=RandomSampler(task.seed))
+    return TunePair(search, _asha(task.epochs), task.epochs)
+
+
+def _asha(epochs: int) -> TrialScheduler:
+    rungs = {"grace_period": first_rung(epochs), "reduction_factor": REDUCTION}
+    return ASHAScheduler("epoch", BEST, "max", max_t=epochs, **rungs)
+
+
+def _params(trial: optuna.Trial) -> Config:
+    suggest(trial)
+    return dict(trial.params)
+
+
+def _define_by_run(trial: optuna.Trial) -> dict[str, Config]:
+    return {"train": _params(trial)}  # OptunaSearch adds every suggested name next to it

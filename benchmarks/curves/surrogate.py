@@ -1,0 +1,204 @@
+"""Curves of configurations that were not recorded.
+
+Scores come from a forest of extremely randomised trees (Geurts et al. 2006) over the parameters. It predicts the mean
+of similar configurations, so a curve also gets the residual that a similar recorded trial had when it was held out:
+noise of ``tune``, ``select`` and ``test`` stays as large, and as correlated, as it is in the table. Seconds come from a
+second forest. A recorded configuration gives its recorded curve.
+
+``python -m benchmarks.curves.surrogate`` compares the forest with the nearest recorded trial on held-out trials.
+"""
+
+import hashlib
+import json
+from functools import cache, cached_property
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution
+from scipy.stats import spearmanr
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import KFold
+
+from benchmarks.curves.configurations import suggest
+from benchmarks.curves.pack import SETTING, TABLE
+from benchmarks.curves.table import Curve, Floats, RecordedCurves, cache_key, read_table
+from search_spaces.space import Params
+
+TREES, FOLDS, NEIGHBOURS = 64, 10, 5
+
+
+@cache
+def space_distributions(draws: int = 300) -> dict[str, optuna.distributions.BaseDistribution]:
+    """Return every parameter of the conditional space, in the order of their first occurrence in random draws."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    found: dict[str, optuna.distributions.BaseDistribution] = {}
+    for _ in range(draws):
+        trial = study.ask()
+        suggest(trial)
+        found |= trial.distributions
+    return found
+
+
+class Encoder:
+    """Turns parameters into numbers: ranges to 0..1 on their own scale, choices to one column each, absent ones to -1.
+
+    Args:
+        distributions: All parameters of the space.
+    """
+
+    def __init__(self, distributions: dict[str, optuna.distributions.BaseDistribution]):
+        self._distributions = distributions
+
+    def __call__(self, params: Params) -> Floats:
+        """Return the (F,) features."""
+        return np.concatenate([self._column(name, params.get(name)) for name in self._distributions])
+
+    def _column(self, name: str, value: object) -> Floats:
+        distribution = self._distributions[name]
+        if isinstance(distribution, CategoricalDistribution):
+            return np.array([float(value == choice) for choice in distribution.choices])
+        if value is None:
+            return np.array([-1.0])
+        scale = np.log if getattr(distribution, "log", False) else float
+        low, high = scale(distribution.low), scale(distribution.high)  # type: ignore[attr-defined]
+        return np.array([(scale(value) - low) / (high - low)])
+
+
+class Surrogate:
+    """Curves of any configuration on one data set.
+
+    Args:
+        recorded: Its recorded trials.
+        encode: Encoder of the space.
+    """
+
+    def __init__(self, recorded: RecordedCurves, encode: Encoder):
+        self.recorded, self._encode = recorded, encode
+        self._exact = {_digest(params): curve for params, curve in zip(recorded.params, recorded.curves, strict=True)}
+        self._features = np.stack([encode(params) for params in recorded.params])
+        self._scores = np.stack([_padded(curve, recorded.epochs) for curve in recorded.curves])
+        self._log_seconds = np.log([np.append(c.seconds[:1], c.seconds[1:].mean()) for c in recorded.curves])
+
+    def curve(self, params: Params) -> Curve:
+        """Return the recorded curve of a configuration, or a predicted one, always the same."""
+        key = _digest(params)
+        if key not in self._exact:
+            self._exact[key] = self._predict(params, int(key[:8], 16))
+        return self._exact[key]
+
+    def cache_cost(self, params: Params) -> float:
+        """Return the cost of the configuration's cached outputs; of an unrecorded one the mean of its backbone's."""
+        costs = self.recorded.cache_seconds
+        key = cache_key(params)
+        if key[1] == 0 or key in costs:
+            return costs.get(key, 0.0)
+        return float(np.mean([cost for (backbone, quarters, _), cost in costs.items() if backbone == key[0]] or [0.0]))
+
+    def _predict(self, params: Params, seed: int) -> Curve:
+        features = self._encode(params)
+        nearest = np.argsort(np.abs(self._features - features).sum(axis=1))[:NEIGHBOURS]
+        model = self.recorded.curves[nearest[0]]
+        residual = self._residuals[np.random.default_rng(seed).choice(nearest)]
+        scores = np.clip(self._score_forest.predict(features[None])[0] + residual, 0, 1)
+        tune, select, test = np.split(scores, 3)
+        first, others = np.exp(self._seconds_forest.predict(features[None])[0])
+        seconds = np.append(first, np.full(self.recorded.epochs - 1, others))
+        if model.failed_after is None:
+            return Curve(tune, seconds, select, test)
+        ended = len(model.tune)  # fails where the nearest recorded trial did
+        return Curve(tune[:ended], seconds[:ended], select[:ended], test[:ended], float(others))
+
+    @cached_property
+    def _score_forest(self) -> ExtraTreesRegressor:
+        return fit_forest(self._features, self._scores)
+
+    @cached_property
+    def _seconds_forest(self) -> ExtraTreesRegressor:
+        return fit_forest(self._features, self._log_seconds)
+
+    @cached_property
+    def _residuals(self) -> Floats:
+        return self._scores - held_out(self._features, self._scores, fit_forest)
+
+    def validate(self) -> dict[str, dict[str, float]]:
+        """Compare forest and nearest trial on held-out trials, tenfold."""
+        report = {}
+        for name, fit in {"forest": fit_forest, "nearest": Nearest}.items():
+            tune, seconds = (held_out(self._features, truth, fit) for truth in (self._scores, self._log_seconds))
+            last = self.recorded.epochs - 1
+            report[name] = {
+                "error of tune": float(np.abs(tune - self._scores)[:, : last + 1].mean()),
+                "error of the last tune": float(np.abs(tune - self._scores)[:, last].mean()),
+                "error of select": float(np.abs(tune - self._scores)[:, 2 * last + 1].mean()),
+                "rank correlation of the last tune": float(spearmanr(tune[:, last], self._scores[:, last]).statistic),
+                "error of log seconds": float(np.abs(seconds - self._log_seconds).mean()),
+            }
+        return report
+
+
+class Nearest:
+    """Predicts the targets of the nearest recorded trial, like ``fit_forest``'s result.
+
+    Args:
+        features: (n, F).
+        targets: (n, T).
+    """
+
+    def __init__(self, features: Floats, targets: Floats):
+        self._features, self._targets = features, targets
+
+    def predict(self, features: Floats) -> Floats:
+        """Return (m, T) for (m, F) features."""
+        distance = np.abs(features[:, None] - self._features[None]).sum(axis=2)
+        nearest: Floats = self._targets[distance.argmin(axis=1)]
+        return nearest
+
+
+def fit_forest(features: Floats, targets: Floats) -> ExtraTreesRegressor:
+    """Fit trees to (n, F) features and (n, T) targets."""
+    forest = ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=0)
+    return forest.fit(features, targets)
+
+
+def held_out(features: Floats, targets: Floats, fit: "type[Nearest] | object") -> Floats:
+    """Return (n, T) predictions, each by a model that has not seen its trial."""
+    predicted = np.empty_like(targets)
+    for train, test in KFold(min(FOLDS, len(features)), shuffle=True, random_state=0).split(features):
+        predicted[test] = fit(features[train], targets[train]).predict(features[test])  # type: ignore[operator]
+    return predicted
+
+
+def _padded(curve: Curve, epochs: int) -> Floats:
+    """Return (3E,) scores of tune, select and test. A trial that failed keeps its last scores, or 0 without any."""
+    missing = epochs - len(curve.tune)
+    return np.concatenate(
+        [
+            np.append(scores, np.full(missing, scores[-1] if len(scores) else 0.0))
+            for scores in (curve.tune, curve.select, curve.test)
+        ]
+    )
+
+
+def _digest(params: Params) -> str:
+    return hashlib.sha256(json.dumps(dict(params), sort_keys=True).encode()).hexdigest()
+
+
+def load_surrogates(table: "str | None" = None) -> dict[str, Surrogate]:
+    """Return the surrogate of every data set in a packed table."""
+    from pathlib import Path
+
+    file = TABLE if table is None else Path(table)
+    epochs = json.loads(file.with_name(SETTING.name).read_text())["epochs"]
+    encode = Encoder(space_distributions())
+    return {name: Surrogate(recorded, encode) for name, recorded in read_table(file, epochs).items()}
+
+
+def main() -> None:
+    """Print how well curves of held-out trials are predicted."""
+    for name, surrogate in load_surrogates().items():
+        for method, figures in surrogate.validate().items():
+            print(name, method, ", ".join(f"{key} {value:.3f}" for key, value in figures.items()))
+
+
+if __name__ == "__main__":
+    main()
