@@ -9,9 +9,9 @@ Runs are appended to a file as they end, so that an interrupted comparison conti
 their own are included if its Python is given.
 """
 
+import hashlib
 import json
-import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.curves.pack import TABLE
 from benchmarks.curves.peers.optuna_hyperband import OptunaHyperband
 from benchmarks.curves.peers.pipe import piped
 from benchmarks.curves.peers.portfolio import portfolio_asha
@@ -36,12 +35,13 @@ from benchmarks.curves.peers.ray_tune import (
 from benchmarks.curves.record import append_line, read_lines, remove_torn_line
 from benchmarks.curves.replay import Incumbent, Method, Replay, Task, result_at
 from benchmarks.curves.surrogate import Surrogate, load_surrogates
+from benchmarks.curves.table import TABLE, Floats
 from benchmarks.record import machine
 from benchmarks.searchers import interval
 
 WORKERS, FULL_TRIALS = 4, 60
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
-GRID = np.linspace(0, 1, 201)
+GRID = tuple(np.linspace(0, 1, 201).tolist())
 OURS = ("ours", "ours without recipes")
 RESULTS = Path(__file__).parents[1] / "results" / "curves.json"
 PEERS = Path(__file__).parent / "peers"
@@ -61,10 +61,10 @@ METHODS: dict[str, Method] = {
 def all_methods(syne_tune: Path | None, neps: Path | None) -> dict[str, Method]:
     """Return the methods whose environments are given."""
     methods = dict(METHODS)
-    for name in ("cqr", "mobster", "bohb") if syne_tune else ():
+    for name in ("bohb", "cqr") if syne_tune else ():
         methods[f"syne tune: {name}"] = piped([str(syne_tune), str(PEERS / "syne_tune_peer.py"), name])
-    for name in ("priorband", "ifbo") if neps else ():
-        methods[f"neps: {name}"] = piped([str(neps), str(PEERS / "neps_peer.py"), name])
+    if neps:
+        methods["neps: priorband"] = piped([str(neps), str(PEERS / "neps_peer.py")])
     return methods
 
 
@@ -88,10 +88,10 @@ def run(method: Method, data_set: str, seed: int, surrogates: Mapping[str, Surro
     return [[round(one.time / end, 5), one.tune, one.select, one.test] for one in replay.run()]
 
 
-def scores(result: list[list[float]], shares: "np.typing.ArrayLike", lowest: tuple[float, float]) -> "np.ndarray":
+def scores(result: list[list[float]], shares: Sequence[float], lowest: tuple[float, float]) -> Floats:
     """Return the (n, 2) select and test scores at n shares of the budget."""
     incumbents = [Incumbent(*values) for values in result]
-    found = [result_at(incumbents, share) for share in np.atleast_1d(shares).tolist()]
+    found = [result_at(incumbents, share) for share in shares]
     return np.array([lowest if one is None else (one.select, one.test) for one in found])
 
 
@@ -100,7 +100,7 @@ def summarize(runs: list[dict[str, Any]], surrogates: Mapping[str, Surrogate]) -
     summary: dict[str, Any] = {}
     for name, surrogate in surrogates.items():
         final = np.array([(curve.select[-1], curve.test[-1]) for curve in surrogate.recorded.curves if len(curve.tune)])
-        best, lowest = final.max(axis=0), tuple(final.min(axis=0).tolist())
+        best, lowest = final.max(axis=0), (float(final[:, 0].min()), float(final[:, 1].min()))
         of_set: dict[str, list[list[list[float]]]] = {}
         for one in runs:
             if one["data_set"] == name:
@@ -115,7 +115,7 @@ def summarize(runs: list[dict[str, Any]], surrogates: Mapping[str, Surrogate]) -
                 "seeds": len(results),
                 "select_regret": [interval(column) for column in regret[:, :, 0].T],
                 "test_regret": [interval(column) for column in regret[:, :, 1].T],
-                "share_to_reach_best_peer": float(GRID[reached[0]]) if len(reached) else None,
+                "share_to_reach_best_peer": GRID[reached[0]] if len(reached) else None,
             }
         summary[name] = {"best_peer_select": float(target), "best_recorded": best.tolist(), "methods": methods}
     return summary
@@ -152,23 +152,28 @@ def main(
     """Replay all searches that the file of runs lacks, then summarize."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     surrogates = load_surrogates()
+    digest = hashlib.sha256(TABLE.read_bytes()).hexdigest()[:12]
     remove_torn_line(runs)
-    finished = list(read_lines(runs))
+    finished = [one for one in read_lines(runs) if one["table"] == digest]  # a larger table gives other curves
     done = {(one["data_set"], one["method"], one["seed"]) for one in finished}
-    methods = {name: one for name, one in all_methods(syne_tune, neps).items() if not only or name in only}
+    methods = all_methods(syne_tune, neps)
+    if unknown := sorted(set(only or ()) - methods.keys()):
+        raise typer.BadParameter(f"--only must be one of {', '.join(methods)}, but got {', '.join(unknown)}")
+    methods = {name: one for name, one in methods.items() if not only or name in only}
     for seed in range(seeds):
         for name, method in methods.items():
             for data_set in surrogates:
                 if (data_set, name, seed) in done:
                     continue
                 result = run(method, data_set, seed, surrogates)
-                finished.append({"data_set": data_set, "method": name, "seed": seed, "result": result})
+                key = {"table": digest, "data_set": data_set, "method": name, "seed": seed}
+                finished.append({**key, "result": result})
                 append_line(runs, finished[-1])
     summary = summarize(finished, surrogates)
     show(summary)
     trials = {name: len(one.recorded.params) for name, one in surrogates.items()}
     settings = {"workers": WORKERS, "full_trials": FULL_TRIALS, "shares": SHARES, "table": TABLE.name, "trials": trials}
-    content = {"machine": machine(), "python": platform.python_version(), **settings, "data_sets": summary}
+    content = {"machine": machine(), **settings, "data_sets": summary}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -10,10 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.curves.record import LINES, read_lines
-
-TABLE = Path(__file__).with_name("trials.jsonl.gz")
-SETTING = Path(__file__).with_name("setting.json")
+from benchmarks.curves.record import LINES, SETTING, read_lines
+from benchmarks.curves.table import TABLE
 
 
 def main(
@@ -22,9 +20,9 @@ def main(
 ) -> None:
     """Check, sort and compress the trials."""
     trials = list(read_lines(folder / LINES))
-    epochs = json.loads((folder / "setting.json").read_text())["epochs"]
+    epochs = json.loads((folder / SETTING).read_text())["epochs"]
     pack(trials, table, epochs)
-    shutil.copy(folder / "setting.json", table.with_name(SETTING.name))
+    shutil.copy(folder / SETTING, table.with_name(SETTING))
     for name in sorted({trial["data_set"] for trial in trials}):
         of_set = [trial for trial in trials if trial["data_set"] == name]
         seconds = [sum(epoch["seconds"] for epoch in trial["epochs"]) for trial in of_set]

@@ -2,10 +2,12 @@
 
 Runs each configuration of ``configurations`` on each data set of ``data_sets`` in this process, on one CPU thread. Each
 finished trial is one JSON line in ``FOLDER/trials.jsonl``, written by a single call. Run the command again after an
-interruption: it cuts a torn last line off and continues with the trials that are missing. Data sets alternate, so that
-an unfinished table is balanced. ``benchmarks.curves.pack`` turns the lines into the table of the repository.
+interruption: it cuts a torn last line off and continues with the trials that are missing. A new folder starts with the
+trials of the repository's table. Data sets alternate, so that an unfinished table is balanced.
+``benchmarks.curves.pack`` turns the lines into the table of the repository.
 """
 
+import gzip
 import json
 import os
 import time
@@ -20,13 +22,14 @@ import typer
 from benchmarks.curves.configurations import config_of, draw_params, recipe_name
 from benchmarks.curves.data_sets import DATA_SETS, FOLDER, IMAGE_SIZE, load_data_set
 from benchmarks.curves.record_trial import record_trial
+from benchmarks.curves.table import TABLE
 from benchmarks.record import machine
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.node_cache import STORE_VARIABLE
 
 EPOCHS = 9
-LINES = "trials.jsonl"
+LINES, SETTING = "trials.jsonl", "setting.json"
 
 
 def main(
@@ -39,10 +42,12 @@ def main(
     output.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault(STORE_VARIABLE, str(output / "store"))
     file = output / LINES
+    if not file.exists() and TABLE.exists():
+        file.write_bytes(gzip.decompress(TABLE.read_bytes()))
     remove_torn_line(file)
     done = {(trial["data_set"], trial["configuration"]) for trial in read_lines(file)}
     data = {name: load_data_set(name) for name in DATA_SETS}
-    (output / "setting.json").write_text(json.dumps(setting(data), indent=1) + "\n")
+    (output / SETTING).write_text(json.dumps(setting(data), indent=1) + "\n")
     for index, params in enumerate(draw_params(configurations)):
         for name in data:
             if (name, index) in done:

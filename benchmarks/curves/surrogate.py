@@ -2,15 +2,18 @@
 
 Scores come from a forest of extremely randomised trees (Geurts et al. 2006) over the parameters. It predicts the mean
 of similar configurations, so a curve also gets the residual that a similar recorded trial had when it was held out:
-noise of ``tune``, ``select`` and ``test`` stays as large, and as correlated, as it is in the table. Seconds come from a
-second forest. A recorded configuration gives its recorded curve.
+noise of ``tune``, ``select`` and ``test`` stays as correlated as it is in the table. No score leaves the range of the
+recorded ones. Seconds come from a second forest. A recorded configuration gives its recorded curve.
 
 ``python -m benchmarks.curves.surrogate`` compares the forest with the nearest recorded trial on held-out trials.
 """
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -20,8 +23,8 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import KFold
 
 from benchmarks.curves.configurations import suggest
-from benchmarks.curves.pack import SETTING, TABLE
-from benchmarks.curves.table import Curve, Floats, RecordedCurves, cache_key, read_table
+from benchmarks.curves.record import SETTING
+from benchmarks.curves.table import TABLE, Curve, Floats, RecordedCurves, cache_key, read_table
 from search_spaces.space import Params
 
 TREES, FOLDS, NEIGHBOURS = 64, 10, 5
@@ -53,7 +56,7 @@ class Encoder:
         """Return the (F,) features."""
         return np.concatenate([self._column(name, params.get(name)) for name in self._distributions])
 
-    def _column(self, name: str, value: object) -> Floats:
+    def _column(self, name: str, value: Any) -> Floats:
         distribution = self._distributions[name]
         if isinstance(distribution, CategoricalDistribution):
             return np.array([float(value == choice) for choice in distribution.choices])
@@ -99,7 +102,8 @@ class Surrogate:
         nearest = np.argsort(np.abs(self._features - features).sum(axis=1))[:NEIGHBOURS]
         model = self.recorded.curves[nearest[0]]
         residual = self._residuals[np.random.default_rng(seed).choice(nearest)]
-        scores = np.clip(self._score_forest.predict(features[None])[0] + residual, 0, 1)
+        scores = self._score_forest.predict(features[None])[0] + residual
+        scores = scores.clip(self._scores.min(axis=0), self._scores.max(axis=0))
         tune, select, test = np.split(scores, 3)
         first, others = np.exp(self._seconds_forest.predict(features[None])[0])
         seconds = np.append(first, np.full(self.recorded.epochs - 1, others))
@@ -160,11 +164,11 @@ def fit_forest(features: Floats, targets: Floats) -> ExtraTreesRegressor:
     return forest.fit(features, targets)
 
 
-def held_out(features: Floats, targets: Floats, fit: "type[Nearest] | object") -> Floats:
+def held_out(features: Floats, targets: Floats, fit: Callable[[Floats, Floats], Any]) -> Floats:
     """Return (n, T) predictions, each by a model that has not seen its trial."""
     predicted = np.empty_like(targets)
     for train, test in KFold(min(FOLDS, len(features)), shuffle=True, random_state=0).split(features):
-        predicted[test] = fit(features[train], targets[train]).predict(features[test])  # type: ignore[operator]
+        predicted[test] = fit(features[train], targets[train]).predict(features[test])
     return predicted
 
 
@@ -183,14 +187,11 @@ def _digest(params: Params) -> str:
     return hashlib.sha256(json.dumps(dict(params), sort_keys=True).encode()).hexdigest()
 
 
-def load_surrogates(table: "str | None" = None) -> dict[str, Surrogate]:
+def load_surrogates(table: Path = TABLE) -> dict[str, Surrogate]:
     """Return the surrogate of every data set in a packed table."""
-    from pathlib import Path
-
-    file = TABLE if table is None else Path(table)
-    epochs = json.loads(file.with_name(SETTING.name).read_text())["epochs"]
+    epochs = json.loads(table.with_name(SETTING).read_text())["epochs"]
     encode = Encoder(space_distributions())
-    return {name: Surrogate(recorded, encode) for name, recorded in read_table(file, epochs).items()}
+    return {name: Surrogate(recorded, encode) for name, recorded in read_table(table, epochs).items()}
 
 
 def main() -> None:

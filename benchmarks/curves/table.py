@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.curves.record_trial import METRIC
 from search_spaces.space import Params
 
+TABLE = Path(__file__).with_name("trials.jsonl.gz")
 Floats = NDArray[np.float64]
 # Backbone, quarters of its stages that are frozen, and augmentation: trials with equal ones share cached outputs.
 CacheKey = tuple[str, int, str]

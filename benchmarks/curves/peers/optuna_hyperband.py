@@ -15,7 +15,9 @@ class OptunaHyperband(Searcher):
         self._epochs = task.epochs
         sampler = optuna.samplers.TPESampler(seed=task.seed)
         pruner = HyperbandPruner(min_resource=1, max_resource=task.epochs, reduction_factor=3)
-        self._study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+        # The pruner draws a trial's bracket from the name.
+        name = f"{task.data_set}-{task.seed}"
+        self._study = optuna.create_study(study_name=name, direction="maximize", sampler=sampler, pruner=pruner)
         self._trials: list[optuna.Trial] = []
         self._scores: dict[int, list[float]] = {}
 

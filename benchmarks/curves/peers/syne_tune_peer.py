@@ -1,0 +1,77 @@
+"""Syne Tune's schedulers, in an environment of their own: ``python syne_tune_peer.py cqr`` or ``bohb``.
+
+``cqr`` is ASHA with conformalized quantile regression (Salinas et al. 2023) and ``bohb`` is its asynchronous BOHB. Both
+have Syne Tune's default rungs. Conditions do not exist there, so every parameter is always searched.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from syne_tune.backend.trial_status import Trial
+from syne_tune.config_space import choice, finrange, loguniform, randint, uniform
+from syne_tune.optimizer.baselines import ASHACQR, BOHB
+
+sys.path.insert(0, str(Path(__file__).parent))
+from serve import serve
+
+SCHEDULERS = {"cqr": ASHACQR, "bohb": BOHB}
+
+
+class SyneTuneSearch:
+    """One search by a scheduler.
+
+    Args:
+        kind: Class of the scheduler.
+        task: ``space``, ``epochs`` and ``seed``.
+    """
+
+    def __init__(self, kind: type, task: dict[str, Any]):
+        space = {one["name"]: _domain(one) for one in task["space"]}
+        self._scheduler = kind(
+            space, metric="score", time_attr="epoch", max_t=task["epochs"], do_minimize=False, random_seed=task["seed"]
+        )
+        self._epochs = task["epochs"]
+        self._trials: list[Trial] = []
+        self._results: dict[int, dict[str, float]] = {}
+
+    def ask(self) -> dict[str, Any]:
+        """Return the scheduler's next trial."""
+        suggestion = self._scheduler.suggest()
+        if suggestion is None:
+            return {}
+        trial = Trial(len(self._trials), suggestion.config, None)
+        self._trials.append(trial)
+        self._scheduler.on_trial_add(trial)
+        return {"trial": trial.trial_id, "params": suggestion.config}
+
+    def report(self, trial: int, epoch: int, score: float, seconds: float) -> str:  # noqa: ARG002
+        """Pass on the best score so far; that of the last epoch is passed on by ``end``."""
+        best = max(score, self._results.get(trial, {}).get("score", 0.0))
+        self._results[trial] = {"score": best, "epoch": epoch}
+        if epoch == self._epochs:
+            return "stop"
+        return str(self._scheduler.on_trial_result(self._trials[trial], self._results[trial])).lower()
+
+    def end(self, trial: int, failed: bool) -> None:
+        """Note the end of a trial."""
+        if failed:
+            self._scheduler.on_trial_error(self._trials[trial])
+        elif self._results[trial]["epoch"] == self._epochs:
+            self._scheduler.on_trial_complete(self._trials[trial], self._results[trial])
+        else:
+            self._scheduler.on_trial_remove(self._trials[trial])
+
+
+def _domain(one: dict[str, Any]) -> Any:
+    if "choices" in one:
+        return choice(one["choices"])
+    if one["int"]:
+        return randint(one["low"], one["high"])
+    if one["step"]:
+        return finrange(one["low"], one["high"], round((one["high"] - one["low"]) / one["step"]) + 1)
+    return loguniform(one["low"], one["high"]) if one["log"] else uniform(one["low"], one["high"])
+
+
+if __name__ == "__main__":
+    serve(lambda task: SyneTuneSearch(SCHEDULERS[sys.argv[1]], task))

@@ -1,0 +1,118 @@
+"""The search methods: what they ask for and how they decide, and the process that a pipe serves."""
+
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from benchmarks.curves import peers
+from benchmarks.curves.compare import METHODS
+from benchmarks.curves.configurations import draw_params, recipes
+from benchmarks.curves.peers.pipe import complete, piped, read_params
+from benchmarks.curves.peers.portfolio import greedy_portfolio
+from benchmarks.curves.peers.ray_tune import ours
+from benchmarks.curves.replay import Decision, Replay, Task
+from benchmarks.curves.table import Curve
+
+EPOCHS = 9
+SERVED = """
+import sys
+sys.path.insert(0, {folder!r})
+from serve import serve
+
+class Search:
+    def __init__(self, task):
+        self.task, self.trials = task, 0
+        print("a line that must not reach the pipe")
+
+    def ask(self):
+        self.trials += 1
+        number = self.trials - 1
+        return {{"trial": number, "params": self.task["recipes"][number]}} if number < 2 else {{}}
+
+    def report(self, trial, epoch, score, seconds):
+        return "stop" if score < 0.5 else "continue"
+
+    def end(self, trial, failed):
+        pass
+
+serve(Search)
+"""
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def task(seed=0):
+    others = {name: tuple((params, 0.1 * place) for place, params in enumerate(draw_params(4))) for name in "ab"}
+    return Task("tb", EPOCHS, seed, tuple(recipes().values())[:2], others)
+
+
+def curve(score):
+    tune = np.linspace(0.1, score, EPOCHS)
+    return Curve(tune, np.ones(EPOCHS), tune, tune)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_searches_until_the_end_and_repeats_itself(name):
+    def search():
+        asked = []
+
+        def curve_of(params):
+            asked.append(params)
+            return curve(0.2 + 0.1 * params["frozen_quarters"])
+
+        replay = Replay(METHODS[name](task()), curve_of, lambda _: 0.0, workers=2, end=60.0)
+        return asked, replay.run(), replay.time
+
+    asked, incumbents, time = search()
+    assert time > 50
+    assert len(asked) > 60 * 2 / EPOCHS  # some trials are stopped early
+    assert search()[0] == asked
+    assert [one.tune for one in incumbents] == sorted(one.tune for one in incumbents)
+
+
+def test_ours_tries_the_recipes_first_and_stops_the_worse_of_three_at_a_third():
+    search = ours(task())
+    jobs = [search.ask() for _ in range(3)]
+    assert [job.params for job in jobs[:2]] == list(task().recipes)
+    decisions = {
+        (job.trial, epoch): search.report(job.trial, epoch, 0.9 - 0.1 * job.trial, 1.0)
+        for job in jobs
+        for epoch in (1, 2, 3)
+    }
+    assert {key for key, decision in decisions.items() if decision is Decision.STOP} == {(1, 3), (2, 3)}
+
+
+def test_a_greedy_portfolio_of_two_is_the_best_pair_that_holds_the_best_single_one():
+    params = draw_params(6)
+    generator = np.random.default_rng(0)
+    scores = generator.random((3, 6))
+    others = {str(row): tuple(zip(params, values.tolist(), strict=True)) for row, values in enumerate(scores)}
+    regret = (scores.max(axis=1, keepdims=True) - scores) / np.ptp(scores, axis=1, keepdims=True)
+    first = int(regret.mean(axis=0).argmin())
+    pairs = {pair: regret[:, pair].min(axis=1).mean() for pair in itertools.permutations(range(6), 2)}
+    second = min((pair for pair in pairs if pair[0] == first), key=pairs.__getitem__)[1]
+    assert greedy_portfolio(others, 2) == [params[first], params[second]]
+
+
+def test_a_served_process_searches(tmp_path):
+    script = tmp_path / "search.py"
+    script.write_text(SERVED.format(folder=str(Path(peers.__file__).parent)))
+    search = piped([sys.executable, str(script)])(task())
+    jobs = [search.ask(), search.ask()]
+    assert [job.params for job in jobs] == list(task().recipes)
+    assert search.ask() is None
+    assert search.report(0, 1, 0.4, 1.0) is Decision.STOP
+    assert search.report(1, 1, 0.6, 1.0) is Decision.CONTINUE
+    search.end(0, failed=False)
+
+
+def test_parameters_without_conditions_come_back_as_those_that_are_read():
+    for params in draw_params(30):
+        assert read_params(complete(params)) == pytest.approx(params)
