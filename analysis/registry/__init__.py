@@ -2,7 +2,7 @@
 
 from analysis.registry.model_files import Entrant, fetched_model, log_member
 from analysis.registry.openings import record_openings
-from analysis.registry.promotions import history, parse_model, promote
+from analysis.registry.promotions import history, parse_model, promote, search_of
 from analysis.registry.versions import register_ensemble, write_card
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "promote",
     "record_openings",
     "register_ensemble",
+    "search_of",
     "write_card",
 ]

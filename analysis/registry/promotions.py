@@ -5,12 +5,13 @@ import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from analysis.registry.model_card import HEADING, with_status
-from trainables.core.errors import UserError
+from trainables.core.errors import UserError, first_line
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 REASON = "tune.alias_reason"  # the tag of a version that was compared with the champion
@@ -120,6 +121,33 @@ def show_champion(client: MlflowClient, name: str, page: str) -> None:
 def versions_of(client: MlflowClient, name: str) -> list[ModelVersion]:
     """Return all versions of a model."""
     return [version for version in client.search_model_versions(f"name = '{name}'") if version.name == name]
+
+
+def search_of(tracking_uri: str, model: str) -> tuple[str, list[int], str]:
+    """Return the search that a version comes from, its trials, and its rule.
+
+    Args:
+        tracking_uri: URI of MLflow, which must answer.
+        model: ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
+
+    Raises:
+        UserError: The version does not exist or is not of a search.
+    """
+    client, found = MlflowClient(tracking_uri), re.fullmatch(r"models:/([^/:@']+)(?:/(\d+)|@(.+))", model)
+    if found is None:
+        raise UserError(f"a version must be models:/NAME/VERSION or models:/NAME@ALIAS, but got {model}")
+    try:
+        version = (
+            client.get_model_version(found[1], found[2])
+            if found[2]
+            else client.get_model_version_by_alias(found[1], found[3])
+        )
+        metadata = mlflow.models.get_model_info(version.source).metadata or {}
+        return version.tags["search"], metadata["trials"], metadata["rule"]
+    except (MlflowException, KeyError) as error:
+        raise UserError(
+            f"{model} must be a version that a search registered, but is not: {first_line(error)}"
+        ) from error
 
 
 def parse_model(model: str) -> tuple[str, str | None]:

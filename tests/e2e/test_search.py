@@ -91,6 +91,10 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     search(folder, "demo_space", "--rule", "median", module="tuning.cli.ensemble", code=2)
     rebuilt = search(folder, "demo_space", "--tta", "flips", "--open-test", "--register", module="tuning.cli.ensemble")
     assert "opened 2 times" in rebuilt
+    compared = search(folder, "demo_space", "models:/demo_space/1", module="tuning.cli.compare")
+    assert "Both were tested on the same" in compared and "+0.000 [+0.000, +0.000]" in compared
+    refused = search(folder, "demo_space", "models:/demo_space/2", module="tuning.cli.compare", code=2)
+    assert "models:/demo_space/2 must be the ensemble that search demo_space scored" in refused
     assert re.search(r"Registered: models:/demo_space@(champion|challenger) \(version 2\)", rebuilt)
     # Its page tells as much as the champion's, and a small set is noted everywhere.
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")

@@ -17,6 +17,7 @@ from analysis.statistics.resampling import Sample
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import UserError
 from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.operating_point import IMAGE
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,20 @@ class TaskResults(ABC):
     @abstractmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:
         """Return how much the members disagree."""
+
+    @staticmethod
+    @abstractmethod
+    def combined(predictions: NDArray[Any], combination: Combination) -> NDArray[Any]:
+        """Return the ensemble's predictions, as a sample scores them, from those of its members."""
+
+    @staticmethod
+    def by_unit(
+        combined: NDArray[Any],
+        combination: Combination,  # noqa: ARG004
+        sample: Sample,
+    ) -> dict[str, tuple[NDArray[Any], Sample]]:
+        """Return an ensemble's predictions and their sample by unit that is scored: images and, if known, patients."""
+        return {IMAGE: (combined, sample)}
 
     @staticmethod
     @abstractmethod

@@ -82,6 +82,21 @@ class ClassificationResults(TaskResults):
         return diversity(predictions, sample.labels)
 
     @staticmethod
+    def combined(predictions: NDArray[Any], combination: Combination) -> NDArray[np.float64]:
+        """Return the ensemble's (N, C) probabilities."""
+        return combination.apply(predictions)
+
+    @staticmethod
+    def by_unit(
+        combined: NDArray[Any], combination: Combination, sample: Sample
+    ) -> dict[str, tuple[NDArray[Any], Sample]]:
+        """Return probabilities of images and, if known, of patients."""
+        if not isinstance(sample, PatientSample):
+            return {IMAGE: (combined, sample)}
+        patients = replace(sample, rule=combination.patients)
+        return {IMAGE: (combined, patients.by_image), PATIENT: (patients.combined(combined), patients.by_patient)}
+
+    @staticmethod
     def evaluate(predictions: NDArray[Any], combination: Combination, sample: Sample, best_member: int) -> Evaluation:
         """Score an ensemble and its members; a class with few groups makes averages conditional on them."""
         models = [combination.apply(predictions), *predictions]

@@ -119,10 +119,15 @@ class MultiLabelResults(TaskResults):
         return answer_diversity(sets[:-1], sets[-1])
 
     @staticmethod
+    def combined(predictions: NDArray[Any], combination: Combination) -> NDArray[np.float64]:
+        """Return the ensemble's (N, 2L) probabilities and decisions."""
+        return combination.scorable(predictions)
+
+    @staticmethod
     def evaluate(predictions: NDArray[Any], combination: Combination, sample: Sample, best_member: int) -> Evaluation:
         """Score an ensemble and its members, each at its thresholds; a label with few groups has no intervals."""
         assert isinstance(combination, LabelCombination)
-        combined = combination.scorable(predictions)
+        combined = MultiLabelResults.combined(predictions, combination)
         members = [combination.of_member(position).scorable(one[None]) for position, one in enumerate(predictions)]
         is_best_member = combination.voters() == [best_member]
         points = zip(class_keys(sample.class_names), combination.operating_points(sample.class_names), strict=True)

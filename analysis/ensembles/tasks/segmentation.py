@@ -81,10 +81,17 @@ class SegmentationResults(TaskResults):
         return Diversity((), ())
 
     @staticmethod
+    def combined(predictions: NDArray[Any], combination: Combination) -> NDArray[Any]:
+        """Return the (N, 3C) counts of the mean of the voters, which are the first members."""
+        members, voters = (len(predictions) + 1) // 2, len(combination.voters())
+        counts: NDArray[Any] = predictions[0] if voters == 1 else predictions[members + voters - 2]
+        return counts
+
+    @staticmethod
     def evaluate(predictions: NDArray[Any], combination: Combination, sample: Sample, best_member: int) -> Evaluation:
         """Score an ensemble and its members; fewer than 10 groups get no intervals."""
         members, voters = (len(predictions) + 1) // 2, combination.voters()
-        combined = predictions[0] if len(voters) == 1 else predictions[members + len(voters) - 2]
+        combined = SegmentationResults.combined(predictions, combination)
         is_best_member = voters == [best_member]
         return Evaluation(
             ensemble=_score(combined, sample),

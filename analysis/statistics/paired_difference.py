@@ -1,0 +1,88 @@
+"""Difference of two models' scores on the same grouped images, with its 95% interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.statistics.intervals import intervals
+from analysis.statistics.resampling import RESAMPLES, Probabilities, Sample
+from analysis.statistics.score_intervals import Interval
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Scores of two models in one metric.
+
+    Attributes:
+        first: Score of the first model.
+        second: Score of the second model.
+        interval: 95% interval of the second minus the first; None where a score has no interval.
+    """
+
+    first: float
+    second: float
+    interval: Interval | None
+
+    def describe(self) -> str:
+        """Return, for example, ``+0.012 [-0.003, +0.027]``."""
+        bounds = "" if self.interval is None else f" [{self.interval[0]:+.3f}, {self.interval[1]:+.3f}]"
+        return f"{self.second - self.first:+.3f}{bounds}"
+
+
+def paired_differences(
+    first: Probabilities, second: Probabilities, sample: Sample, count: int = RESAMPLES, seed: int = 0
+) -> dict[str, Difference]:
+    """Compare two models in every metric that both have.
+
+    The interval follows from those of the two scores and their correlation (MOVER, Zou and Donner 2008), which comes
+    from a bootstrap of groups within class: both models are scored on the same resamples. If a score does not vary
+    between resamples, as at 12 of 12, the correlation counts as 0, and the interval is too wide rather than
+    empty. Equal predictions have no difference.
+
+    Args:
+        first: Predictions of the first model for N images.
+        second: Predictions of the second model.
+        sample: The N images.
+        count: Number of resamples.
+        seed: Seed of the resamples.
+    """
+    scores = [sample.scores(predicted) for predicted in (first, second)]
+    bounds = [intervals(predicted, sample, count=count, seed=seed) for predicted in (first, second)]
+    drawn: dict[str, list[np.ndarray]] = {}
+    for draws in sample.resamples(count, seed):
+        both = [sample.resampled_scores(predicted, draws) for predicted in (first, second)]
+        for name in both[0].keys() & both[1].keys():
+            drawn.setdefault(name, []).append(np.stack([both[0][name], both[1][name]]))
+    correlations = {name: _correlation(blocks) for name, blocks in drawn.items()}
+    found = {}
+    for name, value in scores[0].items():
+        other = scores[1].get(name, np.nan)
+        if np.isfinite(value) and np.isfinite(other):
+            of_both = [each[name] for each in bounds if name in each]
+            known = len(of_both) == 2 and name in correlations
+            interval = _interval(value, other, of_both, correlations[name]) if known else None
+            found[name] = Difference(
+                value, other, (0.0, 0.0) if interval and np.array_equal(first, second) else interval
+            )
+    return found
+
+
+def _interval(first: float, second: float, bounds: Sequence[Interval], correlation: float) -> Interval:
+    """Return the interval of the second score minus the first, from the interval of each and their correlation."""
+    (low, high), (other_low, other_high) = bounds
+    down = _distance(second - other_low, high - first, correlation)
+    up = _distance(other_high - second, first - low, correlation)
+    return second - first - down, second - first + up
+
+
+def _distance(one: float, other: float, correlation: float) -> float:
+    return float(np.sqrt(max(one**2 + other**2 - 2 * correlation * one * other, 0.0)))
+
+
+def _correlation(blocks: list[np.ndarray]) -> float:
+    """Return the correlation of (2, R) resampled scores; 0 if one does not vary or is undefined on a resample."""
+    scores = np.concatenate(blocks, axis=1)
+    if not np.isfinite(scores).all() or (scores.std(axis=1) < 1e-12).any():
+        return 0.0
+    return float(np.corrcoef(scores)[0, 1])

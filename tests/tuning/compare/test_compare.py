@@ -1,0 +1,59 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.statistics.paired_difference import Difference
+from tests.tuning.ensemble.conftest import elsewhere  # noqa: F401
+from tests.tuning.ensemble.made_up import METRIC, Inference, find, made_up_data, made_up_study, quiet
+from trainables.core.errors import UserError
+from tuning.compare import compare as module
+from tuning.compare.compare import compare, shared_test_images, verdict
+from tuning.compare.contenders import Contender, Places
+
+
+@pytest.fixture
+def contenders(elsewhere):  # noqa: F811
+    """An ensemble that guesses, and one that is right for nearly all of the images of another test set."""
+    data = made_up_data()
+    result = find(made_up_study(), data, Inference(data))
+    other = replace(data, splits=data.splits | {"select": np.arange(100, 130), "test": np.arange(130, 200)})
+    guessed = np.full((50, 2), 0.5) + np.random.default_rng(0).uniform(-0.1, 0.1, (50, 1)) * [[1, -1]]
+    right = np.eye(2)[other.labels[130:]] * 0.8 + 0.1
+    return Contender("old", data, result.chosen, guessed), Contender("new", other, result.chosen, right)
+
+
+def test_only_images_in_both_test_sets_are_compared(contenders, monkeypatch):
+    by_name = {contender.name: contender for contender in contenders}
+    monkeypatch.setattr(module, "open_contender", lambda name, places: by_name[name])
+    console = quiet()
+    assert compare("old", "new", Places(), console) == 0
+    printed = " ".join(console.file.getvalue().split())
+    assert "Their test sets differ: 50 and 70 images, of which 50 are in both." in printed
+    old = np.mean(contenders[0].predictions.argmax(axis=1) == made_up_data().labels[150:])
+    assert f"{old:.4f} │ 1.0000 │ {1 - old:+.3f} [" in printed
+    assert f"B has the better {METRIC}: the interval of the difference excludes 0 (permutation test" in printed
+
+
+def test_ensembles_of_other_data_or_images_are_refused(contenders):
+    one, other = contenders
+    assert np.array_equal(shared_test_images(one, other), np.arange(150, 200))
+    changed = replace(other, data=replace(other.data, fingerprint="e" * 64))
+    with pytest.raises(UserError, match="must have been tested on the same data, but old has made up and new has"):
+        shared_test_images(one, changed)
+    apart = replace(other, data=replace(other.data, splits={"test": np.arange(50)}))
+    with pytest.raises(UserError, match="must have test images in common, but old and new have none"):
+        shared_test_images(one, apart)
+
+
+@pytest.mark.parametrize(
+    ("metric", "interval", "answer"),
+    [
+        ("auroc", (0.01, 0.2), "B has the better auroc"),
+        ("log_loss", (0.01, 0.2), "A has the better log_loss"),
+        ("auroc", (-0.01, 0.2), "These images do not show which has the better auroc"),
+        ("auroc", None, "The difference in auroc has no interval"),
+    ],
+)
+def test_the_verdict_follows_from_the_interval(metric, interval, answer):
+    assert verdict(metric, Difference(0.5, 0.6, interval), 0.04).startswith(answer)

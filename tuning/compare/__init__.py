@@ -1,0 +1,1 @@
+"""Side-by-side comparison of two ensembles on the same images."""

@@ -1,0 +1,105 @@
+"""Comparison of two ensembles on the test images that both have."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from analysis.statistics.paired_difference import Difference, paired_differences
+from analysis.statistics.resampling import Sample, permutation_test
+from trainables.core.errors import UserError
+from trainables.core.metric_names import METRICS, PATIENT, is_better
+from tuning.compare.contenders import Contender, Places, open_contender
+from tuning.console import EXIT_OK, say, say_notes
+
+_REMINDER = "choosing by these figures uses the test set to choose: confirm the choice on images that neither has seen"
+
+
+def compare(first: str, second: str, places: Places, console: Console) -> int:
+    """Print the scores of two ensembles on the same images, and their differences.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: One does not exist, or they have no test image in common.
+    """
+    with console.status("reading the searches and their data"):
+        contenders = [open_contender(name, places) for name in (first, second)]
+    rows = shared_test_images(*contenders)
+    for letter, contender in zip("AB", contenders, strict=True):
+        say(console, f"{letter} is {contender.describe()}.")
+    counts = [len(contender.data.splits["test"]) for contender in contenders]
+    if counts == [len(rows)] * 2:
+        say(console, f"Both were tested on the same {len(rows)} images.")
+    else:
+        say(console, f"Their test sets differ: {counts[0]} and {counts[1]} images, of which {len(rows)} are in both.")
+    samples = [contender.results.sample("test", contender.chosen.comparison.metric) for contender in contenders]
+    parts = [
+        contender.results.by_unit(predictions, contender.chosen.comparison.combination, sample)
+        for contender, predictions, sample in (
+            _on(contender, sample, rows) for contender, sample in zip(contenders, samples, strict=True)
+        )
+    ]
+    metric = contenders[0].chosen.comparison.metric
+    with console.status("computing intervals"):
+        for unit, (predictions, sample) in parts[0].items():
+            if unit in parts[1]:
+                _show(unit, (predictions, parts[1][unit][0]), sample, metric, console)
+    say_notes(console, [_REMINDER])
+    return EXIT_OK
+
+
+def shared_test_images(first: Contender, second: Contender) -> NDArray[np.int64]:
+    """Return the indices of the images that are in both test sets.
+
+    Raises:
+        UserError: There are none, or the data sets differ.
+    """
+    one, other = first.data, second.data
+    if one.fingerprint != other.fingerprint or one.class_names != other.class_names:
+        raise UserError(
+            f"A and B must have been tested on the same data, but {first.name} has {one.place} and {second.name} has "
+            f"{other.place}: score both on labelled images that neither has seen"
+        )
+    shared = np.intersect1d(one.splits["test"], other.splits["test"])
+    if not len(shared):
+        raise UserError(f"A and B must have test images in common, but {first.name} and {second.name} have none")
+    return shared
+
+
+def _on(contender: Contender, sample: Sample, rows: NDArray[np.int64]) -> tuple[Contender, NDArray[Any], Sample]:
+    """Return a contender with its predictions and its sample of these images."""
+    positions = np.searchsorted(contender.data.splits["test"], rows)
+    return contender, contender.predictions[positions], sample.take(positions)
+
+
+def _show(
+    unit: str, predictions: tuple[NDArray[Any], NDArray[Any]], sample: Sample, metric: str, console: Console
+) -> None:
+    differences = paired_differences(*predictions, sample)
+    table = Table("metric", title=f"By {unit}: {len(sample.labels)} in {len(sample.members)} groups")
+    for heading in ("A", "B", "B - A [95%]"):
+        table.add_column(heading, justify="right")
+    for each in METRICS:
+        if each.name in differences:
+            one = differences[each.name]
+            table.add_row(each.label, f"{one.first:.4f}", f"{one.second:.4f}", one.describe())
+    console.print(table)
+    if metric.removeprefix(PATIENT) in differences and metric.startswith(PATIENT) == (unit == "patient"):
+        p_value = permutation_test(*predictions, sample)
+        say(console, verdict(metric, differences[metric.removeprefix(PATIENT)], p_value))
+
+
+def verdict(metric: str, difference: Difference, p_value: float | None) -> str:
+    """Return one sentence on whether a difference is more than chance."""
+    tested = "" if p_value is None else f" (permutation test of whole groups: p = {p_value:.3f})"
+    if difference.interval is None:
+        return f"The difference in {metric} has no interval: there are too few groups{tested}."
+    low, high = difference.interval
+    if low <= 0 <= high:
+        return f"These images do not show which has the better {metric}: the interval includes 0{tested}."
+    better = "B" if is_better(metric, difference.second, difference.first) else "A"
+    return f"{better} has the better {metric}: the interval of the difference excludes 0{tested}."
