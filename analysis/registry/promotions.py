@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
@@ -123,8 +124,8 @@ def versions_of(client: MlflowClient, name: str) -> list[ModelVersion]:
     return [version for version in client.search_model_versions(f"name = '{name}'") if version.name == name]
 
 
-def search_of(tracking_uri: str, model: str) -> tuple[str, list[int], str]:
-    """Return the search that a version comes from, its trials, and its rule.
+def search_of(tracking_uri: str, model: str) -> tuple[str, dict[str, Any]]:
+    """Return the search that a version comes from, and the metadata of its model.
 
     Args:
         tracking_uri: URI of MLflow, which must answer.
@@ -143,7 +144,7 @@ def search_of(tracking_uri: str, model: str) -> tuple[str, list[int], str]:
             else client.get_model_version_by_alias(found[1], found[3])
         )
         metadata = mlflow.models.get_model_info(version.source).metadata or {}
-        return version.tags["search"], metadata["trials"], metadata["rule"]
+        return version.tags["search"], metadata
     except (MlflowException, KeyError) as error:
         raise UserError(
             f"{model} must be a version that a search registered, but is not: {first_line(error)}"

@@ -55,16 +55,15 @@ def paired_differences(
         for name in both[0].keys() & both[1].keys():
             drawn.setdefault(name, []).append(np.stack([both[0][name], both[1][name]]))
     correlations = {name: _correlation(blocks) for name, blocks in drawn.items()}
-    found = {}
+    same, found = np.array_equal(first, second), {}
     for name, value in scores[0].items():
         other = scores[1].get(name, np.nan)
         if np.isfinite(value) and np.isfinite(other):
             of_both = [each[name] for each in bounds if name in each]
-            known = len(of_both) == 2 and name in correlations
-            interval = _interval(value, other, of_both, correlations[name]) if known else None
-            found[name] = Difference(
-                value, other, (0.0, 0.0) if interval and np.array_equal(first, second) else interval
-            )
+            interval = None
+            if len(of_both) == 2 and name in correlations:
+                interval = (0.0, 0.0) if same else _interval(value, other, of_both, correlations[name])
+            found[name] = Difference(value, other, interval)
     return found
 
 

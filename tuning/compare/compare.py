@@ -89,8 +89,11 @@ def _show(
             table.add_row(each.label, f"{one.first:.4f}", f"{one.second:.4f}", one.describe())
     console.print(table)
     if metric.removeprefix(PATIENT) in differences and metric.startswith(PATIENT) == (unit == "patient"):
-        p_value = permutation_test(*predictions, sample)
-        say(console, verdict(metric, differences[metric.removeprefix(PATIENT)], p_value))
+        if np.array_equal(*predictions):
+            say(console, "Both give the same predictions.")
+        else:
+            p_value = permutation_test(*predictions, sample)
+            say(console, verdict(metric, differences[metric.removeprefix(PATIENT)], p_value))
 
 
 def verdict(metric: str, difference: Difference, p_value: float | None) -> str:

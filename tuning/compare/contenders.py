@@ -65,21 +65,25 @@ def open_contender(name: str, places: Places) -> Contender:
     Raises:
         UserError: It does not exist, its data have changed, or it has no saved predictions of this ensemble.
     """
-    search, ensemble = name, None
+    search, metadata = name, dict[str, Any]()
     if name.startswith(_MODELS):
         uri = tracking_uri(places.tracking_uri)
         check_server(uri, create=False)
-        search, *ensemble = search_of(uri, name)
+        search, metadata = search_of(uri, name)
     folder, study = existing_folder(places.storage, search, places.study_storage)
     saved = load_ensemble(study, Openings(0, None))
     if saved is None:
         raise UserError(f"{name} must have been scored on its test set, but search {search} was not")
     chosen = saved.chosen
-    scored = [[record.number for record in chosen.voters], chosen.comparison.chosen]
-    if ensemble is not None and ensemble != scored:
+    scored = {
+        "rule": chosen.comparison.chosen,
+        "trials": [record.number for record in chosen.voters],
+        "views": chosen.views,
+        "select_score": chosen.comparison.score,
+    }
+    if metadata and (registered := {key: metadata.get(key) for key in scored}) != scored:
         raise UserError(
-            f"{name} must be the ensemble that search {search} scored on its test set, {scored[1]} of trials "
-            f"{scored[0]}, but it is {ensemble[1]} of trials {ensemble[0]}"
+            f"{name} must be the ensemble that search {search} scored on its test set, {scored}, but it is {registered}"
         )
     data = read_data_request(study).prepare(sizes=sorted({record.config["image_size"] for record in chosen.members}))
     check_data(data, read_identity(study))
