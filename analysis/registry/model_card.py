@@ -119,6 +119,10 @@ class ModelCard:
         if chosen.selection_bias:
             parts.append(f"`{prefix}` is of {chosen.chosen_on}; {chosen.selection_bias.describe(metric)}.")
         leak = f" {plain(self.data.leak)}." if self.data.leak else ""
+        points = chosen.comparison.combination.operating_points(self.data.class_names)
+        parts += [f"Operating point by {point.unit}: {plain(point.describe())}." for point in points]
+        sets = chosen.comparison.combination.sets
+        parts += [f"Prediction sets by {one.unit}: {one.describe()}." for one in sets]
         if self.evaluation is None:
             parts.append("This ensemble was not scored on the test set.")
         parts.append(f"Test is {plain(self.data.test_description)}, {self.openings.describe()}.{leak}")

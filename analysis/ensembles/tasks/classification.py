@@ -17,7 +17,7 @@ from analysis.ensembles.prediction_sets import score_sets
 from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.rules import RULES
 from analysis.ensembles.tasks.base import ResultTable, TaskResults
-from analysis.ensembles.tasks.decision_tables import decision_tables
+from analysis.ensembles.tasks.decision_tables import point_tables, set_tables
 from analysis.statistics.baselines import Baseline, baseline_predictions, compared_with_baselines
 from analysis.statistics.calibration import brier_scores, expected_calibration_error, reliability
 from analysis.statistics.diversity import Diversity, diversity
@@ -131,7 +131,8 @@ class ClassificationResults(TaskResults):
         )
         by_patient = evaluation.patients and self._confusion("Confusion matrix by patient", evaluation.patients)
         by_image = self._confusion("Confusion matrix of the ensemble", evaluation)
-        return (*decision_tables(evaluation), recalls, by_image, *([by_patient] if by_patient else []))
+        of_decisions = [*point_tables(evaluation), *set_tables(evaluation)]
+        return (*of_decisions, recalls, by_image, *([by_patient] if by_patient else []))
 
     def _confusion(self, title: str, evaluation: Evaluation) -> ResultTable:
         names = self.data.class_names

@@ -1,20 +1,23 @@
 """Tables of the test scores at operating points and of prediction sets."""
 
-from collections.abc import Iterator
-
-from analysis.ensembles.evaluation import Evaluation, PointScores, SetScores
+from analysis.ensembles.evaluation import Evaluation, PointScores, Scores, SetScores
 from analysis.ensembles.tasks.base import ResultTable
 
 POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")
 
 
-def decision_tables(evaluation: Evaluation) -> Iterator[ResultTable]:
-    """Yield the tables of the ensemble, by image and, if there are any, by patient."""
-    for each in (evaluation, evaluation.patients):
-        if each is not None:
-            yield from map(_point_table, each.ensemble.points)
-            if each.ensemble.sets is not None:
-                yield _set_table(each.ensemble.sets)
+def point_tables(evaluation: Evaluation) -> list[ResultTable]:
+    """Return the ensemble's scores at its operating points, by image and by patient."""
+    return [_point_table(point) for scores in _by_unit(evaluation) for point in scores.points]
+
+
+def set_tables(evaluation: Evaluation) -> list[ResultTable]:
+    """Return the scores of the ensemble's prediction sets, by image and by patient."""
+    return [_set_table(scores.sets) for scores in _by_unit(evaluation) if scores.sets is not None]
+
+
+def _by_unit(evaluation: Evaluation) -> list[Scores]:
+    return [each.ensemble for each in (evaluation, evaluation.patients) if each is not None]
 
 
 def _point_table(scores: PointScores) -> ResultTable:

@@ -13,6 +13,7 @@ from analysis.report.figures.style import NothingToDrawError, draw_panel
 from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.report.page import Block, Panel, Section, Table
 from analysis.report.sections.confused_pair import confused_pair
+from analysis.report.sections.decisions import decision_blocks
 from analysis.report.sections.model_comparison import metrics_table, test_caveats
 from analysis.report.sections.wording import about_test, leak_warning, number, plural, with_interval
 from analysis.statistics.calibration import BINS
@@ -32,6 +33,7 @@ def classification_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Sec
         *([_class_table(test.patients.ensemble, names, "patient")] if test.patients else []),
         _confusion_panel(search, ensemble, test, size),
         *([_patient_panel(search, ensemble, test.patients)] if test.patients else []),
+        *decision_blocks(search, ensemble),
         confused_pair(search, ensemble),
         roc_panel(search, ensemble, size),
         precision_recall_panel(search, ensemble, size),

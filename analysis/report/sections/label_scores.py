@@ -26,7 +26,7 @@ def label_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
     size = f"{plural(images, 'test image')} in {plural(groups, 'group')}"
     blocks: list[Block] = [
         metrics_table(ensemble),
-        _label_table(search, ensemble),
+        *_label_tables(search, ensemble),
         roc_panel(search, ensemble, size),
         precision_recall_panel(search, ensemble, size),
         _calibration_panel(ensemble, size),
@@ -34,16 +34,17 @@ def label_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
     return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
 
 
-def _label_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
-    table, *_ = task_results(search.data).class_tables(ensemble.evaluation)
-    return Table(
-        "Scores by label",
-        "A label is assigned from its threshold on, which gave the highest F1 on "
-        f"{search.data.chosen_on}; AUROC and average precision do not depend on it. A label that fewer than "
-        f"{GROUPS_FOR_INTERVAL} groups have, or lack, has no intervals.",
-        table.headings,
-        table.rows,
+def _label_tables(search: SearchInputs, ensemble: EnsembleInputs) -> list[Table]:
+    by_label, *at_thresholds = task_results(search.data).class_tables(ensemble.evaluation)
+    rule = ensemble.chosen.comparison.combination.operating_points(search.data.class_names)[0].rule
+    how_to_read = (
+        f"A label is assigned from its threshold on, which {rule} chose on {search.data.chosen_on}; AUROC and average "
+        f"precision do not depend on it. A label that fewer than {GROUPS_FOR_INTERVAL} groups have, or lack, has no "
+        "intervals."
     )
+    return [Table("Scores by label", how_to_read, by_label.headings, by_label.rows)] + [
+        Table(table.title, "", table.headings, table.rows) for table in at_thresholds
+    ]
 
 
 def _calibration_panel(ensemble: EnsembleInputs, size: str) -> Panel:

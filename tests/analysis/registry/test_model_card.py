@@ -6,6 +6,8 @@ from analysis.ensembles.choose_rule import Choice, Compared
 from analysis.ensembles.evaluation import Scores
 from analysis.statistics.selection_bias import SelectionBias
 from tests.analysis.registry.cards import made_up_card
+from trainables.core.serving.operating_point import OperatingPoint
+from trainables.core.serving.prediction_sets import PredictionSets
 
 LEAK = "1 of 9 test images share their group with training images: test scores measure memory"
 
@@ -36,6 +38,16 @@ def test_the_description_has_scores_members_and_data(card):
     assert "recall/a" not in text
     assert "It is the champion: it has macro\\_f1 0.5000 on select, where version 3 has 0.4000." in text
     assert "greedy selection, chosen on `select` by macro_f1; search `brains-2`." in text
+
+
+def test_the_description_names_the_operating_point_and_the_promise_of_the_sets(card):
+    points = (OperatingPoint("<b>|", 1, False, 0.25, "cost=10"),)
+    sets = (PredictionSets(0.9, (0.2, 0.2), False),)
+    comparison = card.chosen.comparison
+    decided = replace(comparison, combination=replace(comparison.combination, points=points, sets=sets))
+    lines = replace(card, chosen=replace(card.chosen, comparison=decided)).description().splitlines()
+    assert "Operating point by image: &lt;b&gt;\\| from probability 0.250 (cost=10)." in lines
+    assert "Prediction sets by image: 90% coverage on average over the classes." in lines
 
 
 def test_without_a_leak_there_is_no_warning(card):

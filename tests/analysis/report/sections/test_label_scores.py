@@ -42,7 +42,8 @@ def ensemble(search):
 
 def test_every_label_has_its_scores_and_its_curves(search, ensemble):
     section = label_scores(search, ensemble)
-    metrics, by_label, *panels = section.blocks
+    metrics, by_label, at_thresholds, *panels = section.blocks
+    assert [row[0] for row in at_thresholds.rows] == list(search.data.class_names)
     assert {"AUROC", "macro F1", "average precision", "log loss"} <= {row[0] for row in metrics.rows}
     assert [row[0] for row in by_label.rows] == list(search.data.class_names)
     scores = ensemble.evaluation.ensemble

@@ -16,6 +16,8 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import load_ensemble, save_ensemble
 from trainables.core.serving.export.onnx_file import MOST_DIFFERENCE, answer, export_onnx
+from trainables.core.serving.operating_point import IMAGE, OperatingPoint, disease_point
+from trainables.core.serving.prediction_sets import PredictionSets
 from trainables.core.training.fit import fit
 
 NAMES = ("few", "many", "größer")
@@ -39,18 +41,28 @@ def checkpoints(small_data):
 def test_an_onnx_file_answers_like_the_model(checkpoints, tmp_path):
     """Two members, one of them of two folds, with three views of each image."""
     small, *folds = checkpoints
-    rule = dataclasses.replace(Combination.of(np.array([0.3, 0.7]), "geometric mean"), temperatures=(0.4, 2.0))
+    point = disease_point(NAMES, "few", 0.4, "youden", IMAGE)
+    sets = PredictionSets(0.9, (0.1, 0.2, 0.3), True)
+    rule = dataclasses.replace(
+        Combination.of(np.array([0.3, 0.7]), "geometric mean"),
+        temperatures=(0.4, 2.0),
+        points=(point,),
+        sets=(sets,),
+    )
     save_ensemble(tmp_path / "e", [[small], folds], rule, views="flips")
     ensemble = load_ensemble(tmp_path / "e")
     file = tmp_path / "model.onnx"
     assert export_onnx(ensemble, file, "abc") < MOST_DIFFERENCE
     images = np.random.default_rng(5).integers(0, 256, (3, 90, 70, 1), dtype=np.uint8)
     expected = ensemble.predict([png(image[:, :, 0]) for image in images])
-    np.testing.assert_allclose(answer(file, images), expected.to_numpy(), atol=MOST_DIFFERENCE)
-    assert expected.to_numpy().std() > 0.01  # the images do not all get the same answer
+    probabilities = expected[list(NAMES)].to_numpy()
+    np.testing.assert_allclose(answer(file, images), probabilities, atol=MOST_DIFFERENCE)
+    assert probabilities.std() > 0.01  # the images do not all get the same answer
     properties = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
     assert json.loads(properties["class_names"]) == list(NAMES)
     assert properties["model_sha256"] == "abc"
+    assert OperatingPoint(**json.loads(properties["operating_points"])[0]) == point
+    assert json.loads(properties["prediction_sets"])[0]["thresholds"] == [0.1, 0.2, 0.3]
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["model.onnx"]
 
 
