@@ -41,7 +41,7 @@ def test_a_page_has_every_section_and_makes_no_request(search, ensemble):
     ]
     assert re.findall(r'<section id="(\w+)">', page) == anchors == re.findall(r'<a href="#(\w+)">', page)
     assert re.findall(r'data-figure="(\d+)"', page) == [str(number) for number in range(len(figures(page)))]
-    assert len(figures(page)) == 8
+    assert len(figures(page)) == 9
     assert f"tune-predict {ensemble.model} IMAGES" in parsed.text
     assert len(page) < 10e6
 
@@ -100,7 +100,7 @@ def test_one_trial_is_enough_for_a_page_that_names_what_is_missing(small_data, f
     ensemble = made_up_ensemble(search, test_predictions=None, why_no_predictions="the predictions were not saved")
     text = Page(page_of(search, ensemble, Inspection(missing="a node was lost"))).text
     assert "1 trial ran in full: too few to say which parameters mattered (at least 10)." in text
-    assert text.count("The predictions on test are missing: the predictions were not saved.") == 3
+    assert text.count("The predictions on test are missing: the predictions were not saved.") == 4
     assert "There are no heat maps: the predictions were not saved." in text
     assert "Latency was not measured: a node was lost." in text
     assert "There is no recipe to compare with." in text
