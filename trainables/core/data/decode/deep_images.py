@@ -106,6 +106,8 @@ def _is_reduced_to_8_bits(image: Image.Image, data: bytes) -> bool:
     if image.format == "JPEG2000":
         return _jpeg2000_bits(data) > 8
     parts = _decoder_arguments(image)
+    if image.format == "BMP":  # 16 bits for the three colours together
+        return False
     if image.format == "PPM":
         return any(isinstance(part, int) and part > 255 for part in parts)
     tagged = max(getattr(image, "tag_v2", {}).get(_SAMPLE_BITS, (8,)))

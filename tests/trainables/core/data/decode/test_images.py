@@ -143,8 +143,17 @@ def old_jpeg_tiff(colours: np.ndarray) -> bytes:
     return b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<HHH", 8, 8, 8) + jpeg
 
 
-@pytest.mark.parametrize("write", [ycck, old_jpeg_tiff])
-def test_rare_kinds_of_jpeg_have_the_right_colours(write):
+def bmp_of_16_bits(colours: np.ndarray) -> bytes:
+    """Return a BMP with 5, 6 and 5 bits for the colours."""
+    red, green, blue = (colours.astype(np.uint16) >> np.array([3, 2, 3])).transpose(2, 0, 1)
+    pixels = (red << 11 | green << 5 | blue)[::-1].astype("<u2").tobytes()
+    (height, width), masks = colours.shape[:2], struct.pack("<III", 0xF800, 0x7E0, 0x1F)
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 3, len(pixels), 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 66 + len(pixels), 0, 0, 66) + header + masks + pixels
+
+
+@pytest.mark.parametrize("write", [ycck, old_jpeg_tiff, bmp_of_16_bits])
+def test_rare_kinds_of_files_have_the_right_colours(write):
     colours = smooth_colours().astype(np.uint8)
     decoded = decode(write(colours), 48, COLOUR).astype(int)
     expected = np.asarray(Image.fromarray(colours).resize((48, 48), Image.Resampling.BILINEAR)).astype(int)

@@ -12,21 +12,38 @@ from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 
-_IMAGES = frozenset({"image", "images", "imagestr", "imagests", "img", "imgs"})
-_MASKS = frozenset({"annotations", "groundtruth", "labels", "labelstr", "labelsts", "mask", "masks", "segmentations"})
+_IMAGES = frozenset({"image", "images", "imagestr", "imagests", "img", "imgs", "jpegimages"})
+_MASKS = frozenset(
+    [
+        *("annotations", "groundtruth", "labels", "labelstr", "labelsts", "mask", "masks"),
+        *("segmentationclass", "segmentationobject", "segmentations"),
+    ]
+)
 # Names of masks that are never classes: `mask` is one in data sets of faces, `labels` in those of documents.
 _ONLY_MASKS = _MASKS - {"annotations", "labels", "labelstr", "labelsts", "mask"}
 # Folders beside those of the classes, and folders that contain those of the classes.
-_NO_CLASSES = frozenset({"assets", "doc", "docs", "documentation", "figs", "figures", "notebooks", "screenshots"})
+_NO_CLASSES = frozenset(
+    [
+        *("assets", "backup", "backups", "checkpoints", "doc", "docs", "documentation", "duplicates", "figs"),
+        *("figures", "logs", "mlartifacts", "mlruns", "newfolder", "notebooks", "output", "outputs", "plots"),
+        *("predictions", "results", "runs", "screenshots", "testresults", "untitledfolder"),
+    ]
+)
 _CONTAINERS = frozenset({"data", "database", "dataset", "datasets", "files", "input", "inputs", "raw", "rawdata"})
 _SPLITS = frozenset(SPLIT_NAMES)
 _TABLES = frozenset({".csv", ".tsv", ".xls", ".xlsx"})
 # Words of `train-images`, `TrainImages` and `TRAIN_IMAGES`.
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
 _SHOWN = 5
-_COPY = re.compile(r"(?P<name>.+?)([ _-]+(copy|kopie|copie)( \(?\d+\)?)?| \(\d+\))", re.IGNORECASE)
+_COPY = re.compile(
+    r"(?P<name>.+?)([ _-]+(copy|kopie|copie|aug(mented)?|backup|cropped|original|(pre)?processed|resized?)"
+    r"( \(?\d+\)?)?| \(\d+\))",
+    re.IGNORECASE,
+)
+# Folders above those of the classes.
+_PART = re.compile(r"(batch|cent(er|re)|cohort|dataset|fold|hospital|part|site|split)[ _-]?(\d+|[a-z])", re.IGNORECASE)
 _SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.parquet", re.IGNORECASE)
-_MASK_WORD = r"(mask|seg|segmentation|gt|ground[ _-]?truth|annotation|contour)"
+_MASK_WORD = r"(mask|seg|segmentation|gt|ground[ _-]?truth|annotation|contour|heatmap|label|overlay|roi)"
 MASK_NAME = re.compile(rf"(?P<image>.+)[ _-]{_MASK_WORD}([ _-]?\d+)?", re.IGNORECASE)
 _MASK_PREFIX = re.compile(rf"{_MASK_WORD}[ _-]?(?P<image>[^a-z].*|(?<=[ _-]).+)", re.IGNORECASE)
 _IMAGE_PREFIX = re.compile(r"(image|img|im|scan|slice|frame|photo|picture|xray)[ _-]?(?P<image>.+)", re.IGNORECASE)
@@ -57,10 +74,10 @@ def check_class_folders(
     _check_nested_splits(root, subfolders, places)
     _check_number(root, splits, subfolders, len(places))
     _check_mask_folders(root, subfolders)
-    _check_other_folders(root, subfolders)
     _check_copied_classes(root, subfolders)
     _check_equal_subfolders(root, subfolders)
     _check_shared_subfolders(root, subfolders)
+    _check_other_folders(root, subfolders)
     _check_mask_names(root, places)
 
 
@@ -156,6 +173,9 @@ def _check_other_folders(root: Path, subfolders: dict[str, set[str]]) -> None:
                 f"not like a class: pass {root / name} as --data, or rename it if it is a class"
             )
     others = [name for name in subfolders if _joined(name) in _NO_CLASSES]
+    containers = [name for name in subfolders if _joined(name) in _CONTAINERS | _IMAGES]
+    if len(subfolders) - len(others + containers) > 1:  # the rest are classes
+        others += containers
     if 0 < len(others) < len(subfolders):
         raise DataError(
             f"{shown(others)} in {root} has images, but is named like no class: move it out of the data set, or rename "
@@ -185,7 +205,12 @@ def _check_copied_classes(root: Path, subfolders: dict[str, set[str]]) -> None:
 
 
 def _check_shared_subfolders(root: Path, subfolders: dict[str, set[str]]) -> None:
-    """Refuse patients above the classes: ``patient1/ill``, ``patient1/well``, ``patient2/ill``, ``patient3/well``."""
+    """Refuse patients or sites above the classes: ``patient1/ill``, ``patient1/well``, ``patient2/ill``."""
+    if subfolders and all(_PART.fullmatch(name) and "" not in below for name, below in subfolders.items()):
+        raise DataError(
+            f"the folders of {root} ({shown(sorted(subfolders))}) look like parts of the data set, not like classes: "
+            "put the classes above, or name classes and sites or folds in a table with --labels FILE"
+        )
     counts = Counter(below for names in subfolders.values() for below in names)
     if 1 < len(counts) < len(subfolders) and "" not in counts and min(counts.values()) > 1:
         raise DataError(

@@ -23,6 +23,8 @@ _RECOGNISED = {
 _VISITS = (
     "caseid caseno casenumber studyid studyuid studyinstanceuid accession accessionnumber examid visitid encounterid"
 )
+# Used as the group if there is none of those either.
+_SPECIMENS = "lesionid noduleid tumorid tumourid specimenid slideid biopsyid"
 # Used as the label if no column is known as it.
 _GRADES = "grade gradelabel grading stage staging severity severitylevel klgrade drgrade"
 SPLIT_FLAG = re.compile("(is|in)[ _-]?(train|training|test|testing|val|valid|validation)([ _-]?set)?")
@@ -57,9 +59,10 @@ def known_as(role: str, column: str) -> bool:
 
 
 def known_groups(columns: Sequence[str]) -> list[str]:
-    """Return the columns known as the patient or, if there are none, as a case, study or visit."""
-    patients = [name for name in columns if known_as("group", name)]
-    return patients or [name for name in columns if _reduced(name) in _VISITS.split()]
+    """Return the columns known as the patient or, if there are none, as a visit, or else as a lesion or specimen."""
+    tiers = (_RECOGNISED["group"], _VISITS, _SPECIMENS)
+    found = ([name for name in columns if _reduced(name) in tier.split()] for tier in tiers)
+    return next(filter(None, found), [])
 
 
 def known_labels(columns: Sequence[str]) -> list[str]:

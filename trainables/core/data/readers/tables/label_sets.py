@@ -19,6 +19,7 @@ from trainables.core.data.readers.tables.label_columns import (
 from trainables.core.errors import DataError
 
 SEPARATOR = "|"
+_OTHER_SEPARATORS = (";", ",", "/", "+", "&", " and ")
 NO_LABEL = "none"  # in place of columns of 0 and 1 that are all 0
 # Names that mean that an image has none of the labels, in lower case and reduced to letters.
 _NONE = ("nofinding", "nofindings", "noabnormality", "nolabel", "nolabels", "none", "normal", "healthy", "negative")
@@ -142,14 +143,18 @@ def choose_reading(values: Sequence[str], joined: bool, column: str, place: str)
     distinct = set(values)
     if any(SEPARATOR in value for value in distinct) or (joined and NO_LABEL in distinct - set(column.split(","))):
         return _SEVERAL
-    for separator in ";,":
-        lists = [value for value in distinct if separator in value]
-        if lists and all(part.strip() in distinct for value in lists for part in value.split(separator)):
+    rule = f"several labels of an image must be separated by {SEPARATOR!r}, but column {column} of {place} has"
+    for separator in _OTHER_SEPARATORS:
+        lists = sorted(value for value in distinct if separator in value)
+        alone = [part.strip() in distinct for value in lists for part in value.split(separator)]
+        if lists and (all(alone) or (any(alone) and separator in ";,")):
             raise DataError(
-                f"several labels of an image must be separated by {SEPARATOR!r}, but column {column} of {place} has "
-                f"{listed(sorted(lists))}: write {SEPARATOR} between labels, or another sign than {separator!r} within "
-                "the name of a class"
+                f"{rule} {listed(lists)}: write {SEPARATOR} between labels, or another sign than {separator.strip()!r} "
+                "within the name of a class"
             )
+    printed = sorted(value for value in distinct if re.fullmatch(r"\[.*\]|\{.*\}", value))
+    if printed:
+        raise DataError(f"{rule} lists, such as {max(printed, key=len)}: write them like A{SEPARATOR}B")
     return _ONE
 
 

@@ -14,7 +14,7 @@ _SEPARATORS = ",;\t|"
 _TEXT, _EXCEL, _PARQUET = (".csv", ".tsv", ".txt"), (".xlsx", ".xlsm"), (".parquet",)
 TABLE_SUFFIXES = frozenset({*_TEXT, *_EXCEL, *_PARQUET})
 # Spellings of a missing value that R, pandas, databases and Excel write. "None" is not among them: it can be a class.
-_MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NaT", "<NA>", "NULL", "null"})
+_MISSING = frozenset({"", "?", "NA", "N/A", "n/a", "NaN", "nan", "NaT", "<NA>", "NULL", "null"})
 _EXCEL_ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"})
 # Spaces, and characters that nobody sees.
 _BLANKS = r"[\s\u00ad\u200b-\u200f\u2060\ufeff]+"
@@ -62,8 +62,10 @@ def _text_rows(file: Path) -> Iterator[list[str]]:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"a table must be UTF-8 text, but {file} is not: save it as UTF-8") from error
-    header = text.partition("\n")[0]
-    separator = max(_SEPARATORS, key=header.count)
+    stated = re.match(r"sep=(.)\r?\n", text)  # a line that Excel understands
+    text = text[stated.end() :] if stated else text
+    header = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
+    separator = stated[1] if stated else max(_SEPARATORS, key=header.count)
     # Without newline="", a line break within quotes would be changed.
     reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
     width = None

@@ -60,3 +60,11 @@ def test_a_grade_is_the_label_if_nothing_else_is(column):
     images = NamedImages(Path("data"), [Path(row["image"]) for row in rows])
     assert choose_columns(LabelTable(("t.csv",)), list(rows[0]), rows, images, "t.csv")["label"] == column
     assert chosen(**{column: ("0", "1")})["label"] == "label"
+
+
+def test_a_lesion_is_the_group_if_no_patient_or_visit_is_known():
+    """HAM10000 has several images of a lesion."""
+    ids = {"lesion_id": ("a", "b")}
+    assert chosen(**ids)["group"] == "lesion_id"
+    assert chosen(**ids, study_id=("a", "b"))["group"] == "study_id"
+    assert chosen(**ids, study_id=("a", "b"), patient=("a", "b"))["group"] == "patient"

@@ -25,6 +25,17 @@ def test_text_tables_of_any_separator_line_end_and_byte_order_mark(tmp_path, sep
     assert read_table(write(tmp_path / "t.csv", text, encoding)) == EXPECTED
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'sep=;\r\nimage;"finding, final"\r\n007;ill\r\n8;?\r\n',
+        '"finding, final";image\nill;007\n"?";8\n',
+    ],
+)
+def test_separators_that_excel_states_and_those_within_quotes(tmp_path, text):
+    assert read_table(write(tmp_path / "t.csv", text)) == {"image": ["007", "8"], "finding, final": ["ill", ""]}
+
+
 def test_excel_and_parquet_have_the_values_of_text(tmp_path):
     book = openpyxl.Workbook()
     for row in [["image", "finding", "age"], ["007", "tumour, left", 61.0], [8, None, 70.5], [None, " ", None]]:
