@@ -13,7 +13,13 @@ from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.image_files import find_images, is_dicom_file, is_nifti_file
 from trainables.core.data.readers.unknown_patients import describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
-from trainables.core.data.readers.volumes import describe_volumes, find_slices, read_slice
+from trainables.core.data.readers.volumes import (
+    describe_subjects,
+    describe_volumes,
+    find_slices,
+    find_subjects,
+    read_slice,
+)
 from trainables.core.data.source import numbered
 from trainables.core.errors import DataError
 
@@ -84,12 +90,13 @@ def list_images(root: Path, slicing: Slicing | None = None) -> ImageEntries:
         for number in _numbers(root / file, header, slicing)
     ]
     volumes = [file for file in files if is_nifti_file(file)]
+    subjects = find_subjects(volumes)
     slices = sum(is_nifti_file(file) for file, *_ in entries)
     is_dicom = any(header.frames for header in headers)
     patients = {header.patient for header in headers} - {""}
     has_patients = len(patients) > 1  # anonymised files may all have the same one
     grouped = has_patients or any(frame is not None for *_, frame in entries)
-    keys = [(header.patient if has_patients else "") or file for file, header, _ in entries]
+    keys = [(header.patient if has_patients else "") or subjects.get(file, file) for file, header, _ in entries]
     values = zip(*(header.acquisition for _, header, _ in entries), strict=True)
     return ImageEntries(
         root=root,
@@ -101,6 +108,7 @@ def list_images(root: Path, slicing: Slicing | None = None) -> ImageEntries:
         notes=(
             *(_describe(headers, len(patients)) if is_dicom else ()),
             *([describe_volumes(len(volumes), slices, slicing)] if volumes else ()),
+            *describe_subjects(subjects),
         ),
     )
 

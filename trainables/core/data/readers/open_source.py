@@ -38,8 +38,9 @@ def open_source(
             ``train/ val/ test/``), or with images and masks (``open_pairs``); the URI of such a folder, ``s3://...``;
             or the name of a hub data set, ``owner/name`` or ``owner/name@commit``.
         group_column: Column of parquet and hub data sets. Rows with equal values are one group; a null has no group.
-        group_pattern: Regular expression searched in each file name. Images with equal capture groups (without any:
-            equal matches) are one group. An image whose name does not match is its own group.
+        group_pattern: Regular expression searched in each file name or, if it matches none, in each path. Images with
+            equal capture groups (without any: equal matches) are one group. An image whose name does not match is its
+            own group.
         store: Cache for a copy of data at a URI; None for the node's default.
         table: Table of labels of the images in the folder; None if the layout gives the labels.
         slicing: Slices to take from NIfTI volumes; None for the default.
@@ -124,6 +125,8 @@ def grouped_by_name(source: Source, pattern: str, place: str) -> Source:
     except re.error as error:
         raise DataError(f"--group-pattern must be a regular expression, but got {pattern!r}: {error}") from error
     found = [regex.search(file) for file in source.files]
+    if not any(found):
+        found = [regex.search(name) for name in source.names]
     if not any(found):
         example = next(iter(source.files), "") or "they have no names"
         raise DataError(f"--group-pattern must match file names, but {pattern!r} matches none in {place} ({example})")

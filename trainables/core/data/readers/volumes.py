@@ -1,5 +1,7 @@
 """Slices of NIfTI files. A file is read and scaled once for all its slices."""
 
+import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -9,6 +11,7 @@ from trainables.core.data.readers.untrusted_files import read_file
 from trainables.core.errors import DataError
 
 _HEADER_BYTES = 4096
+_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+(?=[_.])")
 _VOLUMES = 64  # of 32 slices with 256 x 256 voxels: 128 MiB
 _reading = Lock()  # threads ask for neighbouring slices of a volume at the same time
 
@@ -63,3 +66,17 @@ def describe_volumes(volumes: int, slices: int, slicing: Slicing) -> str:
         f"{volumes} NIfTI volumes with {slices} {slicing.axis} slices: at most {slicing.count} around the middle of "
         f"each volume, scaled from its {low:g}th to its {high:g}th percentile (--axis and --slices take others)"
     )
+
+
+def find_subjects(volumes: Sequence[Path]) -> dict[Path, str]:
+    """Return the subject of each volume, ``sub-01`` in names as BIDS prescribes; empty unless all names have one."""
+    found = {file: match[0] for file in volumes if (match := _SUBJECT.match(file.name))}
+    return found if len(found) == len(volumes) else {}
+
+
+def describe_subjects(subjects: Mapping[Path, str]) -> list[str]:
+    """Return a note on the subjects of volumes, if some have several."""
+    count = len(set(subjects.values()))
+    if count == len(subjects):
+        return []
+    return [f"{len(subjects)} NIfTI volumes are of {count} subjects by their names, such as {min(subjects.values())}"]

@@ -58,7 +58,8 @@ class Features:
 
 def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the mean of the channels."""
-    return np.asarray(image.mean(axis=2).round(), dtype=np.uint8)
+    channels = image.shape[2]
+    return image[:, :, 0] if channels == 1 else cv2.transform(image, np.full((1, channels), 1 / channels))
 
 
 def extract_features(

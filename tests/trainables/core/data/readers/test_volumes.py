@@ -37,6 +37,16 @@ def test_a_volume_gives_the_images_of_one_group(folder):
     assert not source.unread
 
 
+def test_volumes_of_one_subject_are_one_group_if_all_names_say_so(tmp_path):
+    for seed, name in enumerate(("ill/sub-01_T1w.nii", "ill/sub-01_FLAIR.nii", "well/anat/sub-02_ses-1_T1w.nii")):
+        write_nifti(tmp_path / name, noise(seed))
+    source = open_source(str(tmp_path), slicing=SLICING)
+    assert source.groups.tolist() == [0] * 6 + [1] * 3
+    assert source.notes[1] == "3 NIfTI volumes are of 2 subjects by their names, such as sub-01"
+    write_nifti(tmp_path / "well" / "template.nii", noise(4))
+    assert len(set(open_source(str(tmp_path), slicing=SLICING).groups.tolist())) == 4
+
+
 def test_a_table_names_volumes_and_their_patients(folder):
     write_nifti(folder / "well" / "d.nii", noise(3))
     (folder / "labels.csv").write_text("file,label,patient\na,x,P1\nb.nii,y,P1\nwell/c.nii.gz,y,P2\nd.nii,x,P3\n")

@@ -1,6 +1,7 @@
 """Class folders, optionally below folders of splits."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.folders.layout_checks import check_class_folders
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import describe_unread, is_ignored, unread_files
+from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.data.source import SPLIT_NAMES, Source
 from trainables.core.errors import DataError
 
@@ -27,6 +29,7 @@ def open_class_folders(root: Path, slicing: Slicing | None = None) -> Source:
     class_names = tuple(sorted({child.name for parent in parents for child in _folders(parent)}))
     check_class_folders(root, list(splits), class_names, [parts for _, parts in places if parts])
     number = {name: index for index, name in enumerate(class_names)}
+    folders = _describe_subfolders([parts for _, parts in places]) if images.groups is None else []
     for name in set(class_names).difference(filter(None, labelled)):
         unread = sum((unread_files(parent / name) for parent in parents if (parent / name).is_dir()), Counter())
         if any((parent / name).is_symlink() for parent in parents):
@@ -47,9 +50,18 @@ def open_class_folders(root: Path, slicing: Slicing | None = None) -> Source:
         files=[file.name for file in images.files],
         unread=unread_files(root),
         metadata=images.metadata,
-        notes=images.notes,
+        notes=(*images.notes, *folders),
         slicing=images.slicing,
     )
+
+
+def _describe_subfolders(places: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return a note on folders within the classes, since they are often patients."""
+    found = sorted({parts[:-1] for parts in places if len(parts) > 2})
+    if len(found) < 2:
+        return []
+    example = printable("/".join(found[0]))
+    return [f"{len(found)} folders lie within the classes, such as {example}: --group-pattern can make them groups"]
 
 
 def _folders(parent: Path) -> list[Path]:

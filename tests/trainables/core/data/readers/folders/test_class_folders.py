@@ -190,3 +190,15 @@ def test_links_to_folders_are_not_followed_but_counted(tmp_path):
     (tmp_path / "data" / "c").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="class 'c' in .* has no images: links to folders are not followed"):
         open_source(str(tmp_path / "data"))
+
+
+def test_folders_of_patients_within_the_classes_are_noted_and_can_be_groups(tmp_path):
+    names = ("ill/p1/1.png", "ill/p1/2.png", "ill/p2/3.png", "well/p3/4.png", "well/p3/5.png")
+    write_images(tmp_path, *names)
+    source = open_source(str(tmp_path))
+    assert not source.groups_given
+    assert source.notes == ("3 folders lie within the classes, such as ill/p1: --group-pattern can make them groups",)
+    assert open_source(str(tmp_path), group_pattern=r"/(p\d+)/").groups.tolist() == [0, 0, 1, 2, 2]
+    assert open_source(str(tmp_path), group_pattern=r"[135]").groups.tolist() == [0, 1, 2, 3, 4]  # file names first
+    with pytest.raises(DataError, match="must match file names, but 'q' matches none"):
+        open_source(str(tmp_path), group_pattern="q")
