@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.dataset import Dataset
-from trainables.core.serving.training_features import MOST_IMAGES, TrainingFeatures, joined
+from trainables.core.serving.training_features import MOST_IMAGES, TrainingFeatures
 
 # Maps checkpoints of members and (n,) images to the (n, F) features of each, as ``trainables.worker.inference`` does.
 Extract = Callable[[Sequence[str], NDArray[np.int64]], list[NDArray[np.float32]]]
@@ -30,7 +30,7 @@ class MemberFeatures:
 
     def of(self, members: Sequence[int]) -> TrainingFeatures:
         """Return the features of an ensemble of some members, given by position."""
-        training, held_out = (joined([part[member] for member in members]) for part in (self.training, self.held_out))
+        training, held_out = ([part[member] for member in members] for part in (self.training, self.held_out))
         return TrainingFeatures.of(training, held_out, self.groups)
 
 

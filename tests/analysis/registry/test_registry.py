@@ -35,7 +35,7 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
 from trainables.core.serving.predict_classes import extract_features, trained_classifier
-from trainables.core.serving.training_features import TrainingFeatures, joined
+from trainables.core.serving.training_features import TrainingFeatures
 from trainables.core.training.fit import fit
 
 NAMES = ("few", "many", "some")
@@ -167,7 +167,7 @@ def test_the_signature_has_every_column_that_the_model_returns(checkpoint, small
     features = extract_features(
         trained_classifier(checkpoint, torch.device("cpu")), small_data.images(16), np.arange(9)
     )
-    known = TrainingFeatures.of(joined([features]), joined([features]), np.arange(9))
+    known = TrainingFeatures.of([features], [features], np.arange(9))
     for kind, training_features in ((None, None), (small_data.kind, None), (None, known), (small_data.kind, known)):
         members = [[dataclasses.replace(checkpoint, kind=kind)]]
         folder = tmp_path / f"{kind is None}-{training_features is None}"

@@ -18,7 +18,7 @@ from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import trained_network
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.image_input import Decoded, images_of, with_slices
-from trainables.core.serving.training_features import TrainingFeatures
+from trainables.core.serving.training_features import Members, TrainingFeatures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,12 +127,12 @@ class Ensemble(ABC):
         """All sizes that images are decoded to."""
         return {member.image_size for member in self.members} | ({SIDE} if self.kind else set())
 
-    def unlike_training(self, decoded: Decoded, features: NDArray[np.float32]) -> list[tuple[str, float | None]]:
+    def unlike_training(self, decoded: Decoded, features: Members) -> list[tuple[str, float | None]]:
         """Return ``unlike`` and ``unlike_score`` of each image's prediction.
 
         Args:
             decoded: The n images.
-            features: (n, D) their features, as ``features`` returns them.
+            features: (n, F) features by each member.
         """
         count = len(decoded.shapes)
         kinds = self.kind.warnings(decoded.pixels[SIDE], decoded.shapes) if self.kind else [""] * count

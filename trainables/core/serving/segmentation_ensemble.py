@@ -103,8 +103,9 @@ class SegmentationEnsemble(Ensemble):
                 predict_pixels_with_features(member.models[0], decoded.pixels[member.image_size])
                 for member in self.members
             ]
-            features = joined([each for _, each in passes])
-            for index, unlike in enumerate(self.unlike_training(decoded, features)):
+            members = [features for _, features in passes]
+            features = joined(members)
+            for index, unlike in enumerate(self.unlike_training(decoded, members)):
                 parts = [one[index : index + 1] for one, _ in passes]
                 yield self._combine(parts, decoded.shapes[index]), unlike, features[index]
 

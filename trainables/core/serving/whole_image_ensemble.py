@@ -17,7 +17,7 @@ from trainables.core.serving.operating_point import IMAGE
 from trainables.core.serving.predict_classes import mean_probabilities, predict_with_features
 from trainables.core.serving.prediction_sets import describe_set
 from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
-from trainables.core.serving.training_features import joined
+from trainables.core.serving.training_features import Members, joined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,17 +93,17 @@ class WholeImageEnsemble(Ensemble):
 
     def features(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """Return the (n, D) features of a batch of n images."""
-        return self._combined(self._decode(images))[1]
+        return joined(self._combined(self._decode(images))[1])
 
     def _decode(self, images: Sequence[Any]) -> Decoded:
         boxes = self.roi.boxes(images, self.pixel_format) if self.roi else None
         return decode_images(images, self.image_sizes, self.pixel_format, boxes)
 
-    def _combined(self, decoded: Decoded) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return (n, C) probabilities and (n, D) features from the same passes."""
+    def _combined(self, decoded: Decoded) -> tuple[NDArray[np.float32], Members]:
+        """Return (n, C) probabilities, and the (n, F) features by each member from the same passes."""
         members = [self._predict_member(member, decoded.pixels[member.image_size]) for member in self.members]
         predictions, features = zip(*members, strict=True)
-        return self.combination.apply(np.stack(predictions)).astype(np.float32), joined(features)
+        return self.combination.apply(np.stack(predictions)).astype(np.float32), features
 
     def _predict_member(
         self, member: Member, pixels: NDArray[np.uint8]

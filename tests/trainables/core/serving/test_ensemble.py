@@ -84,14 +84,16 @@ def test_images_with_other_features_than_the_training_images_are_named(checkpoin
         inputs.append(seen[0].numpy())
     expected, splits = joined(inputs), small_data.splits
     held_out = splits["select"]
-    known = TrainingFeatures.of(expected[splits["fit"]], expected[held_out], small_data.groups[held_out])
+    known = TrainingFeatures.of(
+        *([each[rows] for each in inputs] for rows in (splits["fit"], held_out)), small_data.groups[held_out]
+    )
     save_ensemble(tmp_path / "e", members, Combination.of(np.ones(2)), "flips", training_features=known)
     ensemble = load_ensemble(tmp_path / "e")
     images = [*small_data.images(32)[:10, :, :, 0], np.full((32, 32), 255, np.uint8)]
     np.testing.assert_allclose(ensemble.features(images)[:10], expected[:10], atol=1e-5)
     frame = ensemble.predict(images)
     assert list(frame.columns) == [*NAMES, "unlike_training", "unlike_score"]
-    np.testing.assert_allclose(frame["unlike_score"][:10], known.scores(expected[:10]), rtol=1e-3)
+    np.testing.assert_allclose(frame["unlike_score"][:10], known.scores([each[:10] for each in inputs]), rtol=1e-3)
     assert (frame["unlike_score"] > 1).tolist() == [text.startswith("features ") for text in frame["unlike_training"]]
     assert frame["unlike_score"][10] > 1
     by_patient = ensemble.predict(images, {"patients": ["p"] * 5 + ["q"] * 6})

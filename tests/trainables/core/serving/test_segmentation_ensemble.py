@@ -96,15 +96,15 @@ def test_images_with_other_features_than_the_training_images_are_named(trained, 
     model.encoder.register_forward_hook(lambda _, __, maps: seen.append(maps[-1]))
     with torch.inference_mode():
         model(torch.from_numpy(data.images(32)[:]))
-    expected = joined([seen[0].flatten(2).mean(dim=2).numpy()])
+    expected = seen[0].flatten(2).mean(dim=2).numpy()
     fit_, held_out = data.splits["fit"], data.splits["select"]
-    known = TrainingFeatures.of(expected[fit_], expected[held_out], data.groups[held_out])
+    known = TrainingFeatures.of([expected[fit_]], [expected[held_out]], data.groups[held_out])
     save_ensemble(tmp_path / "e", [checkpoints[:1]], Combination.of(np.ones(1)), training_features=known)
     ensemble, images = _load_pyfunc(str(tmp_path / "e")), list(data.images(32)[:4])
-    np.testing.assert_allclose(ensemble.features(images), expected[:4], atol=1e-5)
+    np.testing.assert_allclose(ensemble.features(images), joined([expected[:4]]), atol=1e-5)
     frame = ensemble.predict([*images, np.full((32, 32), 9, np.uint8)])
     assert list(frame.columns) == ["mask", "unlike_training", "unlike_score"]
-    np.testing.assert_allclose(frame["unlike_score"][:4], known.scores(expected[:4]), rtol=1e-3)
+    np.testing.assert_allclose(frame["unlike_score"][:4], known.scores([expected[:4]]), rtol=1e-3)
     assert (frame["unlike_score"] > 1).tolist() == [text != "" for text in frame["unlike_training"]]
 
 

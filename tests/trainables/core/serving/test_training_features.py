@@ -7,46 +7,70 @@ from trainables.core.serving.training_features import TrainingFeatures, joined
 RNG = np.random.default_rng(0)
 
 
-def units(count, width=6):
-    return joined([RNG.normal(size=(count, width)).astype(np.float32)])
+def features(count, width=6, scale=1.0):
+    return (RNG.normal(size=(count, width)) * scale).astype(np.float32)
 
 
-def test_a_score_is_the_distance_to_the_fifth_neighbour_over_the_limit():
-    training, held_out, new = units(50), units(30), units(7)
-    features = TrainingFeatures.of(training, held_out, np.arange(30))
-    neighbours = NearestNeighbors(n_neighbors=5).fit(training)
-    distances, usual = (neighbours.kneighbors(each)[0][:, 4] for each in (new, held_out))
-    np.testing.assert_allclose(features.scores(new), distances / usual.max(), rtol=1e-2)  # stored in half precision
-    assert (features.scores(held_out) <= 1).all()
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def fifth(training, rows):
+    """Distances to the fifth neighbour by scikit-learn."""
+    return NearestNeighbors(n_neighbors=5).fit(training).kneighbors(rows)[0][:, 4]
+
+
+def ratios(training, held_out, new):
+    """The larger distance of new images, among unit vectors or not, in multiples of that of the held-out images."""
+    pairs = [(unit(training), unit(held_out), unit(new)), (training, held_out, new)]
+    usual = [fifth(known, others).max() for known, others, _ in pairs]
+    return np.max([fifth(known, rows) / limit for (known, _, rows), limit in zip(pairs, usual, strict=True)], axis=0)
+
+
+def test_a_score_is_the_larger_distance_to_the_fifth_neighbour_over_its_limit():
+    training, held_out, new = features(50), features(30), features(7, scale=2)
+    known = TrainingFeatures.of([training], [held_out], np.arange(30))
+    expected = ratios(training, held_out, new) / ratios(training, held_out, held_out).max()
+    np.testing.assert_allclose(known.scores([new]), expected, rtol=1e-2)  # stored in half precision
+    assert known.scores([held_out]).max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("changed", [lambda rows: 8 * rows, lambda rows: rows[:, ::-1].copy()])
+def test_features_of_another_length_or_direction_are_far(changed):
+    """Either kind of distance finds only one of the two."""
+    usual = (RNG.normal(size=(90, 4)) * 0.1 + [5, 1, 0, 0]).astype(np.float32)
+    known = TrainingFeatures.of([usual[:60]], [usual[60:]], np.arange(30))
+    assert (known.scores([changed(usual[60:])]) > 2).all()
 
 
 def test_each_group_has_the_same_weight_in_the_limit():
-    """200 groups, half of 1 and half of 4 images, whose quantile is that of images repeated to equal numbers."""
-    training, groups = units(40, 3), np.concatenate([np.arange(100), np.repeat(np.arange(100, 200), 4)])
-    held_out = units(len(groups), 3)
-    distances = NearestNeighbors(n_neighbors=5).fit(training.astype(np.float16)).kneighbors(held_out)[0][:, 4]
-    repeated = np.repeat(distances, 4 // np.bincount(groups)[groups])
-    expected = np.quantile(repeated, 0.99, method="inverted_cdf")
-    assert TrainingFeatures.of(training, held_out, groups).limit == pytest.approx(expected, rel=1e-4)
+    """200 groups, half of 1 and half of 4 images: the limit is that of images repeated to equal numbers."""
+    groups = np.concatenate([np.arange(100), np.repeat(np.arange(100, 200), 4)])
+    training, held_out = features(40, 3), features(len(groups), 3)
+    scores = TrainingFeatures.of([training], [held_out], groups).scores([held_out])
+    repeated = np.repeat(scores, 4 // np.bincount(groups)[groups])
+    assert np.quantile(repeated, 0.99, method="inverted_cdf") == pytest.approx(1, rel=1e-6)
 
 
 def test_all_members_have_equal_shares_in_a_distance():
-    members = [RNG.normal(size=(2, width)).astype(np.float32) * scale for width, scale in ((3, 100), (9, 0.01))]
+    members = [features(2, width, scale) for width, scale in ((3, 100), (9, 0.01))]
     one, other = joined(members)
     squares = [np.sum(np.diff(joined([member]), axis=0) ** 2) for member in members]
     assert np.sum((one - other) ** 2) == pytest.approx(np.mean(squares), rel=1e-4)
+    training, held_out, new = ([features(count, 3, scale) for scale in (1, 1)] for count in (40, 20, 5))
+    scaled = [[part[0] * 1000, part[1]] for part in (training, held_out, new)]
+    alike = TrainingFeatures.of(training, held_out, np.arange(20)).scores(new)
+    np.testing.assert_allclose(TrainingFeatures.of(*scaled[:2], np.arange(20)).scores(scaled[2]), alike, rtol=1e-3)
 
 
 def test_equal_features_are_not_far_from_each_other():
     """A network may give all images the same features, and rounding must not make one of them unlike the others."""
-    same = np.tile(units(1, 500), (20, 1))
-    assert (TrainingFeatures.of(same, same, np.arange(20)).scores(same) <= 1).all()
-    nothing = joined([np.zeros((20, 4), np.float32)])
-    assert (TrainingFeatures.of(nothing, nothing, np.arange(20)).scores(nothing) == 0).all()
+    for same in (np.tile(features(1, 500), (20, 1)), np.zeros((20, 4), np.float32)):
+        assert (TrainingFeatures.of([same], [same], np.arange(20)).scores([same]) <= 1).all()
 
 
 def test_a_file_restores_the_scores(tmp_path):
-    features = TrainingFeatures.of(units(20), units(20), np.arange(20))
-    features.save(tmp_path / "f.safetensors")
-    new = units(5)
-    assert np.array_equal(TrainingFeatures.load(tmp_path / "f.safetensors").scores(new), features.scores(new))
+    known = TrainingFeatures.of([features(20)], [features(20)], np.arange(20))
+    known.save(tmp_path / "f.safetensors")
+    new = [features(5)]
+    assert np.array_equal(TrainingFeatures.load(tmp_path / "f.safetensors").scores(new), known.scores(new))
