@@ -43,11 +43,13 @@ class Registration:
         version: Registered version.
         alias: ``champion`` or ``challenger``.
         reason: Reason for the alias, in one line.
+        sha256: Digest of the model's files, which ``tune-predict`` prints; "" if an earlier version registered it.
     """
 
     version: str
     alias: str
     reason: str
+    sha256: str = ""
 
     def describe(self, model_name: str) -> str:
         """Return one line with the model's URI, its version, and the reason for its alias."""

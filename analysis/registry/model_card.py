@@ -49,6 +49,13 @@ class ModelCard:
         metrics = self.evaluation.metrics() if self.evaluation else {}
         return {name: value for name, value in metrics.items() if name in _ON_CARD}
 
+    def _interval(self, name: str) -> str:
+        """Return the 95% interval of a metric on ``test`` as text; "" if it has none."""
+        assert self.evaluation is not None
+        evaluation, plain_name = self.evaluation.by(name)
+        bounds = evaluation.ensemble.intervals.get(plain_name)
+        return f" [{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else ""
+
     def tags(self) -> dict[str, str]:
         """Return the tags of the model version, cut to MLflow's limit."""
         chosen, data = self.chosen, self.data
@@ -62,6 +69,7 @@ class ModelCard:
         tags = {
             "data": data.place,
             "data_fingerprint": data.fingerprint,
+            "model_sha256": self.registration.sha256 or "not known",
             "members": ", ".join(voters),
             "notes": "; ".join(data.notes) or "none",
             "rule": comparison.chosen,
@@ -102,6 +110,7 @@ class ModelCard:
                 "### Use\n\n"
                 f"```\ntune-predict {uri} IMAGES --out predictions.csv\n{per_patient}"
                 f"mlflow models serve -m {uri} --env-manager local\n```\n\n"
+                f"SHA-256 of the model, which `tune-predict` prints: `{self.registration.sha256 or 'not known'}`.\n\n"
                 f'In Python: `mlflow.pyfunc.load_model("{uri}").predict(...)`. To use one member, replace the URI by '
                 "`runs:/RUN_ID/model` with its run id from the table above.",
             ]
@@ -114,8 +123,8 @@ class ModelCard:
         chosen = self.chosen
         metric, prefix = chosen.comparison.metric, chosen.metric_prefix
         rows = [(f"{prefix} {metric}", f"{chosen.comparison.score:.4f}")]
-        rows += [(f"test {name}", f"{value:.4f}") for name, value in self._test.items()]
-        parts = [table(("score", "value"), rows)]
+        rows += [(f"test {name}", f"{value:.4f}{self._interval(name)}") for name, value in self._test.items()]
+        parts = [table(("score", "value [95%]"), rows)]
         if chosen.selection_bias:
             parts.append(f"`{prefix}` is of {chosen.chosen_on}; {chosen.selection_bias.describe(metric)}.")
         leak = f" {plain(self.data.leak)}." if self.data.leak else ""

@@ -24,7 +24,9 @@ from analysis.registry.promotions import (
     versions_of,
 )
 from trainables.core.metric_names import is_better
+from trainables.core.serving.ensemble_files import ensemble_digest
 
+_DIGEST = "sha256"  # the key of the digest in the metadata of a model
 _ROUNDS = 10  # searches may write the alias in turn
 _COMPARED = {"metric", "select_score", "select_fingerprint"}
 _Version = tuple[str, dict[str, Any]]  # a version and its model's metadata
@@ -49,7 +51,7 @@ def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entran
     if alias == CHALLENGER:
         client.set_registered_model_alias(name, alias, version)
     client.set_model_version_tag(name, version, REASON, reason)
-    return Registration(version, alias, reason)
+    return Registration(version, alias, reason, _metadata(name, version).get(_DIGEST, ""))
 
 
 def _settle(client: MlflowClient, name: str, version: str, metadata: dict[str, Any]) -> tuple[str, str]:
@@ -127,8 +129,11 @@ def _metadata(name: str, version: str) -> dict[str, Any]:
 def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str, Any]) -> str | None:
     """Return the version of an earlier driver that ended before it could save it."""
     for version in versions_of(client, name):
-        if version.run_id == run_id and _metadata(name, str(version.version)) == metadata:
-            return str(version.version)
+        if version.run_id == run_id:
+            found = _metadata(name, str(version.version))
+            found.pop(_DIGEST, None)
+            if found == metadata:
+                return str(version.version)
     return None
 
 
@@ -140,7 +145,7 @@ def _register(run_id: str, name: str, entrant: Entrant) -> str:
                 name="ensemble",
                 input_example=_blank_example(),
                 registered_model_name=name,
-                metadata=entrant.metadata,
+                metadata={**entrant.metadata, _DIGEST: ensemble_digest(Path(folder) / "ensemble")},
                 **files,
             )
     return str(info.registered_model_version)

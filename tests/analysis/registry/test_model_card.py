@@ -50,6 +50,20 @@ def test_the_description_names_the_operating_point_and_the_promise_of_the_sets(c
     assert "Prediction sets by image: 90% coverage on average over the classes." in lines
 
 
+def test_scores_have_their_intervals_and_the_model_its_digest(card):
+    patients = replace(card.evaluation, ensemble=Scores({"accuracy": 0.5}, {"accuracy": (0.25, 0.75)}))
+    scores = Scores({"macro_f1": 0.25, "accuracy": 0.75}, {"accuracy": (0.625, 0.875)})
+    evaluation = replace(card.evaluation, ensemble=scores, patients=patients)
+    registration = replace(card.registration, sha256="5" * 64)
+    with_intervals = replace(card, evaluation=evaluation, registration=registration)
+    lines = with_intervals.description().splitlines()
+    assert "| test accuracy | 0.7500 [0.6250, 0.8750] |" in lines
+    assert "| test macro_f1 | 0.2500 |" in lines
+    assert "| test patient_accuracy | 0.5000 [0.2500, 0.7500] |" in lines
+    assert f"SHA-256 of the model, which `tune-predict` prints: `{'5' * 64}`." in lines
+    assert with_intervals.tags()["model_sha256"] == "5" * 64
+
+
 def test_without_a_leak_there_is_no_warning(card):
     text = replace(card, data=replace(card.data, test_twins=0, notes=())).description()
     assert "opened 2 times.\n" in text

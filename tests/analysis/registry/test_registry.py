@@ -33,7 +33,7 @@ from trainables.core.config import TrainConfig
 from trainables.core.errors import UserError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combining.combine import Combination
-from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
+from trainables.core.serving.ensemble_files import ensemble_digest, ensemble_folder, open_ensemble
 from trainables.core.serving.predict_classes import extract_features, trained_classifier
 from trainables.core.serving.training_features import TrainingFeatures
 from trainables.core.training.fit import fit
@@ -60,7 +60,10 @@ def registered(checkpoint, tmp_path_factory):
     experiment = client.create_experiment("brains", artifact_location=str(folder / "artifacts"))
     parent, child = (client.create_run(experiment).info.run_id for _ in range(2))
     entrant = Entrant([[checkpoint]], Combination.of(np.ones(1)), "none", METADATA)
-    assert register_ensemble(uri, parent, "brains", entrant).version == "1"
+    registered = [register_ensemble(uri, parent, "brains", entrant) for _ in range(2)]
+    assert [each.version for each in registered] == ["1", "1"]
+    with fetched_model(uri, "models:/brains/1") as fetched:
+        assert {each.sha256 for each in registered} == {ensemble_digest(ensemble_folder(fetched))}
     (champion,) = history(uri, "brains")
     assert (champion.version, champion.previous, champion.by) == ("1", None, "tune-run")
     return uri, client, parent, child
