@@ -3,7 +3,7 @@
 Scores come from a forest of extremely randomised trees (Geurts et al. 2006) over the parameters. It predicts the mean
 of similar configurations, so a curve also gets the residual that a similar recorded trial had when it was held out:
 noise of ``tune``, ``select`` and ``test`` stays as correlated as it is in the table. No score leaves the range of the
-recorded ones. Seconds come from a second forest. A recorded configuration gives its recorded curve.
+recorded ones. Seconds and failures come from a second forest. A recorded configuration gives its recorded curve.
 
 ``python -m benchmarks.curves.surrogate`` compares the forest with the nearest recorded trial on held-out trials.
 """
@@ -77,17 +77,18 @@ class Surrogate:
 
     def __init__(self, recorded: RecordedCurves, encode: Encoder):
         self.recorded, self._encode = recorded, encode
-        self._exact = {_digest(params): curve for params, curve in zip(recorded.params, recorded.curves, strict=True)}
+        self._known = {_digest(params): curve for params, curve in zip(recorded.params, recorded.curves, strict=True)}
         self._features = np.stack([encode(params) for params in recorded.params])
         self._scores = np.stack([_padded(curve, recorded.epochs) for curve in recorded.curves])
-        self._log_seconds = np.log([np.append(c.seconds[:1], c.seconds[1:].mean()) for c in recorded.curves])
+        self._log_seconds = np.log([_epoch_seconds(curve) for curve in recorded.curves])
+        self._failed = np.array([curve.failed_after is not None for curve in recorded.curves], dtype=np.float64)
 
     def curve(self, params: Params) -> Curve:
         """Return the recorded curve of a configuration, or a predicted one, always the same."""
         key = _digest(params)
-        if key not in self._exact:
-            self._exact[key] = self._predict(params, int(key[:8], 16))
-        return self._exact[key]
+        if key not in self._known:
+            self._known[key] = self._predict(params, int(key[:8], 16))
+        return self._known[key]
 
     def cache_cost(self, params: Params) -> float:
         """Return the cost of the configuration's cached outputs; of an unrecorded one the mean of its backbone's."""
@@ -99,17 +100,18 @@ class Surrogate:
 
     def _predict(self, params: Params, seed: int) -> Curve:
         features = self._encode(params)
-        nearest = np.argsort(np.abs(self._features - features).sum(axis=1))[:NEIGHBOURS]
-        model = self.recorded.curves[nearest[0]]
-        residual = self._residuals[np.random.default_rng(seed).choice(nearest)]
+        nearest = np.argsort(np.abs(self._features - features).sum(axis=1))
+        residual = self._residuals[np.random.default_rng(seed).choice(nearest[:NEIGHBOURS])]
         scores = self._score_forest.predict(features[None])[0] + residual
         scores = scores.clip(self._scores.min(axis=0), self._scores.max(axis=0))
         tune, select, test = np.split(scores, 3)
-        first, others = np.exp(self._seconds_forest.predict(features[None])[0])
+        *log_seconds, failed = self._cost_forest.predict(features[None])[0]
+        first, others = np.exp(log_seconds)
         seconds = np.append(first, np.full(self.recorded.epochs - 1, others))
-        if model.failed_after is None:
+        if failed < 0.5:
             return Curve(tune, seconds, select, test)
-        ended = len(model.tune)  # fails where the nearest recorded trial did
+        model = next(self.recorded.curves[place] for place in nearest if self._failed[place])
+        ended = len(model.tune)  # fails where the nearest failed trial did
         return Curve(tune[:ended], seconds[:ended], select[:ended], test[:ended], float(others))
 
     @cached_property
@@ -117,8 +119,8 @@ class Surrogate:
         return fit_forest(self._features, self._scores)
 
     @cached_property
-    def _seconds_forest(self) -> ExtraTreesRegressor:
-        return fit_forest(self._features, self._log_seconds)
+    def _cost_forest(self) -> ExtraTreesRegressor:
+        return fit_forest(self._features, np.column_stack([self._log_seconds, self._failed]))
 
     @cached_property
     def _residuals(self) -> Floats:
@@ -128,13 +130,13 @@ class Surrogate:
         """Compare forest and nearest trial on held-out trials, tenfold."""
         report = {}
         for name, fit in {"forest": fit_forest, "nearest": Nearest}.items():
-            tune, seconds = (held_out(self._features, truth, fit) for truth in (self._scores, self._log_seconds))
-            last = self.recorded.epochs - 1
+            scores, seconds = (held_out(self._features, truth, fit) for truth in (self._scores, self._log_seconds))
+            error, last = np.abs(scores - self._scores), self.recorded.epochs - 1
             report[name] = {
-                "error of tune": float(np.abs(tune - self._scores)[:, : last + 1].mean()),
-                "error of the last tune": float(np.abs(tune - self._scores)[:, last].mean()),
-                "error of select": float(np.abs(tune - self._scores)[:, 2 * last + 1].mean()),
-                "rank correlation of the last tune": float(spearmanr(tune[:, last], self._scores[:, last]).statistic),
+                "error of tune": float(error[:, : last + 1].mean()),
+                "error of the last tune": float(error[:, last].mean()),
+                "error of the last select": float(error[:, 2 * last + 1].mean()),
+                "rank correlation of the last tune": float(spearmanr(scores[:, last], self._scores[:, last]).statistic),
                 "error of log seconds": float(np.abs(seconds - self._log_seconds).mean()),
             }
         return report
@@ -181,6 +183,12 @@ def _padded(curve: Curve, epochs: int) -> Floats:
             for scores in (curve.tune, curve.select, curve.test)
         ]
     )
+
+
+def _epoch_seconds(curve: Curve) -> tuple[float, float]:
+    """Return the seconds of the first epoch and the mean of the others, including one that failed."""
+    seconds = [*curve.seconds.tolist(), *([] if curve.failed_after is None else [curve.failed_after])]
+    return seconds[0], float(np.mean(seconds[1:] or seconds))
 
 
 def _digest(params: Params) -> str:

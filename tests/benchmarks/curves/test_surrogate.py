@@ -40,6 +40,19 @@ def test_new_configurations_follow_the_rule(surrogate):
     assert all(len(one.tune) == EPOCHS and one.tune.min() >= 0.5 and one.tune.max() <= 0.9 for one in found)
 
 
+def test_configurations_near_a_failure_fail_where_it_did():
+    params = draw_params(80)
+    failed = Curve(*[np.array([])] * 4, failed_after=2.0)
+    curves = [failed if one["backbone"] == SLOW else known_curve(one) for one in params[:60]]
+    surrogate = Surrogate(
+        RecordedCurves(EPOCHS, tuple(params[:60]), tuple(curves), (0,), {}), Encoder(space_distributions())
+    )
+    nearest = [surrogate.curve(one) for one in params[60:] if one["backbone"] == SLOW]
+    ended = [one for one in nearest if one.failed_after is not None]
+    assert len(ended) > len(nearest) / 2
+    assert all(len(one.tune) == 0 and one.failed_after == pytest.approx(2.0, rel=0.5) for one in ended)
+
+
 def test_the_forest_beats_the_nearest_trial_where_one_parameter_matters(surrogate):
     report = surrogate.validate()
     assert report["forest"]["error of the last tune"] < report["nearest"]["error of the last tune"]
