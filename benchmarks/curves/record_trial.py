@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from trainables.core.config import HeadConfig, TrainConfig
 from trainables.core.data.dataset import Dataset
@@ -76,7 +75,7 @@ def _checkpoint_scorer(
     parts = {name: data.splits[name] for name in ("select", "test")}
 
     def score(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, float]]:
-        nn.Module.load_state_dict(network, tensors)
+        network.load_state_dict(tensors)
         predicted = predict_probabilities(network, images, np.concatenate(list(parts.values())))
         scores, start = {}, 0
         for name, indices in parts.items():
