@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,12 @@ def at_least(measurement: str, measured: float, goal: float) -> Row:
 
 def record(name: str, rows: list[Row], details: dict[str, Any]) -> None:
     """Write ``results/<name>.json`` and print the rows."""
+    write(name, rows, details)
+    show(rows)
+
+
+def write(name: str, rows: list[Row], details: dict[str, Any]) -> None:
+    """Write ``results/<name>.json``."""
     RESULTS.mkdir(exist_ok=True)
     content = {
         "benchmark": name,
@@ -55,7 +61,6 @@ def record(name: str, rows: list[Row], details: dict[str, Any]) -> None:
         "details": details,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    show(rows)
 
 
 def show(rows: list[Row]) -> None:
@@ -68,7 +73,7 @@ def show(rows: list[Row]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Return the hardware and the versions of Python and the main packages."""
+    """Return the hardware and the versions of Python and the main packages; None for those that are not installed."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": _cpu_model(),
@@ -76,8 +81,15 @@ def machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "system": platform.system(),
-        **{package: version(package) for package in _PACKAGES},
+        **{package: _version(package) for package in _PACKAGES},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a GPU machine needs neither Ray nor MLflow
+        return None
 
 
 def _cpu_model() -> str:

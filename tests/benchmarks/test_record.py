@@ -1,4 +1,5 @@
 import json
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
@@ -20,3 +21,16 @@ def test_a_result_holds_rows_details_and_the_machine(tmp_path, monkeypatch):
     assert written["rows"] == [{"measurement": "time", "measured": 1.0, "goal": "<= 2", "met": True}]
     assert written["details"] == {"runs": 3}
     assert written["machine"] == record.machine()
+
+
+def test_a_machine_without_some_packages_is_described(monkeypatch):
+    """A bare GPU machine has no Ray."""
+
+    def version(package):
+        if package == "ray":
+            raise PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(record, "version", version)
+    machine = record.machine()
+    assert (machine["ray"], machine["torch"]) == (None, "1.0")

@@ -83,7 +83,7 @@ def test_a_batch_that_is_too_large_for_the_gpu_is_halved(undisturbed, small_data
 
 
 @pytest.mark.faults
-def test_a_trial_fails_if_half_the_batch_is_too_large(cluster, small_data, tmp_path):
+def test_a_trial_fails_if_a_single_image_is_too_large(cluster, small_data, tmp_path):
     (record,) = run(tmp_path, AlwaysFaulty.of(small_data, tmp_path, fault="runs out of GPU memory"))
     assert record.state == "FAIL"
     assert record.failures == ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",)
