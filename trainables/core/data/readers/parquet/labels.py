@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.readers.tables.label_sets import SEPARATOR, choose_reading
 from trainables.core.errors import DataError
 
 _MOST_CLASSES = 10_000
@@ -24,7 +25,7 @@ def text_labels(tables: Sequence[Any], place: str) -> tuple[NDArray[np.int64], t
     """Return the (N,) labels and the sorted class names if the labels are text, else None. -1 is a missing label.
 
     Raises:
-        DataError: Only some files have text.
+        DataError: Only some files have text, or a value has several labels.
     """
     types = [table.schema.field("label").type for table in tables]
     kinds = {is_text(kind) for kind in types if str(kind) != "null"}
@@ -33,6 +34,13 @@ def text_labels(tables: Sequence[Any], place: str) -> tuple[NDArray[np.int64], t
     if len(kinds) > 1:
         raise DataError(f"{place}: the labels of all files must be text, or all integers, but they differ")
     values = [(value or "").strip() for table in tables for value in table.column("label").to_pylist()]
+    several = sorted(value for value in set(values) if SEPARATOR in value)
+    if several:
+        raise DataError(
+            f"{place}: each image in Parquet must have one label, but there is {several[0]!r}: write the images into "
+            "files, and their labels into a table for --labels"
+        )
+    choose_reading(values, False, "label", place)  # refuses labels that are separated by something else
     names = tuple(sorted(set(values) - {""}))
     number = {name: index for index, name in enumerate(names)}
     return np.array([number.get(value, -1) for value in values], dtype=np.int64), names

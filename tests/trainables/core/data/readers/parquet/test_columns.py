@@ -106,3 +106,16 @@ def test_gaps_in_the_numbers_of_classes_are_refused(tmp_path):
     write(tmp_path, "train.parquet", [0, 1, 3])
     with pytest.raises(DataError, match="without gaps, but no image has 2, and the largest is 3: close"):
         open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (["a", "a|b", "b"], "each image in Parquet must have one label, but there is 'a|b': write the images into"),
+        (["a", "a, b", "b"], "several labels of an image must be separated by '|', but column label of .* has a, b"),
+    ],
+)
+def test_several_labels_of_an_image_are_refused(tmp_path, labels, reason):
+    write(tmp_path, "train.parquet", labels)
+    with pytest.raises(DataError, match=reason.replace("|", r"\|")):
+        open_source(str(tmp_path))
