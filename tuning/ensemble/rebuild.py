@@ -12,6 +12,7 @@ from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings
 from analysis.ensembles.serialization import from_json
 from analysis.ensembles.tasks.choose import TASKS
 from analysis.registry import write_card
+from analysis.registry.evaluations import log_internal_evaluation
 from analysis.registry.model_card import ModelCard
 from analysis.trials import TrialRecord
 from trainables.core.config import ClassificationConfig
@@ -145,6 +146,8 @@ def _register(study: optuna.Study, rebuilt: Rebuilt, run: tuple[str, str], model
                 **vars(rebuilt),
             )
             write_card(uri, card)
+            if rebuilt.evaluation is not None:
+                log_internal_evaluation(uri, run_id, registration.version, rebuilt.evaluation)
     except Exception as error:  # whatever a server raises
         say(console, f"the ensemble could not be registered: {first_line(error)}", "red")
         return EXIT_FAILED

@@ -11,6 +11,11 @@ MODEL_PLACES = "models:/NAME@champion, models:/NAME/3, runs:/RUN_ID/model, or a 
 _MLFLOW_SCHEMES = ("models:/", "runs:/")
 
 
+def is_in_mlflow(model: str) -> bool:
+    """Return True for a model URI, False for a folder."""
+    return model.startswith(_MLFLOW_SCHEMES)
+
+
 def fetch_model(argument: str, model: str, tracking_uri: str | None, stack: ExitStack, console: Console) -> Path:
     """Return the folder of a registered ensemble, and print the model's digest.
 
@@ -27,7 +32,7 @@ def fetch_model(argument: str, model: str, tracking_uri: str | None, stack: Exit
     from trainables.core.errors import UserError
     from trainables.core.serving.ensemble_files import ensemble_digest, ensemble_folder
 
-    if model.startswith(_MLFLOW_SCHEMES):
+    if is_in_mlflow(model):
         from analysis.registry import fetched_model
         from tuning.tracking import server
 

@@ -10,6 +10,7 @@ from analysis.statistics.resampling import RESAMPLES, Probabilities, Sample
 
 _LEAST = 1e-7  # about the resolution of float32
 _STEPS, _CLOSE, _DIVERGED = 100, 1e-9, 50.0
+_CELLS = 1_000_000  # resamples times images that are fitted at once
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class CalibrationLine:
 def calibration_line(
     scores: Probabilities, positive: NDArray[np.bool_], sample: Sample, count: int = RESAMPLES
 ) -> CalibrationLine | None:
-    """Fit the line, with percentile intervals by a bootstrap of groups within class.
+    """Fit the line, with percentile intervals by a bootstrap of groups.
+
+    Groups are drawn from all classes together: the intercept depends on the share of positives, which is as uncertain
+    as everything else.
 
     Args:
         scores: (N,) probabilities of being positive.
@@ -46,7 +50,10 @@ def calibration_line(
     fitted = fit_lines(scores, positive, np.ones((1, len(scores))))[0]
     if not np.isfinite(fitted).all():
         return None
-    resampled = np.concatenate([fit_lines(scores, positive, draws) for draws in sample.resamples(count)])
+    groups, generator = len(sample.members), np.random.default_rng(35)
+    drawn = generator.multinomial(groups, np.full(groups, 1 / groups), count)
+    parts = np.array_split(drawn, -(-count * len(scores) // _CELLS))
+    resampled = np.concatenate([fit_lines(scores, positive, part[:, sample.group_of]) for part in parts])
     intercept_interval, slope_interval = _intervals(resampled)
     return CalibrationLine(float(fitted[0]), float(fitted[1]), intercept_interval, slope_interval)
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import expit, logit
@@ -30,6 +32,19 @@ def test_the_intervals_cover_the_line_that_made_the_data():
     fitted = calibration_line(*made_up(2000))
     assert fitted.slope_interval[0] < 0.5 < fitted.slope_interval[1]
     assert fitted.slope_interval[1] < 1 and fitted.intercept_interval[1] < 0
+
+
+def test_the_interval_of_the_intercept_allows_for_the_share_of_positives():
+    """It is as wide as the Fisher information of independent images says, however often each of them occurs."""
+    scores, positive, sample = made_up(300)
+    alone = replace(sample, groups=np.arange(300))
+    fitted = calibration_line(scores, positive, alone)
+    predicted = expit(logit(scores) + fitted.intercept)
+    expected = 2 * 1.96 / np.sqrt((predicted * (1 - predicted)).sum())
+    assert np.diff(fitted.intercept_interval)[0] == pytest.approx(expected, rel=0.25)
+    twice = np.repeat(np.arange(300), 2)
+    pairs = calibration_line(scores[twice], positive[twice], replace(alone.take(twice), groups=twice))
+    assert pairs.intercept_interval == pytest.approx(fitted.intercept_interval)
 
 
 def test_separated_outcomes_and_a_single_outcome_have_no_line():

@@ -23,12 +23,14 @@ from trainables.core.data.readers.volumes import (
 from trainables.core.data.source import numbered
 from trainables.core.errors import DataError
 
-# DICOM tags that describe how an image was acquired. None of them identifies a person.
+# DICOM tags that describe how and of whom an image was acquired. None of them identifies a person.
 _ACQUISITION = {
     "modality": "Modality",
     "manufacturer": "Manufacturer",
     "model": "ManufacturerModelName",
     "pixel spacing": "PixelSpacing",
+    "sex": "PatientSex",
+    "age": "PatientAge",
 }
 
 

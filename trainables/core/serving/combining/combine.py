@@ -94,6 +94,16 @@ class Combination:
         """Return the prediction sets of ``image`` or ``patient``; None without them."""
         return next((sets for sets in self.sets if sets.unit == unit), None)
 
+    def of_combined(self, columns: NDArray[np.int64]) -> "Combination":  # noqa: ARG002
+        """Return the combination that leaves (1, N, C) combined predictions as they are, with the same thresholds.
+
+        Args:
+            columns: Labels to score. Classes that exclude each other are always scored together.
+        """
+        return dataclasses.replace(
+            Combination.of(np.ones(1)), patients=self.patients, points=self.points, sets=self.sets
+        )
+
     def voters(self) -> list[int]:
         """Return the positions of the members with a weight above 0."""
         return [position for position, weight in enumerate(self.weights) if weight > 0]

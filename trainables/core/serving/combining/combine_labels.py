@@ -56,7 +56,18 @@ class LabelCombination(Combination):
 
     def of_member(self, position: int) -> "LabelCombination":
         """Return the combination that makes one of the members, with its thresholds, an ensemble of its own."""
-        thresholds = self.member_thresholds[position]
+        return self._of_one(self.member_thresholds[position])
+
+    def of_combined(self, columns: NDArray[np.int64]) -> "LabelCombination":
+        """Return the combination that leaves (1, N, K) combined predictions as they are, with the same thresholds.
+
+        Args:
+            columns: (K,) labels of the predictions.
+        """
+        return self._of_one(tuple(self.thresholds[column] for column in columns.tolist()))
+
+    def _of_one(self, thresholds: tuple[float, ...]) -> "LabelCombination":
+        """Return the combination of a single member with (K,) thresholds."""
         plain = ((1.0,) * len(thresholds),)
         return LabelCombination(
             "mean",

@@ -23,7 +23,9 @@ def folder(tmp_path):
     """Two files and three frames of two patients in class folders, with names of any kind, and files to ignore."""
     write_dicom(tmp_path / "ill" / "IM0001", noise(16, 16), PatientID="P2", **ACQUISITION)
     write_dicom(tmp_path / "ill" / "1.2.840.113619.2.55", noise(16, 16, seed=1), PatientID="P1", WindowCenter="2048", WindowWidth="4096")  # fmt: skip  # noqa: E501
-    write_dicom(tmp_path / "well" / "cine.dcm", noise(3, 16, 16, seed=2), PatientID="P2", Modality="US")
+    write_dicom(
+        tmp_path / "well" / "cine.dcm", noise(3, 16, 16, seed=2), PatientID="P2", Modality="US", PatientAge="045Y"
+    )
     write_dicom(tmp_path / "DICOMDIR", noise(2, 2))
     (tmp_path / "ill" / "notes").write_text("no image")
     return tmp_path
@@ -37,6 +39,7 @@ def test_files_of_any_name_and_frames_are_images_grouped_by_patient(folder):
     assert images.metadata["modality"] == ["CR", "CR", "US", "US", "US"]
     assert images.metadata["manufacturer"] == ["", "Maker", "", "", ""]
     assert images.metadata["pixel spacing"][1] == "[0.2, 0.2]"
+    assert images.metadata["age"] == ["", "", "045Y", "045Y", "045Y"]
     assert images.notes == (
         "3 DICOM files (2 CR, 1 US) with 5 images of 2 patients by PatientID",
         "2 DICOM files have no window: each image is scaled from its darkest to brightest value",

@@ -1,0 +1,154 @@
+"""The HTML page of an external evaluation."""
+
+from functools import partial
+
+import plotly.graph_objects as go
+
+from analysis.report.evaluation.inputs import ExternalResult, Outcome
+from analysis.report.evaluation.tables import (
+    calibration_table,
+    class_table,
+    point_table,
+    prevalence_table,
+    recalibration_table,
+    score_tables,
+    subgroup_tables,
+)
+from analysis.report.evaluation.wording import (
+    about_copies,
+    about_earlier,
+    about_left_out,
+    about_recalibration,
+    about_shift,
+    with_bounds,
+)
+from analysis.report.figures.classification_curves import calibration, confusion
+from analysis.report.figures.style import FAINT, NothingToDrawError, colour, draw_panel, escaped
+from analysis.report.page import Block, Panel, Section, Text
+from analysis.report.render import fill_page
+from analysis.report.sections.wording import sentence
+
+_MOST_CURVES = 6
+
+
+def evaluation_page(result: ExternalResult, footer: str) -> str:
+    """Return the HTML page of an external evaluation.
+
+    Args:
+        result: The evaluation.
+        footer: Sentence that says when and with which versions the page was made.
+    """
+    sections = [
+        _scores(result),
+        _calibration(result),
+        _use(result),
+        *([_subgroups(result)] if result.divisions else []),
+        _data(result),
+    ]
+    notes = list(map(sentence, result.notes))
+    return fill_page(f"External evaluation of {result.model}", _summary(result), notes, sections, footer)
+
+
+def _summary(result: ExternalResult) -> str:
+    """Summarise the evaluation in one paragraph: the leading score, the difference, the thresholds."""
+    sentences = [f"{result.model} was scored on {result.place}, without refitting: {result.headline()}."]
+    metric = result.metric
+    known = next((one for one in result.differences if one.metric == metric), None)
+    if known is not None:
+        change = with_bounds(known.external - known.internal, known.interval, True)
+        internal = with_bounds(known.internal, known.internal_interval)
+        sentences.append(f"On its internal test set it had {internal}; the difference is {change}.")
+    for scores in result.evaluation.ensemble.points[:1]:
+        values = [
+            f"{name} {with_bounds(value, scores.intervals.get(name))}"
+            for name, value in scores.metrics().items()
+            if name in ("sensitivity", "specificity")
+        ]
+        if values:
+            sentences.append(f"At its threshold for {scores.point.positive} it has {' and '.join(values)}.")
+    sentences.append(sentence(about_earlier(result)))
+    return " ".join(sentences)
+
+
+def _scores(result: ExternalResult) -> Section:
+    blocks: list[Block] = list(score_tables(result))
+    blocks += [table for table in (point_table(result), prevalence_table(result), class_table(result)) if table.rows]
+    patients = result.evaluation.patients
+    levels = {"image": result.evaluation, **({"patient": patients} if patients else {})}
+    blocks += [
+        draw_panel(
+            f"Confusion matrix by {unit}",
+            "Rows are true classes, columns the most likely ones. A darker cell is a larger share of its row.",
+            "Counts have no intervals.",
+            partial(confusion, {"model": level.ensemble.confusion}, result.class_names, unit),
+            120 + 70 * len(result.class_names),
+        )
+        for unit, level in levels.items()
+        if level.ensemble.confusion
+    ]
+    return Section("Scores", "scores", blocks)
+
+
+def _calibration(result: ExternalResult) -> Section:
+    outcomes = result.outcomes[:_MOST_CURVES]
+    bins = {outcome.name: outcome.reliability for outcome in outcomes}
+    if result.recalibrated:
+        after = result.recalibrated.outcomes[:_MOST_CURVES]
+        bins |= {f"{outcome.name}, recalibrated": outcome.reliability for outcome in after}
+    diagram = draw_panel(
+        "Reliability",
+        "How often images are positive that were predicted with a given probability. Each marker is one bin, larger "
+        "for more images. Markers below the diagonal mean that probabilities are too high.",
+        f"{result.images} images in bins of equal width; empty bins are omitted. Bins with few images are unreliable.",
+        partial(calibration, bins, "predicted probability", "share of positives"),
+    )
+    recalibrated = recalibration_table(result)
+    blocks: list[Block] = [calibration_table(result), diagram]
+    blocks += [recalibrated, Text("", about_recalibration(result))] if recalibrated.rows else []
+    return Section("Calibration", "calibration", blocks)
+
+
+def _use(result: ExternalResult) -> Section:
+    panels: list[Panel] = [
+        draw_panel(
+            f"Decision curve of {outcome.name}",
+            "Net benefit is the share of true positives, less the share of false positives weighted by the odds of the "
+            "threshold. The model is useful at a threshold where its line is above the other two.",
+            f"A threshold of 10% means that one missed positive is as bad as nine false alarms. Share of positives: "
+            f"{outcome.curve.prevalence:.1%}. The lines are drawn without confidence bands (Vickers and Elkin 2006).",
+            partial(_decision_curve, outcome),
+        )
+        for outcome in result.outcomes[:_MOST_CURVES]
+        if outcome.curve is not None
+    ]
+    return Section("Usefulness", "usefulness", panels or [Text("", ["All images are alike, so there is no curve."])])
+
+
+def _decision_curve(outcome: Outcome) -> go.Figure:
+    """Draw net benefit against the threshold."""
+    curve = outcome.curve
+    if curve is None:
+        raise NothingToDrawError("All images are alike, so there is no curve.")
+    figure = go.Figure()
+    lines = {
+        f"model, for {escaped(outcome.name)}": (curve.model, {"color": colour(0)}),
+        "treat everyone": (curve.everyone, {"color": colour(1), "dash": "dash"}),
+        "treat no one": ((0.0,) * len(curve.thresholds), {"color": FAINT, "dash": "dot"}),
+    }
+    for name, (benefit, line) in lines.items():
+        figure.add_scatter(x=curve.thresholds, y=benefit, mode="lines", name=name, line=line)
+    highest = max(max(curve.model), curve.prevalence, 0.01)
+    figure.update_layout(height=520, legend={"orientation": "h", "y": -0.18})
+    figure.update_xaxes(title="threshold probability", range=[0, 1])
+    figure.update_yaxes(title="net benefit", range=[-0.3 * highest, 1.1 * highest])
+    return figure
+
+
+def _subgroups(result: ExternalResult) -> Section:
+    return Section("Subgroups", "subgroups", list(subgroup_tables(result)))
+
+
+def _data(result: ExternalResult) -> Section:
+    lines = [about_left_out(result), about_copies(result), about_shift(result)]
+    identity = f"Data: {result.place}, SHA-256 {result.fingerprint}. Model: SHA-256 {result.digest}."
+    return Section("The data", "data", [Text("", list(filter(None, [*lines, identity])))])

@@ -1,0 +1,150 @@
+"""Tables of an external evaluation, for its page and the console."""
+
+from collections.abc import Iterator
+
+from analysis.ensembles.evaluation import Evaluation, PointScores
+from analysis.report.evaluation.inputs import ExternalResult, Outcome
+from analysis.report.evaluation.wording import about_differences, about_sample, about_subgroups, with_bounds
+from analysis.report.page import Table
+from analysis.report.sections.wording import label_of
+from trainables.core.metric_names import METRICS
+
+_POINT = ("sensitivity", "specificity", "ppv", "npv")
+
+
+def all_tables(result: ExternalResult) -> list[Table]:
+    """Return all tables that have rows."""
+    tables = [
+        *score_tables(result),
+        point_table(result),
+        prevalence_table(result),
+        class_table(result),
+        calibration_table(result),
+        recalibration_table(result),
+        *subgroup_tables(result),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def score_tables(result: ExternalResult) -> Iterator[Table]:
+    """Yield the scores by image, and by patient if there are any, beside the internal ones."""
+    levels = {"": result.evaluation} | ({"patient_": result.evaluation.patients} if result.evaluation.patients else {})
+    known = {difference.metric: difference for difference in result.differences}
+    headings = ["figure", "external [95%]", *(["internal", "difference [95%]"] if known else [])]
+    for prefix, level in levels.items():
+        rows = []
+        for name in (metric.name for metric in METRICS if metric.name in level.ensemble.metrics):
+            row = [label_of(name), with_bounds(level.ensemble.metrics[name], level.ensemble.intervals.get(name))]
+            internal = known.get(prefix + name)
+            if known:
+                row += [
+                    with_bounds(internal.internal, internal.internal_interval) if internal else "",
+                    with_bounds(internal.external - internal.internal, internal.interval, True) if internal else "",
+                ]
+            rows.append(row)
+        title = "Scores by patient" if prefix else "Scores"
+        yield Table(title, f"{about_sample(result)} {about_differences(result)}", headings, rows)
+
+
+def point_table(result: ExternalResult) -> Table:
+    """Return the scores at the model's thresholds."""
+    rows = []
+    for scores in _points(result.evaluation):
+        point, metrics = scores.point, scores.metrics()
+        values = [with_bounds(metrics.get(name), scores.intervals.get(name)) for name in _POINT]
+        rows.append([f"{point.positive} by {point.unit}", f"{point.threshold:.3f} ({point.rule})", *values])
+    return Table(
+        "At the model's thresholds",
+        "Thresholds come with the model and were not changed. The predictive values (ppv, npv) hold at the share of "
+        "positives among these images.",
+        ("positive", "threshold", *(f"{name} [95%]" for name in _POINT)),
+        rows,
+    )
+
+
+def prevalence_table(result: ExternalResult) -> Table:
+    """Return the predictive values at the stated prevalence; no rows without one."""
+    return Table(
+        f"At a prevalence of {result.prevalence:.3g}" if result.prevalence is not None else "",
+        "Predictive values at the model's thresholds where this share is positive, from sensitivity and specificity by "
+        "Bayes' rule.",
+        ("positive", "ppv [95%]", "npv [95%]"),
+        [
+            [f"{one.positive} by {one.unit}", *(with_bounds(each.value, each.interval) for each in (one.ppv, one.npv))]
+            for one in result.at_prevalence
+        ],
+    )
+
+
+def _points(evaluation: Evaluation) -> Iterator[PointScores]:
+    yield from evaluation.ensemble.points
+    if evaluation.patients:
+        yield from evaluation.patients.ensemble.points
+
+
+def class_table(result: ExternalResult) -> Table:
+    """Return the recall of each class; no rows for labels."""
+    rows = [
+        [recall.name, str(recall.images), str(recall.groups), recall.describe()]
+        for recall in result.evaluation.ensemble.recalls
+    ]
+    how_to_read = "Recall is the share of a class's images whose most likely class is right."
+    return Table("Recall by class", how_to_read, ("class", "images", "groups", "recall [95%]"), rows)
+
+
+def calibration_table(result: ExternalResult) -> Table:
+    """Return the calibration of each class or label."""
+    return Table(
+        "Calibration",
+        "An intercept above 0 means that probabilities are too low on average. A slope below 1 means that they are too "
+        "extreme. The expected calibration error (ECE) is biased upwards in small samples and has no interval.",
+        ("positive", "images", "intercept [95%]", "slope [95%]", "ECE"),
+        [_calibration(outcome) for outcome in result.outcomes],
+    )
+
+
+def _calibration(outcome: Outcome) -> list[str]:
+    line = outcome.line
+    bounds = [
+        with_bounds(line.intercept, line.intercept_interval, True) if line else "undefined",
+        with_bounds(line.slope, line.slope_interval) if line else "undefined",
+    ]
+    return [outcome.name, str(outcome.positives), *bounds, f"{outcome.ece:.3f}"]
+
+
+def recalibration_table(result: ExternalResult) -> Table:
+    """Return the scores before and after recalibration; no rows without one."""
+    found = result.recalibrated
+    rows = []
+    if found is not None:
+        before, after = result.evaluation.ensemble, found.evaluation.ensemble
+        names = [metric.name for metric in METRICS if metric.name in before.metrics and metric.name in after.metrics]
+        rows = [
+            [label_of(name), *(with_bounds(one.metrics[name], one.intervals.get(name)) for one in (before, after))]
+            for name in names
+        ]
+        for outcome, other in zip(result.outcomes, found.outcomes, strict=True):
+            pairs = zip(("intercept", "slope"), _calibration(outcome)[2:4], _calibration(other)[2:4], strict=True)
+            rows += [[f"calibration {name} of {outcome.name}", one, two] for name, one, two in pairs]
+    return Table(
+        "Before and after recalibration",
+        "Both columns are of the images that the recalibration was not fitted to, at the model's thresholds.",
+        ("figure", "as registered [95%]", "recalibrated [95%]"),
+        rows,
+    )
+
+
+def subgroup_tables(result: ExternalResult) -> Iterator[Table]:
+    """Yield the subgroups of each column, and the tests of their differences in the last rows."""
+    for division in result.divisions:
+        names = list(dict.fromkeys(name for one in division.subgroups for name in one.figures))
+        rows = [
+            [one.name, str(one.images), str(one.groups)]
+            + [with_bounds(one.figures.get(name), one.intervals.get(name)) for name in names]
+            for one in division.subgroups
+        ]
+        tests = {"p": division.p_values, "p, corrected": division.corrected} if division.p_values else {}
+        for label, values in tests.items():
+            rows.append([label, "", "", *(f"p = {values[name]:.3g}" if name in values else "" for name in names)])
+        headings = (division.column, "images", "groups", *(f"{label_of(name)} [95%]" for name in names))
+        yield Table(f"By {division.column}", about_subgroups(result), headings, rows)

@@ -1,0 +1,114 @@
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.ensembles.evaluation import Evaluation, PointScores
+from analysis.ensembles.tasks.classification import score
+from analysis.report.evaluation.inputs import (
+    AtPrevalence,
+    Copies,
+    Difference,
+    Division,
+    ExternalResult,
+    Outcome,
+    Recalibrated,
+    Shift,
+    Subgroup,
+)
+from analysis.report.evaluation.page import evaluation_page
+from analysis.report.evaluation.tables import all_tables
+from analysis.statistics.calibration import binned, expected_calibration_error
+from analysis.statistics.external.calibration_line import CalibrationLine
+from analysis.statistics.external.net_benefit import PredictiveValue, decision_curve
+from analysis.statistics.external.two_sample_test import TwoSampleTest
+from analysis.statistics.resampling import Sample
+from trainables.core.serving.operating_point import OperatingPoint
+
+
+@pytest.fixture(scope="module")
+def result():
+    generator = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    ill = np.clip(0.3 * labels + 0.6 * generator.random(60), 0.01, 0.99)
+    sample = Sample(labels, np.arange(60), ("<b>well</b>", "ill"), "auroc")
+    scores = score(np.stack([1 - ill, ill], axis=1), sample)
+    point = OperatingPoint("ill", 1, False, 0.4, "youden")
+    scores = scores.with_points({"": PointScores(point, (25, 5, 20, 10), (30, 30), {"sensitivity": (0.66, 0.93)})})
+    bins = binned(ill, labels == 1)
+    line = CalibrationLine(-0.25, 1.5, (-0.5, 0.1), None)
+    curve = decision_curve(ill, labels == 1, np.arange(1, 100) / 100)
+    outcome = Outcome("ill", 30, line, bins, expected_calibration_error(bins), curve)
+    evaluation = Evaluation(scores, (scores,), 0, None, 60, (), ())
+    subgroups = tuple(Subgroup(name, 30, 30, {"auroc": value}, {}) for name, value in (("A", 0.7), ("B", 0.9)))
+    return ExternalResult(
+        model="models:/brains/3",
+        digest="d" * 64,
+        place="/second",
+        fingerprint="f" * 64,
+        metric="auroc",
+        class_names=sample.class_names,
+        images=60,
+        evaluation=evaluation,
+        outcomes=(outcome,),
+        prevalence=0.1,
+        at_prevalence=(AtPrevalence("ill", "image", PredictiveValue(0.217, (0.1, 0.4)), PredictiveValue(0.97, None)),),
+        divisions=(Division("site", subgroups, {"auroc": 0.02}, {"auroc": 0.04}),),
+        differences=(Difference("auroc", scores.metrics["auroc"], 0.95, (0.9, 0.99), (-0.2, 0.02)),),
+        shift=Shift(60, 3, 9, 0.8, TwoSampleTest(0.75, 1e-4, 40)),
+        copies=Copies(2, "compared with the 100 images of the search at /first", 3, ("a.png", "b.png")),
+        left_out={"has no label": 4},
+        recalibrated=Recalibrated(0.3, 20, (1.5,), (0.2, -0.2), evaluation, (outcome,)),
+        earlier=2,
+        notes=("DATA has no images of cold",),
+    )
+
+
+def test_the_page_says_everything_once_and_escapes_names(result):
+    page = evaluation_page(result, "Made today.")
+    text = re.sub(r"<script.*", "", page, flags=re.DOTALL)
+    for part in (
+        "External evaluation of models:/brains/3",
+        result.headline(),
+        "On its internal test set it had 0.950 [0.900, 0.990]",
+        "sensitivity 0.833 [0.660, 0.930]",
+        "evaluated on these images 2 times before",
+        "DATA has no images of cold.",
+        "At a prevalence of 0.1",
+        "0.217 [0.100, 0.400]",
+        "-0.250 [-0.500, +0.100]",
+        "p = 0.04",
+        "Copies of images of the search, which were left out: 2 (a.png, b.png) and 3 other images of their groups",
+        "Not scored: 4 has no label.",
+        "3 of 60 images unlike its training images",
+        "with accuracy 0.750 on 40 held-out images",
+        "fitted to 20 images, 30% of the groups",
+        "Made today.",
+    ):
+        assert part in text, part
+    assert "<b>well</b>" not in page
+    assert text.count('class="plot"') == 3  # confusion, reliability, decision curve
+
+
+def test_what_is_not_known_is_said_or_left_out(result):
+    bare = replace(
+        result,
+        prevalence=None,
+        at_prevalence=(),
+        divisions=(),
+        differences=(),
+        shift=Shift(60, 0),
+        copies=Copies(None, "copies of images of the search could not be looked for, because they are gone"),
+        left_out={},
+        recalibrated=None,
+        earlier=None,
+        outcomes=(replace(result.outcomes[0], line=None, curve=None),),
+    )
+    page = evaluation_page(bare, "")
+    assert "could not be looked for" in page and "earlier evaluations on these images are not known" in page.lower()
+    assert "All images are alike, so there is no curve." in page and "undefined" in page
+    assert "The internal test scores are not known" in page
+    assert [table.title for table in all_tables(bare)] == [
+        "Scores", "At the model's thresholds", "Recall by class", "Calibration",
+    ]  # fmt: skip

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from sklearn.metrics import recall_score, roc_auc_score
+
+from analysis.statistics.resampling import Sample
+from trainables.core.serving.operating_point import OperatingPoint
+from tuning.evaluate.subgroups import divisions
+
+POINT = OperatingPoint("ill", 1, False, 0.4, "youden")
+
+
+def made_up(images=120, gap=0.0, seed=0):
+    """Images of two sites in groups of two; at site B, the probability of the ill is lower by ``gap``."""
+    generator = np.random.default_rng(seed)
+    groups = np.arange(images) // 2
+    labels, site = generator.integers(0, 2, images // 2)[groups], np.array(["A", "B"])[groups % 2]
+    ill = np.clip(0.3 * labels + 0.6 * generator.random(images) - gap * (site == "B") * labels, 0.01, 0.99)
+    return np.stack([1 - ill, ill], axis=1), Sample(labels, groups, ("well", "ill"), "auroc"), site
+
+
+def test_the_scores_of_a_subgroup_are_those_of_scikit_learn():
+    probabilities, sample, site = made_up()
+    (division,) = divisions({"site": site.tolist()}, probabilities, sample, POINT)
+    for subgroup in division.subgroups:
+        rows = site == subgroup.name
+        truth, ill = sample.labels[rows], probabilities[rows, 1]
+        called = ill.astype(np.float32) >= np.float32(0.4)
+        assert (subgroup.images, subgroup.groups) == (60, 30)
+        assert subgroup.figures == pytest.approx(
+            {
+                "auroc": roc_auc_score(truth, ill),
+                "sensitivity": recall_score(truth, called),
+                "specificity": recall_score(truth, called, pos_label=0),
+            }
+        )
+        assert all(low < subgroup.figures[name] < high for name, (low, high) in subgroup.intervals.items())
+        assert subgroup.intervals.keys() == subgroup.figures.keys()
+
+
+def test_a_worse_site_is_found_and_p_values_are_corrected_for_all_columns():
+    probabilities, sample, site = made_up(gap=0.4)
+    sex = np.where(np.arange(120) // 2 % 4 < 2, "F", "M")
+    by_site, by_sex = divisions({"site": site.tolist(), "sex": sex.tolist()}, probabilities, sample, POINT)
+    assert by_site.corrected["auroc"] < 0.05 and by_site.corrected["sensitivity"] < 0.05
+    assert by_sex.corrected["auroc"] > 0.05 and by_site.corrected["specificity"] > 0.05
+    assert by_site.corrected["auroc"] == pytest.approx(6 * by_site.p_values["auroc"], rel=0.4)
+
+
+def test_a_single_value_is_not_tested_and_a_small_subgroup_has_no_interval():
+    probabilities, sample, _ = made_up()
+    few = ["few"] * 6 + ["many"] * 114
+    all_alike, small = divisions({"ward": ["W"] * 120, "size": few}, probabilities, sample, None)
+    assert all_alike.p_values == all_alike.corrected == {}
+    assert small.subgroups[0].intervals == {} and small.subgroups[1].intervals.keys() == {"auroc"}

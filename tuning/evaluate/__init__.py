@@ -1,0 +1,1 @@
+"""External evaluation of a registered model: labelled images that it has never seen, scored without refitting."""

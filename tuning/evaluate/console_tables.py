@@ -1,0 +1,40 @@
+"""Console output of an external evaluation."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from analysis.report import page
+from analysis.report.evaluation.inputs import ExternalResult
+from analysis.report.evaluation.tables import all_tables
+from analysis.report.evaluation.wording import (
+    about_copies,
+    about_differences,
+    about_earlier,
+    about_left_out,
+    about_recalibration,
+    about_shift,
+)
+from tuning.console import say, say_notes
+
+
+def show(result: ExternalResult, console: Console) -> None:
+    """Print the scores, the operating points, calibration, subgroups, and how the images differ."""
+    groups = result.evaluation.groups
+    say(console, f"External evaluation: {result.images} images in {groups} groups; {about_earlier(result)}.")
+    for table in all_tables(result):
+        console.print(_as_rich(table))
+    lines = [about_left_out(result), about_copies(result), about_differences(result), about_shift(result)]
+    for line in filter(None, [*lines, *about_recalibration(result)]):
+        say(console, line)
+    say_notes(console, result.notes)
+    say(console, f"{result.model} on {result.place}: {result.headline()}", "bold")
+
+
+def _as_rich(table: page.Table) -> Table:
+    drawn = Table(title=escape(table.title), title_justify="left")
+    for position, heading in enumerate(table.headings):
+        drawn.add_column(escape(heading), justify="right" if position else "left", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*map(escape, row))
+    return drawn

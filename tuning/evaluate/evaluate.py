@@ -1,0 +1,144 @@
+"""External evaluation of a registered model: from the model and the images to figures, files and an MLflow run."""
+
+import json
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from analysis.ensembles.serialization import to_json
+from analysis.report.evaluation.inputs import Copies, ExternalResult
+from analysis.report.evaluation.page import evaluation_page
+from trainables.core.atomic_write import atomic_file
+from trainables.core.data.readers.open_source import open_source
+from trainables.core.errors import UserError
+from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
+from tuning.console import say
+from tuning.evaluate.columns import subgroup_names
+from tuning.evaluate.console_tables import show
+from tuning.evaluate.external_data import DataRequest, check_scorable, open_external
+from tuning.evaluate.log_run import Log
+from tuning.evaluate.score_source import SourceScores, score_source
+from tuning.evaluate.scores import Request, evaluate_scores
+from tuning.evaluate.training_copies import find_training_copies
+from tuning.predict.fetch_model import fetch_model
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Arguments of ``tune-evaluate``.
+
+    Attributes:
+        model: Model URI or folder.
+        data: Labelled images.
+        by: Columns that divide the images into subgroups.
+        prevalence: Share of positives where the model will be used, or None.
+        recalibrate: Share of the groups to fit a recalibration to, or None.
+        json_file: File for the complete result, or None.
+        report: HTML file, or None.
+        tracking_uri: MLflow tracking URI; None for the default.
+    """
+
+    model: str
+    data: DataRequest
+    by: tuple[str, ...] = ()
+    prevalence: float | None = None
+    recalibrate: float | None = None
+    json_file: Path | None = None
+    report: Path | None = None
+    tracking_uri: str | None = None
+
+    def check(self) -> None:
+        """Raise UserError for a share outside (0, 1) or a file that cannot be written, before anything is read."""
+        for option, share in (("--prevalence", self.prevalence), ("--recalibrate", self.recalibrate)):
+            if share is not None and not 0 < share < 1:
+                raise UserError(f"{option} must be a share between 0 and 1, but got {share:g}")
+        for option, file in (("--json", self.json_file), ("--report", self.report)):
+            if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+                raise UserError(f"{option} must be a file in an existing folder, but got {file}")
+
+
+def evaluate(options: EvaluateOptions, console: Console) -> int:
+    """Evaluate a registered model on labelled images that it has never seen.
+
+    Returns:
+        ``EXIT_OK``, or ``EXIT_FAILED`` if MLflow did not accept the result.
+
+    Raises:
+        UserError: The model or the data cannot be used, or all images are copies of images of the search.
+    """
+    options.check()
+    _describe(options, console)
+    with ExitStack() as stack:
+        folder = fetch_model("MODEL", options.model, options.tracking_uri, stack, console)
+        log = Log.open(options.model, options.tracking_uri, folder)
+        ensemble, digest = check_scorable(open_ensemble(folder)), ensemble_digest(folder)
+        metadata = log.origin.metadata
+        with _bar(console, "comparing the images") as progress:
+            external = open_external(options.data, ensemble, metadata.get("healthy"), progress)
+        names = subgroup_names(external.source.metadata, options.by)
+        with _bar(console, "scoring") as progress:
+            scores = score_source(ensemble, external.source, external.data.splits["test"], progress)
+        if not len(scores.rows):
+            raise UserError(f"no image of DATA could be scored; the first: {next(iter(scores.errors.values()))}")
+        with _bar(console, "looking for images of the search") as progress:
+            found = find_training_copies(external.only(scores.rows), ensemble, metadata, progress)
+        scores, copies = scores.without(found[0]), found[1]
+        _check_left(scores, copies)
+    request = Request(options.model, digest, log, names, options.prevalence, options.recalibrate, copies)
+    with console.status("computing intervals"):
+        result = evaluate_scores(external.only(scores.rows), scores, ensemble, request)
+    return _deliver(result, options, log, console)
+
+
+def _describe(options: EvaluateOptions, console: Console) -> None:
+    """Print what DATA holds before the model is fetched."""
+    request = options.data
+    grouping = request.grouping
+    column = grouping.column if request.table is None else None
+    source = open_source(request.place, column, grouping.pattern, None, request.table)
+    subgroup_names(source.metadata, options.by)  # refuses an unknown column before minutes of work
+    say(console, f"{request.place}: {source.describe()}")
+
+
+def _check_left(scores: SourceScores, copies: Copies) -> None:
+    """Raise UserError if all images are copies of images of the search."""
+    if not len(scores.rows):
+        raise UserError(
+            f"DATA must hold images that the search has not seen, but {copies.images} are copies of its images "
+            f"({', '.join(copies.names)}, ...) and all others are of the same groups: give images from elsewhere"
+        )
+
+
+def _deliver(result: ExternalResult, options: EvaluateOptions, log: Log, console: Console) -> int:
+    """Show, write and log a result. What was computed is printed and written before MLflow is asked."""
+    show(result, console)
+    files = {"evaluation.json": json.dumps(to_json(result), indent=1)}
+    if options.report is not None or log.uri is not None:
+        files["report.html"] = evaluation_page(result, _footer())
+    for file, name in ((options.json_file, "evaluation.json"), (options.report, "report.html")):
+        if file is not None:
+            with atomic_file(file) as partial:
+                partial.write_text(files[name], encoding="utf-8")
+            say(console, f"Written: {file}")
+    return log.send(result, files, console)
+
+
+def _footer() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "plotly"))
+    return f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with Python {platform.python_version()}, {packages}."
+
+
+@contextmanager
+def _bar(console: Console, what: str) -> Iterator[Callable[[float], None]]:
+    """Yield a function that shows a share as a progress bar, if the console is a terminal."""
+    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=1)
+        yield lambda share: progress.update(task, completed=share)

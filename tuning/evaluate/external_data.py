@@ -1,0 +1,113 @@
+"""Labelled images from elsewhere, as a data set in the classes of a model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.core.data.audited_dataset import audited, open_dataset, reading_notes
+from trainables.core.data.dataset import Dataset
+from trainables.core.data.readers.tables.label_columns import LabelTable
+from trainables.core.data.source import Source
+from trainables.core.data.splits.groups import Grouping
+from trainables.core.errors import UserError
+from trainables.core.serving.base import Ensemble
+from trainables.core.serving.ensemble import ENSEMBLES
+from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
+from tuning.evaluate.class_names import in_model_classes, model_classes
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Place of the images, and where their labels and groups are.
+
+    Attributes:
+        place: Folder, URI, or name of a hub data set.
+        table: Table of the labels, or None.
+        grouping: The user's statement about which images belong together.
+        names: The model's names of new classes.
+    """
+
+    place: str
+    table: LabelTable | None
+    grouping: Grouping
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class ExternalData:
+    """Images from elsewhere.
+
+    Attributes:
+        source: Encoded images.
+        data: Data set with the labels, the names and the order of the model's classes that can be scored. Its split
+            ``test`` has the usable images.
+        columns: (K,) positions of these classes among the model's.
+        bad: Reason why an image cannot be used, by index.
+    """
+
+    source: Source
+    data: Dataset
+    columns: NDArray[np.int64]
+    bad: Mapping[int, str]
+
+    def only(self, rows: NDArray[np.int64]) -> "ExternalData":
+        """Return the data with other images in ``test``."""
+        return replace(self, data=replace(self.data, splits={"test": rows}))
+
+
+def open_external(
+    request: DataRequest, ensemble: Ensemble, healthy: str | None, progress: Callable[[float], None]
+) -> ExternalData:
+    """Open the images, find their groups, and match their classes to the model's.
+
+    Args:
+        request: Place of the images.
+        ensemble: The model.
+        healthy: Its class without a disease, or None.
+        progress: Called with the share of the comparison of images that is done.
+
+    Raises:
+        UserError: A class is unknown to the model, or the model is for another task.
+    """
+    shown = ensemble.pixel_format.window, ensemble.pixel_format.slicing
+    opened = open_dataset(request.place, request.table, request.grouping, *shown, None, None, None)
+    _check_task(opened.data, ensemble)
+    positions = model_classes(opened.data.class_names, ensemble.class_names, request.names)
+    labels, columns = in_model_classes(opened.data.labels, positions, len(ensemble.class_names))
+    names = tuple(ensemble.class_names[column] for column in columns)
+    data = audited(opened, request.grouping.threshold, progress)
+    missing = [name for name in ensemble.class_names if name not in {ensemble.class_names[one] for one in positions}]
+    notes = [*reading_notes(opened.source), *opened.odd.notes(opened.source.names)]
+    notes += [f"DATA has no images of {', '.join(missing)}"] if missing else []
+    data = replace(
+        data,
+        labels=labels,
+        class_names=names,
+        splits={"test": opened.usable},
+        healthy=healthy,
+        ordered=ensemble.ordered,
+        notes=tuple(notes),
+    )
+    return ExternalData(opened.source, data, columns, opened.bad)
+
+
+def check_scorable(ensemble: Ensemble) -> WholeImageEnsemble:
+    """Return the ensemble.
+
+    Raises:
+        UserError: It is a segmentation.
+    """
+    if not isinstance(ensemble, WholeImageEnsemble):
+        raise UserError("MODEL must be a classification: this version cannot evaluate segmentations on external masks")
+    return ensemble
+
+
+def _check_task(data: Dataset, ensemble: Ensemble) -> None:
+    if not isinstance(ensemble, ENSEMBLES[data.task]):
+        kinds = {task: kind.answer_heading for task, kind in ENSEMBLES.items()}
+        raise UserError(
+            f"DATA must be labelled as the model answers, by {ensemble.answer_heading}, but {data.place} is labelled "
+            f"by {kinds[data.task]}: give another table with --labels, or another --label-column"
+        )

@@ -1,0 +1,80 @@
+"""Calibration, decision curves and predictive values of external scores."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.ensembles.evaluation import Evaluation
+from analysis.report.evaluation.inputs import AtPrevalence, Difference, Outcome
+from analysis.statistics.calibration import binned, expected_calibration_error
+from analysis.statistics.external.calibration_line import calibration_line
+from analysis.statistics.external.differences import independent_difference
+from analysis.statistics.external.net_benefit import decision_curve, predictive_values
+from analysis.statistics.resampling import Probabilities, Sample
+from trainables.core.metric_names import METRICS
+
+_THRESHOLDS = np.arange(1, 100) / 100
+_BINS = 10
+
+
+def outcomes_of(
+    probabilities: Probabilities, sample: Sample, positive: int | None, prevalence: float | None
+) -> tuple[Outcome, ...]:
+    """Compare the probabilities of each class or label with the truth.
+
+    Args:
+        probabilities: (N, K) probabilities.
+        sample: The N images.
+        positive: Of two classes that exclude each other, the one to show; None for all.
+        prevalence: Share of positives that decision curves hold for; None for that of the images.
+    """
+    classes = range(len(sample.class_names)) if positive is None else (positive,)
+    return tuple(_outcome(probabilities[:, label], sample, label, prevalence) for label in classes)
+
+
+def _outcome(scores: NDArray[np.floating], sample: Sample, label: int, prevalence: float | None) -> Outcome:
+    has = sample.has(label)
+    bins = binned(scores, has, _BINS)
+    mixed = bool(has.any() and not has.all())
+    return Outcome(
+        name=sample.class_names[label],
+        positives=int(has.sum()),
+        line=calibration_line(scores, has, sample) if mixed else None,
+        reliability=bins,
+        ece=expected_calibration_error(bins),
+        curve=decision_curve(scores, has, _THRESHOLDS, prevalence) if mixed else None,
+    )
+
+
+def at_prevalence(evaluation: Evaluation, prevalence: float) -> tuple[AtPrevalence, ...]:
+    """Return the predictive values of all operating points at a prevalence."""
+    levels = [evaluation, *([evaluation.patients] if evaluation.patients else [])]
+    found = []
+    for scores in (scores for level in levels for scores in level.ensemble.points):
+        metrics, bounds = scores.metrics(), scores.intervals
+        if {"sensitivity", "specificity"} <= metrics.keys():
+            shares = metrics["sensitivity"], metrics["specificity"]
+            values = predictive_values(*shares, prevalence, bounds.get("sensitivity"), bounds.get("specificity"))
+            found.append(AtPrevalence(scores.point.positive, scores.point.unit, *values))
+    return tuple(found)
+
+
+def differences(external: Evaluation, internal: Evaluation) -> tuple[Difference, ...]:
+    """Return the differences between external and internal scores in all metrics that both have."""
+    pairs = [("", external, internal)]
+    if external.patients and internal.patients:
+        pairs.append(("patient_", external.patients, internal.patients))
+    found = []
+    for prefix, new, old in pairs:
+        for name in (metric.name for metric in METRICS):
+            if name in new.ensemble.metrics and name in old.ensemble.metrics:
+                values = new.ensemble.metrics[name], old.ensemble.metrics[name]
+                bounds = new.ensemble.intervals.get(name), old.ensemble.intervals.get(name)
+                found.append(Difference(f"{prefix}{name}", *values, bounds[1], _interval(values, bounds)))
+    return tuple(found)
+
+
+def _interval(values: Sequence[float], bounds: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    one, other = bounds
+    return None if one is None or other is None else independent_difference(values[0], one, values[1], other)

@@ -1,0 +1,170 @@
+"""Figures of an external evaluation, from the scores of its images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.tasks.choose import task_results
+from analysis.report.evaluation.inputs import Copies, ExternalResult, Recalibrated
+from analysis.statistics.external.recalibration import part_for_fitting, recalibrated_classes, recalibrated_labels
+from analysis.statistics.resampling import Probabilities, Sample
+from trainables.core.errors import UserError
+from trainables.core.metric_names import PATIENT
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.operating_point import IMAGE
+from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
+from tuning.evaluate.external_data import ExternalData
+from tuning.evaluate.log_run import Log
+from tuning.evaluate.outcomes import at_prevalence, differences, outcomes_of
+from tuning.evaluate.score_source import SourceScores
+from tuning.evaluate.shift import shift_of
+from tuning.evaluate.subgroups import divisions
+
+_DEFAULT_METRIC = "auroc"
+_NO_POINT = (
+    "the model has no operating point, so there is no sensitivity or specificity: name the healthy class in the space, "
+    "and register the ensemble again with tune-ensemble SEARCH --register"
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compute.
+
+    Attributes:
+        model: The model as the user named it.
+        digest: SHA-256 of its files.
+        log: Its place in MLflow.
+        subgroups: Subgroup of each image of the source, by column.
+        prevalence: Share of positives where the model will be used, or None.
+        recalibrate: Share of the groups to fit a recalibration to, or None.
+        copies: Copies that were left out.
+    """
+
+    model: str
+    digest: str
+    log: Log
+    subgroups: Mapping[str, Sequence[str]]
+    prevalence: float | None
+    recalibrate: float | None
+    copies: Copies
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """Images with their predictions.
+
+    Attributes:
+        data: The images.
+        probabilities: (n, K) probabilities of the classes in ``data``.
+        combination: Combination that leaves them as they are, with the model's thresholds.
+        metric: Metric that leads.
+    """
+
+    data: ExternalData
+    probabilities: Probabilities
+    combination: Combination
+    metric: str
+
+    def evaluation(self) -> Evaluation:
+        """Return all scores of the task."""
+        task = task_results(self.data.data)
+        return task.evaluate(self.probabilities[None], self.combination, task.sample("test", self.metric), 0)
+
+    def by_image(self) -> tuple[Probabilities, Sample]:
+        """Return the predictions as they are scored, and the images without their patients."""
+        sample = task_results(self.data.data).sample("test", self.metric.removeprefix(PATIENT))
+        (predictions,), sample = sample.at_level_of_metric([self.combination.scorable(self.probabilities[None])])
+        return predictions, sample
+
+    def part(self, chosen: NDArray[np.bool_]) -> "_Scored":
+        """Return some of the images."""
+        rows = self.data.data.splits["test"]
+        return replace(self, data=self.data.only(rows[chosen]), probabilities=self.probabilities[chosen])
+
+
+def evaluate_scores(
+    external: ExternalData, scores: SourceScores, ensemble: WholeImageEnsemble, request: Request
+) -> ExternalResult:
+    """Compute all figures.
+
+    Args:
+        external: The images; its ``test`` has those that were scored.
+        scores: Their predictions.
+        ensemble: The model.
+        request: What to compute.
+
+    Raises:
+        UserError: There are too few groups for a recalibration.
+    """
+    combination = ensemble.combination.of_combined(external.columns)
+    metric = request.log.origin.metadata.get("metric", _DEFAULT_METRIC)
+    scored = _Scored(external, scores.probabilities[:, external.columns], combination, metric)
+    recalibrated = None
+    if request.recalibrate is not None:
+        scored, recalibrated = _recalibrated(scored, request)
+    evaluation = scored.evaluation()
+    predictions, sample = scored.by_image()
+    data, rows = scored.data.data, scored.data.data.splits["test"]
+    internal, earlier = request.log.internal(), request.log.earlier(request.digest, data.fingerprint)
+    names = {column: [values[row] for row in rows] for column, values in request.subgroups.items()}
+    bad = {reason: sum(other == reason for other in external.bad.values()) for reason in external.bad.values()}
+    left_out = {**bad, **({"could not be scored": len(scores.errors)} if scores.errors else {})}
+    return ExternalResult(
+        model=request.log.model or request.model,
+        digest=request.digest,
+        place=data.place,
+        fingerprint=data.fingerprint,
+        metric=metric,
+        class_names=data.class_names,
+        images=len(rows),
+        evaluation=evaluation,
+        outcomes=outcomes_of(scored.probabilities, sample, _positive(scored), request.prevalence),
+        prevalence=request.prevalence,
+        at_prevalence=() if request.prevalence is None else at_prevalence(evaluation, request.prevalence),
+        divisions=divisions(names, predictions, sample, combination.point_of(IMAGE)),
+        differences=() if internal is None else differences(evaluation, internal),
+        shift=shift_of(scored.data, scores, ensemble),
+        copies=request.copies,
+        left_out=left_out,
+        recalibrated=recalibrated,
+        earlier=earlier,
+        notes=(*data.notes, *evaluation.caveats(), *([] if evaluation.ensemble.points else [_NO_POINT])),
+    )
+
+
+def _positive(scored: _Scored) -> int | None:
+    """Return the class to show of two that exclude each other, which is not the healthy one; None to show all."""
+    data = scored.data.data
+    if data.labels.ndim == 2 or len(data.class_names) != 2:
+        return None
+    return 0 if data.healthy == data.class_names[1] else 1
+
+
+def _recalibrated(scored: _Scored, request: Request) -> tuple[_Scored, Recalibrated]:
+    """Fit a recalibration to a share of the groups; return the other images, and their scores after it.
+
+    Raises:
+        UserError: The share has no group of a class, or leaves none.
+    """
+    share = request.recalibrate
+    assert share is not None
+    sample = scored.by_image()[1]
+    fitted = part_for_fitting(sample, share)
+    classes = [sample.has(label) for label in range(len(sample.class_names)) if sample.has(label).any()]
+    if any(not (has & fitted).any() or not (has & ~fitted).any() for has in classes):
+        raise UserError(
+            f"--recalibrate must leave groups of each class on both sides, but {share:g} of "
+            f"{len(sample.members)} groups does not: give another share"
+        )
+    part, rest = scored.part(fitted), scored.part(~fitted)
+    labels = part.by_image()[1].labels
+    fit = recalibrated_classes if labels.ndim == 1 else recalibrated_labels
+    found = fit(part.probabilities, labels)
+    after = replace(rest, probabilities=found.apply(rest.probabilities).astype(np.float32))
+    outcomes = outcomes_of(after.probabilities, after.by_image()[1], _positive(after), request.prevalence)
+    result = Recalibrated(share, int(fitted.sum()), found.temperatures, found.biases, after.evaluation(), outcomes)
+    return rest, result
