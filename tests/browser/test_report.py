@@ -27,8 +27,8 @@ def test_every_figure_is_drawn_without_any_request(file, tmp_path, width):
     browser = Chromium(tmp_path, width)
     try:
         browser.open(file.as_uri())
-        assert browser.wait(DRAWN) == "8"
-        assert browser.run("document.querySelectorAll('.plot .main-svg .cartesianlayer .subplot').length") >= 8
+        assert browser.wait(DRAWN) == "9"
+        assert browser.run("document.querySelectorAll('.plot .main-svg .cartesianlayer .subplot').length") >= 9
         assert browser.run("performance.getEntriesByType('resource').length") == 0
         assert browser.run("document.documentElement.scrollWidth <= innerWidth")  # only tables and figures scroll
         assert browser.run("[...document.images].every(image => image.src.startsWith('data:'))")

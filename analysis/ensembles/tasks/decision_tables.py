@@ -37,7 +37,7 @@ def _set_table(scores: SetScores) -> ResultTable:
         "sets with one class": (single, scores.units),
         "sets with several classes": (sum(scores.sizes[2:]), scores.units),
         "empty sets": (scores.sizes[0], scores.units),
-        "right among those with one class": (scores.right_if_single, single),
+        "right if one class": (scores.right_if_single, single),
     }
     return ResultTable(
         f"Prediction sets by {sets.unit}: {sets.describe()}",

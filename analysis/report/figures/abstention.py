@@ -31,7 +31,8 @@ def risk_by_coverage(probabilities: Probabilities, labels: NDArray[np.int64], de
         showlegend=False,
     )
     if decided:
-        figure.add_vline(x=decided, line={"dash": "dot", "width": 1}, annotation_text="sets with one class")
+        line = {"dash": "dot", "width": 1}
+        figure.add_vline(decided, line=line, annotation_text="sets with one class", annotation_position="top left")
     figure.update_xaxes(title="share of images that are accepted", range=[0, 1.02], tickformat=".0%")
     figure.update_yaxes(title="error rate among these", rangemode="tozero", tickformat=".0%")
     return figure

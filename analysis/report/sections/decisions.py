@@ -39,7 +39,7 @@ def _risk_panel(search: SearchInputs, ensemble: EnsembleInputs) -> Panel:
         "Abstention",
         "The error rate if only the most confident predictions are accepted and a person decides on the rest. A curve "
         "that falls towards the left means that the model knows when it is wrong.",
-        f"Images of test, by the highest class probability; no confidence band.{area}",
+        f"Images of test, by the highest class probability; no confidence band. The left end rests on few.{area}",
         partial(_draw, search, ensemble, decided),
     )
 
