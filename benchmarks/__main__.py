@@ -1,7 +1,8 @@
 """All short benchmarks, one after another, and a table of their results: ``python -m benchmarks``.
 
 They take under 15 minutes on 2 cores. Run the longer ones separately: ``python -m benchmarks.searchers``,
-``python -m benchmarks.audit``, ``python -m benchmarks.ensemble_choice`` and ``python -m benchmarks.scale``.
+``python -m benchmarks.audit``, ``python -m benchmarks.ensemble_choice``, ``python -m benchmarks.intervals`` and
+``python -m benchmarks.scale``.
 """
 
 import json

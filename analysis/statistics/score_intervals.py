@@ -50,7 +50,7 @@ def average_interval(
     """
     low, high = np.array(bounds).T
     mean, spans = float(values.mean()), (values - low, high - values)
-    below, above = (np.sqrt(max(float(span @ correlations @ span), 0.0)) / len(values) for span in spans)
+    below, above = (float(np.sqrt(max(span @ correlations @ span, 0.0))) / len(values) for span in spans)
     return max(mean - below, 0.0), min(mean + above, 1.0)
 
 

@@ -15,6 +15,8 @@ from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from analysis.trials import network_of
 from trainables.core.metric_names import METRICS
 
+_MANY_IMAGES = 15  # of a group on average
+
 
 def models(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Section:
     """Compare the ensemble with its members, and the rules that could have built it."""
@@ -50,9 +52,20 @@ def metrics_table(ensemble: EnsembleInputs) -> Table:
     return Table(
         "Metrics",
         "The 95% intervals allow for groups, whose images are not independent. "
-        f"{_significance(ensemble)} {test_caveats(ensemble)}",
+        f"{_short_intervals(ensemble)}{_significance(ensemble)} {test_caveats(ensemble)}",
         ("metric", *(f"{model}{level}" for model in models for level in levels)),
         rows,
+    )
+
+
+def _short_intervals(ensemble: EnsembleInputs) -> str:
+    """Warn of the case in which simulated intervals cover less than they promise (docs/explanation/intervals.md)."""
+    evaluation = ensemble.evaluation
+    if evaluation.units < _MANY_IMAGES * evaluation.groups:
+        return ""
+    return (
+        f"Groups have {evaluation.units / evaluation.groups:.0f} images on average: where these are nearly all alike, "
+        "95% intervals of shares near 1 hold the truth in about 90% of test sets only. "
     )
 
 

@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 
 from analysis.report.sections.data_audit import data_audit, split_of
 from tests.analysis.report.report_inputs import made_up_search, made_up_study
 from tests.images import write_classes
 from trainables.core.data.prepare import prepare
+from trainables.core.data.splits.groups import CurvePoint
 
 
 def test_images_are_counted_by_class_and_split(search):
@@ -48,3 +51,12 @@ def test_copies_across_the_published_splits_are_shown_and_warned_about(tmp_path)
         pixels = [data.images(32)[search.file_names.index(name)] for name in (first, second)]
         np.testing.assert_array_equal(*pixels)
         assert {split_of(search, search.file_names.index(name)) for name in (first, second)} > {"test"}
+
+
+def test_equal_rows_of_thresholds_are_one_row(search):
+    audit = search.data.audit
+    curve = tuple(CurvePoint(0.5 + place / 100, 7, 3, 0.5) for place in range(13))
+    shown = dataclasses.replace(search.data, audit=dataclasses.replace(audit, curve=curve, threshold=0.56))
+    table = data_audit(dataclasses.replace(search, data=shown)).blocks[-1]
+    assert [row[0] for row in table.rows] == ["0.5 to 0.53", "0.56", "0.59 to 0.62"]
+    assert list(table.bold) == [1]

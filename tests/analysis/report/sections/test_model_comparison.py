@@ -6,7 +6,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from analysis.report.inputs import Inspection
 from analysis.report.sections.model_comparison import metrics_table, models
-from tests.analysis.report.report_inputs import made_up_inspection, with_result
+from tests.analysis.report.report_inputs import made_up_ensemble, made_up_inspection, with_result
 
 
 def test_metrics_of_the_ensemble_match_scikit_learn(search, ensemble):
@@ -62,3 +62,17 @@ def test_the_chosen_rule_is_in_bold(search, ensemble):
     rules = models(search, ensemble, Inspection(missing="")).blocks[1]
     assert [rules.rows[position][0] for position in rules.bold] == [ensemble.chosen.comparison.chosen]
     assert len(rules.rows) == len(ensemble.chosen.comparison.rules)
+
+
+def test_intervals_of_groups_with_many_images_are_warned_about(ensemble):
+    evaluation = dataclasses.replace(ensemble.evaluation, groups=1)
+    assert f"Groups have {evaluation.units} images on average" in (
+        metrics_table(with_result(ensemble, evaluation=evaluation)).how_to_read
+    )
+    assert "images on average" not in metrics_table(ensemble).how_to_read
+
+
+def test_rules_are_not_compared_for_a_single_member(search):
+    alone = made_up_ensemble(search, count=1)
+    titles = [block.title for block in models(search, alone, made_up_inspection(search, alone)).blocks]
+    assert "Ensemble rules" not in titles and titles[0] == "Model comparison"
