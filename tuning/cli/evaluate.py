@@ -94,22 +94,23 @@ def evaluate(
 
     Exit code 0: done; 1: the result could not be logged; 2: wrong usage.
     """
-    from trainables.core.data.splits.groups import Grouping
     from tuning.evaluate.class_names import parse_names
-    from tuning.evaluate.evaluate import EvaluateOptions
-    from tuning.evaluate.evaluate import evaluate as run
-    from tuning.evaluate.external_data import DataRequest
+    from tuning.evaluate.describe_data import describe_data
 
-    request = DataRequest(
-        place=str(Path(data).resolve()) if Path(data).exists() else data,
-        table=label_table(labels, image=image_column, label=label_column),
-        grouping=Grouping(None, group_column, group_pattern, file=groups),
-        names=parse_names(class_names or []),
-    )
+    place = str(Path(data).resolve()) if Path(data).exists() else data
+    table = label_table(labels, image=image_column, label=label_column)
+    names = parse_names(class_names or [])
     columns = tuple(name.strip() for name in by.split(",") if name.strip()) if by else ()
-    options = EvaluateOptions(model, request, columns, prevalence, recalibrate, json_file, report, tracking_uri)
     console = Terminal()
     try:
+        describe_data(place, table, group_column, columns, console)
+        from trainables.core.data.splits.groups import Grouping
+        from tuning.evaluate.evaluate import EvaluateOptions
+        from tuning.evaluate.evaluate import evaluate as run
+        from tuning.evaluate.external_data import DataRequest
+
+        request = DataRequest(place, table, Grouping(None, group_column, group_pattern, file=groups), names)
+        options = EvaluateOptions(model, request, columns, prevalence, recalibrate, json_file, report, tracking_uri)
         return run(options, console)
     except KeyboardInterrupt:
         say(console, "Interrupted.")

@@ -16,7 +16,6 @@ from analysis.ensembles.serialization import to_json
 from analysis.report.evaluation.inputs import Copies, ExternalResult
 from analysis.report.evaluation.page import evaluation_page
 from trainables.core.atomic_write import atomic_file
-from trainables.core.data.readers.open_source import open_source
 from trainables.core.errors import UserError
 from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
 from tuning.console import say
@@ -74,7 +73,6 @@ def evaluate(options: EvaluateOptions, console: Console) -> int:
         UserError: The model or the data cannot be used, or all images are copies of images of the search.
     """
     options.check()
-    _describe(options, console)
     with ExitStack() as stack:
         folder = fetch_model("MODEL", options.model, options.tracking_uri, stack, console)
         log = Log.open(options.model, options.tracking_uri, folder)
@@ -95,16 +93,6 @@ def evaluate(options: EvaluateOptions, console: Console) -> int:
     with console.status("computing intervals"):
         result = evaluate_scores(external.only(scores.rows), scores, ensemble, request)
     return _deliver(result, options, log, console)
-
-
-def _describe(options: EvaluateOptions, console: Console) -> None:
-    """Print what DATA holds before the model is fetched."""
-    request = options.data
-    grouping = request.grouping
-    column = grouping.column if request.table is None else None
-    source = open_source(request.place, column, grouping.pattern, None, request.table)
-    subgroup_names(source.metadata, options.by)  # refuses an unknown column before minutes of work
-    say(console, f"{request.place}: {source.describe()}")
 
 
 def _check_left(scores: SourceScores, copies: Copies) -> None:
