@@ -138,7 +138,7 @@ def _decision_curve(outcome: Outcome) -> go.Figure:
     for name, (benefit, line) in lines.items():
         figure.add_scatter(x=curve.thresholds, y=benefit, mode="lines", name=name, line=line)
     highest = max(max(curve.model), curve.prevalence, 0.01)
-    figure.update_layout(height=520, legend={"orientation": "h", "y": -0.18})
+    figure.update_layout(height=520, legend={"orientation": "h", "y": -0.25})
     figure.update_xaxes(title="threshold probability", range=[0, 1])
     figure.update_yaxes(title="net benefit", range=[-0.3 * highest, 1.1 * highest])
     return figure

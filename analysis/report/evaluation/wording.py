@@ -83,6 +83,8 @@ def about_shift(result: ExternalResult) -> str:
 def about_subgroups(result: ExternalResult) -> str:
     """Say how subgroups are compared."""
     tests = sum(len(division.p_values) for division in result.divisions)
+    if not tests:
+        return "No difference can be tested: each column has a single value, or divides the images of a group."
     return (
         "Each column's scores are tested for a difference between its subgroups by exchanging whole groups within a "
         f"class; p-values are corrected for all {plural(tests, 'test')} (Holm). A large p-value does not show that "

@@ -18,7 +18,7 @@ from analysis.report.evaluation.inputs import (
     Subgroup,
 )
 from analysis.report.evaluation.page import evaluation_page
-from analysis.report.evaluation.tables import all_tables
+from analysis.report.evaluation.tables import all_tables, subgroup_tables
 from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.external.calibration_line import CalibrationLine
 from analysis.statistics.external.net_benefit import PredictiveValue, decision_curve
@@ -89,6 +89,14 @@ def test_the_page_says_everything_once_and_escapes_names(result):
         assert part in text, part
     assert "<b>well</b>" not in page
     assert text.count('class="plot"') == 3  # confusion, reliability, decision curve
+
+
+def test_a_column_of_a_single_value_is_not_called_tested(result):
+    (division,) = result.divisions
+    single = replace(division, subgroups=division.subgroups[:1], p_values={}, corrected={})
+    (table,) = subgroup_tables(replace(result, divisions=(single,)))
+    assert table.how_to_read.startswith("No difference can be tested")
+    assert [row[0] for row in table.rows] == ["A"]
 
 
 def test_what_is_not_known_is_said_or_left_out(result):
