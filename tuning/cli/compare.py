@@ -13,8 +13,8 @@ _HELP = "Name of a search, or a version that it registered: models:/NAME/3 or mo
 
 @app.command("tune-compare", cls=Command)
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help=_HELP, show_default=False)],
-    second: Annotated[str, typer.Argument(metavar="B", help="The other one.", show_default=False)],
+    a: Annotated[str, typer.Argument(help=_HELP, show_default=False)],
+    b: Annotated[str, typer.Argument(help="The other one.", show_default=False)],
     storage: Storage = "results",
     study_storage: StudyStorage = None,
     tracking_uri: SearchTrackingUri = None,
@@ -29,7 +29,7 @@ def compare(
     from tuning.compare.compare import compare as compare_ensembles
     from tuning.compare.contenders import Places
 
-    return compare_ensembles(first, second, Places(storage, study_storage, tracking_uri), Terminal())
+    return compare_ensembles(a, b, Places(storage, study_storage, tracking_uri), Terminal())
 
 
 main = console_script(app)
