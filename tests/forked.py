@@ -11,6 +11,7 @@ LIBRARIES = (
     "ray.tune",
     "tuning.cli.audit",
     "tuning.ensemble.rebuild",
+    "tuning.evaluate.evaluate",
     "tuning.predict.batch_prediction",
     "tuning.report.remake_report",
     "tuning.search.session",

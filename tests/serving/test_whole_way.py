@@ -1,4 +1,4 @@
-"""From a search to a server: every way to get predictions gives the same numbers.
+"""From a search to a server: prediction, evaluation, ONNX and the server give the same numbers for the same images.
 
 The server runs in an environment into which pip installs the model's requirements. PyTorch and its CUDA libraries are
 among them: that takes minutes, and gigabytes.
@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
+from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from tests.images import write_classes
 from tests.searches import SMALL, search
@@ -26,15 +27,17 @@ from tests.services import Service
 
 pytestmark = pytest.mark.serving
 CHAMPION = "models:/demo_space@champion"
+NAMES = ("few", "many", "some")
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """A folder with a finished search, its images, and the predictions of its champion for them."""
+    """A folder with a finished search, and images of another seed that its champion has scored."""
     folder = tmp_path_factory.mktemp("whole_way")
     write_classes(folder / "data", {"few": 24, "many": 80, "some": 40})
+    write_classes(folder / "elsewhere", {"few": 12, "many": 30, "some": 20}, seed=1)
     search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 3)
-    search(folder, CHAMPION, "data", "--out", "predictions.csv", module="tuning.cli.predict")
+    search(folder, CHAMPION, "elsewhere", "--out", "predictions.csv", module="tuning.cli.predict")
     return folder
 
 
@@ -43,8 +46,18 @@ def predicted(searched):
     """Files, and their (N, C) probabilities as ``tune-predict`` wrote them."""
     with (searched / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    names = ("few", "many", "some")
-    return [searched / row["file"] for row in rows], np.array([[float(row[name]) for name in names] for row in rows])
+    return [searched / row["file"] for row in rows], np.array([[float(row[name]) for name in NAMES] for row in rows])
+
+
+def test_an_evaluation_scores_the_same_predictions(searched, predicted):
+    search(searched, CHAMPION, "elsewhere", "--json", "evaluation.json", module="tuning.cli.evaluate")
+    scores = json.loads((searched / "evaluation.json").read_text())["evaluation"]["ensemble"]["metrics"]
+    files, probabilities = predicted
+    labels = [NAMES.index(file.parent.name) for file in files]
+    normalized = probabilities / probabilities.sum(axis=1, keepdims=True)  # float32, as text
+    chosen = probabilities.argmax(axis=1)
+    assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, chosen), abs=1e-9)
+    assert scores["log_loss"] == pytest.approx(log_loss(labels, normalized), abs=1e-5)
 
 
 def test_an_onnx_file_predicts_the_same(searched, predicted):
@@ -79,7 +92,7 @@ def test_a_server_with_only_the_models_requirements_predicts_the_same(searched, 
         request = urllib.request.Request(server.uri + "/invocations", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=300) as response:
             rows = json.load(response)["predictions"]
-        probabilities = [[row[name] for name in ("few", "many", "some")] for row in rows]
+        probabilities = [[row[name] for name in NAMES] for row in rows]
         np.testing.assert_allclose(probabilities, expected, atol=1e-6)
         memory = sum(process.memory_info().rss for process in server.processes())
     finally:
