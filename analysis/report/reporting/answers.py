@@ -7,6 +7,7 @@ from importlib.metadata import version
 import numpy as np
 
 from analysis.report.inputs import EnsembleInputs, SearchInputs
+from analysis.report.reporting.data_flow import share_groups
 from analysis.report.sections.wording import about_test, label_of, plural, with_interval
 from trainables.core.metric_names import METRICS
 
@@ -64,8 +65,8 @@ def _about_data(search: SearchInputs) -> dict[int, Answer]:
 
 def _disjoint(search: SearchInputs, named: str) -> str:
     data = search.data
-    if data.test_twins:
-        return f"Not disjoint: {data.leak}."
+    if share_groups(data):
+        return f"Not disjoint by {named}: {data.leak or 'training and selection share some'}."
     given = data.audit is not None and data.audit.threshold is None
     how = "as given" if given else "found by similarity of pixels"
     patients = " and patients" if data.patients is not None else ""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.report.page import Flow, Step, Table
 from analysis.report.sections.wording import label_of, plural
+from trainables.core.data.dataset import Dataset
 from trainables.core.data.labels import membership
 
 _MOST_REASONS = 5
@@ -29,9 +30,15 @@ def data_flow(search: SearchInputs) -> Flow:
     parts = tuple(
         f"{name}: {plural(len(rows), 'image')}, {_units(search, rows)}" for name, rows in search.data.splits.items()
     )
-    shared = "" if data.test_twins else " Partitions share no group."
+    shared = "" if share_groups(data) else " Partitions share no group."
     how = f"Images that were found, those that were excluded and why, and the partitions.{shared}"
     return Flow("From images to partitions", how, steps, parts)
+
+
+def share_groups(data: Dataset) -> bool:
+    """Return True if a group has images in several partitions."""
+    by_part = [np.unique(data.groups[rows]) for rows in data.splits.values()]
+    return len(np.unique(np.concatenate(by_part))) < sum(map(len, by_part))
 
 
 def partition_table(search: SearchInputs) -> Table:

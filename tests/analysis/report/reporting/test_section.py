@@ -2,6 +2,7 @@ import dataclasses
 from collections import Counter
 
 import numpy as np
+import pytest
 
 from analysis.report.reporting.answers import FILLED, OPEN, PARTLY
 from analysis.report.reporting.section import checklist, flow_section, methods, reporting_section
@@ -64,8 +65,13 @@ def test_the_flow_accounts_for_every_image(search, ensemble):
     assert f"{4 * groups} groups" in size.paragraphs[0]
 
 
-def test_a_leak_is_not_called_disjoint(search, ensemble):
-    leaking = dataclasses.replace(search, data=dataclasses.replace(search.data, test_twins=2))
+@pytest.mark.parametrize(("twins", "said"), [(2, "2 of "), (0, "training and selection share some")])
+def test_shared_groups_are_not_called_disjoint(search, ensemble, twins, said):
+    groups = search.data.groups.copy()
+    groups[search.data.splits["tune"][0]] = groups[search.data.splits["fit"][0]]
+    data = dataclasses.replace(search.data, test_twins=twins, groups=groups)
+    leaking = dataclasses.replace(search, data=data)
     rows = {int(row[0]): row[4] for row in checklist(leaking, ensemble).rows}
-    assert rows[20].startswith("Not disjoint: 2 of ")
+    assert rows[20].startswith(f"Not disjoint by groups: {said}")
     assert "share no group" not in flow_section(leaking, ensemble).blocks[0].how_to_read
+    assert "share no group" in flow_section(search, ensemble).blocks[0].how_to_read
