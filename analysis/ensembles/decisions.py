@@ -72,10 +72,10 @@ def decide(probabilities: Probabilities, sample: Sample, patients: PatientRule, 
     points, notes = list[ChosenPoint](), list[str]()
     if sample.healthy is not None:
         points, notes = disease_points(probabilities, sample, rules.points or HIGHEST_YOUDEN, patients)
-    elif len(sample.class_names) == 2:
+    elif len(sample.class_names) == 2 or rules.points is not None:
         notes = [
-            "there is no operating point, and no sensitivity or specificity, because the space names no healthy class: "
-            f"set `healthy` to {' or '.join(sample.class_names)} in the space"
+            "there is no operating point, and no sensitivity or specificity, because the data have no class that the "
+            f"space names as healthy: set `healthy` to {' or '.join(sample.class_names)} in the space"
         ]
     sets, about_sets = calibrate_sets(probabilities, sample, patients, rules.coverage)
     return Decisions(tuple(points), tuple(sets), (*notes, *about_sets))

@@ -149,6 +149,13 @@ def test_without_a_healthy_class_two_classes_are_told_how_to_give_one():
     comparison = ClassificationResults.compare(probabilities, replace(sample, healthy=None), "mean")
     assert comparison.points == () and comparison.combination.points == ()
     assert any(note.endswith("set `healthy` to NORMAL or PNEUMONIA in the space") for note in comparison.notes)
+    several, sample = drawn(names=("mild", "none", "severe"), healthy=None)
+    asked, default = (
+        ClassificationResults.compare(several, sample, "mean", rules).notes
+        for rules in (DecisionRules(HIGHEST_YOUDEN), None)
+    )
+    assert any("set `healthy` to mild or none or severe" in note for note in asked)
+    assert not any("healthy" in note for note in default)  # many sets of several classes have no healthy one
     with pytest.raises(UserError, match="needs a healthy class"):
         ClassificationResults.check_decisions(DecisionRules(HIGHEST_YOUDEN), None)
 
