@@ -13,6 +13,8 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -30,22 +32,10 @@ MANY = 100_000
 
 def main() -> int:
     """Measure and record; return 1 if the goal was missed."""
-    seconds, peaks = [], []  # of both parts, for each number of images
-    for count in COUNTS:
-        phantoms = make_phantoms(subjects=count // SLICES_PER_SUBJECT)
-        pixels, labels = phantoms.images[:, :, :, None], phantoms.labels
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "detail.npy"
-            larger = (cv2.resize(image, (DETAIL_SIDE, DETAIL_SIDE)) for image in phantoms.images)
-            write_array(file, (count, DETAIL_SIDE, DETAIL_SIDE, 1), np.dtype(np.uint8), larger)
-            started = time.process_time()
-            with Peak() as searching:
-                copies = find_copies(np.load(file, mmap_mode="r"), np.arange(count))
-            registered = time.process_time()
-        with Peak() as comparing:
-            group_by_similarity(pixels, np.arange(count), labels, copies=copies)
-        seconds.append([registered - started, time.process_time() - registered])
-        peaks.append([searching.bytes, comparing.bytes])
+    # Memory that one measurement freed would count for the next one in the same process.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
+        measured = list(processes.map(_measured, COUNTS))
+    seconds, peaks = zip(*measured, strict=True)
     memory = max(_linear(*of_part) for of_part in zip(*peaks, strict=True)) / 1e9
     hours = [_extrapolated(*times) / 3600 for times in zip(*seconds, strict=True)]
     rows = [
@@ -57,6 +47,23 @@ def main() -> int:
     ]
     record("audit", rows, {"images": COUNTS, "cpu_seconds": seconds, "peak_bytes": peaks})
     return 0 if rows[2].met else 1
+
+
+def _measured(count: int) -> tuple[tuple[float, float], tuple[int, int]]:
+    """Return the CPU seconds and the peaks of memory of both parts: finding copies, and comparing all pairs."""
+    phantoms = make_phantoms(subjects=count // SLICES_PER_SUBJECT)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "detail.npy"
+        larger = (cv2.resize(image, (DETAIL_SIDE, DETAIL_SIDE)) for image in phantoms.images)
+        write_array(file, (count, DETAIL_SIDE, DETAIL_SIDE, 1), np.dtype(np.uint8), larger)
+        started = time.process_time()
+        with Peak() as searching:
+            copies = find_copies(np.load(file, mmap_mode="r"), np.arange(count))
+        registered = time.process_time()
+    with Peak() as comparing:
+        group_by_similarity(phantoms.images[:, :, :, None], np.arange(count), phantoms.labels, copies=copies)
+    seconds = registered - started, time.process_time() - registered
+    return seconds, (searching.bytes, comparing.bytes)
 
 
 def _linear(few: float, many: float) -> float:
