@@ -23,11 +23,15 @@ class TaskSections:
         describe_images: Phrase for the images of a data set.
         scores: Section with the test scores.
         examples: Section with images that show the models at work.
+        explanation: What that section shows, for reviewers who ask how predictions are explained.
+        examples_title: Title of that section.
     """
 
     describe_images: Callable[[Dataset], str]
     scores: Callable[[SearchInputs, EnsembleInputs], Section]
     examples: Callable[[SearchInputs, EnsembleInputs, Inspection], Section]
+    explanation: str
+    examples_title: str
 
 
 def _classes(data: Dataset) -> str:
@@ -39,16 +43,22 @@ _SECTIONS = {
         lambda data: f"{len(data.labels)} images of {_classes(data)}",
         classification_scores,
         inspected_member,
+        "Grad-CAM and t-SNE of one member.",
+        "What the model sees",
     ),
     MultiLabelResults.task: TaskSections(
         lambda data: f"{len(data.labels)} images with {len(data.class_names)} labels",
         label_scores,
         label_mistakes,
+        "Images with mistakes.",
+        "Mistakes",
     ),
     SegmentationResults.task: TaskSections(
         lambda data: f"{len(data.labels)} images with masks of {_classes(data)}",
         segmentation_scores,
         mask_overlays,
+        "Predicted and true masks on images.",
+        "Worst and best",
     ),
 }
 

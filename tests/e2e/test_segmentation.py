@@ -73,7 +73,13 @@ def test_from_pairs_to_a_champion(tmp_path):
 def check_report(file):
     parsed = Page(file.read_text())
     assert parsed.asked == []
-    for told in ("Worst and best", "Dice by image", "best dice", "0 is background, 255 is foreground"):
+    for told in (
+        "Worst and best",
+        "Dice by image",
+        "best dice",
+        "0 is background, 255 is foreground",
+        "Predicted and true masks",
+    ):
         assert told in parsed.text
     for told in ("Grad-CAM", "Confusion", "Calibration", "nearest neighbour"):
         assert told not in parsed.text

@@ -9,6 +9,7 @@ import numpy as np
 from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.report.reporting.data_flow import share_groups
 from analysis.report.sections.wording import about_test, label_of, plural, with_interval
+from analysis.report.task_sections import sections_of_task
 from trainables.core.metric_names import METRICS
 
 FILLED, PARTLY, OPEN = "filled", "partly", "for you to state"
@@ -97,6 +98,7 @@ def _about_model(search: SearchInputs, ensemble: EnsembleInputs) -> dict[int, An
     chosen, (test, name) = ensemble.chosen, ensemble.evaluation.by(search.metric)
     networks = ", ".join(dict.fromkeys(str(record.config.get("backbone", "network")) for record in chosen.members))
     metrics = ", ".join(metric.label for metric in METRICS if metric.name in ensemble.evaluation.ensemble.metrics)
+    of_task = sections_of_task(search.data)
     result = f"{label_of(search.metric)} {with_interval(test.ensemble, name) or 'undefined'} on test."
     return {
         2: Answer(PARTLY, "The first paragraph of this report.", "the opening"),
@@ -110,7 +112,7 @@ def _about_model(search: SearchInputs, ensemble: EnsembleInputs) -> dict[int, An
             "Intervals are 95% intervals, differences are tested by permutation, both by groups.",
             _SECTIONS["scores"],
         ),
-        31: Answer(FILLED, "Example images, and for classes Grad-CAM and t-SNE.", "What the model sees"),
+        31: Answer(FILLED, of_task.explanation, of_task.examples_title),
         32: Answer(FILLED, about_test(search, ensemble), _SECTIONS["scores"]),
         37: Answer(FILLED, result, _SECTIONS["scores"]),
         38: Answer(FILLED, "Scores by class with 95% intervals.", _SECTIONS["scores"]),
