@@ -21,6 +21,7 @@ from trainables.core.data.splits.splits import Items
 torch.set_num_threads(int(os.environ.get("TUNE_RUN_TEST_THREADS", "1")))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
