@@ -1,4 +1,4 @@
-"""How predictions become decisions: operating points and prediction sets."""
+"""Decisions from predictions: operating points and prediction sets."""
 
 from dataclasses import dataclass, replace
 from typing import Self

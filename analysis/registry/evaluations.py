@@ -27,7 +27,7 @@ _HEADING = "\n\n### External evaluations\n\n"
 
 @dataclass(frozen=True)
 class Origin:
-    """What MLflow knows of a model.
+    """Facts about a model in MLflow.
 
     Attributes:
         metadata: Metadata that the search stored with the model.

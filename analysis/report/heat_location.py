@@ -16,7 +16,7 @@ _CONSPICUOUS = 1.5  # times the share of the area
 
 @dataclass(frozen=True)
 class HeatLocation:
-    """Where the heat of one or several maps lies.
+    """Location of the heat of one or several maps.
 
     Attributes:
         border: Share in the outer tenth at each side, which is ``BORDER_AREA`` of the image.

@@ -18,7 +18,7 @@ from search_spaces.space import Params
 
 
 class Decision(Enum):
-    """What happens to a trial after a report."""
+    """Decision on a trial after a report."""
 
     CONTINUE = "continue"
     STOP = "stop"
@@ -197,7 +197,7 @@ def result_at(incumbents: list[Incumbent], time: float) -> Incumbent | None:
 
 @dataclass(frozen=True)
 class Task:
-    """What a searcher may know before a search.
+    """Knowledge of a searcher before a search.
 
     Attributes:
         data_set: Name of the data set.

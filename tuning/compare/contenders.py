@@ -25,7 +25,7 @@ _MODELS = "models:/"
 
 @dataclass(frozen=True)
 class Places:
-    """Where searches and models are: the options of the command."""
+    """Places of searches and models: the options of the command."""
 
     storage: str = "results"
     study_storage: str | None = None

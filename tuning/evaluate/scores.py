@@ -32,7 +32,7 @@ _NO_POINT = (
 
 @dataclass(frozen=True)
 class Request:
-    """What to compute.
+    """Scores to compute.
 
     Attributes:
         model: The model as the user named it.

@@ -1,4 +1,4 @@
-"""How unlike a model's training images new images are."""
+"""Distance of new images from the training images of a model."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -106,7 +106,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Shift:
-    """How unlike the training images the new ones are.
+    """Distance of the new images from the training images.
 
     Attributes:
         images: Number of images.

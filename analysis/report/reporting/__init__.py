@@ -1,1 +1,1 @@
-"""What reviewers of a medical journal ask for: flow of the data, methods, and the CLAIM checklist."""
+"""Answers to the questions of a medical journal's reviewers: flow of the data, methods, and the CLAIM checklist."""

@@ -57,7 +57,7 @@ def test_coverage_of_a_proportion(groups, share):
 
 
 def test_an_average_of_independent_proportions_against_their_variance():
-    """Where the intervals are symmetric, distances add up as standard deviations do."""
+    """Distances add up as standard deviations do if the intervals are symmetric."""
     values, halves = np.array([0.5, 0.6, 0.4]), np.array([0.1, 0.2, 0.2])
     bounds = list(zip(values - halves, values + halves, strict=True))
     half = np.sqrt(np.square(halves).sum()) / 3
