@@ -10,7 +10,7 @@ search: $(INSTALLED)  ## run a whole search on embedded phantoms, on the CPU
 	$(BIN)/tune-run demo_space --address local
 
 test: $(INSTALLED)  ## run the ordinary suite, with a fast subset of the faults
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations=10
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=10
 
 test-all: test test-faults test-browser test-cluster test-tracking test-serving  ## run every suite, one after another
 

@@ -21,13 +21,10 @@ from trainables.core.data.splits.splits import Items
 torch.set_num_threads(int(os.environ.get("TUNE_RUN_TEST_THREADS", "1")))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-        # One process runs the tests that start Ray, which mostly wait; the other runs the rest, a file at a time.
-        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else str(item.path)))
 
 
 @pytest.fixture(scope="session")
