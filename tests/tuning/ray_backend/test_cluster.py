@@ -168,14 +168,14 @@ def test_trials_and_inference_run_on_the_other_node(can_grow, small_data, tmp_pa
 
 def test_inference_reserves_the_gpu_class_of_training_and_then_frees_the_gpu(can_grow):
     """A worker that stayed for the next member would keep its GPU memory, and the GPU that it saw first."""
+
+    def worker(shared):  # a function of the test travels by value: this file is not on the workers' path
+        return os.getpid(), ray.get_runtime_context().get_assigned_resources()
+
     bundle = Resources(1, 1, "gpu_24g").bundle()
-    ((first, reserved),), ((second, _),) = (_run_tasks(_worker, None, [()], bundle) for _ in range(2))
+    ((first, reserved),), ((second, _),) = (_run_tasks(worker, None, [()], bundle) for _ in range(2))
     assert reserved == bundle
     assert first != second
-
-
-def _worker(shared):
-    return os.getpid(), ray.get_runtime_context().get_assigned_resources()
 
 
 @pytest.mark.parametrize("reference", ["../mine/space_of_mine.py", "package_of_mine.space:SPACE"])
