@@ -1,8 +1,8 @@
 """All short benchmarks, one after another, and a table of their results: ``python -m benchmarks``.
 
-They take under 15 minutes on 2 cores. Run the longer ones separately: ``python -m benchmarks.searchers``,
-``python -m benchmarks.audit``, ``python -m benchmarks.ensemble_choice``, ``python -m benchmarks.intervals`` and
-``python -m benchmarks.scale``.
+They take under 15 minutes on 2 cores. Run the longer ones separately, such as ``python -m benchmarks.data.audit``:
+``data.audit``, ``search_quality.searchers``, ``statistics.ensemble_choice``, ``statistics.intervals`` and
+``driver.scale``.
 """
 
 import json
@@ -13,15 +13,15 @@ import time
 from benchmarks.record import RESULTS, Row, show
 
 PROGRAMS = (
-    "end_to_end",
-    "training",
-    "turnaround",
-    "frozen_cache",
-    "decoding",
-    "driver",
-    "writes",
-    "checkpoints",
-    "gpu",
+    "driver.end_to_end",
+    "training.throughput",
+    "driver.turnaround",
+    "training.frozen_cache",
+    "data.decoding",
+    "driver.steering",
+    "driver.writes",
+    "training.checkpoints",
+    "training.gpu",
 )
 
 
@@ -29,7 +29,7 @@ def main() -> int:
     """Run each program in its own process; return 1 if one failed."""
     rows, failed = [], []
     for name in PROGRAMS:
-        started, file = time.time(), RESULTS / f"{name}.json"
+        started, file = time.time(), RESULTS / f"{name.partition('.')[2]}.json"
         code = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode
         print(f"{name}: {time.time() - started:.0f} s", flush=True)
         failed += [name] if code else []

@@ -187,7 +187,7 @@ RULES: Mapping[str, Rule] = {
     "greedy" + SCALED: scaled(greedy),
     "stacking": stacking,
 }
-# Chosen unless another rule is clearly better; ``benchmarks/ensemble_choice.py`` measures why.
+# Chosen unless another rule is clearly better; ``benchmarks/statistics/ensemble_choice.py`` measures why.
 DEFAULT = "metric-weighted" + SCALED
 # These have no parameters, so they can be scored on the images they are applied to.
 FIXED = ("mean", "majority-vote", "geometric-mean", "confidence-weighted")

@@ -32,9 +32,9 @@ def intervals(
     - all others (AUROC, F1, kappa): Wilson by the variance of a bootstrap of groups within class
       (``bounded_interval``).
 
-    ``benchmarks.intervals`` simulates their coverage. Metrics of a class with fewer than ``GROUPS_FOR_INTERVAL`` groups
-    get no interval. Averages over classes get one, which output must mark as conditional on these few groups
-    (``few_groups`` names the classes).
+    ``benchmarks.statistics.intervals`` simulates their coverage. Metrics of a class with fewer than
+    ``GROUPS_FOR_INTERVAL`` groups get no interval. Averages over classes get one, which output must mark as conditional
+    on these few groups (``few_groups`` names the classes).
 
     Args:
         probabilities: (N, C) probabilities.

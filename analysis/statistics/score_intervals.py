@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Interval = tuple[float, float]
-# Groups of full agreement by which design effects are shrunk; found by simulation (``benchmarks.intervals``).
+# Groups of full agreement by which design effects are shrunk, found with ``benchmarks.statistics.intervals``.
 _PRIOR_GROUPS = 3.0
 _PRIOR_GROUPS_OF_SCORES = 0.5
 _LEVEL = 0.95

@@ -36,14 +36,13 @@ from benchmarks.curves.record import append_line, read_lines, remove_torn_line
 from benchmarks.curves.replay import Incumbent, Method, Replay, Task, result_at
 from benchmarks.curves.surrogate import Surrogate, load_surrogates
 from benchmarks.curves.table import TABLE, Floats
-from benchmarks.record import machine
-from benchmarks.searchers import interval
+from benchmarks.record import RESULTS, machine
+from benchmarks.search_quality.searchers import interval
 
 WORKERS, FULL_TRIALS = 4, 60
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 GRID = tuple(np.linspace(0, 1, 201).tolist())
 OURS = ("ours", "ours without recipes")
-RESULTS = Path(__file__).parents[1] / "results" / "curves.json"
 PEERS = Path(__file__).parent / "peers"
 
 METHODS: dict[str, Method] = {
@@ -147,7 +146,7 @@ def main(
     neps: Annotated[Path | None, typer.Option(help="Python of an environment with neural-pipeline-search.")] = None,
     runs: Annotated[Path, typer.Option(help="File of finished runs, to continue.")] = Path("curve-runs.jsonl"),
     only: Annotated[list[str] | None, typer.Option(help="Methods to run; default: all.")] = None,
-    output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS,
+    output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS / "curves.json",
 ) -> None:
     """Replay all searches that the file of runs lacks, then summarize."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -2,8 +2,8 @@ import numpy as np
 import optuna
 import pytest
 
-from benchmarks.recent_history import RecentTPESampler
-from benchmarks.scale import fitted, simulate
+from benchmarks.driver.recent_history import RecentTPESampler
+from benchmarks.driver.scale import fitted, simulate
 
 
 def test_the_fit_recovers_a_parabola_despite_outliers():

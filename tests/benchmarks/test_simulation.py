@@ -13,8 +13,8 @@ from ray.tune.search import Searcher
 
 from analysis.trials import read_trials
 from benchmarks import searchers
-from benchmarks.simulation import Simulation
-from benchmarks.synthetic import CHANCE, TOP, Curve, drawn, ordered, suggest, trainable, transfer
+from benchmarks.search_quality.simulation import Simulation
+from benchmarks.search_quality.synthetic import CHANCE, TOP, Curve, drawn, ordered, suggest, trainable, transfer
 from trainables.core.metric_names import Objective
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher

@@ -11,10 +11,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from trainables.core.errors import UserError
-from tuning.cli.command import (
+from tuning.cli.command import Command, console_script, new_app
+from tuning.cli.shared_options import (
     AxisOption,
     CacheSize,
-    Command,
     GroupColumn,
     GroupFile,
     GroupPattern,
@@ -26,9 +26,7 @@ from tuning.cli.command import (
     SlicesOption,
     SplitColumn,
     WindowOption,
-    console_script,
     label_table,
-    new_app,
     parse_slicing,
     parse_window,
 )

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from tuning.cli.command import Command, SearchTrackingUri, Storage, StudyStorage, console_script, new_app
+from tuning.cli.command import Command, console_script, new_app
+from tuning.cli.shared_options import SearchTrackingUri, Storage, StudyStorage
 from tuning.console import Terminal
 
 app = new_app()

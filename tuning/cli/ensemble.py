@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from trainables.core.errors import UserError
-from tuning.cli.command import (
-    Command,
+from tuning.cli.command import Command, console_script, new_app
+from tuning.cli.shared_options import (
     CoverageOption,
     OperatingPointOption,
     SearchName,
@@ -16,9 +16,7 @@ from tuning.cli.command import (
     Storage,
     StudyStorage,
     Views,
-    console_script,
     decision_rules,
-    new_app,
 )
 from tuning.console import Terminal
 

@@ -5,19 +5,17 @@ from typing import Annotated
 
 import typer
 
-from tuning.cli.command import (
+from tuning.cli.command import Command, console_script, new_app
+from tuning.cli.shared_options import (
     DATA,
     RECORD,
-    Command,
     GroupColumn,
     GroupFile,
     GroupPattern,
     ImageColumn,
     LabelColumn,
     Labels,
-    console_script,
     label_table,
-    new_app,
 )
 from tuning.console import EXIT_INTERRUPTED, Terminal, say
 from tuning.predict.fetch_model import MODEL_PLACES

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainables.core.errors import UserError
-from tuning.cli.command import (
-    Command,
-    GroupColumn,
-    ImageColumn,
-    LabelColumn,
-    Labels,
-    SplitColumn,
-    console_script,
-    label_table,
-    new_app,
-)
+from tuning.cli.command import Command, console_script, new_app
+from tuning.cli.shared_options import GroupColumn, ImageColumn, LabelColumn, Labels, SplitColumn, label_table
 from tuning.console import Terminal, say, say_notes
 
 if TYPE_CHECKING:

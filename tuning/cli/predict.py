@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from trainables.core.errors import UserError
-from tuning.cli.command import Command, GroupPattern, console_script, new_app
+from tuning.cli.command import Command, console_script, new_app
+from tuning.cli.shared_options import GroupPattern
 from tuning.console import EXIT_INTERRUPTED, Terminal, say
 from tuning.predict.fetch_model import MODEL_PLACES
 

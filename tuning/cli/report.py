@@ -5,17 +5,8 @@ from typing import Annotated
 
 import typer
 
-from tuning.cli.command import (
-    Command,
-    SearchName,
-    SearchTrackingUri,
-    Storage,
-    StudyFile,
-    StudyStorage,
-    console_script,
-    new_app,
-    study_texts,
-)
+from tuning.cli.command import Command, console_script, new_app
+from tuning.cli.shared_options import SearchName, SearchTrackingUri, Storage, StudyFile, StudyStorage, study_texts
 from tuning.console import Terminal
 
 app = new_app()

@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 
 from trainables.core.errors import UserError
-from tuning.cli.command import (
+from tuning.cli.command import Command, console_script, new_app
+from tuning.cli.shared_options import (
     DATA,
     RECORD,
     AxisOption,
     CacheSize,
-    Command,
     CoverageOption,
     GroupColumn,
     GroupFile,
@@ -35,10 +35,8 @@ from tuning.cli.command import (
     StudyStorage,
     Views,
     WindowOption,
-    console_script,
     decision_rules,
     label_table,
-    new_app,
     parse_slicing,
     parse_window,
     study_texts,

@@ -48,7 +48,7 @@ def patch_tune() -> None:
     # Tune saves the state of all trials with every checkpoint of one, which takes half of the driver's time at 300
     # trials and grows; a search is restored from the study instead.
     # Public way: TUNE_GLOBAL_CHECKPOINT_S sets a period, but Tune ignores it if `CheckpointConfig.num_to_keep` is set,
-    # and without that no checkpoint is ever deleted. Measured by benchmarks/driver.py.
+    # and without that no checkpoint is ever deleted. Measured by benchmarks/driver/steering.py.
     _ExperimentCheckpointManager.on_trial_checkpoint = _save_nothing
     # Tune copies the driver's AWS keys into the environment of each trial, and every node logs them. Nodes have their
     # own: a role, or the environment in which Ray was started.

@@ -14,7 +14,7 @@ from ray.tune.search.optuna import OptunaSearch
 from benchmarks.curves.configurations import suggest
 from benchmarks.curves.record_trial import METRIC
 from benchmarks.curves.replay import Decision, Job, Searcher, Task
-from benchmarks.simulation import Storage, Trial
+from benchmarks.search_quality.simulation import Storage, Trial
 from search_spaces.space import Config, Params
 from trainables.core.metric_names import Objective
 from trainables.worker.report_keys import FAILED

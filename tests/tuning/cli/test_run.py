@@ -18,8 +18,8 @@ from tests.hub import DATASET
 from tests.images import write_classes, write_pairs
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.tables.label_columns import LabelTable
-from tuning.cli.command import Views
 from tuning.cli.run import Split, _search_options, _seconds, app
+from tuning.cli.shared_options import Views
 from tuning.search.options import HANG_S
 from tuning.search.session import NOTHING_BEGAN
 

@@ -43,7 +43,7 @@ def first_rung(epochs: int) -> int:
     """Return the first epoch at which trials are compared: a third of the full length.
 
     An earlier rung stops trials that start slowly but end best, such as those with small learning rates and few frozen
-    stages (benchmarks/searchers.py).
+    stages (benchmarks/search_quality/searchers.py).
     """
     return math.ceil(epochs / REDUCTION)
 

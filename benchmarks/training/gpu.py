@@ -1,8 +1,8 @@
 """Training on one GPU: ``fit`` against a bare loop, a trial against timm's loader, and four fits on one GPU.
 
-``python -m benchmarks.gpu`` needs a CUDA device, torch, timm, albumentations, scikit-learn, pyarrow and typer, but not
-Ray, Optuna, MLflow or a network connection: images are synthetic and weights random, which does not change timings.
-Each result is written as soon as it is there. ``--pair resnet50:128`` measures one network at one size, into
+``python -m benchmarks.training.gpu`` needs a CUDA device, torch, timm, albumentations, scikit-learn, pyarrow and typer,
+but not Ray, Optuna, MLflow or a network connection: images are synthetic and weights random, which does not change
+timings. Each result is written as soon as it is there. ``--pair resnet50:128`` measures one network at one size, into
 ``results/gpu_resnet50_128.json``. ``--smoke`` runs a miniature version on any device, as a check.
 
 1. Images per second of ``fit`` (bf16, batch size 64), against a bare loop over tensors on the GPU.
@@ -186,7 +186,7 @@ def _trial(backbone: str, size: int, folder: Path, workers: int) -> dict[str, fl
 
 def _process(*arguments: str) -> float:
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "benchmarks.gpu", *arguments], check=True)
+    subprocess.run([sys.executable, "-m", "benchmarks.training.gpu", *arguments], check=True)
     return time.perf_counter() - started
 
 

@@ -5,7 +5,7 @@ cores, and is extrapolated to 100,000 images as the sum of a linear and a quadra
 number of images, comparison with its square. Memory is that of the process without mapped files, which the system can
 drop at any time.
 
-    python -m benchmarks.audit
+    python -m benchmarks.data.audit
 """
 
 import re

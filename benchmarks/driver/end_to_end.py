@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import typer
 
 from analysis.trials import read_trials
-from benchmarks.images import mri, source_name
+from benchmarks.data.images import mri, source_name
 from benchmarks.record import Row, at_most, record
 from trainables.core.data.prepare import prepare
 from tuning.study.storage.open_study import study_storage
@@ -81,7 +81,7 @@ def _timed(command: list[str], folder: Path) -> float:
     environment = os.environ | {
         "TUNE_RUN_CACHE": str(folder / "cache"),
         "MLFLOW_TRACKING_URI": "",
-        "PYTHONPATH": str(_HERE.parent),
+        "PYTHONPATH": str(_HERE.parents[1]),
     }
     started = time.perf_counter()
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -19,8 +19,8 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 import tuning.ray_backend.tuner
+from benchmarks.driver.turnaround import small_data
 from benchmarks.record import at_most, record
-from benchmarks.turnaround import small_data
 from trainables.core.metric_names import Objective
 from tuning.ray_backend.cluster import joined
 from tuning.ray_backend.resources import Resources
@@ -61,7 +61,7 @@ def main(trials: Annotated[int, typer.Option(min=50)] = 1000) -> None:
     by_tenths = [statistics.mean(part) for part in np.array_split(usage.resident, 10)]
     details = {"deviation from the line, MB": deviation, "memory by tenths of the search, MB": by_tenths}
     record(
-        "driver",
+        "steering",
         rows,
         {"trials": trials, "reports": usage.reports, "wall, ms per report": 1000 * wall / usage.reports, **details},
     )

@@ -1,8 +1,8 @@
 """Quality of the searcher and scheduler against Ray Tune's, in simulation, on a fixed budget of epochs.
 
 Measures simple regret: the difference between the best possible value and the value of the configuration that a method
-picks, both without noise and after full training. The objectives are in ``benchmarks.synthetic``. All methods search
-the same space with the same number of workers and optimise the same metric, the best value so far:
+picks, both without noise and after full training. The objectives are in ``benchmarks.search_quality.synthetic``. All
+methods search the same space with the same number of workers and optimise the same metric, the best value so far:
 
 - ``ours``: StudySearcher + StudyScheduler as in ``tune-run``, without recipes. Picks among trials that ran in full.
 - ``tpe+asha``: Tune's OptunaSearch with its defaults + Tune's ASHAScheduler with our rungs.
@@ -48,8 +48,19 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.simulation import Simulation
-from benchmarks.synthetic import CHANCE, TOP, Config, ObjectiveFunction, drawn, ordered, suggest, trainable, transfer
+from benchmarks.record import RESULTS
+from benchmarks.search_quality.simulation import Simulation
+from benchmarks.search_quality.synthetic import (
+    CHANCE,
+    TOP,
+    Config,
+    ObjectiveFunction,
+    drawn,
+    ordered,
+    suggest,
+    trainable,
+    transfer,
+)
 from trainables.core.metric_names import Objective
 from trainables.worker.report_keys import FAILED
 from tuning.ray_backend.scheduler import StudyScheduler
@@ -61,7 +72,6 @@ METRIC = "balanced_accuracy"
 BEST = f"best_{METRIC}"
 WORKERS = 4
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the budget, at which regret is measured
-RESULTS = Path(__file__).parent / "results" / "searchers.json"
 
 Method = Callable[[int, int], tuple[Searcher, TrialScheduler]]
 OBJECTIVES: dict[str, Callable[[int], ObjectiveFunction]] = {
@@ -233,7 +243,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds, counted from 0.")] = 30,
     budget: Annotated[int, typer.Option(min=4, help="Epochs that each search trains.")] = 600,
     epochs: Annotated[int, typer.Option(min=3, help="Epochs of a full trial.")] = 15,
-    output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS,
+    output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS / "searchers.json",
 ) -> None:
     """Compare the methods on all objectives."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.simulation import Train, Worker
+from benchmarks.search_quality.simulation import Train, Worker
 from trainables.core.errors import NonFiniteLossError, describe
 from trainables.worker.report_keys import FAILED
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from trainables.core.data.readers.open_source import open_source
 
-_FOLDER = Path(os.environ.get("TUNE_RUN_DATA") or Path(__file__).parents[2] / "shared" / "data") / "alzheimer_mri"
+_FOLDER = Path(os.environ.get("TUNE_RUN_DATA") or Path(__file__).parents[3] / "shared" / "data") / "alzheimer_mri"
 
 
 def mri(split: str) -> pa.Table:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.images import mri, source_name
+from benchmarks.data.images import mri, source_name
 from benchmarks.record import at_least, at_most, record
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset

@@ -1,8 +1,8 @@
 """A plain search with Optuna and a DataLoader, one trial after another, without any import from this project.
 
-``python benchmarks/plain_search.py PARQUET PLAN [--channels-last]`` trains the trials of a plan: a JSON file with the
-row numbers ``fit`` and ``tune``, and ``trials`` with ``lr``, ``weight_decay`` and ``epochs``. The pruner runs after
-every epoch as usual, but the plan decides when a trial ends, so that both programs do the same work.
+``python benchmarks/driver/plain_search.py PARQUET PLAN [--channels-last]`` trains the trials of a plan: a JSON file
+with the row numbers ``fit`` and ``tune``, and ``trials`` with ``lr``, ``weight_decay`` and ``epochs``. The pruner runs
+after every epoch as usual, but the plan decides when a trial ends, so that both programs do the same work.
 """
 
 import argparse

@@ -17,7 +17,7 @@ import torch
 import typer
 from torch.nn.functional import cross_entropy
 
-from benchmarks.images import mri, source_name
+from benchmarks.data.images import mri, source_name
 from benchmarks.record import at_least, record
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
@@ -60,7 +60,7 @@ def main(epochs: Annotated[int, typer.Option(min=2)] = 8) -> None:
     ratios = [bare_s / ours_s for ours_s, bare_s in pairs[1:]]
     speeds = [images / statistics.median(side) for side in zip(*pairs[1:], strict=True)]
     details = {"images": source_name(), "ratios": ratios, "images/s": {"fit": speeds[0], "bare loop": speeds[1]}}
-    record("training", [at_least("fit / bare loop, images per second", statistics.median(ratios), GOAL)], details)
+    record("throughput", [at_least("fit / bare loop, images per second", statistics.median(ratios), GOAL)], details)
 
 
 def bare_epochs(config: TrainConfig, data: Dataset) -> Iterator[None]:

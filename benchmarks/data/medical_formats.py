@@ -1,7 +1,7 @@
 r"""Convert image data sets into DICOM files and NIfTI volumes, to compare searches on both forms of the same images.
 
-    python -m benchmarks.medical_formats dicom chest_xray OUT '^(.*?)[-_]\d+\.jpe?g$'
-    python -m benchmarks.medical_formats nifti alzheimer_mri OUT
+    python -m benchmarks.data.medical_formats dicom chest_xray OUT '^(.*?)[-_]\d+\.jpe?g$'
+    python -m benchmarks.data.medical_formats nifti alzheimer_mri OUT
 
 ``dicom`` writes every image of class folders as a 12-bit DICOM file whose PatientID is the pattern's match in its name;
 every third one is MONOCHROME1. ``nifti`` writes every group that the audit finds as a volume in the folder of its most

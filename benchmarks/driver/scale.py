@@ -1,10 +1,10 @@
 """Capacity of one driver: the real searcher, scheduler and study steer thousands of trials in virtual time.
 
-Training is simulated by ``benchmarks.synthetic``, with epochs of 0.4 to 2.5 s that are ``--stretch`` times as long. The
-driver's work is timed in CPU seconds and passes in virtual time, too. It is sequential, as in Tune's control loop: if
-suggestions and reports arrive faster than they are handled, GPUs wait. Each report also costs the time of Tune's
-control loop and the MLflow outbox, which are not simulated but taken from ``results/driver.json``. Disk writes of the
-journal are not counted; ``TMPDIR=/dev/shm`` makes the run faster without changing its result.
+Training is simulated by ``benchmarks.search_quality.synthetic``, with epochs of 0.4 to 2.5 s that are ``--stretch``
+times as long. The driver's work is timed in CPU seconds and passes in virtual time, too. It is sequential, as in Tune's
+control loop: if suggestions and reports arrive faster than they are handled, GPUs wait. Each report also costs the time
+of Tune's control loop and the MLflow outbox, which are not simulated but taken from ``results/steering.json``. Disk
+writes of the journal are not counted; ``TMPDIR=/dev/shm`` makes the run faster without changing its result.
 
 Measured are the utilisation of the GPUs and the cost of a suggestion and of a report by number of trials, with a
 parabola fitted to each. From these follows how many GPUs one driver can keep busy, for up to 20,000 trials.
@@ -29,10 +29,10 @@ import typer
 from rich.console import Console
 from scipy.optimize import nnls
 
-from benchmarks.recent_history import RecentTPESampler
+from benchmarks.driver.recent_history import RecentTPESampler
 from benchmarks.record import RESULTS, Row, record
-from benchmarks.simulation import Report, Simulation, Train, Trial, Worker
-from benchmarks.synthetic import suggest, trainable, transfer
+from benchmarks.search_quality.simulation import Report, Simulation, Train, Trial, Worker
+from benchmarks.search_quality.synthetic import suggest, trainable, transfer
 from trainables.core.metric_names import Objective
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
@@ -42,7 +42,7 @@ from tuning.study.storage.open_study import study_storage as storage_of
 from tuning.study.storage.single_writer_storage import become_single_writer
 
 METRIC = "balanced_accuracy"
-DRIVER_TRIALS, DRIVER_REPORTS = 1000, 5  # trials of benchmarks.driver, and reports of each
+DRIVER_TRIALS, DRIVER_REPORTS = 1000, 5  # trials of benchmarks.driver.steering, and reports of each
 MOST_LOAD = 0.7  # share of its time that a driver may work; beyond it, waiting requests pile up
 TRIAL_COUNTS = (1_000, 5_000, 20_000)
 EXTRAPOLATION = 4  # largest factor between a number of trials above and the simulated one
@@ -190,8 +190,8 @@ def points(costs: Sequence[tuple[int, float]]) -> dict[int, float]:
 
 
 def _overhead_per_report(epochs: int) -> float:
-    """Return the seconds per report of Tune and MLflow: ``benchmarks.driver`` minus what is simulated here."""
-    row = json.loads((RESULTS / "driver.json").read_text())["rows"][0]
+    """Return the seconds per report of Tune and MLflow: ``benchmarks.driver.steering`` minus what is simulated here."""
+    row = json.loads((RESULTS / "steering.json").read_text())["rows"][0]
     run = simulate(DRIVER_TRIALS, 16, epochs, 60.0, 0.0)
     suggestion, report = (float(np.mean([seconds for _, seconds in costs])) for costs in (run.suggestions, run.reports))
     return max(row["measured"] / 1000 - report - suggestion / DRIVER_REPORTS, 0.0)

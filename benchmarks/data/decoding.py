@@ -15,9 +15,9 @@ from unittest import mock
 import pyarrow.parquet as pq
 
 import trainables.core.data.dataset
-from benchmarks.frozen_cache import config
-from benchmarks.images import mri, source_name
+from benchmarks.data.images import mri, source_name
 from benchmarks.record import at_most, record
+from benchmarks.training.frozen_cache import config
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.prepare import prepare
 from trainables.core.device import resolve_device

@@ -1,0 +1,1 @@
+"""Whole searches, and the driver's own costs."""

@@ -1,0 +1,1 @@
+"""Search methods on synthetic curves, in virtual time."""

@@ -1,0 +1,1 @@
+"""Coverage and choices, where the truth is known."""

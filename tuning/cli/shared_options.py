@@ -1,0 +1,251 @@
+"""Options that several commands share, and the objects that their values stand for."""
+
+import math
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trainables.core.errors import UserError
+
+if TYPE_CHECKING:
+    from analysis.ensembles.decisions import DecisionRules
+    from trainables.core.data.decode.nifti import Slicing
+    from trainables.core.data.readers.tables.label_columns import LabelTable
+
+DATA, RECORD = "Data and models", "Storage and tracking"
+
+
+class Axis(StrEnum):
+    """Directions of slices: the keys of ``nifti.AXES``, without importing it."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+
+
+GroupThreshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Minimum similarity of two images in one group, between 0 and 1. "
+        "Default: the lowest at which no group holds more than 5% of the images.",
+        rich_help_panel=DATA,
+    ),
+]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of --labels or of Parquet that identifies each image's patient.",
+        rich_help_panel=DATA,
+    ),
+]
+GroupPattern = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help=r"Regular expression that captures the patient in each file name, like '(person\d+)_'.",
+        rich_help_panel=DATA,
+    ),
+]
+StudyFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="YAML file with what only people know about the study (purpose, ethics, population, reference standard), "
+        "for the report's CLAIM checklist.",
+        rich_help_panel=RECORD,
+    ),
+]
+GroupFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Table with the group of each image, as tune-audit --write-groups writes it: columns image and group.",
+        rich_help_panel=DATA,
+    ),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Table with the label of each image: CSV, TSV, Excel or Parquet. Give train.csv and test.csv by repeating "
+        "the option.",
+        rich_help_panel=DATA,
+    ),
+]
+
+
+def _column(content: str) -> Any:
+    """Return the option for a column of the table."""
+    help_text = f"Column of --labels with {content}. Default: recognised by its name."
+    return typer.Option(metavar="COLUMN", help=help_text, rich_help_panel=DATA)
+
+
+ImageColumn = Annotated[str | None, _column("the images' file names")]
+LabelColumn = Annotated[str | None, _column("the classes")]
+SplitColumn = Annotated[str | None, _column("the published splits (train, val, test)")]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CENTER,WIDTH",
+        help="Window for all DICOM images, such as 40,400 in Hounsfield units. Default: the first one in each file.",
+        rich_help_panel=DATA,
+    ),
+]
+AxisOption = Annotated[
+    Axis | None,
+    typer.Option(
+        help="Direction in which the slices of NIfTI volumes are stacked. Default: axial.", rich_help_panel=DATA
+    ),
+]
+SlicesOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Most slices of each NIfTI volume, around its middle. Default: 32.", rich_help_panel=DATA),
+]
+OrderedClasses = Annotated[
+    bool | None,
+    typer.Option(
+        "--ordered/--unordered",
+        help="Treat the classes as grades, such as stages of a disease, or not. Their order is the space's, or that of "
+        "the numbers in their names. Default: the space's choice, or grades if all names are numbers.",
+        rich_help_panel=DATA,
+    ),
+]
+SkipBadImages = Annotated[bool, typer.Option(help="Skip unreadable images instead of stopping.", rich_help_panel=DATA)]
+CacheSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Disk space per node for decoded images and outputs of frozen stages, like 50GB. "
+        "Default: $TUNE_RUN_CACHE_SIZE, else a fifth of the disk.",
+        rich_help_panel=DATA,
+    ),
+]
+OperatingPointOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RULE",
+        help="Rule that chooses the probability from which an image is positive: youden, f1, sensitivity=0.95, "
+        "specificity=0.9 or cost=10 (a missed positive costs 10 false alarms). Default: youden; f1 for several labels.",
+        rich_help_panel="Ensemble",
+    ),
+]
+CoverageOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Share of images whose prediction set has the true class, between 0.5 and 0.99. Default: 0.9 if there are "
+        "enough groups to choose the ensemble on, else no sets.",
+        rich_help_panel="Ensemble",
+    ),
+]
+SearchName = Annotated[str, typer.Argument(help="Name of the search, which is its folder in --storage.")]
+Storage = Annotated[
+    str,
+    typer.Option(
+        envvar="TUNE_RUN_STORAGE", help="Folder of all searches: a path, s3:// or gs://.", rich_help_panel=RECORD
+    ),
+]
+StudyStorage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="TUNE_RUN_STUDY_STORAGE",
+        help="Database of the study. Default: a journal file in the search's folder.",
+        rich_help_panel=RECORD,
+    ),
+]
+SearchTrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else the one the search used.",
+        rich_help_panel=RECORD,
+    ),
+]
+
+
+class Views(StrEnum):
+    """Test-time augmentations: the keys of ``predict_classes.VIEWS``, without importing it."""
+
+    NONE = "none"
+    FLIPS = "flips"
+    TURNS = "turns"
+    ALL = "all"
+
+
+def parse_window(text: str | None) -> tuple[float, float] | None:
+    """Return the centre and width in ``CENTER,WIDTH``.
+
+    Raises:
+        UserError: The text is something else.
+    """
+    if text is None:
+        return None
+    try:
+        centre, width = map(float, text.split(","))
+    except ValueError:
+        centre = width = math.nan
+    if not (math.isfinite(centre) and 1 <= width < math.inf):
+        raise UserError(f"--window must be CENTER,WIDTH with a width of at least 1, such as 40,400, but got {text!r}")
+    return centre, width
+
+
+def study_texts(file: str | None) -> dict[str, str] | None:
+    """Read the study file; None without one.
+
+    Raises:
+        UserError: The file cannot be read, or has an unknown key.
+    """
+    if file is None:
+        return None
+    from analysis.report.reporting.study_file import read_study_file
+
+    return read_study_file(Path(file))
+
+
+def decision_rules(operating_point: str | None, coverage: float | None) -> "DecisionRules":
+    """Return the wishes that the options name."""
+    from analysis.ensembles.decisions import DecisionRules
+    from analysis.statistics.thresholds import PointRule
+
+    return DecisionRules(None if operating_point is None else PointRule.parse(operating_point), coverage)
+
+
+def parse_slicing(axis: Axis | None, slices: int | None) -> "Slicing | None":
+    """Return the slices that the options name, or None if neither is given."""
+    from trainables.core.data.decode.nifti import Slicing
+
+    if axis is None and slices is None:
+        return None
+    default = Slicing()
+    return Slicing(str(axis or default.axis), slices or default.count)
+
+
+def label_table(
+    labels: list[str] | None, default: "LabelTable | None" = None, **columns: str | None
+) -> "LabelTable | None":
+    """Return the table that the options name.
+
+    Args:
+        labels: Values of ``--labels``.
+        default: The space's table, parts of which the options replace.
+        **columns: Values of ``--image-column`` and its siblings, by their first word.
+
+    Raises:
+        UserError: A column is given without a table.
+    """
+    from trainables.core.data.readers.tables.label_columns import LabelTable
+
+    given: dict[str, Any] = {role: name for role, name in columns.items() if name is not None}
+    files = labels or (default.files if default else ())
+    if not files:
+        for role, name in given.items():
+            raise UserError(f"--{role}-column needs --labels FILE, but only the column {name!r} was given")
+        return None
+    # Workers do not know the folder in which the command was started.
+    absolute = (str(Path(file).absolute()) if Path(file).is_file() else file for file in files)
+    return replace(default or LabelTable(()), files=tuple(absolute), **given)
