@@ -52,16 +52,19 @@ def main() -> int:
 def _measured(count: int) -> tuple[tuple[float, float], tuple[int, int]]:
     """Return the CPU seconds and the peaks of memory of both parts: finding copies, and comparing all pairs."""
     phantoms = make_phantoms(subjects=count // SLICES_PER_SUBJECT)
+    labels, side = phantoms.labels, phantoms.images.shape[1]
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "detail.npy"
-        larger = (cv2.resize(image, (DETAIL_SIDE, DETAIL_SIDE)) for image in phantoms.images)
-        write_array(file, (count, DETAIL_SIDE, DETAIL_SIDE, 1), np.dtype(np.uint8), larger)
+        small, larger = Path(folder) / "small.npy", Path(folder) / "larger.npy"
+        for file, width in ((small, side), (larger, DETAIL_SIDE)):
+            resized = (cv2.resize(image, (width, width)) for image in phantoms.images)
+            write_array(file, (count, width, width, 1), np.dtype(np.uint8), resized)
+        del phantoms  # a search's images are mapped files, too
         started = time.process_time()
         with Peak() as searching:
-            copies = find_copies(np.load(file, mmap_mode="r"), np.arange(count))
+            copies = find_copies(np.load(larger, mmap_mode="r"), np.arange(count))
         registered = time.process_time()
-    with Peak() as comparing:
-        group_by_similarity(phantoms.images[:, :, :, None], np.arange(count), phantoms.labels, copies=copies)
+        with Peak() as comparing:
+            group_by_similarity(np.load(small, mmap_mode="r"), np.arange(count), labels, copies=copies)
     seconds = registered - started, time.process_time() - registered
     return seconds, (searching.bytes, comparing.bytes)
 

@@ -23,7 +23,7 @@ _PER_IMAGE = 100  # most features of an image: 13 KB
 _SIDE = 80  # of the image in which they are sought, in pixels: SIFT doubles it, and takes half as long as at 128
 _CONTRAST = 0.02  # half of OpenCV's default, since X-rays have little contrast
 _HALVES = 384  # kinds of the halves of a descriptor
-_ROWS = 128  # images per block of similarities
+_ROWS = 32  # images per block of similarities
 _CHUNK = 8192  # features whose words are looked up together
 _CELLS, _ORIENTATIONS = 4, 8  # layout of a descriptor: rows x columns x orientations
 _LENGTH = _CELLS**2 * _ORIENTATIONS
@@ -132,16 +132,16 @@ def _words(features: Features) -> tuple[NDArray[np.int32], int]:
     kinds = min(_HALVES, count)
     drawn = np.sort(np.random.default_rng(0).choice(count, kinds, replace=False))
     book = torch.nn.functional.normalize(_halves(features.descriptors[drawn])[0], dim=1).T.contiguous()
-    words = [np.empty((0, 3), np.int32)]
+    words = np.empty((count, 3), np.int32)
     for start in range(0, count, _CHUNK):
         halves = _halves(features.descriptors[start : start + _CHUNK])
         (upper, upper_2), (lower, lower_2) = (
             (half @ book).topk(min(2, kinds), dim=1).indices.T[[0, -1]] for half in halves
         )
-        words.append(
-            torch.stack([upper * kinds + lower, upper_2 * kinds + lower, upper * kinds + lower_2], 1).int().numpy()
-        )
-    return np.concatenate(words), kinds
+        words[start : start + _CHUNK] = torch.stack(
+            [upper * kinds + lower, upper_2 * kinds + lower, upper * kinds + lower_2], dim=1
+        ).numpy()
+    return words, kinds
 
 
 def _halves(descriptors: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -161,9 +161,11 @@ def _word_weights(features: Features, words: NDArray[np.int32], kinds: int) -> c
     holds = csr_array((np.ones(words.size, np.float32), words.ravel(), starts), shape=(size, kinds**2))
     holds.sum_duplicates()
     holders = np.bincount(holds.indices, minlength=kinds**2).reshape(kinds, kinds)
-    weights = np.log((2 * size + 1) / (holders + holders.T + 1)).astype(np.float32).ravel()[holds.indices]
-    norms = np.sqrt(np.bincount(np.repeat(np.arange(size), np.diff(holds.indptr)), weights**2, size))
-    holds.data[:] = weights / np.repeat(norms, np.diff(holds.indptr)).clip(1e-9)
+    holds.data = np.log((2 * size + 1) / (holders + holders.T + 1)).astype(np.float32).ravel()[holds.indices]
+    counts = np.diff(holds.indptr)
+    norms = np.ones(size, np.float32)
+    norms[counts > 0] = np.sqrt(np.add.reduceat(holds.data**2, holds.indptr[:-1][counts > 0], dtype=np.float64))
+    holds.data /= np.repeat(norms, counts).clip(1e-9)
     return holds
 
 
