@@ -27,9 +27,9 @@ from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import UserError, first_line
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.detr_variants import DETR
-from trainables.core.serving.base import PATIENTS, WITH_SETS, score_column, unlike_column
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble, stored_configs
+from trainables.core.serving.ensembles.base import PATIENTS, WITH_SETS, score_column, unlike_column
 from trainables.core.serving.training_features import TrainingFeatures
 
 MEMBER = "model"

@@ -11,9 +11,9 @@ from docs.hooks.config_keys import MEANINGS
 from trainables.core.config import CONFIGS
 from trainables.core.data.source import MaskFormat
 from trainables.core.models.networks.build import NETWORKS
-from trainables.core.serving.base import Ensemble
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import ENSEMBLES
+from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.training.tasks.registry import TASKS
 from trainables.worker.member_scorers import member_scorer
 from tuning.report.inspect_members import INSPECTIONS

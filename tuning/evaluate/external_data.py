@@ -12,9 +12,9 @@ from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
-from trainables.core.serving.base import Ensemble
 from trainables.core.serving.ensemble import ENSEMBLES
-from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
+from trainables.core.serving.ensembles.base import Ensemble
+from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
 from tuning.evaluate.class_names import in_model_classes, model_classes
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from trainables.core.data.readers.unlabelled import NamedImage
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError, first_line
-from trainables.core.serving.base import Ensemble
+from trainables.core.serving.ensembles.base import Ensemble
+from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
 from trainables.core.serving.score_images import BATCH, ScoredImage, score_images
-from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from analysis.statistics.resampling import Probabilities, Sample
 from trainables.core.errors import UserError
 from trainables.core.metric_names import PATIENT
 from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
 from trainables.core.serving.operating_point import IMAGE
-from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 from tuning.evaluate.external_data import ExternalData
 from tuning.evaluate.log_run import Log
 from tuning.evaluate.outcomes import at_prevalence, differences, outcomes_of

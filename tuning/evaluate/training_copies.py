@@ -12,7 +12,7 @@ from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.copies import DETAIL_SIDE, find_copies
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
-from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
+from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
 from tuning.evaluate.external_data import ExternalData
 from tuning.evaluate.score_source import features_of
 

@@ -15,8 +15,8 @@ from trainables.core.data.readers.image_files import describe_unread, unread_fil
 from trainables.core.data.readers.unlabelled import Part, find_parts, with_slicing
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import UserError
-from trainables.core.serving.base import Ensemble
 from trainables.core.serving.ensemble_files import open_ensemble
+from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.serving.operating_point import IMAGE, PATIENT
 from trainables.core.serving.score_images import ScoredImage, score_parts
 from tuning.console import EXIT_FAILED, EXIT_OK, say, say_notes

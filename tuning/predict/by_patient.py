@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainables.core.data.source import numbered
-from trainables.core.serving.base import Ensemble, Prediction
+from trainables.core.serving.ensembles.base import Ensemble, Prediction
 from trainables.core.serving.score_images import ScoredImage
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from trainables.core.atomic_write import atomic_file, partial_path
 from trainables.core.errors import UserError
+from trainables.core.serving.ensembles.segmentation_ensemble import as_png
 from trainables.core.serving.score_images import ScoredImage
-from trainables.core.serving.segmentation_ensemble import as_png
 
 _LISTING = ".tune-predict.json"  # names of the masks in the folder
 _LONGEST_STEM = 200  # bytes; file systems allow 255 for the whole name

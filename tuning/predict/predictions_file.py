@@ -10,8 +10,8 @@ from typing import Self, TextIO
 
 from trainables.core.atomic_write import atomic_file
 from trainables.core.errors import UserError, first_line
+from trainables.core.serving.ensembles.segmentation_ensemble import MASK
 from trainables.core.serving.score_images import ScoredImage
-from trainables.core.serving.segmentation_ensemble import MASK
 from tuning.predict.mask_files import MaskFiles, mask_files
 
 _LAST_COLUMNS = ("error", "unlike_training", "unlike_score")

@@ -26,8 +26,8 @@ from analysis.statistics.patients import PatientSample, by_unit
 from analysis.statistics.resampling import Probabilities, Sample, few_groups, permutation_test
 from trainables.core.config import ClassificationConfig
 from trainables.core.errors import UserError
-from trainables.core.serving.classification_ensemble import positive_column
 from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.ensembles.classification_ensemble import positive_column
 from trainables.core.serving.operating_point import IMAGE, PATIENT
 from trainables.core.training.metrics.classification_metrics import absent_classes, class_keys, confusion_counts
 

@@ -29,7 +29,7 @@ from trainables.core.data.labels import label_sets, membership, rarest_labels
 from trainables.core.errors import UserError
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import LabelCombination
-from trainables.core.serving.multi_label_ensemble import labels_column
+from trainables.core.serving.ensembles.multi_label_ensemble import labels_column
 from trainables.core.training.metrics.classification_metrics import class_keys
 from trainables.core.training.metrics.multi_label_metrics import (
     THRESHOLD,

@@ -21,7 +21,7 @@ from analysis.statistics.score_parts import ScoreParts, mask_parts
 from trainables.core.config import SegmentationConfig
 from trainables.core.metric_names import METRICS
 from trainables.core.serving.combining.combine import Combination
-from trainables.core.serving.segmentation_ensemble import MASK
+from trainables.core.serving.ensembles.segmentation_ensemble import MASK
 from trainables.core.training.metrics.classification_metrics import class_keys
 from trainables.core.training.metrics.segmentation_metrics import (
     overlap,

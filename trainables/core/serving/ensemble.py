@@ -20,13 +20,13 @@ from trainables.core.device import resolve_device
 from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_config, save_checkpoint
 from trainables.core.models.checkpoints.train_state import TrainState
-from trainables.core.serving.base import Ensemble
-from trainables.core.serving.classification_ensemble import ClassificationEnsemble
 from trainables.core.serving.combining.combine import Combination
-from trainables.core.serving.multi_label_ensemble import MultiLabelEnsemble
-from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
+from trainables.core.serving.ensembles.base import Ensemble
+from trainables.core.serving.ensembles.classification_ensemble import ClassificationEnsemble
+from trainables.core.serving.ensembles.multi_label_ensemble import MultiLabelEnsemble
+from trainables.core.serving.ensembles.segmentation_ensemble import SegmentationEnsemble
+from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
 from trainables.core.serving.training_features import TrainingFeatures
-from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
 MANIFEST = "ensemble.json"
 _CODE = Path("code", "trainables")  # MLflow's copy of this package, below the folder of a registered model

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from trainables.core.errors import DataError, first_line
-from trainables.core.serving.base import Ensemble
 from trainables.core.serving.ensemble import MANIFEST, load_ensemble
+from trainables.core.serving.ensembles.base import Ensemble
 
 _WITHIN_MLFLOW = Path("data", "ensemble")
 

@@ -13,7 +13,7 @@ from trainables.core.data.prepare import FindRegions
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError
 from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
-from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
+from trainables.core.serving.ensembles.segmentation_ensemble import SegmentationEnsemble
 
 _BATCH = 64
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from trainables.core.data.decode.images import decode
 from trainables.core.data.readers.unlabelled import NamedImage, Part, batches, read_part
 from trainables.core.errors import DataError
-from trainables.core.serving.base import Ensemble
+from trainables.core.serving.ensembles.base import Ensemble
 
 BATCH = 64
 

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from trainables.core.models.networks.base import PixelNetwork
+from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
 from trainables.core.serving.export.combination_graph import combination_graph
 from trainables.core.serving.export.resize import resize_like_pillow
 from trainables.core.serving.predict_classes import VIEWS, view
-from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
 
 class EnsembleGraph(nn.Module):

@@ -14,10 +14,10 @@ from trainables.core.atomic_write import atomic_file
 from trainables.core.data.decode.deep_images import scale_to_8_bits
 from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import UserError, first_line
-from trainables.core.serving.base import Ensemble
 from trainables.core.serving.combining.combine_labels import LabelCombination
+from trainables.core.serving.ensembles.base import Ensemble
+from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
 from trainables.core.serving.export.graph import EnsembleGraph
-from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
 MOST_DIFFERENCE = 1e-4
 _PROBE_SHAPES = ((97, 131), (320, 200), (64, 64))  # height and width; wide, tall, and small images

@@ -10,7 +10,7 @@ from trainables.core.models.checkpoints.train_state import TrainState
 from trainables.core.models.networks.build import build_network
 from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.ensemble import load_ensemble, save_ensemble
-from trainables.core.serving.multi_label_ensemble import MultiLabelEnsemble, labels_column
+from trainables.core.serving.ensembles.multi_label_ensemble import MultiLabelEnsemble, labels_column
 from trainables.core.serving.score_images import score_parts
 
 CPU = torch.device("cpu")

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
-from trainables.core.serving.base import Ensemble, Member, Prediction
 from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.ensembles.base import Ensemble, Member, Prediction
+from trainables.core.serving.ensembles.segmentation_ensemble import SegmentationEnsemble
 from trainables.core.serving.image_input import Decoded, decode_images
 from trainables.core.serving.operating_point import IMAGE
 from trainables.core.serving.predict_classes import mean_probabilities, predict_with_features
 from trainables.core.serving.prediction_sets import describe_set
-from trainables.core.serving.segmentation_ensemble import SegmentationEnsemble
 from trainables.core.serving.training_features import Members, joined
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.pixel_predictions import predicted_masks
-from trainables.core.serving.base import Ensemble, Prediction
 from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.ensembles.base import Ensemble, Prediction
 from trainables.core.serving.image_input import decode_images
 from trainables.core.serving.predict_masks import predict_pixels_with_features
 from trainables.core.serving.training_features import joined

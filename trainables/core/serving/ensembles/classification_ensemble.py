@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.serving.base import SET_COLUMNS, Prediction, free_name
+from trainables.core.serving.ensembles.base import SET_COLUMNS, Prediction, free_name
+from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
 from trainables.core.serving.operating_point import PATIENT
-from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.serving.base import Prediction
 from trainables.core.serving.combining.combine_labels import LabelCombination
-from trainables.core.serving.whole_image_ensemble import WholeImageEnsemble
+from trainables.core.serving.ensembles.base import Prediction
+from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,1 @@
+"""Ensembles that a registered model runs, one file for each task."""
