@@ -3,11 +3,13 @@
 Runs each configuration of ``configurations`` on each data set of ``data_sets`` in this process, on one CPU thread. Each
 finished trial is one JSON line in ``FOLDER/trials.jsonl``, written by a single call. Run the command again after an
 interruption: it cuts a torn last line off and continues with the trials that are missing. A new folder starts with the
-trials of the repository's table. Data sets alternate, so that an unfinished table is balanced.
+trials of the repository's table if they are of the same processor, versions and images: seconds and scores of different
+ones must not be compared. Data sets alternate, so that an unfinished table is balanced.
 ``benchmarks.curves.pack`` turns the lines into the table of the repository.
 """
 
 import gzip
+import hashlib
 import json
 import os
 import time
@@ -41,13 +43,9 @@ def main(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     output.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault(STORE_VARIABLE, str(output / "store"))
-    file = output / LINES
-    if not file.exists() and TABLE.exists():
-        file.write_bytes(gzip.decompress(TABLE.read_bytes()))
-    remove_torn_line(file)
-    done = {(trial["data_set"], trial["configuration"]) for trial in read_lines(file)}
     data = {name: load_data_set(name) for name in DATA_SETS}
-    (output / SETTING).write_text(json.dumps(setting(data), indent=1) + "\n")
+    file = start(output, setting(data))
+    done = {(trial["data_set"], trial["configuration"]) for trial in read_lines(file)}
     for index, params in enumerate(draw_params(configurations)):
         for name in data:
             if (name, index) in done:
@@ -66,12 +64,47 @@ def train_config(params: dict[str, Any], seed: int) -> TrainConfig:
     return TrainConfig.from_dict({**config_of(params), **shared, "seed": seed})
 
 
+def start(output: Path, now: dict[str, Any], table: Path = TABLE) -> Path:
+    """Return the file of lines to continue: the folder's, or that of the repository's table if its setting is ours.
+
+    Args:
+        output: Folder of the recording.
+        now: What ``setting`` returns.
+        table: Packed table, with its setting beside it.
+
+    Raises:
+        typer.BadParameter: The folder's trials have another setting.
+    """
+    file, noted = output / LINES, output / SETTING
+    if not file.exists() and table.exists() and _differences(table.with_name(SETTING), now) == []:
+        file.write_bytes(gzip.decompress(table.read_bytes()))
+        print("continuing the trials of the repository's table")
+    elif file.exists() and (different := _differences(noted, now)):
+        raise typer.BadParameter(
+            f"trials of one table must have the same setting, but {output} has another {', '.join(different)}: "
+            "give a new --output"
+        )
+    noted.write_text(json.dumps(now, indent=1) + "\n")
+    remove_torn_line(file)
+    return file
+
+
+def _differences(noted: Path, now: dict[str, Any]) -> list[str]:
+    """Return the names of the parts in which a noted setting differs from ours; all of them without one."""
+    before = json.loads(noted.read_text()) if noted.exists() else {}
+    return [name for name in now if before.get(name) != now[name]]
+
+
 def setting(data: dict[str, Dataset]) -> dict[str, Any]:
-    """Return the hardware, the versions and the images of each split and class."""
+    """Return the hardware, the versions, the images of each split and class, and a digest of each split."""
     images = {
         name: {split: one.count_classes(indices) for split, indices in one.splits.items()} for name, one in data.items()
     }
-    return {"machine": machine(), "epochs": EPOCHS, "image_size": IMAGE_SIZE, "images": images}
+    splits = {
+        name: {split: hashlib.sha256(indices.tobytes()).hexdigest()[:16] for split, indices in one.splits.items()}
+        for name, one in data.items()
+    }
+    return {"machine": machine(), "epochs": EPOCHS, "image_size": IMAGE_SIZE, "images": images, "splits": splits}
 
 
 def append_line(file: Path, content: dict[str, Any]) -> None:

@@ -1,14 +1,17 @@
 """Recording against scikit-learn on the checkpoint of the best epoch, and the file of lines after a kill."""
 
+import gzip
 import json
 
 import numpy as np
+import pytest
 import torch
+import typer
 from sklearn.metrics import balanced_accuracy_score
 
 from benchmarks.curves.configurations import config_of, draw_params, recipes
 from benchmarks.curves.data_sets import cut_splits
-from benchmarks.curves.record import append_line, read_lines, remove_torn_line
+from benchmarks.curves.record import SETTING, append_line, read_lines, remove_torn_line, start
 from benchmarks.curves.record_trial import record_trial
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
@@ -87,3 +90,30 @@ def test_a_cut_split_is_stratified_and_keeps_rare_classes(small_data):
     assert kept.min() >= 4  # a tenth
     assert 38 <= kept.sum() <= 40
     assert np.all(np.argsort(counts) == np.argsort(kept))
+
+
+def table_of(folder, setting, trials):
+    """Write a packed table and its setting, and return the table's file."""
+    (folder / SETTING).write_text(json.dumps(setting))
+    table = folder / "trials.jsonl.gz"
+    table.write_bytes(gzip.compress("".join(f"{json.dumps(trial)}\n" for trial in trials).encode()))
+    return table
+
+
+def test_a_new_folder_continues_the_table_of_the_same_setting_only(tmp_path):
+    table = table_of(tmp_path, {"machine": {"cpu": "A"}}, [{"configuration": 3}])
+    for cpu, expected in {"A": [{"configuration": 3}], "B": []}.items():
+        output = tmp_path / cpu
+        output.mkdir()
+        file = start(output, {"machine": {"cpu": cpu}}, table)
+        assert list(read_lines(file)) == expected
+        assert json.loads((output / SETTING).read_text()) == {"machine": {"cpu": cpu}}
+
+
+def test_a_folder_of_other_splits_is_refused_and_left_alone(tmp_path):
+    now = {"epochs": 9, "splits": {"tb": {"fit": "00"}}}
+    append_line(start(tmp_path, now, tmp_path / "no table"), {"configuration": 0})
+    with pytest.raises(typer.BadParameter, match=r"has another splits: give a new --output"):
+        start(tmp_path, now | {"splits": {"tb": {"fit": "11"}}})
+    assert json.loads((tmp_path / SETTING).read_text()) == now
+    assert list(read_lines(start(tmp_path, now))) == [{"configuration": 0}]
