@@ -23,7 +23,6 @@ from analysis.statistics.resampling import (
 from trainables.core.errors import DataError
 from trainables.core.metric_names import MINIMIZED, PATIENT
 from trainables.core.serving.combining.combine import Combination
-from trainables.core.serving.combining.patient_rule import patient_rules
 
 _RESAMPLES = 400
 
@@ -113,6 +112,27 @@ class RuleSet:
     default: str
     fixed: tuple[str, ...]
 
+    def of_patients(self, predicted: Probabilities, sample: PatientSample) -> Probabilities:
+        """Combine predictions of images to those of patients, as they are scored to choose the rule for patients."""
+        return sample.combined(predicted)
+
+    def for_patients(
+        self,
+        combination: Combination,
+        probabilities: Probabilities,  # noqa: ARG002
+        predicted: Probabilities,  # noqa: ARG002
+        sample: PatientSample,  # noqa: ARG002
+    ) -> Combination:
+        """Fit to patients what a combination needs beside its rule for them.
+
+        Args:
+            combination: Combination with its rule for patients.
+            probabilities: (M, N, C) probabilities of the members.
+            predicted: Predictions of the combination for images that it was not fitted to.
+            sample: The N images.
+        """
+        return combination
+
 
 CLASS_RULES = RuleSet(RULES, DEFAULT, FIXED)
 
@@ -148,7 +168,8 @@ def compare(
         predictions, lambda rule: known.rules[rule](probabilities, sample), sample, forced, notes, default
     )
     predicted = predictions[comparison.chosen]
-    return _with_decisions(_with_patient_rule(comparison, predicted, sample), predicted, sample, decisions)
+    comparison = _with_patient_rule(comparison, probabilities, predicted, sample, known)
+    return _with_decisions(comparison, predicted, sample, decisions)
 
 
 def chosen_from(
@@ -235,7 +256,9 @@ def choose(
     )
 
 
-def _with_patient_rule(comparison: Comparison, predicted: Probabilities, sample: Sample) -> Comparison:
+def _with_patient_rule(
+    comparison: Comparison, probabilities: Probabilities, predicted: Probabilities, sample: Sample, known: RuleSet
+) -> Comparison:
     """Add the rule that combines the images of a patient, if the images are those of patients.
 
     The mean of the probabilities is the default. No rule has a parameter, so all are scored directly on the chosen
@@ -243,15 +266,16 @@ def _with_patient_rule(comparison: Comparison, predicted: Probabilities, sample:
     """
     if not isinstance(sample, PatientSample):
         return comparison
-    rules = {rule.kind: rule for rule in patient_rules(sample.healthy_class)}
-    by_rule = {kind: replace(sample, rule=rule).combined(predicted) for kind, rule in rules.items()}
+    rules = {rule.kind: rule for rule in sample.rules}
+    by_rule = {kind: known.of_patients(predicted, replace(sample, rule=rule)) for kind, rule in rules.items()}
     default = next(iter(rules))
     choice = choose(by_rule, sample.by_patient, default=default)
     replaces_default = comparison.metric.startswith(PATIENT) and choice.chosen != default
+    combination = replace(comparison.combination, patients=rules[choice.chosen])
     return replace(
         comparison,
         corrected=choice.corrected if replaces_default else comparison.corrected,
-        combination=replace(comparison.combination, patients=rules[choice.chosen]),
+        combination=known.for_patients(combination, probabilities, predicted, sample),
         patients=choice,
         figures=comparison.figures | {f"{PATIENT}{name}": value for name, value in choice.figures.items()},
     )

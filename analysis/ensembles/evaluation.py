@@ -141,7 +141,7 @@ class Scores:
         reliability: Bins of the reliability diagram; not for a segmentation.
         confusion: (C, C) counts, true classes in rows; classification only.
         report: scikit-learn's classification report; not for a segmentation.
-        per_image: (N,) Dice of each image, averaged over classes; segmentation only.
+        per_image: (N,) Dice of each image, or patient, averaged over classes; segmentation only.
         thresholds: (L,) probabilities from which labels are assigned; multi-label classification only.
         points: Scores at the operating points: one of a disease, or one per label; only of an ensemble. Their metrics
             are in ``metrics`` too.
@@ -179,14 +179,15 @@ class Evaluation:
 
     Attributes:
         ensemble: Scores of the ensemble.
-        members: Scores of each member.
-        best_member: Position of the member with the best score on ``select``.
+        members: Scores of each member; empty if only the ensemble was scored.
+        best_member: Position of the member with the best score on ``select``; without a meaning if there are none.
         p_value: ``permutation_test`` of the ensemble against that member; None if they are the same model, or with too
             few groups.
         groups: Number of groups in ``test``.
         conditional: Classes with fewer than 10 groups. Averages over classes hold for these groups only.
         absent: Classes without an image in ``test``.
         patients: The same by patient, whose units are patients instead of images; None without patients.
+        count: Number of images, or of patients; 0 in evaluations of earlier versions.
     """
 
     ensemble: Scores
@@ -197,11 +198,12 @@ class Evaluation:
     conditional: tuple[str, ...]
     absent: tuple[str, ...]
     patients: "Evaluation | None" = None
+    count: int = 0
 
     @property
     def units(self) -> int:
-        """The number of images, or of patients, in ``test``; classification only."""
-        return sum(recall.images for recall in self.ensemble.recalls)
+        """The number of images, or of patients; 0 if an earlier version scored labels or masks."""
+        return self.count or sum(recall.images for recall in self.ensemble.recalls)
 
     def metrics(self) -> dict[str, float]:
         """Return the ensemble's metrics; those of patients have the prefix ``patient_``."""

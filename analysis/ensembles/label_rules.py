@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +10,13 @@ from scipy.optimize import minimize_scalar
 
 from analysis.ensembles.choose_rule import RuleSet
 from analysis.ensembles.rules import SCALED, TEMPERATURES, Rule, best_single, geometric_mean, greedy, mean
+from analysis.statistics.cross_fitting import group_folds
+from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Probabilities, Sample
 from analysis.statistics.thresholds import PointRule, choose_threshold
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import LabelCombination, temper_labels
+from trainables.core.serving.operating_point import reaches
 
 _LEAST = 1e-12
 HIGHEST_F1 = PointRule("f1")
@@ -88,12 +92,54 @@ _PLAIN: Mapping[str, Rule] = {
 }
 
 
+@dataclass(frozen=True)
+class _LabelRuleSet(RuleSet):
+    """Rules for labels, whose thresholds for patients are chosen on the patients.
+
+    Attributes:
+        points: Rule that chooses the thresholds.
+    """
+
+    points: PointRule = HIGHEST_F1
+
+    def of_patients(self, predicted: Probabilities, sample: PatientSample) -> Probabilities:
+        """Combine predictions, with decisions by thresholds that were chosen on other groups.
+
+        With too few groups for that, there are no decisions.
+        """
+        patients = sample.by_patient
+        probabilities = sample.combined(predicted)[:, : len(sample.class_names)]
+        folds = group_folds(patients)
+        if folds is None:
+            return probabilities
+        decisions = np.zeros(probabilities.shape, dtype=bool)
+        for fold in np.unique(folds):
+            others = folds != fold
+            thresholds = best_thresholds(probabilities[others], patients.labels[others], self.points)
+            decisions[~others] = reaches(probabilities[~others], thresholds)
+        return np.hstack([probabilities, decisions])
+
+    def for_patients(
+        self, combination: Combination, probabilities: Probabilities, predicted: Probabilities, sample: PatientSample
+    ) -> Combination:
+        """Choose the thresholds of patients, for the ensemble and for each member."""
+        assert isinstance(combination, LabelCombination)
+        truth = sample.by_patient.labels
+        rows = [predicted[:, : truth.shape[1]], *probabilities]
+        of_models = _as_tuples(
+            [best_thresholds(combination.patients.apply(one, sample.patients), truth, self.points) for one in rows]
+        )
+        return dataclasses.replace(
+            combination, patient_thresholds=of_models[0], patient_member_thresholds=of_models[1:]
+        )
+
+
 def label_rules(points: PointRule = HIGHEST_F1) -> RuleSet:
     """Return the ensemble rules, with thresholds that ``points`` chooses.
 
     The fixed rules have no parameters but their thresholds, which are not scored without cross-fitting.
     """
-    return RuleSet(
+    return _LabelRuleSet(
         {
             name + SCALED * scaled: _for_labels(rule, scaled, points)
             for name, rule in _PLAIN.items()
@@ -101,6 +147,7 @@ def label_rules(points: PointRule = HIGHEST_F1) -> RuleSet:
         },
         default="mean" + SCALED,
         fixed=("mean", "geometric-mean"),
+        points=points,
     )
 
 

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.statistics.resampling import Indices, Probabilities, Sample
+from trainables.core.data.labels import label_sets
 from trainables.core.data.patients import NO_LABEL, healthy_class, patient_labels
 from trainables.core.metric_names import PATIENT
-from trainables.core.serving.combining.patient_rule import PatientRule
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.combining.patient_rule import PatientRule, patient_rules
 from trainables.core.serving.operating_point import IMAGE
 from trainables.core.serving.operating_point import PATIENT as PATIENT_UNIT
 
@@ -21,23 +23,29 @@ class PatientSample(Sample):
     """Images of patients. Its metrics are those of the images and, with the prefix ``patient_``, of the patients.
 
     Attributes:
+        image_sample: Class of the sample without patients.
         patients: (N,) int64 patient of each image.
         rule: Rule that combines a patient's images.
     """
 
+    image_sample: ClassVar[type[Sample]] = Sample
     patients: NDArray[np.int64] = field(kw_only=True)
     rule: PatientRule = field(default_factory=PatientRule)
 
     @property
-    def healthy_class(self) -> int | None:
-        """Number of the class without a disease, or None."""
-        return healthy_class(self.class_names, self.healthy)
+    def rules(self) -> tuple[PatientRule, ...]:
+        """Rules to choose from, the default first."""
+        return patient_rules(healthy_class(self.class_names, self.healthy))
+
+    def combined_as(self, combination: Combination) -> Self:
+        """Return the sample with the patient rule of an ensemble."""
+        return replace(self, rule=combination.patients)
 
     @cached_property
     def by_image(self) -> Sample:
         """The images without their patients."""
         metric = self.metric.removeprefix(PATIENT)
-        return Sample(self.labels, self.groups, self.class_names, metric, self.healthy, self.ordered)
+        return self.image_sample(self.labels, self.groups, self.class_names, metric, self.healthy, self.ordered)
 
     @cached_property
     def by_patient(self) -> Sample:
@@ -47,11 +55,11 @@ class PatientSample(Sample):
 
     @cached_property
     def _patient_labels(self) -> NDArray[np.int64]:
-        return patient_labels(self.labels, self.patients, self.healthy_class)
+        return patient_labels(self.labels, self.patients, healthy_class(self.class_names, self.healthy))
 
     @property
     def _labelled(self) -> Indices:
-        return np.flatnonzero(self._patient_labels != NO_LABEL)
+        return np.flatnonzero(label_sets(self._patient_labels) != NO_LABEL)
 
     def combined(self, probabilities: Probabilities) -> NDArray[np.float64]:
         """Combine (N, C) probabilities of the images to those of the patients in ``by_patient``."""

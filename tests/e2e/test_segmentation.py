@@ -13,7 +13,7 @@ from tests.images import write_classes, write_pairs
 from tests.page import Page
 from tests.searches import SMALL as CLASSIFIER
 from tests.searches import environment, search, tracked
-from tests.trainables.core.serving.test_segmentation_ensemble import trained  # noqa: F401
+from tests.trainables.core.serving.ensembles.test_segmentation_ensemble import trained  # noqa: F401
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import save_ensemble
 

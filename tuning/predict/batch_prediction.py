@@ -78,7 +78,7 @@ def predict_images(options: PredictOptions, console: Console) -> int:
         if options.patients is not None and scoring.parts != parts:
             patients = patients_of(scoring.parts, options.patients)
         if patients is not None and not ensemble.has_patients:
-            raise UserError("--per patient needs a model of one class per image, but MODEL is of another kind")
+            raise UserError("--per patient needs a model that predicts for whole images, but MODEL makes masks")
         decisions = ensemble.decision_columns(IMAGE if patients is None else PATIENT)
         file.begin(ensemble.class_names, ensemble.answer_heading, decisions, patients is not None)
         rows = _noted(_with_progress_bar(scoring.rows, total, console), failed, unlike)

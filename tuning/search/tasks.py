@@ -17,7 +17,7 @@ from trainables.core.models.networks.segmenter import check_segmenter, fetch_wei
 from trainables.core.training.losses import check_loss
 from trainables.core.training.metrics.classification_metrics import check_objective
 from trainables.core.training.metrics.multi_label_metrics import check_label_objective
-from trainables.core.training.metrics.patient_metrics import check_patient_objective
+from trainables.core.training.metrics.patient_metrics import check_patient_label_objective, check_patient_objective
 from trainables.core.training.metrics.segmentation_metrics import check_mask_objective
 from tuning.search.plan import REHEARSED_TRIALS, Plan
 
@@ -118,7 +118,7 @@ class MultiLabelSearch(WholeImageSearch):
     def check_metric_name(self, metric: str) -> None:
         """Check a metric on one made-up label, which has every metric of a multi-label classification."""
         if "/" not in metric:
-            check_label_objective(metric, np.array([[0], [1]]), ("LABEL",))
+            check_label_objective(metric.removeprefix(PATIENT), np.array([[0], [1]]), ("LABEL",))
 
     def check_configs(self, configs: Sequence[Mapping[str, Any]], data: Dataset) -> None:
         """Do nothing: all losses suit all labels."""
@@ -126,7 +126,10 @@ class MultiLabelSearch(WholeImageSearch):
     def check_metric(self, metric: str, data: Dataset) -> None:
         """Check a metric on the images that the first trials are compared on."""
         compared = data.folds[0] if data.folds else data.splits["tune"]
-        check_label_objective(metric, data.labels[compared], data.class_names)
+        if metric.startswith(PATIENT):
+            check_patient_label_objective(metric, data, compared)
+        else:
+            check_label_objective(metric, data.labels[compared], data.class_names)
 
 
 class SegmentationSearch(SearchTask):

@@ -2,22 +2,23 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
 from analysis.ensembles.choose_rule import Comparison
 from analysis.ensembles.decisions import DecisionRules
-from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.result import EnsembleResult
 from analysis.statistics.baselines import Baseline
 from analysis.statistics.diversity import Diversity
-from analysis.statistics.resampling import Sample
+from analysis.statistics.patients import PatientSample
+from analysis.statistics.resampling import Sample, permutation_test
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import UserError
 from trainables.core.serving.combining.combine import Combination
-from trainables.core.serving.operating_point import IMAGE
+from trainables.core.serving.operating_point import IMAGE, PATIENT
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,15 @@ class TaskResults(ABC):
         task: Name of the task, as in a training configuration.
         sort_params: Parameters that MLflow's list of trials shows.
         has_views: True if members can average over views of an image.
-        has_patients: True if the results for a patient's images can be combined.
+        has_patients: True if a registered model combines the predictions for a patient's images.
+        has_probabilities: True if predictions are probabilities, which have calibration and decision curves.
     """
 
     task: ClassVar[str]
     sort_params: ClassVar[tuple[str, ...]]
     has_views: ClassVar[bool]
     has_patients: ClassVar[bool] = False
+    has_probabilities: ClassVar[bool] = True
 
     def __init__(self, data: Dataset):
         self.data = data
@@ -108,16 +111,68 @@ class TaskResults(ABC):
 
     @staticmethod
     def by_unit(
-        combined: NDArray[Any],
-        combination: Combination,  # noqa: ARG004
-        sample: Sample,
+        combined: NDArray[Any], combination: Combination, sample: Sample
     ) -> dict[str, tuple[NDArray[Any], Sample]]:
         """Return an ensemble's predictions and their sample by unit that is scored: images and, if known, patients."""
-        return {IMAGE: (combined, sample)}
+        if not isinstance(sample, PatientSample):
+            return {IMAGE: (combined, sample)}
+        patients = sample.combined_as(combination)
+        return {IMAGE: (combined, patients.by_image), PATIENT: (patients.combined(combined), patients.by_patient)}
 
     @staticmethod
     @abstractmethod
-    def evaluate(predictions: NDArray[Any], combination: Combination, sample: Sample, best_member: int) -> Evaluation:
+    def members(predictions: NDArray[Any], combination: Combination) -> list[tuple[NDArray[Any], Combination]]:
+        """Return each member's predictions as a sample scores them, and the rule that combines a patient's images."""
+
+    @staticmethod
+    @abstractmethod
+    def score(predictions: NDArray[Any], combination: Combination, unit: str, sample: Sample) -> Scores:
+        """Score one model's predictions for images or patients, without its decisions."""
+
+    @classmethod
+    def served(
+        cls, combined: NDArray[Any], combination: Combination, sample: Sample
+    ) -> dict[str, tuple[NDArray[Any], Sample]]:
+        """Return the same as ``by_unit``, in the precision in which the served model decides."""
+        return cls.by_unit(combined, combination, sample)
+
+    @staticmethod
+    def decided(
+        scores: Scores,
+        predictions: NDArray[Any],  # noqa: ARG004
+        combination: Combination,  # noqa: ARG004
+        unit: str,  # noqa: ARG004
+        sample: Sample,  # noqa: ARG004
+    ) -> Scores:
+        """Add the scores of an ensemble's decisions about images or patients, if it makes any."""
+        return scores
+
+    @staticmethod
+    def scanty_classes(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: ARG004
+        """Return the classes of too few groups, and those without an image."""
+        return (), ()
+
+    @classmethod
+    def evaluate_combined(cls, combined: NDArray[Any], combination: Combination, sample: Sample) -> Evaluation:
+        """Score an ensemble without its members.
+
+        Args:
+            combined: Its predictions, as a sample scores them.
+            combination: Fitted rule of the ensemble.
+            sample: Labelled images.
+        """
+        served, levels = cls.served(combined, combination, sample), {}
+        for unit, (predicted, of_unit) in cls.by_unit(combined, combination, sample).items():
+            scores = cls.score(predicted, combination, unit, of_unit)
+            scores = cls.decided(scores, served[unit][0], combination, unit, of_unit)
+            few, absent = cls.scanty_classes(of_unit)
+            levels[unit] = Evaluation(scores, (), 0, None, len(of_unit.members), few, absent, count=len(of_unit.labels))
+        return replace(levels[IMAGE], patients=levels.get(PATIENT))
+
+    @classmethod
+    def evaluate(
+        cls, predictions: NDArray[Any], combination: Combination, sample: Sample, best_member: int
+    ) -> Evaluation:
         """Score an ensemble and its members on ``test``.
 
         Args:
@@ -126,6 +181,26 @@ class TaskResults(ABC):
             sample: Images of ``test``.
             best_member: Position of the member with the best score on ``select``.
         """
+        combined = cls.combined(predictions, combination)
+        by_unit = cls.by_unit(combined, combination, sample)
+        own = [
+            (rule, cls.by_unit(predicted, rule, sample)) for predicted, rule in cls.members(predictions, combination)
+        ]
+        is_best_member = combination.voters() == [best_member]
+
+        def with_members(evaluation: Evaluation, unit: str) -> Evaluation:
+            predicted, of_unit = by_unit[unit]
+            best = own[best_member][1][unit][0]
+            return replace(
+                evaluation,
+                members=tuple(cls.score(levels[unit][0], rule, unit, of_unit) for rule, levels in own),
+                best_member=best_member,
+                p_value=None if is_best_member else permutation_test(predicted, best, of_unit),
+            )
+
+        evaluation = with_members(cls.evaluate_combined(combined, combination, sample), IMAGE)
+        of_patients = evaluation.patients and with_members(evaluation.patients, PATIENT)
+        return replace(evaluation, patients=of_patients)
 
     def baselines(self, predictions: NDArray[Any], combination: Combination, metric: str) -> tuple[Baseline, ...]:  # noqa: ARG002
         """Score baselines on ``test`` and test an ensemble against each; empty for tasks without baselines.

@@ -1,8 +1,6 @@
 """Results of classifications. Predictions are (M, N, C) probabilities."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +21,11 @@ from analysis.statistics.calibration import brier_scores, expected_calibration_e
 from analysis.statistics.diversity import Diversity, diversity
 from analysis.statistics.intervals import intervals
 from analysis.statistics.patients import PatientSample, by_unit
-from analysis.statistics.resampling import Probabilities, Sample, few_groups, permutation_test
+from analysis.statistics.resampling import Probabilities, Sample, few_groups
 from trainables.core.config import ClassificationConfig
 from trainables.core.errors import UserError
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensembles.classification_ensemble import positive_column
-from trainables.core.serving.operating_point import IMAGE, PATIENT
 from trainables.core.training.metrics.classification_metrics import absent_classes, class_keys, confusion_counts
 
 
@@ -87,38 +84,48 @@ class ClassificationResults(TaskResults):
         return combination.apply(predictions)
 
     @staticmethod
-    def by_unit(
-        combined: NDArray[Any], combination: Combination, sample: Sample
-    ) -> dict[str, tuple[NDArray[Any], Sample]]:
-        """Return probabilities of images and, if known, of patients."""
-        if not isinstance(sample, PatientSample):
-            return {IMAGE: (combined, sample)}
-        patients = replace(sample, rule=combination.patients)
-        return {IMAGE: (combined, patients.by_image), PATIENT: (patients.combined(combined), patients.by_patient)}
+    def members(predictions: NDArray[Any], combination: Combination) -> list[tuple[NDArray[Any], Combination]]:
+        """Return each member's (N, C) probabilities, whose patients are combined like those of the ensemble."""
+        return [(member, combination) for member in predictions]
 
     @staticmethod
-    def evaluate(predictions: NDArray[Any], combination: Combination, sample: Sample, best_member: int) -> Evaluation:
-        """Score an ensemble and its members; a class with few groups makes averages conditional on them."""
-        models = [combination.apply(predictions), *predictions]
-        is_best_member = combination.voters() == [best_member]
-        if not isinstance(sample, PatientSample):
-            of_images = _evaluation(models, sample, best_member, is_best_member)
-            return _with_decisions(of_images, combination, IMAGE, models[0], sample)
-        patients = replace(sample, rule=combination.patients)
-        of_patients = [patients.combined(model) for model in models]
-        by_image = _evaluation(models, patients.by_image, best_member, is_best_member)
-        by_patient = _evaluation(of_patients, patients.by_patient, best_member, is_best_member)
-        _, (_, served, _) = by_unit(models[0], sample, combination.patients)
-        return replace(
-            _with_decisions(by_image, combination, IMAGE, models[0], patients.by_image),
-            patients=_with_decisions(by_patient, combination, PATIENT, served, patients.by_patient),
-        )
+    def score(
+        predictions: Probabilities,
+        combination: Combination,  # noqa: ARG004
+        unit: str,  # noqa: ARG004
+        sample: Sample,
+    ) -> Scores:
+        """Score one model's (N, C) probabilities."""
+        return score(predictions, sample)
+
+    @classmethod
+    def served(
+        cls, combined: NDArray[Any], combination: Combination, sample: Sample
+    ) -> dict[str, tuple[NDArray[Any], Sample]]:
+        """Return float32 probabilities of images and, if known, of patients."""
+        return {unit: (served, of_unit) for unit, served, of_unit in by_unit(combined, sample, combination.patients)}
+
+    @staticmethod
+    def decided(
+        scores: Scores, predictions: NDArray[Any], combination: Combination, unit: str, sample: Sample
+    ) -> Scores:
+        """Add the scores at the operating point of a unit, and those of its prediction sets, if there are any."""
+        point, sets = combination.point_of(unit), combination.sets_of(unit)
+        if point is not None:
+            scores = scores.with_points({"": score_point(point, predictions, sample)})
+        return scores if sets is None else scores.with_sets(score_sets(sets, predictions, sample))
+
+    @staticmethod
+    def scanty_classes(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the classes of too few groups, and those without an image."""
+        few = tuple(sample.class_names[label] for label in few_groups(sample))
+        return few, absent_classes(sample.labels, sample.class_names)
 
     def baselines(self, predictions: NDArray[Any], combination: Combination, metric: str) -> tuple[Baseline, ...]:
         """Score the majority class and the nearest neighbour of raw pixels, by patient if the metric is."""
         sample = self.sample("test", metric)
         if isinstance(sample, PatientSample):
-            sample = replace(sample, rule=combination.patients)
+            sample = sample.combined_as(combination)
         return compared_with_baselines(combination.apply(predictions), baseline_predictions(self.data), sample)
 
     def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:
@@ -160,40 +167,6 @@ class ClassificationResults(TaskResults):
                 for record, scores in zip(members, evaluation.members, strict=True)
             },
         }
-
-
-def _evaluation(models: Sequence[Probabilities], sample: Sample, best_member: int, is_best_member: bool) -> Evaluation:
-    """Score the ensemble, whose (N, C) predictions come first, and its members.
-
-    Args:
-        models: Predictions of the ensemble and of each member.
-        sample: The N images or patients.
-        best_member: Position of the member that the ensemble is tested against.
-        is_best_member: True if the ensemble consists of that member only, so that there is nothing to test.
-    """
-    combined, *members = models
-    return Evaluation(
-        ensemble=score(combined, sample),
-        members=tuple(score(member, sample) for member in members),
-        best_member=best_member,
-        p_value=None if is_best_member else permutation_test(combined, members[best_member], sample),
-        groups=len(sample.members),
-        conditional=tuple(sample.class_names[label] for label in few_groups(sample)),
-        absent=absent_classes(sample.labels, sample.class_names),
-    )
-
-
-def _with_decisions(
-    evaluation: Evaluation, combination: Combination, unit: str, probabilities: Probabilities, sample: Sample
-) -> Evaluation:
-    """Add the ensemble's scores at its operating point and those of its prediction sets, if it has them."""
-    scores, point, sets = evaluation.ensemble, combination.point_of(unit), combination.sets_of(unit)
-    served = probabilities.astype(np.float32)
-    if point is not None:
-        scores = scores.with_points({"": score_point(point, served, sample)})
-    if sets is not None:
-        scores = scores.with_sets(score_sets(sets, served, sample))
-    return replace(evaluation, ensemble=scores)
 
 
 def score(probabilities: Probabilities, sample: Sample) -> Scores:

@@ -1,9 +1,7 @@
 """Results of multi-label classifications. Predictions are (M, N, L) probabilities."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,61 +16,24 @@ from analysis.ensembles.operating_points import score_point
 from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.tasks.base import ResultTable, TaskResults
 from analysis.ensembles.tasks.decision_tables import POINT_METRICS
+from analysis.ensembles.tasks.label_samples import LabelPatientSample, LabelSample
 from analysis.statistics.baselines import Baseline, baseline_predictions, compared_with_baselines
 from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.diversity import Diversity, answer_diversity
 from analysis.statistics.intervals import intervals
-from analysis.statistics.resampling import Probabilities, Sample, few_groups, permutation_test
-from analysis.statistics.score_parts import ScoreParts, label_parts
+from analysis.statistics.resampling import Sample, few_groups
 from trainables.core.config import MultiLabelConfig
-from trainables.core.data.labels import label_sets, membership, rarest_labels
+from trainables.core.data.labels import label_sets
 from trainables.core.errors import UserError
+from trainables.core.metric_names import PATIENT as OF_PATIENTS
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.ensembles.multi_label_ensemble import labels_column
+from trainables.core.serving.operating_point import IMAGE, PATIENT
 from trainables.core.training.metrics.classification_metrics import class_keys
-from trainables.core.training.metrics.multi_label_metrics import (
-    THRESHOLD,
-    multi_label_metrics,
-    resampled_multi_label_metrics,
-)
+from trainables.core.training.metrics.multi_label_metrics import THRESHOLD
 
 _BY_LABEL = {"auroc": "AUROC", "average_precision": "average precision", "f1": "F1"}
-
-
-@dataclass(frozen=True, eq=False)
-class LabelSample(Sample):
-    """Images with any number of labels, in groups. ``labels`` is (N, L) of 0 and 1.
-
-    It scores (N, L) probabilities, or (N, 2L) probabilities and decisions, as ``multi_label_metrics`` does.
-    """
-
-    def scores(self, probabilities: Probabilities, needed: str | None = None) -> dict[str, float]:
-        """Compute all metrics, or only ``needed``."""
-        return multi_label_metrics(probabilities, self.labels, self.class_names, needed)
-
-    def resampled_scores(
-        self, probabilities: Probabilities, draws: NDArray[np.int64], needed: str | None = None
-    ) -> dict[str, NDArray[np.float64]]:
-        """Compute all metrics on R resamples, or only ``needed``: (R,) each, from (R, N) draws of every image."""
-        return resampled_multi_label_metrics(probabilities, self.labels, self.class_names, draws, needed)
-
-    def parts(self, probabilities: Probabilities) -> ScoreParts:
-        """Return the parts that the metrics are made of."""
-        return label_parts(probabilities, self.labels, self.class_names)
-
-    @cached_property
-    def group_classes(self) -> NDArray[np.int64]:
-        """(G,) the rarest label of each group, counted in groups; L for groups without labels."""
-        return rarest_labels(np.stack([self.labels[group].max(axis=0) for group in self.members]))
-
-    def groups_with(self, label: int) -> int:
-        """Return the number of groups with an image of a label, or of those with an image without it if that is less.
-
-        The figures of a label depend on both kinds of images.
-        """
-        has = self.has(label)
-        return min(len(np.unique(self.groups[has])), len(np.unique(self.groups[~has])))
 
 
 class MultiLabelResults(TaskResults):
@@ -81,6 +42,7 @@ class MultiLabelResults(TaskResults):
     task = MultiLabelConfig.task
     sort_params = ("backbone", "freeze_depth", "lr")
     has_views = True
+    has_patients = True
 
     @staticmethod
     def rules(members: int) -> tuple[str, ...]:  # noqa: ARG004
@@ -98,10 +60,13 @@ class MultiLabelResults(TaskResults):
         if rules.coverage is not None:
             raise UserError(f"--coverage is not available for a {cls.task}: an image may have several labels")
 
-    def sample(self, split: str, metric: str) -> LabelSample:
-        """Return the labels and groups of a split, to score predictions by ``metric``."""
+    def sample(self, split: str, metric: str) -> Sample:
+        """Return the labels and groups of a split, and its patients if there are any, to score by ``metric``."""
         data, rows = self.data, self.data.splits[split]
-        return LabelSample(data.labels[rows], data.groups[rows], data.class_names, metric)
+        images = (data.labels[rows], data.groups[rows], data.class_names, metric)
+        if data.patients is None:
+            return LabelSample(*images)
+        return LabelPatientSample(*images, patients=data.patients[rows])
 
     @staticmethod
     def compare(
@@ -124,54 +89,63 @@ class MultiLabelResults(TaskResults):
         return combination.scorable(predictions)
 
     @staticmethod
-    def evaluate(predictions: NDArray[Any], combination: Combination, sample: Sample, best_member: int) -> Evaluation:
-        """Score an ensemble and its members, each at its thresholds; a label with few groups has no intervals."""
+    def members(predictions: NDArray[Any], combination: Combination) -> list[tuple[NDArray[Any], Combination]]:
+        """Return each member's (N, 2L) probabilities and decisions, at its own thresholds."""
+        own = map(combination.of_member, range(len(predictions)))
+        return [(rule.scorable(member[None]), rule) for member, rule in zip(predictions, own, strict=True)]
+
+    @staticmethod
+    def score(predictions: NDArray[Any], combination: Combination, unit: str, sample: Sample) -> Scores:
+        """Score one model's (N, 2L) probabilities and decisions."""
         assert isinstance(combination, LabelCombination)
-        combined = MultiLabelResults.combined(predictions, combination)
-        members = [combination.of_member(position).scorable(one[None]) for position, one in enumerate(predictions)]
-        is_best_member = combination.voters() == [best_member]
-        points = zip(class_keys(sample.class_names), combination.operating_points(sample.class_names), strict=True)
-        at_points = {f"/{key}": score_point(point, combined, sample) for key, point in points}
-        return Evaluation(
-            ensemble=_score(combined, combination.thresholds, sample).with_points(at_points),
-            members=tuple(map(_score, members, combination.member_thresholds, [sample] * len(members))),
-            best_member=best_member,
-            p_value=None if is_best_member else permutation_test(combined, members[best_member], sample),
-            groups=len(sample.members),
-            conditional=tuple(sample.class_names[label] for label in few_groups(sample)),
-            absent=tuple(name for label, name in enumerate(sample.class_names) if not sample.has(label).any()),
+        labels, names = sample.labels, sample.class_names
+        probabilities, decided = predictions[:, : len(names)], predictions[:, len(names) :]
+        distances = np.square(probabilities - labels).mean(axis=1)
+        bins = binned(probabilities.ravel(), labels.ravel() == 1)
+        mean = {"brier": float(distances.mean()), "ece": expected_calibration_error(bins)}
+        metrics = sample.scores(predictions) | mean
+        return Scores(
+            metrics={name: value for name, value in metrics.items() if not np.isnan(value)},
+            intervals=intervals(predictions, sample, {"brier": distances}),
+            reliability=bins,
+            report=classification_report(labels, decided.astype(np.int64), target_names=names, zero_division=0),
+            thresholds=combination.thresholds_of(unit),
         )
 
+    @staticmethod
+    def decided(
+        scores: Scores, predictions: NDArray[Any], combination: Combination, unit: str, sample: Sample
+    ) -> Scores:
+        """Add the scores at the threshold of each label, if there are thresholds for the unit."""
+        points = [point for point in combination.operating_points(sample.class_names) if point.unit == unit]
+        keys = class_keys(sample.class_names)
+        return scores.with_points({f"/{keys[one.column]}": score_point(one, predictions, sample) for one in points})
+
+    @staticmethod
+    def scanty_classes(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the labels of too few groups, and those that no image has."""
+        few = tuple(sample.class_names[label] for label in few_groups(sample))
+        return few, tuple(name for label, name in enumerate(sample.class_names) if not sample.has(label).any())
+
     def baselines(self, predictions: NDArray[Any], combination: Combination, metric: str) -> tuple[Baseline, ...]:
-        """Score the shares of the labels and the nearest neighbour of raw pixels."""
-        assert isinstance(combination, LabelCombination)
+        """Score the shares of the labels and the nearest neighbour of raw pixels, by patient if the metric is."""
         predicted = {
             name: np.hstack([shares, shares >= THRESHOLD]) for name, shares in baseline_predictions(self.data).items()
         }
-        return compared_with_baselines(combination.scorable(predictions), predicted, self.sample("test", metric))
+        combined, sample = combination.scorable(predictions), self.sample("test", metric)
+        if isinstance(sample, LabelPatientSample) and metric.startswith(OF_PATIENTS):
+            plain = replace(sample, rule=combination.patients)  # the thresholds of patients are the model's own
+            predicted = {name: plain.combined(one) for name, one in predicted.items()}
+            combined, sample = MultiLabelResults.by_unit(combined, combination, sample)[PATIENT]
+        return compared_with_baselines(combined, predicted, sample)
 
     def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:
-        """Return the scores by label, and those at the threshold of each label."""
-        scores = evaluation.ensemble
-        headings = ("label", "images", "groups", *(f"{name} [95%]" for name in _BY_LABEL.values()), "threshold")
-        by_label = ResultTable("The ensemble, by label", headings, self._rows(scores))
-        rows = [(one.point.positive, *map(one.describe, POINT_METRICS)) for one in scores.points]
-        at_points = ("label", *(f"{name} [95%]" for name in POINT_METRICS))
-        return (by_label, *([ResultTable("At the threshold of each label", at_points, rows)] if rows else []))
-
-    def _rows(self, scores: Scores) -> list[tuple[str, ...]]:
-        data, rows = self.data, self.data.splits["test"]
-        has = membership(data.labels[rows], len(data.class_names))
-        return [
-            (
-                name,
-                str(has[:, label].sum()),
-                str(len(np.unique(data.groups[rows[has[:, label]]]))),
-                *(_with_interval(scores, f"{metric}/{key}") for metric in _BY_LABEL),
-                f"{scores.thresholds[label]:.3f}",
-            )
-            for label, (name, key) in enumerate(zip(data.class_names, class_keys(data.class_names), strict=True))
-        ]
+        """Return the scores by label, and those at the threshold of each label, by image and by patient."""
+        sample = self.sample("test", "")
+        tables = _label_tables(evaluation.ensemble, IMAGE, sample)
+        if evaluation.patients is not None and isinstance(sample, LabelPatientSample):
+            tables += _label_tables(evaluation.patients.ensemble, PATIENT, sample.by_patient)
+        return tuple(tables)
 
     def files(self, result: EnsembleResult, header: str) -> dict[str, str]:
         """Return the thresholds, and the classification reports of the ensemble and its members."""
@@ -187,24 +161,31 @@ class MultiLabelResults(TaskResults):
         }
 
 
+def _label_tables(scores: Scores, unit: str, sample: Sample) -> list[ResultTable]:
+    """Return the scores of images or patients by label, and those at the thresholds of the unit if there are any."""
+    names, keys = sample.class_names, class_keys(sample.class_names)
+    of_patients = " by patient" if unit == PATIENT else ""
+    thresholds = [f"{threshold:.3f}" for threshold in scores.thresholds] or ["that of any image"] * len(names)
+    rows = [
+        (
+            name,
+            str(sample.has(label).sum()),
+            str(len(np.unique(sample.groups[sample.has(label)]))),
+            *(_with_interval(scores, f"{metric}/{key}") for metric in _BY_LABEL),
+            thresholds[label],
+        )
+        for label, (name, key) in enumerate(zip(names, keys, strict=True))
+    ]
+    headings = ("label", f"{unit}s", "groups", *(f"{name} [95%]" for name in _BY_LABEL.values()), "threshold")
+    by_label = ResultTable(f"Scores by label{of_patients and ' and patient'}", headings, rows)
+    points = [(one.point.positive, *map(one.describe, POINT_METRICS)) for one in scores.points]
+    at_points = ("label", *(f"{name} [95%]" for name in POINT_METRICS))
+    at_thresholds = ResultTable(f"At the threshold of each label{of_patients}", at_points, points)
+    return [by_label, *([at_thresholds] if points else [])]
+
+
 def _with_interval(scores: Scores, metric: str) -> str:
     if metric not in scores.metrics:
         return ""
     interval = scores.intervals.get(metric)
     return f"{scores.metrics[metric]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-
-
-def _score(predictions: Probabilities, thresholds: Sequence[float], sample: Sample) -> Scores:
-    """Score one model's (N, 2L) probabilities and decisions."""
-    labels, names = sample.labels, sample.class_names
-    probabilities, decided = predictions[:, : len(names)], predictions[:, len(names) :]
-    distances = np.square(probabilities - labels).mean(axis=1)
-    bins = binned(probabilities.ravel(), labels.ravel() == 1)
-    metrics = sample.scores(predictions) | {"brier": float(distances.mean()), "ece": expected_calibration_error(bins)}
-    return Scores(
-        metrics={name: value for name, value in metrics.items() if not np.isnan(value)},
-        intervals=intervals(predictions, sample, {"brier": distances}),
-        reliability=bins,
-        report=classification_report(labels, decided.astype(np.int64), target_names=names, zero_division=0),
-        thresholds=tuple(thresholds),
-    )

@@ -4,7 +4,7 @@ Counts are (N, 3C): true positive, false positive and false negative pixels of e
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.tasks.base import ResultTable, TaskResults
 from analysis.statistics.diversity import Diversity
 from analysis.statistics.intervals import intervals
-from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample, permutation_test
+from analysis.statistics.patients import PatientSample
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample
 from analysis.statistics.score_parts import ScoreParts, mask_parts
 from trainables.core.config import SegmentationConfig
 from trainables.core.metric_names import METRICS
@@ -42,6 +43,7 @@ class SegmentationResults(TaskResults):
     task = SegmentationConfig.task
     sort_params = ("architecture", "backbone", "lr")
     has_views = False
+    has_probabilities = False
 
     @staticmethod
     def rules(members: int) -> tuple[str, ...]:
@@ -53,10 +55,13 @@ class SegmentationResults(TaskResults):
         """Return the column of the masks, as base64 text."""
         return {MASK: "string"}
 
-    def sample(self, split: str, metric: str) -> "MaskSample":
-        """Return the groups of a split, to score counts by ``metric``."""
+    def sample(self, split: str, metric: str) -> Sample:
+        """Return the groups of a split, and its patients if there are any, to score counts by ``metric``."""
         data, rows = self.data, self.data.splits[split]
-        return MaskSample(data.labels[rows], data.groups[rows], data.class_names, metric, data.healthy)
+        images = (data.labels[rows], data.groups[rows], data.class_names, metric, data.healthy)
+        if data.patients is None:
+            return MaskSample(*images)
+        return MaskPatientSample(*images, patients=data.patients[rows])
 
     @staticmethod
     def compare(
@@ -88,19 +93,23 @@ class SegmentationResults(TaskResults):
         return counts
 
     @staticmethod
-    def evaluate(predictions: NDArray[Any], combination: Combination, sample: Sample, best_member: int) -> Evaluation:
-        """Score an ensemble and its members; fewer than 10 groups get no intervals."""
-        members, voters = (len(predictions) + 1) // 2, combination.voters()
-        combined = SegmentationResults.combined(predictions, combination)
-        is_best_member = voters == [best_member]
-        return Evaluation(
-            ensemble=_score(combined, sample),
-            members=tuple(_score(member, sample) for member in predictions[:members]),
-            best_member=best_member,
-            p_value=None if is_best_member else permutation_test(combined, predictions[best_member], sample),
-            groups=len(sample.members),
-            conditional=(),
-            absent=(),
+    def members(predictions: NDArray[Any], combination: Combination) -> list[tuple[NDArray[Any], Combination]]:
+        """Return the (N, 3C) counts of each member."""
+        return [(counts, combination) for counts in predictions[: (len(predictions) + 1) // 2]]
+
+    @staticmethod
+    def score(
+        predictions: NDArray[Any],
+        combination: Combination,  # noqa: ARG004
+        unit: str,  # noqa: ARG004
+        sample: Sample,
+    ) -> Scores:
+        """Score one model's (N, 3C) counts; fewer than 10 groups get no intervals."""
+        enough = len(sample.members) >= GROUPS_FOR_INTERVAL
+        return Scores(
+            metrics=sample.scores(predictions),
+            intervals=intervals(predictions, sample) if enough else {},
+            per_image=tuple(overlap(by_class(predictions), "dice").mean(axis=1).tolist()),
         )
 
     def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:
@@ -147,15 +156,18 @@ class MaskSample(Sample):
         return resampled_segmentation_metrics(by_class(counts), self.class_names, draws)
 
 
+@dataclass(frozen=True, eq=False)
+class MaskPatientSample(PatientSample, MaskSample):
+    """Images of patients with masks. A patient's pixels are pooled over its images, as over the slices of a volume."""
+
+    image_sample: ClassVar[type[Sample]] = MaskSample
+
+    def combined(self, counts: Counts) -> NDArray[np.float64]:
+        """Add the (N, 3C) counts of the images to those of the patients."""
+        position = np.unique(self.patients, return_inverse=True)[1]
+        return np.stack([np.bincount(position, weights=column) for column in counts.T], axis=1)
+
+
 def by_class(counts: Counts) -> Counts:
     """Reshape (N, 3C) counts to (N, C, 3)."""
     return counts.reshape(len(counts), -1, 3)
-
-
-def _score(counts: Counts, sample: Sample) -> Scores:
-    enough = len(sample.members) >= GROUPS_FOR_INTERVAL
-    return Scores(
-        metrics=sample.scores(counts),
-        intervals=intervals(counts, sample) if enough else {},
-        per_image=tuple(overlap(by_class(counts), "dice").mean(axis=1).tolist()),
-    )

@@ -35,15 +35,22 @@ def label_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
 
 
 def _label_tables(search: SearchInputs, ensemble: EnsembleInputs) -> list[Table]:
-    by_label, *at_thresholds = task_results(search.data).class_tables(ensemble.evaluation)
-    rule = ensemble.chosen.comparison.combination.operating_points(search.data.class_names)[0].rule
+    combination = ensemble.chosen.comparison.combination
+    rule = combination.operating_points(search.data.class_names)[0].rule
     how_to_read = (
         f"A label is assigned from its threshold on, which {rule} chose on {search.data.chosen_on}; AUROC and average "
         f"precision do not depend on it. A label that fewer than {GROUPS_FOR_INTERVAL} groups have, or lack, has no "
         "intervals."
     )
-    return [Table("Scores by label", how_to_read, by_label.headings, by_label.rows)] + [
-        Table(table.title, "", table.headings, table.rows) for table in at_thresholds
+    of_patients = (
+        f"A patient has the labels of any image. A label's probability is the {combination.patients.kind} over a "
+        f"patient's images, with a threshold that {rule} chose for patients."
+    )
+    tables = task_results(search.data).class_tables(ensemble.evaluation)
+    explained = {0: how_to_read} | {tables.index(one): of_patients for one in tables if one.headings[1] == "patients"}
+    return [
+        Table(table.title, explained.get(position, ""), table.headings, table.rows)
+        for position, table in enumerate(tables)
     ]
 
 

@@ -61,7 +61,7 @@ def metrics_table(ensemble: EnsembleInputs) -> Table:
 def _short_intervals(ensemble: EnsembleInputs) -> str:
     """Warn of the case in which simulated intervals cover less than they promise (docs/explanation/intervals.md)."""
     evaluation = ensemble.evaluation
-    if evaluation.units < _MANY_IMAGES * evaluation.groups:
+    if evaluation.ensemble.per_image or evaluation.units < _MANY_IMAGES * evaluation.groups:  # masks have no shares
         return ""
     return (
         f"Groups have {evaluation.units / evaluation.groups:.0f} images on average: where these are nearly all alike, "

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from analysis.ensembles.evaluation import Evaluation
 from analysis.report.figures.style import COLOURS, draw_panel
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Block, Example, Gallery, Section, Table
@@ -31,7 +32,13 @@ def segmentation_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Secti
         f"{plural(len(scores.per_image), 'image')} in {plural(groups, 'group')}.",
         partial(_histogram, scores.per_image),
     )
-    blocks: list[Block] = [metrics_table(ensemble), _class_table(search, ensemble), per_image]
+    patients = ensemble.evaluation.patients
+    blocks: list[Block] = [
+        metrics_table(ensemble),
+        _class_table(search, ensemble.evaluation),
+        *([_class_table(search, patients, "patient")] if patients else []),
+        per_image,
+    ]
     return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
 
 
@@ -59,17 +66,19 @@ def mask_overlays(search: SearchInputs, ensemble: EnsembleInputs, inspection: In
     return Section("Worst and best", "overlays", [gallery], about_test(search, ensemble), leak_warning(search))
 
 
-def _class_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
-    groups, names = ensemble.evaluation.groups, search.data.class_names
+def _class_table(search: SearchInputs, evaluation: Evaluation, unit: str = "image") -> Table:
+    names = search.data.class_names
     labels = {metric.name: metric.label for metric in METRICS}
-    few = f" With fewer than {GROUPS_FOR_INTERVAL} groups, there are no intervals." * (groups < GROUPS_FOR_INTERVAL)
+    few = evaluation.groups < GROUPS_FOR_INTERVAL
+    warning = f" With fewer than {GROUPS_FOR_INTERVAL} groups, there are no intervals." * few
+    pooled = " The pixels of a patient's images are pooled first." * (unit == "patient")
     return Table(
-        "Scores by class",
-        "Dice and IoU are means over images; an image where a class is neither present nor predicted counts as 1. "
-        f"Dataset Dice and IoU pool the pixels of all images, so large regions weigh more.{few}",
+        f"Scores by class{' and patient' if unit == 'patient' else ''}",
+        f"Dice and IoU are means over {unit}s; if a class is neither present nor predicted in one, that counts as 1. "
+        f"Dataset Dice and IoU pool the pixels of all {unit}s, so large regions weigh more.{pooled}{warning}",
         ("class", *(f"{labels[metric]} [95% interval]" for metric in _BY_CLASS)),
         [
-            [name, *(with_interval(ensemble.evaluation.ensemble, f"{metric}/{key}") for metric in _BY_CLASS)]
+            [name, *(with_interval(evaluation.ensemble, f"{metric}/{key}") for metric in _BY_CLASS)]
             for name, key in zip(names, class_keys(names), strict=True)
         ],
     )

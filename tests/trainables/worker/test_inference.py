@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainables.core.serving.test_segmentation_ensemble import trained  # noqa: F401
+from tests.trainables.core.serving.ensembles.test_segmentation_ensemble import trained  # noqa: F401
 from trainables.core.config import TrainConfig
 from trainables.core.inspect.questions import Question
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, save_checkpoint

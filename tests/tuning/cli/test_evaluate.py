@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, recall_score, roc_auc_score
 from typer.testing import CliRunner
 
 from tests.images import write_labelled, write_pairs
-from tests.trainables.core.serving.test_multi_label_ensemble import saved  # noqa: F401
+from tests.trainables.core.serving.ensembles.test_multi_label_ensemble import saved  # noqa: F401
 from tests.tuning.evaluate.conftest import model, second, trained  # noqa: F401
 from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
 from tuning.cli.evaluate import app

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from tests.images import png, write_classes
 from tests.trainables.core.data.readers.test_unlabelled import write_parquet
+from tests.trainables.core.serving.ensembles.test_segmentation_ensemble import trained  # noqa: F401
 from tests.trainables.core.serving.test_score_images import folder as model  # noqa: F401
-from tests.trainables.core.serving.test_segmentation_ensemble import trained  # noqa: F401
 from trainables.core.serving.ensemble_files import open_ensemble
 from tuning.cli.predict import app
 from tuning.predict import cluster_scoring as scoring
@@ -136,7 +136,7 @@ def test_patients_need_per_patient_and_a_model_that_has_them(model, trained, tmp
     assert line == "tune-predict: --groups, --group-column and --group-pattern name patients: add --per patient"
     of_masks = invoke(trained[2], "images", "--per", "patient", "--group-pattern", ".", code=2)
     assert of_masks.stderr == (
-        "tune-predict: --per patient needs a model of one class per image, but MODEL is of another kind\n"
+        "tune-predict: --per patient needs a model that predicts for whole images, but MODEL makes masks\n"
     )
     assert not Path("predictions.csv").exists()
 

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.images import png
-from tests.trainables.core.serving.test_segmentation_ensemble import trained  # noqa: F401
+from tests.trainables.core.serving.ensembles.test_segmentation_ensemble import trained  # noqa: F401
 from trainables.core.errors import UserError
 from trainables.core.serving.score_images import ScoredImage
 from tuning.cli.predict import app

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tests.trainables.core.serving.ensembles.test_segmentation_ensemble import trained  # noqa: F401
 from tests.trainables.core.serving.test_score_images import folder as classifier  # noqa: F401
-from tests.trainables.core.serving.test_segmentation_ensemble import trained  # noqa: F401
 from trainables.core.data.decode.crop import Regions
 from trainables.core.errors import UserError
 from trainables.core.serving.ensemble_files import ensemble_digest

@@ -140,9 +140,8 @@ def open_dataset(
 
 
 def _has_patients(source: Source) -> bool:
-    """Return True if groups are patients of a classification, at least one of them with several images."""
-    is_classification = source.masks is None and source.labels.ndim == 1
-    return source.groups_given and is_classification and len(np.unique(source.groups)) < len(source)
+    """Return True if groups are patients, at least one of them with several images."""
+    return source.groups_given and len(np.unique(source.groups)) < len(source)
 
 
 def check_any_usable(source: Source, place: str, bad: Mapping[int, str]) -> None:

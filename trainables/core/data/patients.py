@@ -37,10 +37,37 @@ def patient_labels(
     return np.where(has.sum(axis=1) == 1, has.argmax(axis=1), NO_LABEL)
 
 
+def patient_label_sets(labels: NDArray[np.int64], patients: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the labels of each patient, who has those of any image.
+
+    Args:
+        labels: (N, L) of 0 and 1.
+        patients: (N,) patient of each image.
+
+    Returns:
+        (P, L) of 0 and 1, in the order of ``np.unique(patients)``.
+    """
+    found, position = np.unique(patients, return_inverse=True)
+    sets = np.zeros((len(found), labels.shape[1]), dtype=np.int64)
+    np.maximum.at(sets, position, labels)
+    return sets
+
+
 def describe_mixed_patients(
     labels: NDArray[np.int64], patients: NDArray[np.int64], healthy: int | None, class_names: tuple[str, ...]
 ) -> list[str]:
-    """Return notes on the patients whose images have different labels. Arguments as in ``patient_labels``."""
+    """Return notes on the patients whose images have different labels.
+
+    Args:
+        labels: (N,) classes or (N, L) labels of the images.
+        patients: (N,) patient of each image.
+        healthy: Class without a disease, if there is one.
+        class_names: Names of the classes or labels.
+    """
+    if labels.ndim == 2:
+        sets = np.unique(np.column_stack([patients, labels]), axis=0)[:, 0]
+        mixed = int((np.unique(sets, return_counts=True)[1] > 1).sum())
+        return [f"a patient has the labels of any image; patients whose images differ: {mixed}"] if mixed else []
     strict, lenient = patient_labels(labels, patients), patient_labels(labels, patients, healthy)
     counted = Counter(class_names[label] for label in lenient[(strict == NO_LABEL) & (lenient != NO_LABEL)])
     notes = [

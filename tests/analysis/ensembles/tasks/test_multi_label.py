@@ -2,14 +2,17 @@ import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, recall_score, roc_auc_score
 
 from analysis.ensembles.choose_rule import Comparison
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.serialization import from_json, to_json
+from analysis.ensembles.tasks.label_samples import LabelPatientSample
 from analysis.ensembles.tasks.multi_label import MultiLabelResults
 from tests.analysis.ensembles.test_label_rules import NAMES, drawn
+from trainables.core.serving.combining.patient_rule import PatientRule
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +111,65 @@ def _renamed(scores, names):
         }
 
     return dataclasses.replace(scores, metrics=rename(scores.metrics), intervals=rename(scores.intervals))
+
+
+def by_hand(probabilities, labels, patients, rule):
+    """Labels of any image, and the mean or the highest probabilities, of each patient."""
+    grouped = pd.DataFrame(labels).groupby(patients).max().to_numpy()
+    return getattr(pd.DataFrame(probabilities).groupby(patients), rule)().to_numpy(), grouped
+
+
+@pytest.mark.parametrize("rule", ["mean", "max"])
+def test_patients_are_scored_as_scikit_learn_scores_their_labels_and_probabilities(rule):
+    probabilities, plain = drawn(seed=1)
+    sample = LabelPatientSample(plain.labels, plain.groups, NAMES, "auroc", patients=plain.groups)
+    chosen = MultiLabelResults.compare(probabilities, sample, "mean").combination
+    chosen = dataclasses.replace(chosen, patients=PatientRule(rule))
+    result = MultiLabelResults.evaluate(probabilities, chosen, sample, 1)
+    combined, truth = by_hand(chosen.apply(probabilities), plain.labels, plain.groups, rule)
+    scores = result.patients.ensemble
+    assert (result.units, result.patients.units) == (240, 120)
+    assert scores.metrics["auroc"] == pytest.approx(roc_auc_score(truth, combined))
+    decided = combined >= chosen.patient_thresholds
+    assert scores.metrics["macro_f1"] == pytest.approx(f1_score(truth, decided, average="macro"))
+    assert [point.point.unit for point in scores.points] == ["patient"] * 3
+    assert scores.metrics["sensitivity/mass"] == pytest.approx(recall_score(truth[:, 1], decided[:, 1]))
+    assert result.metrics()["patient_auroc"] == scores.metrics["auroc"]
+    low, high = scores.intervals["auroc"]
+    assert low < scores.metrics["auroc"] < high
+    of_member, _ = by_hand(probabilities[0], plain.labels, plain.groups, rule)
+    assert result.patients.members[0].metrics["macro_f1"] == pytest.approx(
+        f1_score(truth, of_member >= chosen.patient_member_thresholds[0], average="macro")
+    )
+    images = MultiLabelResults.evaluate(probabilities, chosen, plain, 1)
+    assert dataclasses.replace(result, patients=None) == images
+
+
+def test_models_without_thresholds_for_patients_assign_the_labels_of_any_image():
+    probabilities, plain = drawn(seed=2)
+    sample = LabelPatientSample(plain.labels, plain.groups, NAMES, "auroc", patients=plain.groups)
+    older = MultiLabelResults.compare(probabilities, plain, "mean").combination
+    assert older.patient_thresholds == ()
+    scores = MultiLabelResults.evaluate(probabilities, older, sample, 0).patients.ensemble
+    decided, truth = by_hand(older.decide(older.apply(probabilities)), plain.labels, plain.groups, "max")
+    assert scores.metrics["macro_f1"] == pytest.approx(f1_score(truth, decided, average="macro"))
+    assert scores.points == () and scores.thresholds == ()
+
+
+def test_the_rule_for_patients_is_chosen_with_thresholds_from_other_groups():
+    """One image of each patient shows the label, so the highest probability is clearly the better rule."""
+    generator = np.random.default_rng(0)
+    ill = generator.random((200, 3)) < 0.4
+    labels = np.zeros((200, 4, 3), dtype=np.int64)
+    labels[:, 0] = ill
+    noise = generator.normal(size=(1, 800, 3))
+    shown = 1 / (1 + np.exp(2 - 5 * labels.reshape(1, 800, 3) - noise))
+    patients = np.arange(800) // 4
+    sample = LabelPatientSample(labels.reshape(800, 3), patients, NAMES, "macro_f1", patients=patients)
+    comparison = MultiLabelResults.compare(shown, sample, "mean")
+    assert comparison.patients.chosen == comparison.combination.patients.kind == "max"
+    combined, truth = by_hand(shown[0], labels.reshape(800, 3), patients, "max")
+    decided = combined >= comparison.combination.patient_thresholds
+    fitted = f1_score(truth, decided, average="macro")
+    assert fitted - 0.05 < comparison.figures["patient_macro_f1"] <= fitted  # not scored where it was fitted
+    assert from_json(json.loads(json.dumps(to_json(comparison))), Comparison) == comparison

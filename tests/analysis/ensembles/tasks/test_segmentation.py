@@ -3,7 +3,7 @@ import pytest
 
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.serialization import from_json, to_json
-from analysis.ensembles.tasks.segmentation import MaskSample, SegmentationResults
+from analysis.ensembles.tasks.segmentation import MaskPatientSample, MaskSample, SegmentationResults
 from analysis.statistics.intervals import intervals
 from trainables.core.errors import DataError
 from trainables.core.training.metrics.segmentation_metrics import segmentation_metrics
@@ -82,3 +82,25 @@ def test_the_intervals_of_every_class_rest_on_all_groups():
     assert set(bounds) == set(sample.scores(both))
     for metric in ("dice", "iou", "dataset_dice", "dataset_iou"):
         assert bounds[f"{metric}/heart"] == bounds[f"{metric}/lungs"] == pytest.approx(bounds[metric])
+
+
+def test_the_pixels_of_a_patient_are_pooled():
+    """As the Dice of a volume is that of all its slices together."""
+    counts, plain = made_up([0.9, 0.7, 0.8], count=60)
+    patients = np.random.default_rng(1).permutation(np.arange(60) // 3)
+    sample = MaskPatientSample(plain.labels, patients, NAMES, "dice", patients=patients)
+    combination = SegmentationResults.compare(counts, sample, "best-on-tune").combination
+    result = SegmentationResults.evaluate(counts, combination, sample, 0)
+    pooled = np.stack([counts[0][patients == patient].sum(axis=0) for patient in range(20)]).reshape(20, 2, 3)
+    dice = 2 * pooled[..., 0] / (2 * pooled[..., 0] + pooled[..., 1] + pooled[..., 2])
+    scores = result.patients.ensemble
+    assert (result.units, result.patients.units) == (60, 20)
+    assert scores.metrics["dice"] == pytest.approx(dice.mean())
+    assert scores.metrics["dice/heart"] == pytest.approx(dice[:, 1].mean())
+    assert scores.per_image == pytest.approx(dice.mean(axis=1))
+    assert scores.intervals["iou"][0] < scores.metrics["iou"] < scores.intervals["iou"][1]
+    assert (
+        result.patients.members[1].metrics["dataset_dice"]
+        == sample.by_patient.scores(sample.combined(counts[1]))["dataset_dice"]
+    )
+    assert result.ensemble == SegmentationResults.evaluate(counts, combination, sample.by_image, 0).ensemble

@@ -42,7 +42,15 @@ def ensemble(search):
 
 def test_every_label_has_its_scores_and_its_curves(search, ensemble):
     section = label_scores(search, ensemble)
-    metrics, by_label, at_thresholds, *panels = section.blocks
+    metrics, by_label, at_thresholds, by_patient, at_thresholds_of_patients, *panels = section.blocks
+    assert by_patient.title == "Scores by label and patient" and "A patient has the labels of any image" in (
+        by_patient.how_to_read
+    )
+    data = search.data
+    test, patients = data.splits["test"], data.patients[data.splits["test"]]
+    ill = [len(np.unique(patients[data.labels[test, label] == 1])) for label in range(3)]
+    assert [int(row[1]) for row in by_patient.rows] == ill
+    assert at_thresholds_of_patients.title == "At the threshold of each label by patient"
     assert [row[0] for row in at_thresholds.rows] == list(search.data.class_names)
     assert {"AUROC", "macro F1", "average precision", "log loss"} <= {row[0] for row in metrics.rows}
     assert [row[0] for row in by_label.rows] == list(search.data.class_names)

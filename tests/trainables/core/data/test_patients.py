@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.images import write_classes
-from trainables.core.data.patients import NO_LABEL, describe_mixed_patients, patient_labels
+from trainables.core.data.patients import NO_LABEL, describe_mixed_patients, patient_label_sets, patient_labels
 from trainables.core.data.prepare import prepare
 from trainables.core.data.splits.groups import Grouping
 
@@ -28,6 +28,14 @@ def test_patients_with_several_labels_are_counted():
         "patients with images of several classes are left out of the figures by patient: 1",
     ]
     assert describe_mixed_patients(np.array([0, 0]), np.array([1, 1]), 0, names) == []
+
+
+def test_a_patient_has_the_labels_of_any_image():
+    labels, patients = np.array([[1, 0], [0, 1], [0, 0], [0, 0], [1, 1]]), np.array([8, 8, 2, 2, 5])
+    np.testing.assert_array_equal(patient_label_sets(labels, patients), [[0, 0], [1, 1], [1, 1]])  # 2, 5, 8
+    (note,) = describe_mixed_patients(labels, patients, None, ("mass", "nodule"))
+    assert note == "a patient has the labels of any image; patients whose images differ: 1"
+    assert describe_mixed_patients(labels[2:], patients[2:], None, ("mass", "nodule")) == []
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trainables.core.serving.combining.combine import MIN_PROBABILITY, Combination, Probabilities
-from trainables.core.serving.operating_point import OperatingPoint, reaches
+from trainables.core.serving.combining.patient_rule import PatientRule
+from trainables.core.serving.operating_point import IMAGE, PATIENT, OperatingPoint, reaches
+
+ANY_IMAGE = PatientRule("max")  # of decisions: those that were made for any image of a patient
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,17 @@ class LabelCombination(Combination):
         thresholds: (L,) probabilities from which the combined members assign a label.
         member_thresholds: (M, L) those from which each member does.
         threshold_rule: Rule that chose the thresholds.
+        patient_thresholds: (L,) probabilities of a patient from which the combined members assign a label; empty
+            without patients, and in models of earlier versions.
+        patient_member_thresholds: (M, L) those from which each member does.
     """
 
     label_temperatures: tuple[tuple[float, ...], ...] = ()
     thresholds: tuple[float, ...] = ()
     member_thresholds: tuple[tuple[float, ...], ...] = ()
     threshold_rule: str = "f1"
+    patient_thresholds: tuple[float, ...] = ()
+    patient_member_thresholds: tuple[tuple[float, ...], ...] = ()
 
     def apply(self, probabilities: Probabilities) -> NDArray[np.float64]:
         """Combine (M, N, L) probabilities to (N, L)."""
@@ -42,11 +50,32 @@ class LabelCombination(Combination):
         """Return (N, L) True where combined probabilities reach the threshold of their label."""
         return reaches(probabilities, self.thresholds)
 
+    def decide_patients(
+        self, probabilities: Probabilities, combined: Probabilities, patients: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return (P, L) True where a label is assigned to a patient.
+
+        Without thresholds of patients, these are the labels that are assigned to any of the images.
+
+        Args:
+            probabilities: (N, L) probabilities of the images.
+            combined: (P, L) probabilities of the patients, by ``patients.apply``.
+            patients: (N,) patient of each image.
+        """
+        if self.patient_thresholds:
+            return reaches(combined, self.patient_thresholds)
+        return ANY_IMAGE.apply(self.decide(probabilities).astype(np.float32), patients) > 0
+
+    def thresholds_of(self, unit: str) -> tuple[float, ...]:
+        """Return the (L,) thresholds of images or patients; empty if a patient has the labels of any image."""
+        return self.patient_thresholds if unit == PATIENT else self.thresholds
+
     def operating_points(self, class_names: Sequence[str]) -> tuple[OperatingPoint, ...]:
-        """Return the threshold of each label as an operating point."""
+        """Return the thresholds of each label as operating points of images, then of patients if there are any."""
         return tuple(
-            OperatingPoint(name, label, False, threshold, self.threshold_rule)
-            for label, (name, threshold) in enumerate(zip(class_names, self.thresholds, strict=True))
+            OperatingPoint(class_names[label], label, False, threshold, self.threshold_rule, unit)
+            for unit in (IMAGE, PATIENT)
+            for label, threshold in enumerate(self.thresholds_of(unit))
         )
 
     def scorable(self, probabilities: Probabilities) -> NDArray[np.float64]:
@@ -56,7 +85,8 @@ class LabelCombination(Combination):
 
     def of_member(self, position: int) -> "LabelCombination":
         """Return the combination that makes one of the members, with its thresholds, an ensemble of its own."""
-        return self._of_one(self.member_thresholds[position])
+        of_patients = self.patient_member_thresholds[position] if self.patient_member_thresholds else ()
+        return self._of_one(self.member_thresholds[position], of_patients)
 
     def of_combined(self, columns: NDArray[np.int64]) -> "LabelCombination":
         """Return the combination that leaves (1, N, K) combined predictions as they are, with the same thresholds.
@@ -64,10 +94,12 @@ class LabelCombination(Combination):
         Args:
             columns: (K,) labels of the predictions.
         """
-        return self._of_one(tuple(self.thresholds[column] for column in columns.tolist()))
+        kept = columns.tolist()
+        of_patients = tuple(self.patient_thresholds[column] for column in kept) if self.patient_thresholds else ()
+        return self._of_one(tuple(self.thresholds[column] for column in kept), of_patients)
 
-    def _of_one(self, thresholds: tuple[float, ...]) -> "LabelCombination":
-        """Return the combination of a single member with (K,) thresholds."""
+    def _of_one(self, thresholds: tuple[float, ...], of_patients: tuple[float, ...]) -> "LabelCombination":
+        """Return the combination of a single member with (K,) thresholds of images and, if known, of patients."""
         plain = ((1.0,) * len(thresholds),)
         return LabelCombination(
             "mean",
@@ -77,6 +109,9 @@ class LabelCombination(Combination):
             thresholds=thresholds,
             member_thresholds=(thresholds,),
             threshold_rule=self.threshold_rule,
+            patients=self.patients,
+            patient_thresholds=of_patients,
+            patient_member_thresholds=(of_patients,) if of_patients else (),
         )
 
     def of_voters(self) -> Self:
@@ -86,6 +121,9 @@ class LabelCombination(Combination):
             super().of_voters(),
             label_temperatures=tuple(self.label_temperatures[member] for member in voters),
             member_thresholds=tuple(self.member_thresholds[member] for member in voters),
+            patient_member_thresholds=tuple(self.patient_member_thresholds[member] for member in voters)
+            if self.patient_member_thresholds
+            else (),
         )
 
     @classmethod
@@ -97,6 +135,8 @@ class LabelCombination(Combination):
             thresholds=tuple(raw["thresholds"]),
             member_thresholds=tuple(map(tuple, raw["member_thresholds"])),
             threshold_rule=raw.get("threshold_rule", "f1"),  # the only one of earlier versions
+            patient_thresholds=tuple(raw.get("patient_thresholds", ())),
+            patient_member_thresholds=tuple(map(tuple, raw.get("patient_member_thresholds", ()))),
         )
 
 

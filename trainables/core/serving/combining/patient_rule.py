@@ -13,13 +13,14 @@ _Rule = Callable[[NDArray[np.float64], NDArray[np.int64], int | None], NDArray[n
 
 @dataclass(frozen=True)
 class PatientRule:
-    """Rule that combines (N, C) class probabilities of images to those of their patients.
+    """Rule that combines (N, C) probabilities of classes or labels of images to those of their patients.
 
     Attributes:
         kind: One of ``PATIENT_RULES``:
             ``mean``: mean of the probabilities.
             ``geometric-mean``: mean of the log probabilities, normalised.
             ``any-lesion``: probabilities of the image that is least likely to be healthy.
+            ``max``: highest probability of each label, whatever the image (Irvin et al. 2019); not for classes.
         healthy: Class without a disease, which only ``any-lesion`` needs.
     """
 
@@ -41,7 +42,7 @@ class PatientRule:
         """Combine the probabilities of each patient's images.
 
         Args:
-            probabilities: (N, C), rows sum to 1.
+            probabilities: (N, C); the rows of classes sum to 1.
             patients: (N,) patient of each image.
 
         Returns:
@@ -52,8 +53,8 @@ class PatientRule:
 
 
 def patient_rules(healthy: int | None) -> tuple[PatientRule, ...]:
-    """Return the rules that can be chosen from, the default first."""
-    kinds = [kind for kind in PATIENT_RULES if kind != _ANY_LESION or healthy is not None]
+    """Return the rules for classes that can be chosen from, the default first."""
+    kinds = ["mean", "geometric-mean", *([_ANY_LESION] if healthy is not None else [])]
     return tuple(PatientRule(kind, healthy) for kind in kinds)
 
 
@@ -77,6 +78,19 @@ def _any_lesion(values: NDArray[np.float64], position: NDArray[np.int64], health
     return values[order[np.unique(position[order], return_index=True)[1]]]
 
 
+def _max(values: NDArray[np.float64], position: NDArray[np.int64], healthy: int | None) -> NDArray[np.float64]:  # noqa: ARG001
+    highest = np.full((int(position.max()) + 1, values.shape[1]), -np.inf)
+    np.maximum.at(highest, position, values)
+    return highest
+
+
 _ANY_LESION = "any-lesion"
-# Simplest first. None has a parameter, so they can be scored on the images they are applied to.
-PATIENT_RULES: dict[str, _Rule] = {"mean": _mean, "geometric-mean": _geometric_mean, _ANY_LESION: _any_lesion}
+# None has a parameter, so they can be scored on the images they are applied to.
+PATIENT_RULES: dict[str, _Rule] = {
+    "mean": _mean,
+    "geometric-mean": _geometric_mean,
+    _ANY_LESION: _any_lesion,
+    "max": _max,
+}
+# Rules for labels that can be chosen from, the default first.
+LABEL_PATIENT_RULES = (PatientRule("mean"), PatientRule("max"))

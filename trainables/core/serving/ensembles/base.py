@@ -212,7 +212,7 @@ class Ensemble(ABC):
         Raises:
             DataError: ``has_patients`` is False.
         """
-        raise DataError("results per patient need a model of one class per image, but this one is of another kind")
+        raise DataError("results per patient need a model that predicts for whole images, but this one makes masks")
 
     @abstractmethod
     def features(self, images: Sequence[Any]) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Ensemble of classifiers, from images to class probabilities."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ IS_POSITIVE = "is_positive"
 class ClassificationEnsemble(WholeImageEnsemble):
     """Classifiers whose classes exclude each other."""
 
-    has_patients = True
     answer_heading = "class"
 
     def answer(self, probabilities: NDArray[np.float32]) -> str:
@@ -39,25 +38,14 @@ class ClassificationEnsemble(WholeImageEnsemble):
         point, sets = self.combination.point_of(unit), self.combination.sets_of(unit)
         return (*((IS_POSITIVE,) if point else ()), *(SET_COLUMNS if sets else ()))
 
-    def combine_patients(self, predictions: Sequence[Prediction], patients: NDArray[np.int64]) -> list[Prediction]:
-        """Combine the class probabilities of each patient's images, and count those unlike the training images."""
-        probabilities = np.array([prediction.probabilities for prediction in predictions])
-        combined = self.combination.patients.apply(probabilities, patients).astype(np.float32)
-        unlike = np.bincount(patients, [bool(prediction.unlike) for prediction in predictions]).astype(int)
-        counted = [
-            f"{few} of {images} images" if few else ""
-            for few, images in zip(unlike, np.bincount(patients), strict=True)
-        ]
-        return [
-            Prediction(probabilities=row, unlike=text, unlike_score=score, **self.decisions(row, PATIENT))
-            for row, text, score in zip(combined, counted, _largest_scores(predictions, patients), strict=True)
-        ]
-
-
-def _largest_scores(predictions: Sequence[Prediction], patients: NDArray[np.int64]) -> list[float | None]:
-    scores = np.array([prediction.unlike_score for prediction in predictions], dtype=float)  # None becomes NaN
-    largest = [scores[patients == patient].max() for patient in range(patients.max() + 1)]
-    return [None if np.isnan(score) else float(score) for score in largest]
+    def decide_patients(
+        self,
+        probabilities: NDArray[np.float32],  # noqa: ARG002
+        combined: NDArray[np.float32],
+        patients: NDArray[np.int64],  # noqa: ARG002
+    ) -> list[dict[str, Any]]:
+        """Return the decisions about (P, C) combined probabilities."""
+        return [self.decisions(row, PATIENT) for row in combined]
 
 
 def positive_column(class_names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Ensemble of multi-label classifiers, from images to the probability of each label and the labels decided on."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,17 @@ class MultiLabelEnsemble(WholeImageEnsemble):
     def answer(self, probabilities: NDArray[np.float32]) -> str:
         """Return the labels that reach their threshold, separated by ``|``; ``none`` without any."""
         assert isinstance(self.combination, LabelCombination)
-        decided = self.combination.decide(probabilities)
+        return self._named(self.combination.decide(probabilities))
+
+    def decide_patients(
+        self, probabilities: NDArray[np.float32], combined: NDArray[np.float32], patients: NDArray[np.int64]
+    ) -> list[dict[str, Any]]:
+        """Return the labels that are assigned to each patient, see ``LabelCombination.decide_patients``."""
+        assert isinstance(self.combination, LabelCombination)
+        decided = self.combination.decide_patients(probabilities, combined, patients)
+        return [{"answer": self._named(of_patient)} for of_patient in decided]
+
+    def _named(self, decided: NDArray[np.bool_]) -> str:
         names = [name for name, given in zip(self.class_names, decided, strict=True) if given]
         return SEPARATOR.join(names) or NO_LABEL
 

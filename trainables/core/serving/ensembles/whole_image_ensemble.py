@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class WholeImageEnsemble(Ensemble):
     """Classifiers, the rule that combines them, and the views of an image that each of them averages over."""
 
-    predicts_masks = False
+    predicts_masks, has_patients = False, True
 
     def __init__(
         self,
@@ -79,6 +79,34 @@ class WholeImageEnsemble(Ensemble):
             decided["abstain"] = int(contained.sum()) != 1
         return decided
 
+    def combine_patients(self, predictions: Sequence[Prediction], patients: NDArray[np.int64]) -> list[Prediction]:
+        """Combine the probabilities of each patient's images, and count those unlike the training images."""
+        probabilities = np.array([prediction.probabilities for prediction in predictions])
+        combined = self.combination.patients.apply(probabilities, patients).astype(np.float32)
+        decided = self.decide_patients(probabilities, combined, patients)
+        unlike = np.bincount(patients, [bool(prediction.unlike) for prediction in predictions]).astype(int)
+        counted = [
+            f"{few} of {images} images" if few else ""
+            for few, images in zip(unlike, np.bincount(patients), strict=True)
+        ]
+        rows = zip(combined, decided, counted, _largest_scores(predictions, patients), strict=True)
+        return [
+            Prediction(probabilities=row, unlike=text, unlike_score=score, **attributes)
+            for row, attributes, text, score in rows
+        ]
+
+    @abstractmethod
+    def decide_patients(
+        self, probabilities: NDArray[np.float32], combined: NDArray[np.float32], patients: NDArray[np.int64]
+    ) -> list[dict[str, Any]]:
+        """Return the attributes of each patient's prediction that are decisions.
+
+        Args:
+            probabilities: (N, C) probabilities of the images.
+            combined: (P, C) probabilities of the patients.
+            patients: (N,) patient of each image, numbered from 0.
+        """
+
     def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
         """Return one float32 column of probabilities per class or label, in their order."""
         import pandas as pd
@@ -111,3 +139,9 @@ class WholeImageEnsemble(Ensemble):
         indices = np.arange(len(pixels))
         passes = [predict_with_features(model, pixels, indices, views=self.views) for model in member.models]
         return mean_probabilities([predictions for predictions, _ in passes]), passes[0][1]
+
+
+def _largest_scores(predictions: Sequence[Prediction], patients: NDArray[np.int64]) -> list[float | None]:
+    scores = np.array([prediction.unlike_score for prediction in predictions], dtype=float)  # None becomes NaN
+    largest = [scores[patients == patient].max() for patient in range(patients.max() + 1)]
+    return [None if np.isnan(score) else float(score) for score in largest]

@@ -10,6 +10,7 @@ from trainables.core.data.labels import rarest_labels
 from trainables.core.training.imbalance import epoch_order
 from trainables.core.training.label_losses import build_label_loss, positive_weights
 from trainables.core.training.metrics.multi_label_metrics import multi_label_metrics
+from trainables.core.training.metrics.patient_metrics import patient_label_metrics
 from trainables.core.training.tasks.whole_images import WholeImageTask
 
 
@@ -28,10 +29,13 @@ class MultiLabel(WholeImageTask):
         probabilities: NDArray[np.floating],
         targets: NDArray[np.int64],
         data: Dataset,
-        patients: NDArray[np.int64] | None = None,  # noqa: ARG004
+        patients: NDArray[np.int64] | None = None,
     ) -> dict[str, float]:
-        """Compute all of ``multi_label_metrics``."""
-        return multi_label_metrics(probabilities, targets, data.class_names)
+        """Compute all of ``multi_label_metrics``, of images and of patients."""
+        return {
+            **multi_label_metrics(probabilities, targets, data.class_names),
+            **patient_label_metrics(probabilities, targets, patients, data.class_names),
+        }
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return epoch_order(self._sampler, self._rarest, self._config.seed, epoch)

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from tests.images import png, write_pairs
-from tests.trainables.core.serving.test_segmentation_ensemble import trained  # noqa: F401
+from tests.trainables.core.serving.ensembles.test_segmentation_ensemble import trained  # noqa: F401
 from trainables.core.config import TrainConfig
 from trainables.core.data.decode.crop import box_of
 from trainables.core.data.prepare import prepare

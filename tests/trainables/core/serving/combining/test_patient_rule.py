@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from trainables.core.serving.combining.combine import Combination
-from trainables.core.serving.combining.patient_rule import PATIENT_RULES, PatientRule, patient_rules
+from trainables.core.serving.combining.patient_rule import (
+    LABEL_PATIENT_RULES,
+    PATIENT_RULES,
+    PatientRule,
+    patient_rules,
+)
 
 PATIENTS = np.array([5, 2, 5, 5, 8, 2])
 DRAWN = np.random.default_rng(0).dirichlet(np.ones(3), len(PATIENTS))
@@ -13,6 +18,8 @@ DRAWN = np.random.default_rng(0).dirichlet(np.ones(3), len(PATIENTS))
 
 def by_hand(kind, images, healthy):
     """Each rule by its definition, for the images of one patient."""
+    if kind == "max":
+        return [max(column) for column in zip(*images, strict=True)]
     if kind == "any-lesion":
         return min(images, key=lambda image: image[healthy])
     if kind == "mean":
@@ -26,7 +33,8 @@ def test_each_rule_is_its_definition(kind):
     combined = PatientRule(kind, healthy=1).apply(DRAWN.astype(np.float32), PATIENTS)
     expected = [by_hand(kind, DRAWN[patient == PATIENTS].tolist(), 1) for patient in (2, 5, 8)]
     np.testing.assert_allclose(combined, expected, atol=1e-6)
-    np.testing.assert_allclose(combined.sum(axis=1), 1, atol=1e-6)
+    if kind in [rule.kind for rule in patient_rules(1)]:  # the others are for labels, which do not sum to 1
+        np.testing.assert_allclose(combined.sum(axis=1), 1, atol=1e-6)
 
 
 def test_any_lesion_of_two_classes_takes_the_highest_probability_of_the_ill():
@@ -38,9 +46,10 @@ def test_any_lesion_of_two_classes_takes_the_highest_probability_of_the_ill():
 def test_any_lesion_needs_a_healthy_class():
     assert [rule.kind for rule in patient_rules(None)] == ["mean", "geometric-mean"]
     assert [rule.kind for rule in patient_rules(0)] == ["mean", "geometric-mean", "any-lesion"]
+    assert [rule.kind for rule in LABEL_PATIENT_RULES] == ["mean", "max"]
     with pytest.raises(ValueError, match="any-lesion needs a healthy class"):
         PatientRule("any-lesion")
-    with pytest.raises(ValueError, match="kind must be one of mean, geometric-mean, any-lesion, but got 'median'"):
+    with pytest.raises(ValueError, match="kind must be one of mean, geometric-mean, any-lesion, max, but got 'median'"):
         PatientRule("median")
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.checkpoints.train_state import TrainState
 from trainables.core.models.networks.build import build_network
 from trainables.core.serving.combining.combine_labels import LabelCombination
+from trainables.core.serving.combining.patient_rule import PatientRule
 from trainables.core.serving.ensemble import load_ensemble, save_ensemble
 from trainables.core.serving.ensembles.multi_label_ensemble import MultiLabelEnsemble, labels_column
 from trainables.core.serving.score_images import score_parts
@@ -71,6 +74,27 @@ def test_files_get_the_same_answers(saved, tmp_path):
     *scored, broken = score_parts(ensemble, find_parts([str(tmp_path)]))
     assert [one.answer for one in scored if not one.error] == list(ensemble.predict(list(IMAGES))["labels"])
     assert broken.error and not broken.answer
+
+
+def test_a_patient_has_the_labels_that_reach_the_thresholds_of_patients(saved):
+    """A model without such thresholds assigns the labels of any image."""
+    ensemble = load_ensemble(saved[0], CPU)
+    patients, names = ["b", "a", "b", "a", "b", "c"], list(ensemble.class_names)
+    images = ensemble.predict(list(IMAGES))
+    of_patients = ensemble.predict(list(IMAGES), {"patients": patients})
+    assert list(of_patients["patient"]) == ["b", "a", "c"] and list(of_patients["images"]) == [3, 2, 1]
+    for row in of_patients.itertuples():
+        of_images = images[np.array(patients) == row.patient]
+        np.testing.assert_allclose([getattr(row, name) for name in names], of_images[names].mean(), rtol=1e-6)
+        found = [name for name in names if any(name in text.split("|") for text in of_images["labels"])]
+        assert row.labels == ("|".join(found) or "none")
+    thresholds = of_patients[names].median().to_numpy(dtype=np.float64)
+    ensemble.combination = replace(saved[2], patients=PatientRule("max"), patient_thresholds=tuple(thresholds))
+    for row in ensemble.predict(list(IMAGES), {"patients": patients}).itertuples():
+        highest = images[np.array(patients) == row.patient][names].max()
+        np.testing.assert_allclose([getattr(row, name) for name in names], highest, rtol=1e-6)
+        decided = [name for name, least in zip(names, thresholds, strict=True) if highest[name] >= np.float32(least)]
+        assert row.labels == ("|".join(decided) or "none")
 
 
 def test_a_label_called_labels_does_not_hide_the_answer():

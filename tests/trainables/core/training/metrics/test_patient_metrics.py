@@ -7,6 +7,7 @@ import torch
 from sklearn.metrics import (
     balanced_accuracy_score,
     cohen_kappa_score,
+    f1_score,
     log_loss,
     mean_absolute_error,
     recall_score,
@@ -18,7 +19,12 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
 from trainables.core.training.cross_validation import OutOfFold
 from trainables.core.training.fit import fit
-from trainables.core.training.metrics.patient_metrics import check_patient_objective, patient_metrics
+from trainables.core.training.metrics.patient_metrics import (
+    check_patient_label_objective,
+    check_patient_objective,
+    patient_label_metrics,
+    patient_metrics,
+)
 
 NAMES = ("few", "many", "some")
 
@@ -102,3 +108,28 @@ def test_a_metric_of_patients_that_cannot_be_computed_is_refused(small_data, met
     check_patient_objective("patient_accuracy", data, data.splits["tune"])
     with pytest.raises(DataError, match=message):
         check_patient_objective(metric, change(data), data.splits["tune"])
+
+
+def test_patients_with_labels_are_scored_as_scikit_learn_scores_their_means(labelled_data):
+    """A patient has the labels of any image."""
+    data, rows = labelled_data, labelled_data.splits["fit"]
+    probabilities = np.random.default_rng(0).random((len(rows), 3))
+    patients = data.patients[rows]
+    metrics = patient_label_metrics(probabilities, data.labels[rows], patients, data.class_names)
+    means = pd.DataFrame(probabilities).groupby(patients).mean().to_numpy()
+    truth = pd.DataFrame(data.labels[rows]).groupby(patients).max().to_numpy()
+    assert metrics["patient_auroc"] == pytest.approx(roc_auc_score(truth, means))
+    assert metrics["patient_macro_f1"] == pytest.approx(f1_score(truth, means >= 0.5, average="macro"))
+    assert patient_label_metrics(probabilities, data.labels[rows], None, data.class_names) == {}
+
+
+def test_each_epoch_scores_the_patients_with_labels(config, labelled_data):
+    (epoch,) = fit(config(task="multi_label", epochs=1), labelled_data)
+    assert {"tune/auroc", "tune/patient_auroc"} <= epoch.metrics.keys()
+    assert not any(name.startswith("train/patient_") for name in epoch.metrics)
+    check_patient_label_objective("patient_auroc", labelled_data, labelled_data.splits["tune"])
+    with pytest.raises(DataError, match="needs patients with several images"):
+        unknown = dataclasses.replace(labelled_data, patients=None)
+        check_patient_label_objective("patient_auroc", unknown, labelled_data.splits["tune"])
+    with pytest.raises(DataError, match="must be one of auroc, .* but got 'speed'"):
+        check_patient_label_objective("patient_speed", labelled_data, labelled_data.splits["tune"])
