@@ -7,6 +7,8 @@ from typing import Self
 from analysis.statistics.calibration import Bin
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from trainables.core.metric_names import PATIENT
+from trainables.core.serving.operating_point import IMAGE as IMAGE_UNIT
+from trainables.core.serving.operating_point import PATIENT as PATIENT_UNIT
 from trainables.core.serving.operating_point import OperatingPoint
 from trainables.core.serving.prediction_sets import PredictionSets
 
@@ -205,6 +207,10 @@ class Evaluation:
         """The number of images, or of patients; 0 if an earlier version scored labels or masks."""
         return self.count or sum(recall.images for recall in self.ensemble.recalls)
 
+    def levels(self) -> "dict[str, Evaluation]":
+        """Return the scores by unit: of images and, if they are known, of patients."""
+        return {IMAGE_UNIT: self, **({PATIENT_UNIT: self.patients} if self.patients else {})}
+
     def metrics(self) -> dict[str, float]:
         """Return the ensemble's metrics; those of patients have the prefix ``patient_``."""
         of_patients = self.patients.ensemble.metrics if self.patients else {}
@@ -219,7 +225,7 @@ class Evaluation:
     def caveats(self) -> list[str]:
         """Return the notes to print with the scores."""
         notes = [f"no test image of {name}" for name in self.absent]
-        notes += [one.ensemble.sets.warning for one in (self, self.patients) if one and one.ensemble.sets]
+        notes += [one.ensemble.sets.warning for one in self.levels().values() if one.ensemble.sets]
         if self.conditional:
             few = ", ".join(self.conditional)
             notes.append(

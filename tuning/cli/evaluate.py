@@ -29,8 +29,8 @@ def evaluate(
     data: Annotated[
         str,
         typer.Argument(
-            help="Labelled images: a local, s3:// or gs:// folder (class folders, Hub-layout Parquet, or images with "
-            "--labels), or a Hugging Face Hub name.",
+            help="Labelled images: a local, s3:// or gs:// folder (class folders, images/ and masks/, Hub-layout "
+            "Parquet, or images with --labels), or a Hugging Face Hub name.",
             show_default=False,
         ),
     ],
@@ -53,7 +53,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="COLUMNS",
-            help="Columns of --labels, or DICOM tags, whose values divide the images into subgroups, like "
+            help="Columns of --labels or --groups, or DICOM tags, whose values divide the images into subgroups, like "
             "site,sex,age. Ages and other numbers are divided into ranges.",
         ),
     ] = None,
@@ -101,7 +101,7 @@ def evaluate(
     columns = tuple(name.strip() for name in by.split(",") if name.strip()) if by else ()
     console = Terminal()
     try:
-        describe_data(place, table, group_column, columns, console)
+        describe_data(place, table, group_column, groups, columns, console)
         from trainables.core.data.splits.groups import Grouping
         from tuning.evaluate.evaluate import EvaluateOptions
         from tuning.evaluate.evaluate import evaluate as run

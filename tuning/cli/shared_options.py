@@ -63,7 +63,8 @@ GroupFile = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Table with the group of each image, as tune-audit --write-groups writes it: columns image and group.",
+        help="Table with the group of each image, as tune-audit --write-groups writes it: columns image and group. "
+        "Further columns are metadata.",
         rich_help_panel=DATA,
     ),
 ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.source import MaskFormat
 from trainables.core.errors import UserError
 
 
@@ -76,3 +77,24 @@ def in_model_classes(
         return np.where(labels < 0, labels, positions[labels]), np.arange(classes)
     kept = np.unique(positions)
     return np.stack([labels[:, positions == position].max(axis=1) for position in kept], axis=1), kept
+
+
+def masks_in_model_classes(
+    mask_format: MaskFormat, positions: NDArray[np.int64], of_model: Sequence[str]
+) -> tuple[MaskFormat, NDArray[np.int64]]:
+    """Return the meaning of the values of masks in those of the model's classes that the masks have.
+
+    A class that the masks lack may be present in the images without being drawn, so it cannot be scored.
+
+    Args:
+        mask_format: Meaning of the values in the new classes.
+        positions: Result of ``model_classes``.
+        of_model: Names of the model's classes.
+
+    Returns:
+        The meaning in K classes, and the (K,) positions of these among the model's.
+    """
+    kept = np.unique(positions)
+    places = [0, *(1 + np.searchsorted(kept, positions)).tolist()]
+    classes = {value: places[place] for value, place in mask_format.classes.items()}
+    return MaskFormat(tuple(of_model[position] for position in kept), classes), kept

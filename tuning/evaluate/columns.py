@@ -30,7 +30,9 @@ def subgroup_names(columns: Mapping[str, Sequence[str]], asked: Sequence[str]) -
         if name not in columns:
             near = difflib.get_close_matches(name, columns, n=1, cutoff=0.0)
             has = f"has {', '.join(columns)}; did you mean {near[0]!r}?" if columns else "has no further columns"
-            raise UserError(f"--by must name columns of --labels or DICOM tags, but got {name!r}, and DATA {has}")
+            raise UserError(
+                f"--by must name columns of --labels or --groups, or DICOM tags, but got {name!r}, and DATA {has}"
+            )
     return {name: _names(name, columns[name]) for name in asked}
 
 

@@ -18,10 +18,11 @@ from analysis.report.evaluation.page import evaluation_page
 from trainables.core.atomic_write import atomic_file
 from trainables.core.errors import UserError
 from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
+from trainables.core.serving.ensembles.base import Ensemble
 from tuning.console import say
 from tuning.evaluate.columns import subgroup_names
 from tuning.evaluate.console_tables import show
-from tuning.evaluate.external_data import DataRequest, check_scorable, open_external
+from tuning.evaluate.external_data import DataRequest, open_external
 from tuning.evaluate.log_run import Log
 from tuning.evaluate.score_source import SourceScores, score_source
 from tuning.evaluate.scores import Request, evaluate_scores
@@ -62,6 +63,13 @@ class EvaluateOptions:
             if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
                 raise UserError(f"{option} must be a file in an existing folder, but got {file}")
 
+    def check_model(self, ensemble: Ensemble) -> None:
+        """Raise UserError for options that need probabilities if the model makes masks."""
+        needing = {"--prevalence": self.prevalence, "--recalibrate": self.recalibrate}
+        for option, share in needing.items():
+            if share is not None and ensemble.predicts_masks:
+                raise UserError(f"{option} needs a model of probabilities, but MODEL makes masks: leave it out")
+
 
 def evaluate(options: EvaluateOptions, console: Console) -> int:
     """Evaluate a registered model on labelled images that it has never seen.
@@ -76,13 +84,14 @@ def evaluate(options: EvaluateOptions, console: Console) -> int:
     with ExitStack() as stack:
         folder = fetch_model("MODEL", options.model, options.tracking_uri, stack, console)
         log = Log.open(options.model, options.tracking_uri, folder)
-        ensemble, digest = check_scorable(open_ensemble(folder)), ensemble_digest(folder)
+        ensemble, digest = open_ensemble(folder), ensemble_digest(folder)
+        options.check_model(ensemble)
         metadata = log.origin.metadata
         with _bar(console, "comparing the images") as progress:
             external = open_external(options.data, ensemble, metadata.get("healthy"), progress)
         names = subgroup_names(external.source.metadata, options.by)
         with _bar(console, "scoring") as progress:
-            scores = score_source(ensemble, external.source, external.data.splits["test"], progress)
+            scores = score_source(ensemble, external, progress)
         if not len(scores.rows):
             raise UserError(f"no image of DATA could be scored; the first: {next(iter(scores.errors.values()))}")
         with _bar(console, "looking for images of the search") as progress:

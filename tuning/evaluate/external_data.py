@@ -14,8 +14,7 @@ from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
 from trainables.core.serving.ensemble import ENSEMBLES
 from trainables.core.serving.ensembles.base import Ensemble
-from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
-from tuning.evaluate.class_names import in_model_classes, model_classes
+from tuning.evaluate.class_names import in_model_classes, masks_in_model_classes, model_classes
 
 
 @dataclass(frozen=True)
@@ -75,16 +74,22 @@ def open_external(
     opened = open_dataset(request.place, request.table, request.grouping, *shown, None, None, None)
     _check_task(opened.data, ensemble)
     positions = model_classes(opened.data.class_names, ensemble.class_names, request.names)
-    labels, columns = in_model_classes(opened.data.labels, positions, len(ensemble.class_names))
+    mask_format = opened.data.mask_format
+    if mask_format is None:
+        labels, columns = in_model_classes(opened.data.labels, positions, len(ensemble.class_names))
+    else:
+        mask_format, columns = masks_in_model_classes(mask_format, positions, ensemble.class_names)
+        labels = opened.data.labels
     names = tuple(ensemble.class_names[column] for column in columns)
     data = audited(opened, request.grouping.threshold, progress)
     missing = [name for name in ensemble.class_names if name not in {ensemble.class_names[one] for one in positions}]
     notes = [*reading_notes(opened.source), *opened.odd.notes(opened.source.names)]
-    notes += [f"DATA has no images of {', '.join(missing)}"] if missing else []
+    notes += [f"DATA has no {'images' if mask_format is None else 'masks'} of {', '.join(missing)}"] if missing else []
     data = replace(
         data,
         labels=labels,
         class_names=names,
+        mask_format=mask_format,
         splits={"test": opened.usable},
         healthy=healthy,
         ordered=ensemble.ordered,
@@ -93,21 +98,12 @@ def open_external(
     return ExternalData(opened.source, data, columns, opened.bad)
 
 
-def check_scorable(ensemble: Ensemble) -> WholeImageEnsemble:
-    """Return the ensemble.
-
-    Raises:
-        UserError: It is a segmentation.
-    """
-    if not isinstance(ensemble, WholeImageEnsemble):
-        raise UserError("MODEL must be a classification: this version cannot evaluate segmentations on external masks")
-    return ensemble
-
-
 def _check_task(data: Dataset, ensemble: Ensemble) -> None:
     if not isinstance(ensemble, ENSEMBLES[data.task]):
         kinds = {task: kind.answer_heading for task, kind in ENSEMBLES.items()}
+        table = "give another table with --labels, or another --label-column"
+        remedy = "give a folder with images/ and masks/" if ensemble.predicts_masks else table
         raise UserError(
             f"DATA must be labelled as the model answers, by {ensemble.answer_heading}, but {data.place} is labelled "
-            f"by {kinds[data.task]}: give another table with --labels, or another --label-column"
+            f"by {kinds[data.task]}: {remedy}"
         )

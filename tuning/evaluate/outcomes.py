@@ -49,9 +49,8 @@ def _outcome(scores: NDArray[np.floating], sample: Sample, label: int, prevalenc
 
 def at_prevalence(evaluation: Evaluation, prevalence: float) -> tuple[AtPrevalence, ...]:
     """Return the predictive values of all operating points at a prevalence."""
-    levels = [evaluation, *([evaluation.patients] if evaluation.patients else [])]
     found = []
-    for scores in (scores for level in levels for scores in level.ensemble.points):
+    for scores in (scores for level in evaluation.levels().values() for scores in level.ensemble.points):
         metrics, bounds = scores.metrics(), scores.intervals
         if {"sensitivity", "specificity"} <= metrics.keys():
             shares = metrics["sensitivity"], metrics["specificity"]
@@ -67,7 +66,8 @@ def differences(external: Evaluation, internal: Evaluation) -> tuple[Difference,
         pairs.append(("patient_", external.patients, internal.patients))
     found = []
     for prefix, new, old in pairs:
-        for name in (metric.name for metric in METRICS):
+        of_classes = [name for name in new.ensemble.metrics if "/" in name]
+        for name in [*(metric.name for metric in METRICS), *of_classes]:
             if name in new.ensemble.metrics and name in old.ensemble.metrics:
                 values = new.ensemble.metrics[name], old.ensemble.metrics[name]
                 bounds = new.ensemble.intervals.get(name), old.ensemble.intervals.get(name)

@@ -1,7 +1,8 @@
 """Scores of the images of a source by a registered model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,9 @@ from trainables.core.data.readers.unlabelled import NamedImage
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError, first_line
 from trainables.core.serving.ensembles.base import Ensemble
-from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
 from trainables.core.serving.score_images import BATCH, ScoredImage, score_images
+from tuning.evaluate.answers import answer_reader
+from tuning.evaluate.external_data import ExternalData
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,54 +22,67 @@ class SourceScores:
 
     Attributes:
         rows: (n,) indices of the scored images.
-        probabilities: (n, C) float32.
+        predictions: (n, F) figures that are scored: probabilities, or pixel counts of masks.
         unlike: Whether the model calls each image unlike its training images.
         distances: (n,) ``unlike_score`` of each image; None if the model stores no features.
         errors: Reason for each image that could not be scored, by index.
+        own_size: The same as ``predictions`` at the images' own sizes, if that is another answer.
     """
 
     rows: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
+    predictions: NDArray[np.floating]
     unlike: NDArray[np.bool_]
     distances: NDArray[np.float64] | None
     errors: dict[int, str]
+    own_size: NDArray[np.floating] | None = None
 
     def without(self, rows: NDArray[np.int64]) -> "SourceScores":
         """Return the scores of all other images."""
         left = ~np.isin(self.rows, rows)
-        distances = None if self.distances is None else self.distances[left]
-        return SourceScores(self.rows[left], self.probabilities[left], self.unlike[left], distances, self.errors)
+        return replace(
+            self,
+            rows=self.rows[left],
+            predictions=self.predictions[left],
+            unlike=self.unlike[left],
+            distances=None if self.distances is None else self.distances[left],
+            own_size=None if self.own_size is None else self.own_size[left],
+        )
 
 
-def score_source(
-    ensemble: Ensemble, source: Source, rows: NDArray[np.int64], progress: Callable[[float], None]
-) -> SourceScores:
-    """Score images as the served model does, from their encoded files, with one batch in memory at a time.
+def score_source(ensemble: Ensemble, external: ExternalData, progress: Callable[[float], None]) -> SourceScores:
+    """Score the images in ``test`` as the served model does, from their files, with one batch in memory at a time.
 
     Args:
         ensemble: The model.
-        source: Encoded images.
-        rows: Indices of the images to score.
+        external: The images.
         progress: Called with the share that is done.
     """
-    scored: list[ScoredImage] = []
+    reader, rows = answer_reader(external), external.data.splits["test"]
+    good, predictions, own_size = list[tuple[int, ScoredImage]](), list[NDArray[Any]](), list[NDArray[Any]]()
+    errors = dict[int, str]()
     for start in range(0, len(rows), BATCH):
-        batch = [_image(source, index) for index in rows[start : start + BATCH].tolist()]
-        scored += score_images(ensemble, batch)
+        batch = rows[start : start + BATCH].tolist()
+        scored = score_images(ensemble, [_image(external.source, row) for row in batch])
+        errors |= {row: one.error for row, one in zip(batch, scored, strict=True) if one.error}
+        for row, one in zip(batch, scored, strict=True):
+            if not one.error:
+                predictions.append(reader.read(row, one))
+                own = reader.read_own_size(row, one)
+                own_size += [] if own is None else [own]
+                good.append((row, replace(one, mask=None, input_mask=None)))
         progress((start + len(batch)) / len(rows))
-    good = np.array([not one.error for one in scored], dtype=bool)
-    found = [one.probabilities for one in scored if one.probabilities is not None]
-    distances = [one.unlike_score for one in scored if one.unlike_score is not None]
+    distances = [one.unlike_score for _, one in good if one.unlike_score is not None]
     return SourceScores(
-        rows=rows[good],
-        probabilities=np.array(found, dtype=np.float32).reshape(-1, len(ensemble.class_names)),
-        unlike=np.array([bool(one.unlike) for one in scored if not one.error], dtype=bool),
+        rows=np.array([row for row, _ in good], dtype=np.int64),
+        predictions=np.array(predictions),
+        unlike=np.array([bool(one.unlike) for _, one in good], dtype=bool),
         distances=np.array(distances) if distances else None,
-        errors={int(row): one.error for row, one in zip(rows, scored, strict=True) if one.error},
+        errors=errors,
+        own_size=np.array(own_size) if own_size else None,
     )
 
 
-def features_of(ensemble: WholeImageEnsemble, source: Source, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def features_of(ensemble: Ensemble, source: Source, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the (n, D) features of readable images of a source."""
     batches = [rows[start : start + BATCH].tolist() for start in range(0, len(rows), BATCH)]
     return np.concatenate([ensemble.features([source.read(row) for row in batch]) for batch in batches])

@@ -7,14 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.tasks.base import TaskResults
 from analysis.ensembles.tasks.choose import task_results
-from analysis.report.evaluation.inputs import Copies, ExternalResult, Recalibrated
+from analysis.report.evaluation.inputs import Copies, ExternalResult, Outcome, Recalibrated
 from analysis.statistics.external.recalibration import part_for_fitting, recalibrated_classes, recalibrated_labels
-from analysis.statistics.resampling import Probabilities, Sample
+from analysis.statistics.resampling import Sample
+from trainables.core.config import SegmentationConfig
 from trainables.core.errors import UserError
 from trainables.core.metric_names import PATIENT
 from trainables.core.serving.combining.combine import Combination
-from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
+from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.serving.operating_point import IMAGE
 from tuning.evaluate.external_data import ExternalData
 from tuning.evaluate.log_run import Log
@@ -23,7 +25,7 @@ from tuning.evaluate.score_source import SourceScores
 from tuning.evaluate.shift import shift_of
 from tuning.evaluate.subgroups import divisions
 
-_DEFAULT_METRIC = "auroc"
+_DEFAULT_METRICS = {SegmentationConfig.task: "dice"}  # of other tasks: auroc
 _NO_POINT = (
     "the model has no operating point, so there is no sensitivity or specificity: name the healthy class in the space, "
     "and register the ensemble again with tune-ensemble SEARCH --register"
@@ -59,35 +61,44 @@ class _Scored:
 
     Attributes:
         data: The images.
-        probabilities: (n, K) probabilities of the classes in ``data``.
+        predictions: (n, F) probabilities of the classes in ``data``, or pixel counts of their masks.
         combination: Combination that leaves them as they are, with the model's thresholds.
         metric: Metric that leads.
     """
 
     data: ExternalData
-    probabilities: Probabilities
+    predictions: NDArray[np.floating]
     combination: Combination
     metric: str
 
-    def evaluation(self) -> Evaluation:
-        """Return all scores of the task."""
-        task = task_results(self.data.data)
-        return task.evaluate(self.probabilities[None], self.combination, task.sample("test", self.metric), 0)
+    @property
+    def task(self) -> TaskResults:
+        """Results object of the task."""
+        return task_results(self.data.data)
 
-    def by_image(self) -> tuple[Probabilities, Sample]:
+    def combined(self, predictions: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return predictions as a sample scores them."""
+        return self.task.combined(predictions[None], self.combination)
+
+    def evaluation(self, predictions: NDArray[np.floating]) -> Evaluation:
+        """Return all scores of predictions."""
+        sample = self.task.sample("test", self.metric)
+        return self.task.evaluate_combined(self.combined(predictions), self.combination, sample)
+
+    def by_image(self) -> tuple[NDArray[np.floating], Sample]:
         """Return the predictions as they are scored, and the images without their patients."""
-        sample = task_results(self.data.data).sample("test", self.metric.removeprefix(PATIENT))
-        (predictions,), sample = sample.at_level_of_metric([self.combination.scorable(self.probabilities[None])])
+        sample = self.task.sample("test", self.metric.removeprefix(PATIENT))
+        (predictions,), sample = sample.at_level_of_metric([self.combined(self.predictions)])
         return predictions, sample
 
     def part(self, chosen: NDArray[np.bool_]) -> "_Scored":
         """Return some of the images."""
         rows = self.data.data.splits["test"]
-        return replace(self, data=self.data.only(rows[chosen]), probabilities=self.probabilities[chosen])
+        return replace(self, data=self.data.only(rows[chosen]), predictions=self.predictions[chosen])
 
 
 def evaluate_scores(
-    external: ExternalData, scores: SourceScores, ensemble: WholeImageEnsemble, request: Request
+    external: ExternalData, scores: SourceScores, ensemble: Ensemble, request: Request
 ) -> ExternalResult:
     """Compute all figures.
 
@@ -101,13 +112,14 @@ def evaluate_scores(
         UserError: There are too few groups for a recalibration.
     """
     combination = ensemble.combination.of_combined(external.columns)
-    metric = request.log.origin.metadata.get("metric", _DEFAULT_METRIC)
-    scored = _Scored(external, scores.probabilities[:, external.columns], combination, metric)
+    metric = request.log.origin.metadata.get("metric", _DEFAULT_METRICS.get(external.data.task, "auroc"))
+    scored = _Scored(external, scores.predictions, combination, metric)
     recalibrated = None
     if request.recalibrate is not None:
         scored, recalibrated = _recalibrated(scored, request)
-    evaluation = scored.evaluation()
+    evaluation = scored.evaluation(scored.predictions)
     predictions, sample = scored.by_image()
+    has_probabilities = scored.task.has_probabilities
     data, rows = scored.data.data, scored.data.data.splits["test"]
     internal, earlier = request.log.internal(), request.log.earlier(request.digest, data.fingerprint)
     names = {column: [values[row] for row in rows] for column, values in request.subgroups.items()}
@@ -122,7 +134,7 @@ def evaluate_scores(
         class_names=data.class_names,
         images=len(rows),
         evaluation=evaluation,
-        outcomes=outcomes_of(scored.probabilities, sample, _positive(scored), request.prevalence),
+        outcomes=_outcomes(scored, request.prevalence),
         prevalence=request.prevalence,
         at_prevalence=() if request.prevalence is None else at_prevalence(evaluation, request.prevalence),
         divisions=divisions(names, predictions, sample, combination.point_of(IMAGE)),
@@ -132,8 +144,19 @@ def evaluate_scores(
         left_out=left_out,
         recalibrated=recalibrated,
         earlier=earlier,
-        notes=(*data.notes, *evaluation.caveats(), *([] if evaluation.ensemble.points else [_NO_POINT])),
+        notes=(
+            *data.notes,
+            *evaluation.caveats(),
+            *([_NO_POINT] if has_probabilities and not evaluation.ensemble.points else []),
+        ),
+        own_size=None if scores.own_size is None else scored.evaluation(scores.own_size),
     )
+
+
+def _outcomes(scored: _Scored, prevalence: float | None) -> tuple[Outcome, ...]:
+    if not scored.task.has_probabilities:
+        return ()
+    return outcomes_of(scored.predictions, scored.by_image()[1], _positive(scored), prevalence)
 
 
 def _positive(scored: _Scored) -> int | None:
@@ -163,8 +186,7 @@ def _recalibrated(scored: _Scored, request: Request) -> tuple[_Scored, Recalibra
     part, rest = scored.part(fitted), scored.part(~fitted)
     labels = part.by_image()[1].labels
     fit = recalibrated_classes if labels.ndim == 1 else recalibrated_labels
-    found = fit(part.probabilities, labels)
-    after = replace(rest, probabilities=found.apply(rest.probabilities).astype(np.float32))
-    outcomes = outcomes_of(after.probabilities, after.by_image()[1], _positive(after), request.prevalence)
-    result = Recalibrated(share, int(fitted.sum()), found.temperatures, found.biases, after.evaluation(), outcomes)
-    return rest, result
+    found = fit(part.predictions, labels)
+    after = replace(rest, predictions=found.apply(rest.predictions).astype(np.float32))
+    evaluation, outcomes = after.evaluation(after.predictions), _outcomes(after, request.prevalence)
+    return rest, Recalibrated(share, int(fitted.sum()), found.temperatures, found.biases, evaluation, outcomes)

@@ -5,14 +5,14 @@ from numpy.typing import NDArray
 
 from analysis.report.evaluation.inputs import Shift
 from analysis.statistics.external.two_sample_test import two_sample_test
-from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
+from trainables.core.serving.ensembles.base import Ensemble
 from tuning.evaluate.external_data import ExternalData
 from tuning.evaluate.score_source import SourceScores, features_of
 
 _MOST = 500
 
 
-def shift_of(external: ExternalData, scores: SourceScores, ensemble: WholeImageEnsemble) -> Shift:
+def shift_of(external: ExternalData, scores: SourceScores, ensemble: Ensemble) -> Shift:
     """Compare new images with the training images that the model stores features of.
 
     Args:

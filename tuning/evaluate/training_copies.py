@@ -12,7 +12,7 @@ from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.copies import DETAIL_SIDE, find_copies
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
-from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
+from trainables.core.serving.ensembles.base import Ensemble
 from tuning.evaluate.external_data import ExternalData
 from tuning.evaluate.score_source import features_of
 
@@ -22,7 +22,7 @@ _EQUAL = 0.01  # distance of features of unit length; those of half precision di
 
 def find_training_copies(
     external: ExternalData,
-    ensemble: WholeImageEnsemble,
+    ensemble: Ensemble,
     metadata: Mapping[str, Any],
     progress: Callable[[float], None],
 ) -> tuple[NDArray[np.int64], Copies]:
@@ -62,7 +62,7 @@ def find_training_copies(
     return affected, Copies(len(copies), method, len(affected) - len(copies), names)
 
 
-def _open_search(ensemble: WholeImageEnsemble, metadata: Mapping[str, Any]) -> OpenedDataset | None:
+def _open_search(ensemble: Ensemble, metadata: Mapping[str, Any]) -> OpenedDataset | None:
     """Open the data of the search; None if they are unknown, gone, or have changed."""
     place, saved = metadata.get("data"), metadata.get("data_table")
     if place is None:

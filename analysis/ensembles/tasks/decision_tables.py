@@ -1,6 +1,6 @@
 """Tables of the test scores at operating points and of prediction sets."""
 
-from analysis.ensembles.evaluation import Evaluation, PointScores, Scores, SetScores
+from analysis.ensembles.evaluation import Evaluation, PointScores, SetScores
 from analysis.ensembles.tasks.base import ResultTable
 
 POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")
@@ -8,16 +8,12 @@ POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")
 
 def point_tables(evaluation: Evaluation) -> list[ResultTable]:
     """Return the ensemble's scores at its operating points, by image and by patient."""
-    return [_point_table(point) for scores in _by_unit(evaluation) for point in scores.points]
+    return [_point_table(point) for level in evaluation.levels().values() for point in level.ensemble.points]
 
 
 def set_tables(evaluation: Evaluation) -> list[ResultTable]:
     """Return the scores of the ensemble's prediction sets, by image and by patient."""
-    return [_set_table(scores.sets) for scores in _by_unit(evaluation) if scores.sets is not None]
-
-
-def _by_unit(evaluation: Evaluation) -> list[Scores]:
-    return [each.ensemble for each in (evaluation, evaluation.patients) if each is not None]
+    return [_set_table(one.ensemble.sets) for one in evaluation.levels().values() if one.ensemble.sets is not None]
 
 
 def _point_table(scores: PointScores) -> ResultTable:

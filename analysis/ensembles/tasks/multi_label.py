@@ -150,10 +150,15 @@ class MultiLabelResults(TaskResults):
     def files(self, result: EnsembleResult, header: str) -> dict[str, str]:
         """Return the thresholds, and the classification reports of the ensemble and its members."""
         evaluation, members = result.evaluation, result.chosen.members
-        thresholds = dict(zip(self.data.class_names, evaluation.ensemble.thresholds, strict=True))
+        of_units = {}
+        for unit, level in evaluation.levels().items():
+            suffix, scores = "_patients" * (unit == PATIENT), level.ensemble
+            of_units[f"classification_report{suffix}.txt"] = header + scores.report
+            if scores.thresholds:
+                thresholds = dict(zip(self.data.class_names, scores.thresholds, strict=True))
+                of_units[f"thresholds{suffix}.json"] = json.dumps(thresholds, indent=1)
         return {
-            "thresholds.json": json.dumps(thresholds, indent=1),
-            "classification_report.txt": header + evaluation.ensemble.report,
+            **of_units,
             **{
                 f"members/trial-{record.number:04d}.txt": header + scores.report
                 for record, scores in zip(members, evaluation.members, strict=True)

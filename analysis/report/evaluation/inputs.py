@@ -175,7 +175,8 @@ class ExternalResult:
         class_names: Classes that were scored.
         images: Number of scored images.
         evaluation: Scores at the model's own probabilities and thresholds.
-        outcomes: Calibration and decision curve of each class or label; of two classes, only of the positive one.
+        outcomes: Calibration and decision curve of each class or label; of two classes, only of the positive one;
+            empty for masks.
         prevalence: Stated prevalence, or None for that of the images.
         at_prevalence: Predictive values at it.
         divisions: Subgroups.
@@ -186,6 +187,7 @@ class ExternalResult:
         recalibrated: Scores after recalibration, or None.
         earlier: Earlier evaluations of this model on the same data; None if MLflow does not know.
         notes: Facts that readers must know.
+        own_size: Scores of masks at the images' own sizes, at which they are served; None without masks.
     """
 
     model: str
@@ -207,6 +209,7 @@ class ExternalResult:
     recalibrated: Recalibrated | None
     earlier: int | None
     notes: tuple[str, ...]
+    own_size: Evaluation | None = None
 
     @property
     def leading(self) -> tuple[str, float | None, Interval | None]:

@@ -8,6 +8,7 @@ from analysis.report.evaluation.inputs import ExternalResult, Outcome
 from analysis.report.evaluation.tables import (
     calibration_table,
     class_table,
+    mask_tables,
     point_table,
     prevalence_table,
     recalibration_table,
@@ -19,6 +20,7 @@ from analysis.report.evaluation.wording import (
     about_earlier,
     about_left_out,
     about_recalibration,
+    about_sample,
     about_shift,
     with_bounds,
 )
@@ -26,6 +28,7 @@ from analysis.report.figures.classification_curves import calibration, confusion
 from analysis.report.figures.style import FAINT, NothingToDrawError, colour, draw_panel, escaped
 from analysis.report.page import Block, Panel, Section, Text
 from analysis.report.render import fill_page
+from analysis.report.sections.segmentation_scores import dice_panel
 from analysis.report.sections.wording import sentence
 
 _MOST_CURVES = 6
@@ -40,8 +43,7 @@ def evaluation_page(result: ExternalResult, footer: str) -> str:
     """
     sections = [
         _scores(result),
-        _calibration(result),
-        _use(result),
+        *([_calibration(result), _use(result)] if result.outcomes else []),
         *([_subgroups(result)] if result.divisions else []),
         _data(result),
     ]
@@ -73,8 +75,7 @@ def _summary(result: ExternalResult) -> str:
 def _scores(result: ExternalResult) -> Section:
     blocks: list[Block] = list(score_tables(result))
     blocks += [table for table in (point_table(result), prevalence_table(result), class_table(result)) if table.rows]
-    patients = result.evaluation.patients
-    levels = {"image": result.evaluation, **({"patient": patients} if patients else {})}
+    blocks += mask_tables(result)
     blocks += [
         draw_panel(
             f"Confusion matrix by {unit}",
@@ -83,9 +84,11 @@ def _scores(result: ExternalResult) -> Section:
             partial(confusion, {"model": level.ensemble.confusion}, result.class_names, unit),
             120 + 70 * len(result.class_names),
         )
-        for unit, level in levels.items()
+        for unit, level in result.evaluation.levels().items()
         if level.ensemble.confusion
     ]
+    per_image = result.evaluation.ensemble.per_image
+    blocks += [dice_panel(per_image, about_sample(result))] if per_image else []
     return Section("Scores", "scores", blocks)
 
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 
-from analysis.ensembles.evaluation import Evaluation, PointScores
-from analysis.report.evaluation.inputs import ExternalResult, Outcome
+from analysis.ensembles.evaluation import Evaluation, PointScores, Scores
+from analysis.report.evaluation.inputs import Difference, ExternalResult, Outcome
 from analysis.report.evaluation.wording import about_differences, about_sample, about_subgroups, with_bounds
 from analysis.report.page import Table
 from analysis.report.sections.wording import label_of
-from trainables.core.metric_names import METRICS
+from trainables.core.metric_names import METRICS, PATIENT
+from trainables.core.serving.operating_point import IMAGE
+from trainables.core.serving.operating_point import PATIENT as PATIENT_UNIT
+from trainables.core.training.metrics.classification_metrics import class_keys
 
+_PREFIXES = {IMAGE: "", PATIENT_UNIT: PATIENT}  # of the metrics of each unit
 _POINT = ("sensitivity", "specificity", "ppv", "npv")
 
 
@@ -19,6 +23,7 @@ def all_tables(result: ExternalResult) -> list[Table]:
         point_table(result),
         prevalence_table(result),
         class_table(result),
+        *mask_tables(result),
         calibration_table(result),
         recalibration_table(result),
         *subgroup_tables(result),
@@ -28,20 +33,13 @@ def all_tables(result: ExternalResult) -> list[Table]:
 
 def score_tables(result: ExternalResult) -> Iterator[Table]:
     """Yield the scores by image, and by patient if there are any, beside the internal ones."""
-    levels = {"": result.evaluation} | ({"patient_": result.evaluation.patients} if result.evaluation.patients else {})
     known = {difference.metric: difference for difference in result.differences}
     headings = ["figure", "external [95%]", *(["internal", "difference [95%]"] if known else [])]
-    for prefix, level in levels.items():
-        rows = []
+    for unit, level in result.evaluation.levels().items():
+        prefix, rows = _PREFIXES[unit], []
         for name in (metric.name for metric in METRICS if metric.name in level.ensemble.metrics):
             row = [label_of(name), with_bounds(level.ensemble.metrics[name], level.ensemble.intervals.get(name))]
-            internal = known.get(prefix + name)
-            if known:
-                row += [
-                    with_bounds(internal.internal, internal.internal_interval) if internal else "",
-                    with_bounds(internal.external - internal.internal, internal.interval, True) if internal else "",
-                ]
-            rows.append(row)
+            rows.append([*row, *(_internal(known.get(prefix + name)) if known else [])])
         title = "Scores by patient" if prefix else "Scores"
         yield Table(title, f"{about_sample(result)} {about_differences(result)}", headings, rows)
 
@@ -77,9 +75,8 @@ def prevalence_table(result: ExternalResult) -> Table:
 
 
 def _points(evaluation: Evaluation) -> Iterator[PointScores]:
-    yield from evaluation.ensemble.points
-    if evaluation.patients:
-        yield from evaluation.patients.ensemble.points
+    for level in evaluation.levels().values():
+        yield from level.ensemble.points
 
 
 def class_table(result: ExternalResult) -> Table:
@@ -90,6 +87,41 @@ def class_table(result: ExternalResult) -> Table:
     ]
     how_to_read = "Recall is the share of a class's images whose most likely class is right."
     return Table("Recall by class", how_to_read, ("class", "images", "groups", "recall [95%]"), rows)
+
+
+def mask_tables(result: ExternalResult) -> Iterator[Table]:
+    """Yield Dice and IoU by class and unit, and at the images' own sizes; nothing without masks."""
+    if result.own_size is None:
+        return
+    known = {difference.metric: difference for difference in result.differences}
+    headings = ("class", "unit", "Dice [95%]", "IoU [95%]", *(("internal Dice", "difference [95%]") if known else ()))
+    rows = [
+        [name, unit, *_overlaps(level.ensemble, f"/{key}")]
+        + (_internal(known.get(f"{_PREFIXES[unit]}dice/{key}")) if known else [])
+        for unit, level in result.evaluation.levels().items()
+        for name, key in zip(result.class_names, class_keys(result.class_names), strict=True)
+    ]
+    yield Table("By class", "A class that is neither present nor predicted counts as 1.", headings, rows)
+    yield Table(
+        "Masks at full size",
+        "All other scores compare masks at the size of the network's input, as the search does. These compare the "
+        "masks that are served.",
+        ("unit", "Dice [95%]", "IoU [95%]"),
+        [[unit, *_overlaps(level.ensemble, "")] for unit, level in result.own_size.levels().items()],
+    )
+
+
+def _overlaps(scores: Scores, suffix: str) -> list[str]:
+    names = [f"{name}{suffix}" for name in ("dice", "iou")]
+    return [with_bounds(scores.metrics[name], scores.intervals.get(name)) for name in names]
+
+
+def _internal(difference: Difference | None) -> list[str]:
+    """Return the cells of an internal score, and of the difference to it."""
+    if difference is None:
+        return ["", ""]
+    internal = with_bounds(difference.internal, difference.internal_interval)
+    return [internal, with_bounds(difference.external - difference.internal, difference.interval, True)]
 
 
 def calibration_table(result: ExternalResult) -> Table:

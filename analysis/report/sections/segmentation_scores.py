@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analysis.ensembles.evaluation import Evaluation
 from analysis.report.figures.style import COLOURS, draw_panel
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
-from analysis.report.page import Block, Example, Gallery, Section, Table
+from analysis.report.page import Block, Example, Gallery, Panel, Section, Table
 from analysis.report.sections.model_comparison import metrics_table
 from analysis.report.sections.wording import about_test, leak_warning, plural, with_interval
 from analysis.report.thumbnails import data_uri, with_mask_comparison
@@ -25,13 +25,7 @@ _SIDE = 224
 def segmentation_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
     """Show all scores on ``test``."""
     scores, groups = ensemble.evaluation.ensemble, ensemble.evaluation.groups
-    per_image = draw_panel(
-        "Dice by image",
-        "How many test images reach which Dice score with the ensemble. A tail on the left means images on which the "
-        "segmentation fails.",
-        f"{plural(len(scores.per_image), 'image')} in {plural(groups, 'group')}.",
-        partial(_histogram, scores.per_image),
-    )
+    per_image = dice_panel(scores.per_image, f"{plural(len(scores.per_image), 'image')} in {plural(groups, 'group')}.")
     patients = ensemble.evaluation.patients
     blocks: list[Block] = [
         metrics_table(ensemble),
@@ -40,6 +34,17 @@ def segmentation_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Secti
         per_image,
     ]
     return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
+
+
+def dice_panel(per_image: tuple[float, ...], caveat: str) -> Panel:
+    """Draw a histogram of the Dice scores of images."""
+    return draw_panel(
+        "Dice by image",
+        "How many test images reach which Dice score with the ensemble. A tail on the left means images on which the "
+        "segmentation fails.",
+        caveat,
+        partial(_histogram, per_image),
+    )
 
 
 def worst_and_best(per_image: NDArray[np.float64], count: int = _SHOWN) -> NDArray[np.int64]:

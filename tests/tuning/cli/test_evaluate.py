@@ -117,7 +117,7 @@ def test_a_recalibration_is_fitted_to_some_groups_and_scored_on_the_others(model
     ("options", "message"),
     [
         (("--labels", "labels.csv"), "DATA has TB: if 'TB' means 'ill', add --map 'TB'='ill'"),
-        ((*TABLE, "--by", "ward"), "--by must name columns of --labels or DICOM tags, but got 'ward'"),
+        ((*TABLE, "--by", "ward"), "--by must name columns of --labels or --groups, or DICOM tags, but got 'ward'"),
         ((*TABLE, "--prevalence", "1"), "--prevalence must be a share between 0 and 1, but got 1"),
         ((*TABLE, "--recalibrate", "0.001"), "--recalibrate must leave groups of each class on both sides"),
         ((*TABLE, "--json", "no/such.json"), "--json must be a file in an existing folder"),

@@ -23,6 +23,7 @@ class ScoredImage:
         probabilities: (C,) float32 class probabilities of a classification, else None.
         error: Reason why the image could not be scored, else "".
         mask: (H, W) uint8 pixel classes of a segmentation, else None.
+        input_mask: The same at the size of the network's input.
         unlike: Ways in which the image differs from the training images, in words; "" if none is known.
         answer: Predicted class or labels, as in ``Prediction``.
         unlike_score: Distance from the training images, as in ``Prediction``.
@@ -35,6 +36,7 @@ class ScoredImage:
     probabilities: NDArray[np.float32] | None
     error: str = ""
     mask: NDArray[np.uint8] | None = None
+    input_mask: NDArray[np.uint8] | None = None
     unlike: str = ""
     answer: str = ""
     unlike_score: float | None = None

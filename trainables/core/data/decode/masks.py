@@ -127,10 +127,20 @@ def _read(data: bytes) -> tuple[NDArray[np.int64], dict[int, Colour | None]]:
 
 def decode_mask(data: bytes, size: int, mask_format: MaskFormat) -> NDArray[np.uint8]:
     """Return the (size, size) classes of a mask that the survey found usable, resized by nearest neighbour."""
+    return resized_classes(mask_classes(data, mask_format), size)
+
+
+def mask_classes(data: bytes, mask_format: MaskFormat) -> NDArray[np.uint8]:
+    """Return the (H, W) classes of a mask that the survey found usable, at its own size."""
     values = read_mask(data)
     classes = np.zeros(values.shape, dtype=np.uint8)
     for value, place in mask_format.classes.items():
         classes[values == value] = place
+    return classes
+
+
+def resized_classes(classes: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return (H, W) classes at (size, size), resized by nearest neighbour."""
     return np.asarray(Image.fromarray(classes).resize((size, size), Image.Resampling.NEAREST))
 
 

@@ -1,4 +1,4 @@
-"""Files that say which group each image belongs to: columns ``image`` and ``group``."""
+"""Files that say which group each image belongs to: columns ``image`` and ``group``, and any others."""
 
 import csv
 import dataclasses
@@ -26,7 +26,9 @@ def group_table(names: Sequence[str], groups: NDArray[np.int64]) -> str:
 
 
 def grouped_by_file(source: Source, file: Path) -> Source:
-    """Return the source with the groups of a file. An image whose group is empty is its own group.
+    """Return the source with the groups of a file, whose further columns become metadata.
+
+    An image whose group is empty is its own group.
 
     Raises:
         DataError: The file cannot be read, or does not name each image exactly as the audit does, in one group.
@@ -48,7 +50,12 @@ def grouped_by_file(source: Source, file: Path) -> Source:
             + "; ".join(filter(None, faults))
         )
     keys = [group_of[name] or (index,) for index, name in enumerate(names)]
-    return dataclasses.replace(source, groups=numbered(keys), groups_given=True)
+    row_of = {name: row for row, (name, _) in enumerate(rows)}
+    others = {
+        column: [values[row_of[name]] for name in names] for column, values in columns.items() if column not in _COLUMNS
+    }
+    metadata = {**source.metadata, **others}
+    return dataclasses.replace(source, groups=numbered(keys), groups_given=True, metadata=metadata)
 
 
 def _count(fault: str, names: Collection[str]) -> str:

@@ -37,6 +37,7 @@ class Prediction:
     Attributes:
         probabilities: (C,) float32 class probabilities; None for a segmentation.
         mask: (H, W) uint8 pixel classes, 0 for the background and 1 + c for class c; None for a classification.
+        input_mask: The same at the size of the network's input, at which a search scores masks.
         unlike: Ways in which the image differs from the training images, in words; "" if none is known.
         answer: The predicted class, or the labels separated by ``|`` (``none`` without any); "" for a segmentation.
         unlike_score: Distance of the image's features from those of training images, see ``TrainingFeatures.scores``;
@@ -48,6 +49,7 @@ class Prediction:
 
     probabilities: NDArray[np.float32] | None = None
     mask: NDArray[np.uint8] | None = None
+    input_mask: NDArray[np.uint8] | None = None
     unlike: str = ""
     answer: str = ""
     unlike_score: float | None = None
@@ -87,6 +89,7 @@ class Ensemble(ABC):
         has_patients: True if predictions for the images of a patient can be combined.
         answer_heading: Heading of the column of answers, or of masks.
         combination_kind: Class of the rule that combines the members.
+        combination: Rule that combines the members.
         members: Members with their networks in eval mode.
         class_names: C names in class order.
         pixel_format: Format that images are converted to.
@@ -95,6 +98,7 @@ class Ensemble(ABC):
         training_features: Features of training images; None in models that were registered by earlier versions.
     """
 
+    combination: Combination
     training_features: TrainingFeatures | None = None
     predicts_masks: ClassVar[bool]
     has_patients: ClassVar[bool] = False

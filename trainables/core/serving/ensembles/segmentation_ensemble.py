@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,18 +54,24 @@ class SegmentationEnsemble(Ensemble):
         if roi is not None or any(len(models) != 1 for models in members):
             raise CheckpointError("a segmentation must have one model per member, and no other to crop images with")
         super().__init__(members, device)
-        self.weights = combination.weights
+        self.combination, self.weights = combination, combination.weights
 
     def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
         """Predict the masks of a batch of images."""
+        size = max(member.image_size for member in self.members)
         return [
-            Prediction(mask=mask, unlike=unlike, unlike_score=score)
-            for mask, (unlike, score), _ in self._predicted(images, self.pixel_format)
+            Prediction(
+                mask=self._combine(one.members, one.shape),
+                input_mask=self._combine(one.members, (size, size)),
+                unlike=one.unlike[0],
+                unlike_score=one.unlike[1],
+            )
+            for one in self._predicted(images, self.pixel_format)
         ]
 
     def features(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """Return the (n, D) features of a batch of n images, means of the last maps of the members' encoders."""
-        return np.stack([features for *_, features in self._predicted(images, self.pixel_format)])
+        return np.stack([one.features for one in self._predicted(images, self.pixel_format)])
 
     def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
         """Return one column, ``mask``, of grey PNGs as base64 text.
@@ -91,12 +97,9 @@ class SegmentationEnsemble(Ensemble):
         """
         scale = scale or self.pixel_format
         pixel_format = replace(self.pixel_format, white=scale.white, black=scale.black)
-        return [mask for mask, *_ in self._predicted(images, pixel_format)]
+        return [self._combine(one.members, one.shape) for one in self._predicted(images, pixel_format)]
 
-    def _predicted(
-        self, images: Sequence[Any], pixel_format: PixelFormat
-    ) -> Iterator[tuple[NDArray[np.uint8], tuple[str, float | None], NDArray[np.float32]]]:
-        """Yield each image's mask, how it differs from the training images (``unlike_training``), and its features."""
+    def _predicted(self, images: Sequence[Any], pixel_format: PixelFormat) -> Iterator["_Predicted"]:
         for start in range(0, len(images), _BATCH):
             decoded = decode_images(images[start : start + _BATCH], self.image_sizes, pixel_format)
             passes = [
@@ -107,7 +110,7 @@ class SegmentationEnsemble(Ensemble):
             features = joined(members)
             for index, unlike in enumerate(self.unlike_training(decoded, members)):
                 parts = [one[index : index + 1] for one, _ in passes]
-                yield self._combine(parts, decoded.shapes[index]), unlike, features[index]
+                yield _Predicted(parts, decoded.shapes[index], unlike, features[index])
 
     def _combine(self, predictions: Sequence[Tensor], shape: tuple[int, int]) -> NDArray[np.uint8]:
         """Return the most likely classes by the weighted mean of the members' (1, K, S, S) probabilities, resized."""
@@ -116,6 +119,23 @@ class SegmentationEnsemble(Ensemble):
             for weight, probabilities in zip(self.weights, predictions, strict=True)
         ]
         return predicted_masks(torch.stack(parts).sum(dim=0))[0].to(torch.uint8).cpu().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class _Predicted:
+    """Predictions of all members for one image.
+
+    Attributes:
+        members: (1, K, S, S) pixel probabilities of each member.
+        shape: Height and width of the image.
+        unlike: How it differs from the training images, as ``unlike_training`` returns it.
+        features: (D,) features.
+    """
+
+    members: Sequence[Tensor]
+    shape: tuple[int, int]
+    unlike: tuple[str, float | None]
+    features: NDArray[np.float32]
 
 
 def as_png(mask: NDArray[np.uint8]) -> bytes:

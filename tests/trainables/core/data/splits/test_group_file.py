@@ -8,7 +8,8 @@ from tests.images import write_classes
 from tests.trainables.core.data.splits.test_audit import write_phantoms
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.prepare import prepare
-from trainables.core.data.splits.group_file import group_table
+from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.splits.group_file import group_table, grouped_by_file
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import DataError
 
@@ -51,6 +52,14 @@ def test_groups_of_a_file_are_the_truth(data, tmp_path):
     assert group_of["b/b1.png"] == group_of["a/a2.png"]
     assert len(set(group_of.values())) == 5  # images without a group are their own
     assert (found.audit.named, found.audit.groups, found.audit.threshold) == ("subjects", 5, None)
+
+
+def test_further_columns_are_metadata(data, tmp_path):
+    file = tmp_path / "groups.csv"
+    rows = [f"{name},{index // 2},{'AB'[index % 2]}" for index, name in enumerate(NAMES)]
+    file.write_text("\n".join(["image,group,site", *reversed(rows)]) + "\n")
+    source = grouped_by_file(open_source(str(data)), file)
+    assert dict(zip(source.names, source.metadata["site"], strict=True)) == dict(zip(NAMES, "ABABAB", strict=True))
 
 
 @pytest.mark.parametrize(
