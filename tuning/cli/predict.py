@@ -8,7 +8,7 @@ import typer
 
 from trainables.core.errors import UserError
 from tuning.cli.command import Command, console_script, new_app
-from tuning.cli.shared_options import GroupPattern
+from tuning.cli.shared_options import GroupPattern, ImageColumn
 from tuning.console import EXIT_INTERRUPTED, Terminal, say
 from tuning.predict.fetch_model import MODEL_PLACES
 
@@ -42,13 +42,32 @@ def predict(
         Per,
         typer.Option(help="Rows of the CSV file: images, or patients, whose images the model combines by its rule."),
     ] = Per.IMAGE,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table whose rows are predicted, in its order: CSV, TSV, Excel or Parquet. Its other columns follow "
+            "the predictions, except those that may identify a person.",
+        ),
+    ] = None,
+    image_column: ImageColumn = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMNS",
+            help="Columns of --labels that follow the predictions, like site,sex. Default: all that nothing says "
+            "identify a person.",
+        ),
+    ] = None,
     groups: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Table with the patient of each image: columns image and group."),
     ] = None,
     group_column: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Column of --groups or of Parquet that identifies each image's patient."),
+        typer.Option(
+            metavar="COLUMN", help="Column of --groups, --labels or Parquet that identifies each image's patient."
+        ),
     ] = None,
     group_pattern: GroupPattern = None,
     address: Annotated[
@@ -61,24 +80,35 @@ def predict(
 ) -> int:
     """Score images with a registered model and write a CSV file: one row per image, one probability column per class.
 
-    With --per patient, there is one row per patient, whom the DICOM files, a patient column of Parquet, or one of the
-    options --groups, --group-column and --group-pattern names. A segmentation model writes one mask per image, into a
-    folder beside the CSV file and named like it.
+    With --per patient, there is one row per patient, whom the DICOM files, a patient column of Parquet or of --labels,
+    or one of the options --groups, --group-column and --group-pattern names. A segmentation model writes one mask per
+    image, into a folder beside the CSV file and named like it.
 
     Exit code 0: all images were scored; 1: some failed, see the column error; 2: wrong usage.
     """
-    params = dict(locals())
     from tuning.predict.batch_prediction import PredictOptions, predict_images
     from tuning.predict.image_patients import PatientSource
+    from tuning.predict.table_rows import TableSource
 
-    source = [params.pop(option) for option in ("groups", "group_column", "group_pattern")]
-    if params.pop("per") == Per.PATIENT:
-        params["patients"] = PatientSource(*source)
-    elif any(source):
+    if per is not Per.PATIENT and (groups or group_column or group_pattern):
         raise UserError("--groups, --group-column and --group-pattern name patients: add --per patient")
+    if labels is None and (image_column or columns):
+        raise UserError("--image-column and --columns name columns of a table: add --labels FILE")
+    of_table = group_column if labels and not groups else None
+    source = PatientSource(groups, None if of_table else group_column, group_pattern)
+    named = None if columns is None else tuple(name.strip() for name in columns.split(",") if name.strip())
+    options = PredictOptions(
+        model,
+        images,
+        out,
+        tracking_uri,
+        address,
+        source if per is Per.PATIENT else None,
+        TableSource(labels, image_column, of_table, named) if labels else None,
+    )
     console = Terminal()
     try:
-        return predict_images(PredictOptions(**params), console)
+        return predict_images(options, console)
     except KeyboardInterrupt:
         say(console, f"Interrupted; {out} was not changed.")
         return EXIT_INTERRUPTED

@@ -22,8 +22,10 @@ from trainables.core.serving.score_images import ScoredImage, score_parts
 from tuning.console import EXIT_FAILED, EXIT_OK, say, say_notes
 from tuning.predict.by_patient import by_patient
 from tuning.predict.fetch_model import fetch_model
-from tuning.predict.image_patients import PatientSource, patients_of
+from tuning.predict.image_patients import PatientSource
+from tuning.predict.output_rows import OutputRows, output_rows
 from tuning.predict.predictions_file import PredictionsFile
+from tuning.predict.table_rows import TableSource, read_rows
 
 _MAX_LISTED = 10
 
@@ -39,6 +41,7 @@ class PredictOptions:
         tracking_uri: MLflow tracking URI; None for the default.
         address: Ray cluster to score on; None for ``$RAY_ADDRESS``, else this machine.
         patients: How images are combined to patients; None for a row per image.
+        table: Table whose rows are predicted; None for all images.
     """
 
     model: str
@@ -47,6 +50,7 @@ class PredictOptions:
     tracking_uri: str | None = None
     address: str | None = None
     patients: PatientSource | None = None
+    table: TableSource | None = None
 
 
 @dataclass(frozen=True)
@@ -67,37 +71,48 @@ def predict_images(options: PredictOptions, console: Console) -> int:
     Raises:
         UserError: The model, the images, the cluster or the output file cannot be used.
     """
-    parts = find_parts([str(Path(place).expanduser()) for place in options.images])
-    patients = None if options.patients is None else patients_of(parts, options.patients)
+    places = [Path(place).expanduser() for place in options.images]
+    parts, table = find_parts(list(map(str, places))), None
+    if options.table is not None:
+        table = read_rows(options.table, parts, [place for place in places if place.is_dir()])
+        parts = list(table.parts)
+        say_notes(console, table.notes)
+    output = output_rows(parts, table, options.patients)
     failed, unlike = list[str](), list[str]()
     with ExitStack() as stack:
         file = stack.enter_context(PredictionsFile(options.out.expanduser()))
         folder = fetch_model("MODEL", options.model, options.tracking_uri, stack, console)
         scoring = _start_scoring(folder, parts, options.address, stack)
-        ensemble, total = scoring.ensemble, sum(part.images for part in scoring.parts)
-        if options.patients is not None and scoring.parts != parts:
-            patients = patients_of(scoring.parts, options.patients)
-        if patients is not None and not ensemble.has_patients:
+        ensemble = scoring.ensemble
+        if scoring.parts != parts:
+            output = output_rows(scoring.parts, table, options.patients)
+        if output.patients is not None and not ensemble.has_patients:
             raise UserError("--per patient needs a model that predicts for whole images, but MODEL makes masks")
-        decisions = ensemble.decision_columns(IMAGE if patients is None else PATIENT)
-        file.begin(ensemble.class_names, ensemble.answer_heading, decisions, patients is not None)
-        rows = _noted(_with_progress_bar(scoring.rows, total, console), failed, unlike)
-        if patients is None:
-            for row in rows:
-                file.write(row)
-        else:
-            for patient in by_patient(ensemble, rows, patients):
-                file.write(patient.row, str(patient.images), patient.first_image)
+        decisions = ensemble.decision_columns(IMAGE if output.patients is None else PATIENT)
+        is_of_patients = output.patients is not None
+        file.begin(ensemble.class_names, ensemble.answer_heading, decisions, is_of_patients, output.columns)
+        scored = _with_progress_bar(scoring.rows, sum(part.images for part in scoring.parts), console)
+        _write(file, ensemble, _noted(output.scored(scored), failed, unlike), output)
     _list(failed, "not scored", f"error of {options.out}", console)
     _list(unlike, "unlike the training images", f"unlike_training of {options.out}", console)
-    places = (Path(place).expanduser() for place in options.images)
     unread = sum((unread_files(place) for place in places if place.is_dir()), Counter())
     if unread:
         say_notes(console, [describe_unread(unread)])
     warning = f", {len(unlike)} of them unlike the training images" if unlike else ""
-    counted = "" if patients is None else f" of {len(set(patients))} patients"
-    say(console, f"{total - len(failed)} of {total} images{counted} scored{warning}: {options.out}")
+    counted = "" if output.patients is None else f" of {len(set(output.patients))} patients"
+    say(console, f"{output.count - len(failed)} of {output.count} images{counted} scored{warning}: {options.out}")
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _write(file: PredictionsFile, ensemble: Ensemble, rows: Iterator[ScoredImage], output: OutputRows) -> None:
+    """Write a row per image, or per patient."""
+    if output.patients is None:
+        for row, cells in zip(rows, output.cells_of_images(), strict=True):
+            file.write(row, *cells)
+        return
+    cells_of = output.cells_of_patients()
+    for patient in by_patient(ensemble, rows, output.patients):
+        file.write(patient.row, str(patient.images), patient.first_image, *cells_of[patient.row.name])
 
 
 def _noted(rows: Iterator[ScoredImage], failed: list[str], unlike: list[str]) -> Iterator[ScoredImage]:

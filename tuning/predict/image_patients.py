@@ -9,15 +9,14 @@ from typing import Any
 from trainables.core.data.readers.image_entries import read_tags
 from trainables.core.data.readers.image_files import is_dicom_file
 from trainables.core.data.readers.parquet.columns import patient_column
-from trainables.core.data.readers.parquet.parquet_files import split_of
 from trainables.core.data.readers.tables.label_columns import known_as, listed
-from trainables.core.data.readers.tables.named_images import NO_IMAGE, NamedImages
+from trainables.core.data.readers.tables.named_images import NO_IMAGE
 from trainables.core.data.readers.tables.table_files import read_table
 from trainables.core.data.readers.unlabelled import Part
 from trainables.core.errors import UserError, first_line
+from tuning.predict.part_names import PartNames, keys_of
 
 _SOURCES = "--groups FILE, --group-column COLUMN or --group-pattern REGEX"
-_FRAME = re.compile(r" (frame|slice) \d+$")
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,10 @@ def patients_of(parts: Sequence[Part], source: PatientSource) -> list[str]:
 def _by_table(parts: Sequence[Part], table: Path, column: str | None) -> list[str]:
     columns = read_table(table)
     names, groups = _column(columns, "image", None, table), _column(columns, "group", column, table)
-    keys = [_key(part, position) for part in parts for position in range(part.images)]
-    images, by_split = NamedImages(Path("/"), sorted(map(Path, set(keys)))), _parquet_by_split(parts)
+    keys, images = [key for part in parts for key in keys_of(part)], PartNames(parts)
     group_of: dict[str, str] = {}
     for name, group in zip(names, groups, strict=True):
-        file, row, number = _FRAME.sub("", name).partition(" row ")
-        found = images.find(f"{by_split.get(file, file)}{row}{number}")
+        found = images.find(name)
         if found.reason not in ("", NO_IMAGE):
             raise UserError(f"--groups must name each image, but {table} has {name!r}: {found.reason}")
         if not found.reason and group_of.setdefault(found.name, group) != group:
@@ -90,19 +87,6 @@ def _column(columns: Mapping[str, list[str]], role: str, asked: str | None, tabl
         rule = f"--group-column must be a column of {table}" if asked else f"--groups must have a column {role}"
         raise UserError(f"{rule}, but its columns are {', '.join(columns)}")
     return columns[name]
-
-
-def _key(part: Part, position: int) -> str:
-    """Return the path below / of an image's file, which all frames of a file share, or of its row in a parquet file."""
-    row = f" row {part.first_row + position}" if part.row_group >= 0 else ""
-    return f"{Path(part.path).relative_to('/').as_posix()}{row}"
-
-
-def _parquet_by_split(parts: Sequence[Part]) -> dict[str, str]:
-    """Return the parquet file of each split that has one, because ``tune-audit`` names its rows ``train row 7``."""
-    files = {Path(part.path) for part in parts if part.row_group >= 0}
-    splits = [split_of(file) for file in files]
-    return {split: file.name for split, file in zip(splits, files, strict=True) if splits.count(split) == 1}
 
 
 def _by_name(parts: Sequence[Part], pattern: str) -> list[str]:

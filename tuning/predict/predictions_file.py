@@ -37,7 +37,8 @@ class PredictionsFile:
 
     For a segmentation the second column is ``mask``, the path of the mask, and a class's column is its share of the
     pixels. Probabilities have nine digits, which restore the float32 exactly. A class whose name is that of another
-    column gets the heading ``p(class)``. Text that a spreadsheet would run as a formula gets a leading apostrophe.
+    column gets the heading ``p(class)``. Columns of a table of the images come last; one whose name is taken gets the
+    heading ``table: NAME``. Text that a spreadsheet would run as a formula gets a leading apostrophe.
 
     The file and its masks replace earlier ones when the ``with`` block ends without an error. At any moment, even after
     a crash, the masks of the file at hand exist.
@@ -50,7 +51,12 @@ class PredictionsFile:
         self._masks: MaskFiles | None = None
 
     def begin(
-        self, class_names: Sequence[str], answer: str = "class", decisions: Sequence[str] = (), patients: bool = False
+        self,
+        class_names: Sequence[str],
+        answer: str = "class",
+        decisions: Sequence[str] = (),
+        patients: bool = False,
+        columns: Sequence[str] = (),
     ) -> None:
         """Write the headings, and make a folder for masks beside the table if the answers are masks.
 
@@ -59,15 +65,18 @@ class PredictionsFile:
             answer: Heading of the column of answers, as in ``Ensemble.answer_heading``.
             decisions: Headings of the columns of decisions, which are attributes of a row.
             patients: True if rows are of patients.
+            columns: Columns of a table of the images, whose cells ``write`` gets last.
 
         Raises:
             UserError: The disk is full, or the folder cannot be made.
         """
         self._class_names, self._decisions = class_names, decisions
-        unit, more = ("patient", _OF_PATIENTS) if patients else ("file", ())
-        more = (*decisions, *more)
+        unit = "patient" if patients else "file"
+        more = (*decisions, *(_OF_PATIENTS if patients else ()))
         taken = {*_FIXED_COLUMNS, answer, unit, *more}
         headings = [f"p({name})" if name in taken else name for name in class_names]
+        taken |= set(headings)
+        more += tuple(f"table: {name}" if name in taken else name for name in columns)
         try:
             if answer == MASK:
                 self._masks = self._after_table.enter_context(mask_files(self._file, class_names))
@@ -76,7 +85,7 @@ class PredictionsFile:
             raise self._unwritable(error) from error
 
     def write(self, row: ScoredImage, *more: str) -> None:
-        """Add an image, or a patient with the cells of its further columns.
+        """Add an image or a patient, with the cells of its further columns.
 
         Raises:
             UserError: The disk is full.

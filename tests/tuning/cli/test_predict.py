@@ -130,6 +130,94 @@ def test_a_row_per_patient_combines_the_images_by_the_models_rule(model, tmp_pat
         assert row["class"] == probabilities.idxmax()
 
 
+def write_table(rows, header="image_id,finding,patient_id,site,age,visit date"):
+    Path("images/labels.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+
+
+def test_rows_of_a_table_are_predicted_in_its_order_and_its_columns_go_along(model, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 3, "b": 2})
+    rows = ["b/001,few,P2,S2,40,2021-03-04", "a/009,many,P3,S1,41,2021-03-05", "a/000.png,,P1,=S1,42,2021-03-06"]
+    write_table([*rows, "b/001,many,P2,S9,43,2021-03-04"])
+    output = invoke(model, "images", "--labels", "labels.csv", code=1).output
+    found = table("predictions.csv")
+    assert [row["file"] for row in found] == ["images/b/001.png", "a/009", "images/a/000.png"]
+    assert list(found[0])[-3:] == ["finding", "site", "age"]
+    assert [(row["finding"], row["site"], row["age"]) for row in found] == [
+        ("few", "S2", "40"),
+        ("many", "S1", "41"),
+        ("", "'=S1", "42"),
+    ]
+    assert (found[1]["error"], found[1]["class"]) == ("no image has this name", "")
+    images = [Path(found[position]["file"]).read_bytes() for position in (0, 2)]
+    expected = open_ensemble(model, torch.device("cpu")).predict(images)[["few", "many", "some"]]
+    for row, probabilities in zip((found[0], found[2]), expected.to_numpy(), strict=True):
+        np.testing.assert_allclose([float(row[name]) for name in expected.columns], probabilities, atol=1e-6)
+    for note in (
+        "columns passed on to the output: finding, site, age",
+        "patient_id (by its name), visit date (by its name)",
+        "3 images have no row in images/labels.csv and are not scored",
+        "1 rows of images/labels.csv repeat an image; the first row of each counts",
+    ):
+        assert note in " ".join(output.split())
+    assert output.splitlines()[-1].startswith("2 of 3 images scored")
+
+
+def test_a_table_names_the_patients_and_the_columns_to_pass_on(model, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 4})
+    write_table([f"a/00{index},few,{patient},S{index},40,x" for index, patient in enumerate(["P1", "P2", "P1", ""])])
+    arguments = ("--labels", "labels.csv", "--per", "patient", "--columns", "site,patient_id,age")
+    invoke(model, "images", *arguments)
+    rows = table("predictions.csv")
+    assert [(row["patient"], row["images"]) for row in rows] == [("P1", "2"), ("P2", "1"), ("images/a/003.png", "1")]
+    assert [(row["site"], row["patient_id"], row["age"]) for row in rows] == [
+        ("S0|S2", "P1", "40"),
+        ("S1", "P2", "40"),
+        ("S3", "", "40"),
+    ]
+    by_site = (*arguments, "--group-column", "site")
+    invoke(model, "images", *by_site)
+    assert [row["patient"] for row in table("predictions.csv")] == ["S0", "S1", "S2", "S3"]
+
+
+def test_rows_of_parquet_and_columns_with_taken_names(model, tmp_path):  # noqa: F811
+    write_parquet(
+        tmp_path / "images" / "all.parquet", [png(np.full((32, 32), grey, np.uint8)) for grey in (0, 90, 200)]
+    )
+    write_table(["all.parquet row 2,x,1,few", "all.parquet row 0,y,2,many"], "image,class,p(few),label")
+    invoke(model, "images", "--labels", "labels.csv")
+    rows = table("predictions.csv")
+    assert [row["file"] for row in rows] == ["images/all.parquet row 0", "images/all.parquet row 2"]
+    assert [(row["table: class"], row["p(few)"], row["label"]) for row in rows] == [
+        ("y", "2", "many"),
+        ("x", "1", "few"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--labels", "no.csv"), "--labels must be an existing file, but no.csv is none"),
+        (("--columns", "site"), "--image-column and --columns name columns of a table: add --labels FILE"),
+        (
+            ("--labels", "labels.csv", "--columns", "ward"),
+            "--columns must name columns of images/labels.csv (image_id,",
+        ),
+        (("--labels", "labels.csv", "--image-column", "x"), "--image-column must be a column of images/labels.csv"),
+        (("--labels", "labels.csv", "--image-column", "site"), "but none of images/labels.csv does: 'S': no image has"),
+        (
+            ("--labels", "labels.csv", "--group-column", "x", "--per", "patient"),
+            "--group-column must be a column of images/labels.csv",
+        ),
+    ],
+)
+def test_a_wrong_table_is_refused_in_one_line(model, tmp_path, options, message):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 2})
+    write_table(["a/000,few,P1,S,40,x", "a/001,few,P1,S,40,x"])
+    (line,) = invoke(model, "images", *options, code=2).stderr.splitlines()
+    assert line.startswith("tune-predict: ") and message in line
+    assert not Path("predictions.csv").exists()
+
+
 def test_patients_need_per_patient_and_a_model_that_has_them(model, trained, tmp_path):  # noqa: F811
     write_classes(tmp_path / "images", {"a": 2})
     (line,) = invoke(model, "images", "--groups", "x.csv", code=2).stderr.splitlines()

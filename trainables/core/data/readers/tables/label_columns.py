@@ -65,6 +65,11 @@ def known_groups(columns: Sequence[str]) -> list[str]:
     return next(filter(None, found), [])
 
 
+def is_known_group(column: str) -> bool:
+    """Return True if a column's name is that of a patient, a visit, a lesion or a specimen."""
+    return bool(known_groups([column]))
+
+
 def known_labels(columns: Sequence[str]) -> list[str]:
     """Return the columns known as the label or, if there are none, as a grade."""
     labels = [name for name in columns if known_as("label", name)]
