@@ -1,9 +1,11 @@
 """Plain lines on the console (no markup, highlighting or wrapping), and exit codes of the commands."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 EXIT_BROKEN_PIPE = 141  # as a shell shows a program that SIGPIPE has ended
@@ -27,3 +29,12 @@ def say_notes(console: Console, notes: Iterable[str]) -> None:
     """Print notes (sentences without the full stop) in yellow."""
     for note in notes:
         say(console, f"Note: {note}.", "yellow")
+
+
+@contextmanager
+def progress_bar(console: Console, what: str) -> Iterator[Callable[[float], None]]:
+    """Yield a function that shows a share as a progress bar, if the console is a terminal."""
+    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=1)
+        yield lambda share: progress.update(task, completed=share)

@@ -90,6 +90,13 @@ def log_internal_evaluation(tracking_uri: str, run_id: str, version: str, evalua
     MlflowClient(tracking_uri).log_text(run_id, text, _INTERNAL.format(version))
 
 
+def stored_evaluation(tracking_uri: str, run_id: str) -> dict[str, Any] | None:
+    """Return the result of an external evaluation that a run holds; None if it holds none."""
+    mlflow.set_tracking_uri(tracking_uri)
+    found = _json(run_id, "evaluation.json") or {}
+    return found if "digest" in found else None
+
+
 def _is_chosen(ensemble: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
     """Return True if the ensemble that a run describes is the model with this metadata."""
     voters = [member["trial"] for member in ensemble.get("members", ()) if member["weight"] > 0]

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from tuning.cli.command import Command, console_script, new_app
+from tuning.cli.model_options import ClassMap, RegisteredModel, TrackingUri, data_request, interruptible, known_place
 from tuning.cli.shared_options import (
-    DATA,
     RECORD,
     GroupColumn,
     GroupFile,
@@ -17,15 +18,13 @@ from tuning.cli.shared_options import (
     Labels,
     label_table,
 )
-from tuning.console import EXIT_INTERRUPTED, Terminal, say
-from tuning.predict.fetch_model import MODEL_PLACES
 
 app = new_app()
 
 
 @app.command("tune-evaluate", cls=Command)
 def evaluate(
-    model: Annotated[str, typer.Argument(help=f"Registered model: {MODEL_PLACES}.", show_default=False)],
+    model: RegisteredModel,
     data: Annotated[
         str,
         typer.Argument(
@@ -37,15 +36,7 @@ def evaluate(
     labels: Labels = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
-    class_names: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="NEW=OLD",
-            help="Class of DATA and the model's name for it. Repeatable. Default: equal names.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    class_names: ClassMap = None,
     group_column: GroupColumn = None,
     group_pattern: GroupPattern = None,
     groups: GroupFile = None,
@@ -76,14 +67,7 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="HTML file for the report.", rich_help_panel=RECORD)
     ] = None,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI",
-            help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.",
-            rich_help_panel=RECORD,
-        ),
-    ] = None,
+    tracking_uri: TrackingUri = None,
 ) -> int:
     """Score a registered model on labelled images that it has never seen, such as those of a second hospital.
 
@@ -92,27 +76,22 @@ def evaluate(
 
     Exit code 0: done; 1: the result could not be logged; 2: wrong usage.
     """
-    from tuning.evaluate.class_names import parse_names
     from tuning.evaluate.describe_data import describe_data
 
-    place = str(Path(data).resolve()) if Path(data).exists() else data
     table = label_table(labels, image=image_column, label=label_column)
-    names = parse_names(class_names or [])
     columns = tuple(name.strip() for name in by.split(",") if name.strip()) if by else ()
-    console = Terminal()
-    try:
-        describe_data(place, table, group_column, groups, columns, console)
-        from trainables.core.data.splits.groups import Grouping
-        from tuning.evaluate.evaluate import EvaluateOptions
-        from tuning.evaluate.evaluate import evaluate as run
-        from tuning.evaluate.external_data import DataRequest
 
-        request = DataRequest(place, table, Grouping(None, group_column, group_pattern, file=groups), names)
+    def run(console: Console) -> int:
+        place = known_place(data)
+        describe_data(place, table, group_column, groups, columns, console)
+        from tuning.evaluate.evaluate import EvaluateOptions
+        from tuning.evaluate.evaluate import evaluate as run_evaluation
+
+        request = data_request(place, table, group_column, group_pattern, groups, class_names)
         options = EvaluateOptions(model, request, columns, prevalence, recalibrate, json_file, report, tracking_uri)
-        return run(options, console)
-    except KeyboardInterrupt:
-        say(console, "Interrupted.")
-        return EXIT_INTERRUPTED
+        return run_evaluation(options, console)
+
+    return interruptible(run)
 
 
 main = console_script(app)

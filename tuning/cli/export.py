@@ -1,30 +1,25 @@
 """``tune-export``: write a registered model to one file for another runtime."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tuning.cli.command import Command, console_script, new_app
-from tuning.console import EXIT_INTERRUPTED, Terminal, say
-from tuning.predict.fetch_model import MODEL_PLACES
+from tuning.cli.model_options import RegisteredModel, TrackingUri, interruptible
 
 app = new_app()
 
 
 @app.command("tune-export", cls=Command)
 def export(
-    model: Annotated[str, typer.Argument(help=f"Registered model: {MODEL_PLACES}.", show_default=False)],
+    model: RegisteredModel,
     onnx: Annotated[
         Path,
         typer.Option(metavar="FILE", help="ONNX file to write. It is only replaced by a file that agrees."),
     ],
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI", help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
-        ),
-    ] = None,
+    tracking_uri: TrackingUri = None,
 ) -> int:
     """Write a registered classifier to an ONNX file: resizing, members, and the rule that combines them.
 
@@ -35,12 +30,7 @@ def export(
     """
     from tuning.predict.export_model import export_model
 
-    console = Terminal()
-    try:
-        return export_model(model, onnx, tracking_uri, console)
-    except KeyboardInterrupt:
-        say(console, f"Interrupted; {onnx} was not changed.")
-        return EXIT_INTERRUPTED
+    return interruptible(partial(export_model, model, onnx, tracking_uri), unchanged=onnx)
 
 
 main = console_script(app)

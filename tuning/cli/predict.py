@@ -1,6 +1,7 @@
 """``tune-predict``: score images with a registered model."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +9,8 @@ import typer
 
 from trainables.core.errors import UserError
 from tuning.cli.command import Command, console_script, new_app
+from tuning.cli.model_options import RegisteredModel, TrackingUri, interruptible
 from tuning.cli.shared_options import GroupPattern, ImageColumn
-from tuning.console import EXIT_INTERRUPTED, Terminal, say
-from tuning.predict.fetch_model import MODEL_PLACES
 
 app = new_app()
 
@@ -24,7 +24,7 @@ class Per(StrEnum):
 
 @app.command("tune-predict", cls=Command)
 def predict(
-    model: Annotated[str, typer.Argument(help=f"Registered model: {MODEL_PLACES}.", show_default=False)],
+    model: RegisteredModel,
     images: Annotated[
         list[str], typer.Argument(help="Images: files, folders, or Hub-layout Parquet.", show_default=False)
     ],
@@ -32,12 +32,7 @@ def predict(
         Path,
         typer.Option(metavar="FILE", help="CSV file. It and its masks are only replaced once all images are scored."),
     ] = Path("predictions.csv"),
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI", help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
-        ),
-    ] = None,
+    tracking_uri: TrackingUri = None,
     per: Annotated[
         Per,
         typer.Option(help="Rows of the CSV file: images, or patients, whose images the model combines by its rule."),
@@ -106,12 +101,7 @@ def predict(
         source if per is Per.PATIENT else None,
         TableSource(labels, image_column, of_table, named) if labels else None,
     )
-    console = Terminal()
-    try:
-        return predict_images(options, console)
-    except KeyboardInterrupt:
-        say(console, f"Interrupted; {out} was not changed.")
-        return EXIT_INTERRUPTED
+    return interruptible(partial(predict_images, options), unchanged=out)
 
 
 main = console_script(app)

@@ -8,6 +8,7 @@ import typer
 
 from trainables.core.errors import UserError
 from tuning.cli.command import Command, console_script, new_app
+from tuning.cli.model_options import TrackingUri
 from tuning.console import EXIT_OK, Terminal, say
 
 app = new_app()
@@ -23,12 +24,7 @@ def promote(
         str | None, typer.Option(metavar="TEXT", help="Reason, in one line; kept with your user name and the time.")
     ] = None,
     history: Annotated[bool, typer.Option("--history", help="Show all champions so far, and change nothing.")] = False,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI", help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
-        ),
-    ] = None,
+    tracking_uri: TrackingUri = None,
 ) -> int:
     """Make a version of a registered model its champion, whatever its score.
 

@@ -5,13 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
-from analysis.statistics.paired_difference import Difference, paired_differences
-from analysis.statistics.resampling import Sample, permutation_test
+from analysis.statistics.resampling import Sample
 from trainables.core.errors import UserError
-from trainables.core.metric_names import METRICS, PATIENT, is_better
 from tuning.compare.contenders import Contender, Places, open_contender
+from tuning.compare.differences import show_differences
 from tuning.console import EXIT_OK, say, say_notes
 
 _REMINDER = "choosing by these figures uses the test set to choose: confirm the choice on images that neither has seen"
@@ -43,11 +41,8 @@ def compare(first: str, second: str, places: Places, console: Console) -> int:
             _on(contender, sample, rows) for contender, sample in zip(contenders, samples, strict=True)
         )
     ]
-    metric = contenders[0].chosen.comparison.metric
     with console.status("computing intervals"):
-        for unit, (predictions, sample) in parts[0].items():
-            if unit in parts[1]:
-                _show(unit, (predictions, parts[1][unit][0]), sample, metric, console)
+        show_differences(parts, contenders[0].chosen.comparison.metric, console)
     say_notes(console, [_REMINDER])
     return EXIT_OK
 
@@ -62,7 +57,7 @@ def shared_test_images(first: Contender, second: Contender) -> NDArray[np.int64]
     if one.fingerprint != other.fingerprint or one.class_names != other.class_names:
         raise UserError(
             f"A and B must have been tested on the same data, but {first.name} has {one.place} and {second.name} has "
-            f"{other.place}: score both on labelled images that neither has seen"
+            f"{other.place}: compare them on labelled images that neither has seen, with --data"
         )
     shared = np.intersect1d(one.splits["test"], other.splits["test"])
     if not len(shared):
@@ -74,35 +69,3 @@ def _on(contender: Contender, sample: Sample, rows: NDArray[np.int64]) -> tuple[
     """Return a contender with its predictions and its sample of these images."""
     positions = np.searchsorted(contender.data.splits["test"], rows)
     return contender, contender.predictions[positions], sample.take(positions)
-
-
-def _show(
-    unit: str, predictions: tuple[NDArray[Any], NDArray[Any]], sample: Sample, metric: str, console: Console
-) -> None:
-    differences = paired_differences(*predictions, sample)
-    table = Table("metric", title=f"By {unit}: {len(sample.labels)} in {len(sample.members)} groups")
-    for heading in ("A", "B", "B - A [95%]"):
-        table.add_column(heading, justify="right")
-    for each in METRICS:
-        if each.name in differences:
-            one = differences[each.name]
-            table.add_row(each.label, f"{one.first:.4f}", f"{one.second:.4f}", one.describe())
-    console.print(table)
-    if metric.removeprefix(PATIENT) in differences and metric.startswith(PATIENT) == (unit == "patient"):
-        if np.array_equal(*predictions):
-            say(console, "Both give the same predictions.")
-        else:
-            p_value = permutation_test(*predictions, sample)
-            say(console, verdict(metric, differences[metric.removeprefix(PATIENT)], p_value))
-
-
-def verdict(metric: str, difference: Difference, p_value: float | None) -> str:
-    """Return one sentence on whether a difference is more than chance."""
-    tested = "" if p_value is None else f" (permutation test of whole groups: p = {p_value:.3f})"
-    if difference.interval is None:
-        return f"The difference in {metric} has no interval: there are too few groups{tested}."
-    low, high = difference.interval
-    if low <= 0 <= high:
-        return f"These images do not show which has the better {metric}: the interval includes 0{tested}."
-    better = "B" if is_better(metric, difference.second, difference.first) else "A"
-    return f"{better} has the better {metric}: the interval of the difference excludes 0{tested}."

@@ -2,15 +2,13 @@
 
 import json
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from analysis.ensembles.serialization import to_json
 from analysis.report.evaluation.inputs import Copies, ExternalResult
@@ -19,7 +17,7 @@ from trainables.core.atomic_write import atomic_file
 from trainables.core.errors import UserError
 from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
 from trainables.core.serving.ensembles.base import Ensemble
-from tuning.console import say
+from tuning.console import progress_bar, say
 from tuning.evaluate.columns import subgroup_names
 from tuning.evaluate.console_tables import show
 from tuning.evaluate.external_data import DataRequest, open_external
@@ -87,18 +85,18 @@ def evaluate(options: EvaluateOptions, console: Console) -> int:
         ensemble, digest = open_ensemble(folder), ensemble_digest(folder)
         options.check_model(ensemble)
         metadata = log.origin.metadata
-        with _bar(console, "comparing the images") as progress:
+        with progress_bar(console, "comparing the images") as progress:
             external = open_external(options.data, ensemble, metadata.get("healthy"), progress)
         names = subgroup_names(external.source.metadata, options.by)
-        with _bar(console, "scoring") as progress:
+        with progress_bar(console, "scoring") as progress:
             scores = score_source(ensemble, external, progress)
         if not len(scores.rows):
             raise UserError(f"no image of DATA could be scored; the first: {next(iter(scores.errors.values()))}")
-        with _bar(console, "looking for images of the search") as progress:
+        with progress_bar(console, "looking for images of the search") as progress:
             found = find_training_copies(external.only(scores.rows), ensemble, metadata, progress)
         scores, copies = scores.without(found[0]), found[1]
         _check_left(scores, copies)
-    request = Request(options.model, digest, log, names, options.prevalence, options.recalibrate, copies)
+    request = Request(options.model, digest, log, names, options.prevalence, options.recalibrate, copies, options.data)
     with console.status("computing intervals"):
         result = evaluate_scores(external.only(scores.rows), scores, ensemble, request)
     return _deliver(result, options, log, console)
@@ -130,12 +128,3 @@ def _deliver(result: ExternalResult, options: EvaluateOptions, log: Log, console
 def _footer() -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "plotly"))
     return f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with Python {platform.python_version()}, {packages}."
-
-
-@contextmanager
-def _bar(console: Console, what: str) -> Iterator[Callable[[float], None]]:
-    """Yield a function that shows a share as a progress bar, if the console is a terminal."""
-    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=1)
-        yield lambda share: progress.update(task, completed=share)

@@ -1,7 +1,8 @@
 """Labelled images from elsewhere, as a data set in the classes of a model."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,16 @@ class DataRequest:
     table: LabelTable | None
     grouping: Grouping
     names: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a dict for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """Rebuild from the result of ``to_json``, also after JSON."""
+        table = raw["table"] and LabelTable(**{**raw["table"], "files": tuple(raw["table"]["files"])})
+        return cls(raw["place"], table, Grouping(**raw["grouping"]), raw["names"])
 
 
 @dataclass(frozen=True, eq=False)

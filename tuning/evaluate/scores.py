@@ -4,28 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.ensembles.evaluation import Evaluation
-from analysis.ensembles.tasks.base import TaskResults
-from analysis.ensembles.tasks.choose import task_results
 from analysis.report.evaluation.inputs import Copies, ExternalResult, Outcome, Recalibrated
 from analysis.statistics.external.recalibration import part_for_fitting, recalibrated_classes, recalibrated_labels
-from analysis.statistics.resampling import Sample
-from trainables.core.config import SegmentationConfig
 from trainables.core.errors import UserError
-from trainables.core.metric_names import PATIENT
-from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.serving.operating_point import IMAGE
-from tuning.evaluate.external_data import ExternalData
+from tuning.evaluate.external_data import DataRequest, ExternalData
 from tuning.evaluate.log_run import Log
 from tuning.evaluate.outcomes import at_prevalence, differences, outcomes_of
 from tuning.evaluate.score_source import SourceScores
+from tuning.evaluate.scored import Scored
 from tuning.evaluate.shift import shift_of
 from tuning.evaluate.subgroups import divisions
 
-_DEFAULT_METRICS = {SegmentationConfig.task: "dice"}  # of other tasks: auroc
 _NO_POINT = (
     "the model has no operating point, so there is no sensitivity or specificity: name the healthy class in the space, "
     "and register the ensemble again with tune-ensemble SEARCH --register"
@@ -44,6 +36,7 @@ class Request:
         prevalence: Share of positives where the model will be used, or None.
         recalibrate: Share of the groups to fit a recalibration to, or None.
         copies: Copies that were left out.
+        data: Place of the images, and where their labels and groups are.
     """
 
     model: str
@@ -53,48 +46,7 @@ class Request:
     prevalence: float | None
     recalibrate: float | None
     copies: Copies
-
-
-@dataclass(frozen=True, eq=False)
-class _Scored:
-    """Images with their predictions.
-
-    Attributes:
-        data: The images.
-        predictions: (n, F) probabilities of the classes in ``data``, or pixel counts of their masks.
-        combination: Combination that leaves them as they are, with the model's thresholds.
-        metric: Metric that leads.
-    """
-
-    data: ExternalData
-    predictions: NDArray[np.floating]
-    combination: Combination
-    metric: str
-
-    @property
-    def task(self) -> TaskResults:
-        """Results object of the task."""
-        return task_results(self.data.data)
-
-    def combined(self, predictions: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return predictions as a sample scores them."""
-        return self.task.combined(predictions[None], self.combination)
-
-    def evaluation(self, predictions: NDArray[np.floating]) -> Evaluation:
-        """Return all scores of predictions."""
-        sample = self.task.sample("test", self.metric)
-        return self.task.evaluate_combined(self.combined(predictions), self.combination, sample)
-
-    def by_image(self) -> tuple[NDArray[np.floating], Sample]:
-        """Return the predictions as they are scored, and the images without their patients."""
-        sample = self.task.sample("test", self.metric.removeprefix(PATIENT))
-        (predictions,), sample = sample.at_level_of_metric([self.combined(self.predictions)])
-        return predictions, sample
-
-    def part(self, chosen: NDArray[np.bool_]) -> "_Scored":
-        """Return some of the images."""
-        rows = self.data.data.splits["test"]
-        return replace(self, data=self.data.only(rows[chosen]), predictions=self.predictions[chosen])
+    data: DataRequest
 
 
 def evaluate_scores(
@@ -111,9 +63,8 @@ def evaluate_scores(
     Raises:
         UserError: There are too few groups for a recalibration.
     """
-    combination = ensemble.combination.of_combined(external.columns)
-    metric = request.log.origin.metadata.get("metric", _DEFAULT_METRICS.get(external.data.task, "auroc"))
-    scored = _Scored(external, scores.predictions, combination, metric)
+    scored = Scored.of(external, scores.predictions, ensemble, request.log.origin.metadata)
+    combination, metric = scored.combination, scored.metric
     recalibrated = None
     if request.recalibrate is not None:
         scored, recalibrated = _recalibrated(scored, request)
@@ -149,17 +100,18 @@ def evaluate_scores(
             *evaluation.caveats(),
             *([_NO_POINT] if has_probabilities and not evaluation.ensemble.points else []),
         ),
+        request=request.data.to_json(),
         own_size=None if scores.own_size is None else scored.evaluation(scores.own_size),
     )
 
 
-def _outcomes(scored: _Scored, prevalence: float | None) -> tuple[Outcome, ...]:
+def _outcomes(scored: Scored, prevalence: float | None) -> tuple[Outcome, ...]:
     if not scored.task.has_probabilities:
         return ()
     return outcomes_of(scored.predictions, scored.by_image()[1], _positive(scored), prevalence)
 
 
-def _positive(scored: _Scored) -> int | None:
+def _positive(scored: Scored) -> int | None:
     """Return the class to show of two that exclude each other, which is not the healthy one; None to show all."""
     data = scored.data.data
     if data.labels.ndim == 2 or len(data.class_names) != 2:
@@ -167,7 +119,7 @@ def _positive(scored: _Scored) -> int | None:
     return 0 if data.healthy == data.class_names[1] else 1
 
 
-def _recalibrated(scored: _Scored, request: Request) -> tuple[_Scored, Recalibrated]:
+def _recalibrated(scored: Scored, request: Request) -> tuple[Scored, Recalibrated]:
     """Fit a recalibration to a share of the groups; return the other images, and their scores after it.
 
     Raises:

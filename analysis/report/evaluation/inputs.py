@@ -1,6 +1,7 @@
 """Result of an external evaluation."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from analysis.ensembles.evaluation import Evaluation
 from analysis.statistics.calibration import Bin
@@ -187,6 +188,7 @@ class ExternalResult:
         recalibrated: Scores after recalibration, or None.
         earlier: Earlier evaluations of this model on the same data; None if MLflow does not know.
         notes: Facts that readers must know.
+        request: Place of the images, and where their labels and groups are, to score them again.
         own_size: Scores of masks at the images' own sizes, at which they are served; None without masks.
     """
 
@@ -209,6 +211,7 @@ class ExternalResult:
     recalibrated: Recalibrated | None
     earlier: int | None
     notes: tuple[str, ...]
+    request: dict[str, Any] = field(default_factory=dict)
     own_size: Evaluation | None = None
 
     @property

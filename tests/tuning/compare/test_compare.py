@@ -8,8 +8,9 @@ from tests.tuning.ensemble.conftest import elsewhere  # noqa: F401
 from tests.tuning.ensemble.made_up import METRIC, Inference, find, made_up_data, made_up_study, quiet
 from trainables.core.errors import UserError
 from tuning.compare import compare as module
-from tuning.compare.compare import compare, shared_test_images, verdict
+from tuning.compare.compare import compare, shared_test_images
 from tuning.compare.contenders import Contender, Places
+from tuning.compare.differences import verdict
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from analysis.registry import Entrant, register_ensemble
 from analysis.registry.evaluations import Origin, internal_evaluation, log_internal_evaluation
 from analysis.registry.model_card import HEADING
 from trainables.core.serving.combining.combine import Combination
+from tuning.cli.compare import app as compare_app
 from tuning.cli.evaluate import app
 
 CHOSEN = {"rule": "mean", "views": "none"}
@@ -89,3 +90,13 @@ def test_evaluations_are_runs_that_the_page_of_the_version_lists(registered, sec
     assert all(f"#/experiments/{experiment}/runs/{run.info.run_id}" in page for run in runs)
     assert f"auroc {auroc:.3f}" in page
     assert client.get_registered_model("brains").description == page  # version 1 is the champion
+
+    names = [f"runs:/{run.info.run_id}" for run in runs]
+    compared = CliRunner().invoke(compare_app, [*names, "--tracking-uri", client.tracking_uri])
+    assert compared.exit_code == 0, compared.output + compared.stderr
+    assert "A is models:/brains/1." in compared.output and "Both give the same predictions." in compared.output
+    (search,) = client.search_runs([experiment], "attributes.run_name != 'evaluation of models:/brains/1'")
+    refused = CliRunner().invoke(
+        compare_app, [names[0], f"runs:/{search.info.run_id}", "--tracking-uri", client.tracking_uri]
+    )
+    assert refused.exit_code == 2 and "must be the run of an evaluation, but has none" in refused.stderr

@@ -1,0 +1,93 @@
+"""Two models on images that neither search has seen, by the command."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
+
+from tests.tuning.cli.test_evaluate import TABLE, apart, table  # noqa: F401
+from tests.tuning.cli.test_evaluate import invoke as evaluate
+from tests.tuning.evaluate.conftest import model, second, trained  # noqa: F401
+from trainables.core.config import TrainConfig
+from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
+from trainables.core.training.fit import fit
+from tuning.cli.compare import app
+
+
+@pytest.fixture(scope="module")
+def other(trained, tmp_path_factory):  # noqa: F811
+    """Another model of the same search, which trained for three epochs."""
+    config = TrainConfig.from_dict({**trained.checkpoint.config.to_dict(), "seed": 1, "epochs": 3})
+    *_, last = fit(config, trained.data)
+    changed = replace(trained, checkpoint=replace(trained.checkpoint, state=last.state, config=config))
+    return changed.save(tmp_path_factory.mktemp("other"))
+
+
+def compare(*arguments, code=0):
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == code, done.output + done.stderr
+    return " ".join((done.output if code == 0 else done.stderr).split())
+
+
+def aurocs(models, folder):
+    """AUROC of each model by image and by patient, by scikit-learn."""
+    rows = table(folder / "labels.csv")
+    ill = np.array([row["finding"] == "TB" for row in rows])
+    found = []
+    for one in models:
+        images = [(folder / f"{row['image']}.png").read_bytes() for row in rows]
+        scores = open_ensemble(ensemble_folder(one), torch.device("cpu")).predict(images)["ill"].to_numpy()
+        found.append((roc_auc_score(ill, scores), roc_auc_score(ill[::2], scores.reshape(60, 2).mean(axis=1))))
+    return np.array(found)
+
+
+@pytest.mark.timeout(180)  # paired bootstraps of two levels, twice, and two evaluations
+def test_two_models_are_compared_on_the_same_images(model, other, second, trained, tmp_path):  # noqa: F811
+    """Copies of images of the search do not count, and two stored evaluations give the same comparison."""
+    folder = tmp_path / "second"
+    shutil.copytree(second, folder)
+    shutil.copy(sorted((Path(trained.data.place) / "ill").glob("*.png"))[0], folder / "copy.png")
+    with (folder / "labels.csv").open("a") as listing:
+        listing.write("copy,TB,q,A,50\n")
+    printed = compare(model, other, "--data", folder, *TABLE)
+    expected = aurocs([model, other], second)
+    for level in range(2):
+        first, last = expected[:, level]
+        assert f"AUROC │ {first:.4f} │ {last:.4f} │ {last - first:+.3f} [" in printed
+    assert "Both were scored on the same 120 images" in printed
+    assert "1 copies of images of a search, and images of their groups, were left out" in printed
+    assert "By patient: 60 in 60 groups" in printed and "the better auroc" in printed
+
+    files = ["a.json", "b.json"]
+    for one, file in zip((model, other), files, strict=True):
+        evaluate(one, folder, *TABLE, "--json", file)
+    from_files = compare(*files)
+    assert from_files[from_files.index("By image") :] == printed[printed.index("By image") :]
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line(model, other, second, tmp_path):  # noqa: F811
+    evaluate(model, second, *TABLE, "--json", "a.json")
+    stored = json.loads(Path("a.json").read_text())
+    Path("older.json").write_text(json.dumps({**stored, "request": None}))
+    Path("changed.json").write_text(json.dumps({**stored, "digest": "0" * 64}))
+    Path("images.json").write_text(json.dumps({**stored, "fingerprint": "0" * 64}))
+    Path("text.json").write_text("[1]")
+    Path("broken.json").write_text("{")
+    for arguments, message in (
+        (("a.json", "models:/x/1"), "both must be evaluations, but models:/x/1 is none"),
+        (("a.json", "older.json"), "older.json does not say where its images are: make it again with tune-evaluate"),
+        (("a.json", "changed.json"), "B must be the model that was evaluated, but"),
+        (("images.json", "a.json"), "A must have been evaluated on"),
+        (("a.json", "text.json"), "text.json must be a file that tune-evaluate --json wrote, but is another one"),
+        (("a.json", "broken.json"), "broken.json must be a file that tune-evaluate --json wrote, but is no JSON"),
+        ((model, other, "--map", "TB=ill"), "--labels, --map and options of groups describe DATA: add --data DATA"),
+        ((model, other, "--data", "nowhere"), "--data must be a folder"),
+    ):
+        refusal = compare(*arguments, code=2)
+        assert refusal.startswith("tune-compare: ") and message in refusal

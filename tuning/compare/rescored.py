@@ -1,0 +1,179 @@
+"""Comparison of two registered models on labelled images that neither has seen."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from analysis.registry.evaluations import stored_evaluation
+from trainables.core.errors import UserError
+from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
+from trainables.core.serving.ensembles.base import Ensemble
+from tuning.compare.differences import show_differences
+from tuning.console import EXIT_OK, progress_bar, say, say_notes
+from tuning.evaluate.external_data import DataRequest, ExternalData, open_external
+from tuning.evaluate.log_run import Log
+from tuning.evaluate.score_source import score_source
+from tuning.evaluate.scored import Scored
+from tuning.evaluate.training_copies import find_training_copies
+from tuning.predict.fetch_model import fetch_model
+from tuning.tracking.server import check_server, tracking_uri
+
+_RUN = re.compile(r"runs:/([^/]+)")
+_REMINDER = "choosing by these figures uses these images to choose: confirm the choice on images that neither has seen"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to compare, and the images.
+
+    Attributes:
+        model: Model URI or folder.
+        request: Place of the images, and where their labels and groups are.
+        digest: SHA-256 of the model when it was evaluated; None without a stored evaluation.
+        fingerprint: SHA-256 of the images then.
+    """
+
+    model: str
+    request: DataRequest
+    digest: str | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A candidate with its model and the images in the model's classes."""
+
+    candidate: Candidate
+    ensemble: Ensemble
+    metadata: Mapping[str, Any]
+    external: ExternalData
+
+
+def evaluated(names: Sequence[str], tracking: str | None) -> list[Candidate] | None:
+    """Return the models and images of stored evaluations; None if no name is one.
+
+    Args:
+        names: Each the run of an evaluation, ``runs:/RUN_ID``, or the file of its ``--json``, or anything else.
+        tracking: Value of ``--tracking-uri``.
+
+    Raises:
+        UserError: A name is an evaluation and another is not, or one does not say which images it scored.
+    """
+    results = [_stored(name, tracking) for name in names]
+    if not any(results):
+        return None
+    found = []
+    for name, result in zip(names, results, strict=True):
+        if not result:
+            raise UserError(f"both must be evaluations, but {name} is none: give two, or two models with --data DATA")
+        if not result.get("request"):
+            raise UserError(f"{name} does not say where its images are: make it again with tune-evaluate")
+        request = DataRequest.from_json(result["request"])
+        found.append(Candidate(result["model"], request, result["digest"], result["fingerprint"]))
+    return found
+
+
+def _stored(name: str, tracking: str | None) -> dict[str, Any] | None:
+    """Return a stored evaluation; None if the name is not of that kind."""
+    file, run = Path(name).expanduser(), _RUN.fullmatch(name)
+    if run is not None:
+        uri = tracking_uri(tracking)
+        check_server(uri, create=False)
+        result = stored_evaluation(uri, run[1])
+        if result is None:
+            raise UserError(f"{name} must be the run of an evaluation, but has none; a model is runs:/RUN_ID/PATH")
+        return result
+    if file.suffix != ".json" or not file.is_file():
+        return None
+    try:
+        raw = json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{name} must be a file that tune-evaluate --json wrote, but is no JSON: {error}") from error
+    if not isinstance(raw, dict) or not {"model", "digest", "fingerprint"} <= raw.keys():
+        raise UserError(f"{name} must be a file that tune-evaluate --json wrote, but is another one")
+    return raw
+
+
+def compare_on_data(candidates: Sequence[Candidate], tracking: str | None, console: Console) -> int:
+    """Score two models on the same labelled images, and print their scores and differences.
+
+    Copies of images of either search, and the other images of their groups, are left out.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: A model or the images cannot be used, or the models have different classes.
+    """
+    with ExitStack() as stack:
+        pairs = zip("AB", candidates, strict=True)
+        opened = [_open(letter, candidate, tracking, stack, console) for letter, candidate in pairs]
+        _check_alike(*opened)
+        scored, copies = _scored(opened, console)
+    for letter, one in zip("AB", opened, strict=True):
+        say(console, f"{letter} is {one.candidate.model}.")
+    data = scored[0].data.data
+    say(console, f"Both were scored on the same {len(data.splits['test'])} images of {data.place}.")
+    notes = [f"{copies} copies of images of a search, and images of their groups, were left out"] if copies else []
+    sample = scored[0].task.sample("test", scored[0].metric)
+    parts = [one.by_unit(sample) for one in scored]
+    with console.status("computing intervals"):
+        show_differences(parts, scored[0].metric, console)
+    say_notes(console, [*data.notes, *notes, _REMINDER])
+    return EXIT_OK
+
+
+def _open(letter: str, candidate: Candidate, tracking: str | None, stack: ExitStack, console: Console) -> _Opened:
+    folder = fetch_model(letter, candidate.model, tracking, stack, console)
+    if candidate.digest not in (None, ensemble_digest(folder)):
+        raise UserError(f"{letter} must be the model that was evaluated, but {candidate.model} has changed since")
+    ensemble, metadata = open_ensemble(folder), Log.open(candidate.model, tracking, folder).origin.metadata
+    with progress_bar(console, "comparing the images") as progress:
+        external = open_external(candidate.request, ensemble, metadata.get("healthy"), progress)
+    if candidate.fingerprint not in (None, external.data.fingerprint):
+        raise UserError(f"{letter} must have been evaluated on {external.data.place}, but its images have changed")
+    return _Opened(candidate, ensemble, metadata, external)
+
+
+def _check_alike(one: _Opened, other: _Opened) -> None:
+    data, of_other = one.external.data, other.external.data
+    if data.fingerprint != of_other.fingerprint:
+        raise UserError(
+            f"A and B must be evaluated on the same images, but have {data.place} and {of_other.place}: compare the "
+            "models with --data DATA"
+        )
+    if (data.class_names, data.ordered) != (of_other.class_names, of_other.ordered):
+        names = [", ".join(each.class_names) + " as grades" * each.ordered for each in (data, of_other)]
+        raise UserError(f"A and B must have the same classes in the same order, but A has {names[0]} and B {names[1]}")
+
+
+def _scored(opened: Sequence[_Opened], console: Console) -> tuple[list[Scored], int]:
+    """Return the predictions of both models for the images that both can score, and the number of copies left out."""
+    rows = left = opened[0].external.data.splits["test"]
+    for one in opened:
+        with progress_bar(console, "looking for images of the search") as progress:
+            affected, _ = find_training_copies(one.external.only(rows), one.ensemble, one.metadata, progress)
+        left = np.setdiff1d(left, affected)
+    if not len(left):
+        raise UserError("DATA must hold images that neither search has seen, but all are copies of images of one")
+    scores = []
+    for one in opened:
+        with progress_bar(console, "scoring") as progress:
+            scores.append(score_source(one.ensemble, one.external.only(left), progress))
+    both: NDArray[np.int64] = np.intersect1d(scores[0].rows, scores[1].rows)
+    if not len(both):
+        raise UserError("DATA must hold images that both models can score, but there are none")
+    shared = [one.without(np.setdiff1d(one.rows, both)) for one in scores]
+    found = [
+        Scored.of(one.external.only(both), of_model.predictions, one.ensemble, one.metadata)
+        for one, of_model in zip(opened, shared, strict=True)
+    ]
+    return found, len(rows) - len(left)
