@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.ensembles.evaluation import PointScores
 from analysis.statistics.cross_fitting import group_folds
 from analysis.statistics.patients import by_unit
-from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample, sides
 from analysis.statistics.score_intervals import proportion_interval
 from analysis.statistics.thresholds import TOLERANCE, PointRule, choose_threshold, chosen_thresholds
 from trainables.core.serving.combining.patient_rule import PatientRule
@@ -105,11 +105,6 @@ def _held_out(
         others = (folds != fold) | (folds.max() == 0)
         called[folds == fold] = reaches(scores[folds == fold], choose_threshold(rule, scores[others], positive[others]))
     return called
-
-
-def sides(groups: NDArray[np.int64], positive: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return the number of groups with a positive, and with a negative."""
-    return len(np.unique(groups[positive])), len(np.unique(groups[~positive]))
 
 
 def _notes(

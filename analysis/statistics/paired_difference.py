@@ -1,13 +1,12 @@
 """Difference of two models' scores on the same grouped images, with its 95% interval."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.statistics.intervals import intervals
 from analysis.statistics.resampling import RESAMPLES, Probabilities, Sample
-from analysis.statistics.score_intervals import Interval
+from analysis.statistics.score_intervals import Interval, difference_interval
 
 
 @dataclass(frozen=True)
@@ -62,21 +61,11 @@ def paired_differences(
             of_both = [each[name] for each in bounds if name in each]
             interval = None
             if len(of_both) == 2 and name in correlations:
-                interval = (0.0, 0.0) if same else _interval(value, other, of_both, correlations[name])
+                first_bounds, second_bounds = of_both
+                between = difference_interval(other, second_bounds, value, first_bounds, correlations[name])
+                interval = (0.0, 0.0) if same else between
             found[name] = Difference(value, other, interval)
     return found
-
-
-def _interval(first: float, second: float, bounds: Sequence[Interval], correlation: float) -> Interval:
-    """Return the interval of the second score minus the first, from the interval of each and their correlation."""
-    (low, high), (other_low, other_high) = bounds
-    down = _distance(second - other_low, high - first, correlation)
-    up = _distance(other_high - second, first - low, correlation)
-    return second - first - down, second - first + up
-
-
-def _distance(one: float, other: float, correlation: float) -> float:
-    return float(np.sqrt(max(one**2 + other**2 - 2 * correlation * one * other, 0.0)))
 
 
 def _correlation(blocks: list[np.ndarray]) -> float:

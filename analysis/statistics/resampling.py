@@ -127,6 +127,11 @@ def few_groups(sample: Sample) -> list[int]:
     return [label for label in range(len(sample.class_names)) if 0 < sample.groups_with(label) < GROUPS_FOR_INTERVAL]
 
 
+def sides(groups: NDArray[np.int64], positive: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the number of groups with a positive, and with a negative."""
+    return len(np.unique(groups[positive])), len(np.unique(groups[~positive]))
+
+
 def paired_scores(
     predictions: Sequence[Probabilities], sample: Sample, count: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.float64]:

@@ -54,6 +54,29 @@ def average_interval(
     return max(mean - below, 0.0), min(mean + above, 1.0)
 
 
+def difference_interval(
+    value: float, interval: Interval, other: float, of_other: Interval, correlation: float = 0.0
+) -> Interval:
+    """Return the 95% interval of ``value - other`` from their intervals (MOVER; Zou and Donner 2008).
+
+    Unlike a sum of standard errors, it keeps intervals that are not symmetric.
+
+    Args:
+        value: First score.
+        interval: Its interval.
+        other: Second score.
+        of_other: Its interval.
+        correlation: Correlation of the two estimates; 0 for those of independent samples.
+    """
+    down = _distance(value - interval[0], of_other[1] - other, correlation)
+    up = _distance(other - of_other[0], interval[1] - value, correlation)
+    return value - other - down, value - other + up
+
+
+def _distance(one: float, other: float, correlation: float) -> float:
+    return float(np.sqrt(max(one**2 + other**2 - 2 * correlation * one * other, 0.0)))
+
+
 def mean_interval(values: NDArray[np.float64], groups: NDArray[np.int64], smallest: int | None = None) -> Interval:
     """Compute an interval of a mean over images that allows for skewness by Hall's transformation (Hall 1992).
 

@@ -9,9 +9,9 @@ from analysis.ensembles.evaluation import Evaluation
 from analysis.report.evaluation.inputs import AtPrevalence, Difference, Outcome
 from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.external.calibration_line import calibration_line
-from analysis.statistics.external.differences import independent_difference
 from analysis.statistics.external.net_benefit import decision_curve, predictive_values
 from analysis.statistics.resampling import Probabilities, Sample
+from analysis.statistics.score_intervals import difference_interval
 from trainables.core.metric_names import METRICS
 
 _THRESHOLDS = np.arange(1, 100) / 100
@@ -43,7 +43,7 @@ def _outcome(scores: NDArray[np.floating], sample: Sample, label: int, prevalenc
         line=calibration_line(scores, has, sample) if mixed else None,
         reliability=bins,
         ece=expected_calibration_error(bins),
-        curve=decision_curve(scores, has, _THRESHOLDS, prevalence) if mixed else None,
+        curve=decision_curve(scores, has, _THRESHOLDS, prevalence, sample) if mixed else None,
     )
 
 
@@ -77,4 +77,4 @@ def differences(external: Evaluation, internal: Evaluation) -> tuple[Difference,
 
 def _interval(values: Sequence[float], bounds: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
     one, other = bounds
-    return None if one is None or other is None else independent_difference(values[0], one, values[1], other)
+    return None if one is None or other is None else difference_interval(values[0], one, values[1], other)

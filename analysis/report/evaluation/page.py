@@ -30,8 +30,11 @@ from analysis.report.page import Block, Panel, Section, Text
 from analysis.report.render import fill_page
 from analysis.report.sections.segmentation_scores import dice_panel
 from analysis.report.sections.wording import sentence
+from analysis.statistics.external.net_benefit import DecisionCurve
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 
 _MOST_CURVES = 6
+_BAND = "rgba(68, 119, 170, 0.2)"  # the first of ``COLOURS``
 
 
 def evaluation_page(result: ExternalResult, footer: str) -> str:
@@ -116,15 +119,25 @@ def _use(result: ExternalResult) -> Section:
         draw_panel(
             f"Decision curve of {outcome.name}",
             "Net benefit is the share of true positives, less the share of false positives weighted by the odds of the "
-            "threshold. The model is useful at a threshold where its line is above the other two.",
+            "threshold. The model is useful at a threshold where its line is above the other two (Vickers and Elkin "
+            f"2006). {_about_band(outcome.curve)}",
             f"A threshold of 10% means that one missed positive is as bad as nine false alarms. Share of positives: "
-            f"{outcome.curve.prevalence:.1%}. The lines are drawn without confidence bands (Vickers and Elkin 2006).",
+            f"{outcome.curve.prevalence:.1%}.",
             partial(_decision_curve, outcome),
         )
         for outcome in result.outcomes[:_MOST_CURVES]
         if outcome.curve is not None
     ]
     return Section("Usefulness", "usefulness", panels or [Text("", ["All images are alike, so there is no curve."])])
+
+
+def _about_band(curve: DecisionCurve) -> str:
+    if not curve.low:
+        return f"With fewer than {GROUPS_FOR_INTERVAL} groups of positives or of negatives, there is no band."
+    return (
+        "The band shows the 95% interval at each threshold, which allows for groups. Where it reaches below another "
+        "line, these images do not show that the model is the better choice."
+    )
 
 
 def _decision_curve(outcome: Outcome) -> go.Figure:
@@ -138,9 +151,13 @@ def _decision_curve(outcome: Outcome) -> go.Figure:
         "treat everyone": (curve.everyone, {"color": colour(1), "dash": "dash"}),
         "treat no one": ((0.0,) * len(curve.thresholds), {"color": FAINT, "dash": "dot"}),
     }
+    if curve.low:
+        edges = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        figure.add_scatter(x=curve.thresholds, y=curve.high, **edges)
+        figure.add_scatter(x=curve.thresholds, y=curve.low, fill="tonexty", fillcolor=_BAND, **edges)
     for name, (benefit, line) in lines.items():
         figure.add_scatter(x=curve.thresholds, y=benefit, mode="lines", name=name, line=line)
-    highest = max(max(curve.model), curve.prevalence, 0.01)
+    highest = max(*curve.model, *curve.high, curve.prevalence, 0.01)
     figure.update_layout(height=520, legend={"orientation": "h", "y": -0.25})
     figure.update_xaxes(title="threshold probability", range=[0, 1])
     figure.update_yaxes(title="net benefit", range=[-0.3 * highest, 1.1 * highest])

@@ -1,26 +1,14 @@
-"""Differences of scores between independent samples and between subgroups."""
+"""Differences of scores between subgroups."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-Interval = tuple[float, float]
 PERMUTATIONS = 2000
 _CELLS = 1_000_000  # permutations times images that are scored at once
 # Maps (R, N) weights of N images to a score of each weighting, (R,); NaN if it is undefined.
 Figure = Callable[[NDArray[np.int64]], NDArray[np.float64]]
-
-
-def independent_difference(value: float, interval: Interval, other: float, of_other: Interval) -> Interval:
-    """Return the 95% interval of ``value - other`` of two independent samples, from their intervals.
-
-    The method is MOVER (Zou and Donner 2008): unlike a sum of standard errors, it keeps intervals that are not
-    symmetric.
-    """
-    below = np.hypot(value - interval[0], of_other[1] - other)
-    above = np.hypot(interval[1] - value, other - of_other[0])
-    return float(value - other - below), float(value - other + above)
 
 
 def subgroup_test(

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics.resampling import Probabilities
-
-Interval = tuple[float, float]
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, RESAMPLES, Probabilities, Sample, sides
+from analysis.statistics.score_intervals import Interval, difference_interval, proportion_interval
 
 
 @dataclass(frozen=True)
@@ -19,12 +18,16 @@ class DecisionCurve:
         model: (T,) net benefit of treating those whose predicted probability reaches the threshold.
         everyone: (T,) net benefit of treating everyone. That of treating no one is 0.
         prevalence: Share of positives that they hold for.
+        low: (T,) lower end of the 95% interval of ``model`` at each threshold; empty without intervals.
+        high: (T,) upper end.
     """
 
     thresholds: tuple[float, ...]
     model: tuple[float, ...]
     everyone: tuple[float, ...]
     prevalence: float
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
 def decision_curve(
@@ -32,14 +35,21 @@ def decision_curve(
     positive: NDArray[np.bool_],
     thresholds: NDArray[np.float64],
     prevalence: float | None = None,
+    sample: Sample | None = None,
 ) -> DecisionCurve:
-    """Compute a decision curve.
+    """Compute a decision curve, and its intervals if there are groups enough.
+
+    Net benefit is a difference of two proportions: the sensitivity times the share of positives, less the false
+    positive rate times the share of negatives and the odds of the threshold. Its interval combines those of the
+    proportions (``proportion_interval``) by MOVER, with their correlation from a bootstrap of groups within class. It
+    holds at each threshold by itself, and for the share of positives as given.
 
     Args:
         scores: (N,) probabilities of being positive.
         positive: (N,) truth, with both outcomes.
         thresholds: (T,) between 0 and 1, exclusive.
         prevalence: Share of positives; None for that of the N images.
+        sample: The N images in their groups; None for no intervals.
     """
     share = float(positive.mean()) if prevalence is None else prevalence
     called = scores[None, :] >= thresholds[:, None]
@@ -47,7 +57,60 @@ def decision_curve(
     found, alarms = called[:, positive].mean(axis=1), called[:, ~positive].mean(axis=1)
     model = found * share - alarms * (1 - share) * harm
     everyone = share - (1 - share) * harm
-    return DecisionCurve(tuple(thresholds.tolist()), tuple(model.tolist()), tuple(everyone.tolist()), share)
+    low: NDArray[np.float64] = np.empty(0)
+    high: NDArray[np.float64] = np.empty(0)
+    if sample is not None and min(sides(sample.groups, positive)) >= GROUPS_FOR_INTERVAL:
+        low, high = _band(called, positive, share, (1 - share) * harm, sample)
+    columns = (thresholds, model, everyone, low, high)
+    found, treated, all_treated, below, above = (tuple(column.tolist()) for column in columns)
+    return DecisionCurve(found, treated, all_treated, share, below, above)
+
+
+def _band(
+    called: NDArray[np.bool_], positive: NDArray[np.bool_], share: float, weights: NDArray[np.float64], sample: Sample
+) -> NDArray[np.float64]:
+    """Return the (2, T) ends of the intervals of a net benefit.
+
+    Args:
+        called: (T, N) decisions at each threshold.
+        positive: (N,) truth.
+        share: Share of positives, the weight of the sensitivity.
+        weights: (T,) weights of the false positive rates.
+        sample: The N images.
+    """
+    found = [_weighted(row[positive], sample.groups[positive], share) for row in called]
+    false = [
+        _weighted(row[~positive], sample.groups[~positive], weight)
+        for row, weight in zip(called, weights.tolist(), strict=True)
+    ]
+    correlations = _correlations(called, positive, sample)
+    ends = [
+        difference_interval(*benefit, *harm, correlation)
+        for benefit, harm, correlation in zip(found, false, correlations, strict=True)
+    ]
+    return np.array(ends).T
+
+
+def _weighted(decisions: NDArray[np.bool_], groups: NDArray[np.int64], weight: float) -> tuple[float, Interval]:
+    """Return a weighted share of positive decisions, and its interval."""
+    low, high = proportion_interval(decisions, groups)
+    return weight * float(decisions.mean()), (weight * low, weight * high)
+
+
+def _correlations(called: NDArray[np.bool_], positive: NDArray[np.bool_], sample: Sample) -> list[float]:
+    """Return the (T,) correlations of sensitivity and false positive rate; 0 if no group has both kinds of images."""
+    if not len(np.intersect1d(sample.groups[positive], sample.groups[~positive])):
+        return [0.0] * len(called)
+    drawn = []
+    for draws in sample.resamples(RESAMPLES):
+        counts = (draws[:, positive], called[:, positive]), (draws[:, ~positive], called[:, ~positive])
+        with np.errstate(invalid="ignore"):
+            drawn.append([times @ decisions.T / times.sum(axis=1)[:, None] for times, decisions in counts])
+    rates = np.concatenate(drawn, axis=1)
+    rates = rates[:, np.isfinite(rates).all(axis=(0, 2))]
+    with np.errstate(invalid="ignore"):
+        found = [np.corrcoef(*rates[:, :, threshold])[0, 1] for threshold in range(len(called))]
+    return [float(value) if np.isfinite(value) else 0.0 for value in found]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def result():
     scores = scores.with_points({"": PointScores(point, (25, 5, 20, 10), (30, 30), {"sensitivity": (0.66, 0.93)})})
     bins = binned(ill, labels == 1)
     line = CalibrationLine(-0.25, 1.5, (-0.5, 0.1), None)
-    curve = decision_curve(ill, labels == 1, np.arange(1, 100) / 100)
+    curve = decision_curve(ill, labels == 1, np.arange(1, 100) / 100, sample=sample)
     outcome = Outcome("ill", 30, line, bins, expected_calibration_error(bins), curve)
     evaluation = Evaluation(scores, (scores,), 0, None, 60, (), ())
     subgroups = tuple(Subgroup(name, 30, 30, {"auroc": value}, {}) for name, value in (("A", 0.7), ("B", 0.9)))
@@ -84,6 +84,7 @@ def test_the_page_says_everything_once_and_escapes_names(result):
         "3 of 60 images unlike its training images",
         "with accuracy 0.750 on 40 held-out images",
         "fitted to 20 images, 30% of the groups",
+        "The band shows the 95% interval at each threshold",
         "Made today.",
     ):
         assert part in text, part

@@ -5,17 +5,18 @@ import pytest
 from scipy.stats import norm
 
 from analysis.statistics.external import differences
-from analysis.statistics.external.differences import holm, independent_difference, subgroup_test
+from analysis.statistics.external.differences import holm, subgroup_test
+from analysis.statistics.score_intervals import difference_interval
 
 
 def test_the_difference_of_symmetric_intervals_adds_their_variances():
     one, other = norm(0.8, 0.03), norm(0.7, 0.04)
-    bounds = independent_difference(0.8, one.interval(0.95), 0.7, other.interval(0.95))
+    bounds = difference_interval(0.8, one.interval(0.95), 0.7, other.interval(0.95))
     assert bounds == pytest.approx(norm(0.1, 0.05).interval(0.95))
 
 
 def test_the_difference_of_skewed_intervals_is_skewed():
-    low, high = independent_difference(0.95, (0.80, 0.98), 0.95, (0.94, 0.96))
+    low, high = difference_interval(0.95, (0.80, 0.98), 0.95, (0.94, 0.96))
     assert (low, high) == pytest.approx((-np.hypot(0.15, 0.01), np.hypot(0.03, 0.01)))
 
 

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from analysis.statistics.external.net_benefit import decision_curve, predictive_values
+from analysis.statistics.resampling import Sample
 
 
 def test_net_benefit_counts_true_positives_less_weighted_false_ones():
@@ -21,6 +23,53 @@ def test_net_benefit_at_another_prevalence_is_that_of_a_sample_with_it():
     rows = np.concatenate([np.flatnonzero(positive), np.repeat(np.flatnonzero(~positive), 9)])
     diluted = decision_curve(scores[rows], positive[rows], thresholds)
     assert decision_curve(scores, positive, thresholds, prevalence=0.1).model == pytest.approx(diluted.model)
+
+
+def drawn(groups, images, generator, agreement=0.5):
+    """Scores of images in groups: each group has one outcome, and its images' scores are alike."""
+    of_group = np.repeat(np.arange(2 * groups), images)
+    positive = of_group % 2 == 1
+    noise = np.sqrt(agreement) * generator.normal(size=2 * groups)[of_group]
+    noise += np.sqrt(1 - agreement) * generator.normal(size=len(of_group))
+    sample = Sample(positive.astype(np.int64), of_group, ("well", "ill"), "auroc")
+    return norm.cdf(noise + np.where(positive, 0.8, -0.8)), positive, sample
+
+
+def test_bands_of_decision_curves_cover_the_truth_as_promised():
+    """The truth of this made-up model is known; each threshold is covered by itself."""
+    generator, thresholds, repetitions = np.random.default_rng(0), np.array([0.1, 0.3, 0.5, 0.8]), 300
+    found, false = (norm.sf(norm.ppf(thresholds) - shift) for shift in (0.8, -0.8))
+    truth = 0.5 * found - 0.5 * false * thresholds / (1 - thresholds)
+    covered = np.zeros(len(thresholds))
+    for _ in range(repetitions):
+        scores, positive, sample = drawn(15, 4, generator)
+        curve = decision_curve(scores, positive, thresholds, sample=sample)
+        covered += (np.array(curve.low) <= truth) & (truth <= np.array(curve.high))
+    assert (covered / repetitions > 0.93).all()
+
+
+def test_bands_are_as_wide_as_those_of_a_bootstrap_where_groups_have_both_outcomes():
+    """Sensitivity and false positive rate of the same groups are correlated, which narrows the band."""
+    generator, thresholds = np.random.default_rng(0), np.array([0.3, 0.5])
+    of_group, positive = np.repeat(np.arange(200), 4), np.tile([True, False], 400)
+    scores = norm.cdf(generator.normal(size=200)[of_group] + np.where(positive, 0.8, -0.8))
+    sample = Sample(positive.astype(np.int64), of_group, ("well", "ill"), "auroc")
+    curve = decision_curve(scores, positive, thresholds, sample=sample)
+    drawn_benefit = []
+    for _ in range(2000):
+        rows = (4 * generator.integers(0, 200, 200)[:, None] + np.arange(4)).ravel()
+        drawn_benefit.append(decision_curve(scores[rows], positive[rows], thresholds).model)
+    low, high = np.quantile(drawn_benefit, (0.025, 0.975), axis=0)
+    np.testing.assert_allclose(np.subtract(curve.high, curve.low), high - low, rtol=0.15)
+
+
+def test_few_groups_and_decisions_that_are_all_alike():
+    scores, positive, sample = drawn(9, 4, np.random.default_rng(0))
+    assert decision_curve(scores, positive, np.array([0.5]), sample=sample).low == ()
+    scores, positive, sample = drawn(12, 4, np.random.default_rng(0))
+    right = np.where(positive, 0.9, 0.1)
+    curve = decision_curve(right, positive, np.array([0.5]), sample=sample)
+    assert curve.model == (0.5,) and curve.low[0] < 0.5 <= curve.high[0]
 
 
 def test_predictive_values_follow_from_counts():
