@@ -32,6 +32,7 @@ class SearchInputs:
         data: Data set of the search.
         file_names: N file names; empty if unknown.
         study_texts: Texts of the study file by key.
+        metadata: Further columns of the data that identify nobody: name to N values.
     """
 
     study: optuna.Study
@@ -42,6 +43,7 @@ class SearchInputs:
     data: Dataset
     file_names: Sequence[str] = ()
     study_texts: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def records(self) -> list[TrialRecord]:

@@ -41,7 +41,7 @@ class DataRequest:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
         """Rebuild from the result of ``to_json``, also after JSON."""
-        table = raw["table"] and LabelTable(**{**raw["table"], "files": tuple(raw["table"]["files"])})
+        table = raw["table"] and LabelTable.from_dict(raw["table"])
         return cls(raw["place"], table, Grouping(**raw["grouping"]), raw["names"])
 
 

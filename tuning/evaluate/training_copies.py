@@ -67,7 +67,7 @@ def _open_search(ensemble: Ensemble, metadata: Mapping[str, Any]) -> OpenedDatas
     place, saved = metadata.get("data"), metadata.get("data_table")
     if place is None:
         return None
-    table = saved and LabelTable(**{**saved, "files": tuple(saved["files"])})
+    table = saved and LabelTable.from_dict(saved)
     pixels = ensemble.pixel_format
     try:
         opened = open_dataset(place, table, Grouping(), pixels.window, pixels.slicing, None, None, None)

@@ -5,6 +5,7 @@ A report chooses nothing and does not open the test set: predictions on ``test``
 
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,12 +19,14 @@ from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.render import render
 from trainables.core.atomic_write import atomic_file
 from trainables.core.data.dataset import Dataset
+from trainables.core.data.readers.tables.identifying_columns import identifying_reason
+from trainables.core.data.splits.group_file import grouped_by_file
 from trainables.core.errors import UserError, first_line
 from tuning.console import say
 from tuning.ensemble.saved_ensemble import load_ensemble
 from tuning.ensemble.saved_predictions import load_predictions
 from tuning.report.inspect_members import Examine, inspect_members
-from tuning.study.attributes import read_identity, read_study_texts
+from tuning.study.attributes import read_data_request, read_identity, read_study_texts
 from tuning.study.storage.open_study import REDUCTION, first_rung
 from tuning.tracking.outbox import Tracker
 
@@ -84,12 +87,25 @@ def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
     while identity["pruning"] and rung < epochs:
         rungs.append(rung)
         rung *= REDUCTION
+    names, metadata = tuple[str, ...](), dict[str, Sequence[str]]()
     try:
-        names = tuple(data.open_source().names)
-    except (UserError, OSError):  # the source is gone, but the decoded images are in the cache
-        names = ()
-    texts = read_study_texts(study)
-    return SearchInputs(study, identity["space"], identity["metric"], epochs, tuple(rungs), data, names, texts)
+        source, groups = data.open_source(), read_data_request(study).grouping.file
+        names, metadata = tuple(source.names), dict(source.metadata)
+        if groups is not None:
+            metadata = dict(grouped_by_file(source, Path(groups)).metadata)
+    except (UserError, OSError):  # a file is gone, but the decoded images are in the cache
+        pass
+    return SearchInputs(
+        study,
+        identity["space"],
+        identity["metric"],
+        epochs,
+        tuple(rungs),
+        data,
+        names,
+        read_study_texts(study),
+        {column: values for column, values in metadata.items() if not identifying_reason(column, values)},
+    )
 
 
 def gather_ensemble(source: ReportSource) -> EnsembleInputs | None:

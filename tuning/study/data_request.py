@@ -41,7 +41,7 @@ class DataRequest:
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """Return the request that ``dataclasses.asdict`` turned into ``saved``."""
         table = saved.get("table")  # searches before tables have none
-        table = table and LabelTable(**{**table, "files": tuple(table["files"])})
+        table = table and LabelTable.from_dict(table)
         window = saved.get("window") and tuple(saved["window"])
         ordered = saved.get("ordered", False)  # searches before grades have none
         ordered = tuple(ordered) if isinstance(ordered, list | tuple) else ordered

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import numpy as np
 
 from analysis.report.inputs import EnsembleInputs, SearchInputs
-from analysis.report.reporting.data_flow import share_groups
+from analysis.report.reporting.data_flow import characteristics, share_groups
 from analysis.report.sections.wording import about_test, label_of, plural, with_interval
 from analysis.report.task_sections import sections_of_task
 from trainables.core.metric_names import METRICS
@@ -60,7 +60,7 @@ def _about_data(search: SearchInputs) -> dict[int, Answer]:
         ),
         20: Answer(FILLED, _disjoint(search, named)),
         35: Answer(FILLED, f"{len(data.labels)} images, {unused} excluded.", _SECTIONS["flow"]),
-        36: Answer(PARTLY, "Classes in each partition.", _SECTIONS["flow"]),
+        36: Answer(PARTLY, f"{', '.join(['Classes', *characteristics(search)])} in each partition.", _SECTIONS["flow"]),
     }
 
 

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.report.page import Flow, Step, Table
 from analysis.report.sections.wording import label_of, plural
+from analysis.statistics.subgroup_names import in_order, subgroups_by
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.labels import membership
 
 _MOST_REASONS = 5
+_MOST_VALUES = 12  # of a column that is shown
 
 
 def data_flow(search: SearchInputs) -> Flow:
@@ -52,8 +54,33 @@ def partition_table(search: SearchInputs) -> Table:
         shares = [f"{count} ({count / max(len(indices), 1):.0%})" for count in has]
         rows.append([name, str(len(indices)), str(len(np.unique(data.groups[indices]))), *patients, *shares])
     headings = ["partition", "images", "groups", *(["patients"] if data.patients is not None else []), *names]
-    how = "Images of each class with their share of the partition. Age, sex and site are for you to add."
-    return Table("Partitions", how, headings, rows)
+    missing = "" if search.metadata else " Age, sex and site are for you to add, or are shown if the data have them."
+    return Table("Partitions", f"Images of each class with their share of the partition.{missing}", headings, rows)
+
+
+def characteristics(search: SearchInputs) -> dict[str, NDArray[np.str_]]:
+    """Return the subgroup of each of N images by each column of few values."""
+    used = np.concatenate(list(search.data.splits.values()))
+    found = {column: np.array(subgroups_by(column, values)) for column, values in search.metadata.items()}
+    return {column: names for column, names in found.items() if len(np.unique(names[used])) <= _MOST_VALUES}
+
+
+def characteristics_table(search: SearchInputs) -> Table:
+    """Count the images with each value of further columns in each partition; no rows without such columns."""
+    splits, found, rows = search.data.splits, characteristics(search), list[list[str]]()
+    for column, subgroups in found.items():
+        for name in in_order(subgroups[np.concatenate(list(splits.values()))].tolist()):
+            has = [subgroups[indices] == name for indices in splits.values()]
+            rows.append([column, name, *(f"{one.sum()} ({one.mean():.0%})" if len(one) else "0" for one in has)])
+    many = [column for column in search.metadata if column not in found]
+    left = f" Columns of more than {_MOST_VALUES} values are left out: {', '.join(many)}." if many else ""
+    return Table(
+        "Characteristics of the partitions",
+        "Images with each value of the further columns of the data, with their share of the partition. Columns that "
+        f"may identify a person are left out.{left}",
+        ("column", "value", *splits),
+        rows,
+    )
 
 
 def halved_interval(search: SearchInputs, ensemble: EnsembleInputs) -> str:

@@ -4,7 +4,7 @@ from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.report.page import Block, Section, Table, Text
 from analysis.report.reporting.answers import FILLED, OPEN, PARTLY, answers
 from analysis.report.reporting.claim_items import ITEMS, STUDY_KEYS
-from analysis.report.reporting.data_flow import data_flow, halved_interval, partition_table
+from analysis.report.reporting.data_flow import characteristics_table, data_flow, halved_interval, partition_table
 from analysis.report.sections.wording import plural
 
 _IN_METHODS = (
@@ -16,7 +16,9 @@ _IN_METHODS = (
 def flow_section(search: SearchInputs, ensemble: EnsembleInputs | None) -> Section:
     """Show the flow of the data, the partitions, and the size of a test set that would halve the interval."""
     size = halved_interval(search, ensemble) if ensemble else ""
+    of_partitions = characteristics_table(search)
     blocks: list[Block] = [data_flow(search), partition_table(search)]
+    blocks += [of_partitions] if of_partitions.rows else []
     return Section("Data flow", "flow", [*blocks, *([Text("Size of the test set", [size])] if size else [])])
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from analysis.ensembles.result import Openings
 from tests.analysis.report.report_inputs import made_up_study
+from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
 from tuning.report.make_report import ReportSource, gather_search, make_report, report_at_end
 from tuning.report.remake_report import ReportOptions, remake
@@ -44,6 +45,20 @@ def test_rungs_and_names_are_those_of_the_search(study, small_data):
     assert search.rungs == (3,)
     assert len(search.file_names) == 120
     assert search.file_names[0].endswith("few/000.png")
+
+
+def test_columns_of_the_groups_file_are_metadata_unless_they_identify_somebody(small_data, tmp_path):
+    names = small_data.open_source().names
+    groups = tmp_path / "groups.csv"
+    rows = [f"{name},{index},{'AB'[index % 2]},N{index},200{index % 9}-01-01" for index, name in enumerate(names)]
+    groups.write_text("\n".join(["image,group,site,Patient Name,seen", *rows]) + "\n")
+    study = made_up_study()
+    check_identity(study, {"space": "x", "metric": "balanced_accuracy", "max-epochs": 9, "pruning": True})
+    save_data_request(study, DataRequest(small_data.place, seed=0, grouping=Grouping(file=str(groups))))
+    search = gather_search(study, small_data)
+    assert {name: list(values) for name, values in search.metadata.items()} == {"site": ["A", "B"] * 60}
+    groups.unlink()
+    assert gather_search(study, small_data).metadata == {}
 
 
 def reported(study, data, folder, log_file):

@@ -2,6 +2,7 @@ import dataclasses
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.report.reporting.answers import FILLED, OPEN, PARTLY
@@ -63,6 +64,34 @@ def test_the_flow_accounts_for_every_image(search, ensemble):
         assert counts == np.bincount(data.labels[rows], minlength=3).tolist()
     groups = ensemble.evaluation.groups
     assert f"{4 * groups} groups" in size.paragraphs[0]
+
+
+def test_characteristics_are_counted_in_each_partition(search):
+    data, generator = search.data, np.random.default_rng(0)
+    images = len(data.labels)
+    site = generator.choice(["A", "B", ""], images)
+    age = generator.integers(10, 90, images)
+    metadata = {
+        "site": site.tolist(),
+        "Age": list(map(str, age)),
+        "code": [f"c{index % 20}" for index in range(images)],
+    }
+    told = dataclasses.replace(search, metadata=metadata)
+    _, table = flow_section(told, None).blocks[1:]
+    assert table.headings == ("column", "value", *data.splits)
+    found = {(row[0], row[1]): [int(cell.split(" ")[0]) for cell in row[2:]] for row in table.rows}
+    bands = pd.cut(
+        age, [0, 18, 40, 65, 200], right=False, labels=["below 18", "18 to below 40", "40 to below 65", "65 and above"]
+    )
+    for column, values in (("site", np.where(site == "", "unknown", site)), ("Age", np.array(bands))):
+        shown = [value for name, value in found if name == column]
+        assert set(shown) == set(values)
+        for value in shown:
+            assert found[column, value] == [int((values[rows] == value).sum()) for rows in data.splits.values()]
+    assert next(value for name, value in found if name == "Age") == "below 18"
+    assert [value for name, value in found if name == "site"] == ["A", "B", "unknown"]
+    assert "more than 12 values are left out: code." in table.how_to_read
+    assert {int(row[0]): row[4] for row in checklist(told, None).rows}[36] == "Classes, site, Age in each partition."
 
 
 @pytest.mark.parametrize(("twins", "said"), [(2, "2 of "), (0, "training and selection share some")])

@@ -9,7 +9,8 @@ from trainables.core.data.readers.tables.label_columns import is_known_group
 _WORDS = (
     "name names surname lastname firstname forename initials dob birth birthday birthdate address street city town zip "
     "zipcode postcode postal phone telephone mobile fax mail email ssn nhs insurance policy account licence license "
-    "serial ip url uid uuid guid id physician doctor radiologist operator reader contact relative comment comments "
+    "serial ip url uid uuid guid id physician doctor radiologist consultant surgeon nurse technician operator reader "
+    "referrer referring staff user contact relative comment comments "
     "note notes remark remarks report text date datetime timestamp"
 )
 _DATE = re.compile(r"\d{4}[-/.]?[01]\d[-/.]?[0-3]\d|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})")

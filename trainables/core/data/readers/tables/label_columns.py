@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from trainables.core.data.readers.tables.named_images import NamedImages
 from trainables.core.data.readers.untrusted_files import printable
@@ -51,6 +52,11 @@ class LabelTable:
     label: str | None = None
     group: str | None = None
     split: str | None = None
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Rebuild from ``dataclasses.asdict``, also after JSON."""
+        return cls(**{**raw, "files": tuple(raw["files"])})
 
 
 def known_as(role: str, column: str) -> bool:

@@ -1,0 +1,55 @@
+"""Subgroups of images by the values of a column: numbers in ranges, all else as it is."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+UNKNOWN = "unknown"
+_AGE = re.compile(r"(^|[^a-z])age([^a-z]|$)|alter", re.IGNORECASE)
+_NUMBER = re.compile(r"(-?\d+(?:\.\d+)?) *(?:y|yr|yrs|years?)?$", re.IGNORECASE)
+_AGES = (18.0, 40.0, 65.0)  # lower ends of the ranges of ages, in years
+_MOST_VALUES = 8  # a column of more numbers is divided into ranges
+
+
+def subgroups_by(column: str, values: Sequence[str]) -> list[str]:
+    """Return the subgroup of each of N images, "unknown" for empty values.
+
+    A column of numbers is divided into ranges: ages at 18, 40 and 65 years, others with more than eight values at their
+    quartiles.
+
+    Args:
+        column: Name of the column.
+        values: N values.
+    """
+    texts = [" ".join(value.split()) for value in values]
+    numbers = [_NUMBER.match(text) for text in texts]
+    if all(number or not text for number, text in zip(numbers, texts, strict=True)) and any(numbers):
+        found = [float(number[1]) if number else np.nan for number in numbers]
+        different = np.unique([value for value in found if not np.isnan(value)])
+        if _AGE.search(column):
+            return _ranges(found, _AGES)
+        if len(different) > _MOST_VALUES:
+            return _ranges(found, np.unique(np.quantile(different, (0.25, 0.5, 0.75))).tolist())
+    return [text or UNKNOWN for text in texts]
+
+
+def in_order(subgroups: Sequence[str]) -> list[str]:
+    """Return the different subgroups: ranges from the lowest, names by the alphabet, and unknown values last."""
+
+    def key(name: str) -> tuple[bool, float, str]:
+        number = re.match(r"-?\d+(\.\d+)?", name)
+        lowest = -np.inf if name.startswith("below ") else np.inf
+        return name == UNKNOWN, float(number[0]) if number else lowest, name
+
+    return sorted(set(subgroups), key=key)
+
+
+def _ranges(values: Sequence[float], starts: Sequence[float]) -> list[str]:
+    """Return the name of each value's range, such as ``40 to below 65``."""
+    ends = [f"{start:g}" for start in starts]
+    names = [f"below {ends[0]}", *(f"{low} to below {high}" for low, high in pairwise(ends))]
+    names.append(f"{ends[-1]} and above")
+    places = np.searchsorted(starts, values, side="right")
+    return [UNKNOWN if np.isnan(value) else names[place] for value, place in zip(values, places, strict=True)]
