@@ -160,7 +160,7 @@ class ModelCard:
         return f"`{code(data.place)}`, fingerprint `{data.fingerprint}`\n\n{splits}"
 
 
-def with_status(description: str | None, alias: str, status: str) -> str:
+def with_status(description: str, alias: str, status: str) -> str:
     """Return a version's page with another alias in its heading and another sentence about it."""
-    heading = re.sub(r"^## (former )?(champion|challenger) of ", f"## {alias} of ", description or "")
+    heading = re.sub(r"^## (former )?(champion|challenger) of ", f"## {alias} of ", description)
     return re.sub(r"It (is|was) the (champion|challenger): [^\n]*", lambda _: plain(status), heading, count=1)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from trainables.core.errors import UserError, first_line
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 REASON = "tune.alias_reason"  # the tag of a version that was compared with the champion
+SEARCH = "tune-run"  # stands for a person where a search makes its own ensemble the champion
 PROMOTED_BY = "tune.promoted_by"  # the tag of a version that a person made the champion
 _HISTORY = "tune.champion."  # followed by the time, the tags of a model with a JSON of each ``Promotion``
 
@@ -43,14 +45,34 @@ class Promotion:
         before = f"was {self.previous}" if self.previous else "the first"
         return f"{self.at[:16].replace('T', ' ')} UTC: version {self.version} ({before}), by {self.by}: {self.reason}"
 
+    def on_page(self, page: str) -> str:
+        """Return the page of the new champion with the reason."""
+        promoted = "" if self.by == SEARCH else f"promoted by {self.by} on {self.at[:10]}: "
+        return with_status(page, CHAMPION, f"It is the champion: {promoted}{self.reason}.")
+
+    def on_former_page(self, page: str) -> str:
+        """Return the page of the previous champion with the version that replaced it."""
+        by_search = f"a search replaced it by version {self.version} on {self.at[:10]}: {self.reason}."
+        by_person = f"version {self.version} was promoted by {self.by} on {self.at[:10]}."
+        status = by_search if self.by == SEARCH else by_person
+        return with_status(page, "former champion", f"It was the champion: {status}")
+
 
 def make_champion(
     client: MlflowClient, name: str, version: str, previous: str | None, by: str, reason: str
 ) -> Promotion:
-    """Point ``@champion`` at a version, and add that to the model's history."""
+    """Point ``@champion`` at a version, add that to the model's history, and say so on the pages of both versions."""
     promotion = Promotion(version, previous, by, reason, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}")
     client.set_registered_model_alias(name, CHAMPION, version)
     client.set_registered_model_tag(name, f"{_HISTORY}{promotion.at}", json.dumps(asdict(promotion)))
+    # A version may be deleted, and the page of one whose search is about to write it is still empty.
+    pages = {str(each.version): each.description for each in versions_of(client, name) if each.description}
+    if previous in pages:
+        client.update_model_version(name, previous, description=promotion.on_former_page(pages[previous]))
+    if version in pages:
+        page = promotion.on_page(pages[version])
+        client.update_model_version(name, version, description=page)
+        show_champion(client, name, page)
     return promotion
 
 
@@ -61,6 +83,18 @@ def history(tracking_uri: str, name: str) -> list[Promotion]:
         UserError: The model does not exist.
     """
     tags = _model(MlflowClient(tracking_uri), name).tags
+    return _promotions(tags)
+
+
+def replaced_by(client: MlflowClient, name: str, version: str) -> Promotion | None:
+    """Return the latest change that replaced a champion; None if it is the champion or never was."""
+    model = client.get_registered_model(name)
+    if str(model.aliases.get(CHAMPION)) == version:
+        return None
+    return next((one for one in reversed(_promotions(model.tags)) if one.previous == version), None)
+
+
+def _promotions(tags: Mapping[str, str]) -> list[Promotion]:
     return [Promotion(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(_HISTORY)]
 
 
@@ -79,7 +113,7 @@ def promote(tracking_uri: str, name: str, version: str | None, by: str, reason: 
     """
     client = MlflowClient(tracking_uri)
     aliases = {alias: str(number) for alias, number in _model(client, name).aliases.items()}
-    versions = {str(each.version): each for each in versions_of(client, name)}
+    versions = {str(each.version) for each in versions_of(client, name)}
     known = ", ".join(sorted(versions, key=int))
     version = version or aliases.get(CHALLENGER)
     if version is None:
@@ -94,22 +128,7 @@ def promote(tracking_uri: str, name: str, version: str | None, by: str, reason: 
     promotion = make_champion(client, name, version, previous, by, reason)
     if aliases.get(CHALLENGER) == version:
         client.delete_registered_model_alias(name, CHALLENGER)
-    _update_pages(client, promotion, versions)
     return promotion
-
-
-def _update_pages(client: MlflowClient, promotion: Promotion, versions: dict[str, ModelVersion]) -> None:
-    """Say on the pages of both versions, and of the model, which version is the champion."""
-    name, when = versions[promotion.version].name, f"by {promotion.by} on {promotion.at[:10]}"
-    page = with_status(
-        versions[promotion.version].description, CHAMPION, f"It is the champion: promoted {when}: {promotion.reason}."
-    )
-    client.update_model_version(name, promotion.version, description=page)
-    if promotion.previous in versions:
-        status = f"It was the champion: version {promotion.version} was promoted {when}."
-        former = with_status(versions[promotion.previous].description, "former champion", status)
-        client.update_model_version(name, promotion.previous, description=former)
-    show_champion(client, name, page)
 
 
 def show_champion(client: MlflowClient, name: str, page: str) -> None:

@@ -19,7 +19,9 @@ from analysis.registry.promotions import (
     CHAMPION,
     PROMOTED_BY,
     REASON,
+    SEARCH,
     make_champion,
+    replaced_by,
     show_champion,
     versions_of,
 )
@@ -69,7 +71,7 @@ def _settle(client: MlflowClient, name: str, version: str, metadata: dict[str, A
         best, reason = _best(first if current is None or current[0] in rivals else current, rivals)
         if current is not None and best[0] == current[0]:
             break
-        make_champion(client, name, best[0], current[0] if current else None, "tune-run", reason)
+        make_champion(client, name, best[0], current[0] if current else None, SEARCH, reason)
     return (CHAMPION, reason) if best[0] == version else _alias(best, version, metadata)
 
 
@@ -161,11 +163,15 @@ def _blank_example() -> pd.DataFrame:
 def write_card(tracking_uri: str, card: ModelCard) -> None:
     """Write a model card to the page of its version and, for the champion, to the page of the model.
 
-    A description of the model that a person wrote is left unchanged.
+    A description of the model that a person wrote is left unchanged. If another search has replaced the champion since
+    it was registered, the card says so.
     """
     client, version, text = MlflowClient(tracking_uri), card.registration.version, card.description()
+    replaced = replaced_by(client, card.name, version) if card.registration.alias == CHAMPION else None
+    if replaced is not None:
+        text = replaced.on_former_page(text)
     client.update_model_version(card.name, version, description=text)
     for tag, value in card.tags().items():
         client.set_model_version_tag(card.name, version, tag, value)
-    if card.registration.alias == CHAMPION:
+    if card.registration.alias == CHAMPION and replaced is None:
         show_champion(client, card.name, text)

@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 
 from analysis.ensembles.result import Registration
 from analysis.registry import history, parse_model, promote, write_card
+from analysis.registry.promotions import make_champion
 from tests.analysis.registry.cards import made_up_card
 from trainables.core.errors import UserError
 
@@ -78,6 +79,28 @@ def test_the_pages_name_the_new_champion(store):
     again = client.get_model_version("brains", "2").description.splitlines()
     assert again[2] == f"It is the champion: promoted by ann on {today}: better on &lt;our&gt; scanner."
     assert client.get_registered_model("brains").description == "Written by hand"
+
+
+def test_a_champion_that_a_search_replaces_says_so_on_its_page(store):
+    """Also if its own search writes its page only afterwards."""
+    uri, client = store
+    make_champion(client, "brains", "2", "1", "tune-run", "it has auroc 0.9000, where version 1 has 0.8000")
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    first, second = (client.get_model_version("brains", number).description for number in "12")
+    replaced = f"It was the champion: a search replaced it by version 2 on {today}: it has auroc 0.9000, where"
+    assert first.splitlines()[0] == "## former champion of brains: version 1"
+    assert first.splitlines()[2].startswith(replaced) and "### Members" in first
+    assert second.splitlines()[:3:2] == [
+        "## champion of brains: version 2",
+        "It is the champion: it has auroc 0.9000, where version 1 has 0.8000.",
+    ]
+    assert client.get_registered_model("brains").description == second
+    write_card(uri, made_up_card(registration=Registration("1", "champion", "there was no champion")))
+    assert client.get_model_version("brains", "1").description.splitlines()[2].startswith(replaced)
+    assert client.get_registered_model("brains").description == second
+    make_champion(client, "brains", "1", "2", "tune-run", "of its score")
+    write_card(uri, made_up_card(registration=Registration("1", "champion", "of its score")))
+    assert client.get_model_version("brains", "1").description.startswith("## champion of brains: version 1")
 
 
 def test_an_earlier_layout_of_pages_is_changed_too(store):
