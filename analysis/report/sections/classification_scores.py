@@ -37,7 +37,12 @@ def classification_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Sec
         confused_pair(search, ensemble),
         roc_panel(search, ensemble, size),
         precision_recall_panel(search, ensemble, size),
-        _calibration_panel(ensemble, size),
+        calibration_panel(
+            ensemble,
+            size,
+            "How often predictions of a given confidence are correct. Each marker is one bin of images, larger for "
+            "more images. Markers below the diagonal mean that the model is overconfident.",
+        ),
     ]
     return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
 
@@ -112,7 +117,8 @@ def precision_recall_panel(search: SearchInputs, ensemble: EnsembleInputs, size:
     )
 
 
-def _calibration_panel(ensemble: EnsembleInputs, size: str) -> Panel:
+def calibration_panel(ensemble: EnsembleInputs, size: str, how_to_read: str) -> Panel:
+    """Draw the reliability diagrams of the ensemble and of its best member."""
     scores, best = ensemble.evaluation, ensemble.best_trial
     bins = {
         "ensemble": scores.ensemble.reliability,
@@ -120,8 +126,7 @@ def _calibration_panel(ensemble: EnsembleInputs, size: str) -> Panel:
     }
     return draw_panel(
         "Calibration",
-        "How often predictions of a given confidence are correct. Each marker is one bin of images, larger for more "
-        "images. Markers below the diagonal mean that the model is overconfident.",
+        how_to_read,
         f"{size}, in {BINS} bins of equal width; empty bins are omitted. Brier score {_value(ensemble, 'brier')}. "
         f"Expected calibration error {number(scores.ensemble.metrics.get('ece'), 3)}; it is biased upwards and has no "
         "interval. Bins with few images are unreliable.",

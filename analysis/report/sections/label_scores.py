@@ -1,19 +1,14 @@
 """Test scores of a multi-label classification: metrics, scores and curves by label, calibration, and mistakes."""
 
-from functools import partial
-
 import numpy as np
 
 from analysis.ensembles.tasks.choose import task_results
-from analysis.report.figures.classification_curves import calibration
-from analysis.report.figures.style import draw_panel
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
-from analysis.report.page import Block, Example, Gallery, Panel, Section, Table
-from analysis.report.sections.classification_scores import precision_recall_panel, roc_panel
+from analysis.report.page import Block, Example, Gallery, Section, Table
+from analysis.report.sections.classification_scores import calibration_panel, precision_recall_panel, roc_panel
 from analysis.report.sections.model_comparison import metrics_table, test_caveats
-from analysis.report.sections.wording import about_test, leak_warning, number, plural, with_interval
+from analysis.report.sections.wording import about_test, leak_warning, plural
 from analysis.report.thumbnails import data_uri
-from analysis.statistics.calibration import BINS
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 
 _SHOWN = 3  # of the missed and of the wrong images of each label
@@ -29,7 +24,12 @@ def label_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
         *_label_tables(search, ensemble),
         roc_panel(search, ensemble, size),
         precision_recall_panel(search, ensemble, size),
-        _calibration_panel(ensemble, size),
+        calibration_panel(
+            ensemble,
+            size,
+            "How often images have a label that was predicted with a given probability, over all labels. Each marker "
+            "is one bin, larger for more predictions. Markers below the diagonal mean that probabilities are too high.",
+        ),
     ]
     return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
 
@@ -52,23 +52,6 @@ def _label_tables(search: SearchInputs, ensemble: EnsembleInputs) -> list[Table]
         Table(table.title, explained.get(position, ""), table.headings, table.rows)
         for position, table in enumerate(tables)
     ]
-
-
-def _calibration_panel(ensemble: EnsembleInputs, size: str) -> Panel:
-    scores, best = ensemble.evaluation, ensemble.best_trial
-    bins = {
-        "ensemble": scores.ensemble.reliability,
-        f"trial {best.number}": scores.members[ensemble.best_member].reliability,
-    }
-    return draw_panel(
-        "Calibration",
-        "How often images have a label that was predicted with a given probability, over all labels. Each marker is "
-        "one bin, larger for more predictions. Markers below the diagonal mean that probabilities are too high.",
-        f"{size}, in {BINS} bins of equal width; empty bins are omitted. Brier score "
-        f"{with_interval(scores.ensemble, 'brier')}. Expected calibration error "
-        f"{number(scores.ensemble.metrics.get('ece'), 3)}; it is biased upwards and has no interval.",
-        partial(calibration, bins),
-    )
 
 
 def label_mistakes(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Section:  # noqa: ARG001
