@@ -68,7 +68,7 @@ def compare(
     def run(console: Console) -> int:
         if data is not None:
             place = known_place(data)
-            from tuning.evaluate.describe_data import describe_data
+            from tuning.evaluate.data.describe_data import describe_data
 
             describe_data(place, table, group_column, groups, (), console)
             from tuning.compare.rescored import Candidate, compare_on_data

@@ -76,7 +76,7 @@ def evaluate(
 
     Exit code 0: done; 1: the result could not be logged; 2: wrong usage.
     """
-    from tuning.evaluate.describe_data import describe_data
+    from tuning.evaluate.data.describe_data import describe_data
 
     table = label_table(labels, image=image_column, label=label_column)
     columns = tuple(name.strip() for name in by.split(",") if name.strip()) if by else ()

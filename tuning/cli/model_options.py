@@ -13,7 +13,7 @@ from tuning.predict.fetch_model import MODEL_PLACES
 
 if TYPE_CHECKING:
     from trainables.core.data.readers.tables.label_columns import LabelTable
-    from tuning.evaluate.external_data import DataRequest
+    from tuning.evaluate.data.external_data import DataRequest
 
 RegisteredModel = Annotated[str, typer.Argument(help=f"Registered model: {MODEL_PLACES}.", show_default=False)]
 TrackingUri = Annotated[
@@ -62,8 +62,8 @@ def data_request(
         UserError: An option has a wrong value, or several name groups.
     """
     from trainables.core.data.splits.groups import Grouping
-    from tuning.evaluate.class_names import parse_names
-    from tuning.evaluate.external_data import DataRequest
+    from tuning.evaluate.data.class_names import parse_names
+    from tuning.evaluate.data.external_data import DataRequest
 
     absolute = file and str(Path(file).absolute())
     return DataRequest(place, table, Grouping(None, column, pattern, file=absolute), parse_names(class_names or []))

@@ -18,7 +18,7 @@ from trainables.core.serving.ensemble_files import ensemble_digest, open_ensembl
 from trainables.core.serving.ensembles.base import Ensemble
 from tuning.compare.differences import show_differences
 from tuning.console import EXIT_OK, progress_bar, say, say_notes
-from tuning.evaluate.external_data import DataRequest, ExternalData, open_external
+from tuning.evaluate.data.external_data import DataRequest, ExternalData, open_external
 from tuning.evaluate.log_run import Log
 from tuning.evaluate.score_source import score_source
 from tuning.evaluate.scored import Scored

@@ -11,7 +11,7 @@ from trainables.core.config import ClassificationConfig, MultiLabelConfig, Segme
 from trainables.core.data.decode.masks import mask_classes, resized_classes
 from trainables.core.models.networks.pixel_predictions import pixel_counts
 from trainables.core.serving.score_images import ScoredImage
-from tuning.evaluate.external_data import ExternalData
+from tuning.evaluate.data.external_data import ExternalData
 
 
 class AnswerReader(ABC):

@@ -13,7 +13,7 @@ from trainables.core.errors import DataError, first_line
 from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.serving.score_images import BATCH, ScoredImage, score_images
 from tuning.evaluate.answers import answer_reader
-from tuning.evaluate.external_data import ExternalData
+from tuning.evaluate.data.external_data import ExternalData
 
 
 @dataclass(frozen=True, eq=False)

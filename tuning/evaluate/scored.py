@@ -15,7 +15,7 @@ from trainables.core.config import SegmentationConfig
 from trainables.core.metric_names import PATIENT
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensembles.base import Ensemble
-from tuning.evaluate.external_data import ExternalData
+from tuning.evaluate.data.external_data import ExternalData
 
 _DEFAULT_METRICS = {SegmentationConfig.task: "dice"}  # of other tasks: auroc
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from analysis.report.evaluation.inputs import Shift
 from analysis.statistics.external.two_sample_test import two_sample_test
 from trainables.core.serving.ensembles.base import Ensemble
-from tuning.evaluate.external_data import ExternalData
+from tuning.evaluate.data.external_data import ExternalData
 from tuning.evaluate.score_source import SourceScores, features_of
 
 _MOST = 500

@@ -13,7 +13,7 @@ from trainables.core.data.splits.copies import DETAIL_SIDE, find_copies
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
 from trainables.core.serving.ensembles.base import Ensemble
-from tuning.evaluate.external_data import ExternalData
+from tuning.evaluate.data.external_data import ExternalData
 from tuning.evaluate.score_source import features_of
 
 _LISTED = 5

@@ -148,7 +148,7 @@ class TaskResults(ABC):
         return scores
 
     @staticmethod
-    def scanty_classes(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: ARG004
+    def few_and_absent(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: ARG004
         """Return the classes of too few groups, and those without an image."""
         return (), ()
 
@@ -165,7 +165,7 @@ class TaskResults(ABC):
         for unit, (predicted, of_unit) in cls.by_unit(combined, combination, sample).items():
             scores = cls.score(predicted, combination, unit, of_unit)
             scores = cls.decided(scores, served[unit][0], combination, unit, of_unit)
-            few, absent = cls.scanty_classes(of_unit)
+            few, absent = cls.few_and_absent(of_unit)
             levels[unit] = Evaluation(scores, (), 0, None, len(of_unit.members), few, absent, count=len(of_unit.labels))
         return replace(levels[IMAGE], patients=levels.get(PATIENT))
 

@@ -116,7 +116,7 @@ class ClassificationResults(TaskResults):
         return scores if sets is None else scores.with_sets(score_sets(sets, predictions, sample))
 
     @staticmethod
-    def scanty_classes(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def few_and_absent(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the classes of too few groups, and those without an image."""
         few = tuple(sample.class_names[label] for label in few_groups(sample))
         return few, absent_classes(sample.labels, sample.class_names)

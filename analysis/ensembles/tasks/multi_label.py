@@ -122,7 +122,7 @@ class MultiLabelResults(TaskResults):
         return scores.with_points({f"/{keys[one.column]}": score_point(one, predictions, sample) for one in points})
 
     @staticmethod
-    def scanty_classes(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def few_and_absent(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the labels of too few groups, and those that no image has."""
         few = tuple(sample.class_names[label] for label in few_groups(sample))
         return few, tuple(name for label, name in enumerate(sample.class_names) if not sample.has(label).any())

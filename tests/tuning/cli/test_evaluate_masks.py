@@ -12,7 +12,7 @@ from tests.trainables.core.serving.ensembles.test_segmentation_ensemble import t
 from tests.tuning.cli.test_evaluate import apart, invoke, read  # noqa: F401
 from trainables.core.data.source import MaskFormat
 from trainables.core.serving.ensemble_files import open_ensemble
-from tuning.evaluate.class_names import masks_in_model_classes
+from tuning.evaluate.data.class_names import masks_in_model_classes
 
 
 @pytest.fixture

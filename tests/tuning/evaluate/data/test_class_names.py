@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from trainables.core.errors import UserError
-from tuning.evaluate.class_names import in_model_classes, model_classes, parse_names
+from tuning.evaluate.data.class_names import in_model_classes, model_classes, parse_names
 
 MODEL = ("normal", "pneumonia", "tuberculosis")
 

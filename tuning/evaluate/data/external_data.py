@@ -15,7 +15,7 @@ from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
 from trainables.core.serving.ensemble import ENSEMBLES
 from trainables.core.serving.ensembles.base import Ensemble
-from tuning.evaluate.class_names import in_model_classes, masks_in_model_classes, model_classes
+from tuning.evaluate.data.class_names import in_model_classes, masks_in_model_classes, model_classes
 
 
 @dataclass(frozen=True)
