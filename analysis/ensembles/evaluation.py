@@ -189,7 +189,7 @@ class Evaluation:
         conditional: Classes with fewer than 10 groups. Averages over classes hold for these groups only.
         absent: Classes without an image in ``test``.
         patients: The same by patient, whose units are patients instead of images; None without patients.
-        count: Number of images, or of patients; 0 in evaluations of earlier versions.
+        count: Number of images, or of patients, of labels or masks; 0 where recalls tell it, and in earlier versions.
     """
 
     ensemble: Scores

@@ -5,7 +5,9 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from cattrs import Converter
+from cattrs.gen import make_dict_unstructure_fn, override
 
+from analysis.ensembles.evaluation import Evaluation
 from analysis.statistics.diversity import Diversity
 from analysis.trials import TrialRecord
 from trainables.core.serving.combining.combine import Combination
@@ -36,6 +38,8 @@ def _converter(trials: Mapping[int, TrialRecord]) -> Converter:
     converter.register_structure_hook(TrialRecord, lambda number, _: trials[number])
     converter.register_unstructure_hook(TrialRecord, lambda record: record.number)
     converter.register_unstructure_hook(Diversity, _with_means)
+    shortened = make_dict_unstructure_fn(Evaluation, converter, count=override(omit_if_default=True))
+    converter.register_unstructure_hook(Evaluation, shortened)
     plain = converter.get_structure_hook(Combination)
     converter.register_structure_hook(
         Combination, lambda raw, _: LabelCombination.from_dict(raw) if "thresholds" in raw else plain(raw, Combination)

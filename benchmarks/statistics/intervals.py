@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from threadpoolctl import threadpool_limits
 
-from analysis.ensembles.tasks.multi_label import LabelSample
+from analysis.ensembles.tasks.label_samples import LabelSample
 from analysis.ensembles.tasks.segmentation import MaskSample
 from analysis.statistics.calibration import brier_scores
 from analysis.statistics.intervals import intervals

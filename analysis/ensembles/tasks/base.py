@@ -166,7 +166,8 @@ class TaskResults(ABC):
             scores = cls.score(predicted, combination, unit, of_unit)
             scores = cls.decided(scores, served[unit][0], combination, unit, of_unit)
             few, absent = cls.few_and_absent(of_unit)
-            levels[unit] = Evaluation(scores, (), 0, None, len(of_unit.members), few, absent, count=len(of_unit.labels))
+            count = 0 if scores.recalls else len(of_unit.labels)
+            levels[unit] = Evaluation(scores, (), 0, None, len(of_unit.members), few, absent, count=count)
         return replace(levels[IMAGE], patients=levels.get(PATIENT))
 
     @classmethod

@@ -7,7 +7,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from analysis.ensembles.choose_rule import compare
 from analysis.ensembles.label_rules import LABEL_RULES, best_thresholds, fit_label_temperatures
-from analysis.ensembles.tasks.multi_label import LabelSample
+from analysis.ensembles.tasks.label_samples import LabelSample
 from trainables.core.errors import DataError
 
 NAMES = ("effusion", "mass", "nodule")
