@@ -102,8 +102,78 @@ def schedule(trial: "BaseTrial", schedules: Sequence[str]) -> "Config":
 
 
 def augmentation(trial: "BaseTrial", policies: Sequence[str]) -> "Config":
-    """Suggest an augmentation policy."""
-    return {"augmentation": trial.suggest_categorical("augmentation", list(policies))}
+    """Suggest an augmentation policy and, for ``rand_augment``, its parameters."""
+    name = trial.suggest_categorical("augmentation", list(policies))
+    if name != "rand_augment":
+        return {"augmentation": name}
+    return {
+        "augmentation": name,
+        "rand_augment_ops": trial.suggest_int("rand_augment_ops", 1, 3),
+        "rand_augment_magnitude": trial.suggest_int("rand_augment_magnitude", 3, 15, step=3),
+    }
+
+
+def random_erasing(trial: "BaseTrial", most: float) -> "Config":
+    """Suggest the probability of random erasing."""
+    return {"random_erasing": trial.suggest_float("random_erasing", 0.0, most, step=0.1)}
+
+
+def mixing(trial: "BaseTrial", kinds: Sequence[str]) -> "Config":
+    """Suggest how images are mixed: ``none``, ``mixup``, ``cutmix``, or ``both`` in turn; and its strength."""
+    kind = trial.suggest_categorical("mixing", list(kinds))
+    chosen = {
+        "none": (),
+        "mixup": ("mixup_alpha",),
+        "cutmix": ("cutmix_alpha",),
+        "both": ("mixup_alpha", "cutmix_alpha"),
+    }
+    return {key: trial.suggest_float(key, 0.2, 1.0, step=0.2) for key in chosen[kind]}
+
+
+def weight_average(trial: "BaseTrial", decays: Sequence[float]) -> "Config":
+    """Suggest the decay of the average of the weights; 0 for none."""
+    return {"ema_decay": trial.suggest_categorical("ema_decay", list(decays))}
+
+
+def fine_tuning(
+    trial: "BaseTrial",
+    chosen: "Config",
+    *,
+    most_head_epochs: int = 0,
+    most_drop_path: float = 0.0,
+    lora_ranks: Sequence[int] = (),
+    l2_sp: Sequence[float] = (),
+) -> "Config":
+    """Suggest how the backbone is trained: after the head, with stochastic depth, LoRA, or L2-SP.
+
+    Each is suggested only where it makes a difference: nothing for a backbone that is frozen as a whole, stochastic
+    depth only for backbones that have it, LoRA only for timm's vision transformers, and L2-SP not for ``scratch_cnn``,
+    which has no pretrained weights.
+
+    Args:
+        trial: Trial to ask.
+        chosen: Keys that ``backbone`` has returned.
+        most_head_epochs: Largest number of epochs that train only the head. It must be less than the epochs of a trial.
+        most_drop_path: Largest rate of stochastic depth, a multiple of 0.1.
+        lora_ranks: Ranks of LoRA; 0 for none.
+        l2_sp: Strengths of L2-SP without LoRA; 0 for none.
+    """
+    from trainables.core.models.backbones.backbone import stage_count
+    from trainables.core.models.backbones.registry import SCRATCH, can_have_lora, has_drop_path
+
+    name = chosen["backbone"]
+    config: Config = {}
+    if chosen.get("freeze_depth", 0) >= stage_count(name):
+        return {}
+    if most_head_epochs:
+        config["head_epochs"] = trial.suggest_int("head_epochs", 0, most_head_epochs)
+    if most_drop_path and has_drop_path(name):
+        config["drop_path_rate"] = trial.suggest_float("drop_path_rate", 0.0, most_drop_path, step=0.1)
+    if lora_ranks and can_have_lora(name):
+        config["lora_rank"] = trial.suggest_categorical("lora_rank", list(lora_ranks))
+    if l2_sp and name != SCRATCH and not config.get("lora_rank"):
+        config["l2_sp"] = trial.suggest_categorical("l2_sp", list(l2_sp))
+    return config
 
 
 def batch_size(trial: "BaseTrial", sizes: Sequence[int]) -> "Config":

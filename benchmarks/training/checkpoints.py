@@ -21,7 +21,7 @@ from trainables.core.models.backbones.backbone import stage_count
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, save_checkpoint, save_frozen
 from trainables.core.models.checkpoints.train_state import capture
 from trainables.core.models.networks.classifier import build_classifier
-from trainables.core.training.optimizers import build_optimizer
+from trainables.core.training.optimization.optimizers import build_optimizer
 
 BACKBONES = (
     "torchvision:squeezenet1_1",

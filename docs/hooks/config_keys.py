@@ -8,11 +8,24 @@ from collections.abc import Mapping
 
 _HEAD = {
     "freeze_depth": "Number of backbone stages to freeze, from the input. Their batch norms keep their statistics.",
+    "head_epochs": "Epochs at the start that train only the head (LP-FT, Kumar et al. 2022), at the constant `lr`. The "
+    "warm-up and the schedule cover the other epochs.",
+    "l2_sp": "Strength of the weight decay of the backbone toward its pretrained weights (L2-SP, Li et al. 2018), "
+    "instead of `weight_decay`, which then acts on the head. See [below](#fine-tuning).",
+    "lora_rank": "Rank of LoRA (Hu et al. 2022): updates of a timm vision transformer's attention, trained instead of "
+    "its weights. 0 trains the weights.",
+    "drop_path_rate": "Stochastic depth (Huang et al. 2016) of a timm model: the rate of its last block. `None` keeps "
+    "the architecture's default.",
     "head": "`linear`; `mlp`: one hidden layer; `residual`: three dense residual blocks with batch norm; "
     "`attention`: channel attention (Hu et al. 2018) before them.",
     "head_dropout": "Dropout of the head. `attention` defaults to 0.4.",
     "hidden_dropout": "Dropout after the hidden layer. Defaults to `head_dropout`.",
     "head_width": "Width of the first hidden layer.",
+    "mixup_alpha": "Mixup (Zhang et al. 2018) of the images of a batch, with a share from Beta(alpha, alpha). 0 "
+    "disables it. See [below](#mixed-and-erased-images).",
+    "cutmix_alpha": "Cutmix (Yun et al. 2019), likewise. With `mixup_alpha`, each batch gets one of the two at random.",
+    "random_erasing": "Probability of replacing a rectangle of a training image, 2% to 33% of its area, by noise "
+    "(Zhong et al. 2020).",
 }
 MEANINGS: Mapping[str, Mapping[str, str]] = {
     "shared": {
@@ -31,10 +44,14 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "decay_epochs": "Epochs between two decays.",
         "cycle_epochs": "Period of the triangle between 1 and 0.1 times the base rate (Smith 2017).",
         "clip_norm": "Largest norm of the gradient. 0 disables clipping.",
+        "ema_decay": "Decay per step of the exponential moving average of the weights, which is then scored and saved. "
+        "0 disables averaging. See [below](#averaged-weights).",
         "batch_size": "Images in a batch.",
         "accumulate_steps": "Batches whose gradients are averaged for one optimizer step.",
         "epochs": "Epochs of a full trial. Set by `--max-epochs`.",
         "augmentation": "Augmentation policy of the training images, see [below](#augmentation-policies).",
+        "rand_augment_ops": "Operations per image.",
+        "rand_augment_magnitude": "Magnitude of the operations, of 30.",
         "normalize": "`imagenet`: the mean and deviation that the backbone's weights were trained with. "
         "`dataset`: those of the training images.",
         "precision": "`auto`: bf16 if the GPU supports it, otherwise fp16 on a GPU and fp32 on the CPU.",

@@ -6,15 +6,16 @@ import sys
 import pytest
 
 from trainables.core import config
-from trainables.core.data.augment import POLICIES
+from trainables.core.data.augment.policies import POLICIES
+from trainables.core.models.backbones.registry import SCRATCH
 from trainables.core.models.networks.heads import HEADS
 from trainables.core.models.networks.segmenter import ARCHITECTURES
 from trainables.core.training.imbalance import CLASS_WEIGHTS, SAMPLERS
 from trainables.core.training.label_losses import LABEL_LOSSES, POSITIVE_WEIGHTS
 from trainables.core.training.losses import LOSSES
-from trainables.core.training.lr_schedules import SCHEDULES
 from trainables.core.training.mask_losses import MASK_LOSSES
-from trainables.core.training.optimizers import OPTIMIZERS
+from trainables.core.training.optimization.lr_schedules import SCHEDULES
+from trainables.core.training.optimization.optimizers import OPTIMIZERS
 
 PARSING = """
 import sys
@@ -43,6 +44,10 @@ print({"torch", "torchvision", "timm", "cv2", "albumentations", "numpy"} & set(s
 )
 def test_names_equal_the_registry(names, registry):
     assert names == tuple(registry)
+
+
+def test_the_backbone_without_pretrained_weights_has_one_name():
+    assert config.SCRATCH == SCRATCH
 
 
 def test_parsing_a_configuration_imports_no_heavy_library():

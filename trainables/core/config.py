@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from trainables.core.config_rule import Rule, setting
 from trainables.core.errors import ConfigError
 
 # The names that the registries hold. They stand here too so that parsing a configuration imports neither torch nor
@@ -26,7 +27,7 @@ ARCHITECTURES = (
     "segformer",
     "detr",
 )
-AUGMENTATIONS = ("none", "flip", "medical", "strong", "flips_and_rotation")
+AUGMENTATIONS = ("none", "flip", "medical", "strong", "flips_and_rotation", "trivial_augment", "rand_augment")
 CLASS_WEIGHTS = ("none", "balanced", "sqrt", "effective", "boosted", "frequency")
 HEADS = ("linear", "mlp", "residual", "attention")
 LABEL_LOSSES = ("bce", "focal", "asymmetric")
@@ -40,40 +41,8 @@ POSITIVE_WEIGHTS = ("none", "balanced", "sqrt")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda")
 NORMALIZE = ("imagenet", "dataset")
+SCRATCH = "scratch_cnn"  # the backbone that has no pretrained weights
 _ATTENTION_DROPOUT = 0.4  # head_dropout of the attention head by default
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Constraint on one key: its type, a closed range or a list of choices, and when the key is read at all."""
-
-    type: type
-    low: float = -math.inf
-    high: float = math.inf
-    above: float = -math.inf
-    below: float = math.inf
-    choices: tuple[str, ...] = ()
-    read_when: tuple[str, tuple[str, ...]] | None = None
-
-    def parse(self, key: str, value: Any) -> Any:
-        """Return ``value`` as this rule's type, or raise ConfigError with the rule and the value."""
-        if self.type is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, self.type) or (isinstance(value, bool) and self.type is not bool):
-            raise ConfigError(f"{key} must be a {self.type.__name__}, but got {value!r}")
-        if self.choices and value not in self.choices:
-            raise ConfigError(f"{key} must be one of {', '.join(self.choices)}, but got {value!r}")
-        if isinstance(value, int | float) and not (self.low <= value <= self.high and self.above < value < self.below):
-            raise ConfigError(f"{key} must be {self._range()}, but got {value!r}")
-        return value
-
-    def _range(self) -> str:
-        bounds = [(">=", self.low), (">", self.above), ("<=", self.high), ("<", self.below)]
-        return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound)) or "a finite number"
-
-
-def _key(type_: type, default: Any = dataclasses.MISSING, **rule: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"rule": Rule(type_, **rule)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,32 +55,35 @@ class TrainConfig(ABC):
 
     task: ClassVar[str]
     # Model. `weights` is "pretrained", "random", or a folder of <backbone>.safetensors.
-    backbone: str = _key(str)
-    weights: str = _key(str)
-    image_size: int = _key(int, low=16, high=2048)
-    # Optimisation. `warmup_ratio` is a share of all steps. `clip_norm` 0 disables clipping.
-    optimizer: str = _key(str, choices=OPTIMIZERS)
-    lr: float = _key(float, above=0, high=10)
-    weight_decay: float = _key(float, 0.0, low=0, high=1)
-    momentum: float = _key(float, 0.9, low=0, below=1, read_when=("optimizer", ("sgd",)))
-    nesterov: bool = _key(bool, False, read_when=("optimizer", ("sgd",)))
-    layer_decay: float = _key(float, 1.0, above=0, high=1)
-    schedule: str = _key(str, "constant", choices=SCHEDULES)
-    warmup_ratio: float = _key(float, 0.0, low=0, high=0.5)
-    decay_rate: float = _key(float, 0.5, above=0, high=1, read_when=("schedule", ("step", "exponential")))
-    decay_epochs: float = _key(float, 1.0, above=0, read_when=("schedule", ("step", "exponential")))
-    cycle_epochs: float = _key(float, 4.0, above=0, read_when=("schedule", ("cyclic",)))
-    clip_norm: float = _key(float, 0.0, low=0, below=math.inf)
-    batch_size: int = _key(int, low=1, high=65536)
-    accumulate_steps: int = _key(int, 1, low=1, high=4096)
-    epochs: int = _key(int, low=1, high=100_000)
+    backbone: str = setting(str)
+    weights: str = setting(str)
+    image_size: int = setting(int, low=16, high=2048)
+    # Optimisation. `warmup_ratio` is a share of all steps. `clip_norm` 0 disables clipping, `ema_decay` 0 averaging.
+    optimizer: str = setting(str, choices=OPTIMIZERS)
+    lr: float = setting(float, above=0, high=10)
+    weight_decay: float = setting(float, 0.0, low=0, high=1)
+    momentum: float = setting(float, 0.9, low=0, below=1, read_when=("optimizer", ("sgd",)))
+    nesterov: bool = setting(bool, False, read_when=("optimizer", ("sgd",)))
+    layer_decay: float = setting(float, 1.0, above=0, high=1)
+    schedule: str = setting(str, "constant", choices=SCHEDULES)
+    warmup_ratio: float = setting(float, 0.0, low=0, high=0.5)
+    decay_rate: float = setting(float, 0.5, above=0, high=1, read_when=("schedule", ("step", "exponential")))
+    decay_epochs: float = setting(float, 1.0, above=0, read_when=("schedule", ("step", "exponential")))
+    cycle_epochs: float = setting(float, 4.0, above=0, read_when=("schedule", ("cyclic",)))
+    clip_norm: float = setting(float, 0.0, low=0, below=math.inf)
+    ema_decay: float = setting(float, 0.0, low=0, below=1)
+    batch_size: int = setting(int, low=1, high=65536)
+    accumulate_steps: int = setting(int, 1, low=1, high=4096)
+    epochs: int = setting(int, low=1, high=100_000)
     # Data and device. `normalize` is "imagenet" (what the weights were trained with) or "dataset" (mean and standard
     # deviation of the training images). `precision` "auto" is bf16 or fp16 on a GPU and fp32 on the CPU.
-    augmentation: str = _key(str, "none", choices=AUGMENTATIONS)
-    normalize: str = _key(str, "imagenet", choices=NORMALIZE)
-    precision: str = _key(str, "auto", choices=PRECISIONS)
-    device: str = _key(str, "auto", choices=DEVICES)
-    seed: int = _key(int, 0, low=0, high=2**32 - 1)
+    augmentation: str = setting(str, "none", choices=AUGMENTATIONS)
+    rand_augment_ops: int = setting(int, 2, low=1, high=8, read_when=("augmentation", ("rand_augment",)))
+    rand_augment_magnitude: int = setting(int, 9, low=0, high=30, read_when=("augmentation", ("rand_augment",)))
+    normalize: str = setting(str, "imagenet", choices=NORMALIZE)
+    precision: str = setting(str, "auto", choices=PRECISIONS)
+    device: str = setting(str, "auto", choices=DEVICES)
+    seed: int = setting(int, 0, low=0, high=2**32 - 1)
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> "TrainConfig":
@@ -134,9 +106,7 @@ class TrainConfig(ABC):
         rules: dict[str, Rule] = {field.name: field.metadata["rule"] for field in dataclasses.fields(cls)}
         for key in raw:
             if key not in rules:
-                near = difflib.get_close_matches(str(key), rules, n=1)
-                hint = f" (did you mean {near[0]!r}?)" if near else ""
-                raise ConfigError(f"unknown key {key!r}{hint}")
+                raise ConfigError(f"unknown key {key!r}{cls._hint(str(key))}")
         missing = [
             field.name
             for field in dataclasses.fields(cls)
@@ -150,6 +120,17 @@ class TrainConfig(ABC):
             _check_read(key, rules[key], config)
         config._check()
         return config
+
+    @classmethod
+    def _hint(cls, unknown: str) -> str:
+        """Name the tasks that have an unknown key, else the nearest key of this one; empty if there is neither."""
+        tasks = [
+            task for task, kind in CONFIGS.items() if unknown in (field.name for field in dataclasses.fields(kind))
+        ]
+        if tasks:
+            return f" for the task {cls.task}: only {' and '.join(tasks)} can use it, so leave it out"
+        near = difflib.get_close_matches(unknown, [field.name for field in dataclasses.fields(cls)], n=1)
+        return f" (did you mean {near[0]!r}?)" if near else ""
 
     @classmethod
     def _completed(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -166,10 +147,16 @@ class TrainConfig(ABC):
     def frozen(self) -> tuple[str, ...]:
         """Name prefixes of the model's tensors that training never changes."""
 
+    @property
+    def schedule_start(self) -> int:
+        """Number of epochs at the constant base rate before the warm-up and the schedule."""
+        return 0
+
     def with_half_batch(self) -> Self | None:
         """Return the configuration with half the batch and twice the accumulation: the same gradients in less memory.
 
-        None if the batch cannot be halved: it is odd, or a network with batch norm would see single images.
+        None if the batch cannot be halved: it is odd, or a network with batch norm would see single images. Mixup and
+        cutmix then pair images within the halves.
         """
         if self.batch_size % 2:
             return None
@@ -192,11 +179,21 @@ class TrainConfig(ABC):
 class HeadConfig(TrainConfig):
     """The keys of tasks with a prediction for whole images, made by a head on a backbone."""
 
-    freeze_depth: int = _key(int, 0, low=0)
-    head: str = _key(str, choices=HEADS)
-    head_dropout: float = _key(float, 0.0, low=0, below=1)
-    hidden_dropout: float = _key(float, 0.0, low=0, below=1, read_when=("head", ("mlp",)))
-    head_width: int = _key(int, 512, low=8, high=8192, read_when=("head", ("mlp", "residual", "attention")))
+    # The backbone. `drop_path_rate` None keeps the architecture's own.
+    freeze_depth: int = setting(int, 0, low=0)
+    head_epochs: int = setting(int, 0, low=0)
+    l2_sp: float = setting(float, 0.0, low=0, high=1000)
+    lora_rank: int = setting(int, 0, low=0, high=1024)
+    drop_path_rate: float | None = setting(float, None, low=0, below=1, optional=True)
+    # The head.
+    head: str = setting(str, choices=HEADS)
+    head_dropout: float = setting(float, 0.0, low=0, below=1)
+    hidden_dropout: float = setting(float, 0.0, low=0, below=1, read_when=("head", ("mlp",)))
+    head_width: int = setting(int, 512, low=8, high=8192, read_when=("head", ("mlp", "residual", "attention")))
+    # Regularisation by the images. 0 disables each.
+    mixup_alpha: float = setting(float, 0.0, low=0, high=10)
+    cutmix_alpha: float = setting(float, 0.0, low=0, high=10)
+    random_erasing: float = setting(float, 0.0, low=0, high=1)
 
     @classmethod
     def _completed(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -210,6 +207,32 @@ class HeadConfig(TrainConfig):
         super()._check()
         if self.batch_size == 1 and self.head in ("residual", "attention"):
             raise ConfigError(f"the {self.head} head has batch norm and needs batch_size > 1, but got batch_size=1")
+        if self.batch_size == 1 and self.mixes:
+            raise ConfigError("mixup_alpha and cutmix_alpha need batch_size > 1, but got batch_size=1")
+        if self.head_epochs >= self.epochs:
+            raise ConfigError(
+                f"head_epochs must be less than epochs, but got head_epochs={self.head_epochs} and "
+                f"epochs={self.epochs}: to train only the head, set freeze_depth to the number of stages"
+            )
+        for key in ("l2_sp", "lora_rank"):
+            if getattr(self, key) and (self.weights == "random" or self.backbone == SCRATCH):
+                raise ConfigError(
+                    f"{key} needs pretrained weights, but backbone {self.backbone} has random ones: leave {key} out"
+                )
+        if self.l2_sp and self.lora_rank:
+            raise ConfigError("l2_sp pulls weights that lora_rank does not train: leave one of them out")
+        if self.l2_sp * self.lr > 1:
+            raise ConfigError(f"l2_sp * lr must be at most 1, but got l2_sp={self.l2_sp:g} and lr={self.lr:g}")
+
+    @property
+    def mixes(self) -> bool:
+        """True if the images of a batch are mixed."""
+        return self.mixup_alpha > 0 or self.cutmix_alpha > 0
+
+    @property
+    def schedule_start(self) -> int:
+        """Number of epochs that train only the head, at the constant base rate."""
+        return self.head_epochs
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -223,11 +246,11 @@ class ClassificationConfig(HeadConfig):
 
     task: ClassVar[str] = "classification"
     # Imbalance and the loss.
-    class_weights: str = _key(str, "none", choices=CLASS_WEIGHTS)
-    sampler: str = _key(str, "shuffle", choices=SAMPLERS)
-    loss: str = _key(str, "cross_entropy", choices=LOSSES)
-    label_smoothing: float = _key(float, 0.0, low=0, below=1, read_when=("loss", ("cross_entropy",)))
-    focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
+    class_weights: str = setting(str, "none", choices=CLASS_WEIGHTS)
+    sampler: str = setting(str, "shuffle", choices=SAMPLERS)
+    loss: str = setting(str, "cross_entropy", choices=LOSSES)
+    label_smoothing: float = setting(float, 0.0, low=0, below=1, read_when=("loss", ("cross_entropy",)))
+    focal_gamma: float = setting(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the dict of ``TrainConfig.to_dict`` without the task, which is the default."""
@@ -240,13 +263,13 @@ class MultiLabelConfig(HeadConfig):
 
     task: ClassVar[str] = "multi_label"
     # Imbalance and the loss. `margin` is what the asymmetric loss subtracts from the probability of an absent label.
-    pos_weight: str = _key(str, "none", choices=POSITIVE_WEIGHTS, read_when=("loss", ("bce", "focal")))
-    sampler: str = _key(str, "shuffle", choices=SAMPLERS)
-    loss: str = _key(str, "bce", choices=LABEL_LOSSES)
-    focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
-    gamma_positive: float = _key(float, 0.0, low=0, high=10, read_when=("loss", ("asymmetric",)))
-    gamma_negative: float = _key(float, 4.0, low=0, high=10, read_when=("loss", ("asymmetric",)))
-    margin: float = _key(float, 0.05, low=0, below=0.5, read_when=("loss", ("asymmetric",)))
+    pos_weight: str = setting(str, "none", choices=POSITIVE_WEIGHTS, read_when=("loss", ("bce", "focal")))
+    sampler: str = setting(str, "shuffle", choices=SAMPLERS)
+    loss: str = setting(str, "bce", choices=LABEL_LOSSES)
+    focal_gamma: float = setting(float, 2.0, low=0, high=10, read_when=("loss", ("focal",)))
+    gamma_positive: float = setting(float, 0.0, low=0, high=10, read_when=("loss", ("asymmetric",)))
+    gamma_negative: float = setting(float, 4.0, low=0, high=10, read_when=("loss", ("asymmetric",)))
+    margin: float = setting(float, 0.05, low=0, below=0.5, read_when=("loss", ("asymmetric",)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,12 +277,12 @@ class SegmentationConfig(TrainConfig):
     """One class per pixel. The backbone is the encoder of the architecture."""
 
     task: ClassVar[str] = "segmentation"
-    architecture: str = _key(str, choices=ARCHITECTURES)
-    freeze_encoder: bool = _key(bool, False)
-    freeze_decoder: bool = _key(bool, False)
-    freeze_head: bool = _key(bool, False)
-    loss: str = _key(str, "bce+dice", choices=MASK_LOSSES)
-    focal_gamma: float = _key(float, 2.0, low=0, high=10, read_when=("loss", ("focal", "focal+dice")))
+    architecture: str = setting(str, choices=ARCHITECTURES)
+    freeze_encoder: bool = setting(bool, False)
+    freeze_decoder: bool = setting(bool, False)
+    freeze_head: bool = setting(bool, False)
+    loss: str = setting(str, "bce+dice", choices=MASK_LOSSES)
+    focal_gamma: float = setting(float, 2.0, low=0, high=10, read_when=("loss", ("focal", "focal+dice")))
 
     def _check(self) -> None:
         super()._check()

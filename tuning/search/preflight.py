@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from trainables.core.data.audited_dataset import reading_notes
-from trainables.core.data.augment import source_size
+from trainables.core.data.augment.policies import source_size
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.readers.folders.image_mask_pairs import open_pairs
 from trainables.core.data.readers.open_source import checked_place

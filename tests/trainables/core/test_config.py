@@ -42,6 +42,26 @@ def test_defaults_and_whole_numbers_for_floats():
         ({"clip_norm": float("inf")}, "clip_norm must be >= 0"),
         ({"head": "cosine"}, "head must be one of linear, mlp, residual, attention, but got 'cosine'"),
         ({"batch_size": 1, "head": "residual"}, "the residual head has batch norm and needs batch_size > 1"),
+        (
+            {"batch_size": 1, "cutmix_alpha": 1.0},
+            "mixup_alpha and cutmix_alpha need batch_size > 1, but got batch_size=1",
+        ),
+        ({"head_epochs": 2}, "head_epochs must be less than epochs, but got head_epochs=2 and epochs=2: "),
+        ({"l2_sp": 0.1}, "l2_sp needs pretrained weights, but backbone resnet18 has random ones: leave l2_sp out"),
+        (
+            {"l2_sp": 0.1, "weights": "pretrained", "backbone": "scratch_cnn"},
+            "l2_sp needs pretrained weights, but backbone scratch_cnn has random ones",
+        ),
+        (
+            {"l2_sp": 20.0, "lr": 0.1, "weights": "pretrained"},
+            r"l2_sp \* lr must be at most 1, but got l2_sp=20 and lr=0.1",
+        ),
+        ({"lora_rank": 4}, "lora_rank needs pretrained weights, but backbone resnet18 has random ones"),
+        ({"lora_rank": 4, "l2_sp": 0.1, "weights": "pretrained"}, "l2_sp pulls weights that lora_rank does not train"),
+        ({"ema_decay": 1.0}, "ema_decay must be >= 0 and < 1, but got 1.0"),
+        ({"drop_path_rate": "none"}, "drop_path_rate must be a float, but got 'none'"),
+        ({"rand_augment_ops": 2}, "rand_augment_ops is only read when augmentation is rand_augment"),
+        ({"architecture": "unet"}, "unknown key 'architecture' for the task classification: only segmentation can use"),
     ],
 )
 def test_invalid_values_are_refused(changes, message):
@@ -60,6 +80,7 @@ def test_missing_keys_are_named():
         {},
         {"head": "mlp", "head_dropout": 0.4, "hidden_dropout": 0.3, "normalize": "dataset"},
         {"schedule": "step", "decay_rate": 0.3, "label_smoothing": 0.1},
+        {"augmentation": "rand_augment", "rand_augment_ops": 1, "drop_path_rate": 0.0, "ema_decay": 0.99},
         {"head": "attention", "head_dropout": 0.0, "optimizer": "sgd", "momentum": 0.5, "loss": "focal"},
     ],
 )

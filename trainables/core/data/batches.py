@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.core.data.augment import Augmenter
+from trainables.core.data.augment.augmenter import Augmenter
 from trainables.core.device import free_memory, memory_errors
 
 logger = logging.getLogger("trainables")

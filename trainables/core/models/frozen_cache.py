@@ -92,10 +92,14 @@ class FrozenCache:
         config: Its configuration.
         data: Data set whose images the stages are run on.
         device: Device of the model.
+        epochs: Number of epochs that read the outputs; None for all.
     """
 
-    def __init__(self, model: Classifier, config: HeadConfig, data: Dataset, device: torch.device):
+    def __init__(
+        self, model: Classifier, config: HeadConfig, data: Dataset, device: torch.device, epochs: int | None = None
+    ):
         self._model, self._config, self._data, self._device = model, config, data, device
+        self._epochs = config.epochs if epochs is None else epochs
         self._precision = resolve_precision(config.precision, device)
 
     def table(self, indices: NDArray[np.int64], variants: Sequence[Variant] = (_as_it_is,)) -> Table | None:
@@ -137,7 +141,7 @@ class FrozenCache:
             "version": CACHE_VERSION,
             "images": self._data.images_key(self._config.image_size),
             "backbone": self._config.backbone,
-            "depth": self._config.freeze_depth,
+            "depth": self._model.backbone.frozen_depth,
             "tensors": _digest(self._model),
             "precision": self._precision,
             "device": self._device.type,
@@ -156,7 +160,7 @@ class FrozenCache:
         memory = MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if fits(size, self._device):  # read once, then kept on the device
             cost = dataclasses.replace(cost, read=0.0)
-        worth = cost.pays(variants, self._config.epochs) and size <= min(limit, memory)
+        worth = cost.pays(variants, self._epochs) and size <= min(limit, memory)
         logger.info(
             "%s, %d images: %s: %.3f ms to compute an output, %.3f ms to read it; %.1f MB of at most %.1f MB",
             self._name,

@@ -16,10 +16,10 @@ from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.device import autocast, resolve_device, resolve_precision
 from trainables.core.errors import NonFiniteLossError
-from trainables.core.models.checkpoints.train_state import TrainState, capture, restore
+from trainables.core.models.checkpoints.train_state import TrainState
 from trainables.core.seeds import derive_seed
-from trainables.core.training.lr_schedules import lr_factor
-from trainables.core.training.optimizers import build_optimizer, set_lr
+from trainables.core.training.mixing import main_targets, mixed_loss
+from trainables.core.training.optimization.update import Update
 from trainables.core.training.tasks.base import Task
 from trainables.core.training.tasks.registry import build_task
 
@@ -30,7 +30,8 @@ class EpochResult:
 
     Attributes:
         epoch: Number of the epoch, from 1.
-        metrics: ``train/...`` (during training: augmented, resampled, with dropout) and ``tune/...``.
+        metrics: ``train/...`` (during training: augmented, resampled, with dropout; of mixed images, by the target with
+            the larger share) and ``tune/...`` (of the averaged weights if ``ema_decay`` is set).
         seconds: Wall time of training and scoring.
         state: State to checkpoint. The next epoch changes its tensors, so save it first.
     """
@@ -63,49 +64,39 @@ def fit(config: TrainConfig, data: Dataset, state: TrainState | None = None) -> 
     precision = resolve_precision(config.precision, device)
     torch.manual_seed(config.seed)
     task = build_task(config, data, device)
-    optimizer = build_optimizer(config, task.model)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    update = Update(config, task, device, precision)
     if state is not None:
-        restore(state, task.model, optimizer, scaler)
+        update.restore(state)
     for epoch in range(1 if state is None else state.epoch + 1, config.epochs + 1):
         started = time.perf_counter()
         torch.manual_seed(derive_seed(config.seed, epoch))  # so that dropout depends only on seed and epoch
-        train = _train_epoch(config, task, optimizer, scaler, autocast(precision, device), epoch)
-        tune = _score(task, autocast(precision, device), epoch)
+        task.start_epoch(epoch)
+        train = _train_epoch(config, task, update, autocast(precision, device), epoch)
+        with update.averaged():
+            tune = _score(task, autocast(precision, device), epoch)
         metrics = {f"train/{name}": value for name, value in train.items()}
         metrics |= {f"tune/{name}": value for name, value in tune.items()}
         seconds = time.perf_counter() - started
-        yield EpochResult(epoch, metrics, seconds, capture(epoch, task.model, optimizer, scaler))
+        yield EpochResult(epoch, metrics, seconds, update.capture(epoch))
 
 
 def _train_epoch(
-    config: TrainConfig,
-    task: Task,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    mixed_precision: AbstractContextManager[None],
-    epoch: int,
+    config: TrainConfig, task: Task, update: Update, mixed_precision: AbstractContextManager[None], epoch: int
 ) -> dict[str, float]:
     task.model.train()
     scorer = task.scorer()
     total, group = task.batches_per_epoch, config.accumulate_steps  # batches per epoch and per optimizer step
     steps_per_epoch = math.ceil(total / group)
     for index, (inputs, targets) in enumerate(task.train_batches(epoch)):
+        mix = task.mix(epoch, index)
         with mixed_precision:
-            outputs = task.forward(inputs)
-        loss = task.loss(outputs, targets)
-        scorer.update(outputs, targets, loss)
+            outputs = task.forward(inputs, mix)
+        loss = mixed_loss(task.loss, outputs, targets, mix)
+        scorer.update(outputs, main_targets(targets, mix), loss)
         in_group = min(group, total - index // group * group)  # the last group of an epoch may be smaller
-        torch.autograd.backward(scaler.scale(loss / in_group))
+        update.backward(loss / in_group)
         if (index + 1) % group == 0 or index + 1 == total:
-            step = (epoch - 1) * steps_per_epoch + index // group
-            set_lr(optimizer, config.lr * lr_factor(config, step, steps_per_epoch))
-            if config.clip_norm:
-                scaler.unscale_(optimizer)
-                torch.nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
-            scaler.step(optimizer)  # no host-device sync: fused optimizers read on the GPU whether gradients overflowed
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
+            update.step((epoch - 1) * steps_per_epoch + index // group, steps_per_epoch)
     return _finite(scorer.compute(), "train", epoch)  # a host-device sync, once per epoch
 
 

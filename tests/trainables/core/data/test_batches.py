@@ -3,7 +3,8 @@ import pytest
 import torch
 
 import trainables.core.data.batches
-from trainables.core.data.augment import Augmenter
+from trainables.core.data.augment.augmenter import Augmenter
+from trainables.core.data.augment.policies import PolicyOptions
 from trainables.core.data.batches import (
     Table,
     as_tensor,
@@ -103,7 +104,7 @@ def test_a_resident_table_gives_the_same_batches():
 
 @pytest.mark.parametrize("order", [np.arange(12), np.array([3, 3, 3, 7, 3, 7, 0, 0, 0, 0])])
 def test_drawn_variants_are_those_that_augmentation_draws(order):
-    augment = Augmenter("flip", 9, seed=4)
+    augment = Augmenter("flip", PolicyOptions(9), seed=4)
     for epoch in (1, 2):
         augmented = np.concatenate(
             [pixels.numpy() for pixels, _ in augmented_batches(IMAGES, LABELS, order, 5, augment, epoch, threads=2)]

@@ -13,17 +13,25 @@ from trainables.core.training.tasks.whole_images import PredictionScorer
 
 # Small images: many CPUs emulate half precision, 80 times slower than single precision where this was measured.
 FP16 = {"precision": "fp16", "image_size": 16}
+PRETRAINED = "pretrained"  # stands for the folder of the fixture `pretrained`
 # Together they cover every part that has a state or draws random numbers.
 RESUMED = [
     {"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine", "augmentation": "medical", "sampler": "weighted"},
     {"optimizer": "adamw", "head": "mlp", "head_dropout": 0.5, "head_width": 32, "schedule": "cyclic"},
     {"optimizer": "adam", "head": "residual", "head_width": 32, "head_dropout": 0.3, **FP16},
     {"backbone": "mobilenetv3_small_050", "freeze_depth": 2, "accumulate_steps": 2, "clip_norm": 1.0},
+    {"mixup_alpha": 0.4, "cutmix_alpha": 1.0, "random_erasing": 0.5, "augmentation": "rand_augment", "ema_decay": 0.9},
+    {"backbone": "mobilenetv3_small_050", "head_epochs": 2, "freeze_depth": 1, "ema_decay": 0.99, "schedule": "cosine"},
+    {"backbone": "mobilenetv3_small_050", "weights": PRETRAINED, "l2_sp": 0.1, "drop_path_rate": 0.3, "head_epochs": 1},
+    {"optimizer": "sgd", "augmentation": "trivial_augment", "ema_decay": 0.9, **FP16},
+    {"backbone": "test_vit", "weights": PRETRAINED, "lora_rank": 2, "ema_decay": 0.9, "head_epochs": 1},
 ]
 
 
 @pytest.mark.parametrize("changes", RESUMED)
-def test_interrupted_and_resumed_equals_uninterrupted(config, small_data, tmp_path, changes):
+def test_interrupted_and_resumed_equals_uninterrupted(config, small_data, tmp_path, pretrained, changes):
+    if changes.get("weights") == PRETRAINED:
+        changes = changes | {"weights": pretrained}
     chosen = config(epochs=3, **changes)
     uninterrupted = list(fit(chosen, small_data))
 
@@ -150,10 +158,11 @@ WITHOUT_WAITS = [
     {"loss": "cross_entropy", "label_smoothing": 0.1, "class_weights": "balanced", "clip_norm": 1.0},
     {"loss": "focal", "sampler": "weighted", "augmentation": "medical", "accumulate_steps": 2},
     {"loss": "ordinal", "backbone": "mobilenetv3_small_050", "freeze_depth": 2, "augmentation": "flip"},
+    {"loss": "cross_entropy", "mixup_alpha": 0.4, "cutmix_alpha": 1.0, "random_erasing": 0.5, "ema_decay": 0.9},
 ]
 
 
-@pytest.mark.parametrize("changes", WITHOUT_WAITS, ids=lambda changes: changes["loss"])
+@pytest.mark.parametrize("changes", WITHOUT_WAITS, ids=lambda changes: "-".join(list(changes)[:2]))
 def test_waits_do_not_grow_with_the_number_of_batches(config, small_data, changes):
     """Only once per pass is a result read. SGD, since other optimizers keep their step on the CPU there."""
     few = {"fit": small_data.splits["fit"][::3], "tune": small_data.splits["tune"][::2]}
@@ -170,7 +179,7 @@ def test_waits_do_not_grow_with_the_number_of_batches(config, small_data, change
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("changes", WITHOUT_WAITS, ids=lambda changes: changes["loss"])
+@pytest.mark.parametrize("changes", WITHOUT_WAITS, ids=lambda changes: "-".join(list(changes)[:2]))
 def test_a_pass_on_the_gpu_waits_only_at_its_end(config, small_data, monkeypatch, changes, precision):
     compute, modes = PredictionScorer.compute, iter(["default", "error", "default", "default"])
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.core.errors import ConfigError, WeightsError
+from trainables.core.models.backbones.lora import add_lora
 from trainables.core.models.backbones.parameter_groups import undecayed_parameters
 from trainables.core.models.backbones.registry import (
     SCRATCH,
@@ -27,6 +28,7 @@ from trainables.core.models.backbones.registry import (
     count_features,
     create_model,
     create_sized_model,
+    has_drop_path,
     normalisation,
     on_meta_device,
     pretrained_config,
@@ -60,7 +62,8 @@ class Backbone(nn.Module):
         self.mean = mean
         self.std = std
         self.frozen_depth = 0
-        # Some models have constant parameters (sine-cosine positions). Unfreezing must not make them trainable.
+        # Some models have constant parameters (sine-cosine positions, with LoRA all of its own). Unfreezing must not
+        # make them trainable.
         self._constants = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
         self._undecayed = {name for name, parameter in self.named_parameters() if parameter in undecayed}
 
@@ -124,7 +127,9 @@ class Backbone(nn.Module):
         return self.run_trainable(self.run_frozen(images))
 
 
-def build_backbone(name: str, weights: str, image_size: int) -> Backbone:
+def build_backbone(
+    name: str, weights: str, image_size: int, drop_path_rate: float | None = None, lora_rank: int = 0
+) -> Backbone:
     """Build a backbone on the CPU with nothing frozen; random weights come from torch's global random state.
 
     A torchvision model keeps its classifier's dropout before the last layer; timm models have none there.
@@ -134,18 +139,31 @@ def build_backbone(name: str, weights: str, image_size: int) -> Backbone:
         weights: ``pretrained``, ``random`` or a folder.
         image_size: Height and width of the images in pixels. Transformers of a fixed input size are built for it, and
             timm resamples their pretrained positions.
+        drop_path_rate: Probability of stochastic depth (Huang et al. 2016) in the last block, in 0..1. In timm's models
+            it grows linearly with the block. None keeps the architecture's default.
+        lora_rank: Rank of the updates of a vision transformer's attention; its own weights are then never trained. 0
+            trains them.
 
     Raises:
         WeightsError: The name is unknown, or its weights are unavailable or do not fit.
-        ConfigError: The backbone cannot take images of that size.
+        ConfigError: The backbone cannot take images of that size, has no stochastic depth, or is no vision transformer
+            that ``lora_rank`` could update.
     """
     check_weights(name, weights)
     num_features = count_features(name, image_size)
-    download_needed = weights == "pretrained" and name != SCRATCH
-    model = download(name, image_size) if download_needed else create_sized_model(name, image_size)
+    options = {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
+    if options and not has_drop_path(name):
+        raise ConfigError(
+            f"drop_path_rate needs a timm model with stochastic depth, but {name} is none: leave drop_path_rate out, "
+            "or choose another backbone"
+        )
+    create = download if weights == "pretrained" and name != SCRATCH else create_sized_model
+    model = create(name, image_size, **options)
     file = weights_file(name, weights)
     if file is not None:
         load_weights(model, file)
+    if lora_rank:
+        add_lora(model, name, lora_rank)
     mean, std = normalisation(model)
     undecayed = undecayed_parameters(model)
     return Backbone(cut(model), num_features, mean, std, undecayed)

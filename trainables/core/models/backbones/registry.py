@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from trainables.core.errors import ConfigError, UserError, WeightsError, first_line
+from trainables.core.models.backbones.lora import attention_modules
 from trainables.core.models.backbones.stages import cut, scratch_cnn
 
 SCRATCH = "scratch_cnn"
@@ -101,6 +102,40 @@ def count_features(name: str, image_size: int) -> int:
             f"a backbone must return one feature vector per image, but {name} returns {shape}: choose another backbone"
         )
     return int(shape[1])
+
+
+@cache
+def has_drop_path(name: str) -> bool:
+    """Return True for timm's models with stochastic depth.
+
+    Some of torchvision's models have it too, but not all of them let it be changed.
+
+    Raises:
+        WeightsError: The name is unknown.
+    """
+    from timm.layers import DropPath
+
+    check_name(name)
+    if name == SCRATCH or name.startswith(TORCHVISION):
+        return False
+    try:
+        model = on_meta_device(lambda: create_model(name, num_classes=0, drop_path_rate=0.5))
+    except TypeError:  # the architecture does not know the option
+        return False
+    return any(isinstance(module, DropPath) for module in model.modules())
+
+
+@cache
+def can_have_lora(name: str) -> bool:
+    """Return True for timm's vision transformers (ViT, DeiT, DINOv2 and their like).
+
+    Raises:
+        WeightsError: The name is unknown.
+    """
+    check_name(name)
+    if name == SCRATCH or name.startswith(TORCHVISION):
+        return False
+    return bool(attention_modules(on_meta_device(lambda: create_model(name, num_classes=0))))
 
 
 def normalisation(model: nn.Module) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

@@ -38,21 +38,23 @@ def _file_name(name: str) -> str:
     return f"{name.removeprefix(TORCHVISION)}.safetensors"
 
 
-def download(name: str, image_size: int) -> nn.Module:
+def download(name: str, image_size: int, **timm_options: Any) -> nn.Module:
     """Build the architecture with the library's pretrained weights, from its cache or the hub.
+
+    Only timm models take options.
 
     Raises:
         WeightsError: Neither has them, or they do not fit.
     """
     file = download_file(name)
     try:
-        return _with_weights(name, file, image_size)
+        return _with_weights(name, file, image_size, **timm_options)
     except Exception as error:  # the libraries raise different types for keys, shapes and formats
         why = first_line(error)
         raise WeightsError(f"cannot load the weights of {name} ({why}): {weights_remedy(name)}") from error
 
 
-def _with_weights(name: str, file: Path, image_size: int) -> nn.Module:
+def _with_weights(name: str, file: Path, image_size: int, **timm_options: Any) -> nn.Module:
     if name.startswith(TORCHVISION):
         from torchvision.models import get_model
 
@@ -64,7 +66,8 @@ def _with_weights(name: str, file: Path, image_size: int) -> nn.Module:
     source = {"file": str(file), "custom_load": False}
     # Without its classifier timm would accept a file that lacks keys, and leave their tensors random.
     classes = pretrained_config(name).num_classes
-    model = create_sized_model(name, image_size, num_classes=classes, pretrained=True, pretrained_cfg_overlay=source)
+    pretrained = {"num_classes": classes, "pretrained": True, "pretrained_cfg_overlay": source}
+    model = create_sized_model(name, image_size, **pretrained, **timm_options)
     reset: Any = model.reset_classifier
     reset(0)
     return model

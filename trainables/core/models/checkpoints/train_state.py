@@ -1,7 +1,7 @@
 """The state of training: everything needed to resume it without a difference in the results."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ class TrainState:
 
     Attributes:
         epoch: Number of finished epochs.
-        tensors: ``model.*`` and ``optimizer.*``. ``capture`` returns tensors that training will change: save or clone
-            them before it continues.
+        tensors: ``model.*`` and ``optimizer.*``. If the weights are averaged, ``model.*`` holds the averages, which
+            predict, and ``trained.*`` the weights to train further. ``capture`` returns tensors that training will
+            change: save or clone them before it continues.
         scaler: State of the gradient scaler; empty without fp16.
     """
 
@@ -30,13 +31,36 @@ class TrainState:
     scaler: dict[str, float]
 
     def model_tensors(self) -> dict[str, Tensor]:
-        """Return the model's state dict."""
-        return {key.removeprefix("model."): value for key, value in self.tensors.items() if key.startswith("model.")}
+        """Return the state dict of the model that predicts."""
+        return self._part("model.")
+
+    def trained_tensors(self) -> dict[str, Tensor]:
+        """Return the state dict of the model to train further."""
+        return self._part("model.") | self._part("trained.")
+
+    def _part(self, prefix: str) -> dict[str, Tensor]:
+        return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
 
 
-def capture(epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> TrainState:
-    """Return the state after ``epoch`` without copying tensors."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+def capture(
+    epoch: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    average: Mapping[str, Tensor] | None = None,
+) -> TrainState:
+    """Return the state after ``epoch`` without copying tensors.
+
+    Args:
+        epoch: Number of finished epochs.
+        model: Model with the trained weights.
+        optimizer: Its optimizer.
+        scaler: Its gradient scaler.
+        average: Averages of some of the model's tensors by name, if they are averaged.
+    """
+    trained, averages = model.state_dict(), average or {}
+    tensors = {f"model.{name}": averages.get(name, tensor) for name, tensor in trained.items()}
+    tensors |= {f"trained.{name}": trained[name] for name in averages}
     for number, parameter in _numbered(optimizer):
         slots = optimizer.state.get(parameter, {})
         tensors |= {f"optimizer.{number}.{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
@@ -44,19 +68,25 @@ def capture(epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, scal
 
 
 def restore(
-    state: TrainState, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    state: TrainState,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    average: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Load a state into a newly built model, optimizer and scaler.
+    """Load a state into a newly built model, optimizer, scaler and average.
 
     Raises:
         CheckpointError: The state belongs to another model or optimizer.
     """
     try:
-        model.load_state_dict(state.model_tensors())
+        model.load_state_dict(state.trained_tensors())
     except RuntimeError as error:
         raise CheckpointError(
             f"the checkpoint does not fit the model: {str(error).splitlines()[-1].strip()}"
         ) from error
+    for name, tensor in (average or {}).items():
+        tensor.copy_(state.tensors[f"model.{name}"])
     numbered = enumerate(_numbered(optimizer))
     places = {number: (position, parameter) for position, (number, parameter) in numbered}
     slots: dict[int, dict[str, Any]] = {}

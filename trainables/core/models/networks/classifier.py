@@ -51,9 +51,11 @@ def build_classifier(config: HeadConfig, num_classes: int, kind: type[Classifier
 
     Raises:
         WeightsError: The backbone is unknown, or its weights are unavailable or do not fit.
-        ConfigError: The backbone has fewer than ``freeze_depth`` stages, or cannot take images of this size.
+        ConfigError: The backbone has fewer than ``freeze_depth`` stages, or cannot be built as configured.
     """
-    backbone = build_backbone(config.backbone, config.weights, config.image_size)
+    backbone = build_backbone(
+        config.backbone, config.weights, config.image_size, config.drop_path_rate, config.lora_rank
+    )
     backbone.freeze(config.freeze_depth)
     head = build_head(
         config.head, backbone.num_features, num_classes, config.head_dropout, config.head_width, config.hidden_dropout

@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.core.config import TrainConfig
-from trainables.core.data.augment import Augmenter, source_size
+from trainables.core.data.augment.augmenter import Augmenter
+from trainables.core.data.augment.policies import PolicyOptions, source_size
 from trainables.core.data.batches import Batch, Table, as_tensor, augmented_batches, batches, resident, to_device
 from trainables.core.data.channel_stats import channel_moments
 from trainables.core.data.dataset import Dataset
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import build_network
 from trainables.core.training.losses import Loss
+from trainables.core.training.mixing import Mix, mixed_images
+from trainables.core.training.optimization.l2_sp import StartingPoint
 
 
 class Scorer(Protocol):
@@ -55,11 +58,22 @@ class Task(ABC):
             self.model.set_normalisation(*channel_moments(data, config.image_size))
         self.model.to(device).to(memory_format=torch.channels_last)
         self._fit, self._tune = data.splits["fit"], data.splits["tune"]
-        self._augment = Augmenter(config.augmentation, config.image_size, config.seed)
+        self._augment = self._build_augmenter()
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits of a batch's inputs."""
-        logits: Tensor = self.model(inputs)
+    def start_epoch(self, epoch: int) -> None:  # noqa: B027
+        """Prepare the model for an epoch (from 1), as a function of its number."""
+
+    def mix(self, epoch: int, batch: int) -> Mix | None:  # noqa: ARG002
+        """Draw how to mix the images of a training batch (from 0), a function of seed, epoch and batch; None if not."""
+        return None
+
+    def starting_point(self) -> StartingPoint | None:
+        """Return the weights that training is pulled to, those that the model has now; None if there are none."""
+        return None
+
+    def forward(self, inputs: Tensor, mix: Mix | None = None) -> Tensor:
+        """Return the logits of a batch's inputs, which are mixed first."""
+        logits: Tensor = self.model(inputs if mix is None else mixed_images(inputs, mix))
         return logits
 
     @property
@@ -91,6 +105,11 @@ class Task(ABC):
     def _targets(self, size: int) -> NDArray[Any]:
         """Return the targets of all N images, as in ``Table``, for images with a side of ``size`` pixels."""
 
+    def _build_augmenter(self, erasing: float = 0.0) -> Augmenter:
+        config = self._config
+        options = PolicyOptions(config.image_size, config.rand_augment_ops, config.rand_augment_magnitude)
+        return Augmenter(config.augmentation, options, config.seed, erasing)
+
     @property
     def _images_per_epoch(self) -> int:
         # Batch norm cannot train on a batch of one image, so an epoch omits an image that would be its last batch.
@@ -98,10 +117,10 @@ class Task(ABC):
         return len(self._fit) - omitted
 
     def _drawn_batches(self, order: NDArray[np.int64], epoch: int) -> Iterator[Batch]:
-        drawn, policy, count = self._fit[order], self._config.augmentation, self._config.batch_size
-        if policy == "none":
+        drawn, count = self._fit[order], self._config.batch_size
+        if self._augment.is_identity:
             return batches(self._pixels, drawn, count)
-        size = source_size(policy, self._config.image_size)
+        size = source_size(self._config.augmentation, self._config.image_size)
         images, targets = self._data.images(size), self._targets(size)
         return augmented_batches(images, targets, drawn, count, self._augment, epoch, torch.get_num_threads())
 

@@ -1,9 +1,8 @@
 """Tasks with a prediction for whole images: a head on a backbone whose frozen stages are computed once."""
 
-import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,14 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.core.config import HeadConfig
-from trainables.core.data.batches import Batch, Table, batches, drawn_variants, resident, to_device
+from trainables.core.data.batches import Batch, batches, drawn_variants, to_device
 from trainables.core.data.dataset import Dataset
-from trainables.core.data.splits.folds import POOL
-from trainables.core.models.frozen_cache import CACHEABLE_VARIANTS, FrozenCache
+from trainables.core.errors import ConfigError
+from trainables.core.models.backbones.backbone import Backbone
+from trainables.core.models.backbones.parameter_groups import undecayed_parameters
+from trainables.core.models.frozen_cache import FrozenCache
 from trainables.core.models.networks.classifier import Classifier
+from trainables.core.training.mixing import Mix, draw_mix
+from trainables.core.training.optimization.l2_sp import StartingPoint
 from trainables.core.training.tasks.base import Task
-
-logger = logging.getLogger("trainables")
+from trainables.core.training.tasks.frozen_tables import FrozenTables
 
 
 class WholeImageTask(Task):
@@ -28,8 +30,32 @@ class WholeImageTask(Task):
 
     def __init__(self, config: HeadConfig, data: Dataset, device: torch.device):
         super().__init__(config, data, device)
-        self._frozen_cache = FrozenCache(self.model, config, data, device) if config.freeze_depth else None
-        self._pool = data.splits.get(POOL)  # the images of all folds, cached together so that folds share them
+        self._head_config = config
+        _check_something_is_trained(config, self.model.backbone)
+        self._augment = self._build_augmenter(config.random_erasing)
+        self._tables = self._frozen_tables(config.epochs - config.head_epochs)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Freeze the stages that an epoch (from 1) does not train: all of them in the first ``head_epochs``."""
+        config, backbone = self._head_config, self.model.backbone
+        only_head = epoch <= config.head_epochs
+        depth = backbone.depth if only_head else config.freeze_depth
+        if depth != backbone.frozen_depth:
+            backbone.freeze(depth)
+            self._tables = self._frozen_tables(config.head_epochs if only_head else config.epochs - config.head_epochs)
+
+    def mix(self, epoch: int, batch: int) -> Mix | None:
+        """Draw mixup or cutmix of a training batch, if they are on."""
+        return draw_mix(self._head_config, epoch, batch)
+
+    def starting_point(self) -> StartingPoint | None:
+        """Return the trainable weights of the backbone that decay, for L2-SP."""
+        if not self._head_config.l2_sp:
+            return None
+        undecayed = undecayed_parameters(self.model)
+        backbone = (weights for weights in self.model.backbone.parameters() if weights.requires_grad)
+        decaying = [weights for weights in backbone if weights.ndim > 1 and weights not in undecayed]
+        return StartingPoint(decaying, self._head_config.l2_sp)
 
     @staticmethod
     @abstractmethod
@@ -48,16 +74,16 @@ class WholeImageTask(Task):
             patients: (n,) patient of each image; None scores images only.
         """
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return (B, C) logits of uint8 pixels, or of cached outputs of the frozen stages."""
-        return super().forward(inputs) if inputs.dtype == torch.uint8 else self.model.run_trainable(inputs)
+    def forward(self, inputs: Tensor, mix: Mix | None = None) -> Tensor:
+        """Return (B, C) logits of uint8 pixels, which are mixed first, or of cached outputs of the frozen stages."""
+        return super().forward(inputs, mix) if inputs.dtype == torch.uint8 else self.model.run_trainable(inputs)
 
     def tune_batches(self) -> Iterator[Batch]:
         """Yield the ``tune`` split on the device, in order, without augmentation."""
-        if self._cached_tune is None:
+        if self._tables.tune is None:
             return super().tune_batches()
-        rows, _ = self._rows(self._tune)
-        return to_device(batches(self._cached_tune, rows, self._config.batch_size), self._device)
+        rows, _ = self._tables.rows(self._tune)
+        return to_device(batches(self._tables.tune, rows, self._config.batch_size), self._device)
 
     def scorer(self) -> "PredictionScorer":
         """Return a new accumulator of predictions."""
@@ -72,38 +98,32 @@ class WholeImageTask(Task):
         return self._data.labels
 
     def _drawn_batches(self, order: NDArray[np.int64], epoch: int) -> Iterator[Batch]:
-        if self._cached_fit is None:
+        if self._tables.fit is None:
             return super()._drawn_batches(order, epoch)
         drawn, policy = self._fit[order], self._config.augmentation
         variants = 0 if policy == "none" else drawn_variants(drawn, self._augment, epoch)
-        rows, rows_per_variant = self._rows(self._fit)
-        return batches(self._cached_fit, rows[order] + rows_per_variant * variants, self._config.batch_size)
+        rows, rows_per_variant = self._tables.rows(self._fit)
+        return batches(self._tables.fit, rows[order] + rows_per_variant * variants, self._config.batch_size)
 
-    # Cached on first use: the outputs depend on the weights, which a resumed trial has only loaded by then.
-    @cached_property
-    def _cached_fit(self) -> Table | None:
-        policy = self._config.augmentation
-        if self._frozen_cache is not None and policy not in CACHEABLE_VARIANTS:
-            logger.info("augmentation %s: the frozen stages are recomputed for every training image", policy)
-            return None
-        return self._cached(self._fit, policy)
+    def _frozen_tables(self, epochs: int) -> FrozenTables:
+        """Return the tables of ``epochs`` epochs that freeze what is frozen now."""
+        config, data, device = self._head_config, self._data, self._device
+        cache = FrozenCache(self.model, config, data, device, epochs) if self.model.backbone.frozen_depth else None
+        mixing = "mixup or cutmix" if config.mixes else None
+        recomputed = "random erasing" if config.random_erasing else mixing
+        return FrozenTables(cache, data, config.augmentation, recomputed, device)
 
-    @cached_property
-    def _cached_tune(self) -> Table | None:
-        if self._pool is not None and self._config.augmentation == "none":
-            return self._cached_fit  # the same rows
-        return self._cached(self._tune, "none")
 
-    def _rows(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
-        """Return the rows of images in the table of ``_cached``, and the table's number of rows per variant."""
-        if self._pool is None:
-            return np.arange(len(indices)), len(indices)
-        return np.searchsorted(self._pool, indices), len(self._pool)
-
-    def _cached(self, indices: NDArray[np.int64], policy: str) -> Table | None:
-        shared = indices if self._pool is None else self._pool
-        table = None if self._frozen_cache is None else self._frozen_cache.table(shared, CACHEABLE_VARIANTS[policy])
-        return None if table is None else resident(table, self._device)
+def _check_something_is_trained(config: HeadConfig, backbone: Backbone) -> None:
+    """Raise ConfigError for keys of the training of the backbone if all of it is frozen."""
+    if config.freeze_depth < backbone.depth:
+        return
+    for key in ("head_epochs", "l2_sp", "lora_rank", "drop_path_rate"):
+        if getattr(config, key):
+            raise ConfigError(
+                f"{key} needs stages to train, but freeze_depth={config.freeze_depth} freezes all {backbone.depth} of "
+                f"{config.backbone}: leave {key} out, or lower freeze_depth"
+            )
 
 
 class PredictionScorer:

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from tests.images import png, write_classes, write_pairs, write_pets
-from trainables.core.data.augment import POLICIES, Augmenter, source_size
+from trainables.core.data.augment.augmenter import Augmenter
+from trainables.core.data.augment.policies import POLICIES, PolicyOptions, source_size
 from trainables.core.data.decode.masks import decode_mask, read_mask
 from trainables.core.data.prepare import prepare
 from trainables.core.data.source import MaskFormat
@@ -186,7 +187,7 @@ def test_masks_are_augmented_with_their_images(policy):
     rows, columns = np.mgrid[:size, :size]
     mask = ((rows - 20) ** 2 + (columns - 40) ** 2 < 150).astype(np.uint8)
     image = np.repeat((60 + 140 * mask)[:, :, None], 3, axis=2)
-    augment = Augmenter(policy, 64, seed=3)
+    augment = Augmenter(policy, PolicyOptions(64), seed=3)
     for epoch in range(1, 9):
         moved, moved_mask = augment.pair(image, mask, 0, epoch)
         assert np.array_equal(moved, augment(image, 0, epoch))

@@ -104,6 +104,10 @@ def test_images_of_classes_cannot_be_segmented(tmp_path):
         ({"task": "detection"}, "task must be one of classification, segmentation"),
         ({"architecture": "vnet"}, "architecture must be one of unet"),
         ({"head": "linear"}, "unknown key 'head'"),
+        (
+            {"mixup_alpha": 0.2},
+            "unknown key 'mixup_alpha' for the task segmentation: only classification and multi_label can use it",
+        ),
         ({"focal_gamma": 1.0}, "focal_gamma is only read when loss is focal or focal"),
         ({"batch_size": 1}, "need batch_size > 1"),
         ({"freeze_encoder": True, "freeze_decoder": True, "freeze_head": True}, "nothing would be trained"),

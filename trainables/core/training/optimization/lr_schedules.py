@@ -45,8 +45,9 @@ SCHEDULES: dict[str, Schedule] = {
 def lr_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
     """Compute the factor of ``config.lr`` at an optimizer step.
 
-    The rate warms up linearly from near 0 over the first ``warmup_ratio`` of all steps. The schedule covers the
-    remaining steps and counts its epochs from the end of the warm-up.
+    The factor is 1 before ``config.schedule_start``. From there on, the rate warms up linearly from near 0 over the
+    first ``warmup_ratio`` of the steps. The schedule covers the remaining steps and counts its epochs from the end of
+    the warm-up.
 
     Args:
         config: Configuration with the schedule, its parameters, the warm-up and the number of epochs.
@@ -56,7 +57,10 @@ def lr_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
     Returns:
         A factor in [0, 1].
     """
-    total = config.epochs * steps_per_epoch
+    step -= config.schedule_start * steps_per_epoch
+    if step < 0:
+        return 1.0
+    total = (config.epochs - config.schedule_start) * steps_per_epoch
     warmup = round(config.warmup_ratio * total)
     if step < warmup:
         return (step + 1) / (warmup + 1)

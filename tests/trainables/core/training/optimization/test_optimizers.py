@@ -7,7 +7,7 @@ from timm.optim import param_groups_weight_decay
 
 from trainables.core.models.checkpoints.train_state import capture, restore
 from trainables.core.models.networks.classifier import build_classifier
-from trainables.core.training.optimizers import OPTIMIZERS, build_optimizer, set_lr
+from trainables.core.training.optimization.optimizers import OPTIMIZERS, build_optimizer, set_lr
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

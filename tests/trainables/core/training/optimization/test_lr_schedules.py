@@ -3,13 +3,19 @@ import math
 
 import pytest
 
-from trainables.core.training.lr_schedules import SCHEDULES, lr_factor
+from trainables.core.training.optimization.lr_schedules import SCHEDULES, lr_factor
 
 STEPS = 10
 
 
 def factors(config):
     return [lr_factor(config, step, STEPS) for step in range(config.epochs * STEPS)]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_schedule_begins_after_the_epochs_of_the_head(config, schedule):
+    shared = {"schedule": schedule, "warmup_ratio": 0.25}
+    assert factors(config(epochs=6, head_epochs=2, **shared)) == [1.0] * 20 + factors(config(epochs=4, **shared))
 
 
 def test_constant(config):

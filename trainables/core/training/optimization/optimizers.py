@@ -1,10 +1,11 @@
 """Optimizers of a model's trainable parameters, with layer-wise learning rates, and without weight decay on norms."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
+from torch import nn
 
 from trainables.core.config import TrainConfig
 from trainables.core.models.backbones.parameter_groups import undecayed_parameters
@@ -32,16 +33,24 @@ OPTIMIZERS: dict[str, Callable[[Groups, TrainConfig, bool], torch.optim.Optimize
 }
 
 
-def build_optimizer(config: TrainConfig, model: PixelNetwork) -> torch.optim.Optimizer:
+def build_optimizer(
+    config: TrainConfig, model: PixelNetwork, undecayed: Collection[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
     """Build the optimizer of the parameters that require gradients.
 
     Each parameter group has an ``lr_scale``: 1 for the topmost part of the model and ``layer_decay ** k`` for the k-th
     part below it (Howard & Ruder 2018; Bao et al. 2022). Vectors and scalars (norms, biases) get no weight decay, nor
     do parameters that ``no_weight_decay()`` of a module names, as in timm (positions, class tokens). A group's
     ``numbers`` are those of its parameters in checkpoints. On CUDA the fused kernels are used.
+
+    Args:
+        config: Configuration with the optimizer and its parameters.
+        model: Model on its device.
+        undecayed: Further parameters without weight decay.
     """
     fused = next(model.parameters()).is_cuda
-    return OPTIMIZERS[config.optimizer](_groups(config, model), config, fused)
+    groups = _groups(config, model, {*undecayed_parameters(model), *undecayed})
+    return OPTIMIZERS[config.optimizer](groups, config, fused)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -50,9 +59,9 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_scale"]
 
 
-def _groups(config: TrainConfig, model: PixelNetwork) -> Groups:
+def _groups(config: TrainConfig, model: PixelNetwork, undecayed: Collection[nn.Parameter]) -> Groups:
     """Return one group per pair of learning rate and decay, since each group costs a GPU kernel launch per step."""
-    undecayed, numbers = undecayed_parameters(model), itertools.count()
+    numbers = itertools.count()
     groups: dict[tuple[float, ...], dict[str, Any]] = {}
     for depth, module in enumerate(model.top_down()):
         trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
