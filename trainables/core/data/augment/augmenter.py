@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.augment.policies import EQUAL_SEEDS, FLIP_PROBABILITY, POLICIES, PolicyOptions
+from trainables.core.data.augment.policies import FLIP_PROBABILITY, POLICIES, PolicyOptions
 from trainables.core.data.augment.random_erasing import random_erasing
 from trainables.core.seeds import derive_seed
 
@@ -32,7 +32,6 @@ class Augmenter:
 
     def __init__(self, policy: str, options: PolicyOptions, seed: int, erasing: float = 0.0):
         self._build, self._options, self._seed, self._erasing = POLICIES[policy], options, seed, erasing
-        self._equal_seeds = policy in EQUAL_SEEDS
         self._threads = threading.local()  # a Compose has its own random state, so each thread needs one
 
     @property
@@ -65,8 +64,10 @@ class Augmenter:
         return transformed["image"], transformed["mask"]
 
     def flips(self, index: int, epoch: int, draw: int = 0) -> bool:
-        """Return True if the policy ``flip`` mirrors an image, without the image: albumentations' own first draw."""
-        return random.Random(derive_seed(self._seed, epoch, index, draw)).random() < FLIP_PROBABILITY
+        """Return True if the policy ``flip`` mirrors an image, without the image: the second draw of albumentations."""
+        stream = random.Random(derive_seed(self._seed, epoch, index, draw))
+        stream.random()  # decides whether the Compose runs at all
+        return stream.random() < FLIP_PROBABILITY
 
     def _transformed(
         self, targets: dict[str, NDArray[np.uint8]], index: int, epoch: int, draw: int
@@ -77,9 +78,7 @@ class Augmenter:
             self._threads.compose = A.Compose(self._build(self._options))
         compose = self._threads.compose
         seed = derive_seed(self._seed, epoch, index, draw)
-        if self._equal_seeds:
-            compose.set_random_seed(seed)
-        else:
-            compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        # One stream for all transforms. ``set_random_seed`` would give each its own of the same seed: equal draws.
+        compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         transformed: dict[str, NDArray[np.uint8]] = compose(**targets)
         return transformed

@@ -76,11 +76,6 @@ POLICIES: dict[str, Callable[[PolicyOptions], Transforms] | None] = {
 }
 
 
-# Policies whose transforms each have a random stream of the same seed, so that their draws are not independent. They
-# stay so, because results of earlier configurations must stay the same. The transforms of the others share one stream.
-EQUAL_SEEDS = ("flip", "medical", "strong", "flips_and_rotation")
-
-
 def source_size(policy: str, image_size: int) -> int:
     """Return the side, in pixels, at which a policy needs images decoded: larger for policies that crop."""
     return round(image_size * STRONG_MARGIN) if policy == "strong" else image_size

@@ -38,6 +38,14 @@ def test_flip_returns_the_image_or_its_mirror_image():
     assert results == {IMAGES[0].tobytes(), np.ascontiguousarray(IMAGES[0][:, ::-1]).tobytes()}
 
 
+def test_the_transforms_of_a_policy_are_drawn_independently():
+    """With one seed for each transform, all but the flip happened only to flipped images: 52% were untouched."""
+    augment, count = Augmenter("medical", PolicyOptions(37), seed=0), 2000
+    untouched = sum(bool((augment(IMAGES[0], index, 1) == IMAGES[0]).all()) for index in range(count))
+    expected = 0.5 * (1 - 0.3 * 3 / 4) * 0.8 * 0.8  # a quarter of the quarter turns turn by nothing
+    assert abs(untouched / count - expected) < 4 * (expected * (1 - expected) / count) ** 0.5
+
+
 def test_flips_and_rotation_fill_the_corners_by_reflection():
     for epoch in range(1, 20):
         rotated = Augmenter("flips_and_rotation", PolicyOptions(37), seed=0)(np.maximum(IMAGES[0], 100), 0, epoch)
