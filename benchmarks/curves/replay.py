@@ -42,8 +42,8 @@ class Searcher(ABC):
     """A search method.
 
     Attributes:
-        keeps_stopped: True if its result may be a trial that it stopped early; False if, like ``tune-run``, it only
-            chooses among trials that ran in full or are still running.
+        keeps_stopped: True if its result may be a trial that it stopped or paused; False if, like ``tune-run``, it only
+            chooses among trials that ran in full or are running.
     """
 
     keeps_stopped: ClassVar[bool] = True
@@ -109,6 +109,7 @@ class Replay:
         cache_cost: Function from parameters to the seconds that outputs of frozen stages take the first time.
         workers: Number of concurrent trials.
         end: Virtual seconds at which the search ends.
+        start_cost: Seconds that it takes to start a trial, or to continue a paused one, beside its training.
         incumbents: Result of the search after each change of it.
         trials: All trials by number.
         time: Virtual seconds since the start.
@@ -119,6 +120,7 @@ class Replay:
     cache_cost: Callable[[Params], float]
     workers: int
     end: float
+    start_cost: float = 0.0
     incumbents: list[Incumbent] = field(default_factory=list, init=False)
     trials: dict[int, Progress] = field(default_factory=dict, init=False)
     time: float = field(default=0.0, init=False)
@@ -140,13 +142,14 @@ class Replay:
             self._finish_epoch(trial, seconds)
 
     def _start(self, job: Job) -> None:
-        extra = 0.0
+        extra = self.start_cost
         if job.trial not in self.trials:
             self.trials[job.trial] = Progress(self.curve_of(job.params))
             key = cache_key(job.params)
             if key not in self._cached:
                 self._cached.add(key)
-                extra = self.cache_cost(job.params)
+                extra += self.cache_cost(job.params)
+        self.trials[job.trial].is_candidate = True
         self._run_epoch(job.trial, extra)
 
     def _run_epoch(self, trial: int, extra: float = 0.0) -> None:
@@ -173,9 +176,10 @@ class Replay:
                 self.searcher.end(trial, failed=False)
             elif decision is Decision.CONTINUE:
                 self._run_epoch(trial)
-            elif decision is Decision.STOP:
+            else:
                 progress.is_candidate = self.searcher.keeps_stopped
-                self.searcher.end(trial, failed=False)
+                if decision is Decision.STOP:
+                    self.searcher.end(trial, failed=False)
         self._note_incumbent()
 
     def _note_incumbent(self) -> None:

@@ -102,10 +102,10 @@ class Surrogate:
         features = self._encode(params)
         nearest = np.argsort(np.abs(self._features - features).sum(axis=1))
         residual = self._residuals[np.random.default_rng(seed).choice(nearest[:NEIGHBOURS])]
-        scores = self._score_forest.predict(features[None])[0] + residual
+        scores = predict_one(self._score_forest, features) + residual
         scores = scores.clip(self._scores.min(axis=0), self._scores.max(axis=0))
         tune, select, test = np.split(scores, 3)
-        *log_seconds, failed = self._cost_forest.predict(features[None])[0]
+        *log_seconds, failed = predict_one(self._cost_forest, features)
         first, others = np.exp(log_seconds)
         seconds = np.append(first, np.full(self.recorded.epochs - 1, others))
         if failed < 0.5:
@@ -164,6 +164,12 @@ def fit_forest(features: Floats, targets: Floats) -> ExtraTreesRegressor:
     """Fit trees to (n, F) features and (n, T) targets."""
     forest = ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=0)
     return forest.fit(features, targets)
+
+
+def predict_one(forest: ExtraTreesRegressor, features: Floats) -> Floats:
+    """Return (T,) predictions for (F,) features, as ``forest.predict`` does, without its 20 ms of checks for each row."""
+    row = features[None].astype(np.float32)
+    return np.sum([tree.tree_.predict(row).reshape(-1) for tree in forest.estimators_], axis=0) / len(forest.estimators_)
 
 
 def held_out(features: Floats, targets: Floats, fit: Callable[[Floats, Floats], Any]) -> Floats:

@@ -65,8 +65,9 @@ from trainables.core.metric_names import Objective
 from trainables.worker.report_keys import FAILED
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
+from tuning.study.halving import REDUCTION, rungs
 from tuning.study.steering import Steering
-from tuning.study.storage.open_study import REDUCTION, first_rung, open_study
+from tuning.study.storage.open_study import open_study
 
 METRIC = "balanced_accuracy"
 BEST = f"best_{METRIC}"
@@ -137,8 +138,8 @@ def _define_by_run(trial: optuna.Trial) -> dict[str, Config]:
 
 
 def _asha(epochs: int) -> TrialScheduler:
-    rungs = {"grace_period": first_rung(epochs), "reduction_factor": REDUCTION}
-    return ASHAScheduler("epoch", BEST, "max", max_t=epochs, **rungs)
+    first = min(rungs(epochs), default=epochs)
+    return ASHAScheduler("epoch", BEST, "max", max_t=epochs, grace_period=first, reduction_factor=REDUCTION)
 
 
 @dataclass

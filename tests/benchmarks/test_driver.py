@@ -4,7 +4,7 @@ from ray import cloudpickle
 
 import tuning.ray_backend.tuner
 from benchmarks import driver
-from tuning.study.storage.open_study import first_rung
+from tuning.study.halving import rungs
 
 pytestmark = pytest.mark.ray
 
@@ -21,7 +21,7 @@ def test_every_trial_reports_at_least_up_to_the_first_rung(monkeypatch):
     finally:
         cloudpickle.unregister_pickle_by_value(driver)
     rows, details = recorded["driver"]
-    assert 50 * first_rung(driver.REPORTS) <= details["reports"] <= 50 * driver.REPORTS
+    assert 50 * min(rungs(driver.REPORTS)) <= details["reports"] <= 50 * driver.REPORTS
     assert all(np.isfinite(row.measured) for row in rows)
 
 

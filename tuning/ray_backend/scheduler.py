@@ -8,7 +8,7 @@ import optuna
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from analysis.trials import DEVICE, PRUNED, TIME_BUDGET, EpochRecord
+from analysis.trials import DEVICE, TIME_BUDGET, EpochRecord
 from trainables.worker.report_keys import FAILED, HALVED, MEASURED_ON, UNFIT
 from tuning.ray_backend.reports import checkpoint_uri, error_line, reported_metrics
 from tuning.study.record_trial import read_record, save_failure, save_report, save_stop
@@ -27,7 +27,10 @@ class StudyScheduler(FIFOScheduler):
         return {}
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:  # noqa: ARG002
-        """Record a report and decide: STOP if the pruner says so or the time is up."""
+        """Record a report and decide: STOP if the trial has to pause or the time is up.
+
+        A paused trial ends for Tune, which frees its resources at once. It continues as another trial of Tune's.
+        """
         steering = self._steering
         optuna_trial = steering.live[trial.trial_id]
         if UNFIT in result:
@@ -54,7 +57,8 @@ class StudyScheduler(FIFOScheduler):
         if epoch >= steering.epochs:
             return str(TrialScheduler.CONTINUE)
         if optuna_trial.should_prune():
-            return _stop(optuna_trial, PRUNED)
+            steering.paused[optuna_trial.number] = optuna_trial
+            return str(TrialScheduler.STOP)
         if steering.out_of_time():
             return _stop(optuna_trial, TIME_BUDGET)
         return str(TrialScheduler.CONTINUE)

@@ -14,7 +14,7 @@ from tuning.study.steering import Steering
 
 
 class StudySearcher(Searcher):
-    """Searcher that hands out the study's unfinished trials first, then new ones up to ``num_samples``."""
+    """Searcher that hands out unfinished trials, then paused ones that may continue, then new ones."""
 
     def __init__(self, steering: Steering):
         objective = steering.objective
@@ -33,10 +33,15 @@ class StudySearcher(Searcher):
         ending = out_of_time or steering.given_up is not None
         if steering.unfinished and not ending:
             trial = steering.unfinished.pop(0)
+        elif not ending and (number := steering.next_promoted()) is not None:
+            trial = steering.paused.pop(number)
         elif not ending and steering.handed_out() < steering.num_samples:
             trial = steering.study.ask()
+        elif steering.live:
+            return None  # a live trial may have to be handed out again, or let a paused one continue
         else:
-            return None if steering.live else str(Searcher.FINISHED)  # a live trial may have to be handed out again
+            steering.stop_paused()
+            return str(Searcher.FINISHED)
         try:
             config = steering.configure(trial)
         except (OSError, StorageInternalError):  # the study is not writable
@@ -48,11 +53,24 @@ class StudySearcher(Searcher):
         trial.set_user_attr(CONFIG, config)
         steering.live[trial_id] = trial
         epochs = read_record(trial).epochs
-        return {"number": trial.number, "train": config, "resume_from": epochs[-1].checkpoint if epochs else None}
+        # A continued trial numbers its checkpoints from 0 again, so it gets a folder of its own.
+        folder = f"trial-{trial.number:04d}" + (f"-after-{epochs[-1].epoch}" if epochs else "")
+        resume_from = epochs[-1].checkpoint if epochs else None
+        return {"number": trial.number, "folder": folder, "train": config, "resume_from": resume_from}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
-        """Finish the trial in the study. A trial that Ray ends without an error has sent all its reports."""
-        self._steering.finish(self._steering.live.pop(trial_id), failed=error)
+        """Finish the trial in the study, unless it is paused.
+
+        A trial that Ray ends without an error is paused or has sent all its reports.
+        """
+        steering = self._steering
+        trial = steering.live.pop(trial_id)
+        if error:
+            steering.paused.pop(trial.number, None)
+        if trial.number not in steering.paused:
+            steering.finish(trial, failed=error)
+        if steering.is_complete():
+            steering.stop_paused()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing to pickle: Tune pickles its parts for a restore, but a search is restored from the study."""

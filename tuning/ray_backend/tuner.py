@@ -68,7 +68,7 @@ def build_tuner(
             scheduler=StudyScheduler(steering),
             num_samples=-1,
             reuse_actors=True,
-            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:04d}",
+            trial_dirname_creator=lambda trial: trial.config["folder"],
         ),
         run_config=tune.RunConfig(
             name=session,

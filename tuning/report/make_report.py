@@ -27,7 +27,7 @@ from tuning.ensemble.saved_ensemble import load_ensemble
 from tuning.ensemble.saved_predictions import load_predictions
 from tuning.report.inspect_members import Examine, inspect_members
 from tuning.study.attributes import read_data_request, read_identity, read_study_texts
-from tuning.study.storage.open_study import REDUCTION, first_rung
+from tuning.study.halving import rungs
 from tuning.tracking.outbox import Tracker
 
 REPORT = "report.html"
@@ -82,11 +82,8 @@ def report_at_end(source: ReportSource, folder: Path, tracker: Tracker, console:
 def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
     """Return the facts of the search itself."""
     identity = read_identity(study)
-    epochs, rungs = int(identity["max-epochs"]), []
-    rung = first_rung(epochs)
-    while identity["pruning"] and rung < epochs:
-        rungs.append(rung)
-        rung *= REDUCTION
+    epochs = int(identity["max-epochs"])
+    compared_at = rungs(epochs) if identity["pruning"] else ()
     names, metadata = tuple[str, ...](), dict[str, Sequence[str]]()
     try:
         source, groups = data.open_source(), read_data_request(study).grouping.file
@@ -100,7 +97,7 @@ def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
         identity["space"],
         identity["metric"],
         epochs,
-        tuple(rungs),
+        compared_at,
         data,
         names,
         read_study_texts(study),

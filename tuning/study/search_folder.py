@@ -19,6 +19,7 @@ from trainables.core.metric_names import Objective
 from trainables.core.redact import has_credentials, without_credentials
 from tuning.console import EXIT_FAILED
 from tuning.study.attributes import is_finished
+from tuning.study.halving import REDUCTION
 from tuning.study.storage.driver_lease import leased
 from tuning.study.storage.journal import journal_held
 from tuning.study.storage.open_study import JOURNAL, open_study, study_storage
@@ -82,7 +83,9 @@ class SearchFolder:
                 f"{_size(checkpoint_bytes)}, but {existing} has {_size(free)} left: free some space, or choose another "
                 "--storage"
             )
-        needed = (num_samples * (_CHECKPOINTS_PER_TRIAL - 1) + 1) * checkpoint_bytes
+        # A trial that pauses and continues keeps the checkpoints of both parts; at most one in REDUCTION does.
+        parts = num_samples + num_samples // REDUCTION
+        needed = (parts * (_CHECKPOINTS_PER_TRIAL - 1) + 1) * checkpoint_bytes
         if free >= needed:
             return None
         return f"{existing} has {_size(free)} left, but {num_samples} trials may need {_size(needed)}"

@@ -13,8 +13,9 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from analysis.trials import TIME_BUDGET
+from analysis.trials import PRUNED, TIME_BUDGET
 from trainables.core.metric_names import Objective
+from tuning.study.halving import PausingHalving
 from tuning.study.record_trial import finish_trial, recover_trial, save_stop
 from tuning.study.repeated_failures import RepeatedFailures
 
@@ -34,6 +35,7 @@ class Steering:
         storage: Path or URI under which Tune writes checkpoints.
         live: Running Optuna trials by Ray's trial ID.
         unfinished: Trials that were started and have to be handed out again.
+        paused: Trials that wait at a rung, by number. In the study they are RUNNING.
         capacity: Function that returns how many trials the cluster can run now; one more is handed out in advance.
         unit: Unit of a report: ``epoch`` or ``fold``.
         failures: Rule that gives the search up.
@@ -49,6 +51,7 @@ class Steering:
     storage: str
     live: dict[str, optuna.Trial] = field(default_factory=dict)
     unfinished: list[optuna.Trial] = field(default_factory=list)
+    paused: dict[int, optuna.Trial] = field(default_factory=dict)
     capacity: Callable[[], float] = lambda: math.inf
     unit: str = "epoch"
     failures: RepeatedFailures = field(default_factory=RepeatedFailures)
@@ -59,17 +62,26 @@ class Steering:
         return self.failures.error
 
     def recover(self) -> None:
-        """Finish the trials that an earlier driver ran to their end, and put the other running ones in ``unfinished``.
+        """Finish the trials that an earlier driver ran to their end, and sort the other running ones.
 
-        Call it once, before any trial is handed out.
+        Those at a rung are judged again, because the study does not say whether they were paused. Call it once, before
+        any trial is handed out.
         """
-        self.unfinished = []
+        self.unfinished, self.paused = [], {}
         for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             trial, record = recover_trial(self.study, frozen, self.objective.metric)
             if record.stopped or (record.epochs and record.epochs[-1].epoch >= self.epochs):
                 self.finish(trial, failed=False)
+            elif record.epochs and trial.should_prune():
+                self.paused[trial.number] = trial
             else:
                 self.unfinished.append(trial)
+
+    def next_promoted(self) -> int | None:
+        """Return the number of the paused trial that may continue, or None."""
+        paused = self.paused.keys() - {trial.number for trial in self.live.values()}
+        pruner = self.study.pruner
+        return pruner.promoted(self.study, paused) if paused and isinstance(pruner, PausingHalving) else None
 
     def finish(self, trial: optuna.Trial, failed: bool) -> None:
         """Set the final state of a trial in the study (see ``finish_trial``)."""
@@ -78,9 +90,17 @@ class Steering:
     def stop_unfinished(self) -> None:
         """Finish all unfinished trials as stopped by the time budget."""
         while self.unfinished:
-            trial = self.unfinished.pop(0)
-            save_stop(trial, TIME_BUDGET)
-            self.finish(trial, failed=False)
+            self._stop(self.unfinished.pop(0), TIME_BUDGET)
+
+    def stop_paused(self) -> None:
+        """Finish all paused trials as pruned: the search ends, and they are not among the best at their rung."""
+        while self.paused:
+            number = next(iter(self.paused))
+            self._stop(self.paused.pop(number), PRUNED)
+
+    def _stop(self, trial: optuna.Trial, reason: str) -> None:
+        save_stop(trial, reason)
+        self.finish(trial, failed=False)
 
     def out_of_time(self) -> bool:
         """Return True after the deadline of ``--time-budget``."""
@@ -88,8 +108,11 @@ class Steering:
 
     def is_complete(self) -> bool:
         """Return True if no trial is running and none will start."""
-        all_ended = self.handed_out() >= self.num_samples or self.given_up is not None
-        return not self.live and (all_ended or self.out_of_time())
+        if self.live:
+            return False
+        if self.out_of_time() or self.given_up is not None:
+            return True
+        return self.handed_out() >= self.num_samples and not self.unfinished and self.next_promoted() is None
 
     def handed_out(self) -> int:
         """Return how many trials the search has handed out so far, including those of earlier drivers."""

@@ -20,8 +20,9 @@ from trainables.core.metric_names import Objective
 from trainables.worker.report_keys import FAILED
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
+from tuning.study.halving import REDUCTION, rungs
 from tuning.study.steering import Steering
-from tuning.study.storage.open_study import REDUCTION, first_rung, open_study
+from tuning.study.storage.open_study import open_study
 
 BEST = f"best_{METRIC}"
 _STORAGE = "/checkpoints"
@@ -40,20 +41,23 @@ class TunePair(Searcher):
     searcher: TuneSearcher
     scheduler: TrialScheduler
     epochs: int
-    trials: list[Trial] = field(default_factory=list)
+    trials: dict[int, Trial] = field(default_factory=dict)
+    handed_out: int = 0
     best: dict[int, tuple[float, int]] = field(default_factory=dict)
 
     def ask(self) -> Job | None:
-        """Return the searcher's next trial."""
-        trial_id = f"{len(self.trials):05d}"
+        """Return the searcher's next trial. Ours names the number of a trial, since it may be a paused one."""
+        trial_id = f"{self.handed_out:05d}"
         config = self.searcher.suggest(trial_id)
         if not isinstance(config, dict):
             return None
         folder = f"{_STORAGE}/session-001/{trial_id}"
         trial = Trial(trial_id, config, Storage(_STORAGE, folder), f"{folder}/error.txt", status="RUNNING")
-        self.trials.append(trial)
+        number = config.get("number", self.handed_out)
+        self.trials[number] = trial
+        self.handed_out += 1
         self.scheduler.on_trial_add(None, trial)
-        return Job(len(self.trials) - 1, config["train"])
+        return Job(number, config["train"])
 
     def report(self, trial: int, epoch: int, score: float, seconds: float) -> Decision:
         """Pass a report on in Tune's form."""
@@ -93,10 +97,24 @@ class TunePair(Searcher):
         self.searcher.on_trial_complete(trial_id=ray_trial.trial_id, result=None, error=True)
 
 
+@dataclass
 class Ours(TunePair):
-    """``tune-run``: its study, sampler and pruner, with the recipes enqueued as it does."""
+    """``tune-run``: its study, sampler and pruner.
+
+    Attributes:
+        steering: State that its searcher and scheduler share.
+    """
 
     keeps_stopped: ClassVar[bool] = False
+    steering: Steering = field(kw_only=True)
+
+    def report(self, trial: int, epoch: int, score: float, seconds: float) -> Decision:
+        """Pass a report on. A paused trial ends for Tune."""
+        decision = super().report(trial, epoch, score, seconds)
+        if trial not in self.steering.paused:
+            return decision
+        self.end(trial, failed=False)
+        return Decision.PAUSE
 
     def _fail(self, ray_trial: Trial) -> None:
         self.scheduler.on_trial_result(None, ray_trial, {FAILED: "the loss became nan", BEST: math.nan})
@@ -128,7 +146,7 @@ def _ours(task: Task, recipes: bool) -> Searcher:
         configure=_params,
         storage=_STORAGE,
     )
-    return Ours(StudySearcher(steering), StudyScheduler(steering), task.epochs)
+    return Ours(StudySearcher(steering), StudyScheduler(steering), task.epochs, steering=steering)
 
 
 def optuna_asha(task: Task) -> Searcher:
@@ -161,8 +179,8 @@ def random_asha(task: Task) -> Searcher:
 
 
 def _asha(epochs: int) -> TrialScheduler:
-    rungs = {"grace_period": first_rung(epochs), "reduction_factor": REDUCTION}
-    return ASHAScheduler("epoch", BEST, "max", max_t=epochs, **rungs)
+    first = min(rungs(epochs), default=epochs)
+    return ASHAScheduler("epoch", BEST, "max", max_t=epochs, grace_period=first, reduction_factor=REDUCTION)
 
 
 def _params(trial: optuna.Trial) -> Config:

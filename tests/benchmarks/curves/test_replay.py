@@ -73,6 +73,24 @@ def test_a_paused_trial_continues_where_it_was():
     assert run.time == 13.0
 
 
+def test_a_paused_trial_is_the_result_only_if_the_searcher_keeps_it_or_it_runs_again():
+    curves = [curve([0.9, 0.3], 1), curve([0.5, 0.6], 1)]
+    for keeps, results in ((True, [0.9]), (False, [0.9, 0.5, 0.6, 0.9])):
+        searcher = Script([0, 1, 0], {(0, 1): Decision.PAUSE})
+        searcher.keeps_stopped = keeps
+        run = replay(searcher, curves, workers=1)
+        run.run()
+        assert [one.tune for one in run.incumbents] == (results if keeps else results[1:])
+
+
+def test_every_start_and_every_continuation_has_a_cost():
+    curves = [curve([0.1, 0.2, 0.3], 1), curve([0.2, 0.25], 5)]
+    run = replay(Script([0, 1, 0], {(0, 1): Decision.PAUSE}), curves, workers=1)
+    run.start_cost = 0.5
+    run.run()
+    assert run.time == 13.0 + 3 * 0.5
+
+
 def test_a_failure_costs_its_epoch_and_its_checkpoints_do_not_count():
     curves = [curve([0.9], 2, failed_after=1.5), curve([0.4], 2)]
     searcher = Script([0, 1])

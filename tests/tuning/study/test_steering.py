@@ -12,7 +12,7 @@ from tests.tuning.study.driver import EPOCHS, METRIC, Driver
 from trainables.core.errors import ConfigError
 from trainables.core.metric_names import Objective
 from tuning.study.record_trial import save_stop
-from tuning.study.storage.open_study import first_rung, open_study, study_storage
+from tuning.study.storage.open_study import open_study, study_storage
 
 
 def states(driver):
@@ -30,20 +30,94 @@ def test_a_full_trial_completes_with_its_best_value(tmp_path):
     assert "time_total_s" not in record.epochs[0].metrics
 
 
-def test_trials_that_fall_behind_are_pruned(tmp_path):
+def worse_and_worse(number):
+    return 1.0 - number / 10
+
+
+def test_trials_that_fall_behind_are_paused_and_pruned_at_the_end(tmp_path):
     driver = Driver(tmp_path)
-    for _ in range(6):
-        driver.run(lambda number: 1.0 - number / 10)
+    for _ in range(5):
+        driver.run(worse_and_worse)
+    assert states(driver) == ["COMPLETE", *["RUNNING"] * 4]
+    assert set(driver.steering.paused) == {1, 2, 3, 4}
+    assert not driver.steering.is_complete()
+    driver.run(worse_and_worse)
+    assert driver.steering.paused.keys() == {1, 2, 3, 4, 5}  # trial 1 may continue, since six have reached the rung
+    assert not driver.steering.is_complete()
+    driver.run(worse_and_worse)
     records = read_trials(driver.study)
-    assert records[0].state == "COMPLETE"
-    assert {record.state for record in records[1:]} == {"PRUNED"}
+    assert [record.state for record in records[:2]] == ["COMPLETE"] * 2
+    assert {record.state for record in records[2:]} == {"PRUNED"}
+    records = [records[0], *records[2:]]
+    assert driver.steering.is_complete()
     assert {record.stopped for record in records[1:]} == {PRUNED}
     assert all(not record.is_candidate for record in records[1:])
 
 
-@pytest.mark.parametrize(("epochs", "rung"), [(1, 1), (3, 1), (4, 2), (15, 5), (25, 9)])
-def test_trials_are_compared_at_a_third_of_their_epochs(epochs, rung):
-    assert first_rung(epochs) == rung
+def test_a_paused_trial_continues_from_its_checkpoint_before_new_trials_start(tmp_path):
+    driver = Driver(tmp_path, num_samples=20)
+    for _ in range(6):
+        driver.run(worse_and_worse)
+    trial_id, config = driver.start()
+    assert (config["number"], config["folder"]) == (1, "trial-0001-after-3")
+    assert config["resume_from"].endswith("/checkpoint_000003")
+    for epoch in range(4, EPOCHS + 1):
+        assert driver.report(trial_id, epoch, 0.9) == TrialScheduler.CONTINUE
+    driver.searcher.on_trial_complete(trial_id)
+    records = read_trials(driver.study)
+    assert (records[1].state, [epoch.epoch for epoch in records[1].epochs]) == ("COMPLETE", [*range(1, EPOCHS + 1)])
+    _, config = driver.start()
+    assert (config["number"], config["folder"], config["resume_from"]) == (6, "trial-0006", None)
+
+
+def test_a_new_driver_knows_the_paused_trials(tmp_path):
+    first = Driver(tmp_path, num_samples=20)
+    for _ in range(5):
+        first.run(worse_and_worse)
+    second = Driver(tmp_path, num_samples=20)
+    assert set(second.steering.paused) == {1, 2, 3, 4}
+    assert second.steering.unfinished == []
+    second.run(worse_and_worse)
+    assert second.start()[1]["number"] == 1
+
+
+def test_a_driver_killed_before_it_judged_a_trial_at_a_rung_leaves_that_to_the_next(tmp_path):
+    first = Driver(tmp_path, num_samples=20)
+    first.run()
+    trial_id, _ = first.start()
+    first.study.pruner = NopPruner()  # the report is saved, and the driver dies before the decision
+    for epoch in (1, 2, 3):
+        first.report(trial_id, epoch, 0.1)
+    assert set(Driver(tmp_path, num_samples=20).steering.paused) == {1}
+
+
+def test_a_promoted_trial_whose_driver_was_killed_continues(tmp_path):
+    first = Driver(tmp_path, num_samples=20)
+    for _ in range(6):
+        first.run(worse_and_worse)
+    assert first.start()[1]["number"] == 1
+    assert Driver(tmp_path, num_samples=20).start()[1]["number"] == 1
+
+
+def test_paused_trials_at_the_deadline_are_no_candidates(tmp_path):
+    driver = Driver(tmp_path, num_samples=20)
+    for _ in range(3):
+        driver.run(worse_and_worse)
+    driver.steering.deadline = time.time() - 1
+    assert driver.start()[1] == Searcher.FINISHED
+    assert states(driver) == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert [record.number for record in ranked(read_trials(driver.study), METRIC)] == [0]
+
+
+def test_a_worker_that_dies_while_its_trial_pauses_fails_the_trial(tmp_path):
+    driver = Driver(tmp_path, num_samples=20)
+    driver.run()
+    trial_id, _ = driver.start()
+    for epoch in (1, 2, 3):
+        driver.report(trial_id, epoch, 0.1)
+    driver.searcher.on_trial_complete(trial_id, error=True)
+    assert driver.steering.paused == {}
+    assert states(driver) == ["COMPLETE", "FAIL"]
 
 
 def test_without_pruning_every_trial_runs_in_full(tmp_path):

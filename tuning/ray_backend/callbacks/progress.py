@@ -90,7 +90,8 @@ class Progress(tune.Callback):
             best, seconds = "", f"{result['epoch_seconds']:.1f} s per epoch"
         else:
             best, seconds = f", best {result[f'best_{metric}']:.4f}", f"{result['epoch_seconds']:.1f} s"
-        stopped = f", stopped ({record.stopped})" if record.stopped else ""
+        paused = ", paused" if record.number in self._steering.paused else ""
+        stopped = f", stopped ({record.stopped})" if record.stopped else paused
         line = (
             f"trial {record.number} {network_of(record)} {unit} {int(result['epoch'])}/{self._steering.epochs}: "
             f"{metric} {result[f'tune/{metric}']:.4f}{best}, {seconds}{stopped}"
@@ -102,8 +103,9 @@ class Progress(tune.Callback):
 
     def _view(self) -> RenderableType:
         steering, records = self._steering, list(self._records.values())
-        running = [record for record in records if record.state == "RUNNING" and record.epochs]
-        ended = [record for record in records if record.state != "RUNNING"]
+        active = {record.number for record in records if record.state == "RUNNING"} - steering.paused.keys()
+        running = [record for record in records if record.number in active and record.epochs]
+        ended = [record for record in records if record.number not in active]
         summary = _summary(records, steering, self._running, self._eta(ended))
         return Group(Text(f"{summary}; so far {self.spent()}"), _running_table(running, steering))
 
@@ -129,7 +131,8 @@ def _summary(records: Sequence[TrialRecord], steering: Steering, running: int, e
     comparable = [record for record in records if record.epochs and record.epochs[-1].epoch >= required]
     values = [record.epochs[-1].metrics[f"best_{steering.objective.metric}"] for record in comparable]
     best = f"{(min if steering.study.direction.name == 'MINIMIZE' else max)(values):.4f}" if values else "none yet"
-    states = f"{count['COMPLETE']} done, {running} running, {count['PRUNED']} stopped, {count['FAIL']} failed"
+    paused = f"{len(steering.paused)} paused, " if steering.paused else ""
+    states = f"{count['COMPLETE']} done, {running} running, {paused}{count['PRUNED']} stopped, {count['FAIL']} failed"
     return f"{states} of {steering.num_samples} trials; best {steering.objective.metric} {best}; ETA {eta}"
 
 

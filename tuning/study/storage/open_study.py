@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import NopPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage
 
@@ -15,12 +15,13 @@ from analysis.trials import read_trial
 from trainables.core.errors import UserError, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.seeds import derive_seed
+from tuning.study.halving import REDUCTION, PausingHalving, rungs
 from tuning.study.storage.journal import StudyJournal
 from tuning.study.storage.single_writer_storage import SingleWriterStorage
 from tuning.study.two_objective_sampler import TwoObjectiveSampler
 
-# One in this many trials continues beyond a rung.
-REDUCTION = 3
+# Trials that end before TPE suggests any, if all run in full. Optuna's default.
+_STARTUP = 10
 JOURNAL = "study.journal"
 
 
@@ -39,15 +40,6 @@ def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
         raise UserError(message) from error
 
 
-def first_rung(epochs: int) -> int:
-    """Return the first epoch at which trials are compared: a third of the full length.
-
-    An earlier rung stops trials that start slowly but end best, such as those with small learning rates and few frozen
-    stages (benchmarks/search_quality/searchers.py).
-    """
-    return math.ceil(epochs / REDUCTION)
-
-
 def open_study(
     storage: optuna.storages.BaseStorage,
     name: str,
@@ -59,18 +51,16 @@ def open_study(
     """Open the study of a search, or create it.
 
     The sampler is TPE (Bergstra et al. 2011): multivariate within each group of the conditional space, with a constant
-    liar for running trials. The pruner is asynchronous successive halving (Li et al. 2020) on epochs, from
-    ``first_rung`` on; without ``pruning`` every trial runs in full. With two metrics, the study optimises and prunes by
-    the first one, and the sampler sees both.
+    liar for running trials, among them the paused ones. The pruner is ``PausingHalving``, for which True means a pause;
+    without ``pruning`` every trial runs in full. With two metrics, the study optimises and prunes by the first one, and
+    the sampler sees both.
     """
     study = optuna.create_study(
         storage=storage,
         study_name=name,
         load_if_exists=True,
         direction="minimize" if objective.minimized else "maximize",
-        pruner=SuccessiveHalvingPruner(min_resource=first_rung(epochs), reduction_factor=REDUCTION)
-        if pruning
-        else NopPruner(),
+        pruner=PausingHalving(rungs(epochs)) if pruning else NopPruner(),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # `multivariate`, `group` and `constant_liar`
@@ -79,6 +69,8 @@ def open_study(
             multivariate=True,
             group=True,
             constant_liar=True,
+            # Paused trials have not ended: of ten trials that have reached a rung, about a third does.
+            n_startup_trials=math.ceil(_STARTUP / REDUCTION) if pruning else _STARTUP,
             seed=derive_seed(seed, len(study.get_trials(deepcopy=False))),
         )
     if objective.second is not None:

@@ -26,6 +26,7 @@ def driver(tmp_path, url):
     driver.study.enqueue_trial({"lr": 0.25}, user_attrs={"recipe": "known good"})
     for value in (0.9, 0.8, 0.1, 0.05):
         driver.run(lambda number, value=value: value)
+    driver.steering.stop_paused()
     failing, _ = driver.start()
     save_failure(driver.steering.live[failing], "NaN")
     driver.searcher.on_trial_complete(failing, error=True)

@@ -1,0 +1,66 @@
+"""Successive halving that pauses trials instead of stopping them."""
+
+import math
+from collections.abc import Collection
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+# One in this many of the trials that reach a rung continues beyond it.
+REDUCTION = 3
+
+
+def rungs(epochs: int) -> tuple[int, ...]:
+    """Return the epochs at which trials are compared: a third of the full length.
+
+    An earlier rung misjudges trials that start slowly but end best, such as those with small learning rates and few
+    frozen stages (benchmarks/search_quality/searchers.py).
+    """
+    first = math.ceil(epochs / REDUCTION)
+    return (first,) if first < epochs else ()
+
+
+class PausingHalving(BasePruner):
+    """Asynchronous successive halving as published (Li et al. 2020): a paused trial continues once it is good enough.
+
+    At each rung, one in ``REDUCTION`` of the trials that have reached it may continue, and always the best one. Optuna's
+    pruner judges a trial once, against the trials that came before it, so a good trial is stopped because better ones
+    were tried first. Here a trial that was paused continues as soon as enough worse ones have reached its rung.
+
+    It keeps no state: every decision is computed from the values in the study, so a new process continues with it.
+
+    Args:
+        rungs: Steps at which trials are compared, in ascending order.
+    """
+
+    def __init__(self, rungs: tuple[int, ...]):
+        self.rungs = rungs
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Return True if a trial has to pause at the step that it reported last."""
+        step = trial.last_step
+        return step in self.rungs and trial.number not in self._best(study, step)
+
+    def promoted(self, study: optuna.Study, paused: Collection[int]) -> int | None:
+        """Return the number of the paused trial that continues next, or None.
+
+        A trial at a higher rung precedes one at a lower rung, and a better one at the same rung a worse one.
+        """
+        trials = study.get_trials(deepcopy=False)
+        for rung in reversed(self.rungs):
+            for number in self._best(study, rung):
+                if number in paused and trials[number].last_step == rung:
+                    return number
+        return None
+
+    def _best(self, study: optuna.Study, rung: int) -> list[int]:
+        """Return the numbers of the trials that may continue beyond a rung, best first. NaN is worst."""
+        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        reached = [
+            (value != value, sign * value, trial.number)
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state != TrialState.FAIL and (value := trial.intermediate_values.get(rung)) is not None
+        ]
+        return [number for *_, number in sorted(reached)[: max(len(reached) // REDUCTION, 1)]]
