@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from search_spaces import alzheimer_recipes as recipes
 from search_spaces import choices
+from search_spaces.portfolio import portfolio
 from search_spaces.space import Config, SearchSpace
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ SPACE = SearchSpace(
         recipes.with_sgd,
         recipes.attention_head,
     ),
+    portfolio=portfolio(without="alzheimer_mri"),
     data="Falah/Alzheimer_MRI",
     image_size=224,
     epochs=20,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from search_spaces import choices
+from search_spaces.portfolio import portfolio
 from search_spaces.space import Config, Params, SearchSpace
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ SPACE = SearchSpace(
     suggest=suggest,
     backbones=("resnet50", "resnet101", "densenet121"),
     recipes=(resnet50, resnet101, densenet121),
+    portfolio=portfolio(without="chest_xray"),
     data="chest_xray",
     image_size=224,
     epochs=15,

@@ -42,6 +42,8 @@ class SearchSpace:
         table: Default table of labels, ``LabelTable(("labels.csv",))``, with its columns; None if the layout of the
             images gives the labels.
         recipes: Functions that return the parameters of known-good trials. They are tried first, in order.
+        portfolio: Parameters that did well on other data sets, see ``search_spaces.portfolio``. They are tried before
+            the recipes, as far as the space can express them.
         image_size: Default side of the network's input in pixels.
         epochs: Default number of epochs of a full trial.
         num_samples: Default number of trials.
@@ -66,6 +68,7 @@ class SearchSpace:
     data: str
     table: LabelTable | None = None
     recipes: tuple[Callable[[], Params], ...] = ()
+    portfolio: tuple[Params, ...] = ()
     image_size: int = 224
     epochs: int = 20
     num_samples: int = 50
@@ -117,6 +120,13 @@ class SearchSpace:
             if values not in params:
                 params.append(values)
         return params
+
+    def portfolio_params(self, backbones: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the portfolio with the nearest values that the space offers, without repeats."""
+        from search_spaces.fitting import fit_params
+
+        fitted = [fit_params(lambda trial: self.suggest(trial, backbones), params) for params in self.portfolio]
+        return [params for place, params in enumerate(fitted) if params not in fitted[:place]]
 
     def _check(self, name: str, values: dict[str, Any], backbones: Sequence[str]) -> None:
         import warnings

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from search_spaces import choices
+from search_spaces.portfolio import portfolio
 from search_spaces.space import Config, Params, SearchSpace
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ SPACE = SearchSpace(
     suggest=suggest,
     backbones=("scratch_cnn", "resnet18", "resnet50", "densenet121"),
     recipes=(small_cnn, resnet18),
+    portfolio=portfolio(without="tissue"),
     data="lung_image_sets",
     image_size=512,
     epochs=25,

@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.curves.make_portfolio import recorded_trials
 from benchmarks.curves.peers.optuna_hyperband import OptunaHyperband
 from benchmarks.curves.peers.pipe import piped
 from benchmarks.curves.peers.portfolio import portfolio_asha
@@ -29,7 +30,8 @@ from benchmarks.curves.peers.ray_tune import (
     optuna_asha_recipes,
     optuna_default_asha,
     ours,
-    ours_without_recipes,
+    ours_recipes,
+    ours_sampled,
     random_asha,
 )
 from benchmarks.curves.record import append_line, read_lines, remove_torn_line
@@ -42,12 +44,14 @@ from benchmarks.search_quality.searchers import interval
 WORKERS, FULL_TRIALS = 4, 60
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 GRID = tuple(np.linspace(0, 1, 201).tolist())
-OURS = ("ours", "ours without recipes")
+OURS = ("ours", "ours without portfolio", "ours without both")
+START_COST = 0.15  # seconds that a trial takes beside its training (benchmarks/README.md), for every method
 PEERS = Path(__file__).parent / "peers"
 
 METHODS: dict[str, Method] = {
     "ours": ours,
-    "ours without recipes": ours_without_recipes,
+    "ours without portfolio": ours_recipes,
+    "ours without both": ours_sampled,
     "optuna + asha": optuna_asha,
     "optuna + asha, Tune's rungs": optuna_default_asha,
     "optuna + asha, recipes first": optuna_asha_recipes,
@@ -71,19 +75,11 @@ def run(method: Method, data_set: str, seed: int, surrogates: Mapping[str, Surro
     """Replay one search and return its result over time: share of the budget, tune, select and test."""
     surrogate = surrogates[data_set]
     recorded = surrogate.recorded
-    others = {
-        name: tuple(
-            (params, float(curve.select[-1]))
-            for params, curve in zip(other.recorded.params, other.recorded.curves, strict=True)
-            if len(curve.select)
-        )
-        for name, other in surrogates.items()
-        if name != data_set
-    }
+    others = {name: recorded_trials(other.recorded) for name, other in surrogates.items() if name != data_set}
     recipes = tuple(recorded.params[place] for place in recorded.recipes)
     task = Task(data_set, recorded.epochs, seed, recipes, others)
     end = FULL_TRIALS * recorded.mean_cost / WORKERS
-    replay = Replay(method(task), surrogate.curve, surrogate.cache_cost, WORKERS, end)
+    replay = Replay(method(task), surrogate.curve, surrogate.cache_cost, WORKERS, end, START_COST)
     return [[round(one.time / end, 5), one.tune, one.select, one.test] for one in replay.run()]
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.curves.record import LINES, SETTING, read_lines
-from benchmarks.curves.table import TABLE
+from benchmarks.curves.record import LINES, read_lines
+from benchmarks.curves.table import SETTING, TABLE
 
 
 def main(

@@ -24,14 +24,14 @@ import typer
 from benchmarks.curves.configurations import config_of, draw_params, recipe_name
 from benchmarks.curves.data_sets import DATA_SETS, FOLDER, IMAGE_SIZE, load_data_set
 from benchmarks.curves.record_trial import record_trial
-from benchmarks.curves.table import TABLE
+from benchmarks.curves.table import SETTING, TABLE
 from benchmarks.record import machine
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.node_cache import STORE_VARIABLE
 
 EPOCHS = 9
-LINES, SETTING = "trials.jsonl", "setting.json"
+LINES = "trials.jsonl"
 
 
 def main(

@@ -200,6 +200,23 @@ def result_at(incumbents: list[Incumbent], time: float) -> Incumbent | None:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """A recorded trial of another data set.
+
+    Attributes:
+        params: Its parameters.
+        tune: Best score on ``tune``.
+        select: Score of that checkpoint on ``select``.
+        seconds: Cost of the trial.
+    """
+
+    params: Params
+    tune: float
+    select: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Task:
     """Knowledge of a searcher before a search.
 
@@ -208,14 +225,14 @@ class Task:
         epochs: Epochs of a full trial.
         seed: Seed of the searcher.
         recipes: Parameters of the published recipes.
-        others: Recorded parameters and final scores of the other data sets, for methods that learn from them.
+        others: Recorded trials of the other data sets, for methods that learn from them.
     """
 
     data_set: str
     epochs: int
     seed: int
     recipes: tuple[Params, ...]
-    others: Mapping[str, tuple[tuple[Params, float], ...]]
+    others: Mapping[str, tuple[Recorded, ...]]
 
 
 Method = Callable[[Task], Searcher]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.curves.record_trial import METRIC
 from search_spaces.space import Params
 
-TABLE = Path(__file__).with_name("trials.jsonl.gz")
+TABLE, SETTING = Path(__file__).with_name("trials.jsonl.gz"), "setting.json"
 Floats = NDArray[np.float64]
 # Backbone, quarters of its stages that are frozen, and augmentation: trials with equal ones share cached outputs.
 CacheKey = tuple[str, int, str]
@@ -79,6 +79,11 @@ def read_table(file: Path, epochs: int) -> dict[str, RecordedCurves]:
         trial = json.loads(line)
         by_set.setdefault(trial["data_set"], []).append(trial)
     return {name: _recorded(trials, epochs) for name, trials in by_set.items()}
+
+
+def read_packed(file: Path = TABLE) -> dict[str, RecordedCurves]:
+    """Read a packed table whose ``setting.json`` lies beside it."""
+    return read_table(file, json.loads(file.with_name(SETTING).read_text())["epochs"])
 
 
 def _recorded(trials: list[dict[str, Any]], epochs: int) -> RecordedCurves:

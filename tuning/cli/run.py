@@ -163,8 +163,19 @@ def run(
         ),
     ] = None,
     pruning: Annotated[
-        bool, _search_option(help="Stop trials that have fallen behind after a third of their epochs.")
+        bool,
+        _search_option(
+            help="Pause trials that have fallen behind after a third of their epochs. They continue once they are "
+            "among the best third."
+        ),
     ] = True,
+    warm_start: Annotated[
+        list[str] | None,
+        _search_option(
+            metavar="NAME",
+            help="Earlier search whose best trials are tried first: its name in --storage, or its folder. Repeatable.",
+        ),
+    ] = None,
     top_k: Annotated[
         int | None, _search_option(min=1, help="Number of trials to build the ensemble from. Default: the space's.")
     ] = None,
@@ -272,6 +283,7 @@ def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOpti
     options |= {
         "space": space,
         "backbones": tuple(params["backbone"] or ()),
+        "warm_start": tuple(params["warm_start"] or ()),
         "objective": objective,
         "window": parse_window(params["window"]),
         "slicing": slicing,
@@ -306,7 +318,7 @@ def _run(options: "SearchOptions", dry_run: int, console: Console) -> int:
     options.check()
     plan = options.plan()
     check_plan(plan)
-    for config in plan.samples(dry_run):
+    for config in plan.samples(dry_run, options.trials):
         print(json.dumps(config))
     return EXIT_OK
 

@@ -74,6 +74,7 @@ class SearchOptions:
     groups: str | None = None
     cv_folds: int | None = None
     roi: str | None = None
+    warm_start: tuple[str, ...] = ()
     ordered: bool | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
 

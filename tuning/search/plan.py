@@ -69,13 +69,28 @@ class Plan:
         TrainConfig.from_dict(config)
         return config
 
-    def samples(self, count: int) -> list[dict[str, Any]]:
-        """Return ``count`` configurations: those of the recipes first, then random ones."""
-        return self.rehearse(count)[1]
+    def first_params(self, trials: int) -> list[dict[str, Any]]:
+        """Return the parameters that a search of some trials tries first.
 
-    def rehearse(self, count: int) -> tuple[optuna.Study, list[dict[str, Any]]]:
-        """Ask a throw-away study for ``count`` trials; return it with their configurations."""
+        The portfolio comes before the recipes, because it was better at every budget (benchmarks/curves/README.md).
+        It takes at most half of the trials, so that a short search reaches the recipes too.
+        """
+        portfolio = self.space.portfolio_params(self.backbones)[: trials // 2]
+        recipes = self.space.recipe_params(self.backbones)
+        return portfolio + [params for params in recipes if params not in portfolio]
+
+    def samples(self, count: int, trials: int | None = None) -> list[dict[str, Any]]:
+        """Return the first ``count`` configurations of a search of some trials: known good ones, then random ones."""
+        return self.rehearse(count, trials)[1]
+
+    def rehearse(self, count: int, trials: int | None = None) -> tuple[optuna.Study, list[dict[str, Any]]]:
+        """Ask a throw-away study for ``count`` trials; return it with their configurations.
+
+        Args:
+            count: Number of configurations.
+            trials: Number of trials of the search; default: ``count``.
+        """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.seed))
-        for recipe in self.space.recipe_params(self.backbones):
-            study.enqueue_trial(recipe)
+        for params in self.first_params(trials or count):
+            study.enqueue_trial(params)
         return study, [self.configure(study.ask()) for _ in range(count)]

@@ -20,6 +20,7 @@ from tuning.ray_backend.cluster import check_address, joined
 from tuning.ray_backend.gpu_classes import gpu_class_for
 from tuning.ray_backend.node_checks import node_requirements, unshared_folders
 from tuning.ray_backend.resources import Capacity, Resources, trial_resources
+from tuning.search.first_trials import enqueue_first_trials, warm_start
 from tuning.search.options import SearchOptions
 from tuning.search.plan import REHEARSED_TRIALS, Plan
 from tuning.search.preflight import (
@@ -31,7 +32,13 @@ from tuning.search.preflight import (
     search_info,
 )
 from tuning.search.roi import fetch_segmentation, save_segmentation
-from tuning.study.attributes import save_data_request, save_ensemble_request, save_options, save_study_texts
+from tuning.study.attributes import (
+    read_first_trials,
+    save_data_request,
+    save_ensemble_request,
+    save_options,
+    save_study_texts,
+)
 from tuning.study.data_request import DataRequest
 from tuning.study.identity import check_identity
 from tuning.study.search_folder import SearchFolder, find_folder
@@ -52,6 +59,7 @@ class Setup:
         data: Data set.
         identity: Settings that must not change on resume.
         tracking_uri: MLflow tracking URI.
+        warm: Parameters of the best trials of earlier searches.
     """
 
     options: SearchOptions
@@ -61,6 +69,7 @@ class Setup:
     data: Dataset
     identity: dict[str, Any]
     tracking_uri: str
+    warm: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,10 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     name, exact = options.name or plan.space.name, options.name is not None
     folder = find_folder(options.storage, name, options.study_storage, options.resume, exact)
     parameters = check_plan(plan)
+    started = folder.load()
+    known = started is not None and read_first_trials(started) is not None
+    names = () if known else options.warm_start
+    warm = warm_start(names, plan, options.storage, options.study_storage)
     request = find_data(options, request)
     note = folder.check_disk_space(checkpoint_bytes(plan, parameters), options.trials)
     say_notes(console, [] if note is None else [note])
@@ -121,7 +134,8 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     cache_size = None if options.cache_size is None else parse_size(options.cache_size)
     data = load_data(request, plan, rehearsed, cache_size, console)
     uri = tracking_uri(options.tracking_uri)
-    return Setup(options, plan, folder, request, data, identity(plan, data), uri)
+    same = {**identity(plan, data), "warm-start": list(options.warm_start) or None}
+    return Setup(options, plan, folder, request, data, same, uri, warm)
 
 
 def join_cluster(setup: Setup, stack: ExitStack, console: Console) -> Workers:
@@ -152,7 +166,7 @@ def join_cluster(setup: Setup, stack: ExitStack, console: Console) -> Workers:
 
 
 def open_search(setup: Setup, workers: Workers, study: optuna.Study) -> Search:
-    """Record a search in its study, or check that a resumed one is the same; enqueue its recipes.
+    """Record a search in its study, or check that a resumed one is the same; enqueue its first trials.
 
     Raises:
         UserError: A resumed search would become another one.
@@ -168,8 +182,7 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study) -> Search:
     save_ensemble_request(study, options.members, options.views, to_json(options.decisions))
     if options.study_texts is not None:
         save_study_texts(study, options.study_texts)
-    for recipe in plan.space.recipe_params(plan.backbones):
-        study.enqueue_trial(recipe, skip_if_exists=True)
+    enqueue_first_trials(study, plan, options.trials, setup.warm)
     steering = Steering(
         study=study,
         objective=plan.objective,

@@ -1,7 +1,7 @@
 """Attributes that a driver stores in a search's study next to its trials: identity, data, progress and names."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +19,7 @@ _ENSEMBLE_REQUEST = "ensemble asked for"
 _UID = "uid"
 _OPTIONS = "options"
 _STUDY_TEXTS = "study file"
+_FIRST_TRIALS = "first trials"
 
 
 def read_identity(study: optuna.Study) -> dict[str, Any]:
@@ -89,6 +90,17 @@ def read_study_texts(study: optuna.Study) -> dict[str, str]:
     """Return the texts of the study file by key; none without one."""
     texts: dict[str, str] = study.user_attrs.get(_STUDY_TEXTS, {})
     return texts
+
+
+def save_first_trials(study: optuna.Study, params: Sequence[Mapping[str, Any]]) -> None:
+    """Save the parameters of the trials that the search tries first, in order."""
+    study.set_user_attr(_FIRST_TRIALS, [dict(one) for one in params])
+
+
+def read_first_trials(study: optuna.Study) -> list[dict[str, Any]] | None:
+    """Return the parameters of the trials that the search tries first; None if they were not saved."""
+    params: list[dict[str, Any]] | None = study.user_attrs.get(_FIRST_TRIALS)
+    return params
 
 
 def search_uid(study: optuna.Study) -> str:

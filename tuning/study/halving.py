@@ -25,9 +25,9 @@ def rungs(epochs: int) -> tuple[int, ...]:
 class PausingHalving(BasePruner):
     """Asynchronous successive halving as published (Li et al. 2020): a paused trial continues once it is good enough.
 
-    At each rung, one in ``REDUCTION`` of the trials that have reached it may continue, and always the best one. Optuna's
-    pruner judges a trial once, against the trials that came before it, so a good trial is stopped because better ones
-    were tried first. Here a trial that was paused continues as soon as enough worse ones have reached its rung.
+    At each rung, one in ``REDUCTION`` of the trials that have reached it may continue, and always the best one.
+    Optuna's pruner judges a trial once, against the trials that came before it, so a good trial is stopped because
+    better ones were tried first. Here a paused trial continues as soon as enough worse ones have reached its rung.
 
     It keeps no state: every decision is computed from the values in the study, so a new process continues with it.
 

@@ -25,6 +25,7 @@ _OPTIONS = {
     "cv-folds": "--cv-folds",
     "pruning": "--pruning",
     "roi": "--roi",
+    "warm-start": "--warm-start",
     "tracking-uri": "--tracking-uri",
 }
 # Options that decide which images there are and how they are divided, by their place in a ``DataRequest``.

@@ -12,6 +12,7 @@ from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.curves.configurations import suggest
+from benchmarks.curves.make_portfolio import choose
 from benchmarks.curves.record_trial import METRIC
 from benchmarks.curves.replay import Decision, Job, Searcher, Task
 from benchmarks.search_quality.simulation import Storage, Trial
@@ -122,20 +123,25 @@ class Ours(TunePair):
 
 
 def ours(task: Task) -> Searcher:
-    """Return ``tune-run`` with its recipes."""
-    return _ours(task, recipes=True)
+    """Return ``tune-run`` with the portfolio of the other data sets and the recipes."""
+    return _ours(task, [*choose(task.others), *task.recipes])
 
 
-def ours_without_recipes(task: Task) -> Searcher:
-    """Return ``tune-run`` for a space without recipes."""
-    return _ours(task, recipes=False)
+def ours_recipes(task: Task) -> Searcher:
+    """Return ``tune-run`` for a space without a portfolio."""
+    return _ours(task, task.recipes)
 
 
-def _ours(task: Task, recipes: bool) -> Searcher:
+def ours_sampled(task: Task) -> Searcher:
+    """Return ``tune-run`` for a space without a portfolio and recipes."""
+    return _ours(task, ())
+
+
+def _ours(task: Task, points: Sequence[Params]) -> Searcher:
     objective = Objective(METRIC)
     study = open_study(optuna.storages.InMemoryStorage(), "search", objective, task.epochs, task.seed)
-    for recipe in task.recipes if recipes else ():
-        study.enqueue_trial(dict(recipe))
+    for point in points:
+        study.enqueue_trial(dict(point), skip_if_exists=True)
     steering = Steering(
         study=study,
         objective=objective,

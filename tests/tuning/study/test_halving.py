@@ -72,7 +72,7 @@ def test_a_higher_rung_comes_first():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_whole_search_runs_the_trials_that_the_rule_says(seed):
-    """Reference: whenever a worker is free, the best unpromoted trial of the best third of the highest rung continues."""
+    """Reference: a free worker continues the best waiting trial among the best third of the highest rung."""
     values = np.random.default_rng(seed).permutation(30) / 30
     made = optuna.create_study(direction="maximize", pruner=PausingHalving((2, 4)))
     paused, steps, asked = {}, {}, []

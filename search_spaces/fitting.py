@@ -1,0 +1,80 @@
+"""Parameters of another space, or of other backbones, as parameters of a space."""
+
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import BaseTrial, FrozenTrial
+
+from search_spaces.space import Config, Params
+
+
+def fit_params(suggest: Callable[[BaseTrial], Config], params: Params) -> dict[str, Any]:
+    """Return the parameters that a space reads, each with the nearest value that the space offers.
+
+    A number moves to the nearest one on the space's grid. Of choices that are not numbers, one that the space lacks
+    becomes the first. A parameter that is missing gets the first choice or the middle of its range.
+
+    Args:
+        suggest: Function of a trial that suggests its configuration.
+        params: Parameters; those that the space does not read are left out.
+    """
+    trial = optuna.create_study(sampler=_Nearest(params)).ask()
+    suggest(trial)
+    return dict(trial.params)
+
+
+class _Nearest(BaseSampler):
+    """Sampler that returns the nearest possible values of given parameters."""
+
+    def __init__(self, params: Params):
+        self._params = params
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
+        return {}
+
+    def sample_relative(
+        self,
+        study: optuna.Study,  # noqa: ARG002
+        trial: FrozenTrial,  # noqa: ARG002
+        search_space: dict[str, BaseDistribution],  # noqa: ARG002
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,  # noqa: ARG002
+        trial: FrozenTrial,  # noqa: ARG002
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        value = self._params.get(param_name)
+        if isinstance(param_distribution, CategoricalDistribution):
+            return _nearest_choice(value, param_distribution.choices)
+        return _nearest_number(value, param_distribution)
+
+
+def _nearest_choice(value: Any, choices: tuple[Any, ...]) -> Any:
+    if value in choices:
+        return value
+    if _is_number(value) and all(map(_is_number, choices)):
+        return min(choices, key=lambda choice: abs(choice - value))
+    return choices[0]
+
+
+def _nearest_number(value: Any, distribution: Any) -> Any:
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if not _is_number(value):
+        value = (low * high) ** 0.5 if distribution.log else (low + high) / 2
+    value = min(max(value, low), high)
+    if step is not None:
+        # Decimal steps leave rounding errors: 3 * 0.1 is not 0.3.
+        value = min(low + round((value - low) / step) * step, high)
+        value = int(value) if isinstance(distribution, IntDistribution) else round(value, 10)
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,77 @@
+"""Trials that a search tries first: the best of earlier searches, the space's portfolio, then its recipes."""
+
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from analysis.trials import TrialRecord, ranked, read_trials
+from search_spaces.fitting import fit_params
+from trainables.core.errors import UserError
+from tuning.search.plan import Plan
+from tuning.study.attributes import read_first_trials, read_identity, save_first_trials
+from tuning.study.search_folder import existing_folder
+
+# Trials that are taken from each earlier search, and from all of them together.
+PER_SEARCH, MOST = 3, 10
+
+
+def warm_start(names: Sequence[str], plan: Plan, storage: str, study_url: str | None) -> list[dict[str, Any]]:
+    """Return the parameters of the best trials of earlier searches, as the plan's space can express them.
+
+    The best trials of all searches come first, then the second best, and so on.
+
+    Args:
+        names: Names of searches in ``storage``, or folders of searches.
+        plan: Plan of the new search.
+        storage: Folder or URI of all searches.
+        study_url: Database of the studies; None for journal files.
+
+    Raises:
+        UserError: A search does not exist, has another task, or no trial of it has ended.
+    """
+    best = [_best_trials(name, plan, storage, study_url) for name in names]
+    in_turn = [record for record in chain.from_iterable(zip_longest(*best)) if record is not None]
+    fitted = [
+        fit_params(lambda trial: plan.space.suggest(trial, plan.backbones), record.params) for record in in_turn[:MOST]
+    ]
+    return _without_repeats(fitted)
+
+
+def _best_trials(name: str, plan: Plan, storage: str, study_url: str | None) -> list[TrialRecord]:
+    folder = Path(name)
+    if folder.is_dir():
+        storage, name, study_url = str(folder.resolve().parent), folder.resolve().name, None
+    try:
+        study = existing_folder(storage, name, study_url)[1]
+    except UserError as error:
+        raise UserError(f"--warm-start must name a search in --storage or its folder, but: {error}") from error
+    records = ranked(read_trials(study), read_identity(study)["metric"])[:PER_SEARCH]
+    if not records:
+        raise UserError(f"--warm-start needs a search with a trial that has ended, but {name!r} has none")
+    task = records[0].config.get("task", "classification")
+    if task != plan.space.task:
+        raise UserError(f"--warm-start needs a search with the same task, {plan.space.task}, but {name!r} is a {task}")
+    return records
+
+
+def enqueue_first_trials(study: optuna.Study, plan: Plan, trials: int, warm: Sequence[dict[str, Any]]) -> None:
+    """Enqueue the trials that are tried first, unless an earlier driver has.
+
+    The list is saved before the first one is enqueued, so that a resumed search has the same, whatever became of the
+    earlier searches and of the portfolio. A search that an older version began has recipes only.
+    """
+    first = read_first_trials(study)
+    if first is None:
+        began = bool(study.get_trials(deepcopy=False))
+        first = plan.space.recipe_params(plan.backbones) if began else [*warm, *plan.first_params(trials)]
+        first = _without_repeats(first)
+        save_first_trials(study, first)
+    for params in first:
+        study.enqueue_trial(params, skip_if_exists=True)
+
+
+def _without_repeats(params: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for place, one in enumerate(params) if one not in params[:place]]
