@@ -18,8 +18,10 @@ EPOCHS = 9
 class Driver:
     """One driver process; only the study outlives it."""
 
-    def __init__(self, folder, num_samples=6, deadline=math.inf, max_concurrent=None, epochs=EPOCHS, url=None):
-        self.study = open_study(study_storage(folder, url), "search", Objective(METRIC), epochs, seed=0)
+    def __init__(
+        self, folder, num_samples=6, deadline=math.inf, max_concurrent=None, epochs=EPOCHS, url=None, name="search"
+    ):
+        self.study = open_study(study_storage(folder, url), name, Objective(METRIC), epochs, seed=0)
         self.steering = Steering(
             study=self.study,
             objective=Objective(METRIC),

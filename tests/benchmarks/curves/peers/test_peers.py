@@ -1,6 +1,5 @@
 """The search methods: what they ask for and how they decide, and the process that a pipe serves."""
 
-import itertools
 import sys
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import pytest
 from benchmarks.curves import peers
 from benchmarks.curves.compare import METHODS
 from benchmarks.curves.configurations import draw_params, recipes
+from benchmarks.curves.make_portfolio import choose
 from benchmarks.curves.peers.pipe import complete, piped, read_params
-from benchmarks.curves.peers.portfolio import greedy_portfolio
 from benchmarks.curves.peers.ray_tune import ours
-from benchmarks.curves.replay import Decision, Replay, Task
+from benchmarks.curves.replay import Decision, Recorded, Replay, Task
 from benchmarks.curves.table import Curve
 
 EPOCHS = 9
@@ -49,7 +48,10 @@ def quiet():
 
 
 def task(seed=0):
-    others = {name: tuple((params, 0.1 * place) for place, params in enumerate(draw_params(4))) for name in "ab"}
+    others = {
+        name: tuple(Recorded(params, 0.1 * place, 0.1 * place, 1.0) for place, params in enumerate(draw_params(4)))
+        for name in "ab"
+    }
     return Task("tb", EPOCHS, seed, tuple(recipes().values())[:2], others)
 
 
@@ -77,28 +79,32 @@ def test_a_method_searches_until_the_end_and_repeats_itself(name):
     assert [one.tune for one in incumbents] == sorted(one.tune for one in incumbents)
 
 
-def test_ours_tries_the_recipes_first_and_stops_the_worse_of_three_at_a_third():
+def test_ours_tries_the_portfolio_and_the_recipes_first_and_pauses_the_worse_of_three_at_a_third():
     search = ours(task())
     jobs = [search.ask() for _ in range(3)]
-    assert [job.params for job in jobs[:2]] == list(task().recipes)
+    assert [job.params for job in jobs] == choose(task().others)[:3]
     decisions = {
         (job.trial, epoch): search.report(job.trial, epoch, 0.9 - 0.1 * job.trial, 1.0)
         for job in jobs
         for epoch in (1, 2, 3)
     }
-    assert {key for key, decision in decisions.items() if decision is Decision.STOP} == {(1, 3), (2, 3)}
+    assert {key for key, decision in decisions.items() if decision is Decision.PAUSE} == {(1, 3), (2, 3)}
+    for number in (3, 4, 5):
+        job = search.ask()
+        assert job.trial == number
+        for epoch in (1, 2, 3):
+            search.report(number, epoch, 0.1, 1.0)
+    assert search.ask().trial == 1  # the second of six that have reached the rung
 
 
-def test_a_greedy_portfolio_of_two_is_the_best_pair_that_holds_the_best_single_one():
-    params = draw_params(6)
-    generator = np.random.default_rng(0)
-    scores = generator.random((3, 6))
-    others = {str(row): tuple(zip(params, values.tolist(), strict=True)) for row, values in enumerate(scores)}
-    regret = (scores.max(axis=1, keepdims=True) - scores) / np.ptp(scores, axis=1, keepdims=True)
-    first = int(regret.mean(axis=0).argmin())
-    pairs = {pair: regret[:, pair].min(axis=1).mean() for pair in itertools.permutations(range(6), 2)}
-    second = min((pair for pair in pairs if pair[0] == first), key=pairs.__getitem__)[1]
-    assert greedy_portfolio(others, 2) == [params[first], params[second]]
+def test_a_portfolio_is_chosen_among_the_configurations_that_all_data_sets_have():
+    params = draw_params(4)
+    better = Recorded(params[3], 1.0, 1.0, 1.0)  # recorded on one data set only
+    others = {
+        "a": (better, *(Recorded(params[place], 0.5, score, 1.0) for place, score in enumerate((0.1, 0.9, 0.5)))),
+        "b": tuple(Recorded(params[place], 0.5, score, 1.0) for place, score in enumerate((0.9, 0.2, 0.8))),
+    }
+    assert choose(others, size=2) == [params[2], params[1]]
 
 
 def test_a_served_process_searches(tmp_path):
