@@ -165,8 +165,8 @@ def run(
     pruning: Annotated[
         bool,
         _search_option(
-            help="Pause trials that have fallen behind after a third of their epochs. They continue once they are "
-            "among the best third."
+            help="Pause trials that have fallen behind after a quarter or half of their epochs. They continue once "
+            "they are among the better half."
         ),
     ] = True,
     warm_start: Annotated[

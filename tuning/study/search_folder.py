@@ -83,8 +83,8 @@ class SearchFolder:
                 f"{_size(checkpoint_bytes)}, but {existing} has {_size(free)} left: free some space, or choose another "
                 "--storage"
             )
-        # A trial that pauses and continues keeps the checkpoints of both parts; at most one in REDUCTION does.
-        parts = num_samples + num_samples // REDUCTION
+        # A trial that pauses and continues keeps the checkpoints of each part: half of the trials, then half of those.
+        parts = num_samples + num_samples // REDUCTION + num_samples // REDUCTION**2
         needed = (parts * (_CHECKPOINTS_PER_TRIAL - 1) + 1) * checkpoint_bytes
         if free >= needed:
             return None

@@ -21,7 +21,6 @@ from trainables.core.metric_names import Objective
 from trainables.worker.report_keys import FAILED
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
-from tuning.study.halving import REDUCTION, rungs
 from tuning.study.steering import Steering
 from tuning.study.storage.open_study import open_study
 
@@ -185,8 +184,7 @@ def random_asha(task: Task) -> Searcher:
 
 
 def _asha(epochs: int) -> TrialScheduler:
-    first = min(rungs(epochs), default=epochs)
-    return ASHAScheduler("epoch", BEST, "max", max_t=epochs, grace_period=first, reduction_factor=REDUCTION)
+    return ASHAScheduler("epoch", BEST, "max", max_t=epochs, grace_period=math.ceil(epochs / 3), reduction_factor=3)
 
 
 def _params(trial: optuna.Trial) -> Config:

@@ -25,15 +25,15 @@ def pauses(made):
     return [made.pruner.prune(made, trial) for trial in made.trials]
 
 
-@pytest.mark.parametrize(("epochs", "at"), [(1, ()), (2, (1,)), (3, (1,)), (4, (2,)), (15, (5,)), (25, (9,))])
-def test_trials_are_compared_at_a_third_of_their_epochs(epochs, at):
+@pytest.mark.parametrize(("epochs", "at"), [(1, ()), (2, (1,)), (3, (1,)), (4, (1, 2)), (9, (2, 4)), (20, (5, 10))])
+def test_trials_are_compared_at_a_quarter_and_a_half_of_their_epochs(epochs, at):
     assert rungs(epochs) == at
 
 
-def test_one_in_three_continues_and_always_the_best():
+def test_one_in_two_continues_and_always_the_best():
     assert pauses(study([0.1, 0.5])) == [False]
     assert pauses(study([0.1, 0.5], [0.1, 0.4], [0.1, 0.6])) == [True, True, False]
-    assert pauses(study(*([0.0, value / 10] for value in range(6)))) == [True] * 4 + [False] * 2
+    assert pauses(study(*([0.0, value / 10] for value in range(6)))) == [True] * 3 + [False] * 3
 
 
 def test_trials_between_rungs_continue():
@@ -55,12 +55,12 @@ def test_failed_trials_hold_no_place():
 
 
 def test_a_paused_trial_is_promoted_once_enough_worse_ones_have_come():
-    curves = [[0.0, 0.9, 0.9, 0.9, 0.9], [0.0, 0.8], *[[0.0, 0.1]] * 3]
+    curves = [[0.0, 0.9, 0.9, 0.9, 0.9], [0.0, 0.8], [0.0, 0.1]]
     made = study(*curves)
-    assert made.pruner.promoted(made, {1, 2, 3, 4}) is None
+    assert made.pruner.promoted(made, {1, 2}) is None
     made = study(*curves, [0.0, 0.1])
-    assert made.pruner.promoted(made, {1, 2, 3, 4, 5}) == 1
-    assert made.pruner.promoted(made, {2, 3, 4, 5}) is None
+    assert made.pruner.promoted(made, {1, 2, 3}) == 1
+    assert made.pruner.promoted(made, {2, 3}) is None
 
 
 def test_a_higher_rung_comes_first():
@@ -72,7 +72,7 @@ def test_a_higher_rung_comes_first():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_whole_search_runs_the_trials_that_the_rule_says(seed):
-    """Reference: a free worker continues the best waiting trial among the best third of the highest rung."""
+    """Reference: a free worker continues the best waiting trial among the better half of the highest rung."""
     values = np.random.default_rng(seed).permutation(30) / 30
     made = optuna.create_study(direction="maximize", pruner=PausingHalving((2, 4)))
     paused, steps, asked = {}, {}, []
@@ -81,7 +81,7 @@ def test_a_whole_search_runs_the_trials_that_the_rule_says(seed):
         number = made.pruner.promoted(made, paused)
         expected = None
         for rung in (4, 2):
-            best = sorted(reference[rung], key=lambda trial: -values[trial])[: max(len(reference[rung]) // 3, 1)]
+            best = sorted(reference[rung], key=lambda trial: -values[trial])[: max(len(reference[rung]) // 2, 1)]
             waiting = [trial for trial in best if steps[trial] == rung]
             if expected is None and waiting:
                 expected = waiting[0]
@@ -104,4 +104,4 @@ def test_a_whole_search_runs_the_trials_that_the_rule_says(seed):
         order.append((number, steps[number]))
     assert sum(step == 6 for _, step in order) >= 3
     best = sorted(range(30), key=lambda trial: -values[trial])
-    assert [steps[trial] >= 4 for trial in best[:10]] == [True] * 10  # a third of all passes the first rung
+    assert all(steps[trial] >= 4 for trial in best[:15])  # half of all pass the first rung

@@ -69,8 +69,8 @@ def open_study(
             multivariate=True,
             group=True,
             constant_liar=True,
-            # Paused trials have not ended: of ten trials that have reached a rung, about a third does.
-            n_startup_trials=math.ceil(_STARTUP / REDUCTION) if pruning else _STARTUP,
+            # Paused trials have not ended: of the first ten trials, about a quarter does.
+            n_startup_trials=math.ceil(_STARTUP / REDUCTION ** len(rungs(epochs))) if pruning else _STARTUP,
             seed=derive_seed(seed, len(study.get_trials(deepcopy=False))),
         )
     if objective.second is not None:
