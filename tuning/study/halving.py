@@ -22,7 +22,7 @@ def rungs(steps: int) -> tuple[int, ...]:
 class PausingHalving(BasePruner):
     """Asynchronous successive halving as published (Li et al. 2020): a paused trial continues once it is good enough.
 
-    At each rung, one in ``REDUCTION`` of the trials that have reached it may continue, and always the best one.
+    At each rung, one in ``reduction`` of the trials that have reached it may continue, and always the best one.
     Optuna's pruner judges a trial once, against the trials that came before it, so a good trial is stopped because
     better ones were tried first. Here a paused trial continues as soon as enough worse ones have reached its rung.
 
@@ -30,10 +30,11 @@ class PausingHalving(BasePruner):
 
     Args:
         rungs: Steps at which trials are compared, in ascending order.
+        reduction: One in this many of the trials that reach a rung continues.
     """
 
-    def __init__(self, rungs: tuple[int, ...]):
-        self.rungs = rungs
+    def __init__(self, rungs: tuple[int, ...], reduction: int = REDUCTION):
+        self.rungs, self._reduction = rungs, reduction
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Return True if a trial has to pause at the step that it reported last."""
@@ -60,4 +61,4 @@ class PausingHalving(BasePruner):
             for trial in study.get_trials(deepcopy=False)
             if trial.state != TrialState.FAIL and (value := trial.intermediate_values.get(rung)) is not None
         ]
-        return [number for *_, number in sorted(reached)[: max(len(reached) // REDUCTION, 1)]]
+        return [number for *_, number in sorted(reached)[: max(len(reached) // self._reduction, 1)]]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import optuna
+from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
@@ -26,6 +27,7 @@ from tuning.study.storage.open_study import open_study
 
 BEST = f"best_{METRIC}"
 _STORAGE = "/checkpoints"
+_ENDLESS = 10**9
 
 
 @dataclass
@@ -123,29 +125,37 @@ class Ours(TunePair):
 
 def ours(task: Task) -> Searcher:
     """Return ``tune-run`` with the portfolio of the other data sets and the recipes."""
-    return _ours(task, [*choose(task.others), *task.recipes])
+    return ours_from(task, [*choose(task.others), *task.recipes])
 
 
 def ours_recipes(task: Task) -> Searcher:
     """Return ``tune-run`` for a space without a portfolio."""
-    return _ours(task, task.recipes)
+    return ours_from(task, task.recipes)
 
 
 def ours_sampled(task: Task) -> Searcher:
     """Return ``tune-run`` for a space without a portfolio and recipes."""
-    return _ours(task, ())
+    return ours_from(task, ())
 
 
-def _ours(task: Task, points: Sequence[Params]) -> Searcher:
+def ours_from(
+    task: Task, points: Sequence[Params], pruner: BasePruner | None = None, num_samples: int = _ENDLESS
+) -> Searcher:
+    """Return ``tune-run`` with some first points, and with another pruner if one is given.
+
+    By default the budget ends the search.
+    """
     objective = Objective(METRIC)
     study = open_study(optuna.storages.InMemoryStorage(), "search", objective, task.epochs, task.seed)
-    for point in points:
-        study.enqueue_trial(dict(point), skip_if_exists=True)
+    study.pruner = pruner or study.pruner
+    for place, point in enumerate(points):
+        if point not in points[:place]:
+            study.enqueue_trial(dict(point))
     steering = Steering(
         study=study,
         objective=objective,
         epochs=task.epochs,
-        num_samples=10**9,  # the budget ends the search
+        num_samples=num_samples,
         max_concurrent=None,
         deadline=math.inf,
         configure=_params,

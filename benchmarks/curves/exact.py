@@ -1,0 +1,181 @@
+"""Compare first trials and stopping rules on recorded trials only: ``python -m benchmarks.curves.exact``.
+
+A search tries some first configurations and then the others of the table, in a random order. So every curve is a
+recorded one, and neither the surrogate nor the sampler has a part in the result. A figure is the regret of the search's
+result, averaged over ``select`` and ``test``, in points of balanced accuracy.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import optuna
+import typer
+from optuna.pruners import BasePruner, SuccessiveHalvingPruner
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.curves.compare import FULL_TRIALS, SHARES, START_COST, WORKERS
+from benchmarks.curves.make_portfolio import choose, recorded_trials
+from benchmarks.curves.peers.ray_tune import ours_from
+from benchmarks.curves.replay import Replay, Task, result_at
+from benchmarks.curves.table import TABLE, Floats, RecordedCurves, cache_key, read_packed
+from benchmarks.record import RESULTS, machine
+from benchmarks.search_quality.searchers import interval
+from search_spaces.space import Params
+from tuning.study.halving import PausingHalving, rungs
+
+EARLIER_TRIALS, PER_SEARCH = 40, 3  # of simulated earlier searches, for the warm start
+First = Callable[[Task, np.random.Generator], Sequence[Params]]
+
+
+def nothing(task: Task, generator: np.random.Generator) -> Sequence[Params]:  # noqa: ARG001
+    """Return no first trials."""
+    return []
+
+
+def recipes(task: Task, generator: np.random.Generator) -> Sequence[Params]:  # noqa: ARG001
+    """Return the published recipes."""
+    return task.recipes
+
+
+def portfolio(task: Task, generator: np.random.Generator) -> Sequence[Params]:  # noqa: ARG001
+    """Return the portfolio of the other data sets, then the recipes."""
+    return [*choose(task.others), *task.recipes]
+
+
+def recipes_then_portfolio(task: Task, generator: np.random.Generator) -> Sequence[Params]:  # noqa: ARG001
+    """Return the recipes, then the portfolio of the other data sets."""
+    return [*task.recipes, *choose(task.others)]
+
+
+def portfolio_of_half(task: Task, generator: np.random.Generator) -> Sequence[Params]:
+    """Return a portfolio from a random half of the recorded configurations, then the recipes.
+
+    The portfolio of all of them is the same for every seed, so a single lucky trial decides about a stopping rule.
+    """
+    size = max(len(trials) for trials in task.others.values())
+    keep = set(generator.permutation(size)[: size // 2].tolist())
+    half = {name: tuple(t for place, t in enumerate(trials) if place in keep) for name, trials in task.others.items()}
+    return [*choose(half), *task.recipes]
+
+
+def warm_start(task: Task, generator: np.random.Generator) -> Sequence[Params]:
+    """Return the best trials of a random search of each other data set in turn, then the recipes."""
+    best = [
+        sorted(
+            (trials[place] for place in generator.permutation(len(trials))[:EARLIER_TRIALS]),
+            key=lambda one: -one.tune,
+        )[:PER_SEARCH]
+        for trials in task.others.values()
+    ]
+    return [*(one.params for in_turn in zip(*best, strict=True) for one in in_turn), *task.recipes]
+
+
+def third(epochs: int) -> BasePruner:
+    """Return the rule before: trials are judged once, at a third of their epochs, and one in three continues."""
+    return SuccessiveHalvingPruner(min_resource=-(-epochs // 3), reduction_factor=3)
+
+
+RULES: dict[str, Callable[[int], BasePruner]] = {
+    "stop at a third": third,
+    "pause at a third": lambda epochs: PausingHalving((-(-epochs // 3),), 3),
+    "pause at a quarter and half": lambda epochs: PausingHalving(rungs(epochs)),
+    "pause at 1 and 3 of 9 epochs": lambda _: PausingHalving((1, 3), 3),
+    "run in full": lambda _: optuna.pruners.NopPruner(),
+}
+FIRST: dict[str, First] = {
+    "random": nothing,
+    "recipes": recipes,
+    "recipes, portfolio": recipes_then_portfolio,
+    "portfolio, recipes": portfolio,
+    "portfolio of a half, recipes": portfolio_of_half,
+    "warm start, recipes": warm_start,
+}
+BASE = "recipes", "stop at a third"  # tune-run before it had a portfolio and paused trials
+
+
+def run(
+    first: First, rule: Callable[[int], BasePruner], name: str, seed: int, table: dict[str, RecordedCurves]
+) -> Floats:
+    """Return the (S,) regrets of one search at the shares of the budget."""
+    recorded = table[name]
+    others = {other: recorded_trials(of_set) for other, of_set in table.items() if other != name}
+    task = Task(name, recorded.epochs, seed, tuple(recorded.params[place] for place in recorded.recipes), others)
+    generator = np.random.default_rng(seed)
+    known = {_key(params): curve for params, curve in zip(recorded.params, recorded.curves, strict=True)}
+    order = [recorded.params[place] for place in generator.permutation(len(recorded.params))]
+    points = [params for params in [*first(task, generator), *order] if _key(params) in known]
+    end = FULL_TRIALS * recorded.mean_cost / WORKERS
+    replay = Replay(
+        ours_from(task, points, rule(recorded.epochs), len(known)),
+        lambda params: known[_key(params)],
+        lambda params: recorded.cache_seconds[cache_key(params)],
+        WORKERS,
+        end,
+        START_COST,
+    )
+    incumbents = replay.run()
+    final = np.array([(curve.select[-1], curve.test[-1]) for curve in recorded.curves if len(curve.tune)])
+    found = [result_at(incumbents, share * end) for share in SHARES]
+    scores = [final.min(axis=0) if one is None else (one.select, one.test) for one in found]
+    regret: Floats = 100 * (final.max(axis=0) - np.array(scores)).mean(axis=1)
+    return regret
+
+
+def _key(params: Params) -> str:
+    return json.dumps(dict(params), sort_keys=True)
+
+
+def show(summary: Mapping[str, Any]) -> None:
+    """Print the regret of each method at each share, and how much less it is than that of ``BASE``."""
+    table = Table(title=f"regret in points at shares of the budget; less than {', '.join(BASE)} by (95% interval)")
+    for column in (
+        "first trials",
+        "rule",
+        *(f"{share:.0%}" for share in SHARES),
+        *(f"less at {s:.0%}" for s in SHARES),
+    ):
+        table.add_column(column)
+    for key, row in summary.items():
+        less = (f"{one['mean']:+.1f} ({one['low']:+.1f}, {one['high']:+.1f})" for one in row["less_than_base"])
+        table.add_row(*key.split(" | "), *(f"{one['mean']:.1f}" for one in row["regret"]), *less)
+    Console(width=200).print(table)
+
+
+def main(
+    seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")] = 20,
+    table: Annotated[Path, typer.Option(help="Packed table.")] = TABLE,
+    output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS / "curves_exact.json",
+    only: Annotated[list[str] | None, typer.Option(help="Data sets; default: all.")] = None,
+) -> None:
+    """Run all searches and summarize them."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    recorded = read_packed(table)
+    names = only or list(recorded)
+    pairs = [
+        (first, rule) for first in FIRST for rule in RULES if rule in tuple(RULES)[:3] or first in ("random", BASE[0])
+    ]
+    regrets = {
+        pair: np.array(
+            [run(FIRST[pair[0]], RULES[pair[1]], name, seed, recorded) for name in names for seed in range(seeds)]
+        )
+        for pair in pairs
+    }
+    summary = {
+        " | ".join(pair): {
+            "regret": [interval(column) for column in values.T],
+            "less_than_base": [interval(column) for column in (regrets[BASE] - values).T],
+        }
+        for pair, values in regrets.items()
+    }
+    show(summary)
+    trials = {name: len(one.params) for name, one in recorded.items()}
+    content = {"machine": machine(), "seeds": seeds, "data_sets": names, "trials": trials, "methods": summary}
+    output.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
