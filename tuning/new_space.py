@@ -52,8 +52,6 @@ def starting_space(images: FolderSummary, name: str, healthy: str | None = None)
         loss=parts.loss if imbalanced else parts.balanced_loss,
         recipe=parts.recipe,
         task=parts.task,
-        portfolio_import=_PORTFOLIO_IMPORT if parts.exclusive else "",
-        portfolio=_PORTFOLIO if parts.exclusive else "",
         samplers='("shuffle", "weighted")' if imbalanced else '("shuffle",)',
         sampler='"weighted"' if imbalanced else '"shuffle"',
         table_import=_TABLE_IMPORT if images.table else "",
@@ -179,8 +177,6 @@ _PARTS = {
     ),
 }
 _TABLE_IMPORT = "from trainables.core.data.readers.tables.label_columns import LabelTable\n"
-_PORTFOLIO_IMPORT = "from search_spaces.portfolio import portfolio\n"
-_PORTFOLIO = "    portfolio=portfolio(),  # did well on four other data sets, and is tried before the recipes\n"
 _FILE = Template('''"""A starting search space, written by tune-new. Edit it freely.
 
 tune-audit DIR                    Find related images and measure how they affect test scores.
@@ -191,7 +187,7 @@ tune-run THIS_FILE                Run the search; add --num-samples 10 for a sho
 $summary
 
 from search_spaces import choices
-${portfolio_import}from search_spaces.space import SearchSpace
+from search_spaces.space import SearchSpace
 ${table_import}
 
 def suggest(trial, backbones):
@@ -237,7 +233,7 @@ SPACE = SearchSpace(
     title=$title,
     suggest=suggest,
     recipes=(sound_start,),
-$portfolio    backbones=("resnet18", "resnet50", "convnext_tiny"),  # any timm name, torchvision:NAME, or scratch_cnn
+    backbones=("resnet18", "resnet50", "convnext_tiny"),  # any timm name, torchvision:NAME, or scratch_cnn
     data=$place,
 $table    image_size=$image_size,
     epochs=$epochs,

@@ -28,7 +28,7 @@ class SearchInputs:
         space: Name of the search space.
         metric: Bare name of the objective.
         epochs: Epochs of a full trial.
-        rungs: Epochs at which trials are compared and the worse ones stopped.
+        rungs: Epochs at which trials are compared and the worse ones paused.
         data: Data set of the search.
         file_names: N file names; empty if unknown.
         study_texts: Texts of the study file by key.

@@ -95,6 +95,15 @@ FIRST: dict[str, First] = {
     "warm start, recipes": warm_start,
 }
 BASE = "recipes", "stop at a third"  # tune-run before it had a portfolio and paused trials
+PAIRS = (
+    *(("random", rule) for rule in RULES),
+    BASE,
+    ("recipes", "pause at a quarter and half"),
+    ("recipes, portfolio", "pause at a quarter and half"),
+    *((first, rule) for first in ("portfolio, recipes", "portfolio of a half, recipes") for rule in tuple(RULES)[:3]),
+    ("warm start, recipes", "stop at a third"),
+    ("warm start, recipes", "pause at a quarter and half"),
+)
 
 
 def run(
@@ -155,14 +164,11 @@ def main(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     recorded = read_packed(table)
     names = only or list(recorded)
-    pairs = [
-        (first, rule) for first in FIRST for rule in RULES if rule in tuple(RULES)[:3] or first in ("random", BASE[0])
-    ]
     regrets = {
         pair: np.array(
             [run(FIRST[pair[0]], RULES[pair[1]], name, seed, recorded) for name in names for seed in range(seeds)]
         )
-        for pair in pairs
+        for pair in PAIRS
     }
     summary = {
         " | ".join(pair): {

@@ -46,6 +46,23 @@ def test_a_trial_whose_worker_fails_is_completed(undisturbed, small_data, tmp_pa
         assert record.failures == ("RuntimeError: struck in the second epoch",)
 
 
+def test_a_paused_trial_that_continues_equals_an_undisturbed_one(undisturbed, small_data, tmp_path):
+    """Of four equal trials the first two are the better half at the rung, but the second one came too early to know."""
+    records = run(tmp_path, small_data, [CONFIG] * 4, concurrent=1, pruning=True)
+    assert [record.state for record in records] == ["COMPLETE", "COMPLETE", "PRUNED", "PRUNED"]
+    assert [len(record.epochs) for record in records] == [3, 3, 1, 1]
+    for ours, theirs in zip(records[1].epochs, undisturbed.epochs, strict=True):
+        timeless = {"epoch_seconds": 0.0}
+        assert ours.metrics | timeless == theirs.metrics | timeless
+    places = [epoch.checkpoint.split("/")[-2:] for epoch in records[1].epochs]
+    assert places == [
+        ["trial-0001", "checkpoint_000000"],
+        ["trial-0001-after-1", "checkpoint_000000"],
+        ["trial-0001-after-1", "checkpoint_000001"],
+    ]
+    assert all(read_models(record.best.checkpoint) for record in records)
+
+
 @pytest.mark.faults
 def test_the_best_checkpoint_replaces_a_damaged_last_one(cluster, small_data, tmp_path):
     """With a tiny learning rate the first epoch stays the best one, so its checkpoint is kept next to the last."""

@@ -26,8 +26,8 @@ from tuning.console import say
 from tuning.ensemble.saved_ensemble import load_ensemble
 from tuning.ensemble.saved_predictions import load_predictions
 from tuning.report.inspect_members import Examine, inspect_members
-from tuning.study.attributes import read_data_request, read_identity, read_study_texts
-from tuning.study.halving import rungs
+from tuning.study.attributes import read_data_request, read_first_trials, read_identity, read_study_texts
+from tuning.study.halving import rungs, rungs_before
 from tuning.tracking.outbox import Tracker
 
 REPORT = "report.html"
@@ -83,7 +83,8 @@ def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
     """Return the facts of the search itself."""
     identity = read_identity(study)
     epochs = int(identity["max-epochs"])
-    compared_at = rungs(epochs) if identity["pruning"] else ()
+    of_version = rungs_before if read_first_trials(study) is None else rungs
+    compared_at = of_version(epochs) if identity["pruning"] else ()
     names, metadata = tuple[str, ...](), dict[str, Sequence[str]]()
     try:
         source, groups = data.open_source(), read_data_request(study).grouping.file

@@ -19,6 +19,11 @@ def rungs(steps: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, steps // 4), max(1, steps // 2)} - {steps}))
 
 
+def rungs_before(steps: int) -> tuple[int, ...]:
+    """Return the rungs of searches that older versions began: a third of the full length."""
+    return tuple(sorted({-(-steps // 3)} - {steps}))
+
+
 class PausingHalving(BasePruner):
     """Asynchronous successive halving as published (Li et al. 2020): a paused trial continues once it is good enough.
 

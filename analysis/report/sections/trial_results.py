@@ -75,7 +75,7 @@ def curves(search: SearchInputs, members: Sequence[int]) -> Section:
     panel = draw_panel(
         "",
         "One line per trial: coloured for members of the ensemble, dotted if the trial was stopped early. At a rung, "
-        "a trial continues if it is in the best third of all trials that reached the rung so far.",
+        "a trial continues if it is among the best of those that have reached the rung; the others pause or stop.",
         f"{plural(len(search.records), 'trial')}, one run each, so the variation between random seeds is not shown. "
         f"{compared}; {stopped} stopped early. {about_scores(search)}",
         partial(learning_curves, search.records, search.metric, search.rungs, members),

@@ -42,7 +42,9 @@ def test_a_search_without_an_ensemble_has_a_report_and_test_stays_sealed(study, 
 
 def test_rungs_and_names_are_those_of_the_search(study, small_data):
     search = gather_search(study, small_data)
-    assert search.rungs == (3,)
+    assert search.rungs == (3,)  # an older version began it
+    study.set_user_attr("first trials", [])
+    assert gather_search(study, small_data).rungs == (2, 4)
     assert len(search.file_names) == 120
     assert search.file_names[0].endswith("few/000.png")
 
