@@ -222,7 +222,8 @@ def test_models(model, tmp_path, data):  # noqa: F811
 OPTIONS = {
     run.app: "weights image-size split group-threshold group-column group-pattern cache-size num-samples "
     "max-epochs time-budget metric cv-folds top-k tta seed cpus-per-trial gpus-per-trial max-concurrent max-failures "
-    "trial-timeout storage name gpu-memory autoscale price-per-gpu-hour roi address study-storage tracking-uri",
+    "trial-timeout storage name gpu-memory autoscale price-per-gpu-hour roi address study-storage tracking-uri "
+    "warm-start",
     audit.app: "group-threshold group-column group-pattern cache-size json",
     ensemble.app: "k members rule tta storage study-storage tracking-uri",
     report.app: "out storage study-storage tracking-uri",

@@ -1,5 +1,6 @@
 """Trials that a search tries first: the best of earlier searches, the space's portfolio, then its recipes."""
 
+import os
 from collections.abc import Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -41,9 +42,9 @@ def warm_start(names: Sequence[str], plan: Plan, storage: str, study_url: str | 
 
 
 def _best_trials(name: str, plan: Plan, storage: str, study_url: str | None) -> list[TrialRecord]:
-    folder = Path(name)
-    if folder.is_dir():
-        storage, name, study_url = str(folder.resolve().parent), folder.resolve().name, None
+    if os.path.isdir(name):  # noqa: PTH112  Path.is_dir raises OSError for a name that is too long
+        folder = Path(name).resolve()
+        storage, name, study_url = str(folder.parent), folder.name, None
     try:
         study = existing_folder(storage, name, study_url)[1]
     except UserError as error:

@@ -219,6 +219,7 @@ def test_every_parameter_reaches_the_options():
         "split": Split.RANDOM,
         "time_budget": 60.0,
         "trial_timeout": None,
+        "warm_start": ["earlier", "results/other"],
         "window": "40,400",
         "axis": None,
         "slices": 8,
@@ -227,7 +228,7 @@ def test_every_parameter_reaches_the_options():
         "study": None,
     }
     options = _search_options(load_space("demo_space"), params)
-    assert options.backbones == ("resnet18",)
+    assert (options.backbones, options.warm_start) == (("resnet18",), ("earlier", "results/other"))
     assert options.objective.names == ("accuracy", "latency_ms")
     assert (options.time_budget_s, options.trial_timeout_s) == (60.0, HANG_S)
     assert options.window == (40.0, 400.0)
@@ -238,6 +239,7 @@ def test_every_parameter_reaches_the_options():
     converted = {
         "space",
         "backbones",
+        "warm_start",
         "objective",
         "time_budget_s",
         "trial_timeout_s",
@@ -254,6 +256,6 @@ def test_every_parameter_reaches_the_options():
     assert copied == names - {
         "list_spaces", "dry_run", "space", "backbone", "metric", "tta", "split", "time_budget", "trial_timeout",
         "window", "axis", "slices", "labels", "image_column", "label_column", "split_column", "operating_point",
-        "coverage", "study",
+        "coverage", "study", "warm_start",
     }  # fmt: skip
     assert all(getattr(options, name) == name for name in copied)

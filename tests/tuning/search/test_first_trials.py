@@ -84,9 +84,10 @@ def test_an_unusable_search_is_refused(plan, earlier, scores, options, message):
         warm_start(["search"], plan, storage, None)
 
 
-def test_a_missing_search_is_refused(plan, tmp_path):
-    with pytest.raises(UserError, match="--warm-start must name a search in --storage or its folder, but: the search"):
-        warm_start(["nowhere"], plan, str(tmp_path), None)
+@pytest.mark.parametrize("name", ["nowhere", "a" * 5000, "\0", "\ud800", "..", ""])
+def test_a_missing_search_is_refused(plan, tmp_path, name):
+    with pytest.raises(UserError, match="--warm-start must name a search in --storage or its folder, but: "):
+        warm_start([name], plan, str(tmp_path), None)
 
 
 def test_warm_trials_precede_the_portfolio_and_the_recipes_without_repeats(plan, tmp_path):
