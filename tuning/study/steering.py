@@ -88,9 +88,10 @@ class Steering:
         self.failures.add(finish_trial(self.study, trial, self.objective.metric, failed))
 
     def stop_unfinished(self) -> None:
-        """Finish all unfinished trials as stopped by the time budget."""
+        """Finish all unfinished trials as stopped by the time budget, and the paused ones as pruned."""
         while self.unfinished:
             self._stop(self.unfinished.pop(0), TIME_BUDGET)
+        self.stop_paused()
 
     def stop_paused(self) -> None:
         """Finish all paused trials as pruned: the search ends, and they are not among the best at their rung."""

@@ -61,3 +61,15 @@ def test_trials_that_never_ran_fail_at_the_deadline(tmp_path, output):
     stalled.on_step_end(0, trials(driver, "PENDING"))
     assert stalled.stop_all()
     assert [trial.state.name for trial in driver.study.trials] == ["FAIL"]
+
+
+def test_paused_trials_end_too_if_the_deadline_passes_while_a_trial_waits(tmp_path, output):
+    driver = Driver(tmp_path)
+    for _ in range(3):
+        driver.run(lambda number: 1.0 - number / 10)
+    driver.start()
+    driver.steering.deadline = time.time() - 1
+    stalled = stalled_search(driver, output)
+    stalled.on_step_end(0, trials(driver, "PENDING"))
+    assert stalled.stop_all()
+    assert [trial.state.name for trial in driver.study.trials] == ["COMPLETE", "PRUNED", "PRUNED", "FAIL"]
