@@ -192,7 +192,7 @@ def existing_folder(root: str, name: str, study_url: str | None) -> tuple[Search
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"\w[\w\-.]{0,199}", name):  # a folder's name has at most 255 bytes
-        raise UserError(f"--name must be at most 200 letters, digits, _, - and . only, but got {name[:200]!r}")
+        raise UserError(f"--name must be letters, digits, _, - and . only, at most 200, but got {name[:200]!r}")
 
 
 def _folder(root: str, name: str, study_url: str | None) -> SearchFolder:
