@@ -138,7 +138,7 @@ def read_rows(source: TableSource, parts: Sequence[Part], folders: Sequence[Path
     groups = [source.group] if source.group else known_groups(list(columns))
     if source.group is not None and source.group not in columns:
         raise UserError(f"--group-column must be a column of {file} ({', '.join(columns)}), but got {source.group!r}")
-    passed_on, about_columns = _passed_on(columns, source.columns, file)
+    passed_on, about_columns = _passed_on(columns, source.columns, groups, file)
     unnamed = sum(part.images for part in parts) - sum(map(len, first_rows.values()))
     repeated = len(names) - len(reasons) - len(row_of)
     return TableRows(
@@ -173,14 +173,20 @@ def _image_column(columns: _Columns, asked: str | None, images: PartNames, file:
     return max(known, key=lambda name: sum(not images.find(value).reason for value in columns[name]))
 
 
-def _passed_on(columns: _Columns, asked: Sequence[str] | None, file: Path) -> tuple[_Columns, list[str]]:
+def _passed_on(
+    columns: _Columns, asked: Sequence[str] | None, groups: Sequence[str], file: Path
+) -> tuple[_Columns, list[str]]:
     """Return the columns to pass on, and notes that name these and the others."""
     if asked is not None:
         if unknown := [name for name in asked if name not in columns]:
             raise UserError(f"--columns must name columns of {file} ({', '.join(columns)}), but got {unknown[0]!r}")
         return {name: columns[name] for name in asked}, []
     others = {name: values for name, values in columns.items() if not known_as("image", name)}
-    reasons = {name: identifying_reason(name, values) for name, values in others.items()}
+    patients = columns[groups[0]] if len(groups) == 1 else None
+    reasons = {
+        name: "the patients" if name in groups else identifying_reason(name, values, patients)
+        for name, values in others.items()
+    }
     kept = {name: values for name, values in others.items() if not reasons[name]}
     notes = [f"columns passed on to the output: {', '.join(kept) or _NO_COLUMN}"]
     if left := [f"{name} ({reason})" for name, reason in reasons.items() if reason]:

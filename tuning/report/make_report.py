@@ -102,7 +102,11 @@ def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
         data,
         names,
         read_study_texts(study),
-        {column: values for column, values in metadata.items() if not identifying_reason(column, values)},
+        {
+            column: values
+            for column, values in metadata.items()
+            if not identifying_reason(column, values, data.patients)
+        },
     )
 
 

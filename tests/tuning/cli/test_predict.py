@@ -154,12 +154,27 @@ def test_rows_of_a_table_are_predicted_in_its_order_and_its_columns_go_along(mod
         np.testing.assert_allclose([float(row[name]) for name in expected.columns], probabilities, atol=1e-6)
     for note in (
         "columns passed on to the output: finding, site, age",
-        "patient_id (by its name), visit date (by its name)",
+        "patient_id (the patients), visit date (by its name)",
         "3 images have no row in images/labels.csv and are not scored",
         "1 rows of images/labels.csv repeat an image; the first row of each counts",
     ):
         assert note in " ".join(output.split())
     assert output.splitlines()[-1].startswith("2 of 3 images scored")
+
+
+def test_names_numbers_and_dates_of_patients_with_several_images_are_not_passed_on(model, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 80})
+    rows = [
+        f"a/{row:03},few,P{row // 2},Anna {row // 2},{7000 + row // 2},12-Mar-{1930 + row // 2},S" for row in range(80)
+    ]
+    write_table(rows, "image,finding,subject,who,code,since,site")
+    output = invoke(model, "images", "--labels", "labels.csv").output
+    assert list(table("predictions.csv")[0])[-2:] == ["finding", "site"]
+    assert (
+        "subject (the patients), who (a different text for most patients), code (a different number for each patient), "
+        "since (dates); --columns names others"
+    ) in " ".join(output.split())
+    assert "Anna" not in Path("predictions.csv").read_text()
 
 
 def test_a_table_names_the_patients_and_the_columns_to_pass_on(model, tmp_path):  # noqa: F811
