@@ -11,6 +11,7 @@ from analysis.report.evaluation.inputs import Division, Subgroup
 from analysis.statistics.external.differences import Figure, holm, subgroup_test
 from analysis.statistics.intervals import intervals
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample
+from analysis.statistics.subgroup_names import in_order
 from trainables.core.serving.operating_point import OperatingPoint
 
 _OF_POINT = ("sensitivity", "specificity")
@@ -46,9 +47,10 @@ def _division(
     sample: Sample,
     point: OperatingPoint | None,
 ) -> Division:
-    values, subgroup_of = np.unique(np.array(of_images), return_inverse=True)
+    values = in_order(of_images)
+    subgroup_of = np.array([values.index(value) for value in of_images])
     subgroups = tuple(
-        _subgroup(str(value), np.flatnonzero(subgroup_of == place), probabilities, sample, point)
+        _subgroup(value, np.flatnonzero(subgroup_of == place), probabilities, sample, point)
         for place, value in enumerate(values)
     )
     tested = {

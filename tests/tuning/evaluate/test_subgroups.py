@@ -52,3 +52,13 @@ def test_a_single_value_is_not_tested_and_a_small_subgroup_has_no_interval():
     all_alike, small = divisions({"ward": ["W"] * 120, "size": few}, probabilities, sample, None)
     assert all_alike.p_values == all_alike.corrected == {}
     assert small.subgroups[0].intervals == {} and small.subgroups[1].intervals.keys() == {"auroc"}
+
+
+def test_subgroups_come_from_the_lowest_range_and_unknown_values_last():
+    probabilities, sample, _ = made_up()
+    names = ["65 and above", "unknown", "18 to below 65", "below 18"]
+    (division,) = divisions({"age": [name for name in names for _ in range(30)]}, probabilities, sample, None)
+    assert [one.name for one in division.subgroups] == ["below 18", "18 to below 65", "65 and above", "unknown"]
+    assert division.subgroups[0].figures["auroc"] == pytest.approx(
+        roc_auc_score(sample.labels[90:], probabilities[90:, 1])
+    )
