@@ -150,6 +150,11 @@ def _check_alike(one: _Opened, other: _Opened) -> None:
             f"A and B must be evaluated on the same images, but have {data.place} and {of_other.place}: compare the "
             "models with --data DATA"
         )
+    if not np.array_equal(*(np.array(each.patients) for each in (data, of_other))):
+        raise UserError(
+            "A and B must be evaluated with the same patients, but their tables or options of groups differ: compare "
+            "the models with --data DATA"
+        )
     if (data.class_names, data.ordered) != (of_other.class_names, of_other.ordered):
         names = [", ".join(each.class_names) + " as grades" * each.ordered for each in (data, of_other)]
         raise UserError(f"A and B must have the same classes in the same order, but A has {names[0]} and B {names[1]}")

@@ -77,6 +77,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(model, other, second, tm
     Path("older.json").write_text(json.dumps({**stored, "request": None}))
     Path("changed.json").write_text(json.dumps({**stored, "digest": "0" * 64}))
     Path("images.json").write_text(json.dumps({**stored, "fingerprint": "0" * 64}))
+    by_site = {**stored["request"], "grouping": {**stored["request"]["grouping"], "column": "site"}}
+    Path("sites.json").write_text(json.dumps({**stored, "request": by_site}))
     Path("text.json").write_text("[1]")
     Path("broken.json").write_text("{")
     for arguments, message in (
@@ -84,6 +86,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(model, other, second, tm
         (("a.json", "older.json"), "older.json does not say where its images are: make it again with tune-evaluate"),
         (("a.json", "changed.json"), "B must be the model that was evaluated, but"),
         (("images.json", "a.json"), "A must have been evaluated on"),
+        (("a.json", "sites.json"), "A and B must be evaluated with the same patients, but their tables or options"),
         (("a.json", "text.json"), "text.json must be a file that tune-evaluate --json wrote, but is another one"),
         (("a.json", "broken.json"), "broken.json must be a file that tune-evaluate --json wrote, but is no JSON"),
         ((model, other, "--map", "TB=ill"), "--labels, --map and options of groups describe DATA: add --data DATA"),
