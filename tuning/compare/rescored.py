@@ -150,7 +150,7 @@ def _check_alike(one: _Opened, other: _Opened) -> None:
             f"A and B must be evaluated on the same images, but have {data.place} and {of_other.place}: compare the "
             "models with --data DATA"
         )
-    if not np.array_equal(*(np.array(each.patients) for each in (data, of_other))):
+    if not np.array_equal(np.array(data.patients), np.array(of_other.patients)):
         raise UserError(
             "A and B must be evaluated with the same patients, but their tables or options of groups differ: compare "
             "the models with --data DATA"

@@ -106,9 +106,14 @@ class TableRows:
         for entry, patient in zip(entries, patients, strict=True):
             rows_of.setdefault(patient, []).append(entry.row)
         return {
-            patient: tuple("|".join(dict.fromkeys(values[row] for row in rows)) for values in self.columns.values())
+            patient: tuple(_joined(values[row] for row in rows) for values in self.columns.values())
             for patient, rows in rows_of.items()
         }
+
+
+def _joined(values: Iterable[str]) -> str:
+    """Return the different values, of several labels the different labels, separated by ``|``."""
+    return "|".join(dict.fromkeys(part for value in values for part in value.split("|")))
 
 
 def read_rows(source: TableSource, parts: Sequence[Part], folders: Sequence[Path]) -> TableRows:

@@ -93,6 +93,7 @@ def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
             metadata = dict(grouped_by_file(source, Path(groups)).metadata)
     except (UserError, OSError):  # a file is gone, but the decoded images are in the cache
         pass
+    patients = None if data.patients is None else data.patients.tolist()
     return SearchInputs(
         study,
         identity["space"],
@@ -102,11 +103,7 @@ def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
         data,
         names,
         read_study_texts(study),
-        {
-            column: values
-            for column, values in metadata.items()
-            if not identifying_reason(column, values, data.patients)
-        },
+        {column: values for column, values in metadata.items() if not identifying_reason(column, values, patients)},
     )
 
 

@@ -143,7 +143,7 @@ def test_labels_that_the_data_lack_are_left_out_of_all_figures(saved, tmp_path):
     output = invoke(
         saved[0], "images", "--labels", "some.csv", "--label-column", "left,dots", "--json", "a.json"
     ).output
-    assert "Note: DATA has no images of right." in output
+    assert "Note: DATA has no images of right: averages over classes or labels are of the others" in output
     result, ensemble = read("a.json"), open_ensemble(saved[0], torch.device("cpu"))
     frame = ensemble.predict([(tmp_path / "images" / f"{row['image']}.png").read_bytes() for row in rows])
     metrics = result["evaluation"]["ensemble"]["metrics"]

@@ -194,6 +194,13 @@ def test_a_table_names_the_patients_and_the_columns_to_pass_on(model, tmp_path):
     assert [row["patient"] for row in table("predictions.csv")] == ["S0", "S1", "S2", "S3"]
 
 
+def test_labels_of_a_patient_are_those_of_its_images_once_each(model, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 3})
+    write_table(["a/000,left|right,P1", "a/001,left,P1", "a/002,right,P2"], "image,labels,patient_id")
+    invoke(model, "images", "--labels", "labels.csv", "--per", "patient")
+    assert [row["labels"] for row in table("predictions.csv")] == ["left|right", "right"]
+
+
 def test_rows_of_parquet_and_columns_with_taken_names(model, tmp_path):  # noqa: F811
     write_parquet(
         tmp_path / "images" / "all.parquet", [png(np.full((32, 32), grey, np.uint8)) for grey in (0, 90, 200)]

@@ -1,6 +1,6 @@
 """Labelled images from elsewhere, as a data set in the classes of a model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -95,7 +95,7 @@ def open_external(
     data = audited(opened, request.grouping.threshold, progress)
     missing = [name for name in ensemble.class_names if name not in {ensemble.class_names[one] for one in positions}]
     notes = [*reading_notes(opened.source), *opened.odd.notes(opened.source.names)]
-    notes += [f"DATA has no {'images' if mask_format is None else 'masks'} of {', '.join(missing)}"] if missing else []
+    notes += [_without(missing, "images" if mask_format is None else "masks")] if missing else []
     data = replace(
         data,
         labels=labels,
@@ -107,6 +107,13 @@ def open_external(
         notes=tuple(notes),
     )
     return ExternalData(opened.source, data, columns, opened.bad)
+
+
+def _without(missing: Sequence[str], units: str) -> str:
+    return (
+        f"DATA has no {units} of {', '.join(missing)}: averages over classes or labels are of the others, but the "
+        "internal ones are of all, so their difference is partly one of these classes"
+    )
 
 
 def _check_task(data: Dataset, ensemble: Ensemble) -> None:
