@@ -1,6 +1,6 @@
 """Parameters of another space, or of other backbones, as parameters of a space."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler
 from optuna.trial import BaseTrial, FrozenTrial
 
-from search_spaces.space import Config, Params
+from search_spaces.space import Config, Params, SearchSpace
 
 
 def fit_params(suggest: Callable[[BaseTrial], Config], params: Params) -> dict[str, Any]:
@@ -24,6 +24,12 @@ def fit_params(suggest: Callable[[BaseTrial], Config], params: Params) -> dict[s
     trial = optuna.create_study(sampler=_Nearest(params)).ask()
     suggest(trial)
     return dict(trial.params)
+
+
+def portfolio_params(space: SearchSpace, backbones: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the portfolio of a space with the nearest values that it offers, without repeats."""
+    fitted = [fit_params(lambda trial: space.suggest(trial, backbones), params) for params in space.portfolio]
+    return [params for place, params in enumerate(fitted) if params not in fitted[:place]]
 
 
 class _Nearest(BaseSampler):

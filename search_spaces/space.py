@@ -121,13 +121,6 @@ class SearchSpace:
                 params.append(values)
         return params
 
-    def portfolio_params(self, backbones: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the portfolio with the nearest values that the space offers, without repeats."""
-        from search_spaces.fitting import fit_params
-
-        fitted = [fit_params(lambda trial: self.suggest(trial, backbones), params) for params in self.portfolio]
-        return [params for place, params in enumerate(fitted) if params not in fitted[:place]]
-
     def _check(self, name: str, values: dict[str, Any], backbones: Sequence[str]) -> None:
         import warnings
 

@@ -213,16 +213,15 @@ class _TimedSearcher(StudySearcher):
 
     def __init__(self, steering: Steering, run: Run):
         super().__init__(steering)
-        self._run, self._count = run, 0
+        self._run = run
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         started = self._run.clock()
         suggestion = super().suggest(trial_id)
         seconds = self._run.clock() - started
         self._run.worked += seconds
-        if isinstance(suggestion, dict):
-            self._run.suggestions.append((self._count, seconds))
-            self._count += 1
+        if isinstance(suggestion, dict) and suggestion["resume_from"] is None:  # not the continuation of a paused trial
+            self._run.suggestions.append((len(self._run.suggestions), seconds))
         return suggestion
 
     def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 
+from search_spaces.fitting import portfolio_params
 from search_spaces.space import SearchSpace
 from trainables.core.config import TrainConfig
 from trainables.core.errors import ConfigError
@@ -75,7 +76,7 @@ class Plan:
         The portfolio comes before the recipes, because it was better at every budget (benchmarks/curves/README.md).
         It takes at most half of the trials, so that a short search reaches the recipes too.
         """
-        portfolio = self.space.portfolio_params(self.backbones)[: trials // 2]
+        portfolio = portfolio_params(self.space, self.backbones)[: trials // 2]
         recipes = self.space.recipe_params(self.backbones)
         return portfolio + [params for params in recipes if params not in portfolio]
 

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import turnaround
+from benchmarks.driver import turnaround
 
 
 def test_overhead_is_the_time_per_trial_that_is_not_training(monkeypatch):

@@ -12,7 +12,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import read_trials
-from benchmarks import searchers
+from benchmarks.search_quality import searchers
 from benchmarks.search_quality.simulation import Simulation
 from benchmarks.search_quality.synthetic import CHANCE, TOP, Curve, drawn, ordered, suggest, trainable, transfer
 from trainables.core.metric_names import Objective
