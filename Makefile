@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: search test test-all test-faults fuzz test-browser test-cluster test-tracking test-serving bench lint audit docs format clean
+.PHONY: search test test-all test-slow test-faults fuzz test-browser test-cluster test-tracking test-serving bench lint audit docs format clean
 
 search: $(INSTALLED)  ## run a whole search on embedded phantoms, on the CPU
 	$(BIN)/tune-run demo_space --address local
@@ -12,7 +12,10 @@ search: $(INSTALLED)  ## run a whole search on embedded phantoms, on the CPU
 test: $(INSTALLED)  ## run the ordinary suite, with a fast subset of the faults
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=10
 
-test-all: test test-faults test-browser test-cluster test-tracking test-serving  ## run every suite, one after another
+test-all: test test-slow test-faults test-browser test-cluster test-tracking test-serving  ## run every suite, one after another
+
+test-slow: $(INSTALLED)  ## run the ordinary tests that take about a minute or longer each
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=10 -m slow
 
 test-faults: $(INSTALLED)  ## inject every failure of docs/how-to/resume-and-failures.md for real
 	$(BIN)/python -m pytest tests/faults tests/locked tests/e2e tests/tuning/ray_backend/test_cluster.py -m "faults or not faults"

@@ -27,6 +27,7 @@ print(answers[["dots", "left", "right", "labels"]].to_csv(index=False, header=Fa
 
 
 # takes 60 s: a search, and two processes that load the champion
+@pytest.mark.slow
 def test_from_a_table_to_a_champion(tmp_path):
     write_labelled(tmp_path / "data", 160)
     output = search(tmp_path, SPACE, *SMALL)

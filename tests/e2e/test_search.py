@@ -208,6 +208,7 @@ def test_the_time_budget_ends_a_search_with_its_ensemble(folder):
     assert "Registered: models:/demo_space@champion" in output
 
 
+@pytest.mark.slow
 @pytest.mark.mri
 def test_real_brain_images_from_parquet_to_a_reproduced_score(real_data, tmp_path):
     """The issue's own command on every sixth image, so that it fits into a test."""

@@ -36,6 +36,7 @@ for text in model.predict(frame)["mask"]:
 """
 
 
+@pytest.mark.slow
 def test_from_pairs_to_a_champion(tmp_path):
     write_pairs(tmp_path / "data", 48)
     output = search(tmp_path, SPACE, *SMALL)

@@ -29,8 +29,8 @@ FAULTS = [
     "raises",
     pytest.param("is killed", marks=pytest.mark.faults),
     pytest.param("is killed before the checkpoint's rename", marks=pytest.mark.faults),
-    "hangs",
-    "finds its checkpoint torn",
+    pytest.param("hangs", marks=pytest.mark.faults),
+    pytest.param("finds its checkpoint torn", marks=pytest.mark.faults),
 ]
 
 

@@ -204,6 +204,7 @@ def test_phantoms_are_split_by_subject_and_marked(tmp_path):
     assert any("synthetic" in note for note in data.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.mri
 def test_the_real_images(real_data, tmp_path):
     data = prepare(str(real_data / "alzheimer_mri"), sizes=[128], seed=0, store=tmp_path, split="published")

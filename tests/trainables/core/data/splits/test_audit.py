@@ -155,6 +155,7 @@ def test_an_audit_survives_json(published, store):
     assert plain["nearest_neighbour"]["published"]["balanced_accuracy"] == audit.published.balanced_accuracy
 
 
+@pytest.mark.slow
 @pytest.mark.mri
 @pytest.mark.parametrize(("share", "tolerance"), [(1.0, 0.05), (0.8, 0.10)])
 def test_neighbours_outside_the_group_of_an_mri_slice_score_like_chance(real_data, tmp_path, share, tolerance):
