@@ -40,7 +40,7 @@ class StudySearcher(Searcher):
         elif steering.live:
             return None  # a live trial may have to be handed out again, or let a paused one continue
         else:
-            steering.stop_paused()
+            steering.end_if_complete()
             return str(Searcher.FINISHED)
         try:
             config = steering.configure(trial)
@@ -49,6 +49,7 @@ class StudySearcher(Searcher):
         except Exception as error:  # a bug in a rare branch of the space fails this trial, not the search
             save_failure(trial, describe(error))
             steering.finish(trial, failed=True)
+            steering.end_if_complete()  # Tune asks for no further trial then
             return None
         trial.set_user_attr(CONFIG, config)
         steering.live[trial_id] = trial
@@ -69,8 +70,7 @@ class StudySearcher(Searcher):
             steering.paused.pop(trial.number, None)
         if trial.number not in steering.paused:
             steering.finish(trial, failed=error)
-        if steering.is_complete():
-            steering.stop_paused()
+        steering.end_if_complete()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing to pickle: Tune pickles its parts for a restore, but a search is restored from the study."""

@@ -87,6 +87,14 @@ class Steering:
         """Set the final state of a trial in the study (see ``finish_trial``)."""
         self.failures.add(finish_trial(self.study, trial, self.objective.metric, failed))
 
+    def end_if_complete(self) -> None:
+        """Finish the trials that still wait, once the search is complete.
+
+        A search that was given up continues with them when it is resumed.
+        """
+        if self.is_complete() and self.given_up is None:
+            self.stop_unfinished()
+
     def stop_unfinished(self) -> None:
         """Finish all unfinished trials as stopped by the time budget, and the paused ones as pruned."""
         while self.unfinished:

@@ -11,7 +11,8 @@ from analysis.trials import PRUNED, TIME_BUDGET, ranked, read_trials
 from tests.tuning.study.driver import EPOCHS, METRIC, Driver
 from trainables.core.errors import ConfigError
 from trainables.core.metric_names import Objective
-from tuning.study.record_trial import save_stop
+from tuning.study.record_trial import save_failure, save_stop
+from tuning.study.repeated_failures import REPEATS
 from tuning.study.storage.open_study import open_study, study_storage
 
 
@@ -104,6 +105,36 @@ def test_paused_trials_at_the_deadline_are_no_candidates(tmp_path):
     assert driver.start()[1] == Searcher.FINISHED
     assert states(driver) == ["COMPLETE", "PRUNED", "PRUNED"]
     assert [record.number for record in ranked(read_trials(driver.study), METRIC)] == [0]
+
+
+def test_paused_trials_continue_after_a_search_that_was_given_up(tmp_path):
+    """Rerunning with --resume, once the cause is removed, must not find them ended."""
+    first = Driver(tmp_path, num_samples=20)
+    for _ in range(3):
+        first.run(worse_and_worse)
+    for _ in range(REPEATS):
+        trial_id, _ = first.start()
+        save_failure(first.steering.live[trial_id], "OSError: the disk is full")
+        first.searcher.on_trial_complete(trial_id, error=True)
+    assert first.steering.given_up is not None
+    assert first.start()[1] == Searcher.FINISHED
+    assert states(first) == ["COMPLETE", "RUNNING", "RUNNING", *["FAIL"] * REPEATS]
+    assert set(Driver(tmp_path, num_samples=20).steering.paused) == {1, 2}
+
+
+def test_paused_trials_end_with_a_last_trial_whose_configuration_is_invalid(tmp_path):
+    """Tune asks for no further trial once the search is complete."""
+    driver = Driver(tmp_path, num_samples=4)
+    for _ in range(3):
+        driver.run(worse_and_worse)
+
+    def refuse(trial):
+        raise ConfigError("lr must be > 0")
+
+    driver.steering.configure = refuse
+    assert driver.start()[1] is None
+    assert driver.steering.is_complete()
+    assert states(driver) == ["COMPLETE", "PRUNED", "PRUNED", "FAIL"]
 
 
 def test_a_worker_that_dies_while_its_trial_pauses_fails_the_trial(tmp_path):
