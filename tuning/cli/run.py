@@ -311,6 +311,7 @@ def _objective(metrics: list[str]) -> "Objective":
 
 def _run(options: "SearchOptions", dry_run: int, console: Console) -> int:
     from tuning.search import session
+    from tuning.search.first_trials import warm_start
     from tuning.search.preflight import check_plan
 
     if not dry_run:
@@ -318,7 +319,8 @@ def _run(options: "SearchOptions", dry_run: int, console: Console) -> int:
     options.check()
     plan = options.plan()
     check_plan(plan)
-    for config in plan.samples(dry_run, options.trials):
+    warm = warm_start(options.warm_start, plan, options.storage, options.study_storage)
+    for config in plan.samples(dry_run, options.trials, warm):
         print(json.dumps(config))
     return EXIT_OK
 

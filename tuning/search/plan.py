@@ -80,18 +80,23 @@ class Plan:
         recipes = self.space.recipe_params(self.backbones)
         return portfolio + [params for params in recipes if params not in portfolio]
 
-    def samples(self, count: int, trials: int | None = None) -> list[dict[str, Any]]:
+    def samples(
+        self, count: int, trials: int | None = None, warm: Sequence[dict[str, Any]] = ()
+    ) -> list[dict[str, Any]]:
         """Return the first ``count`` configurations of a search of some trials: known good ones, then random ones."""
-        return self.rehearse(count, trials)[1]
+        return self.rehearse(count, trials, warm)[1]
 
-    def rehearse(self, count: int, trials: int | None = None) -> tuple[optuna.Study, list[dict[str, Any]]]:
+    def rehearse(
+        self, count: int, trials: int | None = None, warm: Sequence[dict[str, Any]] = ()
+    ) -> tuple[optuna.Study, list[dict[str, Any]]]:
         """Ask a throw-away study for ``count`` trials; return it with their configurations.
 
         Args:
             count: Number of configurations.
             trials: Number of trials of the search; default: ``count``.
+            warm: Parameters of the best trials of earlier searches, which are tried first.
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.seed))
-        for params in self.first_params(trials or count):
-            study.enqueue_trial(params)
+        for params in [*warm, *self.first_params(trials or count)]:
+            study.enqueue_trial(params, skip_if_exists=True)
         return study, [self.configure(study.ask()) for _ in range(count)]

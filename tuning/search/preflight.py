@@ -37,16 +37,19 @@ from tuning.study.opening_ledger import split_fingerprint
 from tuning.tracking.runs import SearchInfo
 
 
-def checkpoint_bytes(plan: Plan, parameters: int) -> int:
+def checkpoint_bytes(plan: Plan, parameters: int, configs: Sequence[dict[str, Any]]) -> int:
     """Estimate the size of the largest checkpoint.
 
-    It holds the float32 parameters and two moments of Adam for each, or one model per fold without moments.
+    It holds the float32 parameters, two moments of Adam for each, and with ``ema_decay`` their average; or one model per
+    fold, and nothing else.
 
     Args:
         plan: Settings of all trials.
         parameters: Number of parameters of the largest network.
+        configs: Configurations as the search may choose them.
     """
-    return (plan.folds or 3) * 4 * parameters
+    averaged = any(config.get("ema_decay") for config in configs)
+    return (plan.folds or 3 + averaged) * 4 * parameters
 
 
 def check_plan(plan: Plan) -> int:

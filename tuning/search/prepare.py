@@ -126,7 +126,7 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     names = () if known else options.warm_start
     warm = warm_start(names, plan, options.storage, options.study_storage)
     request = find_data(options, request)
-    note = folder.check_disk_space(checkpoint_bytes(plan, parameters), options.trials)
+    note = folder.check_disk_space(checkpoint_bytes(plan, parameters, rehearsed), options.trials)
     say_notes(console, [] if note is None else [note])
     if options.roi is not None:
         roi = fetch_segmentation(options.roi, options.tracking_uri, stack, console)

@@ -85,6 +85,7 @@ def test_every_default_passes_its_own_parser():
         (["demo_space", "--metric", "acc"], "the metric must be one of accuracy, "),
         (["demo_space", "--metric", "loss"], "choose log_loss"),
         (["demo_space", "--metric", "accuracy", "--metric", "latency"], "but got 'latency'"),
+        (["demo_space", "--warm-start", "nowhere"], "--warm-start must name a search in --storage or its folder"),
         (["demo_space", "--weights", "nowhere"], "weights must be `pretrained`, `random` or a folder"),
         (["demo_space", "--backbone", "resnet19"], "unknown backbone 'resnet19'"),
         (["demo_space", "--backbone", "seresnet18", "--weights", "pretrained"], "timm has no pretrained weights"),

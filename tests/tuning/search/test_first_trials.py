@@ -21,6 +21,11 @@ def suggest(trial, backbones):
     return {}
 
 
+def suggest_config(trial, backbones):
+    lr, backbone = trial.suggest_float("lr", 0.1, 1.0), trial.suggest_categorical("backbone", list(backbones))
+    return {"backbone": backbone, "head": "linear", "optimizer": "adamw", "lr": lr, "batch_size": 8}
+
+
 def recipe():
     return {"lr": 0.5, "backbone": "a"}
 
@@ -97,6 +102,15 @@ def test_warm_trials_precede_the_portfolio_and_the_recipes_without_repeats(plan,
     enqueue_first_trials(study, plan, 4, [{"lr": 0.9, "backbone": "a"}, {"lr": 0.2, "backbone": "b"}])
     # At most half of four trials are the portfolio's.
     assert [(one["lr"], one["backbone"]) for one in waiting(study)] == [(0.9, "a"), (0.2, "b"), (0.1, "b"), (0.5, "a")]
+
+
+def test_a_dry_run_shows_the_trials_that_a_search_tries_first(plan, tmp_path):
+    plan = dataclasses.replace(plan, space=dataclasses.replace(plan.space, suggest=suggest_config))
+    warm = [{"lr": 0.9, "backbone": "a"}, {"lr": 0.5, "backbone": "a"}]
+    study = open_in(tmp_path)
+    enqueue_first_trials(study, plan, 3, warm)
+    assert plan.samples(3, 3, warm)[:2] == [plan.configure(study.ask()) for _ in range(2)]
+    assert [config["lr"] for config in plan.samples(3, 3, warm)[:2]] == [0.9, 0.5]
 
 
 def test_a_resumed_search_keeps_its_first_trials(plan, tmp_path):

@@ -11,6 +11,8 @@ from tests.images import write_classes, write_pairs
 from trainables.core.data.decode.crop import Regions
 from trainables.core.errors import DataError
 from trainables.core.metric_names import Objective
+from trainables.core.models.networks.build import build_network
+from trainables.core.training.fit import fit
 from tuning.search.plan import Plan
 from tuning.search.preflight import checkpoint_bytes, identity, load_data
 from tuning.study.data_request import DataRequest
@@ -86,5 +88,21 @@ def test_folds_need_groups(plan, small_data, monkeypatch):
 
 
 def test_checkpoints_hold_adams_moments_or_one_model_per_fold(plan):
-    sizes = [checkpoint_bytes(dataclasses.replace(plan, folds=folds), 10) for folds in (None, 3, 6)]
+    sizes = [checkpoint_bytes(dataclasses.replace(plan, folds=folds), 10, [{}]) for folds in (None, 3, 6)]
     assert sizes == [120, 120, 240]
+
+
+def test_averaged_weights_are_a_fourth_part_of_a_checkpoint(config, plan, small_data):
+    """Against the parameters' bytes in a real checkpoint; batch norm's statistics and counters are left out."""
+    chosen = config(optimizer="adamw", epochs=1, ema_decay=0.9)
+    (epoch,) = fit(chosen, small_data)
+    network = build_network(chosen, len(small_data.class_names))
+    names = {name for name, _ in network.named_parameters()}
+    kept = [
+        tensor.nbytes
+        for name, tensor in epoch.state.tensors.items()
+        if name.partition(".")[2] in names or name.endswith(("exp_avg", "exp_avg_sq"))
+    ]
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    assert checkpoint_bytes(plan, parameters, [{}, {"ema_decay": 0.9}]) == sum(kept)
+    assert checkpoint_bytes(dataclasses.replace(plan, folds=3), parameters, [{"ema_decay": 0.9}]) == 12 * parameters
