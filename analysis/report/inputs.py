@@ -28,7 +28,7 @@ class SearchInputs:
         space: Name of the search space.
         metric: Bare name of the objective.
         epochs: Epochs of a full trial.
-        rungs: Epochs at which trials are compared and the worse ones paused.
+        rungs: Epochs, or folds of a cross-validated search, at which trials are compared and the worse ones paused.
         data: Data set of the search.
         file_names: N file names; empty if unknown.
         study_texts: Texts of the study file by key.
@@ -44,6 +44,11 @@ class SearchInputs:
     file_names: Sequence[str] = ()
     study_texts: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """Unit of a trial's reports: ``epoch``, or ``fold`` if the search is cross-validated."""
+        return "fold" if self.data.folds else "epoch"
 
     @cached_property
     def records(self) -> list[TrialRecord]:

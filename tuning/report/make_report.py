@@ -84,7 +84,7 @@ def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
     identity = read_identity(study)
     epochs = int(identity["max-epochs"])
     of_version = rungs_before if read_first_trials(study) is None else rungs
-    compared_at = of_version(epochs) if identity["pruning"] else ()
+    compared_at = of_version(identity.get("cv-folds") or epochs) if identity["pruning"] else ()
     names, metadata = tuple[str, ...](), dict[str, Sequence[str]]()
     try:
         source, groups = data.open_source(), read_data_request(study).grouping.file

@@ -1,4 +1,4 @@
-"""Scores of trials: learning curves by epoch, and best scores by trial."""
+"""Scores of trials: learning curves by epoch or fold, and best scores by trial."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -14,15 +14,16 @@ _NO_VALUE = "No trial has reported a finite value."
 
 
 def learning_curves(
-    records: Sequence[TrialRecord], metric: str, rungs: Sequence[int], members: Sequence[int]
+    records: Sequence[TrialRecord], metric: str, rungs: Sequence[int], members: Sequence[int], unit: str = "epoch"
 ) -> go.Figure:
-    """Draw the metric on ``tune`` by epoch, one line per trial, with the rungs as vertical lines.
+    """Draw the metric on ``tune`` by report, one line per trial, with the rungs as vertical lines.
 
     Args:
         records: Trials.
         metric: Bare metric name.
-        rungs: Epochs at which trials are compared.
+        rungs: Reports at which trials are compared.
         members: Numbers of the trials in the ensemble.
+        unit: Unit of a report, ``epoch`` or ``fold``.
     """
     figure = go.Figure()
     members_last = sorted(records, key=lambda record: record.number in members)  # on top of the others
@@ -46,7 +47,7 @@ def learning_curves(
             opacity=1 if member else 0.7,
             name=f"trial {record.number}, {network}",
             showlegend=member,
-            hovertemplate=f"trial {record.number}, {network}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+            hovertemplate=f"trial {record.number}, {network}<br>{unit} %{{x}}: %{{y:.4f}}<extra></extra>",
         )
     if not figure.data:
         raise NothingToDrawError(_NO_VALUE)
@@ -54,7 +55,7 @@ def learning_curves(
         figure.add_vline(x=rung, line={"dash": "dash", "width": 1, "color": FAINT}, annotation_text="rung")
     figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
     longest = max(max(trace.x) for trace in figure.data)
-    figure.update_xaxes(title="epoch", range=[0.5, longest + 0.5], dtick=whole_step(longest))
+    figure.update_xaxes(title=unit, range=[0.5, longest + 0.5], dtick=whole_step(longest))
     figure.update_yaxes(title=f"{metric} on tune")
     return figure
 

@@ -70,7 +70,7 @@ def curves(search: SearchInputs, members: Sequence[int]) -> Section:
         members: Numbers of the trials in the ensemble.
     """
     stopped = sum(record.state == "PRUNED" for record in search.records)
-    rungs = f"at epoch{'s' * (len(search.rungs) > 1)} {', '.join(map(str, search.rungs))}"
+    rungs = f"at {search.unit}{'s' * (len(search.rungs) > 1)} {', '.join(map(str, search.rungs))}"
     compared = f"Trials were compared {rungs}" if search.rungs else "Trials were not compared before their end"
     panel = draw_panel(
         "",
@@ -78,7 +78,7 @@ def curves(search: SearchInputs, members: Sequence[int]) -> Section:
         "a trial continues if it is among the best of those that have reached the rung; the others pause or stop.",
         f"{plural(len(search.records), 'trial')}, one run each, so the variation between random seeds is not shown. "
         f"{compared}; {stopped} stopped early. {about_scores(search)}",
-        partial(learning_curves, search.records, search.metric, search.rungs, members),
+        partial(learning_curves, search.records, search.metric, search.rungs, members, search.unit),
     )
     return Section("Learning curves", "curves", [panel], folded=True)
 

@@ -12,6 +12,7 @@ from tuning.report.make_report import ReportSource, gather_search, make_report, 
 from tuning.report.remake_report import ReportOptions, remake
 from tuning.study.attributes import save_data_request
 from tuning.study.data_request import DataRequest
+from tuning.study.halving import rungs
 from tuning.study.identity import check_identity
 
 
@@ -47,6 +48,16 @@ def test_rungs_and_names_are_those_of_the_search(study, small_data):
     assert gather_search(study, small_data).rungs == (2, 4)
     assert len(search.file_names) == 120
     assert search.file_names[0].endswith("few/000.png")
+
+
+def test_rungs_of_a_cross_validated_search_are_folds(folded_data):
+    study = made_up_study()
+    identity = {"space": "x", "metric": "balanced_accuracy", "max-epochs": 20, "cv-folds": 3, "pruning": True}
+    check_identity(study, identity)
+    save_data_request(study, DataRequest(folded_data.place, seed=0, folds=3))
+    study.set_user_attr("first trials", [])
+    search = gather_search(study, folded_data)
+    assert (search.rungs, search.unit) == (rungs(3), "fold")
 
 
 def test_columns_of_the_groups_file_are_metadata_unless_they_identify_somebody(small_data, tmp_path):

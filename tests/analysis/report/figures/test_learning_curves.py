@@ -9,13 +9,14 @@ from tests.analysis.report.report_inputs import METRIC, add_trial, made_up_study
 
 
 def test_curves_are_the_reported_values():
-    figure = learning_curves(read_trials(made_up_study()), METRIC, (1,), [1])
+    figure = learning_curves(read_trials(made_up_study()), METRIC, (1,), [1], "fold")
     by_name = {trace.name: trace for trace in figure.data}
     assert set(by_name) == {f"trial {number}, scratch_cnn" for number in range(4)}  # trial 4 failed without a report
     np.testing.assert_allclose(by_name["trial 1, scratch_cnn"].y, [0.8 / 3, 1.6 / 3, 0.8])
     assert [name for name, trace in by_name.items() if trace.showlegend] == ["trial 1, scratch_cnn"]
     assert [name for name, trace in by_name.items() if trace.line.dash == "dot"] == ["trial 3, scratch_cnn"]
     assert [shape.x0 for shape in figure.layout.shapes] == [1]
+    assert figure.layout.xaxis.title.text == "fold"
 
 
 def test_without_finite_values_there_is_nothing_to_draw():

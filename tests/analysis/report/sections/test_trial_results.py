@@ -48,3 +48,8 @@ def test_without_rungs_no_epoch_is_named(search):
     without = dataclasses.replace(search, rungs=())
     assert "not compared before their end" in curves(without, []).blocks[0].caveat
     assert "compared at epoch 1;" in curves(search, []).blocks[0].caveat
+
+
+def test_a_cross_validated_search_compares_trials_at_folds(search, folded_data):
+    panel = curves(dataclasses.replace(search, data=folded_data, rungs=(1, 2)), []).blocks[0]
+    assert "compared at folds 1, 2;" in panel.caveat
