@@ -31,14 +31,24 @@ def warm_start(names: Sequence[str], plan: Plan, storage: str, study_url: str | 
         study_url: Database of the studies; None for journal files.
 
     Raises:
-        UserError: A search does not exist, has another task, or no trial of it has ended.
+        UserError: A search does not exist, has another task, no trial of it has ended, or none of its parameters is one
+            of the space's.
     """
     best = [_best_trials(name, plan, storage, study_url) for name in names]
     in_turn = [record for record in chain.from_iterable(zip_longest(*best)) if record is not None]
-    fitted = [
-        fit_params(lambda trial: plan.space.suggest(trial, plan.backbones), record.params) for record in in_turn[:MOST]
-    ]
-    return _without_repeats(fitted)
+    return _without_repeats([_fitted(record, plan) for record in in_turn[:MOST]])
+
+
+def _fitted(record: TrialRecord, plan: Plan) -> dict[str, Any]:
+    fitted = fit_params(lambda trial: plan.space.suggest(trial, plan.backbones), record.params)
+    # Otherwise it would be the middle of the space, whatever the earlier search found.
+    if not fitted.keys() & record.params.keys():
+        searched, earlier = (", ".join(params) or "none" for params in (fitted, record.params))
+        raise UserError(
+            f"--warm-start needs a search with a parameter of {plan.space.name}, such as {searched}, but got one with "
+            f"{earlier}: give them the same names, or omit --warm-start"
+        )
+    return fitted
 
 
 def _best_trials(name: str, plan: Plan, storage: str, study_url: str | None) -> list[TrialRecord]:

@@ -40,8 +40,8 @@ from tuning.tracking.runs import SearchInfo
 def checkpoint_bytes(plan: Plan, parameters: int, configs: Sequence[dict[str, Any]]) -> int:
     """Estimate the size of the largest checkpoint.
 
-    It holds the float32 parameters, two moments of Adam for each, and with ``ema_decay`` their average; or one model per
-    fold, and nothing else.
+    It holds the float32 parameters, two moments of Adam for each, and their average with ``ema_decay``. If trials are
+    cross-validated, it holds one model per fold and nothing else.
 
     Args:
         plan: Settings of all trials.

@@ -89,6 +89,20 @@ def test_an_unusable_search_is_refused(plan, earlier, scores, options, message):
         warm_start(["search"], plan, storage, None)
 
 
+def test_a_search_without_a_common_parameter_is_refused(plan, earlier):
+    """Each of its trials would become the middle of the space."""
+
+    def suggest_other(trial, backbones):
+        return {"learning_rate": trial.suggest_float("learning_rate", 0.0, 1.0)}
+
+    storage = earlier("search", 0.1, 0.9)
+    plan = dataclasses.replace(plan, space=dataclasses.replace(plan.space, suggest=suggest_other))
+    with pytest.raises(
+        UserError, match="needs a search with a parameter of .*, such as learning_rate, but .* with lr: "
+    ):
+        warm_start(["search"], plan, storage, None)
+
+
 @pytest.mark.parametrize("name", ["nowhere", "a" * 5000, "\0", "\ud800", "..", ""])
 def test_a_missing_search_is_refused(plan, tmp_path, name):
     with pytest.raises(UserError, match="--warm-start must name a search in --storage or its folder, but: "):
