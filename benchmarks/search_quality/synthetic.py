@@ -209,7 +209,7 @@ def trainable(objective: ObjectiveFunction, metric: str, seed: int, epochs: int,
 
     def train(config: dict[str, Any]) -> Worker:
         curve, added = objective(config["train"], epochs), noise(config["train"], seed, epochs)
-        best, best_epoch = -math.inf, 0
+        best, best_epoch, done = -math.inf, 0, epochs_done(config)
         for epoch in range(1, epochs + 1):
             if epoch == curve.diverges_in:
                 error = NonFiniteLossError(f"the train loss became nan in epoch {epoch}: lower lr or set clip_norm")
@@ -219,6 +219,12 @@ def trainable(objective: ObjectiveFunction, metric: str, seed: int, epochs: int,
             if value > best:
                 best, best_epoch = value, epoch
             report = {"epoch": epoch, f"tune/{metric}": value, f"best_{metric}": best, "best_epoch": best_epoch}
-            yield curve.epoch_seconds, report
+            if epoch > done:
+                yield curve.epoch_seconds, report
 
     return train
+
+
+def epochs_done(config: dict[str, Any]) -> int:
+    """Return the epochs that a paused trial had before it continues, which ``tune-run`` writes into its folder's name."""
+    return int(config.get("folder", "").partition("-after-")[2] or 0)

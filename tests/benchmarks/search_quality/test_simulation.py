@@ -204,6 +204,16 @@ def test_our_searcher_completes_the_requested_trials_after_a_kill(tmp_path):
     assert second.is_complete()
 
 
+def test_a_paused_trial_continues_after_its_last_epoch(tmp_path):
+    ours = steering(study_storage(tmp_path, None), num_samples=12)
+    worker = trainable(transfer, METRIC, seed=0, epochs=EPOCHS, raises=False)
+    events = Simulation(StudySearcher(ours), StudyScheduler(ours), worker, workers=1).events()
+    reports = [(event.trial.config, event.outcome["epoch"]) for event in events if "epoch" in (event.outcome or {})]
+    epochs = [(config["number"], epoch) for config, epoch in reports]
+    assert len(epochs) == len(set(epochs))
+    assert any(config["resume_from"] for config, _ in reports)
+
+
 @pytest.mark.parametrize(("objective", "crosses"), [(transfer, True), (drawn(0), True), (ordered(0), False)])
 def test_no_configuration_exceeds_the_best_and_only_ordered_curves_do_not_cross(objective, crosses):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
