@@ -226,5 +226,5 @@ def trainable(objective: ObjectiveFunction, metric: str, seed: int, epochs: int,
 
 
 def epochs_done(config: dict[str, Any]) -> int:
-    """Return the epochs that a paused trial had before it continues, which ``tune-run`` writes into its folder's name."""
+    """Return the epochs that a paused trial had before it continues; ``tune-run`` names its folder by them."""
     return int(config.get("folder", "").partition("-after-")[2] or 0)
