@@ -47,7 +47,7 @@ def test_a_trial_whose_worker_fails_is_completed(undisturbed, small_data, tmp_pa
 
 
 def test_a_paused_trial_that_continues_equals_an_undisturbed_one(undisturbed, small_data, tmp_path):
-    """Of four equal trials the first two are the better half at the rung, but the second one came too early to know."""
+    """Of four equal trials the first two are the better half at the rung. The second reached it too early to know."""
     records = run(tmp_path, small_data, [CONFIG] * 4, concurrent=1, pruning=True)
     assert [record.state for record in records] == ["COMPLETE", "COMPLETE", "PRUNED", "PRUNED"]
     assert [len(record.epochs) for record in records] == [3, 3, 1, 1]

@@ -125,7 +125,8 @@ def read_rows(source: TableSource, parts: Sequence[Part], folders: Sequence[Path
         folders: Folders in which the table may be.
 
     Raises:
-        DataError, UserError: The table cannot be read, lacks a column, or names no image.
+        DataError, UserError: The table cannot be read, lacks a column, names no image, or gives an image several
+            patients.
     """
     file = _existing(source.file, folders)
     columns, images = read_table(file), PartNames(parts)
@@ -134,15 +135,22 @@ def read_rows(source: TableSource, parts: Sequence[Part], folders: Sequence[Path
     reasons = {row: one.reason for row, one in enumerate(found) if one.reason}
     if len(reasons) == len(names):
         raise UserError(f"rows of --labels must name images, but none of {file} does: {names[0]!r}: {reasons[0]}")
-    row_of: dict[str, int] = {}
-    for row, one in enumerate(found):
-        if not one.reason:
-            row_of.setdefault(one.name, row)
-    first_rows = {part: [row_of[key] for key in keys_of(part) if key in row_of] for part in parts}
-    named = sorted((part for part in first_rows if first_rows[part]), key=lambda part: min(first_rows[part]))
     groups = [source.group] if source.group else known_groups(list(columns))
     if source.group is not None and source.group not in columns:
         raise UserError(f"--group-column must be a column of {file} ({', '.join(columns)}), but got {source.group!r}")
+    patients = columns[groups[0]] if len(groups) == 1 else None
+    row_of: dict[str, int] = {}
+    for row, one in enumerate(found):
+        if one.reason:
+            continue
+        first = row_of.setdefault(one.name, row)
+        if patients is not None and patients[row] != patients[first]:
+            raise UserError(
+                f"all rows of an image must name one patient, but those of {names[row]} in {file} differ in "
+                f"{groups[0]}: correct the table"
+            )
+    first_rows = {part: [row_of[key] for key in keys_of(part) if key in row_of] for part in parts}
+    named = sorted((part for part in first_rows if first_rows[part]), key=lambda part: min(first_rows[part]))
     passed_on, about_columns = _passed_on(columns, source.columns, groups, file)
     unnamed = sum(part.images for part in parts) - sum(map(len, first_rows.values()))
     repeated = len(names) - len(reasons) - len(row_of)
@@ -152,7 +160,7 @@ def read_rows(source: TableSource, parts: Sequence[Part], folders: Sequence[Path
         names=tuple(names),
         reasons=reasons,
         columns=passed_on,
-        patients=tuple(one if names_patient(one) else "" for one in columns[groups[0]]) if len(groups) == 1 else None,
+        patients=None if patients is None else tuple(one if names_patient(one) else "" for one in patients),
         notes=(
             *about_columns,
             *([f"{unnamed} images have no row in {file} and are not scored"] if unnamed else []),

@@ -179,4 +179,7 @@ def subgroup_tables(result: ExternalResult) -> Iterator[Table]:
         for label, values in tests.items():
             rows.append([label, "", "", *(f"p = {values[name]:.3g}" if name in values else "" for name in names)])
         headings = (division.column, "images", "groups", *(f"{label_of(name)} [95%]" for name in names))
-        yield Table(f"By {division.column}", about_subgroups(result), headings, rows)
+        about = about_subgroups(result)
+        if not division.p_values and any(other.p_values for other in result.divisions):
+            about += " This column is not tested: it has a single value, or divides the images of a group."
+        yield Table(f"By {division.column}", about, headings, rows)

@@ -162,6 +162,14 @@ def test_rows_of_a_table_are_predicted_in_its_order_and_its_columns_go_along(mod
     assert output.splitlines()[-1].startswith("2 of 3 images scored")
 
 
+def test_an_image_of_two_patients_is_refused(model, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 2})
+    write_table(["a/000,few,P1", "a/001,few,P2", "a/000,few,P3"], "image,finding,patient_id")
+    printed = invoke(model, "images", "--labels", "labels.csv", code=2).output
+    assert "all rows of an image must name one patient, but those of a/000" in " ".join(printed.split())
+    assert not Path("predictions.csv").exists()
+
+
 def test_names_numbers_and_dates_of_patients_with_several_images_are_not_passed_on(model, tmp_path):  # noqa: F811
     write_classes(tmp_path / "images", {"a": 80})
     rows = [

@@ -20,7 +20,7 @@ _SWITCH = 0.5  # timm's probability of cutmix where both are on
 
 @dataclass(frozen=True)
 class Mix:
-    """How the images of a batch are mixed.
+    """Mixture of the images of a batch.
 
     Attributes:
         share: Share of an image in the mixture, in 0..1; the rest is its partner's.
