@@ -1,6 +1,7 @@
 """Parameters of another space, or of other backbones, as parameters of a space."""
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import optuna
@@ -9,6 +10,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import BaseTrial, FrozenTrial
 
 from search_spaces.space import Config, Params, SearchSpace
+from trainables.core.config import SCRATCH
 
 
 def fit_params(suggest: Callable[[BaseTrial], Config], params: Params) -> dict[str, Any]:
@@ -27,8 +29,22 @@ def fit_params(suggest: Callable[[BaseTrial], Config], params: Params) -> dict[s
 
 
 def portfolio_params(space: SearchSpace, backbones: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the portfolio of a space with the nearest values that it offers, without repeats."""
-    fitted = [fit_params(lambda trial: space.suggest(trial, backbones), params) for params in space.portfolio]
+    """Return the portfolio of a space with the nearest values that it offers, without repeats.
+
+    Pretrained backbones that the space lacks are replaced by those that the portfolio lacks, in turn, so that a search
+    compares its backbones early. What suits a network from random weights says little about a pretrained one: without
+    ``scratch_cnn`` in the space, its configurations are left out.
+    """
+    known = {params.get("backbone") for params in space.portfolio}
+    pretrained = [name for name in backbones if name != SCRATCH]
+    replacements = cycle([name for name in pretrained if name not in known] or pretrained or backbones)
+    fitted = []
+    for params in space.portfolio:
+        if "backbone" in params and params["backbone"] not in backbones:
+            if params["backbone"] == SCRATCH:
+                continue
+            params = {**params, "backbone": next(replacements)}
+        fitted.append(fit_params(lambda trial: space.suggest(trial, backbones), params))
     return [params for place, params in enumerate(fitted) if params not in fitted[:place]]
 
 

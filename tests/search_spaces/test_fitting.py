@@ -3,9 +3,9 @@
 import optuna
 import pytest
 
-from search_spaces.fitting import fit_params
+from search_spaces.fitting import fit_params, portfolio_params
 from search_spaces.portfolio import portfolio
-from search_spaces.space import load_space, shipped_spaces
+from search_spaces.space import SearchSpace, load_space, shipped_spaces
 
 DATA = ("alzheimer_mri", "chest_xray", "tb", "tissue")
 
@@ -62,6 +62,33 @@ def test_the_table_s_own_space_reads_a_portfolio_as_it_is():
     for params in portfolio("alzheimer_mri"):
         backbones = (params["backbone"],)
         assert fit_params(lambda trial, names=backbones: space.suggest(trial, names), params) == pytest.approx(params)
+
+
+@pytest.mark.parametrize(
+    ("backbones", "expected"),
+    [
+        (("mobile", "other"), ["mobile", "mobile", "other"]),
+        (("other", "third"), ["other", "third", "other"]),
+        (("other", "scratch_cnn"), ["other", "scratch_cnn", "other", "other"]),
+    ],
+)
+def test_a_portfolio_s_backbones_that_the_space_lacks_are_replaced_in_turn(backbones, expected):
+    recorded = ("mobile", "scratch_cnn", "mobile", "squeeze")
+    space = SearchSpace(
+        name="own",
+        title="",
+        data="",
+        suggest=lambda trial, names: {
+            "backbone": trial.suggest_categorical("backbone", list(names)),
+            "lr": trial.suggest_float("lr", 0.0, 1.0),
+        },
+        backbones=backbones,
+        portfolio=tuple({"backbone": name, "lr": place / 10} for place, name in enumerate(recorded)),
+    )
+    fitted = portfolio_params(space, backbones)
+    assert [params["backbone"] for params in fitted] == expected
+    kept = range(4) if "scratch_cnn" in backbones else (0, 2, 3)
+    assert [params["lr"] for params in fitted] == pytest.approx([place / 10 for place in kept])
 
 
 @pytest.mark.parametrize("without", ["", *DATA])
