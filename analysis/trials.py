@@ -19,11 +19,16 @@ CONFIG = "config"  # plain dict that the worker trains
 STOPPED = "stopped"  # reason for stopping early: PRUNED or TIME_BUDGET
 FAILURES = "failures"  # first line of each error
 DEVICE = "device"  # device that the latency was measured on
+ORIGIN = "origin"  # where the parameters come from, if the sampler did not choose them
 _EPOCH = "epoch:{:05d}"  # one report: metrics, time_ms, checkpoint
 _EPOCH_PATTERN = re.compile(r"epoch:(\d{5,})")
 
 PRUNED = "pruned"
 TIME_BUDGET = "time budget"
+
+# Origins of a trial's parameters.
+WARM_START, PORTFOLIO, RECIPE, SAMPLER = "warm start", "portfolio", "recipe", "sampler"
+_FIXED_PARAMS = "fixed_params"  # system attribute in which Optuna keeps the parameters given to ``enqueue_trial``
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class TrialRecord:
         stopped: Reason for stopping before the last epoch, or None.
         failures: First line of each error.
         device: Device that the latency was measured on, or None.
+        origin: Where the parameters come from: WARM_START, PORTFOLIO, RECIPE, or SAMPLER.
     """
 
     number: int
@@ -71,6 +77,7 @@ class TrialRecord:
     stopped: str | None
     failures: tuple[str, ...]
     device: str | None = None
+    origin: str = SAMPLER
 
     @property
     def best(self) -> EpochRecord | None:
@@ -117,6 +124,8 @@ def read_trial(trial: "FrozenTrial") -> TrialRecord:
         stopped=attributes.get(STOPPED),
         failures=tuple(attributes.get(FAILURES, ())),
         device=attributes.get(DEVICE),
+        # Older versions enqueued only recipes, without this attribute.
+        origin=attributes.get(ORIGIN, RECIPE if _FIXED_PARAMS in trial.system_attrs else SAMPLER),
     )
 
 

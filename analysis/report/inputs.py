@@ -16,8 +16,6 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.inspect.latency import Profile
 from trainables.core.inspect.questions import Answer, Question
 
-_FIXED_PARAMS = "fixed_params"  # system attribute in which Optuna keeps the parameters given to ``enqueue_trial``
-
 
 @dataclass(frozen=True)
 class SearchInputs:
@@ -61,12 +59,6 @@ class SearchInputs:
         reported = [record for record in self.records if record.epochs]
         scored = [record for record in reported if best_value(record, self.metric) is not None]
         return best_first(scored, self.metric) + [record for record in reported if record not in scored]
-
-    @cached_property
-    def recipe_numbers(self) -> set[int]:
-        """Numbers of the trials that were recipes of the space."""
-        trials = self.study.get_trials(deepcopy=False)
-        return {trial.number for trial in trials if _FIXED_PARAMS in trial.system_attrs}
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from analysis.report.reporting.section import flow_section, reporting_section
 from analysis.report.sections.data_audit import data_audit
 from analysis.report.sections.hyperparameters import hyperparameters
 from analysis.report.sections.model_comparison import models
-from analysis.report.sections.trial_results import curves, leaderboard, recipes_and_search
+from analysis.report.sections.trial_results import curves, leaderboard, origins
 from analysis.report.sections.usage import usage
 from analysis.report.summary import NO_ENSEMBLE, about_search, opening
 from analysis.report.task_sections import sections_of_task
@@ -91,7 +91,7 @@ def _sections(search: SearchInputs, ensemble: EnsembleInputs | None, inspection:
     yield leaderboard(search, members)
     yield curves(search, members)
     yield hyperparameters(search)
-    yield recipes_and_search(search)
+    yield origins(search)
     if search.data.audit is not None:
         yield data_audit(search)
     yield usage(ensemble.model, ensemble.outcome) if ensemble else usage(None, NO_ENSEMBLE)

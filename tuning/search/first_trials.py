@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from analysis.trials import TrialRecord, ranked, read_trials
+from analysis.trials import ORIGIN, TrialRecord, ranked, read_trials
 from search_spaces.fitting import fit_params
 from trainables.core.errors import UserError
 from tuning.search.plan import Plan
@@ -77,11 +77,11 @@ def enqueue_first_trials(study: optuna.Study, plan: Plan, trials: int, warm: Seq
     first = read_first_trials(study)
     if first is None:
         began = bool(study.get_trials(deepcopy=False))
-        first = plan.space.recipe_params(plan.backbones) if began else [*warm, *plan.first_params(trials)]
-        first = _without_repeats(first)
+        # The portfolio gets at most half of the trials: nothing of none.
+        first = plan.first_trials(0) if began else plan.first_trials(trials, warm)
         save_first_trials(study, first)
-    for params in first:
-        study.enqueue_trial(params, skip_if_exists=True)
+    for trial in first:
+        study.enqueue_trial(trial.params, {ORIGIN: trial.origin}, skip_if_exists=True)
 
 
 def _without_repeats(params: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,12 +6,14 @@ from typing import Any
 
 import optuna
 
+from analysis.trials import PORTFOLIO, RECIPE, WARM_START
 from search_spaces.fitting import portfolio_params
 from search_spaces.space import SearchSpace
 from trainables.core.config import TrainConfig
 from trainables.core.errors import ConfigError
 from trainables.core.metric_names import Objective
 from trainables.core.seeds import derive_seed
+from tuning.study.attributes import FirstTrial
 
 # A branch of a space that gives an invalid configuration should fail before the search, not hours into it.
 REHEARSED_TRIALS = 50
@@ -70,15 +72,27 @@ class Plan:
         TrainConfig.from_dict(config)
         return config
 
-    def first_params(self, trials: int) -> list[dict[str, Any]]:
-        """Return the parameters that a search of some trials tries first.
+    def first_trials(self, trials: int, warm: Sequence[dict[str, Any]] = ()) -> list[FirstTrial]:
+        """Return the trials that a search of some trials tries first, without repeats.
 
         The portfolio comes before the recipes, because it was better at every budget (benchmarks/curves/README.md).
         It takes at most half of the trials, so that a short search reaches the recipes too.
+
+        Args:
+            trials: Number of trials of the search.
+            warm: Parameters of the best trials of earlier searches, which come before all others.
         """
-        portfolio = portfolio_params(self.space, self.backbones)[: trials // 2]
-        recipes = self.space.recipe_params(self.backbones)
-        return portfolio + [params for params in recipes if params not in portfolio]
+        origins = {
+            WARM_START: warm,
+            PORTFOLIO: portfolio_params(self.space, self.backbones)[: trials // 2],
+            RECIPE: self.space.recipe_params(self.backbones),
+        }
+        first: list[FirstTrial] = []
+        for origin, of_origin in origins.items():
+            for params in of_origin:
+                if all(params != trial.params for trial in first):
+                    first.append(FirstTrial(params, origin))
+        return first
 
     def samples(
         self, count: int, trials: int | None = None, warm: Sequence[dict[str, Any]] = ()
@@ -97,6 +111,6 @@ class Plan:
             warm: Parameters of the best trials of earlier searches, which are tried first.
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.seed))
-        for params in [*warm, *self.first_params(trials or count)]:
-            study.enqueue_trial(params, skip_if_exists=True)
+        for trial in self.first_trials(trials or count, warm):
+            study.enqueue_trial(trial.params)
         return study, [self.configure(study.ask()) for _ in range(count)]

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
@@ -20,6 +20,19 @@ _UID = "uid"
 _OPTIONS = "options"
 _STUDY_TEXTS = "study file"
 _FIRST_TRIALS = "first trials"
+
+
+@dataclass(frozen=True)
+class FirstTrial:
+    """A trial that the search tries before its sampler chooses any.
+
+    Attributes:
+        params: Values of all parameters that its branch of the space reads.
+        origin: Where they come from, see ``analysis.trials``: WARM_START, PORTFOLIO, or RECIPE.
+    """
+
+    params: dict[str, Any]
+    origin: str
 
 
 def read_identity(study: optuna.Study) -> dict[str, Any]:
@@ -92,15 +105,15 @@ def read_study_texts(study: optuna.Study) -> dict[str, str]:
     return texts
 
 
-def save_first_trials(study: optuna.Study, params: Sequence[Mapping[str, Any]]) -> None:
-    """Save the parameters of the trials that the search tries first, in order."""
-    study.set_user_attr(_FIRST_TRIALS, [dict(one) for one in params])
+def save_first_trials(study: optuna.Study, first: Sequence[FirstTrial]) -> None:
+    """Save the trials that the search tries first, in order."""
+    study.set_user_attr(_FIRST_TRIALS, [asdict(trial) for trial in first])
 
 
-def read_first_trials(study: optuna.Study) -> list[dict[str, Any]] | None:
-    """Return the parameters of the trials that the search tries first; None if they were not saved."""
-    params: list[dict[str, Any]] | None = study.user_attrs.get(_FIRST_TRIALS)
-    return params
+def read_first_trials(study: optuna.Study) -> list[FirstTrial] | None:
+    """Return the trials that the search tries first; None if they were not saved."""
+    saved: list[dict[str, Any]] | None = study.user_attrs.get(_FIRST_TRIALS)
+    return None if saved is None else [FirstTrial(**trial) for trial in saved]
 
 
 def search_uid(study: optuna.Study) -> str:

@@ -93,7 +93,7 @@ class SearchRuns:
             started: Start of the trial in seconds since 1970.
         """
         name = f"trial-{record.number:04d}-{record.config.get('backbone', '')}"
-        tags = {MLFLOW_PARENT_RUN_ID: parent_id, MLFLOW_RUN_NAME: name}
+        tags = {MLFLOW_PARENT_RUN_ID: parent_id, MLFLOW_RUN_NAME: name, "tune.origin": record.origin}
         return self._find_or_create(str(record.number), tags, record.config, started)
 
     def _find_or_create_experiment(self) -> str:

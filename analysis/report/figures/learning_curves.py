@@ -1,16 +1,22 @@
 """Scores of trials: learning curves by epoch or fold, and best scores by trial."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
 from analysis.report.figures.style import COLOURS, FAINT, NothingToDrawError, colour, escaped, whole_step
 from analysis.report.inputs import best_value
-from analysis.trials import TrialRecord, network_of
+from analysis.trials import PORTFOLIO, RECIPE, SAMPLER, WARM_START, TrialRecord, network_of
 from trainables.core.metric_names import is_better
 
 _NO_VALUE = "No trial has reported a finite value."
+_MARKERS = {  # colour and symbol of each origin
+    RECIPE: (COLOURS[1], "diamond"),
+    PORTFOLIO: (COLOURS[2], "square"),
+    WARM_START: (COLOURS[3], "triangle-up"),
+    SAMPLER: (COLOURS[0], "circle"),
+}
 
 
 def learning_curves(
@@ -60,12 +66,11 @@ def learning_curves(
     return figure
 
 
-def best_scores(records: Sequence[TrialRecord], recipe_numbers: Collection[int], metric: str) -> go.Figure:
-    """Draw the best score of each trial in the order of their starts, with recipes and searched trials apart.
+def best_scores(records: Sequence[TrialRecord], metric: str) -> go.Figure:
+    """Draw the best score of each trial in the order of their starts, by the origin of its parameters.
 
     Args:
         records: Trials, by number.
-        recipe_numbers: Numbers of the trials that were recipes.
         metric: Bare metric name.
     """
     scored = [(record, best_value(record, metric)) for record in records]
@@ -73,14 +78,15 @@ def best_scores(records: Sequence[TrialRecord], recipe_numbers: Collection[int],
     if not points:
         raise NothingToDrawError(_NO_VALUE)
     figure = go.Figure()
-    kinds = (("recipes", True, COLOURS[1], "diamond"), ("searched", False, COLOURS[0], "circle"))
-    for name, is_recipe, shade, symbol in kinds:
-        of_kind = [(record, value) for record, value in points if (record.number in recipe_numbers) == is_recipe]
+    for origin, (shade, symbol) in _MARKERS.items():
+        of_kind = [(record, value) for record, value in points if record.origin == origin]
+        if not of_kind:
+            continue
         figure.add_scatter(
             x=[record.number for record, _ in of_kind],
             y=[value for _, value in of_kind],
             mode="markers",
-            name=name,
+            name=origin,
             marker={
                 "color": shade,
                 "size": 10,

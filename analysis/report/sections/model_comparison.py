@@ -107,7 +107,7 @@ def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: In
         "Model comparison",
         f"{metric} on each split. Scores on {data.scored_on} chose the members, scores on {data.chosen_on} "
         f"chose the rule, and test scores chose nothing. {_about_latency(inspection)}",
-        ("model", "weight", *splits, "test [95% interval]", "million parameters", "latency, ms", "s/epoch"),
+        ("model", "weight", *splits, "test [95% interval]", "million parameters", "latency, ms", f"s/{search.unit}"),
         rows,
         [0],
     )

@@ -1,4 +1,4 @@
-"""Results of the trials: leaderboard, learning curves, and recipes against searched trials."""
+"""Results of the trials: leaderboard, learning curves, and known configurations against the sampler's."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,7 +8,7 @@ from analysis.report.figures.style import draw_panel
 from analysis.report.inputs import SearchInputs, best_value
 from analysis.report.page import Section, Table, Text
 from analysis.report.sections.wording import about_scores, epoch_seconds, number, param_value, plural
-from analysis.trials import PRUNED, TrialRecord, network_of
+from analysis.trials import PRUNED, SAMPLER, TrialRecord, network_of
 from trainables.core.metric_names import METRICS
 
 _LEADERS = 20
@@ -32,22 +32,23 @@ def leaderboard(search: SearchInputs, members: Sequence[int]) -> Section:
             name,
             score,
             network_of(record),
+            record.origin,
             _state(record),
             *(number(best_value(record, metric.name)) for metric in others),
-            str(int(record.epochs[-1].metrics.get("best_epoch", 0))),
+            *([] if search.data.folds else [str(int(record.epochs[-1].metrics.get("best_epoch", 0)))]),
             str(len(record.epochs)),
             number(epoch_seconds(record), 2),
         ]
         for name, score, record in zip(names, scores, leaders, strict=True)
     ]
     best = f"best {search.metric}"
-    headings = ("trial", best, "network", "state", *(metric.label for metric in others))
-    headings += ("best epoch", "epochs", "s/epoch")
+    headings = ("trial", best, "network", "origin", "state", *(metric.label for metric in others))
+    headings += (*([] if search.data.folds else ["best epoch"]), f"{search.unit}s", f"s/{search.unit}")
     hidden = len(search.ranked) - len(leaders)
     not_shown = f" Not shown: {plural(hidden, 'more trial')}." if hidden else ""
     how_to_read = (
-        "Trials ranked by the objective at their best epoch. Members of the ensemble are in bold."
-        f"{not_shown} {about_scores(search)}"
+        f"Trials ranked by the objective{'' if search.data.folds else ' at their best epoch'}. Members of the ensemble "
+        f"are in bold. The origin says who chose the hyperparameters.{not_shown} {about_scores(search)}"
     )
     bold = [position for position, record in enumerate(leaders) if record.number in members]
     failed = [[str(record.number), record.failures[-1]] for record in search.records if record.failures]
@@ -83,34 +84,35 @@ def curves(search: SearchInputs, members: Sequence[int]) -> Section:
     return Section("Learning curves", "curves", [panel], folded=True)
 
 
-def recipes_and_search(search: SearchInputs) -> Section:
-    """Compare the space's recipes with the trials that the search chose."""
-    recipes = [record for record in search.ranked if record.number in search.recipe_numbers]
-    searched = [record for record in search.ranked if record.number not in search.recipe_numbers]
+def origins(search: SearchInputs) -> Section:
+    """Compare known configurations, which were tried first, with those that the sampler chose."""
+    known = [record for record in search.ranked if record.origin != SAMPLER]
+    sampled = [record for record in search.ranked if record.origin == SAMPLER]
     panel = draw_panel(
         "",
-        "The best score of each trial, in the order in which trials started. Diamonds are recipes of the search "
-        "space, circles are configurations that the search chose. Open symbols were stopped early.",
-        f"{plural(len(recipes), 'recipe')} and {plural(len(searched), 'searched trial')} with scores, one run each. "
-        f"{about_scores(search)} The best of many trials is higher by chance than the best of few.",
-        partial(best_scores, search.records, search.recipe_numbers, search.metric),
+        "The best score of each trial, in the order in which trials started. Recipes and the portfolio belong to the "
+        "search space, a warm start takes the best trials of earlier searches, and the sampler chose the rest. Open "
+        "symbols were stopped early.",
+        f"{plural(len(known), 'known configuration')} and {plural(len(sampled), 'sampled one')} with scores, one run "
+        f"each. {about_scores(search)} The best of many trials is higher by chance than the best of few.",
+        partial(best_scores, search.records, search.metric),
     )
-    if recipes and searched:
-        block: Table | Text = _comparison(search, recipes[0], searched[0])
+    if known and sampled:
+        block: Table | Text = _comparison(search, known[0], sampled[0])
     else:
-        block = Text("", [f"There is no {'searched trial' if recipes else 'recipe'} to compare with."])
-    return Section("Recipes and search", "recipes", [panel, block], folded=True)
+        block = Text("", [f"There is no {'sampled trial' if known else 'known configuration'} to compare with."])
+    return Section("Known and sampled configurations", "origins", [panel, block], folded=True)
 
 
-def _comparison(search: SearchInputs, recipe: TrialRecord, searched: TrialRecord) -> Table:
-    pair = (recipe, searched)
+def _comparison(search: SearchInputs, known: TrialRecord, sampled: TrialRecord) -> Table:
+    pair = (known, sampled)
     names = dict.fromkeys(name for record in pair for name in record.params)
     rows = [[f"best {search.metric}", *(number(best_value(record, search.metric)) for record in pair)]]
     rows += [[name, *(param_value(record.params.get(name)) for record in pair)] for name in names]
     different = [position for position, row in enumerate(rows) if position and row[1] != row[2]]
-    headings = ("parameter", f"recipe: trial {recipe.number}", f"searched: trial {searched.number}")
+    headings = ("parameter", *(f"{record.origin}: trial {record.number}" for record in pair))
     how_to_read = "Differences are in bold. An empty cell is a parameter that the configuration does not have."
-    return Table("The best recipe and the best searched trial", how_to_read, headings, rows, different)
+    return Table("The best known and the best sampled configuration", how_to_read, headings, rows, different)
 
 
 def _is_reported(metric: str, objective: str, records: Sequence[TrialRecord]) -> bool:

@@ -34,7 +34,7 @@ def test_a_page_has_every_section_and_makes_no_request(search, ensemble):
         "leaderboard",
         "curves",
         "parameters",
-        "recipes",
+        "origins",
         "data",
         "load",
         "claim",
@@ -49,7 +49,7 @@ def test_a_page_has_every_section_and_makes_no_request(search, ensemble):
 def test_before_the_ensemble_the_page_shows_nothing_of_test(search):
     page = page_of(search, None)
     assert re.findall(r'<section id="(\w+)">', page) == [
-        *("flow", "search", "leaderboard", "curves", "parameters", "recipes", "data", "load", "claim")
+        *("flow", "search", "leaderboard", "curves", "parameters", "origins", "data", "load", "claim")
     ]
     assert "test set is still sealed" in Page(page).text
 
@@ -103,7 +103,7 @@ def test_one_trial_is_enough_for_a_page_that_names_what_is_missing(small_data, f
     assert text.count("The predictions on test are missing: the predictions were not saved.") == 4
     assert "There are no heat maps: the predictions were not saved." in text
     assert "Latency was not measured: a node was lost." in text
-    assert "There is no recipe to compare with." in text
+    assert "There is no known configuration to compare with." in text
 
 
 def test_a_search_without_reports_has_a_page(small_data):

@@ -116,6 +116,7 @@ def test_warm_trials_precede_the_portfolio_and_the_recipes_without_repeats(plan,
     enqueue_first_trials(study, plan, 4, [{"lr": 0.9, "backbone": "a"}, {"lr": 0.2, "backbone": "b"}])
     # At most half of four trials are the portfolio's.
     assert [(one["lr"], one["backbone"]) for one in waiting(study)] == [(0.9, "a"), (0.2, "b"), (0.1, "b"), (0.5, "a")]
+    assert [trial.user_attrs["origin"] for trial in study.trials] == ["warm start"] * 2 + ["portfolio", "recipe"]
 
 
 def test_a_dry_run_shows_the_trials_that_a_search_tries_first(plan, tmp_path):
@@ -136,7 +137,8 @@ def test_a_resumed_search_keeps_its_first_trials(plan, tmp_path):
 
 def test_a_driver_killed_between_saving_and_enqueueing_loses_nothing(plan, tmp_path):
     study = open_in(tmp_path)
-    study.set_user_attr("first trials", [{"lr": 0.9, "backbone": "a"}, {"lr": 0.5, "backbone": "a"}])
+    params = [{"lr": 0.9, "backbone": "a"}, {"lr": 0.5, "backbone": "a"}]
+    study.set_user_attr("first trials", [{"params": one, "origin": "recipe"} for one in params])
     study.enqueue_trial({"lr": 0.9, "backbone": "a"})
     enqueue_first_trials(study, plan, 4, [])
     assert [one["lr"] for one in waiting(study)] == [0.9, 0.5]

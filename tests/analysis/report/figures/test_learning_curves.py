@@ -23,7 +23,7 @@ def test_without_finite_values_there_is_nothing_to_draw():
     study = optuna.create_study(direction="maximize")
     add_trial(study, float("nan"), state="FAIL")
     records = read_trials(study)
-    for draw in (lambda: learning_curves(records, METRIC, (), []), lambda: best_scores(records, {0}, METRIC)):
+    for draw in (lambda: learning_curves(records, METRIC, (), []), lambda: best_scores(records, METRIC)):
         with pytest.raises(NothingToDrawError, match="No trial has reported a finite value"):
             draw()
 
@@ -31,13 +31,14 @@ def test_without_finite_values_there_is_nothing_to_draw():
 @pytest.mark.parametrize(
     ("metric", "best_so_far"), [(METRIC, np.maximum.accumulate), ("log_loss", np.minimum.accumulate)]
 )
-def test_recipes_and_searched_trials_are_drawn_apart(metric, best_so_far):
+def test_trials_are_drawn_apart_by_their_origin(metric, best_so_far):
     values = (0.5, 0.8, 0.6)
     records = read_trials(made_up_study(values))
     for record in records:
         for epoch in record.epochs:
             epoch.metrics[f"best_{metric}"] = epoch.metrics[f"best_{METRIC}"]
-    recipes, searched, best = best_scores(records, {0}, metric).data
-    assert (list(recipes.x), list(searched.x)) == ([0], [1, 2, 3])
-    assert list(searched.marker.symbol) == ["circle", "circle", "circle-open"]
+    recipes, sampled, best = best_scores(records, metric).data
+    assert (recipes.name, sampled.name) == ("recipe", "sampler")
+    assert (list(recipes.x), list(sampled.x)) == ([0], [1, 2, 3])
+    assert list(sampled.marker.symbol) == ["circle", "circle", "circle-open"]
     np.testing.assert_allclose(best.y, best_so_far([*values, 0.3]))

@@ -92,7 +92,7 @@ def test_the_page_of_a_segmentation_has_its_own_sections(search, ensemble):
             "leaderboard",
             "curves",
             "parameters",
-            "recipes",
+            "origins",
             "data",
             "load",
             "claim",
