@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from trainables.core.models.networks.base import PixelNetwork
+from trainables.core.models.networks.classifier import build_classifier
 from trainables.core.serving.predict_classes import VIEWS, mean_probabilities, predict_probabilities, view
+from trainables.core.training.fit import fit
 
 
 class Corner(PixelNetwork):
@@ -57,3 +59,16 @@ def test_a_single_prediction_is_returned_unchanged_and_several_are_averaged():
     assert mean_probabilities([first]) is first
     np.testing.assert_allclose(mean_probabilities([first, second]), [[0.3, 0.7]])
     assert mean_probabilities([first, second]).dtype == np.float32
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_cpu_reproduces_predictions_of_the_gpu(config, small_data, precision):
+    """Whatever precision trained the network, it is scored in float32, without TensorFloat-32."""
+    chosen = config(device="cuda", precision=precision, backbone="resnet18", epochs=1)
+    (result,) = fit(chosen, small_data)
+    model = build_classifier(chosen, len(small_data.class_names)).eval()
+    model.load_state_dict(result.state.model_tensors())
+    images, rows = small_data.images(chosen.image_size), small_data.splits["select"]
+    on_cpu, on_gpu = (predict_probabilities(model.to(place), images, rows) for place in ("cpu", "cuda"))
+    np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-4)

@@ -208,3 +208,16 @@ def test_training_on_the_gpu_agrees_with_the_cpu(config, small_data):
     mixed = list(fit(config(epochs=4, device="cuda"), small_data))[-1].metrics
     assert math.isfinite(mixed["tune/loss"])
     assert mixed["tune/balanced_accuracy"] > 0.8
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("augmentation", ["none", "strong"])
+def test_runs_and_a_resumed_run_on_the_gpu_agree(config, small_data, precision, augmentation):
+    """Sums on CUDA are not deterministic, so runs agree within a tolerance, far below the effect of another seed."""
+    chosen = config(epochs=3, device="cuda", precision=precision, augmentation=augmentation, head_dropout=0.5)
+    expected, again = ([result.metrics["tune/loss"] for result in fit(chosen, small_data)] for _ in range(2))
+    interrupted = next(fit(chosen, small_data))
+    resumed = [result.metrics["tune/loss"] for result in fit(chosen, small_data, interrupted.state)]
+    assert again == pytest.approx(expected, rel=0.02)
+    assert resumed == pytest.approx(expected[1:], rel=0.02)
