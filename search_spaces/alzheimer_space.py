@@ -31,7 +31,10 @@ SPACE = SearchSpace(
     name="alzheimer_space",
     title="dementia stages from brain MRI slices, 4 classes (Falah/Alzheimer_MRI)",
     suggest=suggest,
-    backbones=("resnet50", "efficientnet_b2", "densenet121", "resnet18", "vit_small_patch16_224"),
+    backbones=(
+        *("resnet50", "efficientnet_b2", "densenet121", "resnet18", "vit_small_patch16_224"),
+        *choices.MODERN_BACKBONES,
+    ),
     recipes=(
         recipes.resnet50_mlp,
         recipes.with_augmentation,

@@ -11,6 +11,15 @@ if TYPE_CHECKING:
 
 Range = tuple[float, float]
 
+# Newer backbones of 20 to 28 million parameters, one of each family, pretrained on more than ImageNet-1k. Weights from
+# the hub, under Apache 2.0 and, for Swin, MIT.
+MODERN_BACKBONES = (
+    "convnext_tiny.in12k_ft_in1k",
+    "tf_efficientnetv2_s.in21k_ft_in1k",
+    "swin_tiny_patch4_window7_224.ms_in22k_ft_in1k",
+    "vit_small_patch14_dinov2.lvd142m",
+)
+
 
 def backbone(trial: "BaseTrial", backbones: Sequence[str], frozen_quarters: Sequence[int]) -> "Config":
     """Suggest a backbone and how many quarters of its stages are frozen.
