@@ -2,7 +2,7 @@
 
 ``portfolio.json`` is written by ``python -m benchmarks.curves.make_portfolio`` from recorded trials
 (benchmarks/curves/README.md). It holds one portfolio from all data sets, under the empty name, and for each data set
-one that was chosen without it.
+one that was chosen without it. ``nearest_params.portfolio_params`` maps it to the backbones and values of a space.
 """
 
 import json

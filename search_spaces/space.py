@@ -41,9 +41,9 @@ class SearchSpace:
         data: Default data set.
         table: Default table of labels, ``LabelTable(("labels.csv",))``, with its columns; None if the layout of the
             images gives the labels.
-        recipes: Functions that return the parameters of known-good trials. They are tried first, in order.
+        recipes: Functions that return the parameters of known-good trials. They are tried early, in order.
         portfolio: Parameters that did well on other data sets, see ``search_spaces.portfolio``. They are tried before
-            the recipes, as far as the space can express them.
+            the recipes, with the nearest values that the space offers.
         image_size: Default side of the network's input in pixels.
         epochs: Default number of epochs of a full trial.
         num_samples: Default number of trials.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.statistics.resampling import Indices, Probabilities, Sample
 from trainables.core.data.labels import label_sets
-from trainables.core.data.patients import NO_LABEL, healthy_class, patient_labels
+from trainables.core.data.patient_labels import NO_LABEL, healthy_class, patient_labels
 from trainables.core.metric_names import PATIENT
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.patient_rule import PatientRule, patient_rules

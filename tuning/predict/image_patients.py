@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.core.data.readers.image_entries import read_tags
+from trainables.core.data.readers.dicom_tags import read_tags
 from trainables.core.data.readers.image_files import is_dicom_file
 from trainables.core.data.readers.parquet.columns import patient_column
 from trainables.core.data.readers.tables.label_columns import known_as, listed

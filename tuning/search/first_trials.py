@@ -9,13 +9,13 @@ from typing import Any
 import optuna
 
 from analysis.trials import ORIGIN, TrialRecord, ranked, read_trials
-from search_spaces.fitting import fit_params
+from search_spaces.nearest_params import fit_params
 from trainables.core.errors import UserError
 from tuning.search.plan import Plan
 from tuning.study.attributes import read_first_trials, read_identity, save_first_trials
 from tuning.study.search_folder import existing_folder
 
-# Trials that are taken from each earlier search, and from all of them together.
+# Number of trials to take from each earlier search, and from all of them together.
 PER_SEARCH, MOST = 3, 10
 
 
@@ -31,8 +31,8 @@ def warm_start(names: Sequence[str], plan: Plan, storage: str, study_url: str | 
         study_url: Database of the studies; None for journal files.
 
     Raises:
-        UserError: A search does not exist, has another task, no trial of it has ended, or none of its parameters is one
-            of the space's.
+        UserError: A search does not exist, has another task or no trial that has ended, or shares no parameter with
+            the space.
     """
     best = [_best_trials(name, plan, storage, study_url) for name in names]
     in_turn = [record for record in chain.from_iterable(zip_longest(*best)) if record is not None]
@@ -77,7 +77,7 @@ def enqueue_first_trials(study: optuna.Study, plan: Plan, trials: int, warm: Seq
     first = read_first_trials(study)
     if first is None:
         began = bool(study.get_trials(deepcopy=False))
-        # The portfolio gets at most half of the trials: nothing of none.
+        # With 0 trials, the portfolio gets none.
         first = plan.first_trials(0) if began else plan.first_trials(trials, warm)
         save_first_trials(study, first)
     for trial in first:

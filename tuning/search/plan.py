@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 
 from analysis.trials import PORTFOLIO, RECIPE, WARM_START
-from search_spaces.fitting import portfolio_params
+from search_spaces.nearest_params import portfolio_params
 from search_spaces.space import SearchSpace
 from trainables.core.config import TrainConfig
 from trainables.core.errors import ConfigError
@@ -30,7 +30,7 @@ class Plan:
         image_size: Side of the network's input in pixels.
         epochs: Epochs of a full trial.
         objective: Metric, or two metrics, to optimise.
-        pruning: Whether trials that fall behind are stopped.
+        pruning: True if trials that fall behind are paused.
         seed: Seed of the search; each trial derives its own from it.
         folds: Number of models that a trial trains, each for all epochs; None for a single one.
     """

@@ -11,7 +11,7 @@ from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Probabilities, Sample
 from analysis.statistics.score_parts import ScoreParts, label_parts
 from trainables.core.data.labels import rarest_labels
-from trainables.core.data.patients import patient_label_sets
+from trainables.core.data.patient_labels import patient_label_sets
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import ANY_IMAGE, LabelCombination
 from trainables.core.serving.combining.patient_rule import LABEL_PATIENT_RULES, PatientRule

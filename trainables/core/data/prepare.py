@@ -17,7 +17,7 @@ from trainables.core.data.decode.masks import describe_format
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.grades import Ordered, graded
 from trainables.core.data.image_kind import kind_of
-from trainables.core.data.patients import describe_mixed_patients, healthy_class
+from trainables.core.data.patient_labels import describe_mixed_patients, healthy_class
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source
 from trainables.core.data.splits.audit import Audit
@@ -67,7 +67,7 @@ def prepare(
         window: Centre and width that replace those of DICOM files.
         slicing: Slices to take from NIfTI volumes; None for the default.
         healthy: Class without a disease; ignored if the data have no such class.
-        ordered: Whether the classes are grades, and their order, see ``grades``.
+        ordered: Order of the classes if they are grades, see ``grades``.
         skip_bad_images: Skip unusable images instead of refusing the data set.
         folds: Number of folds for all images except ``test``; None for ``fit``, ``tune`` and ``select``.
         roi: Finds the boxes to crop images to; None for whole images. Groups and splits are those of whole images.

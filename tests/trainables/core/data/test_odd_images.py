@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from trainables.core.data.audited_dataset import inspect
-from trainables.core.data.decode.deep_images import usual_range
+from trainables.core.data.decode.high_bit_depth import usual_range
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import DataError
 

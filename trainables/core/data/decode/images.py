@@ -17,8 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.core.data.decode.crop import Box
 from trainables.core.data.decode.damage import check_undamaged
-from trainables.core.data.decode.deep_images import deep_samples, scale_to_8_bits, usual_range
 from trainables.core.data.decode.dicom import DICOM_WHITE, Window, dicom_image, is_dicom
+from trainables.core.data.decode.high_bit_depth import deep_samples, scale_to_8_bits, usual_range
 from trainables.core.data.decode.nifti import Slicing, is_nifti
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError, first_line

@@ -1,6 +1,5 @@
 """Images in a folder: one per file, per frame of a DICOM file, or per slice of a NIfTI volume."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.decode.dicom import count_frames, extract_frame, has_window, read_header
+from trainables.core.data.decode.dicom import extract_frame
 from trainables.core.data.decode.nifti import Slicing
+from trainables.core.data.readers.dicom_tags import ACQUISITION, DicomTags, describe_dicom, read_tags
 from trainables.core.data.readers.image_files import find_images, is_dicom_file, is_nifti_file
-from trainables.core.data.readers.unknown_patients import describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
 from trainables.core.data.readers.volumes import (
     describe_subjects,
@@ -21,27 +20,6 @@ from trainables.core.data.readers.volumes import (
     read_slice,
 )
 from trainables.core.data.source import numbered
-from trainables.core.errors import DataError
-
-# DICOM tags that describe how and of whom an image was acquired. None of them identifies a person.
-_ACQUISITION = {
-    "modality": "Modality",
-    "manufacturer": "Manufacturer",
-    "model": "ManufacturerModelName",
-    "pixel spacing": "PixelSpacing",
-    "sex": "PatientSex",
-    "age": "PatientAge",
-}
-
-
-@dataclass(frozen=True)
-class _Header:
-    """Tags of a file in use. ``frames`` is 0 for files that have no frames."""
-
-    frames: int = 0
-    patient: str = ""
-    windowed: bool = True
-    acquisition: tuple[str, ...] = ("",) * len(_ACQUISITION)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +63,7 @@ def list_images(root: Path, slicing: Slicing | None = None) -> ImageEntries:
     """List the images below a folder, sorted by path. A damaged DICOM or NIfTI file counts as one image."""
     slicing = slicing or Slicing()
     files = [file.relative_to(root) for file in find_images(root)]
-    headers = [read_tags(root / file) if is_dicom_file(root / file) else _Header() for file in files]
+    headers = [read_tags(root / file) if is_dicom_file(root / file) else DicomTags() for file in files]
     entries = [
         (file, header, number)
         for file, header in zip(files, headers, strict=True)
@@ -106,16 +84,16 @@ def list_images(root: Path, slicing: Slicing | None = None) -> ImageEntries:
         frames=[frame for *_, frame in entries],
         slicing=slicing if volumes else None,
         groups=numbered(keys) if grouped else None,
-        metadata=dict(zip(_ACQUISITION, map(list, values), strict=True)) if is_dicom else {},
+        metadata=dict(zip(ACQUISITION, map(list, values), strict=True)) if is_dicom else {},
         notes=(
-            *(_describe(headers, len(patients)) if is_dicom else ()),
+            *(describe_dicom(headers, len(patients)) if is_dicom else ()),
             *([describe_volumes(len(volumes), slices, slicing)] if volumes else ()),
             *describe_subjects(subjects),
         ),
     )
 
 
-def _numbers(file: Path, header: _Header, slicing: Slicing) -> Sequence[int | None]:
+def _numbers(file: Path, header: DicomTags, slicing: Slicing) -> Sequence[int | None]:
     if is_nifti_file(file):
         return find_slices(file, slicing)
     return range(header.frames) if header.frames > 1 else [None]
@@ -124,23 +102,6 @@ def _numbers(file: Path, header: _Header, slicing: Slicing) -> Sequence[int | No
 def part_name(file: Path) -> str:
     """Return the name of an image within a file of several."""
     return "slice" if is_nifti_file(file) else "frame"
-
-
-def read_tags(file: Path) -> _Header:
-    """Return the tags in use of a DICOM file. A damaged file has none; decoding it gives the reason."""
-    try:
-        with file.open("rb") as opened:
-            header = read_header(opened)
-        frames, windowed = count_frames(header), has_window(header)
-    except (DataError, OSError):
-        return _Header()
-    patient = str(header.get("PatientID") or "").strip()
-    return _Header(
-        frames=frames,
-        patient=patient if names_patient(patient) else "",
-        windowed=windowed,
-        acquisition=tuple(printable(str(header.get(tag) or "")) for tag in _ACQUISITION.values()),
-    )
 
 
 def read_frame(file: Path, frame: int | None, slicing: Slicing | None = None) -> bytes:
@@ -154,21 +115,3 @@ def read_frame(file: Path, frame: int | None, slicing: Slicing | None = None) ->
         return read_slice(file, frame or 0, slicing or Slicing())
     content = read_file(file)
     return content if frame is None else extract_frame(content, frame)
-
-
-def _describe(headers: Sequence[_Header], patients: int) -> list[str]:
-    dicom = [header for header in headers if header.frames]
-    images = sum(header.frames for header in dicom)
-    modalities = Counter(header.acquisition[0] or "unknown" for header in dicom)
-    counted = ", ".join(f"{count} {name}" for name, count in modalities.most_common())
-    notes = [f"{len(dicom)} DICOM files ({counted}) with {images} images of {patients} patients by PatientID"]
-    if patients == 1:
-        notes.append("all DICOM files have one PatientID, so it is not used to group images")
-    elif patients:
-        notes += describe_unknown(sum(header.frames for header in dicom if not header.patient))
-    unwindowed = sum(not header.windowed for header in dicom)
-    if unwindowed:
-        notes.append(
-            f"{unwindowed} DICOM files have no window: each image is scaled from its darkest to brightest value"
-        )
-    return notes

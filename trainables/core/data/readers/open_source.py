@@ -7,8 +7,8 @@ from pathlib import Path
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.folders.class_folders import open_class_folders
 from trainables.core.data.readers.folders.image_mask_pairs import open_pairs
-from trainables.core.data.readers.folders.layout_checks import class_key
 from trainables.core.data.readers.image_files import find_parquet
+from trainables.core.data.readers.name_keys import class_name_key
 from trainables.core.data.readers.object_store import check_uri, local_copy
 from trainables.core.data.readers.parquet.parquet_files import hub_folder, open_hub, open_parquet
 from trainables.core.data.readers.phantoms import open_phantoms
@@ -106,7 +106,7 @@ def _checked(source: Source, place: str) -> Source:
             raise DataError(f"{rule}, but {place} has {printable(name)[:_LONGEST_NAME]!r}: rename it")
     by_key: dict[str, str] = {}
     for name in source.class_names:
-        key = class_key(name)
+        key = class_name_key(name)
         if key in by_key:
             rule = "class names must differ in more than case, spaces, hyphens, zeros or the encoding of accents"
             raise DataError(f"{rule}, but {place} has {by_key[key]!r} and {name!r}: rename one of them")

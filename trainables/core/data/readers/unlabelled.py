@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from trainables.core.data.decode.nifti import Slicing
-from trainables.core.data.readers.image_entries import part_name, read_frame, read_tags
+from trainables.core.data.readers.dicom_tags import read_tags
+from trainables.core.data.readers.image_entries import part_name, read_frame
 from trainables.core.data.readers.image_files import find_images, find_parquet, is_dicom_file, is_nifti_file
 from trainables.core.data.readers.parquet.image_column import check_image_column, encoded_bytes
 from trainables.core.data.readers.volumes import find_slices

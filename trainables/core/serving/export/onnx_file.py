@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.core.atomic_write import atomic_file
-from trainables.core.data.decode.deep_images import scale_to_8_bits
+from trainables.core.data.decode.high_bit_depth import scale_to_8_bits
 from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import UserError, first_line
 from trainables.core.serving.combining.combine_labels import LabelCombination

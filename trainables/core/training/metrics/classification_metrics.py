@@ -38,7 +38,7 @@ def classification_metrics(
         class_names: C names.
         only: Name of a single metric to compute; None computes all.
         healthy: Name of the class without a disease, if there is one.
-        ordered: Whether the classes are grades, in the order of ``class_names``.
+        ordered: True if the classes are grades, in the order of ``class_names``.
 
     Returns:
         ``accuracy``, ``balanced_accuracy``, ``log_loss``, ``macro_precision``, ``macro_recall``, ``macro_f1``;

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.dataset import Dataset
-from trainables.core.data.patients import NO_LABEL, healthy_class, patient_label_sets, patient_labels
+from trainables.core.data.patient_labels import NO_LABEL, healthy_class, patient_label_sets, patient_labels
 from trainables.core.errors import DataError
 from trainables.core.metric_names import PATIENT
 from trainables.core.serving.combining.patient_rule import PatientRule
@@ -28,7 +28,7 @@ def patient_metrics(
         patients: (N,) patient of each image; None if they are unknown.
         class_names: C names.
         healthy: Name of the class without a disease, if there is one.
-        ordered: Whether the classes are grades, in the order of ``class_names``.
+        ordered: True if the classes are grades, in the order of ``class_names``.
 
     Returns:
         ``patient_...`` for each of ``classification_metrics``; nothing without patients that have a label.

@@ -120,7 +120,7 @@ def test_missing_rows_of_a_hub_data_set_are_noticed(hub):
 
 def test_a_hub_data_set_without_parquet_files_is_refused(hub):
     (write_dataset(hub.root, {"train": [image(1)]}) / "data" / "train-00000-of-00001.parquet").unlink()
-    with pytest.raises(DataError, match="must have readable Parquet files, but: .* by --data DIR") as caught:
+    with pytest.raises(DataError, match="must have readable Parquet files, but: .* with --data DIR") as caught:
         open_source(DATASET)
     assert "\n" not in str(caught.value)
 
@@ -128,7 +128,7 @@ def test_a_hub_data_set_without_parquet_files_is_refused(hub):
 def test_a_hub_data_set_that_cannot_be_loaded_names_the_reason_and_the_remedy(hub):
     hub.fault = "gated"
     for use in (checked_place, open_source):
-        with pytest.raises(DataError, match="no folder owner/brains, .* is gated: .* pass its folder by --data DIR"):
+        with pytest.raises(DataError, match="no folder owner/brains, .* is gated: .* pass its folder with --data DIR"):
             use(DATASET)
 
 

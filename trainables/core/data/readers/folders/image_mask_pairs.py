@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.core.data.readers.folders.layout_checks import MASK_NAME, equal_to_people
+from trainables.core.data.readers.folders.layout_checks import MASK_NAME
 from trainables.core.data.readers.image_files import is_image, paths_below, unread_files
+from trainables.core.data.readers.name_keys import name_key
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
 from trainables.core.data.source import MaskFormat, Masks, Source
 from trainables.core.errors import DataError
@@ -47,15 +48,15 @@ def _from_folders(root: Path) -> Source:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """Return the images below a folder by ``equal_to_people`` of their paths without suffix.
+    """Return the images below a folder, by the ``name_key`` of their paths without suffix.
 
     Raises:
-        DataError: Two of them are equal.
+        DataError: Two of them have the same key.
     """
     found: dict[str, Path] = {}
     for file in sorted(paths_below(folder)):
         if is_image(file.relative_to(folder)):
-            name = equal_to_people(str(file.relative_to(folder).with_suffix("")))
+            name = name_key(str(file.relative_to(folder).with_suffix("")))
             if name in found:
                 raise DataError(
                     "file names must differ in more than the suffix, case, spaces or the encoding of accents, but "

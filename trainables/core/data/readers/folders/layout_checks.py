@@ -1,10 +1,8 @@
 """Signs that folders are not what they are taken for: masks, splits or whole data sets in the place of classes."""
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 
 from trainables.core.data.readers.image_files import is_ignored, without_suffix
@@ -42,7 +40,6 @@ _COPY = re.compile(
 )
 # Folders above those of the classes.
 _PART = re.compile(r"(batch|cent(er|re)|cohort|dataset|fold|hospital|part|site|split)[ _-]?(\d+|[a-z])", re.IGNORECASE)
-_SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.parquet", re.IGNORECASE)
 _MASK_WORD = r"(mask|seg|segmentation|gt|ground[ _-]?truth|annotation|contour|heatmap|label|overlay|roi)"
 MASK_NAME = re.compile(rf"(?P<image>.+)[ _-]{_MASK_WORD}([ _-]?\d+)?", re.IGNORECASE)
 _MASK_PREFIX = re.compile(rf"{_MASK_WORD}[ _-]?(?P<image>[^a-z].*|(?<=[ _-]).+)", re.IGNORECASE)
@@ -219,20 +216,6 @@ def _check_shared_subfolders(root: Path, subfolders: dict[str, set[str]]) -> Non
         )
 
 
-def class_key(name: str) -> str:
-    """Return a key that is equal for class names which also differ only in spaces, hyphens or zeros of a number."""
-    key = equal_to_people(name)
-    if re.fullmatch(r"-?\d+(\.\d+)?", key):
-        return str(Decimal(key).normalize())
-    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", key.replace("_", " "))
-
-
-def equal_to_people(name: str) -> str:
-    """Return a key that is equal for names which differ only in case, outer spaces, or characters that nobody sees."""
-    seen = (letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
-    return "".join(seen).casefold().strip()
-
-
 def shown(names: Sequence[str]) -> str:
     """Return at most five names of untrusted files in one line."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -250,30 +233,4 @@ def _check_mask_names(root: Path, places: Sequence[tuple[str, ...]]) -> None:
             raise DataError(
                 f"{Path(root, *folder)} has both {image!r} and its mask {stem!r}: move the masks out of the class "
                 "folders"
-            )
-
-
-def check_one_configuration(root: Path, files: Sequence[Path]) -> None:
-    """Raise DataError if parquet files lie in several folders, as those of several hub configurations do."""
-    folders = {file.parent.parent if file.parent.name.lower() in SPLIT_NAMES else file.parent for file in files}
-    if len(folders) > 1:
-        names = sorted(str(folder.relative_to(root)) for folder in folders)
-        raise DataError(
-            f"the parquet files in {root} lie in several folders ({', '.join(names[:3])}), which look like several "
-            "configurations of one data set: pass one folder as --data"
-        )
-
-
-def check_shards(root: Path, files: Sequence[Path]) -> None:
-    """Raise DataError if some of the files named like ``train-00000-of-00002.parquet`` are missing."""
-    shards: dict[tuple[Path, int], set[int]] = {}
-    for file in files:
-        if found := _SHARD.fullmatch(file.name):
-            shards.setdefault((file.parent / found["name"], int(found["count"])), set()).add(int(found["number"]))
-    for (name, count), numbers in shards.items():
-        if len(numbers) < count:
-            place = printable(str(name.relative_to(root)))
-            raise DataError(
-                f"{place} in {root} must have {count} parquet files, as their names say, but {count - len(numbers)} "
-                "are missing: copy them too"
             )

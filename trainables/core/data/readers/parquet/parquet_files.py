@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from trainables.core.data.readers.folders.layout_checks import check_one_configuration, check_shards
 from trainables.core.data.readers.image_files import unread_files
 from trainables.core.data.readers.parquet.columns import other_columns, patient_column, split_column
+from trainables.core.data.readers.parquet.file_set import check_one_configuration, check_shards
 from trainables.core.data.readers.parquet.image_column import (
     bytes_of,
     check_image_column,
@@ -56,7 +56,7 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
 
 
 def split_of(file: Path) -> str:
-    """Return the split that the name of a parquet file, or of its folder, gives: "" if it gives none."""
+    """Return the split that a parquet file or its folder is named after, or "" for neither."""
     # train-00000-of-00001.parquet, train_0.parquet, or test/0000.parquet in data sets converted by the hub
     hints = (re.split(r"[-_.]", file.name)[0].lower(), file.parent.name.lower())
     return next((SPLIT_NAMES[hint] for hint in hints if hint in SPLIT_NAMES), "")
@@ -81,7 +81,7 @@ def open_hub(place: str, group_column: str | None) -> Source:
     except Exception as error:  # the library raises many types
         raise DataError(
             f"the hub data set {place} must have readable Parquet files, but: {describe(error)}; download it in one of "
-            "the other layouts and pass its folder by --data DIR"
+            "the other layouts and pass its folder with --data DIR"
         ) from error
     parts = []
     for split, batches in tables.items():
@@ -109,7 +109,7 @@ def hub_folder(place: str) -> Path:
     try:
         return dataset_snapshot(name, commit or None)
     except HubError as error:
-        remedy = "or download it on a machine with network access and pass its folder by --data DIR"
+        remedy = "or download it on a machine with network access and pass its folder with --data DIR"
         rule = f"there is no folder {place}, and the hub data set of this name could not be loaded"
         raise DataError(f"{rule}: {error}; {remedy}") from error
 
@@ -148,7 +148,7 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
 
 
 def _row_names(parts: Sequence[tuple[str, Any]], place: str) -> list[str]:
-    """Return a name for each row, different for all: rows of several files of one split are numbered on."""
+    """Return a unique name for each row. Numbering continues over the files of a split."""
     counts = Counter[str]()
     names = []
     for split, table in parts:
@@ -159,7 +159,7 @@ def _row_names(parts: Sequence[tuple[str, Any]], place: str) -> list[str]:
 
 
 def check_table(table: Any, place: str, group_column: str | None) -> None:
-    """Raise DataError with the true reason if a table is not one of images with labels.
+    """Raise DataError if a table does not hold images with labels.
 
     Args:
         table: Arrow table.

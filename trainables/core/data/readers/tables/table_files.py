@@ -1,4 +1,4 @@
-"""Tables in files: CSV and TSV with any usual separator, Excel and parquet, as columns of text."""
+"""Tables in CSV, TSV, Excel and parquet files, as columns of text."""
 
 import csv
 import re
@@ -29,7 +29,7 @@ def read_table(file: Path) -> Columns:
         numbers have no decimal point, since a column with missing values often stores ``7`` as ``7.0``.
 
     Raises:
-        DataError: The file cannot be read, is not such a table, or has two columns of one name.
+        DataError: The file cannot be read, is not a valid table, or has two columns of the same name.
     """
     suffix = file.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
@@ -54,7 +54,7 @@ def _stripped(cell: str) -> str:
 
 
 def _text_rows(file: Path) -> Iterator[list[str]]:
-    """Yield the rows of a text table. Its header tells the separator."""
+    """Yield the rows of a text table, whose separator is the most frequent one in the header."""
     try:
         content = read_file(file)
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
@@ -87,10 +87,7 @@ def _text_rows(file: Path) -> Iterator[list[str]]:
 def _typed_rows(file: Path, suffix: str) -> Iterator[list[str]]:
     """Yield the rows of a table whose cells have types."""
     for row in _excel_rows(file) if suffix in _EXCEL else _parquet_rows(file):
-        cells = [
-            "" if cell is None else cell.decode(errors="replace") if isinstance(cell, bytes) else str(cell)
-            for cell in row
-        ]
+        cells = [_as_text(cell) for cell in row]
         if any(cell.strip() for cell in cells):
             yield cells
 
@@ -107,7 +104,7 @@ def _excel_rows(file: Path) -> Iterable[tuple[Any, ...]]:
     except ImportError as error:
         raise DataError(f"reading {file} needs openpyxl: pip install 'tune-run[excel]', or save it as CSV") from error
     try:
-        book = openpyxl.load_workbook(file, data_only=True)  # a sheet opened read-only does not tell hidden rows
+        book = openpyxl.load_workbook(file, data_only=True)  # a sheet opened read-only lacks the hidden rows' marks
         sheets = [sheet for sheet in book.worksheets if any(cell is not None for row in sheet.values for cell in row)]
     except Exception as error:  # openpyxl documents no common class of errors for damaged files
         raise DataError(f"{file} is not a readable Excel file: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Parameters of another space, or of other backbones, as parameters of a space."""
+"""The portfolio and the trials of other searches, as the nearest parameters that a space offers."""
 
 from collections.abc import Callable, Sequence
 from itertools import cycle

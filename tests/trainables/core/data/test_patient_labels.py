@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.images import write_classes
-from trainables.core.data.patients import NO_LABEL, describe_mixed_patients, patient_label_sets, patient_labels
+from trainables.core.data.patient_labels import NO_LABEL, describe_mixed_patients, patient_label_sets, patient_labels
 from trainables.core.data.prepare import prepare
 from trainables.core.data.splits.groups import Grouping
 

@@ -3,7 +3,7 @@
 import optuna
 import pytest
 
-from search_spaces.fitting import fit_params, portfolio_params
+from search_spaces.nearest_params import fit_params, portfolio_params
 from search_spaces.portfolio import portfolio
 from search_spaces.space import SearchSpace, load_space, shipped_spaces
 

@@ -57,9 +57,10 @@ def deep_samples(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
 
 
 def usual_range(samples: NDArray[np.int64]) -> tuple[int, int]:
-    """Return the lowest and highest sample, except one that is further from the others than these are from each other.
+    """Return the lowest and highest sample, leaving out padding and marks, such as -32768 around a CT slice.
 
-    Such a value is no measurement but padding or a mark, for example -32768 around a CT slice.
+    The lowest value is left out if its gap to the second lowest exceeds the range of all values but the lowest and the
+    highest. The same rule holds for the highest value.
     """
     lowest, highest = int(samples.min()), int(samples.max())
     between = samples[(samples > lowest) & (samples < highest)]

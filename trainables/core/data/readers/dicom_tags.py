@@ -1,0 +1,79 @@
+"""The tags of DICOM files that are used: the patient, to group images, and how an image was acquired."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables.core.data.decode.dicom import count_frames, has_window, read_header
+from trainables.core.data.readers.unknown_patients import describe_unknown, names_patient
+from trainables.core.data.readers.untrusted_files import printable
+from trainables.core.errors import DataError
+
+# How an image was acquired, and from whom: name in the metadata to DICOM tag. None of them identifies a person.
+ACQUISITION = {
+    "modality": "Modality",
+    "manufacturer": "Manufacturer",
+    "model": "ManufacturerModelName",
+    "pixel spacing": "PixelSpacing",
+    "sex": "PatientSex",
+    "age": "PatientAge",
+}
+
+
+@dataclass(frozen=True)
+class DicomTags:
+    """Tags of a file. The defaults are those of a file that is not DICOM, or damaged.
+
+    Attributes:
+        frames: Number of frames; 0 for files that have none.
+        patient: PatientID; "" if it names no patient. It only groups images and is never stored.
+        windowed: True if the file has a window.
+        acquisition: Values of ``ACQUISITION``, in its order.
+    """
+
+    frames: int = 0
+    patient: str = ""
+    windowed: bool = True
+    acquisition: tuple[str, ...] = ("",) * len(ACQUISITION)
+
+
+def read_tags(file: Path) -> DicomTags:
+    """Return the tags of a DICOM file. A damaged file has none; decoding it gives the reason."""
+    try:
+        with file.open("rb") as opened:
+            header = read_header(opened)
+        frames, windowed = count_frames(header), has_window(header)
+    except (DataError, OSError):
+        return DicomTags()
+    patient = str(header.get("PatientID") or "").strip()
+    return DicomTags(
+        frames=frames,
+        patient=patient if names_patient(patient) else "",
+        windowed=windowed,
+        acquisition=tuple(printable(str(header.get(tag) or "")) for tag in ACQUISITION.values()),
+    )
+
+
+def describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
+    """Return notes on the DICOM files of a folder.
+
+    Args:
+        tags: Tags of all files, DICOM or not.
+        patients: Number of different patients.
+    """
+    dicom = [of_file for of_file in tags if of_file.frames]
+    images = sum(of_file.frames for of_file in dicom)
+    modalities = Counter(of_file.acquisition[0] or "unknown" for of_file in dicom)
+    counted = ", ".join(f"{count} {name}" for name, count in modalities.most_common())
+    notes = [f"{len(dicom)} DICOM files ({counted}) with {images} images of {patients} patients by PatientID"]
+    if patients == 1:
+        notes.append("all DICOM files have one PatientID, so it is not used to group images")
+    elif patients:
+        notes += describe_unknown(sum(of_file.frames for of_file in dicom if not of_file.patient))
+    unwindowed = sum(not of_file.windowed for of_file in dicom)
+    if unwindowed:
+        notes.append(
+            f"{unwindowed} DICOM files have no window: each image is scaled from its darkest to brightest value"
+        )
+    return notes
