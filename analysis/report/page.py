@@ -111,8 +111,8 @@ class Step:
     """A box of a flow diagram.
 
     Attributes:
-        text: What is there.
-        excluded: Lines of a box beside it: what does not go on, and why.
+        text: Content of the box.
+        excluded: Lines of a box beside it, with what is left out here and why.
     """
 
     text: str

@@ -20,7 +20,7 @@ class Opening:
     """The first lines of a report.
 
     Attributes:
-        title: What the model tells apart, and from which images.
+        title: The classes that the model distinguishes, and from which images.
         summary: The result in plain words.
         notes: Warnings, most important first.
         scores: The model and the baselines on the same test images; None without an ensemble or its predictions.

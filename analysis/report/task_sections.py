@@ -23,8 +23,8 @@ class TaskSections:
         describe_images: Phrase for the images of a data set.
         scores: Section with the test scores.
         examples: Section with images that show the models at work.
-        explanation: What that section shows, for reviewers who ask how predictions are explained.
-        examples_title: Title of that section.
+        explanation: Content of the section ``examples``, for reviewers who ask how predictions are explained.
+        examples_title: Title of the section ``examples``.
     """
 
     describe_images: Callable[[Dataset], str]

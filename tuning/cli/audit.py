@@ -53,7 +53,7 @@ def audit(
         Path | None, typer.Option("--json", metavar="FILE", help="JSON file for the complete result.")
     ] = None,
     write_groups: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="CSV file for the group of each image, to be given as --groups.")
+        Path | None, typer.Option(metavar="FILE", help="CSV file for the group of each image, as --groups reads it.")
     ] = None,
     fail_on_leak: Annotated[
         bool, typer.Option(help="Exit with code 1 if groups of the published test split are also in training.")

@@ -32,7 +32,9 @@ _HELP = (
 @app.command("tune-compare", cls=Command)
 def compare(
     a: Annotated[str, typer.Argument(help=_HELP, show_default=False)],
-    b: Annotated[str, typer.Argument(help="The other one.", show_default=False)],
+    b: Annotated[
+        str, typer.Argument(help="Search, model or evaluation to compare it with.", show_default=False)
+    ],
     data: Annotated[
         str | None,
         typer.Option(
@@ -63,7 +65,7 @@ def compare(
     """
     table = label_table(labels, image=image_column, label=label_column)
     if data is None and any((labels, class_names, group_column, group_pattern, groups)):
-        raise UserError("--labels, --map and options of groups describe DATA: add --data DATA")
+        raise UserError("--labels, --map and group options describe DATA: add --data DATA")
 
     def run(console: Console) -> int:
         if data is not None:

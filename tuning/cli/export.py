@@ -17,7 +17,7 @@ def export(
     model: RegisteredModel,
     onnx: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="ONNX file to write. It is only replaced by a file that agrees."),
+        typer.Option(metavar="FILE", help="ONNX file to write, once its predictions agree with the model's."),
     ],
     tracking_uri: TrackingUri = None,
 ) -> int:

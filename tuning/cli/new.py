@@ -76,7 +76,7 @@ def new(
 
 
 def _healthy_class(images: "FolderSummary", given: str | None) -> tuple[str | None, list[str]]:
-    """Return the class without a disease, if it is given or known by its name, and notes.
+    """Return the class without a disease, given or guessed from the names, and notes.
 
     Raises:
         UserError: The given class does not exist.
@@ -92,8 +92,8 @@ def _healthy_class(images: "FolderSummary", given: str | None) -> tuple[str | No
         return given, []
     guess = healthy_by_name(images)
     if guess is not None:
-        return guess, [f"{guess} is taken as the class without a disease, because of its name (--healthy CLASS)"]
-    return None, [f"no class is named like one without a disease: --healthy CLASS names it ({classes})"]
+        return guess, [f"{guess} is taken as the class without a disease because of its name (--healthy CLASS)"]
+    return None, [f"no class name says which class has no disease: name it with --healthy ({classes})"]
 
 
 main = console_script(app)

@@ -67,7 +67,7 @@ class Split(StrEnum):
 def _seconds(text: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise typer.BadParameter(f"a duration is written like 90s, 30m, 2h or 1h30m, but got {text!r}")
+        raise typer.BadParameter(f"a duration must look like 90s, 30m, 2h or 1h30m, but got {text!r}")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
@@ -149,7 +149,7 @@ def run(
         _search_option(
             metavar="NAME",
             help="Metric to optimise; patient_NAME scores patients instead of images. Give a second one (such as "
-            "latency_ms) to search for the trade-off: trials are stopped and members chosen by the first. Default: the "
+            "latency_ms) to search for the trade-off: trials are paused and members chosen by the first. Default: the "
             "space's.",
         ),
     ] = None,
@@ -187,7 +187,10 @@ def run(
     coverage: CoverageOption = None,
     seed: Annotated[int, _search_option(min=0, help="Random seed for splits, sampling and training.")] = 0,
     cpus_per_trial: Annotated[
-        float | None, _resource_option(min=0.01, help="CPUs per trial. Default: its GPU's share of them, else 1.")
+        float | None,
+        _resource_option(
+            min=0.01, help="CPUs per trial. Default: its GPU's share of the node's CPUs; 1 without a GPU."
+        ),
     ] = None,
     gpus_per_trial: Annotated[
         float | None,
@@ -200,7 +203,7 @@ def run(
         ),
     ] = None,
     autoscale: Annotated[
-        int, _resource_option(min=0, help="Number of concurrent trials that an autoscaling cluster should grow to.")
+        int, _resource_option(min=0, help="Number of concurrent trials for which an autoscaling cluster should grow.")
     ] = 0,
     price_per_gpu_hour: Annotated[
         float | None, _resource_option(min=0, help="Price of one GPU hour, to show the cost of the search.")

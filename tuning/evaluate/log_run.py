@@ -29,7 +29,7 @@ class Log:
     """The place in MLflow of a model's evaluations.
 
     Attributes:
-        origin: What MLflow knows of the model.
+        origin: Facts that MLflow has about the model.
         uri: URI of MLflow; None for a model in a folder, whose evaluations are not logged.
         experiment_id: Experiment of the run that made the model; None without one.
     """

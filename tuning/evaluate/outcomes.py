@@ -26,7 +26,7 @@ def outcomes_of(
     Args:
         probabilities: (N, K) probabilities.
         sample: The N images.
-        positive: Of two classes that exclude each other, the one to show; None for all.
+        positive: The only class to show, if two classes exclude each other; None for all.
         prevalence: Share of positives that decision curves hold for; None for that of the images.
     """
     classes = range(len(sample.class_names)) if positive is None else (positive,)

@@ -23,7 +23,7 @@ class SourceScores:
     Attributes:
         rows: (n,) indices of the scored images.
         predictions: (n, F) figures that are scored: probabilities, or pixel counts of masks.
-        unlike: Whether the model calls each image unlike its training images.
+        unlike: (n,) True for images that the model calls unlike its training images.
         distances: (n,) ``unlike_score`` of each image; None if the model stores no features.
         errors: Reason for each image that could not be scored, by index.
         own_size: The same as ``predictions`` at the images' own sizes, if that is another answer.

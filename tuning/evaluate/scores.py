@@ -58,7 +58,7 @@ def evaluate_scores(
         external: The images; its ``test`` has those that were scored.
         scores: Their predictions.
         ensemble: The model.
-        request: What to compute.
+        request: Figures to compute.
 
     Raises:
         UserError: There are too few groups for a recalibration.

@@ -83,7 +83,7 @@ def _show_trade_off(search: Search, console: Console) -> None:
         {"trial": trial.number, "device": trial.device, **dict(zip(metrics, trial.objectives(metrics), strict=True))}
         for trial in front
     ]
-    with suppress(Exception):  # registering the ensemble needs MLflow too, and reports that it does not answer
+    with suppress(Exception):  # registering the ensemble needs MLflow too, and reports its failure
         search.tracker.log_parent({}, {"pareto_front.json": json.dumps(rows, indent=1)})
 
 

@@ -79,7 +79,7 @@ def find_data(options: SearchOptions, request: DataRequest) -> DataRequest:
     except DataError as error:
         if options.data is not None:
             raise
-        own = f"{request.place!r} is the default of {options.space.name}: pass your own data by --data"
+        own = f"{request.place!r} is the default of {options.space.name}: pass your own data with --data"
         raise DataError(f"{error}; {own}") from error
 
 

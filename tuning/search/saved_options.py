@@ -1,4 +1,4 @@
-"""The options of ``tune-run`` as its search saves them, and as ``--resume`` takes them up again."""
+"""Saving the options of ``tune-run``, and restoring them for ``--resume``."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -12,7 +12,8 @@ from trainables.core.redact import without_credentials
 from tuning.study.attributes import read_options
 from tuning.study.search_folder import existing_folder, find_folder
 
-# The place of a search is given again, or found again by the environment.
+# The first three are no settings of a search, the next three are needed to find the saved options, and the contents of
+# the study file are saved by themselves.
 _NOT_SAVED = {"list_spaces", "dry_run", "resume", "storage", "study_storage", "name", "study"}
 _PATHS = {"space", "data", "weights", "roi"}
 
@@ -33,7 +34,7 @@ def _as_json(name: str, value: Any) -> Any:
 
 
 def resumed(params: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
-    """Return the options with which a search is resumed: those of the search, except for those given now.
+    """Return the options of a resumed search: its own, replaced by those given now.
 
     The command may name the search by ``--name``, by its name in place of the space, or by its space.
 

@@ -27,9 +27,9 @@ class SearchTask(ABC):
 
     Attributes:
         name: Value of ``SearchSpace.task``.
-        has_masks: Whether its data sets have masks instead of one label per image.
+        has_masks: True if its data sets have masks instead of labels.
         layouts: Data layouts, for messages.
-        contents: What such a data set has, for messages.
+        contents: Labels of such a data set, for messages.
         unsupported_options: Options of ``tune-run`` that the task does not support.
     """
 
@@ -156,7 +156,7 @@ class SegmentationSearch(SearchTask):
             check_mask_objective(metric, ("CLASS",))
 
     def check_configs(self, configs: Sequence[Mapping[str, Any]], data: Dataset) -> None:
-        """Check nothing: every configuration can be trained on every set of masks."""
+        """Do nothing: every configuration can be trained on every set of masks."""
 
     def check_metric(self, metric: str, data: Dataset) -> None:
         """Check a metric of masks."""

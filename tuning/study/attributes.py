@@ -28,7 +28,7 @@ class FirstTrial:
 
     Attributes:
         params: Values of all parameters that its branch of the space reads.
-        origin: Where they come from, see ``analysis.trials``: WARM_START, PORTFOLIO, or RECIPE.
+        origin: WARM_START, PORTFOLIO or RECIPE of ``analysis.trials``.
     """
 
     params: dict[str, Any]

@@ -13,7 +13,7 @@ class Item:
     Attributes:
         number: 1 to 44.
         part: Part of the paper it belongs to.
-        text: What to report.
+        text: Requirement.
         key: Key of the study file that answers it, or empty.
     """
 

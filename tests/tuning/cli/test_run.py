@@ -180,7 +180,7 @@ def test_a_missing_default_folder_is_refused_before_weights_are_fetched(folder, 
     done = invoke("chest_xray_space")
     assert done.exit_code == 2
     assert "--data must be a folder" in done.stderr
-    assert "'chest_xray' is the default of chest_xray_space: pass your own data by --data" in done.stderr
+    assert "'chest_xray' is the default of chest_xray_space: pass your own data with --data" in done.stderr
     assert hub.asked == []
 
 

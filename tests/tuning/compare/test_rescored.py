@@ -89,7 +89,10 @@ def test_what_cannot_be_compared_is_refused_in_one_line(model, other, second, tm
         (("a.json", "sites.json"), "A and B must be evaluated with the same patients, but their tables or options"),
         (("a.json", "text.json"), "text.json must be a file that tune-evaluate --json wrote, but is another one"),
         (("a.json", "broken.json"), "broken.json must be a file that tune-evaluate --json wrote, but is no JSON"),
-        ((model, other, "--map", "TB=ill"), "--labels, --map and options of groups describe DATA: add --data DATA"),
+        (
+            (model, other, "--map", "TB=ill"),
+            "--labels, --map and group options describe DATA: add --data DATA",
+        ),
         ((model, other, "--data", "nowhere"), "--data must be a folder"),
     ):
         refusal = compare(*arguments, code=2)

@@ -20,7 +20,7 @@ from tuning.study.storage.journal import StudyJournal
 from tuning.study.storage.single_writer_storage import SingleWriterStorage
 from tuning.study.two_objective_sampler import TwoObjectiveSampler
 
-# Trials that end before TPE suggests any, if all run in full. Optuna's default.
+# Number of trials that end before TPE suggests any, if all run in full. Optuna's default.
 _STARTUP = 10
 JOURNAL = "study.journal"
 
@@ -51,8 +51,8 @@ def open_study(
     """Open the study of a search, or create it.
 
     The sampler is TPE (Bergstra et al. 2011): multivariate within each group of the conditional space, with a constant
-    liar for running trials, among them the paused ones. The pruner is ``PausingHalving``, for which True means a pause;
-    without ``pruning`` every trial runs in full. With two metrics, the study optimises and prunes by the first one, and
+    liar for running and paused trials. The pruner is ``PausingHalving``, whose True means a pause, not a stop; without
+    ``pruning`` every trial runs in full. With two metrics, the study optimises and prunes by the first one, and
     the sampler sees both.
     """
     study = optuna.create_study(
@@ -69,7 +69,7 @@ def open_study(
             multivariate=True,
             group=True,
             constant_liar=True,
-            # Paused trials have not ended: of the first ten trials, about a quarter does.
+            # Paused trials have not ended: of the first trials, only about one in four runs in full.
             n_startup_trials=math.ceil(_STARTUP / REDUCTION ** len(rungs(epochs))) if pruning else _STARTUP,
             seed=derive_seed(seed, len(study.get_trials(deepcopy=False))),
         )

@@ -1,4 +1,4 @@
-"""Weights of the original architectures: finding, checking and loading them before the model is cut into stages."""
+"""Finding, checking and loading the weights of an original architecture, before it is cut into stages."""
 
 import os
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def download(name: str, image_size: int, **timm_options: Any) -> nn.Module:
     Only timm models take options.
 
     Raises:
-        WeightsError: Neither has them, or they do not fit.
+        WeightsError: They are in neither place, or do not fit.
     """
     file = download_file(name)
     try:
@@ -61,8 +61,8 @@ def _with_weights(name: str, file: Path, image_size: int, **timm_options: Any) -
         with _weights_only():
             model: nn.Module = get_model(name.removeprefix(TORCHVISION), weights=_torchvision_weights(name))
         return model
-    # By itself timm asks the hub about cached files too. Files on the hub have timm's own format, even those of models
-    # that are marked as `custom_load`.
+    # Without a file, timm asks the hub even for cached weights. Files on the hub have timm's own format, also those of
+    # models that are marked as `custom_load`.
     source = {"file": str(file), "custom_load": False}
     # Without its classifier timm would accept a file that lacks keys, and leave their tensors random.
     classes = pretrained_config(name).num_classes
@@ -81,7 +81,7 @@ def download_file(name: str, repository: str | None = None) -> Path:
         repository: Repository of a file ``model.safetensors`` on the hub; None for the backbone's own source.
 
     Raises:
-        WeightsError: Neither has it, or the cached file is damaged.
+        WeightsError: It is in neither place, or the cached file is damaged.
     """
     try:
         if repository is not None:
@@ -117,7 +117,7 @@ def _weights_only() -> Iterator[None]:
 def weights_file(name: str, weights: str) -> Path | None:
     """Find a backbone's file if the weights are a folder, or return None.
 
-    The name must be a checked one, which cannot contain a path out of the folder.
+    ``name`` must have been checked, so that it cannot contain a path out of the folder.
 
     Raises:
         WeightsError: The folder, or the backbone's file in it, does not exist.
@@ -133,7 +133,7 @@ def weights_file(name: str, weights: str) -> Path | None:
     if name == SCRATCH:
         return None
     present = ", ".join(sorted(path.name for path in folder.glob("*.safetensors"))) or "no .safetensors file"
-    remedy = "add the file, or choose by --backbone"
+    remedy = "add the file, or choose other backbones with --backbone"
     raise WeightsError(f"{folder} has no {file.name} for backbone {name}; it has {present}: {remedy}")
 
 

@@ -69,7 +69,7 @@ def check_detr(architecture: str, name: str, weights: str, image_size: int) -> N
     if architecture != DETR or name not in VARIANTS:
         names = " or ".join(VARIANTS)
         rule = f"architecture {DETR} and backbone {names} must be used together"
-        remedy = "choose by --backbone, or another architecture"
+        remedy = "choose another --backbone or architecture"
         raise ConfigError(f"{rule}, but got {architecture} on {name}: {remedy}")
     if image_size <= _STRIDE:  # with a single position to attend to, all queries stay equal
         raise ConfigError(f"{DETR} needs images of more than {_STRIDE} pixels, but got image_size={image_size}")

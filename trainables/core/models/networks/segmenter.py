@@ -99,7 +99,7 @@ def check_segmenter(architecture: str, backbone: str, weights: str, image_size: 
     if architecture == DETR or backbone in VARIANTS:
         check_detr(architecture, backbone, weights, image_size)
     elif backbone == SCRATCH or backbone.startswith(TORCHVISION):
-        raise WeightsError(f"an encoder must be a timm backbone, but got {backbone}: choose one by --backbone")
+        raise WeightsError(f"an encoder must be a timm backbone, but got {backbone}: choose one with --backbone")
     else:
         check_weights(backbone, weights)
     _check_shapes(architecture, backbone, image_size)

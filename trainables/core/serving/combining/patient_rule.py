@@ -85,7 +85,7 @@ def _max(values: NDArray[np.float64], position: NDArray[np.int64], healthy: int 
 
 
 _ANY_LESION = "any-lesion"
-# None has a parameter, so they can be scored on the images they are applied to.
+# No rule has parameters, so each can be scored on the images that it is applied to.
 PATIENT_RULES: dict[str, _Rule] = {
     "mean": _mean,
     "geometric-mean": _geometric_mean,

@@ -123,7 +123,7 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "squeezenet1_1.safetensors").touch()
     message = (
         f"{tmp_path} has no resnet18.safetensors for backbone torchvision:resnet18; it has squeezenet1_1.safetensors: "
-        "add the file, or choose by --backbone"
+        "add the file, or choose other backbones with --backbone"
     )
     with pytest.raises(WeightsError) as raised:
         check_weights("torchvision:resnet18", str(tmp_path))
