@@ -66,7 +66,7 @@ class TrialRecord:
         stopped: Reason for stopping before the last epoch, or None.
         failures: First line of each error.
         device: Device that the latency was measured on, or None.
-        origin: Source of the parameters: WARM_START, PORTFOLIO, RECIPE or SAMPLER.
+        origin: Where the parameters come from: WARM_START, PORTFOLIO, RECIPE, or SAMPLER.
     """
 
     number: int

@@ -25,7 +25,8 @@ from tests.images import png, write_classes
 from tests.trainables.core.serving.test_score_images import folder as model  # noqa: F401
 from trainables.core.config import TrainConfig
 from trainables.core.data.audited_dataset import inspect
-from trainables.core.data.decode.images import FORMATS, PixelFormat, decode, survey
+from trainables.core.data.decode.images import FORMATS, PixelFormat, decode
+from trainables.core.data.decode.survey import survey
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.unlabelled import find_parts, read_part
 from trainables.core.errors import CheckpointError, ConfigError, DataError, UserError

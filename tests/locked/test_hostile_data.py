@@ -79,7 +79,8 @@ def bombs():
 LIMITED = """
 import json, resource, sys, time
 from pathlib import Path
-from trainables.core.data.decode.images import PixelFormat, decode, survey
+from trainables.core.data.decode.images import PixelFormat, decode
+from trainables.core.data.decode.survey import survey
 
 class Images(list):
     def read(self, index):

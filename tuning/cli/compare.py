@@ -32,9 +32,7 @@ _HELP = (
 @app.command("tune-compare", cls=Command)
 def compare(
     a: Annotated[str, typer.Argument(help=_HELP, show_default=False)],
-    b: Annotated[
-        str, typer.Argument(help="Search, model or evaluation to compare it with.", show_default=False)
-    ],
+    b: Annotated[str, typer.Argument(help="Search, model or evaluation to compare it with.", show_default=False)],
     data: Annotated[
         str | None,
         typer.Option(

@@ -230,4 +230,4 @@ def _final_tags(record: TrialRecord) -> Iterable[tuple[str, str]]:
     if record.state == "FAIL":
         yield "tune.error", record.failures[-1] if record.failures else "ended without a report"
     elif record.failures:
-        yield "tune.mended_errors", "; ".join(record.failures)
+        yield "tune.recovered_errors", "; ".join(record.failures)

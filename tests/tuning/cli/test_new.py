@@ -58,9 +58,7 @@ def test_a_class_is_healthy_if_its_name_alone_says_so(here, names, healthy):
     output = new("scans")
     assert load_space("my_scans_space.py").healthy == healthy
     known = f"{healthy} is taken as the class without a disease because of its name (--healthy CLASS)"
-    unknown = (
-        f"no class name says which class has no disease: name it with --healthy ({', '.join(sorted(names))})"
-    )
+    unknown = f"no class name says which class has no disease: name it with --healthy ({', '.join(sorted(names))})"
     assert (known if healthy else unknown) in " ".join(output.split())
 
 

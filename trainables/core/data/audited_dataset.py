@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.decoded_files import write_images
 from trainables.core.data.decode.dicom import Window
-from trainables.core.data.decode.images import SIDE, Survey, surveyed_images
+from trainables.core.data.decode.images import SIDE
 from trainables.core.data.decode.masks import surveyed_masks
 from trainables.core.data.decode.nifti import Slicing
+from trainables.core.data.decode.survey import Survey, surveyed_images
 from trainables.core.data.grades import Ordered, graded
 from trainables.core.data.labels import label_sets
 from trainables.core.data.odd_images import OddImages, find_odd_images

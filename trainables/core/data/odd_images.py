@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.decode.images import Survey
+from trainables.core.data.decode.survey import Survey
 from trainables.core.data.image_kind import NEARLY_BLANK, describe_images, kind_of
 
 _SHOWN = 5
-_FEWEST = 20  # images from which a usual image can be told
+_FEWEST = 20  # images that are enough to know a usual one
 _SHALLOW = 8  # factor by which an image's values fall short of the data set's range
 
 

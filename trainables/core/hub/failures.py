@@ -1,4 +1,4 @@
-"""Reasons why a download failed, told apart and each with its remedy."""
+"""Reasons why a download failed, each with its remedy."""
 
 import errno
 import json

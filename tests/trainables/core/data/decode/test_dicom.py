@@ -21,7 +21,8 @@ from trainables.core.data.decode.dicom import (
     is_dicom,
     read_header,
 )
-from trainables.core.data.decode.images import PixelFormat, decode, survey
+from trainables.core.data.decode.images import PixelFormat, decode
+from trainables.core.data.decode.survey import survey
 from trainables.core.errors import DataError
 
 # Files that come with pydicom and are damaged, or have no grey or colour image of at most 16 bits, by the refusal.

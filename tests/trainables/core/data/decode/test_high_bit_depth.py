@@ -11,7 +11,8 @@ import tifffile
 from PIL import Image
 
 from tests.images import png
-from trainables.core.data.decode.images import PixelFormat, decode, open_image, survey
+from trainables.core.data.decode.images import PixelFormat, decode, open_image
+from trainables.core.data.decode.survey import survey
 from trainables.core.errors import DataError
 
 SIDE = 24

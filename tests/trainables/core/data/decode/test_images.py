@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from tests.images import png
-from trainables.core.data.decode.images import PixelFormat, decode, survey
+from trainables.core.data.decode.images import PixelFormat, decode
+from trainables.core.data.decode.survey import survey
 from trainables.core.errors import DataError
 
 GREY, COLOUR = PixelFormat(1, 255), PixelFormat(3, 255)
