@@ -220,7 +220,7 @@ class _TimedSearcher(StudySearcher):
         suggestion = super().suggest(trial_id)
         seconds = self._run.clock() - started
         self._run.worked += seconds
-        if isinstance(suggestion, dict) and suggestion["resume_from"] is None:  # not the continuation of a paused trial
+        if isinstance(suggestion, dict) and not suggestion["resume_from"]:  # not the continuation of a paused trial
             self._run.suggestions.append((len(self._run.suggestions), seconds))
         return suggestion
 

@@ -15,11 +15,13 @@ from mlflow import MlflowClient
 import analysis.ensembles.tasks.classification
 import tuning.ensemble.publish
 import tuning.study.storage.journal
+from tuning.study.halving import PausingHalving
+from tuning.study.steering import Steering
 
 
 def arm(point, nth):
     """Kill this process when it reaches the point for the n-th time."""
-    POINTS[point](_Countdown(nth))
+    (POINTS | PAUSES)[point](_Countdown(nth))
 
 
 class _Countdown:
@@ -43,12 +45,13 @@ def _before(owner, name, countdown, applies=lambda *args: True):
     setattr(owner, name, patched)
 
 
-def _after(owner, name, countdown):
+def _after(owner, name, countdown, applies=lambda result: True):
     original = getattr(owner, name)
 
     def patched(*args, **kwargs):
         result = original(*args, **kwargs)
-        countdown.tick()
+        if applies(result):
+            countdown.tick()
         return result
 
     setattr(owner, name, patched)
@@ -93,6 +96,36 @@ POINTS = {
         tuning.ensemble.publish, "register_ensemble", countdown
     ),
     "run ended, not acknowledged": lambda countdown: _after(MlflowClient, "set_terminated", countdown),
+}
+
+
+def _epoch_of_a_continued_trial(countdown):
+    """Before the report of an epoch by which a trial goes beyond a step at which it was paused."""
+    paused = set()
+    judge, report = PausingHalving.prune, optuna.Trial.report
+
+    def judging(pruner, study, trial):
+        pauses = judge(pruner, study, trial)
+        paused.update([(trial.number, trial.last_step + 1)] if pauses else [])
+        return pauses
+
+    def reporting(trial, value, step):
+        if (trial.number, step) in paused:
+            countdown.tick()
+        report(trial, value, step)
+
+    PausingHalving.prune, optuna.Trial.report = judging, reporting
+
+
+# Points that a search reaches only if a trial pauses, and continues.
+PAUSES = {
+    "trial pauses, not ended in Ray": lambda countdown: _after(
+        optuna.Trial, "should_prune", countdown, lambda pauses: pauses
+    ),
+    "paused trial may continue, not handed out": lambda countdown: _after(
+        Steering, "next_promoted", countdown, lambda number: number is not None
+    ),
+    "epoch of a continued trial saved, not reported": _epoch_of_a_continued_trial,
 }
 
 

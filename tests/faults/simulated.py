@@ -51,7 +51,7 @@ class Simulated:
         while True:
             while isinstance(started := driver.start(), tuple) and isinstance(started[1], dict):
                 trial_id, config = started
-                done = int(config["resume_from"][-6:]) if config["resume_from"] else 0
+                done = int(config["resume_from"][0][-6:]) if config["resume_from"] else 0
                 live[trial_id] = (config, done)
             if self.in_step:
                 tracker.flush()
@@ -89,3 +89,12 @@ class Simulated:
     def check(self):
         study = open_study(study_storage(self.folder, self.url), "search", Objective(METRIC), EPOCHS, seed=0)
         check_nothing_lost(study, self.uri, self.space, self.num_samples, EPOCHS)
+        check_the_better_half_continued(study)
+
+
+def check_the_better_half_continued(study):
+    """Check that no trial which waited at a rung was forgotten: the better half of those that came there went on."""
+    for rung in study.pruner.rungs:
+        there = [trial for trial in study.trials if rung in trial.intermediate_values]
+        best = sorted(there, key=lambda trial: (-trial.intermediate_values[rung], trial.number))
+        assert all(trial.last_step > rung for trial in best[: max(len(there) // 2, 1)])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.faults.kills import POINTS
+from tests.faults.kills import PAUSES, POINTS
 from tests.faults.simulated import INJECTED, Simulated
 from tests.searches import SMALL, check_nothing_lost, command, environment, follow, load, search, wait_for_orphans
 
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.ray
 NUM_SAMPLES = 3
 # Points in a search with simulated training, which decodes no images and registers no model.
 SIMULATED = [point for point in POINTS if not any(part in point for part in ("images", "test", "model"))]
+SIMULATED += PAUSES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,7 +41,7 @@ def quick_folder():
 @pytest.mark.parametrize("point", SIMULATED)
 def test_a_driver_killed_at_a_named_point_loses_and_duplicates_nothing(point):
     with quick_folder() as folder:
-        simulated = Simulated(folder, NUM_SAMPLES)
+        simulated = Simulated(folder, num_samples=8)  # of which some pause at both rungs, and some of these continue
         assert simulated.run_in_a_process(point, 2) == signal.SIGKILL
         assert simulated.run_in_a_process() == 0
         simulated.check()

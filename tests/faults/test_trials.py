@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.training import CONFIG, AlwaysFaulty, FaultyDataset, run
+from tests.faults.training import CONFIG, AlwaysFaulty, FaultyAfterPause, FaultyDataset, run
 from trainables.core.models.backbones.backbone import stage_count
 from trainables.worker.checkpoint_io import read_models
 
@@ -46,14 +46,18 @@ def test_a_trial_whose_worker_fails_is_completed(undisturbed, small_data, tmp_pa
         assert record.failures == ("RuntimeError: struck in the second epoch",)
 
 
-def test_a_paused_trial_that_continues_equals_an_undisturbed_one(undisturbed, small_data, tmp_path):
+def check_as_if_one_had_paused(records, undisturbed):
     """Of four equal trials the first two are the better half at the rung. The second reached it too early to know."""
-    records = run(tmp_path, small_data, [CONFIG] * 4, concurrent=1, pruning=True)
     assert [record.state for record in records] == ["COMPLETE", "COMPLETE", "PRUNED", "PRUNED"]
     assert [len(record.epochs) for record in records] == [3, 3, 1, 1]
     for ours, theirs in zip(records[1].epochs, undisturbed.epochs, strict=True):
         timeless = {"epoch_seconds": 0.0}
         assert ours.metrics | timeless == theirs.metrics | timeless
+
+
+def test_a_paused_trial_that_continues_equals_an_undisturbed_one(undisturbed, small_data, tmp_path):
+    records = run(tmp_path, small_data, [CONFIG] * 4, concurrent=1, pruning=True)
+    check_as_if_one_had_paused(records, undisturbed)
     places = [epoch.checkpoint.split("/")[-2:] for epoch in records[1].epochs]
     assert places == [
         ["trial-0001", "checkpoint_000000"],
@@ -61,6 +65,25 @@ def test_a_paused_trial_that_continues_equals_an_undisturbed_one(undisturbed, sm
         ["trial-0001-after-1", "checkpoint_000001"],
     ]
     assert all(read_models(record.best.checkpoint) for record in records)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("fault", "epoch", "repeated"),
+    [
+        ("is killed", 2, [2]),  # before it has a checkpoint of its own
+        ("is killed", 3, [3]),
+        ("finds its checkpoint torn", 3, [2, 3]),  # the one at which it paused is intact
+    ],
+)
+def test_a_trial_whose_worker_fails_after_a_pause_is_completed(
+    undisturbed, small_data, tmp_path, fault, epoch, repeated
+):
+    data = FaultyAfterPause.of(small_data, tmp_path, fault=fault, epoch=epoch)
+    records = run(tmp_path, data, [CONFIG] * 4, concurrent=1, pruning=True)
+    check_as_if_one_had_paused(records, undisturbed)
+    assert [len(record.failures) for record in records] == [0, 1, 0, 0]
+    assert data.trained()[6:] == [*range(2, epoch + 1), *repeated, *range(epoch + 1, 4)]
 
 
 @pytest.mark.faults

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ray import tune
 
 import trainables.core.models.checkpoints.checkpoint
 import trainables.worker.steps
@@ -142,6 +143,14 @@ class SlowToEnd(WatchedDataset):
         trainables.worker.trainable._free_memory = lambda: time.sleep(4)
 
 
+class FaultyAfterPause(FaultyDataset):
+    """A data set that injects its fault into a trial that continues after a pause."""
+
+    def strike(self, epoch):
+        if "-after-" in Path(tune.get_context().get_trial_dir()).name:
+            super().strike(epoch)
+
+
 class _Nowhere:
     def exists(self):
         return False
@@ -178,7 +187,8 @@ def takes_the_nodes_memory(folder):
 
 
 def tears_its_last_checkpoint(folder):
-    last = max(folder.rglob("checkpoint_*/checkpoint/**/state.safetensors"))
+    trial = Path(tune.get_context().get_trial_dir()).name
+    last = max(folder.rglob(f"{trial}/checkpoint_*/checkpoint/**/state.safetensors"))
     last.write_bytes(last.read_bytes()[:1000])
     raises(folder)
 

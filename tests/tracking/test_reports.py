@@ -10,13 +10,14 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.faults.kills import POINTS
+from tests.faults.kills import PAUSES, POINTS
 from tests.faults.simulated import Simulated
 from tests.services import Service
 
 pytestmark = pytest.mark.tracking
 TRIALS, CONCURRENT = 100, 50
 IN_A_DATABASE = [point for point in POINTS if not any(part in point for part in ("journal", "images", "test", "model"))]
+IN_A_DATABASE += PAUSES
 
 
 def test_fifty_concurrent_trials_lose_and_duplicate_nothing(tmp_path, study_url, tracking):
@@ -33,7 +34,7 @@ def test_fifty_concurrent_trials_lose_and_duplicate_nothing(tmp_path, study_url,
 
 @pytest.mark.parametrize("point", IN_A_DATABASE)
 def test_a_driver_killed_at_a_named_point_loses_and_duplicates_nothing(tmp_path, study_url, tracking, point):
-    search = Simulated(tmp_path, 3, url=study_url, server=tracking, space=f"killed: {point}")
+    search = Simulated(tmp_path, 8, url=study_url, server=tracking, space=f"killed: {point}")
     assert search.run_in_a_process(point, 2) == signal.SIGKILL
     assert search.run_in_a_process() == 0
     search.check()

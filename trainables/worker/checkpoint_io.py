@@ -3,7 +3,7 @@
 import errno
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -78,24 +78,22 @@ def read_out_of_fold(location: str) -> OutOfFold:
         raise CheckpointError(f"{location} has no out-of-fold predictions: {first_line(error)}") from error
 
 
-def restore(resume_from: str | None, storage: str) -> Checkpoint | FoldCheckpoint | None:
+def restore(resume_from: Sequence[str], storage: str) -> Checkpoint | FoldCheckpoint | None:
     """Read the latest complete checkpoint of the current trial.
 
     Args:
-        resume_from: Path or URI of the checkpoint that the study has of the trial. Ray's own checkpoint takes
-            precedence.
+        resume_from: Paths or URIs of the last checkpoint in each folder that the trial has had, the newest first. It
+            gets a new one each time it continues. The checkpoint with which Ray restarts it takes precedence.
         storage: Path or URI of the search's folder, which holds the frozen parts.
 
     Returns:
         The checkpoint, or None if the trial must start from the beginning.
     """
-    latest = tune.get_checkpoint() or (tune.Checkpoint(resume_from) if resume_from else None)
-    if latest is None:
-        return None
-    stored = latest.filesystem.get_file_info(FileSelector(str(Path(latest.path).parent)))
-    for path in sorted((info.path for info in stored if info.path <= latest.path), reverse=True):
-        with suppress(CheckpointError):
-            return _read(tune.Checkpoint(path, latest.filesystem), storage)
+    for latest in filter(None, (tune.get_checkpoint(), *map(tune.Checkpoint, resume_from))):
+        stored = latest.filesystem.get_file_info(FileSelector(str(Path(latest.path).parent)))
+        for path in sorted((info.path for info in stored if info.path <= latest.path), reverse=True):
+            with suppress(CheckpointError):
+                return _read(tune.Checkpoint(path, latest.filesystem), storage)
     return None
 
 

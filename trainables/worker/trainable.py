@@ -8,7 +8,7 @@ import math
 import socket
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,8 +44,7 @@ def run_trial(
     """Train one configuration; report and checkpoint after every epoch, or after every fold if the data has folds.
 
     Args:
-        trial: ``train`` (the dict of a ``TrainConfig``) and ``resume_from`` (path or URI of a checkpoint, or None).
-            If Ray restarts the trial, Ray's own checkpoint takes precedence.
+        trial: ``train`` (the dict of a ``TrainConfig``) and ``resume_from`` (see ``restore``).
         data: Data set to train on.
         objective: Metric, or two, to optimise.
         storage: Path or URI of the search's folder, where frozen parts are stored.
@@ -100,7 +99,7 @@ class _Run:
     objective: Objective
     storage: str
     timeout_s: float
-    resume_from: str | None
+    resume_from: Sequence[str]
 
 
 def _train(config: TrainConfig, run: _Run) -> None:

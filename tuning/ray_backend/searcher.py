@@ -56,7 +56,8 @@ class StudySearcher(Searcher):
         epochs = read_record(trial).epochs
         # A continued trial numbers its checkpoints from 0 again, so it gets a folder of its own.
         folder = f"trial-{trial.number:04d}" + (f"-after-{epochs[-1].epoch}" if epochs else "")
-        resume_from = epochs[-1].checkpoint if epochs else None
+        last = {epoch.checkpoint.rpartition("/")[0]: epoch.checkpoint for epoch in epochs}  # in each of its folders
+        resume_from = list(reversed(last.values()))
         return {"number": trial.number, "folder": folder, "train": config, "resume_from": resume_from}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002

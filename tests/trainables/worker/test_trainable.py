@@ -50,7 +50,7 @@ def few(small_data):
 
 def run(session, config, data):
     train = {key: value for key, value in config.to_dict().items() if key != "device"}
-    run_trial({"train": train, "resume_from": None}, data, Objective("accuracy"), str(session.folder), 600.0)
+    run_trial({"train": train, "resume_from": []}, data, Objective("accuracy"), str(session.folder), 600.0)
 
 
 def allow(monkeypatch, images, message="CUDA out of memory.", after=0):

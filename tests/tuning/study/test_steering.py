@@ -59,14 +59,14 @@ def test_a_paused_trial_continues_from_its_checkpoint_before_new_trials_start(tm
         driver.run(worse_and_worse)
     trial_id, config = driver.start()
     assert (config["number"], config["folder"]) == (1, "trial-0001-after-2")
-    assert config["resume_from"].endswith("/checkpoint_000002")
+    assert config["resume_from"][0].endswith("/checkpoint_000002")
     for epoch in range(3, EPOCHS + 1):
         assert driver.report(trial_id, epoch, 1.1) == TrialScheduler.CONTINUE
     driver.searcher.on_trial_complete(trial_id)
     records = read_trials(driver.study)
     assert (records[1].state, [epoch.epoch for epoch in records[1].epochs]) == ("COMPLETE", [*range(1, EPOCHS + 1)])
     _, config = driver.start()
-    assert (config["number"], config["folder"], config["resume_from"]) == (4, "trial-0004", None)
+    assert (config["number"], config["folder"], config["resume_from"]) == (4, "trial-0004", [])
 
 
 def test_a_new_driver_knows_the_paused_trials(tmp_path):
@@ -223,7 +223,7 @@ def test_a_new_driver_continues_running_trials(tmp_path):
     second = Driver(tmp_path, num_samples=3)
     _, after = second.start()
     assert (after["number"], after["train"]) == (1, before["train"])
-    assert after["resume_from"].endswith("/checkpoint_000002")
+    assert after["resume_from"][0].endswith("/checkpoint_000002")
     second_id = f"ray-{id(second)}-{second.count}"
     for epoch in range(3, EPOCHS + 1):
         second.report(second_id, epoch, 0.9)
@@ -247,7 +247,7 @@ def test_a_driver_killed_between_the_two_writes_of_a_report_leaves_no_gap(tmp_pa
 
     second = Driver(tmp_path)
     assert second.study.trials[0].intermediate_values == {1: 0.7, 2: 0.8}
-    assert second.start()[1]["resume_from"] == "c2"
+    assert second.start()[1]["resume_from"][0] == "c2"
 
 
 @pytest.mark.parametrize("stopped", [True, False])

@@ -56,5 +56,5 @@ def test_a_search_can_use_a_database(tmp_path):
     trial_id, _ = first.start()
     first.report(trial_id, 1, 0.7)
     second = Driver(tmp_path, url=url)
-    assert second.start()[1]["resume_from"].endswith("/checkpoint_000001")
+    assert second.start()[1]["resume_from"][0].endswith("/checkpoint_000001")
     assert [record.state for record in read_trials(second.study)] == ["COMPLETE", "RUNNING"]
