@@ -25,7 +25,7 @@ from tests.images import write_classes
 from tests.searches import SMALL, search
 from tests.services import Service
 
-pytestmark = pytest.mark.serving
+pytestmark = [pytest.mark.serving, pytest.mark.timeout(1800)]  # pip downloads gigabytes
 CHAMPION = "models:/demo_space@champion"
 NAMES = ("few", "many", "some")
 
