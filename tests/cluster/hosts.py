@@ -43,7 +43,9 @@ def missing() -> str | None:
     attempt = subprocess.run(["unshare", *_NAMESPACES, "--fork", "true"], capture_output=True, text=True)
     if attempt.returncode:
         return f"cannot create namespaces: {attempt.stderr.strip()}"
-    hidden = [path for path in (sys.prefix, sys.base_prefix) if path.startswith(("/tmp", "/mnt", "/run"))]
+    hidden = [
+        path for path in (sys.prefix, sys.base_prefix, str(Path.cwd())) if path.startswith(("/tmp", "/mnt", "/run"))
+    ]
     return f"hosts would not see {hidden[0]}" if hidden else None
 
 
