@@ -2,12 +2,11 @@
 
 import functools
 import json
-import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -98,21 +97,18 @@ def start_search(folder, *arguments, reports=3, unit="epoch"):
     raise AssertionError("the search ended early: " + "".join(lines))
 
 
-def follow(driver, until=math.inf):
-    """Wait for a driver to end, or kill it at ``until``; return its last child processes."""
-    children = []
-    while driver.poll() is None:
-        children = psutil.Process(driver.pid).children(recursive=True) or children
-        if time.monotonic() >= until:
-            driver.kill()
-            driver.wait()
-        time.sleep(0.05)
-    return children
+def killed_search(folder, point, nth, *arguments):
+    """Run a search that kills its driver at a named point (tests/faults/kills.py)."""
+    search(folder, point, nth, *arguments, code=-signal.SIGKILL, module="tests.faults.kills")
+    wait_for_orphans(folder)
 
 
-def wait_for_orphans(processes):
-    """Wait until Ray's processes have noticed that their driver is gone."""
-    psutil.wait_procs(processes, timeout=60)
+def wait_for_orphans(folder):
+    """Wait until the processes that Ray started for searches in a folder have noticed that their driver is gone."""
+    cache = environment(folder)["TUNE_RUN_CACHE"]
+    processes = psutil.process_iter(["environ"])
+    orphans = [one for one in processes if (one.info["environ"] or {}).get("TUNE_RUN_CACHE") == cache]
+    psutil.wait_procs(orphans, timeout=60)
 
 
 def tracked(uri, space):

@@ -4,8 +4,7 @@ import random
 import signal
 import subprocess
 import tempfile
-import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,16 @@ from hypothesis import strategies as st
 
 from tests.faults.kills import PAUSES, POINTS
 from tests.faults.simulated import INJECTED, Simulated
-from tests.searches import SMALL, check_nothing_lost, command, environment, follow, load, search, wait_for_orphans
+from tests.searches import (
+    SMALL,
+    check_nothing_lost,
+    command,
+    environment,
+    killed_search,
+    load,
+    search,
+    wait_for_orphans,
+)
 
 pytestmark = pytest.mark.ray
 
@@ -93,14 +101,8 @@ def versions_of(uri):
 @pytest.mark.parametrize("point", POINTS)
 def test_a_whole_search_killed_at_a_named_point(folder, point):
     nth = 1 if "images" in point or "test" in point or "model" in point else 2
-    arguments = [point, nth, *ARGUMENTS]
-    driver = subprocess.Popen(
-        command(*arguments, module="tests.faults.kills"), cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL
-    )
-    orphans = follow(driver)
-    assert driver.returncode == -signal.SIGKILL
+    killed_search(folder, point, nth, *ARGUMENTS)
     INJECTED["whole searches"] += 1
-    wait_for_orphans(orphans)
     opened = unscored_openings(folder)
     assert opened or "test" not in point  # also at other points, if MLflow is slow
     search(folder, *ARGUMENTS, *resume(folder))
@@ -131,7 +133,11 @@ def test_a_whole_search_killed_at_random_times(folder, seed):
         driver = subprocess.Popen(
             command(*ARGUMENTS, *resume(folder)), cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL
         )
-        wait_for_orphans(follow(driver, time.monotonic() + generator.uniform(1, 15)))
+        with suppress(subprocess.TimeoutExpired):
+            driver.wait(generator.uniform(1, 15))
+        driver.kill()
+        driver.wait()
+        wait_for_orphans(folder)
         kills += driver.returncode == -signal.SIGKILL
         if driver.returncode == 0:
             break

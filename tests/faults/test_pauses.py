@@ -1,13 +1,10 @@
 """Drivers killed while trials are paused and while a paused one continues, then continued with --resume."""
 
-import signal
-import subprocess
-
 import pytest
 
 from analysis.trials import read_trials
 from tests.images import write_classes
-from tests.searches import SMALL, check_nothing_lost, command, environment, follow, load, search, wait_for_orphans
+from tests.searches import SMALL, check_nothing_lost, killed_search, load, search
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
@@ -71,13 +68,7 @@ def undisturbed(tmp_path_factory, data):
 def test_a_search_killed_during_a_pause_ends_as_an_undisturbed_one(tmp_path, data, undisturbed, point, nth):
     assert [len(epochs) for _, _, epochs in undisturbed] == [8, 4, 2, 2]
     folder = new_folder(tmp_path / "search", data)
-    arguments = [point, nth, *ARGUMENTS]
-    driver = subprocess.Popen(
-        command(*arguments, module="tests.faults.kills"), cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL
-    )
-    orphans = follow(driver)
-    assert driver.returncode == -signal.SIGKILL
-    wait_for_orphans(orphans)
+    killed_search(folder, point, nth, *ARGUMENTS)
     assert any(state == "RUNNING" and epochs for state, _, epochs in outcome(folder))
     search(folder, *ARGUMENTS, "--resume")
     assert outcome(folder) == undisturbed

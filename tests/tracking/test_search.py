@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -15,10 +14,9 @@ from tests.searches import (
     check_nothing_lost,
     command,
     environment,
-    follow,
+    killed_search,
     search,
     start_search,
-    wait_for_orphans,
 )
 from tests.tracking.conftest import BUCKET_ENVIRONMENT
 
@@ -122,11 +120,7 @@ def test_a_search_without_the_databases_password_is_refused_in_one_line(folder, 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_driver_killed_at_a_named_point_is_resumed(folder, study_url, demo_experiment, point):
-    killed = command(point, 1, *arguments(study_url, demo_experiment), module="tests.faults.kills")
-    driver = subprocess.Popen(killed, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL)
-    orphans = follow(driver)
-    assert driver.returncode == -signal.SIGKILL
-    wait_for_orphans(orphans)
+    killed_search(folder, point, 1, *arguments(study_url, demo_experiment))
     search(folder, *arguments(study_url, demo_experiment), "--resume")
     parent, _ = check(study_url, demo_experiment)
     assert "test_balanced_accuracy" in parent.data.metrics
