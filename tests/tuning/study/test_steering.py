@@ -69,6 +69,17 @@ def test_a_paused_trial_continues_from_its_checkpoint_before_new_trials_start(tm
     assert (config["number"], config["folder"], config["resume_from"]) == (4, "trial-0004", [])
 
 
+def test_a_continued_trial_knows_the_last_checkpoint_in_each_of_its_folders(tmp_path):
+    first = Driver(tmp_path, num_samples=20)
+    for _ in range(4):
+        first.run(worse_and_worse)
+    trial_id, before = first.start()
+    first.report(trial_id, 3, 1.1)
+    _, after = Driver(tmp_path, num_samples=20).start()
+    assert (before["number"], after["number"], len(before["resume_from"])) == (1, 1, 1)
+    assert after["resume_from"] == [f"/checkpoints/session-001/{trial_id}/checkpoint_000003", *before["resume_from"]]
+
+
 def test_a_new_driver_knows_the_paused_trials(tmp_path):
     first = Driver(tmp_path, num_samples=20)
     for _ in range(3):
