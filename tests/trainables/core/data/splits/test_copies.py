@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from analysis.report.thumbnails import align
 from trainables.core.data.audited_dataset import inspect
@@ -153,3 +154,16 @@ def test_chest_xrays_of_different_patients_are_no_copies(real_data):
     copies = find_copies(np.stack([np.asarray(image) for image in images])[..., None], np.arange(len(files)))
     false = [pair for pair in copies if patients[pair.first] != patients[pair.second]]
     assert len(false) <= len(files) / 200
+
+
+def test_pairs_are_compared_with_one_blas_thread_each(textures):
+    seen = []
+    with threadpool_limits(2, "blas"):
+        images = detail(textures)
+        find_copies(images, np.arange(len(images)), lambda _: seen.append(blas_threads()))
+        assert blas_threads() == {2}
+    assert seen[-1] == {1}
+
+
+def blas_threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
