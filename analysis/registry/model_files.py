@@ -21,6 +21,7 @@ from mlflow.types.schema import AnyType
 import trainables
 from analysis.ensembles.tasks.base import TaskResults
 from analysis.ensembles.tasks.choose import TASKS
+from analysis.registry.mlflow_patches import unchecked_requirements
 from analysis.trials import EpochRecord
 from trainables.core.config import SegmentationConfig, TrainConfig
 from trainables.core.data.decode.images import PixelFormat
@@ -143,7 +144,7 @@ def log_member(
     model = _begin_member(client, run_id, report)
     if str(model.status) == "READY":
         return
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), unchecked_requirements():
         warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # running one takes seconds
         ids = {"run_id": run_id, "model_uuid": model.model_id, "model_id": model.model_id}
         description = Model(**ids, metadata=entrant.metadata)

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from analysis.ensembles.result import Registration
+from analysis.registry.mlflow_patches import unchecked_requirements
 from analysis.registry.model_card import ModelCard
 from analysis.registry.model_files import Entrant, save_model_files
 from analysis.registry.promotions import (
@@ -142,7 +143,7 @@ def _version_of(client: MlflowClient, run_id: str, name: str, metadata: dict[str
 def _register(run_id: str, name: str, entrant: Entrant) -> str:
     with tempfile.TemporaryDirectory() as folder:
         files = save_model_files(Path(folder) / "ensemble", entrant)
-        with mlflow.start_run(run_id=run_id):
+        with mlflow.start_run(run_id=run_id), unchecked_requirements():
             info = mlflow.pyfunc.log_model(
                 name="ensemble",
                 input_example=_blank_example(),
