@@ -19,7 +19,7 @@ from tests.locked.payload import Payload
 from tests.searches import SMALL, command, environment
 from trainables.core.errors import UserError
 from tuning.cli.run import app
-from tuning.ray_backend.patches import patch_ray, patch_tune
+from tuning.ray_backend.patches import patch_ray
 from tuning.search.preflight import search_info
 from tuning.tracking.outbox import Tracker
 from tuning.tracking.runs import SearchInfo
@@ -116,7 +116,7 @@ def test_tune_hands_no_keys_to_its_trials(monkeypatch):
     """They would be in every node's runtime_env_agent.log."""
     for name in ENVIRONMENT:
         monkeypatch.setenv(name, SECRET)
-    patch_tune()
+    patch_ray(local_only=False)
     assert SECRET not in str(class_cache._ActorClassCache().get(type("Trainable", (), {}))._default_options)
 
 

@@ -48,7 +48,8 @@ _WORKER_ENVIRONMENT = {
 def joined(address: str | None) -> Iterator[bool]:
     """Join a Ray cluster, or start Ray on this machine.
 
-    The code is shipped to the workers of a cluster as ``py_modules``. On this machine they import the driver's code.
+    The code is shipped to the workers of a cluster as ``py_modules``, and their variables with it. On this machine they
+    import the driver's code and inherit its variables, so that Ray can use the worker processes that it starts with.
 
     Args:
         address: host:port of a cluster, or ``local`` to start Ray here. With None, the cluster that Ray finds is
@@ -60,10 +61,12 @@ def joined(address: str | None) -> Iterator[bool]:
     Raises:
         UserError: No cluster answers at ``address``, or Ray cannot start here.
     """
-    _configure_driver()
+    _configure_environment()
     cluster = _cluster_at(address)
-    code = {"py_modules": [str(Path(package.__file__ or "").parent) for package in _PACKAGES]} if cluster else {}
-    variables = {name: os.environ.get(name, value) for name, value in _WORKER_ENVIRONMENT.items()}
+    shipped = {
+        "py_modules": [str(Path(package.__file__ or "").parent) for package in _PACKAGES],
+        "env_vars": {name: os.environ[name] for name in _WORKER_ENVIRONMENT},
+    }
     patch_ray(local_only=cluster is None)
     try:
         if cluster and cluster != "auto":
@@ -73,7 +76,7 @@ def joined(address: str | None) -> Iterator[bool]:
             include_dashboard=None if cluster else False,
             log_to_driver=False,
             logging_level="ERROR",
-            runtime_env={**code, "env_vars": variables},
+            runtime_env=shipped if cluster else None,
         )
     except Exception as error:  # Ray raises RuntimeError for other versions, and Exception itself for a slow start
         if _is_refused_token(error):
@@ -120,8 +123,8 @@ def _cluster_at(address: str | None) -> str | None:
     return None if asked == "local" else asked or running_cluster()
 
 
-def _configure_driver() -> None:
-    for name, value in _DRIVER_ENVIRONMENT.items():
+def _configure_environment() -> None:
+    for name, value in (_DRIVER_ENVIRONMENT | _WORKER_ENVIRONMENT).items():
         os.environ.setdefault(name, value)
     if STORE_VARIABLE in os.environ:
         os.environ[STORE_VARIABLE] = str(default_store())  # absolute: each worker has its own working directory

@@ -17,6 +17,9 @@ from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 
 from trainables.core.redact import without_credentials
 
+_TRIAL_VARIABLES = class_cache.DEFAULT_ENV_VARS
+_DRIVER_VARIABLES = class_cache.ENV_VARS_TO_PROPAGATE
+
 
 def patch_ray(*, local_only: bool) -> None:
     """Change Ray in this process. Safe to repeat.
@@ -36,6 +39,16 @@ def patch_ray(*, local_only: bool) -> None:
     # Public way: the variable RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER is read only once, when ray is imported, before it is
     # known whether a cluster will be joined. Test: tests/locked/test_ports.py.
     ray_constants.ENABLE_RAY_CLUSTER = not local_only
+    # Tune gives each trial environment variables of its own, so that Ray starts a new process for it although idle ones
+    # wait. On this machine, these inherit the driver's variables when Ray starts; nothing here reads the others.
+    # Public way: Tune has no option for it. Test: tests/tuning/ray_backend/test_idle_workers.py.
+    class_cache.DEFAULT_ENV_VARS = {} if local_only else _TRIAL_VARIABLES
+    # Tune copies the driver's AWS keys into the environment of each trial, and every node logs them. Nodes have their
+    # own: a role, or the environment in which Ray was started.
+    # Public way: removing the keys from the driver's environment would also take them from the driver's own storage.
+    # Test: tests/locked/test_credentials.py.
+    shared = {name for name in _DRIVER_VARIABLES if not name.startswith("AWS_")}
+    class_cache.ENV_VARS_TO_PROPAGATE = set() if local_only else shared
 
 
 def patch_tune() -> None:
@@ -50,13 +63,6 @@ def patch_tune() -> None:
     # Public way: TUNE_GLOBAL_CHECKPOINT_S sets a period, but Tune ignores it if `CheckpointConfig.num_to_keep` is set,
     # and without that no checkpoint is ever deleted. Measured by benchmarks/driver/steering.py.
     _ExperimentCheckpointManager.on_trial_checkpoint = _save_nothing
-    # Tune copies the driver's AWS keys into the environment of each trial, and every node logs them. Nodes have their
-    # own: a role, or the environment in which Ray was started.
-    # Public way: removing the keys from the driver's environment would also take them from the driver's own storage.
-    # Test: tests/locked/test_credentials.py.
-    class_cache.ENV_VARS_TO_PROPAGATE = {
-        name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
-    }
 
 
 def _save_nothing(manager: Any, trial: Any) -> None:

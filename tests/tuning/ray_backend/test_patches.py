@@ -25,6 +25,7 @@ USES = [
         tune_controller.TuneController,
         "self._checkpoint_manager.on_trial_checkpoint(trial)",
     ),
+    (class_cache, "DEFAULT_ENV_VARS", class_cache._ActorClassCache.get, "DEFAULT_ENV_VARS.copy()"),
     (class_cache, "ENV_VARS_TO_PROPAGATE", class_cache._ActorClassCache.get, "in ENV_VARS_TO_PROPAGATE:"),
 ]
 
