@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from ray._private import ray_constants, utils
+from ray._private.node import Node
 from ray.air.execution._internal import actor_manager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.job_config import JobConfig
@@ -19,6 +20,7 @@ from trainables.core.redact import without_credentials
 
 _TRIAL_VARIABLES = class_cache.DEFAULT_ENV_VARS
 _DRIVER_VARIABLES = class_cache.ENV_VARS_TO_PROPAGATE
+_STARTS = {name: getattr(Node, name) for name in ("start_api_server", "start_monitor", "start_log_monitor")}
 
 
 def patch_ray(*, local_only: bool) -> None:
@@ -39,9 +41,15 @@ def patch_ray(*, local_only: bool) -> None:
     # Public way: the variable RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER is read only once, when ray is imported, before it is
     # known whether a cluster will be joined. Test: tests/locked/test_ports.py.
     ray_constants.ENABLE_RAY_CLUSTER = not local_only
+    # Ray starts three Python processes that do nothing for a search on this machine: the API server, which without the
+    # dashboard only sends usage statistics, and which `ray.init` waits for; the autoscaler's monitor; and the monitor
+    # that sends the workers' logs to the driver, which does not want them. They take half of the start's CPU time.
+    # Public way: `ray.init` has no option for them. Test: tests/tuning/ray_backend/test_local_ray.py.
+    for name, start in _STARTS.items():
+        setattr(Node, name, _start_nothing if local_only else start)
     # Tune gives each trial environment variables of its own, so that Ray starts a new process for it although idle ones
-    # wait. On this machine, these inherit the driver's variables when Ray starts; nothing here reads the others.
-    # Public way: Tune has no option for it. Test: tests/tuning/ray_backend/test_idle_workers.py.
+    # wait. On this machine, these inherit the driver's variables.
+    # Public way: Tune has no option for it. Test: tests/tuning/ray_backend/test_local_ray.py.
     class_cache.DEFAULT_ENV_VARS = {} if local_only else _TRIAL_VARIABLES
     # Tune copies the driver's AWS keys into the environment of each trial, and every node logs them. Nodes have their
     # own: a role, or the environment in which Ray was started.
@@ -49,6 +57,10 @@ def patch_ray(*, local_only: bool) -> None:
     # Test: tests/locked/test_credentials.py.
     shared = {name for name in _DRIVER_VARIABLES if not name.startswith("AWS_")}
     class_cache.ENV_VARS_TO_PROPAGATE = set() if local_only else shared
+
+
+def _start_nothing(node: Node, **options: Any) -> None:
+    """Take the place of a function that starts a process of Ray."""
 
 
 def patch_tune() -> None:

@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 import pytest
 from ray._private import ray_constants, services, utils, worker
+from ray._private.node import Node
 from ray.air.execution._internal import actor_manager
 from ray.job_config import JobConfig
 from ray.tune.execution import class_cache, tune_controller
@@ -17,6 +18,9 @@ USES = [
     (utils, "read_ray_address", worker.init, "ray._private.utils.read_ray_address("),
     (JobConfig, "_runtime_env_has_working_dir", worker.connect, "not job_config._runtime_env_has_working_dir()"),
     (ray_constants, "ENABLE_RAY_CLUSTER", services.get_node_ip_address, "not ray_constants.ENABLE_RAY_CLUSTER"),
+    (Node, "start_api_server", Node.start_head_processes, "self.start_api_server("),
+    (Node, "start_monitor", Node.start_head_processes, "self.start_monitor()"),
+    (Node, "start_log_monitor", Node.start_ray_processes, "self.start_log_monitor()"),
     (actor_manager, "RayActorError", actor_manager.RayActorManager, "isinstance(exception, RayActorError)"),
     (tune_controller, "RayActorError", tune_controller.TuneController, "isinstance(exception, RayActorError)"),
     (

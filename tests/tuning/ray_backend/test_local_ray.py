@@ -1,11 +1,11 @@
-"""Trials run in the worker processes that Ray starts with on this machine; on a cluster, Tune's variables stay."""
+"""A Ray of this machine: few processes, which wait for the trials. Changes to Ray end with it."""
 
 import os
 
 import psutil
 import pytest
-import ray
 from ray import tune
+from ray._private.node import Node
 from ray.tune.execution import class_cache
 
 from tuning.ray_backend.cluster import joined
@@ -23,19 +23,21 @@ def report_of_a_trial(folder):
 
 
 @pytest.mark.ray
-def test_a_trial_runs_in_a_process_that_waited_for_it(tmp_path, monkeypatch):
+def test_trials_run_in_processes_that_waited_for_them_and_nothing_idles_beside(tmp_path, monkeypatch):
     """Starting Ray and one trial takes a few seconds."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with joined("local"):
-        waiting = {process.pid for process in psutil.Process().children(recursive=True)}
+        commands = {child.pid: " ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)}
         report = report_of_a_trial(tmp_path)
-    assert not ray.is_initialized()
-    assert report["pid"] in waiting
+    assert report["pid"] in commands
     assert (report["MALLOC_ARENA_MAX"], report["OMP_NUM_THREADS"]) == ("2", "1")
+    assert not [command for command in commands.values() if "monitor.py" in command or "dashboard.py" in command]
 
 
-def test_on_a_cluster_trials_get_the_variables_that_tune_gives_them(monkeypatch):
+def test_on_a_cluster_ray_and_tune_work_as_always(monkeypatch):
     monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    patch_ray(local_only=True)
     patch_ray(local_only=False)
+    assert Node.start_monitor.__name__ == "start_monitor"
     options = class_cache._ActorClassCache().get(type("Trainable", (), {}))._default_options
     assert options["runtime_env"]["env_vars"] == {"PL_DISABLE_FORK": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
