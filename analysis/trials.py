@@ -67,6 +67,7 @@ class TrialRecord:
         failures: First line of each error.
         device: Device that the latency was measured on, or None.
         origin: Where the parameters come from: WARM_START, PORTFOLIO, RECIPE, or SAMPLER.
+        soup: Trials whose weights were averaged, if this is not a trial but a model soup of them.
     """
 
     number: int
@@ -78,6 +79,17 @@ class TrialRecord:
     failures: tuple[str, ...]
     device: str | None = None
     origin: str = SAMPLER
+    soup: tuple[int, ...] = ()
+
+    @property
+    def trials(self) -> tuple[int, ...]:
+        """The numbers of the trials that its weights come from."""
+        return self.soup or (self.number,)
+
+    @property
+    def name(self) -> str:
+        """The name in a sentence, such as ``trial 3`` or ``soup of trials 3, 5``."""
+        return f"soup of trials {', '.join(map(str, self.soup))}" if self.soup else f"trial {self.number}"
 
     @property
     def best(self) -> EpochRecord | None:

@@ -256,6 +256,19 @@ def choose(
     )
 
 
+def held_out(
+    probabilities: Probabilities, sample: Sample, rule: str, known: RuleSet = CLASS_RULES
+) -> NDArray[np.float64]:
+    """Return a rule's predictions of images that it was not fitted to, as ``compare`` scores them.
+
+    With too few groups, when only rules without parameters can be chosen, it is fitted to the images themselves.
+    """
+    folds, fit = group_folds(sample), known.rules[rule]
+    if folds is None:
+        return fit(probabilities, sample).scorable(probabilities)
+    return cross_fitted(fit, probabilities, sample, folds)
+
+
 def _with_patient_rule(
     comparison: Comparison, probabilities: Probabilities, predicted: Probabilities, sample: Sample, known: RuleSet
 ) -> Comparison:

@@ -1,7 +1,7 @@
 """The model card: markdown and tags for MLflow's pages of a registered ensemble and its search."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from analysis.ensembles.evaluation import Evaluation
@@ -25,7 +25,7 @@ class ModelCard:
         name: Name of the registered model.
         search: Name of the search.
         experiment_id: MLflow experiment, for links.
-        run_ids: Run of each member.
+        run_ids: Run of each trial that is a member, or part of a soup that is.
         chosen: The ensemble.
         registration: Its registry entry.
         openings: Openings of the test set.
@@ -36,7 +36,7 @@ class ModelCard:
     name: str
     search: str
     experiment_id: str
-    run_ids: Sequence[str]
+    run_ids: Mapping[int, str]
     chosen: ChosenEnsemble
     registration: Registration
     openings: Openings
@@ -62,7 +62,7 @@ class ModelCard:
         comparison = chosen.comparison
         weights = comparison.combination.weights
         voters = [
-            f"trial {record.number} ({network_of(record)}, {weight:.3f})"
+            f"{record.name} ({network_of(record)}, {weight:.3f})"
             for record, weight in zip(chosen.members, weights, strict=True)
             if weight > 0
         ]
@@ -142,14 +142,15 @@ class ModelCard:
         metric = chosen.comparison.metric
         best = f"{metric} out of fold" if chosen.selection_bias else f"best {metric} on tune"
         weights = chosen.comparison.combination.weights
-        rows = [self._row(*member) for member in zip(chosen.members, weights, self.run_ids, strict=True)]
+        rows = [self._row(*member) for member in zip(chosen.members, weights, strict=True)]
         return table(("trial", "backbone", "weight", best, "run id"), rows)
 
-    def _row(self, record: TrialRecord, weight: float, run_id: str) -> tuple[str, ...]:
+    def _row(self, record: TrialRecord, weight: float) -> tuple[str, ...]:
         best = record.epochs[-1].metrics[f"best_{self.chosen.comparison.metric}"]
-        link = f"[{run_id}](#/experiments/{self.experiment_id}/runs/{run_id})"
+        run_ids = [self.run_ids[number] for number in record.trials]
+        links = ", ".join(f"[{run_id}](#/experiments/{self.experiment_id}/runs/{run_id})" for run_id in run_ids)
         share = f"{weight:.3f}" if weight > 0 else "none"
-        return f"trial {record.number}", plain(network_of(record)), share, f"{best:.4f}", link
+        return record.name, plain(network_of(record)), share, f"{best:.4f}", links
 
     def _data(self) -> str:
         data = self.data

@@ -36,6 +36,14 @@ def ensemble(
     rule: Annotated[
         str | None, _option(metavar="RULE", help="Ensemble rule, such as mean or greedy. Default: the best one found.")
     ] = None,
+    soup: Annotated[
+        bool,
+        _option(
+            "--soup",
+            help="Average the weights of trials to one network (a greedy soup), and compare it with the ensemble. "
+            "Trials: all with the same backbone and a linear head, or those of --k or --members.",
+        ),
+    ] = False,
     tta: Annotated[
         Views | None,
         _option(help="Test-time augmentation: views to average predictions over. Default: as in the search."),
@@ -58,6 +66,8 @@ def ensemble(
     params = dict(locals())
     if k is not None and members is not None:
         raise UserError("--k and --members both choose the trials: give only one of them")
+    if soup and rule is not None:
+        raise UserError(f"--rule combines predictions, and --soup averages weights: leave out --rule {rule} or --soup")
     params["members"] = () if members is None else _trial_numbers(members)
     params["tta"] = tta and tta.value
     params["decisions"] = decision_rules(params.pop("operating_point"), params.pop("coverage"))

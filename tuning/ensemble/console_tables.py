@@ -42,7 +42,8 @@ def show_front(front: Sequence[TrialRecord], metrics: Sequence[str], console: Co
 def show_choice(chosen: ChosenEnsemble, console: Console) -> None:
     """Print the comparison of the rules, the chosen one, and the diversity of the members."""
     comparison, bias = chosen.comparison, chosen.selection_bias
-    console.print(_rules_table(chosen))
+    if len(comparison.rules) > 1:
+        console.print(_rules_table(chosen))
     corrected = comparison.corrected
     unbiased = "" if corrected is None else f"; corrected for choosing the rule: {corrected:.4f}"
     score = f"{comparison.metric} {comparison.score:.4f}"
@@ -107,7 +108,7 @@ def _cells(compared: Compared | None) -> list[str]:
 def _figures_table(result: EnsembleResult, evaluation: Evaluation, title: str | None = None) -> Table:
     best = evaluation.best_member
     table = Table("figure", title=title)
-    for column in ("ensemble", "95% interval", f"best member (trial {result.chosen.members[best].number})"):
+    for column in ("ensemble", "95% interval", f"best member ({result.chosen.members[best].name})"):
         table.add_column(column, justify="right")
     mark = "*" if evaluation.conditional else ""
     values, of_best = evaluation.ensemble.metrics, evaluation.members[best].metrics
@@ -123,14 +124,14 @@ def _significance(result: EnsembleResult) -> str:
     """Return a sentence about the test of the ensemble against its best member."""
     comparison = result.chosen.comparison
     evaluation, _ = result.evaluation.by(comparison.metric)
-    best = result.chosen.members[evaluation.best_member].number
+    best = result.chosen.members[evaluation.best_member].name
     if comparison.combination.voters() == [evaluation.best_member]:
-        return f"The ensemble consists of trial {best} only."
+        return f"The ensemble consists of {best} only."
     if evaluation.p_value is None:
         groups = evaluation.groups
-        return f"Not tested against trial {best}: that needs {GROUPS_FOR_TEST} groups, and there are {groups}."
+        return f"Not tested against {best}: that needs {GROUPS_FOR_TEST} groups, and there are {groups}."
     p_value = f"p = {evaluation.p_value:.3g}"
-    return f"The ensemble against trial {best} by {comparison.metric}: {p_value}, exchanging whole groups."
+    return f"The ensemble against {best} by {comparison.metric}: {p_value}, exchanging whole groups."
 
 
 def _members_table(result: EnsembleResult) -> Table:
@@ -147,7 +148,7 @@ def _members_table(result: EnsembleResult) -> Table:
     rows = zip(chosen.members, weights, chosen.member_scores, evaluation.members, strict=True)
     for record, weight, score, on_test in rows:
         on_tune = [] if chosen.folds else [f"{record.epochs[-1].metrics[f'best_{metric}']:.4f}"]
-        name = escape(f"trial {record.number} {network_of(record)}")
+        name = escape(f"{record.name} {network_of(record)}")
         cells = [f"{on_test.metrics[column]:.4f}" if column in on_test.metrics else "" for column in columns]
         table.add_row(name, f"{weight:.3f}", *on_tune, f"{score:.4f}", *cells)
     return table

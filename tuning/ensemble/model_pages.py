@@ -17,7 +17,7 @@ def write_pages(
         name=model_name,
         search=search,
         experiment_id=tracker.experiment_id,
-        run_ids=[tracker.child_id(record.number) for record in result.chosen.members],
+        run_ids={record.number: tracker.child_id(record.number) for record in result.chosen.members},
         chosen=result.chosen,
         registration=registration,
         openings=result.openings,

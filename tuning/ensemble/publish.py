@@ -61,7 +61,7 @@ def register(
         "rule": comparison.chosen,
         **({"roi": data.regions.digest} if data.regions else {}),
         "views": chosen.views,
-        "trials": [record.number for record in chosen.voters],
+        "trials": [number for record in chosen.voters for number in record.trials],
         "notes": list(data.notes),
     }
     entrant = Entrant(

@@ -47,6 +47,7 @@ class TaskResults(ABC):
         has_views: True if members can average over views of an image.
         has_patients: True if a registered model combines the predictions for a patient's images.
         has_probabilities: True if predictions are probabilities, which have calibration and decision curves.
+        has_soups: True if the weights of trials can be averaged.
     """
 
     task: ClassVar[str]
@@ -54,6 +55,7 @@ class TaskResults(ABC):
     has_views: ClassVar[bool]
     has_patients: ClassVar[bool] = False
     has_probabilities: ClassVar[bool] = True
+    has_soups: ClassVar[bool] = False
 
     def __init__(self, data: Dataset):
         self.data = data
@@ -97,6 +99,16 @@ class TaskResults(ABC):
 
         Raises:
             DataError: ``rule`` is unknown, or cannot be scored on this sample.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def held_out(
+        predictions: NDArray[Any], sample: Sample, rule: str, decisions: DecisionRules | None = None
+    ) -> NDArray[Any]:
+        """Return a rule's predictions of images that it was not fitted to, as a sample scores them.
+
+        The arguments are those of ``compare``.
         """
 
     @staticmethod

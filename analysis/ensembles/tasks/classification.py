@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import classification_report
 
-from analysis.ensembles.choose_rule import Comparison, compare
+from analysis.ensembles.choose_rule import Comparison, compare, held_out
 from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.evaluation import Evaluation, Recall, Scores
 from analysis.ensembles.operating_points import score_point
@@ -36,6 +36,7 @@ class ClassificationResults(TaskResults):
     sort_params = ("backbone", "freeze_depth", "lr")
     has_views = True
     has_patients = True
+    has_soups = True
 
     @staticmethod
     def rules(members: int) -> tuple[str, ...]:  # noqa: ARG004
@@ -72,6 +73,16 @@ class ClassificationResults(TaskResults):
     ) -> Comparison:
         """Compare all rules by cross-fitting (``choose_rule.compare``)."""
         return compare(predictions, sample, rule, decisions=decisions or DecisionRules())
+
+    @staticmethod
+    def held_out(
+        predictions: NDArray[Any],
+        sample: Sample,
+        rule: str,
+        decisions: DecisionRules | None = None,  # noqa: ARG004
+    ) -> NDArray[np.float64]:
+        """Return (N, C) cross-fitted probabilities."""
+        return held_out(predictions, sample, rule)
 
     @staticmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:

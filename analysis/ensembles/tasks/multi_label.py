@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import classification_report
 
-from analysis.ensembles.choose_rule import Comparison, compare
+from analysis.ensembles.choose_rule import Comparison, RuleSet, compare, held_out
 from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.label_rules import HIGHEST_F1, LABEL_RULES, label_rules
@@ -43,6 +43,7 @@ class MultiLabelResults(TaskResults):
     sort_params = ("backbone", "freeze_depth", "lr")
     has_views = True
     has_patients = True
+    has_soups = True
 
     @staticmethod
     def rules(members: int) -> tuple[str, ...]:  # noqa: ARG004
@@ -73,7 +74,14 @@ class MultiLabelResults(TaskResults):
         predictions: NDArray[Any], sample: Sample, rule: str | None = None, decisions: DecisionRules | None = None
     ) -> Comparison:
         """Compare all rules by cross-fitting (``choose_rule.compare``)."""
-        return compare(predictions, sample, rule, label_rules((decisions and decisions.points) or HIGHEST_F1))
+        return compare(predictions, sample, rule, _rule_set(decisions))
+
+    @staticmethod
+    def held_out(
+        predictions: NDArray[Any], sample: Sample, rule: str, decisions: DecisionRules | None = None
+    ) -> NDArray[np.float64]:
+        """Return (N, 2L) cross-fitted probabilities and decisions."""
+        return held_out(predictions, sample, rule, _rule_set(decisions))
 
     @staticmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:
@@ -164,6 +172,10 @@ class MultiLabelResults(TaskResults):
                 for record, scores in zip(members, evaluation.members, strict=True)
             },
         }
+
+
+def _rule_set(decisions: DecisionRules | None) -> RuleSet:
+    return label_rules((decisions and decisions.points) or HIGHEST_F1)
 
 
 def _label_tables(scores: Scores, unit: str, sample: Sample) -> list[ResultTable]:

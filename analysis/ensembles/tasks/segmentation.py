@@ -71,14 +71,27 @@ class SegmentationResults(TaskResults):
         decisions: DecisionRules | None = None,  # noqa: ARG004
     ) -> Comparison:
         """Compare the means of the best members. They have no parameters, so all are scored directly."""
-        members = (len(predictions) + 1) // 2
-        rules = SegmentationResults.rules(members)
-        by_rule = dict(zip(rules, [predictions[0], *predictions[members:]], strict=True))
+        by_rule = SegmentationResults._by_rule(predictions)
 
         def combination(rule: str) -> Combination:
-            return Combination.of((np.arange(members) <= rules.index(rule)).astype(np.float64))
+            return Combination.of((np.arange(len(by_rule)) <= list(by_rule).index(rule)).astype(np.float64))
 
         return chosen_from(by_rule, combination, sample, rule, [])
+
+    @staticmethod
+    def held_out(
+        predictions: NDArray[Any],
+        sample: Sample,  # noqa: ARG004
+        rule: str,
+        decisions: DecisionRules | None = None,  # noqa: ARG004
+    ) -> NDArray[Any]:
+        """Return the (N, 3C) counts of a rule, which is never fitted."""
+        return SegmentationResults._by_rule(predictions)[rule]
+
+    @staticmethod
+    def _by_rule(predictions: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        members = (len(predictions) + 1) // 2
+        return dict(zip(SegmentationResults.rules(members), [predictions[0], *predictions[members:]], strict=True))
 
     @staticmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:  # noqa: ARG004

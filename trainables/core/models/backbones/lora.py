@@ -1,6 +1,7 @@
 """LoRA (Hu et al. 2022): low-rank updates of a vision transformer's attention, instead of training its weights."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from trainables.core.errors import ConfigError
 
 _LAYERS = ("qkv", "proj")  # of timm's attention; queries, keys and values share one layer
+_A, _B = ".lora_a", ".lora_b"
 
 
 class LoraLinear(nn.Linear):
@@ -70,3 +72,13 @@ def add_lora(model: nn.Module, name: str, rank: int) -> None:
                     f"lora_rank must be less than the width of {name}, {layer.in_features}, but got {rank}"
                 )
             setattr(attention, key, LoraLinear(layer, rank))
+
+
+def merged_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a model's state dict as that of the model without LoRA, with the weights W + B A."""
+    merged = {name: tensor for name, tensor in tensors.items() if not name.endswith((_A, _B))}
+    for layer in (name.removesuffix(_A) for name in tensors if name.endswith(_A)):
+        weight = tensors[f"{layer}.weight"]
+        update = tensors[layer + _B].double() @ tensors[layer + _A].double()
+        merged[f"{layer}.weight"] = (weight.double() + update).to(weight.dtype)
+    return merged
