@@ -134,14 +134,14 @@ def _as_trial(ingredients: Sequence[TrialRecord], place: str, wanted: SoupReques
     score = task_results(wanted.data).sample("tune", metric).score(predicted)
     metrics = {"best_epoch": 1.0, f"best_{metric}": score}
     report = EpochRecord(epoch=1, metrics=metrics, time_ms=first.epochs[-1].time_ms, checkpoint=place)
-    return replace(first, epochs=(report,), soup=tuple(record.number for record in ingredients))
+    return replace(first, epochs=(report,), soup=tuple(sorted(record.number for record in ingredients)))
 
 
 def _renamed(comparison: Comparison, soup: Soup) -> Comparison:
     """Return the comparison of a soup, whose only rule is the soup itself."""
     rule = Compared(GREEDY_SOUP, comparison.score, 0.0, 0.0)
     note = (
-        f"{comparison.metric} on all of select, on which the soup was chosen, is {soup.score:.4f}, which is optimistic: "
+        f"{comparison.metric} on all of select, which chose the soup, is {soup.score:.4f}, which is optimistic: "
         f"rely on the cross-fitted {comparison.score:.4f}"
     )
     return replace(
