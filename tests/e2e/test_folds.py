@@ -41,6 +41,8 @@ def test_a_cross_validated_search_goes_on_after_a_kill_and_ends_with_a_model_of_
     hits = (probabilities.argmax(axis=1) == data.labels)[data.splits["test"]]
     assert np.mean(hits) == pytest.approx(parent.data.metrics["test_accuracy"], abs=1e-9)
 
+    refused = search(folder, "demo_space", "--soup", module="tuning.cli.ensemble", code=2)
+    assert "those of demo_space have one per fold: leave --soup out, or search without --cv-folds" in refused
     rebuilt = search(folder, "demo_space", "--rule", "mean", module="tuning.cli.ensemble")
     assert "Chosen: mean, balanced_accuracy" in rebuilt
     assert "(BBC-CV)" in rebuilt

@@ -69,6 +69,8 @@ def test_from_pairs_to_a_champion(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert [int(line) for line in done.stdout.split()] == [int(mask.sum()) for mask in masks]
+    refused = search(tmp_path, SPACE, "--soup", module="tuning.cli.ensemble", code=2)
+    assert "--soup is not available for a segmentation, whose decoder starts from other random weights" in refused
 
 
 def check_report(file):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.ensembles import choose_rule
-from analysis.ensembles.choose_rule import compare
+from analysis.ensembles.choose_rule import compare, held_out
 from analysis.ensembles.rules import DEFAULT, FIXED, RULES, best_single, greedy
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
 from analysis.statistics.patients import PatientSample
@@ -19,6 +19,13 @@ def test_equal_members_leave_the_default():
     comparison = compare(np.repeat(probabilities, 3, axis=0), sample)
     assert comparison.chosen == comparison.reference == DEFAULT
     assert [compared.rule for compared in comparison.rules] == list(RULES)
+
+
+@pytest.mark.parametrize("groups", [40, 6])
+def test_held_out_predictions_are_those_that_the_comparison_scored(groups):
+    probabilities, sample = drawn(groups=groups, metric="log_loss")
+    for compared in compare(probabilities, sample).rules:
+        assert sample.score(held_out(probabilities, sample, compared.rule)) == compared.score
 
 
 def test_an_ensemble_that_is_clearly_better_is_chosen():

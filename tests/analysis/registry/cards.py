@@ -53,7 +53,7 @@ def made_up_card(name="brains", registration=None, notes=("a note",)):
         name=name,
         search="brains-2",
         experiment_id="7",
-        run_ids=("run7", "run9", "run3"),
+        run_ids={7: "run7", 9: "run9", 3: "run3"},
         chosen=chosen,
         registration=registration,
         openings=Openings(2, 0),

@@ -40,6 +40,14 @@ def test_the_description_has_scores_members_and_data(card):
     assert "greedy selection, chosen on `select` by macro_f1; search `brains-2`." in text
 
 
+def test_a_soup_is_a_member_with_a_link_to_the_run_of_each_trial_that_it_was_averaged_from(card):
+    soup = replace(card.chosen.members[1], soup=(3, 9))
+    card = replace(card, chosen=replace(card.chosen, members=(card.chosen.members[0], soup, card.chosen.members[2])))
+    links = "[run3](#/experiments/7/runs/run3), [run9](#/experiments/7/runs/run9)"
+    assert f"| soup of trials 3, 9 | resnet50 | 0.750 | 0.8500 | {links} |" in card.description().splitlines()
+    assert card.tags()["members"] == "trial 7 (resnet18, 0.250), soup of trials 3, 9 (resnet50, 0.750)"
+
+
 def test_the_description_names_the_operating_point_and_the_promise_of_the_sets(card):
     points = (OperatingPoint("<b>|", 1, False, 0.25, "cost=10"),)
     sets = (PredictionSets(0.9, (0.2, 0.2), False),)

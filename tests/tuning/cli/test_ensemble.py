@@ -10,6 +10,7 @@ from tuning.cli.ensemble import app
         (["nowhere"], "results has none named 'nowhere'"),
         (["demo_space", "--members", "1;2"], "--members must be trial numbers like 3,7,9, but got '1;2'"),
         (["demo_space", "--members", "1,2", "--k", "3"], "--k and --members both choose the trials: give only one"),
+        (["demo_space", "--soup", "--rule", "mean"], "--soup averages weights: leave out --rule mean or --soup"),
         (["[/x]"], "--name must be letters, digits"),
     ],
 )

@@ -47,6 +47,16 @@ def test_only_voting_members_are_registered(study, data, entrants):
     assert metadata["select_fingerprint"] != metadata["test_fingerprint"]
 
 
+def test_a_soup_is_registered_with_the_trials_that_it_was_averaged_from(study, data, entrants):
+    result = find(study, data, Inference(data), rule="best-single")
+    best = result.chosen.best_member
+    members = list(result.chosen.members)
+    members[best] = replace(members[best], soup=(0, 3))
+    chosen = replace(result.chosen, members=tuple(members))
+    register(chosen, data, member_features(data, chosen.checkpoints, extract), ("uri", "run"), "brains")
+    assert entrants[0][2].metadata["trials"] == [0, 3]
+
+
 def test_the_model_says_how_its_images_are_labelled(study, data, entrants):
     """So that an evaluation can open the same images again, also after a round trip through YAML."""
     labelled = replace(data, table=LabelTable(("labels.csv",), label="grade"), healthy=data.class_names[0])
