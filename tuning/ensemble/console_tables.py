@@ -126,7 +126,7 @@ def _significance(result: EnsembleResult) -> str:
     evaluation, _ = result.evaluation.by(comparison.metric)
     best = result.chosen.members[evaluation.best_member].name
     if comparison.combination.voters() == [evaluation.best_member]:
-        return f"The ensemble consists of {best} only."
+        return f"Only one member votes: {best}."
     if evaluation.p_value is None:
         groups = evaluation.groups
         return f"Not tested against {best}: that needs {GROUPS_FOR_TEST} groups, and there are {groups}."

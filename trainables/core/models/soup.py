@@ -90,7 +90,9 @@ def with_batch_norm_of(
         norm.momentum = None  # the mean over all batches
     # In random order: sorted images would make batches of one class, whose variances are too small.
     drawn = np.random.default_rng(0).permutation(rows)[:_MOST_IMAGES]
-    for batch in np.array_split(drawn, -(-len(drawn) // _BATCH)):  # equal in size, since all batches count the same
-        model(torch.from_numpy(images[batch]).to(device))
+    batches = np.array_split(drawn, -(-len(drawn) // _BATCH))  # of equal size, since all of them count the same
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        for batch in batches:
+            model(torch.from_numpy(images[batch]).to(device))
     tensors = {f"model.{name}": tensor.cpu() for name, tensor in model.state_dict().items()}
     return dataclasses.replace(checkpoint, state=dataclasses.replace(checkpoint.state, tensors=tensors))

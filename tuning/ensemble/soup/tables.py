@@ -71,11 +71,11 @@ def _comparison(models: Sequence[tuple[Contender, NDArray[Any]]], data: Dataset,
         table.add_column(heading, justify="right")
     scored = [_scored(one, predictions, data, split) for one, predictions in models]
     for (one, _), (predictions, sample) in zip(models, scored, strict=True):
-        difference = paired_differences(scored[-1][0], predictions, sample)[sample.metric]
+        difference = paired_differences(scored[-1][0], predictions, sample).get(sample.metric)  # None if undefined
         bounds = intervals(predictions, sample).get(sample.metric)
         interval = "" if bounds is None else f" [{bounds[0]:.3f}, {bounds[1]:.3f}]"
-        shown = "" if one is models[-1][0] else difference.describe()
-        table.add_row(escape(one.label), f"{difference.second:.4f}{escape(interval)}", escape(shown))
+        shown = "" if difference is None or one is models[-1][0] else difference.describe()
+        table.add_row(escape(one.label), f"{sample.score(predictions):.4f}{escape(interval)}", escape(shown))
     return table
 
 
