@@ -44,7 +44,7 @@ from tuning.ensemble.soup.choose_soup import SoupRequest, choose_soup
 NAMES = ("chest_xray", "tissue", "tb")
 METRIC, TRIALS, EPOCHS, MEMBERS = "balanced_accuracy", 8, 6, 5
 MOST = {"fit": 160, "tune": 80, "select": 300, "test": 400}
-BACKBONE, STAGES = "torchvision:mobilenet_v2", (8, 12, 16)  # of 19
+BACKBONE, FREEZE_DEPTHS = "torchvision:mobilenet_v2", (2, 3, 4)  # of 5 stages
 
 
 def main() -> None:
@@ -122,7 +122,7 @@ def configuration(number: int, seed: int) -> dict[str, Any]:
         "backbone": BACKBONE,
         "weights": str(FOLDER / "weights"),
         "image_size": IMAGE_SIZE,
-        "freeze_depth": int(generator.choice(STAGES)),
+        "freeze_depth": int(generator.choice(FREEZE_DEPTHS)),
         "head": "linear",
         "head_dropout": float(generator.choice([0.0, 0.2, 0.4])),
         "optimizer": "adamw",

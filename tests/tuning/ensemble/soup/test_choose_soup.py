@@ -13,6 +13,7 @@ from analysis.ensembles.tasks.choose import task_results
 from analysis.trials import EpochRecord, TrialRecord
 from tests.trainables.worker.test_inference import save_members
 from tests.tuning.ensemble.made_up import quiet
+from trainables.core.config import TrainConfig
 from trainables.core.errors import UserError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.soup import average, with_batch_norm_of
@@ -32,8 +33,6 @@ METRIC, CPU = "log_loss", torch.device("cpu")
 @pytest.fixture(scope="module")
 def trials(small_data, tmp_path_factory):
     """Four trainings of one network from the same weights, as trials with checkpoints."""
-    from trainables.core.config import TrainConfig
-
     base = {"backbone": "mobilenetv3_small_050", "weights": "random", "head": "linear", "optimizer": "adamw"}
     base |= {"image_size": 32, "batch_size": 16, "epochs": 3, "device": "cpu"}
     configs = [TrainConfig.from_dict(base | {"lr": lr}) for lr in (3e-3, 1e-3, 2e-3, 3e-2)]
@@ -51,22 +50,24 @@ def _report(place):
     return EpochRecord(3, {"best_epoch": 3, f"best_{METRIC}": 0.5}, 1, place)
 
 
-@pytest.fixture(autouse=True)
-def no_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+@pytest.fixture(scope="module", autouse=True)
+def no_gpu():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def infer(small_data):
     return lambda checkpoints, split: infer_here(small_data, checkpoints, split)
 
 
-@pytest.fixture
-def wanted(trials, small_data, infer, tmp_path):
-    return SoupRequest(trials, small_data, EnsembleRequest(METRIC), infer, str(tmp_path))
+@pytest.fixture(scope="module")
+def wanted(trials, small_data, infer, tmp_path_factory):
+    return SoupRequest(trials, small_data, EnsembleRequest(METRIC), infer, str(tmp_path_factory.mktemp("soup")))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def soup(wanted, small_data, infer):
     ensemble = choose_ensemble(wanted.trials, small_data, wanted.request, infer)
     return choose_soup(wanted, ensemble)
