@@ -1,8 +1,8 @@
 """All short benchmarks, one after another, and a table of their results: ``python -m benchmarks``.
 
 They take under 15 minutes on 2 cores. Run the longer ones separately, such as ``python -m benchmarks.data.audit``:
-``data.audit``, ``training.ablation``, ``search_quality.searchers``, ``statistics.ensemble_choice``,
-``statistics.intervals`` and ``driver.scale``.
+``data.audit``, ``training.ablation``, ``training.soups``, ``search_quality.searchers``,
+``statistics.ensemble_choice``, ``statistics.intervals`` and ``driver.scale``.
 """
 
 import json
