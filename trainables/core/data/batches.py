@@ -1,8 +1,10 @@
-"""Batches for training: plain rows of a table, or images augmented by threads one batch ahead."""
+"""Batches for training: plain rows of a table, or augmented images.
+
+On the CPU, threads augment one image at a time, one batch ahead. On a GPU, each batch is augmented there as a whole.
+"""
 
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -13,12 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.core.data.augment.augmenter import Augmenter
+from trainables.core.data.augment.batched.batch_augmenter import BatchAugmenter, Parameters
+from trainables.core.data.augment.batched.operation import Pixels
 from trainables.core.device import free_memory, memory_errors
 
 logger = logging.getLogger("trainables")
 Batch = tuple[Tensor, Tensor]
 # Share of the free GPU memory that one table may take. The rest is for the model and for trials on the same GPU.
 RESIDENT_SHARE = 0.25
+_DRAWN_BATCHES = 64  # batches whose augmentation is drawn, and copied to a GPU, in one go
 
 
 class Table(NamedTuple):
@@ -136,7 +141,8 @@ def augmented_batches(
         return augment.pair(images[index], targets[index], index, epoch, draw)
 
     def submit(start: int) -> list["Future[tuple[NDArray[np.uint8], NDArray[Any]]]"]:
-        chosen = zip(order[start : start + batch_size].tolist(), draws[start : start + batch_size], strict=True)
+        part = slice(start, start + batch_size)
+        chosen = zip(order[part].tolist(), draws[part].tolist(), strict=True)
         return [pool.submit(one, index, draw) for index, draw in chosen]
 
     with ThreadPoolExecutor(threads) as pool:
@@ -147,7 +153,35 @@ def augmented_batches(
             yield torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(wanted))
 
 
-def drawn_variants(order: NDArray[np.int64], augment: Augmenter, epoch: int) -> NDArray[np.int64]:
+def augmented_on_device(
+    table: Table, order: NDArray[np.int64], batch_size: int, augment: BatchAugmenter, epoch: int, device: torch.device
+) -> Iterator[Batch]:
+    """Yield batches like ``augmented_batches``, but augment each of them as a whole, on the device.
+
+    Args:
+        table: uint8 images, with labels or masks, on the device or on the CPU.
+        order: Indices of the images to yield.
+        batch_size: Images per batch. The last batch may be smaller.
+        augment: Augmenter with the seed of the training.
+        epoch: Epoch, from 1.
+        device: Device to augment on.
+    """
+    draws = _count_draws(order)
+
+    def parameters() -> Iterator[Parameters]:
+        for start in range(0, len(order), _DRAWN_BATCHES * batch_size):
+            part = slice(start, start + _DRAWN_BATCHES * batch_size)
+            yield from augment.draw(order[part], draws[part], epoch).to(device).split(batch_size)
+
+    for (images, targets), drawn in zip(
+        to_device(batches(table, order, batch_size), device), parameters(), strict=True
+    ):
+        masks = targets if targets.ndim == 3 else None
+        changed = augment(Pixels(images, masks), drawn)
+        yield changed.images, targets if changed.masks is None else changed.masks
+
+
+def drawn_variants(order: NDArray[np.int64], augment: Augmenter | BatchAugmenter, epoch: int) -> NDArray[np.int64]:
     """Return the images that an epoch mirrors under the policy ``flip``.
 
     Args:
@@ -156,17 +190,15 @@ def drawn_variants(order: NDArray[np.int64], augment: Augmenter, epoch: int) -> 
         epoch: Epoch, from 1.
 
     Returns:
-        (n,) 1 where ``augmented_batches`` would show the mirror image, else 0.
+        (n,) 1 where the augmenter would show the mirror image, else 0.
     """
-    chosen = zip(order.tolist(), _count_draws(order), strict=True)
-    return np.array([augment.flips(index, epoch, draw) for index, draw in chosen], dtype=np.int64)
+    return augment.flips(order, _count_draws(order), epoch).astype(np.int64)
 
 
-def _count_draws(order: NDArray[np.int64]) -> list[int]:
+def _count_draws(order: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return, for each entry, how often its image occurs earlier in ``order``."""
-    count: Counter[int] = Counter()
-    draws = []
-    for index in order.tolist():
-        draws.append(count[index])
-        count[index] += 1
+    by_image = np.argsort(order, kind="stable")
+    images = order[by_image]
+    draws = np.empty(len(order), dtype=np.int64)
+    draws[by_image] = np.arange(len(order)) - np.searchsorted(images, images)
     return draws

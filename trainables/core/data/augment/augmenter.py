@@ -63,8 +63,13 @@ class Augmenter:
         transformed = self._transformed({"image": image, "mask": mask}, index, epoch, draw)
         return transformed["image"], transformed["mask"]
 
-    def flips(self, index: int, epoch: int, draw: int = 0) -> bool:
-        """Return True if the policy ``flip`` mirrors an image, without the image: the second draw of albumentations."""
+    def flips(self, images: NDArray[np.int64], draws: NDArray[np.int64], epoch: int) -> NDArray[np.bool_]:
+        """Return, for (n,) images under the policy ``flip``, which ones are mirrored, without the images."""
+        drawn = zip(images.tolist(), draws.tolist(), strict=True)
+        return np.array([self._flips(index, epoch, draw) for index, draw in drawn], dtype=np.bool_)
+
+    def _flips(self, index: int, epoch: int, draw: int) -> bool:
+        """Return the second draw of albumentations."""
         stream = random.Random(derive_seed(self._seed, epoch, index, draw))
         stream.random()  # decides whether the Compose runs at all
         return stream.random() < FLIP_PROBABILITY

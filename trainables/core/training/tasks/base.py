@@ -12,8 +12,18 @@ from torch import Tensor
 
 from trainables.core.config import TrainConfig
 from trainables.core.data.augment.augmenter import Augmenter
+from trainables.core.data.augment.batched.batch_augmenter import BatchAugmenter
 from trainables.core.data.augment.policies import PolicyOptions, source_size
-from trainables.core.data.batches import Batch, Table, as_tensor, augmented_batches, batches, resident, to_device
+from trainables.core.data.batches import (
+    Batch,
+    Table,
+    as_tensor,
+    augmented_batches,
+    augmented_on_device,
+    batches,
+    resident,
+    to_device,
+)
 from trainables.core.data.channel_stats import channel_moments
 from trainables.core.data.dataset import Dataset
 from trainables.core.models.networks.base import PixelNetwork
@@ -21,6 +31,10 @@ from trainables.core.models.networks.build import build_network
 from trainables.core.training.losses import Loss
 from trainables.core.training.mixing import Mix, mixed_images
 from trainables.core.training.optimization.l2_sp import StartingPoint
+
+# Types of devices that augment whole batches. On the CPU, albumentations changes one image at a time, since the results
+# of fixed seeds depend on its draws.
+BATCH_AUGMENTATION = ("cuda",)
 
 
 class Scorer(Protocol):
@@ -105,10 +119,11 @@ class Task(ABC):
     def _targets(self, size: int) -> NDArray[Any]:
         """Return the targets of all N images, as in ``Table``, for images with a side of ``size`` pixels."""
 
-    def _build_augmenter(self, erasing: float = 0.0) -> Augmenter:
+    def _build_augmenter(self, erasing: float = 0.0) -> Augmenter | BatchAugmenter:
         config = self._config
+        build = BatchAugmenter if self._device.type in BATCH_AUGMENTATION else Augmenter
         options = PolicyOptions(config.image_size, config.rand_augment_ops, config.rand_augment_magnitude)
-        return Augmenter(config.augmentation, options, config.seed, erasing)
+        return build(config.augmentation, options, config.seed, erasing)
 
     @property
     def _images_per_epoch(self) -> int:
@@ -120,12 +135,25 @@ class Task(ABC):
         drawn, count = self._fit[order], self._config.batch_size
         if self._augment.is_identity:
             return batches(self._pixels, drawn, count)
-        size = source_size(self._config.augmentation, self._config.image_size)
+        if isinstance(self._augment, BatchAugmenter):
+            return augmented_on_device(self._sources, drawn, count, self._augment, epoch, self._device)
+        size = self._source_size
         images, targets = self._data.images(size), self._targets(size)
         return augmented_batches(images, targets, drawn, count, self._augment, epoch, torch.get_num_threads())
 
+    @property
+    def _source_size(self) -> int:
+        return source_size(self._config.augmentation, self._config.image_size)
+
     @cached_property
     def _pixels(self) -> Table:
-        size = self._config.image_size
+        return self._table(self._config.image_size)
+
+    @cached_property
+    def _sources(self) -> Table:
+        """The images that batches are augmented from."""
+        return self._pixels if self._source_size == self._config.image_size else self._table(self._source_size)
+
+    def _table(self, size: int) -> Table:
         table = Table(as_tensor(self._data.images(size)), as_tensor(self._targets(size)))
         return resident(table, self._device)
