@@ -4,11 +4,13 @@ import torch
 
 import trainables.core.data.batches
 from trainables.core.data.augment.augmenter import Augmenter
+from trainables.core.data.augment.batched.batch_augmenter import BatchAugmenter
 from trainables.core.data.augment.policies import PolicyOptions
 from trainables.core.data.batches import (
     Table,
     as_tensor,
     augmented_batches,
+    augmented_on_device,
     batches,
     drawn_variants,
     fits,
@@ -103,12 +105,15 @@ def test_a_resident_table_gives_the_same_batches():
 
 
 @pytest.mark.parametrize("order", [np.arange(12), np.array([3, 3, 3, 7, 3, 7, 0, 0, 0, 0])])
-def test_drawn_variants_are_those_that_augmentation_draws(order):
-    augment = Augmenter("flip", PolicyOptions(9), seed=4)
+@pytest.mark.parametrize("build", [Augmenter, BatchAugmenter])
+def test_drawn_variants_are_those_that_augmentation_draws(order, build):
+    augment = build("flip", PolicyOptions(9), seed=4)
     for epoch in (1, 2):
-        augmented = np.concatenate(
-            [pixels.numpy() for pixels, _ in augmented_batches(IMAGES, LABELS, order, 5, augment, epoch, threads=2)]
-        )
+        if build is Augmenter:
+            shown = augmented_batches(IMAGES, LABELS, order, 5, augment, epoch, threads=2)
+        else:
+            shown = augmented_on_device(TABLE, order, 5, augment, epoch, torch.device("cpu"))
+        augmented = np.concatenate([pixels.numpy() for pixels, _ in shown])
         mirrored = drawn_variants(order, augment, epoch)
         expected = np.where(mirrored[:, None, None, None] == 1, IMAGES[order][:, :, ::-1], IMAGES[order])
         np.testing.assert_array_equal(augmented, expected)

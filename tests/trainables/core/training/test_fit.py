@@ -3,12 +3,13 @@ import math
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.waits import Waits
 from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.models.networks.classifier import build_classifier
 from trainables.core.training.fit import fit
+from trainables.core.training.tasks import base
 from trainables.core.training.tasks.whole_images import PredictionScorer
 
 # Small images: many CPUs emulate half precision, 80 times slower than single precision where this was measured.
@@ -140,20 +141,6 @@ def test_a_gpu_that_torch_cannot_use_is_an_error(config, small_data):
         next(fit(config(device="cuda"), small_data))
 
 
-class Waits(TorchDispatchMode):
-    """Counter of operations whose result the CPU reads, for which it would wait for a GPU."""
-
-    OPERATIONS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "bincount", "equal")
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func.overloadpacket.__name__ in self.OPERATIONS
-        return func(*args, **(kwargs or {}))
-
-
 WITHOUT_WAITS = [
     {"loss": "cross_entropy", "label_smoothing": 0.1, "class_weights": "balanced", "clip_norm": 1.0},
     {"loss": "focal", "sampler": "weighted", "augmentation": "medical", "accumulate_steps": 2},
@@ -162,9 +149,12 @@ WITHOUT_WAITS = [
 ]
 
 
+@pytest.mark.parametrize("augmented_in_batches", [False, True])
 @pytest.mark.parametrize("changes", WITHOUT_WAITS, ids=lambda changes: "-".join(list(changes)[:2]))
-def test_waits_do_not_grow_with_the_number_of_batches(config, small_data, changes):
+def test_waits_do_not_grow_with_the_number_of_batches(config, small_data, monkeypatch, changes, augmented_in_batches):
     """Only once per pass is a result read. SGD, since other optimizers keep their step on the CPU there."""
+    if augmented_in_batches:
+        monkeypatch.setattr(base, "BATCH_AUGMENTATION", ("cpu",))
     few = {"fit": small_data.splits["fit"][::3], "tune": small_data.splits["tune"][::2]}
     data = dataclasses.replace(small_data, splits=small_data.splits | few, ordered=True)
     counts = []

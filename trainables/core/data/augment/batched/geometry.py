@@ -13,7 +13,7 @@ from trainables.core.data.augment.batched.operation import Operation, Pixels
 
 def _where(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """Choose between images by a (B,) condition."""
-    return torch.where(condition.view(-1, *[1] * (no.ndim - 1)), yes, no)
+    return torch.where(condition.view(-1, *[1] * (no.ndim - 1)), yes, no).contiguous()
 
 
 def _grid(columns: Tensor, rows: Tensor) -> Tensor:

@@ -47,8 +47,8 @@ class Noise(Operation):
 
     def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: D102
         noise = normal(keys, pixels.images[0].numel()).view(pixels.images.shape)
-        # albumentations cuts the fraction off
-        noisy = (pixels.images + noise * parameters.view(-1, 1, 1, 1)).floor_().clamp_(0, 255)
+        # albumentations cuts the fraction of the noise off
+        noisy = (pixels.images + (noise * parameters.view(-1, 1, 1, 1)).trunc_()).clamp_(0, 255)
         return pixels._replace(images=noisy.to(pixels.images.dtype))
 
 
