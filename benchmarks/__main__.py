@@ -17,6 +17,7 @@ PROGRAMS = (
     "training.throughput",
     "driver.turnaround",
     "training.frozen_cache",
+    "training.augmentation",
     "data.decoding",
     "driver.steering",
     "driver.writes",

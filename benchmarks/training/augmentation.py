@@ -34,7 +34,7 @@ def main(images: Annotated[int, typer.Option(min=BATCH)] = 512, runs: Annotated[
             speeds = np.array(_speeds(policy, channels, images, runs))
             name = f"{policy}, {colours}"
             ratio = statistics.median(speeds[:, 1] / speeds[:, 0])
-            rows.append(Row(f"{name}: batches / albumentations, images per CPU second", ratio, "", None))
+            rows.append(Row(f"{name}: batches / albumentations", ratio, "", None))
             details[name] = dict(zip(("albumentations", "batches"), speeds.T.tolist(), strict=True))
     record("augmentation", rows, {"images per CPU second": details})
 

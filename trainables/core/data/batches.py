@@ -173,9 +173,8 @@ def augmented_on_device(
             part = slice(start, start + _DRAWN_BATCHES * batch_size)
             yield from augment.draw(order[part], draws[part], epoch).to(device).split(batch_size)
 
-    for (images, targets), drawn in zip(
-        to_device(batches(table, order, batch_size), device), parameters(), strict=True
-    ):
+    on_device = to_device(batches(table, order, batch_size), device)
+    for (images, targets), drawn in zip(on_device, parameters(), strict=True):
         masks = targets if targets.ndim == 3 else None
         changed = augment(Pixels(images, masks), drawn)
         yield changed.images, targets if changed.masks is None else changed.masks

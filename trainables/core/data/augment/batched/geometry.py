@@ -33,7 +33,8 @@ class Flip(Operation):
     axis: int
     neutral = (0.0,)
 
-    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002, D102
+    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002
+        """Mirror a batch."""
         flips = parameters[:, 0] == 1
         return pixels.each(lambda tensor: _where(flips, tensor.flip(self.axis), tensor))
 
@@ -44,7 +45,8 @@ class QuarterTurns(Operation):
 
     neutral = (0.0,)
 
-    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002, D102
+    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002
+        """Turn a batch."""
         quarters = parameters[:, 0]
         once, twice = quarters % 2 == 1, quarters >= 2
 
@@ -71,10 +73,12 @@ class Crop(Operation):
     size: int
 
     @property
-    def neutral(self) -> tuple[float, ...]:  # noqa: D102
+    def neutral(self) -> tuple[float, ...]:
+        """The whole image."""
         return 0.0, 0.0, self.source, self.source
 
-    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002, D102
+    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002
+        """Crop a batch."""
         start, length = parameters[:, :2, None], parameters[:, 2:, None]  # (B, 2, 1): of columns and rows
         places = torch.arange(self.size, device=parameters.device)
         read = ((places + 0.5) * (length / self.size) - 0.5).clamp(min=0).minimum(length - 1) + start  # (B, 2, size)
@@ -99,7 +103,8 @@ class Warp(Operation):
     padding: str
     neutral = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
-    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002, D102
+    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002
+        """Warp a batch."""
         count, side = pixels.images.shape[:2]
         grid = affine_grid(parameters.view(count, 2, 3), [count, 1, side, side], align_corners=True)
         return pixels.sampled(grid, self.padding)
@@ -118,7 +123,8 @@ class Elastic(Operation):
     sigma: float
     neutral = (0.0,)
 
-    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: D102
+    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:
+        """Deform a batch."""
         count, side = pixels.images.shape[:2]
         noise = normal(keys, 2 * side * side).view(count, 2 * side, side)
         noise = noise / noise.abs().amax((1, 2), keepdim=True)

@@ -26,7 +26,8 @@ class Gamma(Operation):
 
     neutral = (1.0,)
 
-    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002, D102
+    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002
+        """Apply the powers to a batch."""
         levels, power = _levels(pixels.images), parameters[:, :, None]
         raised = ((levels / 255) ** power * 255).floor()  # albumentations cuts the fraction off
         return pixels._replace(images=_replaced(pixels.images, torch.where(power == 1, levels, raised)))
@@ -41,7 +42,8 @@ class AutoContrast(Operation):
 
     neutral = (0.0,)
 
-    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002, D102
+    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002
+        """Stretch a batch."""
         images, levels = pixels.images, _levels(pixels.images)
         lowest = images.amin((1, 2)).double()[:, :, None]
         highest = torch.where(images == 255, 0, images).amax((1, 2)).double()[:, :, None]
@@ -56,7 +58,8 @@ class Equalize(Operation):
 
     neutral = (0.0,)
 
-    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002, D102
+    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002
+        """Equalize a batch."""
         images, levels = pixels.images, _levels(pixels.images)
         by_channel = images.flatten(1, 2).transpose(1, 2).long()  # (B, C, S * S)
         histogram = torch.zeros(*by_channel.shape[:2], 256, dtype=torch.int64, device=images.device)

@@ -21,7 +21,8 @@ class Jitter(Operation):
 
     neutral = (1.0, 0.0, 0.0, 0.0) * 3
 
-    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002, D102
+    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: ARG002
+        """Change the colours of a batch."""
         values = pixels.images.float()
         for step in parameters.view(-1, 3, 4, 1, 1, 1).unbind(1):
             a, b, c, d = step.unbind(1)
@@ -45,7 +46,8 @@ class Noise(Operation):
 
     neutral = (0.0,)
 
-    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: D102
+    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:
+        """Add noise to a batch."""
         noise = normal(keys, pixels.images[0].numel()).view(pixels.images.shape)
         # albumentations cuts the fraction of the noise off
         noisy = (pixels.images + (noise * parameters.view(-1, 1, 1, 1)).trunc_()).clamp_(0, 255)
@@ -58,7 +60,8 @@ class Erase(Operation):
 
     neutral = (0.0, 0.0, 0.0, 0.0)
 
-    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:  # noqa: D102
+    def __call__(self, pixels: Pixels, parameters: Tensor, keys: Tensor) -> Pixels:
+        """Erase rectangles of a batch."""
         images = pixels.images
         places = torch.arange(images.shape[1], device=images.device)
         start, length = parameters[:, :2, None], parameters[:, 2:, None]
