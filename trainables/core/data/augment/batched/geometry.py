@@ -86,8 +86,7 @@ class Crop(Operation):
         images = Pixels(pixels.images).sampled(_grid(columns, rows), "border").images
         if pixels.masks is None:
             return Pixels(images)
-        # A fraction is at least 1 / size away from the next integer, so this only undoes rounding.
-        columns, rows = ((places * (length / self.size) + 1e-3).floor() + start).long().unbind(1)
+        columns, rows = (places * length.long() // self.size + start.long()).unbind(1)
         batch = torch.arange(len(images), device=parameters.device)
         return Pixels(images, pixels.masks[batch[:, None, None], rows[:, :, None], columns[:, None, :]])
 
