@@ -131,11 +131,14 @@ def test_colour_jitter_is_equal_in_one_of_the_orders(factors, image):
         assert len(seen) == 6
 
 
-def test_every_order_of_colour_jitter_comes_equally_often():
+def test_every_order_of_colour_jitter_comes_equally_often_whatever_the_factors():
     parameters = drawn(A.ColorJitter(p=1), SIDE).draw(KEYS).view(COUNT, 3, 4)
     kinds = (parameters[:, :, 2] != 0) * 1 + (parameters[:, :, 3] != 0) * 2  # contrast 1, saturation 2
     orders, counts = kinds.unique(dim=0, return_counts=True)
     assert len(orders) == 6 and stats.chisquare(counts.numpy()).pvalue > 0.001
+    places = (kinds == 1).int().argmax(1)
+    factors = parameters[torch.arange(COUNT), places, 0]
+    assert abs(np.corrcoef(places.numpy(), factors.numpy())[0, 1]) < 4 / COUNT**0.5
 
 
 @IMAGES
