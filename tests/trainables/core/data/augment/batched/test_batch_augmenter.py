@@ -2,6 +2,7 @@ import albumentations as A
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from tests.waits import Waits
 from trainables.core.data.augment.augmenter import Augmenter
@@ -64,6 +65,7 @@ def test_the_steps_of_a_policy_happen_as_often_as_they_should_and_independently(
     shares["gamma"] = (gamma != 1, 0.2)
     for happens, share in shares.values():
         assert abs(happens.mean() - share) < 4 * np.sqrt(share * (1 - share) / count)
+    assert stats.kstest(gamma[gamma != 1], stats.uniform(0.8, 0.4).cdf).pvalue > 0.001
     correlations = np.corrcoef([happens for happens, _ in shares.values()])
     assert np.abs(correlations - np.eye(4)).max() < 4 / np.sqrt(count)
 
