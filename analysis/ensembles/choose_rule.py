@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.ensembles.decisions import DecisionRules, decide
+from analysis.ensembles.decisions import DecisionRules, Decisions, decide
 from analysis.ensembles.operating_points import ChosenPoint
 from analysis.ensembles.rules import DEFAULT, FIXED, RULES, Rule
 from analysis.statistics.cross_fitting import GROUPS_TO_FIT, cross_fitted, group_folds
@@ -133,6 +133,19 @@ class RuleSet:
         """
         return combination
 
+    def decide(
+        self, predicted: Probabilities, sample: Sample, combination: Combination, wishes: DecisionRules
+    ) -> Decisions:
+        """Choose the operating points, and calibrate the prediction sets, of images and patients.
+
+        Args:
+            predicted: Predictions of the combination for images that it was not fitted to.
+            sample: The N images.
+            combination: Combination with its rule for patients.
+            wishes: Wishes of the user.
+        """
+        return decide(predicted, sample, combination.patients, wishes)
+
 
 CLASS_RULES = RuleSet(RULES, DEFAULT, FIXED)
 
@@ -169,7 +182,9 @@ def compare(
     )
     predicted = predictions[comparison.chosen]
     comparison = _with_patient_rule(comparison, probabilities, predicted, sample, known)
-    return _with_decisions(comparison, predicted, sample, decisions)
+    if decisions is None:
+        return comparison
+    return _with_decisions(comparison, known.decide(predicted, sample, comparison.combination, decisions))
 
 
 def chosen_from(
@@ -294,18 +309,12 @@ def _with_patient_rule(
     )
 
 
-def _with_decisions(
-    comparison: Comparison, predicted: Probabilities, sample: Sample, rules: DecisionRules | None
-) -> Comparison:
-    """Add operating points and prediction sets, if the images have one class each."""
-    if rules is None:
-        return comparison
-    combination = comparison.combination
-    decisions = decide(predicted, sample, combination.patients, rules)
+def _with_decisions(comparison: Comparison, decisions: Decisions) -> Comparison:
+    """Add operating points and prediction sets."""
     points = tuple(chosen.point for chosen in decisions.points)
     return replace(
         comparison,
-        combination=replace(combination, points=points, sets=decisions.sets),
+        combination=replace(comparison.combination, points=points, sets=decisions.sets),
         points=decisions.points,
         notes=(*comparison.notes, *decisions.notes),
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from analysis.ensembles.operating_points import ChosenPoint, disease_points
-from analysis.ensembles.prediction_sets import calibrate_sets
+from analysis.ensembles.prediction_sets import calibrate_label_sets, calibrate_sets
 from analysis.statistics.resampling import Probabilities, Sample
 from analysis.statistics.thresholds import HIGHEST_YOUDEN, PointRule
 from trainables.core.errors import UserError
@@ -79,3 +79,18 @@ def decide(probabilities: Probabilities, sample: Sample, patients: PatientRule, 
         ]
     sets, about_sets = calibrate_sets(probabilities, sample, patients, rules.coverage)
     return Decisions(tuple(points), tuple(sets), (*notes, *about_sets))
+
+
+def decide_labels(
+    probabilities: Probabilities, sample: Sample, patients: PatientRule, rules: DecisionRules
+) -> Decisions:
+    """Calibrate the prediction sets of labels, whose operating points the combination has.
+
+    Args:
+        probabilities: (N, L) probabilities by rules that were not fitted to these images.
+        sample: The N images, each with any number of labels.
+        patients: Rule that combines the images of a patient.
+        rules: Wishes of the user.
+    """
+    sets, notes = calibrate_label_sets(probabilities, sample, patients, rules.coverage)
+    return Decisions((), tuple(sets), tuple(notes))

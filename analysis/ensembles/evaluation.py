@@ -10,7 +10,7 @@ from trainables.core.metric_names import PATIENT
 from trainables.core.serving.operating_point import IMAGE as IMAGE_UNIT
 from trainables.core.serving.operating_point import PATIENT as PATIENT_UNIT
 from trainables.core.serving.operating_point import OperatingPoint
-from trainables.core.serving.prediction_sets import PredictionSets
+from trainables.core.serving.prediction_sets import LabelSets, PredictionSets
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PointScores:
         point: Operating point.
         counts: Images, or patients, that are true positives, false negatives, true negatives and false positives.
         groups: Number of groups with a positive, and with a negative.
-        intervals: 95% confidence intervals by metric; none if either side has fewer than 10 groups.
+        intervals: 95% confidence intervals by metric; none if either side that has images has fewer than 10 groups.
     """
 
     point: OperatingPoint
@@ -55,20 +55,16 @@ class PointScores:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def shares(self) -> dict[str, tuple[int, int]]:
-        """Return the numerator and the denominator of each metric; none without positives or without negatives.
+        """Return the numerator and the denominator of each metric that has one.
 
-        They are ``sensitivity``, ``specificity``, ``ppv`` and ``npv``, the positive and negative predictive values.
-        Predictive values hold at the share of positives in the sample, and need a positive or negative decision.
+        They are ``sensitivity``, which needs positives, ``specificity``, which needs negatives, and the positive and
+        negative predictive values ``ppv`` and ``npv``. These hold at the share of positives in the sample, so they need
+        both, and a positive or negative decision.
         """
         found, missed, cleared, alarms = self.counts
-        if not (found + missed and cleared + alarms):
-            return {}
-        shares = {
-            "sensitivity": (found, found + missed),
-            "specificity": (cleared, cleared + alarms),
-            "ppv": (found, found + alarms),
-            "npv": (cleared, cleared + missed),
-        }
+        shares = {"sensitivity": (found, found + missed), "specificity": (cleared, cleared + alarms)}
+        if all(total for _, total in shares.values()):
+            shares |= {"ppv": (found, found + alarms), "npv": (cleared, cleared + missed)}
         return {name: share for name, share in shares.items() if share[1]}
 
     def metrics(self) -> dict[str, float]:
@@ -80,6 +76,10 @@ class PointScores:
         low, high = self.intervals.get(name, (None, None))
         value = self.metrics().get(name)
         return "" if value is None else f"{value:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+
+
+# Units whose set has the truth, all units, and the 95% confidence interval of their share if there are enough groups.
+Covered = tuple[int, int, tuple[float, float] | None]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class SetScores:
     units: int
     covered: int
     interval: tuple[float, float] | None
-    by_class: dict[str, tuple[int, int, tuple[float, float] | None]]
+    by_class: dict[str, Covered]
     sizes: tuple[int, ...]
     right_if_single: int
     risk_area: float
@@ -110,13 +110,9 @@ class SetScores:
     @property
     def warning(self) -> str:
         """A sentence if the coverage is clearly below the promise, else ""."""
-        if self.interval is None or self.interval[1] >= self.sets.coverage:
+        if not _below_promise(self.interval, self.sets):
             return ""
-        unit, reached = self.sets.unit, self.covered / self.units
-        return (
-            f"prediction sets by {unit} cover {reached:.3f} of the test {unit}s instead of {self.sets.coverage:g}: "
-            "these are unlike those that the sets were calibrated on, and the promise is only for groups that are alike"
-        )
+        return _missed_promise(f"{self.covered / self.units:.3f} of the test {self.sets.unit}s", self.sets)
 
     def metrics(self) -> dict[str, float]:
         """Return coverage, the share of abstentions, the accuracy of the rest, and the risk-coverage area."""
@@ -128,6 +124,56 @@ class SetScores:
             **accuracy,
             "risk_coverage_area": self.risk_area,
         }
+
+
+@dataclass(frozen=True)
+class LabelSetScores:
+    """Scores of the prediction sets of labels, by label that was calibrated.
+
+    Attributes:
+        sets: Prediction sets.
+        units: Images, or patients.
+        present: Those with the label whose presence was not ruled out, all with it, and the interval.
+        absent: Those without it whose absence was not ruled out, all without it, and the interval.
+        right: Right decisions, of those where only presence or only absence was possible, and the number of these.
+    """
+
+    sets: LabelSets
+    units: int
+    present: dict[str, Covered]
+    absent: dict[str, Covered]
+    right: dict[str, tuple[int, int]]
+
+    @property
+    def warning(self) -> str:
+        """A sentence if the coverage of a label is clearly below the promise, else ""."""
+        sides = [(f"{self.sets.unit}s with {name}", one) for name, one in self.present.items()]
+        sides += [(f"{self.sets.unit}s without {name}", one) for name, one in self.absent.items()]
+        missed = [
+            f"{covered / total:.3f} of the test {units}"
+            for units, (covered, total, interval) in sides
+            if _below_promise(interval, self.sets)
+        ]
+        return _missed_promise(", ".join(missed), self.sets) if missed else ""
+
+    def metrics(self) -> dict[str, float]:
+        """Return coverage, the share of abstentions, and the accuracy of the rest, over all pairs of unit and label."""
+        truths = [*self.present.values(), *self.absent.values()]
+        covered, pairs = sum(one[0] for one in truths), sum(one[1] for one in truths)
+        right, decided = (sum(counts) for counts in zip(*self.right.values(), strict=True))
+        accuracy = {"accuracy_if_certain": right / decided} if decided else {}
+        return {"set_coverage": covered / pairs, "abstention": 1 - decided / pairs, **accuracy}
+
+
+def _below_promise(interval: tuple[float, float] | None, sets: PredictionSets) -> bool:
+    return interval is not None and interval[1] < sets.coverage
+
+
+def _missed_promise(reached: str, sets: PredictionSets) -> str:
+    return (
+        f"prediction sets by {sets.unit} cover {reached} instead of {sets.coverage:g}: these are unlike those that the "
+        "sets were calibrated on, and the promise is only for groups that are alike"
+    )
 
 
 @dataclass(frozen=True)
@@ -147,7 +193,8 @@ class Scores:
         thresholds: (L,) probabilities from which labels are assigned; multi-label classification only.
         points: Scores at the operating points: one of a disease, or one per label; only of an ensemble. Their metrics
             are in ``metrics`` too.
-        sets: Scores of the prediction sets, whose metrics are in ``metrics`` too; None without sets.
+        sets: Scores of the prediction sets of classes, whose metrics are in ``metrics`` too; None without them.
+        label_sets: The same of labels.
     """
 
     metrics: dict[str, float]
@@ -160,6 +207,7 @@ class Scores:
     thresholds: tuple[float, ...] = ()
     points: tuple[PointScores, ...] = ()
     sets: SetScores | None = None
+    label_sets: LabelSetScores | None = None
 
     def with_points(self, points: Mapping[str, PointScores]) -> Self:
         """Add scores at operating points, whose metrics get the suffix that is their key."""
@@ -173,6 +221,10 @@ class Scores:
         """Add scores of prediction sets."""
         bounds = {"set_coverage": sets.interval} if sets.interval else {}
         return replace(self, metrics=self.metrics | sets.metrics(), intervals=self.intervals | bounds, sets=sets)
+
+    def with_label_sets(self, sets: LabelSetScores) -> Self:
+        """Add scores of prediction sets of labels."""
+        return replace(self, metrics=self.metrics | sets.metrics(), label_sets=sets)
 
 
 @dataclass(frozen=True)
@@ -225,7 +277,8 @@ class Evaluation:
     def caveats(self) -> list[str]:
         """Return the notes to print with the scores."""
         notes = [f"no test image of {name}" for name in self.absent]
-        notes += [one.ensemble.sets.warning for one in self.levels().values() if one.ensemble.sets]
+        scores = [level.ensemble for level in self.levels().values()]
+        notes += [sets.warning for one in scores for sets in (one.sets, one.label_sets) if sets]
         if self.conditional:
             few = ", ".join(self.conditional)
             notes.append(

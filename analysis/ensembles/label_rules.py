@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from analysis.ensembles.choose_rule import RuleSet
+from analysis.ensembles.decisions import DecisionRules, Decisions, decide_labels
 from analysis.ensembles.rules import SCALED, TEMPERATURES, Rule, best_single, geometric_mean, greedy, mean
 from analysis.statistics.cross_fitting import group_folds
 from analysis.statistics.patients import PatientSample
@@ -132,6 +133,13 @@ class _LabelRuleSet(RuleSet):
         return dataclasses.replace(
             combination, patient_thresholds=of_models[0], patient_member_thresholds=of_models[1:]
         )
+
+    def decide(
+        self, predicted: Probabilities, sample: Sample, combination: Combination, wishes: DecisionRules
+    ) -> Decisions:
+        """Calibrate prediction sets. The thresholds of labels are part of the combination."""
+        probabilities = predicted[:, : len(sample.class_names)]
+        return decide_labels(probabilities, sample, combination.patients, wishes)
 
 
 def label_rules(points: PointRule = HIGHEST_F1) -> RuleSet:

@@ -135,7 +135,7 @@ def score_point(point: OperatingPoint, probabilities: Probabilities, sample: Sam
     cells = (positive & called, positive & ~called, ~positive & ~called, ~positive & called)
     found, missed, cleared, alarms = (int(cell.sum()) for cell in cells)
     scores = PointScores(point, (found, missed, cleared, alarms), sides(sample.groups, positive))
-    if min(scores.groups) < GROUPS_FOR_INTERVAL:
+    if min(filter(None, scores.groups)) < GROUPS_FOR_INTERVAL:
         return scores
     counted = {"sensitivity": positive, "specificity": ~positive, "ppv": called, "npv": ~called}
     right = called == positive

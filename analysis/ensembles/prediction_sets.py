@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.ensembles.evaluation import SetScores
+from analysis.ensembles.evaluation import Covered, LabelSetScores, SetScores
 from analysis.statistics.conformal import fewest_groups, groups_to_promise, lowest_probability
 from analysis.statistics.patients import by_unit
-from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample, sides
 from analysis.statistics.score_intervals import proportion_interval
 from trainables.core.serving.combining.patient_rule import PatientRule
-from trainables.core.serving.prediction_sets import PredictionSets
+from trainables.core.serving.prediction_sets import LabelSets, PredictionSets
 
 DEFAULT_COVERAGE = 0.9
 
@@ -31,8 +31,7 @@ def calibrate_sets(
     Returns:
         The sets, and a note for each unit with too few groups.
     """
-    promised = coverage or DEFAULT_COVERAGE
-    needed = groups_to_promise(promised) if coverage is None else fewest_groups(promised)
+    promised, needed = _promise(coverage)
     found, notes = list[PredictionSets](), list[str]()
     for unit, scored, of_unit in by_unit(probabilities, sample, patients):
         classes = range(len(of_unit.class_names))
@@ -56,6 +55,58 @@ def calibrate_sets(
     return found, notes
 
 
+def calibrate_label_sets(
+    probabilities: Probabilities, sample: Sample, patients: PatientRule, coverage: float | None
+) -> tuple[list[LabelSets], list[str]]:
+    """Calibrate the prediction sets of labels, of images and, where there are patients, of patients.
+
+    Each label is a question of its own. Its presence gets a threshold from the groups that have images with it, its
+    absence one from the groups that have images without it. A label for which either are too few gets none.
+
+    Args:
+        probabilities: (N, L) probabilities by rules that were not fitted to these images.
+        sample: The N images, with any number of labels.
+        patients: Rule that combines the images of a patient.
+        coverage: As for ``calibrate_sets``.
+
+    Returns:
+        The sets, and a note for each unit with labels of too few groups.
+    """
+    promised, needed = _promise(coverage)
+    found, notes = list[LabelSets](), list[str]()
+    for unit, scored, of_unit in by_unit(probabilities, sample, patients):
+        names, has = of_unit.class_names, of_unit.labels == 1
+        counts = {name: sides(of_unit.groups, has[:, label]) for label, name in enumerate(names)}
+        enough = np.array([min(both) >= needed for both in counts.values()])
+        present = _of_truths(scored, has, of_unit.groups, promised)
+        absent = _of_truths(1 - scored, ~has, of_unit.groups, promised)
+        few = [f"{name} ({', '.join(map(str, both))})" for name, both in counts.items() if min(both) < needed]
+        if few:
+            notes.append(
+                f"no prediction sets by {unit} for {', '.join(few)}: {promised:.0%} coverage of a label needs {needed} "
+                "groups with it and as many without it (in brackets: those there are)"
+            )
+        if enough.any():
+            kept = (tuple(np.where(enough, one, 0.0).tolist()) for one in (present, absent))
+            found.append(LabelSets(promised, next(kept), True, unit, next(kept)))
+    return found, notes
+
+
+def _promise(coverage: float | None) -> tuple[float, int]:
+    """Return the coverage to promise, and the number of groups that it needs."""
+    if coverage is None:
+        return DEFAULT_COVERAGE, groups_to_promise(DEFAULT_COVERAGE)
+    return coverage, fewest_groups(coverage)
+
+
+def _of_truths(
+    probabilities: NDArray[np.floating], truths: NDArray[np.bool_], groups: NDArray[np.int64], coverage: float
+) -> list[float]:
+    """Return L thresholds, each reached by the (N, L) probabilities of a truth in a share of new groups."""
+    columns = zip(probabilities.T, truths.T, strict=True)
+    return [lowest_probability(column[has], groups[has], coverage) for column, has in columns]
+
+
 def score_sets(sets: PredictionSets, probabilities: Probabilities, sample: Sample) -> SetScores:
     """Score the sets of N images or patients with (N, C) probabilities."""
     contained = sets.contain(probabilities)
@@ -69,7 +120,7 @@ def score_sets(sets: PredictionSets, probabilities: Probabilities, sample: Sampl
         covered=int(covered.sum()),
         interval=_interval(covered, sample.groups),
         by_class={
-            name: (int(covered[has].sum()), int(has.sum()), _interval(covered[has], sample.groups[has]))
+            name: _covered(covered[has], sample.groups[has])
             for name, has in ((name, sample.has(label)) for label, name in enumerate(sample.class_names))
             if has.any()
         },
@@ -77,6 +128,18 @@ def score_sets(sets: PredictionSets, probabilities: Probabilities, sample: Sampl
         right_if_single=int((right & single).sum()),
         risk_area=float(risks.mean()),
     )
+
+
+def score_label_sets(sets: LabelSets, probabilities: Probabilities, sample: Sample) -> LabelSetScores:
+    """Score the sets of N images or patients with (N, L) probabilities."""
+    present, absent = sets.contain(probabilities), sets.may_be_absent(probabilities)
+    scores = LabelSetScores(sets, len(probabilities), {}, {}, {})
+    for label in sets.calibrated.tolist():
+        name, has, decided = sample.class_names[label], sample.has(label), present[:, label] != absent[:, label]
+        scores.present[name] = _covered(present[has, label], sample.groups[has])
+        scores.absent[name] = _covered(absent[~has, label], sample.groups[~has])
+        scores.right[name] = int((present[:, label] == has)[decided].sum()), int(decided.sum())
+    return scores
 
 
 def risk_coverage(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -94,6 +157,10 @@ def risk_coverage(confidence: NDArray[np.floating], right: NDArray[np.bool_]) ->
     risks = np.cumsum(~right[order]) / np.arange(1, len(right) + 1)
     last = np.searchsorted(-falling, -falling, side="right") - 1
     return np.asarray(risks[last])
+
+
+def _covered(outcomes: NDArray[np.bool_], groups: NDArray[np.int64]) -> Covered:
+    return int(outcomes.sum()), len(outcomes), _interval(outcomes, groups)
 
 
 def _interval(outcomes: NDArray[np.bool_], groups: NDArray[np.int64]) -> tuple[float, float] | None:

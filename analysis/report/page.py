@@ -40,7 +40,8 @@ class Table:
         headings: One heading per column.
         rows: Cells of each row, one per column.
         bold: Positions of the rows in bold.
-        wrapped: True if long cells take several lines instead of making the table wide.
+        wrapped: True if long cells take several lines instead of making the table wide. On a phone, the cells of a
+            row with more than four stand below each other.
     """
 
     title: str

@@ -49,7 +49,7 @@ def title(search: SearchInputs) -> str:
     """Name the classes and the data set of a search."""
     names = [shortened(name) for name in search.data.class_names]
     shown = ", ".join(names[:_MOST_CLASSES]) + f" and {len(names) - _MOST_CLASSES} more" * (len(names) > _MOST_CLASSES)
-    folder = search.data.place.rstrip("/").rsplit("/", 1)[-1]
+    folder = "/".join([part for part in search.data.place.split("/") if part][-2:])
     return f"{shown}: a model from the images of {shortened(folder)}"
 
 

@@ -3,10 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.statistics.intervals import intervals
-from analysis.statistics.resampling import RESAMPLES, Probabilities, Sample
-from analysis.statistics.score_intervals import Interval, difference_interval
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, RESAMPLES, Probabilities, Sample
+from analysis.statistics.score_intervals import (
+    Interval,
+    difference_interval,
+    proportion_interval,
+    share_correlation,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,25 @@ def paired_differences(
                 interval = (0.0, 0.0) if same else between
             found[name] = Difference(value, other, interval)
     return found
+
+
+def share_difference(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: NDArray[np.int64]) -> Difference:
+    """Compare two shares of the same images, such as the sensitivities of two models.
+
+    The interval combines those of the shares as in ``paired_differences``, with their correlation over groups. With
+    fewer than ``GROUPS_FOR_INTERVAL`` groups there is none.
+
+    Args:
+        first: (N,) outcomes of the first model, at least one.
+        second: (N,) outcomes of the second.
+        groups: (N,) group of each image.
+    """
+    one, other = float(first.mean()), float(second.mean())
+    if len(np.unique(groups)) < GROUPS_FOR_INTERVAL:
+        return Difference(one, other, None)
+    bounds = [proportion_interval(outcomes, groups) for outcomes in (first, second)]
+    correlation = share_correlation(first, second, groups)
+    return Difference(one, other, difference_interval(other, bounds[1], one, bounds[0], correlation))
 
 
 def _correlation(blocks: list[np.ndarray]) -> float:

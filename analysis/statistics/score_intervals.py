@@ -77,6 +77,25 @@ def _distance(one: float, other: float, correlation: float) -> float:
     return float(np.sqrt(max(one**2 + other**2 - 2 * correlation * one * other, 0.0)))
 
 
+def share_correlation(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: NDArray[np.int64]) -> float:
+    """Return the correlation of two shares of the same images over samples of groups (linearised, Cochran 1977).
+
+    Args:
+        first: (N,) outcomes of the first share.
+        second: (N,) outcomes of the second.
+        groups: (N,) group of each image.
+
+    Returns:
+        The correlation; 0 if a share does not vary between groups.
+    """
+    residuals = []
+    for outcomes in (first, second):
+        sizes, hits = _by_group(groups, outcomes)
+        residuals.append(hits - outcomes.mean() * sizes)
+    spread = float(np.linalg.norm(residuals[0]) * np.linalg.norm(residuals[1]))
+    return float(residuals[0] @ residuals[1]) / spread if spread > 0 else 0.0
+
+
 def mean_interval(values: NDArray[np.float64], groups: NDArray[np.int64], smallest: int | None = None) -> Interval:
     """Compute an interval of a mean over images that allows for skewness by Hall's transformation (Hall 1992).
 

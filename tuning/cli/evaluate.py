@@ -16,6 +16,7 @@ from tuning.cli.shared_options import (
     ImageColumn,
     LabelColumn,
     Labels,
+    column_names,
     label_table,
 )
 
@@ -79,7 +80,7 @@ def evaluate(
     from tuning.evaluate.data.describe_data import describe_data
 
     table = label_table(labels, image=image_column, label=label_column)
-    columns = tuple(name.strip() for name in by.split(",") if name.strip()) if by else ()
+    columns = () if by is None else column_names("--by", by)
 
     def run(console: Console) -> int:
         place = known_place(data)

@@ -10,7 +10,7 @@ import typer
 from trainables.core.errors import UserError
 from tuning.cli.command import Command, console_script, new_app
 from tuning.cli.model_options import RegisteredModel, TrackingUri, interruptible
-from tuning.cli.shared_options import GroupPattern, ImageColumn
+from tuning.cli.shared_options import GroupPattern, ImageColumn, column_names
 
 app = new_app()
 
@@ -91,7 +91,7 @@ def predict(
         raise UserError("--image-column and --columns name columns of a table: add --labels FILE")
     of_table = group_column if labels and not groups else None
     source = PatientSource(groups, None if of_table else group_column, group_pattern)
-    named = None if columns is None else tuple(name.strip() for name in columns.split(",") if name.strip())
+    named = None if columns is None else column_names("--columns", columns)
     options = PredictOptions(
         model,
         images,

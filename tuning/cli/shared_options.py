@@ -208,6 +208,18 @@ def study_texts(file: str | None) -> dict[str, str] | None:
     return read_study_file(Path(file))
 
 
+def column_names(option: str, value: str) -> tuple[str, ...]:
+    """Return the columns that an option names, separated by commas.
+
+    Raises:
+        UserError: It names none.
+    """
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    if not names:
+        raise UserError(f"{option} must name columns, such as site,sex, but got {value!r}: name some, or leave it out")
+    return names
+
+
 def decision_rules(operating_point: str | None, coverage: float | None) -> "DecisionRules":
     """Return the wishes that the options name."""
     from analysis.ensembles.decisions import DecisionRules

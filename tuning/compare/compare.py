@@ -1,15 +1,12 @@
 """Comparison of two ensembles on the test images that both have."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from analysis.statistics.resampling import Sample
 from trainables.core.errors import UserError
 from tuning.compare.contenders import Contender, Places, open_contender
-from tuning.compare.differences import show_differences
+from tuning.compare.differences import Compared, show_differences
 from tuning.console import EXIT_OK, say, say_notes
 
 _REMINDER = "choosing by these figures uses the test set to choose: confirm the choice on images that neither has seen"
@@ -34,15 +31,9 @@ def compare(first: str, second: str, places: Places, console: Console) -> int:
         say(console, f"Both were tested on the same {len(rows)} images.")
     else:
         say(console, f"Their test sets differ: {counts[0]} and {counts[1]} images, of which {len(rows)} are in both.")
-    samples = [contender.results.sample("test", contender.chosen.comparison.metric) for contender in contenders]
-    parts = [
-        contender.results.by_unit(predictions, contender.chosen.comparison.combination, sample)
-        for contender, predictions, sample in (
-            _on(contender, sample, rows) for contender, sample in zip(contenders, samples, strict=True)
-        )
-    ]
+    compared = [_on(contender, rows) for contender in contenders]
     with console.status("computing intervals"):
-        show_differences(parts, contenders[0].chosen.comparison.metric, console)
+        show_differences(compared, contenders[0].chosen.comparison.metric, console)
     say_notes(console, [_REMINDER])
     return EXIT_OK
 
@@ -65,7 +56,9 @@ def shared_test_images(first: Contender, second: Contender) -> NDArray[np.int64]
     return shared
 
 
-def _on(contender: Contender, sample: Sample, rows: NDArray[np.int64]) -> tuple[Contender, NDArray[Any], Sample]:
-    """Return a contender with its predictions and its sample of these images."""
+def _on(contender: Contender, rows: NDArray[np.int64]) -> Compared:
+    """Return a contender on these images."""
+    comparison = contender.chosen.comparison
     positions = np.searchsorted(contender.data.splits["test"], rows)
-    return contender, contender.predictions[positions], sample.take(positions)
+    sample = contender.results.sample("test", comparison.metric).take(positions)
+    return Compared.of(contender.results, contender.predictions[positions], comparison.combination, sample)

@@ -1,42 +1,95 @@
 """Scores of two models on the same images, and their differences, on the console."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from analysis.statistics.paired_difference import Difference, paired_differences
+from analysis.ensembles.tasks.base import TaskResults
+from analysis.statistics.paired_difference import Difference, paired_differences, share_difference
 from analysis.statistics.resampling import Sample, permutation_test
 from trainables.core.metric_names import METRICS, PATIENT, is_better
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.operating_point import OperatingPoint
 from tuning.console import say
 
 
-def show_differences(
-    models: Sequence[Mapping[str, tuple[NDArray[Any], Sample]]], metric: str, console: Console
-) -> None:
+@dataclass(frozen=True)
+class Decided:
+    """Decisions of a model at one of its operating points.
+
+    Attributes:
+        point: Operating point.
+        called: (N,) True where the model calls an image, or a patient, positive.
+        positive: (N,) truth.
+        groups: (N,) groups.
+    """
+
+    point: OperatingPoint
+    called: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
+    groups: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A model on the images of a comparison.
+
+    Attributes:
+        by_unit: Predictions as they are scored, and their sample, by unit (``TaskResults.by_unit``).
+        decided: Decisions at the operating points, by unit and name of what is positive.
+    """
+
+    by_unit: Mapping[str, tuple[NDArray[Any], Sample]]
+    decided: Mapping[tuple[str, str], Decided]
+
+    @classmethod
+    def of(cls, task: TaskResults, combined: NDArray[Any], combination: Combination, sample: Sample) -> Self:
+        """Return a model's predictions and decisions.
+
+        Args:
+            task: Results object of the task.
+            combined: The ensemble's predictions, as the sample scores them.
+            combination: Fitted rule of the ensemble, with its operating points.
+            sample: The images.
+        """
+        served = task.served(combined, combination, sample)
+        decided = {}
+        for point in combination.operating_points(sample.class_names):
+            if point.unit in served:
+                predictions, of_unit = served[point.unit]
+                positive = point.positives(of_unit.labels)
+                decided[point.unit, point.positive] = Decided(
+                    point, point.decide(predictions), positive, of_unit.groups
+                )
+        return cls(task.by_unit(combined, combination, sample), decided)
+
+
+def show_differences(models: Sequence[Compared], metric: str, console: Console) -> None:
     """Print the scores of two models and their differences, by image and, if both have patients, by patient.
 
     Args:
-        models: Predictions and sample of each model by unit, as ``TaskResults.by_unit`` returns them.
+        models: The two models, whose predictions have the same columns.
         metric: Metric that leads.
         console: Console to print to.
     """
     first, second = models
-    for unit, (predictions, sample) in first.items():
-        if unit in second:
-            _show(unit, (predictions, second[unit][0]), sample, metric, console)
+    for unit, (predictions, sample) in first.by_unit.items():
+        if unit in second.by_unit:
+            _show(unit, (predictions, second.by_unit[unit][0]), sample, metric, console)
+            _show_decisions(unit, first, second, console)
 
 
 def _show(
     unit: str, predictions: tuple[NDArray[Any], NDArray[Any]], sample: Sample, metric: str, console: Console
 ) -> None:
     differences = paired_differences(*predictions, sample)
-    table = Table("metric", title=f"By {unit}: {len(sample.labels)} in {len(sample.members)} groups")
-    for heading in ("A", "B", "B - A [95%]"):
-        table.add_column(heading, justify="right")
+    table = _table("metric", f"By {unit}: {len(sample.labels)} in {len(sample.members)} groups")
     for each in METRICS:
         if each.name in differences:
             one = differences[each.name]
@@ -48,6 +101,37 @@ def _show(
         else:
             p_value = permutation_test(*predictions, sample)
             say(console, verdict(metric, differences[metric.removeprefix(PATIENT)], p_value))
+
+
+def _show_decisions(unit: str, first: Compared, second: Compared, console: Console) -> None:
+    """Print how well both models decide at their own thresholds, for what both call positive."""
+    shared = [key for key in first.decided if key in second.decided and key[0] == unit]
+    if not shared:
+        return
+    table = _table("figure", f"By {unit}, each model at its own threshold")
+    for key in shared:
+        one, other = first.decided[key], second.decided[key]
+        table.add_row(
+            f"threshold for {escape(key[1])}", f"{one.point.threshold:.3f}", f"{other.point.threshold:.3f}", ""
+        )
+        for name, difference in decision_differences(one, other):
+            table.add_row(name, f"{difference.first:.4f}", f"{difference.second:.4f}", difference.describe())
+    console.print(table)
+
+
+def decision_differences(one: Decided, other: Decided) -> Iterator[tuple[str, Difference]]:
+    """Yield the sensitivity and the specificity of two models on the same images, as far as they are defined."""
+    for name, side in (("sensitivity", one.positive), ("specificity", ~one.positive)):
+        if side.any():
+            right = [(model.called == model.positive)[side] for model in (one, other)]
+            yield name, share_difference(*right, one.groups[side])
+
+
+def _table(first: str, title: str) -> Table:
+    table = Table(first, title=title)
+    for heading in ("A", "B", "B - A [95%]"):
+        table.add_column(heading, justify="right")
+    return table
 
 
 def verdict(metric: str, difference: Difference, p_value: float | None) -> str:

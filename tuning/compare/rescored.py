@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from analysis.registry.evaluations import stored_evaluation
 from trainables.core.errors import UserError
 from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
 from trainables.core.serving.ensembles.base import Ensemble
-from tuning.compare.differences import show_differences
+from tuning.compare.differences import Compared, show_differences
 from tuning.console import EXIT_OK, progress_bar, say, say_notes
 from tuning.evaluate.data.external_data import DataRequest, ExternalData, open_external
 from tuning.evaluate.log_run import Log
@@ -123,10 +123,10 @@ def compare_on_data(candidates: Sequence[Candidate], tracking: str | None, conso
     data = scored[0].data.data
     say(console, f"Both were scored on the same {len(data.splits['test'])} images of {data.place}.")
     notes = [f"{copies} copies of images of a search, and images of their groups, were left out"] if copies else []
-    sample = scored[0].task.sample("test", scored[0].metric)
-    parts = [one.by_unit(sample) for one in scored]
+    metric, names = scored[0].metric, data.class_names
+    compared = [_in_order(_compared(one, metric), one.data.data.class_names, names) for one in scored]
     with console.status("computing intervals"):
-        show_differences(parts, scored[0].metric, console)
+        show_differences(compared, metric, console)
     say_notes(console, [*data.notes, *notes, _REMINDER])
     return EXIT_OK
 
@@ -155,9 +155,30 @@ def _check_alike(one: _Opened, other: _Opened) -> None:
             "A and B must be evaluated with the same patients, but their tables or options of groups differ: compare "
             "the models with --data DATA"
         )
-    if (data.class_names, data.ordered) != (of_other.class_names, of_other.ordered):
+    order_matters = data.ordered or of_other.ordered or data.mask_format is not None
+    classes = [each.class_names if order_matters else tuple(sorted(each.class_names)) for each in (data, of_other)]
+    if classes[0] != classes[1] or data.ordered != of_other.ordered:
         names = [", ".join(each.class_names) + " as grades" * each.ordered for each in (data, of_other)]
-        raise UserError(f"A and B must have the same classes in the same order, but A has {names[0]} and B {names[1]}")
+        in_order = " in the same order" * order_matters
+        raise UserError(f"A and B must have the same classes{in_order}, but A has {names[0]} and B {names[1]}")
+
+
+def _compared(scored: Scored, metric: str) -> Compared:
+    sample = scored.task.sample("test", metric)
+    return Compared.of(scored.task, scored.combined(scored.predictions), scored.combination, sample)
+
+
+def _in_order(model: Compared, names: Sequence[str], wanted: Sequence[str]) -> Compared:
+    """Return a model whose predictions, one or more columns for each class, have the classes in another order."""
+    order = np.array([names.index(name) for name in wanted])
+
+    def ordered(predictions: NDArray[Any]) -> NDArray[Any]:
+        blocks = predictions.reshape(len(predictions), -1, len(names))
+        return blocks[:, :, order].reshape(predictions.shape)
+
+    if tuple(names) == tuple(wanted):
+        return model
+    return replace(model, by_unit={unit: (ordered(one), sample) for unit, (one, sample) in model.by_unit.items()})
 
 
 def _scored(opened: Sequence[_Opened], console: Console) -> tuple[list[Scored], int]:

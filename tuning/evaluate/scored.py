@@ -69,10 +69,6 @@ class Scored:
         sample = self.task.sample("test", self.metric)
         return self.task.evaluate_combined(self.combined(predictions), self.combination, sample)
 
-    def by_unit(self, sample: Sample) -> dict[str, tuple[NDArray[np.floating], Sample]]:
-        """Return the predictions as they are scored, and their sample, of images and, if known, of patients."""
-        return self.task.by_unit(self.combined(self.predictions), self.combination, sample)
-
     def by_image(self) -> tuple[NDArray[np.floating], Sample]:
         """Return the predictions as they are scored, and the images without their patients."""
         sample = self.task.sample("test", self.metric.removeprefix(PATIENT))

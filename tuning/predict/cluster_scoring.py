@@ -47,6 +47,7 @@ class Scorer:
                 "is_positive": pa.array([row.is_positive for row in scored], pa.bool_()),
                 "prediction_set": pa.array([row.prediction_set for row in scored], pa.string()),
                 "abstain": pa.array([row.abstain for row in scored], pa.bool_()),
+                "undecided": pa.array([row.undecided for row in scored], pa.string()),
                 "probabilities": pa.array(
                     [None if row.probabilities is None else row.probabilities.tolist() for row in scored],
                     pa.list_(pa.float32()),

@@ -32,8 +32,9 @@ class PredictionsFile:
     ``images``, their number, and ``first_image``, the name of the first, because patients may have pseudonyms.
 
     A model with an operating point adds ``is_positive``: ``true`` where the probabilities reach its threshold. One with
-    prediction sets adds ``prediction_set``, the classes that are not ruled out, separated by ``|``, and ``abstain``:
-    ``true`` unless that is one class.
+    prediction sets adds ``prediction_set``, the classes or labels that are not ruled out, separated by ``|``, and
+    ``abstain``: ``true`` unless that is one class. A multi-label model adds ``undecided`` instead: the labels that may
+    be present or absent.
 
     For a segmentation the second column is ``mask``, the path of the mask, and a class's column is its share of the
     pixels. Probabilities have nine digits, which restore the float32 exactly. A class whose name is that of another

@@ -1,6 +1,6 @@
 """Tables of the test scores at operating points and of prediction sets."""
 
-from analysis.ensembles.evaluation import Evaluation, PointScores, SetScores
+from analysis.ensembles.evaluation import Covered, Evaluation, LabelSetScores, PointScores, SetScores
 from analysis.ensembles.tasks.base import ResultTable
 
 POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")
@@ -14,6 +14,30 @@ def point_tables(evaluation: Evaluation) -> list[ResultTable]:
 def set_tables(evaluation: Evaluation) -> list[ResultTable]:
     """Return the scores of the ensemble's prediction sets, by image and by patient."""
     return [_set_table(one.ensemble.sets) for one in evaluation.levels().values() if one.ensemble.sets is not None]
+
+
+def label_set_tables(evaluation: Evaluation) -> list[ResultTable]:
+    """Return the scores of the prediction sets of labels, by image and by patient."""
+    scores = [level.ensemble.label_sets for level in evaluation.levels().values()]
+    return [_label_set_table(one) for one in scores if one is not None]
+
+
+def _label_set_table(scores: LabelSetScores) -> ResultTable:
+    sets, units = scores.sets, scores.units
+
+    def row(name: str) -> tuple[str, ...]:
+        right, decided = scores.right[name]
+        undecided = f"{_share(units - decided, units)}: {units - decided} of {units}"
+        if_decided = f"{_share(right, decided)}: {right} of {decided}" if decided else ""
+        return name, _coverage(scores.present[name]), _coverage(scores.absent[name]), undecided, if_decided
+
+    headings = ("label", "coverage if present [95%]", "coverage if absent [95%]", "undecided", "right if decided")
+    return ResultTable(f"Prediction sets by {sets.unit}: {sets.describe()}", headings, list(map(row, scores.present)))
+
+
+def _coverage(covered: Covered) -> str:
+    right, total, interval = covered
+    return f"{_share(right, total, interval)}: {right} of {total}" if total else ""
 
 
 def _point_table(scores: PointScores) -> ResultTable:

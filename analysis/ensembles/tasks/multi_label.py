@@ -13,9 +13,10 @@ from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.label_rules import HIGHEST_F1, LABEL_RULES, label_rules
 from analysis.ensembles.operating_points import score_point
+from analysis.ensembles.prediction_sets import score_label_sets
 from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.tasks.base import ResultTable, TaskResults
-from analysis.ensembles.tasks.decision_tables import POINT_METRICS
+from analysis.ensembles.tasks.decision_tables import POINT_METRICS, label_set_tables
 from analysis.ensembles.tasks.label_samples import LabelPatientSample, LabelSample
 from analysis.statistics.baselines import Baseline, baseline_predictions, compared_with_baselines
 from analysis.statistics.calibration import binned, expected_calibration_error
@@ -24,12 +25,12 @@ from analysis.statistics.intervals import intervals
 from analysis.statistics.resampling import Sample, few_groups
 from trainables.core.config import MultiLabelConfig
 from trainables.core.data.labels import label_sets
-from trainables.core.errors import UserError
 from trainables.core.metric_names import PATIENT as OF_PATIENTS
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.ensembles.multi_label_ensemble import labels_column
 from trainables.core.serving.operating_point import IMAGE, PATIENT
+from trainables.core.serving.prediction_sets import LabelSets
 from trainables.core.training.metrics.classification_metrics import class_keys
 from trainables.core.training.metrics.multi_label_metrics import THRESHOLD
 
@@ -56,10 +57,8 @@ class MultiLabelResults(TaskResults):
         return {**dict.fromkeys(class_names, "float"), labels_column(class_names): "string"}
 
     @classmethod
-    def check_decisions(cls, rules: DecisionRules, healthy: str | None) -> None:  # noqa: ARG003
-        """Refuse prediction sets: an image may have several labels."""
-        if rules.coverage is not None:
-            raise UserError(f"--coverage is not available for a {cls.task}: an image may have several labels")
+    def check_decisions(cls, rules: DecisionRules, healthy: str | None) -> None:
+        """Accept any wishes: each label has an operating point and, with enough groups, prediction sets."""
 
     def sample(self, split: str, metric: str) -> Sample:
         """Return the labels and groups of a split, and its patients if there are any, to score by ``metric``."""
@@ -74,7 +73,7 @@ class MultiLabelResults(TaskResults):
         predictions: NDArray[Any], sample: Sample, rule: str | None = None, decisions: DecisionRules | None = None
     ) -> Comparison:
         """Compare all rules by cross-fitting (``choose_rule.compare``)."""
-        return compare(predictions, sample, rule, _rule_set(decisions))
+        return compare(predictions, sample, rule, _rule_set(decisions), decisions or DecisionRules())
 
     @staticmethod
     def held_out(
@@ -124,10 +123,14 @@ class MultiLabelResults(TaskResults):
     def decided(
         scores: Scores, predictions: NDArray[Any], combination: Combination, unit: str, sample: Sample
     ) -> Scores:
-        """Add the scores at the threshold of each label, if there are thresholds for the unit."""
+        """Add the scores at the threshold of each label and those of its prediction sets, if the unit has them."""
         points = [point for point in combination.operating_points(sample.class_names) if point.unit == unit]
         keys = class_keys(sample.class_names)
-        return scores.with_points({f"/{keys[one.column]}": score_point(one, predictions, sample) for one in points})
+        scores = scores.with_points({f"/{keys[one.column]}": score_point(one, predictions, sample) for one in points})
+        sets = combination.sets_of(unit)
+        if not isinstance(sets, LabelSets):
+            return scores
+        return scores.with_label_sets(score_label_sets(sets, predictions[:, : len(keys)], sample))
 
     @staticmethod
     def few_and_absent(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -153,7 +156,7 @@ class MultiLabelResults(TaskResults):
         tables = _label_tables(evaluation.ensemble, IMAGE, sample)
         if evaluation.patients is not None and isinstance(sample, LabelPatientSample):
             tables += _label_tables(evaluation.patients.ensemble, PATIENT, sample.by_patient)
-        return tuple(tables)
+        return (*tables, *label_set_tables(evaluation))
 
     def files(self, result: EnsembleResult, header: str) -> dict[str, str]:
         """Return the thresholds, and the classification reports of the ensemble and its members."""

@@ -29,7 +29,7 @@ from analysis.report.figures.style import FAINT, NothingToDrawError, colour, dra
 from analysis.report.page import Block, Panel, Section, Text
 from analysis.report.render import fill_page
 from analysis.report.sections.segmentation_scores import dice_panel
-from analysis.report.sections.wording import sentence
+from analysis.report.sections.wording import label_of, sentence
 from analysis.statistics.external.net_benefit import DecisionCurve
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 
@@ -56,7 +56,7 @@ def evaluation_page(result: ExternalResult, footer: str) -> str:
 
 def _summary(result: ExternalResult) -> str:
     """Summarise the evaluation in one paragraph: the leading score, the difference, the thresholds."""
-    sentences = [f"{result.model} was scored on {result.place}, without refitting: {result.headline()}."]
+    sentences = [f"{result.model} was scored on {result.place}, without refitting: {_leading(result)}."]
     metric = result.metric
     known = next((one for one in result.differences if one.metric == metric), None)
     if known is not None:
@@ -73,6 +73,11 @@ def _summary(result: ExternalResult) -> str:
             sentences.append(f"At its threshold for {scores.point.positive} it has {' and '.join(values)}.")
     sentences.append(sentence(about_earlier(result)))
     return " ".join(sentences)
+
+
+def _leading(result: ExternalResult) -> str:
+    metric, value, interval = result.leading
+    return f"{label_of(metric)} {with_bounds(value, interval) or 'undefined'}"
 
 
 def _scores(result: ExternalResult) -> Section:
@@ -122,7 +127,7 @@ def _use(result: ExternalResult) -> Section:
             "threshold. The model is useful at a threshold where its line is above the other two (Vickers and Elkin "
             f"2006). {_about_band(outcome.curve)}",
             f"A threshold of 10% means that one missed positive is as bad as nine false alarms. Share of positives: "
-            f"{outcome.curve.prevalence:.1%}.",
+            f"{outcome.curve.prevalence:.1%}.{_about_range(outcome.curve)}",
             partial(_decision_curve, outcome),
         )
         for outcome in result.outcomes[:_MOST_CURVES]
@@ -138,6 +143,18 @@ def _about_band(curve: DecisionCurve) -> str:
         "The band shows the 95% interval at each threshold, which allows for groups. Where it reaches below another "
         "line, these images do not show that the model is the better choice."
     )
+
+
+def _highest_threshold(curve: DecisionCurve) -> float:
+    """Return twice the highest threshold at which the model has a twentieth of the possible benefit, at most 1."""
+    least = curve.prevalence / 20
+    useful = [threshold for threshold, benefit in zip(curve.thresholds, curve.model, strict=True) if benefit > least]
+    return min(1.0, 2 * max([*useful, curve.prevalence]))
+
+
+def _about_range(curve: DecisionCurve) -> str:
+    highest = _highest_threshold(curve)
+    return f" Not shown: thresholds above {highest:.0%}, where it has next to no benefit." if highest < 1 else ""
 
 
 def _decision_curve(outcome: Outcome) -> go.Figure:
@@ -159,7 +176,7 @@ def _decision_curve(outcome: Outcome) -> go.Figure:
         figure.add_scatter(x=curve.thresholds, y=benefit, mode="lines", name=name, line=line)
     highest = max(*curve.model, *curve.high, curve.prevalence, 0.01)
     figure.update_layout(height=520, legend={"orientation": "h", "y": -0.25})
-    figure.update_xaxes(title="threshold probability", range=[0, 1])
+    figure.update_xaxes(title="threshold probability", range=[0, _highest_threshold(curve)])
     figure.update_yaxes(title="net benefit", range=[-0.3 * highest, 1.1 * highest])
     return figure
 

@@ -129,7 +129,8 @@ def calibration_table(result: ExternalResult) -> Table:
     return Table(
         "Calibration",
         "An intercept above 0 means that probabilities are too low on average. A slope below 1 means that they are too "
-        "extreme. The expected calibration error (ECE) is biased upwards in small samples and has no interval.",
+        "extreme. The expected calibration error (ECE) is biased upwards in small samples and has no interval. Here it "
+        "is of one class or label; in the scores it is of the most likely class, or of all labels.",
         ("positive", "images", "intercept [95%]", "slope [95%]", "ECE"),
         [_calibration(outcome) for outcome in result.outcomes],
     )

@@ -59,7 +59,7 @@ def checklist(search: SearchInputs, ensemble: EnsembleInputs | None) -> Table:
     open_ = f"{plural(counts[PARTLY], 'item')} partly, {counts[OPEN]} for you to state"
     how = (
         f"CLAIM 2024 (Tejani et al., Radiology: Artificial Intelligence 6 (4), e240300), in our own short words: "
-        f"{counts[FILLED]} of {len(rows)} filled, {open_}. `--study FILE` fills what only people know "
+        f"{counts[FILLED]} of {len(rows)} filled, {open_}. The option --study FILE fills what only people know "
         f"({len(STUDY_KEYS)} keys)."
     )
     headings = ("item", "part", "to report", "state", "answer", "place")

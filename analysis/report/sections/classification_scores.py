@@ -118,12 +118,11 @@ def precision_recall_panel(search: SearchInputs, ensemble: EnsembleInputs, size:
 
 
 def calibration_panel(ensemble: EnsembleInputs, size: str, how_to_read: str) -> Panel:
-    """Draw the reliability diagrams of the ensemble and of its best member."""
+    """Draw the reliability diagrams of the ensemble and of its best member, unless both are the same."""
     scores, best = ensemble.evaluation, ensemble.best_trial
-    bins = {
-        "ensemble": scores.ensemble.reliability,
-        f"trial {best.number}": scores.members[ensemble.best_member].reliability,
-    }
+    bins = {"ensemble": scores.ensemble.reliability}
+    of_best = scores.members[ensemble.best_member].reliability
+    bins |= {} if of_best == scores.ensemble.reliability else {f"trial {best.number}": of_best}
     return draw_panel(
         "Calibration",
         how_to_read,

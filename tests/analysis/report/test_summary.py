@@ -68,4 +68,7 @@ def test_searches_without_trials_or_scores_have_an_opening(small_data):
 
 
 def test_the_title_names_the_classes(search):
-    assert opening(search, None).title.startswith(", ".join(search.data.class_names) + ": a model from the images of ")
+    hospital = dataclasses.replace(search, data=dataclasses.replace(search.data, place="/scans/hospital/images/"))
+    assert opening(hospital, None).title == (
+        ", ".join(search.data.class_names) + ": a model from the images of hospital/images"
+    )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.statistics.paired_difference import paired_differences
+from analysis.statistics.paired_difference import paired_differences, share_difference
 from analysis.statistics.resampling import Sample
 
 RNG = np.random.default_rng(0)
@@ -60,3 +60,24 @@ def test_scores_without_an_interval_have_none():
     found = paired_differences(*both, sample_of(labels), 100)
     assert found["recall/b"].interval is None and found["recall/a"].interval is not None
     assert found["recall/b"].describe().count("[") == 0
+
+
+@pytest.mark.parametrize("per_group", [1, 5])
+def test_the_interval_of_shares_is_that_of_the_differences_of_groups(per_group):
+    """The reference is the normal approximation for the mean of differences between 1,000 independent groups."""
+    generator = np.random.default_rng(1)
+    first = np.repeat(generator.random(1000) < 0.8, per_group)
+    second = np.where(generator.random(first.shape) < 0.7, first, generator.random(first.shape) < 0.9)
+    found = share_difference(first, second, np.repeat(np.arange(1000), per_group))
+    by_group = (second.astype(float) - first).reshape(1000, per_group).mean(axis=1)
+    error = by_group.std(ddof=1) / np.sqrt(1000)
+    assert (found.first, found.second) == (first.mean(), second.mean())
+    np.testing.assert_allclose(found.interval, by_group.mean() + np.array([-1.96, 1.96]) * error, atol=0.2 * error)
+
+
+def test_shares_of_few_groups_have_no_interval_and_two_that_are_1_may_differ():
+    right = np.arange(40) % 4 > 0
+    assert share_difference(right, ~right, np.arange(40) // 5).interval is None
+    assert share_difference(right, right, np.arange(40)).interval == pytest.approx((0, 0))
+    low, high = share_difference(np.ones(40, bool), np.ones(40, bool), np.arange(40)).interval
+    assert low < -0.05 and high > 0.05

@@ -98,6 +98,29 @@ def test_copies_of_images_of_the_search_and_unreadable_images_are_left_out(model
     assert "could not be looked for" in invoke(nothing, "mixed", *TABLE).output
 
 
+@pytest.mark.parametrize(
+    ("kept", "figure", "missing"), [("TB", "sensitivity", "specificity"), ("normal", "specificity", "sensitivity")]
+)
+def test_a_hospital_with_a_single_class_gets_the_figures_that_exist(model, second, kept, figure, missing):  # noqa: F811
+    """Such as a screening clinic, whose healthy people show the specificity."""
+    lines = (second / "labels.csv").read_text().splitlines()
+    Path("some.csv").write_text("\n".join([lines[0], *(line for line in lines if f",{kept}," in line)]) + "\n")
+    mapped = ["--map", "TB=ill"] if kept == "TB" else []
+    output = invoke(
+        model, second, "--labels", "some.csv", *mapped, "--by", "site", "--json", "a.json", "--report", "a.html"
+    ).output
+    result = read("a.json")
+    metrics = result["evaluation"]["ensemble"]["metrics"]
+    probabilities, ill = predicted(model, second)
+    called = probabilities[:, 0].astype(np.float32) >= np.float32(0.45)
+    assert metrics[figure] == pytest.approx((called[ill] if kept == "TB" else ~called[~ill]).mean())
+    low, high = result["evaluation"]["ensemble"]["intervals"][figure]
+    assert low < metrics[figure] < high
+    assert not {missing, "auroc", "ppv", "npv"} & set(metrics)
+    assert f"Note: DATA has no images of {'normal' if kept == 'TB' else 'ill'}" in output
+    assert "All images are alike, so there is no curve." in Path("a.html").read_text()
+
+
 def test_images_of_the_search_only_are_refused(model, trained):  # noqa: F811
     refusal = invoke(model, trained.data.place, code=2).stderr
     assert "but 80 are copies of its images (ill/000.png, " in refusal and "give images from elsewhere" in refusal
@@ -118,6 +141,7 @@ def test_a_recalibration_is_fitted_to_some_groups_and_scored_on_the_others(model
     [
         (("--labels", "labels.csv"), "DATA has TB: if 'TB' means 'ill', add --map 'TB'='ill'"),
         ((*TABLE, "--by", "ward"), "--by must name columns of --labels or --groups, or DICOM tags, but got 'ward'"),
+        ((*TABLE, "--by", ","), "--by must name columns, such as site,sex, but got ','"),
         ((*TABLE, "--prevalence", "1"), "--prevalence must be a share between 0 and 1, but got 1"),
         ((*TABLE, "--recalibrate", "0.001"), "--recalibrate must leave groups of each class on both sides"),
         ((*TABLE, "--json", "no/such.json"), "--json must be a file in an existing folder"),

@@ -162,6 +162,13 @@ def test_rows_of_a_table_are_predicted_in_its_order_and_its_columns_go_along(mod
     assert output.splitlines()[-1].startswith("2 of 3 images scored")
 
 
+def test_columns_without_a_name_are_refused(model, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 2})
+    write_table(["a/000,few,P1,A,4,", "a/001,few,P2,A,4,"])
+    printed = invoke(model, "images", "--labels", "labels.csv", "--columns", " ,", code=2).output
+    assert "--columns must name columns, such as site,sex, but got ' ,'" in " ".join(printed.split())
+
+
 def test_an_image_of_two_patients_is_refused(model, tmp_path):  # noqa: F811
     write_classes(tmp_path / "images", {"a": 2})
     write_table(["a/000,few,P1", "a/001,few,P2", "a/000,few,P3"], "image,finding,patient_id")

@@ -7,10 +7,11 @@ from analysis.statistics.paired_difference import Difference
 from tests.tuning.ensemble.conftest import elsewhere  # noqa: F401
 from tests.tuning.ensemble.made_up import METRIC, Inference, find, made_up_data, made_up_study, quiet
 from trainables.core.errors import UserError
+from trainables.core.serving.operating_point import OperatingPoint
 from tuning.compare import compare as module
 from tuning.compare.compare import compare, shared_test_images
 from tuning.compare.contenders import Contender, Places
-from tuning.compare.differences import verdict
+from tuning.compare.differences import Decided, decision_differences, verdict
 
 
 @pytest.fixture
@@ -58,3 +59,22 @@ def test_ensembles_of_other_data_or_images_are_refused(contenders):
 )
 def test_the_verdict_follows_from_the_interval(metric, interval, answer):
     assert verdict(metric, Difference(0.5, 0.6, interval), 0.04).startswith(answer)
+
+
+def test_models_are_compared_at_their_own_thresholds():
+    """Two images of each of 24 patients, of whom 12 are ill; both models read the same probabilities."""
+    generator = np.random.default_rng(3)
+    positive, groups = np.arange(48) % 4 < 2, np.arange(48) // 2
+    scores = np.clip(0.4 * positive + generator.random(48) * 0.6, 0, 1)
+    at = [OperatingPoint("ill", 1, False, threshold, "youden") for threshold in (0.3, 0.6)]
+    models = [Decided(one, scores >= one.threshold, positive, groups) for one in at]
+    found = dict(decision_differences(*models))
+    assert list(found) == ["sensitivity", "specificity"]
+    assert found["sensitivity"].first == np.mean(scores[positive] >= 0.3)
+    assert found["specificity"].second == np.mean(scores[~positive] < 0.6)
+    for name in found:
+        low, high = found[name].interval
+        assert low <= found[name].second - found[name].first <= high
+    ill_only = [replace(one, called=one.called[positive], positive=positive[positive], groups=groups[positive])
+                for one in models]  # fmt: skip
+    assert list(dict(decision_differences(*ill_only))) == ["sensitivity"]

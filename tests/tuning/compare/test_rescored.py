@@ -1,6 +1,7 @@
 """Two models on images that neither search has seen, by the command."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,10 @@ from tests.tuning.cli.test_evaluate import TABLE, apart, table  # noqa: F401
 from tests.tuning.cli.test_evaluate import invoke as evaluate
 from tests.tuning.evaluate.conftest import model, second, trained  # noqa: F401
 from trainables.core.config import TrainConfig
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.ensemble import save_ensemble
 from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
+from trainables.core.serving.operating_point import IMAGE, PATIENT, OperatingPoint
 from trainables.core.training.fit import fit
 from tuning.cli.compare import app
 
@@ -97,3 +101,21 @@ def test_what_cannot_be_compared_is_refused_in_one_line(model, other, second, tm
     ):
         refusal = compare(*arguments, code=2)
         assert refusal.startswith("tune-compare: ") and message in refusal
+
+
+def test_classes_in_another_order_are_put_in_order(model, second, trained, tmp_path):  # noqa: F811
+    """A model whose classes are swapped is the same model, also at its threshold for the same disease."""
+    state = {
+        name: value.flip(0) if value.shape[:1] == (2,) else value for name, value in trained.checkpoint.state.items()
+    }
+    swapped = replace(trained.checkpoint, state=state, class_names=("normal", "ill"))
+    points = tuple(OperatingPoint("ill", 1, False, 0.45, "youden", unit) for unit in (IMAGE, PATIENT))
+    place = tmp_path / "swapped"
+    save_ensemble(place / "data" / "ensemble", [[swapped]], Combination("mean", (1.0,), (1.0,), points=points))
+    shutil.copy(model / "MLmodel", place / "MLmodel")
+    printed = compare(model, place, "--data", second, *TABLE)
+    (auroc, _) = aurocs([model], second)[0]
+    assert f"AUROC │ {auroc:.4f} │ {auroc:.4f} │ +0.000 [" in printed
+    assert "By patient, each model at its own threshold" in printed and "threshold for ill │ 0.450 │ 0.450" in printed
+    same = re.findall(r"(?:sensitivity|specificity) │ ([\d.]+) │ ([\d.]+) │ \+0.000 \[", printed)
+    assert len(same) == 4 and all(one == other for one, other in same)

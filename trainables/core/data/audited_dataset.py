@@ -22,7 +22,7 @@ from trainables.core.data.grades import Ordered, graded
 from trainables.core.data.labels import label_sets
 from trainables.core.data.odd_images import OddImages, find_odd_images
 from trainables.core.data.readers.image_files import describe_unread
-from trainables.core.data.readers.open_source import grouped_by_name, open_source
+from trainables.core.data.readers.open_source import check_classes, grouped_by_name, open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source, source_fingerprint
 from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
@@ -97,11 +97,13 @@ def open_dataset(
     store: Path | None,
     cache_size: int | None,
     on_open: Callable[[Source], None] | None,
+    *,
+    one_class: bool = False,
 ) -> OpenedDataset:
-    """Open a data set and decode it for the audit. Arguments as in ``prepare``.
+    """Open a data set and decode it for the audit. Arguments as in ``prepare``; ``one_class`` allows a single class.
 
     Raises:
-        DataError: There is no usable image.
+        DataError: There is no usable image, or a single class.
     """
     cache = Store(store or default_store(), cache_size)
     if table is not None and grouping.column is not None:
@@ -110,6 +112,8 @@ def open_dataset(
     if grouping.file is not None:
         source = grouped_by_file(source, Path(grouping.file))
     source = _grouped(source, grouping, place)
+    if not one_class:
+        check_classes(source, place)
     if on_open is not None:
         on_open(source)
     source, digests = source.read_all()

@@ -30,6 +30,7 @@ class ScoredImage:
         is_positive: Decision at the model's operating point, as in ``Prediction``.
         prediction_set: Classes that are not ruled out, as in ``Prediction``.
         abstain: True unless exactly one class is left, as in ``Prediction``.
+        undecided: Labels that the prediction set leaves open, as in ``Prediction``.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ScoredImage:
     is_positive: bool | None = None
     prediction_set: str | None = None
     abstain: bool | None = None
+    undecided: str | None = None
 
 
 def score_parts(ensemble: Ensemble, parts: Iterable[Part]) -> Iterator[ScoredImage]:

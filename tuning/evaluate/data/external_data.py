@@ -82,7 +82,7 @@ def open_external(
         UserError: A class is unknown to the model, or the model is for another task.
     """
     shown = ensemble.pixel_format.window, ensemble.pixel_format.slicing
-    opened = open_dataset(request.place, request.table, request.grouping, *shown, None, None, None)
+    opened = open_dataset(request.place, request.table, request.grouping, *shown, None, None, None, one_class=True)
     _check_task(opened.data, ensemble)
     positions = model_classes(opened.data.class_names, ensemble.class_names, request.names)
     mask_format = opened.data.mask_format

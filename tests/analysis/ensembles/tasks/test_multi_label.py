@@ -89,7 +89,7 @@ def test_results_come_back_from_json(chosen, evaluation):
 
 def test_tables_and_files_show_every_label(labelled_data, evaluation, chosen):
     named = dataclasses.replace(evaluation, ensemble=_renamed(evaluation.ensemble, labelled_data.class_names))
-    table, at_thresholds = MultiLabelResults(labelled_data).class_tables(named)
+    table, at_thresholds, of_sets = MultiLabelResults(labelled_data).class_tables(named)
     test = labelled_data.splits["test"]
     assert [row[0] for row in table.rows] == list(labelled_data.class_names)
     assert [int(row[1]) for row in table.rows] == labelled_data.labels[test].sum(axis=0).tolist()
@@ -100,6 +100,10 @@ def test_tables_and_files_show_every_label(labelled_data, evaluation, chosen):
     assert at_thresholds.rows[1][1] == of_mass.describe("sensitivity")
     assert of_mass.metrics()["sensitivity"] == evaluation.ensemble.metrics["recall/mass"]
     assert of_mass.metrics()["ppv"] == evaluation.ensemble.metrics["precision/mass"]
+    sets = evaluation.ensemble.label_sets
+    assert [row[0] for row in of_sets.rows] == list(sets.present) == list(sets.right)
+    covered, images, (low, high) = sets.present["mass"]
+    assert of_sets.rows[1][1] == f"{covered / images:.3f} [{low:.3f}, {high:.3f}]: {covered} of {images}"
 
 
 def _renamed(scores, names):

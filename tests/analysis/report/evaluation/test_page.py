@@ -70,7 +70,7 @@ def test_the_page_says_everything_once_and_escapes_names(result):
     text = re.sub(r"<script.*", "", page, flags=re.DOTALL)
     for part in (
         "External evaluation of models:/brains/3",
-        result.headline(),
+        f"without refitting: AUROC {result.evaluation.metrics()['auroc']:.3f}",
         "On its internal test set it had 0.950 [0.900, 0.990]",
         "sensitivity 0.833 [0.660, 0.930]",
         "evaluated on these images 2 times before",
@@ -90,6 +90,21 @@ def test_the_page_says_everything_once_and_escapes_names(result):
         assert part in text, part
     assert "<b>well</b>" not in page
     assert text.count('class="plot"') == 3  # confusion, reliability, decision curve
+
+
+def test_a_decision_curve_ends_where_the_model_is_of_no_use_any_more(result):
+    """With few positives, nearly all of the range from 0 to 1 would lie below the figure."""
+    truth, scores = np.arange(60) % 2 == 0, np.linspace(0.01, 0.99, 60)
+    curve = decision_curve(scores, truth, np.arange(1, 100) / 100, prevalence=0.05)
+    rare = replace(result, outcomes=(replace(result.outcomes[0], curve=curve),), recalibrated=None)
+    highest = max(
+        threshold for threshold, benefit in zip(curve.thresholds, curve.model, strict=True) if benefit > 0.0025
+    )
+    assert highest < 0.2
+    page = evaluation_page(rare, "")
+    assert f"Not shown: thresholds above {2 * highest:.0%}, where it has next to no benefit." in page
+    assert f'"range":[0,{2 * highest:g}]' in page.replace(" ", "")
+    assert "Not shown: thresholds" not in evaluation_page(result, "")
 
 
 def test_a_column_of_a_single_value_is_not_called_tested(result):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from analysis.report.sections.classification_scores import classification_scores
+from analysis.report.sections.classification_scores import calibration_panel, classification_scores
 from analysis.report.sections.wording import with_interval
-from tests.analysis.report.report_inputs import made_up_ensemble, made_up_search, made_up_study
+from tests.analysis.report.report_inputs import made_up_ensemble, made_up_search, made_up_study, with_result
 
 
 def test_scores_by_class_match_scikit_learn(search, ensemble):
@@ -44,3 +44,19 @@ def test_images_and_patients_stand_side_by_side(small_data):
     assert by_patient.headings[1] == "patients"
     assert sum(int(row[1]) for row in by_patient.rows) == test.patients.units < len(search.data.splits["test"])
     assert of_patients.caveat.startswith(f"{test.patients.units} test patients; the predictions for a patient's images")
+
+
+def test_an_ensemble_of_one_member_has_one_calibration_curve(search, ensemble):
+    """Two equal curves would hide one another."""
+    evaluation = ensemble.evaluation
+    best = evaluation.members[ensemble.best_member]
+    alike = dataclasses.replace(evaluation.ensemble, reliability=best.reliability)
+    sole = with_result(ensemble, evaluation=dataclasses.replace(evaluation, ensemble=alike))
+    assert _names_of_curves(calibration_panel(ensemble, "", "")) == {
+        "ensemble", f"trial {ensemble.best_trial.number}", "perfect calibration",
+    }  # fmt: skip
+    assert _names_of_curves(calibration_panel(sole, "", "")) == {"ensemble", "perfect calibration"}
+
+
+def _names_of_curves(panel):
+    return {trace.name for trace in panel.figure.data}

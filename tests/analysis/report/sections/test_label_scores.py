@@ -62,7 +62,7 @@ def test_every_label_has_its_scores_and_its_curves(search, ensemble):
     assert len(areas) == 3
     for name, area in zip(search.data.class_names, areas, strict=True):
         assert f"{name} (AUC {scores.metrics[f'auroc/{name}']:.3f}" in area
-    assert "Brier score" in panels[2].caveat and len(calibration.data) == 3
+    assert "Brier score" in panels[2].caveat and len(calibration.data) == 2
     assert sum("(AP" in (trace.name or "") for trace in precision_recall.data) == 3
 
 

@@ -98,8 +98,6 @@ def _from_folder(root: Path, group_column: str | None, slicing: Slicing | None) 
 def _checked(source: Source, place: str) -> Source:
     if len(source) == 0:
         raise DataError(f"{place} has no images: expected class folders or parquet files in the hub's layout")
-    if len(source.class_names) < 2 and source.masks is None:
-        raise DataError(f"a classification needs at least two classes, but {place} has {len(source.class_names)}")
     for name in source.class_names:
         if printable(name) != name or not 0 < len(name) <= _LONGEST_NAME:
             rule = f"class names must be printable and have at most {_LONGEST_NAME} characters"
@@ -112,6 +110,12 @@ def _checked(source: Source, place: str) -> Source:
             raise DataError(f"{rule}, but {place} has {by_key[key]!r} and {name!r}: rename one of them")
         by_key[key] = name
     return source
+
+
+def check_classes(source: Source, place: str) -> None:
+    """Raise DataError if there are fewer than two classes, so that there is nothing to tell apart."""
+    if len(source.class_names) < 2 and source.masks is None:
+        raise DataError(f"a classification needs at least two classes, but {place} has {len(source.class_names)}")
 
 
 def grouped_by_name(source: Source, pattern: str, place: str) -> Source:

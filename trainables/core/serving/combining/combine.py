@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,10 @@ class Combination:
         patients: Rule that combines the results for the images of one patient.
         points: Operating points of images and of patients; empty without a healthy class.
         sets: Prediction sets of images and of patients; empty if there were too few groups to calibrate them.
+        sets_kind: Class of these.
     """
 
+    sets_kind: ClassVar[type[PredictionSets]] = PredictionSets
     kind: str
     weights: tuple[float, ...]
     temperatures: tuple[float, ...]
@@ -134,9 +136,7 @@ class Combination:
             intercept=tuple(raw["intercept"]),
             patients=PatientRule(**raw.get("patients", {})),  # models of earlier versions have none of these
             points=tuple(OperatingPoint(**point) for point in raw.get("points", ())),
-            sets=tuple(
-                PredictionSets(**{**sets, "thresholds": tuple(sets["thresholds"])}) for sets in raw.get("sets", ())
-            ),
+            sets=tuple(map(cls.sets_kind.from_dict, raw.get("sets", ()))),
         )
 
 

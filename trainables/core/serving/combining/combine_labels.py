@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from trainables.core.serving.combining.combine import MIN_PROBABILITY, Combination, Probabilities
 from trainables.core.serving.combining.patient_rule import PatientRule
 from trainables.core.serving.operating_point import IMAGE, PATIENT, OperatingPoint, reaches
+from trainables.core.serving.prediction_sets import LabelSets, PredictionSets
 
 ANY_IMAGE = PatientRule("max")  # of decisions: those that were made for any image of a patient
 
@@ -30,6 +31,7 @@ class LabelCombination(Combination):
         patient_member_thresholds: (M, L) those from which each member does.
     """
 
+    sets_kind: ClassVar[type[PredictionSets]] = LabelSets
     label_temperatures: tuple[tuple[float, ...], ...] = ()
     thresholds: tuple[float, ...] = ()
     member_thresholds: tuple[tuple[float, ...], ...] = ()
@@ -96,7 +98,9 @@ class LabelCombination(Combination):
         """
         kept = columns.tolist()
         of_patients = tuple(self.patient_thresholds[column] for column in kept) if self.patient_thresholds else ()
-        return self._of_one(tuple(self.thresholds[column] for column in kept), of_patients)
+        combination = self._of_one(tuple(self.thresholds[column] for column in kept), of_patients)
+        sets = (one.of_labels(kept) for one in self.sets if isinstance(one, LabelSets))
+        return dataclasses.replace(combination, sets=tuple(one for one in sets if len(one.calibrated)))
 
     def _of_one(self, thresholds: tuple[float, ...], of_patients: tuple[float, ...]) -> "LabelCombination":
         """Return the combination of a single member with (K,) thresholds of images and, if known, of patients."""

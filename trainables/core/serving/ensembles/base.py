@@ -27,7 +27,6 @@ _BATCH = 64
 # Columns of a prediction beside those of its task, and the parameter with the patient of each image.
 _UNLIKE, _SCORE, _PATIENT, _IMAGES = "unlike_training", "unlike_score", "patient", "images"
 PATIENTS, WITH_SETS = "patients", "prediction_sets"
-SET_COLUMNS = "prediction_set", "abstain"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,9 @@ class Prediction:
             above 1, ``unlike`` says so. None in models that were registered by earlier versions.
         is_positive: True if the probabilities reach the threshold of the model's operating point; None without one.
         prediction_set: Classes that are not ruled out, separated by ``|``, "" if all are; None without prediction sets.
-        abstain: True unless the prediction set has exactly one class; None without prediction sets.
+        abstain: True unless the prediction set has exactly one class; None for labels and without prediction sets.
+        undecided: Labels of which both presence and absence are possible, or neither is likely enough, separated by
+            ``|``; None for classes and without prediction sets.
     """
 
     probabilities: NDArray[np.float32] | None = None
@@ -56,6 +57,7 @@ class Prediction:
     is_positive: bool | None = None
     prediction_set: str | None = None
     abstain: bool | None = None
+    undecided: str | None = None
 
 
 def unlike_column(class_names: Sequence[str]) -> str:
@@ -152,7 +154,8 @@ class Ensemble(ABC):
             model_input: Images in any form that ``images_of`` accepts. A NIfTI volume counts as one image of a
                 classification: its slices are combined like the images of a patient.
             params: ``patients``, the patient of each image; an empty list, or none, predicts images.
-                ``prediction_sets``: True adds the columns ``prediction_set`` and ``abstain``, see ``Prediction``.
+                ``prediction_sets``: True adds the columns ``prediction_set`` and ``abstain``, or of several labels
+                ``undecided``, see ``Prediction``.
 
         Returns:
             One row per image, with the columns of ``to_frame``. Models that know the kind of their training images add
@@ -187,7 +190,7 @@ class Ensemble(ABC):
 
     def _frame(self, predictions: Sequence[Prediction], with_sets: bool) -> "pd.DataFrame":
         frame = self.to_frame(predictions)
-        for column in SET_COLUMNS if with_sets else ():
+        for column in self.combination.sets_kind.columns if with_sets else ():
             values = [getattr(one, column) for one in predictions]
             if None in values:
                 raise DataError("prediction_sets needs a model with prediction sets, but this model has none")

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.serving.ensembles.base import SET_COLUMNS, Prediction, free_name
-from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
+from trainables.core.serving.ensembles.base import Prediction, free_name
+from trainables.core.serving.ensembles.whole_image_ensemble import IS_POSITIVE, WholeImageEnsemble
 from trainables.core.serving.operating_point import PATIENT
 
 if TYPE_CHECKING:
     import pandas as pd
-
-IS_POSITIVE = "is_positive"
 
 
 class ClassificationEnsemble(WholeImageEnsemble):
@@ -32,11 +30,6 @@ class ClassificationEnsemble(WholeImageEnsemble):
         if decisions:
             frame[positive_column(self.class_names)] = np.array(decisions)
         return frame
-
-    def decision_columns(self, unit: str) -> tuple[str, ...]:
-        """Return the columns of the operating point and of the prediction sets, if there are any for this unit."""
-        point, sets = self.combination.point_of(unit), self.combination.sets_of(unit)
-        return (*((IS_POSITIVE,) if point else ()), *(SET_COLUMNS if sets else ()))
 
     def decide_patients(
         self,

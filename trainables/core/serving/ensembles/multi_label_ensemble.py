@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.ensembles.base import Prediction
 from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
+from trainables.core.serving.operating_point import PATIENT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +39,13 @@ class MultiLabelEnsemble(WholeImageEnsemble):
     def decide_patients(
         self, probabilities: NDArray[np.float32], combined: NDArray[np.float32], patients: NDArray[np.int64]
     ) -> list[dict[str, Any]]:
-        """Return the labels that are assigned to each patient, see ``LabelCombination.decide_patients``."""
+        """Return the labels that are assigned to each patient (``LabelCombination.decide_patients``), and the sets."""
         assert isinstance(self.combination, LabelCombination)
         decided = self.combination.decide_patients(probabilities, combined, patients)
-        return [{"answer": self._named(of_patient)} for of_patient in decided]
+        return [
+            {"answer": self._named(of_patient), **self.set_of(row, PATIENT)}
+            for of_patient, row in zip(decided, combined, strict=True)
+        ]
 
     def _named(self, decided: NDArray[np.bool_]) -> str:
         names = [name for name, given in zip(self.class_names, decided, strict=True) if given]

@@ -16,11 +16,12 @@ from trainables.core.serving.ensembles.segmentation_ensemble import Segmentation
 from trainables.core.serving.image_input import Decoded, decode_images
 from trainables.core.serving.operating_point import IMAGE
 from trainables.core.serving.predict_classes import mean_probabilities, predict_with_features
-from trainables.core.serving.prediction_sets import describe_set
 from trainables.core.serving.training_features import Members, joined
 
 if TYPE_CHECKING:
     import pandas as pd
+
+IS_POSITIVE = "is_positive"
 
 
 class WholeImageEnsemble(Ensemble):
@@ -69,15 +70,16 @@ class WholeImageEnsemble(Ensemble):
 
     def decisions(self, probabilities: NDArray[np.float32], unit: str = IMAGE) -> dict[str, Any]:
         """Return the attributes of a prediction that follow from (C,) probabilities of an image or a patient."""
-        point, sets = self.combination.point_of(unit), self.combination.sets_of(unit)
+        point = self.combination.point_of(unit)
         decided: dict[str, Any] = {"answer": self.answer(probabilities)}
         if point is not None:
-            decided["is_positive"] = bool(point.decide(probabilities[None])[0])
-        if sets is not None:
-            contained = sets.contain(probabilities[None])[0]
-            decided["prediction_set"] = describe_set(contained, self.class_names)
-            decided["abstain"] = int(contained.sum()) != 1
-        return decided
+            decided[IS_POSITIVE] = bool(point.decide(probabilities[None])[0])
+        return decided | self.set_of(probabilities, unit)
+
+    def set_of(self, probabilities: NDArray[np.float32], unit: str) -> dict[str, Any]:
+        """Return the attributes of a prediction that hold its prediction set; none without sets of the unit."""
+        sets = self.combination.sets_of(unit)
+        return {} if sets is None else sets.attributes(probabilities, self.class_names)
 
     def combine_patients(self, predictions: Sequence[Prediction], patients: NDArray[np.int64]) -> list[Prediction]:
         """Combine the probabilities of each patient's images, and count those unlike the training images."""
@@ -94,6 +96,11 @@ class WholeImageEnsemble(Ensemble):
             Prediction(probabilities=row, unlike=text, unlike_score=score, **attributes)
             for row, attributes, text, score in rows
         ]
+
+    def decision_columns(self, unit: str) -> tuple[str, ...]:
+        """Return the columns of the operating point and of the prediction sets, if there are any for this unit."""
+        point, sets = self.combination.point_of(unit), self.combination.sets_of(unit)
+        return (*((IS_POSITIVE,) if point else ()), *(sets.columns if sets else ()))
 
     @abstractmethod
     def decide_patients(

@@ -110,6 +110,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
             describe_columns(chosen, columns, rows),
             *reading.describe(labels, encoded, class_names),
             *_matching_notes(matches, named, place),
+            *_repeat_notes(matches, [name for name in columns if name not in chosen.values()], place),
             *_group_notes([row[group] for row in rows] if group else [], chosen),
             *describe_unknown(sum(not names_patient(row[group]) for row in firsts) if group else 0),
             *images.notes,
@@ -153,9 +154,6 @@ def _check_no_findings(matches: _Matches, column: str, place: str) -> None:
 
 def _matching_notes(matches: _Matches, images: NamedImages, place: str) -> list[str]:
     notes = []
-    repeated = sum(len(rows) - 1 for rows in matches.rows.values())
-    if repeated:
-        notes.append(f"{repeated} rows of {place} repeat an image")
     if matches.inexact:
         examples = listed(matches.inexact)
         notes.append(f"{len(matches.inexact)} names match only without leading zeros or upper case ({examples})")
@@ -163,6 +161,24 @@ def _matching_notes(matches: _Matches, images: NamedImages, place: str) -> list[
     if unused:
         notes.append(f"{len(unused)} images have no row in {place} and are not used ({listed(unused)})")
     return notes
+
+
+def _repeat_notes(matches: _Matches, others: Sequence[str], place: str) -> list[str]:
+    """Count the rows that repeat an image, and name the images whose rows differ in a column of metadata."""
+    repeated = {name: rows for name, rows in matches.rows.items() if len(rows) > 1}
+    if not repeated:
+        return []
+    differing = {
+        name: columns
+        for name, rows in sorted(repeated.items())
+        if (columns := [column for column in others if len({row[column] for row in rows}) > 1])
+    }
+    examples = [f"{name}: {', '.join(columns)}" for name, columns in differing.items()]
+    differences = (
+        f"; the rows of {len(differing)} images differ in other columns, and the first row counts ({listed(examples)})"
+    )
+    rows = sum(len(rows) - 1 for rows in repeated.values())
+    return [f"{rows} rows of {place} repeat an image ({listed(sorted(repeated))})" + differences * bool(differing)]
 
 
 def _group_notes(groups: Sequence[str], chosen: Mapping[str, str]) -> list[str]:

@@ -72,12 +72,25 @@ def test_bad_rows_are_unusable_images_with_the_reason(folder):
         "no such": "no image has this name",
     }
     assert source.labels[source.names.index("000.png")] == -1
-    assert "3 rows of labels.csv repeat an image" in source.notes
+    assert "3 rows of labels.csv repeat an image (001.png, 002.png)" in source.notes
     assert "1 images have no row in labels.csv and are not used (003.png)" in source.notes
     with pytest.raises(
         DataError, match=r"4 are not \(000.png: has no label; 001.png: has 2 rows with different labels"
     ):
         prepare(str(folder), table=LABELS, sizes=[16], seed=0)
+
+
+def test_repeated_rows_that_differ_in_other_columns_are_named(folder):
+    """Subgroups would depend on which of the rows counts."""
+    table = [f"{row},{site},70" for row, site in zip(rows()[1:], itertools.cycle("AB"), strict=False)]
+    write(folder, [f"{rows()[0]},site,age", *table, table[0].replace(",A,", ",B,"), table[1]])
+    source = open_table(folder, LABELS)
+    (note,) = [note for note in source.notes if "repeat an image" in note]
+    assert note == (
+        "2 rows of labels.csv repeat an image (000.png, 001.png); the rows of 1 images differ in other columns, and "
+        "the first row counts (000.png: site)"
+    )
+    assert source.metadata["site"][source.names.index("000.png")] == "A"
 
 
 def test_a_row_for_each_finding_is_refused_with_the_remedy(folder):
