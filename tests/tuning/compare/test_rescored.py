@@ -105,10 +105,9 @@ def test_what_cannot_be_compared_is_refused_in_one_line(model, other, second, tm
 
 def test_classes_in_another_order_are_put_in_order(model, second, trained, tmp_path):  # noqa: F811
     """A model whose classes are swapped is the same model, also at its threshold for the same disease."""
-    state = {
-        name: value.flip(0) if value.shape[:1] == (2,) else value for name, value in trained.checkpoint.state.items()
-    }
-    swapped = replace(trained.checkpoint, state=state, class_names=("normal", "ill"))
+    state = trained.checkpoint.state
+    tensors = {name: value.flip(0) if value.shape[:1] == (2,) else value for name, value in state.tensors.items()}
+    swapped = replace(trained.checkpoint, state=replace(state, tensors=tensors), class_names=("normal", "ill"))
     points = tuple(OperatingPoint("ill", 1, False, 0.45, "youden", unit) for unit in (IMAGE, PATIENT))
     place = tmp_path / "swapped"
     save_ensemble(place / "data" / "ensemble", [[swapped]], Combination("mean", (1.0,), (1.0,), points=points))

@@ -14,6 +14,8 @@ from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.combining.patient_rule import PatientRule
 from trainables.core.serving.ensemble import load_ensemble, save_ensemble
 from trainables.core.serving.ensembles.multi_label_ensemble import MultiLabelEnsemble, labels_column
+from trainables.core.serving.operating_point import IMAGE, PATIENT
+from trainables.core.serving.prediction_sets import LabelSets
 from trainables.core.serving.score_images import score_parts
 
 CPU = torch.device("cpu")
@@ -106,3 +108,32 @@ def test_older_members_need_no_task():
         {"backbone": "scratch_cnn", "weights": "random", "image_size": 32, "head": "linear", "optimizer": "adamw",
          "lr": 1e-3, "batch_size": 8, "epochs": 1}
     ).task == "classification"  # fmt: skip
+
+
+def test_prediction_sets_say_which_labels_are_open(saved, tmp_path):
+    """Of images, of patients, and in the columns of tune-predict."""
+    members, plain = saved[1], saved[2]
+    probabilities = load_ensemble(saved[0], CPU).probabilities(list(IMAGES))
+    low, high = np.quantile(probabilities, (0.3, 0.7), axis=0)  # may be absent up to high, present from low
+    sets = tuple(
+        LabelSets(0.9, (*low[:2].tolist(), 0.0), True, unit, (*(1 - high[:2]).tolist(), 0.0))
+        for unit in (IMAGE, PATIENT)
+    )
+    save_ensemble(tmp_path / "sets", members, replace(plain, sets=sets))
+    ensemble = load_ensemble(tmp_path / "sets", CPU)
+    names = ensemble.class_names
+    found = ensemble.predict(list(IMAGES), {"prediction_sets": True})
+    assert list(found.columns) == [*names, "labels", "prediction_set", "undecided", "unlike_training"]
+    for row, of_image in zip(probabilities, found.itertuples(), strict=True):
+        possible, may_lack = row >= [*low[:2], 0], np.float32(1) - row >= [*(1 - high[:2]), 0]
+        assert of_image.prediction_set == "|".join(np.array(names)[possible])
+        assert of_image.undecided == "|".join(np.array(names)[possible == may_lack])
+    assert found["undecided"].nunique() > 1 and found["undecided"].str.endswith(names[2]).all()
+    patients = ["p", "p", "q", "q", "r", "r"]
+    by_patient = ensemble.predict(list(IMAGES), {"patients": patients, "prediction_sets": True})
+    combined = PatientRule().apply(probabilities, np.array([0, 0, 1, 1, 2, 2]))
+    assert by_patient["prediction_set"].tolist() == [
+        "|".join(np.array(names)[row.astype(np.float32) >= np.float32([*low[:2], 0])]) for row in combined
+    ]
+    assert ensemble.decision_columns(PATIENT) == ("prediction_set", "undecided")
+    assert load_ensemble(saved[0], CPU).decision_columns(IMAGE) == ()

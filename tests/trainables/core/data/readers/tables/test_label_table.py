@@ -72,7 +72,7 @@ def test_bad_rows_are_unusable_images_with_the_reason(folder):
         "no such": "no image has this name",
     }
     assert source.labels[source.names.index("000.png")] == -1
-    assert "3 rows of labels.csv repeat an image (001.png, 002.png)" in source.notes
+    assert "3 rows of labels.csv repeat an image (001.png, 002.png, 005.png)" in source.notes
     assert "1 images have no row in labels.csv and are not used (003.png)" in source.notes
     with pytest.raises(
         DataError, match=r"4 are not \(000.png: has no label; 001.png: has 2 rows with different labels"
