@@ -123,8 +123,8 @@ def decision_differences(one: Decided, other: Decided) -> Iterator[tuple[str, Di
     """Yield the sensitivity and the specificity of two models on the same images, as far as they are defined."""
     for name, side in (("sensitivity", one.positive), ("specificity", ~one.positive)):
         if side.any():
-            right = [(model.called == model.positive)[side] for model in (one, other)]
-            yield name, share_difference(*right, one.groups[side])
+            first, second = ((model.called == model.positive)[side] for model in (one, other))
+            yield name, share_difference(first, second, one.groups[side])
 
 
 def _table(first: str, title: str) -> Table:

@@ -46,7 +46,10 @@ class PredictionSets:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         """Rebuild from a dict of the attributes, also after JSON."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
+        attributes: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()
+        }
+        return cls(**attributes)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class LabelSets(PredictionSets):
 
     def undecided(self, probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Return (N, L): True where both presence and absence of a label are possible, or neither is likely enough."""
-        return self.contain(probabilities) == self.may_be_absent(probabilities)
+        return np.equal(self.contain(probabilities), self.may_be_absent(probabilities))
 
     def attributes(self, probabilities: NDArray[np.float32], class_names: Sequence[str]) -> dict[str, Any]:
         """Return the attributes of a prediction that follow from (L,) probabilities."""

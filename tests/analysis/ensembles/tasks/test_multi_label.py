@@ -69,7 +69,7 @@ def test_a_label_of_few_groups_has_no_interval_and_an_absent_one_no_score():
     result = MultiLabelResults.evaluate(probabilities, combination, sample, 0)
     assert result.absent == ("nodule",) and result.conditional == ("mass",)
     assert "auroc/mass" in result.ensemble.metrics and "auroc/mass" not in result.ensemble.intervals
-    assert not any(name.endswith("/nodule") for name in result.ensemble.metrics)
+    assert [name for name in result.ensemble.metrics if name.endswith("/nodule")] == ["specificity/nodule"]
     assert "auroc/effusion" in result.ensemble.intervals
 
 
