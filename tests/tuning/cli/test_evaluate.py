@@ -73,7 +73,7 @@ def test_all_figures_are_those_of_the_served_model(model, second):  # noqa: F811
     assert output.splitlines()[0].endswith("120 images in 60 groups: 60 TB, 60 normal")
     assert "Not logged: MLflow lists evaluations of models:/ and runs:/ only." in output
     page = Path("out.html").read_text()
-    assert f"auroc {scores['metrics']['auroc']:.3f} [{low:.3f}, {high:.3f}]" in page and "Decision curve of ill" in page
+    assert f"AUROC {scores['metrics']['auroc']:.3f} [{low:.3f}, {high:.3f}]" in page and "Decision curve of ill" in page
 
 
 def test_copies_of_images_of_the_search_and_unreadable_images_are_left_out(model, second, trained, tmp_path):  # noqa: F811
