@@ -115,7 +115,7 @@ def test_a_hospital_with_a_single_class_gets_the_figures_that_exist(model, secon
     called = probabilities[:, 0].astype(np.float32) >= np.float32(0.45)
     assert metrics[figure] == pytest.approx((called[ill] if kept == "TB" else ~called[~ill]).mean())
     low, high = result["evaluation"]["ensemble"]["intervals"][figure]
-    assert low < metrics[figure] < high
+    assert low <= metrics[figure] <= high and 0 < high - low < 1
     assert not {missing, "auroc", "ppv", "npv"} & set(metrics)
     assert f"Note: DATA has no images of {'normal' if kept == 'TB' else 'ill'}" in output
     assert "All images are alike, so there is no curve." in Path("a.html").read_text()

@@ -116,5 +116,5 @@ def test_classes_in_another_order_are_put_in_order(model, second, trained, tmp_p
     (auroc, _) = aurocs([model], second)[0]
     assert f"AUROC │ {auroc:.4f} │ {auroc:.4f} │ +0.000 [" in printed
     assert "By patient, each model at its own threshold" in printed and "threshold for ill │ 0.450 │ 0.450" in printed
-    same = re.findall(r"(?:sensitivity|specificity) │ ([\d.]+) │ ([\d.]+) │ \+0.000 \[", printed)
+    same = re.findall(r"│ (?:sensitivity|specificity) │ ([\d.]+) │ ([\d.]+) │ \+0.000 \[", printed)
     assert len(same) == 4 and all(one == other for one, other in same)
