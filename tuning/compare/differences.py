@@ -19,7 +19,7 @@ from trainables.core.serving.operating_point import OperatingPoint
 from tuning.console import say
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decided:
     """Decisions of a model at one of its operating points.
 
