@@ -11,6 +11,7 @@ their own are included if its Python is given.
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +19,6 @@ from typing import Annotated, Any
 import numpy as np
 import optuna
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.curves.make_portfolio import recorded_trials
 from benchmarks.curves.peers.optuna_hyperband import OptunaHyperband
@@ -35,18 +34,23 @@ from benchmarks.curves.peers.ray_tune import (
     random_asha,
 )
 from benchmarks.curves.record import append_line, read_lines, remove_torn_line
-from benchmarks.curves.replay import Incumbent, Method, Replay, Task, result_at
+from benchmarks.curves.replay import Method, Replay, Task
+from benchmarks.curves.summary import best_peers, compare_methods, intervals, reach_best_peer, scores_at
 from benchmarks.curves.surrogate import Surrogate, load_surrogates
-from benchmarks.curves.table import TABLE, Floats
+from benchmarks.curves.table import TABLE, Floats, RecordedCurves
 from benchmarks.record import RESULTS, machine
-from benchmarks.search_quality.searchers import interval
 
 WORKERS, FULL_TRIALS = 4, 60
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
-GRID = tuple(np.linspace(0, 1, 201).tolist())
+STEPS = 1000  # of the budget, to measure the time at which a score is reached
+TIMES = np.append(SHARES, np.linspace(0, 1, STEPS + 1))
 OURS = ("ours", "ours without portfolio", "ours without both")
+BASE, SLOW = "optuna + asha", "syne tune: cqr"  # the method to compare with; the one that only runs if it is named
 START_COST = 0.15  # seconds that a trial takes beside its training (benchmarks/README.md), for every method
 PEERS = Path(__file__).parent / "peers"
+
+Key = tuple[str, str, int]  # data set, method and seed of a search
+Result = list[list[float]]  # share of the budget, tune, select and test at each change of a search's result
 
 METHODS: dict[str, Method] = {
     "ours": ours,
@@ -71,8 +75,8 @@ def all_methods(syne_tune: Path | None, neps: Path | None) -> dict[str, Method]:
     return methods
 
 
-def run(method: Method, data_set: str, seed: int, surrogates: Mapping[str, Surrogate]) -> list[list[float]]:
-    """Replay one search and return its result over time: share of the budget, tune, select and test."""
+def run(method: Method, data_set: str, seed: int, surrogates: Mapping[str, Surrogate]) -> Result:
+    """Replay one search and return its result over time."""
     surrogate = surrogates[data_set]
     recorded = surrogate.recorded
     others = {name: recorded_trials(other.recorded) for name, other in surrogates.items() if name != data_set}
@@ -83,57 +87,119 @@ def run(method: Method, data_set: str, seed: int, surrogates: Mapping[str, Surro
     return [[round(one.time / end, 5), one.tune, one.select, one.test] for one in replay.run()]
 
 
-def scores(result: list[list[float]], shares: Sequence[float], lowest: tuple[float, float]) -> Floats:
-    """Return the (n, 2) select and test scores at n shares of the budget."""
-    incumbents = [Incumbent(*values) for values in result]
-    found = [result_at(incumbents, share) for share in shares]
-    return np.array([lowest if one is None else (one.select, one.test) for one in found])
+def collect(
+    runs: Mapping[Key, Result], methods: Sequence[str], seeds: int, recorded: Mapping[str, RecordedCurves]
+) -> tuple[Floats, Floats]:
+    """Return the (D, 2) best recorded scores and the (M, D, S, T, 2) scores of all searches at ``TIMES``."""
+    final = {
+        name: np.array([(curve.select[-1], curve.test[-1]) for curve in of_set.curves if len(curve.tune)])
+        for name, of_set in recorded.items()
+    }
+    found = [
+        [
+            [scores_at(runs[name, method, seed], TIMES, of.min(axis=0)) for seed in range(seeds)]
+            for name, of in final.items()
+        ]
+        for method in methods
+    ]
+    return np.stack([of.max(axis=0) for of in final.values()]), np.array(found)
 
 
-def summarize(runs: list[dict[str, Any]], surrogates: Mapping[str, Surrogate]) -> dict[str, Any]:
-    """Return regrets by data set and method, and the share of the budget to reach the best peer's final score."""
-    summary: dict[str, Any] = {}
-    for name, surrogate in surrogates.items():
-        final = np.array([(curve.select[-1], curve.test[-1]) for curve in surrogate.recorded.curves if len(curve.tune)])
-        best, lowest = final.max(axis=0), (float(final[:, 0].min()), float(final[:, 1].min()))
-        of_set: dict[str, list[list[list[float]]]] = {}
-        for one in runs:
-            if one["data_set"] == name:
-                of_set.setdefault(one["method"], []).append(one["result"])
-        curves = {m: np.mean([scores(one, GRID, lowest)[:, 0] for one in of], axis=0) for m, of in of_set.items()}
-        target = max((curve[-1] for method, curve in curves.items() if method not in OURS), default=np.nan)
-        methods: dict[str, Any] = {}
-        for method, results in of_set.items():
-            regret = best - np.stack([scores(one, SHARES, lowest) for one in results])
-            reached = np.flatnonzero(curves[method] >= target)
-            methods[method] = {
-                "seeds": len(results),
-                "select_regret": [interval(column) for column in regret[:, :, 0].T],
-                "test_regret": [interval(column) for column in regret[:, :, 1].T],
-                "share_to_reach_best_peer": GRID[reached[0]] if len(reached) else None,
+def summarize(best: Floats, found: Floats, methods: Sequence[str], data_sets: Sequence[str]) -> dict[str, Any]:
+    """Return the figures of ``summary`` by method and by data set.
+
+    Args:
+        best: (D, 2) best recorded scores.
+        found: (M, D, S, T, 2) scores of the searches at ``TIMES``.
+        methods: Names of the methods, with ``BASE`` among them.
+        data_sets: Names of the data sets.
+    """
+    peers = [place for place, name in enumerate(methods) if name not in OURS]
+    regret = best[:, None, None] - found[:, :, :, : len(SHARES)]
+    mean = regret.mean(axis=(1, 4))
+    reached, ratios = reach_best_peer(found[:, :, :, len(SHARES) :, 0], peers)
+    rows = zip(methods, compare_methods(mean, methods.index(BASE), peers), ratios, strict=True)
+    return {
+        "best_peers": [methods[place] for place in best_peers(mean, peers)],
+        "methods": {name: {**row, "gpu_seconds_ratio": ratio} for name, row, ratio in rows},
+        "data_sets": {
+            name: {
+                "best_recorded": best[place].tolist(),
+                "best_peer": methods[reached[place]["best_peer"]],
+                "best_peer_select": reached[place]["score"],
+                "methods": {
+                    method: {
+                        "select_regret": intervals(of[..., 0]),
+                        "test_regret": intervals(of[..., 1]),
+                        "share_to_reach_best_peer": share,
+                    }
+                    for method, of, share in zip(methods, regret[:, place], reached[place]["share"], strict=True)
+                },
             }
-        summary[name] = {"best_peer_select": float(target), "best_recorded": best.tolist(), "methods": methods}
-    return summary
+            for place, name in enumerate(data_sets)
+        },
+    }
 
 
-def show(summary: dict[str, Any]) -> None:
-    """Print one table per data set, in percentage points of balanced accuracy."""
-    for name, figures in summary.items():
-        table = Table(title=f"{name}: regret in points on select (test at 100%), 95% interval at 100%")
-        columns = (*(f"{share:.0%}" for share in SHARES), "interval", "test", "reaches the best peer at", "seeds")
-        for column in ("method", *columns):
-            table.add_column(column)
-        for method, row in sorted(figures["methods"].items(), key=lambda one: one[1]["select_regret"][-1]["mean"]):
-            last, share = row["select_regret"][-1], row["share_to_reach_best_peer"]
-            table.add_row(
-                method,
-                *(f"{100 * one['mean']:.1f}" for one in row["select_regret"]),
-                f"{100 * last['low']:.1f} to {100 * last['high']:.1f}",
-                f"{100 * row['test_regret'][-1]['mean']:.1f}",
-                "never" if share is None else f"{share:.0%}",
-                str(row["seeds"]),
-            )
-        Console(width=150).print(table)
+def show(summary: Mapping[str, Any]) -> None:
+    """Print the figures of all data sets together and of each one, in percentage points of balanced accuracy."""
+    shares = [f"{share:.0%}" for share in SHARES]
+    methods = summary["methods"]
+    rows = [
+        [name, *_means(row["regret"]), "{mean:.2f} ({low:.2f} to {high:.2f})".format(**row["gpu_seconds_ratio"])]
+        for name, row in methods.items()
+    ]
+    ratio = "GPU-seconds to the best peer's end, divided by its own"
+    _print(
+        "mean regret over data sets, select and test, in points (95% intervals by seed)",
+        ["method", *shares, ratio],
+        rows,
+    )
+    best = f"the best peer ({', '.join(summary['best_peers'])})"
+    for key, reference in (("less_than_base", BASE), ("less_than_best_peer", best)):
+        rows = [[name, *map(_points, row[key])] for name, row in methods.items()]
+        _print(f"less mean regret than {reference} by", ["method", *shares], rows)
+    for name, figures in summary["data_sets"].items():
+        rows = []
+        for method, row in figures["methods"].items():
+            select, share = row["select_regret"], row["share_to_reach_best_peer"]
+            reached = "never" if share is None else f"{share:.1%}"
+            rows.append([method, *_means(select), *_means(row["test_regret"]), _points(select[-1]), reached])
+        columns = ["method", *(f"{split} {share}" for split in ("select", "test") for share in shares)]
+        title = f"{name}: regret; best peer on select: {figures['best_peer']}"
+        _print(title, [*columns, "select 100%, interval", "best peer's end reached at"], rows)
+
+
+def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table in Markdown, as it is in the README."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    print(f"\n{title}\n", *(f"| {' | '.join(cells)} |" for cells in lines), sep="\n")
+
+
+def _means(figures: Sequence[Mapping[str, float]]) -> list[str]:
+    return [f"{100 * one['mean']:.1f}" for one in figures]
+
+
+def _points(figure: Mapping[str, float]) -> str:
+    return "{:.1f} ({:.1f} to {:.1f})".format(*(100 * figure[key] for key in ("mean", "low", "high")))
+
+
+def choose_methods(methods: Mapping[str, Method], only: Sequence[str] | None) -> dict[str, Method]:
+    """Return ``tune-run``, ``BASE``, and the methods that are named; without names all but the slow one.
+
+    Raises:
+        typer.BadParameter: A name is unknown.
+    """
+    if unknown := sorted(set(only or ()) - methods.keys()):
+        raise typer.BadParameter(f"--only must be one of {', '.join(methods)}, but got {', '.join(unknown)}")
+    chosen = {OURS[0], BASE, *only} if only else methods.keys() - {SLOW}
+    return {name: method for name, method in methods.items() if name in chosen}
+
+
+def package_version(python: Path, package: str) -> str:
+    """Return the version of a package in another Python's environment."""
+    code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+    return subprocess.run([python, "-c", code, package], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main(
@@ -141,7 +207,9 @@ def main(
     syne_tune: Annotated[Path | None, typer.Option(help="Python of an environment with syne-tune.")] = None,
     neps: Annotated[Path | None, typer.Option(help="Python of an environment with neural-pipeline-search.")] = None,
     runs: Annotated[Path, typer.Option(help="File of finished runs, to continue.")] = Path("curve-runs.jsonl"),
-    only: Annotated[list[str] | None, typer.Option(help="Methods to run; default: all.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Methods beside ours and OptunaSearch + ASHA; default: all but CQR.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS / "curves.json",
 ) -> None:
     """Replay all searches that the file of runs lacks, then summarize."""
@@ -149,26 +217,28 @@ def main(
     surrogates = load_surrogates()
     digest = hashlib.sha256(TABLE.read_bytes()).hexdigest()[:12]
     remove_torn_line(runs)
-    finished = [one for one in read_lines(runs) if one["table"] == digest]  # a larger table gives other curves
-    done = {(one["data_set"], one["method"], one["seed"]) for one in finished}
-    methods = all_methods(syne_tune, neps)
-    if unknown := sorted(set(only or ()) - methods.keys()):
-        raise typer.BadParameter(f"--only must be one of {', '.join(methods)}, but got {', '.join(unknown)}")
-    methods = {name: one for name, one in methods.items() if not only or name in only}
+    finished = {  # a larger table gives other curves
+        (one["data_set"], one["method"], one["seed"]): one["result"]
+        for one in read_lines(runs)
+        if one["table"] == digest
+    }
+    methods = choose_methods(all_methods(syne_tune, neps), only)
     for seed in range(seeds):
         for name, method in methods.items():
             for data_set in surrogates:
-                if (data_set, name, seed) in done:
-                    continue
-                result = run(method, data_set, seed, surrogates)
-                key = {"table": digest, "data_set": data_set, "method": name, "seed": seed}
-                finished.append({**key, "result": result})
-                append_line(runs, finished[-1])
-    summary = summarize(finished, surrogates)
+                key = data_set, name, seed
+                if key not in finished:
+                    finished[key] = run(method, data_set, seed, surrogates)
+                    line = {"table": digest, "data_set": data_set, "method": name, "seed": seed}
+                    append_line(runs, {**line, "result": finished[key]})
+    recorded = {name: one.recorded for name, one in surrogates.items()}
+    summary = summarize(*collect(finished, list(methods), seeds, recorded), list(methods), list(recorded))
     show(summary)
-    trials = {name: len(one.recorded.params) for name, one in surrogates.items()}
-    settings = {"workers": WORKERS, "full_trials": FULL_TRIALS, "shares": SHARES, "table": TABLE.name, "trials": trials}
-    content = {"machine": machine(), **settings, "data_sets": summary}
+    settings = {"seeds": seeds, "workers": WORKERS, "full_trials": FULL_TRIALS, "shares": SHARES, "table": TABLE.name}
+    trials = {name: len(of_set.params) for name, of_set in recorded.items()}
+    versions = {"syne-tune": syne_tune, "neural-pipeline-search": neps}
+    peers = {name: package_version(python, name) for name, python in versions.items() if python}
+    content = {"machine": {**machine(), **peers}, **settings, "trials": trials, **summary}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(content, indent=1) + "\n")
 
