@@ -1,7 +1,9 @@
 """NePS's PriorBand with a published recipe as its prior, in an environment of its own: ``python neps_peer.py``.
 
-PriorBand takes one prior, so it is the recipe of the data set's space. Its base is asynchronous Hyperband, because
-several workers search. Conditions do not exist there, so every parameter is always searched.
+PriorBand takes one prior: our first recipe. Its base is NePS's default, Hyperband, which begins another bracket when
+all others wait, so no worker idles. Asynchronous Hyperband is no fair base in version 0.17: whenever three trials wait
+at a rung it promotes the best of them, however bad, so nearly all run in full. Conditions do not exist there, so every
+parameter is always searched.
 """
 
 import random
@@ -33,7 +35,7 @@ class PriorBandSearch:
             seeded(task["seed"])
         parameters = {one["name"]: _parameter(one, task["recipes"][0]) for one in task["space"]}
         space = neps.SearchSpace({**parameters, FIDELITY: neps.HPOInteger(1, task["epochs"], is_fidelity=True)})
-        self._optimizer = neps.AskAndTell(neps.algorithms.priorband(space, base="async_hb"))
+        self._optimizer = neps.AskAndTell(neps.algorithms.priorband(space))
         self._numbers: dict[str, int] = {}  # of the trials by NePS's name for their configuration
         self._asked: dict[int, Any] = {}  # the latest request for each trial
         self._best: dict[int, float] = {}

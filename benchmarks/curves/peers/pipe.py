@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
 from benchmarks.curves.configurations import suggest
@@ -91,14 +91,15 @@ def describe_space(distributions: Mapping[str, BaseDistribution]) -> list[dict[s
 
 
 def read_params(flat: Params) -> dict[str, Any]:
-    """Return the parameters that the space reads, on the grid of stepped ranges."""
+    """Return the parameters that the space reads, within their ranges and on the grid of stepped ones."""
     snapped = {}
     for name, one in space_distributions().items():
         value = flat[name]
-        step = getattr(one, "step", None)
-        if step is not None and not isinstance(one, CategoricalDistribution):
-            value = one.low + round((value - one.low) / step) * step  # type: ignore[attr-defined]
-            value = round(value, 10) if isinstance(step, float) else int(value)
+        if isinstance(one, (FloatDistribution, IntDistribution)):
+            value = min(max(value, one.low), one.high)  # BOHB leaves the ranges of integers
+            if one.step is not None:
+                value = one.low + round((value - one.low) / one.step) * one.step
+                value = round(value, 10) if isinstance(one.step, float) else int(value)
         snapped[name] = value
     trial = FixedTrial(snapped)
     suggest(trial)

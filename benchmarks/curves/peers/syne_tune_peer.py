@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from syne_tune.backend.trial_status import Trial
 from syne_tune.config_space import choice, finrange, loguniform, randint, uniform
 from syne_tune.optimizer.baselines import ASHACQR, BOHB
@@ -27,13 +28,22 @@ class SyneTuneSearch:
     """
 
     def __init__(self, kind: type, task: dict[str, Any]):
+        np.random.seed(task["seed"])  # ``Domain.sample`` and the choice of a bracket read the global generator
         space = {one["name"]: _domain(one) for one in task["space"]}
+        # BOHB's model needs more good trials than parameters. By default only 15% of the trials count as good, so that
+        # with 24 parameters the first 166 are random. The published method takes one trial more than parameters.
+        options = {"num_min_data_points": len(space) + 1} if kind is BOHB else {}
         self._scheduler = kind(
-            space, metric="score", time_attr="epoch", max_t=task["epochs"], do_minimize=False, random_seed=task["seed"]
+            space,
+            metric="score",
+            time_attr="epoch",
+            max_t=task["epochs"],
+            do_minimize=False,
+            random_seed=task["seed"],
+            **options,
         )
-        self._epochs = task["epochs"]
         self._trials: list[Trial] = []
-        self._results: dict[int, dict[str, float]] = {}
+        self._best: dict[int, float] = {}
 
     def ask(self) -> dict[str, Any]:
         """Return the scheduler's next trial."""
@@ -46,19 +56,15 @@ class SyneTuneSearch:
         return {"trial": trial.trial_id, "params": suggestion.config}
 
     def report(self, trial: int, epoch: int, score: float, seconds: float) -> str:  # noqa: ARG002
-        """Pass on the best score so far; that of the last epoch is passed on by ``end``."""
-        best = max(score, self._results.get(trial, {}).get("score", 0.0))
-        self._results[trial] = {"score": best, "epoch": epoch}
-        if epoch == self._epochs:
-            return "stop"
-        return str(self._scheduler.on_trial_result(self._trials[trial], self._results[trial])).lower()
+        """Pass on the best score so far."""
+        self._best[trial] = max(score, self._best.get(trial, 0.0))
+        result = {"score": self._best[trial], "epoch": epoch}
+        return str(self._scheduler.on_trial_result(self._trials[trial], result)).lower()
 
     def end(self, trial: int, failed: bool) -> None:
-        """Note the end of a trial."""
+        """Note the end of a trial, as Syne Tune's tuner does. A trial in full is stopped by its last report."""
         if failed:
             self._scheduler.on_trial_error(self._trials[trial])
-        elif self._results[trial]["epoch"] == self._epochs:
-            self._scheduler.on_trial_complete(self._trials[trial], self._results[trial])
         else:
             self._scheduler.on_trial_remove(self._trials[trial])
 

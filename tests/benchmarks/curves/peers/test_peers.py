@@ -1,5 +1,6 @@
 """The search methods: what they ask for and how they decide, and the process that a pipe serves."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import optuna
 import pytest
 
 from benchmarks.curves import peers
-from benchmarks.curves.compare import METHODS
+from benchmarks.curves.compare import SLOW, all_methods
 from benchmarks.curves.configurations import draw_params, recipes
 from benchmarks.curves.make_portfolio import choose
 from benchmarks.curves.peers.pipe import complete, piped, read_params
@@ -17,6 +18,9 @@ from benchmarks.curves.replay import Decision, Recorded, Replay, Task
 from benchmarks.curves.table import Curve
 
 EPOCHS = 9
+# Pythons of the environments with the peers' libraries; without them, those methods are not tested.
+PYTHONS = [Path(python) if (python := os.environ.get(name)) else None for name in ("SYNE_TUNE_PYTHON", "NEPS_PYTHON")]
+METHODS = {name: method for name, method in all_methods(*PYTHONS).items() if name != SLOW}
 SERVED = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -119,3 +123,9 @@ def test_a_served_process_searches(tmp_path):
 def test_parameters_without_conditions_come_back_as_those_that_are_read():
     for params in draw_params(30):
         assert read_params(complete(params)) == pytest.approx(params)
+
+
+def test_parameters_outside_a_range_are_moved_to_its_end():
+    flat = {**complete(recipes()["resnet50_mlp"]), "schedule": "cyclic", "cycle_epochs": 1, "head_dropout": 0.62}
+    assert read_params(flat)["cycle_epochs"] == 2
+    assert read_params(flat)["head_dropout"] == 0.6
