@@ -89,31 +89,27 @@ def run(method: Method, data_set: str, seed: int, surrogates: Mapping[str, Surro
 
 def collect(
     runs: Mapping[Key, Result], methods: Sequence[str], seeds: int, recorded: Mapping[str, RecordedCurves]
-) -> tuple[Floats, Floats]:
-    """Return the (D, 2) best recorded scores and the (M, D, S, T, 2) scores of all searches at ``TIMES``."""
-    final = {
-        name: np.array([(curve.select[-1], curve.test[-1]) for curve in of_set.curves if len(curve.tune)])
-        for name, of_set in recorded.items()
-    }
-    found = [
-        [
-            [scores_at(runs[name, method, seed], TIMES, of.min(axis=0)) for seed in range(seeds)]
-            for name, of in final.items()
-        ]
-        for method in methods
-    ]
-    return np.stack([of.max(axis=0) for of in final.values()]), np.array(found)
+) -> tuple[Floats, Floats, Floats]:
+    """Return the (D, 2) best recorded scores on ``select`` and ``test`` and the (M, D, S, T, 2) ones at ``TIMES``.
 
-
-def summarize(best: Floats, found: Floats, methods: Sequence[str], data_sets: Sequence[str]) -> dict[str, Any]:
-    """Return the figures of ``summary`` by method and by data set.
-
-    Args:
-        best: (D, 2) best recorded scores.
-        found: (M, D, S, T, 2) scores of the searches at ``TIMES``.
-        methods: Names of the methods, with ``BASE`` among them.
-        data_sets: Names of the data sets.
+    The third result is (M, D): the share of the searches that end with the highest recorded score on ``tune``.
     """
+    best, found, at_top = [], [], []
+    for name, of_set in recorded.items():
+        curves = [curve for curve in of_set.curves if len(curve.tune)]
+        final = np.array([(curve.select[-1], curve.test[-1]) for curve in curves])
+        top = max(curve.tune.max() for curve in curves)
+        results = [[runs[name, method, seed] for seed in range(seeds)] for method in methods]
+        best.append(final.max(axis=0))
+        found.append([[scores_at(one, TIMES, final.min(axis=0)) for one in of_method] for of_method in results])
+        at_top.append([np.mean([bool(one) and one[-1][1] >= top for one in of_method]) for of_method in results])
+    return np.array(best), np.stack(found, axis=1), np.stack(at_top, axis=1)
+
+
+def summarize(
+    best: Floats, found: Floats, at_top: Floats, methods: Sequence[str], data_sets: Sequence[str]
+) -> dict[str, Any]:
+    """Return the figures of ``summary`` by method and by data set, from the results of ``collect``."""
     peers = [place for place, name in enumerate(methods) if name not in OURS]
     regret = best[:, None, None] - found[:, :, :, : len(SHARES)]
     mean = regret.mean(axis=(1, 4))
@@ -132,8 +128,11 @@ def summarize(best: Floats, found: Floats, methods: Sequence[str], data_sets: Se
                         "select_regret": intervals(of[..., 0]),
                         "test_regret": intervals(of[..., 1]),
                         "share_to_reach_best_peer": share,
+                        "searches_at_highest_tune": float(top),
                     }
-                    for method, of, share in zip(methods, regret[:, place], reached[place]["share"], strict=True)
+                    for method, of, share, top in zip(
+                        methods, regret[:, place], reached[place]["share"], at_top[:, place], strict=True
+                    )
                 },
             }
             for place, name in enumerate(data_sets)
@@ -162,12 +161,15 @@ def show(summary: Mapping[str, Any]) -> None:
     for name, figures in summary["data_sets"].items():
         rows = []
         for method, row in figures["methods"].items():
-            select, share = row["select_regret"], row["share_to_reach_best_peer"]
+            select, share, top = row["select_regret"], row["share_to_reach_best_peer"], row["searches_at_highest_tune"]
             reached = "never" if share is None else f"{share:.1%}"
-            rows.append([method, *_means(select), *_means(row["test_regret"]), _points(select[-1]), reached])
+            rows.append(
+                [method, *_means(select), *_means(row["test_regret"]), _points(select[-1]), reached, f"{top:.0%}"]
+            )
         columns = ["method", *(f"{split} {share}" for split in ("select", "test") for share in shares)]
         title = f"{name}: regret; best peer on select: {figures['best_peer']}"
-        _print(title, [*columns, "select 100%, interval", "best peer's end reached at"], rows)
+        last = ["select 100%, interval", "best peer's end reached at", "searches that end at the highest tune score"]
+        _print(title, [*columns, *last], rows)
 
 
 def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

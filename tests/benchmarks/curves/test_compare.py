@@ -9,6 +9,7 @@ import typer
 from benchmarks.curves import compare, summary
 from benchmarks.curves.compare import BASE, OURS, SHARES, SLOW, TIMES, all_methods, choose_methods
 from benchmarks.curves.summary import NEVER, best_peers, compare_methods, reach_best_peer, reach_time, scores_at
+from benchmarks.curves.table import Curve, RecordedCurves
 
 
 def test_a_search_has_the_lowest_scores_until_its_first_result():
@@ -85,7 +86,7 @@ def test_regrets_are_means_over_data_sets_and_splits():
     found[0, 0, ..., 0] = 0.9  # ours on select of the first set
     found[0, 1, ..., 1] = 0.7  # and on test of the second
     found[:, :, :, TIMES == 0.0] = 0.0
-    figures = compare.summarize(np.array([[1.0, 0.6], [0.8, 0.8]]), found, methods, ["a", "b"])
+    figures = compare.summarize(np.array([[1.0, 0.6], [0.8, 0.8]]), found, np.eye(2), methods, ["a", "b"])
     assert figures["methods"][OURS[0]]["regret"][0]["mean"] == pytest.approx((0.1 + 0.1 + 0.3 + 0.1) / 4)
     assert figures["methods"][BASE]["regret"][0]["mean"] == pytest.approx((0.5 + 0.1 + 0.3 + 0.3) / 4)
     assert figures["methods"][OURS[0]]["less_than_base"][-1]["mean"] == pytest.approx(0.15)
@@ -93,7 +94,26 @@ def test_regrets_are_means_over_data_sets_and_splits():
     assert figures["data_sets"]["a"]["methods"][OURS[0]]["select_regret"][2]["mean"] == pytest.approx(0.1)
     assert figures["data_sets"]["b"]["methods"][OURS[0]]["test_regret"][2]["mean"] == pytest.approx(0.1)
     assert figures["data_sets"]["b"]["best_peer_select"] == 0.5
+    assert figures["data_sets"]["b"]["methods"][BASE]["searches_at_highest_tune"] == 1.0
+    assert figures["data_sets"]["b"]["methods"][OURS[0]]["searches_at_highest_tune"] == 0.0
     compare.show(figures)
+
+
+def test_scores_are_collected_by_method_data_set_and_seed():
+    def curve(tune, select):
+        return Curve(np.array([0.1, tune]), np.ones(2), np.array([0.0, select]), np.array([0.0, 2 * select]))
+
+    curves = (curve(0.8, 0.4), curve(0.9, 0.3), Curve(*[np.array([])] * 4, failed_after=1.0))
+    recorded = {"a": RecordedCurves(2, ({}, {}, {}), curves, (), {})}
+    runs = {("a", "x", 0): [[0.3, 0.8, 0.4, 0.8]], ("a", "x", 1): [[0.3, 0.8, 0.4, 0.8], [0.7, 0.9, 0.3, 0.6]]}
+    runs |= {("a", "y", seed): [] for seed in range(2)}
+    best, found, at_top = compare.collect(runs, ["x", "y"], 2, recorded)
+    assert best.tolist() == [[0.4, 0.8]]
+    assert found.shape == (2, 1, 2, len(TIMES), 2)
+    assert found[0, 0, :, 3].tolist() == [[0.4, 0.8], [0.4, 0.8]]  # at half of the budget
+    assert found[0, 0, :, 4].tolist() == [[0.4, 0.8], [0.3, 0.6]]
+    assert (found[1] == [0.3, 0.6]).all()  # a search without a report has the lowest scores
+    assert at_top.tolist() == [[0.5], [0.0]]
 
 
 def test_ours_and_the_base_are_always_compared_and_the_slow_method_only_if_it_is_named(tmp_path):
