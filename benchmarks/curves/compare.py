@@ -117,7 +117,7 @@ def summarize(
     rows = zip(methods, compare_methods(mean, methods.index(BASE), peers), ratios, strict=True)
     return {
         "best_peers": [methods[place] for place in best_peers(mean, peers)],
-        "methods": {name: {**row, "gpu_seconds_ratio": ratio} for name, row, ratio in rows},
+        "methods": {name: {**row, "gpu_seconds": ratio} for name, row, ratio in rows},
         "data_sets": {
             name: {
                 "best_recorded": best[place].tolist(),
@@ -144,16 +144,13 @@ def show(summary: Mapping[str, Any]) -> None:
     """Print the figures of all data sets together and of each one, in percentage points of balanced accuracy."""
     shares = [f"{share:.0%}" for share in SHARES]
     methods = summary["methods"]
+    ratio = "{mean:.2f} ({low:.2f} to {high:.2f})".format
     rows = [
-        [name, *_means(row["regret"]), "{mean:.2f} ({low:.2f} to {high:.2f})".format(**row["gpu_seconds_ratio"])]
+        [name, *_means(row["regret"]), *(ratio(**row["gpu_seconds"][of]) for of in ("of_first_time", "of_budget"))]
         for name, row in methods.items()
     ]
-    ratio = "GPU-seconds to the best peer's end, divided by its own"
-    _print(
-        "mean regret over data sets, select and test, in points (95% intervals by seed)",
-        ["method", *shares, ratio],
-        rows,
-    )
+    columns = ["method", *shares, "GPU-seconds to the best peer's end / its own", "/ the budget"]
+    _print("mean regret over data sets, select and test, in points (95% intervals by seed)", columns, rows)
     best = f"the best peer ({', '.join(summary['best_peers'])})"
     for key, reference in (("less_than_base", BASE), ("less_than_best_peer", best)):
         rows = [[name, *map(_points, row[key])] for name, row in methods.items()]

@@ -70,12 +70,13 @@ def reach_time(curves: Floats, targets: Floats) -> Floats:
     return np.where(reached.any(axis=1), reached.argmax(axis=1) / (curves.shape[1] - 1), NEVER)
 
 
-def reach_best_peer(select: Floats, peers: Sequence[int]) -> tuple[list[dict[str, Any]], list[dict[str, float]]]:
+def reach_best_peer(select: Floats, peers: Sequence[int]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Compare the GPU-seconds that methods need to reach the score on ``select`` with which the best peer ends.
 
-    Curves are means over seeds, and the best peer of a data set is the one that ends with the highest. Its own time is
-    the first at which its curve is that high, which may be before the end. As all methods have the same workers, a
-    ratio of times is one of GPU-seconds. Each resample chooses the best peers again.
+    Curves are means over seeds, and the best peer of a data set is the one that ends with the highest. A method's time
+    is divided by that peer's own, the first at which its curve is that high, and by the whole budget that it spent.
+    All methods have the same workers, so a ratio of times is one of GPU-seconds. Each resample chooses the best peers
+    again.
 
     Args:
         select: (M, D, S, G + 1) scores.
@@ -83,8 +84,8 @@ def reach_best_peer(select: Floats, peers: Sequence[int]) -> tuple[list[dict[str
 
     Returns:
         By data set: ``best_peer`` (its position), its final ``score``, and ``share``, the M methods' times (None for
-        never). By method: the geometric ``mean`` over data sets of its time divided by the best peer's, with its 95%
-        interval, ``low`` and ``high``.
+        never). By method: the two ratios, ``of_first_time`` and ``of_budget``, each as its geometric ``mean`` over data
+        sets with a 95% interval, ``low`` and ``high``.
     """
     seeds = select.shape[2]
     best, scores, times = _reach(select, peers, np.full((1, seeds), 1 / seeds))
@@ -95,8 +96,12 @@ def reach_best_peer(select: Floats, peers: Sequence[int]) -> tuple[list[dict[str
     weights = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
     parts = [_reach(select, peers, part) for part in np.array_split(weights, RESAMPLES // AT_ONCE)]
     low, high = np.percentile(np.concatenate([_ratios(part[2], part[0]) for part in parts]), (2.5, 97.5), axis=0)
-    figures = np.stack([_ratios(times, best)[0], low, high], axis=1).tolist()
-    return by_set, [dict(zip(("mean", "low", "high"), of, strict=True)) for of in figures]
+    figures = np.stack([_ratios(times, best)[0], low, high], axis=-1).tolist()
+    names = ("mean", "low", "high")
+    return by_set, [
+        {kind: dict(zip(names, of, strict=True)) for kind, of in zip(("of_first_time", "of_budget"), both, strict=True)}
+        for both in figures
+    ]
 
 
 def _reach(select: Floats, peers: Sequence[int], weights: Floats) -> tuple[NDArray[np.int64], Floats, Floats]:
@@ -111,6 +116,7 @@ def _reach(select: Floats, peers: Sequence[int], weights: Floats) -> tuple[NDArr
 
 
 def _ratios(times: Floats, best: NDArray[np.int64]) -> Floats:
-    """Return the (R, M) geometric means over data sets of (R, D, M) times divided by those of the (R, D) best peers."""
-    ratios: Floats = np.exp(np.log(times / np.take_along_axis(times, best[..., None], axis=2)).mean(axis=1))
+    """Return the (R, M, 2) geometric means over data sets of (R, D, M) times: over the best peers' times, and as is."""
+    of_best = np.take_along_axis(times, best[..., None], axis=2)
+    ratios: Floats = np.exp(np.log(np.stack([times / of_best, times], axis=-1)).mean(axis=1))
     return ratios
