@@ -15,7 +15,7 @@ from tests.searches import load, search, tracked
 from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
 from trainables.worker.checkpoint_io import read_models
 
-pytestmark = [pytest.mark.e2e, pytest.mark.ray]
+pytestmark = [pytest.mark.e2e, pytest.mark.ray, pytest.mark.slow]
 
 BACKBONE = "mobilenetv3_small_050"
 SPACE = f"""
