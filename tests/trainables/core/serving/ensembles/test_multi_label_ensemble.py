@@ -111,7 +111,7 @@ def test_older_members_need_no_task():
 
 
 def test_prediction_sets_say_which_labels_are_open(saved, tmp_path):
-    """Of images, of patients, and in the columns of tune-predict."""
+    """Sets of images and of patients, and the columns of tune-predict."""
     members, plain = saved[1], saved[2]
     probabilities = load_ensemble(saved[0], CPU).probabilities(list(IMAGES))
     low, high = np.quantile(probabilities, (0.3, 0.7), axis=0)  # may be absent up to high, present from low

@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.waits import Waits
 from trainables.core.data.augment.augmenter import Augmenter
-from trainables.core.data.augment.batched.batch_augmenter import BatchAugmenter
+from trainables.core.data.augment.batched import geometry
+from trainables.core.data.augment.batched.batch_augmenter import BatchAugmenter, Parameters
 from trainables.core.data.augment.batched.operation import Pixels
 from trainables.core.data.augment.policies import POLICIES, PolicyOptions, source_size
 from trainables.core.data.batches import Table, augmented_on_device
@@ -201,3 +203,19 @@ def test_the_gpu_changes_images_as_the_cpu_does_and_never_waits(policy):
     difference = (pixels.cpu().int() - expected.int()).abs()
     assert (difference > 1).float().mean() < 1e-3 and (difference > 0).float().mean() < 0.02
     assert (changed.cpu() != expected_masks).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("policy", CHANGING)
+def test_no_operation_on_a_gpu_meets_a_tensor_on_the_cpu(policy, monkeypatch):
+    """Fake tensors have a device and a shape but no values, so no GPU is needed. Mixed devices raise."""
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", False)  # its version is asked of the driver
+    monkeypatch.setattr(geometry, "_blur", geometry._blur.__wrapped__)  # its cache would keep fake tensors
+    options, side = PolicyOptions(32), source_size(policy, 32)
+    augment = BatchAugmenter(policy, options, seed=0, erasing=0.5)
+    drawn = augment.draw(np.arange(4), np.zeros(4, dtype=np.int64), 1)
+    with FakeTensorMode():
+        on_gpu = Parameters(*(torch.empty(part.shape, dtype=part.dtype, device="cuda") for part in drawn))
+        images = torch.empty((4, side, side, 3), dtype=torch.uint8, device="cuda")
+        changed = augment(Pixels(images, images[..., 0]), on_gpu)
+    assert changed.images.is_cuda and changed.masks.is_cuda
+    assert (changed.images.dtype, tuple(changed.images.shape)) == (torch.uint8, (4, 32, 32, 3))
