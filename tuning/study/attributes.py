@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 
+from analysis.trials import RECIPE
 from trainables.core.errors import UserError
 from tuning.study.data_request import DataRequest
 
@@ -113,7 +114,10 @@ def save_first_trials(study: optuna.Study, first: Sequence[FirstTrial]) -> None:
 def read_first_trials(study: optuna.Study) -> list[FirstTrial] | None:
     """Return the trials that the search tries first; None if they were not saved."""
     saved: list[dict[str, Any]] | None = study.user_attrs.get(_FIRST_TRIALS)
-    return None if saved is None else [FirstTrial(**trial) for trial in saved]
+    if saved is None:
+        return None
+    # An older version saved only the parameters, and called all of them recipes.
+    return [FirstTrial(**one) if one.keys() == {"params", "origin"} else FirstTrial(one, RECIPE) for one in saved]
 
 
 def search_uid(study: optuna.Study) -> str:

@@ -144,6 +144,14 @@ def test_a_driver_killed_between_saving_and_enqueueing_loses_nothing(plan, tmp_p
     assert [one["lr"] for one in waiting(study)] == [0.9, 0.5]
 
 
+def test_a_search_whose_first_trials_were_saved_without_origins_is_resumed(plan, tmp_path):
+    study = open_in(tmp_path)
+    study.set_user_attr("first trials", [{"lr": 0.9, "backbone": "a"}])
+    enqueue_first_trials(study, plan, 4, [])
+    assert [one["lr"] for one in waiting(study)] == [0.9]
+    assert study.trials[0].user_attrs["origin"] == "recipe"
+
+
 def test_a_search_of_an_older_version_gets_no_portfolio_in_the_middle(plan, tmp_path):
     plan = dataclasses.replace(plan, space=dataclasses.replace(plan.space, portfolio=({"lr": 0.1, "backbone": "b"},)))
     study = open_in(tmp_path)
