@@ -112,7 +112,7 @@ def _hints(images: FolderSummary, healthy: str | None) -> list[str]:
 def _class_hints(images: FolderSummary, healthy: str | None) -> list[str]:
     matches = [name for name in images.counts if _HEALTHY.search(name)]
     guess = matches[0] if len(matches) == 1 else next(iter(images.counts))
-    reason = "Guessed from its name." if len(matches) == 1 else "Replace it by the right one."
+    reason = "Guessed from its name: check it." if len(matches) == 1 else "Replace it by the right one."
     hints = []
     if healthy is None:
         hints = [

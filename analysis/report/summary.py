@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from analysis.ensembles.tasks.choose import task_results
 from analysis.report.inputs import EnsembleInputs, SearchInputs, best_value
 from analysis.report.page import Section, Table, Text
-from analysis.report.sections.wording import about_test, label_of, number, plural, sentence, shortened, with_interval
+from analysis.report.sections.wording import about_test, label_of, number, sentence, shortened, with_interval
 from analysis.report.task_sections import sections_of_task
 from analysis.statistics.baselines import NEIGHBOUR, Baseline, verdict
 from analysis.trials import PRUNED, network_of
+from trainables.core.plural import plural
 
 NO_ENSEMBLE = "This search has no ensemble yet: its test set is still sealed and no model is registered."
 _SMALL = 50  # groups of test below which the opening says so

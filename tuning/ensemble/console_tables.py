@@ -16,6 +16,7 @@ from analysis.statistics.resampling import GROUPS_FOR_TEST
 from analysis.trials import TrialRecord, network_of
 from trainables.core.data.dataset import Dataset
 from trainables.core.metric_names import METRICS
+from trainables.core.plural import plural
 from tuning.console import say, say_notes
 
 
@@ -67,13 +68,14 @@ def show_choice(chosen: ChosenEnsemble, console: Console) -> None:
 def show_test(result: EnsembleResult, data: Dataset, console: Console) -> None:
     """Print the test scores of the ensemble, its members and each class, with their intervals and caveats."""
     evaluation = result.evaluation
-    images = f"{len(data.splits['test'])} images in {evaluation.groups} groups"
+    images = f"{plural(len(data.splits['test']), 'image')} in {plural(evaluation.groups, 'group')}"
     say(console, f"Test set: {images}, {result.openings.describe()}.")
     say(console, f"Test is {data.test_description}.")
     say_notes(console, [f"LEAK: {data.leak}"] * bool(data.leak))
     console.print(_figures_table(result, evaluation))
     if evaluation.patients:
-        console.print(_figures_table(result, evaluation.patients, f"By patient: {evaluation.patients.units} patients"))
+        title = f"By patient: {plural(evaluation.patients.units, 'patient')}"
+        console.print(_figures_table(result, evaluation.patients, title))
     say(console, _significance(result))
     console.print(_members_table(result))
     for table in task_results(data).class_tables(evaluation):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import ray
 
 from trainables.core.errors import UserError
+from trainables.core.plural import plural
 from tuning.ray_backend.gpu_classes import PREFIX
 
 _REFRESH_S = 5.0
@@ -82,7 +83,8 @@ def trial_resources(cpus: float | None, gpus: float | None, can_grow: bool, gpu_
 
 def _describe(amounts: Mapping[str, float]) -> str:
     classes = [f"{amount:g} {name}" for name, amount in amounts.items() if name.startswith(PREFIX)]
-    return ", ".join([f"{amounts.get('CPU', 0):g} CPUs", f"{amounts.get('GPU', 0):g} GPUs", *classes])
+    counts = [plural(float(amounts.get(name, 0)), name) for name in ("CPU", "GPU")]
+    return ", ".join([*counts, *classes])
 
 
 class Capacity:

@@ -7,6 +7,7 @@ import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from rich.console import Console
 
+from trainables.core.plural import plural
 from trainables.core.redact import without_credentials
 from tuning.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, say
 from tuning.ray_backend.callbacks.gpu_hours import GpuHours
@@ -98,7 +99,7 @@ def _train(search: Search, console: Console) -> None:
     say(
         console,
         f"search {steering.study.study_name}: {steering.num_samples} trials of {length} epochs, optimising "
-        f"{plan.objective.metric}, {resources.cpus:g} CPUs and {resources.gpus:g} GPUs per trial",
+        f"{plan.objective.metric}, {plural(resources.cpus, 'CPU')} and {plural(resources.gpus, 'GPU')} per trial",
     )
     session = next_session(steering.study)
     cost = GpuHours(steering.study, options.price_per_gpu_hour)

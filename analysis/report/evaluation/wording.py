@@ -1,8 +1,9 @@
 """Sentences about an external evaluation that its page and the console share."""
 
 from analysis.report.evaluation.inputs import ExternalResult, Interval
-from analysis.report.sections.wording import plural, sentence
+from analysis.report.sections.wording import sentence
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
+from trainables.core.plural import plural
 
 
 def with_bounds(value: float | None, interval: Interval | None, signed: bool = False) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 
 from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.report.reporting.data_flow import characteristics, share_groups
-from analysis.report.sections.wording import about_test, label_of, plural, with_interval
+from analysis.report.sections.wording import about_test, label_of, with_interval
 from analysis.report.task_sections import sections_of_task
 from trainables.core.metric_names import METRICS
+from trainables.core.plural import plural
 
 FILLED, PARTLY, OPEN = "filled", "partly", "for you to state"
 _PACKAGES = ("torch", "torchvision", "timm", "optuna", "ray", "scikit-learn")

@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.report.page import Flow, Step, Table
-from analysis.report.sections.wording import label_of, plural
+from analysis.report.sections.wording import label_of
 from analysis.statistics.subgroup_names import in_order, subgroups_by
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.labels import membership
+from trainables.core.plural import plural
 
 _MOST_REASONS = 5
 _MOST_VALUES = 12  # of a column that is shown

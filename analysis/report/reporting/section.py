@@ -5,7 +5,7 @@ from analysis.report.page import Block, Section, Table, Text
 from analysis.report.reporting.answers import FILLED, OPEN, PARTLY, answers
 from analysis.report.reporting.claim_items import ITEMS, STUDY_KEYS
 from analysis.report.reporting.data_flow import characteristics_table, data_flow, halved_interval, partition_table
-from analysis.report.sections.wording import plural
+from trainables.core.plural import plural
 
 _IN_METHODS = (
     *("ethics", "design", "population", "inclusion", "acquisition", "reference_standard", "annotators"),

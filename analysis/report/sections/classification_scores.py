@@ -15,9 +15,10 @@ from analysis.report.page import Block, Panel, Section, Table
 from analysis.report.sections.confused_pair import confused_pair
 from analysis.report.sections.decisions import decision_blocks
 from analysis.report.sections.model_comparison import metrics_table, test_caveats
-from analysis.report.sections.wording import about_test, leak_warning, number, plural, with_interval
+from analysis.report.sections.wording import about_test, leak_warning, number, with_interval
 from analysis.statistics.calibration import BINS
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities
+from trainables.core.plural import plural
 from trainables.core.training.metrics.classification_metrics import class_keys
 
 _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]

@@ -14,7 +14,7 @@ from analysis.report.figures.hyperparameters import (
 from analysis.report.figures.style import draw_panel
 from analysis.report.inputs import SearchInputs
 from analysis.report.page import Block, Panel, Section, Text
-from analysis.report.sections.wording import plural
+from trainables.core.plural import plural
 
 
 def hyperparameters(search: SearchInputs) -> Section:

@@ -12,8 +12,9 @@ from analysis.report.figures.style import NothingToDrawError, draw_panel
 from analysis.report.heat_location import HeatLocation
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Block, Example, Gallery, Panel, Section
-from analysis.report.sections.wording import about_test, leak_warning, plural
+from analysis.report.sections.wording import about_test, leak_warning
 from analysis.report.thumbnails import data_uri, with_heat_map
+from trainables.core.plural import plural
 
 
 def inspected_member(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Section:

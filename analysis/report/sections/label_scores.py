@@ -7,9 +7,10 @@ from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Block, Example, Gallery, Section, Table
 from analysis.report.sections.classification_scores import calibration_panel, precision_recall_panel, roc_panel
 from analysis.report.sections.model_comparison import metrics_table, test_caveats
-from analysis.report.sections.wording import about_test, leak_warning, plural
+from analysis.report.sections.wording import about_test, leak_warning
 from analysis.report.thumbnails import data_uri
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
+from trainables.core.plural import plural
 
 _SHOWN = 3  # of the missed and of the wrong images of each label
 _MOST_LABELS = 14

@@ -11,10 +11,11 @@ from analysis.report.figures.style import COLOURS, draw_panel
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Block, Example, Gallery, Panel, Section, Table
 from analysis.report.sections.model_comparison import metrics_table
-from analysis.report.sections.wording import about_test, leak_warning, plural, with_interval
+from analysis.report.sections.wording import about_test, leak_warning, with_interval
 from analysis.report.thumbnails import data_uri, with_mask_comparison
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from trainables.core.metric_names import METRICS
+from trainables.core.plural import plural
 from trainables.core.training.metrics.classification_metrics import class_keys
 
 _BY_CLASS = ("dice", "iou", "dataset_dice", "dataset_iou")

@@ -7,9 +7,10 @@ from analysis.report.figures.learning_curves import best_scores, learning_curves
 from analysis.report.figures.style import draw_panel
 from analysis.report.inputs import SearchInputs, best_value
 from analysis.report.page import Section, Table, Text
-from analysis.report.sections.wording import about_scores, epoch_seconds, number, param_value, plural
+from analysis.report.sections.wording import about_scores, epoch_seconds, number, param_value
 from analysis.trials import PRUNED, SAMPLER, TrialRecord, network_of
 from trainables.core.metric_names import METRICS
+from trainables.core.plural import plural
 
 _LEADERS = 20
 _COLUMNS = 5  # trials whose hyperparameters are compared

@@ -7,6 +7,7 @@ from analysis.ensembles.evaluation import Scores
 from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.trials import TrialRecord
 from trainables.core.metric_names import METRICS
+from trainables.core.plural import plural
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -42,11 +43,6 @@ def with_interval(scores: Scores, name: str) -> str:
 def sentence(text: str) -> str:
     """Turn a note into a sentence."""
     return f"{text[0].upper()}{text[1:]}."
-
-
-def plural(count: int, noun: str) -> str:
-    """Format a count with its noun, such as ``1 trial`` or ``3 trials``."""
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def epoch_seconds(record: TrialRecord) -> float | None:

@@ -54,7 +54,7 @@ def test_the_description_names_the_operating_point_and_the_promise_of_the_sets(c
     comparison = card.chosen.comparison
     decided = replace(comparison, combination=replace(comparison.combination, points=points, sets=sets))
     lines = replace(card, chosen=replace(card.chosen, comparison=decided)).description().splitlines()
-    assert "Operating point by image: &lt;b&gt;\\| from probability 0.250 (cost=10)." in lines
+    assert "Operating point by image: &lt;b&gt;\\| if its probability is at least 0.250 (cost=10)." in lines
     assert "Prediction sets by image: 90% coverage on average over the classes." in lines
 
 

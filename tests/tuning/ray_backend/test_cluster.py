@@ -106,7 +106,7 @@ def test_a_trial_that_needs_a_large_gpu_is_not_placed_on_a_small_one(can_grow):
     assert trial_resources(None, 0.5, can_grow, "gpu_24g") == Resources(1, 0.5, "gpu_24g")
     assert slots(Resources(1, 0.5, "gpu_24g")) == 4
     assert slots(Resources(1, 1, "gpu_40g")) == 0
-    with pytest.raises(UserError, match="needs 1 CPUs, 1 GPUs, 1 gpu_40g and the nodes have .*2 gpu_24g.*--gpu-memory"):
+    with pytest.raises(UserError, match="needs 1 CPU, 1 GPU, 1 gpu_40g and the nodes have .*2 gpu_24g.*--gpu-memory"):
         trial_resources(None, None, can_grow, "gpu_40g")
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.labels import membership
 from trainables.core.errors import ChangedFileError, DataError, first_line
+from trainables.core.plural import plural
 
 # Names of folders and files that stand for a split.
 SPLIT_NAMES = {
@@ -129,8 +130,8 @@ class Source:
 
     def describe(self) -> str:
         """Return the numbers of images, of each class, and of groups if they are given, in words."""
-        groups = f" in {len(np.unique(self.groups))} groups" if self.groups_given else ""
-        images = f"{len(self)} images{groups}"
+        groups = f" in {plural(len(np.unique(self.groups)), 'group')}" if self.groups_given else ""
+        images = f"{plural(len(self), 'image')}{groups}"
         if self.masks is not None:
             return f"{images}, with masks"
         counts = membership(self.labels, len(self.class_names)).sum(axis=0).tolist()

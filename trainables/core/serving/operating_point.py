@@ -46,8 +46,8 @@ class OperatingPoint:
         return np.asarray(has != self.complement)
 
     def describe(self) -> str:
-        """Return, for example, ``PNEUMONIA from probability 0.412 (youden)``."""
-        return f"{self.positive} from probability {self.threshold:.3f} ({self.rule})"
+        """Return, for example, ``PNEUMONIA if its probability is at least 0.412 (youden)``."""
+        return f"{self.positive} if its probability is at least {self.threshold:.3f} ({self.rule})"
 
 
 def disease_point(class_names: tuple[str, ...], healthy: str, threshold: float, rule: str, unit: str) -> OperatingPoint:

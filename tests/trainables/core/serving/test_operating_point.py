@@ -60,6 +60,6 @@ def test_thresholds_of_labels_are_operating_points():
 
 def test_a_point_is_described_in_one_phrase():
     point = OperatingPoint("PNEUMONIA", 1, False, 0.4123, "youden")
-    assert point.describe() == "PNEUMONIA from probability 0.412 (youden)"
+    assert point.describe() == "PNEUMONIA if its probability is at least 0.412 (youden)"
     assert OperatingPoint(**json.loads(json.dumps(asdict(point)))) == point
     assert point.threshold == pytest.approx(0.4123)

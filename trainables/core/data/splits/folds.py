@@ -9,6 +9,7 @@ from trainables.core.data.labels import membership
 from trainables.core.data.splits.iterative_stratification import deal_by_labels
 from trainables.core.data.splits.splits import SHARES, Items, Splits, check_classes, groups_in, make_splits
 from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 # The split that is divided into folds. It replaces ``fit``, ``tune`` and ``select``.
 POOL = "pool"
@@ -119,7 +120,7 @@ def small_division(labels: NDArray[np.int64], groups: NDArray[np.int64], splits:
     everything = len(np.unique(groups[np.concatenate(list(splits.values()))]))
     if least >= _FEW_OF_A_CLASS and everything >= _FEW_IN_ALL:
         return ""
-    where = f"{split} has {least} groups of {name}, and there are {everything} groups in total"
+    where = f"{split} has {plural(least, 'group')} of {name}, and there are {everything} groups in total"
     return _recommended(where)
 
 
@@ -129,7 +130,9 @@ def small_set(groups_per_class: Mapping[str, int], everything: int) -> str:
     about = round(min(SHARES["tune"], SHARES["select"]) * least)
     if about >= _FEW_OF_A_CLASS and everything >= _FEW_IN_ALL:
         return ""
-    return _recommended(f"tune and select would have about {about} groups of {name} each, of {everything} in total")
+    return _recommended(
+        f"tune and select would have about {plural(about, 'group')} of {name} each, of {everything} in total"
+    )
 
 
 def _recommended(where: str) -> str:

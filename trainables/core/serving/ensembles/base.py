@@ -243,4 +243,4 @@ class Ensemble(ABC):
 
 def _far(score: float) -> str:
     """Return how far the features are from those of training images, in words; "" if they are near."""
-    return "" if score <= 1 else f"features {score:.2g} times the limit from those of training images"
+    return "" if score <= 1 else f"features {score:.3g} times as far from those of training images as the limit"
