@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.ensembles.choose_rule import compare
+from analysis.ensembles.compare_rules import compare
 from analysis.statistics.resampling import Sample
 from search_spaces.space import shipped_spaces
 from trainables.core.config import TrainConfig

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from analysis.ensembles.choose_rule import RuleSet
+from analysis.ensembles.compare_rules import RuleSet
 from analysis.ensembles.decisions import DecisionRules, Decisions, decide_labels
 from analysis.ensembles.rules import SCALED, TEMPERATURES, Rule, best_single, geometric_mean, greedy, mean
 from analysis.statistics.cross_fitting import group_folds

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from analysis.ensembles.evaluation import PointScores
 from analysis.statistics.cross_fitting import group_folds
+from analysis.statistics.intervals.closed_forms import proportion_interval
 from analysis.statistics.patients import by_unit
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample, sides
-from analysis.statistics.score_intervals import proportion_interval
 from analysis.statistics.thresholds import TOLERANCE, PointRule, choose_threshold, chosen_thresholds
 from trainables.core.serving.combining.patient_rule import PatientRule
 from trainables.core.serving.operating_point import OperatingPoint, disease_point, reaches

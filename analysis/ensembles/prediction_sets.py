@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from analysis.ensembles.set_scores import Covered, LabelSetScores, SetScores
 from analysis.statistics.conformal import fewest_groups, groups_to_promise, lowest_probability
+from analysis.statistics.intervals.closed_forms import proportion_interval
 from analysis.statistics.patients import by_unit
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample, sides
-from analysis.statistics.score_intervals import proportion_interval
 from trainables.core.serving.combining.patient_rule import PatientRule
 from trainables.core.serving.prediction_sets import LabelSets, PredictionSets
 

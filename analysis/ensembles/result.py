@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cattrs import override
 
-from analysis.ensembles.choose_rule import Comparison
+from analysis.ensembles.compare_rules import Comparison
 from analysis.ensembles.decisions import DEFAULT_DECISIONS, DecisionRules
 from analysis.ensembles.evaluation import Evaluation
 from analysis.statistics.diversity import Diversity

@@ -1,6 +1,6 @@
 """Ensemble rules. Each fits a ``Combination`` to (M, N, C) probabilities of labelled images.
 
-``analysis.ensembles.choose_rule`` chooses one of them.
+``analysis.ensembles.compare_rules`` chooses one of them.
 """
 
 import dataclasses

@@ -1,1 +1,1 @@
-"""Statistics: resampling, cross-fitting, selection bias, calibration and diversity."""
+"""Statistics: resampling, intervals, cross-fitting, selection bias, calibration, diversity and conformal prediction."""

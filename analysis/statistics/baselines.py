@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.statistics.intervals import intervals
+from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.resampling import Probabilities, Sample, permutation_test
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.images import SIDE

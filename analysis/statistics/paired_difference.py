@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics.intervals import intervals
-from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, RESAMPLES, Probabilities, Sample
-from analysis.statistics.score_intervals import (
+from analysis.statistics.intervals.closed_forms import (
     Interval,
     difference_interval,
     proportion_interval,
     share_correlation,
 )
+from analysis.statistics.intervals.model_scores import intervals
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, RESAMPLES, Probabilities, Sample
 
 
 @dataclass(frozen=True)

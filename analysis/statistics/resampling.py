@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics.score_parts import ScoreParts, class_parts
+from analysis.statistics.intervals.score_parts import ScoreParts, class_parts
 from trainables.core.data.labels import membership
 from trainables.core.metric_names import MINIMIZED
 from trainables.core.training.metrics.classification_metrics import (

@@ -18,7 +18,7 @@ from rich.progress import track
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from analysis.ensembles.choose_rule import compare
+from analysis.ensembles.compare_rules import compare
 from analysis.ensembles.rules import RULES
 from analysis.statistics.resampling import Sample
 from benchmarks.record import at_most, record

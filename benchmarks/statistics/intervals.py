@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from analysis.ensembles.tasks.label_samples import LabelSample
 from analysis.ensembles.tasks.segmentation import MaskSample
 from analysis.statistics.calibration import brier_scores
-from analysis.statistics.intervals import intervals
+from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.resampling import Sample
 from benchmarks.record import at_least, record
 

@@ -10,8 +10,8 @@ from analysis.report.evaluation.inputs import AtPrevalence, Difference, Outcome
 from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.external.calibration_line import calibration_line
 from analysis.statistics.external.net_benefit import decision_curve, predictive_values
+from analysis.statistics.intervals.closed_forms import difference_interval
 from analysis.statistics.resampling import Probabilities, Sample
-from analysis.statistics.score_intervals import difference_interval
 from trainables.core.metric_names import METRICS
 
 _THRESHOLDS = np.arange(1, 100) / 100

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analysis.ensembles.operating_points import score_point
 from analysis.report.evaluation.inputs import Division, Subgroup
 from analysis.statistics.external.differences import Figure, holm, subgroup_test
-from analysis.statistics.intervals import intervals
+from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample
 from analysis.statistics.subgroup_names import in_order
 from trainables.core.serving.operating_point import OperatingPoint

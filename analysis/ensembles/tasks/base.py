@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from analysis.ensembles.choose_rule import Comparison
+from analysis.ensembles.compare_rules import Comparison
 from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.result import EnsembleResult

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import classification_report
 
-from analysis.ensembles.choose_rule import Comparison, compare, held_out
+from analysis.ensembles.compare_rules import Comparison, compare, held_out
 from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.evaluation import Evaluation, Recall, Scores
 from analysis.ensembles.operating_points import score_point
@@ -19,7 +19,7 @@ from analysis.ensembles.tasks.decision_tables import point_tables, set_tables
 from analysis.statistics.baselines import Baseline, baseline_predictions, compared_with_baselines
 from analysis.statistics.calibration import brier_scores, expected_calibration_error, reliability
 from analysis.statistics.diversity import Diversity, diversity
-from analysis.statistics.intervals import intervals
+from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.patients import PatientSample, by_unit
 from analysis.statistics.resampling import Probabilities, Sample, few_groups
 from trainables.core.config import ClassificationConfig
@@ -71,7 +71,7 @@ class ClassificationResults(TaskResults):
     def compare(
         predictions: NDArray[Any], sample: Sample, rule: str | None = None, decisions: DecisionRules | None = None
     ) -> Comparison:
-        """Compare all rules by cross-fitting (``choose_rule.compare``)."""
+        """Compare all rules by cross-fitting (``compare_rules.compare``)."""
         return compare(predictions, sample, rule, decisions=decisions or DecisionRules())
 
     @staticmethod

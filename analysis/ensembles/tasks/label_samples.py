@@ -7,9 +7,9 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.statistics.intervals.score_parts import ScoreParts, label_parts
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Probabilities, Sample
-from analysis.statistics.score_parts import ScoreParts, label_parts
 from trainables.core.data.labels import rarest_labels
 from trainables.core.data.patient_labels import patient_label_sets
 from trainables.core.serving.combining.combine import Combination

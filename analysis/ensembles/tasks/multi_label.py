@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import classification_report
 
-from analysis.ensembles.choose_rule import Comparison, RuleSet, compare, held_out
+from analysis.ensembles.compare_rules import Comparison, RuleSet, compare, held_out
 from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.label_rules import HIGHEST_F1, LABEL_RULES, label_rules
@@ -21,7 +21,7 @@ from analysis.ensembles.tasks.label_samples import LabelPatientSample, LabelSamp
 from analysis.statistics.baselines import Baseline, baseline_predictions, compared_with_baselines
 from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.diversity import Diversity, answer_diversity
-from analysis.statistics.intervals import intervals
+from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.resampling import Sample, few_groups
 from trainables.core.config import MultiLabelConfig
 from trainables.core.data.labels import label_sets
@@ -72,7 +72,7 @@ class MultiLabelResults(TaskResults):
     def compare(
         predictions: NDArray[Any], sample: Sample, rule: str | None = None, decisions: DecisionRules | None = None
     ) -> Comparison:
-        """Compare all rules by cross-fitting (``choose_rule.compare``)."""
+        """Compare all rules by cross-fitting (``compare_rules.compare``)."""
         return compare(predictions, sample, rule, _rule_set(decisions), decisions or DecisionRules())
 
     @staticmethod

@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.ensembles.choose_rule import Comparison, chosen_from
+from analysis.ensembles.compare_rules import Comparison, chosen_from
 from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.tasks.base import ResultTable, TaskResults
 from analysis.statistics.diversity import Diversity
-from analysis.statistics.intervals import intervals
+from analysis.statistics.intervals.model_scores import intervals
+from analysis.statistics.intervals.score_parts import ScoreParts, mask_parts
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample
-from analysis.statistics.score_parts import ScoreParts, mask_parts
 from trainables.core.config import SegmentationConfig
 from trainables.core.metric_names import METRICS
 from trainables.core.serving.combining.combine import Combination

@@ -1,6 +1,6 @@
 """Comparison of the ensemble with its members, and of the ensemble rules."""
 
-from analysis.ensembles.choose_rule import Comparison
+from analysis.ensembles.compare_rules import Comparison
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs, best_value
 from analysis.report.page import Block, Section, Table, Text
 from analysis.report.sections.wording import (

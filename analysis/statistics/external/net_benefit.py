@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.statistics.intervals.closed_forms import Interval, difference_interval, proportion_interval
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, RESAMPLES, Probabilities, Sample, sides
-from analysis.statistics.score_intervals import Interval, difference_interval, proportion_interval
 
 
 @dataclass(frozen=True)

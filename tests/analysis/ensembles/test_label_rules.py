@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.metrics import f1_score, roc_auc_score
 
-from analysis.ensembles.choose_rule import compare
+from analysis.ensembles.compare_rules import compare
 from analysis.ensembles.label_rules import LABEL_RULES, best_thresholds, fit_label_temperatures
 from analysis.ensembles.tasks.label_samples import LabelSample
 from trainables.core.errors import DataError

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, roc_curve
 
-from analysis.ensembles.choose_rule import compare
+from analysis.ensembles.compare_rules import compare
 from analysis.ensembles.decisions import DecisionRules
 from analysis.ensembles.operating_points import ChosenPoint, disease_points, score_point
 from analysis.ensembles.serialization import from_json, to_json

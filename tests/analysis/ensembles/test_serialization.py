@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.ensembles.choose_rule import Comparison, compare
+from analysis.ensembles.compare_rules import Comparison, compare
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import ChosenEnsemble
 from analysis.ensembles.serialization import from_json, to_json

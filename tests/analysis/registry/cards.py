@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from analysis.ensembles.choose_rule import Compared, Comparison
+from analysis.ensembles.choose_rule import Compared
+from analysis.ensembles.compare_rules import Comparison
 from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.result import ChosenEnsemble, Openings, Registration
 from analysis.registry.model_card import ModelCard

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import optuna
 
-from analysis.ensembles.choose_rule import compare
+from analysis.ensembles.compare_rules import compare
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings, Registration
 from analysis.ensembles.tasks.classification import ClassificationResults
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, log_loss
 
-from analysis.statistics.intervals import intervals
+from analysis.statistics.intervals.closed_forms import proportion_interval
+from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import corrected_score, paired_scores, permutation_test
-from analysis.statistics.score_intervals import proportion_interval
 from trainables.core.serving.combining.patient_rule import PatientRule
 
 NAMES = ("a", "b", "c")

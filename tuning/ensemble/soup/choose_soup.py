@@ -6,7 +6,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from analysis.ensembles.choose_rule import Compared, Comparison
+from analysis.ensembles.choose_rule import Compared
+from analysis.ensembles.compare_rules import Comparison
 from analysis.ensembles.result import ChosenEnsemble
 from analysis.ensembles.soups import GREEDY_SOUP, Chooser, Soup, best_network, greedy_soup, held_out_predictions
 from analysis.ensembles.tasks.choose import task_results

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis.ensembles.tasks.choose import task_results
-from analysis.statistics.intervals import intervals
+from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.paired_difference import paired_differences
 from analysis.statistics.resampling import Sample
 from analysis.trials import checkpoints_of, network_of

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, recall_score, roc_auc_score
 
-from analysis.ensembles.choose_rule import Comparison
+from analysis.ensembles.compare_rules import Comparison
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.serialization import from_json, to_json
 from analysis.ensembles.tasks.label_samples import LabelPatientSample

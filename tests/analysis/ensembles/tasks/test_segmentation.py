@@ -4,7 +4,7 @@ import pytest
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.serialization import from_json, to_json
 from analysis.ensembles.tasks.segmentation import MaskPatientSample, MaskSample, SegmentationResults
-from analysis.statistics.intervals import intervals
+from analysis.statistics.intervals.model_scores import intervals
 from trainables.core.errors import DataError
 from trainables.core.training.metrics.segmentation_metrics import segmentation_metrics
 

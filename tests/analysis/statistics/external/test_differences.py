@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 from analysis.statistics.external import differences
 from analysis.statistics.external.differences import holm, subgroup_test
-from analysis.statistics.score_intervals import difference_interval
+from analysis.statistics.intervals.closed_forms import difference_interval
 
 
 def test_the_difference_of_symmetric_intervals_adds_their_variances():

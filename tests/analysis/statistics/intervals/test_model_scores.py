@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from analysis.statistics.intervals import intervals
+from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.resampling import Sample, few_groups
 from tests.analysis.samples import NAMES, drawn
 

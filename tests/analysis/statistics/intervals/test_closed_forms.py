@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics.score_intervals import (
+from analysis.statistics.intervals.closed_forms import (
     average_interval,
     bounded_interval,
     mean_interval,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.ensembles import choose_rule
-from analysis.ensembles.choose_rule import compare, held_out
+from analysis.ensembles.compare_rules import compare, held_out
 from analysis.ensembles.rules import DEFAULT, FIXED, RULES, best_single, greedy
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
 from analysis.statistics.patients import PatientSample

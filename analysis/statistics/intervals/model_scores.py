@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, RESAMPLES, Probabilities, Sample, few_groups
-from analysis.statistics.score_intervals import (
+from analysis.statistics.intervals.closed_forms import (
     Interval,
     average_interval,
     bounded_interval,
     mean_interval,
     proportion_interval,
 )
-from analysis.statistics.score_parts import ScoreParts
+from analysis.statistics.intervals.score_parts import ScoreParts
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, RESAMPLES, Probabilities, Sample, few_groups
 from trainables.core.training.metrics.classification_metrics import class_keys
 
 

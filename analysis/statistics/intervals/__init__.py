@@ -1,0 +1,1 @@
+"""95% intervals of scores of images in groups."""
