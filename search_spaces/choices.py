@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trainables.core.config import SCRATCH
+
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
@@ -168,7 +170,7 @@ def fine_tuning(
         l2_sp: Strengths of L2-SP without LoRA; 0 for none.
     """
     from trainables.core.models.backbones.backbone import stage_count
-    from trainables.core.models.backbones.registry import SCRATCH, can_have_lora, has_drop_path
+    from trainables.core.models.backbones.registry import can_have_lora, has_drop_path
 
     name = chosen["backbone"]
     config: Config = {}

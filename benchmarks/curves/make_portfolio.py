@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis.portfolio import greedy_portfolio
+from benchmarks.curves.greedy_portfolio import greedy_portfolio
 from benchmarks.curves.replay import Recorded
 from benchmarks.curves.table import RecordedCurves, read_packed
 from search_spaces.portfolio import FILE

@@ -7,7 +7,6 @@ import pytest
 
 from trainables.core import config
 from trainables.core.data.augment.policies import POLICIES
-from trainables.core.models.backbones.registry import SCRATCH
 from trainables.core.models.networks.heads import HEADS
 from trainables.core.models.networks.segmenter import ARCHITECTURES
 from trainables.core.training.imbalance import CLASS_WEIGHTS, SAMPLERS
@@ -44,10 +43,6 @@ print({"torch", "torchvision", "timm", "cv2", "albumentations", "numpy"} & set(s
 )
 def test_names_equal_the_registry(names, registry):
     assert names == tuple(registry)
-
-
-def test_the_backbone_without_pretrained_weights_has_one_name():
-    assert config.SCRATCH == SCRATCH
 
 
 def test_parsing_a_configuration_imports_no_heavy_library():

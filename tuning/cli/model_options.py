@@ -13,7 +13,7 @@ from tuning.predict.fetch_model import MODEL_PLACES
 
 if TYPE_CHECKING:
     from trainables.core.data.readers.tables.label_columns import LabelTable
-    from tuning.evaluate.data.external_data import DataRequest
+    from tuning.evaluate.data.external_data import ExternalDataRequest
 
 RegisteredModel = Annotated[str, typer.Argument(help=f"Registered model: {MODEL_PLACES}.", show_default=False)]
 TrackingUri = Annotated[
@@ -47,7 +47,7 @@ def data_request(
     pattern: str | None,
     file: str | None,
     class_names: list[str] | None,
-) -> "DataRequest":
+) -> "ExternalDataRequest":
     """Return the labelled images that the options name.
 
     Args:
@@ -63,10 +63,12 @@ def data_request(
     """
     from trainables.core.data.splits.groups import Grouping
     from tuning.evaluate.data.class_names import parse_names
-    from tuning.evaluate.data.external_data import DataRequest
+    from tuning.evaluate.data.external_data import ExternalDataRequest
 
     absolute = file and str(Path(file).absolute())
-    return DataRequest(place, table, Grouping(None, column, pattern, file=absolute), parse_names(class_names or []))
+    return ExternalDataRequest(
+        place, table, Grouping(None, column, pattern, file=absolute), parse_names(class_names or [])
+    )
 
 
 def interruptible(run: Callable[[Console], int], unchanged: Path | None = None) -> int:

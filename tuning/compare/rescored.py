@@ -18,7 +18,7 @@ from trainables.core.serving.ensemble_files import ensemble_digest, open_ensembl
 from trainables.core.serving.ensembles.base import Ensemble
 from tuning.compare.differences import Compared, show_differences
 from tuning.console import EXIT_OK, progress_bar, say, say_notes
-from tuning.evaluate.data.external_data import DataRequest, ExternalData, open_external
+from tuning.evaluate.data.external_data import ExternalData, ExternalDataRequest, open_external
 from tuning.evaluate.log_run import Log
 from tuning.evaluate.score_source import score_source
 from tuning.evaluate.scored import Scored
@@ -42,7 +42,7 @@ class Candidate:
     """
 
     model: str
-    request: DataRequest
+    request: ExternalDataRequest
     digest: str | None = None
     fingerprint: str | None = None
 
@@ -76,7 +76,7 @@ def evaluated(names: Sequence[str], tracking: str | None) -> list[Candidate] | N
             raise UserError(f"both must be evaluations, but {name} is none: give two, or two models with --data DATA")
         if not result.get("request"):
             raise UserError(f"{name} does not say where its images are: make it again with tune-evaluate")
-        request = DataRequest.from_json(result["request"])
+        request = ExternalDataRequest.from_json(result["request"])
         found.append(Candidate(result["model"], request, result["digest"], result["fingerprint"]))
     return found
 

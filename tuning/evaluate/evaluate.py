@@ -20,7 +20,7 @@ from trainables.core.serving.ensembles.base import Ensemble
 from tuning.console import progress_bar, say
 from tuning.evaluate.console_tables import show
 from tuning.evaluate.data.columns import subgroup_names
-from tuning.evaluate.data.external_data import DataRequest, open_external
+from tuning.evaluate.data.external_data import ExternalDataRequest, open_external
 from tuning.evaluate.log_run import Log
 from tuning.evaluate.score_source import SourceScores, score_source
 from tuning.evaluate.scores import Request, evaluate_scores
@@ -44,7 +44,7 @@ class EvaluateOptions:
     """
 
     model: str
-    data: DataRequest
+    data: ExternalDataRequest
     by: tuple[str, ...] = ()
     prevalence: float | None = None
     recalibrate: float | None = None

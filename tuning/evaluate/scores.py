@@ -10,7 +10,7 @@ from analysis.statistics.external.recalibration import part_for_fitting, recalib
 from trainables.core.errors import UserError
 from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.serving.operating_point import IMAGE
-from tuning.evaluate.data.external_data import DataRequest, ExternalData
+from tuning.evaluate.data.external_data import ExternalData, ExternalDataRequest
 from tuning.evaluate.log_run import Log
 from tuning.evaluate.outcomes import at_prevalence, differences, outcomes_of
 from tuning.evaluate.score_source import SourceScores
@@ -46,7 +46,7 @@ class Request:
     prevalence: float | None
     recalibrate: float | None
     copies: Copies
-    data: DataRequest
+    data: ExternalDataRequest
 
 
 def evaluate_scores(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.portfolio import greedy_portfolio
+from benchmarks.curves.greedy_portfolio import greedy_portfolio
 from benchmarks.curves.make_portfolio import SIZE, shared_trials
 from benchmarks.curves.peers.ray_tune import optuna_asha_points
 from benchmarks.curves.replay import Searcher, Task

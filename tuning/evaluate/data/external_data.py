@@ -19,7 +19,7 @@ from tuning.evaluate.data.class_names import in_model_classes, masks_in_model_cl
 
 
 @dataclass(frozen=True)
-class DataRequest:
+class ExternalDataRequest:
     """Place of the images, and where their labels and groups are.
 
     Attributes:
@@ -68,7 +68,7 @@ class ExternalData:
 
 
 def open_external(
-    request: DataRequest, ensemble: Ensemble, healthy: str | None, progress: Callable[[float], None]
+    request: ExternalDataRequest, ensemble: Ensemble, healthy: str | None, progress: Callable[[float], None]
 ) -> ExternalData:
     """Open the images, find their groups, and match their classes to the model's.
 

@@ -18,11 +18,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from trainables.core.config import SCRATCH
 from trainables.core.errors import ConfigError, WeightsError
 from trainables.core.models.backbones.lora import add_lora
 from trainables.core.models.backbones.parameter_groups import undecayed_parameters
 from trainables.core.models.backbones.registry import (
-    SCRATCH,
     TORCHVISION,
     check_name,
     count_features,

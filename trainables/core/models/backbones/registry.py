@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainables.core.config import SCRATCH
 from trainables.core.errors import ConfigError, UserError, WeightsError, first_line
 from trainables.core.models.backbones.lora import attention_modules
 from trainables.core.models.backbones.stages import cut, scratch_cnn
 
-SCRATCH = "scratch_cnn"
 TORCHVISION = "torchvision:"
 
 

@@ -10,11 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from trainables.core.config import SCRATCH
 from trainables.core.errors import WeightsError, first_line
 from trainables.core.hub.downloads import model_file, url_file
 from trainables.core.hub.failures import HubError
 from trainables.core.models.backbones.registry import (
-    SCRATCH,
     TORCHVISION,
     create_model,
     create_sized_model,

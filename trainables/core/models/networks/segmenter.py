@@ -11,10 +11,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from trainables.core.config import SegmentationConfig
+from trainables.core.config import SCRATCH, SegmentationConfig
 from trainables.core.errors import ConfigError, UserError, WeightsError, first_line
 from trainables.core.models.backbones.backbone import build_backbone, check_weights
-from trainables.core.models.backbones.registry import SCRATCH, TORCHVISION, normalisation, on_meta_device
+from trainables.core.models.backbones.registry import TORCHVISION, normalisation, on_meta_device
 from trainables.core.models.backbones.weights import download, read_tensors, weights_file
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.detr import Detr

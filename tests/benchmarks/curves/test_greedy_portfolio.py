@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from analysis.portfolio import greedy_portfolio
+from benchmarks.curves.greedy_portfolio import greedy_portfolio
 
 
 def mean_regret(scores, chosen):
