@@ -169,6 +169,13 @@ def run(
             "they are among the better half."
         ),
     ] = True,
+    stop_when_converged: Annotated[
+        bool,
+        _search_option(
+            help="Start no more trials once 20 have run in full and none of the last 10 of them is the best. Without "
+            "this option, a note says so."
+        ),
+    ] = False,
     warm_start: Annotated[
         list[str] | None,
         _search_option(

@@ -35,7 +35,7 @@ class StudySearcher(Searcher):
             trial = steering.unfinished.pop(0)
         elif not ending and (number := steering.next_promoted()) is not None:
             trial = steering.paused.pop(number)
-        elif not ending and steering.handed_out() < steering.num_samples:
+        elif not ending and steering.new_trials_remain():
             trial = steering.study.ask()
         elif steering.live:
             return None  # a live trial may have to be handed out again, or let a paused one continue

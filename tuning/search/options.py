@@ -45,6 +45,7 @@ class SearchOptions:
     time_budget_s: float = math.inf
     objective: Objective | None = None
     pruning: bool = True
+    stop_when_converged: bool = False
     top_k: int | None = None
     tta: str | None = None
     decisions: DecisionRules = DEFAULT_DECISIONS
@@ -115,6 +116,8 @@ class SearchOptions:
             if is_set[option]:
                 raise UserError(f"{option} is not available for a {self.space.task}, but {self.space.name} is one")
         objective = self.objective or Objective(self.space.metric)
+        if self.stop_when_converged and len(objective.names) > 1:
+            raise UserError(f"--stop-when-converged needs a single --metric, but got {', '.join(objective.names)}")
         if LATENCY in objective.names and 0 < (self.gpus_per_trial or 0) < 1:
             raise UserError(
                 f"--metric {LATENCY} must be measured on a GPU that no other trial uses, but got --gpus-per-trial "

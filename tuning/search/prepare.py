@@ -194,6 +194,7 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study) -> Search:
         storage=setup.folder.checkpoints,
         capacity=Capacity(workers.resources, options.autoscale),
         unit="fold" if plan.folds else "epoch",
+        stop_when_converged=options.stop_when_converged,
     )
     tracker = Tracker(study, setup.tracking_uri, search_info(study, data, {**setup.identity, "top-k": options.members}))
     return Search(options, plan, setup.folder, data, workers, steering, tracker)

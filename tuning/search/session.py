@@ -10,6 +10,7 @@ from rich.console import Console
 from trainables.core.plural import plural
 from trainables.core.redact import without_credentials
 from tuning.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, say
+from tuning.ray_backend.callbacks.converged_search import ConvergedSearch
 from tuning.ray_backend.callbacks.gpu_hours import GpuHours
 from tuning.ray_backend.callbacks.progress import Progress
 from tuning.ray_backend.callbacks.stalled_search import StalledSearch
@@ -103,11 +104,14 @@ def _train(search: Search, console: Console) -> None:
     )
     session = next_session(steering.study)
     cost = GpuHours(steering.study, options.price_per_gpu_hour)
-    stalled = StalledSearch(steering, resources, console)
+    converged, stalled = ConvergedSearch(steering, console), StalledSearch(steering, resources, console)
     with Progress(steering, console, cost.describe) as progress:
         policy = TrialPolicy(resources, options.max_failures, options.trial_timeout_s, search.workers.requirements)
-        build_tuner(steering, search.data, policy, session, [progress, cost, stalled], stalled).fit()
+        build_tuner(steering, search.data, policy, session, [progress, cost, converged, stalled], stalled).fit()
     say(console, f"the trials took {progress.spent()}")
+    left = steering.num_samples - steering.handed_out()
+    if left > 0 and steering.stop_when_converged and (reason := steering.convergence()):
+        say(console, f"{plural(left, 'trial')} not started, because the search has converged: {reason}")
     if steering.given_up is not None:
         say(
             console, f"Search stopped: {REPEATS} trials in a row failed with the same error: {steering.given_up}", "red"

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from analysis.trials import PRUNED, TIME_BUDGET
 from trainables.core.metric_names import Objective
+from tuning.study.convergence import convergence
 from tuning.study.halving import PausingHalving
 from tuning.study.record_trial import finish_trial, recover_trial, save_stop
 from tuning.study.repeated_failures import RepeatedFailures
@@ -38,6 +39,7 @@ class Steering:
         paused: Trials that wait at a rung, by number. In the study they are RUNNING.
         capacity: Function that returns how many trials the cluster can run now; one more is handed out in advance.
         unit: Unit of a report: ``epoch`` or ``fold``.
+        stop_when_converged: True to start no more trials once they are unlikely to help.
         failures: Rule that gives the search up.
     """
 
@@ -54,6 +56,7 @@ class Steering:
     paused: dict[int, optuna.Trial] = field(default_factory=dict)
     capacity: Callable[[], float] = lambda: math.inf
     unit: str = "epoch"
+    stop_when_converged: bool = False
     failures: RepeatedFailures = field(default_factory=RepeatedFailures)
 
     @property
@@ -121,7 +124,17 @@ class Steering:
             return False
         if self.out_of_time() or self.given_up is not None:
             return True
-        return self.handed_out() >= self.num_samples and not self.unfinished and self.next_promoted() is None
+        return not self.new_trials_remain() and not self.unfinished and self.next_promoted() is None
+
+    def new_trials_remain(self) -> bool:
+        """Return True if the search has trials that were not handed out yet."""
+        if self.handed_out() >= self.num_samples:
+            return False
+        return not self.stop_when_converged or self.convergence() is None
+
+    def convergence(self) -> str | None:
+        """Return why more trials are unlikely to help, or None (see ``convergence``)."""
+        return convergence(self.study, self.objective.metric)
 
     def handed_out(self) -> int:
         """Return how many trials the search has handed out so far, including those of earlier drivers."""

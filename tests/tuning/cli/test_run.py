@@ -22,6 +22,7 @@ from tuning.cli.run import Split, _search_options, _seconds, app
 from tuning.cli.shared_options import Views
 from tuning.search.options import HANG_S
 from tuning.search.session import NOTHING_BEGAN
+from tuning.study.convergence import LEAST, PATIENCE
 
 ROOT = Path(__file__).parents[3]
 LUNGS = [
@@ -32,6 +33,17 @@ LUNGS = [
 
 def invoke(*arguments):
     return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_the_help_states_when_a_search_has_converged():
+    helps = {option.name: option.help for option in typer.main.get_command(app).params}
+    assert f"once {LEAST} have run in full and none of the last {PATIENCE}" in helps["stop_when_converged"]
+
+
+def test_two_metrics_cannot_converge():
+    result = invoke("demo_space", "--metric", "auroc", "--metric", "latency_ms", "--stop-when-converged")
+    assert result.exit_code == 2
+    assert "--stop-when-converged needs a single --metric, but got auroc, latency_ms" in result.output
 
 
 def test_list_prints_one_line_per_space():

@@ -58,7 +58,7 @@ def check_takeover(root, url, other_root, let_go=lambda: None, within_a_write=Fa
             assert (study.trials, study.user_attrs["written"]) == before
         line = f"tune-run: process {os.getpid()} on {socket.gethostname()} has taken over search 'search', because"
         assert errors.startswith(line), errors
-        assert (first.returncode, len(errors.splitlines())) == (1, 1)
+        assert (first.returncode, len(errors.splitlines())) == (1, 1), errors
         again = find_folder(str(other_root), "search", url, resume=True).load()
         assert (again.trials, again.user_attrs["written"]) == before
     finally:

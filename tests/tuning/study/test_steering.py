@@ -302,6 +302,36 @@ def test_recipes_come_first(tmp_path):
     assert driver.run()["train"] == {"lr": 0.125}
 
 
+def best_is_trial_12(number):
+    return 0.9 if number == 12 else 0.5
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_converged_search_starts_no_more_trials_if_asked(tmp_path, stop):
+    driver = Driver(tmp_path, num_samples=26)
+    driver.steering.stop_when_converged = stop
+    driver.study.pruner = NopPruner()
+    while driver.steering.new_trials_remain():
+        driver.run(best_is_trial_12)
+    assert states(driver) == ["COMPLETE"] * (23 if stop else 26)  # trial 12, and ten after it
+    assert driver.steering.is_complete()
+    assert driver.start()[1] == Searcher.FINISHED
+
+
+def test_a_running_trial_that_improves_a_converged_search_lets_it_continue(tmp_path):
+    driver = Driver(tmp_path, num_samples=40)
+    driver.steering.stop_when_converged = True
+    driver.study.pruner = NopPruner()
+    late, _ = driver.start()
+    while driver.steering.new_trials_remain():
+        driver.run(best_is_trial_12)
+    assert not driver.steering.is_complete()
+    for epoch in range(1, EPOCHS + 1):
+        driver.report(late, epoch, 0.95)
+    driver.searcher.on_trial_complete(late)
+    assert driver.start()[1]["number"] == 23
+
+
 def test_candidates_are_ranked_best_first(tmp_path):
     driver = Driver(tmp_path, epochs=EPOCHS)
     driver.study.pruner = NopPruner()
