@@ -34,7 +34,7 @@ from benchmarks.curves.peers.ray_tune import (
     random_asha,
 )
 from benchmarks.curves.record import append_line, read_lines, remove_torn_line
-from benchmarks.curves.replay import Method, Replay, Task
+from benchmarks.curves.replay import Method, Replay, Searcher, Task
 from benchmarks.curves.summary import best_peers, compare_methods, intervals, reach_best_peer, scores_at
 from benchmarks.curves.surrogate import Surrogate, load_surrogates
 from benchmarks.curves.table import TABLE, Floats, RecordedCurves
@@ -77,14 +77,22 @@ def all_methods(syne_tune: Path | None, neps: Path | None) -> dict[str, Method]:
 
 def run(method: Method, data_set: str, seed: int, surrogates: Mapping[str, Surrogate]) -> Result:
     """Replay one search and return its result over time."""
-    surrogate = surrogates[data_set]
-    recorded = surrogate.recorded
+    replay = replay_of(method(task_of(data_set, seed, surrogates)), surrogates[data_set])
+    return [[round(one.time / replay.end, 5), one.tune, one.select, one.test] for one in replay.run()]
+
+
+def task_of(data_set: str, seed: int, surrogates: Mapping[str, Surrogate]) -> Task:
+    """Return what a method may know of a data set, and the trials on the other ones."""
+    recorded = surrogates[data_set].recorded
     others = {name: recorded_trials(other.recorded) for name, other in surrogates.items() if name != data_set}
     recipes = tuple(recorded.params[place] for place in recorded.recipes)
-    task = Task(data_set, recorded.epochs, seed, recipes, others)
-    end = FULL_TRIALS * recorded.mean_cost / WORKERS
-    replay = Replay(method(task), surrogate.curve, surrogate.cache_cost, WORKERS, end, START_COST)
-    return [[round(one.time / end, 5), one.tune, one.select, one.test] for one in replay.run()]
+    return Task(data_set, recorded.epochs, seed, recipes, others)
+
+
+def replay_of(searcher: Searcher, surrogate: Surrogate) -> Replay:
+    """Return a search with the budget of all comparisons."""
+    end = FULL_TRIALS * surrogate.recorded.mean_cost / WORKERS
+    return Replay(searcher, surrogate.curve, surrogate.cache_cost, WORKERS, end, START_COST)
 
 
 def collect(
