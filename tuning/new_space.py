@@ -14,6 +14,9 @@ from tuning.folder_summary import FolderSummary
 _LARGEST, _STEP, _SMALLEST = 224, 32, 32  # pretrained networks expect 224 pixels and halve the size five times
 _BALANCED = 1.5  # ratio of the largest to the smallest class up to which imbalance is not searched
 _FEW_IMAGES, _MANY_IMAGES = 1000, 10_000
+_MOST_IN_GROUP = (
+    100  # images in the mean group; file names with more in common name a split or a scanner, not a patient
+)
 # Names that only a class without a disease has, and parts of names that it may have.
 _SURELY_HEALTHY = re.compile(
     r"(.*[ _-])?(normal|healthy)([ _-].*)?|controls?|negative|none|(no|without)[ _-]?(findings?|disease|dr|tumou?rs?)"
@@ -99,7 +102,9 @@ def _hints(images: FolderSummary, healthy: str | None) -> list[str]:
     of_classes = _class_hints(images, healthy) if _PARTS[images.task].exclusive else []
     files = () if images.groups_given else images.files
     groups = {re.sub(_BEFORE_LAST_NUMBER, r"\1", file) for file in files}
-    if 1 < len(groups) < len(files) and all(re.match(_BEFORE_LAST_NUMBER, file) for file in files):
+    if max(2, len(files) / _MOST_IN_GROUP) <= len(groups) < len(files) and all(
+        re.match(_BEFORE_LAST_NUMBER, file) for file in files
+    ):
         return [
             *of_classes,
             f"Groups that must not be split: file names up to their last number ({len(groups)} groups).",

@@ -90,6 +90,14 @@ def test_file_names_suggest_a_group_pattern(here):
     assert "file names up to their last number (4 groups)" in (here / "my_data_space.py").read_text()
 
 
+def test_file_names_that_begin_with_their_split_are_no_groups(here):
+    write_classes(here / "data", {"a": 101, "b": 101}, size=8)
+    for index, file in enumerate(sorted((here / "data").rglob("*.png"))):
+        file.rename(file.with_name(f"{'test' if index % 10 == 0 else 'train'}-{index}.png"))
+    new("data")
+    assert "group_pattern" not in (here / "my_data_space.py").read_text()
+
+
 @pytest.mark.parametrize(
     ("names", "line"),
     [
