@@ -14,9 +14,7 @@ from tuning.folder_summary import FolderSummary
 _LARGEST, _STEP, _SMALLEST = 224, 32, 32  # pretrained networks expect 224 pixels and halve the size five times
 _BALANCED = 1.5  # ratio of the largest to the smallest class up to which imbalance is not searched
 _FEW_IMAGES, _MANY_IMAGES = 1000, 10_000
-_MOST_IN_GROUP = (
-    100  # images in the mean group; file names with more in common name a split or a scanner, not a patient
-)
+_MOST_IN_GROUP = 100  # images in the mean group; larger groups of file names are splits or scanners, not patients
 # Names that only a class without a disease has, and parts of names that it may have.
 _SURELY_HEALTHY = re.compile(
     r"(.*[ _-])?(normal|healthy)([ _-].*)?|controls?|negative|none|(no|without)[ _-]?(findings?|disease|dr|tumou?rs?)"
