@@ -89,8 +89,8 @@ def _small_set_notes(ensemble: EnsembleInputs, baselines: tuple[Baseline, ...]) 
     evaluation, notes = ensemble.evaluation, []
     if any(one.name == NEIGHBOUR and not one.beaten for one in baselines):
         notes.append(
-            "Copying the label of the training image with the most similar pixels does as well as the model, as far as "
-            "this test set can tell. The model may have learned to recognise images instead of the disease."
+            "This test set does not show that the model is better than copying the label of the training image with the "
+            "most similar pixels. The model may have learned to recognise images instead of the disease."
         )
     if evaluation.groups < _SMALL:
         groups = plural(evaluation.groups, "group")
@@ -122,11 +122,11 @@ def about_search(search: SearchInputs, ensemble: EnsembleInputs | None) -> Secti
 
 def _searched(search: SearchInputs) -> str:
     states = [record.state for record in search.records]
-    stopped_at_rung = sum(record.stopped == PRUNED for record in search.records)
+    stopped_early = sum(record.stopped == PRUNED for record in search.records)
     counts = {
         "ran in full": states.count("COMPLETE"),
-        "stopped at a rung": stopped_at_rung,
-        "ran until the time was up": states.count("PRUNED") - stopped_at_rung,
+        "stopped early": stopped_early,
+        "ran until the time was up": states.count("PRUNED") - stopped_early,
         "failed": states.count("FAIL"),
         "running": states.count("RUNNING"),
     }

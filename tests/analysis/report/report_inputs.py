@@ -40,7 +40,7 @@ def add_trial(study, value, epochs=3, state="COMPLETE", params=None, **changes):
 
 
 def made_up_study(values=(0.5, 0.8, 0.6)):
-    """One recipe, two trials that ran in full, one stopped at a rung, one that failed before its first report."""
+    """One recipe, two trials that ran in full, one stopped early, one that failed before its first report."""
     study = optuna.create_study(study_name="made_up", direction="maximize", sampler=optuna.samplers.RandomSampler(0))
     add_trial(study, values[0], params={"lr": 1e-3, "head": "mlp"})
     for value in values[1:]:

@@ -17,7 +17,7 @@ def text_of(search, ensemble=None):
 def test_the_search_and_its_best_trial_are_stated(search):
     first = opening(search, None)
     assert "120 images of 3 classes, in 5 trials of up to 3 epochs" in first.summary
-    assert "(3 ran in full, 1 stopped at a rung, 1 failed)" in first.summary
+    assert "(3 ran in full, 1 stopped early, 1 failed)" in first.summary
     assert "Trial 1 (scratch_cnn) was the best; it reached 0.8000 on tune." in text_of(search)
     assert "test set is still sealed" in first.summary
     assert first.scores is None
