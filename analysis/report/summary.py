@@ -89,8 +89,8 @@ def _small_set_notes(ensemble: EnsembleInputs, baselines: tuple[Baseline, ...]) 
     evaluation, notes = ensemble.evaluation, []
     if any(one.name == NEIGHBOUR and not one.beaten for one in baselines):
         notes.append(
-            "This test set does not show that the model is better than copying the label of the training image with the "
-            "most similar pixels. The model may have learned to recognise images instead of the disease."
+            "This test set does not show that the model is better than copying the label of the training image with "
+            "the most similar pixels. The model may have learned to recognise images instead of the disease."
         )
     if evaluation.groups < _SMALL:
         groups = plural(evaluation.groups, "group")
