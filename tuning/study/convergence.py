@@ -1,6 +1,7 @@
 """The rule that says when more trials of a search are unlikely to help.
 
-On recorded learning curves, searches that this rule ends lose nothing (``benchmarks/curves/README.md``).
+On recorded learning curves it saves two fifths of a long search for at most chance differences in its result
+(``benchmarks/curves/README.md``).
 """
 
 from datetime import datetime
