@@ -17,7 +17,7 @@ from benchmarks.record import Row, record
 from trainables.core.data.augment.augmenter import Augmenter
 from trainables.core.data.augment.batched.batch_augmenter import BatchAugmenter
 from trainables.core.data.augment.policies import POLICIES, PolicyOptions, source_size
-from trainables.core.data.batches import Batch, Table, augmented_batches, augmented_on_device
+from trainables.core.data.batches import Batch, Shown, Table, augmented_batches, augmented_on_device
 
 SIZE, BATCH = 128, 64
 CHANNELS = {"grey": 1, "colour": 3}
@@ -43,13 +43,13 @@ def _speeds(policy: str, channels: int, images: int, runs: int) -> list[tuple[fl
     """Return the images per CPU second of albumentations and of whole batches for each run, after a warm-up."""
     side, options, cpu = source_size(policy, SIZE), PolicyOptions(SIZE), torch.device("cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (images, side, side, channels), dtype=np.uint8)
-    labels, order = np.zeros(images, dtype=np.int64), np.arange(images)
+    labels, shown = np.zeros(images, dtype=np.int64), Shown.of(np.arange(images))
     table = Table(torch.from_numpy(pixels), torch.from_numpy(labels))
     single, whole = Augmenter(policy, options, seed=0), BatchAugmenter(policy, options, seed=0)
     speeds = [
         (
-            images / _cpu_seconds(augmented_batches(pixels, labels, order, BATCH, single, epoch, threads=1)),
-            images / _cpu_seconds(augmented_on_device(table, order, BATCH, whole, epoch, cpu)),
+            images / _cpu_seconds(augmented_batches(pixels, labels, shown, BATCH, single, epoch, threads=1)),
+            images / _cpu_seconds(augmented_on_device(table, shown, BATCH, whole, epoch, cpu)),
         )
         for epoch in range(runs + 1)
     ]

@@ -5,9 +5,9 @@ On the CPU, threads augment one image at a time, one batch ahead. On a GPU, each
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -38,6 +38,43 @@ class Table(NamedTuple):
     inputs: Tensor
     targets: Tensor
     channels_last: bool = False
+
+
+class Shown(NamedTuple):
+    """Images to show, in order.
+
+    Attributes:
+        rows: (n,) int64 indices of the images.
+        draws: (n,) int64, how often each image was shown earlier in the epoch.
+    """
+
+    rows: NDArray[np.int64]
+    draws: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, order: NDArray[np.int64]) -> Self:
+        """Return the images of an epoch, given their (n,) indices in order."""
+        by_image = np.argsort(order, kind="stable")
+        images = order[by_image]
+        draws = np.empty(len(order), dtype=np.int64)
+        draws[by_image] = np.arange(len(order)) - np.searchsorted(images, images)
+        return cls(order, draws)
+
+    def take(self, positions: NDArray[np.int64]) -> Self:
+        """Return the images at some positions."""
+        return type(self)(self.rows[positions], self.draws[positions])
+
+
+def positions_of(numbers: Sequence[int] | None, batch_size: int, count: int) -> NDArray[np.int64]:
+    """Return the positions of the images of some batches.
+
+    Args:
+        numbers: Numbers of the batches, from 0, in ascending order; None for all.
+        batch_size: Images per batch. The last batch may be smaller.
+        count: Number of images of all batches.
+    """
+    positions = np.arange(count)
+    return positions if numbers is None else positions[np.isin(positions // batch_size, numbers)]
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:
@@ -122,7 +159,7 @@ def batches(table: Table, order: NDArray[np.int64], batch_size: int) -> Iterator
 def augmented_batches(
     images: NDArray[np.uint8],
     targets: NDArray[Any],
-    order: NDArray[np.int64],
+    shown: Shown,
     batch_size: int,
     augment: Augmenter,
     epoch: int,
@@ -133,7 +170,6 @@ def augmented_batches(
     An image that a sampler draws several times in an epoch looks different each time. Targets are (N,) or (N, L)
     labels, or (N, S, S) masks, which are transformed with their images.
     """
-    draws = _count_draws(order)
 
     def one(index: int, draw: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         if targets.ndim < 3:
@@ -142,62 +178,52 @@ def augmented_batches(
 
     def submit(start: int) -> list["Future[tuple[NDArray[np.uint8], NDArray[Any]]]"]:
         part = slice(start, start + batch_size)
-        chosen = zip(order[part].tolist(), draws[part].tolist(), strict=True)
+        chosen = zip(shown.rows[part].tolist(), shown.draws[part].tolist(), strict=True)
         return [pool.submit(one, index, draw) for index, draw in chosen]
 
     with ThreadPoolExecutor(threads) as pool:
         ahead = submit(0)
-        for start in range(0, len(order), batch_size):
+        for start in range(0, len(shown.rows), batch_size):
             now, ahead = ahead, submit(start + batch_size)
             inputs, wanted = zip(*(future.result() for future in now), strict=True)
             yield torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(wanted))
 
 
 def augmented_on_device(
-    table: Table, order: NDArray[np.int64], batch_size: int, augment: BatchAugmenter, epoch: int, device: torch.device
+    table: Table, shown: Shown, batch_size: int, augment: BatchAugmenter, epoch: int, device: torch.device
 ) -> Iterator[Batch]:
     """Yield batches like ``augmented_batches``, but augment each of them as a whole, on the device.
 
     Args:
         table: uint8 images, with labels or masks, on the device or on the CPU.
-        order: Indices of the images to yield.
+        shown: Images to yield.
         batch_size: Images per batch. The last batch may be smaller.
         augment: Augmenter with the seed of the training.
         epoch: Epoch, from 1.
         device: Device to augment on.
     """
-    draws = _count_draws(order)
 
     def parameters() -> Iterator[Parameters]:
-        for start in range(0, len(order), _DRAWN_BATCHES * batch_size):
+        for start in range(0, len(shown.rows), _DRAWN_BATCHES * batch_size):
             part = slice(start, start + _DRAWN_BATCHES * batch_size)
-            yield from augment.draw(order[part], draws[part], epoch).to(device).split(batch_size)
+            yield from augment.draw(shown.rows[part], shown.draws[part], epoch).to(device).split(batch_size)
 
-    on_device = to_device(batches(table, order, batch_size), device)
+    on_device = to_device(batches(table, shown.rows, batch_size), device)
     for (images, targets), drawn in zip(on_device, parameters(), strict=True):
         masks = targets if targets.ndim == 3 else None
         changed = augment(Pixels(images, masks), drawn)
         yield changed.images, targets if changed.masks is None else changed.masks
 
 
-def drawn_variants(order: NDArray[np.int64], augment: Augmenter | BatchAugmenter, epoch: int) -> NDArray[np.int64]:
+def drawn_variants(shown: Shown, augment: Augmenter | BatchAugmenter, epoch: int) -> NDArray[np.int64]:
     """Return the images that an epoch mirrors under the policy ``flip``.
 
     Args:
-        order: (n,) indices of the images to show.
+        shown: n images.
         augment: Augmenter with the seed of the training.
         epoch: Epoch, from 1.
 
     Returns:
         (n,) 1 where the augmenter would show the mirror image, else 0.
     """
-    return augment.flips(order, _count_draws(order), epoch).astype(np.int64)
-
-
-def _count_draws(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return, for each entry, how often its image occurs earlier in ``order``."""
-    by_image = np.argsort(order, kind="stable")
-    images = order[by_image]
-    draws = np.empty(len(order), dtype=np.int64)
-    draws[by_image] = np.arange(len(order)) - np.searchsorted(images, images)
-    return draws
+    return augment.flips(shown.rows, shown.draws, epoch).astype(np.int64)

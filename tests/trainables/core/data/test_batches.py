@@ -7,6 +7,7 @@ from trainables.core.data.augment.augmenter import Augmenter
 from trainables.core.data.augment.batched.batch_augmenter import BatchAugmenter
 from trainables.core.data.augment.policies import PolicyOptions
 from trainables.core.data.batches import (
+    Shown,
     Table,
     as_tensor,
     augmented_batches,
@@ -110,11 +111,11 @@ def test_drawn_variants_are_those_that_augmentation_draws(order, build):
     augment = build("flip", PolicyOptions(9), seed=4)
     for epoch in (1, 2):
         if build is Augmenter:
-            shown = augmented_batches(IMAGES, LABELS, order, 5, augment, epoch, threads=2)
+            shown = augmented_batches(IMAGES, LABELS, Shown.of(order), 5, augment, epoch, threads=2)
         else:
-            shown = augmented_on_device(TABLE, order, 5, augment, epoch, torch.device("cpu"))
+            shown = augmented_on_device(TABLE, Shown.of(order), 5, augment, epoch, torch.device("cpu"))
         augmented = np.concatenate([pixels.numpy() for pixels, _ in shown])
-        mirrored = drawn_variants(order, augment, epoch)
+        mirrored = drawn_variants(Shown.of(order), augment, epoch)
         expected = np.where(mirrored[:, None, None, None] == 1, IMAGES[order][:, :, ::-1], IMAGES[order])
         np.testing.assert_array_equal(augmented, expected)
         assert 0 < mirrored.sum() < len(order)

@@ -1,9 +1,9 @@
 """The interface between training and a task: its model, its batches, its loss and its scores."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +16,13 @@ from trainables.core.data.augment.batched.batch_augmenter import BatchAugmenter
 from trainables.core.data.augment.policies import PolicyOptions, source_size
 from trainables.core.data.batches import (
     Batch,
+    Shown,
     Table,
     as_tensor,
     augmented_batches,
     augmented_on_device,
     batches,
+    positions_of,
     resident,
     to_device,
 )
@@ -37,16 +39,23 @@ from trainables.core.training.optimization.l2_sp import StartingPoint
 BATCH_AUGMENTATION = ("cuda",)
 
 
-class Scorer(Protocol):
-    """An accumulator of predictions over one pass, scored at its end."""
+class Scorer(ABC):
+    """An accumulator of predictions over one pass, scored at its end.
 
+    Attributes:
+        records: Tensors to score, one tuple per batch, in order.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[tuple[Tensor, ...]] = []
+
+    @abstractmethod
     def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Add a batch and its loss."""
-        ...
+        """Add the record of a batch, given its mean loss. Nothing waits for the device."""
 
+    @abstractmethod
     def compute(self) -> dict[str, float]:
         """Return ``loss`` (the mean over images) and all metrics; only ``loss`` if it is not finite."""
-        ...
 
 
 class Task(ABC):
@@ -95,13 +104,29 @@ class Task(ABC):
         """The number of training batches in an epoch; the last may be smaller, but never a single image."""
         return -(-self._images_per_epoch // self._config.batch_size)
 
-    def train_batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield the training batches of an epoch (from 1) on the device, a function of the seed and the epoch."""
-        return to_device(self._drawn_batches(self._order(epoch)[: self._images_per_epoch], epoch), self._device)
+    def train_batches(self, epoch: int, numbers: Sequence[int] | None = None) -> Iterator[Batch]:
+        """Yield training batches of an epoch (from 1) on the device, a function of the seed and the epoch.
 
-    def tune_batches(self) -> Iterator[Batch]:
-        """Yield the ``tune`` split on the device, in order, without augmentation."""
-        return to_device(batches(self._pixels, self._tune, self._config.batch_size), self._device)
+        Args:
+            epoch: Epoch, from 1.
+            numbers: Numbers of the batches to yield, from 0, in ascending order; None for all.
+        """
+        count = self._images_per_epoch
+        positions = positions_of(numbers, self._config.batch_size, count)
+        shown = Shown.of(self._order(epoch)[:count]).take(positions)
+        return to_device(self._drawn_batches(shown, epoch), self._device)
+
+    @property
+    def tune_batch_count(self) -> int:
+        """The number of batches of ``tune``; the last may be smaller."""
+        return -(-len(self._tune) // self._config.batch_size)
+
+    def tune_batches(self, numbers: Sequence[int] | None = None) -> Iterator[Batch]:
+        """Yield batches of ``tune`` on the device, in order, without augmentation; ``numbers`` as in training."""
+        table, rows = self._tune_rows()
+        count = self._config.batch_size
+        chosen = rows[positions_of(numbers, count, len(rows))]
+        return to_device(batches(table, chosen, count), self._device)
 
     @abstractmethod
     def scorer(self) -> Scorer:
@@ -131,10 +156,15 @@ class Task(ABC):
         omitted = len(self._fit) % self._config.batch_size == 1 and self._config.batch_size > 1
         return len(self._fit) - omitted
 
-    def _drawn_batches(self, order: NDArray[np.int64], epoch: int) -> Iterator[Batch]:
-        drawn, count = self._fit[order], self._config.batch_size
+    def _tune_rows(self) -> tuple[Table, NDArray[np.int64]]:
+        """Return the table that holds ``tune``, and its rows there."""
+        return self._pixels, self._tune
+
+    def _drawn_batches(self, shown: Shown, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of images, given as positions in ``fit``."""
+        drawn, count = shown._replace(rows=self._fit[shown.rows]), self._config.batch_size
         if self._augment.is_identity:
-            return batches(self._pixels, drawn, count)
+            return batches(self._pixels, drawn.rows, count)
         if isinstance(self._augment, BatchAugmenter):
             return augmented_on_device(self._sources, drawn, count, self._augment, epoch, self._device)
         size = self._source_size

@@ -11,7 +11,7 @@ from trainables.core.models.networks.pixel_predictions import pixel_counts, pixe
 from trainables.core.training.imbalance import epoch_order
 from trainables.core.training.mask_losses import build_mask_loss
 from trainables.core.training.metrics.segmentation_metrics import segmentation_metrics
-from trainables.core.training.tasks.base import Task
+from trainables.core.training.tasks.base import Scorer, Task
 
 
 class Segmentation(Task):
@@ -32,22 +32,22 @@ class Segmentation(Task):
         return self._data.masks(size)
 
 
-class MaskScorer:
+class MaskScorer(Scorer):
     """An accumulator of pixel counts on the device, without the masks; only ``compute`` waits for the device."""
 
     def __init__(self, class_names: tuple[str, ...]):
+        super().__init__()
         self._class_names = class_names
-        self._counts: list[Tensor] = []
-        self._losses: list[Tensor] = []
 
     def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
         """Add a batch: (B, 1, S, S) or (B, 1 + C, S, S) logits, (B, S, S) targets and its loss."""
         masks = predicted_masks(pixel_probabilities(logits.detach()))
-        self._counts.append(pixel_counts(masks, targets, len(self._class_names)))
-        self._losses.append(loss.detach() * len(targets))
+        counts = pixel_counts(masks, targets, len(self._class_names))
+        self.records.append((counts, loss.detach() * len(targets)))
 
     def compute(self) -> dict[str, float]:
         """Return ``loss`` (the mean over images) and all of ``segmentation_metrics``; only ``loss`` if not finite."""
-        counts = torch.cat(self._counts).cpu().numpy()  # the pass's first host-device sync
-        loss = float(torch.stack(self._losses).sum()) / len(counts)
+        all_counts, losses = zip(*self.records, strict=True)
+        counts = torch.cat(all_counts).cpu().numpy()  # the pass's first host-device sync
+        loss = float(torch.stack(losses).sum()) / len(counts)
         return {"loss": loss, **(segmentation_metrics(counts, self._class_names) if np.isfinite(loss) else {})}

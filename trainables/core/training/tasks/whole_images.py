@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.core.config import HeadConfig
-from trainables.core.data.batches import Batch, batches, drawn_variants, to_device
+from trainables.core.data.batches import Batch, Shown, Table, batches, drawn_variants
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import ConfigError
 from trainables.core.models.backbones.backbone import Backbone
@@ -19,7 +19,7 @@ from trainables.core.models.frozen_cache import FrozenCache
 from trainables.core.models.networks.classifier import Classifier
 from trainables.core.training.mixing import Mix, draw_mix
 from trainables.core.training.optimization.l2_sp import StartingPoint
-from trainables.core.training.tasks.base import Task
+from trainables.core.training.tasks.base import Scorer, Task
 from trainables.core.training.tasks.frozen_tables import FrozenTables
 
 
@@ -78,13 +78,6 @@ class WholeImageTask(Task):
         """Return (B, C) logits of uint8 pixels, which are mixed first, or of cached outputs of the frozen stages."""
         return super().forward(inputs, mix) if inputs.dtype == torch.uint8 else self.model.run_trainable(inputs)
 
-    def tune_batches(self) -> Iterator[Batch]:
-        """Yield the ``tune`` split on the device, in order, without augmentation."""
-        if self._tables.tune is None:
-            return super().tune_batches()
-        rows, _ = self._tables.rows(self._tune)
-        return to_device(batches(self._tables.tune, rows, self._config.batch_size), self._device)
-
     def scorer(self) -> "PredictionScorer":
         """Return a new accumulator of predictions."""
         return PredictionScorer(self.model.probabilities, partial(self.metrics, data=self._data))
@@ -97,13 +90,17 @@ class WholeImageTask(Task):
     def _targets(self, size: int) -> NDArray[np.int64]:  # noqa: ARG002
         return self._data.labels
 
-    def _drawn_batches(self, order: NDArray[np.int64], epoch: int) -> Iterator[Batch]:
+    def _tune_rows(self) -> tuple[Table, NDArray[np.int64]]:
+        table = self._tables.tune
+        return super()._tune_rows() if table is None else (table, self._tables.rows(self._tune)[0])
+
+    def _drawn_batches(self, shown: Shown, epoch: int) -> Iterator[Batch]:
         if self._tables.fit is None:
-            return super()._drawn_batches(order, epoch)
-        drawn, policy = self._fit[order], self._config.augmentation
+            return super()._drawn_batches(shown, epoch)
+        drawn, policy = shown._replace(rows=self._fit[shown.rows]), self._config.augmentation
         variants = 0 if policy == "none" else drawn_variants(drawn, self._augment, epoch)
         rows, rows_per_variant = self._tables.rows(self._fit)
-        return batches(self._tables.fit, rows[order] + rows_per_variant * variants, self._config.batch_size)
+        return batches(self._tables.fit, rows[shown.rows] + rows_per_variant * variants, self._config.batch_size)
 
     def _frozen_tables(self, epochs: int) -> FrozenTables:
         """Return the tables of ``epochs`` epochs that freeze what is frozen now."""
@@ -126,7 +123,7 @@ def _check_something_is_trained(config: HeadConfig, backbone: Backbone) -> None:
             )
 
 
-class PredictionScorer:
+class PredictionScorer(Scorer):
     """An accumulator of predictions on the device; only ``compute`` waits for the device.
 
     Args:
@@ -139,22 +136,19 @@ class PredictionScorer:
         probabilities: Callable[[Tensor], Tensor],
         metrics: Callable[[NDArray[np.floating], NDArray[np.int64]], dict[str, float]],
     ):
+        super().__init__()
         self._probabilities, self._metrics = probabilities, metrics
-        self._logits: list[Tensor] = []
-        self._targets: list[Tensor] = []
-        self._losses: list[Tensor] = []
 
     def update(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
         """Add a batch: (B, C) logits, (B,) or (B, C) targets and its mean loss."""
-        self._logits.append(logits.detach())
-        self._targets.append(targets)
-        self._losses.append(loss.detach() * len(targets))
+        self.records.append((logits.detach(), targets, loss.detach() * len(targets)))
 
     def compute(self) -> dict[str, float]:
         """Return ``loss`` (the mean over images) and all metrics; only ``loss`` if it is not finite."""
-        targets: NDArray[np.int64] = torch.cat(self._targets).cpu().numpy()  # the pass's first host-device sync
-        loss = float(torch.stack(self._losses).sum()) / len(targets)
+        all_logits, all_targets, losses = zip(*self.records, strict=True)
+        targets: NDArray[np.int64] = torch.cat(all_targets).cpu().numpy()  # the pass's first host-device sync
+        loss = float(torch.stack(losses).sum()) / len(targets)
         if not np.isfinite(loss):
             return {"loss": loss}
-        probabilities = self._probabilities(torch.cat(self._logits).float()).cpu().numpy()
+        probabilities = self._probabilities(torch.cat(all_logits).float()).cpu().numpy()
         return {"loss": loss, **self._metrics(probabilities, targets)}

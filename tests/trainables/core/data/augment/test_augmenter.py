@@ -7,7 +7,7 @@ import pytest
 
 from trainables.core.data.augment.augmenter import Augmenter
 from trainables.core.data.augment.policies import POLICIES, PolicyOptions, source_size
-from trainables.core.data.batches import augmented_batches
+from trainables.core.data.batches import Shown, augmented_batches
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 37, 37, 1), dtype=np.uint8)
 LABELS = np.arange(12)
@@ -54,7 +54,10 @@ def test_flips_and_rotation_fill_the_corners_by_reflection():
 
 def outcomes(augmenter, epoch, threads=1):
     return np.concatenate(
-        [pixels.numpy() for pixels, _ in augmented_batches(IMAGES, LABELS, np.arange(12), 5, augmenter, epoch, threads)]
+        [
+            pixels.numpy()
+            for pixels, _ in augmented_batches(IMAGES, LABELS, Shown.of(np.arange(12)), 5, augmenter, epoch, threads)
+        ]
     )
 
 
@@ -68,8 +71,8 @@ def test_the_result_depends_on_seed_epoch_and_image_but_not_on_threads():
 
 
 def test_an_image_drawn_twice_looks_different():
-    order = np.zeros(40, dtype=np.int64)
-    drawn = augmented_batches(IMAGES, LABELS, order, 40, Augmenter("medical", PolicyOptions(37), seed=0), 1, threads=2)
+    shown = Shown.of(np.zeros(40, dtype=np.int64))
+    drawn = augmented_batches(IMAGES, LABELS, shown, 40, Augmenter("medical", PolicyOptions(37), seed=0), 1, threads=2)
     assert len({image.numpy().tobytes() for image in next(drawn)[0]}) > 4
 
 

@@ -11,7 +11,7 @@ from trainables.core.data.augment.batched import geometry
 from trainables.core.data.augment.batched.batch_augmenter import BatchAugmenter, Parameters
 from trainables.core.data.augment.batched.operation import Pixels
 from trainables.core.data.augment.policies import POLICIES, PolicyOptions, source_size
-from trainables.core.data.batches import Table, augmented_on_device
+from trainables.core.data.batches import Shown, Table, augmented_on_device
 
 CPU = torch.device("cpu")
 CHANGING = [policy for policy in POLICIES if policy != "none"]
@@ -101,7 +101,7 @@ def test_an_image_is_changed_alike_alone_and_in_any_batch(policy, channels, eras
 
     def shown(order, batch_size, epoch=2, seed=5):
         augment = BatchAugmenter(policy, PolicyOptions(32), seed, erasing)
-        parts = list(augmented_on_device(table, order, batch_size, augment, epoch, CPU))
+        parts = list(augmented_on_device(table, Shown.of(order), batch_size, augment, epoch, CPU))
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     pixels, masks = shown(order, 8)
@@ -119,7 +119,7 @@ def test_an_image_is_changed_alike_alone_and_in_any_batch(policy, channels, eras
 def test_an_image_drawn_twice_looks_different():
     images = torch.randint(0, 256, (1, 32, 32, 1), dtype=torch.uint8)
     augment, order = BatchAugmenter("medical", PolicyOptions(32), seed=0), np.zeros(40, dtype=np.int64)
-    ((pixels, _),) = augmented_on_device(Table(images, torch.zeros(1)), order, 40, augment, 1, CPU)
+    ((pixels, _),) = augmented_on_device(Table(images, torch.zeros(1)), Shown.of(order), 40, augment, 1, CPU)
     assert len(pixels.unique(dim=0)) > 4
 
 
@@ -127,10 +127,10 @@ def test_parameters_do_not_depend_on_how_many_batches_are_drawn_together(monkeyp
     images = torch.randint(0, 256, (50, 32, 32, 1), dtype=torch.uint8)
     augment, order = BatchAugmenter("medical", PolicyOptions(32), seed=0), np.random.default_rng(0).permutation(50)
     table = Table(images, torch.arange(50))
-    whole = list(augmented_on_device(table, order, 4, augment, 1, CPU))
+    whole = list(augmented_on_device(table, Shown.of(order), 4, augment, 1, CPU))
     assert len(whole) == 13
     monkeypatch.setattr("trainables.core.data.batches._DRAWN_BATCHES", 2)
-    parts = augmented_on_device(table, order, 4, augment, 1, CPU)
+    parts = augmented_on_device(table, Shown.of(order), 4, augment, 1, CPU)
     for (pixels, labels), (again, same) in zip(whole, parts, strict=True):
         assert torch.equal(pixels, again) and torch.equal(labels, same)
 
@@ -192,12 +192,12 @@ def test_the_gpu_changes_images_as_the_cpu_does_and_never_waits(policy):
     images, masks = torch.from_numpy(image).repeat(64, 1, 1, 1), torch.from_numpy(mask).repeat(64, 1, 1)
     order = np.arange(64)
     augment = BatchAugmenter(policy, PolicyOptions(64), seed=0, erasing=0.3)
-    ((expected, expected_masks),) = augmented_on_device(Table(images, masks), order, 64, augment, 1, CPU)
+    ((expected, expected_masks),) = augmented_on_device(Table(images, masks), Shown.of(order), 64, augment, 1, CPU)
     on_gpu = Table(images.to(gpu), masks.to(gpu))
-    next(augmented_on_device(on_gpu, order, 64, augment, 1, gpu))
+    next(augmented_on_device(on_gpu, Shown.of(order), 64, augment, 1, gpu))
     torch.cuda.set_sync_debug_mode("error")
     try:
-        ((pixels, changed),) = augmented_on_device(on_gpu, order, 64, augment, 1, gpu)
+        ((pixels, changed),) = augmented_on_device(on_gpu, Shown.of(order), 64, augment, 1, gpu)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     difference = (pixels.cpu().int() - expected.int()).abs()
