@@ -39,9 +39,9 @@ class StruckFolds(WatchedDataset):
             return
         fit = trainables.core.training.cross_validation.fit
 
-        def logging_fit(config, data, state=None):
+        def logging_fit(config, data, **options):
             number = 1 + [list(fold) for fold in self.folds].index(list(data.splits["tune"]))
-            for result in fit(config, data, state):
+            for result in fit(config, data, **options):
                 with (self.folder / "epochs.txt").open("a") as file:
                     file.write(f"{number}.{result.epoch} ")
                 time.sleep(self.fold_s / config.epochs)

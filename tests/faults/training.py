@@ -46,6 +46,7 @@ def run(
     callbacks=(),
     concurrent=None,
     pruning=False,
+    devices=1,
 ):
     """Run a session that trains each configuration once; return the records of its trials."""
     folder.mkdir(exist_ok=True)
@@ -61,7 +62,7 @@ def run(
         configure=lambda trial: configs[trial.number],
         storage=str(folder),
     )
-    policy = TrialPolicy(Resources(1, 0), max_failures, timeout_s)
+    policy = TrialPolicy(Resources(1, 0), max_failures, timeout_s, devices=devices)
     build_tuner(steering, data, policy, "session-001", callbacks).fit()
     return read_trials(study)
 

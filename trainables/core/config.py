@@ -158,13 +158,37 @@ class TrainConfig(ABC):
         None if the batch cannot be halved: it is odd, or a network with batch norm would see single images. Mixup and
         cutmix then pair images within the halves.
         """
-        if self.batch_size % 2:
-            return None
-        halves = {"batch_size": self.batch_size // 2, "accumulate_steps": self.accumulate_steps * 2}
         try:
-            return self._parse({**self._read_keys(), **halves})
+            return self._divided(2)
         except ConfigError:
             return None
+
+    def for_devices(self, count: int) -> Self:
+        """Return the configuration with so small batches that each device gets equally many in every optimizer step.
+
+        The gradients stay the same: ``accumulate_steps`` grows as ``batch_size`` falls.
+
+        Args:
+            count: Number of devices that train together, from 1.
+
+        Raises:
+            ConfigError: The batch cannot be divided.
+        """
+        parts = count // math.gcd(count, self.accumulate_steps)
+        try:
+            return self if parts == 1 else self._divided(parts)
+        except ConfigError as error:
+            images = self.batch_size * self.accumulate_steps
+            raise ConfigError(
+                f"{count} devices must share the {images} images of an optimizer step, but {error}: use fewer devices"
+            ) from error
+
+    def _divided(self, parts: int) -> Self:
+        """Divide the batch and multiply the accumulation, or raise ConfigError."""
+        if self.batch_size % parts:
+            raise ConfigError(f"batch_size={self.batch_size} is not divisible by {parts}")
+        divided = {"batch_size": self.batch_size // parts, "accumulate_steps": self.accumulate_steps * parts}
+        return self._parse({**self._read_keys(), **divided})
 
     def _read_keys(self) -> dict[str, Any]:
         rules = ((field.name, field.metadata["rule"].read_when) for field in dataclasses.fields(self))

@@ -41,6 +41,13 @@ def resolve_device(device: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
+def check_gpu_count(count: int) -> None:
+    """Raise DeviceError if torch sees fewer than ``count`` GPUs."""
+    seen = torch.cuda.device_count()
+    if seen < count:
+        raise DeviceError(f"{count} GPUs were requested for one training but torch sees {seen}: use fewer")
+
+
 def resolve_precision(precision: str, device: torch.device) -> str:
     """Return ``precision``, with ``auto`` resolved to bf16 or fp16 on a GPU (bf16 if supported) and fp32 on the CPU."""
     if precision != "auto":

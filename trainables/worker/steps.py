@@ -39,7 +39,9 @@ class Step:
     save: Callable[[Path, FrozenPart | None], None]
 
 
-def epoch_steps(config: TrainConfig, data: Dataset, objective: Objective, before: Checkpoint | None) -> Iterator[Step]:
+def epoch_steps(
+    config: TrainConfig, data: Dataset, objective: Objective, before: Checkpoint | None, devices: int = 1
+) -> Iterator[Step]:
     """Train on ``fit`` and yield one step per epoch.
 
     The ``best_...`` metrics are those of the best epoch so far, whose checkpoint ranks highest.
@@ -49,10 +51,11 @@ def epoch_steps(config: TrainConfig, data: Dataset, objective: Objective, before
         data: Data set to train on.
         objective: Metric, or two, to optimise.
         before: Checkpoint to continue from, or None.
+        devices: Number of devices to train on, as in ``fit``.
     """
     metric = objective.metric
     best: dict[str, float] = before.progress if before else {}
-    for result in fit(config, data, before.state if before else None):
+    for result in fit(config, data, before.state if before else None, devices):
         rank, latency = 0, {}
         if is_better(metric, result.metrics[f"tune/{metric}"], best.get(f"best_{metric}")):
             best, rank = best | _best_metrics(objective, result.metrics, result.epoch), result.epoch
@@ -66,7 +69,7 @@ def epoch_steps(config: TrainConfig, data: Dataset, objective: Objective, before
 
 
 def fold_steps(
-    config: TrainConfig, data: Dataset, objective: Objective, before: FoldCheckpoint | None
+    config: TrainConfig, data: Dataset, objective: Objective, before: FoldCheckpoint | None, devices: int = 1
 ) -> Iterator[Step | None]:
     """Train one model per fold and yield one step per finished fold, and None after every epoch.
 
@@ -78,11 +81,12 @@ def fold_steps(
         data: Data set with folds.
         objective: Metric, or two, to optimise.
         before: Checkpoint to continue from, or None.
+        devices: Number of devices to train on, as in ``fit``.
     """
     latency: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as work:
         models = _FoldModels(Path(work), before)
-        for result in cross_validate(config, data, models.count, before.pooled if before else None):
+        for result in cross_validate(config, data, models.count, before.pooled if before else None, devices):
             if result is None:
                 yield None
                 continue

@@ -40,6 +40,7 @@ def run_trial(
     storage: str,
     timeout_s: float,
     requirements: NodeRequirements | None = None,
+    devices: int = 1,
 ) -> None:
     """Train one configuration; report and checkpoint after every epoch, or after every fold if the data has folds.
 
@@ -51,6 +52,7 @@ def run_trial(
         timeout_s: Time limit of an epoch in seconds. After it this process ends, and Ray retries the trial.
         requirements: Requirements of the driver, to check on a node that may have joined later. None if only the
             driver's own node exists.
+        devices: Number of devices that train the trial together: its GPUs, or processes on the CPU.
 
     Reports:
         ``epoch`` (the fold of a cross-validated trial), ``train/...``, ``tune/...``, ``epoch_seconds``, ``best_epoch``,
@@ -62,19 +64,20 @@ def run_trial(
 
     Raises:
         torch.OutOfMemoryError: The share of a GPU is too small even for the smallest batch.
+        RankError: The process of another device failed or died.
     """
     missing = _missing_requirements(requirements) if requirements else ()
     if missing:
         tune.report({UNFIT: "; ".join(missing), f"best_{objective.metric}": math.nan})
         return
     _set_up_process()
-    torch.set_num_threads(max(1, int(_reserved("CPU"))))
+    torch.set_num_threads(max(1, int(_reserved("CPU")) // devices))
     try:
         faulthandler.dump_traceback_later(timeout_s, exit=True)
         device = resolve_device("cuda" if ray.get_gpu_ids() else "cpu")
         limit_memory(device, _reserved("GPU"))
         config = TrainConfig.from_dict({**trial["train"], "device": device.type})
-        _train(config, _Run(data, objective, storage, timeout_s, trial["resume_from"]))
+        _train(config, _Run(data, objective, storage, timeout_s, trial["resume_from"], devices))
     except (NonFiniteLossError, ConfigError, torch.OutOfMemoryError) as error:  # would fail on any node
         _release(error)
         if isinstance(error, torch.OutOfMemoryError) and 0 < _reserved("GPU") < 1:
@@ -100,6 +103,7 @@ class _Run:
     storage: str
     timeout_s: float
     resume_from: Sequence[str]
+    devices: int
 
 
 def _train(config: TrainConfig, run: _Run) -> None:
@@ -111,7 +115,7 @@ def _train(config: TrainConfig, run: _Run) -> None:
     note: str | None = None
     while True:
         before = restore(run.resume_from, run.storage)
-        config = _with_trained_batch_size(config, before)
+        config = _with_trained_batch_size(config, before).for_devices(run.devices)
         try:
             with memory_errors():
                 return _report_steps(config, run, before, note)
@@ -156,10 +160,10 @@ def _with_trained_batch_size(config: TrainConfig, before: Checkpoint | FoldCheck
 
 def _steps(config: TrainConfig, run: _Run, before: Checkpoint | FoldCheckpoint | None) -> Iterator[Step | None]:
     if isinstance(before, FoldCheckpoint):
-        return fold_steps(config, run.data, run.objective, before)
+        return fold_steps(config, run.data, run.objective, before, run.devices)
     if before is None and run.data.folds:
-        return fold_steps(config, run.data, run.objective, None)
-    return epoch_steps(config, run.data, run.objective, before)
+        return fold_steps(config, run.data, run.objective, None, run.devices)
+    return epoch_steps(config, run.data, run.objective, before, run.devices)
 
 
 _missing_requirements = cache(missing_requirements)  # check once per process

@@ -201,7 +201,10 @@ def run(
     ] = None,
     gpus_per_trial: Annotated[
         float | None,
-        _resource_option(min=0, help="GPUs per trial; fractions share a GPU. Default: 1 if there are any, else 0."),
+        _resource_option(
+            min=0,
+            help="GPUs per trial; fractions share one, several train together. Default: 1 if there are any, else 0.",
+        ),
     ] = None,
     gpu_memory: Annotated[
         float | None,

@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import ray
 
@@ -20,13 +21,22 @@ class Resources:
 
     Attributes:
         cpus: Number of CPUs.
-        gpus: Number of GPUs; fractions share one.
+        gpus: Number of GPUs. Fractions share one; several, which are on one node, train together.
         gpu_class: Smallest memory class of each GPU, such as ``gpu_24g``, or None for any.
     """
 
     cpus: float
     gpus: float
     gpu_class: str | None = None
+
+    @property
+    def devices(self) -> int:
+        """The number of devices that train a trial together."""
+        return max(1, int(self.gpus))
+
+    def with_one_gpu(self) -> Self:
+        """Return the resources of work that uses at most one GPU."""
+        return replace(self, gpus=min(self.gpus, 1.0))
 
     def bundle(self) -> dict[str, float]:
         """Return the amounts by Ray's resource names, without zeros."""

@@ -26,12 +26,14 @@ class TrialPolicy:
         max_failures: How often a trial is retried, from its last checkpoint, after its worker raised or died.
         timeout_s: Seconds after which an epoch counts as a hang and its worker is ended.
         requirements: Requirements on nodes that join later; None if there is only the driver's own node.
+        devices: Number of devices that train a trial together: its GPUs, or processes on the CPU.
     """
 
     resources: Resources
     max_failures: int
     timeout_s: float
     requirements: NodeRequirements | None = None
+    devices: int = 1
 
 
 def build_tuner(
@@ -60,6 +62,7 @@ def build_tuner(
         storage=steering.storage,
         timeout_s=policy.timeout_s,
         requirements=policy.requirements,
+        devices=policy.devices,
     )
     return tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([policy.resources.bundle()])),

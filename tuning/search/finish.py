@@ -53,7 +53,7 @@ def finish(search: Search, console: Console) -> bool:
     else:
         _show_places(search, registration, console)
     if search.options.report:
-        look = partial(examine, search.data, bundle=search.workers.resources.bundle())
+        look = partial(examine, search.data, bundle=search.workers.resources.with_one_gpu().bundle())
         source = ReportSource(study, search.data, search.folder.checkpoints, result.openings, look)
         report_at_end(source, search.folder.local, search.tracker, console)
     return registered
@@ -68,7 +68,7 @@ def _find_ensemble(search: Search, console: Console) -> EnsembleResult | None:
         folds=len(data.folds),
         decisions=options.decisions,
     )
-    score = partial(infer, data, bundle=search.workers.resources.bundle(), views=options.views)
+    score = partial(infer, data, bundle=search.workers.resources.with_one_gpu().bundle(), views=options.views)
     with console.status("scoring the best trials"):
         saving = saving_predictions(score, study, data, search.folder.checkpoints, options.views)
         return find_ensemble(study, data, request, saving, search.tracker, console)
@@ -92,7 +92,7 @@ def _register(search: Search, result: EnsembleResult, console: Console) -> tuple
     try:
         with console.status("registering the ensemble"):
             name = search.plan.space.name
-            features = partial(extract, search.data, bundle=search.workers.resources.bundle())
+            features = partial(extract, search.data, bundle=search.workers.resources.with_one_gpu().bundle())
             return publish(search.steering.study, result, search.data, search.tracker, name, features), ""
     except Exception as error:  # a server may raise anything, and hours of training must not end in a traceback
         return None, first_line(error)

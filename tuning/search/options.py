@@ -115,13 +115,19 @@ class SearchOptions:
         for option in TASKS[self.space.task].unsupported_options:
             if is_set[option]:
                 raise UserError(f"{option} is not available for a {self.space.task}, but {self.space.name} is one")
+        gpus = self.gpus_per_trial or 0
+        if gpus > 1 and not float(gpus).is_integer():
+            raise UserError(
+                f"--gpus-per-trial above 1 must be a whole number, but got {gpus:g}: only trials with less than "
+                "one GPU share one"
+            )
         objective = self.objective or Objective(self.space.metric)
         if self.stop_when_converged and len(objective.names) > 1:
             raise UserError(f"--stop-when-converged needs a single --metric, but got {', '.join(objective.names)}")
-        if LATENCY in objective.names and 0 < (self.gpus_per_trial or 0) < 1:
+        if LATENCY in objective.names and 0 < gpus < 1:
             raise UserError(
                 f"--metric {LATENCY} must be measured on a GPU that no other trial uses, but got --gpus-per-trial "
-                f"{self.gpus_per_trial:g}: set it to 1"
+                f"{gpus:g}: set it to 1"
             )
 
     def data_request(self) -> DataRequest:

@@ -14,6 +14,7 @@ import optuna
 from rich.console import Console
 from rich.markup import escape
 
+from trainables.core.config import TrainConfig
 from trainables.core.data.audited_dataset import reading_notes
 from trainables.core.data.augment.policies import source_size
 from trainables.core.data.dataset import Dataset
@@ -66,6 +67,20 @@ def check_plan(plan: Plan) -> int:
         if metric != LATENCY:
             task.check_metric_name(metric)
     return task.check_networks(plan)
+
+
+def check_devices(configs: Sequence[dict[str, Any]], gpus: float | None) -> None:
+    """Check that GPUs that train a trial together can share the batches of these configurations.
+
+    Args:
+        configs: Configurations as the search may choose them.
+        gpus: GPUs per trial; None for the default, which is at most one.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    for config in configs:
+        TrainConfig.from_dict(config).for_devices(max(1, int(gpus or 1)))
 
 
 def find_data(options: SearchOptions, request: DataRequest) -> DataRequest:

@@ -24,6 +24,7 @@ from tuning.search.first_trials import enqueue_first_trials, warm_start
 from tuning.search.options import SearchOptions
 from tuning.search.plan import REHEARSED_TRIALS, Plan
 from tuning.search.preflight import (
+    check_devices,
     check_plan,
     checkpoint_bytes,
     find_data,
@@ -121,6 +122,7 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     name, exact = options.name or plan.space.name, options.name is not None
     folder = find_folder(options.storage, name, options.study_storage, options.resume, exact)
     parameters = check_plan(plan)
+    check_devices(rehearsed, options.gpus_per_trial)
     started = folder.load()
     known = started is not None and read_first_trials(started) is not None
     names = () if known else options.warm_start

@@ -106,7 +106,8 @@ def _train(search: Search, console: Console) -> None:
     cost = GpuHours(steering.study, options.price_per_gpu_hour)
     converged, stalled = ConvergedSearch(steering, console), StalledSearch(steering, resources, console)
     with Progress(steering, console, cost.describe) as progress:
-        policy = TrialPolicy(resources, options.max_failures, options.trial_timeout_s, search.workers.requirements)
+        limits = (options.max_failures, options.trial_timeout_s)
+        policy = TrialPolicy(resources, *limits, search.workers.requirements, resources.devices)
         build_tuner(steering, search.data, policy, session, [progress, cost, converged, stalled], stalled).fit()
     say(console, f"the trials took {progress.spent()}")
     left = steering.num_samples - steering.handed_out()

@@ -125,3 +125,26 @@ def test_no_batch_is_halved_below_what_batch_norm_needs(config):
     assert config(batch_size=2, head="residual").with_half_batch() is None
     assert TrainConfig.from_dict({**SEGMENTATION, "batch_size": 2}).with_half_batch() is None
     assert TrainConfig.from_dict({**SEGMENTATION, "batch_size": 4}).with_half_batch().batch_size == 2
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate_steps", "devices", "expected"),
+    [(16, 1, 1, (16, 1)), (16, 1, 2, (8, 2)), (16, 2, 2, (16, 2)), (12, 1, 3, (4, 3)), (16, 6, 4, (8, 12))],
+)
+def test_devices_get_equally_many_batches_of_the_same_images(config, batch_size, accumulate_steps, devices, expected):
+    shared = config(batch_size=batch_size, accumulate_steps=accumulate_steps).for_devices(devices)
+    assert (shared.batch_size, shared.accumulate_steps) == expected
+    assert shared.accumulate_steps % devices == 0
+    assert shared.batch_size * shared.accumulate_steps == batch_size * accumulate_steps
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"batch_size": 15}, "batch_size=15 is not divisible by 2"),
+        ({"batch_size": 2, "head": "residual"}, "batch norm"),
+    ],
+)
+def test_a_batch_that_devices_cannot_share_is_refused(config, changes, reason):
+    with pytest.raises(ConfigError, match=f"2 devices must share the .* images .* but .*{reason}.*: use fewer devices"):
+        config(**changes).for_devices(2)

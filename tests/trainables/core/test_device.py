@@ -3,6 +3,7 @@ import torch
 
 from trainables.core.device import (
     allocatable_share,
+    check_gpu_count,
     free_memory,
     limit_memory,
     memory_errors,
@@ -104,3 +105,10 @@ def test_a_process_cannot_take_more_than_its_share():
         torch.empty(int(0.05 * total), dtype=torch.uint8, device=device)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, device)
+
+
+def test_too_few_gpus_for_one_training_are_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_gpu_count(2)
+    with pytest.raises(DeviceError, match="4 GPUs were requested for one training but torch sees 2: use fewer"):
+        check_gpu_count(4)

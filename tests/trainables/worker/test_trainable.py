@@ -9,6 +9,7 @@ import ray
 import torch
 from ray import tune
 
+from tests.trainables.core.training.parallel.faulty_rank import FaultyRank
 from trainables.core.metric_names import Objective
 from trainables.core.models.checkpoints.checkpoint import load_checkpoint
 from trainables.core.models.networks.classifier import Classifier
@@ -48,9 +49,11 @@ def few(small_data):
     return dataclasses.replace(small_data, splits=small_data.splits | splits)
 
 
-def run(session, config, data):
+def run(session, config, data, devices=1):
     train = {key: value for key, value in config.to_dict().items() if key != "device"}
-    run_trial({"train": train, "resume_from": []}, data, Objective("accuracy"), str(session.folder), 600.0)
+    run_trial(
+        {"train": train, "resume_from": []}, data, Objective("accuracy"), str(session.folder), 600.0, devices=devices
+    )
 
 
 def allow(monkeypatch, images, message="CUDA out of memory.", after=0):
@@ -90,6 +93,24 @@ def test_a_trial_fails_if_a_single_image_is_too_large(session, monkeypatch, conf
     allow(monkeypatch, 0)
     run(session, config(batch_size=16), few)
     assert [report[FAILED] for report in session.reports] == ["OutOfMemoryError: CUDA out of memory."]
+
+
+def test_all_processes_halve_the_batch_if_one_has_too_little_memory(session, config, few):
+    """Each attempt starts a process, which takes seconds to import torch and timm."""
+    run(session, config(batch_size=16, epochs=1), FaultyRank.of(few, "has room for four images"), devices=2)
+    (report,) = session.reports
+    assert report[HALVED] == "OutOfMemoryError: CUDA out of memory. (continued with 4 images at a time)"
+    trained = load_checkpoint(session.checkpoints()[0] / "checkpoint").config
+    assert (trained.batch_size, trained.accumulate_steps) == (4, 4)
+
+
+def test_a_batch_that_devices_cannot_share_fails_the_trial(session, config, few):
+    run(session, config(batch_size=15), few, devices=2)
+    (report,) = session.reports
+    assert report[FAILED] == (
+        "ConfigError: 2 devices must share the 15 images of an optimizer step, but batch_size=15 is not divisible by "
+        "2: use fewer devices"
+    )
 
 
 def test_on_a_share_of_a_gpu_the_trial_is_tried_again(session, monkeypatch, config, few):

@@ -80,6 +80,13 @@ def test_resources_of_a_trial(can_grow, cpus, gpus, expected):
     assert trial_resources(cpus, gpus, can_grow) == expected
 
 
+@pytest.mark.parametrize(("gpus", "devices", "scoring"), [(0, 1, 0), (0.5, 1, 0.5), (1, 1, 1), (4, 4, 1)])
+def test_all_gpus_train_a_trial_and_one_scores_it(gpus, devices, scoring):
+    resources = Resources(2, gpus, "gpu_24g")
+    assert resources.devices == devices
+    assert resources.with_one_gpu() == Resources(2, scoring, "gpu_24g")
+
+
 @pytest.mark.parametrize(
     ("resources", "expected"),
     [

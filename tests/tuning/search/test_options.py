@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import pytest
 
@@ -65,6 +66,14 @@ def test_latency_is_not_measured_on_a_shared_gpu():
     SearchOptions(CLASSIFICATION, gpus_per_trial=0.5).check()
     with pytest.raises(UserError, match=r"--metric latency_ms must be measured on .*, but got --gpus-per-trial 0\.5"):
         SearchOptions(CLASSIFICATION, objective=both, gpus_per_trial=0.5).check()
+
+
+def test_only_whole_numbers_of_gpus_train_a_trial_together():
+    for gpus in (0.0, 0.25, 1.0, 2.0, 8.0):
+        SearchOptions(CLASSIFICATION, gpus_per_trial=gpus).check()
+    for gpus in (1.5, 2.25, math.inf):
+        with pytest.raises(UserError, match="--gpus-per-trial above 1 must be a whole number, but got"):
+            SearchOptions(CLASSIFICATION, gpus_per_trial=gpus).check()
 
 
 def test_addresses_with_credentials_are_refused():

@@ -9,12 +9,12 @@ from rich.console import Console
 from search_spaces.space import load_space
 from tests.images import write_classes, write_pairs
 from trainables.core.data.decode.crop import Regions
-from trainables.core.errors import DataError
+from trainables.core.errors import ConfigError, DataError
 from trainables.core.metric_names import Objective
 from trainables.core.models.networks.build import build_network
 from trainables.core.training.fit import fit
 from tuning.search.plan import Plan
-from tuning.search.preflight import checkpoint_bytes, identity, load_data
+from tuning.search.preflight import check_devices, checkpoint_bytes, identity, load_data
 from tuning.study.data_request import DataRequest
 from tuning.study.identity import IMAGES
 
@@ -30,6 +30,14 @@ def loaded(plan, place, store, monkeypatch):
     request = DataRequest(place, plan.seed, folds=plan.folds)
     data = load_data(request, plan, [{}], None, console)
     return data, console.file.getvalue()
+
+
+def test_gpus_of_one_trial_must_be_able_to_share_its_batches(config):
+    configs = [config(batch_size=size).to_dict() for size in (32, 24)]
+    for gpus in (None, 0.0, 0.5, 1.0, 2.0, 8.0):
+        check_devices(configs, gpus)
+    with pytest.raises(ConfigError, match="16 devices must share the 24 images of an optimizer step"):
+        check_devices(configs, 16.0)
 
 
 def test_cross_validation_is_recommended_for_a_small_set_without_folds(plan, small_data, monkeypatch):

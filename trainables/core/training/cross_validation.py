@@ -80,7 +80,7 @@ class FoldResult:
 
 
 def cross_validate(
-    config: TrainConfig, data: Dataset, done: int = 0, pooled: OutOfFold | None = None
+    config: TrainConfig, data: Dataset, done: int = 0, pooled: OutOfFold | None = None, devices: int = 1
 ) -> Iterator[FoldResult | None]:
     """Train one model per fold for all epochs, each from the beginning and from the same seed.
 
@@ -92,6 +92,7 @@ def cross_validate(
         data: Data set with ``folds``; its ``test`` split is not used.
         done: Number of folds that an earlier run has finished.
         pooled: Predictions of those folds.
+        devices: Number of devices to train on, as in ``fit``.
 
     Yields:
         None after every epoch, as a sign of life, and after a fold's last epoch also the fold's result.
@@ -99,20 +100,23 @@ def cross_validate(
     Raises:
         NonFiniteLossError: The loss became NaN or infinite.
         DeviceError, WeightsError, ConfigError: The configuration cannot run on this machine.
+        RankError: The process of another device failed or died.
     """
     for number in range(done + 1, len(data.folds) + 1):
         fold_data = data.fold(number)
-        model, metrics, seconds = yield from _train(config, fold_data)
+        model, metrics, seconds = yield from _train(config, fold_data, devices)
         predicted = _predict(model, config, fold_data)
         pooled = predicted if pooled is None else pooled.joined(predicted)
         metrics |= {f"tune/{name}": value for name, value in pooled.metrics(data).items()}
         yield FoldResult(number, metrics, seconds, model, pooled)
 
 
-def _train(config: TrainConfig, data: Dataset) -> Generator[None, None, tuple[TrainState, dict[str, float], float]]:
+def _train(
+    config: TrainConfig, data: Dataset, devices: int
+) -> Generator[None, None, tuple[TrainState, dict[str, float], float]]:
     """Train to the last epoch and return its model, its ``train/...`` metrics and the mean seconds of an epoch."""
     seconds = []
-    for epoch in fit(config, data):
+    for epoch in fit(config, data, devices=devices):
         seconds.append(epoch.seconds)
         yield
     # Moved to the CPU to free the GPU for the next fold; the optimizer's state is no longer needed.

@@ -51,9 +51,9 @@ def test_no_model_predicts_an_image_whose_group_it_was_trained_on(uninterrupted,
     config, folds = uninterrupted
     trained = []
 
-    def spy(config, data, state=None):
+    def spy(config, data, **options):
         trained.append(data)
-        yield from fit(config, data, state)
+        yield from fit(config, data, **options)
 
     monkeypatch.setattr(trainables.core.training.cross_validation, "fit", spy)
     again = finished(config, folded_data)[-1]

@@ -28,6 +28,7 @@ class Update:
         self._start = task.starting_point()
         self._optimizer = build_optimizer(config, task.model, () if self._start is None else self._start.weights)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._scaler.scale(torch.zeros((), device=device))  # or a rank without a batch in its first step could not step
         self._average = WeightAverage(task.model, config.ema_decay, config.frozen) if config.ema_decay else None
 
     def backward(self, loss: Tensor) -> None:

@@ -1,0 +1,74 @@
+"""Processes that train together, of which one fails or dies. Each takes seconds to import torch and timm."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tests.trainables.core.training.parallel.faulty_rank import FaultyRank
+from trainables.core.errors import WeightsError
+from trainables.core.training.fit import fit
+from trainables.core.training.parallel.ranks import RankError
+
+FAULTS = [
+    ("raises", RankError, "process 1 of the 2 that train together failed: RuntimeError: struck"),
+    ("raises a user's error", WeightsError, "these weights do not fit"),
+    ("is killed", RankError, "process 1 of the 2 that train together was ended by SIGKILL"),
+    ("is killed in the third pass", RankError, "process 1 of the 2 that train together was ended by SIGKILL"),
+    ("has room for four images", torch.OutOfMemoryError, "CUDA out of memory."),
+]
+
+
+@pytest.mark.parametrize(("fault", "kind", "message"), FAULTS)
+def test_the_failure_of_a_process_ends_the_training_at_once(config, small_data, fault, kind, message):
+    epochs = fit(config().for_devices(2), FaultyRank.of(small_data, fault), devices=2)
+    with pytest.raises(kind) as error:
+        list(epochs)
+    assert str(error.value) == message
+    assert not multiprocessing.active_children()
+    assert not torch.distributed.is_initialized()
+
+
+def test_the_other_processes_end_with_the_generator(config, small_data):
+    epochs = fit(config().for_devices(2), small_data, devices=2)
+    next(epochs)
+    assert len(multiprocessing.active_children()) == 1
+    epochs.close()
+    assert not multiprocessing.active_children()
+    (epoch, *_) = fit(config(epochs=1).for_devices(2), small_data, devices=2)  # this process can train again
+    assert epoch.epoch == 1
+
+
+SCRIPT = """
+import multiprocessing, pickle, sys, time
+from trainables.core.training.fit import fit
+
+if __name__ == "__main__":
+    with open(sys.argv[1], "rb") as file:
+        config, data = pickle.load(file)
+    next(epochs := fit(config, data, devices=2))
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_other_processes_end_when_rank_0_is_killed(config, small_data, tmp_path):
+    import pickle
+
+    (tmp_path / "arguments").write_bytes(pickle.dumps((config().for_devices(2), small_data)))
+    (tmp_path / "train.py").write_text(SCRIPT)
+    command = [sys.executable, tmp_path / "train.py", tmp_path / "arguments"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as rank_0:
+        other = int(rank_0.stdout.readline())
+        os.kill(other, 0)  # it is there
+        rank_0.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(other, 0)
+            time.sleep(0.1)
