@@ -56,8 +56,8 @@ def fit(config: TrainConfig, data: Dataset, state: TrainState | None = None, dev
     On the CPU, a resumed run gives the same numbers as an uninterrupted one. The function seeds torch's global random
     state at the start and at each epoch.
 
-    Several devices give the same numbers as one, up to rounding, with two exceptions: dropout and stochastic depth draw
-    other numbers, and so does, on GPUs, the noise of augmentation. A state may be continued on any number of devices.
+    Several devices give the same numbers as one, up to rounding, but draw others for dropout, stochastic depth and, on
+    GPUs, the noise of augmentation. A state may be continued on any number of devices.
 
     Args:
         config: Configuration to train.

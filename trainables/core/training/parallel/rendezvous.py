@@ -5,8 +5,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch.distributed as dist
+
+# Ranks connect and sum at the same time, within seconds. Longer waits mean that one of them hangs.
+_TIMEOUT = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Rendezvous:
         """Wait for the other ranks and connect to them."""
         backend = "nccl" if self.device_type == "cuda" else "gloo"
         with _gloo_on_loopback():
-            dist.init_process_group(backend, f"file://{self.file}", rank=rank, world_size=self.count)
+            dist.init_process_group(backend, f"file://{self.file}", rank=rank, world_size=self.count, timeout=_TIMEOUT)
 
     def leave(self) -> None:
         """Disconnect, also if other ranks have died or wait for this one."""

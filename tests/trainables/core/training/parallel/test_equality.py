@@ -127,3 +127,13 @@ def test_a_fold_is_trained_alike(config, folded_data):
     torch.testing.assert_close(
         torch.from_numpy(ours.pooled.probabilities), torch.from_numpy(theirs.pooled.probabilities), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_gpus_agree_with_one(config, small_data, precision):
+    chosen = config(epochs=4, device="cuda", precision=precision).for_devices(2)
+    *_, one = fit(chosen, small_data)
+    *_, two = fit(chosen, small_data, devices=2)
+    assert two.metrics["tune/loss"] == pytest.approx(one.metrics["tune/loss"], abs=0.05)
