@@ -325,7 +325,7 @@ def _objective(metrics: list[str]) -> "Objective":
 def _run(options: "SearchOptions", dry_run: int, console: Console) -> int:
     from tuning.search import session
     from tuning.search.first_trials import warm_start
-    from tuning.search.preflight import check_plan
+    from tuning.search.preflight import check_devices, check_plan
 
     if not dry_run:
         return session.run(options, console)
@@ -333,7 +333,9 @@ def _run(options: "SearchOptions", dry_run: int, console: Console) -> int:
     plan = options.plan()
     check_plan(plan)
     warm = warm_start(options.warm_start, plan, options.storage, options.study_storage)
-    for config in plan.samples(dry_run, options.trials, warm):
+    configs = plan.samples(dry_run, options.trials, warm)
+    check_devices(configs, options.gpus_per_trial)
+    for config in configs:
         print(json.dumps(config))
     return EXIT_OK
 
