@@ -81,8 +81,11 @@ def test_weights_of_the_backbone_are_pulled_instead_of_decayed(config, small_dat
 
 def test_a_pull_keeps_the_weights_near_the_pretrained_ones(config, small_data, pretrained):
     moved = []
-    for strength in (0.0, 1.0):
-        settings = {**BACKBONE, "weights": pretrained, "l2_sp": strength, "optimizer": "sgd", "lr": 0.1}
+    for strength in (
+        0.0,
+        5.0,
+    ):  # at a small learning rate, so that rounding of one processor or another does not decide
+        settings = {**BACKBONE, "weights": pretrained, "l2_sp": strength, "optimizer": "sgd", "lr": 0.02}
         chosen = config(epochs=2, **settings)
         start = dict(build_classifier(chosen, 3).backbone.named_parameters())
         tensors = list(fit(chosen, small_data))[-1].state.model_tensors()
