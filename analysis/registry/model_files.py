@@ -1,7 +1,6 @@
 """Files of ensembles and their members in MLflow: safetensors, JSON and a copy of ``trainables``."""
 
 import importlib.metadata
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -184,7 +183,6 @@ def fetched_model(tracking_uri: str, model: str) -> Iterator[Path]:
         UserError: The model or its files do not exist.
     """
     mlflow.set_tracking_uri(tracking_uri)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with tempfile.TemporaryDirectory() as folder:
         try:
             place = mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=folder)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
-from analysis.report.page import Panel, Section, Table
+from analysis.report.page import Gallery, Panel, Section, Table
 from analysis.report.reporting.section import flow_section, reporting_section
 from analysis.report.sections.data_audit import data_audit
 from analysis.report.sections.hyperparameters import hyperparameters
@@ -21,6 +21,11 @@ from analysis.report.sections.trial_results import curves, leaderboard, origins
 from analysis.report.sections.usage import usage
 from analysis.report.summary import NO_ENSEMBLE, about_search, opening
 from analysis.report.task_sections import sections_of_task
+
+_HAS_IMAGES = (
+    "This page contains images and file names of the data set. Store and share it under the same rules as the data."
+)
+_HAS_NO_IMAGES = "This page contains no images of the data set, but may contain file names."
 
 
 def render(search: SearchInputs, ensemble: EnsembleInputs | None, inspection: Inspection, footer: str) -> str:
@@ -76,7 +81,12 @@ def fill_page(
         plotly=Markup(get_plotlyjs()),
         script=Markup(loader.get_source(environment, "report.js")[0]),
         footer=footer,
+        about_privacy=_HAS_IMAGES if any(map(_shows_images, sections)) else _HAS_NO_IMAGES,
     )
+
+
+def _shows_images(section: Section) -> bool:
+    return any(isinstance(block, Gallery) and block.examples for block in section.blocks)
 
 
 def _sections(search: SearchInputs, ensemble: EnsembleInputs | None, inspection: Inspection) -> Iterator[Section]:

@@ -96,8 +96,7 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     assert "opened 2 times" in rebuilt
     compared = search(folder, "demo_space", "models:/demo_space/1", module="tuning.cli.compare")
     assert "Both were tested on the same" in compared and "+0.000 [+0.000, +0.000]" in compared
-    refused = search(folder, "demo_space", "models:/demo_space/2", module="tuning.cli.compare", code=2)
-    assert "models:/demo_space/2 must be the ensemble that search demo_space scored" in refused
+    check_comparison_with_a_rebuilt_version(folder, rebuilt)
     assert re.search(r"Registered: models:/demo_space@(champion|challenger) \(version 2\)", rebuilt)
     # Its page tells as much as the champion's, and a small set is noted everywhere.
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
@@ -122,6 +121,18 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     ):
         search(folder, *arguments, module=f"tuning.cli.{module}")
     assert called_out(folder) == []  # of the commands above, too
+
+
+def check_comparison_with_a_rebuilt_version(folder, rebuilt):
+    """Version 2 has the scores that were printed when it was tested; version 3 was not tested."""
+    compared = search(folder, "demo_space", "models:/demo_space/2", module="tuning.cli.compare")
+    for metric, label in (("balanced accuracy", "balanced accuracy"), ("auroc", "AUROC"), ("log loss", "log loss")):
+        tested = float(re.search(rf"│ {metric} +│ +([\d.]+) │", rebuilt)[1])
+        shown = re.search(rf"│ {label} +│ +[\d.]+ │ +([\d.]+) │ +[+-][\d.]+ \[", compared)
+        assert float(shown[1]) == pytest.approx(tested, abs=1.1e-4), metric
+    search(folder, "demo_space", "--tta", "turns", "--register", module="tuning.cli.ensemble")
+    refused = search(folder, "demo_space", "models:/demo_space/3", module="tuning.cli.compare", code=2)
+    assert "models:/demo_space/3 must have been scored on the test set of demo_space" in refused
 
 
 def check_report(folder, run_id):

@@ -56,8 +56,9 @@ def compare(
     """Compare two ensembles on the same images, with paired intervals that allow for groups.
 
     Two searches are compared on the test images that both have, by the predictions that they saved when they opened
-    their test sets. Nothing is opened or fitted again. If the test sets differ, only the images in both are compared.
-    With --data, or for two evaluations, both models are scored on labelled images that neither search has seen.
+    their test sets. Versions that tune-ensemble registered with --open-test score these images once more. Nothing is
+    opened or fitted again. If the test sets differ, only the images in both are compared. With --data, or for two
+    evaluations, both models are scored on labelled images that neither search has seen.
 
     Exit code 0: compared; 2: wrong usage, or nothing can be compared.
     """

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from trainables.core.errors import UserError
 from tuning.compare.contenders import Contender, Places, open_contender
-from tuning.compare.differences import Compared, show_differences
+from tuning.compare.differences import show_differences
 from tuning.console import EXIT_OK, say, say_notes
 
 _REMINDER = "choosing by these figures uses the test set to choose: confirm the choice on images that neither has seen"
@@ -21,8 +21,7 @@ def compare(first: str, second: str, places: Places, console: Console) -> int:
     Raises:
         UserError: One does not exist, or they have no test image in common.
     """
-    with console.status("reading the searches and their data"):
-        contenders = [open_contender(name, places) for name in (first, second)]
+    contenders = [open_contender(name, places, console) for name in (first, second)]
     rows = shared_test_images(*contenders)
     for letter, contender in zip("AB", contenders, strict=True):
         say(console, f"{letter} is {contender.describe()}.")
@@ -31,9 +30,9 @@ def compare(first: str, second: str, places: Places, console: Console) -> int:
         say(console, f"Both were tested on the same {len(rows)} images.")
     else:
         say(console, f"Their test sets differ: {counts[0]} and {counts[1]} images, of which {len(rows)} are in both.")
-    compared = [_on(contender, rows) for contender in contenders]
+    compared = [contender.on(rows) for contender in contenders]
     with console.status("computing intervals"):
-        show_differences(compared, contenders[0].chosen.comparison.metric, console)
+        show_differences(compared, contenders[0].metric, console)
     say_notes(console, [_REMINDER])
     return EXIT_OK
 
@@ -54,11 +53,3 @@ def shared_test_images(first: Contender, second: Contender) -> NDArray[np.int64]
     if not len(shared):
         raise UserError(f"A and B must have test images in common, but {first.name} and {second.name} have none")
     return shared
-
-
-def _on(contender: Contender, rows: NDArray[np.int64]) -> Compared:
-    """Return a contender on these images."""
-    comparison = contender.chosen.comparison
-    positions = np.searchsorted(contender.data.splits["test"], rows)
-    sample = contender.results.sample("test", comparison.metric).take(positions)
-    return Compared.of(contender.results, contender.predictions[positions], comparison.combination, sample)

@@ -14,6 +14,7 @@ from analysis.report.evaluation.wording import (
     about_left_out,
     about_recalibration,
     about_shift,
+    about_undivided,
 )
 from tuning.console import say, say_notes
 
@@ -24,7 +25,8 @@ def show(result: ExternalResult, console: Console) -> None:
     say(console, f"External evaluation: {result.images} images in {groups} groups; {about_earlier(result)}.")
     for table in all_tables(result):
         console.print(_as_rich(table))
-    lines = [about_left_out(result), about_copies(result), about_differences(result), about_shift(result)]
+    lines = [about_undivided(result), about_left_out(result), about_copies(result)]
+    lines += [about_differences(result), about_shift(result)]
     for line in filter(None, [*lines, *about_recalibration(result)]):
         say(console, line)
     say_notes(console, result.notes)

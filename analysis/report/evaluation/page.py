@@ -22,6 +22,7 @@ from analysis.report.evaluation.wording import (
     about_recalibration,
     about_sample,
     about_shift,
+    about_undivided,
     with_bounds,
 )
 from analysis.report.figures.classification_curves import calibration, confusion
@@ -182,7 +183,8 @@ def _decision_curve(outcome: Outcome) -> go.Figure:
 
 
 def _subgroups(result: ExternalResult) -> Section:
-    return Section("Subgroups", "subgroups", list(subgroup_tables(result)))
+    undivided = [Text("", [text])] if (text := about_undivided(result)) else []
+    return Section("Subgroups", "subgroups", [*subgroup_tables(result), *undivided])
 
 
 def _data(result: ExternalResult) -> Section:

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 from analysis.ensembles.evaluation import Evaluation, PointScores, Scores
 from analysis.report.evaluation.inputs import Difference, ExternalResult, Outcome
-from analysis.report.evaluation.wording import about_differences, about_sample, about_subgroups, with_bounds
+from analysis.report.evaluation.wording import (
+    NOT_TESTED,
+    about_differences,
+    about_sample,
+    about_subgroups,
+    with_bounds,
+)
 from analysis.report.page import Table
 from analysis.report.sections.wording import label_of
 from trainables.core.metric_names import METRICS, PATIENT
@@ -168,8 +174,10 @@ def recalibration_table(result: ExternalResult) -> Table:
 
 
 def subgroup_tables(result: ExternalResult) -> Iterator[Table]:
-    """Yield the subgroups of each column, and the tests of their differences in the last rows."""
+    """Yield the subgroups of each column that has several, and the tests of their differences in the last rows."""
     for division in result.divisions:
+        if len(division.subgroups) < 2:
+            continue
         names = list(dict.fromkeys(name for one in division.subgroups for name in one.figures))
         rows = [
             [one.name, str(one.images), str(one.groups)]
@@ -182,5 +190,5 @@ def subgroup_tables(result: ExternalResult) -> Iterator[Table]:
         headings = (division.column, "images", "groups", *(f"{label_of(name)} [95%]" for name in names))
         about = about_subgroups(result)
         if not division.p_values and any(other.p_values for other in result.divisions):
-            about += " This column is not tested: it has a single value, or divides the images of a group."
+            about += f" This column is not tested: {NOT_TESTED}."
         yield Table(f"By {division.column}", about, headings, rows)

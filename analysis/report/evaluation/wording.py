@@ -5,6 +5,8 @@ from analysis.report.sections.wording import sentence
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from trainables.core.plural import plural
 
+NOT_TESTED = "images of a group are in several subgroups, or only one subgroup has a score"
+
 
 def with_bounds(value: float | None, interval: Interval | None, signed: bool = False) -> str:
     """Format a value with its interval, such as ``0.833 [0.750, 0.901]``; an empty string without a value."""
@@ -85,12 +87,19 @@ def about_subgroups(result: ExternalResult) -> str:
     """Say how subgroups are compared."""
     tests = sum(len(division.p_values) for division in result.divisions)
     if not tests:
-        return "No difference can be tested: each column has a single value, or divides the images of a group."
+        return f"No difference can be tested: {NOT_TESTED}."
     return (
         "Each column's scores are tested for a difference between its subgroups by exchanging whole groups within a "
         f"class; p-values are corrected for all {plural(tests, 'test')} (Holm). A large p-value does not show that "
         "subgroups are alike: small ones hide even large differences."
     )
+
+
+def about_undivided(result: ExternalResult) -> str:
+    """Name the columns in which all images have the same value, which have no table; an empty string without any."""
+    columns = [division for division in result.divisions if len(division.subgroups) == 1]
+    alike = ", ".join(f"{division.column} ({division.subgroups[0].name})" for division in columns)
+    return f"No subgroups, since all images have the same value: {alike}." if columns else ""
 
 
 def about_recalibration(result: ExternalResult) -> list[str]:

@@ -58,9 +58,9 @@ def checklist(search: SearchInputs, ensemble: EnsembleInputs | None) -> Table:
     counts = {state: sum(row[3] == state for row in rows) for state in (FILLED, PARTLY, OPEN)}
     open_ = f"{plural(counts[PARTLY], 'item')} partly, {counts[OPEN]} for you to state"
     how = (
-        f"CLAIM 2024 (Tejani et al., Radiology: Artificial Intelligence 6 (4), e240300), in our own short words: "
+        "CLAIM 2024 (Tejani et al., Radiology: Artificial Intelligence 6 (4), e240300), in our own short words: "
         f"{counts[FILLED]} of {len(rows)} filled, {open_}. The option --study FILE fills what only people know "
-        f"({len(STUDY_KEYS)} keys)."
+        f"({len(STUDY_KEYS)} keys). Compare the items with the publication before you submit."
     )
     headings = ("item", "part", "to report", "state", "answer", "place")
     return Table("CLAIM checklist", how, headings, rows, wrapped=True)

@@ -44,6 +44,7 @@ def test_a_page_has_every_section_and_makes_no_request(search, ensemble):
     assert len(figures(page)) == 9
     assert f"tune-predict {ensemble.model} IMAGES" in parsed.text
     assert len(page) < 10e6
+    assert "This page contains images and file names of the data set." in parsed.text
 
 
 def test_before_the_ensemble_the_page_shows_nothing_of_test(search):

@@ -22,12 +22,12 @@ def contenders(elsewhere):  # noqa: F811
     other = replace(data, splits=data.splits | {"select": np.arange(100, 130), "test": np.arange(130, 200)})
     guessed = np.full((50, 2), 0.5) + np.random.default_rng(0).uniform(-0.1, 0.1, (50, 1)) * [[1, -1]]
     right = np.eye(2)[other.labels[130:]] * 0.8 + 0.1
-    return Contender("old", data, result.chosen, guessed), Contender("new", other, result.chosen, right)
+    return Contender.of("old", data, result.chosen, guessed), Contender.of("new", other, result.chosen, right)
 
 
 def test_only_images_in_both_test_sets_are_compared(contenders, monkeypatch):
     by_name = {contender.name: contender for contender in contenders}
-    monkeypatch.setattr(module, "open_contender", lambda name, places: by_name[name])
+    monkeypatch.setattr(module, "open_contender", lambda name, places, console: by_name[name])
     console = quiet()
     assert compare("old", "new", Places(), console) == 0
     printed = " ".join(console.file.getvalue().split())

@@ -85,7 +85,7 @@ def test_the_page_says_everything_once_and_escapes_names(result):
         "with accuracy 0.750 on 40 held-out images",
         "fitted to 20 images, 30% of the groups",
         "The band shows the 95% interval at each threshold",
-        "Made today.",
+        "Made today. This page contains no images of the data set, but may contain file names.",
     ):
         assert part in text, part
     assert "<b>well</b>" not in page
@@ -107,12 +107,25 @@ def test_a_decision_curve_ends_where_the_model_is_of_no_use_any_more(result):
     assert "Not shown: thresholds" not in evaluation_page(result, "")
 
 
-def test_a_column_of_a_single_value_is_not_called_tested(result):
+def test_a_column_of_a_single_value_has_no_table_and_is_named(result):
     (division,) = result.divisions
-    single = replace(division, subgroups=division.subgroups[:1], p_values={}, corrected={})
-    (table,) = subgroup_tables(replace(result, divisions=(single,)))
-    assert table.how_to_read.startswith("No difference can be tested")
-    assert [row[0] for row in table.rows] == ["A"]
+    single = replace(division, column="country", subgroups=division.subgroups[:1], p_values={}, corrected={})
+    both = replace(result, divisions=(single, division))
+    assert [table.title for table in subgroup_tables(both)] == ["By site"]
+    alone = replace(result, divisions=(single,))
+    for page in (evaluation_page(both, ""), evaluation_page(alone, "")):
+        assert "No subgroups, since all images have the same value: country (A)." in page
+    assert "since all images have the same value" not in evaluation_page(result, "")
+
+
+def test_a_column_that_cannot_be_tested_says_why(result):
+    (division,) = result.divisions
+    untested = replace(division, p_values={}, corrected={})
+    (table,) = subgroup_tables(replace(result, divisions=(untested,)))
+    assert table.how_to_read.startswith("No difference can be tested: images of a group are in several subgroups")
+    assert [row[0] for row in table.rows] == ["A", "B"]
+    tested, other = subgroup_tables(replace(result, divisions=(division, replace(untested, column="slice"))))
+    assert "not tested" not in tested.how_to_read and "This column is not tested" in other.how_to_read
 
 
 def test_what_is_not_known_is_said_or_left_out(result):

@@ -185,7 +185,8 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
     """Return the columns in use and the others, in one line."""
     used = ", ".join(f"{role} = {name}" for role, name in chosen.items())
     others = [name for name in columns if name not in chosen.values()]
-    counted = ", ".join(f"{name} ({len({row[name] for row in rows})} values)" for name in others)
+    counts = {name: len({row[name] for row in rows}) for name in others}
+    counted = ", ".join(f"{name} ({count} value{'s' * (count != 1)})" for name, count in counts.items())
     return f"columns of the table: {used}" + (f"; not used for training: {counted}" if others else "")
 
 

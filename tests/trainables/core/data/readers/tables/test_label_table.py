@@ -40,17 +40,18 @@ def rows(*changes, count=12):
 
 def test_labels_groups_and_metadata_come_from_the_table(folder):
     lines = rows()
-    write(folder, [lines[0] + ",site", *(f"{line},{'AB'[index % 2]}" for index, line in enumerate(lines[1:]))])
+    table = [f"{line},{'AB'[index % 2]},x" for index, line in enumerate(lines[1:])]
+    write(folder, [lines[0] + ",site,country", *table])
     source = open_table(folder, LABELS)
     assert source.class_names == ("ill", "well")
     assert source.labels.tolist() == [0, 0, 1, 1] * 3
     assert source.groups.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5] and source.groups_given
     assert list(source.names) == [f"{index:03}.png" for index in range(12)]
     assert source.read(3) == (folder / "003.png").read_bytes()
-    assert source.metadata == {"site": ["A", "B"] * 6}
+    assert source.metadata == {"site": ["A", "B"] * 6, "country": ["x"] * 12}
     assert source.notes == (
         "columns of the table: image = image_id, label = diagnosis, group = PatientID; not used for training: "
-        "site (2 values)",
+        "site (2 values), country (1 value)",
     )
     assert not source.unread  # the table has been read
 
