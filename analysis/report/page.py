@@ -41,7 +41,7 @@ class Table:
         rows: Cells of each row, one per column.
         bold: Positions of the rows in bold.
         wrapped: True if long cells take several lines instead of making the table wide. On a phone, the cells of a
-            row with more than four stand below each other.
+            row with more than three stand below each other.
     """
 
     title: str

@@ -4,19 +4,23 @@ r"""Share of images that a model calls unlike its training images: other files o
 
 SEARCH is the name of a search in ./results, whose ``select`` sets the limit. MODEL is an ensemble of it, as for
 tune-predict; ``tune-ensemble SEARCH --k 1 --register`` registers the best member as one. Each further argument names
-images from elsewhere, of which at most 100 are drawn. docs/explanation/measured.md has figures of such a search:
+images from elsewhere, of which at most 100 are drawn; ``phantoms`` is the place of the built-in ones. The result is
+``results/unlike_images_SEARCH.json``. docs/explanation/measured.md has the figures of these two searches:
 
-    tune-run chest_xray_space --data chest_xray --backbone torchvision:mobilenet_v2 --weights weights \
-        --image-size 128 --num-samples 3 --max-epochs 3 --no-pruning --metric auroc --name unlike
-    python -m benchmarks.data.unlike_images unlike models:/chest_xray_space@champion \
-        adults=tb/images tissue=tissue MRI=alzheimer_mri/data/test-00000-of-00001.parquet
+    MODEL="--backbone torchvision:mobilenet_v2 --weights weights --no-pruning"
+    tune-run chest_xray_space --data chest_xray $MODEL --image-size 128 --num-samples 3 --max-epochs 3 \
+        --metric auroc --name chest
+    python -m benchmarks.data.unlike_images chest models:/chest_xray_space@champion \
+        adults=tb/images tissue=tissue MRI=alzheimer_mri/data/test-00000-of-00001.parquet phantoms=phantoms
+    tune-run alzheimer_space --data alzheimer_mri $MODEL --image-size 64 --num-samples 1 --max-epochs 2 --name mri
+    python -m benchmarks.data.unlike_images mri models:/alzheimer_space@champion \
+        phantoms=phantoms tissue=tissue X-rays=chest_xray/test
 """
 
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from itertools import chain
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -24,6 +28,7 @@ from rich.console import Console
 
 from benchmarks.record import Row, record
 from trainables.core.data.dataset import Dataset
+from trainables.core.data.readers.open_source import PHANTOMS, open_source
 from trainables.core.data.readers.unlabelled import NamedImage, find_parts, read_part
 from trainables.core.serving.ensemble_files import open_ensemble
 from trainables.core.serving.ensembles.base import Ensemble
@@ -70,9 +75,17 @@ def image_sets(data: Dataset, places: Mapping[str, str]) -> Iterator[tuple[str, 
         yield f"select, {name}", [change(Image.open(io.BytesIO(image)).convert(mode)) for image in select]
     yield "test", [source.read(row) for row in data.splits["test"]]
     for name, place in places.items():
-        images = list(chain.from_iterable(map(read_part, find_parts([place]))))
+        images = images_at(place)
         drawn = np.random.default_rng(0).permutation(len(images))[:_MOST]
-        yield name, [images[position].data for position in sorted(drawn)]
+        yield name, [images[position] for position in sorted(drawn)]
+
+
+def images_at(place: str) -> list[bytes]:
+    """Return all encoded images of a file, a folder, or ``phantoms``."""
+    if place == PHANTOMS:
+        phantoms = open_source(place)
+        return [phantoms.read(position) for position in range(len(phantoms.names))]
+    return [image.data for part in find_parts([place]) for image in read_part(part)]
 
 
 def unlike_scores(ensemble: Ensemble, images: list[bytes]) -> np.ndarray:
@@ -104,7 +117,7 @@ def main(search: str, model: str, *places: str) -> None:
             Row(f"share of {name} ({len(scores)} images) beyond the limit", float((scores > 1).mean()), "", None)
         )
         details[name] = {"images": len(scores), "quartiles": np.quantile(scores, (0.25, 0.5, 0.75)).tolist()}
-    record("unlike_images", rows, {"data": data.fingerprint, "sets": details})
+    record(f"unlike_images_{search}", rows, {"data": data.fingerprint, "sets": details})
 
 
 if __name__ == "__main__":

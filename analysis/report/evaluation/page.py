@@ -22,6 +22,7 @@ from analysis.report.evaluation.wording import (
     about_recalibration,
     about_sample,
     about_shift,
+    about_subgroups,
     about_undivided,
     with_bounds,
 )
@@ -184,7 +185,7 @@ def _decision_curve(outcome: Outcome) -> go.Figure:
 
 def _subgroups(result: ExternalResult) -> Section:
     undivided = [Text("", [text])] if (text := about_undivided(result)) else []
-    return Section("Subgroups", "subgroups", [*subgroup_tables(result), *undivided])
+    return Section("Subgroups", "subgroups", [*subgroup_tables(result), *undivided], about_subgroups(result))
 
 
 def _data(result: ExternalResult) -> Section:

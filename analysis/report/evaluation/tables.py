@@ -1,6 +1,6 @@
 """Tables of an external evaluation, for its page and the console."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from analysis.ensembles.evaluation import Evaluation, PointScores, Scores
 from analysis.report.evaluation.inputs import Difference, ExternalResult, Outcome
@@ -8,7 +8,6 @@ from analysis.report.evaluation.wording import (
     NOT_TESTED,
     about_differences,
     about_sample,
-    about_subgroups,
     with_bounds,
 )
 from analysis.report.page import Table
@@ -20,6 +19,10 @@ from trainables.core.training.metrics.classification_metrics import class_keys
 
 _PREFIXES = {IMAGE: "", PATIENT_UNIT: PATIENT}  # of the metrics of each unit
 _POINT = ("sensitivity", "specificity", "ppv", "npv")
+
+
+def _table(title: str, how_to_read: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    return Table(title, how_to_read, headings, rows, wrapped=True)
 
 
 def all_tables(result: ExternalResult) -> list[Table]:
@@ -40,14 +43,16 @@ def all_tables(result: ExternalResult) -> list[Table]:
 def score_tables(result: ExternalResult) -> Iterator[Table]:
     """Yield the scores by image, and by patient if there are any, beside the internal ones."""
     known = {difference.metric: difference for difference in result.differences}
-    headings = ["figure", "external [95%]", *(["internal", "difference [95%]"] if known else [])]
     for unit, level in result.evaluation.levels().items():
-        prefix, rows = _PREFIXES[unit], []
-        for name in (metric.name for metric in METRICS if metric.name in level.ensemble.metrics):
-            row = [label_of(name), with_bounds(level.ensemble.metrics[name], level.ensemble.intervals.get(name))]
-            rows.append([*row, *(_internal(known.get(prefix + name)) if known else [])])
-        title = "Scores by patient" if prefix else "Scores"
-        yield Table(title, f"{about_sample(result)} {about_differences(result)}", headings, rows)
+        scores, prefix = level.ensemble, _PREFIXES[unit]
+        names = [metric.name for metric in METRICS if metric.name in scores.metrics]
+        rows = [[label_of(name), with_bounds(scores.metrics[name], scores.intervals.get(name))] for name in names]
+        headings = ["figure", "external [95%]"]
+        if any(prefix + name in known for name in names):
+            headings += ["internal [95%]", "difference [95%]"]
+            rows = [row + _internal(known.get(prefix + name)) for row, name in zip(rows, names, strict=True)]
+        about = "" if prefix else f"{about_sample(result)} {about_differences(result)}"
+        yield _table(f"Scores by {unit}", about, headings, rows)
 
 
 def point_table(result: ExternalResult) -> Table:
@@ -57,7 +62,7 @@ def point_table(result: ExternalResult) -> Table:
         point, metrics = scores.point, scores.metrics()
         values = [with_bounds(metrics.get(name), scores.intervals.get(name)) for name in _POINT]
         rows.append([f"{point.positive} by {point.unit}", f"{point.threshold:.3f} ({point.rule})", *values])
-    return Table(
+    return _table(
         "At the model's thresholds",
         "Thresholds come with the model and were not changed. The predictive values (ppv, npv) hold at the share of "
         "positives among these images.",
@@ -68,7 +73,7 @@ def point_table(result: ExternalResult) -> Table:
 
 def prevalence_table(result: ExternalResult) -> Table:
     """Return the predictive values at the stated prevalence; no rows without one."""
-    return Table(
+    return _table(
         f"At a prevalence of {result.prevalence:.3g}" if result.prevalence is not None else "",
         "Predictive values at the model's thresholds where this share is positive, from sensitivity and specificity by "
         "Bayes' rule.",
@@ -92,23 +97,25 @@ def class_table(result: ExternalResult) -> Table:
         for recall in result.evaluation.ensemble.recalls
     ]
     how_to_read = "Recall is the share of a class's images whose most likely class is right."
-    return Table("Recall by class", how_to_read, ("class", "images", "groups", "recall [95%]"), rows)
+    return _table("Recall by class", how_to_read, ("class", "images", "groups", "recall [95%]"), rows)
 
 
 def mask_tables(result: ExternalResult) -> Iterator[Table]:
-    """Yield Dice and IoU by class and unit, and at the images' own sizes; nothing without masks."""
+    """Yield Dice and IoU by class, if there are several, and at the images' own sizes; nothing without masks."""
     if result.own_size is None:
         return
     known = {difference.metric: difference for difference in result.differences}
-    headings = ("class", "unit", "Dice [95%]", "IoU [95%]", *(("internal Dice", "difference [95%]") if known else ()))
+    of_internal = ("internal Dice [95%]", "difference [95%]") if known else ()
+    headings = ("class", "unit", "Dice [95%]", "IoU [95%]", *of_internal)
     rows = [
         [name, unit, *_overlaps(level.ensemble, f"/{key}")]
         + (_internal(known.get(f"{_PREFIXES[unit]}dice/{key}")) if known else [])
         for unit, level in result.evaluation.levels().items()
         for name, key in zip(result.class_names, class_keys(result.class_names), strict=True)
     ]
-    yield Table("By class", "A class that is neither present nor predicted counts as 1.", headings, rows)
-    yield Table(
+    if len(result.class_names) > 1:
+        yield _table("By class", "A class that is neither present nor predicted counts as 1.", headings, rows)
+    yield _table(
         "Masks at full size",
         "All other scores compare masks at the size of the network's input, as the search does. These compare the "
         "masks that are served.",
@@ -132,7 +139,7 @@ def _internal(difference: Difference | None) -> list[str]:
 
 def calibration_table(result: ExternalResult) -> Table:
     """Return the calibration of each class or label."""
-    return Table(
+    return _table(
         "Calibration",
         "An intercept above 0 means that probabilities are too low on average. A slope below 1 means that they are too "
         "extreme. The expected calibration error (ECE) is biased upwards in small samples and has no interval. Here it "
@@ -165,7 +172,7 @@ def recalibration_table(result: ExternalResult) -> Table:
         for outcome, other in zip(result.outcomes, found.outcomes, strict=True):
             pairs = zip(("intercept", "slope"), _calibration(outcome)[2:4], _calibration(other)[2:4], strict=True)
             rows += [[f"calibration {name} of {outcome.name}", one, two] for name, one, two in pairs]
-    return Table(
+    return _table(
         "Before and after recalibration",
         "Both columns are of the images that the recalibration was not fitted to, at the model's thresholds.",
         ("figure", "as registered [95%]", "recalibrated [95%]"),
@@ -184,11 +191,9 @@ def subgroup_tables(result: ExternalResult) -> Iterator[Table]:
             + [with_bounds(one.figures.get(name), one.intervals.get(name)) for name in names]
             for one in division.subgroups
         ]
-        tests = {"p": division.p_values, "p, corrected": division.corrected} if division.p_values else {}
+        tests = {"p-value": division.p_values, "p-value, corrected": division.corrected} if division.p_values else {}
         for label, values in tests.items():
-            rows.append([label, "", "", *(f"p = {values[name]:.3g}" if name in values else "" for name in names)])
+            rows.append([label, "", "", *(f"{values[name]:.3g}" if name in values else "" for name in names)])
         headings = (division.column, "images", "groups", *(f"{label_of(name)} [95%]" for name in names))
-        about = about_subgroups(result)
-        if not division.p_values and any(other.p_values for other in result.divisions):
-            about += f" This column is not tested: {NOT_TESTED}."
-        yield Table(f"By {division.column}", about, headings, rows)
+        about = "" if division.p_values else f"Not tested: {NOT_TESTED}."
+        yield _table(f"By {division.column}", about, headings, rows)

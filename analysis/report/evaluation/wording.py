@@ -84,13 +84,13 @@ def about_shift(result: ExternalResult) -> str:
 
 
 def about_subgroups(result: ExternalResult) -> str:
-    """Say how subgroups are compared."""
+    """Say how subgroups are compared; an empty string if no difference can be tested."""
     tests = sum(len(division.p_values) for division in result.divisions)
     if not tests:
-        return f"No difference can be tested: {NOT_TESTED}."
+        return ""
     return (
         "Each column's scores are tested for a difference between its subgroups by exchanging whole groups within a "
-        f"class; p-values are corrected for all {plural(tests, 'test')} (Holm). A large p-value does not show that "
+        f"class; p-values are corrected for the number of tests, {tests} (Holm). A large p-value does not show that "
         "subgroups are alike: small ones hide even large differences."
     )
 

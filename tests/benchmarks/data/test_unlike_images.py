@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.data.unlike_images import image_sets, unlike_scores
+from benchmarks.data.unlike_images import image_sets, images_at, unlike_scores
 from tests.tuning.evaluate.conftest import model, second, trained  # noqa: F401
+from trainables.core.data.readers.phantoms import make_phantoms
 from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
 
 
@@ -25,3 +26,6 @@ def test_changed_and_other_images_are_scored_as_the_model_scores_them(trained, m
     np.testing.assert_allclose(scores, ensemble.predict(sets["second"])["unlike_score"])
     with pytest.raises(ValueError, match="all images must have an unlike_score, but 1 have none"):
         unlike_scores(ensemble, [sets["select"][0], b"no image"])
+    phantoms = make_phantoms()
+    found = [np.asarray(Image.open(io.BytesIO(image))) for image in images_at("phantoms")[:3]]
+    assert np.array_equal(found, phantoms.images[:3])

@@ -78,7 +78,8 @@ def test_the_page_says_everything_once_and_escapes_names(result):
         "At a prevalence of 0.1",
         "0.217 [0.100, 0.400]",
         "-0.250 [-0.500, +0.100]",
-        "p = 0.04",
+        "corrected for the number of tests, 1 (Holm)",
+        'data-heading="AUROC [95%]">0.04</td>',
         "Copies of images of the search, which were left out: 2 (a.png, b.png) and 3 other images of their groups",
         "Not scored: 4 has no label.",
         "3 of 60 images unlike its training images",
@@ -122,10 +123,11 @@ def test_a_column_that_cannot_be_tested_says_why(result):
     (division,) = result.divisions
     untested = replace(division, p_values={}, corrected={})
     (table,) = subgroup_tables(replace(result, divisions=(untested,)))
-    assert table.how_to_read.startswith("No difference can be tested: images of a group are in several subgroups")
+    assert table.how_to_read.startswith("Not tested: images of a group are in several subgroups")
     assert [row[0] for row in table.rows] == ["A", "B"]
     tested, other = subgroup_tables(replace(result, divisions=(division, replace(untested, column="slice"))))
-    assert "not tested" not in tested.how_to_read and "This column is not tested" in other.how_to_read
+    assert not tested.how_to_read and other.how_to_read.startswith("Not tested")
+    assert [row[0] for row in tested.rows] == ["A", "B", "p-value", "p-value, corrected"]
 
 
 def test_what_is_not_known_is_said_or_left_out(result):
@@ -147,5 +149,5 @@ def test_what_is_not_known_is_said_or_left_out(result):
     assert "All images are alike, so there is no curve." in page and "undefined" in page
     assert "The internal test scores are not known" in page
     assert [table.title for table in all_tables(bare)] == [
-        "Scores", "At the model's thresholds", "Recall by class", "Calibration",
+        "Scores by image", "At the model's thresholds", "Recall by class", "Calibration",
     ]  # fmt: skip
