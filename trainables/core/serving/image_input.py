@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.core.data.decode.crop import Box
+from trainables.core.data.decode.high_bit_depth import scale_to_8_bits
 from trainables.core.data.decode.images import PixelFormat, open_upright, to_pixels
 from trainables.core.data.decode.nifti import Slicing, is_nifti, volume_slices
 from trainables.core.errors import DataError
@@ -26,8 +27,9 @@ def images_of(model_input: Any) -> list[Any]:
 
     Args:
         model_input: Data frame with one column, the images, or a sequence of images. An image is encoded bytes,
-            base64 text, or a uint8 array (H, W), (H, W, 1) or (H, W, 3) of any size. In a data frame, the column of
-            arrays must have a name.
+            base64 text, or an array (H, W), (H, W, 1) or (H, W, 3) of any size: of uint8, or of samples in the range
+            of the training images, as other integers or nested lists. In a data frame, the column of arrays must have a
+            name.
 
     Raises:
         DataError: The data frame has several columns, or holds rows of pixels instead of images.
@@ -119,7 +121,7 @@ def decode_images(
 @contextmanager
 def _opened(image: Any, pixel_format: PixelFormat) -> Iterator[Image.Image]:
     """Open an image of 8 bits. TypeError and ValueError mean that the value is not an image at all."""
-    parsed = _parse(image)
+    parsed = _parse(image, pixel_format)
     if isinstance(parsed, bytes):
         with open_upright(parsed, pixel_format) as upright:
             yield upright
@@ -127,7 +129,7 @@ def _opened(image: Any, pixel_format: PixelFormat) -> Iterator[Image.Image]:
         yield Image.fromarray(parsed)
 
 
-def _parse(image: Any) -> bytes | NDArray[np.uint8]:
+def _parse(image: Any, pixel_format: PixelFormat) -> bytes | NDArray[np.uint8]:
     """Return the encoded bytes of an image, or its pixels as (H, W) or (H, W, 3)."""
     if isinstance(image, str):
         image = base64.b64decode("".join(image.split()), validate=True)  # MLflow's own encoder inserts line breaks
@@ -137,9 +139,7 @@ def _parse(image: Any) -> bytes | NDArray[np.uint8]:
         raise DataError(f"it must be encoded bytes, base64 text or an array, but is {type(image).__name__}")
     array = np.asarray(image)
     if array.dtype != np.uint8:  # JSON and MLflow's dict input carry arrays as nested lists
-        if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() > 255)):
-            raise DataError(f"pixels must be whole numbers in 0..255, but are {array.dtype}")
-        array = array.astype(np.uint8)
+        array = _in_8_bits(array, pixel_format)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
@@ -147,3 +147,12 @@ def _parse(image: Any) -> bytes | NDArray[np.uint8]:
     if 0 in array.shape or (array.ndim == 2 and array.shape[1] == 3):
         raise DataError(f"an array must be an image, but {array.shape} is empty or one row of a colour image")
     return array
+
+
+def _in_8_bits(array: NDArray[Any], pixel_format: PixelFormat) -> NDArray[np.uint8]:
+    """Scale samples in the range of the training images to 8 bits; that of 8-bit images changes nothing."""
+    if array.dtype.kind not in "iu":
+        raise DataError(f"pixels must be whole numbers, but are {array.dtype}")
+    if not array.size:
+        return array.astype(np.uint8)
+    return scale_to_8_bits(array.astype(np.int64), pixel_format.black, pixel_format.white)
