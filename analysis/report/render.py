@@ -4,6 +4,7 @@ The template escapes all texts. Figures are embedded as JSON.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -67,6 +68,7 @@ def fill_page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["unbroken"] = _unbroken
     panels = [block for section in sections for block in section.blocks if isinstance(block, Panel)]
     figures = [panel.figure for panel in panels if panel.figure is not None]
     return environment.get_template("report.html.j2").render(
@@ -83,6 +85,11 @@ def fill_page(
         footer=footer,
         about_privacy=_HAS_IMAGES if any(map(_shows_images, sections)) else _HAS_NO_IMAGES,
     )
+
+
+def _unbroken(cell: str) -> str:
+    """Keep the ends of an interval such as ``[0.750, 0.901]`` on one line."""
+    return re.sub(r"\[[^]]*\]", lambda interval: interval[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)
 
 
 def _shows_images(section: Section) -> bool:

@@ -36,7 +36,8 @@ def show(result: ExternalResult, console: Console) -> None:
 def _as_rich(table: page.Table) -> Table:
     drawn = Table(title=escape(table.title), title_justify="left")
     for position, heading in enumerate(table.headings):
-        drawn.add_column(escape(heading), justify="right" if position else "left", overflow="fold")
+        longest = max(map(len, heading.split()))  # words of the heading stay whole
+        drawn.add_column(escape(heading), justify="right" if position else "left", overflow="fold", min_width=longest)
     for row in table.rows:
         drawn.add_row(*map(escape, row))
     return drawn

@@ -35,6 +35,10 @@ from analysis.report.sections.wording import label_of, sentence
 from analysis.statistics.external.net_benefit import DecisionCurve
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 
+_ABOUT_NET_BENEFIT = (
+    "Net benefit is the share of true positives, less the share of false positives weighted by the odds of the "
+    "threshold. The model is useful at a threshold where its line is above the other two (Vickers and Elkin 2006)."
+)
 _MOST_CURVES = 6
 _BAND = "rgba(68, 119, 170, 0.2)"  # the first of ``COLOURS``
 
@@ -107,7 +111,7 @@ def _calibration(result: ExternalResult) -> Section:
     bins = {outcome.name: outcome.reliability for outcome in outcomes}
     if result.recalibrated:
         after = result.recalibrated.outcomes[:_MOST_CURVES]
-        bins |= {f"{outcome.name}, recalibrated": outcome.reliability for outcome in after}
+        bins |= {f"recalibrated {outcome.name}": outcome.reliability for outcome in after}
     diagram = draw_panel(
         "Reliability",
         "How often images are positive that were predicted with a given probability. Each marker is one bin, larger "
@@ -125,9 +129,7 @@ def _use(result: ExternalResult) -> Section:
     panels: list[Panel] = [
         draw_panel(
             f"Decision curve of {outcome.name}",
-            "Net benefit is the share of true positives, less the share of false positives weighted by the odds of the "
-            "threshold. The model is useful at a threshold where its line is above the other two (Vickers and Elkin "
-            f"2006). {_about_band(outcome.curve)}",
+            _about_band(outcome.curve),
             f"A threshold of 10% means that one missed positive is as bad as nine false alarms. Share of positives: "
             f"{outcome.curve.prevalence:.1%}.{_about_range(outcome.curve)}",
             partial(_decision_curve, outcome),
@@ -135,7 +137,9 @@ def _use(result: ExternalResult) -> Section:
         for outcome in result.outcomes[:_MOST_CURVES]
         if outcome.curve is not None
     ]
-    return Section("Usefulness", "usefulness", panels or [Text("", ["All images are alike, so there is no curve."])])
+    if not panels:
+        return Section("Usefulness", "usefulness", [Text("", ["All images are alike, so there is no curve."])])
+    return Section("Usefulness", "usefulness", panels, _ABOUT_NET_BENEFIT)
 
 
 def _about_band(curve: DecisionCurve) -> str:

@@ -50,7 +50,7 @@ def _label_tables(search: SearchInputs, ensemble: EnsembleInputs) -> list[Table]
     tables = task_results(search.data).class_tables(ensemble.evaluation)
     explained = {0: how_to_read} | {tables.index(one): of_patients for one in tables if one.headings[1] == "patients"}
     return [
-        Table(table.title, explained.get(position, ""), table.headings, table.rows)
+        Table(table.title, explained.get(position, ""), table.headings, table.rows, wrapped=True)
         for position, table in enumerate(tables)
     ]
 

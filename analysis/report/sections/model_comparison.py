@@ -36,25 +36,29 @@ def models(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspectio
 
 
 def metrics_table(ensemble: EnsembleInputs) -> Table:
-    """List the test metrics of the ensemble next to those of the best member, by image and, if any, by patient."""
+    """List the test metrics of the ensemble next to those of the best member, by image and, if any, by patient.
+
+    An ensemble of the best member only has no second column.
+    """
     test, best = ensemble.evaluation, ensemble.best_trial
     levels = {"": test} if test.patients is None else {", by image": test, ", by patient": test.patients}
-    rows = [
-        [
-            metric.label,
-            *(with_interval(level.ensemble, metric.name) for level in levels.values()),
-            *(with_interval(level.members[ensemble.best_member], metric.name) for level in levels.values()),
+    models = {"ensemble": [level.ensemble for level in levels.values()]}
+    if ensemble.chosen.comparison.combination.voters() != [ensemble.best_member]:
+        models[f"best member (trial {best.number})"] = [
+            level.members[ensemble.best_member] for level in levels.values()
         ]
+    rows = [
+        [metric.label, *(with_interval(scores, metric.name) for of_levels in models.values() for scores in of_levels)]
         for metric in METRICS
         if metric.name in test.ensemble.metrics
     ]
-    models = ("ensemble", f"best member (trial {best.number})")
     return Table(
         "Metrics",
         "The 95% intervals allow for groups, whose images are not independent. "
         f"{_short_intervals(ensemble)}{_significance(ensemble)} {test_caveats(ensemble)}",
         ("metric", *(f"{model}{level}" for model in models for level in levels)),
         rows,
+        wrapped=True,
     )
 
 

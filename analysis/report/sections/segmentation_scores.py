@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from analysis.ensembles.evaluation import Evaluation
-from analysis.report.figures.style import COLOURS, draw_panel
+from analysis.report.figures.style import COLOURS, draw_panel, whole_step
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Block, Example, Gallery, Panel, Section, Table
 from analysis.report.sections.model_comparison import metrics_table
@@ -21,6 +21,7 @@ from trainables.core.training.metrics.classification_metrics import class_keys
 _BY_CLASS = ("dice", "iou", "dataset_dice", "dataset_iou")
 _SHOWN = 6  # of the worst, and of the best
 _SIDE = 224
+_MOST_BARS = 40
 
 
 def segmentation_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
@@ -87,6 +88,7 @@ def _class_table(search: SearchInputs, evaluation: Evaluation, unit: str = "imag
             [name, *(with_interval(evaluation.ensemble, f"{metric}/{key}") for metric in _BY_CLASS)]
             for name, key in zip(names, class_keys(names), strict=True)
         ],
+        wrapped=True,
     )
 
 
@@ -111,6 +113,10 @@ def _examples(
 
 
 def _histogram(per_image: tuple[float, ...]) -> go.Figure:
-    figure = go.Figure(go.Histogram(x=per_image, nbinsx=40, marker_color=COLOURS[0]))
+    edges = np.histogram_bin_edges(per_image, bins="auto")
+    counts, edges = np.histogram(per_image, bins=edges if len(edges) <= _MOST_BARS else _MOST_BARS)
+    bars = go.Bar(x=edges[:-1], y=counts, width=np.diff(edges), offset=0, marker_color=COLOURS[0])
+    figure = go.Figure(bars)
     figure.update_layout(xaxis_title="Dice", yaxis_title="images", height=320, showlegend=False)
+    figure.update_yaxes(dtick=whole_step(int(counts.max())))
     return figure
