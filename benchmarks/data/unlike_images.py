@@ -7,14 +7,13 @@ tune-predict; ``tune-ensemble SEARCH --k 1 --register`` registers the best membe
 images from elsewhere, of which at most 100 are drawn; ``phantoms`` is the place of the built-in ones. The result is
 ``results/unlike_images_SEARCH.json``. docs/explanation/measured.md has the figures of these two searches:
 
-    MODEL="--backbone torchvision:mobilenet_v2 --weights weights --no-pruning"
-    tune-run chest_xray_space --data chest_xray $MODEL --image-size 128 --num-samples 3 --max-epochs 3 \
-        --metric auroc --name chest
+    tune-run chest_xray_space --data chest_xray --backbone torchvision:mobilenet_v2 --weights weights \
+        --image-size 128 --num-samples 3 --max-epochs 3 --no-pruning --metric auroc --name chest
     python -m benchmarks.data.unlike_images chest models:/chest_xray_space@champion \
         adults=tb/images tissue=tissue MRI=alzheimer_mri/data/test-00000-of-00001.parquet phantoms=phantoms
-    tune-run alzheimer_space --data alzheimer_mri $MODEL --image-size 64 --num-samples 1 --max-epochs 2 --name mri
-    python -m benchmarks.data.unlike_images mri models:/alzheimer_space@champion \
-        phantoms=phantoms tissue=tissue X-rays=chest_xray/test
+    tune-run demo_space --backbone scratch_cnn --num-samples 1 --no-pruning --name phantoms
+    python -m benchmarks.data.unlike_images phantoms models:/demo_space@champion \
+        MRI=alzheimer_mri/data/test-00000-of-00001.parquet X-rays=chest_xray/test tissue=tissue
 """
 
 import io
