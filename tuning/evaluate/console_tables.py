@@ -18,6 +18,8 @@ from analysis.report.evaluation.wording import (
 )
 from tuning.console import say, say_notes
 
+_LONGEST_WORD = 12
+
 
 def show(result: ExternalResult, console: Console) -> None:
     """Print the scores, the operating points, calibration, subgroups, and how the images differ."""
@@ -36,8 +38,9 @@ def show(result: ExternalResult, console: Console) -> None:
 def _as_rich(table: page.Table) -> Table:
     drawn = Table(title=escape(table.title), title_justify="left")
     for position, heading in enumerate(table.headings):
-        longest = max(map(len, heading.split()))  # words of the heading stay whole
-        drawn.add_column(escape(heading), justify="right" if position else "left", overflow="fold", min_width=longest)
+        longest = max(map(len, heading.split()), default=0)
+        width = min(longest, _LONGEST_WORD)  # words such as "sensitivity" stay whole
+        drawn.add_column(escape(heading), justify="right" if position else "left", overflow="fold", min_width=width)
     for row in table.rows:
         drawn.add_row(*map(escape, row))
     return drawn

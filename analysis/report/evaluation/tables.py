@@ -4,12 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from analysis.ensembles.evaluation import Evaluation, PointScores, Scores
 from analysis.report.evaluation.inputs import Difference, ExternalResult, Outcome
-from analysis.report.evaluation.wording import (
-    NOT_TESTED,
-    about_differences,
-    about_sample,
-    with_bounds,
-)
+from analysis.report.evaluation.wording import NOT_TESTED, about_differences, about_sample, with_bounds
 from analysis.report.page import Table
 from analysis.report.sections.wording import label_of
 from trainables.core.metric_names import METRICS, PATIENT
