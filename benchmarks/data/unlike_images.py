@@ -13,7 +13,7 @@ images from elsewhere, of which at most 100 are drawn; ``phantoms`` is the place
         adults=tb/images tissue=tissue MRI=alzheimer_mri/data/test-00000-of-00001.parquet phantoms=phantoms
     tune-run demo_space --backbone scratch_cnn --num-samples 1 --no-pruning --name phantoms
     python -m benchmarks.data.unlike_images phantoms models:/demo_space@champion \
-        MRI=alzheimer_mri/data/test-00000-of-00001.parquet X-rays=chest_xray/test tissue=tissue
+        MRI=alzheimer_mri/data/test-00000-of-00001.parquet X-rays=tb/images
 """
 
 import io
