@@ -1,7 +1,7 @@
 """Images with more than 8 bits per sample: read without loss, then scaled to 8 bits.
 
 Pillow keeps the depth of grey images, but reduces deep colour and alpha to 8 bits and ignores WhiteIsZero at 16 bits.
-OpenCV keeps the depth of colour images.
+It stretches grey samples of JPEG 2000 and PGM to 16 bits, which is undone here. OpenCV keeps the depth of colour.
 """
 
 from typing import Any
@@ -16,6 +16,7 @@ _GREY_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _SAMPLE_BITS, _PHOTOMETRIC, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 262, 284, 338, 339  # TIFF tags
 _WHITE_IS_ZERO, _UNSIGNED, _SIGNED, _SEPARATE, _PREMULTIPLIED = 0, 1, 2, 2, 1
 _ORIENTATION = 0x0112
+_WHITE_16 = 2**16 - 1
 # EXIF orientation to (transpose, flip rows, flip columns), applied in this order.
 _ORIENTATIONS = {
     2: (False, False, True),
@@ -41,11 +42,16 @@ def deep_samples(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
     Raises:
         ValueError: The samples cannot be read without loss.
     """
-    if image.mode in _GREY_MODES:
+    if image.format == "JPEG2000":
+        stored = _jpeg2000(image, data)
+        if stored is None:
+            return None
+        samples = stored
+    elif image.mode in _GREY_MODES:
         samples = _grey(image)
     elif _is_signed(image):  # Pillow reads -1 as 255
         samples = np.asarray(image).view(np.int8).astype(np.int64)
-    elif _is_reduced_to_8_bits(image, data):
+    elif _is_reduced_to_8_bits(image):
         samples = _colour(image, data)
     else:
         return None
@@ -87,7 +93,10 @@ def scale_to_8_bits(samples: NDArray[np.int64], black: int, white: int) -> NDArr
 
 
 def _grey(image: Image.Image) -> NDArray[np.int64]:
+    numbers = [part for part in _decoder_arguments(image) if isinstance(part, int)]  # gone once the image is loaded
     samples = np.asarray(image)
+    if image.format == "PPM" and numbers:  # Pillow stretches samples from 0 to the file's maximum
+        return (samples.astype(np.int64) * max(numbers) + _WHITE_16 // 2) // _WHITE_16
     tags = getattr(image, "tag_v2", {})
     (sample_format, *_) = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
     if samples.dtype == np.int32 and samples.min(initial=0) < 0 and tags and sample_format == _UNSIGNED:
@@ -102,10 +111,8 @@ def _is_signed(image: Image.Image) -> bool:
     return image.mode == "L" and _SIGNED in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ())
 
 
-def _is_reduced_to_8_bits(image: Image.Image, data: bytes) -> bool:
+def _is_reduced_to_8_bits(image: Image.Image) -> bool:
     """Return True if the file has deeper samples than the mode in which Pillow reads it."""
-    if image.format == "JPEG2000":
-        return _jpeg2000_bits(data) > 8
     parts = _decoder_arguments(image)
     if image.format == "BMP":  # 16 bits for the three colours together
         return False
@@ -122,14 +129,30 @@ def _decoder_arguments(image: Image.Image) -> tuple[Any, ...]:
     return arguments if isinstance(arguments, tuple) else (arguments,)
 
 
-def _jpeg2000_bits(data: bytes) -> int:
-    """Return the most bits of a component, from the SIZ marker that begins every codestream."""
+def _jpeg2000(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
+    """Return the samples of a JPEG 2000 file; None if they have 8 unsigned bits."""
+    bits, signed = _jpeg2000_samples(data)
+    if (bits, signed) == (8, False):
+        return None
+    if image.mode not in _GREY_MODES | {"L"}:
+        if bits < 8 or signed:  # Pillow does not stretch colours to 8 bits, and OpenCV refuses them
+            raise ValueError("JPEG 2000 in colour must have at least 8 unsigned bits per sample")
+        return _colour(image, data)
+    if not 8 <= bits <= 16:
+        raise ValueError(f"JPEG 2000 must have 8 to 16 bits per sample, but this image has {bits}")
+    stored = 8 if image.mode == "L" else 16  # Pillow shifts samples up to this width, and signed ones above 0
+    samples = np.asarray(image).astype(np.int64) >> (stored - bits)
+    return samples - 2 ** (bits - 1) if signed else samples
+
+
+def _jpeg2000_samples(data: bytes) -> tuple[int, bool]:
+    """Return the most bits of a component and if any is signed, from the SIZ marker that begins every codestream."""
     start = data.find(b"\xff\x4f\xff\x51")
     if start < 0 or len(data) < start + 42:
-        return 8  # truncated: Pillow raises
+        return 8, False  # truncated: Pillow raises
     components = int.from_bytes(data[start + 40 : start + 42], "big")
     depths = data[start + 42 : start + 42 + 3 * components : 3]
-    return max(((depth & 0x7F) + 1 for depth in depths), default=8)
+    return max(((depth & 0x7F) + 1 for depth in depths), default=8), any(depth & 0x80 for depth in depths)
 
 
 def _colour(image: Image.Image, data: bytes) -> NDArray[np.int64]:
@@ -155,4 +178,5 @@ def _decoded_by_opencv(data: bytes) -> NDArray[Any] | None:
         import cv2  # not among the requirements of a model that was trained on 8-bit images
     except ImportError as error:
         raise ValueError("it has more than 8 bits per sample: install opencv-python-headless") from error
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot read is refused by us
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -23,7 +23,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 Image.init()  # registers the formats, so that `Image.open` accepts their names
 
 # Part of every cache key. Raise it whenever the same bytes would decode to other pixels.
-DECODER_VERSION = 5
+DECODER_VERSION = 6
 GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _PAGED_FORMATS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
 # Side in pixels of the images that are compared with each other, and with those that a model was trained on.

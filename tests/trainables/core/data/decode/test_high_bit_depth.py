@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from tests.images import png
+from trainables.core.data.decode.high_bit_depth import deep_samples
 from trainables.core.data.decode.images import PixelFormat, decode, open_image
 from trainables.core.data.decode.survey import survey
 from trainables.core.errors import DataError
@@ -55,15 +56,39 @@ def deep_png(values, colour_type):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def ppm(values):
+def ppm(values, maximum=65535):
     kind = b"P5" if values.ndim == 2 else b"P6"
-    return b"%s %d %d 65535\n" % (kind, values.shape[1], values.shape[0]) + values.astype(">u2").tobytes()
+    return b"%s %d %d %d\n" % (kind, *values.shape[1::-1], maximum) + values.astype(">u2").tobytes()
+
+
+def plain_pgm(values, maximum):
+    return b"P2 %d %d %d\n" % (*values.shape[::-1], maximum) + b" ".join(b"%d" % value for value in values.flat)
 
 
 def jpeg2000(values):
     done, encoded = cv2.imencode(".jp2", values, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])
     assert done
     return encoded.tobytes()
+
+
+def openjpeg(values, bits, codec=1):
+    """Encode losslessly with another library than the one that decodes."""
+    encode = pytest.importorskip("openjpeg.utils").encode_array
+    kind = {1: 2, 3: 1, 4: 0}[1 if values.ndim == 2 else values.shape[2]]
+    settings = {"photometric_interpretation": kind, "use_mct": False, "codec_format": codec}
+    return bytes(encode(values, bits_stored=bits, **settings))
+
+
+def whole_range(bits, signed, channels=1):
+    low = -(2 ** (bits - 1)) if signed else 0
+    drawn = np.random.default_rng(0).integers(low, low + 2**bits, (64, 64, channels))
+    drawn.flat[:2] = low, low + 2**bits - 1
+    return drawn.astype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}").squeeze(-1 if channels == 1 else ())
+
+
+def deep(data):
+    with open_image(data) as image:
+        return deep_samples(image, data)
 
 
 def expected(values, pixel_format):
@@ -116,6 +141,59 @@ def test_deep_ppm(channels):
     check(ppm(samples("uint16", channels)), samples("uint16", channels))
 
 
+@pytest.mark.parametrize("maximum", [300, 1000, 4095, 65535])
+def test_every_sample_of_ppm_is_the_one_in_the_file(maximum):
+    """Pillow stretches grey samples to 65535, so that they would be brighter than those of other 12-bit formats."""
+    grey = np.arange(maximum + 1, dtype=np.uint16)[:: maximum // 300].reshape(1, -1)
+    colour = np.dstack([grey, grey[:, ::-1], grey // 2])
+    for values, data in ((grey, ppm(grey, maximum)), (grey, plain_pgm(grey, maximum)), (colour, ppm(colour, maximum))):
+        np.testing.assert_array_equal(deep(data), values)
+
+
+@pytest.mark.parametrize("codec", [0, 1])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_every_sample_of_grey_jpeg_2000_is_the_one_in_the_file(bits, signed, codec):
+    """Pillow shifts samples to 16 bits, so that 12-bit ones would be brighter than those of other formats."""
+    values = whole_range(bits, signed)
+    data = openjpeg(values, bits, codec)
+    if (bits, signed) == (8, False):
+        assert deep(data) is None
+        np.testing.assert_array_equal(decode(data, 64, PixelFormat(1, 255))[:, :, 0], values)
+    else:
+        np.testing.assert_array_equal(deep(data), values)
+
+
+@pytest.mark.parametrize("codec", [0, 1])
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_every_sample_of_colour_jpeg_2000_is_the_one_in_the_file(bits, channels, codec):
+    values = whole_range(bits, False, channels)
+    data = openjpeg(values, bits, codec)
+    if bits == 8:
+        np.testing.assert_array_equal(decode(data, 64, PixelFormat(3, 255)), values[..., :3])
+    else:
+        np.testing.assert_array_equal(deep(data), values[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("bits", "signed", "channels"),
+    [(1, False, 1), (4, False, 1), (4, True, 1), (4, False, 3), (8, True, 3), (12, True, 3)],
+)
+def test_jpeg_2000_that_would_come_out_dark_or_shifted_is_refused(bits, signed, channels):
+    data = openjpeg(whole_range(bits, signed, channels), bits)
+    with pytest.raises(DataError, match="JPEG 2000 (in colour )?must have (at least )?8"):
+        decode(data, 64, PixelFormat(channels, 255))
+
+
+def test_grey_and_coloured_jpeg_2000_of_12_bits_share_a_scale():
+    grey = np.full((64, 64), 2048, dtype=np.uint16)
+    files = Files([openjpeg(grey, 12), openjpeg(np.dstack([grey] * 3), 12), tiff(grey), openjpeg(grey * 0 + 4095, 12)])
+    pixel_format = survey(files, threads=1).pixel_format
+    assert pixel_format.white == 4095
+    assert [int(decode(data, 8, pixel_format)[0, 0, 0]) for data in files] == [128, 128, 128, 255]
+
+
 def test_the_range_of_computed_tomography_reaches_below_zero():
     assert survey(Files([tiff(samples("int16"))]), threads=1).pixel_format == PixelFormat(1, 4095, -1024)
 
@@ -129,9 +207,9 @@ def test_deep_images_are_turned_as_their_exif_tag_says():
         Image.fromarray(values).save(buffer, format="PNG", exif=exif)
         upright = io.BytesIO()
         Image.fromarray((values >> 8).astype(np.uint8)).save(upright, format="PNG", exif=exif)
-        deep = decode(buffer.getvalue(), SIDE, PixelFormat(1, 65535)).astype(int)
+        of_16_bits = decode(buffer.getvalue(), SIDE, PixelFormat(1, 65535)).astype(int)
         shallow = decode(upright.getvalue(), SIDE, PixelFormat(1, 255)).astype(int)
-        assert np.abs(deep - shallow).max() <= 2, orientation
+        assert np.abs(of_16_bits - shallow).max() <= 2, orientation
 
 
 @pytest.mark.parametrize("channels", [1, 3])
