@@ -29,6 +29,7 @@ from tuning.cli.shared_options import (
     label_table,
     parse_slicing,
     parse_window,
+    say_files,
 )
 from tuning.console import EXIT_FAILED, EXIT_OK, Terminal, say, say_notes
 
@@ -78,15 +79,16 @@ def audit(
     mirrored, rotated, zoomed or cropped. Exit code 0: done; 1: a leak was found and --fail-on-leak is set; 2: wrong
     usage.
     """
-    from trainables.core.data.audited_dataset import inspect, reading_notes
-    from trainables.core.data.splits.group_file import group_table
-    from trainables.core.data.splits.groups import Grouping
-    from trainables.core.node_cache import parse_size
-
     for option, file in (("--json", json_file), ("--write-groups", write_groups)):  # before minutes of comparisons
         if file is not None and not file.parent.is_dir():
             raise UserError(f"{option} must be writable, but {file} is not: its folder does not exist")
     console = Terminal()
+    say_files(console, data)
+    from trainables.core.data.audited_dataset import inspect, reading_notes  # heavy imports come after the first line
+    from trainables.core.data.splits.group_file import group_table
+    from trainables.core.data.splits.groups import Grouping
+    from trainables.core.node_cache import parse_size
+
     shown: list[str] = []
 
     def describe(source: "Source") -> None:

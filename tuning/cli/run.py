@@ -39,6 +39,7 @@ from tuning.cli.shared_options import (
     label_table,
     parse_slicing,
     parse_window,
+    say_files,
     study_texts,
 )
 from tuning.console import EXIT_OK, Terminal, say
@@ -277,7 +278,10 @@ def run(
         params = resumed(params, given)
     if params["space"] is None:
         raise UserError("a search space is missing: tune-run --list shows the available ones")
-    return _run(_search_options(load_space(params["space"]), params), dry_run, console)
+    loaded = load_space(params["space"])
+    if not dry_run:
+        say_files(console, params["data"] or loaded.data)
+    return _run(_search_options(loaded, params), dry_run, console)
 
 
 def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOptions":

@@ -11,6 +11,8 @@ import typer
 from trainables.core.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from analysis.ensembles.decisions import DecisionRules
     from trainables.core.data.decode.nifti import Slicing
     from trainables.core.data.readers.tables.label_columns import LabelTable
@@ -193,6 +195,15 @@ def parse_window(text: str | None) -> tuple[float, float] | None:
     if not (math.isfinite(centre) and 1 <= width < math.inf):
         raise UserError(f"--window must be CENTER,WIDTH with a width of at least 1, such as 40,400, but got {text!r}")
     return centre, width
+
+
+def say_files(console: "Console", place: str) -> None:
+    """Print how many files a local data set has, before imports and checks that take seconds."""
+    from trainables.core.data.readers.image_files import describe_files
+    from tuning.console import say
+
+    if Path(place).is_dir():
+        say(console, f"reading {place}: {describe_files(Path(place))}")
 
 
 def study_texts(file: str | None) -> dict[str, str] | None:

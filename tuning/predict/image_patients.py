@@ -42,8 +42,8 @@ class PatientSource:
 def patients_of(parts: Sequence[Part], source: PatientSource) -> list[str]:
     """Return the patient of each image, in order.
 
-    An image without a patient is one of its own, with the image's name. Patients of DICOM files get the pseudonyms
-    ``patient 1``, ``patient 2``, ...
+    An image without a patient is one of its own, with the image's name. A patient of DICOM files is called after the
+    first file. Numbers would stand for other people in another prediction, to which a user may join this one.
 
     Raises:
         DataError, UserError: The patients are unknown.
@@ -138,11 +138,11 @@ def _columns_of_patients(file: Path, column: str | None) -> Any:
 
 def _by_file(parts: Sequence[Part]) -> Iterator[str]:
     """Yield the patients of images in files: of DICOM tags, or the file itself if it may hold several images."""
-    pseudonyms: dict[str, str] = {}
+    first_file: dict[str, str] = {}
     for part in parts:
         is_dicom = is_dicom_file(Path(part.path))
         patient = read_tags(Path(part.path)).patient if is_dicom else ""
         if not is_dicom and part.images == 1 and not part.axis:
             raise UserError(f"--per patient needs the patients, but {part.name} does not name one: give {_SOURCES}")
-        name = pseudonyms.setdefault(patient, f"patient {len(pseudonyms) + 1}") if patient else part.name
+        name = f"patient of {first_file.setdefault(patient, part.name)}" if patient else part.name
         yield from [name] * part.images

@@ -29,7 +29,7 @@ class PredictionsFile:
     multi-label model has ``labels`` instead of ``class``.
 
     For patients the first column is ``patient``, ``unlike_training`` counts their images, and two columns follow:
-    ``images``, their number, and ``first_image``, the name of the first, because patients may have pseudonyms.
+    ``images``, their number, and ``first_image``, the name of the first, because names of patients may say little.
 
     A model with an operating point adds ``is_positive``: ``true`` where the probabilities reach its threshold. One with
     prediction sets adds ``prediction_set``, the classes or labels that are not ruled out, separated by ``|``, and

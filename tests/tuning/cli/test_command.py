@@ -31,6 +31,29 @@ def test_help_imports_nothing_heavy(command, option):
     assert result.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.parametrize(
+    "arguments", [["audit", "data"], ["run", "demo_space", "--data", "data"], ["run", "tissue_space", "--data", "data"]]
+)
+def test_the_first_line_about_data_needs_nothing_heavy(tmp_path, arguments):
+    """Thousands of headers, torch and Ray take longer than people wait for a sign that the right folder is read."""
+    for number in range(3):
+        (tmp_path / "data" / "ill").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / "ill" / f"{number}.png").write_bytes(b"not opened")
+        (tmp_path / "data" / f"1.2.840.{number}").write_bytes(b"not opened")
+    code = (
+        "import sys\n"
+        "class Heavy:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name in {HEAVY!r}: sys.exit('refused ' + name)\n"
+        "sys.meta_path.insert(0, Heavy())\n"
+        f"from tuning.cli.{arguments[0]} import app\n"
+        f"app({arguments[1:]!r})"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.stdout == "reading data: 6 files: 3 .png, 3 without suffix\n"
+    assert result.stderr.startswith("refused")
+
+
 def test_views_are_those_that_models_offer():
     assert [view.value for view in Views] == list(VIEWS)
 

@@ -106,13 +106,15 @@ def test_a_column_of_parquet_is_recognised_or_named(tmp_path, monkeypatch):
         patients_of(parts, PatientSource(column="who"))
 
 
-def test_patients_of_dicom_files_have_pseudonyms(tmp_path, monkeypatch):
+def test_patients_of_dicom_files_are_called_after_their_first_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, tags in {"a": {"PatientID": "Doe^J"}, "b": {"PatientID": "Roe^R"}, "c": {"PatientID": "Doe^J"}}.items():
         write_dicom(Path(f"{name}.dcm"), PIXELS, **tags)
     write_dicom(Path("film.dcm"), np.stack([PIXELS] * 2))
     patients = patients_of(find_parts(["a.dcm", "b.dcm", "c.dcm", "film.dcm"]), PatientSource())
-    assert patients == ["patient 1", "patient 2", "patient 1", "film.dcm", "film.dcm"]
+    assert patients == ["patient of a.dcm", "patient of b.dcm", "patient of a.dcm", "film.dcm", "film.dcm"]
+    without_the_first = patients_of(find_parts(["b.dcm", "c.dcm"]), PatientSource())
+    assert without_the_first == ["patient of b.dcm", "patient of c.dcm"]  # no name stands for another person than before
 
 
 def test_unknown_patients_are_refused_with_the_options_that_name_them(folder, tmp_path):

@@ -50,7 +50,8 @@ _IGNORED = frozenset(
         "system volume information",
     ]
 )
-_LINKED = "links to folders"
+_LINKED, _WITHOUT = "links to folders", "without suffix"
+_SHOWN = 5  # suffixes
 
 
 def find_images(root: Path) -> list[Path]:
@@ -139,11 +140,31 @@ def unread_files(root: Path, is_read: Callable[[Path], bool] = is_image_or_parqu
         if file.is_symlink() and file.is_dir():
             suffixes[_LINKED] += 1
         elif file.is_file() and not (is_read(name) or _is_unnamed_dicom(root, file)):
-            suffixes[name.suffix.lower() or "without suffix"] += 1
+            suffixes[name.suffix.lower() or _WITHOUT] += 1
     return suffixes
 
 
 def describe_unread(counts: Mapping[str, int]) -> str:
     """Return a note like ``15 files were not read: 12 .txt, 3 without suffix``."""
-    parts = [f"{count} {suffix}" for suffix, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
-    return f"{sum(counts.values())} files were not read: {', '.join(parts)}"
+    return f"{sum(counts.values())} files were not read: {', '.join(_parts(counts))}"
+
+
+def describe_files(root: Path) -> str:
+    """Return the number of files below a folder, like ``15 files: 12 .png, 3 without suffix``. None is opened.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+    suffixes = Counter(file.suffix.lower() for file in paths_below(root) if not file.is_dir())
+    named = Counter[str]()
+    for suffix, count in suffixes.items():
+        named[_WITHOUT if not suffix or suffix[1:].isdigit() else suffix] += count  # UIDs end in a number
+    parts = _parts(named)
+    shown = [*parts[:_SHOWN], *([f"{len(parts) - _SHOWN} other suffixes"] if len(parts) > _SHOWN else [])]
+    return f"{sum(named.values())} files{': ' * bool(shown)}{', '.join(shown)}"
+
+
+def _parts(counts: Mapping[str, int]) -> list[str]:
+    return [
+        f"{count} {printable(suffix)}" for suffix, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]

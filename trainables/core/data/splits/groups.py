@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,10 @@ from scipy.sparse.csgraph import connected_components
 from trainables.core.data.splits.copies import SAME
 from trainables.core.data.splits.nearest_neighbours import nearest_neighbours
 from trainables.core.data.splits.pairs import Pair
-from trainables.core.data.splits.similarity import (
-    Spectra,
-    chance_level,
-    polar_spectra,
-    registration,
-    similarity_forest,
-)
-from trainables.core.device import resolve_device
 from trainables.core.errors import DataError
+
+if TYPE_CHECKING:
+    from trainables.core.data.splits.similarity import Spectra
 
 LARGEST_SHARE = 0.05  # largest share of the images that one group may have
 _HIGHEST, _STEPS = 0.99, 18
@@ -109,6 +105,10 @@ def group_by_similarity(
         copies: Result of ``find_copies``. They share a group at any threshold.
         progress: Called with the share that is done.
     """
+    # These import torch, which takes seconds, and data are described before it is needed.
+    from trainables.core.data.splits.similarity import chance_level, polar_spectra, similarity_forest
+    from trainables.core.device import resolve_device
+
     spectra = polar_spectra(pixels)
     spectra[np.setdiff1d(np.arange(len(pixels)), usable)] = 0
     chance, spread = chance_level(spectra[usable], np.random.default_rng(0))
@@ -173,8 +173,10 @@ def _components(pairs: Sequence[Pair], size: int) -> NDArray[np.int64]:
     return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
 
 
-def _pairs(spectra: Spectra, first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[Pair, ...]:
+def _pairs(spectra: "Spectra", first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[Pair, ...]:
     """Return the joined pairs with their alignment."""
+    from trainables.core.data.splits.similarity import registration
+
     pairs = []
     for one, other in zip(first.tolist(), second.tolist(), strict=True):
         similarity, degrees, mirrored = registration(spectra[one], spectra[other])

@@ -10,14 +10,17 @@ horizontal axis swaps the halves, so the mirrored word of a feature is known.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from trainables.core.data.decode.images import threads
+
+if TYPE_CHECKING:
+    import torch
 
 _PER_IMAGE = 100  # most features of an image: 13 KB
 _SIDE = 80  # of the image in which they are sought, in pixels: SIFT doubles it, and takes half as long as at 128
@@ -128,6 +131,8 @@ def _words(features: Features) -> tuple[NDArray[np.int32], int]:
     A word is K times the kind of the upper half plus that of the lower half. Each feature also has the two words with
     the second nearest kind of one half, so that a small change does not change all of its words.
     """
+    import torch  # takes seconds, and data are described before it is needed
+
     count = len(features.points)
     kinds = min(_HALVES, count)
     drawn = np.sort(np.random.default_rng(0).choice(count, kinds, replace=False))
@@ -144,11 +149,13 @@ def _words(features: Features) -> tuple[NDArray[np.int32], int]:
     return words, kinds
 
 
-def _halves(descriptors: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
+def _halves(descriptors: NDArray[np.uint8]) -> tuple["torch.Tensor", "torch.Tensor"]:
     """Return two (F, 64) halves of unit vectors, the lower one mirrored, so that both lie in one space.
 
     The product of two vectors is the Bhattacharyya coefficient (RootSIFT).
     """
+    import torch
+
     values = torch.from_numpy(descriptors).float()
     values = (values / values.sum(1, keepdim=True).clamp_min(1)).sqrt()
     return values[:, : _LENGTH // 2], values[:, _MIRROR[: _LENGTH // 2]]

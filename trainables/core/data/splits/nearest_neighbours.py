@@ -1,8 +1,12 @@
 """Nearest neighbours of raw pixels, whose labels give the score of pure memorisation."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 _QUERIES, _GALLERY = 512, 4096  # images per block
 
@@ -43,7 +47,9 @@ def nearest_neighbours(
     return found
 
 
-def _normalised(images: NDArray[np.uint8]) -> torch.Tensor:
+def _normalised(images: NDArray[np.uint8]) -> "torch.Tensor":
+    import torch  # takes seconds, and data are described before it is needed
+
     flat: torch.Tensor = torch.from_numpy(images.astype(np.float32)).flatten(1)
     flat -= flat.mean(1, keepdim=True)
     flat /= flat.norm(dim=1, keepdim=True).clamp_min(1e-6)
