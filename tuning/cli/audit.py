@@ -79,16 +79,24 @@ def audit(
     mirrored, rotated, zoomed or cropped. Exit code 0: done; 1: a leak was found and --fail-on-leak is set; 2: wrong
     usage.
     """
-    for option, file in (("--json", json_file), ("--write-groups", write_groups)):  # before minutes of comparisons
-        if file is not None and not file.parent.is_dir():
-            raise UserError(f"{option} must be writable, but {file} is not: its folder does not exist")
-    console = Terminal()
-    say_files(console, data)
-    from trainables.core.data.audited_dataset import inspect, reading_notes  # heavy imports come after the first line
+    from trainables.core.data.audited_dataset import inspect, reading_notes
     from trainables.core.data.splits.group_file import group_table
     from trainables.core.data.splits.groups import Grouping
     from trainables.core.node_cache import parse_size
 
+    for option, file in (("--json", json_file), ("--write-groups", write_groups)):  # before minutes of comparisons
+        if file is not None and not file.parent.is_dir():
+            raise UserError(f"{option} must be writable, but {file} is not: its folder does not exist")
+    console = Terminal()
+    options: dict[str, Any] = {
+        "table": label_table(labels, image=image_column, label=label_column, split=split_column),
+        "window": parse_window(window),
+        "slicing": parse_slicing(axis, slices),
+        "ordered": ordered,
+        "grouping": Grouping(group_threshold, group_column, group_pattern, file=groups),
+        "cache_size": None if cache_size is None else parse_size(cache_size),
+    }
+    say_files(console, data)
     shown: list[str] = []
 
     def describe(source: "Source") -> None:
@@ -100,12 +108,7 @@ def audit(
         task = progress.add_task(f"reading {escape(data)}", total=None)
         inspected = inspect(
             str(Path(data).resolve()) if Path(data).exists() else data,  # tune-run names images in the same way
-            table=label_table(labels, image=image_column, label=label_column, split=split_column),
-            window=parse_window(window),
-            slicing=parse_slicing(axis, slices),
-            ordered=ordered,
-            grouping=Grouping(group_threshold, group_column, group_pattern, file=groups),
-            cache_size=None if cache_size is None else parse_size(cache_size),
+            **options,
             on_open=describe,
             progress=lambda share: progress.update(task, description="comparing images", completed=share, total=1),
         )

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import optuna
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import LifecycleStage, Metric
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from analysis.registry.model_card import VIEW
 from analysis.trials import TrialRecord, read_trial
@@ -98,7 +98,8 @@ class Tracker:
         """Read from the study what was sent, and set runs that an earlier driver ended to RUNNING again."""
         study = self._study
         attributes = study.user_attrs
-        self.parent_id: str = attributes.get(PARENT) or self._runs.parent()
+        known = attributes.get(PARENT)
+        self.parent_id: str = known if known and self._is_active(known) else self._runs.parent()
         study.set_user_attr(PARENT, self.parent_id)
         self._sent = {
             int(name.rsplit(":", 1)[1]): _Sent(**value)
@@ -107,9 +108,20 @@ class Tracker:
         }
         self._set_running(self.parent_id)
         for number, sent in self._sent.items():
-            if sent.status == "RUNNING":
-                with self._noting_refusal(number):
+            with self._noting_refusal(number):
+                if known not in (None, self.parent_id):  # somebody deleted the parent
+                    self._client.set_tag(sent.run_id, MLFLOW_PARENT_RUN_ID, self.parent_id)
+                if sent.status == "RUNNING":
                     self._set_running(sent.run_id)
+
+    def _is_active(self, run_id: str) -> bool:
+        """Return False if a run is deleted."""
+        try:
+            return bool(self._client.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE)
+        except MlflowException as error:
+            if error.error_code not in _REFUSALS:
+                raise
+            return False
 
     def _set_running(self, run_id: str) -> None:
         self._client.update_run(run_id, status="RUNNING")

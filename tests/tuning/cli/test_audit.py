@@ -29,7 +29,7 @@ def store(tmp_path_factory, monkeypatch):
 def run(*arguments, code=0):
     done = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert done.exit_code == code, done.output
-    return done.output
+    return done.stderr if code == 2 else done.output
 
 
 def test_tables_and_summary(leaky):

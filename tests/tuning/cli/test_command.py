@@ -44,14 +44,13 @@ def test_the_first_line_about_data_needs_nothing_heavy(tmp_path, arguments):
         "import sys\n"
         "class Heavy:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name in {HEAVY!r}: sys.exit('refused ' + name)\n"
+        "        if name in ('torch', 'ray', 'mlflow', 'optuna'): sys.exit('refused ' + name)\n"
         "sys.meta_path.insert(0, Heavy())\n"
         f"from tuning.cli.{arguments[0]} import app\n"
         f"app({arguments[1:]!r})"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert result.stdout == "reading data: 6 files: 3 .png, 3 without suffix\n"
-    assert result.stderr.startswith("refused")
+    assert result.stdout.splitlines()[0] == "reading data: 6 files: 3 .png, 3 without suffix", result.stderr
 
 
 def test_views_are_those_that_models_offer():

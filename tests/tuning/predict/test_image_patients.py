@@ -114,7 +114,10 @@ def test_patients_of_dicom_files_are_called_after_their_first_file(tmp_path, mon
     patients = patients_of(find_parts(["a.dcm", "b.dcm", "c.dcm", "film.dcm"]), PatientSource())
     assert patients == ["patient of a.dcm", "patient of b.dcm", "patient of a.dcm", "film.dcm", "film.dcm"]
     without_the_first = patients_of(find_parts(["b.dcm", "c.dcm"]), PatientSource())
-    assert without_the_first == ["patient of b.dcm", "patient of c.dcm"]  # no name stands for another person than before
+    assert without_the_first == [
+        "patient of b.dcm",
+        "patient of c.dcm",
+    ]  # no name stands for another person than before
 
 
 def test_unknown_patients_are_refused_with_the_options_that_name_them(folder, tmp_path):

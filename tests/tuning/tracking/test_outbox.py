@@ -107,6 +107,31 @@ def test_a_deleted_run_does_not_hold_up_the_others(tmp_path, uri):
     assert (again.unsent, list(again.refused)) == (None, [0])
 
 
+def test_a_search_whose_parent_run_was_deleted_gets_another_one(tmp_path, uri):
+    driver = Driver(tmp_path)
+    tracker = Tracker(driver.study, uri, INFO)
+    driver.run(lambda number: 0.9)
+    trial_id, _ = driver.start()
+    driver.report(trial_id, 1, 0.5)
+    tracker.flush()
+    client, (first,), _ = runs(uri)
+    client.delete_run(first.info.run_id)
+    tracker.close("FINISHED")
+    assert "deleted" in tracker.unsent
+
+    again = Tracker(Driver(tmp_path).study, uri, INFO)  # as with --resume
+    again.log_parent({"test_accuracy": 0.5})
+    again.close("FINISHED")
+    assert (again.unsent, again.refused) == (None, {})
+    _, (parent,), children = runs(uri)
+    assert parent.info.run_id != first.info.run_id
+    assert (parent.info.status, parent.data.metrics["test_accuracy"], parent.data.params) == (
+        "FINISHED", 0.5, {"seed": "0", "weights": "random"},
+    )  # fmt: skip
+    assert [child.data.tags["mlflow.parentRunId"] for child in children] == [parent.info.run_id] * 2
+    assert Tracker(Driver(tmp_path).study, uri, INFO).parent_id == parent.info.run_id
+
+
 def test_an_interrupted_search_leaves_no_run_running(tmp_path, uri):
     driver = Driver(tmp_path)
     tracker = Tracker(driver.study, uri, INFO)

@@ -163,6 +163,7 @@ def _check_pixels(dataset: "Dataset") -> str:
 
 def _encoding_of_pixels(dataset: "Dataset") -> str:
     from pydicom.pixels import get_decoder
+    from pydicom.pixels.utils import get_expected_length
 
     if "PixelData" not in dataset:
         floats = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
@@ -188,6 +189,10 @@ def _encoding_of_pixels(dataset: "Dataset") -> str:
         raise DataError(f"DICOM pixels encoded as {syntax.name} are not supported: convert the file") from error
     if syntax.is_compressed and not available:
         raise DataError(f"reading DICOM pixels encoded as {syntax.name} needs: pip install 'tune-run[medical]'")
+    if not syntax.is_compressed:
+        expected = get_expected_length(dataset)
+        if len(dataset.PixelData) >= expected + expected // count_frames(dataset):
+            raise DataError("this DICOM file holds the pixels of more frames than its NumberOfFrames says")
     return str(syntax.name)
 
 

@@ -4,17 +4,22 @@ Pillow keeps the depth of grey images, but reduces deep colour and alpha to 8 bi
 It stretches grey samples of JPEG 2000 and PGM to 16 bits, which is undone here. OpenCV keeps the depth of colour.
 """
 
+import io
+import struct
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from trainables.core.errors import DataError
 
 _GREY_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _SAMPLE_BITS, _PHOTOMETRIC, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 262, 284, 338, 339  # TIFF tags
 _WHITE_IS_ZERO, _UNSIGNED, _SIGNED, _SEPARATE, _PREMULTIPLIED = 0, 1, 2, 2, 1
+_SAMPLE_KINDS = {1: "unsigned", 2: "signed", 3: "floating-point"}
+_TIFF = frozenset({b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"})
 _ORIENTATION = 0x0112
 _WHITE_16 = 2**16 - 1
 # EXIF orientation to (transpose, flip rows, flip columns), applied in this order.
@@ -60,6 +65,23 @@ def deep_samples(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
     transpose, rows, columns = _ORIENTATIONS.get(image.getexif().get(_ORIENTATION, 1), (False, False, False))
     samples = samples.swapaxes(0, 1) if transpose else samples
     return samples[:: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def describe_tiff(data: bytes) -> str:
+    """Describe the samples of a TIFF file for a message, like ``3 samples of 16 signed bits``; "" for other files."""
+    if data[:4] not in _TIFF:
+        return ""
+    try:
+        tags = ImageFileDirectory_v2(data[: 16 if b"+" in data[:4] else 8])
+        stream = io.BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits = tags.get(_SAMPLE_BITS, (1,))
+        kind = _SAMPLE_KINDS.get(max(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))), "undefined")
+    except (SyntaxError, ValueError, OSError, struct.error):  # damaged
+        return ""
+    inverted = " with white as 0" * (tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
+    return f"{len(bits)} samples of {max(bits)} {kind} bits per pixel{inverted}"
 
 
 def usual_range(samples: NDArray[np.int64]) -> tuple[int, int]:

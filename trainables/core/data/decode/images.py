@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from trainables.core.data.decode.crop import Box
 from trainables.core.data.decode.damage import check_undamaged
 from trainables.core.data.decode.dicom import Window, dicom_image, is_dicom
-from trainables.core.data.decode.high_bit_depth import deep_samples, scale_to_8_bits
+from trainables.core.data.decode.high_bit_depth import deep_samples, describe_tiff, scale_to_8_bits
 from trainables.core.data.decode.nifti import Slicing, is_nifti
 from trainables.core.errors import DataError, first_line
 
@@ -89,7 +89,9 @@ def open_image(data: bytes, window: Window | None = None) -> Iterator[Image.Imag
     except UnidentifiedImageError as error:  # Pillow names the buffer's address instead
         if is_nifti(data):
             raise DataError("it is a NIfTI volume: slices are only taken from files with labels of volumes") from error
-        raise DataError("not a readable image: unknown format") from error
+        tiff = describe_tiff(data)
+        kind = f"TIFF of {tiff} is not supported: store 8 or 16 unsigned bits, black as 0" if tiff else "unknown format"
+        raise DataError(f"not a readable image: {kind}") from error
     except (DataError, MemoryError):  # the latter says nothing about the image
         raise
     except Exception as error:  # each format's reader raises its own errors on a broken file

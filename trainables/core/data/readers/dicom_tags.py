@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.core.data.decode.dicom import count_frames, has_window, read_header
-from trainables.core.data.readers.unknown_patients import describe_unknown, names_patient
+from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
 
@@ -71,6 +71,12 @@ def describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
         notes.append("all DICOM files have one PatientID, so it is not used to group images")
     elif patients:
         notes += describe_unknown(sum(of_file.frames for of_file in dicom if not of_file.patient))
+        alike = alike_patients(of_file.patient for of_file in dicom)
+        if alike:  # they stay unnamed
+            notes.append(
+                f"{len(alike)} patients may have several PatientIDs each, which differ only in case or leading zeros "
+                "and count as different patients: --group-pattern or --groups can join them"
+            )
     unwindowed = sum(not of_file.windowed for of_file in dicom)
     if unwindowed:
         notes.append(

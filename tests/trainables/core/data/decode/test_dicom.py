@@ -170,6 +170,20 @@ def test_bad_files_are_refused_without_quoting_tags(tmp_path, tags, message):
     assert not any(value in str(refused.value) for value in person.values())
 
 
+@pytest.mark.parametrize("frames", [None, 1, 2])
+def test_frames_that_the_file_does_not_announce_are_not_dropped(tmp_path, frames):
+    dataset = pydicom.dcmread(write_dicom(tmp_path / "a", np.ones((3, 8, 8), dtype=np.uint16)))
+    dataset.NumberOfFrames = frames
+    dataset.save_as(tmp_path / "a")
+    data = (tmp_path / "a").read_bytes()
+    with pytest.raises(DataError, match="holds the pixels of more frames than its NumberOfFrames says"):
+        extract_frame(data, 0)
+    dataset.PixelData += b"\0" * 100  # padding is allowed
+    dataset.NumberOfFrames = 3
+    dataset.save_as(tmp_path / "a")
+    assert dicom_image(extract_frame((tmp_path / "a").read_bytes(), 2)).size == (8, 8)
+
+
 def test_a_given_window_replaces_those_of_the_file(tmp_path):
     pixels = np.array([[-1000, 0], [40, 400]], dtype=np.int16)
     lut = Dataset()

@@ -124,6 +124,30 @@ def test_signed_tiff_in_which_white_is_zero_is_refused():
         decode(tiff(samples("int16"), "miniswhite"), SIDE, PixelFormat(1, 4095, -1024))
 
 
+@pytest.mark.parametrize(
+    ("values", "settings", "described"),
+    [
+        (
+            np.zeros((8, 8), np.int16),
+            {"photometric": "miniswhite"},
+            "1 samples of 16 signed bits per pixel with white as",
+        ),
+        (np.zeros((8, 8, 3), np.int16), {"photometric": "rgb"}, "3 samples of 16 signed bits per pixel"),
+        (np.zeros((8, 8), np.int64), {}, "1 samples of 64 signed bits per pixel"),
+        (np.zeros((8, 8), np.uint64), {"bigtiff": True}, "1 samples of 64 unsigned bits per pixel"),
+        (np.zeros((8, 8), np.uint32), {"byteorder": ">"}, "1 samples of 32 unsigned bits per pixel"),
+        (np.zeros((8, 8), np.float64), {}, "1 samples of 64 floating-point bits per pixel"),
+    ],
+)
+def test_tiff_that_cannot_be_read_is_described(values, settings, described):
+    data = tiff(values, **settings)
+    with pytest.raises(DataError, match=f"not a readable image: TIFF of {described}.* is not supported: store 8 or 16"):
+        decode(data, 8, PixelFormat(1, 255))
+    for end in range(0, len(data), 7):
+        with pytest.raises(DataError, match="not a readable image|TIFF of"):
+            decode(data[:end], 8, PixelFormat(1, 255))
+
+
 @pytest.mark.parametrize("kind", ["uint8", "12 bits", "uint16"])
 def test_colour_tiff(kind):
     check(tiff(samples(kind, 3), "rgb"), samples(kind, 3))

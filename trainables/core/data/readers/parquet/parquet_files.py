@@ -21,7 +21,7 @@ from trainables.core.data.readers.parquet.image_column import (
     kind_of_rest,
 )
 from trainables.core.data.readers.parquet.labels import is_text, numbered_classes, text_labels
-from trainables.core.data.readers.unknown_patients import describe_unknown, names_patient
+from trainables.core.data.readers.patient_names import describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import check_within
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError, describe, first_line

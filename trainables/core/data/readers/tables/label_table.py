@@ -10,6 +10,7 @@ import numpy as np
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import is_image, unread_files
+from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
 from trainables.core.data.readers.tables.label_columns import LabelTable, Row, choose_columns, describe_columns, listed
 from trainables.core.data.readers.tables.label_sets import (
     SEPARATOR,
@@ -19,7 +20,6 @@ from trainables.core.data.readers.tables.label_sets import (
 )
 from trainables.core.data.readers.tables.named_images import NO_IMAGE, NamedImages
 from trainables.core.data.readers.tables.table_files import TABLE_SUFFIXES, read_table
-from trainables.core.data.readers.unknown_patients import describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError
@@ -183,10 +183,7 @@ def _repeat_notes(matches: _Matches, others: Sequence[str], place: str) -> list[
 
 def _group_notes(groups: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
     """Name the groups that may be one patient: their names differ only in case or leading zeros."""
-    spellings: dict[str, set[str]] = {}
-    for group in groups:
-        spellings.setdefault(re.sub(r"^0+(?=.)", "", group.casefold()), set()).add(group)
-    alike = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+    alike = [" and ".join(names) for names in alike_patients(groups)]
     if not alike:
         return []
     return [

@@ -1,4 +1,7 @@
-"""Values in the place of a patient that name none."""
+"""Values in the place of a patient: those that name none, and those that may name the same one."""
+
+import re
+from collections.abc import Iterable
 
 _UNKNOWN = frozenset(
     {
@@ -16,3 +19,11 @@ def names_patient(value: object) -> bool:
 def describe_unknown(images: int) -> list[str]:
     """Return a note on the number of images without a known patient, or none."""
     return [f"{images} images have no known patient, so each of their files is a group of its own"] if images else []
+
+
+def alike_patients(patients: Iterable[str]) -> list[list[str]]:
+    """Return the sets of names that differ only in case or leading zeros, each sorted."""
+    spellings: dict[str, set[str]] = {}
+    for patient in patients:
+        spellings.setdefault(re.sub(r"^0+(?=.)", "", patient.casefold()), set()).add(patient)
+    return [sorted(names) for names in spellings.values() if len(names) > 1]
