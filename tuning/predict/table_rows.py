@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables.core.data.readers.patient_names import names_patient
 from trainables.core.data.readers.tables.identifying_columns import identifying_reason
 from trainables.core.data.readers.tables.label_columns import known_as, known_groups
 from trainables.core.data.readers.tables.table_files import read_table
-from trainables.core.data.readers.patient_names import names_patient
 from trainables.core.data.readers.unlabelled import Part
 from trainables.core.errors import UserError
 from trainables.core.serving.score_images import ScoredImage
