@@ -74,7 +74,7 @@ def describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
         alike = alike_patients(of_file.patient for of_file in dicom)
         if alike:  # they stay unnamed
             notes.append(
-                f"{len(alike)} patients may have several PatientIDs each, which differ only in case or leading zeros "
+                f"{len(alike)} patients may have several PatientIDs each, which differ only in case, hyphens or zeros "
                 "and count as different patients: --group-pattern or --groups can join them"
             )
     unwindowed = sum(not of_file.windowed for of_file in dicom)

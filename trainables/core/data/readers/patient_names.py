@@ -22,8 +22,9 @@ def describe_unknown(images: int) -> list[str]:
 
 
 def alike_patients(patients: Iterable[str]) -> list[list[str]]:
-    """Return the sets of names that differ only in case or leading zeros, each sorted."""
+    """Return the sets of names, each sorted, that differ only in case, hyphens or zeros: ``P-007`` and ``p7``."""
     spellings: dict[str, set[str]] = {}
     for patient in patients:
-        spellings.setdefault(re.sub(r"^0+(?=.)", "", patient.casefold()), set()).add(patient)
+        joined = re.sub(r"(?<=[^\W\d_])[\s_.-]+(?=\d)", "", patient.casefold())
+        spellings.setdefault(re.sub(r"(?<!\d)0+(?=\d)", "", joined), set()).add(patient)
     return [sorted(names) for names in spellings.values() if len(names) > 1]

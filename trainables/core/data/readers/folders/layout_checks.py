@@ -22,9 +22,11 @@ _ONLY_MASKS = _MASKS - {"annotations", "labels", "labelstr", "labelsts", "mask"}
 # Folders beside those of the classes, and folders that contain those of the classes.
 _NO_CLASSES = frozenset(
     [
-        *("assets", "backup", "backups", "checkpoints", "doc", "docs", "documentation", "duplicates", "figs"),
-        *("figures", "logs", "mlartifacts", "mlruns", "newfolder", "notebooks", "output", "outputs", "plots"),
-        *("predictions", "results", "runs", "screenshots", "testresults", "untitledfolder"),
+        *("archive", "assets", "backup", "backups", "checkpoints", "doc", "docs", "documentation", "duplicates"),
+        *("exclude", "excluded", "figs", "figures", "ignore", "ignored", "logs", "mlartifacts", "mlruns", "newfolder"),
+        *("notebooks", "output", "outputs", "plots", "predict", "prediction", "predictions", "previews", "results"),
+        *("runs", "screenshots", "temp", "testresults", "thumbnails", "thumbs", "tmp", "todo", "unannotated"),
+        *("unlabeled", "unlabelled", "unsorted", "unsup", "untitledfolder"),
     ]
 )
 _CONTAINERS = frozenset({"data", "database", "dataset", "datasets", "files", "input", "inputs", "raw", "rawdata"})
@@ -40,7 +42,10 @@ _COPY = re.compile(
 )
 # Folders above those of the classes.
 _PART = re.compile(r"(batch|cent(er|re)|cohort|dataset|fold|hospital|part|site|split)[ _-]?(\d+|[a-z])", re.IGNORECASE)
-_MASK_WORD = r"(mask|seg|segmentation|gt|ground[ _-]?truth|annotation|contour|heatmap|label|overlay|roi)"
+_MASK_WORD = (
+    r"(mask|seg|segmentation|gt|ground[ _-]?truth|annotation|contour|label|overlay|roi|"
+    r"heat[ _-]?map|grad[ _-]?cam|saliency|pred|prediction)s?"
+)
 MASK_NAME = re.compile(rf"(?P<image>.+)[ _-]{_MASK_WORD}([ _-]?\d+)?", re.IGNORECASE)
 _MASK_PREFIX = re.compile(rf"{_MASK_WORD}[ _-]?(?P<image>[^a-z].*|(?<=[ _-]).+)", re.IGNORECASE)
 _IMAGE_PREFIX = re.compile(r"(image|img|im|scan|slice|frame|photo|picture|xray)[ _-]?(?P<image>.+)", re.IGNORECASE)
