@@ -1,6 +1,7 @@
 """Pixels of DICOM files as a viewer shows them: DICOM PS3.3, grey through modality LUT and VOI LUT or window."""
 
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,11 @@ _FRAME_TAGS = {
 _NEEDED_TAGS = ("BitsAllocated", "BitsStored", "PhotometricInterpretation", "PixelRepresentation", "SamplesPerPixel")
 _LUT_DATA = ("LUTData", "LookupTableData")  # ends of the names of tags with entries of LUTs
 Window = tuple[float, float]
+
+# pydicom quotes tags, which may name the patient, in warnings and log records. ``catch_warnings`` is not enough: the
+# end of one thread's block ends those of all threads. And pydicom sets its logger's level when it is imported.
+warnings.filterwarnings("ignore", module=r"pydicom\b")
+logging.getLogger("pydicom").addFilter(lambda _: False)
 
 
 def is_dicom(data: bytes) -> bool:
@@ -194,6 +200,15 @@ def _encoding_of_pixels(dataset: "Dataset") -> str:
         if len(dataset.PixelData) >= expected + expected // count_frames(dataset):
             raise DataError("this DICOM file holds the pixels of more frames than its NumberOfFrames says")
     return str(syntax.name)
+
+
+def read_text(header: "Dataset", tag: str) -> str:
+    """Return a tag's value as text; "" if it is missing or cannot be read."""
+    try:
+        with _private_errors("not a readable tag"):
+            return str(header.get(tag) or "").strip()
+    except DataError:
+        return ""
 
 
 def has_window(header: "Dataset") -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.core.data.decode.dicom import count_frames, has_window, read_header
+from trainables.core.data.decode.dicom import count_frames, has_window, read_header, read_text
 from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
@@ -46,12 +46,12 @@ def read_tags(file: Path) -> DicomTags:
         frames, windowed = count_frames(header), has_window(header)
     except (DataError, OSError):
         return DicomTags()
-    patient = str(header.get("PatientID") or "").strip()
+    patient = read_text(header, "PatientID")
     return DicomTags(
         frames=frames,
         patient=patient if names_patient(patient) else "",
         windowed=windowed,
-        acquisition=tuple(printable(str(header.get(tag) or "")) for tag in ACQUISITION.values()),
+        acquisition=tuple(printable(read_text(header, tag)) for tag in ACQUISITION.values()),
     )
 
 

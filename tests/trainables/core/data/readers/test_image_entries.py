@@ -1,3 +1,7 @@
+import subprocess
+import sys
+import warnings
+
 import numpy as np
 import pytest
 
@@ -6,6 +10,7 @@ from tests.images import png
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.decode.dicom import dicom_image, extract_frame
 from trainables.core.data.decode.images import PixelFormat, decode
+from trainables.core.data.readers.dicom_tags import read_tags
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
@@ -117,3 +122,32 @@ def test_spellings_of_one_patient_in_dicom_files_are_counted_without_their_names
     (note,) = (note for note in list_images(tmp_path).notes if "several PatientIDs" in note)
     assert note.startswith("2 patients may have several PatientIDs each, which differ only in case, hyphens or zeros")
     assert "p-01" not in note and "007" not in note
+
+
+@pytest.mark.parametrize(("vr", "patient"), [("IS", "Doe-4711"), ("DA", "Doe-4711"), ("XX", "")])
+def test_a_patient_id_of_a_wrong_type_is_neither_quoted_nor_an_error(tmp_path, vr, patient, caplog):
+    file = write_dicom(tmp_path / "a.dcm", noise(16, 16), PatientID="Doe-4711")
+    file.write_bytes(file.read_bytes().replace(b"\x10\x00\x20\x00LO", b"\x10\x00\x20\x00" + vr.encode()))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        tags = read_tags(file)
+    assert (tags.frames, tags.patient) == (1, patient)
+    assert not warned and not caplog.text
+
+
+def test_threads_do_not_quote_tags(tmp_path):
+    """A thread that leaves ``catch_warnings`` ends the blocks of the others."""
+    file = write_dicom(tmp_path / "a.dcm", noise(16, 16), PatientID="Doe-4711")
+    file.write_bytes(file.read_bytes().replace(b"\x10\x00\x20\x00LO", b"\x10\x00\x20\x00IS"))
+    code = (
+        "import logging, sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from pathlib import Path\n"
+        "from trainables.core.data.readers.dicom_tags import read_tags\n"
+        "logging.basicConfig()\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    print({tags.patient for tags in pool.map(read_tags, [Path(sys.argv[1])] * 400)})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("{'Doe-4711'}\n", "")

@@ -43,9 +43,7 @@ def test_other_columns_are_no_split(values):
     [{"split": ("internal", "external")}, {"split": ("tr", "te")}, {"partition": ("training set", "test set")}],
 )
 def test_words_about_splits_that_have_no_meaning_are_refused(values):
-    with pytest.raises(
-        DataError, match=r"column (split|partition) of t.csv must hold one of train, .*: correct them"
-    ):
+    with pytest.raises(DataError, match=r"column (split|partition) of t.csv must hold one of train, .*: correct them"):
         chosen(**values)
 
 
