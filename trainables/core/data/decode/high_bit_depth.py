@@ -14,6 +14,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 _GREY_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _SAMPLE_BITS, _PHOTOMETRIC, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 262, 284, 338, 339  # TIFF tags
@@ -81,7 +82,7 @@ def describe_tiff(data: bytes) -> str:
     except (SyntaxError, ValueError, OSError, struct.error):  # damaged
         return ""
     inverted = " with white as 0" * (tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
-    return f"{len(bits)} samples of {max(bits)} {kind} bits per pixel{inverted}"
+    return f"{plural(len(bits), 'sample')} of {max(bits)} {kind} bits per pixel{inverted}"
 
 
 def usual_range(samples: NDArray[np.int64]) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from trainables.core.data.decode.dicom import is_dicom
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 _IMAGE_SUFFIXES = frozenset(
     [
@@ -161,7 +162,7 @@ def describe_files(root: Path) -> str:
         named[_WITHOUT if not suffix or suffix[1:].isdigit() else suffix] += count  # UIDs end in a number
     parts = _parts(named)
     shown = [*parts[:_SHOWN], *([f"{len(parts) - _SHOWN} other suffixes"] if len(parts) > _SHOWN else [])]
-    return f"{sum(named.values())} files{': ' * bool(shown)}{', '.join(shown)}"
+    return f"{plural(sum(named.values()), 'file')}{': ' * bool(shown)}{', '.join(shown)}"
 
 
 def _parts(counts: Mapping[str, int]) -> list[str]:

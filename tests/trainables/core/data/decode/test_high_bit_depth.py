@@ -130,13 +130,13 @@ def test_signed_tiff_in_which_white_is_zero_is_refused():
         (
             np.zeros((8, 8), np.int16),
             {"photometric": "miniswhite"},
-            "1 samples of 16 signed bits per pixel with white as",
+            "1 sample of 16 signed bits per pixel with white as",
         ),
         (np.zeros((8, 8, 3), np.int16), {"photometric": "rgb"}, "3 samples of 16 signed bits per pixel"),
-        (np.zeros((8, 8), np.int64), {}, "1 samples of 64 signed bits per pixel"),
-        (np.zeros((8, 8), np.uint64), {"bigtiff": True}, "1 samples of 64 unsigned bits per pixel"),
-        (np.zeros((8, 8), np.uint32), {"byteorder": ">"}, "1 samples of 32 unsigned bits per pixel"),
-        (np.zeros((8, 8), np.float64), {}, "1 samples of 64 floating-point bits per pixel"),
+        (np.zeros((8, 8), np.int64), {}, "1 sample of 64 signed bits per pixel"),
+        (np.zeros((8, 8), np.uint64), {"bigtiff": True}, "1 sample of 64 unsigned bits per pixel"),
+        (np.zeros((8, 8), np.uint32), {"byteorder": ">"}, "1 sample of 32 unsigned bits per pixel"),
+        (np.zeros((8, 8), np.float64), {}, "1 sample of 64 floating-point bits per pixel"),
     ],
 )
 def test_tiff_that_cannot_be_read_is_described(values, settings, described):
