@@ -7,6 +7,7 @@ import pytest
 
 from analysis.ensembles.result import Registration
 from tests.tuning.ensemble.made_up import quiet
+from tuning.ray_backend.resources import Resources
 from tuning.search import finish
 from tuning.study.attributes import is_finished
 
@@ -27,7 +28,7 @@ def test_the_model_is_registered_before_anything_is_printed(monkeypatch):
     monkeypatch.setattr(finish, "show", show)
     search = SimpleNamespace(
         steering=SimpleNamespace(study=study, given_up=None),
-        workers=SimpleNamespace(resources=SimpleNamespace(bundle=dict)),
+        workers=SimpleNamespace(resources=Resources(cpus=1, gpus=0)),
         plan=SimpleNamespace(space=SimpleNamespace(name="brains")),
         data=None,
         tracker=None,

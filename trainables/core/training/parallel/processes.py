@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -54,7 +55,8 @@ def start_ranks(
                 pipe, theirs = spawn.Pipe()
                 settings = (rank, rendezvous, theirs, torch.get_num_threads(), follow)
                 process = spawn.Process(target=_run, args=settings, daemon=True)
-                process.start()
+                with _own_code_first():
+                    process.start()
                 theirs.close()  # so that the pipe ends when the process does
                 followers.append((process, pipe))
             yield Leader(followers, rendezvous, arguments)
@@ -66,6 +68,17 @@ def start_ranks(
                     process.kill()
                     process.join()
                     pipe.close()
+
+
+@contextmanager
+def _own_code_first() -> Iterator[None]:
+    """Let new processes import this very package: a loaded MLflow model puts its own, smaller copy first."""
+    root = str(Path(__file__).parents[4])
+    sys.path.insert(0, root)
+    try:
+        yield
+    finally:
+        sys.path.remove(root)
 
 
 def _run(rank: int, rendezvous: Rendezvous, pipe: Connection, threads: int, follow: Callable[..., None]) -> None:

@@ -19,7 +19,7 @@ from trainables.core.training.parallel.ranks import RankError, Ranks
 _DRIFT = 1e-4  # relative difference of the weights' norms; ranks compute the same updates, so it should be 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Statistic:
     """A running mean or variance of batch norm.
 

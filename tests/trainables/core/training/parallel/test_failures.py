@@ -44,6 +44,17 @@ def test_the_other_processes_end_with_the_generator(config, small_data):
     assert epoch.epoch == 1
 
 
+def test_other_processes_import_this_package_and_not_the_copy_of_a_loaded_model(
+    config, small_data, tmp_path, monkeypatch
+):
+    (tmp_path / "trainables" / "core").mkdir(parents=True)
+    for folder in ("trainables", "trainables/core"):
+        (tmp_path / folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    (epoch,) = fit(config(epochs=1).for_devices(2), small_data, devices=2)
+    assert epoch.epoch == 1
+
+
 SCRIPT = """
 import multiprocessing, pickle, sys, time
 from trainables.core.training.fit import fit
