@@ -14,7 +14,7 @@ test: $(INSTALLED)  ## run the ordinary suite, with a fast subset of the faults
 
 test-all: test test-slow test-faults test-browser test-cluster test-tracking test-serving  ## run every suite, one after another
 
-test-slow: $(INSTALLED)  ## run the ordinary tests that take about a minute or longer each
+test-slow: $(INSTALLED)  ## run the ordinary tests that take about a minute or longer
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=10 -m slow
 
 test-faults: $(INSTALLED)  ## inject every failure of docs/how-to/resume-and-failures.md for real

@@ -57,9 +57,11 @@ EXACT = {
     "mixed images and a loss per label": {"task": "multi_label", "mixup_alpha": 0.4, "cutmix_alpha": 1.0},
     "half precision with a scaler": {"optimizer": "sgd", "precision": "fp16", "image_size": 16},
 }
+SLOW = {"half precision with a scaler", "mixed images and a loss per label"}
+CASES = [pytest.param(case, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, case in EXACT.items()]
 
 
-@pytest.mark.parametrize("changes", EXACT.values(), ids=EXACT.keys())
+@pytest.mark.parametrize("changes", CASES)
 def test_two_processes_equal_one(config, small_data, labelled_data, changes):
     chosen = config(epochs=2, **changes).for_devices(2)
     assert (chosen.batch_size, chosen.accumulate_steps) == (8, 2)
@@ -82,6 +84,7 @@ MASKS = {
 }
 
 
+@pytest.mark.slow
 def test_masks_are_trained_alike(discs):
     chosen = TrainConfig.from_dict(MASKS).for_devices(2)
     check_equal(trained(fit(chosen, discs, devices=2)), trained(fit(chosen, discs)))
@@ -111,6 +114,7 @@ def test_a_run_continues_on_any_number_of_devices(config, small_data, tmp_path, 
     check_equal(resumed, uninterrupted[1:])
 
 
+@pytest.mark.slow
 def test_other_ranks_draw_other_dropout(config, small_data):
     """Rank 0 draws the masks of one device, so the losses differ only by those of rank 1."""
     chosen = config(epochs=1, head="mlp", head_width=64, head_dropout=0.5, hidden_dropout=0.5).for_devices(2)
@@ -119,6 +123,7 @@ def test_other_ranks_draw_other_dropout(config, small_data):
     assert two == pytest.approx(one, rel=0.3)
 
 
+@pytest.mark.slow
 def test_a_fold_is_trained_alike(config, folded_data):
     chosen = config(epochs=1).for_devices(2)
     (ours,), (theirs,) = (

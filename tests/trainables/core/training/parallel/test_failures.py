@@ -17,7 +17,7 @@ from trainables.core.training.parallel.ranks import RankError
 
 FAULTS = [
     ("raises", RankError, "process 1 of the 2 that train together failed: RuntimeError: struck"),
-    ("raises a user's error", WeightsError, "these weights do not fit"),
+    pytest.param("raises a user's error", WeightsError, "these weights do not fit", marks=pytest.mark.slow),
     ("is killed", RankError, "process 1 of the 2 that train together was ended by SIGKILL"),
     ("is killed in the third pass", RankError, "process 1 of the 2 that train together was ended by SIGKILL"),
     ("has room for four images", torch.OutOfMemoryError, "CUDA out of memory."),
@@ -34,6 +34,7 @@ def test_the_failure_of_a_process_ends_the_training_at_once(config, small_data, 
     assert not torch.distributed.is_initialized()
 
 
+@pytest.mark.slow
 def test_the_other_processes_end_with_the_generator(config, small_data):
     epochs = fit(config().for_devices(2), small_data, devices=2)
     next(epochs)
