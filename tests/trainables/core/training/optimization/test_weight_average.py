@@ -35,7 +35,8 @@ def test_it_is_timms_average_of_weights_and_statistics(monkeypatch):
     assert ours.tensors.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(ours.tensors[name], tensor, rtol=0, atol=0)
-        assert not torch.equal(tensor, model.state_dict()[name])
+        if name != "0.bias":  # batch norm removes it, so it only changes by rounding, and not on every processor
+            assert not torch.equal(tensor, model.state_dict()[name])
 
 
 def test_the_decay_grows_to_its_limit():
