@@ -1,6 +1,6 @@
 """The rule that says when more trials of a search are unlikely to help.
 
-On recorded learning curves it saves two fifths of a long search for at most chance differences in its result
+On recorded learning curves it saves two fifths of a long search, and the difference in the result is within chance
 (``benchmarks/curves/README.md``).
 """
 

@@ -11,7 +11,7 @@ from tuning.study.steering import Steering
 
 
 class ConvergedSearch(tune.Callback):
-    """Callback that prints once that a search has converged, unless it ends by itself then."""
+    """Callback that prints once that a search has converged, unless it ends then anyway."""
 
     def __init__(self, steering: Steering, console: Console):
         self._steering, self._console = steering, console
@@ -23,7 +23,9 @@ class ConvergedSearch(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
         """Print the reason if the search has converged."""
-        if not self._printed and (reason := self._steering.convergence()):
+        if self._printed or not self._steering.new_trials_remain():
+            return
+        if reason := self._steering.convergence():
             self._printed = True
             remedy = "to end it here, press Ctrl-C and rerun with --resume --stop-when-converged"
             say(self._console, f"More trials are unlikely to help: {reason}; {remedy}", "yellow")

@@ -15,7 +15,7 @@ _TIMEOUT = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """Where the ranks of one training meet.
+    """Meeting point of the ranks of one training.
 
     Attributes:
         count: Number of ranks, all on this machine.
