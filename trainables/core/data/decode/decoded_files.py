@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.cpus import available_cpus
 from trainables.core.data.decode.crop import Regions
-from trainables.core.data.decode.images import PixelFormat, decode, threads
+from trainables.core.data.decode.images import PixelFormat, decode
 from trainables.core.data.decode.masks import decode_mask
 from trainables.core.data.source import MaskFormat, Source
 from trainables.core.errors import DataError
@@ -38,7 +39,7 @@ def write_images(
             bad[index] = str(error)
             return np.zeros(shape, dtype=np.uint8)
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(available_cpus()) as pool:
         write_array(file, (len(source), *shape), np.dtype(np.uint8), pool.map(one, range(len(source))))
     return bad
 
@@ -61,5 +62,5 @@ def write_masks(source: Source, file: Path, size: int, mask_format: MaskFormat, 
                 raise
             return np.zeros((size, size), dtype=np.uint8)
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(available_cpus()) as pool:
         write_array(file, (len(source), size, size), np.dtype(np.uint8), pool.map(one, range(len(source))))

@@ -1,7 +1,6 @@
 """Decoding of image files to uint8 arrays, the same for training and for a registered model."""
 
 import io
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -168,8 +167,3 @@ def _check_grey(image: Image.Image) -> None:
 def describe_window(window: Window | None) -> str:
     """Return the part of a cache key that stands for a window; empty without one."""
     return "" if window is None else "-window{:g}to{:g}".format(*window)
-
-
-def threads() -> int:
-    """Return how many images to decode in parallel: the number of CPUs available to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from trainables.core.data.decode.images import open_image, threads
+from trainables.core.cpus import available_cpus
+from trainables.core.data.decode.images import open_image
 from trainables.core.data.source import MaskFormat, Masks, Source
 from trainables.core.errors import DataError
 from trainables.core.node_cache import Store
@@ -68,7 +69,7 @@ def survey_masks(masks: Masks, source: Source) -> Survey:
         except DataError as error:
             return str(error), {}
 
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(available_cpus()) as pool:
         looks = list(pool.map(look, range(len(source))))
     bad = {index: why for index, (why, _) in enumerate(looks) if why}
     if len(bad) == len(source):

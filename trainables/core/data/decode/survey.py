@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.cpus import available_cpus
 from trainables.core.data.decode.dicom import DICOM_WHITE, Window, is_dicom
 from trainables.core.data.decode.high_bit_depth import deep_samples, usual_range
 from trainables.core.data.decode.images import (
@@ -19,7 +20,6 @@ from trainables.core.data.decode.images import (
     PixelFormat,
     describe_window,
     open_image,
-    threads,
 )
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError
@@ -107,7 +107,7 @@ def surveyed_images(source: Source, fingerprint: str, store: Store, window: Wind
     """Return the survey of a data set's images, made once per node."""
 
     def write(folder: Path) -> None:
-        found = survey(source, threads(), source.unreadable, window)
+        found = survey(source, available_cpus(), source.unreadable, window)
         np.savez(folder / "images.npz", sizes=found.sizes, highest=found.highest, usual=found.usual)
         (folder / "format.json").write_text(json.dumps(dataclasses.asdict(found.pixel_format)))
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from trainables.core.data.decode.images import threads
+from trainables.core.cpus import available_cpus
 from trainables.core.data.splits.local_features import Features, candidate_pairs, extract_features, grey
 from trainables.core.data.splits.pairs import Pair
 
@@ -62,7 +62,7 @@ def find_copies(
     chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
     copies: list[Pair] = []
     # The matrices are small. With several BLAS threads for each thread of the pool, most would wait for each other.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads()) as pool:
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(available_cpus()) as pool:
         for done, found in enumerate(pool.map(partial(_copies, images, features), chunks)):
             copies += found
             report((1 + 2 * (done + 1) / len(chunks)) / 3)

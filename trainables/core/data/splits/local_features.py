@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from trainables.core.data.decode.images import threads
+from trainables.core.cpus import available_cpus
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ def extract_features(
     points = np.empty((_PER_IMAGE * len(usable), 2), np.float32)
     descriptors = np.empty((_PER_IMAGE * len(usable), _LENGTH), np.uint8)  # concatenation would need twice the memory
     count = 0
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(available_cpus()) as pool:
         found = pool.map(lambda index: _features(grey(images[index])), usable.tolist())
         for done, (index, (where, what)) in enumerate(zip(usable.tolist(), found, strict=True)):
             points[count : count + len(where)], descriptors[count : count + len(where)] = where, what
