@@ -97,6 +97,7 @@ def test_a_trial_that_hangs_in_a_fold_is_completed(undisturbed, folded_data, tmp
     check_as_if_undisturbed(record, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_too_large_for_the_gpu_is_halved_from_that_fold_on(cluster, folded_data, tmp_path):
     data = StruckFolds.of(folded_data, tmp_path, fault="runs out of GPU memory")
     (record,) = run(tmp_path, data, [SHORT])
@@ -140,6 +141,7 @@ def test_a_member_is_the_mean_of_its_models_and_each_predicts_its_own_fold(undis
         np.testing.assert_array_equal(turned[rows], predicted(model, fold, "flips"))
 
 
+@pytest.mark.slow
 def test_all_trials_have_the_same_folds(cluster, folded_data, tmp_path):
     records = run(tmp_path, folded_data, [SHORT, SHORT | {"seed": 1, "lr": 1e-2}])
     first, second = (read_out_of_fold(record.epochs[-1].checkpoint) for record in records)

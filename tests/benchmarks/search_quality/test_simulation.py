@@ -135,6 +135,7 @@ def test_a_worker_that_raises_ends_its_trial_with_an_error(tmp_path):
 
 @pytest.mark.ray
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_searcher_and_scheduler_get_the_same_calls_as_from_tune(tmp_path, monkeypatch):
     """Use one worker, so that the order is fixed: a full trial, a stopped one, one that raises, a full one."""
 

@@ -285,6 +285,7 @@ def two_nodes():
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_rows_in_the_same_order(model, tmp_path, two_nodes, monkeypatch):  # noqa: F811
     write_classes(tmp_path / "images", {"a": 20, "b": 50})
     (tmp_path / "images" / "a" / "007.png").write_bytes(b"no image")

@@ -185,7 +185,10 @@ def test_inference_reserves_the_gpu_class_of_training_and_then_frees_the_gpu(can
     assert first != second
 
 
-@pytest.mark.parametrize("reference", ["../mine/space_of_mine.py", "package_of_mine.space:SPACE"])
+@pytest.mark.parametrize(
+    "reference",
+    ["../mine/space_of_mine.py", pytest.param("package_of_mine.space:SPACE", marks=pytest.mark.slow)],
+)
 def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monkeypatch, reference):
     """Workers get plain dicts: none of them imports the space or a file next to it, which are not on its path."""
     (tmp_path / "elsewhere").mkdir()
@@ -211,6 +214,7 @@ def test_a_search_without_a_fitting_node_ends_at_its_deadline(can_grow, small_da
     assert {record.state for record in read_trials(study)} == {"FAIL"}
 
 
+@pytest.mark.slow
 def test_an_unfit_node_that_joined_later_ends_the_session_and_fails_no_trial(can_grow, small_data, tmp_path):
     requirements = NodeRequirements((("torch", "0.1"),), (), str(tmp_path))
     with pytest.raises(TuneError, match=r"has torch \S+, the driver 0\.1: install .*; .* cannot read the driver"):
