@@ -42,9 +42,9 @@ class StalledSearch(tune.Callback, tune.Stopper):
         elif now >= self._next_message:
             self._next_message = now + 5 * _PATIENCE_S
             message = (
-                f"no trial has run for {(now - self._stalled_since) / 60:.0f} min: each needs "
-                f"{self._resources.describe()} on one node, and no node has that free; `ray status` shows what the "
-                "cluster has and why no node is added"
+                f"no trial has run for {(now - self._stalled_since) / 60:.0f} min: either their workers are still "
+                f"starting, or no node has the {self._resources.describe()} free that each needs; `ray status` shows "
+                "what is in use and why no node is added"
             )
             say(self._console, message, "yellow")
 

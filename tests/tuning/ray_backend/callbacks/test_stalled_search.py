@@ -38,7 +38,7 @@ def test_the_missing_resources_are_printed_after_two_minutes_and_then_rarely(tmp
     driver.start()
     for clock[0] in range(0, 700, 10):
         stalled.on_step_end(0, trials(driver, "PENDING"))
-    assert output.getvalue().count("no trial has run for 2 min: each needs 8 CPUs, 1 GPU, 1 gpu_48g on one node") == 1
+    assert output.getvalue().count("or no node has the 8 CPUs, 1 GPU, 1 gpu_48g free that each needs") == 1
     stalled.on_step_end(0, trials(driver, "RUNNING"))
     clock[0] += 110
     stalled.on_step_end(0, trials(driver, "PENDING"))
