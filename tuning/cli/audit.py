@@ -80,6 +80,7 @@ def audit(
     usage.
     """
     from trainables.core.data.audited_dataset import inspect, reading_notes
+    from trainables.core.data.readers.pseudonyms import has_lasting_key
     from trainables.core.data.splits.group_file import group_table
     from trainables.core.data.splits.groups import Grouping
     from trainables.core.node_cache import parse_size
@@ -98,8 +99,10 @@ def audit(
     }
     say_files(console, data)
     shown: list[str] = []
+    opened: list[Source] = []
 
     def describe(source: "Source") -> None:
+        opened.append(source)
         say(console, f"{data}: {source.describe()}")
         shown.extend(reading_notes(source))
         say_notes(console, shown)
@@ -117,7 +120,8 @@ def audit(
     if json_file is not None:
         _write("--json", json_file, json.dumps(_plain(result), indent=1) + "\n")
     if write_groups is not None:
-        _write("--write-groups", write_groups, group_table(inspected.open_source().names, inspected.groups))
+        patients = opened[0].patients if has_lasting_key() else ()
+        _write("--write-groups", write_groups, group_table(opened[0].names, inspected.groups, patients))
     show(result, console)
     say_notes(console, [note for note in inspected.notes if note not in shown])
     return EXIT_FAILED if fail_on_leak and result.leaks else EXIT_OK

@@ -88,6 +88,7 @@ def predict_images(options: PredictOptions, console: Console) -> int:
             output = output_rows(scoring.parts, table, options.patients)
         if output.patients is not None and not ensemble.has_patients:
             raise UserError("--per patient needs a model that predicts for whole images, but MODEL makes masks")
+        say_notes(console, output.notes)
         decisions = ensemble.decision_columns(IMAGE if output.patients is None else PATIENT)
         is_of_patients = output.patients is not None
         file.begin(ensemble.class_names, ensemble.answer_heading, decisions, is_of_patients, output.columns)

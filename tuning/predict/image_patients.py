@@ -9,7 +9,9 @@ from typing import Any
 from trainables.core.data.readers.dicom_tags import read_tags
 from trainables.core.data.readers.image_files import is_dicom_file
 from trainables.core.data.readers.parquet.columns import patient_column
-from trainables.core.data.readers.tables.label_columns import known_as, listed
+from trainables.core.data.readers.patient_names import describe_largest, names_patient
+from trainables.core.data.readers.pseudonyms import KEY_VARIABLE, has_lasting_key, pseudonym
+from trainables.core.data.readers.tables.label_columns import known_as, known_groups, listed
 from trainables.core.data.readers.tables.named_images import NO_IMAGE
 from trainables.core.data.readers.tables.table_files import read_table
 from trainables.core.data.readers.unlabelled import Part
@@ -39,11 +41,23 @@ class PatientSource:
             raise UserError("give either --group-pattern, or --groups and --group-column")
 
 
-def patients_of(parts: Sequence[Part], source: PatientSource) -> list[str]:
-    """Return the patient of each image, in order.
+@dataclass(frozen=True)
+class Patients:
+    """Patients of images.
 
-    An image without a patient is one of its own, with the image's name. A patient of DICOM files is called after the
-    first file. Numbers would stand for other people in another prediction, to which a user may join this one.
+    Attributes:
+        of_images: Patient of each image. An image without one is a patient of its own, with the image's name.
+        unknown: Number of images without one.
+        pseudonyms: True if some have pseudonyms, because they are known from DICOM tags.
+    """
+
+    of_images: list[str]
+    unknown: int = 0
+    pseudonyms: bool = False
+
+
+def patients_of(parts: Sequence[Part], source: PatientSource) -> Patients:
+    """Return the patients of images.
 
     Raises:
         DataError, UserError: The patients are unknown.
@@ -57,10 +71,18 @@ def patients_of(parts: Sequence[Part], source: PatientSource) -> list[str]:
         raise UserError("--group-column needs --groups FILE, or images that are all in parquet files")
     if len(in_parquet) > 1:
         raise UserError(f"--per patient needs the patients of parquet and of other files: give {_SOURCES}")
-    return list(_by_column(parts, source.column) if True in in_parquet else _by_file(parts))
+    return _named(parts, list(_by_column(parts, source.column))) if True in in_parquet else _by_file(parts)
 
 
-def _by_table(parts: Sequence[Part], table: Path, column: str | None) -> list[str]:
+def _named(parts: Sequence[Part], patients: Sequence[object]) -> Patients:
+    """Return patients whose names may be missing, or words such as ``unknown``."""
+    names = [name for part in parts for name in part.image_names]
+    known = list(map(names_patient, patients))
+    of_images = [str(one) if is_known else name for one, is_known, name in zip(patients, known, names, strict=True)]
+    return Patients(of_images, known.count(False))
+
+
+def _by_table(parts: Sequence[Part], table: Path, column: str | None) -> Patients:
     columns = read_table(table)
     names, groups = _column(columns, "image", None, table), _column(columns, "group", column, table)
     keys, images = [key for part in parts for key in keys_of(part)], PartNames(parts)
@@ -77,7 +99,7 @@ def _by_table(parts: Sequence[Part], table: Path, column: str | None) -> list[st
     missing = [image for image, key in zip(named, keys, strict=True) if key not in group_of]
     if missing:
         raise UserError(f"--groups must name each image, but {table} lacks {len(missing)}: {listed(missing)}")
-    return [group_of[key] or image for image, key in zip(named, keys, strict=True)]
+    return _named(parts, [group_of[key] for key in keys])
 
 
 def _column(columns: Mapping[str, list[str]], role: str, asked: str | None, table: Path) -> list[str]:
@@ -89,7 +111,7 @@ def _column(columns: Mapping[str, list[str]], role: str, asked: str | None, tabl
     return columns[name]
 
 
-def _by_name(parts: Sequence[Part], pattern: str) -> list[str]:
+def _by_name(parts: Sequence[Part], pattern: str) -> Patients:
     try:
         regex = re.compile(pattern)
     except re.error as error:
@@ -97,29 +119,31 @@ def _by_name(parts: Sequence[Part], pattern: str) -> list[str]:
     found = [None if part.row_group >= 0 else regex.search(Path(part.path).name) for part in parts]
     if not any(found):
         raise UserError(f"--group-pattern must match file names, but {pattern!r} matches none, as {parts[0].name}")
-    return [
-        " ".join(filter(None, match.groups())) or match.group() if match else image
-        for part, match in zip(parts, found, strict=True)
-        for image in part.image_names
-    ]
+    return _named(
+        parts,
+        [
+            " ".join(filter(None, match.groups())) or match.group() if match else None
+            for part, match in zip(parts, found, strict=True)
+            for _ in part.image_names
+        ],
+    )
 
 
-def _by_column(parts: Sequence[Part], column: str | None) -> Iterator[str]:
+def _by_column(parts: Sequence[Part], column: str | None) -> Iterator[object]:
     """Yield the patients of the images in parquet files."""
     files = dict.fromkeys(part.path for part in parts)
     if not files:
         return
     tables = {file: _columns_of_patients(Path(file), column) for file in files}
-    name = column or patient_column(list(tables.values()))
+    known = known_groups(sorted(set.intersection(*(set(table.column_names) for table in tables.values()))))
+    name = column or patient_column(list(tables.values()))[0] or (known[0] if len(known) == 1 else None)
     if name is None:
         raise UserError(
             f"--per patient needs the patients, but {parts[0].name} has no column for them: give {_SOURCES}"
         )
     values = {file: table.column(name).to_pylist() for file, table in tables.items()}
     for part in parts:
-        for position, image in enumerate(part.image_names):
-            value = values[part.path][part.first_row + position]
-            yield image if value is None else str(value)
+        yield from values[part.path][part.first_row : part.first_row + part.images]
 
 
 def _columns_of_patients(file: Path, column: str | None) -> Any:
@@ -136,13 +160,35 @@ def _columns_of_patients(file: Path, column: str | None) -> Any:
         raise UserError(f"{file} is not a readable parquet file: {first_line(error)}") from error
 
 
-def _by_file(parts: Sequence[Part]) -> Iterator[str]:
-    """Yield the patients of images in files: of DICOM tags, or the file itself if it may hold several images."""
-    first_file: dict[str, str] = {}
+def _by_file(parts: Sequence[Part]) -> Patients:
+    """Return the patients of images in files: of DICOM tags, or the file itself if it may hold several images."""
+    of_images: list[str] = []
+    unknown, pseudonyms = 0, False
     for part in parts:
         is_dicom = is_dicom_file(Path(part.path))
         patient = read_tags(Path(part.path)).patient if is_dicom else ""
         if not is_dicom and part.images == 1 and not part.axis:
             raise UserError(f"--per patient needs the patients, but {part.name} does not name one: give {_SOURCES}")
-        name = f"patient of {first_file.setdefault(patient, part.name)}" if patient else part.name
-        yield from [name] * part.images
+        of_images += [pseudonym(patient) if patient else part.name] * part.images
+        unknown += part.images * (is_dicom and not patient)
+        pseudonyms |= bool(patient)
+    return Patients(of_images, unknown, pseudonyms)
+
+
+def describe_patients(parts: Sequence[Part], patients: Patients) -> list[str]:
+    """Return notes on the names of patients, and on patients that may not be those that the user means."""
+    notes = []
+    if patients.pseudonyms and not has_lasting_key():
+        notes.append(
+            f"patients are called by pseudonyms of this run only: with {KEY_VARIABLE}, a file with a secret key, they "
+            "have the same ones in every run"
+        )
+    if patients.unknown:
+        notes.append(f"{patients.unknown} images have no known patient, so each of their files counts as one")
+    units = sum(part.images if part.row_group >= 0 else 1 for part in parts)
+    if len(set(patients.of_images)) == 1 < units:
+        notes.append(
+            f"all {len(patients.of_images)} images count as one patient: if anonymisation gave all of them the same "
+            f"identifier, give {_SOURCES}"
+        )
+    return [*notes, *describe_largest(patients.of_images)]

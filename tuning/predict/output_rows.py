@@ -1,11 +1,11 @@
 """Rows of the output: all images, or those that a table names, and the patient of each."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainables.core.data.readers.unlabelled import Part
 from trainables.core.serving.score_images import ScoredImage
-from tuning.predict.image_patients import PatientSource, patients_of
+from tuning.predict.image_patients import Patients, PatientSource, describe_patients, patients_of
 from tuning.predict.table_rows import Entry, TableRows
 
 
@@ -18,12 +18,14 @@ class OutputRows:
         table: Table whose rows they are; None for all images.
         entries: Row of the table and image of each; empty without a table.
         patients: Patient of each; None if the output has no row per patient.
+        notes: Notes on the patients.
     """
 
     count: int
     table: TableRows | None
     entries: Sequence[Entry]
-    patients: Sequence[str] | None
+    patients: Sequence[str] | None = None
+    notes: Sequence[str] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -58,21 +60,24 @@ def output_rows(parts: Sequence[Part], table: TableRows | None, source: PatientS
     Raises:
         DataError, UserError: The patients are unknown.
     """
-    names = [name for part in parts for name in part.image_names]
-    if table is None:
-        return OutputRows(len(names), None, (), None if source is None else patients_of(parts, source))
-    entries = table.entries(parts)
+    entries = () if table is None else table.entries(parts)
+    count = sum(part.images for part in parts) if table is None else len(entries)
     if source is None:
-        return OutputRows(len(entries), table, entries, None)
-    of_table = table.patients if source == PatientSource() else None
-    of_images = patients_of(parts, source) if of_table is None else []
+        return OutputRows(count, table, entries)
+    patients = patients_of(parts, source) if table is None else _patients_of_rows(parts, table, entries, source)
+    return OutputRows(count, table, entries, patients.of_images, describe_patients(parts, patients))
 
-    def patient(entry: Entry) -> str:
-        """Return the patient of a row; an image without one, or a row without an image, is one of its own."""
-        if of_table is not None and of_table[entry.row]:
-            return of_table[entry.row]
-        if entry.image is None:
-            return table.names[entry.row]
-        return names[entry.image] if of_table is not None else of_images[entry.image]
 
-    return OutputRows(len(entries), table, entries, list(map(patient, entries)))
+def _patients_of_rows(
+    parts: Sequence[Part], table: TableRows, entries: Sequence[Entry], source: PatientSource
+) -> Patients:
+    """Return the patients of rows. A row without an image is a patient of its own."""
+    if table.patients is None or source != PatientSource():
+        of_images = patients_of(parts, source)
+        of_rows = [table.names[one.row] if one.image is None else of_images.of_images[one.image] for one in entries]
+        return replace(of_images, of_images=of_rows)
+    names = [name for part in parts for name in part.image_names]
+    called = [table.names[one.row] if one.image is None else names[one.image] for one in entries]
+    known = [table.patients[one.row] for one in entries]
+    unknown = sum(not patient and one.image is not None for patient, one in zip(known, entries, strict=True))
+    return Patients([patient or name for patient, name in zip(known, called, strict=True)], unknown)

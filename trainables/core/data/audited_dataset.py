@@ -23,6 +23,7 @@ from trainables.core.data.labels import label_sets
 from trainables.core.data.odd_images import OddImages, find_odd_images
 from trainables.core.data.readers.image_files import describe_unread
 from trainables.core.data.readers.open_source import check_classes, grouped_by_name, open_source
+from trainables.core.data.readers.patient_names import describe_largest
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source, source_fingerprint
 from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
@@ -85,7 +86,8 @@ def inspect(
 
 def reading_notes(source: Source) -> list[str]:
     """Return notes on how a data set was understood, and on the files that were not read."""
-    return [*source.notes, *([describe_unread(source.unread)] if source.unread else [])]
+    largest = describe_largest(source.groups.tolist()) if source.groups_given else []
+    return [*source.notes, *largest, *([describe_unread(source.unread)] if source.unread else [])]
 
 
 def open_dataset(
@@ -161,7 +163,7 @@ def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
     A threshold of similarity replaces the groups that the data set gives.
     """
     if grouping.threshold is not None:
-        return dataclasses.replace(source, groups=np.arange(len(source)), groups_given=False)
+        return dataclasses.replace(source, groups=np.arange(len(source)), groups_given=False, patients=())
     pattern = grouping.usual_pattern
     if pattern is None or source.groups_given:
         return source

@@ -107,6 +107,8 @@ class Source:
         metadata: Further columns of a table or of parquet files: name to N values, "" if missing.
         notes: Facts about how the data set was understood, such as the columns in use.
         slicing: Slices that were taken from NIfTI volumes; None if there are no volumes.
+        patients: N PatientIDs of DICOM images that give the groups, "" if unknown; empty if something else gives them.
+            They stay in memory: outputs have their ``pseudonym``.
     """
 
     class_names: tuple[str, ...]
@@ -124,6 +126,7 @@ class Source:
     metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     slicing: Slicing | None = None
+    patients: Sequence[str] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -138,6 +141,22 @@ class Source:
         named = [f"{count} {name}" for name, count in zip(self.class_names, counts, strict=True)]
         more = f" and {len(named) - _SHOWN_CLASSES} more classes" if len(named) > _SHOWN_CLASSES else ""
         return f"{images}: {', '.join(named[:_SHOWN_CLASSES])}{more}"
+
+    def grouped_by(self, keys: Sequence[Hashable], option: str, **changes: Any) -> Self:
+        """Return the source with groups that the user gives: those of equal keys.
+
+        Args:
+            keys: N keys.
+            option: The option that gives them, and its value.
+            changes: Further attributes to replace.
+
+        Raises:
+            DataError: All images are in one group.
+        """
+        if len(set(keys)) == 1 < len(keys):
+            rule = "images must be in at least two groups, so that some can be kept for a test"
+            raise DataError(f"{rule}, but {option} puts all {len(keys)} in one: correct it, or leave it out")
+        return replace(self, groups=numbered(keys), groups_given=True, patients=(), **changes)
 
     def read(self, index: int) -> bytes:
         """Return the encoded file of one image."""

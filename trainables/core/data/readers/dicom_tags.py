@@ -9,6 +9,7 @@ from trainables.core.data.decode.dicom import count_frames, has_window, read_hea
 from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 # How an image was acquired, and from whom: name in the metadata to DICOM tag. None of them identifies a person.
 ACQUISITION = {
@@ -66,10 +67,10 @@ def describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
     images = sum(of_file.frames for of_file in dicom)
     modalities = Counter(of_file.acquisition[0] or "unknown" for of_file in dicom)
     counted = ", ".join(f"{count} {name}" for name, count in modalities.most_common())
-    notes = [f"{len(dicom)} DICOM files ({counted}) with {images} images of {patients} patients by PatientID"]
-    if patients == 1:
-        notes.append("all DICOM files have one PatientID, so it is not used to group images")
-    elif patients:
+    notes = [f"{len(dicom)} DICOM files ({counted}) with {images} images of {plural(patients, 'patient')} by PatientID"]
+    if patients < 2:
+        notes.append("PatientID names fewer than two patients, so it is not used to group images")
+    else:
         notes += describe_unknown(sum(of_file.frames for of_file in dicom if not of_file.patient))
         alike = alike_patients(of_file.patient for of_file in dicom)
         if alike:  # they stay unnamed

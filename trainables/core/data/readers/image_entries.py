@@ -32,6 +32,7 @@ class ImageEntries:
         frames: (N) number of the frame in a file of several, or of the slice, counted from 0, else None.
         slicing: Slices that are taken from volumes; None if there are no volumes.
         groups: (N,) int64, equal for images of one patient or file; None if the files do not say.
+        patients: (N) PatientID of DICOM images, "" if unknown or if it gives no groups. It is never stored.
         metadata: Acquisition of DICOM images: name to (N) values; empty if there are none.
         notes: Facts about the DICOM files and volumes.
     """
@@ -41,6 +42,7 @@ class ImageEntries:
     frames: Sequence[int | None]
     slicing: Slicing | None
     groups: NDArray[np.int64] | None
+    patients: Sequence[str]
     metadata: Mapping[str, Sequence[str]]
     notes: tuple[str, ...]
 
@@ -76,7 +78,8 @@ def list_images(root: Path, slicing: Slicing | None = None) -> ImageEntries:
     patients = {header.patient for header in headers} - {""}
     has_patients = len(patients) > 1  # anonymised files may all have the same one
     grouped = has_patients or any(frame is not None for *_, frame in entries)
-    keys = [(header.patient if has_patients else "") or subjects.get(file, file) for file, header, _ in entries]
+    of_patients = [header.patient if has_patients else "" for _, header, _ in entries]
+    keys = [patient or subjects.get(file, file) for patient, (file, *_) in zip(of_patients, entries, strict=True)]
     values = zip(*(header.acquisition for _, header, _ in entries), strict=True)
     return ImageEntries(
         root=root,
@@ -84,6 +87,7 @@ def list_images(root: Path, slicing: Slicing | None = None) -> ImageEntries:
         frames=[frame for *_, frame in entries],
         slicing=slicing if volumes else None,
         groups=numbered(keys) if grouped else None,
+        patients=of_patients,
         metadata=dict(zip(ACQUISITION, map(list, values), strict=True)) if is_dicom else {},
         notes=(
             *(describe_dicom(headers, len(patients)) if is_dicom else ()),

@@ -1,6 +1,5 @@
 """Opening of data sets: hub data sets, parquet, class folders, image-mask pairs, tables of labels and phantoms."""
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from trainables.core.data.readers.phantoms import open_phantoms
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.readers.tables.label_table import open_table
 from trainables.core.data.readers.untrusted_files import printable
-from trainables.core.data.source import Source, numbered
+from trainables.core.data.source import Source
 from trainables.core.errors import DataError
 from trainables.core.node_cache import Store, default_store
 
@@ -135,4 +134,4 @@ def grouped_by_name(source: Source, pattern: str, place: str) -> Source:
         example = next(iter(source.files), "") or "they have no names"
         raise DataError(f"--group-pattern must match file names, but {pattern!r} matches none in {place} ({example})")
     keys = [(match.groups() or match.group()) if match else index for index, match in enumerate(found)]
-    return dataclasses.replace(source, groups=numbered(keys), groups_given=True)
+    return source.grouped_by(keys, f"--group-pattern {pattern!r}")

@@ -1,7 +1,11 @@
 """Values in the place of a patient: those that name none, and those that may name the same one."""
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+
+from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 _UNKNOWN = frozenset(
     {
@@ -11,9 +15,43 @@ _UNKNOWN = frozenset(
 )
 
 
+# A patient with more than this share of the images, of at least so many patients, is noteworthy.
+_LARGE_SHARE, _MANY = 0.25, 8
+
+
 def names_patient(value: object) -> bool:
     """Return False for a missing value and for words such as ``unknown``: their images would become one big group."""
     return value is not None and str(value).strip().casefold() not in _UNKNOWN
+
+
+def count_patients(values: Iterable[object]) -> int:
+    """Return the number of different patients that values name."""
+    return len({str(value) for value in values if names_patient(value)})
+
+
+def describe_unused(column: str, values: Iterable[object]) -> str:
+    """Return a note on a column known as the patient that names fewer than two, as after anonymisation."""
+    return f"column {column} names {plural(count_patients(values), 'patient')}, so it is not used to group images"
+
+
+def check_patients(column: str, values: Iterable[object]) -> None:
+    """Raise DataError if a column that the user named as the patient names fewer than two."""
+    if (count := count_patients(values)) < 2:
+        raise DataError(
+            f"--group-column must name at least two patients, but {column} names {count}: name another column, or "
+            "leave the option out to group images by similarity"
+        )
+
+
+def describe_largest(groups: Sequence[Hashable]) -> list[str]:
+    """Return a note if one of many patients has a large share of the images, as those without an identifier may."""
+    counts = Counter(groups)
+    if len(counts) < _MANY or counts.most_common(1)[0][1] <= _LARGE_SHARE * len(groups):
+        return []
+    return [
+        f"one of {len(counts)} patients has {counts.most_common(1)[0][1]} of {len(groups)} images: if its identifier "
+        "stands for unknown patients, leave it empty in a table, or give --groups FILE"
+    ]
 
 
 def describe_unknown(images: int) -> list[str]:

@@ -1,7 +1,6 @@
 """Files that say which group each image belongs to: columns ``image`` and ``group``, and any others."""
 
 import csv
-import dataclasses
 from collections.abc import Collection, Sequence
 from io import StringIO
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.readers.pseudonyms import pseudonym
 from trainables.core.data.readers.tables.table_files import read_table
 from trainables.core.data.source import Source, numbered
 from trainables.core.errors import DataError
@@ -16,12 +16,29 @@ from trainables.core.errors import DataError
 _COLUMNS = ("image", "group")
 
 
-def group_table(names: Sequence[str], groups: NDArray[np.int64]) -> str:
-    """Return the groups of all images as CSV. Groups are numbered from 1 in the order of the images."""
+def group_table(names: Sequence[str], groups: NDArray[np.int64], patients: Sequence[str] = ()) -> str:
+    """Return the groups of all images as CSV.
+
+    A group is called by the pseudonym of its patient, or of several that share an identical image, if ``patients`` has
+    them. The others are numbered from 1 in the order of the images.
+
+    Args:
+        names: N names of images.
+        groups: (N,) int64.
+        patients: N identifiers of patients, "" if unknown; empty if they are not to be used.
+
+    Raises:
+        DataError: The key of pseudonyms cannot be used.
+    """
+    numbers = (1 + numbered(groups.tolist())).tolist()
+    of_group: dict[int, set[str]] = {}
+    for number, patient in zip(numbers, patients, strict=False):
+        of_group.setdefault(number, set()).update([pseudonym(patient)] if patient else [])
+    called = ["+".join(sorted(of_group.get(number, ()))) or number for number in numbers]
     text = StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)
-    rows.writerows(zip(names, (1 + numbered(groups.tolist())).tolist(), strict=True))
+    rows.writerows(zip(names, called, strict=True))
     return text.getvalue()
 
 
@@ -55,7 +72,7 @@ def grouped_by_file(source: Source, file: Path) -> Source:
         column: [values[row_of[name]] for name in names] for column, values in columns.items() if column not in _COLUMNS
     }
     metadata = {**source.metadata, **others}
-    return dataclasses.replace(source, groups=numbered(keys), groups_given=True, metadata=metadata)
+    return source.grouped_by(keys, f"--groups {file}", metadata=metadata)
 
 
 def _count(fault: str, names: Collection[str]) -> str:

@@ -77,7 +77,7 @@ def test_one_patient_id_for_all_files_is_no_group(tmp_path):
         write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID="STUDY-7")
     images = list_images(tmp_path)
     assert images.groups is None
-    assert "all DICOM files have one PatientID, so it is not used to group images" in images.notes
+    assert "PatientID names fewer than two patients, so it is not used to group images" in images.notes
 
 
 def test_files_without_patient_are_groups_of_their_own(tmp_path):

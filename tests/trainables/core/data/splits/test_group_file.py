@@ -9,6 +9,7 @@ from tests.trainables.core.data.splits.test_audit import write_phantoms
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.readers.pseudonyms import KEY_VARIABLE, pseudonym
 from trainables.core.data.splits.group_file import group_table, grouped_by_file
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import DataError
@@ -43,6 +44,20 @@ def test_groups_are_written_as_csv_and_numbered_from_one():
         ["b, c.png", "2"],
         ['d".png', "1"],
     ]
+
+
+def test_groups_of_patients_are_called_by_their_pseudonyms(monkeypatch, tmp_path):
+    (tmp_path / "key").write_text("k" * 64)
+    (tmp_path / "key").chmod(0o600)
+    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "key"))
+    text = group_table(list("abcde"), np.array([5, 0, 5, 1, 1]), ["Doe", "", "Doe", "Roe", "Doe"])
+    doe, both = pseudonym("Doe"), "+".join(sorted(map(pseudonym, ("Roe", "Doe"))))
+    assert [row[1] for row in csv.reader(io.StringIO(text))] == ["group", doe, "2", doe, both, both]
+
+
+def test_one_group_for_all_images_is_refused(data, tmp_path):
+    with pytest.raises(DataError, match=r"at least two groups, .* but --groups .*groups.csv puts all 6 in one"):
+        grouped(data, tmp_path, table((name, 0) for name in NAMES))
 
 
 def test_groups_of_a_file_are_the_truth(data, tmp_path):

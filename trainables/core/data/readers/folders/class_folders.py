@@ -52,6 +52,7 @@ def open_class_folders(root: Path, slicing: Slicing | None = None) -> Source:
         metadata=images.metadata,
         notes=(*images.notes, *folders),
         slicing=images.slicing,
+        patients=images.patients,
     )
 
 

@@ -3,20 +3,31 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainables.core.data.readers.patient_names import count_patients, describe_unused
 from trainables.core.data.readers.tables.label_columns import check_no_flag, known_groups, known_splits
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 
 
-def patient_column(tables: Sequence[Any]) -> str | None:
+def patient_column(tables: Sequence[Any]) -> tuple[str | None, list[str]]:
     """Return the column that all files have and whose name is known as the group, if there is exactly one.
 
-    A column of one value does not count, as after anonymisation.
+    A column that does not name several patients does not count.
+
+    Returns:
+        The column or None, and notes on columns that do not count.
     """
     shared = set.intersection(*(set(table.column_names) for table in tables))
-    found = known_groups(sorted(shared))
-    found = [name for name in found if len({str(value) for table in tables for value in table.column(name)}) > 1]
-    return found[0] if len(found) == 1 else None
+    known = known_groups(sorted(shared))
+    values = {name: values_of(tables, name) for name in known}
+    found = [name for name in known if count_patients(values[name]) > 1]
+    notes = [describe_unused(name, values[name]) for name in known if name not in found]
+    return found[0] if len(found) == 1 else None, notes
+
+
+def values_of(tables: Sequence[Any], column: str) -> list[Any]:
+    """Return the values of a column of all files."""
+    return [value for table in tables for value in table.column(column).to_pylist()]
 
 
 def split_column(columns: Mapping[str, Sequence[str]], of_files: Sequence[str], place: str) -> str | None:

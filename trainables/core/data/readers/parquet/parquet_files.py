@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 
 from trainables.core.data.readers.image_files import unread_files
-from trainables.core.data.readers.parquet.columns import other_columns, patient_column, split_column
+from trainables.core.data.readers.parquet.columns import (
+    other_columns,
+    patient_column,
+    split_column,
+    values_of,
+)
 from trainables.core.data.readers.parquet.file_set import check_one_configuration, check_shards
 from trainables.core.data.readers.parquet.image_column import (
     bytes_of,
@@ -21,7 +26,7 @@ from trainables.core.data.readers.parquet.image_column import (
     kind_of_rest,
 )
 from trainables.core.data.readers.parquet.labels import is_text, numbered_classes, text_labels
-from trainables.core.data.readers.patient_names import describe_unknown, names_patient
+from trainables.core.data.readers.patient_names import check_patients, describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import check_within
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError, describe, first_line
@@ -118,12 +123,14 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
     """Read Arrow tables with an ``image`` struct of ``bytes`` and a ``label``, as the hub stores them."""
     tables = [table for _, table in parts]
     labels, class_names = text_labels(tables, place) or numbered_classes(tables, place)
-    recognised = None if group_column else patient_column(tables)
-    group_column = group_column or recognised
+    recognised, notes = (None, []) if group_column else patient_column(tables)
+    notes += [f"column of the parquet files: group = {recognised}"] if recognised else []
     groups = np.arange(len(labels))
-    notes = [f"column of the parquet files: group = {recognised}"] if recognised else []
     if group_column is not None:
-        values = [value for _, table in parts for value in table.column(group_column).to_pylist()]
+        check_patients(group_column, values_of(tables, group_column))
+    group_column = group_column or recognised
+    if group_column is not None:
+        values = values_of(tables, group_column)
         groups = numbered([str(value) if names_patient(value) else (index,) for index, value in enumerate(values)])
         notes += describe_unknown(sum(not names_patient(value) for value in values))
     metadata = other_columns(tables, ("image", "label", group_column))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from trainables.core.data.readers.patient_names import check_patients, count_patients, describe_unused
 from trainables.core.data.readers.tables.named_images import NamedImages
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.data.source import SPLIT_NAMES
@@ -132,8 +133,12 @@ def choose_columns(
             found = sorted(named, key=lambda name: -sum(not images.find(row[name]).reason for row in rows))[:1]
         elif role == "split":
             found = known_splits([name for name in columns if name not in chosen.values()], rows, place, asked)
+        elif role == "group":
+            found = [name for name in known_groups(columns) if count_patients(row[name] for row in rows) > 1]
+            if asked is not None:
+                check_patients(asked, (row[asked] for row in rows))
         else:
-            found = known_groups(columns) if role == "group" else known_labels(columns)
+            found = known_labels(columns)
         if asked is None and len(found) > 1:
             raise DataError(
                 f"{place} has several columns that could be the {role} ({', '.join(found)}): pass --{role}-column"
@@ -181,13 +186,17 @@ def _holds_several_splits(column: str, rows: Sequence[Row]) -> bool:
     return values <= SPLIT_NAMES.keys() and len({SPLIT_NAMES[value] for value in values}) > 1
 
 
-def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Sequence[Row]) -> str:
-    """Return the columns in use and the others, in one line."""
+def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """Return notes: the columns in use and the others, and columns of patients that are not used."""
     used = ", ".join(f"{role} = {name}" for role, name in chosen.items())
     others = [name for name in columns if name not in chosen.values()]
     counts = {name: len({row[name] for row in rows}) for name in others}
     counted = ", ".join(f"{name} ({count} value{'s' * (count != 1)})" for name, count in counts.items())
-    return f"columns of the table: {used}" + (f"; not used for training: {counted}" if others else "")
+    unused = [name for name in known_groups(columns) if name in others and "group" not in chosen]
+    return [
+        f"columns of the table: {used}" + (f"; not used for training: {counted}" if others else ""),
+        *(describe_unused(name, (row[name] for row in rows)) for name in unused),
+    ]
 
 
 def listed(names: Sequence[str]) -> str:

@@ -107,7 +107,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
             **{name: [row[name] for row in firsts] for name in columns if name not in chosen.values()},
         },
         notes=(
-            describe_columns(chosen, columns, rows),
+            *describe_columns(chosen, columns, rows),
             *reading.describe(labels, encoded, class_names),
             *_matching_notes(matches, named, place),
             *_repeat_notes(matches, [name for name in columns if name not in chosen.values()], place),
@@ -116,6 +116,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
             *images.notes,
         ),
         slicing=images.slicing,
+        patients=[] if group else [images.patients[index] if index >= 0 else "" for index in positions],
     )
 
 

@@ -32,8 +32,8 @@ def test_text_labels_patients_and_metadata(tmp_path):
 
 
 def test_unknown_patients_are_no_group(tmp_path):
-    write(tmp_path, "train.parquet", ["a", "b"] * 3, MRN=["1", "unknown", "1", "unknown", "", "nan"])
-    assert open_source(str(tmp_path)).groups.tolist() == [0, 1, 0, 2, 3, 4]
+    write(tmp_path, "train.parquet", ["a", "b"] * 4, MRN=["1", "unknown", "1", "unknown", "", "nan", "2", None])
+    assert open_source(str(tmp_path)).groups.tolist() == [0, 1, 0, 2, 3, 4, 5, 6]
 
 
 def test_files_of_different_kinds_of_labels_are_refused(tmp_path):
@@ -48,7 +48,18 @@ def test_a_constant_patient_is_no_group_and_missing_labels_have_any_type(tmp_pat
     write(tmp_path, "test.parquet", pa.array([None], pa.null()), patient_id=["x"])
     source = open_source(str(tmp_path))
     assert source.class_names == ("ill", "well") and sorted(source.labels.tolist()) == [-1, 0, 1]
-    assert not source.groups_given and not source.notes
+    assert not source.groups_given
+    assert source.notes == ("column patient_id names 1 patient, so it is not used to group images",)
+
+
+@pytest.mark.parametrize(("values", "count"), [(["x"] * 4, 1), (["unknown", "NaN", None, ""], 0)])
+def test_a_column_that_names_fewer_than_two_patients_groups_nothing(tmp_path, values, count):
+    """Otherwise each image were a group of its own, as if the data set said so, and none would be looked for."""
+    write(tmp_path, "train.parquet", ["well", "ill"] * 2, patient_id=values)
+    source = open_source(str(tmp_path))
+    assert not source.groups_given and source.notes[0].startswith(f"column patient_id names {count} patient")
+    with pytest.raises(DataError, match=f"must name at least two patients, but patient_id names {count}: name another"):
+        open_source(str(tmp_path), group_column="patient_id")
 
 
 def test_a_column_of_splits_replaces_that_of_a_single_file(tmp_path):

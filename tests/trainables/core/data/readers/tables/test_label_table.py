@@ -1,11 +1,12 @@
 import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pytest
 
 from tests.images import png
-from trainables.core.data.audited_dataset import inspect
+from trainables.core.data.audited_dataset import inspect, reading_notes
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
@@ -54,6 +55,27 @@ def test_labels_groups_and_metadata_come_from_the_table(folder):
         "site (2 values), country (1 value)",
     )
     assert not source.unread  # the table has been read
+
+
+@pytest.mark.parametrize(("patient", "count"), [("0", 1), ("anonymous", 0)])
+def test_a_column_that_names_fewer_than_two_patients_groups_nothing(folder, patient, count):
+    write(folder, [re.sub(r"p\d+$", patient, line) for line in rows()])
+    source = open_table(folder, LABELS)
+    assert not source.groups_given and len(set(source.groups.tolist())) == 12
+    assert (
+        source.notes[1]
+        == f"column PatientID names {count} patient{'s' * (1 - count)}, so it is not used to group images"
+    )
+    with pytest.raises(DataError, match=f"must name at least two patients, but PatientID names {count}: name another"):
+        open_table(folder, dataclasses.replace(LABELS, group="PatientID"))
+
+
+def test_one_of_many_patients_with_many_images_is_noted(folder):
+    write(
+        folder, [re.sub(r"p[0-1]$", "0", line) if index < 5 else f"{line}x{index}" for index, line in enumerate(rows())]
+    )
+    notes = reading_notes(open_table(folder, LABELS))
+    assert notes[-1].startswith("one of 9 patients has 4 of 12 images: if its identifier stands for unknown patients")
 
 
 def test_the_order_of_rows_does_not_matter(folder):
