@@ -4,7 +4,7 @@ r"""Convert image data sets into DICOM files and NIfTI volumes, to compare searc
     python -m benchmarks.data.medical_formats nifti alzheimer_mri OUT
 
 ``dicom`` writes every image of class folders as a 12-bit DICOM file whose PatientID is the pattern's match in its name;
-every third one is MONOCHROME1. ``nifti`` writes every group that the audit finds as a volume in the folder of its most
+every second one is MONOCHROME1. ``nifti`` writes every group that the audit finds as a volume in the folder of its most
 frequent class, one slice per image.
 """
 
@@ -20,7 +20,7 @@ from PIL import Image
 from trainables.core.data.audited_dataset import inspect
 
 _WHITE = 2**12 - 1
-_MONOCHROME1_EVERY = 3
+_MONOCHROME1_EVERY = 2
 _SIDE = 128
 
 
