@@ -64,6 +64,15 @@ def count_frames(header: "Dataset") -> int:
     return frames
 
 
+def is_incomplete(header: "Dataset", size: int) -> bool:
+    """Return True if a file of ``size`` bytes cannot hold the uncompressed pixels that its header announces."""
+    from pydicom.pixels.utils import get_expected_length
+
+    with _private_errors("not a readable DICOM file"):
+        syntax = header.file_meta.TransferSyntaxUID
+        return not (syntax.is_compressed or syntax.is_deflated) and size < get_expected_length(header)
+
+
 def dicom_image(data: bytes, window: Window | None = None) -> Image.Image:
     """Return the only frame of a DICOM file as a Pillow image.
 
@@ -80,10 +89,10 @@ def dicom_image(data: bytes, window: Window | None = None) -> Image.Image:
             that no installed package reads. No tag's value is part of the message.
     """
     dataset = _read_pixels(data)
+    syntax = _check_pixels(dataset)
     frames = count_frames(dataset)
     if frames > 1:
         raise DataError(f"it has {frames} frames: store each one as a file of its own")
-    syntax = _check_pixels(dataset)
     with _private_errors(f"its DICOM pixels cannot be decoded ({syntax})"):
         _copy_frame_tags(dataset, 0)
         if window is not None:
@@ -197,6 +206,8 @@ def _encoding_of_pixels(dataset: "Dataset") -> str:
         raise DataError(f"reading DICOM pixels encoded as {syntax.name} needs: pip install 'tune-run[medical]'")
     if not syntax.is_compressed:
         expected = get_expected_length(dataset)
+        if len(dataset.PixelData) < expected:
+            raise DataError(f"its DICOM pixels are incomplete: {len(dataset.PixelData)} of {expected} bytes")
         if len(dataset.PixelData) >= expected + expected // count_frames(dataset):
             raise DataError("this DICOM file holds the pixels of more frames than its NumberOfFrames says")
     return str(syntax.name)

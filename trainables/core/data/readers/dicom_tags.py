@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.core.data.decode.dicom import count_frames, has_window, read_header, read_text
+from trainables.core.data.decode.dicom import count_frames, has_window, is_incomplete, read_header, read_text
 from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
@@ -45,6 +45,8 @@ def read_tags(file: Path) -> DicomTags:
         with file.open("rb") as opened:
             header = read_header(opened)
         frames, windowed = count_frames(header), has_window(header)
+        if frames > 1 and is_incomplete(header, file.stat().st_size):
+            frames = 1  # one bad image instead of thousands
     except (DataError, OSError):
         return DicomTags()
     patient = read_text(header, "PatientID")

@@ -15,6 +15,7 @@ from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.readers.unlabelled import find_parts, read_part
+from trainables.core.errors import DataError
 
 ACQUISITION = {"Manufacturer": "Maker", "ManufacturerModelName": "M1", "PixelSpacing": ["0.2", "0.2"]}
 
@@ -96,6 +97,17 @@ def test_a_damaged_file_is_a_bad_image_with_the_reason(folder, tmp_path):
     assert audit is not None
     assert audit.broken.keys() == {"ill/no_pixels.dcm", "ill/text.dcm"}
     assert "must have 1 to" in audit.broken["ill/no_pixels.dcm"]
+
+
+def test_frames_that_a_file_cannot_hold_are_one_bad_image(tmp_path):
+    """Thousands of bad images took minutes, and hid all others in messages."""
+    file = write_dicom(tmp_path / "ill" / "huge.dcm", noise(16, 16), NumberOfFrames=9000, Rows=8192, Columns=8192)
+    write_dicom(tmp_path / "well" / "film.dcm", noise(2, 16, 16))
+    images = list_images(tmp_path)
+    assert images.names == ["ill/huge.dcm", "well/film.dcm frame 1", "well/film.dcm frame 2"]
+    with pytest.raises(DataError, match=r"its DICOM pixels are incomplete: 512 of \d{13} bytes"):
+        decode(images.read(0), 16, PixelFormat(1, 65535))
+    assert [len(part.image_names) for part in find_parts([str(file)])] == [1]
 
 
 def test_prediction_reads_the_same_files_frame_by_frame(folder):
