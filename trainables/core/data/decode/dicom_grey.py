@@ -25,8 +25,7 @@ def shown_grey(dataset: "Dataset", samples: NDArray[Any]) -> NDArray[np.float64]
     if dataset.get("VOILUTSequence"):
         table = dataset.VOILUTSequence[0]
         return _look_up(table, values) / (2.0 ** int(table.LUTDescriptor[2]) - 1)
-    if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        _check_window(dataset)
+    if _has_window(dataset):
         darkest, brightest = _range_of_values(dataset)
         return np.asarray((apply_voi_lut(values, dataset) - darkest) / (brightest - darkest))
     return _stretched(values, _is_padding(dataset, samples))
@@ -72,8 +71,19 @@ def _range_of_values(dataset: "Dataset") -> tuple[float, float]:
     return lowest * float(slope) + float(intercept), highest * float(slope) + float(intercept)
 
 
-def _check_window(dataset: "Dataset") -> None:
-    width, centre = (float(np.ravel(value)[0]) for value in (dataset.WindowWidth, dataset.WindowCenter))
+def _has_window(dataset: "Dataset") -> bool:
+    """Return True if there is a window. Raise DataError if it has no meaning."""
+    try:
+        found = [dataset.get(tag) for tag in ("WindowCenter", "WindowWidth")]
+        if None in found:
+            return False
+        centre, width = (float(np.ravel(value)[0]) for value in found)
+    except (TypeError, ValueError):  # their messages quote the value
+        raise DataError(
+            "center and width of a DICOM window must be numbers, but these are not: repair or remove them, or replace "
+            "all windows with --window"
+        ) from None
     least = 1 if dataset.get("VOILUTFunction", "LINEAR") == "LINEAR" else np.finfo(float).tiny
     if not (np.isfinite(centre) and least <= width < np.inf):
         raise DataError(f"the width of a DICOM window must be at least 1, but is {width:g}: repair or remove it")
+    return True

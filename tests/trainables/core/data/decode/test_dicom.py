@@ -176,6 +176,17 @@ def test_an_image_is_a_single_frame(tmp_path):
         dicom_image(data)
 
 
+@pytest.mark.parametrize(("tag", "value"), [("WindowCenter", "2048"), ("WindowWidth", "4096")])
+def test_windows_of_letters_are_refused_as_such(tmp_path, tag, value):
+    pixels = np.ones((8, 8), dtype=np.uint16)
+    data = write_dicom(tmp_path / "a", pixels, WindowCenter="2048", WindowWidth="4096").read_bytes()
+    with pytest.raises(
+        DataError, match="width of a DICOM window must be numbers, but these are not: repair"
+    ):
+        dicom_image(data.replace(value.encode(), b"Doe^"))
+    dicom_image(data, window=(2048, 4096))
+
+
 @pytest.mark.parametrize("frames", [None, 1, 2])
 def test_frames_that_the_file_does_not_announce_are_not_dropped(tmp_path, frames):
     dataset = pydicom.dcmread(write_dicom(tmp_path / "a", np.ones((3, 8, 8), dtype=np.uint16)))
