@@ -10,6 +10,7 @@ from trainables.core.data.readers.image_files import find_parquet
 from trainables.core.data.readers.name_keys import class_name_key
 from trainables.core.data.readers.object_store import check_uri, local_copy
 from trainables.core.data.readers.parquet.parquet_files import hub_folder, open_hub, open_parquet
+from trainables.core.data.readers.patient_names import describe_unknown, names_patient
 from trainables.core.data.readers.phantoms import open_phantoms
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.readers.tables.label_table import open_table
@@ -133,5 +134,8 @@ def grouped_by_name(source: Source, pattern: str, place: str) -> Source:
     if not any(found):
         example = next(iter(source.files), "") or "they have no names"
         raise DataError(f"--group-pattern must match file names, but {pattern!r} matches none in {place} ({example})")
-    keys = [(match.groups() or match.group()) if match else index for index, match in enumerate(found)]
-    return source.grouped_by(keys, f"--group-pattern {pattern!r}")
+    keys = [(match.groups() or (match.group(),)) if match else ("",) for match in found]
+    known = [any(map(names_patient, key)) for key in keys]
+    own = [key if is_known else (index,) for index, (key, is_known) in enumerate(zip(keys, known, strict=True))]
+    notes = (*source.notes, *describe_unknown(known.count(False)))
+    return source.grouped_by(own, f"--group-pattern {pattern!r}", notes=notes)

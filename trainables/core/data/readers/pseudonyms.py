@@ -25,12 +25,8 @@ def pseudonym(patient: str) -> str:
     Raises:
         DataError: The file of the key cannot be used.
     """
-    return (
-        "p"
-        + hmac.digest(_key(os.environ.get(KEY_VARIABLE)), patient.encode(errors="backslashreplace"), "sha256").hex()[
-            :_DIGITS
-        ]
-    )
+    key, identifier = _key(os.environ.get(KEY_VARIABLE)), patient.encode(errors="backslashreplace")
+    return f"p{hmac.digest(key, identifier, 'sha256').hex()[:_DIGITS]}"
 
 
 def has_lasting_key() -> bool:

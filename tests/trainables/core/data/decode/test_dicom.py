@@ -180,9 +180,7 @@ def test_an_image_is_a_single_frame(tmp_path):
 def test_windows_of_letters_are_refused_as_such(tmp_path, tag, value):
     pixels = np.ones((8, 8), dtype=np.uint16)
     data = write_dicom(tmp_path / "a", pixels, WindowCenter="2048", WindowWidth="4096").read_bytes()
-    with pytest.raises(
-        DataError, match="width of a DICOM window must be numbers, but these are not: repair"
-    ):
+    with pytest.raises(DataError, match="width of a DICOM window must be numbers, but these are not: repair"):
         dicom_image(data.replace(value.encode(), b"Doe^"))
     dicom_image(data, window=(2048, 4096))
 

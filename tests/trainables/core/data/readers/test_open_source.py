@@ -263,3 +263,14 @@ def test_files_beside_parquet_are_counted_also_if_they_are_images(tmp_path):
     for name in ("README.md", "1.png", "2.png"):
         (tmp_path / name).touch()
     assert open_source(str(tmp_path)).unread == {".png": 2, ".md": 1}
+
+
+def test_words_for_unknown_patients_in_file_names_are_no_group(tmp_path):
+    for index, name in enumerate(("a/anon_1", "a/anon_2", "b/p7_1", "b/p7_2", "b/p8_1", "b/scan")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.png").write_bytes(image(index))
+    source = open_source(str(tmp_path), group_pattern=r"^(\w+)_")
+    assert source.groups.tolist() == [0, 1, 2, 2, 3, 4]
+    assert source.notes[-1] == "3 images have no known patient, so each of their files is a group of its own"
+    with pytest.raises(DataError, match=r"at least two groups, .* but --group-pattern '\.png' puts all 6 in one"):
+        open_source(str(tmp_path), group_pattern=r"\.png")
