@@ -81,7 +81,7 @@ def test_a_node_without_the_pixels_decodes_them_itself(root, tmp_path):
 
 
 def test_a_node_decodes_data_whose_groups_were_given_elsewhere(root, tmp_path):
-    data = inspect(str(root), grouping=Grouping(pattern=r"^(\d)"), store=tmp_path / "store")
+    data = inspect(str(root), grouping=Grouping(pattern=r"(\d)\."), store=tmp_path / "store")
     assert len(np.unique(data.groups)) < len(data.groups)
     elsewhere = dataclasses.replace(data, store=tmp_path / "other node")
     np.testing.assert_array_equal(elsewhere.images(16), data.images(16))
