@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from trainables.core.errors import DataError
@@ -22,7 +22,7 @@ _WHITE_IS_ZERO, _UNSIGNED, _SIGNED, _SEPARATE, _PREMULTIPLIED = 0, 1, 2, 2, 1
 _SAMPLE_KINDS = {1: "unsigned", 2: "signed", 3: "floating-point"}
 _TIFF = frozenset({b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"})
 _ORIENTATION = 0x0112
-_WHITE_16 = 2**16 - 1
+_WHITE_8, _WHITE_16 = 2**8 - 1, 2**16 - 1
 # EXIF orientation to (transpose, flip rows, flip columns), applied in this order.
 _ORIENTATIONS = {
     2: (False, False, True),
@@ -66,6 +66,27 @@ def deep_samples(image: Image.Image, data: bytes) -> NDArray[np.int64] | None:
     transpose, rows, columns = _ORIENTATIONS.get(image.getexif().get(_ORIENTATION, 1), (False, False, False))
     samples = samples.swapaxes(0, 1) if transpose else samples
     return samples[:: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def stored_samples(image: Image.Image, data: bytes) -> NDArray[Any]:
+    """Return the (H, W) or (H, W, C) samples as they are stored, for masks: Pillow stretches those of PNM to 8 bits.
+
+    Arguments and errors are those of ``deep_samples``.
+    """
+    samples = deep_samples(image, data)
+    if samples is not None:
+        return samples
+    maxima = [part for part in _decoder_arguments(image) if isinstance(part, int)]  # gone once the image is loaded
+    shown = np.asarray(ImageOps.exif_transpose(image))
+    return _unstretched(shown, max(maxima), _WHITE_8) if image.format == "PPM" and maxima else shown
+
+
+def grey_bits(image: Image.Image) -> int:
+    """Return the bits per sample of a grey image that Pillow stretches to 8 bits, and 8 for all others."""
+    if image.mode == "1":
+        return 1
+    rawmodes = [part for part in _decoder_arguments(image) if isinstance(part, str)]
+    return next((int(part[2]) for part in rawmodes if part.startswith(("L;2", "L;4"))), 8)
 
 
 def describe_tiff(data: bytes) -> str:
@@ -119,7 +140,7 @@ def _grey(image: Image.Image) -> NDArray[np.int64]:
     numbers = [part for part in _decoder_arguments(image) if isinstance(part, int)]  # gone once the image is loaded
     samples = np.asarray(image)
     if image.format == "PPM" and numbers:  # Pillow stretches samples from 0 to the file's maximum
-        return (samples.astype(np.int64) * max(numbers) + _WHITE_16 // 2) // _WHITE_16
+        return _unstretched(samples, max(numbers), _WHITE_16)
     tags = getattr(image, "tag_v2", {})
     (sample_format, *_) = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
     if samples.dtype == np.int32 and samples.min(initial=0) < 0 and tags and sample_format == _UNSIGNED:
@@ -128,6 +149,11 @@ def _grey(image: Image.Image) -> NDArray[np.int64]:
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         wide = 2 ** max(tags.get(_SAMPLE_BITS, (16,))) - 1 - wide
     return wide
+
+
+def _unstretched(samples: NDArray[Any], maximum: int, white: int) -> NDArray[np.int64]:
+    """Undo the scaling of samples from ``maximum`` to ``white``."""
+    return (samples.astype(np.int64) * maximum + white // 2) // white
 
 
 def _is_signed(image: Image.Image) -> bool:

@@ -22,7 +22,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 Image.init()  # registers the formats, so that `Image.open` accepts their names
 
 # Part of every cache key. Raise it whenever the same bytes would decode to other pixels.
-DECODER_VERSION = 6
+DECODER_VERSION = 7
 GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _PAGED_FORMATS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
 # Side in pixels of the images that are compared with each other, and with those that a model was trained on.
@@ -83,7 +83,7 @@ def open_image(data: bytes, window: Window | None = None) -> Iterator[Image.Imag
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_kind(opened)
-            check_undamaged(data, opened.format)
+            check_undamaged(data, opened)
             yield opened
     except UnidentifiedImageError as error:  # Pillow names the buffer's address instead
         if is_nifti(data):

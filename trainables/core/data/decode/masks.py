@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from trainables.core.cpus import available_cpus
+from trainables.core.data.decode.dicom import is_dicom
+from trainables.core.data.decode.high_bit_depth import grey_bits, stored_samples
 from trainables.core.data.decode.images import open_image
 from trainables.core.data.source import MaskFormat, Masks, Source
 from trainables.core.errors import DataError
 from trainables.core.node_cache import Store
 
 # Part of every cache key. Raise it whenever the same bytes would become other masks, or none.
-MASK_VERSION = 3
+MASK_VERSION = 4
 Colour = tuple[int, ...]
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 
@@ -33,6 +35,21 @@ class Survey:
 
     format: MaskFormat
     bad: Mapping[int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Mask:
+    """A mask as it is stored.
+
+    Attributes:
+        values: (H, W) values, turned like the image.
+        colours: Colour in the palette of each value that occurs, or None.
+        bits: Bits per sample, if Pillow stretches them to 8 bits, else 8.
+    """
+
+    values: NDArray[np.int64]
+    colours: Mapping[int, Colour | None]
+    bits: int = 8
 
 
 def surveyed_masks(source: Source, fingerprint: str, store: Store) -> Survey | None:
@@ -60,22 +77,24 @@ def survey_masks(masks: Masks, source: Source) -> Survey:
         OSError: A file cannot be read that ``source.unreadable`` does not name.
     """
 
-    def look(index: int) -> tuple[str, dict[int, Colour | None]]:
+    def look(index: int) -> tuple[str, Mapping[int, Colour | None], int]:
         if index in source.unreadable:
-            return source.unreadable[index], {}
+            return source.unreadable[index], {}, 8
         try:
-            values, colours = _read(masks.read_bytes(index))
-            return _wrong_size(values, source.read(index)) or _wrong_values(list(colours), masks.format), colours
+            mask = _read(masks.read_bytes(index))
+            why = _wrong_size(mask.values, source.read(index)) or _wrong_values(list(mask.colours), masks.format)
+            return why, mask.colours, mask.bits
         except DataError as error:
-            return str(error), {}
+            return str(error), {}, 8
 
     with ThreadPoolExecutor(available_cpus()) as pool:
         looks = list(pool.map(look, range(len(source))))
-    bad = {index: why for index, (why, _) in enumerate(looks) if why}
+    bad = {index: why for index, (why, *_) in enumerate(looks) if why}
     if len(bad) == len(source):
         raise DataError(f"no image has a usable mask; the first one, {source.names[0]}: {bad[0]}")
-    _check_palettes([colours for why, colours in looks if not why])
-    found = sorted({value for why, colours in looks if not why for value in colours})
+    _check_palettes([colours for why, colours, _ in looks if not why])
+    _check_bits([(max(colours), bits) for why, colours, bits in looks if not why])
+    found = sorted({value for why, colours, _ in looks if not why for value in colours})
     return Survey(masks.format or MaskFormat.of_values(found), bad)
 
 
@@ -90,23 +109,39 @@ def _check_palettes(masks: Sequence[Mapping[int, Colour | None]]) -> None:
             )
 
 
+def _check_bits(masks: Sequence[tuple[int, int]]) -> None:
+    """Raise DataError if masks of fewer than 8 bits, whose values are stretched, are mixed with others.
+
+    Args:
+        masks: Largest value and bits per sample of each mask.
+    """
+    found = sorted({bits for largest, bits in masks if largest > 0})
+    if len(found) > 1 and max(largest for largest, _ in masks) > 1:
+        raise DataError(
+            f"all masks must have the same number of bits per pixel, but some have {found[0]} and some {found[-1]}, so "
+            "that one value may stand for several classes: store all with 8 bits"
+        )
+
+
 def read_mask(data: bytes) -> NDArray[np.int64]:
     """Return the (H, W) values of a mask file as an image viewer turns it: grey values, or indices of a palette.
 
     Raises:
         DataError: The mask is missing, unreadable or in colour.
     """
-    return _read(data)[0]
+    return _read(data).values
 
 
-def _read(data: bytes) -> tuple[NDArray[np.int64], dict[int, Colour | None]]:
-    """Return the values of a mask, and the colour in the palette of each one that occurs, or None."""
+def _read(data: bytes) -> _Mask:
     if not data:
         raise DataError("has no mask")
+    if is_dicom(data):
+        raise DataError("its mask is a DICOM file, whose values a viewer scales: store PNGs")
     palette = np.zeros((0, 3), dtype=np.int64)
     try:
         with open_image(data) as image:
-            values = np.asarray(ImageOps.exif_transpose(image))
+            bits = grey_bits(image)
+            values = stored_samples(image, data)
             if image.mode == "P":
                 palette = np.reshape(image.getpalette("RGB") or [], (-1, 3))
     except DataError as error:
@@ -119,11 +154,11 @@ def _read(data: bytes) -> tuple[NDArray[np.int64], dict[int, Colour | None]]:
         raise DataError("its mask is in colour, but a mask has one whole number per pixel")
     found = np.unique(values)
     if not len(palette) or found[-1] >= len(palette):
-        return values.astype(np.int64), dict.fromkeys(found.tolist())
+        return _Mask(values.astype(np.int64), dict.fromkeys(found.tolist()), bits)
     if (palette == palette[:, :1]).all():  # a program may number the same greys in another order
         values = palette[values, 0]
-        return values.astype(np.int64), dict.fromkeys(np.unique(values).tolist())
-    return values.astype(np.int64), {int(value): tuple(palette[value].tolist()) for value in found}
+        return _Mask(values.astype(np.int64), dict.fromkeys(np.unique(values).tolist()))
+    return _Mask(values.astype(np.int64), {int(value): tuple(palette[value].tolist()) for value in found})
 
 
 def decode_mask(data: bytes, size: int, mask_format: MaskFormat) -> NDArray[np.uint8]:

@@ -59,3 +59,29 @@ def test_a_png_in_many_chunks():
     ]
     again = data[:start] + b"".join(chunks) + data[start + 12 + length :]
     np.testing.assert_array_equal(decode(again, 96, COLOUR), decode(data, 96, COLOUR))
+
+
+def pnm(values, maximum, kind=b"P5"):
+    return b"%s %d %d %d\n" % (kind, *values.shape[1::-1], maximum) + values.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["u1", ">u2"])
+def test_images_after_the_first_one_of_a_pnm_file(kind):
+    one = pnm(np.full((16, 16), 40, kind), 50 if kind == "u1" else 500)
+    assert decode(one + b"\n", 16, PixelFormat(1, 511)).shape == (16, 16, 1)
+    with pytest.raises(DataError, match="it has data after its image, perhaps further images: store each one"):
+        decode(one + one, 16, PixelFormat(1, 511))
+    bits = b"P4 9 16\n" + bytes(32)
+    assert not decode(bits.replace(b"\0", b"\xff"), 16, PixelFormat(1, 255)).any()
+    with pytest.raises(DataError, match="it has data after its image"):
+        decode(bits + bits, 16, PixelFormat(1, 255))
+
+
+@pytest.mark.parametrize(("kind", "values"), [("u1", 60), (">u2", 600)])
+@pytest.mark.parametrize("magic", [b"P5", b"P6"])
+def test_samples_of_a_pnm_file_above_its_maximum(kind, values, magic):
+    samples = np.full((16, 16) if magic == b"P5" else (16, 16, 3), values, kind)
+    with pytest.raises(DataError, match=f"its samples must not exceed {values - 1}, .* but reach {values}"):
+        decode(pnm(samples, values - 1, magic), 16, PixelFormat(3, 1023))
+    with pytest.raises(DataError, match="truncated|not enough image data|not supported"):
+        decode(pnm(samples, values, magic)[:-3], 16, PixelFormat(3, 1023))

@@ -1,9 +1,14 @@
 import io
+import struct
+import zlib
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
+from tests.dicom import write_dicom
 from tests.images import png, write_classes, write_pairs, write_pets
 from trainables.core.data.augment.augmenter import Augmenter
 from trainables.core.data.augment.policies import POLICIES, PolicyOptions, source_size
@@ -178,6 +183,110 @@ def test_every_mode_of_a_mask_is_read(tmp_path, mode):
         image = Image.fromarray(values.astype(np.uint16 if mode == "I;16" else np.uint8))
     image.save(tmp_path / "mask.png")
     assert read_mask((tmp_path / "mask.png").read_bytes()).tolist() == values.tolist()
+
+
+CLASSES = np.random.default_rng(5).integers(0, 4, (64, 72))
+
+
+def pnm(values, maximum, kind):
+    values = np.repeat(values[:, :, None], 3, axis=2) if kind in (b"P3", b"P6") else values
+    header = b"%s %d %d %d\n" % (kind, *values.shape[1::-1], maximum)
+    if kind in (b"P2", b"P3"):
+        return header + b" ".join(b"%d" % value for value in values.flat)
+    return header + values.astype(">u2" if maximum > 255 else "u1").tobytes()
+
+
+def tiff(values, **settings):
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, **settings)
+    return buffer.getvalue()
+
+
+MAXIMA = (3, 4, 7, 100, 128, 254, 255, 256, 1000, 4095, 32768, 65535)
+
+
+@pytest.mark.parametrize(
+    ("kind", "maximum"),
+    [(kind, maximum) for kind in (b"P2", b"P3", b"P5", b"P6") for maximum in MAXIMA if kind != b"P3" or maximum < 256],
+)
+def test_pnm_masks_have_the_values_in_the_file_whatever_its_maximum(kind, maximum):
+    np.testing.assert_array_equal(read_mask(pnm(CLASSES, maximum, kind)), CLASSES)
+    brightest = CLASSES * (maximum // 3)
+    np.testing.assert_array_equal(read_mask(pnm(brightest, maximum, kind)), brightest)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        tiff(CLASSES.astype(np.uint8)),
+        tiff(CLASSES.astype(np.int8)),
+        tiff(CLASSES.astype(np.uint16)),
+        tiff(CLASSES.astype(np.int16)),
+        tiff((65535 - CLASSES).astype(np.uint16), photometric="miniswhite"),
+        tiff((255 - CLASSES).astype(np.uint8), photometric="miniswhite"),
+        tiff(np.dstack([CLASSES] * 3).astype(np.uint16), photometric="rgb"),
+        png(CLASSES.astype(np.uint16)),
+        cv2.imencode(".jp2", CLASSES.astype(np.uint16), [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes(),
+    ],
+)
+def test_masks_of_any_depth_have_the_values_in_the_file(encoded):
+    np.testing.assert_array_equal(read_mask(encoded), CLASSES)
+
+
+def test_files_whose_values_a_viewer_scales_are_no_masks(tmp_path):
+    with pytest.raises(DataError, match="its mask is a DICOM file, whose values a viewer scales: store PNGs"):
+        read_mask(write_dicom(tmp_path / "mask.dcm", CLASSES.astype(np.uint16)).read_bytes())
+    with pytest.raises(DataError, match="deep PPM images in mode RGB are not supported"):
+        read_mask(pnm(CLASSES, 1000, b"P3"))
+
+
+def test_pnm_masks_of_several_maxima_have_one_meaning(tmp_path):
+    """Pillow makes class 1 of a file with the maximum 1 and class 3 of one with the maximum 3 equal."""
+    root = write_pairs(tmp_path / "pairs", 24)
+    expected = []
+    for index, file in enumerate(sorted((root / "masks").iterdir())):
+        highest = 1 + index % 3
+        expected.append(np.asarray(Image.open(file)) // 255 * highest)
+        file.with_suffix(".pgm").write_bytes(pnm(expected[-1], highest, (b"P2", b"P5")[index % 2]))
+        file.unlink()
+    data = prepared(root, tmp_path)
+    assert data.class_names == ("class_1", "class_2", "class_3")
+    np.testing.assert_array_equal(data.masks(32), expected)
+
+
+def two_bits(values):
+    """Encode a grey PNG of 2 bits per sample by the specification; Pillow cannot."""
+    packed = np.pad(values, ((0, 0), (0, -values.shape[1] % 4))).reshape(len(values), -1, 4) @ [64, 16, 4, 1]
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", values.shape[1], len(values), 2, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"".join(b"\0" + row.astype(np.uint8).tobytes() for row in packed))),
+        (b"IEND", b""),
+    ]
+    chunks = [
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part)) for name, part in parts
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_masks_of_fewer_bits_are_not_mixed_with_others(tmp_path):
+    root = write_pairs(tmp_path / "pairs", 24)
+    files = sorted((root / "masks").iterdir())
+    discs = [np.asarray(Image.open(file)) // 255 for file in files]
+    for file, disc in zip(files, discs, strict=True):
+        file.write_bytes(two_bits(3 * disc))
+    np.testing.assert_array_equal(prepared(root, tmp_path).masks(32), discs)
+    files[0].write_bytes(png(np.zeros((32, 32), np.uint8)))  # 0 means the same at any depth
+    assert prepared(root, tmp_path).class_names == ("foreground",)
+    files[0].write_bytes(png(3 * discs[0]))
+    with pytest.raises(DataError, match="some have 2 and some 8, so that one value may stand for several classes"):
+        prepared(root, tmp_path)
+    for file, disc in zip(files, discs, strict=True):
+        Image.fromarray(255 * disc).convert("1").save(file)
+    files[0].write_bytes(png(discs[0]))
+    np.testing.assert_array_equal(prepared(root, tmp_path).masks(32), discs)
+    files[0].write_bytes(png(255 * discs[0]))
+    with pytest.raises(DataError, match="some have 1 and some 8"):
+        prepared(root, tmp_path)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
