@@ -11,10 +11,11 @@ from trainables.core.data.readers.image_files import is_dicom_file
 from trainables.core.data.readers.parquet.columns import patient_column
 from trainables.core.data.readers.patient_names import describe_largest, names_patient
 from trainables.core.data.readers.pseudonyms import KEY_VARIABLE, has_lasting_key, pseudonym
-from trainables.core.data.readers.tables.label_columns import known_as, known_groups, listed
+from trainables.core.data.readers.tables.label_columns import known_as, known_groups
 from trainables.core.data.readers.tables.named_images import NO_IMAGE
 from trainables.core.data.readers.tables.table_files import read_table
 from trainables.core.data.readers.unlabelled import Part
+from trainables.core.data.readers.untrusted_files import listed
 from trainables.core.errors import UserError, first_line
 from tuning.predict.part_names import PartNames, keys_of
 

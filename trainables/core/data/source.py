@@ -17,7 +17,7 @@ from trainables.core.plural import plural
 # Names of folders and files that stand for a split.
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training", "seg_train"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "eval", "evaluation"), "val"),
     **dict.fromkeys(("test", "testing", "seg_test"), "test"),
 }
 # A binary mask has about 60 values after JPEG and 117 after a bilinear resize, so more values than this are no classes.

@@ -3,13 +3,13 @@
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL.ImageFile import ImageFile
 
 _PNG_HEADER = 8  # bytes before the first chunk
 _PADDING = 16  # zero bytes at the end that no encoder writes by chance
 
 
-def check_undamaged(data: bytes, image: Image.Image) -> None:
+def check_undamaged(data: bytes, image: ImageFile) -> None:
     """Raise ValueError for damage, or for images after the first one in a PNM file.
 
     A PNG's checksums are compared. Zeros must not take the place of the end of a JPEG. The samples of a PNM file must
@@ -29,7 +29,7 @@ def check_undamaged(data: bytes, image: Image.Image) -> None:
         _check_pnm(data, image)
 
 
-def _check_pnm(data: bytes, image: Image.Image) -> None:
+def _check_pnm(data: bytes, image: ImageFile) -> None:
     """Raise ValueError if a binary PNM file has further data, or samples above its maximum."""
     if data[1:2] not in b"456":
         return

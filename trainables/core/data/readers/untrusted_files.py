@@ -3,11 +3,13 @@
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 # Encoded size. The largest image that is decoded needs a third of this even without compression.
 _MOST_BYTES = 2**30
 # Terminal control characters, characters that reorder or hide text, and lone surrogates, which cannot be written.
+_SHOWN = 3
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
@@ -34,3 +36,8 @@ def check_within(root: Path, file: Path) -> None:
 def printable(name: str) -> str:
     r"""Return an untrusted name with unprintable characters escaped, like ``\x1b``."""
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first three untrusted names in one line."""
+    return ", ".join(map(printable, names[:_SHOWN])) + ", ..." * (len(names) > _SHOWN)

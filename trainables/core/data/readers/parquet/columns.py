@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.core.data.readers.patient_names import count_patients, describe_unused
-from trainables.core.data.readers.tables.label_columns import check_no_flag, known_groups, known_splits
+from trainables.core.data.readers.tables.label_columns import known_groups
+from trainables.core.data.readers.tables.split_columns import check_no_flag, known_splits
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 
@@ -51,7 +52,7 @@ def split_column(columns: Mapping[str, Sequence[str]], of_files: Sequence[str], 
         )
     if not found:
         if not several_files:
-            check_no_flag(list(columns), place)
+            check_no_flag(list(columns), rows, place)
         return None
     named = [SPLIT_NAMES.get(row[found[0]].lower(), "") for row in rows]
     if several_files and named != list(of_files):

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from trainables.core.data.readers.patient_names import check_patients, count_patients, describe_unused
 from trainables.core.data.readers.tables.named_images import NamedImages
-from trainables.core.data.readers.untrusted_files import printable
+from trainables.core.data.readers.tables.split_columns import SPLIT_COLUMNS, Row, check_no_flag, known_splits
+from trainables.core.data.readers.untrusted_files import listed
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 
@@ -19,7 +20,7 @@ _RECOGNISED = {
     "label": "label labels class classname diagnosis finding findinglabel findinglabels category target dx",
     "group": "patient patientid patientno patientnumber subject subjectid subjectno person personid participant "
     "participantid mrn medicalrecordnumber",
-    "split": "split fold subset partition",
+    "split": SPLIT_COLUMNS,
 }
 # Used as the group if no column is known as the patient. One patient may have several.
 _VISITS = (
@@ -29,9 +30,6 @@ _VISITS = (
 _SPECIMENS = "lesionid noduleid tumorid tumourid specimenid slideid biopsyid"
 # Used as the label if no column is known as it.
 _GRADES = "grade gradelabel grading stage staging severity severitylevel klgrade drgrade"
-SPLIT_FLAG = re.compile("(is|in)[ _-]?(train|training|test|testing|val|valid|validation)([ _-]?set)?")
-_SHOWN = 3
-Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -83,32 +81,6 @@ def known_labels(columns: Sequence[str]) -> list[str]:
     return labels or [name for name in columns if _reduced(name) in _GRADES.split()]
 
 
-def known_splits(columns: Sequence[str], rows: Sequence[Row], place: str, asked: str | None = None) -> list[str]:
-    """Return the columns known as the split or, if there are none, those with nothing but names of several splits.
-
-    Args:
-        columns: Columns without another use.
-        rows: Rows of the table.
-        place: Name of the table, for messages.
-        asked: Column that the user named, or None.
-
-    Raises:
-        DataError: A column of that name holds other words about splits, and the user named no column.
-    """
-    known = [name for name in columns if known_as("split", name) and _holds_splits(name, rows, asked, place)]
-    return known or [name for name in columns if _holds_several_splits(name, rows)]
-
-
-def check_no_flag(columns: Sequence[str], place: str) -> None:
-    """Raise DataError if a column looks like a split in another form, such as ``is_test``."""
-    flags = [name for name in columns if SPLIT_FLAG.fullmatch(name.lower())]
-    if flags:
-        raise DataError(
-            f"column {flags[0]} of {place} looks like a published split: write train or test into a column split, or "
-            "rename it if it is none"
-        )
-
-
 def _reduced(column: str) -> str:
     return re.sub(r"[^a-z0-9]", "", column.lower())
 
@@ -132,7 +104,8 @@ def choose_columns(
             named = [name for name in columns if known_as(role, name)]
             found = sorted(named, key=lambda name: -sum(not images.find(row[name]).reason for row in rows))[:1]
         elif role == "split":
-            found = known_splits([name for name in columns if name not in chosen.values()], rows, place, asked)
+            others = [name for name in columns if name not in chosen.values()]
+            found = known_splits(others, rows, place, asked, "--split-column")
         elif role == "group":
             found = [name for name in known_groups(columns) if count_patients(row[name] for row in rows) > 1]
             if asked is not None:
@@ -148,7 +121,7 @@ def choose_columns(
         elif role in ("image", "label"):
             raise DataError(f"no column of {place} is known as the {role}: pass --{role}-column, {_one_of(columns)}")
     if "split" not in chosen:
-        check_no_flag(columns, place)
+        check_no_flag([name for name in columns if name not in chosen.values()], rows, place)
     split = chosen.get("split")
     other = sorted({row[split] for row in rows} - {""}) if split else []
     other = [value for value in other if value.lower() not in SPLIT_NAMES]
@@ -158,32 +131,6 @@ def choose_columns(
     if doubled:
         raise DataError(f"each column must have one meaning, but {doubled[0]} is named twice")
     return chosen
-
-
-def _holds_splits(column: str, rows: Sequence[Row], asked: str | None, place: str) -> bool:
-    """Return True if a column holds names of splits, such as ``train``, and False for anything else, such as numbers.
-
-    Raises:
-        DataError: It holds other words about splits, and the user named no column.
-    """
-    values = {row[column] for row in rows} - {""}
-    others = sorted(value for value in values if value.lower() not in SPLIT_NAMES)
-    words = {word for value in values for word in re.findall("[a-z]+", value.lower())}
-    is_about_splits = bool(words & SPLIT_NAMES.keys()) or (
-        column.lower() == "split" and not re.search(r"\d", str(values))
-    )
-    if others and is_about_splits and asked is None:
-        raise DataError(
-            f"column {column} of {place} must hold {_one_of(SPLIT_NAMES)}, but also has {listed(others)}: correct "
-            "them, or rename the column if it is no published split"
-        )
-    return bool(values) and not others
-
-
-def _holds_several_splits(column: str, rows: Sequence[Row]) -> bool:
-    """Return True if a column has nothing but names of splits, at least of two, whatever its own name."""
-    values = {row[column].lower() for row in rows} - {""}
-    return values <= SPLIT_NAMES.keys() and len({SPLIT_NAMES[value] for value in values}) > 1
 
 
 def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
@@ -197,11 +144,6 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
         f"columns of the table: {used}" + (f"; not used for training: {counted}" if others else ""),
         *(describe_unused(name, (row[name] for row in rows)) for name in unused),
     ]
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first three names in one line."""
-    return ", ".join(map(printable, names[:_SHOWN])) + ", ..." * (len(names) > _SHOWN)
 
 
 def _one_of(names: Sequence[str] | Mapping[str, str]) -> str:

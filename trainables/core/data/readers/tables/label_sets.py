@@ -8,14 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainables.core.data.labels import Labels
-from trainables.core.data.readers.tables.label_columns import (
-    SPLIT_FLAG,
-    LabelTable,
-    Row,
-    known_as,
-    known_groups,
-    listed,
-)
+from trainables.core.data.readers.tables.label_columns import LabelTable, known_as, known_groups
+from trainables.core.data.readers.tables.split_columns import Row, is_split_flag
+from trainables.core.data.readers.untrusted_files import listed
 from trainables.core.errors import DataError
 
 SEPARATOR = "|"
@@ -91,7 +86,7 @@ def _recognised(table: LabelTable, columns: Sequence[str], rows: Sequence[Row], 
     others = [*known_groups(columns), *(name for name in columns if known_as("image", name) or known_as("split", name))]
     others += [name for name in (table.image, table.group, table.split) if name]
     binary = [name for name in columns if name not in others and {"0", "1"} == {row[name] for row in rows} - {""}]
-    seldom = [name for name in binary if _letters(name) in _SELDOM or SPLIT_FLAG.fullmatch(name.lower())]
+    seldom = [name for name in binary if _letters(name) in _SELDOM or is_split_flag(name)]
     if seldom and len(binary) > 1:
         labels = ",".join(name for name in binary if name not in seldom)
         raise DataError(

@@ -11,7 +11,7 @@ from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import is_image, unread_files
 from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
-from trainables.core.data.readers.tables.label_columns import LabelTable, Row, choose_columns, describe_columns, listed
+from trainables.core.data.readers.tables.label_columns import LabelTable, choose_columns, describe_columns
 from trainables.core.data.readers.tables.label_sets import (
     SEPARATOR,
     LabelReading,
@@ -19,8 +19,9 @@ from trainables.core.data.readers.tables.label_sets import (
     join_columns,
 )
 from trainables.core.data.readers.tables.named_images import NO_IMAGE, NamedImages
+from trainables.core.data.readers.tables.split_columns import Row
 from trainables.core.data.readers.tables.table_files import TABLE_SUFFIXES, read_table
-from trainables.core.data.readers.untrusted_files import printable
+from trainables.core.data.readers.untrusted_files import listed, printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError
 

@@ -86,7 +86,7 @@ def test_a_column_of_splits_must_agree_with_the_names_of_files_of_several_splits
     ("columns", "reason"),
     [
         ({"is_test": [0, 1]}, "column is_test of .* looks like a published split: write train or test"),
-        ({"split": ["internal", "external"]}, "column split of .* must hold one of train, .* but also has external"),
+        ({"split": ["internal", "external"]}, "column split of .* must hold one of train, .* but has external"),
         ({"a": ["train", "test"], "b": ["test", "val"]}, r"several columns that could be the split \(a, b\)"),
     ],
 )

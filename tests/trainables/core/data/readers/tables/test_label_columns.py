@@ -32,7 +32,19 @@ def test_a_column_named_split_has_precedence_over_others():
 
 @pytest.mark.parametrize(
     "values",
-    [{"set": ("train", "train")}, {"set": ("train", "A")}, {"fold": ("1", "2")}, {"split": ("1", "2")}],
+    [
+        {"set": ("train", "train")},
+        {"batch": ("0", "1")},
+        {"fold": ("1", "2")},
+        {"fold": ("fold 1", "fold 2")},
+        {"cohort": ("A", "B")},
+        {"phase": ("in", "out")},  # of MRI
+        {"fixation": ("internal", "external")},
+        {"method": ("blood test", "urine test")},
+        {"quality": ("valid", "invalid")},
+        {"stage": ("development", "regression")},
+        {"dataset": ("Shenzhen", "Montgomery")},
+    ],
 )
 def test_other_columns_are_no_split(values):
     assert "split" not in chosen(**values)
@@ -40,14 +52,53 @@ def test_other_columns_are_no_split(values):
 
 @pytest.mark.parametrize(
     "values",
-    [{"split": ("internal", "external")}, {"split": ("tr", "te")}, {"partition": ("training set", "test set")}],
+    [
+        {"split": ("internal", "external")},
+        {"split": ("tr", "te")},
+        {"partition": ("training set", "test set")},
+        {"set": ("train", "external")},
+        {"Data_Set": ("Train", "external")},
+        {"set": ("train", "A")},
+        {"source": ("train", "holdout")},
+        {"source": ("train", "A")},
+        {"use": ("training", "hold-out")},
+        {"cohort": ("development", "internal validation")},
+        {"group_name": ("discovery", "replication")},
+        {"cohort": ("internal", "external")},
+        {"set": ("in", "out")},
+        {"set": ("False", "True")},
+        {"partition": ("0", "1")},
+        {"split": ("1", "2")},
+        {"fold": ("0", "test")},
+    ],
 )
 def test_words_about_splits_that_have_no_meaning_are_refused(values):
-    with pytest.raises(DataError, match=r"column (split|partition) of t.csv must hold one of train, .*: correct them"):
+    """All rows would be trained on, also those of the published test split."""
+    rule = (
+        r"column \w+ of t.csv must hold one of train, .*, test, .*, but has .*: correct them, name another column with"
+    )
+    with pytest.raises(DataError, match=rule + " --split-column, or rename"):
         chosen(**values)
 
 
-@pytest.mark.parametrize("column", ["is_test", "isTrain", "in test set"])
+def test_a_column_that_the_user_names_settles_it():
+    rows = [
+        {
+            "image": f"{i}.png",
+            "label": "ab"[i % 2],
+            "set": ("train", "external")[i > 3],
+            "use": ("train", "test")[i > 4],
+        }
+        for i in range(6)
+    ]
+    images = NamedImages(Path("data"), [Path(row["image"]) for row in rows])
+    table = LabelTable(("t.csv",), split="use")
+    assert choose_columns(table, list(rows[0]), rows, images, "t.csv")["split"] == "use"
+
+
+@pytest.mark.parametrize(
+    "column", ["is_test", "isTrain", "in test set", "train", "Holdout", "test_set", "external", "External Validation"]
+)
 def test_a_flag_of_a_split_is_refused(column):
     with pytest.raises(DataError, match=f"column {column} of t.csv looks like a published split: write train or test"):
         chosen(**{column: ("0", "1")})

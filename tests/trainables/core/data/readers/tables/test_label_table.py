@@ -283,7 +283,7 @@ def test_a_table_in_a_relative_folder_counts_as_read(folder, monkeypatch):
 def test_a_misspelt_split_is_refused_and_an_empty_column_is_none(folder):
     lines = [f"{index:03},{'ab'[index % 2]},{('train', 'tst')[index // 6]}" for index in range(12)]
     write(folder, ["image,label,split", *lines])
-    with pytest.raises(DataError, match=r"column split of labels.csv must hold .*, but also has tst: correct"):
+    with pytest.raises(DataError, match=r"column split of labels.csv must hold .*, but has tst: correct"):
         open_table(folder, LABELS)
     write(folder, ["image,label,split", *(line[: line.rindex(",") + 1] for line in lines)])
     assert "split =" not in open_table(folder, LABELS).notes[0]
