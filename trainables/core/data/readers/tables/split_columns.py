@@ -1,0 +1,108 @@
+"""Columns of published splits: recognised, or refused if they look like splits but are not understood."""
+
+import re
+from collections.abc import Mapping, Sequence, Set
+
+from trainables.core.data.readers.untrusted_files import listed
+from trainables.core.data.source import SPLIT_NAMES
+from trainables.core.errors import DataError
+
+Row = Mapping[str, str]
+
+SPLIT_COLUMNS = "split fold subset partition"
+# Words in the names of columns that are often splits, even if few of their values say so.
+_OFTEN_SPLITS = frozenset({"cohort", "dataset", "partition", "set", "split", "subset"})
+_NUMBERED = frozenset({"partition", "set", "split", "subset"})  # in which 0, 1 and 2 may stand for splits
+# Words in values, of which only the first ones are seldom about something else, such as a fixation.
+_SURE_WORDS = frozenset(
+    [
+        *("derivation", "dev", "development", "discovery", "eval", "evaluation", "holdout", "replication", "test"),
+        *("testing", "train", "training", "val", "validate", "validation"),
+    ]
+)
+_WORDS = _SURE_WORDS | {"external", "internal", "tuning", "unseen"}
+_FILLERS = frozenset({"cohort", "data", "dataset", "group", "sample", "set", "split", "subset"})
+_SIDES = frozenset({"false", "in", "out", "true"})
+_MOST_SPLITS, _MOST_NUMBERS = 6, 3
+_FLAG = re.compile(
+    r"((is|in)[ _-]?)?(train|training|test|testing|val|validation|hold[ _-]?out|external|external[ _-]?validation)"
+    r"([ _-]?(set|split|cohort))?|(is|in)[ _-]?valid([ _-]?set)?"
+)
+_MARKS = frozenset({"0", "1", "f", "false", "n", "no", "t", "true", "x", "y", "yes"})
+
+
+def known_splits(
+    columns: Sequence[str], rows: Sequence[Row], place: str, asked: str | None = None, option: str = ""
+) -> list[str]:
+    """Return the columns known as the split or, if there are none, those with nothing but names of several splits.
+
+    Args:
+        columns: Columns without another use.
+        rows: Rows of the table.
+        place: Name of the table, for messages.
+        asked: Column that the user named, or None.
+        option: Option that names a column, for messages; "" if there is none.
+
+    Raises:
+        DataError: There is no such column, but one looks like the split and is not understood, and the user named none.
+            Or a column of a known name looks so.
+    """
+    values = {name: {row[name].lower() for row in rows} - {""} for name in columns}
+    named = [name for name in columns if re.sub(r"[^a-z0-9]", "", name.lower()) in SPLIT_COLUMNS.split()]
+    understood = [name for name in named if values[name] and values[name] <= SPLIT_NAMES.keys()]
+    found = understood or [name for name in columns if _holds_several_splits(values[name])]
+    suspects = [name for name in (named if found else columns) if name not in found]
+    unclear = [name for name in suspects if not is_split_flag(name) and _looks_like_split(name, values[name])]
+    if unclear and asked is None:
+        others = {row[unclear[0]] for row in rows} - {""}
+        raise DataError(
+            f"column {unclear[0]} of {place} must hold one of {', '.join(SPLIT_NAMES)}, but has "
+            f"{listed(sorted(value for value in others if value.lower() not in SPLIT_NAMES))}: correct them"
+            f"{f', name another column with {option}' * bool(option)}, or rename the column if it is no published split"
+        )
+    return found
+
+
+def check_no_flag(columns: Sequence[str], rows: Sequence[Row], place: str) -> None:
+    """Raise DataError if a column looks like a split in another form, such as ``is_test``."""
+    flags = [name for name in columns if is_split_flag(name) and _is_marked(name, rows)]
+    if flags:
+        raise DataError(
+            f"column {flags[0]} of {place} looks like a published split: write train or test into a column split, or "
+            "rename it if it is none"
+        )
+
+
+def is_split_flag(column: str) -> bool:
+    """Return True for names such as ``is_test``."""
+    return _FLAG.fullmatch(column.lower()) is not None
+
+
+def _is_marked(column: str, rows: Sequence[Row]) -> bool:
+    values = {row[column].lower() for row in rows}
+    return len(values) > 1 and values - {""} <= _MARKS
+
+
+def _holds_several_splits(values: Set[str]) -> bool:
+    return values <= SPLIT_NAMES.keys() and len({SPLIT_NAMES[value] for value in values}) > 1
+
+
+def _looks_like_split(column: str, values: Set[str]) -> bool:
+    """Return True if a column seems to divide the images into splits, although some of its values name none."""
+    name = set(re.findall("[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower()))
+    words = [set(re.findall("[a-z]+", re.sub("h[eo]ld[ _-]?out", "holdout", value))) for value in values]
+    mentioned = set().union(*words)
+    if name == {"split"} and mentioned and not re.search(r"\d", str(values)):
+        return True
+    if len(values) < 2:
+        return False
+    if name & {*SPLIT_COLUMNS.split()} and mentioned & SPLIT_NAMES.keys():
+        return True
+    if len(values) > _MOST_SPLITS:
+        return False
+    if name & _OFTEN_SPLITS and (mentioned & _WORDS or values <= _SIDES):
+        return True
+    if name & _NUMBERED and len(values) <= _MOST_NUMBERS and all(value.isdigit() for value in values):
+        return True
+    only_splits = mentioned <= _WORDS | _FILLERS and all(of_value & _WORDS for of_value in words)
+    return "train" in values or bool(only_splits and mentioned & _SURE_WORDS)
