@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.core.data.audited_dataset import reading_notes
 from trainables.core.data.decode.images import open_image
 from trainables.core.data.labels import label_sets, membership, task_of
 from trainables.core.data.readers.open_source import open_source
@@ -86,7 +87,7 @@ def inspect_folder(place: Path, table: LabelTable | None = None) -> FolderSummar
         sides=(min(readable, default=0), int(np.median(readable)) if readable else 0, max(readable, default=0)),
         files=tuple(source.files),
         table=table,
-        notes=source.notes,
+        notes=tuple(reading_notes(source)),
         groups_given=source.groups_given,
     )
 

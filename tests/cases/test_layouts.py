@@ -59,7 +59,7 @@ def test_leavings_of_other_systems(tmp_path):
     (root / "ill" / ".DS_Store").write_bytes(b"x")
     data = prepared(tmp_path)
     assert (data.class_names, len(data.labels)) == (("ill", "well"), 2 * COUNT)
-    assert "1 files were not read: 1 .db" in data.notes
+    assert "1 file was not read: 1 .db" in data.notes
 
 
 def test_120_small_classes_are_one_note(tmp_path):

@@ -127,6 +127,15 @@ def test_a_folder_named_like_a_data_set_is_used_as_a_folder(here):
     assert load_space("my_phantoms_space.py").data == str(here / "phantoms")
 
 
+def test_files_and_images_that_are_not_used_are_named(here):
+    write_classes(here / "scans", {"normal": 6, "tumour": 6})
+    shutil.copy(here / "scans" / "normal" / "000.png", here / "scans" / "stray.png")
+    (here / "scans" / "list.txt").touch()
+    output = " ".join(new("scans").split())
+    assert "Note: 1 image in no class folder, and so without a label (stray.png)." in output
+    assert "Note: 1 file was not read: 1 .txt." in output
+
+
 def test_unreadable_images_are_counted_among_the_opened_ones(here, monkeypatch):
     monkeypatch.setattr("tuning.folder_summary._MAX_OPENED", 5)
     write_classes(here / "data", {"a": 8, "b": 8})

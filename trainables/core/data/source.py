@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.decode.nifti import Slicing
-from trainables.core.data.labels import membership
+from trainables.core.data.labels import label_sets, membership
 from trainables.core.errors import ChangedFileError, DataError, first_line
 from trainables.core.plural import plural
 
@@ -140,7 +140,10 @@ class Source:
         counts = membership(self.labels, len(self.class_names)).sum(axis=0).tolist()
         named = [f"{count} {name}" for name, count in zip(self.class_names, counts, strict=True)]
         more = f" and {len(named) - _SHOWN_CLASSES} more classes" if len(named) > _SHOWN_CLASSES else ""
-        return f"{images}: {', '.join(named[:_SHOWN_CLASSES])}{more}"
+        unlabelled = int((label_sets(self.labels) < 0).sum())
+        return (
+            f"{images}: {', '.join(named[:_SHOWN_CLASSES])}{more}{f', {unlabelled} without a label' * (unlabelled > 0)}"
+        )
 
     def grouped_by(self, keys: Sequence[Hashable], option: str, **changes: Any) -> Self:
         """Return the source with groups that the user gives: those of equal keys.

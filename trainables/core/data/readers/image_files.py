@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from trainables.core.data.decode.dicom import is_dicom
@@ -123,31 +123,27 @@ def is_ignored(path: Path) -> bool:
     return any(part.startswith(".") or part.lower() in _IGNORED for part in path.parts)
 
 
-def is_image_or_parquet(file: Path) -> bool:
-    """Return True if a path is one that prediction reads from a folder."""
-    return is_image(file) or (file.suffix.lower() == ".parquet" and not is_ignored(file))
-
-
-def unread_files(root: Path, is_read: Callable[[Path], bool] = is_image_or_parquet) -> Counter[str]:
+def unread_files(root: Path, read: Container[Path] | None = None) -> Counter[str]:
     """Count the files below a folder that are not read, by suffix, and links to folders. Ignored files do not count.
 
     Args:
         root: Folder.
-        is_read: Returns True for the paths, relative to the folder, that are read.
+        read: Files that are read; None for all images and parquet files.
     """
+    read = {*find_images(root), *find_parquet(root)} if read is None else read
     suffixes = Counter[str]()
     for file in paths_below(root):
-        name = file.relative_to(root)
         if file.is_symlink() and file.is_dir():
             suffixes[_LINKED] += 1
-        elif file.is_file() and not (is_read(name) or _is_unnamed_dicom(root, file)):
-            suffixes[name.suffix.lower() or _WITHOUT] += 1
+        elif file.is_file() and file not in read:
+            suffixes[file.suffix.lower() or _WITHOUT] += 1
     return suffixes
 
 
 def describe_unread(counts: Mapping[str, int]) -> str:
     """Return a note like ``15 files were not read: 12 .txt, 3 without suffix``."""
-    return f"{sum(counts.values())} files were not read: {', '.join(_parts(counts))}"
+    total = sum(counts.values())
+    return f"{plural(total, 'file')} {'was' if total == 1 else 'were'} not read: {', '.join(_parts(counts))}"
 
 
 def describe_files(root: Path) -> str:

@@ -10,9 +10,10 @@ from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.folders.layout_checks import check_class_folders
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import describe_unread, is_ignored, unread_files
-from trainables.core.data.readers.untrusted_files import printable
+from trainables.core.data.readers.untrusted_files import listed, printable
 from trainables.core.data.source import SPLIT_NAMES, Source
 from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 
 def open_class_folders(root: Path, slicing: Slicing | None = None) -> Source:
@@ -29,6 +30,7 @@ def open_class_folders(root: Path, slicing: Slicing | None = None) -> Source:
     class_names = tuple(sorted({child.name for parent in parents for child in _folders(parent)}))
     check_class_folders(root, list(splits), class_names, [parts for _, parts in places if parts])
     number = {name: index for index, name in enumerate(class_names)}
+    unlabelled = [name for name, label in zip(images.names, labelled, strict=True) if label is None]
     folders = _describe_subfolders([parts for _, parts in places]) if images.groups is None else []
     for name in set(class_names).difference(filter(None, labelled)):
         unread = sum((unread_files(parent / name) for parent in parents if (parent / name).is_dir()), Counter())
@@ -48,9 +50,9 @@ def open_class_folders(root: Path, slicing: Slicing | None = None) -> Source:
         read_bytes=images.read,
         groups_given=images.groups is not None,
         files=[file.name for file in images.files],
-        unread=unread_files(root),
+        unread=unread_files(root, {root / file for file in images.files}),
         metadata=images.metadata,
-        notes=(*images.notes, *folders),
+        notes=(*images.notes, *folders, *_describe_unlabelled(unlabelled)),
         slicing=images.slicing,
         patients=images.patients,
     )
@@ -63,6 +65,13 @@ def _describe_subfolders(places: Sequence[tuple[str, ...]]) -> list[str]:
         return []
     example = printable("/".join(found[0]))
     return [f"{len(found)} folders lie within the classes, such as {example}: --group-pattern can make them groups"]
+
+
+def _describe_unlabelled(names: Sequence[str]) -> list[str]:
+    """Return a note on images outside the class folders."""
+    if not names:
+        return []
+    return [f"{plural(len(names), 'image')} in no class folder, and so without a label ({listed(names)})"]
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -107,5 +107,5 @@ def _source(
         read_bytes=lambda index: read(files[index]),
         files=[file.name for file in files],
         masks=Masks(read_mask, mask_format),
-        unread=unread_files(root / "images"),
+        unread=unread_files(root, {*files, *filter(None, masks)}),
     )

@@ -57,7 +57,7 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
         raise DataError(f"{root} has no images: its {len(files)} parquet files have no rows")
     check_shards(root, files)
     source = _from_tables(parts, str(files[0].parent), group_column)
-    return replace(source, unread=unread_files(root, lambda name: name.suffix.lower() == ".parquet"))
+    return replace(source, unread=unread_files(root, files))
 
 
 def split_of(file: Path) -> str:

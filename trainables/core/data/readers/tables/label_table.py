@@ -9,7 +9,7 @@ import numpy as np
 
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.image_entries import list_images
-from trainables.core.data.readers.image_files import is_image, unread_files
+from trainables.core.data.readers.image_files import unread_files
 from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
 from trainables.core.data.readers.tables.label_columns import LabelTable, choose_columns, describe_columns
 from trainables.core.data.readers.tables.label_sets import (
@@ -19,7 +19,7 @@ from trainables.core.data.readers.tables.label_sets import (
     join_columns,
 )
 from trainables.core.data.readers.tables.named_images import NO_IMAGE, NamedImages
-from trainables.core.data.readers.tables.split_columns import Row
+from trainables.core.data.readers.tables.split_columns import Row, folder_splits
 from trainables.core.data.readers.tables.table_files import TABLE_SUFFIXES, read_table
 from trainables.core.data.readers.untrusted_files import listed, printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
@@ -82,11 +82,13 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
     class_names = _class_names(labels, all_labels, reading, chosen["label"], place)
     encoded = reading.encode(labels, class_names)
     split, group = chosen.get("split"), chosen.get("group")
+    of_folders = folder_splits([Path(key) for _, key in entries])
+    published = [SPLIT_NAMES.get(row[split].lower(), "") for row in firsts] if split else of_folders
     groups = images.groups if group is None else None
     return Source(
         class_names=class_names,
         labels=encoded,
-        published=np.array([SPLIT_NAMES.get(row[split].lower(), "") if split else "" for row in firsts], dtype=np.str_),
+        published=np.array(published, dtype=np.str_),
         groups=numbered(
             [
                 row[group]
@@ -101,7 +103,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
         read_bytes=lambda index: images.read(positions[index]),
         groups_given=group is not None or groups is not None,
         files=[Path(key).name for _, key in entries],
-        unread=unread_files(root, lambda name: is_image(name) or (root / name).absolute() in files),
+        unread=unread_files(root.absolute(), {*(root.absolute() / file for file in images.files), *files}),
         unreadable=unusable,
         metadata={
             **{name: [values[index] for index in positions] for name, values in images.metadata.items()},
@@ -109,6 +111,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
         },
         notes=(
             *describe_columns(chosen, columns, rows),
+            *(["the folders of the images give the published splits"] if not split and any(published) else []),
             *reading.describe(labels, encoded, class_names),
             *_matching_notes(matches, named, place),
             *_repeat_notes(matches, [name for name in columns if name not in chosen.values()], place),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
 
 from trainables.core.data.readers.untrusted_files import listed
 from trainables.core.data.source import SPLIT_NAMES
@@ -61,6 +62,12 @@ def known_splits(
             f"{f', name another column with {option}' * bool(option)}, or rename the column if it is no published split"
         )
     return found
+
+
+def folder_splits(files: Sequence[Path]) -> list[str]:
+    """Return the split that the first folder of each path is named after, or "" for none or if all have the same."""
+    splits = [SPLIT_NAMES.get(file.parts[0].lower(), "") if len(file.parts) > 1 else "" for file in files]
+    return splits if len({*splits} - {""}) > 1 else [""] * len(splits)
 
 
 def check_no_flag(columns: Sequence[str], rows: Sequence[Row], place: str) -> None:

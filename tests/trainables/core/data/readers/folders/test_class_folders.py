@@ -1,6 +1,7 @@
 """Image files in class folders, and the note about other files."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +45,30 @@ def test_files_that_are_not_read_are_counted_by_suffix(tmp_path):
     note = "4 files were not read: 2 .txt, 1 .csv, 1 without suffix"
     assert note in prepare(str(tmp_path / "data"), sizes=[8], seed=0, store=tmp_path / "store").notes
     assert inspect(str(tmp_path / "data"), store=tmp_path / "store").notes == (note,)
+
+
+@pytest.mark.parametrize(
+    ("folders", "place"),
+    [
+        (("train/a", "train/b", "test/a"), "extra"),
+        (("train/a", "test/b"), "train"),
+        (("a", "b"), "."),
+        (("a", "b"), ""),
+    ],
+)
+def test_images_outside_the_class_folders_are_named_and_not_used(tmp_path, folders, place):
+    root = tmp_path / "data"
+    for folder in folders:
+        write_classes(root / folder, {"x": 12})
+    (root / place).mkdir(exist_ok=True)
+    (root / place / "stray.png").write_bytes(png(GREY))
+    source = open_source(str(root))
+    note = f"1 image in no class folder, and so without a label ({(Path(place) / 'stray.png').as_posix()})"
+    assert source.notes[-1] == note and source.describe().endswith(", 1 without a label")
+    with pytest.raises(DataError, match="1 are not .*stray.png: has no label"):
+        prepare(str(root), sizes=[8], seed=0, store=tmp_path / "store")
+    data = prepare(str(root), sizes=[8], seed=0, store=tmp_path / "store", skip_bad_images=True)
+    assert note in data.notes and "1 unusable images were left out" in data.notes
 
 
 def test_a_class_without_images_is_refused_with_the_suffixes_of_its_files(tmp_path):

@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from tests.images import png
+from tests.images import png, write_pets
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.errors import DataError
 
@@ -51,3 +51,19 @@ def test_pairs_keep_the_order_of_their_names(tmp_path):
         write(tmp_path, "images", f"{name}.png", 7)
         write(tmp_path, "masks", f"{name}.png", 1)
     assert list(open_source(str(tmp_path)).files) == ["B1.png", "a.png", "a-1.png", "b.png"]
+
+
+@pytest.mark.parametrize("name", ["images/a.txt", "masks/b.mha", "c.png", "more/d.png", "images/dicom"])
+def test_files_that_are_no_images_with_masks_are_counted(tmp_path, name):
+    write(tmp_path, "images", "a.png", 7)
+    write(tmp_path, "masks", "a.png", 1)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    source = open_source(str(tmp_path))
+    assert dict(source.unread) == {(tmp_path / name).suffix or "without suffix": 1} and len(source) == 1
+
+
+def test_pets_that_no_list_names_are_counted(tmp_path):
+    pets = write_pets(tmp_path, 8) / "oxford-iiit-pet"
+    (pets / "images" / "more.jpg").write_bytes((pets / "images" / "Breed_0.jpg").read_bytes())
+    assert dict(open_source(str(tmp_path)).unread) == {".txt": 2, ".jpg": 1}

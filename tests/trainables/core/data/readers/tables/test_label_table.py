@@ -173,6 +173,26 @@ def test_a_column_of_splits(folder):
     assert open_table(folder, LABELS).published.tolist() == ["train"] * 8 + ["test"] * 4
 
 
+def test_folders_of_splits_give_the_published_splits_if_no_column_does(folder):
+    for index, file in enumerate(sorted(folder.iterdir())):
+        place = folder / ("Train", "test")[index >= 8]
+        place.mkdir(exist_ok=True)
+        file.rename(place / file.name)
+    write(folder, rows())
+    source = open_table(folder, LABELS)
+    published = [("train", "test")[name.startswith("test")] for name in source.names]
+    assert source.published.tolist() == published and published.count("test") == 4
+    assert "the folders of the images give the published splits" in source.notes
+    write(
+        folder,
+        [f"{rows()[0]},split", *(f"{line},{('val', 'train')[index < 6]}" for index, line in enumerate(rows()[1:]))],
+    )
+    assert sorted(set(open_table(folder, LABELS).published)) == ["train", "val"]
+    (folder / "test").rename(folder / "training")
+    write(folder, rows())
+    assert set(open_table(folder, LABELS).published) == {""}  # the folders are of one split
+
+
 def test_numbered_folds_are_no_published_split(folder):
     write(folder, [f"{rows()[0]},fold", *(f"{line},{index % 5}" for index, line in enumerate(rows()[1:]))])
     assert set(open_table(folder, LABELS).published) == {""}
