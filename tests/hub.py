@@ -19,6 +19,7 @@ _REFUSALS = {
     "missing": (404, "RepoNotFound"),
     "no file": (404, "EntryNotFound"),
     "forbidden": (403, ""),
+    "login": (407, ""),
     "busy": (429, ""),
     "server error": (503, ""),
 }
@@ -71,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_CONNECT(self) -> None:
-        self._send(403)
+        self._send(407 if self.server.fault == "login" else 403)
 
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)

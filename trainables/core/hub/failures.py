@@ -5,8 +5,11 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from trainables.core.errors import UserError, describe
+from trainables.core.errors import UserError, describe, first_line
+from trainables.core.redact import without_credentials
 
 TIMEOUT_S = 10.0
 
@@ -51,12 +54,14 @@ def _refusal(causes: list[BaseException], wanted: str, server: str) -> str | Non
     from huggingface_hub import get_token
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
 
-    token = "the access token in use does not permit it" if get_token() else "set HF_TOKEN or run `hf auth login`"
+    login = "set HF_TOKEN or run `hf auth login`"
+    token = "the access token in use does not permit it" if get_token() else login
     status = next((code for code in map(_status, causes) if code is not None), None)
     if _has(causes, OfflineModeIsEnabled):
         return f"{wanted} is not in the cache, and HF_HUB_OFFLINE forbids to ask {server}: unset it, or fill HF_HOME"
     if _has(causes, GatedRepoError):
-        return f"{wanted} is gated: accept its terms on {server}, and then {token}"
+        account = " with the account of the access token in use" if get_token() else f", and then {login}"
+        return f"{wanted} is gated: accept its terms on {server}{account}"
     if _has(causes, RepositoryNotFoundError):
         return f"{server} has no {wanted}, or it is private: check the name; for a private one, {token}"
     if status in (401, 403):
@@ -87,26 +92,57 @@ def _wrong_answer(causes: list[BaseException], wanted: str, server: str) -> str 
 
 def _no_connection(causes: list[BaseException], wanted: str, server: str) -> str | None:  # noqa: ARG001
     """Explain why no connection came about."""
-    proxy_refusal = next((cause for cause in causes if _is_proxy_refusal(cause)), None)
-    if proxy_refusal is not None:
-        return f"the proxy refuses a connection to {server} ({proxy_refusal}): correct HTTPS_PROXY or NO_PROXY"
     if _has(causes, ssl.SSLCertVerificationError):
         remedy = "if a proxy inspects traffic, set SSL_CERT_FILE to your organisation's certificates"
         return f"the certificate of {server} is not trusted: {remedy}"
+    proxy = _proxy_of(server)
+    if proxy and (line := _proxy_failure(causes, proxy, server)) is not None:
+        return line
+    if any(type(cause).__name__ in ("InvalidURL", "UnsupportedProtocol") for cause in causes):
+        return f"the address of the hub must be like https://huggingface.co, but is {server}: correct HF_ENDPOINT"
     if _has(causes, socket.gaierror):
         return f"the name of {server} cannot be resolved: check the network, or set HTTPS_PROXY or HF_ENDPOINT"
     remedy = "set HTTPS_PROXY, or HF_ENDPOINT to a mirror, or HF_HUB_OFFLINE=1 to use only the cache"
     if _has(causes, TimeoutError):
-        return f"{server} did not answer within {TIMEOUT_S:.0f} s: {remedy}"
-    unreachable = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
+        return (
+            f"{server} did not answer within {TIMEOUT_S:.0f} s{f' through the proxy {proxy}' * bool(proxy)}: {remedy}"
+        )
     names = {type(cause).__name__ for cause in causes}
     if _has(causes, ConnectionResetError, BrokenPipeError) or names & {"ReadError", "RemoteProtocolError"}:
         return (
             f"the connection to {server} broke off ({describe(causes[-1])}): try again; if it happens again, {remedy}"
         )
-    if _has(causes, ConnectionError) or any(getattr(cause, "errno", 0) in unreachable for cause in causes):
+    if _is_unreachable(causes):
         return f"{server} cannot be reached ({describe(causes[-1])}): {remedy}"
     return None
+
+
+def _proxy_of(server: str) -> str:
+    """Return the address of the proxy that the environment sets for a server, without credentials, or ""."""
+    parts, proxies = urlsplit(server), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all", "")
+    return "" if proxy_bypass(parts.hostname or "") else without_credentials(proxy)
+
+
+def _proxy_failure(causes: list[BaseException], proxy: str, server: str) -> str | None:
+    """Explain a failure of the proxy. Nothing else is resolved or connected to if there is one."""
+    variable = f"{urlsplit(server).scheme.upper()}_PROXY"
+    refusal = next((cause for cause in causes if _is_proxy_refusal(cause)), None)
+    if refusal is not None and ("407" in str(refusal) or _status(refusal) == 407):
+        return f"the proxy {proxy} asks for a login: write it into {variable}, as in http://USER:PASSWORD@HOST:PORT"
+    remedy = f"correct {variable} or NO_PROXY"
+    if refusal is not None:
+        return f"the proxy {proxy} refuses a connection to {server} ({first_line(refusal)}): {remedy}"
+    if _has(causes, socket.gaierror):
+        return f"the name of the proxy {proxy} cannot be resolved: {remedy}"
+    if _has(causes, ConnectionRefusedError) or (_is_unreachable(causes) and not _has(causes, ConnectionResetError)):
+        return f"the proxy {proxy} cannot be reached ({describe(causes[-1])}): {remedy}"
+    return None
+
+
+def _is_unreachable(causes: list[BaseException]) -> bool:
+    numbers = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
+    return _has(causes, ConnectionError) or any(getattr(cause, "errno", 0) in numbers for cause in causes)
 
 
 def _local_problem(causes: list[BaseException], wanted: str, server: str) -> str | None:  # noqa: ARG001
@@ -131,4 +167,5 @@ def _status(error: BaseException) -> int | None:
 
 
 def _is_proxy_refusal(error: BaseException) -> bool:
-    return type(error).__name__ == "ProxyError" or "Tunnel connection failed" in str(error)
+    is_refusal = type(error).__name__ == "ProxyError" or "Tunnel connection failed" in str(error)
+    return is_refusal or _status(error) == 407

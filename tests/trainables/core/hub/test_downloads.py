@@ -164,7 +164,7 @@ def test_failures_are_told_apart(hub: StandIn, fault: str) -> None:
 def test_a_token_that_does_not_permit_is_named(hub: StandIn, monkeypatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.fault = "gated"
-    with pytest.raises(HubError, match="and then the access token in use does not permit it") as raised:
+    with pytest.raises(HubError, match="accept its terms on .* with the account of the access token in use$") as raised:
         model_file(MODEL)
     assert "hf_secret" not in str(raised.value)
 
@@ -180,10 +180,57 @@ def test_an_unresolved_name_a_refused_port_and_a_proxy_are_told_apart(hub: Stand
         dataset_snapshot(DATASET)
     monkeypatch.setenv("HTTPS_PROXY", hub.address)
     close_session()
-    with pytest.raises(HubError, match=r"the proxy refuses a connection to https://hub.invalid \(403 .*NO_PROXY"):
+    for ask in (lambda: dataset_snapshot(DATASET), lambda: url_file("https://hub.invalid/net-12345678.pth")):
+        with pytest.raises(
+            HubError, match=rf"the proxy {hub.address} refuses a connection to https://hub.invalid \(.*403 .*NO_PROXY"
+        ):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("proxy", "reason"),
+    [
+        ("http://me:secret@127.0.0.1:9", r"the proxy http://.*127.0.0.1:9 cannot be reached \(.*refused"),
+        ("http://proxy.invalid:3128", "the name of the proxy http://proxy.invalid:3128 cannot be resolved"),
+    ],
+)
+def test_a_proxy_that_is_not_there_is_named_instead_of_the_hub(
+    hub: StandIn, monkeypatch, proxy: str, reason: str
+) -> None:
+    from huggingface_hub import close_session
+
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
+    close_session()
+    for ask in (lambda: dataset_snapshot(DATASET), lambda: url_file("https://hub.invalid/net-12345678.pth")):
+        with pytest.raises(HubError, match=f"{reason}.*: correct HTTPS_PROXY or NO_PROXY") as raised:
+            ask()
+        assert "secret" not in str(raised.value)
+    monkeypatch.setenv("NO_PROXY", "hub.invalid")
+    close_session()
+    with pytest.raises(HubError, match="the name of https://hub.invalid cannot be resolved"):
         dataset_snapshot(DATASET)
-    with pytest.raises(HubError, match=r"the proxy refuses a connection to https://hub.invalid \(.*403"):
-        url_file("https://hub.invalid/net-12345678.pth")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_asks_for_a_login_is_named(hub: StandIn, monkeypatch, scheme: str) -> None:
+    from huggingface_hub import close_session
+
+    monkeypatch.setenv(f"{scheme.upper()}_PROXY", hub.address)
+    monkeypatch.setattr(constants, "ENDPOINT", f"{scheme}://hub.invalid")
+    hub.fault = "login"
+    close_session()
+    for ask in (lambda: dataset_snapshot(DATASET), lambda: url_file(f"{scheme}://hub.invalid/net-12345678.pth")):
+        with pytest.raises(
+            HubError, match=f"the proxy {hub.address} asks for a login: write it into {scheme.upper()}_"
+        ):
+            ask()
+
+
+def test_an_address_of_another_kind_is_refused(hub: StandIn, monkeypatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "nonsense")
+    with pytest.raises(HubError, match="must be like https://huggingface.co, but is nonsense: correct HF_ENDPOINT"):
+        dataset_snapshot(DATASET)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
