@@ -102,7 +102,8 @@ def _no_connection(causes: list[BaseException], wanted: str, server: str) -> str
         return f"the address of the hub must be like https://huggingface.co, but is {server}: correct HF_ENDPOINT"
     if _has(causes, socket.gaierror):
         return f"the name of {server} cannot be resolved: check the network, or set HTTPS_PROXY or HF_ENDPOINT"
-    remedy = "set HTTPS_PROXY, or HF_ENDPOINT to a mirror, or HF_HUB_OFFLINE=1 to use only the cache"
+    verb = "correct" if proxy else "set"
+    remedy = f"{verb} HTTPS_PROXY, set HF_ENDPOINT to a mirror, or set HF_HUB_OFFLINE=1 to use only the cache"
     if _has(causes, TimeoutError):
         return (
             f"{server} did not answer within {TIMEOUT_S:.0f} s{f' through the proxy {proxy}' * bool(proxy)}: {remedy}"
@@ -129,7 +130,7 @@ def _proxy_failure(causes: list[BaseException], proxy: str, server: str) -> str 
     variable = f"{urlsplit(server).scheme.upper()}_PROXY"
     refusal = next((cause for cause in causes if _is_proxy_refusal(cause)), None)
     if refusal is not None and ("407" in str(refusal) or _status(refusal) == 407):
-        return f"the proxy {proxy} asks for a login: write it into {variable}, as in http://USER:PASSWORD@HOST:PORT"
+        return f"the proxy {proxy} asks for a login: write user:password@ before its host in {variable}"
     remedy = f"correct {variable} or NO_PROXY"
     if refusal is not None:
         return f"the proxy {proxy} refuses a connection to {server} ({first_line(refusal)}): {remedy}"
