@@ -25,6 +25,8 @@ Image.init()  # registers the formats, so that `Image.open` accepts their names
 DECODER_VERSION = 7
 GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _PAGED_FORMATS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
+_PHOTOMETRIC, _EXTRA_SAMPLES = 262, 338  # TIFF tags
+_GREY_PHOTOMETRICS, _UNSPECIFIED = (0, 1), 0
 # Side in pixels of the images that are compared with each other, and with those that a model was trained on.
 SIDE = 64
 # Mean difference between channels, in grey levels, up to which an image counts as grey: JPEG leaves 1 or 2.
@@ -138,6 +140,11 @@ def _check_kind(image: Image.Image) -> None:
         raise ValueError(f"image size {image.width} x {image.height} exceeds {most} pixels")
     if image.mode == "F":
         raise ValueError("floating-point pixels have no fixed range: store 8 or 16 bits")
+    tags = getattr(image, "tag_v2", {})
+    extra, is_grey = tags.get(_EXTRA_SAMPLES, ()), tags.get(_PHOTOMETRIC) in _GREY_PHOTOMETRICS
+    if len(extra) > 1 or (is_grey and _UNSPECIFIED in extra):  # Pillow would drop them
+        samples = len(extra) + (1 if is_grey else 3)
+        raise ValueError(f"it has {samples} samples per pixel: store grey or RGB images, at most with alpha")
     pages = getattr(image, "n_frames", 1) if image.format in _PAGED_FORMATS else 1
     if pages > 1:
         raise ValueError(f"it has {pages} pages or frames: store each one as a file of its own")

@@ -293,3 +293,17 @@ def test_jpeg_2000_with_deep_colour_is_decoded_or_refused():
     with open_image(data):
         pass
     check(data, values[:, :, ::-1])
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+@pytest.mark.parametrize(
+    ("channels", "photometric", "count"), [(2, "minisblack", 2), (5, "rgb", 5), (6, "minisblack", 6)]
+)
+def test_tiff_with_further_samples_is_refused(kind, channels, photometric, count):
+    """Pillow drops all but the first one or three, as of fluorescence images."""
+    values = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, channels)).astype(kind)
+    data = tiff(values, photometric, planarconfig="contig")
+    with pytest.raises(
+        DataError, match=f"has {count} samples per pixel: store grey or RGB|{count} samples of .* not supp"
+    ):
+        decode(data, SIDE, PixelFormat(3, 65535))

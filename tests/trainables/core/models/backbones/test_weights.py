@@ -193,7 +193,11 @@ def test_without_a_hub_one_line_names_the_remedy(name: str, monkeypatch: pytest.
     with pytest.raises(WeightsError) as raised:
         build_backbone(name, "pretrained", 224)
     file = f"{name.removeprefix('torchvision:')}.safetensors"
-    reason = "has a server error" if name.startswith("resnet") else f"the proxy {hub.address} refuses a connection to https://"
+    reason = (
+        "has a server error"
+        if name.startswith("resnet")
+        else f"the proxy {hub.address} refuses a connection to https://"
+    )
     assert str(raised.value).startswith(f"cannot download the weights of {name}: ")
     assert reason in str(raised.value)
     assert str(raised.value).endswith(f"; or put {file} in a folder and pass `--weights DIR`, or `--weights random`")
