@@ -1,6 +1,7 @@
 """Saving the options of ``tune-run``, and restoring them for ``--resume``."""
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import Path
@@ -41,11 +42,22 @@ def resumed(params: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]
     Args:
         params: Options of the command.
         given: Names of the options that the user gave.
+
+    Raises:
+        UserError: There is neither such a search nor such a space.
     """
     name = params["name"] or params["space"]
     study = name and _study(params, name)
     if not study and params["name"] is None and params["space"] is not None:
-        name = load_space(params["space"]).name
+        try:
+            name = load_space(params["space"]).name
+        except UserError as error:
+            if not re.search(r"[/:]|\.py$", name):  # neither a file nor a module
+                raise UserError(
+                    f"--resume must name a search in --storage, or a space, but {params['storage']} has no search "
+                    f"{name!r}, and there is no such space"
+                ) from error
+            raise
         study = _study(params, name)
     if not study:
         return dict(params)  # the search's own check refuses this

@@ -90,6 +90,14 @@ def test_the_space_alone_resumes_the_latest_search(run):
     assert run("--resume", "--name", "demo_space")[1].seed == 1
 
 
+def test_a_name_of_nothing_is_refused_as_the_name_of_a_search(run):
+    run("demo_space")
+    for name, reason in (("demo-spce", "has no search 'demo-spce', and there is no such space"), ("no.py", "no.py")):
+        done = CliRunner().invoke(app, ["--resume", name])
+        assert done.exit_code == 2 and reason in done.output
+        assert ("has no search" in done.output) == (name == "demo-spce")
+
+
 def test_a_tracking_server_of_the_environment_counts(run, monkeypatch):
     run("demo_space", "--tracking-uri", "sqlite:////a.db")
     assert run("demo_space", "--resume")[1].tracking_uri == "sqlite:////a.db"
