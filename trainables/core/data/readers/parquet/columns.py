@@ -5,7 +5,7 @@ from typing import Any
 
 from trainables.core.data.readers.patient_names import count_patients, describe_unused
 from trainables.core.data.readers.tables.label_columns import known_groups
-from trainables.core.data.readers.tables.split_columns import check_no_flag, known_splits
+from trainables.core.data.readers.tables.split_columns import check_no_choice, check_no_flag, known_splits
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 
@@ -40,10 +40,11 @@ def split_column(columns: Mapping[str, Sequence[str]], of_files: Sequence[str], 
         place: Name of the data set, for messages.
 
     Raises:
-        DataError: Several columns could be it, a column looks like a split in another form, or the column contradicts
-            the names of files of several splits.
+        DataError: Several columns could be it, a column looks like a split in another form or like a choice of rows, or
+            the column contradicts the names of files of several splits.
     """
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    check_no_choice(list(columns), rows, place)
     found = known_splits(list(columns), rows, place)
     several_files = len(set(of_files)) > 1
     if len(found) > 1:

@@ -8,7 +8,13 @@ from typing import Any, Self
 
 from trainables.core.data.readers.patient_names import check_patients, count_patients, describe_unused
 from trainables.core.data.readers.tables.named_images import NamedImages
-from trainables.core.data.readers.tables.split_columns import SPLIT_COLUMNS, Row, check_no_flag, known_splits
+from trainables.core.data.readers.tables.split_columns import (
+    SPLIT_COLUMNS,
+    Row,
+    check_no_choice,
+    check_no_flag,
+    known_splits,
+)
 from trainables.core.data.readers.untrusted_files import listed
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
@@ -120,8 +126,10 @@ def choose_columns(
             chosen[role] = asked or found[0]
         elif role in ("image", "label"):
             raise DataError(f"no column of {place} is known as the {role}: pass --{role}-column, {_one_of(columns)}")
+    others = [name for name in columns if name not in chosen.values()]
+    check_no_choice(others, rows, place)
     if "split" not in chosen:
-        check_no_flag([name for name in columns if name not in chosen.values()], rows, place)
+        check_no_flag(others, rows, place)
     split = chosen.get("split")
     other = sorted({row[split] for row in rows} - {""}) if split else []
     other = [value for value in other if value.lower() not in SPLIT_NAMES]

@@ -23,12 +23,13 @@ _SURE_WORDS = frozenset(
 )
 _WORDS = _SURE_WORDS | {"external", "internal", "tuning", "unseen"}
 _FILLERS = frozenset({"cohort", "data", "dataset", "group", "sample", "set", "split", "subset"})
-_SIDES = frozenset({"false", "in", "out", "true"})
+_SHORT_WORDS = frozenset({"false", "in", "out", "t", "te", "tr", "trn", "true", "ts", "tst", "v", "va"})
 _MOST_SPLITS, _MOST_NUMBERS = 6, 3
 _FLAG = re.compile(
-    r"((is|in)[ _-]?)?(train|training|test|testing|val|validation|hold[ _-]?out|external|external[ _-]?validation)"
-    r"([ _-]?(set|split|cohort))?|(is|in)[ _-]?valid([ _-]?set)?"
+    r"((is|in)[ _-]?)?((external|internal)[ _-]?)?(train|training|test|testing|val|validation|hold[ _-]?out)"
+    r"([ _-]?(set|split|cohort))?|(is|in)[ _-]?valid([ _-]?set)?|(is[ _-]?)?external([ _-]?(set|cohort))?"
 )
+_CHOICE = re.compile(r"(is[ _-]?)?(discard|discarded|exclude|excluded|include|included|unusable|usable)")
 _MARKS = frozenset({"0", "1", "f", "false", "n", "no", "t", "true", "x", "y", "yes"})
 
 
@@ -53,12 +54,17 @@ def known_splits(
     understood = [name for name in named if values[name] and values[name] <= SPLIT_NAMES.keys()]
     found = understood or [name for name in columns if _holds_several_splits(values[name])]
     suspects = [name for name in (named if found else columns) if name not in found]
-    unclear = [name for name in suspects if not is_split_flag(name) and _looks_like_split(name, values[name])]
+    partly = {name for name in columns if any(not row[name] for row in rows)}
+    unclear = [
+        name
+        for name in suspects
+        if not is_split_flag(name) and _looks_like_split(name, values[name], is_partly_empty=name in partly)
+    ]
     if unclear and asked is None:
-        others = {row[unclear[0]] for row in rows} - {""}
+        others = sorted(value for value in {row[unclear[0]] for row in rows} if value.lower() not in SPLIT_NAMES)
         raise DataError(
             f"column {unclear[0]} of {place} must hold one of {', '.join(SPLIT_NAMES)}, but has "
-            f"{listed(sorted(value for value in others if value.lower() not in SPLIT_NAMES))}: correct them"
+            f"{listed([value or 'empty cells' for value in others])}: correct them"
             f"{f', name another column with {option}' * bool(option)}, or rename the column if it is no published split"
         )
     return found
@@ -71,12 +77,22 @@ def folder_splits(files: Sequence[Path]) -> list[str]:
 
 
 def check_no_flag(columns: Sequence[str], rows: Sequence[Row], place: str) -> None:
-    """Raise DataError if a column looks like a split in another form, such as ``is_test``."""
+    """Raise DataError if a column looks like a published split in another form, such as ``is_test``."""
     flags = [name for name in columns if is_split_flag(name) and _is_marked(name, rows)]
     if flags:
         raise DataError(
             f"column {flags[0]} of {place} looks like a published split: write train or test into a column split, or "
             "rename it if it is none"
+        )
+
+
+def check_no_choice(columns: Sequence[str], rows: Sequence[Row], place: str) -> None:
+    """Raise DataError if a column seems to say which rows are to be left out, such as ``excluded``."""
+    choices = [name for name in columns if _CHOICE.fullmatch(name.lower()) and _is_marked(name, rows)]
+    if choices:
+        raise DataError(
+            f"column {choices[0]} of {place} looks like a choice of images, but all rows are used: delete the rows "
+            "that are not meant, or rename the column"
         )
 
 
@@ -94,20 +110,20 @@ def _holds_several_splits(values: Set[str]) -> bool:
     return values <= SPLIT_NAMES.keys() and len({SPLIT_NAMES[value] for value in values}) > 1
 
 
-def _looks_like_split(column: str, values: Set[str]) -> bool:
+def _looks_like_split(column: str, values: Set[str], *, is_partly_empty: bool) -> bool:
     """Return True if a column seems to divide the images into splits, although some of its values name none."""
     name = set(re.findall("[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower()))
     words = [set(re.findall("[a-z]+", re.sub("h[eo]ld[ _-]?out", "holdout", value))) for value in values]
     mentioned = set().union(*words)
     if name == {"split"} and mentioned and not re.search(r"\d", str(values)):
         return True
-    if len(values) < 2:
-        return False
+    if len(values) == 1:
+        return is_partly_empty and bool(name & _OFTEN_SPLITS) and values <= SPLIT_NAMES.keys()
     if name & {*SPLIT_COLUMNS.split()} and mentioned & SPLIT_NAMES.keys():
         return True
-    if len(values) > _MOST_SPLITS:
+    if not 0 < len(values) <= _MOST_SPLITS:
         return False
-    if name & _OFTEN_SPLITS and (mentioned & _WORDS or values <= _SIDES):
+    if name & _OFTEN_SPLITS and (mentioned & _WORDS or values <= _SHORT_WORDS):
         return True
     if name & _NUMBERED and len(values) <= _MOST_NUMBERS and all(value.isdigit() for value in values):
         return True

@@ -70,6 +70,9 @@ def test_other_columns_are_no_split(values):
         {"partition": ("0", "1")},
         {"split": ("1", "2")},
         {"fold": ("0", "test")},
+        {"set": ("trn", "tst")},
+        {"set": ("T", "V")},
+        {"set": ("", "test")},
     ],
 )
 def test_words_about_splits_that_have_no_meaning_are_refused(values):
@@ -97,12 +100,33 @@ def test_a_column_that_the_user_names_settles_it():
 
 
 @pytest.mark.parametrize(
-    "column", ["is_test", "isTrain", "in test set", "train", "Holdout", "test_set", "external", "External Validation"]
+    "column",
+    [
+        "is_test",
+        "isTrain",
+        "in test set",
+        "train",
+        "Holdout",
+        "test_set",
+        "external",
+        "External Validation",
+        "external_test",
+    ],
 )
 def test_a_flag_of_a_split_is_refused(column):
     with pytest.raises(DataError, match=f"column {column} of t.csv looks like a published split: write train or test"):
         chosen(**{column: ("0", "1")})
     assert chosen(**{column: ("0", "1")}, split=("train", "test"))["split"] == "split"
+
+
+@pytest.mark.parametrize("column", ["exclude", "Included", "is_usable"])
+@pytest.mark.parametrize("marks", [("0", "1"), ("no", "yes"), ("", "x")])
+def test_a_choice_of_images_is_refused(column, marks):
+    """Excluded images would be trained on."""
+    with pytest.raises(
+        DataError, match=f"column {column} of t.csv looks like a choice of images, but all rows are used"
+    ):
+        chosen(**{column: marks})
 
 
 @pytest.mark.parametrize("column", ["grade", "KL_grade", "Stage"])
