@@ -44,9 +44,9 @@ _COPY = re.compile(
 _PART = re.compile(r"(batch|cent(er|re)|cohort|dataset|fold|hospital|part|site|split)[ _-]?(\d+|[a-z])", re.IGNORECASE)
 _MASK_WORD = (
     r"(mask|seg|segmentation|gt|ground[ _-]?truth|annotation|contour|label|overlay|roi|"
-    r"heat[ _-]?map|grad[ _-]?cam|saliency|pred|prediction)s?"
+    r"heat[ _-]?map|(grad[ _-]?|score[ _-]?)?cam|saliency|attention|pred|prediction|bbox|bounding[ _-]?box)s?"
 )
-MASK_NAME = re.compile(rf"(?P<image>.+)[ _-]{_MASK_WORD}([ _-]?\d+)?", re.IGNORECASE)
+MASK_NAME = re.compile(rf"(?P<image>.+)[ ._-]{_MASK_WORD}([ _-]?\d+)?", re.IGNORECASE)
 _MASK_PREFIX = re.compile(rf"{_MASK_WORD}[ _-]?(?P<image>[^a-z].*|(?<=[ _-]).+)", re.IGNORECASE)
 _IMAGE_PREFIX = re.compile(r"(image|img|im|scan|slice|frame|photo|picture|xray)[ _-]?(?P<image>.+)", re.IGNORECASE)
 
@@ -69,6 +69,7 @@ def check_class_folders(
             "images and masks, without folders of splits above them"
         )
     _check_split_names(root, class_names)
+    _check_other_splits(root, splits, class_names)
     subfolders: dict[str, set[str]] = {name: set() for name in class_names}
     for parts in places:
         if len(parts) > 1 and parts[0] in subfolders:
@@ -99,6 +100,17 @@ def _check_split_names(root: Path, class_names: Sequence[str]) -> None:
         raise DataError(
             f"the folders of {root} are named after images or splits ({named}), not after classes: {_remedy(root)}"
         )
+
+
+def _check_other_splits(root: Path, splits: Sequence[str], class_names: Sequence[str]) -> None:
+    """Refuse ``external/ill`` beside ``train/ill``: its images would have no label."""
+    for name in sorted(set(_folders(root)) - {*splits}) if splits else ():
+        classes = sorted({*_folders(root / name)} & {*class_names})
+        if classes:
+            raise DataError(
+                f"{name} in {root} has folders of classes ({shown(classes)}) like {shown(splits)}, but its name stands "
+                f"for no split: rename it to one of {', '.join(SPLIT_NAMES)}, or move it out of the data set"
+            )
 
 
 def _remedy(root: Path) -> str:

@@ -130,6 +130,17 @@ def write_images(root, *names):
         (("train/ill/1.png", "train/unsup/2.png", "test/well/3.png"), "unsup in {root} has images, but is named like"),
         (("ill/1.png", "well/2.png", "ill_heatmaps/3.png"), "has a folder ill_heatmaps among its classes"),
         (("ill/1.png", "ill/1_gradcam.png", "well/2.png"), "has both '1' and its mask '1_gradcam'"),
+        (("ill/1.png", "ill/1_cam.png", "well/2.png"), "has both '1' and its mask '1_cam'"),
+        (("ill/1.png", "ill/1.mask.png", "well/2.png"), "has both '1' and its mask '1.mask'"),
+        (("ill/1.png", "ill/1_bbox.png", "well/2.png"), "has both '1' and its mask '1_bbox'"),
+        (
+            ("train/ill/1.png", "train/well/2.png", "test/ill/3.png", "test/well/4.png", "external/ill/5.png"),
+            "external in {root} has folders of classes (ill) like test, train, but its name stands for no split: rename",
+        ),
+        (
+            ("development/ill/1.png", "development/well/2.png", "test/ill/3.png", "test/well/4.png"),
+            "development in {root} has folders of classes (ill, well) like test, but its name stands for no split",
+        ),
         (("JPEGImages/1.png", "SegmentationClass/1.png"), "looks like images with masks"),
         (("ill/1.png", "ill/1_roi.png", "well/2.png"), "has both '1' and its mask '1_roi'"),
         (("siteA/ill/1.png", "siteA/well/2.png", "siteB/ill/3.png"), "(siteA, siteB) look like parts of the data set"),
