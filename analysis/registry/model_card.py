@@ -15,6 +15,7 @@ _ON_CARD = frozenset(metric.name for metric in METRICS if metric.on_model_card)
 _TAG_LENGTH = 5000  # MLflow's limit
 VIEW = "results"  # the experiment's view with the columns to sort by
 HEADING = "## champion of "
+NOT_SCORED = "This ensemble was not scored on the test set."
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class ModelCard:
         sets = chosen.comparison.combination.sets
         parts += [f"Prediction sets by {one.unit}: {one.describe()}." for one in sets]
         if self.evaluation is None:
-            parts.append("This ensemble was not scored on the test set.")
+            parts.append(NOT_SCORED)
         parts.append(f"Test is {plain(self.data.test_description)}, {self.openings.describe()}.{leak}")
         return "\n\n".join(parts)
 

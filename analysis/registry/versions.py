@@ -13,7 +13,7 @@ from PIL import Image
 
 from analysis.ensembles.result import Registration
 from analysis.registry.mlflow_patches import unchecked_requirements
-from analysis.registry.model_card import ModelCard
+from analysis.registry.model_card import NOT_SCORED, ModelCard
 from analysis.registry.model_files import Entrant, save_model_files
 from analysis.registry.promotions import (
     CHALLENGER,
@@ -164,10 +164,14 @@ def _blank_example() -> pd.DataFrame:
 def write_card(tracking_uri: str, card: ModelCard) -> None:
     """Write a model card to the page of its version and, for the champion, to the page of the model.
 
-    A description of the model that a person wrote is left unchanged. If another search has replaced the champion since
-    it was registered, the card says so.
+    A description of the model that a person wrote is left unchanged, and so is the page of a version with test scores
+    if the card, of the same ensemble, has none. If another search has replaced the champion since it was registered,
+    the card says so.
     """
     client, version, text = MlflowClient(tracking_uri), card.registration.version, card.description()
+    page = client.get_model_version(card.name, version).description or ""
+    if card.evaluation is None and page and NOT_SCORED not in page:
+        return
     replaced = replaced_by(client, card.name, version) if card.registration.alias == CHAMPION else None
     if replaced is not None:
         text = replaced.on_former_page(text)

@@ -232,6 +232,17 @@ def test_pages_get_the_card_and_a_persons_text_stays(registered):
     assert client.get_registered_model("brains").description == "mine"
 
 
+def test_a_page_keeps_its_test_scores_if_the_same_ensemble_is_registered_without_them(registered):
+    """``tune-ensemble --register`` may choose what the search has registered and scored."""
+    uri, client, *_ = registered
+    card = made_up_card("brains", Registration("1", "champion", "there was no champion"))
+    unscored = dataclasses.replace(card, evaluation=None)
+    client.update_model_version("brains", "1", description="")
+    for written, shown in ((unscored, unscored), (card, card), (unscored, card)):
+        write_card(uri, written)
+        assert client.get_model_version("brains", "1").description == shown.description()
+
+
 @pytest.fixture
 def served(registered, tmp_path):
     """The URL of a server that has the packages of the model's own requirements, and no others."""

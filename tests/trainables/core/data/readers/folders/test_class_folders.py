@@ -135,7 +135,7 @@ def write_images(root, *names):
         (("ill/1.png", "ill/1_bbox.png", "well/2.png"), "has both '1' and its mask '1_bbox'"),
         (
             ("train/ill/1.png", "train/well/2.png", "test/ill/3.png", "test/well/4.png", "external/ill/5.png"),
-            "external in {root} has folders of classes (ill) like test, train, but its name stands for no split: rename",
+            "external in {root} has folders of classes (ill) like test, train, but its name stands for no split",
         ),
         (
             ("development/ill/1.png", "development/well/2.png", "test/ill/3.png", "test/well/4.png"),
