@@ -24,7 +24,6 @@ def check_undamaged(data: bytes, image: ImageFile) -> None:
         raise ValueError("a checksum in the file is wrong, so it is damaged: copy it again")
     if kind in ("JPEG", "MPO") and data.endswith(bytes(_PADDING)) and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise ValueError("its end is missing, and zeros take its place: copy it again")
-
     if kind == "PPM":
         _check_pnm(data, image)
 

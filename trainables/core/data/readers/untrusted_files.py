@@ -8,8 +8,8 @@ from pathlib import Path
 
 # Encoded size. The largest image that is decoded needs a third of this even without compression.
 _MOST_BYTES = 2**30
+_SHOWN = 3  # names in a line
 # Terminal control characters, characters that reorder or hide text, and lone surrogates, which cannot be written.
-_SHOWN = 3
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
