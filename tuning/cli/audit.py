@@ -182,17 +182,18 @@ def _summary_lines(audit: "Audit") -> list[str]:
     from trainables.core.data.splits.audit import summary
     from trainables.core.data.splits.folds import small_set
 
-    lines = [*summary(audit), f"{audit.exact_duplicates} images are exact duplicates of another image"]
+    lines = [*summary(audit), f"exact duplicates of another image: {audit.exact_duplicates}"]
     if audit.labelled:
-        lines.append(f"{audit.contradicting_groups} {audit.named} contain images with different labels")
+        lines.append(f"{audit.named} with images of different labels: {audit.contradicting_groups}")
     listed = {
-        "images cannot be used": [f"{name} ({reason})" for name, reason in audit.broken.items()],
-        "images are blank": audit.blank,
-        "images differ strongly from the rest in brightness or contrast": audit.outlying,
+        "images that cannot be used": [f"{name} ({reason})" for name, reason in audit.broken.items()],
+        "blank images": audit.blank,
+        "images that differ strongly from the rest in brightness or contrast": audit.outlying,
     }
     for finding, names in listed.items():
         more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-        lines.append(f"{len(names)} {finding}" + (f": {', '.join(names[:_MAX_LISTED])}{more}" if names else ""))
+        shown = f" ({', '.join(names[:_MAX_LISTED])}{more})" if names else ""
+        lines.append(f"{finding}: {len(names)}{shown}")
     if audit.leaks:
         lines.append(
             f"LEAK: {audit.test_twins_in_train:.1%} of the published test images share their "

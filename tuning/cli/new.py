@@ -41,7 +41,10 @@ def new(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Python file to write. Default: my_<name of DIR>_space.py, here."),
+        typer.Option(
+            metavar="FILE",
+            help="Python file to write. It names the space. Default: my_<name of DIR>_space.py, here.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
@@ -53,8 +56,7 @@ def new(
     from tuning.folder_summary import inspect_folder
     from tuning.new_space import starting_space
 
-    slug = re.sub(r"\W+", "_", folder.resolve().name, flags=re.ASCII).strip("_").lower() or "images"
-    file = out or Path(f"my_{slug}_space.py")
+    file = out or Path(f"my_{_slug(folder.resolve().name).lower()}_space.py")
     if file.suffix != ".py":
         raise UserError(f"--out must end in .py, but got {file}")
     if file.exists() and not force:
@@ -62,7 +64,7 @@ def new(
     table = label_table(labels, image=image_column, label=label_column, split=split_column, group=group_column)
     images = inspect_folder(folder, table)
     healthy, about_healthy = _healthy_class(images, healthy)
-    text = starting_space(images, f"my_{slug}_space", healthy)
+    text = starting_space(images, _slug(file.stem), healthy)
     try:
         file.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
@@ -73,6 +75,11 @@ def new(
     say_notes(console, [*images.notes, *about_healthy])
     audited = shlex.join([str(images.place), *(word for name in labels or () for word in ("--labels", name))])
     say(console, f"Next: tune-audit {audited}, then tune-run {file} --dry-run 5")
+
+
+def _slug(text: str) -> str:
+    """Return a text with underscores for all that the name of a space must not contain."""
+    return re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_") or "images"
 
 
 def _healthy_class(images: "FolderSummary", given: str | None) -> tuple[str | None, list[str]]:

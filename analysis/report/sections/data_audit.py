@@ -1,5 +1,7 @@
 """The data set and its audit: classes, splits, groups, crops, and the most suspicious pairs of images."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from analysis.report.inputs import SearchInputs
@@ -47,17 +49,17 @@ def _findings(audit: Audit) -> list[str]:
         "are blank": audit.blank,
         "have unusual brightness or contrast": audit.outlying,
     }
-    defects = [
-        f"{len(found)} images {defect}: {', '.join(found[:_LISTED_NAMES])}{', ...' * (len(found) > _LISTED_NAMES)}."
-        for defect, found in names.items()
-        if found
-    ]
-    contradicting = f"{audit.contradicting_groups} {audit.named} contain images with different labels."
+    defects = [f"images that {defect}: {len(found)} ({_listed(found)})" for defect, found in names.items() if found]
+    contradicting = f" {audit.named.capitalize()} with images of different labels: {audit.contradicting_groups}."
     return [
         *map(sentence, summary(audit)),
-        f"{audit.exact_duplicates} images are pixel-identical to another one. {contradicting * audit.labelled}",
-        *defects,
+        f"Images that are pixel-identical to another one: {audit.exact_duplicates}.{contradicting * audit.labelled}",
+        *map(sentence, defects),
     ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_LISTED_NAMES], *(["..."] * (len(names) > _LISTED_NAMES))])
 
 
 def _class_table(search: SearchInputs, audit: Audit) -> Table:

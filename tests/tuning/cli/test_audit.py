@@ -104,12 +104,14 @@ def test_a_table_gives_labels_and_groups(tmp_path):
     rng = np.random.default_rng(0)
     for index in range(24):
         (tmp_path / f"{index:03}.png").write_bytes(png(rng.integers(0, 255, (32, 32), dtype=np.uint8)))
-    lines = [f"{index:03}.png,{'ab'[index % 2]},{index // 3}" for index in range(24)]
-    (tmp_path / "labels.csv").write_text("\n".join(["image,label,patient_id", *lines]))
+    lines = [f"{index:03}.png,{'ab'[index % 2]},{index // 3},{index}" for index in range(24)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label,patient_id,visit", *lines]))
     output = run(tmp_path, "--labels", tmp_path / "labels.csv")
     assert "24 images" in output and "audit: 8 subjects (as given)" in output
-    assert "Note: columns of the table: image = image, label = label, group = patient_id." in output
+    assert "Note: columns of the table: image = image, label = label, group = patient_id" in output
     assert "did you mean 'label'?" in run(tmp_path, "--labels", "labels.csv", "--label-column", "labl", code=2)
+    alone = run(tmp_path, "--labels", "labels.csv", "--group-column", "visit")
+    assert "audit: 24 subjects (as given), the largest with 1 image\n" in alone
 
 
 def test_the_slices_of_volumes_are_chosen_and_stated(tmp_path):
@@ -125,8 +127,8 @@ def test_a_window_replaces_those_of_dicom_files(tmp_path):
         pixels = np.full((16, 16), 1000 + index, dtype=np.uint16)
         pixels[:8] = 0
         write_dicom(tmp_path / "ab"[index % 2] / f"{index}.dcm", pixels, WindowCenter="2048", WindowWidth="4096")
-    assert "0 images are blank" in run(tmp_path)
-    assert "12 images are blank" in run(tmp_path, "--window", "-500,100")  # all values are above the window
+    assert "blank images: 0" in run(tmp_path)
+    assert "blank images: 12 (" in run(tmp_path, "--window", "-500,100")  # all values are above the window
     assert "must be CENTER,WIDTH" in run(tmp_path, "--window", "40", code=2)
 
 

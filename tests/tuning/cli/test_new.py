@@ -73,8 +73,9 @@ def test_the_healthy_class_can_be_given(here):
 def test_even_classes_and_published_splits(here):
     for split, count in (("train", 20), ("val", 4), ("test", 8)):
         write_classes(here / "data" / split, {"a": count, "b": count})
-    new("data", "--out", "even.py")
-    text = (here / "even.py").read_text()
+    new("data", "--out", "even 2.py")
+    assert load_space("even 2.py").name == "even_2"
+    text = (here / "even 2.py").read_text()
     assert "Published splits: 16 test, 40 train, 8 val; val is pooled with train." in text
     assert 'choices.sampler(trial, ("shuffle",))' in text
     assert "Replace it by the right one." in text

@@ -19,6 +19,7 @@ from trainables.core.data.splits.nearest_neighbours import nearest_neighbours
 from trainables.core.data.splits.pairs import Pair
 from trainables.core.data.splits.splits import Items, make_splits
 from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 AUDIT_VERSION = 4  # part of the cache key; raise it whenever the same images would be grouped differently
 _PAIRS = 5000  # most pairs of one kind in an audit
@@ -119,7 +120,8 @@ class Audit:
 def summary(audit: Audit) -> list[str]:
     """Return the two lines that readers of any result must know."""
     how = "as given" if audit.threshold is None else f"similarity >= {audit.threshold:g}"
-    lines = [f"audit: {audit.groups} {audit.named} ({how}), the largest with {audit.largest_group} images"]
+    largest = plural(audit.largest_group, "image")
+    lines = [f"audit: {audit.groups} {audit.named} ({how}), the largest with {largest}"]
     scores = {"the published test split": audit.published, f"held-out {audit.named}": audit.grouped}
     accuracies = [f"{score.accuracy:.3f} on {where}" for where, score in scores.items() if score]
     if accuracies:
