@@ -31,6 +31,8 @@ class SearchInputs:
         file_names: N file names; empty if unknown.
         study_texts: Texts of the study file by key.
         metadata: Further columns of the data that identify nobody: name to N values.
+        unlisted: Number of images that the table of labels does not name.
+        openings: Number of times that this search, or ``tune-ensemble`` after it, opened the test set.
     """
 
     study: optuna.Study
@@ -42,6 +44,8 @@ class SearchInputs:
     file_names: Sequence[str] = ()
     study_texts: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unlisted: int = 0
+    openings: int = 0
 
     @property
     def unit(self) -> str:

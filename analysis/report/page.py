@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-_NUMBER = re.compile(r"-?[\d.]+(e-?\d+)?( .*|/.*)?$")
+_NUMBER = re.compile(r"[-+]?[\d.]+(e-?\d+)?( .*|/.*)?$")
 
 
 @dataclass(frozen=True)

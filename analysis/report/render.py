@@ -20,7 +20,7 @@ from analysis.report.sections.hyperparameters import hyperparameters
 from analysis.report.sections.model_comparison import models
 from analysis.report.sections.trial_results import curves, leaderboard, origins
 from analysis.report.sections.usage import usage
-from analysis.report.summary import NO_ENSEMBLE, about_search, opening
+from analysis.report.summary import about_search, no_ensemble, opening
 from analysis.report.task_sections import sections_of_task
 
 _HAS_IMAGES = (
@@ -111,7 +111,7 @@ def _sections(search: SearchInputs, ensemble: EnsembleInputs | None, inspection:
     yield origins(search)
     if search.data.audit is not None:
         yield data_audit(search)
-    yield usage(ensemble.model, ensemble.outcome) if ensemble else usage(None, NO_ENSEMBLE)
+    yield usage(ensemble.model, ensemble.outcome) if ensemble else usage(None, no_ensemble(search))
     yield reporting_section(search, ensemble)
 
 

@@ -11,7 +11,6 @@ from analysis.statistics.baselines import NEIGHBOUR, Baseline, verdict
 from analysis.trials import PRUNED, network_of
 from trainables.core.plural import plural
 
-NO_ENSEMBLE = "This search has no ensemble yet: its test set is still sealed and no model is registered."
 _SMALL = 50  # groups of test below which the opening says so
 _MOST_CLASSES = 4
 
@@ -40,9 +39,20 @@ def opening(search: SearchInputs, ensemble: EnsembleInputs | None) -> Opening:
     notes += _small_set_notes(ensemble, baselines) if ensemble else []
     return Opening(
         title=title(search),
-        summary=f"{_result(search, ensemble, baselines) if ensemble else NO_ENSEMBLE} {_searched(search)}",
+        summary=f"{_result(search, ensemble, baselines) if ensemble else no_ensemble(search)} {_searched(search)}",
         notes=(*notes, *map(sentence, search.data.notes)),
         scores=_scores(search, ensemble, baselines) if ensemble and baselines else None,
+    )
+
+
+def no_ensemble(search: SearchInputs) -> str:
+    """Say that the search has no ensemble of its own yet, and whether its test set was opened."""
+    if not search.openings:
+        return "This search has not chosen its ensemble yet: its test set is still sealed."
+    times = plural(search.openings, "time")
+    return (
+        f"This search has not chosen its ensemble yet. Its test set was opened {times} by tune-ensemble: the scores of "
+        "that model are on its page in MLflow."
     )
 
 
@@ -111,7 +121,7 @@ def _scores(search: SearchInputs, ensemble: EnsembleInputs, baselines: tuple[Bas
 
 def about_search(search: SearchInputs, ensemble: EnsembleInputs | None) -> Section:
     """Say which trial was the best, how the model was made, and how often the test set was opened."""
-    sentences = _about_ensemble(search, ensemble) if ensemble else [NO_ENSEMBLE]
+    sentences = _about_ensemble(search, ensemble) if ensemble else [no_ensemble(search)]
     if search.ranked:
         best = search.ranked[0]
         value = number(best_value(best, search.metric)) or "no finite value"

@@ -1,13 +1,15 @@
-"""A soup of a whole search by the commands: chosen, scored, registered, and served like any other model."""
+"""A soup of a whole search by the commands: chosen, scored, registered, served and exported like any other model."""
 
 import csv
 import re
 
 import mlflow
 import numpy as np
+import onnxruntime
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from analysis.trials import read_trials
@@ -47,7 +49,7 @@ SPACE = SearchSpace(
 """
 
 
-def test_a_soup_is_one_network_that_another_process_serves(folder):
+def test_a_soup_is_one_network_that_another_process_and_another_runtime_serve(folder):
     (folder / "soup_space.py").write_text(SPACE)
     (folder / "weights").mkdir()
     torch.manual_seed(5)
@@ -82,6 +84,11 @@ def test_a_soup_is_one_network_that_another_process_serves(folder):
         served = [[float(row[name]) for name in ("few", "many", "some")] for row in csv.DictReader(opened)]
     here = open_ensemble(saved, torch.device("cpu")).predict([file.read_bytes() for file in files])
     np.testing.assert_allclose(served, here[["few", "many", "some"]], atol=1e-6)
+
+    search(folder, "models:/soup_space/2", "--onnx", "small.onnx", module="tuning.cli.export")
+    pixels = np.stack([np.asarray(Image.open(file)) for file in files])[..., None]
+    (exported,) = onnxruntime.InferenceSession(folder / "small.onnx").run(None, {"images": pixels})
+    np.testing.assert_allclose(exported, served, atol=1e-4)
 
 
 def check_weights(folder, saved, trials):

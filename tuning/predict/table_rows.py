@@ -163,8 +163,8 @@ def read_rows(source: TableSource, parts: Sequence[Part], folders: Sequence[Path
         patients=None if patients is None else tuple(one if names_patient(one) else "" for one in patients),
         notes=(
             *about_columns,
-            *([f"{unnamed} images have no row in {file} and are not scored"] if unnamed else []),
-            *([f"{repeated} rows of {file} repeat an image; the first row of each counts"] if repeated else []),
+            *([f"images without a row in {file}, which are not scored: {unnamed}"] if unnamed else []),
+            *([f"rows of {file} that repeat an image: {repeated}; the first row of each counts"] if repeated else []),
         ),
     )
 

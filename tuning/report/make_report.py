@@ -56,7 +56,7 @@ def make_report(source: ReportSource, file: Path, console: Console) -> None:
     """Write the report of a search as an HTML file, which appears whole or not at all."""
     began = time.monotonic()
     with console.status("making the report: reading the study") as status:
-        search, ensemble = gather_search(source.study, source.data), gather_ensemble(source)
+        search, ensemble = gather_search(source.study, source.data, source.openings.here), gather_ensemble(source)
         status.update("making the report: inspecting the members")
         inspection = inspect_members(source.data, ensemble, source.examine) if ensemble else Inspection()
         status.update("making the report: drawing")
@@ -79,16 +79,16 @@ def report_at_end(source: ReportSource, folder: Path, tracker: Tracker, console:
         say(console, f"{failed}: make it with tune-report {source.study.study_name}", "yellow")
 
 
-def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
-    """Return the facts of the search itself."""
+def gather_search(study: optuna.Study, data: Dataset, openings: int = 0) -> SearchInputs:
+    """Return the facts of the search itself, which opened its test set a number of times."""
     identity = read_identity(study)
     epochs = int(identity["max-epochs"])
     of_version = rungs_before if read_first_trials(study) is None else rungs
     compared_at = of_version(identity.get("cv-folds") or epochs) if identity["pruning"] else ()
-    names, metadata = tuple[str, ...](), dict[str, Sequence[str]]()
+    names, metadata, unlisted = tuple[str, ...](), dict[str, Sequence[str]](), 0
     try:
         source, groups = data.open_source(), read_data_request(study).grouping.file
-        names, metadata = tuple(source.names), dict(source.metadata)
+        names, metadata, unlisted = tuple(source.names), dict(source.metadata), source.unlisted
         if groups is not None:
             metadata = dict(grouped_by_file(source, Path(groups)).metadata)
     except (UserError, OSError):  # a file is gone, but the decoded images are in the cache
@@ -104,6 +104,8 @@ def gather_search(study: optuna.Study, data: Dataset) -> SearchInputs:
         names,
         read_study_texts(study),
         {column: values for column, values in metadata.items() if not identifying_reason(column, values, patients)},
+        unlisted,
+        openings,
     )
 
 

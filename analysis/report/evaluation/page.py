@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import plotly.graph_objects as go
 
 from analysis.report.evaluation.inputs import ExternalResult, Outcome
@@ -152,15 +153,23 @@ def _about_band(curve: DecisionCurve) -> str:
 
 
 def _highest_threshold(curve: DecisionCurve) -> float:
-    """Return twice the highest threshold at which the model has a twentieth of the possible benefit, at most 1."""
-    least = curve.prevalence / 20
-    useful = [threshold for threshold, benefit in zip(curve.thresholds, curve.model, strict=True) if benefit > least]
-    return min(1.0, 2 * max([*useful, curve.prevalence]))
+    """Return twice the highest threshold up to which the model is mostly useful, at most 1.
+
+    It is useful at a threshold if it has a twentieth of the possible benefit. Single thresholds far above the others do
+    not count, such as those that only a few images reach, which are all positive.
+    """
+    useful = np.array(curve.model) > curve.prevalence / 20
+    mostly = useful & (np.cumsum(useful) >= np.arange(1, len(useful) + 1) / 2)
+    return min(1.0, 2 * max([*np.array(curve.thresholds)[mostly].tolist(), curve.prevalence]))
 
 
 def _about_range(curve: DecisionCurve) -> str:
     highest = _highest_threshold(curve)
-    return f" Not shown: thresholds above {highest:.0%}, where it has next to no benefit." if highest < 1 else ""
+    return (
+        f" Not shown: thresholds above {highest:.0%}, at most of which it has next to no benefit."
+        if highest < 1
+        else ""
+    )
 
 
 def _decision_curve(outcome: Outcome) -> go.Figure:

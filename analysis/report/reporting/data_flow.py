@@ -26,8 +26,12 @@ def data_flow(search: SearchInputs) -> Flow:
     if other := left - sum(reasons.values()):
         reasons["in no partition (see the notes)"] = other
     excluded = [f"{count} {reason}" for reason, count in reasons.most_common(_MOST_REASONS) if count > 0]
+    found, unlisted = len(data.labels), search.unlisted
+    in_folder = [Step(f"{plural(found + unlisted, 'image')} found", (f"{unlisted} without a row in the table",))]
+    listed = "with a row" if unlisted else "found"
     steps = [
-        Step(f"{plural(len(data.labels), 'image')} found", tuple(excluded) if left > 0 else ()),
+        *(in_folder if unlisted else []),
+        Step(f"{plural(found, 'image')} {listed}", tuple(excluded) if left > 0 else ()),
         Step(f"{plural(len(used), 'image')} used, {_units(search, used)}"),
     ]
     parts = tuple(
@@ -56,7 +60,8 @@ def partition_table(search: SearchInputs) -> Table:
         rows.append([name, str(len(indices)), str(len(np.unique(data.groups[indices]))), *patients, *shares])
     headings = ["partition", "images", "groups", *(["patients"] if data.patients is not None else []), *names]
     missing = "" if search.metadata else " Age, sex and site are for you to add, or are shown if the data have them."
-    return Table("Partitions", f"Images of each class with their share of the partition.{missing}", headings, rows)
+    how = f"Images of each class with their share of the partition.{missing}"
+    return Table("Partitions", how, headings, rows, wrapped=True)
 
 
 def characteristics(search: SearchInputs) -> dict[str, NDArray[np.str_]]:

@@ -155,8 +155,8 @@ def test_rows_of_a_table_are_predicted_in_its_order_and_its_columns_go_along(mod
     for note in (
         "columns passed on to the output: finding, site, age",
         "patient_id (the patients), visit date (by its name)",
-        "3 images have no row in images/labels.csv and are not scored",
-        "1 rows of images/labels.csv repeat an image; the first row of each counts",
+        "images without a row in images/labels.csv, which are not scored: 3",
+        "rows of images/labels.csv that repeat an image: 1; the first row of each counts",
     ):
         assert note in " ".join(output.split())
     assert output.splitlines()[-1].startswith("2 of 3 images scored")

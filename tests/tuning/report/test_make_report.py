@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from analysis.ensembles.result import Openings
+from analysis.report.summary import opening
 from tests.analysis.report.report_inputs import made_up_study
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
@@ -39,6 +40,12 @@ def test_a_search_without_an_ensemble_has_a_report_and_test_stays_sealed(study, 
     assert "test set is still sealed" in file.read_text()
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
     assert f"Report: {file} (" in printed.file.getvalue()
+
+
+def test_a_search_without_an_ensemble_says_that_another_command_opened_test(study, small_data):
+    first = opening(gather_search(study, small_data, openings=2), None)
+    assert "Its test set was opened 2 times by tune-ensemble" in first.summary
+    assert "sealed" not in first.summary
 
 
 def test_rungs_and_names_are_those_of_the_search(study, small_data):

@@ -103,6 +103,7 @@ class Source:
         synthetic: True for generated images.
         masks: Masks of the images in a segmentation. All images then have the same label.
         unread: Number of files in the folder that are no images, by suffix.
+        unlisted: Number of images in the folder that the table of labels does not name.
         unreadable: Reason why an image, or its mask, cannot be used, by its index. ``read_all`` adds unreadable files.
         metadata: Further columns of a table or of parquet files: name to N values, "" if missing.
         notes: Facts about how the data set was understood, such as the columns in use.
@@ -122,6 +123,7 @@ class Source:
     synthetic: bool = False
     masks: Masks | None = None
     unread: Mapping[str, int] = field(default_factory=dict)
+    unlisted: int = 0
     unreadable: Mapping[int, str] = field(default_factory=dict)
     metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

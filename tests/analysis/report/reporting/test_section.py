@@ -55,6 +55,10 @@ def test_the_flow_accounts_for_every_image(search, ensemble):
     assert flow.steps[0].text == "120 images found"
     assert flow.steps[0].excluded == ("2 cannot be decoded", "1 in no partition (see the notes)")
     assert flow.steps[1].text.startswith("117 images used, ")
+    of_folder = flow_section(dataclasses.replace(without, unlisted=7), ensemble).blocks[0].steps
+    assert (of_folder[0].text, of_folder[0].excluded) == ("127 images found", ("7 without a row in the table",))
+    assert (of_folder[1].text, of_folder[1].excluded) == ("120 images with a row", flow.steps[0].excluded)
+    assert of_folder[2:] == flow.steps[1:]
     parts = dict(part.split(": ", 1) for part in flow.parts)
     for row in table.rows:
         rows = splits[row[0]]

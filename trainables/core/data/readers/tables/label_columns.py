@@ -149,7 +149,7 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
     counted = ", ".join(f"{name} ({count} value{'s' * (count != 1)})" for name, count in counts.items())
     unused = [name for name in known_groups(columns) if name in others and "group" not in chosen]
     return [
-        f"columns of the table: {used}" + (f"; not used for training: {counted}" if others else ""),
+        f"columns of the table: {used}" + (f"; others, which no model sees: {counted}" if others else ""),
         *(describe_unused(name, (row[name] for row in rows)) for name in unused),
     ]
 

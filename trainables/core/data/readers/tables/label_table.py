@@ -104,6 +104,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
         groups_given=group is not None or groups is not None,
         files=[Path(key).name for _, key in entries],
         unread=unread_files(root.absolute(), {*(root.absolute() / file for file in images.files), *files}),
+        unlisted=len(_unlisted(matches, named)),
         unreadable=unusable,
         metadata={
             **{name: [values[index] for index in positions] for name, values in images.metadata.items()},
@@ -162,10 +163,14 @@ def _matching_notes(matches: _Matches, images: NamedImages, place: str) -> list[
     if matches.inexact:
         examples = listed(matches.inexact)
         notes.append(f"{len(matches.inexact)} names match only without leading zeros or upper case ({examples})")
-    unused = sorted(set(images.names) - matches.rows.keys())
-    if unused:
-        notes.append(f"{len(unused)} images have no row in {place} and are not used ({listed(unused)})")
+    if unlisted := _unlisted(matches, images):
+        notes.append(f"images without a row in {place}, which are not used: {len(unlisted)} ({listed(unlisted)})")
     return notes
+
+
+def _unlisted(matches: _Matches, images: NamedImages) -> list[str]:
+    """Return the names of images that have no row."""
+    return sorted(set(images.names) - matches.rows.keys())
 
 
 def _repeat_notes(matches: _Matches, others: Sequence[str], place: str) -> list[str]:

@@ -51,7 +51,7 @@ def test_labels_groups_and_metadata_come_from_the_table(folder):
     assert source.read(3) == (folder / "003.png").read_bytes()
     assert source.metadata == {"site": ["A", "B"] * 6, "country": ["x"] * 12}
     assert source.notes == (
-        "columns of the table: image = image_id, label = diagnosis, group = PatientID; not used for training: "
+        "columns of the table: image = image_id, label = diagnosis, group = PatientID; others, which no model sees: "
         "site (2 values), country (1 value)",
     )
     assert not source.unread  # the table has been read
@@ -96,7 +96,8 @@ def test_bad_rows_are_unusable_images_with_the_reason(folder):
     }
     assert source.labels[source.names.index("000.png")] == -1
     assert "3 rows of labels.csv repeat an image (001.png, 002.png, 005.png)" in source.notes
-    assert "1 images have no row in labels.csv and are not used (003.png)" in source.notes
+    assert "images without a row in labels.csv, which are not used: 1 (003.png)" in source.notes
+    assert source.unlisted == 1
     with pytest.raises(
         DataError, match=r"4 are not \(000.png: has no label; 001.png: has 2 rows with different labels"
     ):
