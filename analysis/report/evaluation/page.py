@@ -160,7 +160,8 @@ def _highest_threshold(curve: DecisionCurve) -> float:
     """
     useful = np.array(curve.model) > curve.prevalence / 20
     mostly = useful & (np.cumsum(useful) >= np.arange(1, len(useful) + 1) / 2)
-    return min(1.0, 2 * max([*np.array(curve.thresholds)[mostly].tolist(), curve.prevalence]))
+    highest = max((curve.thresholds[index] for index in np.flatnonzero(mostly)), default=0.0)
+    return min(1.0, 2 * max(highest, curve.prevalence))
 
 
 def _about_range(curve: DecisionCurve) -> str:
