@@ -1,6 +1,7 @@
 """Test scores of a classification: metrics, scores by class, confusion, ROC, precision and recall, calibration."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -24,6 +25,23 @@ from trainables.core.training.metrics.classification_metrics import class_keys
 _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
 
 
+@dataclass(frozen=True)
+class CurveWords:
+    """Words about curves of which each belongs to a class or a label.
+
+    Attributes:
+        noun: ``class`` or ``label``.
+        nouns: Its plural.
+        against: Sentence that says which images a curve compares.
+        left_out: Sentence that says which ROC curves are not drawn, or empty.
+    """
+
+    noun: str = "class"
+    nouns: str = "classes"
+    against: str = "Images of each class against all others, predicted by the ensemble."
+    left_out: str = "Of two classes only one is shown, because the curve of the other is its mirror image."
+
+
 def classification_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
     """Show all scores on ``test``."""
     test, names = ensemble.evaluation, search.data.class_names
@@ -36,8 +54,8 @@ def classification_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Sec
         *([_patient_panel(search, ensemble, test.patients)] if test.patients else []),
         *decision_blocks(search, ensemble),
         confused_pair(search, ensemble),
-        roc_panel(search, ensemble, size),
-        precision_recall_panel(search, ensemble, size),
+        roc_panel(search, ensemble, size, CurveWords()),
+        precision_recall_panel(search, ensemble, size, CurveWords()),
         calibration_panel(
             ensemble,
             size,
@@ -93,32 +111,33 @@ def _patient_panel(search: SearchInputs, ensemble: EnsembleInputs, patients: Eva
     return _confusion_panel(search, ensemble, patients, size, "patient")
 
 
-def roc_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Panel:
+def roc_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str, words: CurveWords) -> Panel:
     """Draw the ROC curves of the ensemble."""
     return draw_panel(
         "ROC curves",
-        "Images of each class against all others, predicted by the ensemble. Of two classes only one is shown, because "
-        "the curve of the other is its mirror image. A curve closer to the upper left corner separates its class "
-        "better. The dotted diagonal is chance.",
-        f"{size}. Mean AUC over classes {_value(ensemble, 'auroc')}. The curves are drawn without confidence bands. "
-        f"{test_caveats(ensemble)}",
+        f"{' '.join(filter(None, [words.against, words.left_out]))} A curve closer to the upper left corner separates "
+        f"its {words.noun} better. The dotted diagonal is chance.",
+        f"{size}. Mean AUC over {words.nouns} {_value(ensemble, 'auroc')}. The curves are drawn without confidence "
+        f"bands. {test_caveats(ensemble)}",
         partial(_draw_ensemble, search, ensemble, partial(roc, healthy=search.data.healthy)),
     )
 
 
-def precision_recall_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str) -> Panel:
+def precision_recall_panel(search: SearchInputs, ensemble: EnsembleInputs, size: str, words: CurveWords) -> Panel:
     """Draw the precision-recall curves of the ensemble."""
     return draw_panel(
         "Precision-recall curves",
-        "Images of each class against all others, predicted by the ensemble. A curve closer to the upper right corner "
-        "is better. A dotted line is chance, which equals the class's share of the images.",
-        f"{size}. Mean average precision over classes {_value(ensemble, 'average_precision')}. Precision depends on "
-        f"how common a class is in this test set. {test_caveats(ensemble)}",
+        f"{words.against} A curve closer to the upper right corner is better. A dotted line is chance, which equals "
+        f"the {words.noun}'s share of the images.",
+        f"{size}. Mean average precision over {words.nouns} {_value(ensemble, 'average_precision')}. Precision depends "
+        f"on how common a {words.noun} is in this test set. {test_caveats(ensemble)}",
         partial(_draw_ensemble, search, ensemble, precision_recall),
     )
 
 
-def calibration_panel(ensemble: EnsembleInputs, size: str, how_to_read: str) -> Panel:
+def calibration_panel(
+    ensemble: EnsembleInputs, size: str, how_to_read: str, axes: tuple[str, str] = ("confidence", "accuracy")
+) -> Panel:
     """Draw the reliability diagrams of the ensemble and of its best member, unless both are the same."""
     scores, best = ensemble.evaluation, ensemble.best_trial
     bins = {"ensemble": scores.ensemble.reliability}
@@ -130,7 +149,7 @@ def calibration_panel(ensemble: EnsembleInputs, size: str, how_to_read: str) -> 
         f"{size}, in {BINS} bins of equal width; empty bins are omitted. Brier score {_value(ensemble, 'brier')}. "
         f"Expected calibration error {number(scores.ensemble.metrics.get('ece'), 3)}; it is biased upwards and has no "
         "interval. Bins with few images are unreliable.",
-        partial(calibration, bins),
+        partial(calibration, bins, *axes),
     )
 
 

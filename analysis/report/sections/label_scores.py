@@ -5,8 +5,13 @@ import numpy as np
 from analysis.ensembles.tasks.choose import task_results
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Block, Example, Gallery, Section, Table
-from analysis.report.sections.classification_scores import calibration_panel, precision_recall_panel, roc_panel
-from analysis.report.sections.model_comparison import metrics_table, test_caveats
+from analysis.report.sections.classification_scores import (
+    CurveWords,
+    calibration_panel,
+    precision_recall_panel,
+    roc_panel,
+)
+from analysis.report.sections.model_comparison import metrics_table
 from analysis.report.sections.wording import about_test, leak_warning
 from analysis.report.thumbnails import data_uri
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
@@ -14,6 +19,9 @@ from trainables.core.plural import plural
 
 _SHOWN = 3  # of the missed and of the wrong images of each label
 _MOST_LABELS = 14
+_WORDS = CurveWords(
+    "label", "labels", "Images with each label against those without it, predicted by the ensemble.", ""
+)
 
 
 def label_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
@@ -23,13 +31,14 @@ def label_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
     blocks: list[Block] = [
         metrics_table(ensemble),
         *_label_tables(search, ensemble),
-        roc_panel(search, ensemble, size),
-        precision_recall_panel(search, ensemble, size),
+        roc_panel(search, ensemble, size, _WORDS),
+        precision_recall_panel(search, ensemble, size, _WORDS),
         calibration_panel(
             ensemble,
             size,
             "How often images have a label that was predicted with a given probability, over all labels. Each marker "
             "is one bin, larger for more predictions. Markers below the diagonal mean that probabilities are too high.",
+            ("predicted probability", "share with the label"),
         ),
     ]
     return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
@@ -86,7 +95,7 @@ def _mistakes(search: SearchInputs, ensemble: EnsembleInputs, label: int, name: 
         name,
         "Test images whose label the ensemble missed or assigned wrongly, largest errors first.",
         f"{len(missed)} of {plural(int(present.sum()), 'image')} with the label were missed, {len(wrong)} of "
-        f"{(~present).sum()} without it got it wrongly. At most {_SHOWN} of each are shown. {test_caveats(ensemble)}",
+        f"{(~present).sum()} without it got it wrongly. At most {_SHOWN} of each are shown.",
         examples,
         "" if examples else "The ensemble decided rightly on all test images.",
     )

@@ -109,7 +109,7 @@ def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: In
     splits = ["out of fold"] if data.folds else ["tune", "select"]
     return Table(
         "Model comparison",
-        f"{metric} on each split. Scores on {data.scored_on} chose the members, scores on {data.chosen_on} "
+        f"{label_of(metric)} on each split. Scores on {data.scored_on} chose the members, scores on {data.chosen_on} "
         f"chose the rule, and test scores chose nothing. {_about_latency(inspection)}",
         ("model", "weight", *splits, "test [95% interval]", "million parameters", "latency, ms", f"s/{search.unit}"),
         rows,
@@ -140,7 +140,7 @@ def _rules_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
     compared = ensemble.chosen.comparison
     return Table(
         "Ensemble rules",
-        f"{search.metric} on {search.data.chosen_on}; each rule was scored on images that it was not fitted to. "
+        f"{label_of(search.metric)} on {search.data.chosen_on}; each rule was scored on images that it was not fitted to. "
         f"{_how_chosen(compared)}, unless the user asked for another; the "
         "chosen rule is in bold.",
         ("rule, simplest first", "score", f"difference from {compared.reference or 'the best'}", "standard error"),
@@ -167,6 +167,6 @@ def _significance(ensemble: EnsembleInputs) -> str:
     if p_value is None:
         return "The difference between the two could not be tested."
     return (
-        f"The difference in {comparison.metric} between the two has p = {p_value:.3g} (two-sided paired "
+        f"The difference in {label_of(comparison.metric)} between the two has p = {p_value:.3g} (two-sided paired "
         "permutation test over whole groups)."
     )

@@ -57,7 +57,10 @@ def test_every_label_has_its_scores_and_its_curves(search, ensemble):
     scores = ensemble.evaluation.ensemble
     for name, row in zip(search.data.class_names, by_label.rows, strict=True):
         assert row[3].startswith(f"{scores.metrics[f'auroc/{name}']:.3f}")
+    assert all("label" in panel.how_to_read and "class" not in panel.how_to_read for panel in panels)
+    assert all("over labels" in panel.caveat for panel in panels[:2])
     roc, precision_recall, calibration = (panel.figure for panel in panels)
+    assert calibration.layout.yaxis.title.text == "share with the label"
     areas = [trace.name for trace in roc.data if "AUC" in trace.name]
     assert len(areas) == 3
     for name, area in zip(search.data.class_names, areas, strict=True):
