@@ -6,6 +6,7 @@ from analysis.report.page import Block, Section, Table, Text
 from analysis.report.sections.wording import (
     about_test,
     epoch_seconds,
+    label_of,
     leak_warning,
     number,
     sentence,
@@ -140,9 +141,8 @@ def _rules_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
     compared = ensemble.chosen.comparison
     return Table(
         "Ensemble rules",
-        f"{label_of(search.metric)} on {search.data.chosen_on}; each rule was scored on images that it was not fitted to. "
-        f"{_how_chosen(compared)}, unless the user asked for another; the "
-        "chosen rule is in bold.",
+        f"{label_of(search.metric)} on {search.data.chosen_on}; each rule was scored on images that it was not fitted "
+        f"to. {_how_chosen(compared)}, unless the user asked for another; the chosen rule is in bold.",
         ("rule, simplest first", "score", f"difference from {compared.reference or 'the best'}", "standard error"),
         [[rule.rule, number(rule.score), number(-rule.behind), number(rule.error)] for rule in compared.rules],
         [position for position, rule in enumerate(compared.rules) if rule.rule == compared.chosen],
