@@ -4,6 +4,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,10 @@ from trainables.core.data.splits.splits import Items
 
 # One thread, as a trial on the CPU has. Results must not depend on it: run the suite with 2 as well (CONTRIBUTING.md).
 torch.set_num_threads(int(os.environ.get("TUNE_RUN_TEST_THREADS", "1")))
+
+# No test may fail because the machine is busy.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
