@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Files start in the order of their names. By default, those with the fewest tests would come last, which are the slowest.
+PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 .PHONY: search test test-all test-slow test-faults fuzz test-browser test-cluster test-tracking test-serving bench lint audit docs format clean
 
@@ -10,12 +12,12 @@ search: $(INSTALLED)  ## run a whole search on embedded phantoms, on the CPU
 	$(BIN)/tune-run demo_space --address local
 
 test: $(INSTALLED)  ## run the ordinary suite, with a fast subset of the faults
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=10
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: test test-slow test-faults test-browser test-cluster test-tracking test-serving  ## run every suite, one after another
 
 test-slow: $(INSTALLED)  ## run the ordinary tests that take about a minute or longer
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=10 -m slow
+	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 test-faults: $(INSTALLED)  ## inject every failure of docs/how-to/resume-and-failures.md for real
 	$(BIN)/python -m pytest tests/faults tests/locked tests/e2e tests/tuning/ray_backend/test_cluster.py -m "faults or not faults"
