@@ -33,7 +33,7 @@ def group_table(names: Sequence[str], groups: NDArray[np.int64], patients: Seque
     """
     numbers = (1 + numbered(groups.tolist())).tolist()
     of_group: dict[int, set[str]] = {}
-    for number, patient in zip(numbers, patients, strict=False):
+    for number, patient in zip(numbers, patients or [""] * len(numbers), strict=True):
         of_group.setdefault(number, set()).update([pseudonym(patient)] if patient else [])
     called = ["+".join(sorted(of_group.get(number, ()))) or number for number in numbers]
     text = StringIO()
