@@ -8,6 +8,7 @@ from analysis.ensembles.set_scores import LabelSetScores, SetScores
 from analysis.statistics.calibration import Bin
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from trainables.core.metric_names import PATIENT
+from trainables.core.plural import plural
 from trainables.core.serving.operating_point import IMAGE as IMAGE_UNIT
 from trainables.core.serving.operating_point import PATIENT as PATIENT_UNIT
 from trainables.core.serving.operating_point import OperatingPoint
@@ -34,7 +35,7 @@ class Recall:
     def describe(self) -> str:
         """Return ``0.833 [0.750, 0.901]``, or ``5/7, from 1 group`` without an interval."""
         if self.interval is None:
-            return f"{self.right}/{self.images}, from {self.groups} group{'s' * (self.groups != 1)}"
+            return f"{self.right}/{self.images}, from {plural(self.groups, 'group')}"
         return f"{self.right / self.images:.3f} [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
 
 

@@ -13,6 +13,7 @@ from analysis.report.sections.inspected_member import inspected_member
 from analysis.report.sections.label_scores import label_mistakes, label_scores
 from analysis.report.sections.segmentation_scores import mask_overlays, segmentation_scores
 from trainables.core.data.dataset import Dataset
+from trainables.core.plural import plural
 
 
 @dataclass(frozen=True)
@@ -35,26 +36,30 @@ class TaskSections:
 
 
 def _classes(data: Dataset) -> str:
-    return f"{len(data.class_names)} class{'es' * (len(data.class_names) != 1)}"
+    return plural(len(data.class_names), "class", "classes")
+
+
+def _images(data: Dataset) -> str:
+    return plural(len(data.labels), "image")
 
 
 _SECTIONS = {
     ClassificationResults.task: TaskSections(
-        lambda data: f"{len(data.labels)} images of {_classes(data)}",
+        lambda data: f"{_images(data)} of {_classes(data)}",
         classification_scores,
         inspected_member,
         "Grad-CAM and t-SNE of one member.",
         "What the model sees",
     ),
     MultiLabelResults.task: TaskSections(
-        lambda data: f"{len(data.labels)} images with {len(data.class_names)} labels",
+        lambda data: f"{_images(data)} with {plural(len(data.class_names), 'label')}",
         label_scores,
         label_mistakes,
         "Images with mistakes.",
         "Mistakes",
     ),
     SegmentationResults.task: TaskSections(
-        lambda data: f"{len(data.labels)} images with masks of {_classes(data)}",
+        lambda data: f"{_images(data)} with masks of {_classes(data)}",
         segmentation_scores,
         mask_overlays,
         "Predicted and true masks on images.",

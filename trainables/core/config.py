@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from trainables.core.config_rule import Rule, setting
 from trainables.core.errors import ConfigError
+from trainables.core.plural import plural
 
 # The names that the registries hold. They stand here too so that parsing a configuration imports neither torch nor
 # albumentations; tests/contracts/test_config_names.py checks that both agree.
@@ -178,9 +179,9 @@ class TrainConfig(ABC):
         try:
             return self if parts == 1 else self._divided(parts)
         except ConfigError as error:
-            images = self.batch_size * self.accumulate_steps
+            images = plural(self.batch_size * self.accumulate_steps, "image")
             raise ConfigError(
-                f"{count} devices must share the {images} images of an optimizer step, but {error}: use fewer devices"
+                f"{count} devices must share the {images} of an optimizer step, but {error}: use fewer devices"
             ) from error
 
     def _divided(self, parts: int) -> Self:

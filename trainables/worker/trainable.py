@@ -24,6 +24,7 @@ from trainables.core.device import limit_memory, memory_errors, resolve_device
 from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError, describe, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, FrozenPart
+from trainables.core.plural import plural
 from trainables.core.training.fold_checkpoint import FoldCheckpoint
 from trainables.worker.checkpoint_io import FOLDER, UnwritableError, restore, storage_errors, store_frozen
 from trainables.worker.node_requirements import NodeRequirements, missing_requirements
@@ -123,7 +124,7 @@ def _train(config: TrainConfig, run: _Run) -> None:
             smaller = config.with_half_batch()
             if smaller is None:
                 raise
-            note = f"{describe(error)} (continued with {smaller.batch_size} images at a time)"
+            note = f"{describe(error)} (continued with {plural(smaller.batch_size, 'image')} at a time)"
             _release(error)
         config = smaller
         _free_memory()

@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from trainables.core.errors import UserError
+from trainables.core.plural import plural
 from tuning.cli.command import Command, console_script, new_app
 from tuning.cli.shared_options import (
     AxisOption,
@@ -129,7 +130,7 @@ def audit(
 
 def show(audit: "Audit", console: Console) -> None:
     """Print an audit as tables and lines."""
-    classes = Table("class", "images", audit.named, title=f"{audit.images} images", title_justify="left")
+    classes = Table("class", "images", audit.named, title=plural(audit.images, "image"), title_justify="left")
     for name, count in audit.class_counts.items():
         classes.add_row(escape(name), str(count), str(audit.groups_per_class[name]))
     console.print(classes, _thresholds_table(audit), *([_pairs_table(audit)] if any(audit.pairs.values()) else []))

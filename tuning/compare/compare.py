@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from trainables.core.errors import UserError
+from trainables.core.plural import plural
 from tuning.compare.contenders import Contender, Places, open_contender
 from tuning.compare.differences import show_differences
 from tuning.console import EXIT_OK, say, say_notes
@@ -27,9 +28,9 @@ def compare(first: str, second: str, places: Places, console: Console) -> int:
         say(console, f"{letter} is {contender.describe()}.")
     counts = [len(contender.data.splits["test"]) for contender in contenders]
     if counts == [len(rows)] * 2:
-        say(console, f"Both were tested on the same {len(rows)} images.")
+        say(console, f"Both were tested on the same {plural(len(rows), 'image')}.")
     else:
-        say(console, f"Their test sets differ: {counts[0]} and {counts[1]} images, of which {len(rows)} are in both.")
+        say(console, f"Their test sets differ: {counts[0]} and {plural(counts[1], 'image')}; {len(rows)} in both.")
     compared = [contender.on(rows) for contender in contenders]
     with console.status("computing intervals"):
         show_differences(compared, contenders[0].metric, console)

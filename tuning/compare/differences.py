@@ -14,6 +14,7 @@ from analysis.ensembles.tasks.base import TaskResults
 from analysis.statistics.paired_difference import Difference, paired_differences, share_difference
 from analysis.statistics.resampling import Sample, permutation_test
 from trainables.core.metric_names import METRICS, PATIENT, is_better
+from trainables.core.plural import plural
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.operating_point import OperatingPoint
 from tuning.console import say
@@ -89,7 +90,7 @@ def _show(
     unit: str, predictions: tuple[NDArray[Any], NDArray[Any]], sample: Sample, metric: str, console: Console
 ) -> None:
     differences = paired_differences(*predictions, sample)
-    table = _table("metric", f"By {unit}: {len(sample.labels)} in {len(sample.members)} groups")
+    table = _table("metric", f"By {unit}: {len(sample.labels)} in {plural(len(sample.members), 'group')}")
     for each in METRICS:
         if each.name in differences:
             one = differences[each.name]

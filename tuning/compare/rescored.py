@@ -14,6 +14,7 @@ from rich.console import Console
 
 from analysis.registry.evaluations import stored_evaluation
 from trainables.core.errors import UserError
+from trainables.core.plural import plural
 from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
 from trainables.core.serving.ensembles.base import Ensemble
 from tuning.compare.differences import Compared, show_differences
@@ -121,7 +122,7 @@ def compare_on_data(candidates: Sequence[Candidate], tracking: str | None, conso
     for letter, one in zip("AB", opened, strict=True):
         say(console, f"{letter} is {one.candidate.model}.")
     data = scored[0].data.data
-    say(console, f"Both were scored on the same {len(data.splits['test'])} images of {data.place}.")
+    say(console, f"Both were scored on the same {plural(len(data.splits['test']), 'image')} of {data.place}.")
     notes = [f"{copies} copies of images of a search, and images of their groups, were left out"] if copies else []
     metric, names = scored[0].metric, data.class_names
     compared = [_in_order(_compared(one, metric), one.data.data.class_names, names) for one in scored]

@@ -86,7 +86,8 @@ def show_test(result: EnsembleResult, data: Dataset, console: Console) -> None:
 def _rules_table(chosen: ChosenEnsemble) -> Table:
     """Lay out one row per rule; a rule on members with fitted temperatures stands beside the plain one."""
     comparison = chosen.comparison
-    title = f"{comparison.metric} on {chosen.chosen_on}: {chosen.images} images in {chosen.groups} groups"
+    images = f"{plural(chosen.images, 'image')} in {plural(chosen.groups, 'group')}"
+    title = f"{comparison.metric} on {chosen.chosen_on}: {images}"
     reference = f"differences are from {comparison.reference or 'the best rule'}"
     table = Table("rule, simplest first", title=title, caption=reference)
     by_name = {compared.rule: compared for compared in comparison.rules}
@@ -130,8 +131,7 @@ def _significance(result: EnsembleResult) -> str:
     if comparison.combination.voters() == [evaluation.best_member]:
         return f"Only one member votes: {best}."
     if evaluation.p_value is None:
-        groups = evaluation.groups
-        return f"Not tested against {best}: that needs {GROUPS_FOR_TEST} groups, and there are {groups}."
+        return f"Not tested against {best}: that needs {GROUPS_FOR_TEST} groups, and test has {evaluation.groups}."
     p_value = f"p = {evaluation.p_value:.3g}"
     return f"The ensemble against {best} by {comparison.metric}: {p_value}, exchanging whole groups."
 

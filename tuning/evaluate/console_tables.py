@@ -16,6 +16,7 @@ from analysis.report.evaluation.wording import (
     about_shift,
     about_undivided,
 )
+from trainables.core.plural import plural
 from tuning.console import say, say_notes
 
 _LONGEST_WORD = 12
@@ -23,8 +24,8 @@ _LONGEST_WORD = 12
 
 def show(result: ExternalResult, console: Console) -> None:
     """Print the scores, the operating points, calibration, subgroups, and how the images differ."""
-    groups = result.evaluation.groups
-    say(console, f"External evaluation: {result.images} images in {groups} groups; {about_earlier(result)}.")
+    images = f"{plural(result.images, 'image')} in {plural(result.evaluation.groups, 'group')}"
+    say(console, f"External evaluation: {images}; {about_earlier(result)}.")
     for table in all_tables(result):
         console.print(_as_rich(table))
     lines = [about_undivided(result), about_left_out(result), about_copies(result)]

@@ -18,6 +18,7 @@ from analysis.registry.evaluations import (
 )
 from analysis.report.evaluation.inputs import ExternalResult
 from trainables.core.errors import first_line
+from trainables.core.plural import plural
 from tuning.console import EXIT_FAILED, EXIT_OK, say
 from tuning.predict.fetch_model import is_in_mlflow
 from tuning.tracking.outbox import experiment_of
@@ -84,7 +85,7 @@ class Log:
             digest=result.digest,
             fingerprint=result.fingerprint,
             place=result.place,
-            summary=f"{result.headline()}, {result.images} images",
+            summary=f"{result.headline()}, {plural(result.images, 'image')}",
             metrics={f"external_{name}": value for name, value in result.evaluation.metrics().items()},
             files=files,
         )

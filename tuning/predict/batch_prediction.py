@@ -15,6 +15,7 @@ from trainables.core.data.readers.image_files import describe_unread, unread_fil
 from trainables.core.data.readers.unlabelled import Part, find_parts, with_slicing
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import UserError
+from trainables.core.plural import plural
 from trainables.core.serving.ensemble_files import open_ensemble
 from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.serving.operating_point import IMAGE, PATIENT
@@ -100,8 +101,9 @@ def predict_images(options: PredictOptions, console: Console) -> int:
     if unread:
         say_notes(console, [describe_unread(unread)])
     warning = f", {len(unlike)} of them unlike the training images" if unlike else ""
-    counted = "" if output.patients is None else f" of {len(set(output.patients))} patients"
-    say(console, f"{output.count - len(failed)} of {output.count} images{counted} scored{warning}: {options.out}")
+    counted = "" if output.patients is None else f" of {plural(len(set(output.patients)), 'patient')}"
+    images = f"{output.count - len(failed)} of {plural(output.count, 'image')}"
+    say(console, f"{images}{counted} scored{warning}: {options.out}")
     return EXIT_FAILED if failed else EXIT_OK
 
 

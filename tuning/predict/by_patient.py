@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainables.core.data.source import numbered
+from trainables.core.plural import plural
 from trainables.core.serving.ensembles.base import Ensemble, Prediction
 from trainables.core.serving.score_images import ScoredImage
 
@@ -47,7 +48,7 @@ def by_patient(ensemble: Ensemble, rows: Iterable[ScoredImage], patients: Sequen
     combined = dict(zip(dict.fromkeys(names), of_patients, strict=True))
     for patient, images in images_of.items():
         failed = [f"{row.name}: {row.error}" for row in images if row.error]
-        error = f"{len(failed)} of {len(images)} images not scored: {'; '.join(failed)}" if failed else ""
+        error = f"{len(failed)} of {plural(len(images), 'image')} not scored: {'; '.join(failed)}" if failed else ""
         prediction = combined.get(patient, Prediction())
         row = ScoredImage(patient, error=error, **vars(prediction))
         yield ScoredPatient(row, len(images), images[0].name)

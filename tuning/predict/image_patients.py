@@ -17,6 +17,7 @@ from trainables.core.data.readers.tables.table_files import read_table
 from trainables.core.data.readers.unlabelled import Part
 from trainables.core.data.readers.untrusted_files import listed
 from trainables.core.errors import UserError, first_line
+from trainables.core.plural import plural
 from tuning.predict.part_names import PartNames, keys_of
 
 _SOURCES = "--groups FILE, --group-column COLUMN or --group-pattern REGEX"
@@ -185,7 +186,9 @@ def describe_patients(parts: Sequence[Part], patients: Patients) -> list[str]:
             "have the same ones in every run"
         )
     if patients.unknown:
-        notes.append(f"{patients.unknown} images have no known patient, so each of their files counts as one")
+        notes.append(
+            f"{plural(patients.unknown, 'image has', 'images have')} no known patient: each such file counts as one"
+        )
     units = sum(part.images if part.row_group >= 0 else 1 for part in parts)
     if len(set(patients.of_images)) == 1 < units:
         notes.append(

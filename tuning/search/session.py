@@ -96,10 +96,11 @@ def _run_to_end(search: Search, console: Console) -> int:
 def _train(search: Search, console: Console) -> None:
     """Run the trials that remain."""
     options, plan, steering, resources = search.options, search.plan, search.steering, search.workers.resources
-    length = f"{plan.folds} folds of {plan.epochs}" if plan.folds else f"up to {plan.epochs}"
+    epochs = plural(plan.epochs, "epoch")
+    length = f"{plan.folds} folds of {epochs}" if plan.folds else f"up to {epochs}"
     say(
         console,
-        f"search {steering.study.study_name}: {steering.num_samples} trials of {length} epochs, optimising "
+        f"search {steering.study.study_name}: {plural(steering.num_samples, 'trial')} of {length}, optimising "
         f"{plan.objective.metric}, {plural(resources.cpus, 'CPU')} and {plural(resources.gpus, 'GPU')} per trial",
     )
     session = next_session(steering.study)

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
+from trainables.core.plural import plural
 from trainables.core.redact import has_credentials, without_credentials
 from tuning.console import EXIT_FAILED
 from tuning.study.attributes import is_finished
@@ -88,7 +89,7 @@ class SearchFolder:
         needed = (parts * (_CHECKPOINTS_PER_TRIAL - 1) + 1) * checkpoint_bytes
         if free >= needed:
             return None
-        return f"{existing} has {_size(free)} left, but {num_samples} trials may need {_size(needed)}"
+        return f"{existing} has {_size(free)} left, but {plural(num_samples, 'trial')} may need {_size(needed)}"
 
     @contextmanager
     def open(self, objective: Objective, epochs: int, seed: int, pruning: bool = True) -> Iterator[optuna.Study]:

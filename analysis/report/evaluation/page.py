@@ -35,6 +35,7 @@ from analysis.report.sections.segmentation_scores import dice_panel
 from analysis.report.sections.wording import label_of, sentence
 from analysis.statistics.external.net_benefit import DecisionCurve
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
+from trainables.core.plural import plural
 
 _ABOUT_NET_BENEFIT = (
     "Net benefit is the share of true positives, less the share of false positives weighted by the odds of the "
@@ -117,7 +118,8 @@ def _calibration(result: ExternalResult) -> Section:
         "Reliability",
         "How often images are positive that were predicted with a given probability. Each marker is one bin, larger "
         "for more images. Markers below the diagonal mean that probabilities are too high.",
-        f"{result.images} images in bins of equal width; empty bins are omitted. Bins with few images are unreliable.",
+        f"{plural(result.images, 'image')} in bins of equal width; empty bins are omitted. Bins with few images are "
+        "unreliable.",
         partial(calibration, bins, "predicted probability", "share of positives"),
     )
     recalibrated = recalibration_table(result)

@@ -67,11 +67,11 @@ def about_differences(result: ExternalResult) -> str:
 def about_shift(result: ExternalResult) -> str:
     """Say how unlike the training images the new ones are."""
     shift = result.shift
-    parts = [f"The model calls {shift.unlike} of {shift.images} images unlike its training images."]
+    parts = [f"The model calls {shift.unlike} of {plural(shift.images, 'image')} unlike its training images."]
     if shift.median is not None:
         parts.append(
             f"The median distance to training images in the model's features is {shift.median:.2f}, where 99% of "
-            f"held-out images of the search are below 1; {shift.far} images are above."
+            f"held-out images of the search are below 1; {plural(shift.far, 'image is', 'images are')} above."
         )
     if shift.test is not None:
         test = shift.test
@@ -109,7 +109,8 @@ def about_recalibration(result: ExternalResult) -> list[str]:
         return []
     temperatures = ", ".join(f"{value:.3f}" for value in found.temperatures)
     biases = ", ".join(f"{name} {value:+.3f}" for name, value in zip(result.class_names, found.biases, strict=True))
+    images = plural(found.images, "image")
     return [
-        f"Recalibration: temperature {temperatures} and biases {biases} were fitted to {found.images} images, "
+        f"Recalibration: temperature {temperatures} and biases {biases} were fitted to {images}, "
         f"{found.share:.0%} of the groups of each class. All scores are of the other images. The model was not changed."
     ]

@@ -11,6 +11,7 @@ from analysis.report.figures.style import FAINT, SCALE, NothingToDrawError, colo
 from analysis.statistics.calibration import Bin
 from analysis.statistics.resampling import Probabilities
 from trainables.core.data.labels import membership
+from trainables.core.plural import plural
 
 _MOST_POINTS = 400  # per curve
 
@@ -129,7 +130,7 @@ def calibration(bins: Mapping[str, Sequence[Bin]], x_title: str = "confidence", 
             name=escaped(name),
             line={"color": colour(position), "width": 1.5},
             marker={"size": [6 + 18 * np.sqrt(bin_.count / most) for bin_ in of_model], "opacity": 0.75},
-            text=[f"{bin_.count} images" for bin_ in of_model],
+            text=[plural(bin_.count, "image") for bin_ in of_model],
             hovertemplate=f"%{{text}}: {x_title} %{{x:.3f}}, {y_title} %{{y:.3f}}<extra></extra>",
         )
     diagonal = {"dash": "dot", "color": FAINT}

@@ -52,7 +52,7 @@ def _about_data(search: SearchInputs) -> dict[int, Answer]:
         1: Answer(FILLED, f"Supervised deep learning: {data.task.replace('_', ' ')} of images."),
         7: Answer(PARTLY, f"Images at {data.place} (SHA-256 {data.fingerprint[:12]}).", _SECTIONS["data"]),
         9: Answer(FILLED, f"Images converted to 8-bit {colour} and {side}{cropped}."),
-        10: Answer(FILLED, f"{unused} of {len(data.labels)} images are in no partition.", _SECTIONS["flow"]),
+        10: Answer(FILLED, f"In no partition: {unused} of {plural(len(data.labels), 'image')}.", _SECTIONS["flow"]),
         12: Answer(PARTLY, "Images that cannot be used are left out; labels are not imputed.", _SECTIONS["flow"]),
         19: Answer(
             FILLED,
@@ -60,7 +60,7 @@ def _about_data(search: SearchInputs) -> dict[int, Answer]:
             _SECTIONS["flow"],
         ),
         20: Answer(FILLED, _disjoint(search, named)),
-        35: Answer(FILLED, f"{len(data.labels)} images, {unused} excluded.", _SECTIONS["flow"]),
+        35: Answer(FILLED, f"{plural(len(data.labels), 'image')}, {unused} excluded.", _SECTIONS["flow"]),
         36: Answer(PARTLY, f"{', '.join(['Classes', *characteristics(search)])} in each partition.", _SECTIONS["flow"]),
     }
 

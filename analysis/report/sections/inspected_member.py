@@ -43,7 +43,7 @@ def _embedding_panels(search: SearchInputs, ensemble: EnsembleInputs, inspection
         "t-SNE of the features, by mistake": f"{how_to_read} Red points are misclassified.",
     }
     shown = " and ".join(
-        f"{count} of {len(search.data.splits[split])} {split} images"
+        f"{count} of {plural(len(search.data.splits[split]), f'{split} image')}"
         for split, count in _images_by_split(search, inspection).items()
     )
     caveat = (

@@ -60,7 +60,9 @@ def about_scores(search: SearchInputs) -> str:
     """Say what the scores of trials were measured on, and that they are optimistic."""
     data = search.data
     images = len(data.splits[data.training if data.folds else "tune"])
-    return f"Scores are on {data.scored_on} ({images} images). They guided the search, so they are optimistic."
+    return (
+        f"Scores are on {data.scored_on} ({plural(images, 'image')}). They guided the search, so they are optimistic."
+    )
 
 
 def about_test(search: SearchInputs, ensemble: EnsembleInputs) -> str:

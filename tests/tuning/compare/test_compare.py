@@ -31,7 +31,7 @@ def test_only_images_in_both_test_sets_are_compared(contenders, monkeypatch):
     console = quiet()
     assert compare("old", "new", Places(), console) == 0
     printed = " ".join(console.file.getvalue().split())
-    assert "Their test sets differ: 50 and 70 images, of which 50 are in both." in printed
+    assert "Their test sets differ: 50 and 70 images; 50 in both." in printed
     old = np.mean(contenders[0].predictions.argmax(axis=1) == made_up_data().labels[150:])
     assert f"{old:.4f} │ 1.0000 │ {1 - old:+.3f} [" in printed
     assert f"B has the better {METRIC}: the interval of the difference excludes 0 (permutation test" in printed

@@ -132,9 +132,7 @@ def test_patients_of_dicom_files_have_the_pseudonyms_of_the_users_key(dicom, tmp
     doe, roe = ("p" + hmac.new(KEY.encode(), name, hashlib.sha256).hexdigest()[:16] for name in (b"Doe^J", b"Roe^R"))
     patients = patients_of(dicom, PatientSource())
     assert patients.of_images == [doe, roe, doe, "film.dcm", "film.dcm"]
-    assert describe_patients(dicom, patients) == [
-        "2 images have no known patient, so each of their files counts as one"
-    ]
+    assert describe_patients(dicom, patients) == ["2 images have no known patient: each such file counts as one"]
     assert of_images(dicom[1:3], PatientSource()) == [roe, doe]
 
 
@@ -163,9 +161,7 @@ def test_words_for_unknown_patients_are_no_patient(folder, tmp_path, monkeypatch
     parts = find_parts(["images"])
     patients = patients_of(parts, source)
     assert patients.of_images == ["images/a/000.png", "images/a/001.png", "images/b/000.png", "images/b/001.png"]
-    assert describe_patients(parts, patients) == [
-        "4 images have no known patient, so each of their files counts as one"
-    ]
+    assert describe_patients(parts, patients) == ["4 images have no known patient: each such file counts as one"]
     write_parquet(tmp_path / "scans.parquet", patient_id=["unknown", "P1", "unknown", "P1", None])
     rows = [f"scans.parquet row {row}" for row in (0, 2, 4)]
     assert of_images(find_parts(["scans.parquet"]), PatientSource()) == [rows[0], "P1", rows[1], "P1", rows[2]]

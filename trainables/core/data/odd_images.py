@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from trainables.core.data.decode.survey import Survey
 from trainables.core.data.image_kind import NEARLY_BLANK, describe_images, kind_of
+from trainables.core.plural import plural
 
 _SHOWN = 5
 _FEWEST = 20  # images that are enough to know a usual one
@@ -43,9 +44,10 @@ class OddImages:
         notes = []
         if self.inverted:
             listed = _listed([names[index] for index in self.inverted])
+            counted = plural(len(self.inverted), "image looks", "images look")
             notes.append(
-                f"{len(self.inverted)} images look inverted, like MONOCHROME1 exported as it is: their negatives "
-                f"resemble the other images more ({listed}): invert them"
+                f"{counted} inverted, like MONOCHROME1 exported as it is, because the negative resembles the other "
+                f"images more ({listed}): store the negative"
             )
         if self.usual:
             low, high = self.usual
@@ -55,9 +57,10 @@ class OddImages:
             )
         if self.shallow:
             listed = _listed([f"{names[index]} up to {highest}" for index, highest in self.shallow.items()])
+            counted = plural(len(self.shallow), "image uses", "images use")
             notes.append(
-                f"{len(self.shallow)} images use at most an eighth of the data set's range, 0 to {self.white}, like "
-                f"12-bit data in 16-bit files, and come out dark ({listed}): scale all images to the same range"
+                f"{counted} at most an eighth of the data set's range, 0 to {self.white}, like 12-bit data in 16-bit "
+                f"files, which makes them dark ({listed}): scale all images to the same range"
             )
         return notes
 

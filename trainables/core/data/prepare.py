@@ -26,6 +26,7 @@ from trainables.core.data.splits.groups import Grouping
 from trainables.core.data.splits.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
 from trainables.core.node_cache import default_store
+from trainables.core.plural import plural
 
 _SHOWN = 10
 _MOST_CLASS_NOTES = 5
@@ -116,7 +117,7 @@ def prepare(
     kind = kind_of(divided.decoded(SIDE, source)[0], training, data.groups[training], opened.survey.sizes[training])
     notes = _notes(source, items, divided, data.audit)
     if bad:
-        notes.append(f"{len(bad)} unusable images were left out")
+        notes.append(f"{plural(len(bad), 'unusable image was', 'unusable images were')} left out")
     notes += opened.odd.notes(source.names)
     if grouping.usual_pattern is not None and not source.groups_given and grouping.threshold is None:
         notes.append("file names do not match the space's pattern, so groups were found by similarity")
@@ -135,8 +136,10 @@ def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list
     if divided.regions:
         used = np.concatenate(list(divided.splits.values()))
         whole = divided.regions.count_uncropped(used)
-        rest = f"; {whole} are not cropped, because it found almost nothing or the whole image" if whole else ""
-        notes.append(f"{len(used) - whole} of {len(used)} images are cropped to the region a segmentation found{rest}")
+        rest = f"; not cropped, because it found almost nothing or the whole image: {whole}" if whole else ""
+        notes.append(
+            f"images cropped to the region that a segmentation found: {len(used) - whole} of {len(used)}{rest}"
+        )
     if divided.leak:
         notes.append(f"{divided.leak} (--split grouped avoids this)")
     notes += _notes_on_small_classes(missing_classes(items, divided.splits), audit.named)

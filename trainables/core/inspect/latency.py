@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.core.models.networks.base import PixelNetwork
+from trainables.core.plural import plural
 
 _RUNS, _WARM_UP = 50, 5
 _SECONDS, _MIN_RUNS = 5.0, 5  # time limit for large networks on a CPU, and the runs that are made even so
@@ -60,7 +61,7 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} thread{'s' * (threads != 1)}"
+    return f"{_processor()}, {plural(threads, 'thread')}"
 
 
 def _processor() -> str:
@@ -70,4 +71,4 @@ def _processor() -> str:
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         if names:
             return names[0]
-    return platform.processor() or f"{os.cpu_count()} CPUs"
+    return platform.processor() or plural(os.cpu_count() or 1, "CPU")

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.trials import TrialRecord, network_of, read_trials
+from trainables.core.plural import plural
 from trainables.worker.report_keys import FAILED
 from tuning.console import say
 from tuning.study.record_trial import read_record_by_number
@@ -133,7 +134,7 @@ def _summary(records: Sequence[TrialRecord], steering: Steering, running: int, e
     best = f"{(min if steering.study.direction.name == 'MINIMIZE' else max)(values):.4f}" if values else "none yet"
     paused = f"{len(steering.paused)} paused, " if steering.paused else ""
     states = f"{count['COMPLETE']} done, {running} running, {paused}{count['PRUNED']} stopped, {count['FAIL']} failed"
-    return f"{states} of {steering.num_samples} trials; best {steering.objective.metric} {best}; ETA {eta}"
+    return f"{states} of {plural(steering.num_samples, 'trial')}; best {steering.objective.metric} {best}; ETA {eta}"
 
 
 def _running_table(running: Sequence[TrialRecord], steering: Steering) -> Table:

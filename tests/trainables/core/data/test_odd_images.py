@@ -44,9 +44,9 @@ def test_an_ordinary_data_set_has_no_notes(tmp_path):
 def test_inverted_images_are_named(tmp_path, every):
     place = write(tmp_path / "data", lambda image, index: in_8_bits(1 - image if index % every == 0 else image))
     (note,) = notes(place, tmp_path)
-    assert note.startswith(f"{2 * COUNT // every} images look inverted, like MONOCHROME1 exported as it is: ")
+    assert note.startswith(f"{2 * COUNT // every} images look inverted, like MONOCHROME1 exported as it is, ")
     assert "ill/00.png, ill/" in note
-    assert note.endswith(": invert them")
+    assert note.endswith(": store the negative")
     assert note in prepare(place, sizes=[8], seed=0, store=tmp_path / "store").notes
 
 

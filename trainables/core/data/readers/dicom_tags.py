@@ -69,7 +69,8 @@ def describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
     images = sum(of_file.frames for of_file in dicom)
     modalities = Counter(of_file.acquisition[0] or "unknown" for of_file in dicom)
     counted = ", ".join(f"{count} {name}" for name, count in modalities.most_common())
-    notes = [f"{len(dicom)} DICOM files ({counted}) with {images} images of {plural(patients, 'patient')} by PatientID"]
+    files, of_patients = plural(len(dicom), "DICOM file"), plural(patients, "patient")
+    notes = [f"{files} ({counted}) with {plural(images, 'image')} of {of_patients} by PatientID"]
     if patients < 2:
         notes.append("PatientID names fewer than two patients, so it is not used to group images")
     else:
@@ -77,12 +78,11 @@ def describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
         alike = alike_patients(of_file.patient for of_file in dicom)
         if alike:  # they stay unnamed
             notes.append(
-                f"{len(alike)} patients may have several PatientIDs each, which differ only in case, hyphens or zeros "
-                "and count as different patients: --group-pattern or --groups can join them"
+                f"{plural(len(alike), 'patient')} may have several PatientIDs, which differ only in case, hyphens or "
+                "zeros and count as different patients: --group-pattern or --groups can join them"
             )
     unwindowed = sum(not of_file.windowed for of_file in dicom)
     if unwindowed:
-        notes.append(
-            f"{unwindowed} DICOM files have no window: each image is scaled from its darkest to brightest value"
-        )
+        files = plural(unwindowed, "DICOM file has", "DICOM files have")
+        notes.append(f"{files} no window: each image is scaled from its darkest to brightest value")
     return notes

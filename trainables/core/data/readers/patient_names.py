@@ -56,7 +56,8 @@ def describe_largest(groups: Sequence[Hashable]) -> list[str]:
 
 def describe_unknown(images: int) -> list[str]:
     """Return a note on the number of images without a known patient, or none."""
-    return [f"{images} images have no known patient, so each of their files is a group of its own"] if images else []
+    counted = plural(images, "image has", "images have")
+    return [f"{counted} no known patient: each such file is a group of its own"] if images else []
 
 
 def alike_patients(patients: Iterable[str]) -> list[list[str]]:

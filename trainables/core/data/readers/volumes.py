@@ -9,6 +9,7 @@ from threading import Lock
 from trainables.core.data.decode.nifti import PERCENTILES, Slicing, slice_numbers, volume_slices
 from trainables.core.data.readers.untrusted_files import read_file
 from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 _HEADER_BYTES = 4096
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+(?=[_.])")
@@ -62,8 +63,9 @@ def _slices(file: Path, changed: int, size: int, slicing: Slicing) -> dict[int, 
 def describe_volumes(volumes: int, slices: int, slicing: Slicing) -> str:
     """Return a note on the volumes of a data set."""
     low, high = PERCENTILES
+    counted = f"{plural(volumes, 'NIfTI volume')} with {plural(slices, f'{slicing.axis} slice')}"
     return (
-        f"{volumes} NIfTI volumes with {slices} {slicing.axis} slices: at most {slicing.count} around the middle of "
+        f"{counted}: at most {slicing.count} around the middle of "
         f"each volume, scaled from its {low:g}th to its {high:g}th percentile (--axis and --slices take others)"
     )
 
@@ -79,4 +81,5 @@ def describe_subjects(subjects: Mapping[Path, str]) -> list[str]:
     count = len(set(subjects.values()))
     if count == len(subjects):
         return []
-    return [f"{len(subjects)} NIfTI volumes are of {count} subjects by their names, such as {min(subjects.values())}"]
+    of_subjects = plural(count, "subject")
+    return [f"{len(subjects)} NIfTI volumes are of {of_subjects} by their names, such as {min(subjects.values())}"]

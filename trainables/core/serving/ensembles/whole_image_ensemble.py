@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.plural import plural
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensembles.base import Ensemble, Member, Prediction
 from trainables.core.serving.ensembles.segmentation_ensemble import SegmentationEnsemble
@@ -88,7 +89,7 @@ class WholeImageEnsemble(Ensemble):
         decided = self.decide_patients(probabilities, combined, patients)
         unlike = np.bincount(patients, [bool(prediction.unlike) for prediction in predictions]).astype(int)
         counted = [
-            f"{few} of {images} images" if few else ""
+            f"{few} of {plural(images, 'image')}" if few else ""
             for few, images in zip(unlike, np.bincount(patients), strict=True)
         ]
         rows = zip(combined, decided, counted, _largest_scores(predictions, patients), strict=True)

@@ -93,7 +93,7 @@ def test_training_and_a_registered_model_crop_alike(trained, classes, tmp_path):
     assert all(np.array_equal(data.splits[name], whole.splits[name]) for name in whole.splits)
     assert data.fingerprint == whole.fingerprint and data.images_key(32) != whole.images_key(32)
     assert np.array_equal(data.uncropped().images(32), whole.images(32))
-    assert any("images are cropped to the region a segmentation found" in note for note in data.notes)
+    assert any("images cropped to the region that a segmentation found" in note for note in data.notes)
     assert data.regions.digest == ensemble_digest(roi)
 
     files = sorted(classes.rglob("*.png"))

@@ -125,14 +125,14 @@ def test_unknown_patients_of_dicom_files_are_no_group(tmp_path):
         write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID=patient)
     images = list_images(tmp_path)
     assert images.groups is not None and images.groups.tolist() == [0, 1, 2, 0, 3, 4]
-    assert "3 images have no known patient, so each of their files is a group of its own" in images.notes
+    assert "3 images have no known patient: each such file is a group of its own" in images.notes
 
 
 def test_spellings_of_one_patient_in_dicom_files_are_counted_without_their_names(tmp_path):
     for index, patient in enumerate(("P1", "p-01", "007", "7", "P2", "1-2", "12")):
         write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID=patient)
     (note,) = (note for note in list_images(tmp_path).notes if "several PatientIDs" in note)
-    assert note.startswith("2 patients may have several PatientIDs each, which differ only in case, hyphens or zeros")
+    assert note.startswith("2 patients may have several PatientIDs, which differ only in case, hyphens or zeros")
     assert "p-01" not in note and "007" not in note
 
 

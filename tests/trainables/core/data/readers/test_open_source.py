@@ -271,6 +271,6 @@ def test_words_for_unknown_patients_in_file_names_are_no_group(tmp_path):
         (tmp_path / f"{name}.png").write_bytes(image(index))
     source = open_source(str(tmp_path), group_pattern=r"^(\w+)_")
     assert source.groups.tolist() == [0, 1, 2, 2, 3, 4]
-    assert source.notes[-1] == "3 images have no known patient, so each of their files is a group of its own"
+    assert source.notes[-1] == "3 images have no known patient: each such file is a group of its own"
     with pytest.raises(DataError, match="at least two groups, .* but --group-pattern 'png' puts all 6 in one"):
         open_source(str(tmp_path), group_pattern="png")

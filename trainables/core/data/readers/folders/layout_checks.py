@@ -9,6 +9,7 @@ from trainables.core.data.readers.image_files import is_ignored, without_suffix
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 _IMAGES = frozenset({"image", "images", "imagestr", "imagests", "img", "imgs", "jpegimages"})
 _MASKS = frozenset(
@@ -143,7 +144,8 @@ def _check_number(root: Path, splits: Sequence[str], subfolders: dict[str, set[s
         return
     if not subfolders:
         where = f"in {shown(splits)}" if splits else "in it"
-        raise DataError(f"{rule}: {images} images lie directly {where}, without class folders: {_remedy(root)}")
+        counted = plural(images, "image lies", "images lie")
+        raise DataError(f"{rule}: {counted} directly {where}, without class folders: {_remedy(root)}")
     (name,) = subfolders
     parent = root / splits[0] / name if splits else root / name
     while len(below := _folders(parent)) == 1 and "" not in subfolders[name]:

@@ -18,6 +18,7 @@ from trainables.core.data.readers.tables.split_columns import (
 from trainables.core.data.readers.untrusted_files import listed
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 # Names of columns, in lower case and reduced to letters and digits.
 _RECOGNISED = {
@@ -146,7 +147,7 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
     used = ", ".join(f"{role} = {name}" for role, name in chosen.items())
     others = [name for name in columns if name not in chosen.values()]
     counts = {name: len({row[name] for row in rows}) for name in others}
-    counted = ", ".join(f"{name} ({count} value{'s' * (count != 1)})" for name, count in counts.items())
+    counted = ", ".join(f"{name} ({plural(count, 'value')})" for name, count in counts.items())
     unused = [name for name in known_groups(columns) if name in others and "group" not in chosen]
     return [
         f"columns of the table: {used}" + (f"; others, which no model sees: {counted}" if others else ""),

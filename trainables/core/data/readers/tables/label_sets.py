@@ -12,6 +12,7 @@ from trainables.core.data.readers.tables.label_columns import LabelTable, known_
 from trainables.core.data.readers.tables.split_columns import Row, is_split_flag
 from trainables.core.data.readers.untrusted_files import listed
 from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 SEPARATOR = "|"
 _OTHER_SEPARATORS = (";", ",", "/", "+", "&", " and ")
@@ -185,7 +186,7 @@ def _describe(values: Sequence[str], labels: Labels, names: Sequence[str]) -> li
     none = sorted({part for value in values for part in _parts(value)} - {*names, NO_LABEL})
     written = f" ({', '.join(none)})" if none else ""
     return [
-        f"images have any number of {len(names)} labels ({', '.join(names)}): "
+        f"images have any number of {plural(len(names), 'label')} ({', '.join(names)}): "
         f"{(counts == 0).sum()} have none{written}, {(counts == 1).sum()} have one, {(counts > 1).sum()} have several"
     ]
 

@@ -24,6 +24,7 @@ from trainables.core.data.readers.tables.table_files import TABLE_SUFFIXES, read
 from trainables.core.data.readers.untrusted_files import listed, printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError
+from trainables.core.plural import plural
 
 _MOST_CLASSES = 1000
 _FINDINGS, _FINDINGS_SHARE = 10, 0.05  # images with several labels that are no errors but a table of findings
@@ -162,7 +163,8 @@ def _matching_notes(matches: _Matches, images: NamedImages, place: str) -> list[
     notes = []
     if matches.inexact:
         examples = listed(matches.inexact)
-        notes.append(f"{len(matches.inexact)} names match only without leading zeros or upper case ({examples})")
+        counted = plural(len(matches.inexact), "name matches", "names match")
+        notes.append(f"{counted} only without leading zeros or upper case ({examples})")
     if unlisted := _unlisted(matches, images):
         notes.append(f"images without a row in {place}, which are not used: {len(unlisted)} ({listed(unlisted)})")
     return notes
@@ -184,11 +186,11 @@ def _repeat_notes(matches: _Matches, others: Sequence[str], place: str) -> list[
         if (columns := [column for column in others if len({row[column] for row in rows}) > 1])
     }
     examples = [f"{name}: {', '.join(columns)}" for name, columns in differing.items()]
-    differences = (
-        f"; the rows of {len(differing)} images differ in other columns, and the first row counts ({listed(examples)})"
-    )
+    images = plural(len(differing), "image")
+    differences = f"; rows of {images} differ in other columns, and the first row counts ({listed(examples)})"
     rows = sum(len(rows) - 1 for rows in repeated.values())
-    return [f"{rows} rows of {place} repeat an image ({listed(sorted(repeated))})" + differences * bool(differing)]
+    counted = plural(rows, f"row of {place} repeats", f"rows of {place} repeat")
+    return [f"{counted} an image ({listed(sorted(repeated))})" + differences * bool(differing)]
 
 
 def _group_notes(groups: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
@@ -196,9 +198,11 @@ def _group_notes(groups: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
     alike = [" and ".join(names) for names in alike_patients(groups)]
     if not alike:
         return []
+    column = chosen["group"]
+    counted = plural(len(alike), f"group in {column} has", f"groups in {column} have")
     return [
-        f"{len(alike)} groups in {chosen['group']} have several spellings ({listed(sorted(alike))}), which count as "
-        "different groups: write them alike if they are the same"
+        f"{counted} several spellings ({listed(sorted(alike))}), which count as different groups: write them alike if "
+        "they are the same"
     ]
 
 
@@ -235,10 +239,10 @@ def _read_tables(files: Sequence[Path], *, named_splits: bool) -> tuple[list[str
 
 def _contradiction(rows: Sequence[Row], chosen: Mapping[str, str]) -> str:
     """Return the reason why the rows of one image contradict each other, or ""."""
-    for role, plural in (("label", "labels"), ("group", "groups"), ("split", "splits")):
+    for role in ("label", "group", "split"):
         values = sorted({row[chosen[role]] for row in rows}) if role in chosen else []
         if len(values) > 1:
-            return f"has {len(rows)} rows with different {plural}: {', '.join(value or 'none' for value in values)}"
+            return f"has {len(rows)} rows with different {role}s: {', '.join(value or 'none' for value in values)}"
     return ""
 
 

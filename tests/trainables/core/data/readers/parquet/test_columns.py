@@ -27,7 +27,7 @@ def test_text_labels_patients_and_metadata(tmp_path):
     assert sorted(source.metadata["age"]) == ["", "1.0", "3.0", "40.5"] and list(source.metadata) == ["age"]
     assert source.notes == (
         "column of the parquet files: group = patient_id",
-        "1 images have no known patient, so each of their files is a group of its own",
+        "1 image has no known patient: each such file is a group of its own",
     )
 
 

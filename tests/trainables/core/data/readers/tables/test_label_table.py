@@ -111,7 +111,7 @@ def test_repeated_rows_that_differ_in_other_columns_are_named(folder):
     source = open_table(folder, LABELS)
     (note,) = [note for note in source.notes if "repeat an image" in note]
     assert note == (
-        "2 rows of labels.csv repeat an image (000.png, 001.png); the rows of 1 images differ in other columns, and "
+        "2 rows of labels.csv repeat an image (000.png, 001.png); rows of 1 image differ in other columns, and "
         "the first row counts (000.png: site)"
     )
     assert source.metadata["site"][source.names.index("000.png")] == "A"
@@ -341,4 +341,4 @@ def test_unknown_patients_are_no_group(folder, value):
     write(folder, rows(*((index, f"{index:03},{'ill' if index % 4 < 2 else 'well'},{value}") for index in (0, 2, 5))))
     source = open_table(folder, LABELS)
     assert source.groups.tolist() == [0, 1, 2, 3, 4, 5, 6, 6, 7, 7, 8, 8]
-    assert "3 images have no known patient, so each of their files is a group of its own" in source.notes
+    assert "3 images have no known patient: each such file is a group of its own" in source.notes
