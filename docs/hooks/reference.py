@@ -14,7 +14,7 @@ import typer
 from docs.hooks.config_keys import MEANINGS
 from search_spaces.space import shipped_spaces
 from trainables.core.config import CONFIGS, TrainConfig
-from trainables.core.config_rule import Rule
+from trainables.core.config.rule import Rule
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,11 +1,11 @@
-"""The names in ``trainables/core/config.py`` equal the registries, and parsing imports none of them."""
+"""The names in ``trainables/core/config/registry_names.py`` equal the registries, and parsing imports none of them."""
 
 import subprocess
 import sys
 
 import pytest
 
-from trainables.core import config
+from trainables.core.config import registry_names as names_of_config
 from trainables.core.data.augment.policies import POLICIES
 from trainables.core.models.networks.heads import HEADS
 from trainables.core.models.networks.segmenter import ARCHITECTURES
@@ -28,17 +28,17 @@ print({"torch", "torchvision", "timm", "cv2", "albumentations", "numpy"} & set(s
 @pytest.mark.parametrize(
     ("names", "registry"),
     [
-        (config.ARCHITECTURES, ARCHITECTURES),
-        (config.AUGMENTATIONS, POLICIES),
-        (config.CLASS_WEIGHTS, CLASS_WEIGHTS),
-        (config.HEADS, HEADS),
-        (config.LABEL_LOSSES, LABEL_LOSSES),
-        (config.LOSSES, LOSSES),
-        (config.MASK_LOSSES, MASK_LOSSES),
-        (config.OPTIMIZERS, OPTIMIZERS),
-        (config.POSITIVE_WEIGHTS, POSITIVE_WEIGHTS),
-        (config.SAMPLERS, SAMPLERS),
-        (config.SCHEDULES, SCHEDULES),
+        (names_of_config.ARCHITECTURES, ARCHITECTURES),
+        (names_of_config.AUGMENTATIONS, POLICIES),
+        (names_of_config.CLASS_WEIGHTS, CLASS_WEIGHTS),
+        (names_of_config.HEADS, HEADS),
+        (names_of_config.LABEL_LOSSES, LABEL_LOSSES),
+        (names_of_config.LOSSES, LOSSES),
+        (names_of_config.MASK_LOSSES, MASK_LOSSES),
+        (names_of_config.OPTIMIZERS, OPTIMIZERS),
+        (names_of_config.POSITIVE_WEIGHTS, POSITIVE_WEIGHTS),
+        (names_of_config.SAMPLERS, SAMPLERS),
+        (names_of_config.SCHEDULES, SCHEDULES),
     ],
 )
 def test_names_equal_the_registry(names, registry):
