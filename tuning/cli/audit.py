@@ -13,7 +13,7 @@ from rich.table import Table
 from trainables.core.errors import UserError
 from trainables.core.plural import plural
 from tuning.cli.command import Command, console_script, new_app
-from tuning.cli.shared_options import (
+from tuning.cli.options.data_options import (
     AxisOption,
     CacheSize,
     GroupColumn,
@@ -27,6 +27,7 @@ from tuning.cli.shared_options import (
     SlicesOption,
     SplitColumn,
     WindowOption,
+    absolute_place,
     label_table,
     parse_slicing,
     parse_window,
@@ -111,7 +112,7 @@ def audit(
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"reading {escape(data)}", total=None)
         inspected = inspect(
-            str(Path(data).resolve()) if Path(data).exists() else data,  # tune-run names images in the same way
+            absolute_place(data),  # tune-run names images in the same way
             **options,
             on_open=describe,
             progress=lambda share: progress.update(task, description="comparing images", completed=share, total=1),

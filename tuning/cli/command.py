@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from io import TextIOWrapper
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -18,7 +19,7 @@ from typer.core import TyperCommand
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import UserError, first_line
 from trainables.core.redact import without_credentials
-from tuning.console import EXIT_BROKEN_PIPE, EXIT_USAGE, say
+from tuning.console import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE, Terminal, say
 
 # New objects after which Python looks for garbage; its default is 700. Importing PyTorch, Ray and MLflow makes millions
 # of objects, nearly all of which stay. Looking through them again and again took a fifth of the time of the imports.
@@ -105,3 +106,18 @@ def console_script(app: typer.Typer) -> Callable[[], NoReturn]:
         os._exit(code if isinstance(code, int) else int(code is not None))
 
     return main
+
+
+def interruptible(run: Callable[[Console], int], unchanged: Path | None = None) -> int:
+    """Run a command, and say so if it is interrupted.
+
+    Args:
+        run: The command; it returns its exit code.
+        unchanged: File that an interrupted command leaves as it was, or None.
+    """
+    console = Terminal()
+    try:
+        return run(console)
+    except KeyboardInterrupt:
+        say(console, "Interrupted." if unchanged is None else f"Interrupted; {unchanged} was not changed.")
+        return EXIT_INTERRUPTED

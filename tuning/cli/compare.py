@@ -6,9 +6,8 @@ import typer
 from rich.console import Console
 
 from trainables.core.errors import UserError
-from tuning.cli.command import Command, console_script, new_app
-from tuning.cli.model_options import ClassMap, data_request, interruptible, known_place
-from tuning.cli.shared_options import (
+from tuning.cli.command import Command, console_script, interruptible, new_app
+from tuning.cli.options.data_options import (
     DATA,
     GroupColumn,
     GroupFile,
@@ -16,11 +15,11 @@ from tuning.cli.shared_options import (
     ImageColumn,
     LabelColumn,
     Labels,
-    SearchTrackingUri,
-    Storage,
-    StudyStorage,
+    absolute_place,
     label_table,
 )
+from tuning.cli.options.model_options import ClassMap, data_request
+from tuning.cli.options.record_options import SearchTrackingUri, Storage, StudyStorage
 
 app = new_app()
 _HELP = (
@@ -68,7 +67,7 @@ def compare(
 
     def run(console: Console) -> int:
         if data is not None:
-            place = known_place(data)
+            place = absolute_place(data)
             from tuning.evaluate.data.describe_data import describe_data
 
             describe_data(place, table, group_column, groups, (), console)

@@ -8,20 +8,12 @@ import typer
 
 from trainables.core.errors import UserError
 from tuning.cli.command import Command, console_script, new_app
-from tuning.cli.shared_options import (
-    CoverageOption,
-    OperatingPointOption,
-    SearchName,
-    SearchTrackingUri,
-    Storage,
-    StudyStorage,
-    Views,
-    decision_rules,
-)
+from tuning.cli.options.ensemble_options import ENSEMBLE, CoverageOption, OperatingPointOption, Views, decision_rules
+from tuning.cli.options.record_options import SearchName, SearchTrackingUri, Storage, StudyStorage
 from tuning.console import Terminal
 
 app = new_app()
-_option = partial(typer.Option, rich_help_panel="Ensemble")
+_option = partial(typer.Option, rich_help_panel=ENSEMBLE)
 
 
 @app.command("tune-ensemble", cls=Command)

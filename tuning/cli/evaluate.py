@@ -6,19 +6,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tuning.cli.command import Command, console_script, new_app
-from tuning.cli.model_options import ClassMap, RegisteredModel, TrackingUri, data_request, interruptible, known_place
-from tuning.cli.shared_options import (
-    RECORD,
+from tuning.cli.command import Command, console_script, interruptible, new_app
+from tuning.cli.options.data_options import (
     GroupColumn,
     GroupFile,
     GroupPattern,
     ImageColumn,
     LabelColumn,
     Labels,
+    absolute_place,
     column_names,
     label_table,
 )
+from tuning.cli.options.model_options import ClassMap, RegisteredModel, data_request
+from tuning.cli.options.record_options import RECORD, TrackingUri
 
 app = new_app()
 
@@ -83,7 +84,7 @@ def evaluate(
     columns = () if by is None else column_names("--by", by)
 
     def run(console: Console) -> int:
-        place = known_place(data)
+        place = absolute_place(data)
         describe_data(place, table, group_column, groups, columns, console)
         from tuning.evaluate.evaluate import EvaluateOptions
         from tuning.evaluate.evaluate import evaluate as run_evaluation

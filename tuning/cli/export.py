@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from tuning.cli.command import Command, console_script, new_app
-from tuning.cli.model_options import RegisteredModel, TrackingUri, interruptible
+from tuning.cli.command import Command, console_script, interruptible, new_app
+from tuning.cli.options.model_options import RegisteredModel
+from tuning.cli.options.record_options import TrackingUri
 
 app = new_app()
 

@@ -9,7 +9,7 @@ import typer
 
 from trainables.core.errors import UserError
 from tuning.cli.command import Command, console_script, new_app
-from tuning.cli.shared_options import GroupColumn, ImageColumn, LabelColumn, Labels, SplitColumn, label_table
+from tuning.cli.options.data_options import GroupColumn, ImageColumn, LabelColumn, Labels, SplitColumn, label_table
 from tuning.console import Terminal, say, say_notes
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def new(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Python file to write. It names the space. Default: my_<name of DIR>_space.py, here.",
+            help="Python file to write, whose name is also the space's. Default: my_<name of DIR>_space.py, here.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from trainables.core.errors import UserError
-from tuning.cli.command import Command, console_script, new_app
-from tuning.cli.model_options import RegisteredModel, TrackingUri, interruptible
-from tuning.cli.shared_options import GroupPattern, ImageColumn, column_names
+from tuning.cli.command import Command, console_script, interruptible, new_app
+from tuning.cli.options.data_options import GroupPattern, ImageColumn, column_names
+from tuning.cli.options.model_options import RegisteredModel
+from tuning.cli.options.record_options import TrackingUri
 
 app = new_app()
 
@@ -50,7 +51,7 @@ def predict(
         str | None,
         typer.Option(
             metavar="COLUMNS",
-            help="Columns of --labels that follow the predictions, like site,sex. Default: all that nothing says "
+            help="Columns of --labels that follow the predictions, like site,sex. Default: all except those that may "
             "identify a person.",
         ),
     ] = None,
@@ -75,9 +76,9 @@ def predict(
 ) -> int:
     """Score images with a registered model and write a CSV file: one row per image, one probability column per class.
 
-    With --per patient, there is one row per patient, whom the DICOM files, a patient column of Parquet or of --labels,
-    or one of the options --groups, --group-column and --group-pattern names. A segmentation model writes one mask per
-    image, into a folder beside the CSV file and named like it.
+    With --per patient, there is one row per patient. Patients are known from DICOM files, from a patient column of
+    Parquet or of --labels, or from --groups, --group-column or --group-pattern. A segmentation model writes one mask
+    per image, into a folder beside the CSV file and named like it.
 
     Exit code 0: all images were scored; 1: some failed, see the column error; 2: wrong usage.
     """

@@ -8,7 +8,7 @@ import typer
 
 from trainables.core.errors import UserError
 from tuning.cli.command import Command, console_script, new_app
-from tuning.cli.model_options import TrackingUri
+from tuning.cli.options.record_options import TrackingUri
 from tuning.console import EXIT_OK, Terminal, say
 
 app = new_app()

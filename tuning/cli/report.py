@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from tuning.cli.command import Command, console_script, new_app
-from tuning.cli.shared_options import SearchName, SearchTrackingUri, Storage, StudyFile, StudyStorage, study_texts
+from tuning.cli.options.record_options import (
+    SearchName,
+    SearchTrackingUri,
+    Storage,
+    StudyFile,
+    StudyStorage,
+    study_texts,
+)
 from tuning.console import Terminal
 
 app = new_app()

@@ -1,23 +1,19 @@
 """``tune-run``: search a space and register an ensemble of the best models."""
 
 import json
-import math
-import re
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from trainables.core.errors import UserError
 from tuning.cli.command import Command, console_script, new_app
-from tuning.cli.shared_options import (
+from tuning.cli.options.data_options import (
     DATA,
-    RECORD,
     AxisOption,
     CacheSize,
-    CoverageOption,
     GroupColumn,
     GroupFile,
     GroupPattern,
@@ -25,35 +21,36 @@ from tuning.cli.shared_options import (
     ImageColumn,
     LabelColumn,
     Labels,
-    OperatingPointOption,
     OrderedClasses,
     SkipBadImages,
     SlicesOption,
     SplitColumn,
-    Storage,
-    StudyFile,
-    StudyStorage,
-    Views,
     WindowOption,
-    decision_rules,
-    label_table,
-    parse_slicing,
-    parse_window,
     say_files,
-    study_texts,
 )
+from tuning.cli.options.ensemble_options import CoverageOption, OperatingPointOption, Views
+from tuning.cli.options.record_options import RECORD, Storage, StudyFile, StudyStorage, TrackingUri
+from tuning.cli.options.resource_options import (
+    Address,
+    Autoscale,
+    CpusPerTrial,
+    GpuMemory,
+    GpusPerTrial,
+    MaxConcurrent,
+    MaxFailures,
+    PricePerGpuHour,
+    TrialTimeout,
+    parse_duration,
+)
+from tuning.cli.options.search_options import search_options
 from tuning.console import EXIT_OK, Terminal, say
 
 if TYPE_CHECKING:
-    from search_spaces.space import SearchSpace
-    from trainables.core.metric_names import Objective
     from tuning.search.options import SearchOptions
 
 app = new_app()
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_data_option, _search_option, _resource_option, _record_option = (
-    partial(typer.Option, rich_help_panel=panel) for panel in (DATA, "Search", "Resources", RECORD)
+_data_option, _search_option, _record_option = (
+    partial(typer.Option, rich_help_panel=panel) for panel in (DATA, "Search", RECORD)
 )
 
 
@@ -63,13 +60,6 @@ class Split(StrEnum):
     GROUPED = "grouped"
     PUBLISHED = "published"
     RANDOM = "random"
-
-
-def _seconds(text: str) -> float:
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise typer.BadParameter(f"a duration must look like 90s, 30m, 2h or 1h30m, but got {text!r}")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 @app.command("tune-run", cls=Command)
@@ -143,7 +133,9 @@ def run(
     ] = None,
     time_budget: Annotated[
         float | None,
-        _search_option(parser=_seconds, metavar="TIME", help="Time limit for training, like 30m or 2h. Default: none."),
+        _search_option(
+            parser=parse_duration, metavar="TIME", help="Time limit for training, like 30m or 2h. Default: none."
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None,
@@ -194,59 +186,18 @@ def run(
     operating_point: OperatingPointOption = None,
     coverage: CoverageOption = None,
     seed: Annotated[int, _search_option(min=0, help="Random seed for splits, sampling and training.")] = 0,
-    cpus_per_trial: Annotated[
-        float | None,
-        _resource_option(
-            min=0.01, help="CPUs per trial. Default: its GPU's share of the node's CPUs; 1 without a GPU."
-        ),
-    ] = None,
-    gpus_per_trial: Annotated[
-        float | None,
-        _resource_option(
-            min=0,
-            help="GPUs per trial; fractions share one, several train together. Default: 1 if there are any, else 0.",
-        ),
-    ] = None,
-    gpu_memory: Annotated[
-        float | None,
-        _resource_option(
-            min=1, metavar="GB", help="Minimum memory of a trial's GPU, on clusters that announce their GPU classes."
-        ),
-    ] = None,
-    autoscale: Annotated[
-        int, _resource_option(min=0, help="Number of concurrent trials for which an autoscaling cluster should grow.")
-    ] = 0,
-    price_per_gpu_hour: Annotated[
-        float | None, _resource_option(min=0, help="Price of one GPU hour, to show the cost of the search.")
-    ] = None,
-    max_concurrent: Annotated[
-        int | None, _resource_option(min=1, help="Maximum number of concurrent trials. Default: as many as fit.")
-    ] = None,
-    max_failures: Annotated[
-        int, _resource_option(min=0, help="Number of times to restart a trial whose worker died.")
-    ] = 2,
-    trial_timeout: Annotated[
-        float | None,
-        _resource_option(
-            parser=_seconds,
-            metavar="TIME",
-            help="Time limit for one epoch; a longer one counts as a hang and its worker is killed. Default: 1h.",
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        _resource_option(
-            help="Ray cluster to join, or local to start one here. Default: the one Ray finds, else local."
-        ),
-    ] = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
+    gpu_memory: GpuMemory = None,
+    autoscale: Autoscale = 0,
+    price_per_gpu_hour: PricePerGpuHour = None,
+    max_concurrent: MaxConcurrent = None,
+    max_failures: MaxFailures = 2,
+    trial_timeout: TrialTimeout = None,
+    address: Address = None,
     storage: Storage = "results",
     study_storage: StudyStorage = None,
-    tracking_uri: Annotated[
-        str | None,
-        _record_option(
-            metavar="URI", help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
-        ),
-    ] = None,
+    tracking_uri: TrackingUri = None,
     name: Annotated[
         str | None, _record_option(help="Name of the search. Default: the space's, then NAME-2, ...")
     ] = None,
@@ -281,49 +232,7 @@ def run(
     loaded = load_space(params["space"])
     if not dry_run:
         say_files(console, params["data"] or loaded.data)
-    return _run(_search_options(loaded, params), dry_run, console)
-
-
-def _search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOptions":
-    """Build the options of a search from the command's parameters, most of which have the same name and value."""
-    objective = _objective(params["metric"] or [space.metric])
-    from tuning.search.options import HANG_S, SearchOptions  # heavy imports come after the cheap checks
-    from tuning.search.saved_options import to_save
-
-    given = to_save(params)
-    labels = params.pop("labels")
-    slicing = parse_slicing(params.pop("axis"), params.pop("slices"))
-    columns = {role: params.pop(f"{role}_column") for role in ("image", "label", "split")}
-    not_options = {"list_spaces", "dry_run", "backbone", "metric", "time_budget", "trial_timeout"}
-    not_options |= {"operating_point", "coverage", "study"}
-    options = {name: value for name, value in params.items() if name not in not_options}
-    options |= {
-        "space": space,
-        "backbones": tuple(params["backbone"] or ()),
-        "warm_start": tuple(params["warm_start"] or ()),
-        "objective": objective,
-        "window": parse_window(params["window"]),
-        "slicing": slicing,
-        "table": label_table(labels, space.table, **columns),
-        "time_budget_s": math.inf if params["time_budget"] is None else params["time_budget"],
-        "trial_timeout_s": HANG_S if params["trial_timeout"] is None else params["trial_timeout"],
-        "tta": params["tta"] and str(params["tta"]),
-        "decisions": decision_rules(params["operating_point"], params["coverage"]),
-        "split": str(params["split"]),
-        "study_texts": study_texts(params["study"]),
-        "given": given,
-    }
-    return SearchOptions(**options)
-
-
-def _objective(metrics: list[str]) -> "Objective":
-    from trainables.core.metric_names import LATENCY, Objective
-
-    if len(set(metrics)) < len(metrics) or len(metrics) > 2:
-        raise UserError(f"--metric must be given once, or twice with different names, but got {', '.join(metrics)}")
-    if metrics[0] == LATENCY:
-        raise UserError(f"{LATENCY} can only be the second --metric: give the metric that makes a good model first")
-    return Objective(*metrics)
+    return _run(search_options(loaded, params), dry_run, console)
 
 
 def _run(options: "SearchOptions", dry_run: int, console: Console) -> int:

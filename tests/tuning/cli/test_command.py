@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from trainables.core.errors import DataError
 from trainables.core.serving.predict_classes import VIEWS
 from tuning.cli.command import Command, new_app
-from tuning.cli.shared_options import Views
+from tuning.cli.options.ensemble_options import Views
 
 COMMANDS = ("audit", "ensemble", "new", "predict", "report", "run")
 HEAVY = {"torch", "ray", "mlflow", "optuna", "timm", "sklearn", "pandas", "pyarrow", "cv2", "albumentations"}

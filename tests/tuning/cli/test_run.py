@@ -18,8 +18,10 @@ from tests.hub import DATASET
 from tests.images import write_classes, write_pairs
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.tables.label_columns import LabelTable
-from tuning.cli.run import Split, _search_options, _seconds, app
-from tuning.cli.shared_options import Views
+from tuning.cli.options.ensemble_options import Views
+from tuning.cli.options.resource_options import parse_duration
+from tuning.cli.options.search_options import search_options
+from tuning.cli.run import Split, app
 from tuning.search.options import HANG_S
 from tuning.search.session import NOTHING_BEGAN
 from tuning.study.convergence import LEAST, PATIENCE
@@ -77,7 +79,7 @@ def test_a_dry_run_of_other_backbones():
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1.5h", 5400)]
 )
 def test_durations(text, seconds):
-    assert _seconds(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "30", "m", "30 m", "2h5", "-1h"])
@@ -240,7 +242,7 @@ def test_every_parameter_reaches_the_options():
         "coverage": 0.9,
         "study": None,
     }
-    options = _search_options(load_space("demo_space"), params)
+    options = search_options(load_space("demo_space"), params)
     assert (options.backbones, options.warm_start) == (("resnet18",), ("earlier", "results/other"))
     assert options.objective.names == ("accuracy", "latency_ms")
     assert (options.time_budget_s, options.trial_timeout_s) == (60.0, HANG_S)

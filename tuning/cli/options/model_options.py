@@ -1,14 +1,11 @@
-"""Shared options of the commands that take a registered model, and how they end when they are interrupted."""
+"""Options of the commands that take a registered model."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from tuning.cli.shared_options import DATA, RECORD
-from tuning.console import EXIT_INTERRUPTED, Terminal, say
+from tuning.cli.options.data_options import DATA
 from tuning.predict.fetch_model import MODEL_PLACES
 
 if TYPE_CHECKING:
@@ -16,14 +13,6 @@ if TYPE_CHECKING:
     from tuning.evaluate.data.external_data import ExternalDataRequest
 
 RegisteredModel = Annotated[str, typer.Argument(help=f"Registered model: {MODEL_PLACES}.", show_default=False)]
-TrackingUri = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URI",
-        help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.",
-        rich_help_panel=RECORD,
-    ),
-]
 ClassMap = Annotated[
     list[str] | None,
     typer.Option(
@@ -33,11 +22,6 @@ ClassMap = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-
-
-def known_place(data: str) -> str:
-    """Return the absolute path of a local folder; other places as they are."""
-    return str(Path(data).resolve()) if Path(data).exists() else data
 
 
 def data_request(
@@ -51,7 +35,7 @@ def data_request(
     """Return the labelled images that the options name.
 
     Args:
-        place: Result of ``known_place``.
+        place: Result of ``absolute_place``.
         table: Result of ``label_table``.
         column: Value of ``--group-column``.
         pattern: Value of ``--group-pattern``.
@@ -69,18 +53,3 @@ def data_request(
     return ExternalDataRequest(
         place, table, Grouping(None, column, pattern, file=absolute), parse_names(class_names or [])
     )
-
-
-def interruptible(run: Callable[[Console], int], unchanged: Path | None = None) -> int:
-    """Run a command, and say so if it is interrupted.
-
-    Args:
-        run: The command; it returns its exit code.
-        unchanged: File that an interrupted command leaves as it was, or None.
-    """
-    console = Terminal()
-    try:
-        return run(console)
-    except KeyboardInterrupt:
-        say(console, "Interrupted." if unchanged is None else f"Interrupted; {unchanged} was not changed.")
-        return EXIT_INTERRUPTED

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the objects that their values stand for."""
+"""Options of the panel "Data and models", and the objects that their values stand for."""
 
 import math
 from dataclasses import replace
@@ -13,11 +13,10 @@ from trainables.core.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from analysis.ensembles.decisions import DecisionRules
     from trainables.core.data.decode.nifti import Slicing
     from trainables.core.data.readers.tables.label_columns import LabelTable
 
-DATA, RECORD = "Data and models", "Storage and tracking"
+DATA = "Data and models"
 
 
 class Axis(StrEnum):
@@ -50,15 +49,6 @@ GroupPattern = Annotated[
         metavar="REGEX",
         help=r"Regular expression that captures the patient in each file name, like '(person\d+)_'.",
         rich_help_panel=DATA,
-    ),
-]
-StudyFile = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="YAML file with what only people know about the study (purpose, ethics, population, reference standard), "
-        "for the report's CLAIM checklist.",
-        rich_help_panel=RECORD,
     ),
 ]
 GroupFile = Annotated[
@@ -106,7 +96,9 @@ AxisOption = Annotated[
 ]
 SlicesOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Most slices of each NIfTI volume, around its middle. Default: 32.", rich_help_panel=DATA),
+    typer.Option(
+        min=1, help="Maximum number of slices from the middle of each NIfTI volume. Default: 32.", rich_help_panel=DATA
+    ),
 ]
 OrderedClasses = Annotated[
     bool | None,
@@ -127,57 +119,6 @@ CacheSize = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-OperatingPointOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="RULE",
-        help="Rule that chooses the probability from which an image is positive: youden, f1, sensitivity=0.95, "
-        "specificity=0.9 or cost=10 (a missed positive costs 10 false alarms). Default: youden; f1 for several labels.",
-        rich_help_panel="Ensemble",
-    ),
-]
-CoverageOption = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SHARE",
-        help="Share of images whose prediction set has the true class, between 0.5 and 0.99. Default: 0.9 if there are "
-        "enough groups to choose the ensemble on, else no sets.",
-        rich_help_panel="Ensemble",
-    ),
-]
-SearchName = Annotated[str, typer.Argument(help="Name of the search, which is its folder in --storage.")]
-Storage = Annotated[
-    str,
-    typer.Option(
-        envvar="TUNE_RUN_STORAGE", help="Folder of all searches: a path, s3:// or gs://.", rich_help_panel=RECORD
-    ),
-]
-StudyStorage = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        envvar="TUNE_RUN_STUDY_STORAGE",
-        help="Database of the study. Default: a journal file in the search's folder.",
-        rich_help_panel=RECORD,
-    ),
-]
-SearchTrackingUri = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URI",
-        help="MLflow tracking server. Default: $MLFLOW_TRACKING_URI, else the one the search used.",
-        rich_help_panel=RECORD,
-    ),
-]
-
-
-class Views(StrEnum):
-    """Test-time augmentations: the keys of ``predict_classes.VIEWS``, without importing it."""
-
-    NONE = "none"
-    FLIPS = "flips"
-    TURNS = "turns"
-    ALL = "all"
 
 
 def parse_window(text: str | None) -> tuple[float, float] | None:
@@ -206,19 +147,6 @@ def say_files(console: "Console", place: str) -> None:
         say(console, f"reading {place}: {describe_files(Path(place))}")
 
 
-def study_texts(file: str | None) -> dict[str, str] | None:
-    """Read the study file; None without one.
-
-    Raises:
-        UserError: The file cannot be read, or has an unknown key.
-    """
-    if file is None:
-        return None
-    from analysis.report.reporting.study_file import read_study_file
-
-    return read_study_file(Path(file))
-
-
 def column_names(option: str, value: str) -> tuple[str, ...]:
     """Return the columns that an option names, separated by commas.
 
@@ -229,14 +157,6 @@ def column_names(option: str, value: str) -> tuple[str, ...]:
     if not names:
         raise UserError(f"{option} must name columns, such as site,sex, but got {value!r}: name some, or leave it out")
     return names
-
-
-def decision_rules(operating_point: str | None, coverage: float | None) -> "DecisionRules":
-    """Return the wishes that the options name."""
-    from analysis.ensembles.decisions import DecisionRules
-    from analysis.statistics.thresholds import PointRule
-
-    return DecisionRules(None if operating_point is None else PointRule.parse(operating_point), coverage)
 
 
 def parse_slicing(axis: Axis | None, slices: int | None) -> "Slicing | None":
@@ -273,3 +193,8 @@ def label_table(
     # Workers do not know the folder in which the command was started.
     absolute = (str(Path(file).absolute()) if Path(file).is_file() else file for file in files)
     return replace(default or LabelTable(()), files=tuple(absolute), **given)
+
+
+def absolute_place(data: str) -> str:
+    """Return the absolute path of a local folder; other places as they are."""
+    return str(Path(data).resolve()) if Path(data).exists() else data

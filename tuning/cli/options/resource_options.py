@@ -1,0 +1,55 @@
+"""Options of the panel "Resources" of ``tune-run``."""
+
+import re
+from functools import partial
+from typing import Annotated
+
+import typer
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_option = partial(typer.Option, rich_help_panel="Resources")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds in a duration such as ``1h30m``, or raise BadParameter."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise typer.BadParameter(f"a duration must look like 90s, 30m, 2h or 1h30m, but got {text!r}")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+CpusPerTrial = Annotated[
+    float | None,
+    _option(min=0.01, help="CPUs per trial. Default: its GPU's share of the node's CPUs; 1 without a GPU."),
+]
+GpusPerTrial = Annotated[
+    float | None,
+    _option(
+        min=0,
+        help="GPUs per trial; fractions share one, several train together. Default: 1 if there are any, else 0.",
+    ),
+]
+GpuMemory = Annotated[
+    float | None,
+    _option(min=1, metavar="GB", help="Minimum memory of a trial's GPU, on clusters that announce their GPU classes."),
+]
+Autoscale = Annotated[
+    int, _option(min=0, help="Number of concurrent trials for which an autoscaling cluster should grow.")
+]
+PricePerGpuHour = Annotated[float | None, _option(min=0, help="Price of one GPU hour, to show the cost of the search.")]
+MaxConcurrent = Annotated[
+    int | None, _option(min=1, help="Maximum number of concurrent trials. Default: as many as fit.")
+]
+MaxFailures = Annotated[int, _option(min=0, help="Number of times to restart a trial whose worker died.")]
+TrialTimeout = Annotated[
+    float | None,
+    _option(
+        parser=parse_duration,
+        metavar="TIME",
+        help="Time limit for one epoch; a longer one counts as a hang and its worker is killed. Default: 1h.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    _option(help="Ray cluster to join, or local to start one here. Default: the one Ray finds, else local."),
+]
