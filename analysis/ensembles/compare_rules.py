@@ -74,7 +74,7 @@ class RuleSet:
         return combination
 
     def decide(
-        self, predicted: Probabilities, sample: Sample, combination: Combination, wishes: DecisionRules
+        self, predicted: Probabilities, sample: Sample, combination: Combination, rules: DecisionRules
     ) -> Decisions:
         """Choose the operating points, and calibrate the prediction sets, of images and patients.
 
@@ -82,9 +82,9 @@ class RuleSet:
             predicted: Predictions of the combination for images that it was not fitted to.
             sample: The N images.
             combination: Combination with its rule for patients.
-            wishes: Wishes of the user.
+            rules: Rules for decisions that the user chose.
         """
-        return decide(predicted, sample, combination.patients, wishes)
+        return decide(predicted, sample, combination.patients, rules)
 
 
 CLASS_RULES = RuleSet(RULES, DEFAULT, FIXED)

@@ -14,7 +14,7 @@ from trainables.core.serving.prediction_sets import PredictionSets
 
 @dataclass(frozen=True)
 class DecisionRules:
-    """Wishes of the user; None for the defaults.
+    """Rules for decisions that the user chose; None for the defaults.
 
     Attributes:
         points: Rule that chooses operating points.
@@ -34,7 +34,7 @@ class DecisionRules:
             raise UserError(f"--coverage must be between 0.5 and 0.99, but got {self.coverage:g}")
 
     def with_defaults(self, other: Self) -> Self:
-        """Take the wishes that are None from other ones."""
+        """Replace the rules that are None by other ones."""
         return replace(
             self,
             points=other.points if self.points is None else self.points,
@@ -67,7 +67,7 @@ def decide(probabilities: Probabilities, sample: Sample, patients: PatientRule, 
         probabilities: (N, C) probabilities by rules that were not fitted to these images.
         sample: The N images, each of one class.
         patients: Rule that combines the images of a patient.
-        rules: Wishes of the user.
+        rules: Rules that the user chose.
     """
     points, notes = list[ChosenPoint](), list[str]()
     if sample.healthy is not None:
@@ -90,7 +90,7 @@ def decide_labels(
         probabilities: (N, L) probabilities by rules that were not fitted to these images.
         sample: The N images, each with any number of labels.
         patients: Rule that combines the images of a patient.
-        rules: Wishes of the user.
+        rules: Rules that the user chose.
     """
     sets, notes = calibrate_label_sets(probabilities, sample, patients, rules.coverage)
     return Decisions((), tuple(sets), tuple(notes))

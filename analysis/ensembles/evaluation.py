@@ -186,6 +186,6 @@ class Evaluation:
             few = ", ".join(self.conditional)
             notes.append(
                 f"averages and their intervals (*) are conditional on the few test groups of {few} "
-                f"(fewer than {GROUPS_FOR_INTERVAL}): other patients of that class may give others"
+                f"(fewer than {GROUPS_FOR_INTERVAL}): other patients may give other values"
             )
         return list(filter(None, notes))

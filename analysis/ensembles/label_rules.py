@@ -135,11 +135,11 @@ class _LabelRuleSet(RuleSet):
         )
 
     def decide(
-        self, predicted: Probabilities, sample: Sample, combination: Combination, wishes: DecisionRules
+        self, predicted: Probabilities, sample: Sample, combination: Combination, rules: DecisionRules
     ) -> Decisions:
         """Calibrate prediction sets. The thresholds of labels are part of the combination."""
         probabilities = predicted[:, : len(sample.class_names)]
-        return decide_labels(probabilities, sample, combination.patients, wishes)
+        return decide_labels(probabilities, sample, combination.patients, rules)
 
 
 def label_rules(points: PointRule = HIGHEST_F1) -> RuleSet:

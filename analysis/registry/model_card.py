@@ -135,7 +135,7 @@ class ModelCard:
         parts += [f"Prediction sets by {one.unit}: {one.describe()}." for one in sets]
         if self.evaluation is None:
             parts.append(NOT_SCORED)
-        parts.append(f"Test is {plain(self.data.test_description)}, {self.openings.describe()}.{leak}")
+        parts.append(f"Test split: {plain(self.data.test_description)}, {self.openings.describe()}.{leak}")
         return "\n\n".join(parts)
 
     def _members(self) -> str:

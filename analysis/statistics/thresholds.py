@@ -57,15 +57,15 @@ class PointRule:
         return self.kind if self.value is None else f"{self.kind}={self.value:g}"
 
 
-# The default depends neither on the share of positives in `select` nor on a wish of the user.
+# The default depends neither on the share of positives in `select` nor on a number that the user has to choose.
 HIGHEST_YOUDEN = PointRule("youden")
 
 
 def choose_threshold(rule: PointRule, scores: Probabilities, positive: NDArray[np.bool_]) -> float:
     """Return the threshold that a rule chooses; 0.5 if all images are positive, or none.
 
-    It is half-way between two neighbouring scores as float32. Of thresholds that the rule finds equally good, the one
-    with the better other figure is taken, then the highest.
+    It is half-way between two neighbouring scores as float32. Ties are broken by sensitivity or specificity, whichever
+    the rule leaves open, then by the highest threshold.
 
     Args:
         rule: Rule.

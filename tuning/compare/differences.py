@@ -109,7 +109,7 @@ def _show_decisions(unit: str, first: Compared, second: Compared, console: Conso
     shared = [key for key in first.decided if key in second.decided and key[0] == unit]
     if not shared:
         return
-    table = _table("figure", f"By {unit}, each model at its own threshold")
+    table = _table("metric", f"By {unit}, each model at its own threshold")
     for key in shared:
         one, other = first.decided[key], second.decided[key]
         table.add_row(

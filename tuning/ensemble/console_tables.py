@@ -60,8 +60,8 @@ def show_choice(chosen: ChosenEnsemble, console: Console) -> None:
         say(console, f"{sentence[0].upper()}{sentence[1:]}.")
     disagreement, correlation = chosen.diversity.mean_disagreement, chosen.diversity.mean_error_correlation
     if disagreement is not None:
-        errors = "" if correlation is None else f"; their errors correlate by {correlation:.2f}"
-        say(console, f"Members: two of them disagree on {disagreement:.0%} of the images on average{errors}.")
+        errors = "" if correlation is None else f"; the correlation of their errors is {correlation:.2f}"
+        say(console, f"On average, two members disagree on {disagreement:.0%} of the images{errors}.")
     say_notes(console, comparison.notes)
 
 
@@ -70,12 +70,12 @@ def show_test(result: EnsembleResult, data: Dataset, console: Console) -> None:
     evaluation = result.evaluation
     images = f"{plural(len(data.splits['test']), 'image')} in {plural(evaluation.groups, 'group')}"
     say(console, f"Test set: {images}, {result.openings.describe()}.")
-    say(console, f"Test is {data.test_description}.")
+    say(console, f"Test split: {data.test_description}.")
     say_notes(console, [f"LEAK: {data.leak}"] * bool(data.leak))
-    console.print(_figures_table(result, evaluation))
+    console.print(_metrics_table(result, evaluation))
     if evaluation.patients:
         title = f"By patient: {plural(evaluation.patients.units, 'patient')}"
-        console.print(_figures_table(result, evaluation.patients, title))
+        console.print(_metrics_table(result, evaluation.patients, title))
     say(console, _significance(result))
     console.print(_members_table(result))
     for table in task_results(data).class_tables(evaluation):
@@ -108,9 +108,9 @@ def _cells(compared: Compared | None) -> list[str]:
     return [f"{compared.score:.4f}", difference]
 
 
-def _figures_table(result: EnsembleResult, evaluation: Evaluation, title: str | None = None) -> Table:
+def _metrics_table(result: EnsembleResult, evaluation: Evaluation, title: str | None = None) -> Table:
     best = evaluation.best_member
-    table = Table("figure", title=title)
+    table = Table("metric", title=title)
     for column in ("ensemble", "95% interval", f"best member ({result.chosen.members[best].name})"):
         table.add_column(column, justify="right")
     mark = "*" if evaluation.conditional else ""
@@ -132,8 +132,8 @@ def _significance(result: EnsembleResult) -> str:
         return f"Only one member votes: {best}."
     if evaluation.p_value is None:
         return f"Not tested against {best}: that needs {GROUPS_FOR_TEST} groups, and test has {evaluation.groups}."
-    p_value = f"p = {evaluation.p_value:.3g}"
-    return f"The ensemble against {best} by {comparison.metric}: {p_value}, exchanging whole groups."
+    p_value = f"p = {evaluation.p_value:.3g} (permutation test of whole groups)"
+    return f"The ensemble against {best} by {comparison.metric}: {p_value}."
 
 
 def _members_table(result: EnsembleResult) -> Table:

@@ -26,7 +26,7 @@ def save_registration(study: optuna.Study, registration: Registration) -> None:
 
 
 def is_saved(study: optuna.Study, members: Sequence[TrialRecord], request: EnsembleRequest) -> bool:
-    """Return True if the study holds an ensemble of exactly these members, views and wishes for decisions."""
+    """Return True if the study holds an ensemble of exactly these members, views and rules for decisions."""
     saved = study.user_attrs.get(_ENSEMBLE, {}).get("built", {})
     wanted = [record.number for record in members], request.views, request.decisions
     decisions = from_json(saved.get("decisions", {}), DecisionRules)

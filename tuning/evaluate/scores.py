@@ -1,4 +1,4 @@
-"""Figures of an external evaluation, from the scores of its images."""
+"""Metrics of an external evaluation, computed from the predictions for its images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,13 +52,13 @@ class Request:
 def evaluate_scores(
     external: ExternalData, scores: SourceScores, ensemble: Ensemble, request: Request
 ) -> ExternalResult:
-    """Compute all figures.
+    """Compute all metrics.
 
     Args:
         external: The images; its ``test`` has those that were scored.
         scores: Their predictions.
         ensemble: The model.
-        request: Figures to compute.
+        request: Metrics to compute.
 
     Raises:
         UserError: There are too few groups for a recalibration.

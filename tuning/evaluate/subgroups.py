@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from analysis.ensembles.operating_points import score_point
 from analysis.report.evaluation.inputs import Division, Subgroup
-from analysis.statistics.external.differences import Figure, holm, subgroup_test
+from analysis.statistics.external.subgroup_test import ScoreOfDraws, holm, subgroup_test
 from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample
 from analysis.statistics.subgroup_names import in_order
@@ -28,13 +28,13 @@ def divisions(
         sample: The N images.
         point: Operating point of images, or None.
     """
-    figures = _figures(probabilities, sample, point)
-    found = [_division(column, of_images, figures, probabilities, sample, point) for column, of_images in names.items()]
-    keys = [(place, figure) for place, division in enumerate(found) for figure in division.p_values]
-    corrected = holm([found[place].p_values[figure] for place, figure in keys])
+    scores = _scores(probabilities, sample, point)
+    found = [_division(column, of_images, scores, probabilities, sample, point) for column, of_images in names.items()]
+    keys = [(place, metric) for place, division in enumerate(found) for metric in division.p_values]
+    corrected = holm([found[place].p_values[metric] for place, metric in keys])
     by_key = dict(zip(keys, corrected, strict=True))
     return tuple(
-        replace(division, corrected={figure: by_key[place, figure] for figure in division.p_values})
+        replace(division, corrected={metric: by_key[place, metric] for metric in division.p_values})
         for place, division in enumerate(found)
     )
 
@@ -42,7 +42,7 @@ def divisions(
 def _division(
     column: str,
     of_images: Sequence[str],
-    figures: Mapping[str, Figure],
+    scores: Mapping[str, ScoreOfDraws],
     probabilities: Probabilities,
     sample: Sample,
     point: OperatingPoint | None,
@@ -54,20 +54,19 @@ def _division(
         for place, value in enumerate(values)
     )
     tested = {
-        name: subgroup_test(figure, subgroup_of, sample.group_of, sample.group_classes)
-        for name, figure in figures.items()
+        name: subgroup_test(score, subgroup_of, sample.group_of, sample.group_classes) for name, score in scores.items()
     }
     return Division(column, subgroups, {name: p_value for name, p_value in tested.items() if p_value is not None})
 
 
-def _figures(probabilities: Probabilities, sample: Sample, point: OperatingPoint | None) -> dict[str, Figure]:
+def _scores(probabilities: Probabilities, sample: Sample, point: OperatingPoint | None) -> dict[str, ScoreOfDraws]:
     """Return the scores that subgroups are compared by, from weights of the images."""
-    figures: dict[str, Figure] = {sample.metric: lambda draws: sample.resampled_score(probabilities, draws)}
+    scores: dict[str, ScoreOfDraws] = {sample.metric: lambda draws: sample.resampled_score(probabilities, draws)}
     if point is None:
-        return figures
+        return scores
     called, positive = point.decide(probabilities), point.positives(sample.labels)
 
-    def share(right: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Figure:
+    def share(right: NDArray[np.bool_], counted: NDArray[np.bool_]) -> ScoreOfDraws:
         def of(draws: NDArray[np.int64]) -> NDArray[np.float64]:
             with np.errstate(invalid="ignore"):
                 return np.asarray((draws @ (right & counted)) / (draws @ counted.astype(np.int64)))
@@ -75,7 +74,7 @@ def _figures(probabilities: Probabilities, sample: Sample, point: OperatingPoint
         return of
 
     shares = (share(called, positive), share(~called, ~positive))
-    return figures | dict(zip(_OF_POINT, shares, strict=True))
+    return scores | dict(zip(_OF_POINT, shares, strict=True))
 
 
 def _subgroup(
@@ -86,9 +85,9 @@ def _subgroup(
     bounds = intervals(predicted, part) if len(part.members) >= GROUPS_FOR_INTERVAL else {}
     if point is not None:
         at_point = score_point(point, predicted, part)
-        metrics |= {figure: at_point.metrics().get(figure, np.nan) for figure in _OF_POINT}
+        metrics |= {metric: at_point.metrics().get(metric, np.nan) for metric in _OF_POINT}
         bounds = bounds | at_point.intervals
-    figures = {figure: float(value) for figure, value in metrics.items() if np.isfinite(value)}
+    scores = {metric: float(value) for metric, value in metrics.items() if np.isfinite(value)}
     return Subgroup(
-        name, len(rows), len(part.members), figures, {figure: bounds[figure] for figure in figures if figure in bounds}
+        name, len(rows), len(part.members), scores, {metric: bounds[metric] for metric in scores if metric in bounds}
     )

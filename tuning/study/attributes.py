@@ -73,13 +73,13 @@ def _incomplete(study: optuna.Study) -> UserError:
 
 
 def save_ensemble_request(study: optuna.Study, k: int, views: str, decisions: Mapping[str, Any]) -> None:
-    """Save the ensemble size, test-time views and wishes for decisions that the search was started with."""
+    """Save the ensemble size, test-time views and rules for decisions that the search was started with."""
     study.set_user_attr(_ENSEMBLE_REQUEST, [k, views, dict(decisions)])
 
 
 def read_ensemble_request(study: optuna.Study) -> tuple[int, str, dict[str, Any]]:
     """Return what ``save_ensemble_request`` saved."""
-    # Older studies were always built with these, and without wishes for decisions.
+    # Older studies were always built with these, and without rules for decisions.
     k, views, *decisions = study.user_attrs.get(_ENSEMBLE_REQUEST, (5, "none"))
     return k, views, decisions[0] if decisions else {}
 

@@ -72,7 +72,7 @@ class TaskResults(ABC):
 
     @classmethod
     def check_decisions(cls, rules: DecisionRules, healthy: str | None) -> None:  # noqa: ARG003
-        """Check that the task can do what the user wishes, with this healthy class.
+        """Check that the task can apply the rules for decisions, with this healthy class.
 
         Raises:
             UserError: It cannot.

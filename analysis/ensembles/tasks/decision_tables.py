@@ -45,7 +45,7 @@ def _point_table(scores: PointScores) -> ResultTable:
     unit, shares = scores.point.unit, scores.shares()
     return ResultTable(
         f"Operating point by {unit}: {scores.point.describe()}",
-        ("figure", "value [95%]", f"{unit}s"),
+        ("metric", "value [95%]", f"{unit}s"),
         [(name, scores.describe(name), f"{right} of {total}") for name, (right, total) in shares.items()],
     )
 
@@ -62,7 +62,7 @@ def _set_table(scores: SetScores) -> ResultTable:
     }
     return ResultTable(
         f"Prediction sets by {sets.unit}: {sets.describe()}",
-        ("figure", "value [95%]", f"{sets.unit}s"),
+        ("metric", "value [95%]", f"{sets.unit}s"),
         [
             *(
                 (name, _share(right, total, interval), f"{right} of {total}")

@@ -58,7 +58,7 @@ class MultiLabelResults(TaskResults):
 
     @classmethod
     def check_decisions(cls, rules: DecisionRules, healthy: str | None) -> None:
-        """Accept any wishes: each label has an operating point and, with enough groups, prediction sets."""
+        """Accept any rules: each label has an operating point and, with enough groups, prediction sets."""
 
     def sample(self, split: str, metric: str) -> Sample:
         """Return the labels and groups of a split, and its patients if there are any, to score by ``metric``."""

@@ -42,7 +42,7 @@ def score_tables(result: ExternalResult) -> Iterator[Table]:
         scores, prefix = level.ensemble, _PREFIXES[unit]
         names = [metric.name for metric in METRICS if metric.name in scores.metrics]
         rows = [[label_of(name), with_bounds(scores.metrics[name], scores.intervals.get(name))] for name in names]
-        headings = ["figure", "external [95%]"]
+        headings = ["metric", "external [95%]"]
         if any(prefix + name in known for name in names):
             headings += ["internal [95%]", "difference [95%]"]
             rows = [row + _internal(known.get(prefix + name)) for row, name in zip(rows, names, strict=True)]
@@ -170,7 +170,7 @@ def recalibration_table(result: ExternalResult) -> Table:
     return _table(
         "Before and after recalibration",
         "Both columns are of the images that the recalibration was not fitted to, at the model's thresholds.",
-        ("figure", "as registered [95%]", "recalibrated [95%]"),
+        ("metric", "as registered [95%]", "recalibrated [95%]"),
         rows,
     )
 

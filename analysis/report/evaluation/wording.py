@@ -89,9 +89,9 @@ def about_subgroups(result: ExternalResult) -> str:
     if not tests:
         return ""
     return (
-        "Each column's scores are tested for a difference between its subgroups by exchanging whole groups within a "
-        f"class; p-values are corrected for the number of tests, {tests} (Holm). A large p-value does not show that "
-        "subgroups are alike: small ones hide even large differences."
+        "For each column, a permutation test of whole groups within a class tests whether scores differ between its "
+        f"subgroups. P-values are corrected for the number of tests, {tests} (Holm). A large p-value does not show "
+        "that subgroups are alike: small ones hide even large differences."
     )
 
 

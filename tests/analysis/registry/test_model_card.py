@@ -25,7 +25,7 @@ def test_the_description_has_scores_members_and_data(card):
         "| select macro_f1 | 0.5000 |",
         "| test macro_f1 | 0.2500 |",
         "| test accuracy | 0.7500 |",
-        f"Test is the published test split, opened 2 times. {LEAK}.",
+        f"Test split: the published test split, opened 2 times. {LEAK}.",
         f"> **Note:** {LEAK}.",
         "| trial 7 | resnet18 | 0.250 | 0.9000 | [run7](#/experiments/7/runs/run7) |",
         "| trial 3 | vit\\_x | none | 0.8000 | [run3](#/experiments/7/runs/run3) |",

@@ -18,7 +18,7 @@ def test_tables_fit_into_100_columns(study, data):
         "Test set: 50 images in 25 groups, opened 3 times, 2 of them by other searches",
         f"{METRIC} on select: 50 images in 25 groups",
         "95% interval",
-        "errors correlate by",
+        "the correlation of their errors is",
         "scratch_cnn",
         "Recall of the ensemble, by class",
         "true \\ predicted",

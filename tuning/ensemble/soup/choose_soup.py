@@ -67,7 +67,7 @@ class SoupRequest:
     Attributes:
         trials: Trials whose weights can be averaged.
         data: Data set of the search.
-        request: Metric, views and wishes for decisions.
+        request: Metric, views and rules for decisions.
         infer: Inference on the data set.
         folder: Folder for the soup's checkpoint.
     """

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from analysis.statistics.external import differences
-from analysis.statistics.external.differences import holm, subgroup_test
+from analysis.statistics.external.subgroup_test import holm, subgroup_test
 from analysis.statistics.intervals.closed_forms import difference_interval
 
 

@@ -1,4 +1,4 @@
-"""Differences of scores between subgroups."""
+"""Permutation test of differences in a score between subgroups, and the correction for many tests."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 PERMUTATIONS = 2000
 _CELLS = 1_000_000  # permutations times images that are scored at once
 # Maps (R, N) weights of N images to a score of each weighting, (R,); NaN if it is undefined.
-Figure = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+ScoreOfDraws = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 
 def subgroup_test(
-    figure: Figure,
+    score: ScoreOfDraws,
     subgroup_of: NDArray[np.int64],
     group_of: NDArray[np.int64],
     group_classes: NDArray[np.int64],
@@ -26,7 +26,7 @@ def subgroup_test(
     never 0.
 
     Args:
-        figure: Score.
+        score: Function that computes the score.
         subgroup_of: (N,) subgroup of each image, from 0.
         group_of: (N,) position of each image's group, from 0.
         group_classes: (G,) class of each group.
@@ -45,14 +45,14 @@ def subgroup_test(
         members = np.flatnonzero(group_classes == label)
         assigned[1:, members] = generator.permuted(assigned[1:, members], axis=1)
     subgroups = np.unique(subgroup_of)
-    observed = np.array([figure((subgroup_of == subgroup).astype(np.int64)[None])[0] for subgroup in subgroups])
+    observed = np.array([score((subgroup_of == subgroup).astype(np.int64)[None])[0] for subgroup in subgroups])
     subgroups = subgroups[np.isfinite(observed)]
     if len(subgroups) < 2:
         return None
     parts = []
     for rows in np.array_split(assigned, -(-assigned.shape[0] * len(group_of) // _CELLS)):
         of_image = rows[:, group_of]
-        scores = np.stack([figure((of_image == subgroup).astype(np.int64)) for subgroup in subgroups])
+        scores = np.stack([score((of_image == subgroup).astype(np.int64)) for subgroup in subgroups])
         parts.append(np.ptp(scores, axis=0))
     ranges = np.concatenate(parts)
     return float((ranges >= ranges[0] - 1e-12).mean())
