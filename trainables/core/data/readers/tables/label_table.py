@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,19 @@ from trainables.core.data.readers.image_files import unread_files
 from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
 from trainables.core.data.readers.tables.label_columns import LabelTable, choose_columns, describe_columns
 from trainables.core.data.readers.tables.label_sets import (
-    SEPARATOR,
     LabelReading,
     choose_reading,
     join_columns,
 )
 from trainables.core.data.readers.tables.named_images import NO_IMAGE, NamedImages
+from trainables.core.data.readers.tables.row_matches import (
+    RowMatches,
+    check_no_findings,
+    match_rows,
+    matching_notes,
+    repeat_notes,
+    unlisted,
+)
 from trainables.core.data.readers.tables.split_columns import Row, folder_splits
 from trainables.core.data.readers.tables.table_files import TABLE_SUFFIXES, read_table
 from trainables.core.data.readers.untrusted_files import listed, printable
@@ -27,22 +33,6 @@ from trainables.core.errors import DataError
 from trainables.core.plural import plural
 
 _MOST_CLASSES = 1000
-_FINDINGS, _FINDINGS_SHARE = 10, 0.05  # images with several labels that are no errors but a table of findings
-
-
-@dataclass(frozen=True)
-class _Matches:
-    """Images that the rows of a table name.
-
-    Attributes:
-        rows: Rows by the path of their image, or by the name they give if it has no image.
-        unusable: Reason why an image cannot be used, by the same key.
-        inexact: Matches that ignore case or leading zeros, for a note.
-    """
-
-    rows: Mapping[str, Sequence[Row]]
-    unusable: Mapping[str, str]
-    inexact: Sequence[str]
 
 
 def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) -> Source:
@@ -65,8 +55,8 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
     columns, rows = joined.columns, joined.rows
     chosen = choose_columns(joined.table, columns, rows, named, place)
     reading = choose_reading([row[chosen["label"]] for row in rows], joined.joined, chosen["label"], place)
-    matches = _match(rows, chosen, named, reading)
-    _check_no_findings(matches, chosen["label"], place)
+    matches = match_rows(rows, chosen, named, reading)
+    check_no_findings(matches, chosen["label"], place)
     if len(matches.unusable) == len(matches.rows):
         raise DataError(_no_usable_row(root, chosen["image"], rows, matches, named, place))
 
@@ -105,7 +95,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
         groups_given=group is not None or groups is not None,
         files=[Path(key).name for _, key in entries],
         unread=unread_files(root.absolute(), {*(root.absolute() / file for file in images.files), *files}),
-        unlisted=len(_unlisted(matches, named)),
+        unlisted=len(unlisted(matches, named)),
         unreadable=unusable,
         metadata={
             **{name: [values[index] for index in positions] for name, values in images.metadata.items()},
@@ -115,8 +105,8 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
             *describe_columns(chosen, columns, rows),
             *(["the folders of the images give the published splits"] if not split and any(published) else []),
             *reading.describe(labels, encoded, class_names),
-            *_matching_notes(matches, named, place),
-            *_repeat_notes(matches, [name for name in columns if name not in chosen.values()], place),
+            *matching_notes(matches, named, place),
+            *repeat_notes(matches, [name for name in columns if name not in chosen.values()], place),
             *_group_notes([row[group] for row in rows] if group else [], chosen),
             *describe_unknown(sum(not names_patient(row[group]) for row in firsts) if group else 0),
             *images.notes,
@@ -124,73 +114,6 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
         slicing=images.slicing,
         patients=[] if group else [images.patients[index] if index >= 0 else "" for index in positions],
     )
-
-
-def _match(rows: Sequence[Row], chosen: Mapping[str, str], images: NamedImages, reading: LabelReading) -> _Matches:
-    """Find the image of each row."""
-    by_image: dict[str, list[Row]] = {}
-    unusable: dict[str, str] = {}
-    inexact = []
-    for number, row in enumerate(rows, 1):
-        name, reason, exact = images.find(row[chosen["image"]])
-        name = name or f"row {number}"
-        by_image.setdefault(name, []).append(row)
-        if reason:
-            unusable[name] = reason
-        elif not exact:
-            inexact.append(f"{row[chosen['image']]} is {name}")
-    for name in by_image.keys() - unusable.keys():
-        if reason := _contradiction(by_image[name], chosen) or reading.fault(by_image[name][0][chosen["label"]]):
-            unusable[name] = reason
-    return _Matches(by_image, unusable, inexact)
-
-
-def _check_no_findings(matches: _Matches, column: str, place: str) -> None:
-    """Raise DataError if many images have rows with different labels, as in tables with a row for each finding."""
-    labels = {name: {row[column] for row in rows} for name, rows in matches.rows.items()}
-    several = sorted(name for name, of_image in labels.items() if len(of_image) > 1)
-    if len(several) >= max(_FINDINGS, _FINDINGS_SHARE * len(labels)):
-        example = several[0]
-        together = SEPARATOR.join(sorted(labels[example] - {""}))
-        raise DataError(
-            f"{len(several)} of {len(labels)} images in {place} have rows with different labels in {column}, as if it "
-            f"had a row for each finding or reader: write one row for each image, with all its labels, such as "
-            f"{printable(together)} for {printable(example)}"
-        )
-
-
-def _matching_notes(matches: _Matches, images: NamedImages, place: str) -> list[str]:
-    notes = []
-    if matches.inexact:
-        examples = listed(matches.inexact)
-        counted = plural(len(matches.inexact), "name matches", "names match")
-        notes.append(f"{counted} only without leading zeros or upper case ({examples})")
-    if unlisted := _unlisted(matches, images):
-        notes.append(f"images without a row in {place}, which are not used: {len(unlisted)} ({listed(unlisted)})")
-    return notes
-
-
-def _unlisted(matches: _Matches, images: NamedImages) -> list[str]:
-    """Return the names of images that have no row."""
-    return sorted(set(images.names) - matches.rows.keys())
-
-
-def _repeat_notes(matches: _Matches, others: Sequence[str], place: str) -> list[str]:
-    """Count the rows that repeat an image, and name the images whose rows differ in a column of metadata."""
-    repeated = {name: rows for name, rows in matches.rows.items() if len(rows) > 1}
-    if not repeated:
-        return []
-    differing = {
-        name: columns
-        for name, rows in sorted(repeated.items())
-        if (columns := [column for column in others if len({row[column] for row in rows}) > 1])
-    }
-    examples = [f"{name}: {', '.join(columns)}" for name, columns in differing.items()]
-    images = plural(len(differing), "image")
-    differences = f"; rows of {images} differ in other columns, and the first row counts ({listed(examples)})"
-    rows = sum(len(rows) - 1 for rows in repeated.values())
-    counted = plural(rows, f"row of {place} repeats", f"rows of {place} repeat")
-    return [f"{counted} an image ({listed(sorted(repeated))})" + differences * bool(differing)]
 
 
 def _group_notes(groups: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
@@ -237,15 +160,6 @@ def _read_tables(files: Sequence[Path], *, named_splits: bool) -> tuple[list[str
     return columns_of_all, [{name: row.get(name, "") for name in columns_of_all} for row in rows]
 
 
-def _contradiction(rows: Sequence[Row], chosen: Mapping[str, str]) -> str:
-    """Return the reason why the rows of one image contradict each other, or ""."""
-    for role in ("label", "group", "split"):
-        values = sorted({row[chosen[role]] for row in rows}) if role in chosen else []
-        if len(values) > 1:
-            return f"has {len(rows)} rows with different {role}s: {', '.join(value or 'none' for value in values)}"
-    return ""
-
-
 def _class_names(
     labels: Sequence[str], all_labels: Sequence[str], reading: LabelReading, column: str, place: str
 ) -> tuple[str, ...]:
@@ -264,7 +178,7 @@ def _class_names(
 
 
 def _no_usable_row(
-    root: Path, column: str, rows: Sequence[Row], matches: _Matches, images: NamedImages, place: str
+    root: Path, column: str, rows: Sequence[Row], matches: RowMatches, images: NamedImages, place: str
 ) -> str:
     """Return the reason why no row can be used: that of the first one, if any is not a missing image."""
     found = {name: reason for name, reason in matches.unusable.items() if reason != NO_IMAGE}
