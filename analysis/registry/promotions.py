@@ -1,4 +1,4 @@
-"""Champions of a registered model: promotion of a version by a person, and the history of all champions."""
+"""The champion of a registered model: moving its alias, promotion by a person, and the history of all champions."""
 
 import json
 import re

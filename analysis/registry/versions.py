@@ -52,7 +52,7 @@ def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entran
     version = _version_of(client, run_id, name, entrant.metadata) or _register(run_id, name, entrant)
     alias, reason = _settle(client, name, version, entrant.metadata)
     if alias == CHALLENGER:
-        client.set_registered_model_alias(name, alias, version)
+        client.set_registered_model_alias(name, CHALLENGER, version)
     client.set_model_version_tag(name, version, REASON, reason)
     return Registration(version, alias, reason, _metadata(name, version).get(_DIGEST, ""))
 

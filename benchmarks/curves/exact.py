@@ -25,7 +25,7 @@ from benchmarks.curves.table import TABLE, Floats, RecordedCurves, cache_key, re
 from benchmarks.record import RESULTS, machine
 from benchmarks.search_quality.searchers import interval
 from search_spaces.space import Params
-from tuning.study.halving import PausingHalving, rungs
+from tuning.study.successive_halving import PausingHalving, rungs
 
 EARLIER_TRIALS, PER_SEARCH = 40, 3  # of simulated earlier searches, for the warm start
 First = Callable[[Task, np.random.Generator], Sequence[Params]]

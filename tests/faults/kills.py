@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 import analysis.ensembles.tasks.classification
 import tuning.ensemble.publish
 import tuning.study.storage.journal
-from tuning.study.halving import PausingHalving
 from tuning.study.steering import Steering
+from tuning.study.successive_halving import PausingHalving
 
 
 def arm(point, nth):

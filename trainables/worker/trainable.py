@@ -1,4 +1,7 @@
-"""The Ray trainable of a search, with the only loop that reports and checkpoints."""
+"""The Ray trainable of a search, with the only loop that reports and checkpoints.
+
+If a batch does not fit into the GPU's memory, the trial continues with half the batch at a time.
+"""
 
 import dataclasses
 import faulthandler

@@ -27,7 +27,7 @@ from tuning.ensemble.saved_ensemble import load_ensemble
 from tuning.ensemble.saved_predictions import load_predictions
 from tuning.report.inspect_members import Examine, inspect_members
 from tuning.study.attributes import read_data_request, read_first_trials, read_identity, read_study_texts
-from tuning.study.halving import rungs, rungs_before
+from tuning.study.successive_halving import rungs, rungs_before
 from tuning.tracking.outbox import Tracker
 
 REPORT = "report.html"

@@ -20,11 +20,11 @@ from trainables.core.plural import plural
 from trainables.core.redact import has_credentials, without_credentials
 from tuning.console import EXIT_FAILED
 from tuning.study.attributes import is_finished
-from tuning.study.halving import REDUCTION
 from tuning.study.storage.driver_lease import leased
 from tuning.study.storage.journal import journal_held
 from tuning.study.storage.open_study import JOURNAL, open_study, study_storage
 from tuning.study.storage.single_writer_storage import become_single_writer
+from tuning.study.successive_halving import REDUCTION
 
 _SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss", "file")  # the file systems that pyarrow supports
 _CHECKPOINTS_PER_TRIAL = 3  # the best, the last, and the one being written

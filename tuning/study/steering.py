@@ -16,9 +16,9 @@ from optuna.trial import TrialState
 from analysis.trials import PRUNED, TIME_BUDGET
 from trainables.core.metric_names import Objective
 from tuning.study.convergence import convergence
-from tuning.study.halving import PausingHalving
 from tuning.study.record_trial import finish_trial, recover_trial, save_stop
 from tuning.study.repeated_failures import RepeatedFailures
+from tuning.study.successive_halving import PausingHalving
 
 
 @dataclass

@@ -4,7 +4,7 @@ from ray import cloudpickle
 
 import tuning.ray_backend.tuner
 from benchmarks.driver import steering
-from tuning.study.halving import rungs
+from tuning.study.successive_halving import rungs
 
 pytestmark = pytest.mark.ray
 

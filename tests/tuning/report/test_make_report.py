@@ -13,8 +13,8 @@ from tuning.report.make_report import ReportSource, gather_search, make_report, 
 from tuning.report.remake_report import ReportOptions, remake
 from tuning.study.attributes import save_data_request
 from tuning.study.data_request import DataRequest
-from tuning.study.halving import rungs
 from tuning.study.identity import check_identity
+from tuning.study.successive_halving import rungs
 
 
 def console():

@@ -15,9 +15,9 @@ from analysis.trials import read_trial
 from trainables.core.errors import UserError, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.seeds import derive_seed
-from tuning.study.halving import REDUCTION, PausingHalving, rungs
 from tuning.study.storage.journal import StudyJournal
 from tuning.study.storage.single_writer_storage import SingleWriterStorage
+from tuning.study.successive_halving import REDUCTION, PausingHalving, rungs
 from tuning.study.two_objective_sampler import TwoObjectiveSampler
 
 # Number of trials that end before TPE suggests any, if all run in full. Optuna's default.

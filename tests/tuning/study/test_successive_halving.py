@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from tuning.study.halving import PausingHalving, rungs
+from tuning.study.successive_halving import PausingHalving, rungs
 
 
 def study(*curves, direction="maximize", states=None):
