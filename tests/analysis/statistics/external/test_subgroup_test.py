@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from analysis.statistics.external import differences
+from analysis.statistics.external import subgroup_test as module
 from analysis.statistics.external.subgroup_test import holm, subgroup_test
 from analysis.statistics.intervals.closed_forms import difference_interval
 
@@ -26,7 +26,7 @@ def mean_of(values):
 
 def test_the_p_value_is_the_share_of_all_exchanges_that_differ_as_much(monkeypatch):
     """Eight groups of one class: all exchanges by brute force."""
-    monkeypatch.setattr(differences, "PERMUTATIONS", 20_000)
+    monkeypatch.setattr(module, "PERMUTATIONS", 20_000)
     values = np.array([0.9, 0.8, 0.85, 0.4, 0.5, 0.7, 0.3, 0.2])
     subgroup = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     found = subgroup_test(mean_of(values), subgroup, np.arange(8), np.zeros(8, dtype=np.int64))
