@@ -20,10 +20,10 @@ test-slow: $(INSTALLED)  ## run the ordinary tests that take about a minute or l
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 test-faults: $(INSTALLED)  ## inject every failure of docs/how-to/resume-and-failures.md for real
-	$(BIN)/python -m pytest tests/faults tests/locked tests/e2e tests/tuning/ray_backend/test_cluster.py -m "faults or not faults"
+	$(BIN)/python -m pytest tests/faults tests/security tests/e2e tests/tuning/ray_backend/test_cluster.py -m "faults or not faults"
 
 fuzz: $(INSTALLED)  ## try a hundred times as many hostile inputs as `make test` does, different ones each time
-	TUNE_RUN_FUZZ=100 $(BIN)/python -m pytest --timeout 0 tests/locked/test_fuzz.py
+	TUNE_RUN_FUZZ=100 $(BIN)/python -m pytest --timeout 0 tests/security/test_fuzz.py
 
 test-browser: $(INSTALLED)  ## check MLflow's pages and the report in a Chromium ($$CHROMIUM, or on the path)
 	$(BIN)/python -m pytest tests/browser -m browser

@@ -69,7 +69,7 @@ def start(output: Path, now: dict[str, Any], table: Path = TABLE) -> Path:
 
     Args:
         output: Folder of the recording.
-        now: What ``setting`` returns.
+        now: Result of ``setting``.
         table: Packed table, with its setting beside it.
 
     Raises:

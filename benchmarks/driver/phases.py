@@ -20,7 +20,7 @@ class Phase:
     """A phase of a command.
 
     Attributes:
-        name: What the command does in it.
+        name: Activity of the command.
         seconds: Wall time.
         cpu_seconds: CPU time of the command and of all processes below it. Up to 0.1 s of each process that has ended
             is missing.

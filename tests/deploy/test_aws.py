@@ -51,7 +51,7 @@ def account(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ray_up(account):
-    """What ``ray up`` prints; it ends where the machine that it asked for would have to answer."""
+    """Output of ``ray up``, which ends where the machine that it asked for would have to answer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(updater, "AUTOSCALER_NODE_START_WAIT_S", 0)
         return CliRunner().invoke(cli, ["up", "--yes", str(CLUSTER)]).output

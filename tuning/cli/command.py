@@ -22,7 +22,7 @@ from trainables.core.redact import without_credentials
 from tuning.console import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE, Terminal, say
 
 # New objects after which Python looks for garbage; its default is 700. Importing PyTorch, Ray and MLflow makes millions
-# of objects, nearly all of which stay. Looking through them again and again took a fifth of the time of the imports.
+# of objects, and nearly all of them stay. Looking through them again and again took a fifth of the time of the imports.
 _COLLECT_AFTER = 100_000
 
 

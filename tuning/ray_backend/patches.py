@@ -30,16 +30,16 @@ def patch_ray(*, local_only: bool) -> None:
         local_only: True if Ray is going to be started here, for this machine only.
     """
     # Ray shows the driver's command line, which may hold passwords, to everyone who can list the cluster's jobs.
-    # Public way: `ray.init` has no option for it. Test: tests/locked/test_credentials.py.
+    # Public way: `ray.init` has no option for it. Test: tests/security/test_credentials.py.
     utils.get_entrypoint_name = lambda: shlex.join(map(without_credentials, sys.orig_argv))
     # Ray adds the folders of the driver's script and shell to the workers' path, so that workers would import files
     # lying there. Ray omits them if a job has a `working_dir`, so every job claims to have one.
     # Public way: with `runtime_env={"working_dir": EMPTY}`, `ray.init` refuses any driver that was started by
-    # `ray job submit --working-dir`. Test: tests/locked/test_foreign_code.py.
+    # `ray job submit --working-dir`. Test: tests/security/test_foreign_code.py.
     JobConfig._runtime_env_has_working_dir = lambda _: True
     # Ray listens on all network interfaces, and anyone who reaches one of its ports can run code.
     # Public way: the variable RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER is read only once, when ray is imported, before it is
-    # known whether a cluster will be joined. Test: tests/locked/test_ports.py.
+    # known whether a cluster will be joined. Test: tests/security/test_ports.py.
     ray_constants.ENABLE_RAY_CLUSTER = not local_only
     # Ray starts three Python processes that do nothing for a search on this machine: the API server, which without the
     # dashboard only sends usage statistics, and which `ray.init` waits for; the autoscaler's monitor; and the monitor
@@ -54,7 +54,7 @@ def patch_ray(*, local_only: bool) -> None:
     # Tune copies the driver's AWS keys into the environment of each trial, and every node logs them. Nodes have their
     # own: a role, or the environment in which Ray was started.
     # Public way: removing the keys from the driver's environment would also take them from the driver's own storage.
-    # Test: tests/locked/test_credentials.py.
+    # Test: tests/security/test_credentials.py.
     shared = {name for name in _DRIVER_VARIABLES if not name.startswith("AWS_")}
     class_cache.ENV_VARS_TO_PROPAGATE = set() if local_only else shared
 

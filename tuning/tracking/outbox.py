@@ -73,7 +73,7 @@ class Tracker:
         uri: URI of MLflow.
         experiment_id: ID of the experiment.
         parent_id: ID of the parent run.
-        unsent: Error because of which something is not sent yet, or None.
+        unsent: Error that keeps something from being sent, or None.
         refused: Trials whose runs MLflow does not accept, such as deleted ones, with the reason.
 
     Raises:

@@ -27,7 +27,7 @@ _Draw = Callable[[Probabilities, NDArray[np.int64], tuple[str, ...]], go.Figure]
 
 @dataclass(frozen=True)
 class CurveWords:
-    """Words about curves of which each belongs to a class or a label.
+    """Words about curves, each of one class or of one label.
 
     Attributes:
         noun: ``class`` or ``label``.

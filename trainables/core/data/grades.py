@@ -22,8 +22,8 @@ _HIGHEST = 99  # larger numbers are codes rather than grades
 def graded(data: "Dataset", ordered: Ordered) -> "Dataset":
     """Return the data set with its classes in grade order, and a note that says so, if they are grades.
 
-    Groups and splits stay the same. A list of which no class is in the data counts as None: it is of the space's own
-    data.
+    Groups and splits stay the same. A list counts as None if none of its classes is in the data: it is then for the
+    space's own data.
 
     Raises:
         DataError: The order is unknown or incomplete.

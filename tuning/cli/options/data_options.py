@@ -176,7 +176,7 @@ def label_table(
 
     Args:
         labels: Values of ``--labels``.
-        default: The space's table, parts of which the options replace.
+        default: The space's table; options replace parts of it.
         **columns: Values of ``--image-column`` and its siblings, by their first word.
 
     Raises:

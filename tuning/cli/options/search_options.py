@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def search_options(space: "SearchSpace", params: dict[str, Any]) -> "SearchOptions":
-    """Build the options of a search from the command's parameters, most of which have the same name and value."""
+    """Build the options of a search from the command's parameters. Most have the same name and value."""
     objective = _objective(params["metric"] or [space.metric])
     from tuning.search.options import HANG_S, SearchOptions  # heavy imports come after the cheap checks
     from tuning.search.saved_options import to_save

@@ -37,7 +37,7 @@ class Fence:
 
 
 class Fenced:
-    """A storage of which each write fails once its driver has lost the search.
+    """A storage whose writes fail once its driver has lost the search.
 
     Attributes:
         fence: Function that raises LostSearchError if the driver has lost the search; None if it holds none.

@@ -15,7 +15,7 @@ _UNKNOWN = frozenset(
 )
 
 
-# A patient with more than this share of the images, of at least so many patients, is noteworthy.
+# Among at least _MANY patients, one with a larger share of the images than this gets a note.
 _LARGE_SHARE, _MANY = 0.25, 8
 
 

@@ -1,4 +1,4 @@
-"""Backbones: a list of stages from images to pooled features, of which the first ones can be frozen.
+"""Backbones: stages from images to pooled features. The first ones can be frozen.
 
 A name is one of timm's (``resnet18``, ``resnet50.a1_in1k``), ``torchvision:NAME``, or ``scratch_cnn``. Weights are:
 

@@ -44,8 +44,8 @@ class Prediction:
         is_positive: True if the probabilities reach the threshold of the model's operating point; None without one.
         prediction_set: Classes that are not ruled out, separated by ``|``, "" if all are; None without prediction sets.
         abstain: True unless the prediction set has exactly one class; None for labels and without prediction sets.
-        undecided: Labels of which both presence and absence are possible, or neither is likely enough, separated by
-            ``|``; None for classes and without prediction sets.
+        undecided: Labels whose prediction set does not have exactly one of present and absent, separated by ``|``;
+            None for classes and without prediction sets.
     """
 
     probabilities: NDArray[np.float32] | None = None

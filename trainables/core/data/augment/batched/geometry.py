@@ -96,7 +96,7 @@ class Warp(Operation):
     """Move pixels by an affine map: the parameters are the 2 x 3 matrix of ``affine_grid``, from results to images.
 
     Attributes:
-        padding: What is outside of an image, see ``Pixels.sampled``.
+        padding: Pixels outside of an image, see ``Pixels.sampled``.
     """
 
     padding: str

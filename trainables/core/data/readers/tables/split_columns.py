@@ -14,7 +14,7 @@ SPLIT_COLUMNS = "split fold subset partition"
 # Words in the names of columns that are often splits, even if few of their values say so.
 _OFTEN_SPLITS = frozenset({"cohort", "dataset", "partition", "set", "split", "subset"})
 _NUMBERED = frozenset({"partition", "set", "split", "subset"})  # in which 0, 1 and 2 may stand for splits
-# Words in values, of which only the first ones are seldom about something else, such as a fixation.
+# Words in values. The sure ones are hardly ever about something else; others may be, such as "external fixation".
 _SURE_WORDS = frozenset(
     [
         *("derivation", "dev", "development", "discovery", "eval", "evaluation", "holdout", "replication", "test"),

@@ -15,7 +15,7 @@ from ray.tune.execution import class_cache
 from typer.testing import CliRunner
 
 from tests.faults.server import Server
-from tests.locked.payload import Payload
+from tests.security.payload import Payload
 from tests.searches import SMALL, command, environment
 from trainables.core.errors import UserError
 from tuning.cli.run import app

@@ -1,6 +1,6 @@
 """Whatever comes in, it is taken or refused in a line: never a traceback, a hang, or something half written.
 
-`TUNE_RUN_FUZZ=100 pytest tests/locked/test_fuzz.py` tries a hundred times as much, at random (`make fuzz`).
+`TUNE_RUN_FUZZ=100 pytest tests/security/test_fuzz.py` tries a hundred times as much, at random (`make fuzz`).
 """
 
 import contextlib
@@ -299,7 +299,7 @@ def test_places_of_data(tmp_path, place):
 @given(st.data())
 @pytest.mark.filterwarnings("ignore")
 def test_a_folder_of_anything_is_audited_or_refused(tmp_path, data):
-    """What no image survives, no audit may die of."""
+    """Damage that makes images unreadable must not end the audit."""
     shutil.rmtree(tmp_path / "data", ignore_errors=True)
     write_classes(tmp_path / "data", {"a": 5, "b": 5})
     files = st.sampled_from(sorted((tmp_path / "data").rglob("*.png")))

@@ -21,10 +21,10 @@ def seen(folder):
 
 
 def test_a_connection_of_a_program_is_seen(tmp_path):
-    subprocess.run(command(module="tests.locked.outward_program"), env=environment(tmp_path), check=True)
+    subprocess.run(command(module="tests.security.outward_program"), env=environment(tmp_path), check=True)
     assert seen(tmp_path) == [SEEN]
 
 
 def test_a_connection_of_a_command_in_a_fork_is_seen(tmp_path):
-    search(tmp_path, module="tests.locked.outward_program", code=1)  # its main returns, which a command's does not
+    search(tmp_path, module="tests.security.outward_program", code=1)  # its main returns, which a command's does not
     assert seen(tmp_path) == [SEEN]

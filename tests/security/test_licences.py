@@ -1,4 +1,4 @@
-"""What `make lint` finds fault with."""
+"""Licences that `make lint` refuses."""
 
 import importlib.util
 from pathlib import Path

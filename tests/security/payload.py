@@ -1,4 +1,4 @@
-"""What runs when it is unpickled, imported or started: it makes a folder, by which it is found out."""
+"""Code that makes a folder when it is unpickled, imported or started, so that tests find out if it has run."""
 
 import os
 import pickle
