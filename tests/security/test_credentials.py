@@ -15,8 +15,8 @@ from ray.tune.execution import class_cache
 from typer.testing import CliRunner
 
 from tests.faults.server import Server
-from tests.security.payload import Payload
 from tests.searches import SMALL, command, environment
+from tests.security.payload import Payload
 from trainables.core.errors import UserError
 from tuning.cli.run import app
 from tuning.ray_backend.patches import patch_ray

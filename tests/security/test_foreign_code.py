@@ -18,8 +18,8 @@ from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 from typer.testing import CliRunner
 
 from tests.images import png
-from tests.security.payload import Payload
 from tests.searches import SMALL, environment
+from tests.security.payload import Payload
 from tests.trainables.core.data.readers.test_unlabelled import write_parquet
 from tests.trainables.core.serving.test_score_images import folder as model  # noqa: F401
 from trainables.core.data.decode.images import PixelFormat, decode
