@@ -22,7 +22,7 @@ SMALL = [
     "--no-report",  # a later --report switches it on again
 ]
 CLOUD_METADATA = {"169.254.169.254", "metadata.google.internal"}
-PYTHONPATH = os.pathsep.join([str(Path(__file__).parent / "watch"), str(Path(__file__).parents[1])])
+PYTHONPATH = os.pathsep.join([str(Path(__file__).parent / "connections"), str(Path(__file__).parents[1])])
 ENDED = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
