@@ -19,8 +19,8 @@ from trainables.core.serving.ensemble_files import ensemble_digest, open_ensembl
 from trainables.core.serving.ensembles.base import Ensemble
 from tuning.console import progress_bar, say
 from tuning.evaluate.console_tables import show
-from tuning.evaluate.data.columns import subgroup_names
 from tuning.evaluate.data.external_data import ExternalDataRequest, open_external
+from tuning.evaluate.data.subgroup_columns import subgroup_names
 from tuning.evaluate.log_run import Log
 from tuning.evaluate.score_source import SourceScores, score_source
 from tuning.evaluate.scores import Request, evaluate_scores

@@ -12,8 +12,8 @@ from trainables.core.data.source import Source
 from trainables.core.errors import DataError, first_line
 from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.serving.score_images import BATCH, ScoredImage, score_images
-from tuning.evaluate.answers import answer_reader
 from tuning.evaluate.data.external_data import ExternalData
+from tuning.evaluate.scored_values import value_reader
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class SourceScores:
 
     Attributes:
         rows: (n,) indices of the scored images.
-        predictions: (n, F) figures that are scored: probabilities, or pixel counts of masks.
+        predictions: (n, F) values that are scored: probabilities, or pixel counts of masks.
         unlike: (n,) True for images that the model calls unlike its training images.
         distances: (n,) ``unlike_score`` of each image; None if the model stores no features.
         errors: Reason for each image that could not be scored, by index.
@@ -57,7 +57,7 @@ def score_source(ensemble: Ensemble, external: ExternalData, progress: Callable[
         external: The images.
         progress: Called with the share that is done.
     """
-    reader, rows = answer_reader(external), external.data.splits["test"]
+    reader, rows = value_reader(external), external.data.splits["test"]
     good, predictions, own_size = list[tuple[int, ScoredImage]](), list[NDArray[Any]](), list[NDArray[Any]]()
     errors = dict[int, str]()
     for start in range(0, len(rows), BATCH):

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.core.data.readers.dicom_tags import read_tags
 from trainables.core.data.readers.image_files import is_dicom_file
-from trainables.core.data.readers.parquet.columns import patient_column
+from trainables.core.data.readers.parquet.other_columns import patient_column
 from trainables.core.data.readers.patient_names import describe_largest, names_patient
 from trainables.core.data.readers.pseudonyms import KEY_VARIABLE, has_lasting_key, pseudonym
 from trainables.core.data.readers.tables.label_columns import known_as, known_groups

@@ -9,7 +9,7 @@ from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.group_file import grouped_by_file
 from tuning.console import say
-from tuning.evaluate.data.columns import subgroup_names
+from tuning.evaluate.data.subgroup_columns import subgroup_names
 
 
 def describe_data(

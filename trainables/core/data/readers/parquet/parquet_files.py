@@ -11,12 +11,6 @@ from typing import Any
 import numpy as np
 
 from trainables.core.data.readers.image_files import unread_files
-from trainables.core.data.readers.parquet.columns import (
-    other_columns,
-    patient_column,
-    split_column,
-    values_of,
-)
 from trainables.core.data.readers.parquet.file_set import check_one_configuration, check_shards
 from trainables.core.data.readers.parquet.image_column import (
     bytes_of,
@@ -25,7 +19,13 @@ from trainables.core.data.readers.parquet.image_column import (
     file_names,
     kind_of_rest,
 )
-from trainables.core.data.readers.parquet.labels import is_text, numbered_classes, text_labels
+from trainables.core.data.readers.parquet.label_column import is_text, numbered_classes, text_labels
+from trainables.core.data.readers.parquet.other_columns import (
+    other_columns,
+    patient_column,
+    split_column,
+    values_of,
+)
 from trainables.core.data.readers.patient_names import check_patients, describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import check_within
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered

@@ -1,4 +1,4 @@
-"""Answers of a model about images from elsewhere, as they are scored: one reader per task."""
+"""Values of each image from which scores are computed: probabilities, or pixel counts of masks. One reader per task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from trainables.core.serving.score_images import ScoredImage
 from tuning.evaluate.data.external_data import ExternalData
 
 
-class AnswerReader(ABC):
-    """Reads what is scored from a model's predictions.
+class ValueReader(ABC):
+    """Reads the values to score from a model's predictions.
 
     Args:
         external: The images.
@@ -26,14 +26,14 @@ class AnswerReader(ABC):
 
     @abstractmethod
     def read(self, row: int, scored: ScoredImage) -> NDArray[np.floating]:
-        """Return the (F,) figures of one image that are scored."""
+        """Return the (F,) values of one image."""
 
     def read_own_size(self, row: int, scored: ScoredImage) -> NDArray[np.floating] | None:  # noqa: ARG002
-        """Return the same at the image's own size, if that is another answer."""
+        """Return the values at the image's own size, or None if they are the same."""
         return None
 
 
-class ProbabilityReader(AnswerReader):
+class ProbabilityReader(ValueReader):
     """Reads the (K,) probabilities of the classes or labels that can be scored."""
 
     def read(self, row: int, scored: ScoredImage) -> NDArray[np.floating]:  # noqa: ARG002
@@ -42,7 +42,7 @@ class ProbabilityReader(AnswerReader):
         return scored.probabilities[self._external.columns]
 
 
-class MaskReader(AnswerReader):
+class MaskReader(ValueReader):
     """Compares masks with the true ones: the (3K,) pixel counts of the classes that can be scored.
 
     Masks are compared at the size of the network's input, as in the search, so that both scores mean the same.
@@ -71,13 +71,13 @@ class MaskReader(AnswerReader):
         return counts.reshape(-1)
 
 
-READERS: Mapping[str, type[AnswerReader]] = {
+READERS: Mapping[str, type[ValueReader]] = {
     ClassificationConfig.task: ProbabilityReader,
     MultiLabelConfig.task: ProbabilityReader,
     SegmentationConfig.task: MaskReader,
 }
 
 
-def answer_reader(external: ExternalData) -> AnswerReader:
+def value_reader(external: ExternalData) -> ValueReader:
     """Return the reader of the images' task."""
     return READERS[external.data.task](external)

@@ -1,7 +1,7 @@
 import pytest
 
 from trainables.core.errors import UserError
-from tuning.evaluate.data.columns import subgroup_names
+from tuning.evaluate.data.subgroup_columns import subgroup_names
 
 
 def names(column, values):
