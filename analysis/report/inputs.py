@@ -13,8 +13,8 @@ from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult
 from analysis.trials import TrialRecord, best_first, read_trials
 from trainables.core.data.dataset import Dataset
+from trainables.core.inspect.explanation import Explanation, ExplanationRequest
 from trainables.core.inspect.latency import Profile
-from trainables.core.inspect.questions import Answer, Question
 
 
 @dataclass(frozen=True)
@@ -120,16 +120,16 @@ class Inspection:
 
     Attributes:
         profiles: Size and latency of each member; empty if the inspection failed.
-        question: Images that the best member was inspected on; None for segmentation.
-        answer: Features and heat maps of the best member, or None.
+        request: Images that the best member was inspected on; None for segmentation.
+        explanation: Features and heat maps of the best member, or None.
         missing: Reason why the inspection failed.
         mask_positions: (m,) positions in ``test`` whose masks were predicted; None for classification.
         masks: (m, S, S) uint8 classes predicted by the ensemble, or None.
     """
 
     profiles: Sequence[Profile] = ()
-    question: Question | None = None
-    answer: Answer | None = None
+    request: ExplanationRequest | None = None
+    explanation: Explanation | None = None
     missing: str = ""
     mask_positions: NDArray[np.int64] | None = None
     masks: NDArray[np.uint8] | None = None

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from trainables.core.data.dataset import Dataset
 from trainables.core.device import resolve_device
+from trainables.core.inspect.explanation import Explanation, ExplanationRequest
 from trainables.core.inspect.latency import Profile, profile
-from trainables.core.inspect.questions import Answer, Question
 from trainables.core.models.networks.build import trained_network
 from trainables.core.serving.predict_classes import extract_features
-from trainables.core.serving.predict_masks import MaskAnswer, MaskQuestion
+from trainables.core.serving.predict_masks import MaskRequest, PixelPredictions
 from trainables.worker.checkpoint_io import read_models
 from trainables.worker.member_scorers import MemberScorer, member_scorer, reads_stored_predictions
 
-# A question to one member, or None to measure only its costs, and the result for one member.
-MemberQuestion = Question | MaskQuestion | None
-MemberResult = tuple[Profile, Answer | MaskAnswer | None]
+# A request to one member, or None to measure only its costs, and the result for one member.
+MemberRequest = ExplanationRequest | MaskRequest | None
+MemberResult = tuple[Profile, Explanation | PixelPredictions | None]
 
 
 def infer(
@@ -58,26 +58,26 @@ def infer_here(data: Dataset, members: Sequence[str], split: str, *, views: str 
 
 
 def examine(
-    data: Dataset, members: Sequence[str], questions: Sequence[MemberQuestion], *, bundle: Mapping[str, float]
+    data: Dataset, members: Sequence[str], requests: Sequence[MemberRequest], *, bundle: Mapping[str, float]
 ) -> list[MemberResult]:
-    """Measure every member's costs and answer the questions about it, on the cluster if there is one.
+    """Measure every member's costs and run the request to it, on the cluster if there is one.
 
     Args:
-        data: Data set whose images the questions are about.
+        data: Data set of the requested images.
         members: Paths or URIs of M trial checkpoints.
-        questions: One question per member, or None to measure only its costs.
+        requests: One request per member, or None to measure only its costs.
         bundle: Resources of one Ray task, by Ray's names.
     """
-    jobs = list(zip(members, questions, strict=True))
+    jobs = list(zip(members, requests, strict=True))
     if _runs_here(bundle):
         return [_examine(data, *job) for job in jobs]
     return _run_tasks(_examine, data, jobs, bundle)
 
 
-def examine_here(data: Dataset, members: Sequence[str], questions: Sequence[MemberQuestion]) -> list[MemberResult]:
+def examine_here(data: Dataset, members: Sequence[str], requests: Sequence[MemberRequest]) -> list[MemberResult]:
     """Do the same as ``examine`` in this process, without Ray, on a GPU if this machine has one."""
     device = resolve_device("auto")
-    return [_examine(data, member, question, device) for member, question in zip(members, questions, strict=True)]
+    return [_examine(data, member, request, device) for member, request in zip(members, requests, strict=True)]
 
 
 def extract(
@@ -110,11 +110,11 @@ def _score(scorer: MemberScorer, members: Sequence[str], split: str, views: str)
     return scorer.score(members, split, views, _reserved_device())
 
 
-def _examine(data: Dataset, member: str, question: MemberQuestion, device: torch.device | None = None) -> MemberResult:
+def _examine(data: Dataset, member: str, request: MemberRequest, device: torch.device | None = None) -> MemberResult:
     checkpoint = read_models(member)[0]  # the first fold's model stands for the others
     model = trained_network(checkpoint, device or _reserved_device())
     images = data.images(checkpoint.config.image_size)
-    return profile(model, images), question.answer(model, images) if question else None
+    return profile(model, images), request.run(model, images) if request else None
 
 
 def _extract(

@@ -14,13 +14,13 @@ from analysis.report.sections.segmentation_scores import worst_and_best
 from trainables.core.config import ClassificationConfig, MultiLabelConfig, SegmentationConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import first_line
-from trainables.core.inspect.questions import Answer, Question
+from trainables.core.inspect.explanation import Explanation, ExplanationRequest
 from trainables.core.models.networks.pixel_predictions import predicted_masks
-from trainables.core.serving.predict_masks import MaskAnswer, MaskQuestion
-from trainables.worker.inference import MemberQuestion, MemberResult
+from trainables.core.serving.predict_masks import MaskRequest, PixelPredictions
+from trainables.worker.inference import MemberRequest, MemberResult
 
-# Maps the members' checkpoints and one question or None per member to each member's cost and answer.
-Examine = Callable[[Sequence[str], Sequence[MemberQuestion]], Sequence[MemberResult]]
+# Maps the members' checkpoints and one request or None per member to each member's cost and result.
+Examine = Callable[[Sequence[str], Sequence[MemberRequest]], Sequence[MemberResult]]
 
 
 def inspect_members(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -> Inspection:
@@ -30,28 +30,28 @@ def inspect_members(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -
 
 def _inspect_classifiers(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -> Inspection:
     """Get features and heat maps of the member that is best on ``select``."""
-    question = _question(data, ensemble)
-    questions = [
-        question if position == ensemble.best_member else None for position in range(len(ensemble.chosen.members))
+    request = _request(data, ensemble)
+    requests = [
+        request if position == ensemble.best_member else None for position in range(len(ensemble.chosen.members))
     ]
     try:
-        examined = examine(ensemble.chosen.checkpoints, questions)
+        examined = examine(ensemble.chosen.checkpoints, requests)
     except Exception as error:  # a checkpoint or a node is gone: the rest of the report does not need it
-        return Inspection(question=question, missing=_not_inspected(error))
-    answer = examined[ensemble.best_member][1]
-    return Inspection([cost for cost, _ in examined], question, answer if isinstance(answer, Answer) else None)
+        return Inspection(request=request, missing=_not_inspected(error))
+    result = examined[ensemble.best_member][1]
+    return Inspection([cost for cost, _ in examined], request, result if isinstance(result, Explanation) else None)
 
 
 def _inspect_segmenters(data: Dataset, ensemble: EnsembleInputs, examine: Examine) -> Inspection:
     """Get the ensemble's masks of the worst and the best images of ``test``."""
     positions = worst_and_best(np.array(ensemble.evaluation.ensemble.per_image))
-    question, weights = MaskQuestion(data.splits["test"][positions]), ensemble.chosen.comparison.combination.weights
+    request, weights = MaskRequest(data.splits["test"][positions]), ensemble.chosen.comparison.combination.weights
     try:
-        examined = examine(ensemble.chosen.checkpoints, [question if weight > 0 else None for weight in weights])
+        examined = examine(ensemble.chosen.checkpoints, [request if weight > 0 else None for weight in weights])
     except Exception as error:  # as above
         return Inspection(missing=_not_inspected(error))
-    answers = zip(weights, (answer for _, answer in examined), strict=True)
-    parts = [weight * answer.probabilities for weight, answer in answers if isinstance(answer, MaskAnswer)]
+    results = zip(weights, (result for _, result in examined), strict=True)
+    parts = [weight * result.probabilities for weight, result in results if isinstance(result, PixelPredictions)]
     masks = predicted_masks(torch.from_numpy(np.sum(parts, axis=0))).to(torch.uint8).numpy()
     return Inspection([cost for cost, _ in examined], mask_positions=positions, masks=masks)
 
@@ -72,13 +72,13 @@ INSPECTIONS = {
 }
 
 
-def _question(data: Dataset, ensemble: EnsembleInputs) -> Question:
+def _request(data: Dataset, ensemble: EnsembleInputs) -> ExplanationRequest:
     embedded, test = images_to_embed(data), data.splits["test"]
     if ensemble.test_predictions is None:
-        return Question(embedded, test[:0], test[:0])
+        return ExplanationRequest(embedded, test[:0], test[:0])
     probabilities = ensemble.test_predictions[ensemble.best_member]
     mapped = images_to_explain(data.labels[test], probabilities)
-    return Question(embedded, test[mapped], probabilities[mapped].argmax(axis=1))
+    return ExplanationRequest(embedded, test[mapped], probabilities[mapped].argmax(axis=1))
 
 
 def _not_inspected(error: Exception) -> str:

@@ -25,7 +25,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """ReportOptions of ``tune-report``, as its help describes them."""
+    """Options of ``tune-report``, as its help describes them."""
 
     name: str
     out: Path | None = None

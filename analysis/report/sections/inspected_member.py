@@ -65,28 +65,28 @@ def _embedding_panels(search: SearchInputs, ensemble: EnsembleInputs, inspection
 
 def _images_by_split(search: SearchInputs, inspection: Inspection) -> Mapping[str, int]:
     """Return the number of embedded images of each split."""
-    if inspection.question is None or inspection.answer is None:
+    if inspection.request is None or inspection.explanation is None:
         return {}
-    images = inspection.question.feature_images[: len(inspection.answer.features)]
+    images = inspection.request.feature_images[: len(inspection.explanation.features)]
     in_test = np.isin(images, search.data.splits["test"])
     return {search.data.training: int((~in_test).sum()), "test": int(in_test.sum())}
 
 
 def _embedded_images(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> EmbeddedImages:
     """Embed the features. Test images use the saved predictions, training images those made with the features."""
-    if inspection.question is None or inspection.answer is None:
+    if inspection.request is None or inspection.explanation is None:
         raise NothingToDrawError(f"The member's features are missing: {inspection.missing}")
     if ensemble.test_predictions is None:
         raise NothingToDrawError(f"The predictions on test are missing: {ensemble.why_no_predictions}")
-    answer, test = inspection.answer, search.data.splits["test"]
-    images = inspection.question.feature_images[: len(answer.features)]
+    explanation, test = inspection.explanation, search.data.splits["test"]
+    images = inspection.request.feature_images[: len(explanation.features)]
     in_test = np.isin(images, test)
-    predicted = answer.probabilities.argmax(axis=1)
+    predicted = explanation.probabilities.argmax(axis=1)
     saved = ensemble.test_predictions[ensemble.best_member].argmax(axis=1)
     predicted[in_test] = saved[np.searchsorted(test, images[in_test])]
     labels = search.data.labels[images]
     splits = np.where(in_test, "test", search.data.training)
-    return EmbeddedImages(embed(answer.features), labels, splits, predicted == labels)
+    return EmbeddedImages(embed(explanation.features), labels, splits, predicted == labels)
 
 
 def _heat_map_gallery(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Gallery:
@@ -95,21 +95,21 @@ def _heat_map_gallery(search: SearchInputs, ensemble: EnsembleInputs, inspection
         "A test image, and the same image with the regions that speak for the predicted class: yellow most, red less. "
         "Mistakes have a red frame."
     )
-    answer, question = inspection.answer, inspection.question
-    if answer is None or question is None or answer.maps is None or ensemble.test_predictions is None:
-        reason = ensemble.why_no_predictions or (answer.why_no_maps if answer else inspection.missing)
+    explanation, request = inspection.explanation, inspection.request
+    if explanation is None or request is None or explanation.maps is None or ensemble.test_predictions is None:
+        reason = ensemble.why_no_predictions or (explanation.why_no_maps if explanation else inspection.missing)
         return Gallery(title, how_to_read, "", (), f"There are no heat maps: {reason}.")
-    cells = " x ".join(map(str, answer.maps.shape[1:]))
+    cells = " x ".join(map(str, explanation.maps.shape[1:]))
     caveat = (
-        f"{plural(len(question.map_images), 'image')}: the most confident mistakes and the most confident correct "
+        f"{plural(len(request.map_images), 'image')}: the most confident mistakes and the most confident correct "
         "predictions of each class in turn, not a representative sample. "
         f"A map has only {cells} cells, so its edges do not follow those of the image. It shows where the evidence "
         "lies, not why, and proves nothing."
     )
-    location = HeatLocation.of(answer.maps)
+    location = HeatLocation.of(explanation.maps)
     if location is not None:
         how_to_read = f"{how_to_read} {location.describe()}"
-    examples = _examples(search, ensemble, question.map_images, answer.maps)
+    examples = _examples(search, ensemble, request.map_images, explanation.maps)
     return Gallery(title, how_to_read, caveat, examples, scale=("no evidence", "strongest evidence in this image"))
 
 

@@ -11,8 +11,8 @@ from analysis.ensembles.tasks.classification import ClassificationResults
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.statistics.diversity import diversity
 from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, EpochRecord
+from trainables.core.inspect.explanation import Explanation, ExplanationRequest
 from trainables.core.inspect.latency import Profile
-from trainables.core.inspect.questions import Answer, Question
 
 METRIC = "balanced_accuracy"
 
@@ -97,12 +97,12 @@ def made_up_inspection(search, ensemble, embedded=60):
     """Random features and heat maps; the predictions on training images are all correct."""
     data = search.data
     both = np.concatenate([data.splits["fit"], data.splits["test"]])
-    question = Question(
+    request = ExplanationRequest(
         np.random.default_rng(0).permutation(both)[:embedded], data.splits["test"][:4], np.array([0, 1, 2, 0])
     )
     generator = np.random.default_rng(2)
-    features = generator.normal(size=(len(question.feature_images), 8)).astype(np.float32)
-    probabilities = np.eye(len(data.class_names), dtype=np.float32)[data.labels[question.feature_images]]
+    features = generator.normal(size=(len(request.feature_images), 8)).astype(np.float32)
+    probabilities = np.eye(len(data.class_names), dtype=np.float32)[data.labels[request.feature_images]]
     maps = generator.random((4, 3, 3), dtype=np.float32)
     profiles = [Profile(400_000, 1.5, "a made-up device")] * len(ensemble.chosen.members)
-    return Inspection(profiles, question, Answer(features, probabilities, maps))
+    return Inspection(profiles, request, Explanation(features, probabilities, maps))

@@ -6,10 +6,10 @@ import torch
 
 from tests.trainables.core.serving.ensembles.test_segmentation_ensemble import trained  # noqa: F401
 from trainables.core.config import TrainConfig
-from trainables.core.inspect.questions import Question
+from trainables.core.inspect.explanation import ExplanationRequest
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
-from trainables.core.serving.predict_masks import MaskQuestion, count_pixels, predict_pixels, trained_segmenter
+from trainables.core.serving.predict_masks import MaskRequest, count_pixels, predict_pixels, trained_segmenter
 from trainables.core.training.fit import fit
 from trainables.worker.inference import examine_here, infer_here
 
@@ -58,17 +58,17 @@ def test_pixels_of_segmenters_and_their_means_are_counted(trained, tmp_path):  #
 
 
 def test_members_are_examined_with_and_without_a_question(classifiers, small_data, tmp_path):
-    question = Question(np.arange(3), np.array([4]), np.array([1]))
-    (costs, answer), (_, nothing) = examine_here(small_data, save_members(tmp_path, classifiers), [question, None])
+    request = ExplanationRequest(np.arange(3), np.array([4]), np.array([1]))
+    (costs, explanation), (_, nothing) = examine_here(small_data, save_members(tmp_path, classifiers), [request, None])
     assert costs.parameters == sum(tensor.numel() for tensor in trained_classifier(classifiers[0], CPU).parameters())
-    expected = question.answer(trained_classifier(classifiers[0], CPU), small_data.images(32))
-    np.testing.assert_array_equal(answer.features, expected.features)
-    np.testing.assert_array_equal(answer.maps, expected.maps)
+    expected = request.run(trained_classifier(classifiers[0], CPU), small_data.images(32))
+    np.testing.assert_array_equal(explanation.features, expected.features)
+    np.testing.assert_array_equal(explanation.maps, expected.maps)
     assert nothing is None
 
 
 def test_a_segmenter_answers_with_pixel_probabilities(trained, tmp_path):  # noqa: F811
     data, checkpoints, *_ = trained
-    ((_, answer),) = examine_here(data, save_members(tmp_path, checkpoints[:1]), [MaskQuestion(np.array([1, 0]))])
+    ((_, explanation),) = examine_here(data, save_members(tmp_path, checkpoints[:1]), [MaskRequest(np.array([1, 0]))])
     expected = predict_pixels(trained_segmenter(checkpoints[0], CPU), data.images(32)[[1, 0]])
-    np.testing.assert_array_equal(answer.probabilities, expected.numpy())
+    np.testing.assert_array_equal(explanation.probabilities, expected.numpy())

@@ -7,10 +7,10 @@ import pytest
 from analysis.report.inputs import EnsembleInputs
 from tests.analysis.report.report_inputs import made_up_ensemble, made_up_search, made_up_study
 from trainables.core.data.source import MaskFormat
+from trainables.core.inspect.explanation import Explanation
 from trainables.core.inspect.latency import Profile
-from trainables.core.inspect.questions import Answer
 from trainables.core.serving.combining.combine import Combination
-from trainables.core.serving.predict_masks import MaskAnswer, MaskQuestion
+from trainables.core.serving.predict_masks import MaskRequest, PixelPredictions
 from trainables.worker.inference import examine_here
 from tuning.report.inspect_members import inspect_members
 
@@ -23,27 +23,27 @@ def ensemble(small_data):
 
 
 def test_only_the_best_member_is_asked_and_all_are_measured(small_data, ensemble):
-    requests = []
+    asked = []
 
-    def examine(checkpoints, questions):
-        requests.extend(zip(checkpoints, questions, strict=True))
-        answer = Answer(np.zeros((1, 2), np.float32), np.zeros((1, 3), np.float32), None)
-        return [(COST, answer if question else None) for question in questions]
+    def examine(checkpoints, requests):
+        asked.extend(zip(checkpoints, requests, strict=True))
+        explanation = Explanation(np.zeros((1, 2), np.float32), np.zeros((1, 3), np.float32), None)
+        return [(COST, explanation if request else None) for request in requests]
 
     inspection = inspect_members(small_data, ensemble, examine)
-    assert [checkpoint for checkpoint, _ in requests] == ["checkpoint-1", "checkpoint-2", "checkpoint-0"]
-    assert [question is not None for _, question in requests] == [True, False, False]
+    assert [checkpoint for checkpoint, _ in asked] == ["checkpoint-1", "checkpoint-2", "checkpoint-0"]
+    assert [request is not None for _, request in asked] == [True, False, False]
     assert inspection.profiles == [COST] * 3
-    assert set(small_data.splits["test"]) <= set(inspection.question.feature_images)
-    assert set(inspection.question.map_images) <= set(small_data.splits["test"])
-    assert isinstance(inspection.answer, Answer)
+    assert set(small_data.splits["test"]) <= set(inspection.request.feature_images)
+    assert set(inspection.request.map_images) <= set(small_data.splits["test"])
+    assert isinstance(inspection.explanation, Explanation)
 
 
 def test_missing_checkpoints_are_reported(small_data, ensemble):
     inspection = inspect_members(small_data, ensemble, partial(examine_here, small_data))
     assert inspection.missing.startswith("the members could not be inspected (")
-    assert inspection.answer is None
-    assert set(small_data.splits["test"]) <= set(inspection.question.feature_images)
+    assert inspection.explanation is None
+    assert set(small_data.splits["test"]) <= set(inspection.request.feature_images)
 
 
 def test_masks_are_the_weighted_mean_of_the_voters(small_data, ensemble):
@@ -55,11 +55,11 @@ def test_masks_are_the_weighted_mean_of_the_voters(small_data, ensemble):
     evaluation = replace(ensemble.evaluation, ensemble=scores)
     masked = EnsembleInputs(replace(ensemble.result, chosen=chosen, evaluation=evaluation), "space", None)
 
-    def examine(checkpoints, questions):
-        assert [isinstance(question, MaskQuestion) for question in questions] == [True, True, False]
-        shape = (len(questions[0].images), 1, 2, 2)
+    def examine(checkpoints, requests):
+        assert [isinstance(request, MaskRequest) for request in requests] == [True, True, False]
+        shape = (len(requests[0].images), 1, 2, 2)
         likely = [np.full(shape, value, np.float32) for value in (0.4, 0.9)]
-        return [(COST, MaskAnswer(likely[0])), (COST, MaskAnswer(likely[1])), (COST, None)]
+        return [(COST, PixelPredictions(likely[0])), (COST, PixelPredictions(likely[1])), (COST, None)]
 
     inspection = inspect_members(data, masked, examine)
     assert (inspection.masks == 1).all()  # 0.75 * 0.4 + 0.25 * 0.9 is above a half

@@ -21,7 +21,7 @@ def console():
     return Console(file=io.StringIO(), width=200)
 
 
-def never(members, questions):
+def never(members, requests):
     raise AssertionError("no member must be inspected")
 
 

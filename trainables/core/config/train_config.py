@@ -143,7 +143,7 @@ class TrainConfig(ABC):
             return None
 
     def for_devices(self, count: int) -> Self:
-        """Return the configuration with so small batches that each device gets equally many in every optimizer step.
+        """Divide the batches until each device gets equally many of them in every optimizer step.
 
         The gradients stay the same: ``accumulate_steps`` grows as ``batch_size`` falls.
 

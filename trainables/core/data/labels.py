@@ -34,7 +34,7 @@ def label_sets(labels: Labels) -> Labels:
 
 
 def rarest_labels(labels: Labels) -> Labels:
-    """Return (N,) the label of each image that the fewest images have, or C for an image without labels.
+    """Return the (N,) rarest label of each image, or C for an image without labels.
 
     Args:
         labels: (N, C) of 0 and 1.

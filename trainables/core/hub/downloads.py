@@ -1,6 +1,6 @@
 """Files from the hub or from torchvision's server, in the caches of their own libraries.
 
-What is in a cache is not asked for again, except for the newest version of a data set. No question waits longer than
+What is in a cache is not asked for again, except for the newest version of a data set. No request waits longer than
 ``TIMEOUT_S`` for an answer, and only one process of a node asks at a time. Cached files are compared with the digest in
 their names, because neither library does so after the download.
 """
@@ -32,7 +32,7 @@ def dataset_snapshot(name: str, revision: str | None = None) -> Path:
     """Return the folder of a hub data set's parquet files; the folder's name is the revision.
 
     The hub is asked once for the newest version; if it does not answer, the last complete one in the cache is used. A
-    given revision that is in the cache needs no question.
+    given revision that is in the cache needs no request.
 
     Args:
         name: Name of the data set, ``owner/name``.
@@ -72,11 +72,11 @@ def dataset_snapshot(name: str, revision: str | None = None) -> Path:
     return folder
 
 
-_asked: dict[str, float] = {}  # time of each question without an answer so far
+_asked: dict[str, float] = {}  # time of each request without an answer so far
 
 
 def _limit_waits(client: Any) -> None:
-    """Give the client's questions a time-out; it asks for listings without one, and repeats them for minutes."""
+    """Give the client's requests a time-out: those for listings have none, and are repeated for minutes."""
     _asked.clear()
     for event, hook in (("request", _limit_wait), ("response", _note_answer)):
         hooks = client.event_hooks[event]
@@ -87,7 +87,7 @@ def _limit_wait(request: Any) -> None:
     """Limit the wait for an answer.
 
     Raises:
-        TimeoutError: The same question had no answer in the time allowed.
+        TimeoutError: The same request had no answer in the time allowed.
     """
     now = time.monotonic()
     if now - _asked.setdefault(str(request.url), now) >= TIMEOUT_S:
@@ -128,7 +128,7 @@ def model_file(repository: str, names: Sequence[str] = ("model.safetensors",)) -
         missing: Exception | None = None
         for name in names:
             try:
-                # One question with a time-out comes first: the download itself retries for 46 s (version 2.4).
+                # One request with a time-out comes first: the download itself retries for 46 s (version 2.4).
                 get_hf_file_metadata(hf_hub_url(repository, name), timeout=TIMEOUT_S)
                 return Path(hf_hub_download(repository, name, etag_timeout=TIMEOUT_S))
             except EntryNotFoundError as error:
@@ -216,7 +216,7 @@ def _node_lock(wanted: str) -> FileLock:
 def _configure_client() -> None:
     """Turn off progress bars and warnings, which would tear the console's live lines, and telemetry.
 
-    With telemetry, the client asks the hub a further question. It reads the variable when it is imported.
+    With telemetry, the client sends a further request. It reads the variable when it is imported.
     """
     from huggingface_hub import constants
     from huggingface_hub.utils.tqdm import disable_progress_bars

@@ -43,8 +43,8 @@ def predict_pixels_with_features(model: PixelNetwork, pixels: NDArray[np.uint8])
 
 
 @dataclass(frozen=True, eq=False)
-class MaskAnswer:
-    """A segmenter's predictions for the images of a ``MaskQuestion``.
+class PixelPredictions:
+    """A segmenter's predictions for the images of a ``MaskRequest``.
 
     Attributes:
         probabilities: (m, 1, S, S) or (m, 1 + C, S, S) float32 pixel probabilities.
@@ -54,7 +54,7 @@ class MaskAnswer:
 
 
 @dataclass(frozen=True, eq=False)
-class MaskQuestion:
+class MaskRequest:
     """Request for the masks of a few images; all of them are held in memory.
 
     Attributes:
@@ -63,9 +63,9 @@ class MaskQuestion:
 
     images: NDArray[np.int64]
 
-    def answer(self, model: PixelNetwork, images: NDArray[np.uint8]) -> MaskAnswer:
+    def run(self, model: PixelNetwork, images: NDArray[np.uint8]) -> PixelPredictions:
         """Predict the requested images out of (N, S, S, channels) uint8."""
-        return MaskAnswer(predict_pixels(model, images[self.images]).cpu().numpy())
+        return PixelPredictions(predict_pixels(model, images[self.images]).cpu().numpy())
 
 
 def count_pixels(

@@ -13,7 +13,7 @@ def test_points_are_counted_by_split_and_mistake(search, ensemble):
     data = search.data
     test, best = data.splits["test"].tolist(), ensemble.best_member
     points = {(True, "fit"): 0, (True, "test"): 0, (False, "fit"): 0, (False, "test"): 0}
-    for index in inspection.question.feature_images.tolist():
+    for index in inspection.request.feature_images.tolist():
         if index in test:
             prediction = ensemble.test_predictions[best, test.index(index)].argmax()
             points[bool(prediction == data.labels[index]), "test"] += 1
@@ -26,8 +26,8 @@ def test_points_are_counted_by_split_and_mistake(search, ensemble):
         if count
     }
     assert drawn == expected
-    assert sum(len(trace.x) for trace in by_class.figure.data) == len(inspection.question.feature_images)
-    in_test = int(np.isin(inspection.question.feature_images, test).sum())
+    assert sum(len(trace.x) for trace in by_class.figure.data) == len(inspection.request.feature_images)
+    in_test = int(np.isin(inspection.request.feature_images, test).sum())
     assert f"{in_test} of {len(test)} test images" in by_class.caveat
 
 
@@ -35,7 +35,7 @@ def test_heat_maps_show_the_true_and_the_predicted_class(search, ensemble):
     inspection = made_up_inspection(search, ensemble)
     gallery = inspected_member(search, ensemble, inspection).blocks[2]
     data, names = search.data, search.data.class_names
-    for index, example in zip(inspection.question.map_images, gallery.examples, strict=True):
+    for index, example in zip(inspection.request.map_images, gallery.examples, strict=True):
         position = data.splits["test"].tolist().index(index)
         probabilities = ensemble.test_predictions[ensemble.best_member, position]
         true, predicted = data.labels[index], probabilities.argmax()
@@ -55,6 +55,6 @@ def test_missing_inputs_are_named(search, ensemble):
 
 def test_features_that_are_not_finite_are_not_embedded(search, ensemble):
     inspection = made_up_inspection(search, ensemble)
-    answer = dataclasses.replace(inspection.answer, features=inspection.answer.features * np.nan)
-    panels = inspected_member(search, ensemble, dataclasses.replace(inspection, answer=answer)).blocks[:2]
+    explanation = dataclasses.replace(inspection.explanation, features=inspection.explanation.features * np.nan)
+    panels = inspected_member(search, ensemble, dataclasses.replace(inspection, explanation=explanation)).blocks[:2]
     assert [panel.missing for panel in panels] == ["features must be finite, but some are not."] * 2

@@ -60,7 +60,7 @@ def _stretched(values: NDArray[np.float64], is_padding: NDArray[np.bool_]) -> ND
 
 
 def _range_of_values(dataset: "Dataset") -> tuple[float, float]:
-    """Return what the lowest and the highest storable value become in the modality LUT."""
+    """Return the lowest and the highest storable value after the modality LUT."""
     if dataset.get("ModalityLUTSequence"):
         return 0.0, 2.0 ** int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
     bits, signed = int(dataset.BitsStored), dataset.PixelRepresentation == 1

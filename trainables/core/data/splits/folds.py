@@ -125,7 +125,7 @@ def small_division(labels: NDArray[np.int64], groups: NDArray[np.int64], splits:
 
 
 def small_set(groups_per_class: Mapping[str, int], everything: int) -> str:
-    """Return the same before the images are divided, from the number of groups that have each class."""
+    """Return why one division would be too noisy, from the number of groups with each class; "" if it would not."""
     name, least = min(groups_per_class.items(), key=lambda item: item[1])
     about = round(min(SHARES["tune"], SHARES["select"]) * least)
     if about >= _FEW_OF_A_CLASS and everything >= _FEW_IN_ALL:

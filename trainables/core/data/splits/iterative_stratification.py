@@ -51,5 +51,5 @@ def deal_by_labels(
 
 
 def _counts(labels: Labels) -> NDArray[np.int64]:
-    """Return (L + 1,) the images with each label, and those without any."""
+    """Return the (L + 1,) numbers of images with each label and without any."""
     return np.append(labels.sum(axis=0), (labels.sum(axis=1) == 0).sum())

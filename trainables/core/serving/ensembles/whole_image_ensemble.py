@@ -67,7 +67,7 @@ class WholeImageEnsemble(Ensemble):
 
     @abstractmethod
     def answer(self, probabilities: NDArray[np.float32]) -> str:
-        """Return what (C,) probabilities say, in words."""
+        """Describe (C,) probabilities in words, such as the most likely class."""
 
     def decisions(self, probabilities: NDArray[np.float32], unit: str = IMAGE) -> dict[str, Any]:
         """Return the attributes of a prediction that follow from (C,) probabilities of an image or a patient."""

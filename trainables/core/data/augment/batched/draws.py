@@ -35,7 +35,7 @@ class Drawn(NamedTuple):
 
 
 def drawn(transform: Any, side: int) -> Drawn | None:
-    """Return the equal of a transform of albumentations for images with a side in pixels; None changes nothing.
+    """Return the equivalent of a transform of albumentations for images with a side in pixels; None changes nothing.
 
     Raises:
         NotImplementedError: There is none.

@@ -180,7 +180,7 @@ def _class_names(
 def _no_usable_row(
     root: Path, column: str, rows: Sequence[Row], matches: RowMatches, images: NamedImages, place: str
 ) -> str:
-    """Return the reason why no row can be used: that of the first one, if any is not a missing image."""
+    """Return why no row can be used: the first reason other than a missing image, if there is one."""
     found = {name: reason for name, reason in matches.unusable.items() if reason != NO_IMAGE}
     if found:
         name, reason = next(iter(found.items()))

@@ -1,4 +1,4 @@
-"""Request for the features and heat maps of one classifier, and its result."""
+"""Explanation of one classifier's predictions, by features and heat maps: the request and its result."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ from trainables.core.models.networks.classifier import Classifier
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """Features and heat maps of the images of a ``Question``.
+class Explanation:
+    """Features and heat maps of the images of an ``ExplanationRequest``.
 
     Attributes:
         features: (k, F) float32 features of the first k requested images.
@@ -29,7 +29,7 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class ExplanationRequest:
     """Request for features and heat maps.
 
     Attributes:
@@ -44,7 +44,7 @@ class Question:
     map_classes: NDArray[np.int64]
     seconds: float = 20.0
 
-    def answer(self, model: PixelNetwork, images: NDArray[np.uint8]) -> Answer:
+    def run(self, model: PixelNetwork, images: NDArray[np.uint8]) -> Explanation:
         """Compute features and heat maps.
 
         Args:
@@ -54,9 +54,9 @@ class Question:
         assert isinstance(model, Classifier)
         features, probabilities = head_features(model, images, self.feature_images, self.seconds)
         if not len(self.map_images):
-            return Answer(features, probabilities, None, "no images were selected for heat maps")
+            return Explanation(features, probabilities, None, "no images were selected for heat maps")
         try:
             maps = grad_cam(model, images[self.map_images], self.map_classes)
         except UnexplainedError as error:
-            return Answer(features, probabilities, None, str(error))
-        return Answer(features, probabilities, maps)
+            return Explanation(features, probabilities, None, str(error))
+        return Explanation(features, probabilities, maps)
