@@ -25,7 +25,7 @@ _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
-class Survey:
+class MaskSurvey:
     """Findings about the masks of a data set.
 
     Attributes:
@@ -52,7 +52,7 @@ class _Mask:
     bits: int = 8
 
 
-def surveyed_masks(source: Source, fingerprint: str, store: Store) -> Survey | None:
+def surveyed_masks(source: Source, fingerprint: str, store: Store) -> MaskSurvey | None:
     """Return the survey of a data set's masks, made once per node; None without masks."""
     masks = source.masks
     if masks is None:
@@ -62,14 +62,14 @@ def surveyed_masks(source: Source, fingerprint: str, store: Store) -> Survey | N
         found = survey_masks(masks, source)
         (folder / "masks.json").write_text(json.dumps({**found.format.to_dict(), "bad": list(found.bad.items())}))
 
-    def read(folder: Path) -> Survey:
+    def read(folder: Path) -> MaskSurvey:
         raw = json.loads((folder / "masks.json").read_text())
-        return Survey(MaskFormat.from_dict(raw), dict(raw["bad"]))
+        return MaskSurvey(MaskFormat.from_dict(raw), dict(raw["bad"]))
 
     return store.read(f"mask-format-{fingerprint[:32]}-v{MASK_VERSION}", write, read, size=1000)
 
 
-def survey_masks(masks: Masks, source: Source) -> Survey:
+def survey_masks(masks: Masks, source: Source) -> MaskSurvey:
     """Read every mask of a source, and the size of every image.
 
     Raises:
@@ -95,7 +95,7 @@ def survey_masks(masks: Masks, source: Source) -> Survey:
     _check_palettes([colours for why, colours, _ in looks if not why])
     _check_bits([(max(colours), bits) for why, colours, bits in looks if not why])
     found = sorted({value for why, colours, _ in looks if not why for value in colours})
-    return Survey(masks.format or MaskFormat.of_values(found), bad)
+    return MaskSurvey(masks.format or MaskFormat.of_values(found), bad)
 
 
 def _check_palettes(masks: Sequence[Mapping[int, Colour | None]]) -> None:
