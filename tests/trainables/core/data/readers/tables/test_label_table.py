@@ -1,11 +1,10 @@
 import dataclasses
-import itertools
 import re
 
 import numpy as np
 import pytest
 
-from tests.images import png
+from tests.trainables.core.data.readers.tables.label_rows import LABELS, rows, write
 from trainables.core.data.audited_dataset import inspect, reading_notes
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.open_source import open_source
@@ -13,30 +12,6 @@ from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.readers.tables.label_table import open_table
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import DataError
-
-LABELS = LabelTable(("labels.csv",))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Twelve different images, 000.png to 011.png."""
-    root = tmp_path / "images"
-    root.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 255, (12, 16, 16), dtype=np.uint8)
-    for index, image in enumerate(pixels):
-        (root / f"{index:03}.png").write_bytes(png(image))
-    return root
-
-
-def write(folder, lines, name="labels.csv"):
-    (folder / name).write_text("\n".join(lines) + "\n")
-
-
-def rows(*changes, count=12):
-    """Return the rows ``image,label,patient`` of two classes and two images per patient, with changed lines."""
-    changed = dict(changes)
-    lines = [f"{index:03},{'ill' if index % 4 < 2 else 'well'},p{index // 2}" for index in range(count)]
-    return ["image_id,diagnosis,PatientID", *(changed.get(index, line) for index, line in enumerate(lines))]
 
 
 def test_labels_groups_and_metadata_come_from_the_table(folder):
@@ -83,51 +58,6 @@ def test_the_order_of_rows_does_not_matter(folder):
     ordered = open_table(folder, LABELS)
     write(folder, [rows()[0], *reversed(rows()[1:])])
     assert open_table(folder, LABELS).labels.tolist() == ordered.labels.tolist()
-
-
-def test_bad_rows_are_unusable_images_with_the_reason(folder):
-    bad = [(0, "000,,p0"), (1, "001,ill,p0\n001,well,p0"), (2, "002,well,p1\n002,well,p9"), (3, "no such,well,p1")]
-    write(folder, [*rows(*bad), "005,ill,p2"])
-    source = open_table(folder, LABELS)
-    assert {source.names[index]: reason for index, reason in source.unreadable.items()} == {
-        "001.png": "has 2 rows with different labels: ill, well",
-        "002.png": "has 2 rows with different groups: p1, p9",
-        "no such": "no image has this name",
-    }
-    assert source.labels[source.names.index("000.png")] == -1
-    assert "3 rows of labels.csv repeat an image (001.png, 002.png, 005.png)" in source.notes
-    assert "images without a row in labels.csv, which are not used: 1 (003.png)" in source.notes
-    assert source.unlisted == 1
-    with pytest.raises(
-        DataError, match=r"4 are not \(000.png: has no label; 001.png: has 2 rows with different labels"
-    ):
-        prepare(str(folder), table=LABELS, sizes=[16], seed=0)
-
-
-def test_repeated_rows_that_differ_in_other_columns_are_named(folder):
-    """Subgroups would depend on which of the rows counts."""
-    table = [f"{row},{site},70" for row, site in zip(rows()[1:], itertools.cycle("AB"), strict=False)]
-    write(folder, [f"{rows()[0]},site,age", *table, table[0].replace(",A,", ",B,"), table[1]])
-    source = open_table(folder, LABELS)
-    (note,) = [note for note in source.notes if "repeat an image" in note]
-    assert note == (
-        "2 rows of labels.csv repeat an image (000.png, 001.png); rows of 1 image differ in other columns, and "
-        "the first row counts (000.png: site)"
-    )
-    assert source.metadata["site"][source.names.index("000.png")] == "A"
-
-
-def test_a_row_for_each_finding_is_refused_with_the_remedy(folder):
-    """VinDr-CXR lists the findings of each reader. One label of several would be wrong, and so is leaving them out."""
-    pairs = itertools.product(range(10), ("Mass", "Cardiomegaly"), "ab")
-    findings = [f"{index:03},{name},{reader}" for index, name, reader in pairs]
-    write(folder, ["image_id,class_name,rad_id", *findings, "010,No finding,a", "011,No finding,b"])
-    with pytest.raises(
-        DataError,
-        match=r"10 of 12 images in labels.csv have rows with different labels in class_name, .* such as "
-        r"Cardiomegaly\|Mass for 000.png",
-    ):
-        open_table(folder, LABELS)
 
 
 def test_columns_can_be_named_and_a_wrong_name_suggests_the_nearest(folder):
@@ -226,13 +156,6 @@ def test_several_tables_with_a_column_of_splits_need_a_decision(folder):
     assert source.published.tolist() == ["train"] * 8 + ["val"] * 4
 
 
-def test_ids_that_lost_their_zeros_are_found_with_a_note(folder):
-    write(folder, ["image,label", *(f"{index},{'ab'[index % 2]}" for index in range(12))])
-    source = open_table(folder, LABELS)
-    assert source.labels.tolist() == [0, 1] * 6 and not source.unreadable
-    assert source.notes[-1].startswith("12 names match only without leading zeros or upper case (0 is 000.png, ")
-
-
 def test_a_table_of_other_images_or_a_missing_table_is_refused(folder):
     write(folder, ["image,label", "a,ill", "b,well"])
     with pytest.raises(DataError, match=r"none of 2 in labels.csv does \(image: a, b; its images are 000.png, "):
@@ -261,31 +184,6 @@ def test_a_worker_decodes_the_images_of_the_table_again(folder, tmp_path):
     changed = dataclasses.replace(data, store=tmp_path / "third")
     with pytest.raises(DataError, match="differs from the data that the search began with"):
         changed.images(16)
-
-
-def test_each_row_without_an_image_name_is_counted(folder):
-    write(folder, rows((1, ",ill,p0"), (2, ",well,p1"), (3, ",well,p1")))
-    source = open_table(folder, LABELS)
-    assert len(source) == 9 + 3 and set(source.unreadable.values()) == {"a row has no image name"}
-    assert not any("repeat" in note for note in source.notes)
-
-
-def test_the_reason_is_given_if_no_row_can_be_used(folder):
-    (folder / "thumbs").mkdir()
-    for file in list(folder.glob("*.png")):
-        (folder / "thumbs" / file.name).write_bytes(file.read_bytes())
-    write(folder, rows())
-    with pytest.raises(
-        DataError, match=r"no row of labels.csv can be used, such as 000: it could be 000.png or thumbs/000.png"
-    ):
-        open_table(folder, LABELS)
-
-
-def test_classes_are_counted_over_all_rows_also_those_without_an_image(folder):
-    for index in range(3, 12):
-        (folder / f"{index:03}.png").unlink()
-    write(folder, rows())
-    assert len(open_table(folder, LABELS).unreadable) == 9
 
 
 def test_a_label_column_without_values_is_refused(folder):
