@@ -68,7 +68,7 @@ def about_shift(result: ExternalResult) -> str:
     """Say how unlike the training images the new ones are."""
     shift = result.shift
     parts = [f"The model calls {shift.unlike} of {plural(shift.images, 'image')} unlike its training images."]
-    if shift.median is not None:
+    if shift.median is not None and shift.far is not None:
         parts.append(
             f"The median distance to training images in the model's features is {shift.median:.2f}, where 99% of "
             f"held-out images of the search are below 1; {plural(shift.far, 'image is', 'images are')} above."
