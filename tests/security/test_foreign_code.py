@@ -137,7 +137,7 @@ def test_code_stored_with_a_model_is_not_run_by_tune_predict(stored, tmp_path, m
     arguments = [str(stored), str(tmp_path / "a.png"), "--out", str(tmp_path / "out.csv")]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert "1 of 1 images scored" in done.output
+    assert "1 of 1 image scored" in done.output
     assert not marker.exists()
     with pytest.raises(Exception):  # noqa: B017 - it gives no model: it only had to run
         mlflow.pyfunc.load_model(str(stored))
