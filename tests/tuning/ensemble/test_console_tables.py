@@ -45,7 +45,7 @@ def test_figures_of_patients_follow_those_of_images(study, data, metric):
     console = quiet()
     show(result, data, console)
     printed = console.file.getvalue()
-    sentences = ("Note", "Chosen", "Images of a patient", "Operating point")
+    sentences = ("Note", "Chosen", "Images of a patient", "Operating point", "The ensemble against")
     table = [line for line in printed.splitlines() if not line.startswith(sentences)]
     assert max(map(len, table)) <= 100
     of_patients = result.evaluation.patients
