@@ -56,6 +56,23 @@ def binned(confidence: Probabilities, correct: NDArray[np.bool_], bins: int = BI
     )
 
 
+def platt_targets(labels: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the (N, C) probabilities to fit a calibration to: the fewer images, the less certain they are.
+
+    With labels as they are, a fit to separated classes would make every probability 0 or 1. The truth has the target
+    (n + 1) / (n + C), and each other class 1 / (n + C), for n images of the true class. For two classes these are the
+    targets of Platt (1999), which are the posterior means under a uniform prior; for more, those of Laplace's rule.
+
+    Args:
+        labels: (N,) classes.
+        counts: (C,) number of independent images of each class, such as the number of its groups.
+    """
+    classes = len(counts)
+    of_image = counts[labels][:, None]
+    targets: NDArray[np.float64] = (of_image * np.eye(classes)[labels] + 1) / (of_image + classes)
+    return targets
+
+
 def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
     """Return the mean distance between confidence and accuracy, weighted by images (Naeini et al. 2015)."""
     total = sum(bin_.count for bin_ in bins)

@@ -135,10 +135,33 @@ def test_temperatures_against_a_grid():
     probabilities, sample = drawn(count=3, skill=2)
     distorted = temper(probabilities, (0.3, 1.0, 4.0))
     temperatures = fit_temperatures(distorted, sample)
+    # Each image counts for every class, by Platt's targets.
+    counts = np.bincount(sample.labels)
+    weights = [
+        (counts[truth] * (label == truth) + 1) / (counts[truth] + 3) for label in range(3) for truth in sample.labels
+    ]
+    labels = np.repeat(range(3), len(sample.labels))
     for member, temperature in zip(distorted, temperatures, strict=True):
         grid = np.exp(np.linspace(np.log(0.05), np.log(20), 300))
-        losses = [log_loss(sample.labels, temper(member[None], (float(one),))[0]) for one in grid]
+        losses = [
+            log_loss(labels, np.tile(temper(member[None], (float(one),))[0], (3, 1)), sample_weight=weights)
+            for one in grid
+        ]
         assert np.log(temperature) == pytest.approx(np.log(grid[int(np.argmin(losses))]), abs=0.03)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("per_group", [1, 4])
+@pytest.mark.parametrize("confidence", [0.6, 0.9, 0.99999])
+def test_separated_classes_are_as_certain_as_their_number_of_groups_allows(classes, per_group, confidence):
+    """A temperature at its lower bound gave probabilities such as 1e-34."""
+    labels = np.repeat(np.arange(classes), 12)
+    member = np.full((len(labels), classes), (1 - confidence) / (classes - 1))
+    member[np.arange(len(labels)), labels] = confidence
+    sample = Sample(labels, np.arange(len(labels)) // per_group, NAMES[:classes], "accuracy")
+    tempered = temper(member[None], fit_temperatures(member[None], sample))[0]
+    groups = 12 / per_group
+    np.testing.assert_allclose(tempered.max(axis=1), (groups + 1) / (groups + classes), atol=1e-3)
 
 
 def test_a_scaled_rule_applies_its_fitted_temperatures():
