@@ -18,7 +18,13 @@ OURS = {"metric": "macro_f1", "select_score": 0.7, "select_fingerprint": "abc"}
             "macro_f1 0.7000 on select, where version 1 has 0.6000",
         ),
         (("1", OURS), "challenger", "its macro_f1 on select equals that of version 1, the champion: 0.7000"),
+        (("1", OURS | {"select_score": 0.7 + 1e-15}), "challenger", "equals that of version 1, the champion: 0.7000"),
         (("1", OURS | {"select_score": 0.8}), "challenger", "it has only macro_f1 0.7000"),
+        (
+            ("1", OURS | {"select_score": 0.700003}),
+            "challenger",
+            "it has only macro_f1 0.700000 on select, where version 1 has 0.700003",
+        ),
         (("1", OURS | {"select_score": 0.1, "select_fingerprint": "x"}), "challenger", "chosen on other images"),
         (("1", OURS | {"select_score": 0.1, "metric": "auroc"}), "challenger", "was chosen by auroc"),
         (("1", {}), "challenger", "cannot be compared"),

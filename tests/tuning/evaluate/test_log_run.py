@@ -1,5 +1,6 @@
 """Evaluations of a model in a real SQLite store, by the command."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.serialization import to_json
 from analysis.registry import Entrant, register_ensemble
-from analysis.registry.evaluations import Origin, internal_evaluation, log_internal_evaluation
+from analysis.registry.evaluations import Origin, count_evaluations, internal_evaluation, log_internal_evaluation
 from analysis.registry.model_card import HEADING
 from trainables.core.serving.combining.combine import Combination
 from tuning.cli.compare import app as compare_app
@@ -54,6 +55,18 @@ def test_internal_scores_are_those_of_the_same_ensemble(registered):
     assert internal_evaluation(client.tracking_uri, other).ensemble.metrics == {"auroc": 0.8}
 
 
+def test_the_same_images_in_another_table_count_as_evaluated(registered):
+    client, _ = registered
+    experiment = client.create_experiment("counted")
+    tags = ("tune.evaluated_digest", "tune.evaluated_data", "tune.evaluated_images")
+    for values in (("model", "data", "images"), ("model", "corrected", "images"), ("other", "data", "images")):
+        client.create_run(experiment, tags=dict(zip(tags, values, strict=True)))
+    client.create_run(experiment, tags=dict(zip(tags[:2], ("model", "data"), strict=True)))  # of an earlier version
+    asked = (("data", "images"), ("data", "others"), ("new", "images"), ("new", "others"))
+    counts = [count_evaluations(client.tracking_uri, experiment, "model", *one) for one in asked]
+    assert counts == [3, 2, 2, 0]
+
+
 def evaluate(client, second, monkeypatch, *options):
     monkeypatch.setenv("COLUMNS", "160")
     arguments = ["models:/brains@champion", str(second), "--labels", "labels.csv", "--map", "TB=ill", *options]
@@ -78,6 +91,8 @@ def test_evaluations_are_runs_that_the_page_of_the_version_lists(registered, sec
     assert "this model was evaluated on these images once before" in again
     runs = client.search_runs([experiment], "tags.`tune.evaluated_model` = 'models:/brains/1'")
     assert [run.info.status for run in runs] == ["FINISHED"] * 2
+    digests = sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in second.glob("*.png"))
+    assert runs[0].data.tags["tune.evaluated_images"] == hashlib.sha256("\n".join(digests).encode()).hexdigest()
     assert all(run.data.metrics["external_auroc"] == pytest.approx(auroc) for run in runs)
     assert {file.path for file in client.list_artifacts(runs[0].info.run_id)} == {"evaluation.json", "report.html"}
     complete = [client.get_run(run.info.run_id) for run in runs]  # a search leaves out the inputs
