@@ -23,7 +23,7 @@ from mlflow.entities import LoggedModelOutput
 
 from analysis.ensembles.result import Registration
 from analysis.registry import Entrant, fetched_model, history, log_member, register_ensemble, write_card
-from analysis.registry.model_card import HEADING, NOT_SCORED
+from analysis.registry.model_card import HEADING
 from analysis.registry.model_files import save_model_files
 from analysis.trials import EpochRecord
 from tests.analysis.registry.cards import made_up_card
@@ -240,14 +240,6 @@ def test_a_page_keeps_its_test_scores_if_the_same_ensemble_is_registered_without
     client.update_model_version("brains", "1", description="")
     for written, shown in ((unscored, unscored), (card, card), (unscored, card)):
         write_card(uri, written)
-        assert client.get_model_version("brains", "1").description == shown.description()
-    client.update_model_version("brains", "1", description=f"{card.description()}\n\nA person writes: {NOT_SCORED}")
-    write_card(uri, unscored)
-    assert "A person writes" in client.get_model_version("brains", "1").description
-    client.delete_model_version_tag("brains", "1", "scored_on_test")  # as in versions of earlier releases
-    for page, shown in ((card.description(), card), (NOT_SCORED, unscored)):
-        client.update_model_version("brains", "1", description=page)
-        write_card(uri, unscored)
         assert client.get_model_version("brains", "1").description == shown.description()
 
 
