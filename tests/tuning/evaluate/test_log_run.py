@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.serialization import to_json
 from analysis.registry import Entrant, register_ensemble
-from analysis.registry.evaluations import Origin, count_evaluations, internal_evaluation, log_internal_evaluation
+from analysis.registry.evaluations import Origin, internal_evaluation, log_internal_evaluation
 from analysis.registry.model_card import HEADING
 from trainables.core.serving.combining.combine import Combination
 from tuning.cli.compare import app as compare_app
@@ -53,18 +53,6 @@ def test_internal_scores_are_those_of_the_same_ensemble(registered):
     rebuilt = Evaluation(scores, (scores,), 0, None, 50, (), ())
     log_internal_evaluation(client.tracking_uri, parent.info.run_id, "7", rebuilt)
     assert internal_evaluation(client.tracking_uri, other).ensemble.metrics == {"auroc": 0.8}
-
-
-def test_the_same_images_in_another_table_count_as_evaluated(registered):
-    client, _ = registered
-    experiment = client.create_experiment("counted")
-    tags = ("tune.evaluated_digest", "tune.evaluated_data", "tune.evaluated_images")
-    for values in (("model", "data", "images"), ("model", "corrected", "images"), ("other", "data", "images")):
-        client.create_run(experiment, tags=dict(zip(tags, values, strict=True)))
-    client.create_run(experiment, tags=dict(zip(tags[:2], ("model", "data"), strict=True)))  # of an earlier version
-    asked = (("data", "images"), ("data", "others"), ("new", "images"), ("new", "others"))
-    counts = [count_evaluations(client.tracking_uri, experiment, "model", *one) for one in asked]
-    assert counts == [3, 2, 2, 0]
 
 
 def evaluate(client, second, monkeypatch, *options):
