@@ -118,7 +118,7 @@ def count_evaluations(tracking_uri: str, experiment_id: str, digest: str, finger
     Deleted runs count as well, because their results were seen. Runs of earlier versions only have the fingerprint of
     the images with their labels.
     """
-    client, found = MlflowClient(tracking_uri), set()
+    client, found = MlflowClient(tracking_uri), set[str]()
     for tag, value in ((_DATA, fingerprint), (_IMAGES, images)):
         condition = f"tags.`{_DIGEST}` = '{digest}' AND tags.`{tag}` = '{value}'"
         found |= {run.info.run_id for run in client.search_runs([experiment_id], condition, ViewType.ALL)}

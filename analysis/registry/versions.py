@@ -167,7 +167,8 @@ def _blank_example() -> pd.DataFrame:
 def _has_test_scores(version: ModelVersion) -> bool:
     """Return True if a version's page has test scores. Versions of earlier releases say so only in words."""
     page = version.description or ""
-    return bool(page) and (version.tags[SCORED] == YES if SCORED in version.tags else NOT_SCORED not in page)
+    scored: bool = version.tags[SCORED] == YES if SCORED in version.tags else NOT_SCORED not in page
+    return bool(page) and scored
 
 
 def write_card(tracking_uri: str, card: ModelCard) -> None:
