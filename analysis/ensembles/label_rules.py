@@ -12,10 +12,10 @@ from scipy.special import logit
 from analysis.ensembles.compare_rules import RuleSet
 from analysis.ensembles.decisions import DecisionRules, Decisions, decide_labels
 from analysis.ensembles.rules import SCALED, TEMPERATURES, Rule, best_single, geometric_mean, greedy, mean
-from analysis.statistics.calibration import platt_targets
+from analysis.statistics.calibration import smoothed_targets
 from analysis.statistics.cross_fitting import group_folds
 from analysis.statistics.patients import PatientSample
-from analysis.statistics.resampling import Probabilities, Sample, sides
+from analysis.statistics.resampling import Probabilities, Sample
 from analysis.statistics.thresholds import PointRule, choose_threshold
 from trainables.core.serving.combining.combine import MIN_PROBABILITY, Combination
 from trainables.core.serving.combining.combine_labels import LabelCombination, temper_labels
@@ -24,23 +24,20 @@ from trainables.core.serving.operating_point import reaches
 HIGHEST_F1 = PointRule("f1")
 
 
-def fit_label_temperatures(
-    probabilities: Probabilities, labels: NDArray[np.int64], groups: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def fit_label_temperatures(probabilities: Probabilities, labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the (M, L) temperatures between 0.05 and 20 with the lowest log loss; 1 for a label that never varies.
 
-    The targets are those of Platt for as many images as there are groups.
+    The truth is ``smoothed_targets``, so that a member that separates a label does not become certain.
 
     Args:
         probabilities: (M, N, L) probabilities.
         labels: (N, L) of 0 and 1.
-        groups: (N,) groups of the images.
     """
 
     def fitted(member: Probabilities, truth: NDArray[np.int64]) -> float:
         if truth.min() == truth.max():
             return 1.0
-        targets = platt_targets(truth, np.array(sides(groups, truth == 0)))[:, 1]
+        targets = smoothed_targets(truth, 2)[:, 1]
         logits = logit(np.clip(np.asarray(member, dtype=np.float64), MIN_PROBABILITY, 1 - MIN_PROBABILITY))
 
         def loss(log_temperature: float) -> float:
@@ -74,7 +71,7 @@ def _for_labels(rule: Rule, scaled: bool, points: PointRule) -> Rule:
         members, _, labels = probabilities.shape
         temperatures = np.ones((members, labels))
         if scaled:
-            temperatures = fit_label_temperatures(probabilities, sample.labels, sample.groups)
+            temperatures = fit_label_temperatures(probabilities, sample.labels)
         plain = rule(temper_labels(probabilities, temperatures), sample)
         combination = LabelCombination(
             plain.kind,

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from analysis.statistics.calibration import platt_targets
+from analysis.statistics.calibration import smoothed_targets
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
 from analysis.statistics.resampling import Probabilities, Sample, best_position
 from trainables.core.metric_names import MINIMIZED, is_better
@@ -149,10 +149,9 @@ def _regression(penalty: float, class_weight: str | None) -> Rule:
 def fit_temperatures(probabilities: Probabilities, sample: Sample) -> tuple[float, ...]:
     """Return the (M,) temperatures between 0.05 and 20 with the lowest log loss (Guo et al. 2017).
 
-    The targets are those of Platt for as many images as there are groups.
+    The truth is ``smoothed_targets``, so that a member that separates the classes does not become certain.
     """
-    counts = np.array([sample.groups_with(label) for label in range(probabilities.shape[2])])
-    targets = platt_targets(sample.labels, counts)
+    targets = smoothed_targets(sample.labels, probabilities.shape[2])
 
     def fitted(member: Probabilities) -> float:
         logs = np.log(np.maximum(np.asarray(member, dtype=np.float64), MIN_PROBABILITY))

@@ -56,20 +56,19 @@ def binned(confidence: Probabilities, correct: NDArray[np.bool_], bins: int = BI
     )
 
 
-def platt_targets(labels: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the (N, C) probabilities to fit a calibration to: the fewer images, the less certain they are.
+def smoothed_targets(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Return the (N, C) probabilities to fit a calibration to: the truth is a little less than certain.
 
-    With labels as they are, a fit to separated classes would make every probability 0 or 1. The truth has the target
-    (n + 1) / (n + C), and each other class 1 / (n + C), for n images of the true class. For two classes these are the
-    targets of Platt (1999), which are the posterior means under a uniform prior; for more, those of Laplace's rule.
+    With labels as they are, a fit to separated classes would make every probability 0 or 1. After N of N right
+    predictions, the next one is right with a probability of (N + 1) / (N + 2), by the rule of succession; Platt (1999)
+    fits to these values. He counts each class by itself, which flattens the probabilities of rare classes too much.
 
     Args:
         labels: (N,) classes.
-        counts: (C,) number of independent images of each class, such as the number of its groups.
+        classes: C.
     """
-    classes = len(counts)
-    of_image = counts[labels][:, None]
-    targets: NDArray[np.float64] = (of_image * np.eye(classes)[labels] + 1) / (of_image + classes)
+    rest = 1 / (len(labels) + 2)
+    targets: NDArray[np.float64] = np.where(np.eye(classes)[labels] == 1, 1 - rest, rest / (classes - 1))
     return targets
 
 

@@ -1,6 +1,6 @@
 """Recalibration of probabilities on a part of the new images: a temperature and biases (Guo et al. 2017).
 
-The targets are those of Platt, so that no probability is more certain than the number of images can say.
+The truth is ``smoothed_targets``, so that no probability is more certain than the number of images can say.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
 
-from analysis.statistics.calibration import platt_targets
+from analysis.statistics.calibration import smoothed_targets
 from analysis.statistics.resampling import Probabilities, Sample
 
 _LEAST = 1e-7
@@ -39,7 +39,7 @@ class Recalibration:
 def recalibrated_classes(probabilities: Probabilities, labels: NDArray[np.int64]) -> Recalibration:
     """Fit one temperature and C biases to (N, C) probabilities of classes, by the likelihood of (N,) labels."""
     logs, classes = _logs(probabilities), probabilities.shape[1]
-    targets = platt_targets(labels, np.bincount(labels, minlength=classes))
+    targets = smoothed_targets(labels, classes)
 
     def loss(parameters: NDArray[np.float64]) -> float:
         scores = logs * np.exp(parameters[0]) + np.append(parameters[1:], -parameters[1:].sum())
@@ -56,7 +56,7 @@ def recalibrated_labels(probabilities: Probabilities, labels: NDArray[np.int64])
 
 
 def _of_label(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> tuple[float, float]:
-    targets = platt_targets(truth, np.bincount(truth, minlength=2))[:, 1]
+    targets = smoothed_targets(truth, 2)[:, 1]
 
     def loss(parameters: NDArray[np.float64]) -> float:
         scores = logits * np.exp(parameters[0]) + parameters[1]

@@ -29,7 +29,7 @@ def test_a_known_distortion_of_labels_is_undone():
 
 def test_separated_classes_are_as_certain_as_their_number_allows():
     probabilities, labels = np.array([[0.9, 0.1], [0.2, 0.8]] * 10), np.array([0, 1] * 10)
-    expected = np.array([[11 / 12, 1 / 12], [1 / 12, 11 / 12]] * 10)
+    expected = np.array([[21 / 22, 1 / 22], [1 / 22, 21 / 22]] * 10)
     np.testing.assert_allclose(recalibrated_classes(probabilities, labels).apply(probabilities), expected, atol=1e-3)
     of_labels = recalibrated_labels(probabilities, np.eye(2, dtype=np.int64)[labels])
     np.testing.assert_allclose(of_labels.apply(probabilities), expected, atol=1e-3)
