@@ -31,7 +31,7 @@ class StandIn(ThreadingHTTPServer):
     Attributes:
         root: Folder of the repositories, read at every request.
         asked: Method and path of every request.
-        fault: Name of the fault of all answers whose path matches ``faulty``, or None: one of ``_REFUSALS``,
+        fault: Name of the fault of all answers whose method and path match ``faulty``, or None: one of ``_REFUSALS``,
             ``portal``, ``reset``, ``hang``, ``cut`` (half a file), ``zeros`` (a file of zeros).
     """
 
@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.asked.append(f"{self.command} {path}")
-        fault = self.server.fault if re.search(self.server.faulty, path) else None
+        fault = self.server.fault if re.search(self.server.faulty, f"{self.command} {path}") else None
         if fault in _REFUSALS:
             status, code = _REFUSALS[fault]
             self._send(status, b"{}", {"X-Error-Code": code, "X-Error-Message": fault} if code else {})

@@ -7,41 +7,47 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import logit
 
 from analysis.ensembles.compare_rules import RuleSet
 from analysis.ensembles.decisions import DecisionRules, Decisions, decide_labels
 from analysis.ensembles.rules import SCALED, TEMPERATURES, Rule, best_single, geometric_mean, greedy, mean
+from analysis.statistics.calibration import smoothed_targets
 from analysis.statistics.cross_fitting import group_folds
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Probabilities, Sample
 from analysis.statistics.thresholds import PointRule, choose_threshold
-from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.combining.combine import MIN_PROBABILITY, Combination
 from trainables.core.serving.combining.combine_labels import LabelCombination, temper_labels
 from trainables.core.serving.operating_point import reaches
 
-_LEAST = 1e-12
 HIGHEST_F1 = PointRule("f1")
 
 
-def fit_label_temperatures(probabilities: Probabilities, targets: NDArray[np.int64]) -> NDArray[np.float64]:
+def fit_label_temperatures(probabilities: Probabilities, labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the (M, L) temperatures between 0.05 and 20 with the lowest log loss; 1 for a label that never varies.
+
+    The truth is ``smoothed_targets``, so that a member that separates a label does not become certain.
 
     Args:
         probabilities: (M, N, L) probabilities.
-        targets: (N, L) of 0 and 1.
+        labels: (N, L) of 0 and 1.
     """
 
     def fitted(member: Probabilities, truth: NDArray[np.int64]) -> float:
-        def loss(log_temperature: float) -> float:
-            tempered = temper_labels(member[None, :, None], [[float(np.exp(log_temperature))]])[0, :, 0]
-            return float(-np.log(np.maximum(np.where(truth == 1, tempered, 1 - tempered), _LEAST)).mean())
-
         if truth.min() == truth.max():
             return 1.0
+        targets = smoothed_targets(truth, 2)[:, 1]
+        logits = logit(np.clip(np.asarray(member, dtype=np.float64), MIN_PROBABILITY, 1 - MIN_PROBABILITY))
+
+        def loss(log_temperature: float) -> float:
+            scaled = logits / np.exp(log_temperature)
+            return float((np.logaddexp(0, scaled) - targets * scaled).mean())
+
         return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
 
-    labels = range(targets.shape[1])
-    return np.array([[fitted(member[:, label], targets[:, label]) for label in labels] for member in probabilities])
+    pairs = [(label, labels[:, label]) for label in range(labels.shape[1])]
+    return np.array([[fitted(member[:, label], truth) for label, truth in pairs] for member in probabilities])
 
 
 def best_thresholds(

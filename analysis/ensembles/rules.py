@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from analysis.statistics.calibration import smoothed_targets
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
 from analysis.statistics.resampling import Probabilities, Sample, best_position
 from trainables.core.metric_names import MINIMIZED, is_better
-from trainables.core.serving.combining.combine import Combination, log_features, temper
+from trainables.core.serving.combining.combine import MIN_PROBABILITY, Combination, log_features, temper
 
 Rule = Callable[[Probabilities, Sample], Combination]
 GREEDY_STEPS = 40
@@ -145,13 +147,17 @@ def _regression(penalty: float, class_weight: str | None) -> Rule:
 
 
 def fit_temperatures(probabilities: Probabilities, sample: Sample) -> tuple[float, ...]:
-    """Return the (M,) temperatures between 0.05 and 20 with the lowest log loss (Guo et al. 2017)."""
-    truth = np.arange(len(sample.labels)), sample.labels
+    """Return the (M,) temperatures between 0.05 and 20 with the lowest log loss (Guo et al. 2017).
+
+    The truth is ``smoothed_targets``, so that a member that separates the classes does not become certain.
+    """
+    targets = smoothed_targets(sample.labels, probabilities.shape[2])
 
     def fitted(member: Probabilities) -> float:
+        logs = np.log(np.maximum(np.asarray(member, dtype=np.float64), MIN_PROBABILITY))
+
         def loss(log_temperature: float) -> float:
-            tempered = temper(member[None], (float(np.exp(log_temperature)),))[0]
-            return float(-np.log(np.maximum(tempered[truth], 1e-12)).mean())
+            return float(-(targets * log_softmax(logs / np.exp(log_temperature), axis=1)).sum(axis=1).mean())
 
         return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
 

@@ -19,7 +19,8 @@ from analysis.ensembles.serialization import from_json, to_json
 from analysis.registry.markdown import plain, table
 from analysis.registry.promotions import CHAMPION, show_champion
 
-_MODEL, _DIGEST, _DATA = "tune.evaluated_model", "tune.evaluated_digest", "tune.evaluated_data"
+_MODEL, _DIGEST = "tune.evaluated_model", "tune.evaluated_digest"
+_DATA, _IMAGES = "tune.evaluated_data", "tune.evaluated_images"  # the latter whatever their labels
 _PLACE, _SUMMARY = "tune.evaluated_place", "tune.evaluation_summary"
 _INTERNAL = "evaluation-of-version-{}.json"
 _HEADING = "\n\n### External evaluations\n\n"
@@ -111,10 +112,17 @@ def _json(run_id: str | None, file: str) -> dict[str, Any] | None:
         return None
 
 
-def count_evaluations(tracking_uri: str, experiment_id: str, digest: str, fingerprint: str) -> int:
-    """Count the evaluations of a model on the same data, including deleted ones, because their results were seen."""
-    condition = f"tags.`{_DIGEST}` = '{digest}' AND tags.`{_DATA}` = '{fingerprint}'"
-    return len(MlflowClient(tracking_uri).search_runs([experiment_id], condition, ViewType.ALL))
+def count_evaluations(tracking_uri: str, experiment_id: str, digest: str, fingerprint: str, images: str) -> int:
+    """Count the evaluations of a model on the same images, whatever their labels, in the runs of an experiment.
+
+    Deleted runs count as well, because their results were seen. Runs of earlier versions only have the fingerprint of
+    the images with their labels.
+    """
+    client, found = MlflowClient(tracking_uri), set[str]()
+    for tag, value in ((_DATA, fingerprint), (_IMAGES, images)):
+        condition = f"tags.`{_DIGEST}` = '{digest}' AND tags.`{tag}` = '{value}'"
+        found |= {run.info.run_id for run in client.search_runs([experiment_id], condition, ViewType.ALL)}
+    return len(found)
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,7 @@ class EvaluationRecord:
         model: Model URI or folder, for people.
         digest: SHA-256 of the model's files.
         fingerprint: SHA-256 of the data.
+        images: SHA-256 of the images, whatever their labels.
         place: Place of the data.
         summary: The main result in one line.
         metrics: Metrics of the run.
@@ -134,6 +143,7 @@ class EvaluationRecord:
     model: str
     digest: str
     fingerprint: str
+    images: str
     place: str
     summary: str
     metrics: Mapping[str, float]
@@ -152,6 +162,7 @@ def log_evaluation(tracking_uri: str, experiment_id: str, origin: Origin, record
         _MODEL: record.model,
         _DIGEST: record.digest,
         _DATA: record.fingerprint,
+        _IMAGES: record.images,
         _PLACE: record.place,
         _SUMMARY: record.summary,
     }

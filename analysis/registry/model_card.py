@@ -16,6 +16,7 @@ _TAG_LENGTH = 5000  # MLflow's limit
 VIEW = "results"  # the experiment's view with the columns to sort by
 HEADING = "## champion of "
 NOT_SCORED = "This ensemble was not scored on the test set."
+SCORED, YES, NO = "scored_on_test", "yes", "no"  # the tag of a version that says so for programs
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class ModelCard:
             "members": ", ".join(voters),
             "notes": "; ".join(data.notes) or "none",
             "rule": comparison.chosen,
+            SCORED: NO if self.evaluation is None else YES,
             **({"patient_rule": comparison.patients.chosen} if comparison.patients else {}),
             "search": self.search,
             f"{chosen.metric_prefix}_{comparison.metric}": f"{comparison.score:.4f}",

@@ -1,6 +1,7 @@
 """Versions of a registered model: each ensemble is registered once, as champion or challenger, and gets a card."""
 
 import io
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
 
 from analysis.ensembles.result import Registration
 from analysis.registry.mlflow_patches import unchecked_requirements
-from analysis.registry.model_card import NOT_SCORED, ModelCard
+from analysis.registry.model_card import NOT_SCORED, SCORED, YES, ModelCard
 from analysis.registry.model_files import Entrant, save_model_files
 from analysis.registry.promotions import (
     CHALLENGER,
@@ -111,9 +113,10 @@ def _alias(champion: _Version | None, version: str, metadata: dict[str, Any]) ->
     if other.get("metric") != metric or theirs is None:
         return CHALLENGER, f"version {current} is the champion and was chosen by {other.get('metric')}"
     where = metadata.get("chosen_on", "select")
-    if ours == theirs:
+    if math.isclose(ours, theirs):
         return CHALLENGER, f"its {metric} on {where} equals that of version {current}, the champion: {ours:.4f}"
-    scores = f"{metric} {ours:.4f} on {where}, where version {current} has {theirs:.4f}"
+    digits = next((count for count in range(4, 9) if f"{ours:.{count}f}" != f"{theirs:.{count}f}"), 9)
+    scores = f"{metric} {ours:.{digits}f} on {where}, where version {current} has {theirs:.{digits}f}"
     return (CHAMPION, f"it has {scores}") if is_better(metric, ours, theirs) else (CHALLENGER, f"it has only {scores}")
 
 
@@ -161,6 +164,13 @@ def _blank_example() -> pd.DataFrame:
     return pd.DataFrame({"image": [buffer.getvalue()]})
 
 
+def _has_test_scores(version: ModelVersion) -> bool:
+    """Return True if a version's page has test scores. Versions of earlier releases say so only in words."""
+    page = version.description or ""
+    scored: bool = version.tags[SCORED] == YES if SCORED in version.tags else NOT_SCORED not in page
+    return bool(page) and scored
+
+
 def write_card(tracking_uri: str, card: ModelCard) -> None:
     """Write a model card to the page of its version and, for the champion, to the page of the model.
 
@@ -169,8 +179,7 @@ def write_card(tracking_uri: str, card: ModelCard) -> None:
     the card says so.
     """
     client, version, text = MlflowClient(tracking_uri), card.registration.version, card.description()
-    page = client.get_model_version(card.name, version).description or ""
-    if card.evaluation is None and page and NOT_SCORED not in page:
+    if card.evaluation is None and _has_test_scores(client.get_model_version(card.name, version)):
         return
     replaced = replaced_by(client, card.name, version) if card.registration.alias == CHAMPION else None
     if replaced is not None:

@@ -56,6 +56,22 @@ def binned(confidence: Probabilities, correct: NDArray[np.bool_], bins: int = BI
     )
 
 
+def smoothed_targets(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Return the (N, C) probabilities to fit a calibration to: the truth is a little less than certain.
+
+    With labels as they are, a fit to separated classes would make every probability 0 or 1. After N of N right
+    predictions, the next one is right with a probability of (N + 1) / (N + 2), by the rule of succession; Platt (1999)
+    fits to these values. He counts each class by itself, which flattens the probabilities of rare classes too much.
+
+    Args:
+        labels: (N,) classes.
+        classes: C.
+    """
+    rest = 1 / (len(labels) + 2)
+    targets: NDArray[np.float64] = np.where(np.eye(classes)[labels] == 1, 1 - rest, rest / (classes - 1))
+    return targets
+
+
 def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
     """Return the mean distance between confidence and accuracy, weighted by images (Naeini et al. 2015)."""
     total = sum(bin_.count for bin_ in bins)

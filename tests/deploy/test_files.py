@@ -123,3 +123,9 @@ def test_the_kubernetes_file_is_of_the_tested_version_and_locked():
         assert mount == {"name": pod["volumes"][0]["name"], "mountPath": "/dev/shm"}
     assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pods[1]["tolerations"]
     assert "tolerations" not in pods[0]
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "docs/how-to/offline.md"])
+def test_variables_of_the_hub_are_named(file):
+    text = (ROOT / file).read_text()
+    assert all(name in text for name in ("HF_TOKEN", "HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TORCH_HOME"))

@@ -69,11 +69,11 @@ class Log:
             return None
         return internal_evaluation(self.uri, self.origin)
 
-    def earlier(self, digest: str, fingerprint: str) -> int | None:
-        """Return the number of earlier evaluations of the model on the same data; None if it is unknown."""
+    def earlier(self, digest: str, fingerprint: str, images: str) -> int | None:
+        """Return the number of earlier evaluations of the model on the same images; None if it is unknown."""
         if self.uri is None or self.experiment_id is None:
             return None
-        return count_evaluations(self.uri, self.experiment_id, digest, fingerprint)
+        return count_evaluations(self.uri, self.experiment_id, digest, fingerprint, images)
 
     def send(self, result: ExternalResult, files: Mapping[str, str], console: Console) -> int:
         """Log a result, and return the exit code of the command."""
@@ -84,6 +84,7 @@ class Log:
             model=result.model,
             digest=result.digest,
             fingerprint=result.fingerprint,
+            images=result.image_fingerprint,
             place=result.place,
             summary=f"{result.headline()}, {plural(result.images, 'image')}",
             metrics={f"external_{name}": value for name, value in result.evaluation.metrics().items()},

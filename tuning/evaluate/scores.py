@@ -72,7 +72,7 @@ def evaluate_scores(
     predictions, sample = scored.by_image()
     has_probabilities = scored.task.has_probabilities
     data, rows = scored.data.data, scored.data.data.splits["test"]
-    internal, earlier = request.log.internal(), request.log.earlier(request.digest, data.fingerprint)
+    internal, earlier = request.log.internal(), request.log.earlier(request.digest, data.fingerprint, external.images)
     names = {column: [values[row] for row in rows] for column, values in request.subgroups.items()}
     bad = {reason: sum(other == reason for other in external.bad.values()) for reason in external.bad.values()}
     left_out = {**bad, **({"could not be scored": len(scores.errors)} if scores.errors else {})}
@@ -81,6 +81,7 @@ def evaluate_scores(
         digest=request.digest,
         place=data.place,
         fingerprint=data.fingerprint,
+        image_fingerprint=external.images,
         metric=metric,
         class_names=data.class_names,
         images=len(rows),

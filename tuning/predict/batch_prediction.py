@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trainables.core.data.readers.folders.mask_signs import describe_masks
 from trainables.core.data.readers.image_files import describe_unread, unread_files
 from trainables.core.data.readers.unlabelled import Part, find_parts, with_slicing
 from trainables.core.data.readers.untrusted_files import printable
@@ -78,6 +79,7 @@ def predict_images(options: PredictOptions, console: Console) -> int:
         table = read_rows(options.table, parts, [place for place in places if place.is_dir()])
         parts = list(table.parts)
         say_notes(console, table.notes)
+    say_notes(console, describe_masks([Path(part.name) for part in parts if part.row_group < 0]))
     output = output_rows(parts, table, options.patients)
     failed, unlike = list[str](), list[str]()
     with ExitStack() as stack:
@@ -139,16 +141,17 @@ def _list(lines: Sequence[str], finding: str, column: str, console: Console) -> 
 def _start_scoring(folder: Path, parts: Sequence[Part], address: str | None, stack: ExitStack) -> _Scoring:
     """Start scoring on a cluster if it has GPUs or several nodes, else in this process. Masks are always made here."""
     several_gpus = torch.cuda.device_count() > 1
-    address = address or os.environ.get("RAY_ADDRESS") or ("local" if several_gpus else None)
-    try_cluster = address is not None and (address != "local" or several_gpus)
+    asked = address or os.environ.get("RAY_ADDRESS") or ("local" if several_gpus else None)
+    try_cluster = asked is not None and (asked != "local" or several_gpus)
     # Load on the CPU first: the cluster may need this machine's GPUs.
     ensemble = open_ensemble(folder, torch.device("cpu") if try_cluster else None)
     parts = with_slicing(parts, ensemble.pixel_format.slicing)
     if try_cluster and not ensemble.predicts_masks:
         from tuning.predict.cluster_scoring import is_larger_than_this_process, score_on_cluster  # imports ray
-        from tuning.ray_backend.cluster import joined
+        from tuning.ray_backend.cluster import check_address, joined
 
-        stack.enter_context(joined(address))
+        check_address(address)
+        stack.enter_context(joined(asked))
         if is_larger_than_this_process():
             return _Scoring(ensemble, parts, score_on_cluster(folder, parts))
     if try_cluster and torch.cuda.is_available():

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.core.data.readers.parquet.parquet_files import split_of
+from trainables.core.data.readers.parquet.parquet_files import splits_of
 from trainables.core.data.readers.tables.named_images import FoundImage, NamedImages
 from trainables.core.data.readers.unlabelled import Part
 
@@ -32,6 +32,6 @@ def keys_of(part: Part) -> list[str]:
 
 def _parquet_by_split(parts: Sequence[Part]) -> dict[str, str]:
     """Return the parquet file of each split that has one, because ``tune-audit`` names its rows ``train row 7``."""
-    files = {Path(part.path) for part in parts if part.row_group >= 0}
-    splits = [split_of(file) for file in files]
+    files = sorted({Path(part.path) for part in parts if part.row_group >= 0})
+    splits = splits_of(files)
     return {split: file.name for split, file in zip(splits, files, strict=True) if splits.count(split) == 1}

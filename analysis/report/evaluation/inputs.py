@@ -186,10 +186,11 @@ class ExternalResult:
         copies: Copies of images of the search.
         left_out: Number of images that were not scored, by reason.
         recalibrated: Scores after recalibration, or None.
-        earlier: Earlier evaluations of this model on the same data; None if MLflow does not know.
+        earlier: Earlier evaluations of this model on the same images; None if MLflow does not know.
         notes: Facts that readers must know.
         request: Place of the images, and where their labels and groups are, to score them again.
         own_size: Scores of masks at the images' own sizes, at which they are served; None without masks.
+        image_fingerprint: SHA-256 of the images, whatever their labels; "" in results of earlier versions.
     """
 
     model: str
@@ -213,6 +214,7 @@ class ExternalResult:
     notes: tuple[str, ...]
     request: dict[str, Any] = field(default_factory=dict)
     own_size: Evaluation | None = None
+    image_fingerprint: str = ""
 
     @property
     def leading(self) -> tuple[str, float | None, Interval | None]:

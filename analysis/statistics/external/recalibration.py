@@ -1,4 +1,7 @@
-"""Recalibration of probabilities on a part of the new images: a temperature and biases (Guo et al. 2017)."""
+"""Recalibration of probabilities on a part of the new images: a temperature and biases (Guo et al. 2017).
+
+The truth is ``smoothed_targets``, so that no probability is more certain than the number of images can say.
+"""
 
 from dataclasses import dataclass
 
@@ -7,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
 
+from analysis.statistics.calibration import smoothed_targets
 from analysis.statistics.resampling import Probabilities, Sample
 
 _LEAST = 1e-7
@@ -34,11 +38,12 @@ class Recalibration:
 
 def recalibrated_classes(probabilities: Probabilities, labels: NDArray[np.int64]) -> Recalibration:
     """Fit one temperature and C biases to (N, C) probabilities of classes, by the likelihood of (N,) labels."""
-    logs, classes, rows = _logs(probabilities), probabilities.shape[1], np.arange(len(labels))
+    logs, classes = _logs(probabilities), probabilities.shape[1]
+    targets = smoothed_targets(labels, classes)
 
     def loss(parameters: NDArray[np.float64]) -> float:
         scores = logs * np.exp(parameters[0]) + np.append(parameters[1:], -parameters[1:].sum())
-        return float(-log_softmax(scores, axis=1)[rows, labels].mean()) + _penalty(parameters)
+        return float(-(targets * log_softmax(scores, axis=1)).sum(axis=1).mean()) + _penalty(parameters)
 
     fitted = minimize(loss, np.zeros(classes), method="BFGS").x
     return Recalibration((float(np.exp(-fitted[0])),), (*map(float, fitted[1:]), float(-fitted[1:].sum())))
@@ -51,9 +56,11 @@ def recalibrated_labels(probabilities: Probabilities, labels: NDArray[np.int64])
 
 
 def _of_label(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> tuple[float, float]:
+    targets = smoothed_targets(truth, 2)[:, 1]
+
     def loss(parameters: NDArray[np.float64]) -> float:
         scores = logits * np.exp(parameters[0]) + parameters[1]
-        return float(np.logaddexp(0, np.where(truth == 1, -scores, scores)).mean()) + _penalty(parameters)
+        return float((np.logaddexp(0, scores) - targets * scores).mean()) + _penalty(parameters)
 
     scale, bias = minimize(loss, np.zeros(2), method="BFGS").x
     return float(np.exp(-scale)), float(bias)
@@ -70,7 +77,7 @@ def part_for_fitting(sample: Sample, share: float, seed: int = 0) -> NDArray[np.
 
 
 def _penalty(parameters: NDArray[np.float64]) -> float:
-    """Return a penalty that keeps parameters finite where the classes are separated or one is missing."""
+    """Return a penalty that keeps parameters finite where a class is missing or all probabilities are equal."""
     return 1e-5 * float(parameters @ parameters)
 
 

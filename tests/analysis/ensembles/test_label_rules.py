@@ -9,6 +9,7 @@ from analysis.ensembles.compare_rules import compare
 from analysis.ensembles.label_rules import LABEL_RULES, best_thresholds, fit_label_temperatures
 from analysis.ensembles.tasks.label_samples import LabelSample
 from trainables.core.errors import DataError
+from trainables.core.serving.combining.combine_labels import temper_labels
 
 NAMES = ("effusion", "mass", "nodule")
 
@@ -37,7 +38,17 @@ def test_thresholds_give_the_highest_f1_of_all_thresholds():
 
 def test_a_label_that_never_varies_is_decided_at_a_half():
     assert best_thresholds(np.array([[0.1, 0.9], [0.2, 0.8]]), np.array([[0, 1], [0, 1]])).tolist() == [0.5, 0.5]
-    assert fit_label_temperatures(np.full((1, 2, 2), 0.3), np.array([[0, 1], [0, 1]])).tolist() == [[1.0, 1.0]]
+    never = np.array([[0, 1], [0, 1]])
+    assert fit_label_temperatures(np.full((1, 2, 2), 0.3), never).tolist() == [[1.0, 1.0]]
+
+
+@pytest.mark.parametrize("confidence", [0.6, 0.9, 0.99999])
+def test_a_separated_label_is_as_certain_as_the_number_of_images_allows(confidence):
+    """A temperature at its lower bound gave probabilities such as 1e-34."""
+    labels = np.repeat([1, 0], [20, 80])[:, None]
+    probabilities = np.where(labels == 1, confidence, 1 - confidence)[None]
+    tempered = temper_labels(probabilities, fit_label_temperatures(probabilities, labels))[0, :, 0]
+    np.testing.assert_allclose(tempered[[0, -1]], [101 / 102, 1 / 102], atol=1e-4)
 
 
 def test_temperatures_undo_overconfidence():

@@ -135,10 +135,29 @@ def test_temperatures_against_a_grid():
     probabilities, sample = drawn(count=3, skill=2)
     distorted = temper(probabilities, (0.3, 1.0, 4.0))
     temperatures = fit_temperatures(distorted, sample)
+    # Each image counts for every class, most for its own.
+    rest = 1 / (len(sample.labels) + 2)
+    weights = [1 - rest if label == truth else rest / 2 for label in range(3) for truth in sample.labels]
+    labels = np.repeat(range(3), len(sample.labels))
     for member, temperature in zip(distorted, temperatures, strict=True):
         grid = np.exp(np.linspace(np.log(0.05), np.log(20), 300))
-        losses = [log_loss(sample.labels, temper(member[None], (float(one),))[0]) for one in grid]
+        losses = [
+            log_loss(labels, np.tile(temper(member[None], (float(one),))[0], (3, 1)), sample_weight=weights)
+            for one in grid
+        ]
         assert np.log(temperature) == pytest.approx(np.log(grid[int(np.argmin(losses))]), abs=0.03)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("confidence", [0.6, 0.9, 0.99999])
+def test_separated_classes_are_as_certain_as_the_number_of_images_allows(classes, confidence):
+    """A temperature at its lower bound gave probabilities such as 1e-34."""
+    labels = np.repeat(np.arange(classes), 12)
+    member = np.full((len(labels), classes), (1 - confidence) / (classes - 1))
+    member[np.arange(len(labels)), labels] = confidence
+    sample = Sample(labels, np.arange(len(labels)), NAMES[:classes], "accuracy")
+    tempered = temper(member[None], fit_temperatures(member[None], sample))[0]
+    np.testing.assert_allclose(tempered.max(axis=1), (len(labels) + 1) / (len(labels) + 2), atol=1e-4)
 
 
 def test_a_scaled_rule_applies_its_fitted_temperatures():

@@ -2,6 +2,7 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis.registry import record_openings
+from analysis.registry.evaluations import count_evaluations
 from analysis.registry.versions import _alias
 
 OURS = {"metric": "macro_f1", "select_score": 0.7, "select_fingerprint": "abc"}
@@ -18,7 +19,13 @@ OURS = {"metric": "macro_f1", "select_score": 0.7, "select_fingerprint": "abc"}
             "macro_f1 0.7000 on select, where version 1 has 0.6000",
         ),
         (("1", OURS), "challenger", "its macro_f1 on select equals that of version 1, the champion: 0.7000"),
+        (("1", OURS | {"select_score": 0.7 + 1e-15}), "challenger", "equals that of version 1, the champion: 0.7000"),
         (("1", OURS | {"select_score": 0.8}), "challenger", "it has only macro_f1 0.7000"),
+        (
+            ("1", OURS | {"select_score": 0.700003}),
+            "challenger",
+            "it has only macro_f1 0.700000 on select, where version 1 has 0.700003",
+        ),
         (("1", OURS | {"select_score": 0.1, "select_fingerprint": "x"}), "challenger", "chosen on other images"),
         (("1", OURS | {"select_score": 0.1, "metric": "auroc"}), "challenger", "was chosen by auroc"),
         (("1", {}), "challenger", "cannot be compared"),
@@ -60,3 +67,15 @@ def test_openings_are_counted_over_all_experiments_and_deleted_runs(tmp_path):
     assert client.get_run(runs[0]).data.metrics["test_openings"] == 5
     client.delete_run(runs[1])
     assert record_openings(uri, runs[0], "seen", 2) == 3
+
+
+def test_the_same_images_in_another_table_count_as_evaluated(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("brains")
+    tags = ("tune.evaluated_digest", "tune.evaluated_data", "tune.evaluated_images")
+    for values in (("model", "data", "images"), ("model", "corrected", "images"), ("other", "data", "images")):
+        client.create_run(experiment, tags=dict(zip(tags, values, strict=True)))
+    client.create_run(experiment, tags=dict(zip(tags[:2], ("model", "data"), strict=True)))  # of an earlier version
+    asked = (("data", "images"), ("data", "others"), ("new", "images"), ("new", "others"))
+    assert [count_evaluations(uri, experiment, "model", *one) for one in asked] == [3, 2, 2, 0]

@@ -1,5 +1,6 @@
 """Promotion of versions on a real SQLite store. The versions have pages but no files."""
 
+import dataclasses
 from datetime import UTC, datetime
 
 import pytest
@@ -7,6 +8,7 @@ from mlflow import MlflowClient
 
 from analysis.ensembles.result import Registration
 from analysis.registry import history, parse_model, promote, write_card
+from analysis.registry.model_card import NOT_SCORED
 from analysis.registry.promotions import make_champion
 from tests.analysis.registry.cards import made_up_card
 from trainables.core.errors import UserError
@@ -53,6 +55,21 @@ def test_a_promotion_moves_the_alias_and_is_kept_with_who_when_and_why(store):
     ]
     assert abs((datetime.now(UTC) - datetime.fromisoformat(found[-1].at)).total_seconds()) < 60
     assert client.get_model_version("brains", "2").tags["tune.promoted_by"] == "ann"
+
+
+def test_a_tag_says_whether_the_page_of_a_version_has_test_scores(store):
+    """A person may write the sentence that pages of earlier versions, without the tag, are known by."""
+    uri, client = store
+    card = made_up_card(registration=Registration("1", "champion", "of its score"))
+    unscored = dataclasses.replace(card, evaluation=None)
+    client.update_model_version("brains", "1", description=f"{card.description()}\n\nA person: {NOT_SCORED}")
+    write_card(uri, unscored)
+    assert "A person" in client.get_model_version("brains", "1").description
+    client.delete_model_version_tag("brains", "1", "scored_on_test")
+    for page, shown in ((card.description(), card), (NOT_SCORED, unscored)):
+        client.update_model_version("brains", "1", description=page)
+        write_card(uri, unscored)
+        assert client.get_model_version("brains", "1").description == shown.description()
 
 
 def test_the_pages_name_the_new_champion(store):

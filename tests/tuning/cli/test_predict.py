@@ -93,6 +93,7 @@ def test_wrong_usage_is_one_line(model, tmp_path):  # noqa: F811
             "MLflow must answer at --tracking-uri",
         ),
         ((model, "good.png", "--address", "127.0.0.1:9"), "a Ray cluster must answer at 127.0.0.1:9"),
+        ((model, "good.png", "--address", "ray://head:10001"), "--address must be host:port of a cluster's head"),
     ):
         done = invoke(*arguments, code=2)
         assert done.stdout == "" or done.stdout.startswith("model ")

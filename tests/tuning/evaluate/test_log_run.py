@@ -1,5 +1,6 @@
 """Evaluations of a model in a real SQLite store, by the command."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -78,6 +79,8 @@ def test_evaluations_are_runs_that_the_page_of_the_version_lists(registered, sec
     assert "this model was evaluated on these images once before" in again
     runs = client.search_runs([experiment], "tags.`tune.evaluated_model` = 'models:/brains/1'")
     assert [run.info.status for run in runs] == ["FINISHED"] * 2
+    digests = sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in second.glob("*.png"))
+    assert runs[0].data.tags["tune.evaluated_images"] == hashlib.sha256("\n".join(digests).encode()).hexdigest()
     assert all(run.data.metrics["external_auroc"] == pytest.approx(auroc) for run in runs)
     assert {file.path for file in client.list_artifacts(runs[0].info.run_id)} == {"evaluation.json", "report.html"}
     complete = [client.get_run(run.info.run_id) for run in runs]  # a search leaves out the inputs

@@ -25,7 +25,7 @@ from trainables.core.data.readers.image_files import describe_unread
 from trainables.core.data.readers.open_source import check_classes, grouped_by_name, open_source
 from trainables.core.data.readers.patient_names import describe_largest
 from trainables.core.data.readers.tables.label_columns import LabelTable
-from trainables.core.data.source import Source, source_fingerprint
+from trainables.core.data.source import Source, images_fingerprint, source_fingerprint
 from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
 from trainables.core.data.splits.copies import COPIES_VERSION, DETAIL_SIDE, find_copies
 from trainables.core.data.splits.group_file import grouped_by_file
@@ -46,6 +46,7 @@ class OpenedDataset:
         bad: Reason why an image cannot be used, by index.
         survey: Survey of the encoded images.
         odd: Images that are blank, inverted, or of another depth.
+        images: SHA-256 over the usable images, whatever their order and labels.
     """
 
     source: Source
@@ -53,6 +54,7 @@ class OpenedDataset:
     bad: Mapping[int, str]
     survey: Survey
     odd: OddImages
+    images: str
 
     @property
     def usable(self) -> NDArray[np.int64]:
@@ -143,7 +145,8 @@ def open_dataset(
     bad = {**unlabelled, **(masks.bad if masks else {}), **undecodable}
     check_any_usable(source, place, bad)
     usable = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
-    return OpenedDataset(source, data, bad, survey, find_odd_images(pixels, usable, survey))
+    odd, images = find_odd_images(pixels, usable, survey), images_fingerprint(digests[row] for row in usable)
+    return OpenedDataset(source, data, bad, survey, odd, images)
 
 
 def _has_patients(source: Source) -> bool:

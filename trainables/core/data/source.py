@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ SPLIT_NAMES = {
 # A binary mask has about 60 values after JPEG and 117 after a bilinear resize, so more values than this are no classes.
 _MOST_CLASSES = 32
 _UNKNOWN = 255
+_HEX_DIGITS = 64  # of a SHA-256
 _SHOWN = 5
 _SHOWN_CLASSES = 10
 
@@ -223,6 +224,15 @@ def numbered(keys: Sequence[Hashable]) -> NDArray[np.int64]:
     """Return (N,) numbers that are equal where the keys are equal."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def images_fingerprint(digests: Iterable[str]) -> str:
+    """Return the SHA-256 over a set of images, whatever their order, their labels and their masks.
+
+    Args:
+        digests: Digests of ``Source.read_all``.
+    """
+    return hashlib.sha256("\n".join(sorted({digest[:_HEX_DIGITS] for digest in digests})).encode()).hexdigest()
 
 
 def source_fingerprint(source: Source, digests: Sequence[str]) -> str:

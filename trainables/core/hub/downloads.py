@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -73,11 +74,15 @@ def dataset_snapshot(name: str, revision: str | None = None) -> Path:
 
 
 _asked: dict[str, float] = {}  # time of each request without an answer so far
+_attempts = Counter[str]()
+# The hub's client asks again for ever if an answer breaks off and the server cannot send the rest alone.
+_MOST_ATTEMPTS = 20
 
 
 def _limit_waits(client: Any) -> None:
-    """Give the client's requests a time-out: those for listings have none, and are repeated for minutes."""
+    """Limit the waits and repetitions of the client, which repeats questions without an answer for minutes."""
     _asked.clear()
+    _attempts.clear()
     for event, hook in (("request", _limit_wait), ("response", _note_answer)):
         hooks = client.event_hooks[event]
         hooks.extend([] if hook in hooks else [hook])
@@ -88,10 +93,14 @@ def _limit_wait(request: Any) -> None:
 
     Raises:
         TimeoutError: The same request had no answer in the time allowed.
+        TruncatedError: The answer broke off too often.
     """
-    now = time.monotonic()
-    if now - _asked.setdefault(str(request.url), now) >= TIMEOUT_S:
-        raise TimeoutError(f"no answer from {request.url}")
+    now, url = time.monotonic(), str(request.url)
+    _attempts[url] += 1
+    if _attempts[url] > _MOST_ATTEMPTS:
+        raise TruncatedError(f"{url} broke off {_MOST_ATTEMPTS} times")
+    if now - _asked.setdefault(url, now) >= TIMEOUT_S:
+        raise TimeoutError(f"no answer from {url}")
     waits = request.extensions["timeout"]
     request.extensions["timeout"] = {kind: TIMEOUT_S if wait is None else wait for kind, wait in waits.items()}
 
@@ -116,7 +125,14 @@ def model_file(repository: str, names: Sequence[str] = ("model.safetensors",)) -
     Raises:
         HubError: Neither has one, or the cached file is damaged.
     """
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import (
+        constants,
+        get_hf_file_metadata,
+        get_session,
+        hf_hub_download,
+        hf_hub_url,
+        try_to_load_from_cache,
+    )
     from huggingface_hub.errors import EntryNotFoundError
 
     def find() -> Path | None:
@@ -125,6 +141,7 @@ def model_file(repository: str, names: Sequence[str] = ("model.safetensors",)) -
 
     def fetch() -> Path:
         _configure_client()
+        _limit_waits(get_session())
         missing: Exception | None = None
         for name in names:
             try:

@@ -55,12 +55,14 @@ class ExternalData:
             ``test`` has the usable images.
         columns: (K,) positions of these classes among the model's.
         bad: Reason why an image cannot be used, by index.
+        images: SHA-256 over the usable images, whatever their order and labels; "" if it is not needed.
     """
 
     source: Source
     data: Dataset
     columns: NDArray[np.int64]
     bad: Mapping[int, str]
+    images: str = ""
 
     def only(self, rows: NDArray[np.int64]) -> "ExternalData":
         """Return the data with other images in ``test``."""
@@ -106,7 +108,7 @@ def open_external(
         ordered=ensemble.ordered,
         notes=tuple(notes),
     )
-    return ExternalData(opened.source, data, columns, opened.bad)
+    return ExternalData(opened.source, data, columns, opened.bad, opened.images)
 
 
 def _without(missing: Sequence[str], units: str) -> str:

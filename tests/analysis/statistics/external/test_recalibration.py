@@ -27,9 +27,12 @@ def test_a_known_distortion_of_labels_is_undone():
     assert np.abs(fitted.apply(distorted) - expit(logits)).mean() < 0.02
 
 
-def test_separated_classes_give_finite_values():
-    fitted = recalibrated_classes(np.array([[0.9, 0.1], [0.2, 0.8]] * 10), np.array([0, 1] * 10))
-    assert np.isfinite([*fitted.temperatures, *fitted.biases]).all()
+def test_separated_classes_are_as_certain_as_their_number_allows():
+    probabilities, labels = np.array([[0.9, 0.1], [0.2, 0.8]] * 10), np.array([0, 1] * 10)
+    expected = np.array([[21 / 22, 1 / 22], [1 / 22, 21 / 22]] * 10)
+    np.testing.assert_allclose(recalibrated_classes(probabilities, labels).apply(probabilities), expected, atol=1e-3)
+    of_labels = recalibrated_labels(probabilities, np.eye(2, dtype=np.int64)[labels])
+    np.testing.assert_allclose(of_labels.apply(probabilities), expected, atol=1e-3)
 
 
 def test_the_part_has_a_share_of_the_groups_of_each_class():

@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 
 from tests.hub import DATASET, StandIn, write_dataset
 from trainables.core.hub import downloads
@@ -258,6 +259,28 @@ def test_a_truncated_or_zeroed_download_is_never_used(hub: StandIn) -> None:
         Path(str(raised.value).split(" is damaged")[0]).unlink()
         ask(wanted)
         hub.fault = "zeros"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_weights_that_are_held_are_asked_for_once(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's client would ask six times, each with its time-out."""
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    write_model(hub)
+    hub.fault, hub.faulty = "hang", "^GET"
+    with pytest.raises(HubError, match="did not answer within 10 s"):
+        model_file(MODEL)
+    assert len([question for question in hub.asked if question.startswith("GET")]) == 1
+
+
+def test_a_download_that_always_breaks_off_ends(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's client begins again for ever where a server in between cuts answers and knows no ranges."""
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 16)
+    monkeypatch.setattr(file_download, "time", SimpleNamespace(**{**vars(time), "sleep": lambda _: None}))
+    write_model(hub)
+    hub.fault, hub.faulty = "cut", "^GET .*resolve"
+    with pytest.raises(HubError, match="was truncated: try again"):
+        model_file(MODEL)
+    assert len([question for question in hub.asked if question.startswith("GET")]) <= 20
 
 
 def test_another_file_of_a_repository_is_taken_if_the_first_is_missing(hub: StandIn) -> None:

@@ -28,6 +28,8 @@ _FRAME_TAGS = {
     "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
 }
 _NEEDED_TAGS = ("BitsAllocated", "BitsStored", "PhotometricInterpretation", "PixelRepresentation", "SamplesPerPixel")
+# Modalities whose pixels are no pictures: segmentations, and doses of radiotherapy.
+_NO_IMAGES = {"SEG": "a segmentation", "RTDOSE": "a dose of radiotherapy", "PR": "a presentation of another image"}
 _LUT_DATA = ("LUTData", "LookupTableData")  # ends of the names of tags with entries of LUTs
 Window = tuple[float, float]
 
@@ -180,6 +182,8 @@ def _encoding_of_pixels(dataset: "Dataset") -> str:
     from pydicom.pixels import get_decoder
     from pydicom.pixels.utils import get_expected_length
 
+    if what := _NO_IMAGES.get(read_text(dataset, "Modality")):
+        raise DataError(f"this DICOM file is {what}, not an image: move it out of the data set")
     if "PixelData" not in dataset:
         floats = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
         raise DataError("its DICOM pixels are floating-point" if floats else "this DICOM file has no pixels")

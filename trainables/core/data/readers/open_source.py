@@ -106,7 +106,10 @@ def _checked(source: Source, place: str) -> Source:
     for name in source.class_names:
         key = class_name_key(name)
         if key in by_key:
-            rule = "class names must differ in more than case, spaces, hyphens, zeros or the encoding of accents"
+            rule = (
+                "class names must differ in more than case, look-alike letters, spaces, hyphens, zeros or the encoding "
+                "of accents"
+            )
             raise DataError(f"{rule}, but {place} has {by_key[key]!r} and {name!r}: rename one of them")
         by_key[key] = name
     return source

@@ -31,8 +31,10 @@ REFUSED = {
     "cannot be decoded (JPEG 2000 Image Compression)": "JPEG2000-embedded-sequence-delimiter",
     "pixels are incomplete: 8130 of 8192 bytes": "MR_truncated",
     "not a readable DICOM file": "badVR ExplVR_BigEndNoMeta ExplVR_LitEndNoMeta no_meta rtstruct",
-    "must have 1 to 16 bits, but these have 32": "SC_rgb_rle_32bit SC_rgb_rle_32bit_2frame rtdose rtdose_1frame "
-    "rtdose_expb rtdose_expb_1frame rtdose_rle rtdose_rle_1frame",
+    "must have 1 to 16 bits, but these have 32": "SC_rgb_rle_32bit SC_rgb_rle_32bit_2frame",
+    "is a segmentation, not an image": "liver_1frame liver_expb_1frame",
+    "is a dose of radiotherapy, not an image": "rtdose rtdose_1frame rtdose_expb rtdose_expb_1frame rtdose_rle "
+    "rtdose_rle_1frame",
     "pixels, but this one has 0 x 0": "meta_missing_tsyntax nested_priv_SQ",
     "has no pixels": "UN_sequence empty_charset_LEI no_meta_group_length priv_SQ reportsi rtplan rtplan_truncated "
     "reportsi_with_empty_number_tags test-SR waveform_ecg",
@@ -159,6 +161,7 @@ def test_dark_files_stay_dark(tmp_path):
         ({"HighBit": 15}, "HighBit of DICOM pixels must be BitsStored - 1, here 11, but is 15"),
         ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "its RescaleSlope is 0"),
         ({"PhotometricInterpretation": None}, "this DICOM file lacks PhotometricInterpretation"),
+        ({"Modality": "SEG"}, "this DICOM file is a segmentation, not an image: move it out of the data set"),
         ({"Rows": 500}, "its DICOM pixels are incomplete: 128 of 8000 bytes"),
     ],
 )

@@ -63,6 +63,23 @@ def test_hub_converted_parquet_keeps_its_splits(tmp_path):
     assert open_source(str(tmp_path)).published.tolist() == ["test", "train", "train"]
 
 
+@pytest.mark.parametrize(
+    ("names", "published"),
+    [
+        (("brains_test", "brains_train"), ["test", "train"]),
+        (("brains-Training-0", "brains-val-0"), ["train", "val"]),
+        (("brains_test", "train"), ["test", "train"]),
+        (("stress_test",), [""]),
+        (("stress_test", "train"), ["test", "train"]),
+        (("brains_train_test", "brains_train"), ["", ""]),
+    ],
+)
+def test_names_of_parquet_files_give_the_splits_wherever_they_say_so(tmp_path, names, published):
+    for name in names:
+        write_parquet(tmp_path / f"{name}.parquet", [0])
+    assert open_source(str(tmp_path)).published.tolist() == published
+
+
 def test_files_with_different_class_names_are_refused(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1])
     write_parquet(tmp_path / "test.parquet", [0, 1], HUB_METADATA.replace(b'["no", "yes"]', b'["yes", "no"]'))

@@ -8,6 +8,7 @@ import numpy as np
 
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.folders.layout_checks import check_class_folders
+from trainables.core.data.readers.folders.mask_signs import check_no_twins, describe_derived
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import describe_unread, is_ignored, unread_files
 from trainables.core.data.readers.untrusted_files import listed, printable
@@ -29,6 +30,7 @@ def open_class_folders(root: Path, slicing: Slicing | None = None) -> Source:
     parents = [root / name for name in splits] or [root]
     class_names = tuple(sorted({child.name for parent in parents for child in _folders(parent)}))
     check_class_folders(root, list(splits), class_names, [parts for _, parts in places if parts])
+    check_no_twins(root, images.files)
     number = {name: index for index, name in enumerate(class_names)}
     unlabelled = [name for name, label in zip(images.names, labelled, strict=True) if label is None]
     folders = _describe_subfolders([parts for _, parts in places]) if images.groups is None else []
@@ -52,7 +54,7 @@ def open_class_folders(root: Path, slicing: Slicing | None = None) -> Source:
         files=[file.name for file in images.files],
         unread=unread_files(root, {root / file for file in images.files}),
         metadata=images.metadata,
-        notes=(*images.notes, *folders, *_describe_unlabelled(unlabelled)),
+        notes=(*images.notes, *folders, *describe_derived(images.files), *_describe_unlabelled(unlabelled)),
         slicing=images.slicing,
         patients=images.patients,
     )

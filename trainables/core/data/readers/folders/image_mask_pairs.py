@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.core.data.readers.folders.layout_checks import MASK_NAME
+from trainables.core.data.readers.folders.mask_signs import MASK_NAME
 from trainables.core.data.readers.image_files import is_image, paths_below, unread_files
 from trainables.core.data.readers.name_keys import name_key
+from trainables.core.data.readers.tables.split_columns import folder_splits
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
 from trainables.core.data.source import MaskFormat, Masks, Source
 from trainables.core.errors import DataError
@@ -31,7 +32,10 @@ def open_pairs(root: Path) -> Source | None:
 
 
 def _from_folders(root: Path) -> Source:
-    """Pair files of the same name below ``images/`` and ``masks/``, whatever their suffixes."""
+    """Pair files of the same name below ``images/`` and ``masks/``, whatever their suffixes.
+
+    Folders of several splits in ``images/``, such as ``train`` and ``test``, give the published splits.
+    """
     images, masks = (_by_name(root / folder) for folder in ("images", "masks"))
     unpaired = sorted(masks.keys() - images.keys())
     if unpaired:
@@ -44,7 +48,8 @@ def _from_folders(root: Path) -> Source:
         )
     names = sorted(images, key=lambda name: str(images[name].with_suffix("")))
     files, paired = [images[name] for name in names], [masks.get(name) for name in names]
-    return _source(root, files, paired, [""] * len(files), None)
+    published = folder_splits([file.relative_to(root / "images") for file in files])
+    return _source(root, files, paired, published, None)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -108,4 +113,5 @@ def _source(
         files=[file.name for file in files],
         masks=Masks(read_mask, mask_format),
         unread=unread_files(root, {*files, *filter(None, masks)}),
+        notes=("the folders or lists of the images give the published splits",) if any(published) else (),
     )

@@ -5,21 +5,19 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.core.data.readers.image_files import is_ignored, without_suffix
-from trainables.core.data.readers.untrusted_files import printable
+from trainables.core.data.readers.folders.mask_signs import (
+    IMAGES,
+    MASKS,
+    check_mask_folders,
+    check_mask_names,
+    joined,
+    shown,
+)
+from trainables.core.data.readers.image_files import is_ignored
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 from trainables.core.plural import plural
 
-_IMAGES = frozenset({"image", "images", "imagestr", "imagests", "img", "imgs", "jpegimages"})
-_MASKS = frozenset(
-    [
-        *("annotations", "groundtruth", "labels", "labelstr", "labelsts", "mask", "masks"),
-        *("segmentationclass", "segmentationobject", "segmentations"),
-    ]
-)
-# Names of masks that are never classes: `mask` is one in data sets of faces, `labels` in those of documents.
-_ONLY_MASKS = _MASKS - {"annotations", "labels", "labelstr", "labelsts", "mask"}
 # Folders beside those of the classes, and folders that contain those of the classes.
 _NO_CLASSES = frozenset(
     [
@@ -27,29 +25,30 @@ _NO_CLASSES = frozenset(
         *("exclude", "excluded", "figs", "figures", "ignore", "ignored", "logs", "mlartifacts", "mlruns", "newfolder"),
         *("notebooks", "output", "outputs", "plots", "predict", "prediction", "predictions", "previews", "results"),
         *("runs", "screenshots", "temp", "testresults", "thumbnails", "thumbs", "tmp", "todo", "unannotated"),
-        *("unlabeled", "unlabelled", "unsorted", "unsup", "untitledfolder"),
+        *("unclassified", "unk", "unknown", "unlabeled", "unlabelled", "unsorted", "unsup", "untitledfolder"),
     ]
 )
 _CONTAINERS = frozenset({"data", "database", "dataset", "datasets", "files", "input", "inputs", "raw", "rawdata"})
 _SPLITS = frozenset(SPLIT_NAMES)
 _TABLES = frozenset({".csv", ".tsv", ".xls", ".xlsx"})
-# Words of `train-images`, `TrainImages` and `TRAIN_IMAGES`.
+# Words of `train-images`, `TrainImages` and `TRAIN_IMAGES`, and of `trainset`.
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
-_SHOWN = 5
+_SPLIT_AND_WORD = re.compile(rf"({'|'.join(SPLIT_NAMES)})s?(bilder|data|daten|dataset|folder|images?|imgs?|set)")
 _COPY = re.compile(
     r"(?P<name>.+?)([ _-]+(copy|kopie|copie|aug(mented)?|backup|cropped|original|(pre)?processed|resized?)"
     r"( \(?\d+\)?)?| \(\d+\))",
     re.IGNORECASE,
 )
+# Folders of patients or studies: numbered words, numbers of three digits, dates, UIDs and hashes. Classes of ImageNet
+# look like n01440764.
+_PATIENT = re.compile(
+    r"(case|exam|id|mrn|participant|pat|patient|pid|series|study|sub|subj|subject|visit|volunteer)[ _-]*\d+[a-z]?|"
+    r"(?!n\d{8}$)[a-z]{0,4}[ _-]?\d{3,}|\d{4}-\d\d-\d\d|\d+(\.\d+){3,}|(?=.*\d)[0-9a-f-]{16,}",
+    re.IGNORECASE,
+)
+_FEWEST_PATIENTS = 3
 # Folders above those of the classes.
 _PART = re.compile(r"(batch|cent(er|re)|cohort|dataset|fold|hospital|part|site|split)[ _-]?(\d+|[a-z])", re.IGNORECASE)
-_MASK_WORD = (
-    r"(mask|seg|segmentation|gt|ground[ _-]?truth|annotation|contour|label|overlay|roi|"
-    r"heat[ _-]?map|(grad[ _-]?|score[ _-]?)?cam|saliency|attention|pred|prediction|bbox|bounding[ _-]?box)s?"
-)
-MASK_NAME = re.compile(rf"(?P<image>.+)[ ._-]{_MASK_WORD}([ _-]?\d+)?", re.IGNORECASE)
-_MASK_PREFIX = re.compile(rf"{_MASK_WORD}[ _-]?(?P<image>[^a-z].*|(?<=[ _-]).+)", re.IGNORECASE)
-_IMAGE_PREFIX = re.compile(r"(image|img|im|scan|slice|frame|photo|picture|xray)[ _-]?(?P<image>.+)", re.IGNORECASE)
 
 
 def check_class_folders(
@@ -63,31 +62,32 @@ def check_class_folders(
         class_names: Names of the class folders.
         places: Parts of each image's path, from its class folder to its file name.
     """
-    kinds = {_joined(name) for name in class_names}
-    if kinds & _MASKS and kinds <= _IMAGES | _MASKS:
+    kinds = {joined(name) for name in class_names}
+    if kinds & MASKS and kinds <= IMAGES | MASKS:
         raise DataError(
             f"{root} looks like images with masks, not like classes ({', '.join(class_names)}): name the two folders "
             "images and masks, without folders of splits above them"
         )
     _check_split_names(root, class_names)
     _check_other_splits(root, splits, class_names)
+    _check_patients(root, class_names)
     subfolders: dict[str, set[str]] = {name: set() for name in class_names}
     for parts in places:
         if len(parts) > 1 and parts[0] in subfolders:
             subfolders[parts[0]].add(parts[1] if len(parts) > 2 else "")
     _check_nested_splits(root, subfolders, places)
     _check_number(root, splits, subfolders, len(places))
-    _check_mask_folders(root, subfolders)
+    check_mask_folders(root, subfolders)
     _check_copied_classes(root, subfolders)
     _check_equal_subfolders(root, subfolders)
     _check_shared_subfolders(root, subfolders)
     _check_other_folders(root, subfolders)
-    _check_mask_names(root, places)
+    check_mask_names(root, places)
 
 
 def _check_split_names(root: Path, class_names: Sequence[str]) -> None:
     """Refuse folders like ``train_images`` and ``test_images``, whose labels lie in a table or nowhere."""
-    words = {name: [word.lower() for word in _WORD.findall(name)] for name in class_names}
+    words = {name: [part for word in _WORD.findall(name) for part in _parts(word.lower())] for name in class_names}
     others = {name: tuple(word for word in words[name] if word not in _SPLITS) for name in class_names}
     splits = {name: {SPLIT_NAMES[word] for word in words[name] if word in _SPLITS} for name in class_names}
 
@@ -95,12 +95,17 @@ def _check_split_names(root: Path, class_names: Sequence[str]) -> None:
         return bool(splits[name] and splits[other]) and others[name] == others[other] and splits[name] != splits[other]
 
     same = [name for name in class_names if any(is_twin(name, other) for other in class_names)]
-    only_images = class_names and all(others[name] and set(others[name]) <= _IMAGES for name in class_names)
+    only_images = class_names and all(others[name] and set(others[name]) <= IMAGES for name in class_names)
     if same or only_images:
         named = shown(class_names if only_images else same)
         raise DataError(
             f"the folders of {root} are named after images or splits ({named}), not after classes: {_remedy(root)}"
         )
+
+
+def _parts(word: str) -> list[str]:
+    found = _SPLIT_AND_WORD.fullmatch(word)
+    return [word] if found is None else [found[1], found[2]]
 
 
 def _check_other_splits(root: Path, splits: Sequence[str], class_names: Sequence[str]) -> None:
@@ -112,6 +117,15 @@ def _check_other_splits(root: Path, splits: Sequence[str], class_names: Sequence
                 f"{name} in {root} has folders of classes ({shown(classes)}) like {shown(splits)}, but its name stands "
                 f"for no split: rename it to one of {', '.join(SPLIT_NAMES)}, or move it out of the data set"
             )
+
+
+def _check_patients(root: Path, class_names: Sequence[str]) -> None:
+    """Refuse folders of patients or studies in the place of classes: ``patient_01``, ``patient_02``, ... or UIDs."""
+    if len(class_names) >= _FEWEST_PATIENTS and all(map(_PATIENT.fullmatch, class_names)):
+        raise DataError(
+            f"the folders of {root} ({shown(class_names)}) look like patients or studies, not like classes: name the "
+            "classes in a table with --labels FILE, or put them above these folders; rename these if they are classes"
+        )
 
 
 def _remedy(root: Path) -> str:
@@ -170,26 +184,16 @@ def _check_equal_subfolders(root: Path, subfolders: dict[str, set[str]]) -> None
         )
 
 
-def _check_mask_folders(root: Path, subfolders: dict[str, set[str]]) -> None:
-    for name, below in subfolders.items():
-        masks = sorted(folder for folder in below if _joined(folder) in _MASKS)
-        if masks:
-            raise DataError(f"{name} in {root} has a subfolder {masks[0]}: move the masks out of the data set")
-        found = MASK_NAME.fullmatch(name)
-        if _joined(name) in _ONLY_MASKS or (found and found["image"] in subfolders):
-            raise DataError(f"{root} has a folder {name} among its classes: move the masks out of the data set")
-
-
 def _check_other_folders(root: Path, subfolders: dict[str, set[str]]) -> None:
     """Refuse ``docs`` beside the classes, and the classes below ``data`` beside anything else."""
     for name, below in subfolders.items():
-        if _joined(name) in _CONTAINERS and len(below) > 1 and "" not in below:
+        if joined(name) in _CONTAINERS and len(below) > 1 and "" not in below:
             raise DataError(
                 f"{name} in {root} has only folders ({shown(sorted(below))}), so it looks like the data set itself and "
                 f"not like a class: pass {root / name} as --data, or rename it if it is a class"
             )
-    others = [name for name in subfolders if _joined(name) in _NO_CLASSES]
-    containers = [name for name in subfolders if _joined(name) in _CONTAINERS | _IMAGES]
+    others = [name for name in subfolders if joined(name) in _NO_CLASSES]
+    containers = [name for name in subfolders if joined(name) in _CONTAINERS | IMAGES]
     if len(subfolders) - len(others + containers) > 1:  # the rest are classes
         others += containers
     if 0 < len(others) < len(subfolders):
@@ -197,11 +201,6 @@ def _check_other_folders(root: Path, subfolders: dict[str, set[str]]) -> None:
             f"{shown(others)} in {root} has images, but is named like no class: move it out of the data set, or rename "
             "it if it is a class"
         )
-
-
-def _joined(name: str) -> str:
-    """Return a name in lower case without spaces, hyphens and underscores."""
-    return re.sub(r"[\s_-]", "", name.lower())
 
 
 def _check_copied_classes(root: Path, subfolders: dict[str, set[str]]) -> None:
@@ -233,23 +232,3 @@ def _check_shared_subfolders(root: Path, subfolders: dict[str, set[str]]) -> Non
             f"the folders of {root} ({shown(sorted(subfolders))}) share their subfolders ({shown(sorted(counts))}), "
             "which look like the classes: put the classes above, or move the images directly into the class folders"
         )
-
-
-def shown(names: Sequence[str]) -> str:
-    """Return at most five names of untrusted files in one line."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return printable(", ".join(names[:_SHOWN])) + more
-
-
-def _check_mask_names(root: Path, places: Sequence[tuple[str, ...]]) -> None:
-    stems = {(*parts[:-1], without_suffix(parts[-1])) for parts in places}
-    # `mask1` may stand beside `1`, `image1` or `img_1`.
-    numbered = {(*folder, found["image"]) for *folder, stem in stems if (found := _IMAGE_PREFIX.fullmatch(stem))}
-    for *folder, stem in sorted(stems):
-        suffixed, prefixed = MASK_NAME.fullmatch(stem), _MASK_PREFIX.fullmatch(stem)
-        image = (suffixed or prefixed or {"image": None})["image"]
-        if (*folder, image) in stems or (prefixed and (*folder, prefixed["image"]) in stems | numbered):
-            raise DataError(
-                f"{Path(root, *folder)} has both {image!r} and its mask {stem!r}: move the masks out of the class "
-                "folders"
-            )

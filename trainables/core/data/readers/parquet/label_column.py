@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.data.readers.tables.label_sets import SEPARATOR, choose_reading
+from trainables.core.data.readers.tables.unknown_labels import check_known
 from trainables.core.errors import DataError
 
 _MOST_CLASSES = 10_000
@@ -42,6 +43,7 @@ def text_labels(tables: Sequence[Any], place: str) -> tuple[NDArray[np.int64], t
         )
     choose_reading(values, False, "label", place)  # refuses labels that are separated by something else
     names = tuple(sorted(set(values) - {""}))
+    check_known(names, values, "label", place)
     number = {name: index for index, name in enumerate(names)}
     return np.array([number.get(value, -1) for value in values], dtype=np.int64), names
 

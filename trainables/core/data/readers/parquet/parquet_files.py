@@ -43,8 +43,7 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
 
     check_one_configuration(root, files)
     parts = []
-    for file in files:
-        split = split_of(file)
+    for file, split in zip(files, splits_of(files), strict=True):
         try:
             check_within(root, file)
             table = pq.ParquetFile(file).read()
@@ -60,11 +59,21 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
     return replace(source, unread=unread_files(root, files))
 
 
-def split_of(file: Path) -> str:
-    """Return the split that a parquet file or its folder is named after, or "" for neither."""
-    # train-00000-of-00001.parquet, train_0.parquet, or test/0000.parquet in data sets converted by the hub
-    hints = (re.split(r"[-_.]", file.name)[0].lower(), file.parent.name.lower())
-    return next((SPLIT_NAMES[hint] for hint in hints if hint in SPLIT_NAMES), "")
+def splits_of(files: Sequence[Path]) -> list[str]:
+    """Return the split that each parquet file or its folder is named after, or "" for neither.
+
+    A name begins with its split, as ``train-00000-of-00001.parquet`` or ``train_0.parquet``, or that of the folder is
+    the split, as in data sets that the hub converted: ``test/0000.parquet``. Of files of several splits, names may also
+    have it elsewhere: ``brains_train.parquet`` beside ``brains_test.parquet``.
+    """
+    words = [[word.lower() for word in re.split(r"[-_. ]", file.stem)] for file in files]
+    named = [{SPLIT_NAMES[word] for word in of_file if word in SPLIT_NAMES} for of_file in words]
+    hints = [(of_file[0], file.parent.name.lower()) for of_file, file in zip(words, files, strict=True)]
+    firsts = [next((SPLIT_NAMES[hint] for hint in pair if hint in SPLIT_NAMES), "") for pair in hints]
+    splits = [
+        first or (min(of_file) if len(of_file) == 1 else "") for first, of_file in zip(firsts, named, strict=True)
+    ]
+    return splits if len({*splits} - {""}) > 1 else firsts
 
 
 def open_hub(place: str, group_column: str | None) -> Source:

@@ -14,6 +14,7 @@ from trainables.core.data.readers.tables.split_columns import (
     check_no_choice,
     check_no_flag,
     known_splits,
+    words_of_name,
 )
 from trainables.core.data.readers.untrusted_files import listed
 from trainables.core.data.source import SPLIT_NAMES
@@ -29,7 +30,12 @@ _RECOGNISED = {
     "participantid mrn medicalrecordnumber",
     "split": SPLIT_COLUMNS,
 }
-# Used as the group if no column is known as the patient. One patient may have several.
+# Used as the group if no column is known as the patient.
+_FURTHER_PATIENTS = (
+    "patientname patientidentifier patientkey patientcode patientuid patientnr patid patno patnr pid subjectnumber "
+    "subjectcode"
+)
+# Used as the group if there is none of those either. One patient may have several.
 _VISITS = (
     "caseid caseno casenumber studyid studyuid studyinstanceuid accession accessionnumber examid visitid encounterid"
 )
@@ -65,6 +71,17 @@ class LabelTable:
         return cls(**{**raw, "files": tuple(raw["files"])})
 
 
+# Words in names of columns that may name patients, and words that say that they do not.
+_MAY_NAME_PATIENTS = re.compile("case|id|mrn|pat|patient.*|person|subject|subj")
+_NO_PATIENTS = frozenset(
+    [
+        *("age", "bmi", "category", "class", "control", "date", "ethnicity", "frame", "gender", "grade", "group"),
+        *("height", "image", "img", "label", "orientation", "position", "race", "series", "sex", "site", "size"),
+        *("slice", "status", "study", "type", "weight"),
+    ]
+)
+
+
 def known_as(role: str, column: str) -> bool:
     """Return True if a column's name is one of those recognised for a role, such as ``group``."""
     return _reduced(column) in _RECOGNISED[role].split()
@@ -72,7 +89,7 @@ def known_as(role: str, column: str) -> bool:
 
 def known_groups(columns: Sequence[str]) -> list[str]:
     """Return the columns known as the patient or, if there are none, as a visit, or else as a lesion or specimen."""
-    tiers = (_RECOGNISED["group"], _VISITS, _SPECIMENS)
+    tiers = (_RECOGNISED["group"], _FURTHER_PATIENTS, _VISITS, _SPECIMENS)
     found = ([name for name in columns if _reduced(name) in tier.split()] for tier in tiers)
     return next(filter(None, found), [])
 
@@ -149,10 +166,23 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
     counts = {name: len({row[name] for row in rows}) for name in others}
     counted = ", ".join(f"{name} ({plural(count, 'value')})" for name, count in counts.items())
     unused = [name for name in known_groups(columns) if name in others and "group" not in chosen]
+    maybe = [
+        name for name in others if name not in unused and 2 < counts[name] < len(rows) and _may_name_patients(name)
+    ]
     return [
         f"columns of the table: {used}" + (f"; others, which no model sees: {counted}" if others else ""),
         *(describe_unused(name, (row[name] for row in rows)) for name in unused),
+        *(
+            [f"column {maybe[0]} may name patients: if it does, --group-column {maybe[0]} keeps their images together"]
+            if maybe and "group" not in chosen
+            else []
+        ),
     ]
+
+
+def _may_name_patients(column: str) -> bool:
+    words = words_of_name(column)
+    return any(map(_MAY_NAME_PATIENTS.fullmatch, words)) and not words & _NO_PATIENTS
 
 
 def _one_of(names: Sequence[str] | Mapping[str, str]) -> str:

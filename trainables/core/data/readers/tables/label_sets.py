@@ -15,7 +15,7 @@ from trainables.core.errors import DataError
 from trainables.core.plural import plural
 
 SEPARATOR = "|"
-_OTHER_SEPARATORS = (";", ",", "/", "+", "&", " and ")
+_OTHER_SEPARATORS = (";", ",", "/", "+", "&", " and ", " or ")
 NO_LABEL = "none"  # in place of columns of 0 and 1 that are all 0
 # Names that mean that an image has none of the labels, in lower case and reduced to letters.
 _NONE = ("nofinding", "nofindings", "noabnormality", "nolabel", "nolabels", "none", "normal", "healthy", "negative")
@@ -86,7 +86,14 @@ def _recognised(table: LabelTable, columns: Sequence[str], rows: Sequence[Row], 
         return []
     others = [*known_groups(columns), *(name for name in columns if known_as("image", name) or known_as("split", name))]
     others += [name for name in (table.image, table.group, table.split) if name]
-    binary = [name for name in columns if name not in others and {"0", "1"} == {row[name] for row in rows} - {""}]
+    values = {name: {row[name] for row in rows} - {""} for name in columns if name not in others}
+    binary = [name for name, of_name in values.items() if of_name == {"0", "1"}]
+    uncertain = [name for name, of_name in values.items() if "-1" in of_name <= {"-1", "0", "1"}]
+    if uncertain and len(binary) > 1:
+        raise DataError(
+            f"columns {', '.join(binary)} of {place} hold 0 and 1, but {listed(uncertain)} also -1: if it is a label, "
+            "write 0, 1 or an empty cell; else name the others with --label-column"
+        )
     seldom = [name for name in binary if _letters(name) in _SELDOM or is_split_flag(name)]
     if seldom and len(binary) > 1:
         labels = ",".join(name for name in binary if name not in seldom)

@@ -27,6 +27,7 @@ from trainables.core.data.readers.tables.row_matches import (
 )
 from trainables.core.data.readers.tables.split_columns import Row, folder_splits
 from trainables.core.data.readers.tables.table_files import TABLE_SUFFIXES, read_table
+from trainables.core.data.readers.tables.unknown_labels import check_known
 from trainables.core.data.readers.untrusted_files import listed, printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError
@@ -172,7 +173,9 @@ def _class_names(
             f"there must be at most {_MOST_CLASSES} classes, and two images per class on average, but column {column} "
             f"of {place} has {len(names)} values for {labelled} images: name another one with --label-column"
         )
-    names = {name for label in labels for name in reading.names_in(label)}
+    in_use = [name for label in labels for name in reading.names_in(label)]
+    names = {*in_use}
+    check_known(names, in_use, column, place)
     numeric = all(re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names)
     return tuple(sorted(names, key=(lambda name: (float(name), name)) if numeric else None))
 

@@ -14,6 +14,7 @@ SPLIT_COLUMNS = "split fold subset partition"
 # Words in the names of columns that are often splits, even if few of their values say so.
 _OFTEN_SPLITS = frozenset({"cohort", "dataset", "partition", "set", "split", "subset"})
 _NUMBERED = frozenset({"partition", "set", "split", "subset"})  # in which 0, 1 and 2 may stand for splits
+_FOLDS = frozenset({"fold", "folds", "kfold", "cvfold"})  # whose numbers are no splits
 # Words in values. The sure ones are hardly ever about something else; others may be, such as "external fixation".
 _SURE_WORDS = frozenset(
     [
@@ -29,7 +30,10 @@ _FLAG = re.compile(
     r"((is|in)[ _-]?)?((external|internal)[ _-]?)?(train|training|test|testing|val|validation|hold[ _-]?out)"
     r"([ _-]?(set|split|cohort))?|(is|in)[ _-]?valid([ _-]?set)?|(is[ _-]?)?external([ _-]?(set|cohort))?"
 )
-_CHOICE = re.compile(r"(is[ _-]?)?(discard|discarded|exclude|excluded|include|included|unusable|usable)")
+_CHOICE = re.compile(
+    r"(is[ _-]?)?(accepted|discard(ed)?|drop(ped)?|duplicated?|excluded?|ignored?|included?|invalid|keep|kept|"
+    r"omit(ted)?|reject(ed)?|removed?|selected|skip(ped)?|unusable|usable|used?)|valid"
+)
 _MARKS = frozenset({"0", "1", "f", "false", "n", "no", "t", "true", "x", "y", "yes"})
 
 
@@ -77,8 +81,10 @@ def folder_splits(files: Sequence[Path]) -> list[str]:
 
 
 def check_no_flag(columns: Sequence[str], rows: Sequence[Row], place: str) -> None:
-    """Raise DataError if a column looks like a published split in another form, such as ``is_test``."""
-    flags = [name for name in columns if is_split_flag(name) and _is_marked(name, rows)]
+    """Raise DataError if a column looks like a published split in another form: ``is_test``, or -1 for a fold."""
+    flags = [
+        name for name in columns if (is_split_flag(name) and _is_marked(name, rows)) or _holds_out_rows(name, rows)
+    ]
     if flags:
         raise DataError(
             f"column {flags[0]} of {place} looks like a published split: write train or test into a column split, or "
@@ -110,11 +116,28 @@ def _holds_several_splits(values: Set[str]) -> bool:
     return values <= SPLIT_NAMES.keys() and len({SPLIT_NAMES[value] for value in values}) > 1
 
 
+def _holds_out_rows(column: str, rows: Sequence[Row]) -> bool:
+    """Return True for numbered folds or splits with something else for some rows, such as -1 for a held-out test."""
+    name, values = words_of_name(column), {row[column].lower() for row in rows}
+    if not (name & (_FOLDS | _NUMBERED) and any(map(str.isdigit, values))):
+        return False
+    marked = any(re.fullmatch(r"-\d+", value) or _mentioned({value}) & _WORDS for value in values)
+    return marked or bool(name & _FOLDS and "" in values)
+
+
+def words_of_name(column: str) -> set[str]:
+    """Return the words in the name of a column, in lower case: of ``PatientID`` and ``patient_id``, two."""
+    return set(re.findall("[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower()))
+
+
+def _mentioned(values: Set[str]) -> set[str]:
+    words = (re.findall("[a-z]+", re.sub("h[eo]ld[ _-]?out", "holdout", value)) for value in values)
+    return {word for of_value in words for word in of_value}
+
+
 def _looks_like_split(column: str, values: Set[str], *, is_partly_empty: bool) -> bool:
     """Return True if a column seems to divide the images into splits, although some of its values name none."""
-    name = set(re.findall("[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower()))
-    words = [set(re.findall("[a-z]+", re.sub("h[eo]ld[ _-]?out", "holdout", value))) for value in values]
-    mentioned = set().union(*words)
+    name, mentioned = words_of_name(column), _mentioned(values)
     if name == {"split"} and mentioned and not re.search(r"\d", str(values)):
         return True
     if len(values) == 1:
@@ -127,5 +150,5 @@ def _looks_like_split(column: str, values: Set[str], *, is_partly_empty: bool) -
         return True
     if name & _NUMBERED and len(values) <= _MOST_NUMBERS and all(value.isdigit() for value in values):
         return True
-    only_splits = mentioned <= _WORDS | _FILLERS and all(of_value & _WORDS for of_value in words)
-    return "train" in values or bool(only_splits and mentioned & _SURE_WORDS)
+    only_splits = mentioned <= _WORDS | _FILLERS and all(_mentioned({value}) & _WORDS for value in values)
+    return bool(values & {"train", "training"}) or bool(only_splits and mentioned & _SURE_WORDS)

@@ -10,6 +10,7 @@ from PIL import Image
 from tests.images import png, write_classes
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.prepare import prepare
+from trainables.core.data.readers.folders.mask_signs import describe_masks
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.unlabelled import find_parts
 from trainables.core.errors import DataError
@@ -82,12 +83,21 @@ def test_a_class_without_images_is_refused_with_the_suffixes_of_its_files(tmp_pa
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("NORMAL", "Normal"), ("caf\u00e9", "cafe\u0301"), ("healthy", "healthy "), ("very mild", "Very-mild")],
+    [
+        ("NORMAL", "Normal"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("healthy", "healthy "),
+        ("very mild", "Very-mild"),
+        ("very\u2013mild", "very-mild"),
+        ("COVID-19", "Covid19"),
+        ("Crohn's", "Crohn\u2019s"),
+        ("Cancer", "\u0421ancer"),
+    ],
 )
 def test_class_names_that_are_equal_to_people_are_refused(tmp_path, one, other):
     write_classes(tmp_path / "train", {one: 2, "ill": 2})
     write_classes(tmp_path / "test", {other: 2, "ill": 2})
-    with pytest.raises(DataError, match=r"differ in more than case, .* has '.*' and '.*': rename one of them"):
+    with pytest.raises(DataError, match="differ in more than case, .* has .* and .*: rename one of them"):
         open_source(str(tmp_path))
 
 
@@ -126,6 +136,7 @@ def write_images(root, *names):
         (("ill/1.png", "well/2.png", "ill_resized/3.png"), "ill_resized in {root} looks like a copy of the class ill"),
         (("ill/1.png", "well/2.png", "well-aug/3.png"), "well-aug in {root} looks like a copy of the class well"),
         (("ill/1.png", "well/2.png", "unlabeled/3.png"), "unlabeled in {root} has images, but is named like no class"),
+        (("ill/1.png", "well/2.png", "Unknown/3.png"), "Unknown in {root} has images, but is named like no class"),
         (("ill/1.png", "well/2.png", "Thumbnails/3.png"), "Thumbnails in {root} has images, but is named like no"),
         (("train/ill/1.png", "train/unsup/2.png", "test/well/3.png"), "unsup in {root} has images, but is named like"),
         (("ill/1.png", "well/2.png", "ill_heatmaps/3.png"), "has a folder ill_heatmaps among its classes"),
@@ -154,6 +165,23 @@ def write_images(root, *names):
             "(p1, p2, p3) share their subfolders (ill, well), which look like the classes",
         ),
         (("ill/a (1).png", "ill/a (1)_mask_1.png", "well/2.png"), "its mask"),
+        (("ill/p1_image.png", "ill/p1_mask.png", "well/2.png"), "has both 'p1_image' and its mask 'p1_mask'"),
+        (("ill/p1_flair.png", "ill/p1_seg.png", "well/2.png"), "has both 'p1_flair' and its mask 'p1_seg'"),
+        (("ill/scan7.png", "ill/scan7Mask.png", "well/2.png"), "has both 'scan7' and its mask 'scan7Mask'"),
+        (("ill/1.png", "illMasks/1.png", "well/2.png"), "has a folder illMasks among its classes"),
+        (("ill/img/1.png", "ill/gt/1.png", "well/2.png"), "ill in {root} has a subfolder gt: move the masks out"),
+        (("trainset/1.png", "testset/2.png"), "named after images or splits (testset, trainset), not after classes"),
+        (("TrainData/1.png", "valdata/2.png"), "named after images or splits (TrainData, valdata), not after classes"),
+        (("patient_01/1.png", "patient_02/2.png", "Patient 3/3.png"), "look like patients or studies, not like"),
+        (("train/sub-01/1.png", "train/sub-02/2.png", "test/sub-03/3.png"), "look like patients or studies"),
+        (("2019-01-31/1.png", "2019-02-01/2.png", "20190301/3.png"), "look like patients or studies, not like"),
+        (("P001/1.png", "P002/2.png", "P003/3.png"), "look like patients or studies, not like"),
+        (("Trainingsdaten/1.png", "Testdaten/2.png"), "named after images or splits (Testdaten, Trainingsdaten)"),
+        (
+            ("well/9.png", *(f"ill/{index}{suffix}" for index in range(6) for suffix in (".png", ".bmp"))),
+            "all 6 .bmp files in {root}/ill are named like .png files (0.bmp, 0.png), as if they were their masks",
+        ),
+        (("1.2.840.1/1.png", "1.2.840.2/2.png", "1.2.840.3/3.png"), "look like patients or studies, not like"),
         (
             ("first/ill/1.png", "first/well/2.png", "second/ill/3.png", "second/well/4.png"),
             "look like several data sets",
@@ -208,11 +236,48 @@ def test_tables_beside_images_are_named_with_the_option_that_reads_them(tmp_path
         ("site 1/1.png", "site 2/2.png"),
         ("data/1.png", "code/2.png"),
         ("-1/1.png", "1/2.png"),
+        ("0/1.png", "1/2.png", "10/3.png"),
+        ("T1/1.png", "T2/2.png", "T3/3.png"),
+        ("n01440764/1.png", "n02102040/2.png", "n02979186/3.png"),
+        ("train/ill/1.png", "train/well/2.png", *(f"test/ill/{index}.bmp" for index in range(6))),
+        ("ill/1.png", "ill/1.bmp", "ill/2.png", "ill/3.bmp", "well/2.png"),
+        ("case_1/1.png", "case_2/2.png"),
+        ("study/1.png", "case/2.png", "control/3.png"),
+        ("grade 1/1.png", "grade 2/2.png", "grade 3/3.png"),
+        ("ill/p1_ct.png", "ill/p1_roi_left.png", "well/x.png"),
+        ("band/1.png", "seg/2.png", "gt/3.png"),
     ],
 )
 def test_classes_with_subfolders_are_read(tmp_path, names):
     write_images(tmp_path, *names)
     assert len(open_source(str(tmp_path))) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("files", "example"),
+    [
+        (("a/1.png", "a/1_mask.png"), "'1_mask' beside '1'"),
+        (("new/images/1.png", "new/masks/1.png"), "in folder masks"),
+        (("a/1.png", "b/1_mask.png", "mask/2.png"), None),
+    ],
+)
+def test_masks_among_images_to_predict_are_noted(files, example):
+    note = f"masks seem to be among the images, and are scored like them ({example})"
+    assert describe_masks(list(map(Path, files))) == ([note] if example else [])
+
+
+@pytest.mark.parametrize(("word", "noted"), [("_m", True), (" copy", True), ("_2", False)])
+def test_images_named_like_another_one_with_a_word_added_are_noted(tmp_path, word, noted):
+    names = [f"{folder}/{index}{added}.png" for folder in ("ill", "well") for index in range(4) for added in ("", word)]
+    write_images(tmp_path, *names)
+    note = f"8 images are named like another one with {word!r} added: if they are its mask or its copy, move them out"
+    assert any(one.startswith(note) for one in open_source(str(tmp_path)).notes) == noted
+
+
+@pytest.mark.parametrize("names", ["grade 1-2|grade 12", "her2+|her2-", "T-1|1", "ill a|ill b", "\u0431|\u0432"])
+def test_names_that_people_tell_apart_are_two_classes(tmp_path, names):
+    write_images(tmp_path, *(f"{name}/1.png" for name in names.split("|")))
+    assert sorted(open_source(str(tmp_path)).class_names) == sorted(names.split("|"))
 
 
 @pytest.mark.parametrize(("train", "test"), [("Training", "Testing"), ("seg_train", "seg_test"), ("TRAIN", "Test")])

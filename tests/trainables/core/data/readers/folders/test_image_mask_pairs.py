@@ -1,6 +1,7 @@
 """Pairing of images with masks by their names."""
 
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,15 @@ def test_pairs_keep_the_order_of_their_names(tmp_path):
         write(tmp_path, "images", f"{name}.png", 7)
         write(tmp_path, "masks", f"{name}.png", 1)
     assert list(open_source(str(tmp_path)).files) == ["B1.png", "a.png", "a-1.png", "b.png"]
+
+
+def test_folders_of_splits_give_the_published_splits(tmp_path):
+    for name in ("Train/a.png", "Train/b.png", "test/c.png"):
+        write(tmp_path / "images", Path(name).parent, Path(name).name, 7)
+        write(tmp_path / "masks", Path(name).parent, Path(name).name, 1)
+    source = open_source(str(tmp_path))
+    assert source.published.tolist() == ["train", "train", "test"]
+    assert source.notes == ("the folders or lists of the images give the published splits",)
 
 
 @pytest.mark.parametrize("name", ["images/a.txt", "masks/b.mha", "c.png", "more/d.png", "images/dicom"])

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.core.data.readers.tables.label_columns import LabelTable, choose_columns
+from trainables.core.data.readers.tables.label_columns import LabelTable, choose_columns, describe_columns
 from trainables.core.data.readers.tables.named_images import NamedImages
 from trainables.core.errors import DataError
 
@@ -64,6 +64,7 @@ def test_other_columns_are_no_split(values):
         {"use": ("training", "hold-out")},
         {"cohort": ("development", "internal validation")},
         {"group_name": ("discovery", "replication")},
+        {"Aufteilung": ("Training", "Pruefung")},
         {"cohort": ("internal", "external")},
         {"set": ("in", "out")},
         {"set": ("False", "True")},
@@ -82,6 +83,23 @@ def test_words_about_splits_that_have_no_meaning_are_refused(values):
     )
     with pytest.raises(DataError, match=rule + " --split-column, or rename"):
         chosen(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"fold": ("0", "-1")},
+        {"cv_fold": ("1", "-1")},
+        {"kFold": ("0", "holdout")},
+        {"fold": ("0", "")},
+        {"split": ("-1", "4")},
+    ],
+)
+def test_folds_that_hold_out_some_rows_are_refused(values):
+    """Rows outside the numbered folds are usually a test set, which would be trained on."""
+    with pytest.raises(DataError, match=r"column \w+ of t.csv looks like a published split: write train or test"):
+        chosen(**values)
+    assert chosen(**values, usage=("train", "test"))["split"] == "usage"
 
 
 def test_a_column_that_the_user_names_settles_it():
@@ -119,7 +137,7 @@ def test_a_flag_of_a_split_is_refused(column):
     assert chosen(**{column: ("0", "1")}, split=("train", "test"))["split"] == "split"
 
 
-@pytest.mark.parametrize("column", ["exclude", "Included", "is_usable"])
+@pytest.mark.parametrize("column", ["exclude", "Included", "is_usable", "keep", "Rejected", "valid", "is_duplicate"])
 @pytest.mark.parametrize("marks", [("0", "1"), ("no", "yes"), ("", "x")])
 def test_a_choice_of_images_is_refused(column, marks):
     """Excluded images would be trained on."""
@@ -143,3 +161,23 @@ def test_a_lesion_is_the_group_if_no_patient_or_visit_is_known():
     assert chosen(**ids)["group"] == "lesion_id"
     assert chosen(**ids, study_id=("a", "b"))["group"] == "study_id"
     assert chosen(**ids, study_id=("a", "b"), patient=("a", "b"))["group"] == "patient"
+
+
+@pytest.mark.parametrize("column", ["ID", "case", "PatientCohortKey", "patients", "subj nr"])
+def test_a_column_that_may_name_patients_is_noted(column):
+    rows = [{"image": f"{i}.png", "label": "ab"[i % 2], column: f"p{i // 3}"} for i in range(9)]
+    note = f"column {column} may name patients: if it does, --group-column {column} keeps their images together"
+    assert describe_columns({"image": "image", "label": "label"}, list(rows[0]), rows)[1:] == [note]
+    assert describe_columns({"image": "image", "group": column}, list(rows[0]), rows)[1:] == []
+
+
+@pytest.mark.parametrize("column", ["patient_age", "site", "Patient Sex", "image_id_2"])
+def test_other_columns_name_no_patients(column):
+    rows = [{"image": f"{i}.png", column: f"{i // 3}"} for i in range(9)]
+    assert len(describe_columns({"image": "image"}, list(rows[0]), rows)) == 1
+
+
+@pytest.mark.parametrize("column", ["patient_name", "Patient Identifier", "PID"])
+def test_further_names_of_patients_give_the_groups_if_no_usual_one_does(column):
+    assert chosen(**{column: ("a", "b")}, study_id=("a", "b"))["group"] == column
+    assert chosen(**{column: ("a", "b")}, MRN=("a", "b"))["group"] == "MRN"

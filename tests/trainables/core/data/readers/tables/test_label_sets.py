@@ -93,6 +93,12 @@ def test_rows_without_labels_or_that_contradict_themselves_are_bad_images(tmp_pa
         ),
         ("Mass,Nodule", ["1,1", "0,1", "1,0"], "Mass,Nodul", r"got 'Nodul' \(did you mean 'Nodule'\?\)"),
         ("Mass,Nodule", ["1,1", "0,1", "1,0"], "Mass,Mass", "must name each column once, but got Mass,Mass"),
+        (
+            "Mass,Nodule,Edema",
+            ["1,1,-1", "0,1,0", "1,0,1"],
+            None,
+            "Mass, Nodule of labels.csv hold 0 and 1, but Edema also -1: if it is a label, write 0, 1 or an empty cell",
+        ),
         ("Mass,sex,Nodule", ["1,1,0", "0,1,1", "1,0,0"], None, "sex may be no label: .* --label-column Mass,Nodule"),
         (
             "labels",
@@ -101,6 +107,7 @@ def test_rows_without_labels_or_that_contradict_themselves_are_bad_images(tmp_pa
             "separated by '|', but column labels .* Mass;Nodule: write",
         ),
         ("labels", ["Mass, Nodule", "Mass", "Edema, Mass"], None, "has Edema, Mass, Mass, Nodule: write"),
+        ("labels", ["Mass or Nodule", "Mass", "Nodule"], None, "or another sign than 'or' within the name"),
         ("labels", ["Mass and Nodule", "Mass", "Nodule"], None, "or another sign than 'and' within the name"),
         (
             "labels",
