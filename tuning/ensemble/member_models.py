@@ -17,7 +17,11 @@ def log_members(chosen: ChosenEnsemble, data: Dataset, tracker: Tracker, feature
     tracker.flush()  # the members' runs must exist
     for position, record in enumerate(chosen.members):
         if record.best and record.number not in tracker.refused:
-            metadata = {"data_fingerprint": data.fingerprint, "trial": record.number, "notes": list(data.notes)}
+            metadata = {
+                "data_fingerprint": data.fingerprint,
+                "trial": record.number,
+                "notes": list(map(str, data.notes)),
+            }
             alone = Entrant(
                 members=[read_models(record.best.checkpoint)],
                 combination=chosen.comparison.combination.of_member(position),

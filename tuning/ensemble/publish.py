@@ -62,7 +62,7 @@ def register(
         **({"roi": data.regions.digest} if data.regions else {}),
         "views": chosen.views,
         "trials": [number for record in chosen.voters for number in record.trials],
-        "notes": list(data.notes),
+        "notes": list(map(str, data.notes)),  # YAML knows no other class of text
     }
     entrant = Entrant(
         members=[read_models(checkpoint) for checkpoint in checkpoints_of(chosen.voters)],

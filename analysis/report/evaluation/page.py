@@ -29,10 +29,10 @@ from analysis.report.evaluation.wording import (
 )
 from analysis.report.figures.classification_curves import calibration, confusion
 from analysis.report.figures.style import FAINT, NothingToDrawError, colour, draw_panel, escaped
-from analysis.report.page import Block, Panel, Section, Text
+from analysis.report.page import Block, Opening, Panel, Section, Text
 from analysis.report.render import fill_page
 from analysis.report.sections.segmentation_scores import dice_panel
-from analysis.report.sections.wording import label_of, sentence
+from analysis.report.sections.wording import label_of, sentence, told_apart
 from analysis.statistics.external.net_benefit import DecisionCurve
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 
@@ -57,8 +57,9 @@ def evaluation_page(result: ExternalResult, footer: str) -> str:
         *([_subgroups(result)] if result.divisions else []),
         _data(result),
     ]
-    notes = list(map(sentence, result.notes))
-    return fill_page(f"External evaluation of {result.model}", _summary(result), notes, sections, footer)
+    facts, warnings = told_apart(result.notes)
+    first = Opening(f"External evaluation of {result.model}", _summary(result), warnings, facts)
+    return fill_page(first, sections, footer)
 
 
 def _summary(result: ExternalResult) -> str:

@@ -15,6 +15,7 @@ from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.images import SIDE
 from trainables.core.data.decode.masks import describe_format
 from trainables.core.data.decode.nifti import Slicing
+from trainables.core.data.fact import Fact
 from trainables.core.data.grades import Ordered, graded
 from trainables.core.data.image_kind import kind_of
 from trainables.core.data.patient_labels import describe_mixed_patients, healthy_class
@@ -26,6 +27,7 @@ from trainables.core.data.splits.groups import Grouping
 from trainables.core.data.splits.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
 from trainables.core.errors import DataError
 from trainables.core.node_cache import default_store
+from trainables.core.plural import plural
 
 _SHOWN = 10
 _MOST_CLASS_NOTES = 5
@@ -116,7 +118,7 @@ def prepare(
     kind = kind_of(divided.decoded(SIDE, source)[0], training, data.groups[training], opened.survey.sizes[training])
     notes = _notes(source, items, divided, data.audit)
     if bad:
-        notes.append(f"{len(bad)} unusable images were left out")
+        notes.append(Fact(f"{plural(len(bad), 'unusable image')} {'was' if len(bad) == 1 else 'were'} left out"))
     notes += opened.odd.notes(source.names)
     if grouping.usual_pattern is not None and not source.groups_given and grouping.threshold is None:
         notes.append("file names do not match the space's pattern, so groups were found by similarity")
@@ -126,17 +128,18 @@ def prepare(
 def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list[str]:
     notes = reading_notes(source)
     if divided.mask_format:
-        notes.append(f"values of masks: {describe_format(divided.mask_format)}")
+        notes.append(Fact(f"values of masks: {describe_format(divided.mask_format)}"))
     if source.synthetic:
         notes.append("synthetic data: phantoms, not patients; scores say nothing about real images")
     if "val" in source.published:
         parts = "folds" if divided.folds else "fit, tune and select"
-        notes.append(f"the published val split was merged with train and divided into {parts}")
+        notes.append(Fact(f"the published val split was merged with train and divided into {parts}"))
     if divided.regions:
         used = np.concatenate(list(divided.splits.values()))
         whole = divided.regions.count_uncropped(used)
         rest = f"; {whole} are not cropped, because it found almost nothing or the whole image" if whole else ""
-        notes.append(f"{len(used) - whole} of {len(used)} images are cropped to the region a segmentation found{rest}")
+        cropped = f"{len(used) - whole} of {len(used)} images are cropped"
+        notes.append(Fact(f"{cropped} to the region a segmentation found{rest}"))
     if divided.leak:
         notes.append(f"{divided.leak} (--split grouped avoids this)")
     notes += _notes_on_small_classes(missing_classes(items, divided.splits), audit.named)

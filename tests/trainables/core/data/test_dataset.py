@@ -174,7 +174,7 @@ def test_bad_images_can_be_left_out_and_are_counted(root, tmp_path):
     (root / "a" / "000.png").write_bytes(b"")
     data = prepared(root, tmp_path, skip_bad_images=True)
     assert 0 not in np.concatenate(list(data.splits.values()))
-    assert "1 unusable images were left out" in data.notes
+    assert "1 unusable image was left out" in data.notes
 
 
 def test_a_long_list_of_bad_images_is_written_to_a_file(tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.core.data.decode.dicom import count_frames, has_window, is_incomplete, read_header, read_text
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
@@ -69,7 +70,8 @@ def describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
     images = sum(of_file.frames for of_file in dicom)
     modalities = Counter(of_file.acquisition[0] or "unknown" for of_file in dicom)
     counted = ", ".join(f"{count} {name}" for name, count in modalities.most_common())
-    notes = [f"{len(dicom)} DICOM files ({counted}) with {images} images of {plural(patients, 'patient')} by PatientID"]
+    of_patients = f"{images} images of {plural(patients, 'patient')} by PatientID"
+    notes: list[str] = [Fact(f"{len(dicom)} DICOM files ({counted}) with {of_patients}")]
     if patients < 2:
         notes.append("PatientID names fewer than two patients, so it is not used to group images")
     else:
@@ -83,6 +85,6 @@ def describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
     unwindowed = sum(not of_file.windowed for of_file in dicom)
     if unwindowed:
         notes.append(
-            f"{unwindowed} DICOM files have no window: each image is scaled from its darkest to brightest value"
+            Fact(f"{unwindowed} DICOM files have no window: each image is scaled from its darkest to brightest value")
         )
     return notes

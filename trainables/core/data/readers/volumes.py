@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Lock
 
 from trainables.core.data.decode.nifti import PERCENTILES, Slicing, slice_numbers, volume_slices
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.untrusted_files import read_file
 from trainables.core.errors import DataError
 
@@ -62,7 +63,7 @@ def _slices(file: Path, changed: int, size: int, slicing: Slicing) -> dict[int, 
 def describe_volumes(volumes: int, slices: int, slicing: Slicing) -> str:
     """Return a note on the volumes of a data set."""
     low, high = PERCENTILES
-    return (
+    return Fact(
         f"{volumes} NIfTI volumes with {slices} {slicing.axis} slices: at most {slicing.count} around the middle of "
         f"each volume, scaled from its {low:g}th to its {high:g}th percentile (--axis and --slices take others)"
     )

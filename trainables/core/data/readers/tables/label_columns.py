@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.patient_names import check_patients, count_patients, describe_unused
 from trainables.core.data.readers.tables.named_images import NamedImages
 from trainables.core.data.readers.tables.split_columns import (
@@ -149,7 +150,7 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
     counted = ", ".join(f"{name} ({count} value{'s' * (count != 1)})" for name, count in counts.items())
     unused = [name for name in known_groups(columns) if name in others and "group" not in chosen]
     return [
-        f"columns of the table: {used}" + (f"; others, which no model sees: {counted}" if others else ""),
+        Fact(f"columns of the table: {used}" + (f"; others, which no model sees: {counted}" if others else "")),
         *(describe_unused(name, (row[name] for row in rows)) for name in unused),
     ]
 

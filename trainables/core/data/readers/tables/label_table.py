@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.core.data.decode.nifti import Slicing
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import unread_files
 from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
@@ -112,7 +113,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
         },
         notes=(
             *describe_columns(chosen, columns, rows),
-            *(["the folders of the images give the published splits"] if not split and any(published) else []),
+            *([Fact("the folders of the images give the published splits")] if not split and any(published) else []),
             *reading.describe(labels, encoded, class_names),
             *_matching_notes(matches, named, place),
             *_repeat_notes(matches, [name for name in columns if name not in chosen.values()], place),
@@ -164,7 +165,8 @@ def _matching_notes(matches: _Matches, images: NamedImages, place: str) -> list[
         examples = listed(matches.inexact)
         notes.append(f"{len(matches.inexact)} names match only without leading zeros or upper case ({examples})")
     if unlisted := _unlisted(matches, images):
-        notes.append(f"images without a row in {place}, which are not used: {len(unlisted)} ({listed(unlisted)})")
+        named = listed(unlisted)
+        notes.append(Fact(f"images without a row in {place}, which are not used: {len(unlisted)} ({named})"))
     return notes
 
 

@@ -68,7 +68,7 @@ def test_images_outside_the_class_folders_are_named_and_not_used(tmp_path, folde
     with pytest.raises(DataError, match="1 are not .*stray.png: has no label"):
         prepare(str(root), sizes=[8], seed=0, store=tmp_path / "store")
     data = prepare(str(root), sizes=[8], seed=0, store=tmp_path / "store", skip_bad_images=True)
-    assert note in data.notes and "1 unusable images were left out" in data.notes
+    assert note in data.notes and "1 unusable image was left out" in data.notes
 
 
 def test_a_class_without_images_is_refused_with_the_suffixes_of_its_files(tmp_path):
