@@ -49,6 +49,7 @@ def images_and_patients(model_input: Any, stated: Sequence[str] = ()) -> tuple[l
         model_input = [model_input]
     if isinstance(model_input, list) and model_input and isinstance(model_input[0], dict):
         model_input = pd.DataFrame(model_input)
+    columns: list[tuple[Any, list[Any]]]
     if isinstance(model_input, pd.DataFrame):
         _check_names(model_input)
         columns = [(name, list(model_input.iloc[:, place])) for place, name in enumerate(model_input.columns)]
