@@ -1,15 +1,18 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 
+import tuning.ensemble.member_models
 import tuning.ensemble.publish
 from analysis.ensembles.result import Registration
 from tests.tuning.ensemble.made_up import METRIC, Inference, find
 from trainables.core.data.fact import Fact
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from tuning.ensemble.member_features import member_features
+from tuning.ensemble.member_models import log_members
 from tuning.ensemble.publish import publish, register
 
 
@@ -73,6 +76,24 @@ def test_the_model_says_how_its_images_are_labelled(study, data, entrants):
     assert LabelTable(**{**saved, "files": tuple(saved["files"])}) == labelled.table
     assert metadata["notes"] == list(notes)
     assert metadata["healthy"] == data.class_names[0]
+
+
+def test_members_know_the_images_of_their_search_as_the_ensemble_does(study, data, entrants, monkeypatch):
+    """Otherwise ``tune-evaluate runs:/RUN_ID/model`` would count copies of these images as new ones."""
+    logged = []
+    monkeypatch.setattr(tuning.ensemble.member_models, "read_models", lambda checkpoint: [checkpoint])
+    monkeypatch.setattr(tuning.ensemble.member_models, "log_member", lambda *arguments: logged.append(arguments[-1]))
+    result = find(study, data, Inference(data), rule="best-single")
+    features = member_features(data, result.chosen.checkpoints, extract)
+    tracker = SimpleNamespace(uri="uri", refused=(), flush=lambda: None, child_id=str)
+    log_members(result.chosen, data, tracker, features)
+    register(result.chosen, data, features, ("uri", "run"), "brains")
+    of_ensemble = entrants[0][2].metadata
+    assert [entrant.metadata["trial"] for entrant in logged] == [record.number for record in result.chosen.members]
+    for entrant in logged:
+        shared = {name: value for name, value in entrant.metadata.items() if name != "trial"}
+        assert shared == {name: of_ensemble[name] for name in shared}
+        assert shared.keys() >= {"data", "data_table", "data_fingerprint", "healthy", "metric"}
 
 
 def test_a_registered_ensemble_is_not_published_again(study, data, entrants):
