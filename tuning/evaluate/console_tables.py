@@ -26,7 +26,7 @@ def show(result: ExternalResult, console: Console) -> None:
     groups = result.evaluation.groups
     say(console, f"External evaluation: {result.images} images in {groups} groups; {about_earlier(result)}.")
     for table in all_tables(result):
-        console.print(_as_rich(table))
+        console.print(_as_rich(table, console.width))
     lines = [about_undivided(result), about_left_out(result), about_copies(result)]
     lines += [about_differences(result), about_shift(result)]
     for line in filter(None, [*lines, *about_recalibration(result)]):
@@ -35,12 +35,15 @@ def show(result: ExternalResult, console: Console) -> None:
     say(console, f"{result.model} on {result.place}: {result.headline()}", "bold")
 
 
-def _as_rich(table: page.Table) -> Table:
+def _as_rich(table: page.Table, width: int) -> Table:
+    """Return a table for a console. If it is too wide, intervals stand below their values, instead of being divided."""
+    longest_cells = (max(map(len, column)) for column in zip(table.headings, *table.rows, strict=True))
+    is_wide = 1 + sum(3 + longest for longest in longest_cells) > width  # a column has a border and two spaces
     drawn = Table(title=escape(table.title), title_justify="left")
     for position, heading in enumerate(table.headings):
         longest = max(map(len, heading.split()), default=0)
         width = min(longest, _LONGEST_WORD)  # words such as "sensitivity" stay whole
         drawn.add_column(escape(heading), justify="right" if position else "left", overflow="fold", min_width=width)
     for row in table.rows:
-        drawn.add_row(*map(escape, row))
+        drawn.add_row(*(escape(cell.replace(" [", "\n[") if is_wide else cell) for cell in row))
     return drawn
