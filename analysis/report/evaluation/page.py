@@ -71,14 +71,16 @@ def _summary(result: ExternalResult) -> str:
         change = with_bounds(known.external - known.internal, known.interval, True)
         internal = with_bounds(known.internal, known.internal_interval)
         sentences.append(f"On its internal test set it had {internal}; the difference is {change}.")
-    for scores in result.evaluation.ensemble.points[:1]:
+    of_metric = result.evaluation.by(metric)[0].ensemble  # by patient if the metric is
+    for scores in of_metric.points[:1]:
         values = [
             f"{name} {with_bounds(value, scores.intervals.get(name))}"
             for name, value in scores.metrics().items()
             if name in ("sensitivity", "specificity")
         ]
         if values:
-            sentences.append(f"At its threshold for {scores.point.positive} it has {' and '.join(values)}.")
+            unit = f" by {scores.point.unit}" if result.evaluation.patients else ""
+            sentences.append(f"At its threshold for {scores.point.positive}{unit} it has {' and '.join(values)}.")
     sentences.append(sentence(about_earlier(result)))
     return " ".join(sentences)
 
