@@ -170,7 +170,7 @@ def _highest_threshold(curve: DecisionCurve) -> float:
 def _about_range(curve: DecisionCurve) -> str:
     highest = _highest_threshold(curve)
     return (
-        f" Not shown: thresholds above {highest:.0%}, at most of which it has next to no benefit."
+        f" Not shown: thresholds above {highest:.0%}, where it mostly has next to no benefit."
         if highest < 1
         else ""
     )

@@ -113,7 +113,7 @@ def test_a_decision_curve_ends_where_the_model_is_of_no_use_any_more(result):
     )
     assert highest < 0.05  # so that twice the share of positives is shown
     page = evaluation_page(rare, "")
-    assert "Not shown: thresholds above 10%, at most of which it has next to no benefit." in page
+    assert "Not shown: thresholds above 10%, where it mostly has next to no benefit." in page
     assert '"range":[0,0.1]' in page.replace(" ", "")
     assert "Not shown: thresholds" not in evaluation_page(result, "")
     high = np.array(curve.thresholds) == 0.9  # where only a few images are called positive, and happen to be
