@@ -169,11 +169,7 @@ def _highest_threshold(curve: DecisionCurve) -> float:
 
 def _about_range(curve: DecisionCurve) -> str:
     highest = _highest_threshold(curve)
-    return (
-        f" Not shown: thresholds above {highest:.0%}, where it mostly has next to no benefit."
-        if highest < 1
-        else ""
-    )
+    return f" Not shown: thresholds above {highest:.0%}, where it mostly has next to no benefit." if highest < 1 else ""
 
 
 def _decision_curve(outcome: Outcome) -> go.Figure:

@@ -129,7 +129,7 @@ def _initial_weights(configs: Sequence[Mapping[str, Any]]) -> Answer:
     kinds = Counter(str(config.get("weights", "pretrained")) for config in configs if config.get("backbone") != SCRATCH)
     random = len(configs) - kinds.total() + kinds.pop("random", 0)
     if not kinds:
-        return Answer(FILLED, "Training started from random weights.")
+        return Answer(FILLED, "Training started from random weights." if configs else "No training has started.")
     some = f"; {random} of {len(configs)} configurations started from random weights" if random else ""
     if set(kinds) == {"pretrained"}:
         return Answer(FILLED, f"Training started from weights pretrained on natural images (transfer learning){some}.")

@@ -126,6 +126,7 @@ def test_only_networks_that_vote_are_called_the_model(search, ensemble):
 @pytest.mark.parametrize(
     ("configs", "state", "said"),
     [
+        ([], FILLED, "No training has started."),
         ([{"backbone": "scratch_cnn"}], FILLED, "Training started from random weights."),
         ([{"backbone": "resnet18", "weights": "random"}], FILLED, "Training started from random weights."),
         (
