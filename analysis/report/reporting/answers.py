@@ -27,7 +27,14 @@ _ORIGINS = {
     RECIPE: "published or written by hand",
     SAMPLER: "chosen by Bayesian optimisation (TPE)",
 }
-_SECTIONS = {"scores": "Test scores", "data": "The data", "models": "The models", "flow": "Data flow"}
+_SECTIONS = {
+    "scores": "Test scores",
+    "data": "The data",
+    "models": "The models",
+    "flow": "Data flow",
+    "leaderboard": "Leaderboard",
+    "load": "How to load the model",
+}
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,13 @@ class Answer:
 def answers(search: SearchInputs, ensemble: EnsembleInputs | None) -> dict[int, Answer]:
     """Return the answers by item number."""
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    found = {**_about_data(search), 23: Answer(FILLED, f"Python {platform.python_version()}, {packages}.")}
-    return found | _about_training(search) | (_about_model(search, ensemble) if ensemble else {})
+    software = Answer(FILLED, f"Python {platform.python_version()}, {packages}.", "the last line")
+    return (
+        {23: software}
+        | _about_data(search)
+        | _about_training(search)
+        | (_about_model(search, ensemble) if ensemble else {})
+    )
 
 
 def _about_data(search: SearchInputs) -> dict[int, Answer]:
@@ -59,11 +71,11 @@ def _about_data(search: SearchInputs) -> dict[int, Answer]:
     return {
         1: Answer(PARTLY, f"Supervised deep learning: {sections_of_task(data).kind}. The title is for you to choose."),
         7: Answer(PARTLY, f"Images at {data.place} (SHA-256 {data.fingerprint[:12]}).", _SECTIONS["data"]),
-        9: Answer(FILLED, _preprocessing(search)),
+        9: Answer(FILLED, _preprocessing(search), _SECTIONS["data"]),
         10: Answer(FILLED, f"{used} of {plural(len(data.labels), 'image')} are in a partition.", _SECTIONS["flow"]),
         12: Answer(PARTLY, "Images that cannot be used are left out; labels are not imputed.", _SECTIONS["flow"]),
         19: Answer(FILLED, _assignment(search), _SECTIONS["flow"]),
-        20: Answer(FILLED, _disjoint(search)),
+        20: Answer(FILLED, _disjoint(search), _SECTIONS["flow"]),
         35: Answer(
             PARTLY if data.patients is None else FILLED,
             f"{plural(used, 'image')} of {_patients(data)}; {unused + search.unlisted or 'none'} excluded.",
@@ -118,9 +130,11 @@ def _disjoint(search: SearchInputs) -> str:
 def _about_training(search: SearchInputs) -> dict[int, Answer]:
     return {
         24: _initial_weights([record.config for record in search.records if record.config]),
-        25: Answer(FILLED, _trials(search), "Leaderboard"),
+        25: Answer(FILLED, _trials(search), _SECTIONS["leaderboard"]),
         26: Answer(
-            FILLED, f"Models were selected by {label_of(search.metric)} on {search.data.scored_on}, never on test."
+            FILLED,
+            f"Models were selected by {label_of(search.metric)} on {search.data.scored_on}, never on test.",
+            _SECTIONS["leaderboard"],
         ),
     }
 
@@ -128,12 +142,13 @@ def _about_training(search: SearchInputs) -> dict[int, Answer]:
 def _initial_weights(configs: Sequence[Mapping[str, Any]]) -> Answer:
     kinds = Counter(str(config.get("weights", "pretrained")) for config in configs if config.get("backbone") != SCRATCH)
     random = len(configs) - kinds.total() + kinds.pop("random", 0)
-    if not kinds:
-        return Answer(FILLED, "Training started from random weights." if configs else "No training has started.")
     some = f"; {random} of {len(configs)} configurations started from random weights" if random else ""
-    if set(kinds) == {"pretrained"}:
-        return Answer(FILLED, f"Training started from weights pretrained on natural images (transfer learning){some}.")
-    return Answer(PARTLY, f"Training started from pretrained weights (transfer learning){some}. State their source.")
+    state, text = FILLED, f"Training started from weights pretrained on natural images (transfer learning){some}."
+    if not kinds:
+        text = "Training started from random weights." if configs else "No training has started."
+    elif set(kinds) != {"pretrained"}:
+        state, text = PARTLY, f"Training started from pretrained weights (transfer learning){some}. State their source."
+    return Answer(state, text, _SECTIONS["leaderboard"])
 
 
 def _trials(search: SearchInputs) -> str:
@@ -178,8 +193,11 @@ def _about_model(search: SearchInputs, ensemble: EnsembleInputs) -> dict[int, An
             PARTLY,
             " ".join(map(sentence, filter(None, [search.data.leak, *evaluation.caveats()])))
             or "One data set, tested internally.",
+            "the opening",
         ),
-        43: Answer(PARTLY, f"Model {ensemble.model}." if ensemble.model else "The model is not registered."),
+        43: Answer(
+            PARTLY, f"Model {ensemble.model}." if ensemble.model else "The model is not registered.", _SECTIONS["load"]
+        ),
     }
     if of_task.explanation:
         found[31] = Answer(PARTLY, of_task.explanation, of_task.examples_title)

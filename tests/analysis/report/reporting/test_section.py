@@ -6,6 +6,8 @@ import optuna
 import pandas as pd
 import pytest
 
+from analysis.report.inputs import Inspection
+from analysis.report.render import _sections
 from analysis.report.reporting.answers import FILLED, OPEN, PARTLY
 from analysis.report.reporting.section import checklist, flow_section, methods, reporting_section
 from tests.analysis.report.report_inputs import add_trial, made_up_search, with_result
@@ -28,6 +30,13 @@ def test_every_item_has_a_state_and_those_that_people_know_are_open(search, ense
         table.how_to_read
     )
     assert all(row[4] for row in table.rows)
+
+
+def test_every_filled_item_names_a_place_that_the_report_has(search, ensemble):
+    titles = {section.title for section in _sections(search, ensemble, Inspection())}
+    rows = checklist(search, ensemble).rows
+    assert all(row[5] for row in rows if row[3] == FILLED)
+    assert {row[5] for row in rows} - {"", "the opening", "the last line"} <= titles
 
 
 def test_the_study_file_fills_items_and_the_methods(search, ensemble):
