@@ -185,6 +185,6 @@ class Evaluation:
             few = ", ".join(self.conditional)
             notes.append(
                 f"averages and their intervals (*) are conditional on the few test groups of {few} "
-                f"(fewer than {GROUPS_FOR_INTERVAL}): other patients of that class may give others"
+                f"(fewer than {GROUPS_FOR_INTERVAL}): other patients may give others"
             )
         return list(filter(None, notes))

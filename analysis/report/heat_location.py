@@ -55,7 +55,7 @@ class HeatLocation:
 
 def is_coarse(maps: NDArray[np.float32]) -> bool:
     """Return True if the cells of (..., h, w) maps are larger than a corner."""
-    return min(maps.shape[-2:]) < _FEWEST_CELLS
+    return bool(min(maps.shape[-2:]) < _FEWEST_CELLS)
 
 
 def describe_location(maps: NDArray[np.float32]) -> str:

@@ -16,7 +16,7 @@ from analysis.report.evaluation.wording import (
     about_shift,
     about_undivided,
 )
-from tuning.console import say, say_notes
+from tuning.console import say, say_notes, with_whole_intervals
 
 _LONGEST_WORD = 12
 
@@ -36,14 +36,12 @@ def show(result: ExternalResult, console: Console) -> None:
 
 
 def _as_rich(table: page.Table, width: int) -> Table:
-    """Return a table for a console. If it is too wide, intervals stand below their values, instead of being divided."""
-    longest_cells = (max(map(len, column)) for column in zip(table.headings, *table.rows, strict=True))
-    is_wide = 1 + sum(3 + longest for longest in longest_cells) > width  # a column has a border and two spaces
+    """Return a table for a console of a width."""
     drawn = Table(title=escape(table.title), title_justify="left")
     for position, heading in enumerate(table.headings):
         longest = max(map(len, heading.split()), default=0)
-        width = min(longest, _LONGEST_WORD)  # words such as "sensitivity" stay whole
-        drawn.add_column(escape(heading), justify="right" if position else "left", overflow="fold", min_width=width)
-    for row in table.rows:
-        drawn.add_row(*(escape(cell.replace(" [", "\n[") if is_wide else cell) for cell in row))
+        least = min(longest, _LONGEST_WORD)  # words such as "sensitivity" stay whole
+        drawn.add_column(escape(heading), justify="right" if position else "left", overflow="fold", min_width=least)
+    for row in with_whole_intervals(table.headings, table.rows, width):
+        drawn.add_row(*map(escape, row))
     return drawn

@@ -27,6 +27,7 @@ _ORIGINS = {
     RECIPE: "published or written by hand",
     SAMPLER: "chosen by Bayesian optimisation (TPE)",
 }
+_CLASSES = {"class": "Classes", "label": "Labels"}
 _SECTIONS = {
     "scores": "Test scores",
     "data": "The data",
@@ -81,8 +82,16 @@ def _about_data(search: SearchInputs) -> dict[int, Answer]:
             f"{plural(used, 'image')} of {_patients(data)}; {unused + search.unlisted or 'none'} excluded.",
             _SECTIONS["flow"],
         ),
-        36: Answer(PARTLY, f"{', '.join(['Classes', *characteristics(search)])} in each partition.", _SECTIONS["flow"]),
+        36: Answer(
+            PARTLY,
+            f"{', '.join([_CLASSES[_class_word(data)], *characteristics(search)])} in each partition.",
+            _SECTIONS["flow"],
+        ),
     }
+
+
+def _class_word(data: Dataset) -> str:
+    return "label" if data.labels.ndim == 2 else "class"
 
 
 def _patients(data: Dataset) -> str:
@@ -111,7 +120,7 @@ def _assignment(search: SearchInputs) -> str:
     data = search.data
     parts = "fit (training), tune (choice of models) and select (choice of the ensemble)"
     parts = f"{len(data.folds)} folds" if data.folds else parts
-    stratified = ", stratified by class," if data.image_classes else ""
+    stratified = f", stratified by {_class_word(data)}," if data.image_classes else ""
     rest = f"The rest was divided into {parts} at random by whole groups{stratified} with a fixed seed."
     return f"Test set: {data.test_description}. {rest}"
 
@@ -166,15 +175,17 @@ def _about_model(search: SearchInputs, ensemble: EnsembleInputs) -> dict[int, An
     listed = ", ".join(f"{count} x {name}" if count > 1 else name for name, count in networks.items())
     metrics = ", ".join(metric.label for metric in METRICS if metric.name in evaluation.ensemble.metrics)
     of_task = sections_of_task(search.data)
-    how = "The networks are combined" if networks.total() > 1 else "The network is not combined with others, but chosen"
+    how = f"{'The networks are combined' if networks.total() > 1 else 'One network is chosen'} by the rule"
+    combined = f"{how} {chosen.comparison.chosen}, on {search.data.chosen_on}."
+    if len(chosen.members) == 1:
+        combined = "There is one network only, so nothing is combined."
+    caveats = [note.replace(" (*)", "") for note in evaluation.caveats()]  # tables have no such mark here
     few = (*evaluation.conditional, *evaluation.absent)
     shown = f"; those of {', '.join(few)} have none, because they have too few groups" if few else ""
     found = {
         2: Answer(PARTLY, "The first paragraph of this report.", "the opening"),
         22: Answer(FILLED, f"{plural(networks.total(), 'network')}: {listed}.", _SECTIONS["models"]),
-        27: Answer(
-            FILLED, f"{how} by the rule {chosen.comparison.chosen}, on {search.data.chosen_on}.", _SECTIONS["models"]
-        ),
+        27: Answer(FILLED, combined, _SECTIONS["models"]),
         28: Answer(FILLED, f"Metrics: {metrics}.", _SECTIONS["scores"]),
         29: Answer(
             FILLED,
@@ -187,12 +198,15 @@ def _about_model(search: SearchInputs, ensemble: EnsembleInputs) -> dict[int, An
             f"{label_of(search.metric)} {with_interval(test.ensemble, name) or 'undefined'} on test.",
             _SECTIONS["scores"],
         ),
-        38: Answer(PARTLY if few else FILLED, f"Scores by class with 95% intervals{shown}.", _SECTIONS["scores"]),
+        38: Answer(
+            PARTLY if few else FILLED,
+            f"Scores by {_class_word(search.data)} with 95% intervals{shown}.",
+            _SECTIONS["scores"],
+        ),
         39: Answer(PARTLY, "Mistakes are shown; their causes are for you to judge.", _SECTIONS["scores"]),
         40: Answer(
             PARTLY,
-            " ".join(map(sentence, filter(None, [search.data.leak, *evaluation.caveats()])))
-            or "One data set, tested internally.",
+            " ".join(map(sentence, filter(None, [search.data.leak, *caveats]))) or "One data set, tested internally.",
             "the opening",
         ),
         43: Answer(

@@ -160,7 +160,7 @@ def _significance(ensemble: EnsembleInputs) -> str:
     """Say whether the ensemble differs from the best member on the test set."""
     comparison = ensemble.chosen.comparison
     if comparison.combination.voters() == [ensemble.best_member]:
-        return "The ensemble consists of this member only."
+        return "The ensemble consists of its best member only."
     p_value = ensemble.evaluation.by(comparison.metric)[0].p_value
     if p_value is None:
         return "The difference between the two could not be tested."

@@ -143,7 +143,8 @@ def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list
     if divided.leak:
         notes.append(f"{divided.leak} (--split grouped avoids this)")
     notes += _notes_on_small_classes(missing_classes(items, divided.splits), audit.named)
-    if audit.contradicting_groups:
+    # Of several labels, a patient has those of any image, as the note on patients says.
+    if audit.contradicting_groups and not (items.several and divided.patients is not None):
         notes.append(f"{audit.contradicting_groups} {audit.named} have images with different labels")
     if divided.patients is not None:
         used = np.concatenate(list(divided.splits.values()))

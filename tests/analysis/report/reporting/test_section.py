@@ -129,7 +129,7 @@ def test_only_networks_that_vote_are_called_the_model(search, ensemble):
     comparison = dataclasses.replace(ensemble.chosen.comparison, combination=Combination.of(np.array([0.0, 1.0])))
     rows = {int(row[0]): row[4] for row in checklist(search, with_result(ensemble, comparison=comparison)).rows}
     assert rows[22] == "1 network: scratch_cnn (32 pixels)."
-    assert rows[27].startswith("The network is not combined with others, but chosen by the rule ")
+    assert rows[27].startswith("One network is chosen by the rule ")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_the_significance_of_the_difference_is_stated_or_its_absence_explained(e
         ).how_to_read
 
     assert ensemble.best_member == 0
-    assert "consists of this member only" in text((1.0, 0.0), None)
+    assert "consists of its best member only" in text((1.0, 0.0), None)
     assert "p = 0.0123 (" in text((0.5, 0.5), 0.01234)
     assert "could not be tested" in text((0.5, 0.5), None)
 
