@@ -1,6 +1,6 @@
 """Plain lines on the console (no markup, highlighting or wrapping), and exit codes of the commands."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -38,3 +38,13 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[float], None
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=1)
         yield lambda share: progress.update(task, completed=share)
+
+
+def with_whole_intervals(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """Return the rows of a table for a console of ``width`` characters.
+
+    If the table is wider, intervals such as ``[0.750, 0.901]`` stand below their values, instead of being divided.
+    """
+    longest_cells = (max(map(len, column)) for column in zip(headings, *rows, strict=True))
+    is_wide = 1 + sum(3 + longest for longest in longest_cells) > width  # a column has a border and two spaces
+    return [[cell.replace(" [", "\n[") if is_wide else cell for cell in row] for row in rows]

@@ -65,10 +65,20 @@ class Choice:
         """The chosen rule's score."""
         return next(compared.score for compared in self.rules if compared.rule == self.chosen)
 
-    def describe(self) -> str:
-        """Return, for example, ``mean, auroc 0.8123 (geometric-mean 0.8140)``."""
-        others = [f"{compared.rule} {compared.score:.4f}" for compared in self.rules if compared.rule != self.chosen]
-        return f"{self.chosen}, {self.metric} {self.score:.4f} ({', '.join(others)})"
+    def describe(self, metric: str | None = None) -> str:
+        """Return the chosen rule and the others, each with its score, and why a better one is not chosen.
+
+        Args:
+            metric: Name of the metric in this text; None for its bare name.
+        """
+        others = [self._described(compared) for compared in self.rules if compared.rule != self.chosen]
+        return f"{self.chosen}, {metric or self.metric} {self.score:.4f} ({'; '.join(others)})"
+
+    def _described(self, other: Compared) -> str:
+        text = f"{other.rule} {other.score:.4f}"
+        if self.chosen == self.reference and -other.error <= other.behind < 0:
+            return f"{text}, better by less than a standard error of {other.error:.4f}"
+        return text
 
 
 def choose(

@@ -177,6 +177,7 @@ def _with_patient_rule(
         corrected=choice.corrected if replaces_default else comparison.corrected,
         combination=known.for_patients(combination, probabilities, predicted, sample),
         patients=choice,
+        notes=(*comparison.notes, *(f"to combine the images of a patient, {note}" for note in choice.notes)),
         figures=comparison.figures | {f"{PATIENT}{name}": value for name, value in choice.figures.items()},
     )
 

@@ -98,7 +98,9 @@ class ModelCard:
         """Return markdown for the page of the registered version."""
         registration, chosen = self.registration, self.chosen
         uri = f"models:/{self.name}/{registration.version}"
-        per_patient = f"tune-predict {uri} IMAGES --per patient --groups FILE\n" if chosen.comparison.patients else ""
+        has_patients = chosen.comparison.patients is not None
+        per_patient = f"tune-predict {uri} IMAGES --per patient --groups FILE\n" * has_patients
+        column = " and, for one row per patient, the column `patient`" * has_patients
         chosen_on = f"`{chosen.chosen_on}`" if chosen.chosen_on == chosen.metric_prefix else chosen.chosen_on
         return "\n\n".join(
             [
@@ -114,7 +116,8 @@ class ModelCard:
                 f"```\ntune-predict {uri} IMAGES --out predictions.csv\n{per_patient}"
                 f"mlflow models serve -m {uri} --env-manager local\n```\n\n"
                 f"SHA-256 of the model, which `tune-predict` prints: `{self.registration.sha256 or 'not known'}`.\n\n"
-                f'In Python: `mlflow.pyfunc.load_model("{uri}").predict(...)`. To use one member, replace the URI by '
+                f'In Python: `mlflow.pyfunc.load_model("{uri}").predict(images)`, with a data frame of a column of '
+                f"images{column}. To use one member, replace the URI by "
                 "`runs:/RUN_ID/model` with its run id from the table above.",
             ]
         )

@@ -15,7 +15,6 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-from mlflow.types.schema import AnyType
 
 import trainables
 from analysis.ensembles.tasks.base import TaskResults
@@ -82,9 +81,9 @@ def save_model_files(folder: Path, entrant: Entrant) -> dict[str, Any]:
         outputs |= {unlike_column(model.class_names): "string"}
     if entrant.training_features:
         outputs |= {score_column(model.class_names): "double"}
-    # A column without a name accepts a data frame with any column name, or a list; AnyType accepts bytes, text, arrays.
+    # No schema of the inputs: with one, MLflow either refuses lists (of named columns) or drops the column of patients
+    # before the model sees it (of a column without a name). The model checks its columns itself.
     signature = ModelSignature(
-        inputs=Schema([ColSpec(AnyType())]),
         outputs=Schema([ColSpec(kind, name) for name, kind in outputs.items()]),
         params=_params(task, entrant.combination),
     )

@@ -12,6 +12,7 @@ _BORDER, _CORNER = 10, 20  # pixels
 BORDER_AREA = 1 - (1 - 2 * _BORDER / _SIDE) ** 2
 CORNER_AREA = 4 * (_CORNER / _SIDE) ** 2
 _CONSPICUOUS = 1.5  # times the share of the area
+_FEWEST_CELLS = _SIDE // _CORNER  # a cell must not be larger than a corner
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,23 @@ class HeatLocation:
         if not self.conspicuous:
             return measured
         return f"{measured} That is much: look for markers, letters or edges that give the label away."
+
+
+def is_coarse(maps: NDArray[np.float32]) -> bool:
+    """Return True if the cells of (..., h, w) maps are larger than a corner."""
+    return bool(min(maps.shape[-2:]) < _FEWEST_CELLS)
+
+
+def describe_location(maps: NDArray[np.float32]) -> str:
+    """Say where the heat of (m, h, w) maps lies, or that they are too coarse for that; "" for maps without heat."""
+    if is_coarse(maps):
+        cells = " x ".join(map(str, maps.shape[1:]))
+        return (
+            f"Maps of {cells} cells are too coarse to tell whether the heat lies at borders and in corners, where "
+            "markers and letters are. Larger images give finer maps."
+        )
+    location = HeatLocation.of(maps)
+    return location.describe() if location else ""
 
 
 def _resized(heat: NDArray[np.float32]) -> NDArray[np.float64]:

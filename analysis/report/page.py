@@ -159,3 +159,22 @@ class Section:
     introduction: str = ""
     warning: str = ""
     folded: bool = False
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The first lines of a report.
+
+    Attributes:
+        title: Heading of the page.
+        summary: The result in plain words.
+        notes: Warnings, most important first.
+        facts: How the data were understood.
+        scores: The result beside others on the same images, or None.
+    """
+
+    title: str
+    summary: str
+    notes: Sequence[str]
+    facts: Sequence[str]
+    scores: Table | None = None

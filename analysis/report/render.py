@@ -13,7 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
-from analysis.report.page import Gallery, Panel, Section, Table
+from analysis.report.page import Gallery, Opening, Panel, Section
 from analysis.report.reporting.section import flow_section, reporting_section
 from analysis.report.sections.data_audit import data_audit
 from analysis.report.sections.hyperparameters import hyperparameters
@@ -38,27 +38,16 @@ def render(search: SearchInputs, ensemble: EnsembleInputs | None, inspection: In
         inspection: Measurements of the ensemble's members.
         footer: Sentence that says when and with which versions the page was made.
     """
-    first, sections = opening(search, ensemble), list(_sections(search, ensemble, inspection))
-    return fill_page(first.title, first.summary, first.notes, sections, footer, first.scores)
+    return fill_page(opening(search, ensemble), list(_sections(search, ensemble, inspection)), footer)
 
 
-def fill_page(
-    title: str,
-    summary: str,
-    notes: Sequence[str],
-    sections: Sequence[Section],
-    footer: str,
-    headline: Table | None = None,
-) -> str:
+def fill_page(first: Opening, sections: Sequence[Section], footer: str) -> str:
     """Return the HTML page with these contents.
 
     Args:
-        title: Heading of the page.
-        summary: First paragraph.
-        notes: Warnings that follow it and the headline.
+        first: The first lines.
         sections: Content, in order.
         footer: Sentence at the end.
-        headline: Small table below the first paragraph.
     """
     loader = jinja2.PackageLoader("analysis.report", ".")
     environment = jinja2.Environment(
@@ -72,10 +61,7 @@ def fill_page(
     panels = [block for section in sections for block in section.blocks if isinstance(block, Panel)]
     figures = [panel.figure for panel in panels if panel.figure is not None]
     return environment.get_template("report.html.j2").render(
-        title=title,
-        summary=summary,
-        notes=notes,
-        headline=headline,
+        first=first,
         sections=sections,
         kind_of=lambda block: type(block).__name__,
         position_of=lambda figure: next(position for position, other in enumerate(figures) if other is figure),
@@ -111,7 +97,8 @@ def _sections(search: SearchInputs, ensemble: EnsembleInputs | None, inspection:
     yield origins(search)
     if search.data.audit is not None:
         yield data_audit(search)
-    yield usage(ensemble.model, ensemble.outcome) if ensemble else usage(None, no_ensemble(search))
+    by_patient = search.data.patients is not None
+    yield usage(ensemble.model, ensemble.outcome, by_patient) if ensemble else usage(None, no_ensemble(search))
     yield reporting_section(search, ensemble)
 
 

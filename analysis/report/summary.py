@@ -1,11 +1,17 @@
 """The opening of a report: the test score beside two baselines, what to beware of, and what was searched."""
 
-from dataclasses import dataclass
-
 from analysis.ensembles.tasks.choose import task_results
 from analysis.report.inputs import EnsembleInputs, SearchInputs, best_value
-from analysis.report.page import Section, Table, Text
-from analysis.report.sections.wording import about_test, label_of, number, sentence, shortened, with_interval
+from analysis.report.page import Opening, Section, Table, Text
+from analysis.report.sections.wording import (
+    about_test,
+    label_of,
+    number,
+    sentence,
+    shortened,
+    told_apart,
+    with_interval,
+)
 from analysis.report.task_sections import sections_of_task
 from analysis.statistics.baselines import NEIGHBOUR, Baseline, verdict
 from analysis.trials import PRUNED, network_of
@@ -15,32 +21,18 @@ _SMALL = 50  # groups of test below which the opening says so
 _MOST_CLASSES = 4
 
 
-@dataclass(frozen=True)
-class Opening:
-    """The first lines of a report.
-
-    Attributes:
-        title: The classes that the model distinguishes, and from which images.
-        summary: The result in plain words.
-        notes: Warnings, most important first.
-        scores: The model and the baselines on the same test images; None without an ensemble or its predictions.
-    """
-
-    title: str
-    summary: str
-    notes: tuple[str, ...]
-    scores: Table | None
-
-
 def opening(search: SearchInputs, ensemble: EnsembleInputs | None) -> Opening:
     """Return the opening of a report."""
     baselines = _baselines(search, ensemble) if ensemble else ()
-    notes = [sentence(search.data.leak)] if search.data.leak and ensemble else []
+    leak = search.data.leak if ensemble else None
+    notes = [sentence(leak)] if leak else []
     notes += _small_set_notes(ensemble, baselines) if ensemble else []
+    facts, warnings = told_apart([note for note in search.data.notes if leak is None or not note.startswith(leak)])
     return Opening(
         title=title(search),
         summary=f"{_result(search, ensemble, baselines) if ensemble else no_ensemble(search)} {_searched(search)}",
-        notes=(*notes, *map(sentence, search.data.notes)),
+        notes=(*notes, *warnings),
+        facts=facts,
         scores=_scores(search, ensemble, baselines) if ensemble and baselines else None,
     )
 
@@ -152,9 +144,16 @@ def _searched(search: SearchInputs) -> str:
 
 def _about_ensemble(search: SearchInputs, ensemble: EnsembleInputs) -> list[str]:
     comparison, members = ensemble.chosen.comparison, len(ensemble.chosen.members)
+    voters = ensemble.chosen.voters
+    if members == 1:
+        model = f"is {voters[0].name}"
+    elif len(voters) == 1:
+        model = f"is {voters[0].name}, which the rule {comparison.chosen} chose among the best {members},"
+    else:
+        some = f"{len(voters)} of " * (len(voters) < members)
+        model = f"combines {some}the best {members} trials by the rule {comparison.chosen}"
     return [
-        f"The model combines the best {plural(members, 'trial') if members > 1 else 'trial'} by the rule "
-        f"{comparison.chosen} and scores {number(comparison.score) or 'no finite value'} on {search.data.chosen_on}.",
+        f"The model {model} and scores {number(comparison.score) or 'no finite value'} on {search.data.chosen_on}.",
         about_test(search, ensemble),
         ensemble.outcome,
     ]

@@ -21,13 +21,15 @@ class TaskSections:
     """Parts of a report for one task.
 
     Attributes:
+        kind: The task, as a phrase.
         describe_images: Phrase for the images of a data set.
         scores: Section with the test scores.
         examples: Section with images that show the models at work.
-        explanation: Content of the section ``examples``, for reviewers who ask how predictions are explained.
+        explanation: How the section ``examples`` explains predictions; empty if it does not.
         examples_title: Title of the section ``examples``.
     """
 
+    kind: str
     describe_images: Callable[[Dataset], str]
     scores: Callable[[SearchInputs, EnsembleInputs], Section]
     examples: Callable[[SearchInputs, EnsembleInputs, Inspection], Section]
@@ -45,24 +47,27 @@ def _images(data: Dataset) -> str:
 
 _SECTIONS = {
     ClassificationResults.task: TaskSections(
+        "classification of images",
         lambda data: f"{_images(data)} of {_classes(data)}",
         classification_scores,
         inspected_member,
-        "Grad-CAM and t-SNE of one member.",
+        "Grad-CAM and t-SNE of one network, which were not validated.",
         "What the model sees",
     ),
     MultiLabelResults.task: TaskSections(
+        "classification of images that have any number of labels",
         lambda data: f"{_images(data)} with {plural(len(data.class_names), 'label')}",
         label_scores,
         label_mistakes,
-        "Images with mistakes.",
+        "",
         "Mistakes",
     ),
     SegmentationResults.task: TaskSections(
+        "segmentation of images",
         lambda data: f"{_images(data)} with masks of {_classes(data)}",
         segmentation_scores,
         mask_overlays,
-        "Predicted and true masks on images.",
+        "",
         "Worst and best",
     ),
 }

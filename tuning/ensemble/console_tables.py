@@ -17,7 +17,7 @@ from analysis.trials import TrialRecord, network_of
 from trainables.core.data.dataset import Dataset
 from trainables.core.metric_names import METRICS
 from trainables.core.plural import plural
-from tuning.console import say, say_notes
+from tuning.console import say, say_notes, with_whole_intervals
 
 
 def show(result: EnsembleResult, data: Dataset, console: Console) -> None:
@@ -79,7 +79,7 @@ def show_test(result: EnsembleResult, data: Dataset, console: Console) -> None:
     say(console, _significance(result))
     console.print(_members_table(result))
     for table in task_results(data).class_tables(evaluation):
-        console.print(_as_rich(table))
+        console.print(_as_rich(table, console.width))
     say_notes(console, [*data.notes, *evaluation.caveats()])
 
 
@@ -156,10 +156,11 @@ def _members_table(result: EnsembleResult) -> Table:
     return table
 
 
-def _as_rich(table: ResultTable) -> Table:
-    drawn = Table(escape(table.headings[0]), title=table.title)
+def _as_rich(table: ResultTable, width: int) -> Table:
+    drawn = Table(title=table.title)
+    drawn.add_column(escape(table.headings[0]), overflow="fold")
     for heading in table.headings[1:]:
         drawn.add_column(escape(heading), justify="right")
-    for row in table.rows:
+    for row in with_whole_intervals(table.headings, table.rows, width):
         drawn.add_row(*map(escape, row))
     return drawn

@@ -1,5 +1,8 @@
 """Members of an ensemble as MLflow models of their own."""
 
+from dataclasses import asdict
+from typing import Any
+
 from analysis.ensembles.result import ChosenEnsemble
 from analysis.registry import Entrant, log_member
 from trainables.core.data.dataset import Dataset
@@ -17,7 +20,7 @@ def log_members(chosen: ChosenEnsemble, data: Dataset, tracker: Tracker, feature
     tracker.flush()  # the members' runs must exist
     for position, record in enumerate(chosen.members):
         if record.best and record.number not in tracker.refused:
-            metadata = {"data_fingerprint": data.fingerprint, "trial": record.number, "notes": list(data.notes)}
+            metadata = {**about_data(data, chosen.comparison.metric), "trial": record.number}
             alone = Entrant(
                 members=[read_models(record.best.checkpoint)],
                 combination=chosen.comparison.combination.of_member(position),
@@ -27,3 +30,20 @@ def log_members(chosen: ChosenEnsemble, data: Dataset, tracker: Tracker, feature
                 training_features=features.of([position]),
             )
             log_member(tracker.uri, tracker.child_id(record.number), record.best, alone)
+
+
+def about_data(data: Dataset, metric: str) -> dict[str, Any]:
+    """Return the metadata of a model with which an evaluation finds the images of its search and scores like it.
+
+    Args:
+        data: Data set of the search.
+        metric: Metric that chose the model.
+    """
+    return {
+        "data": data.place,
+        "data_fingerprint": data.fingerprint,
+        "data_table": data.table and {**asdict(data.table), "files": list(data.table.files)},
+        "healthy": data.healthy,
+        "metric": metric,
+        "notes": list(map(str, data.notes)),  # YAML knows no other class of text
+    }

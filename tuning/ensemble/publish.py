@@ -1,7 +1,5 @@
 """Publishing an ensemble: its figures and files on the parent run, and the registered model."""
 
-from dataclasses import asdict
-
 import optuna
 
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Registration
@@ -10,7 +8,7 @@ from analysis.trials import checkpoints_of
 from trainables.core.data.dataset import Dataset
 from trainables.worker.checkpoint_io import read_models
 from tuning.ensemble.member_features import Extract, MemberFeatures, member_features
-from tuning.ensemble.member_models import log_members
+from tuning.ensemble.member_models import about_data, log_members
 from tuning.ensemble.model_pages import write_pages
 from tuning.ensemble.run_artifacts import run_files, run_metrics
 from tuning.ensemble.saved_ensemble import save_registration
@@ -49,20 +47,15 @@ def register(
     """
     comparison = chosen.comparison
     metadata = {
-        "data_fingerprint": data.fingerprint,
+        **about_data(data, comparison.metric),
         "select_fingerprint": split_fingerprint(data, data.selection),
         "test_fingerprint": split_fingerprint(data, "test"),
-        "data": data.place,
-        "data_table": data.table and {**asdict(data.table), "files": list(data.table.files)},
-        "healthy": data.healthy,
-        "metric": comparison.metric,
         "select_score": comparison.score,
         "chosen_on": chosen.chosen_on,
         "rule": comparison.chosen,
         **({"roi": data.regions.digest} if data.regions else {}),
         "views": chosen.views,
         "trials": [number for record in chosen.voters for number in record.trials],
-        "notes": list(data.notes),
     }
     entrant = Entrant(
         members=[read_models(checkpoint) for checkpoint in checkpoints_of(chosen.voters)],

@@ -17,7 +17,7 @@ from analysis.report.evaluation.wording import (
     about_undivided,
 )
 from trainables.core.plural import plural
-from tuning.console import say, say_notes
+from tuning.console import say, say_notes, with_whole_intervals
 
 _LONGEST_WORD = 12
 
@@ -27,7 +27,7 @@ def show(result: ExternalResult, console: Console) -> None:
     images = f"{plural(result.images, 'image')} in {plural(result.evaluation.groups, 'group')}"
     say(console, f"External evaluation: {images}; {about_earlier(result)}.")
     for table in all_tables(result):
-        console.print(_as_rich(table))
+        console.print(_as_rich(table, console.width))
     lines = [about_undivided(result), about_left_out(result), about_copies(result)]
     lines += [about_differences(result), about_shift(result)]
     for line in filter(None, [*lines, *about_recalibration(result)]):
@@ -36,12 +36,13 @@ def show(result: ExternalResult, console: Console) -> None:
     say(console, f"{result.model} on {result.place}: {result.headline()}", "bold")
 
 
-def _as_rich(table: page.Table) -> Table:
+def _as_rich(table: page.Table, width: int) -> Table:
+    """Return a table for a console of a width."""
     drawn = Table(title=escape(table.title), title_justify="left")
     for position, heading in enumerate(table.headings):
         longest = max(map(len, heading.split()), default=0)
-        width = min(longest, _LONGEST_WORD)  # words such as "sensitivity" stay whole
-        drawn.add_column(escape(heading), justify="right" if position else "left", overflow="fold", min_width=width)
-    for row in table.rows:
+        least = min(longest, _LONGEST_WORD)  # words such as "sensitivity" stay whole
+        drawn.add_column(escape(heading), justify="right" if position else "left", overflow="fold", min_width=least)
+    for row in with_whole_intervals(table.headings, table.rows, width):
         drawn.add_row(*map(escape, row))
     return drawn

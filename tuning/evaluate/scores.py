@@ -22,6 +22,10 @@ _NO_POINT = (
     "the model has no operating point, so there is no sensitivity or specificity: name the healthy class in the space, "
     "and register the ensemble again with tune-ensemble SEARCH --register"
 )
+_NO_POINT_OF_MEMBER = (
+    "the model is a member of an ensemble, so it has no operating point, and there is no sensitivity or specificity: "
+    "evaluate the ensemble for these"
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def evaluate_scores(
     evaluation = scored.evaluation(scored.predictions)
     predictions, sample = scored.by_image()
     has_probabilities = scored.task.has_probabilities
+    no_point = _NO_POINT_OF_MEMBER if "trial" in request.log.origin.metadata else _NO_POINT
     data, rows = scored.data.data, scored.data.data.splits["test"]
     internal, earlier = request.log.internal(), request.log.earlier(request.digest, data.fingerprint, external.images)
     names = {column: [values[row] for row in rows] for column, values in request.subgroups.items()}
@@ -99,7 +104,7 @@ def evaluate_scores(
         notes=(
             *data.notes,
             *evaluation.caveats(),
-            *([_NO_POINT] if has_probabilities and not evaluation.ensemble.points else []),
+            *([no_point] if has_probabilities and not evaluation.ensemble.points else []),
         ),
         request=request.data.to_json(),
         own_size=None if scores.own_size is None else scored.evaluation(scores.own_size),

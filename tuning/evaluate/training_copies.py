@@ -43,6 +43,11 @@ def find_training_copies(
     """
     rows, place = external.data.splits["test"], metadata.get("data")
     search = _open_search(ensemble, metadata)
+    why = (
+        "the model does not say where the images of the search are"
+        if place is None
+        else f"the images of the search at {place} have changed or are gone"
+    )
     if search is not None:
         copies = rows[_copies_by_details(external, rows, search, progress)]
         method = f"compared with the {len(search.usable)} images of the search at {place}, also if turned or cropped"
@@ -50,11 +55,10 @@ def find_training_copies(
         known = ensemble.training_features.features.astype(np.float32)
         copies = rows[_nearest(features_of(ensemble, external.source, rows), known) < _EQUAL]
         method = (
-            f"the images of the search at {place} have changed or are gone, so only equal images were found, among the "
-            f"{len(known)} training images whose features the model stores"
+            f"{why}, so only equal images were found, among the {len(known)} training images whose features the model "
+            "stores"
         )
     else:
-        why = "the model does not say where they are" if place is None else f"those at {place} have changed or are gone"
         return rows[:0], Copies(None, f"copies of images of the search could not be looked for, because {why}")
     groups = external.data.groups
     affected = rows[np.isin(groups[rows], groups[copies])]  # a patient of the search is no new one

@@ -18,7 +18,7 @@ from analysis.ensembles.result import EnsembleResult
 from analysis.ensembles.tasks.base import ResultTable, TaskResults
 from analysis.ensembles.tasks.decision_tables import POINT_METRICS, label_set_tables
 from analysis.ensembles.tasks.label_samples import LabelPatientSample, LabelSample
-from analysis.statistics.baselines import Baseline, baseline_predictions, compared_with_baselines
+from analysis.statistics.baselines import MAJORITY, Baseline, baseline_predictions, compared_with_baselines
 from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.diversity import Diversity, answer_diversity
 from analysis.statistics.intervals.model_scores import intervals
@@ -34,6 +34,7 @@ from trainables.core.serving.prediction_sets import LabelSets
 from trainables.core.training.metrics.classification_metrics import class_keys
 from trainables.core.training.metrics.multi_label_metrics import THRESHOLD
 
+_SAME_GUESS = "same guess for every image"  # of labels, there is no majority class
 _BY_LABEL = {"auroc": "AUROC", "average_precision": "average precision", "f1": "F1"}
 
 
@@ -148,7 +149,8 @@ class MultiLabelResults(TaskResults):
             plain = replace(sample, rule=combination.patients)  # the thresholds of patients are the model's own
             predicted = {name: plain.combined(one) for name, one in predicted.items()}
             combined, sample = MultiLabelResults.by_unit(combined, combination, sample)[PATIENT]
-        return compared_with_baselines(combined, predicted, sample)
+        found = compared_with_baselines(combined, predicted, sample)
+        return tuple(replace(one, name=_SAME_GUESS) if one.name == MAJORITY else one for one in found)
 
     def class_tables(self, evaluation: Evaluation) -> tuple[ResultTable, ...]:
         """Return the scores by label, and those at the threshold of each label, by image and by patient."""

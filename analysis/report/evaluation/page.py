@@ -29,10 +29,10 @@ from analysis.report.evaluation.wording import (
 )
 from analysis.report.figures.classification_curves import calibration, confusion
 from analysis.report.figures.style import FAINT, NothingToDrawError, colour, draw_panel, escaped
-from analysis.report.page import Block, Panel, Section, Text
+from analysis.report.page import Block, Opening, Panel, Section, Text
 from analysis.report.render import fill_page
 from analysis.report.sections.segmentation_scores import dice_panel
-from analysis.report.sections.wording import label_of, sentence
+from analysis.report.sections.wording import label_of, sentence, told_apart
 from analysis.statistics.external.net_benefit import DecisionCurve
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from trainables.core.plural import plural
@@ -58,8 +58,9 @@ def evaluation_page(result: ExternalResult, footer: str) -> str:
         *([_subgroups(result)] if result.divisions else []),
         _data(result),
     ]
-    notes = list(map(sentence, result.notes))
-    return fill_page(f"External evaluation of {result.model}", _summary(result), notes, sections, footer)
+    facts, warnings = told_apart(result.notes)
+    first = Opening(f"External evaluation of {result.model}", _summary(result), warnings, facts)
+    return fill_page(first, sections, footer)
 
 
 def _summary(result: ExternalResult) -> str:
@@ -71,14 +72,16 @@ def _summary(result: ExternalResult) -> str:
         change = with_bounds(known.external - known.internal, known.interval, True)
         internal = with_bounds(known.internal, known.internal_interval)
         sentences.append(f"On its internal test set it had {internal}; the difference is {change}.")
-    for scores in result.evaluation.ensemble.points[:1]:
+    of_metric = result.evaluation.by(metric)[0].ensemble  # by patient if the metric is
+    for scores in of_metric.points[:1]:
         values = [
             f"{name} {with_bounds(value, scores.intervals.get(name))}"
             for name, value in scores.metrics().items()
             if name in ("sensitivity", "specificity")
         ]
         if values:
-            sentences.append(f"At its threshold for {scores.point.positive} it has {' and '.join(values)}.")
+            unit = f" by {scores.point.unit}" if result.evaluation.patients else ""
+            sentences.append(f"At its threshold for {scores.point.positive}{unit} it has {' and '.join(values)}.")
     sentences.append(sentence(about_earlier(result)))
     return " ".join(sentences)
 
@@ -168,11 +171,7 @@ def _highest_threshold(curve: DecisionCurve) -> float:
 
 def _about_range(curve: DecisionCurve) -> str:
     highest = _highest_threshold(curve)
-    return (
-        f" Thresholds above {highest:.0%} are not shown: at most of them, it has next to no benefit."
-        if highest < 1
-        else ""
-    )
+    return f" Not shown: thresholds above {highest:.0%}, where it mostly has next to no benefit." if highest < 1 else ""
 
 
 def _decision_curve(outcome: Outcome) -> go.Figure:

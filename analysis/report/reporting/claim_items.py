@@ -71,7 +71,7 @@ _PARTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("performance metrics", ""),
         ("significance and uncertainty", ""),
         ("robustness or sensitivity analysis", "robustness"),
-        ("explainability", ""),
+        ("explainability, and how it was validated", "explainability"),
         ("evaluation on internal data", ""),
         ("testing on external data", "external_testing"),
         ("registration of a clinical trial", "registration"),

@@ -67,4 +67,4 @@ def checklist(search: SearchInputs, ensemble: EnsembleInputs | None) -> Table:
 
 
 def _ask(key: str) -> str:
-    return f"{key}: in the study file" if key else "after the search has an ensemble"
+    return f"State it in the study file: {key}." if key else "after the search has an ensemble"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analysis.report.embedding import MOST_EMBEDDED, PERPLEXITY, embed
 from analysis.report.figures.embedded_images import EmbeddedImages, scatter_by_class, scatter_by_mistake
 from analysis.report.figures.style import NothingToDrawError, draw_panel
-from analysis.report.heat_location import HeatLocation
+from analysis.report.heat_location import HeatLocation, describe_location, is_coarse
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.report.page import Block, Example, Gallery, Panel, Section
 from analysis.report.sections.wording import about_test, leak_warning
@@ -106,9 +106,7 @@ def _heat_map_gallery(search: SearchInputs, ensemble: EnsembleInputs, inspection
         f"A map has only {cells} cells, so its edges do not follow those of the image. It shows where the evidence "
         "lies, not why, and proves nothing."
     )
-    location = HeatLocation.of(explanation.maps)
-    if location is not None:
-        how_to_read = f"{how_to_read} {location.describe()}"
+    how_to_read = f"{how_to_read} {describe_location(explanation.maps)}".rstrip()
     examples = _examples(search, ensemble, request.map_images, explanation.maps)
     return Gallery(title, how_to_read, caveat, examples, scale=("no evidence", "strongest evidence in this image"))
 
@@ -132,7 +130,7 @@ def _examples(
         location = HeatLocation.of(heat[None])
         if location is None:
             lines.append("no region speaks for the class")
-        elif location.conspicuous:
+        elif location.conspicuous and not is_coarse(heat):
             lines.append(f"heat at the border {location.border:.0%}, in the corners {location.corners:.0%}")
         images = [
             (data_uri(pixels[index]), "test image"),

@@ -48,13 +48,13 @@ def _label_tables(search: SearchInputs, ensemble: EnsembleInputs) -> list[Table]
     combination = ensemble.chosen.comparison.combination
     rule = combination.operating_points(search.data.class_names)[0].rule
     how_to_read = (
-        f"A label is assigned from its threshold on, which {rule} chose on {search.data.chosen_on}; AUROC and average "
-        f"precision do not depend on it. A label that fewer than {GROUPS_FOR_INTERVAL} groups have, or lack, has no "
-        "intervals."
+        f"A label is assigned if its probability reaches its threshold, which the rule {rule} chose on "
+        f"{search.data.chosen_on}; AUROC and average precision do not depend on it. A label that fewer than "
+        f"{GROUPS_FOR_INTERVAL} groups have, or lack, has no intervals."
     )
     of_patients = (
         f"A patient has the labels of any image. A label's probability is the {combination.patients.kind} over a "
-        f"patient's images, with a threshold that {rule} chose for patients."
+        f"patient's images, with a threshold that the rule {rule} chose for patients."
     )
     tables = task_results(search.data).class_tables(ensemble.evaluation)
     explained = {0: how_to_read} | {tables.index(one): of_patients for one in tables if one.headings[1] == "patients"}

@@ -14,7 +14,7 @@ from analysis.report.sections.wording import (
 )
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from analysis.trials import network_of
-from trainables.core.metric_names import METRICS
+from trainables.core.metric_names import METRICS, PATIENT
 
 _MANY_IMAGES = 15  # of a group on average
 
@@ -24,10 +24,8 @@ def models(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspectio
     comparison = ensemble.chosen.comparison
     notes = list(map(sentence, comparison.notes))
     if comparison.patients:
-        notes.append(
-            f"The predictions for a patient's images are combined by {comparison.patients.describe()}, by patient on "
-            f"{search.data.chosen_on}."
-        )
+        rule = comparison.patients.describe(label_of(f"{PATIENT}{comparison.patients.metric}"))
+        notes.append(f"A patient's images are combined by {rule}, on {search.data.chosen_on}.")
     blocks: list[Block] = [
         _models_table(search, ensemble, inspection),
         *([_rules_table(search, ensemble)] if len(ensemble.chosen.members) > 1 else []),
@@ -162,11 +160,11 @@ def _significance(ensemble: EnsembleInputs) -> str:
     """Say whether the ensemble differs from the best member on the test set."""
     comparison = ensemble.chosen.comparison
     if comparison.combination.voters() == [ensemble.best_member]:
-        return "The ensemble consists of this member only."
+        return "The ensemble consists of its best member only."
     p_value = ensemble.evaluation.by(comparison.metric)[0].p_value
     if p_value is None:
         return "The difference between the two could not be tested."
     return (
-        f"The difference in {label_of(comparison.metric)} between the two has p = {p_value:.3g} (two-sided paired "
-        "permutation test over whole groups)."
+        f"The difference in {label_of(comparison.metric)} between the ensemble and its best member has "
+        f"p = {p_value:.3g} (two-sided paired permutation test over whole groups)."
     )

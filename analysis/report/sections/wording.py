@@ -1,18 +1,21 @@
 """Phrases and number formats that several sections share."""
 
 import math
+from collections.abc import Sequence
 from statistics import median
 
 from analysis.ensembles.evaluation import Scores
 from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.trials import TrialRecord
+from trainables.core.data.fact import Fact
 from trainables.core.metric_names import METRICS
 from trainables.core.plural import plural
 
 
 def number(value: float | None, digits: int = 4) -> str:
     """Format a number; return an empty string for None and non-finite values."""
-    return "" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    # Adding 0 turns -0.0 into 0.0.
+    return "" if value is None or not math.isfinite(value) else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def shortened(text: str, length: int = 40) -> str:
@@ -43,6 +46,12 @@ def with_interval(scores: Scores, name: str) -> str:
 def sentence(text: str) -> str:
     """Turn a note into a sentence."""
     return f"{text[0].upper()}{text[1:]}."
+
+
+def told_apart(notes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Divide the notes of a data set into facts and warnings, as sentences."""
+    facts = tuple(sentence(note) for note in notes if isinstance(note, Fact))
+    return facts, tuple(sentence(note) for note in notes if not isinstance(note, Fact))
 
 
 def epoch_seconds(record: TrialRecord) -> float | None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.ensembles import choose_rule
+from analysis.ensembles.choose_rule import Compared
 from analysis.ensembles.compare_rules import compare, held_out
 from analysis.ensembles.rules import DEFAULT, FIXED, RULES, best_single, greedy
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
@@ -169,12 +170,12 @@ def test_the_same_predictions_give_the_same_comparison():
     assert compare(probabilities, sample) == compare(probabilities, sample)
 
 
-def patients(lesions, metric="balanced_accuracy"):
-    """Return two equal members on 60 patients of five images; some images of the ill, or all, show a lesion."""
+def patients(lesions, metric="balanced_accuracy", count=60):
+    """Return two equal members on patients of five images; some images of the ill, or all, show a lesion."""
     generator = np.random.default_rng(0)
-    groups = np.repeat(np.arange(60), 5)
-    shown = (groups % 2 == 1) & (np.arange(300) % 5 < lesions)
-    of_ill = 1 / (1 + np.exp(3 - 6 * shown - 1.5 * generator.normal(size=300)))
+    groups = np.repeat(np.arange(count), 5)
+    shown = (groups % 2 == 1) & (np.arange(5 * count) % 5 < lesions)
+    of_ill = 1 / (1 + np.exp(3 - 6 * shown - 1.5 * generator.normal(size=5 * count)))
     probabilities = np.stack([np.stack([1 - of_ill, of_ill], axis=1)] * 2)
     return probabilities, PatientSample(shown.astype(int), groups, ("no", "yes"), metric, "no", patients=groups)
 
@@ -188,6 +189,21 @@ def test_the_mean_combines_a_patients_images_unless_another_rule_is_clearly_bett
     assert once.patients.chosen == "any-lesion"
     probabilities, sample = patients(lesions=5)
     assert compare(probabilities, sample.by_image).patients is None
+
+
+def test_the_reason_why_a_better_patient_rule_is_not_chosen_is_said():
+    few = compare(*patients(lesions=1, count=12))
+    better = next(rule for rule in few.patients.rules if rule.rule == "any-lesion")
+    assert better.behind < -better.error and few.patients.chosen == "mean"
+    (note,) = (note for note in few.notes if "any-lesion" in note)
+    assert note.startswith(
+        "to combine the images of a patient, any-lesion scored higher than mean, but replaces it only"
+    )
+    assert note.endswith("and no has 6")
+    rules = (Compared("mean", 0.8, 0.0, 0.0), Compared("max", 0.81, -0.01, 0.02), Compared("worse", 0.7, 0.1, 0.2))
+    close = dataclasses.replace(few.patients, rules=rules)
+    said = "mean, balanced_accuracy 0.8000 (max 0.8100, better by less than a standard error of 0.0200; worse 0.7000)"
+    assert close.describe() == said
 
 
 def test_figures_are_those_of_the_chosen_patient_rule():

@@ -130,6 +130,7 @@ def test_scores_and_use_per_patient_are_described(card):
     assert "| test patient_macro_f1 | 0.3750 |" in lines
     assert "| select macro_f1 | 0.5000 |" in lines
     assert "tune-predict models:/brains/4 IMAGES --per patient --groups FILE" in lines
+    assert any("for one row per patient, the column `patient`" in line for line in lines)
     tags = with_patients.tags()
     assert (tags["patient_rule"], tags["test_patient_macro_f1"]) == ("any-lesion", "0.3750")
     assert not any("patient" in line for line in card.description().splitlines())

@@ -30,7 +30,7 @@ from tests.analysis.registry.cards import made_up_card
 from tests.images import png
 from tests.slim_environment import required, slim_environment
 from trainables.core.config import TrainConfig
-from trainables.core.errors import UserError
+from trainables.core.errors import DataError, UserError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble_files import ensemble_digest, ensemble_folder, open_ensemble
@@ -192,6 +192,10 @@ def test_the_champion_answers_per_patient(registered):
     assert found["patient"].tolist() == ["q", "p"]
     assert found["images"].tolist() == [2, 1]
     np.testing.assert_allclose(found[list(NAMES)], [by_image.iloc[[0, 2]].mean(), by_image.iloc[1]], atol=1e-6)
+    pd.testing.assert_frame_equal(model.predict(images.assign(patient=["q", "p", "q"])), found)
+    with pytest.raises(DataError, match="one called patient, but has 2: image, patient_id"):
+        model.predict(images.assign(patient_id=["q", "p", "q"]))
+    np.testing.assert_allclose(model.predict(list(PIXELS))[list(NAMES)], by_image, atol=1e-6)
 
 
 def test_a_member_that_an_earlier_driver_began_keeps_its_id(registered, checkpoint):
@@ -220,7 +224,7 @@ def test_a_missing_model_is_a_usage_error(registered, model):
 
 def test_pages_get_the_card_and_a_persons_text_stays(registered):
     uri, client, *_ = registered
-    card = made_up_card("brains", Registration("1", "champion", "there was no champion"))
+    card = made_up_card("brains", Registration("1", "champion", "there was none before"))
     for _ in range(2):
         write_card(uri, card)
         version = client.get_model_version("brains", "1")
@@ -235,7 +239,7 @@ def test_pages_get_the_card_and_a_persons_text_stays(registered):
 def test_a_page_keeps_its_test_scores_if_the_same_ensemble_is_registered_without_them(registered):
     """``tune-ensemble --register`` may choose what the search has registered and scored."""
     uri, client, *_ = registered
-    card = made_up_card("brains", Registration("1", "champion", "there was no champion"))
+    card = made_up_card("brains", Registration("1", "champion", "there was none before"))
     unscored = dataclasses.replace(card, evaluation=None)
     client.update_model_version("brains", "1", description="")
     for written, shown in ((unscored, unscored), (card, card), (unscored, card)):
@@ -291,17 +295,28 @@ def test_the_champion_answers_for_json_and_base64(registered, served):
         {"dataframe_records": [{"image": image} for image in nested]},
         {"instances": [{"image": image} for image in nested]},
         {"instances": [{"image": image} for image in np.repeat(PIXELS[..., None], 3, axis=3).tolist()]},
+        {"inputs": nested},
+        {"instances": np.repeat(PIXELS[..., None], 3, axis=3).tolist()},
     ):
         np.testing.assert_allclose(ask(served, body), right, atol=1e-6)
-    of_patients = ask(
-        served, {"inputs": encoded, "params": {"patients": ["q", "q", "q"]}}, ("patient", *NAMES, "images")
-    )
-    np.testing.assert_allclose(of_patients[0, 1:-1].astype(float), right.mean(axis=0), atol=1e-6)
-    for colour in (nested, np.repeat(PIXELS[..., None], 3, axis=3).tolist()):
-        for form in ("inputs", "instances"):
-            with pytest.raises(urllib.error.HTTPError) as refused:
-                ask(served, {form: colour})
-            assert "pixels must be in a column with a name" in refused.value.read().decode()
+    records = [{"image": image, "patient": "q"} for image in encoded]
+    for body in (
+        {"inputs": encoded, "params": {"patients": ["q", "q", "q"]}},
+        {"inputs": records},
+        {"instances": records},
+        {"dataframe_records": records},
+        {"dataframe_split": {"columns": ["patient", "image"], "data": [["q", image] for image in encoded]}},
+    ):
+        of_patients = ask(served, body, ("patient", *NAMES, "images"))
+        assert len(of_patients) == 1
+        np.testing.assert_allclose(of_patients[0, 1:-1].astype(float), right.mean(axis=0), atol=1e-6)
+    for body in (
+        {"dataframe_records": [{"image": image, "patient_id": "q"} for image in encoded]},
+        {"dataframe_split": {"data": PIXELS[0].tolist()}},  # rows of pixels
+    ):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(served, body)
+        assert "must " in refused.value.read().decode()
 
 
 def test_a_classifier_requires_nothing_that_only_training_uses(registered):

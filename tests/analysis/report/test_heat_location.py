@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.report.heat_location import BORDER_AREA, CORNER_AREA, HeatLocation
+from analysis.report.heat_location import BORDER_AREA, CORNER_AREA, HeatLocation, describe_location
 
 
 def test_even_heat_has_the_shares_of_the_areas():
@@ -22,6 +22,15 @@ def test_heat_in_a_corner_is_conspicuous_and_in_the_middle_is_not():
     assert "look for" not in centred.describe()
     both = HeatLocation.of(np.stack([corner, middle]))
     assert both.corners == pytest.approx(found.corners / 2)
+
+
+def test_maps_whose_cells_are_larger_than_a_corner_say_nothing_about_markers():
+    """Two cells a side put the same share of heat into corners wherever it lies within a quarter of the image."""
+    for cells in (2, 4):
+        said = describe_location(np.ones((1, cells, cells), dtype=np.float32))
+        assert said.startswith(f"Maps of {cells} x {cells} cells are too coarse") and "%" not in said
+    assert describe_location(np.ones((1, 5, 5), dtype=np.float32)).startswith("36% of the heat lies in the outer tenth")
+    assert describe_location(np.zeros((1, 5, 5), dtype=np.float32)) == ""
 
 
 def test_maps_without_heat_do_not_count():

@@ -7,6 +7,8 @@ from sklearn.metrics import balanced_accuracy_score
 from analysis.report.summary import about_search, opening
 from analysis.statistics.baselines import NEIGHBOUR, baseline_predictions
 from tests.analysis.report.report_inputs import add_trial, made_up_ensemble, made_up_search, with_result
+from trainables.core.data.fact import Fact
+from trainables.core.serving.combining.combine import Combination
 
 
 def text_of(search, ensemble=None):
@@ -56,6 +58,33 @@ def test_a_model_like_raw_pixels_is_warned_about(search):
     copied = np.stack([baseline_predictions(search.data)[NEIGHBOUR]] * 2).astype(np.float32)
     same = dataclasses.replace(ensemble, test_predictions=copied)
     assert any("better than copying the label of the training image" in note for note in opening(search, same).notes)
+
+
+def test_facts_about_the_data_stand_apart_from_warnings(search, ensemble):
+    notes = ("3 slices lack a patient", Fact("columns of the table: image = file"), "2 of 9 leak (--split grouped)")
+    data = dataclasses.replace(search.data, notes=notes)
+    first = opening(dataclasses.replace(search, data=data), ensemble)
+    assert first.facts == ("Columns of the table: image = file.",)
+    assert "3 slices lack a patient." in first.notes and not any("columns" in note.lower() for note in first.notes)
+
+
+def test_a_leak_is_said_once(search, ensemble):
+    data = dataclasses.replace(search.data, test_twins=2)
+    data = dataclasses.replace(data, notes=(f"{data.leak} (--split grouped avoids this)",))
+    leaking = dataclasses.replace(search, data=data)
+    assert [note for note in opening(leaking, ensemble).notes if data.leak in note.lower()] == [f"{data.leak}."]
+    assert opening(leaking, None).notes == (f"{data.leak} (--split grouped avoids this).",)
+
+
+def test_only_trials_that_vote_are_called_the_model(search, ensemble):
+    comparison = ensemble.chosen.comparison
+    for weights, said in (
+        ((0.0, 1.0), "The model is trial 2, which the rule"),
+        ((0.5, 0.5), "The model combines the best 2 trials"),
+    ):
+        combination = Combination.of(np.array(weights))
+        changed = with_result(ensemble, comparison=dataclasses.replace(comparison, combination=combination))
+        assert said in text_of(search, changed)
 
 
 def test_searches_without_trials_or_scores_have_an_opening(small_data):

@@ -94,6 +94,11 @@ def test_copies_of_images_of_the_search_and_unreadable_images_are_left_out(model
     output = invoke(unknown, "mixed", *TABLE, "--json", "b.json").output
     assert "left out: 6 (copy0.png, " in output and "have changed or are gone" in output
     assert read("a.json")["evaluation"] == read("b.json")["evaluation"]
+    silent = trained.save(tmp_path / "silent", open_ensemble(ensemble_folder(model)).training_features, data=None)
+    output = invoke(silent, "mixed", *TABLE).output
+    assert (
+        "left out: 6 (copy0.png, " in output and "the model does not say where the images of the search are" in output
+    )
     nothing = trained.save(tmp_path / "nothing", data=None)
     assert "could not be looked for" in invoke(nothing, "mixed", *TABLE).output
 

@@ -1,14 +1,18 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 
+import tuning.ensemble.member_models
 import tuning.ensemble.publish
 from analysis.ensembles.result import Registration
 from tests.tuning.ensemble.made_up import METRIC, Inference, find
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from tuning.ensemble.member_features import member_features
+from tuning.ensemble.member_models import log_members
 from tuning.ensemble.publish import publish, register
 
 
@@ -19,7 +23,7 @@ def entrants(monkeypatch):
 
     def register_ensemble(uri, run_id, name, entrant):
         registered.append((run_id, name, entrant))
-        return Registration("1", "champion", "there was no champion")
+        return Registration("1", "champion", "there was none before")
 
     monkeypatch.setattr(tuning.ensemble.publish, "read_models", lambda checkpoint: [checkpoint])
     monkeypatch.setattr(tuning.ensemble.publish, "register_ensemble", register_ensemble)
@@ -59,18 +63,41 @@ def test_a_soup_is_registered_with_the_trials_that_it_was_averaged_from(study, d
 
 def test_the_model_says_how_its_images_are_labelled(study, data, entrants):
     """So that an evaluation can open the same images again, also after a round trip through YAML."""
-    labelled = replace(data, table=LabelTable(("labels.csv",), label="grade"), healthy=data.class_names[0])
+    table, notes = (
+        LabelTable(("labels.csv",), label="grade"),
+        (Fact("columns of the table: label = grade"), "a warning"),
+    )
+    labelled = replace(data, table=table, healthy=data.class_names[0], notes=notes)
     result = find(study, labelled, Inference(labelled), rule="best-single")
     features = member_features(labelled, result.chosen.checkpoints, extract)
     register(result.chosen, labelled, features, ("uri", "run"), "brains")
     metadata = yaml.safe_load(yaml.safe_dump(entrants[0][2].metadata))
     saved = metadata["data_table"]
     assert LabelTable(**{**saved, "files": tuple(saved["files"])}) == labelled.table
+    assert metadata["notes"] == list(notes)
     assert metadata["healthy"] == data.class_names[0]
 
 
+def test_members_know_the_images_of_their_search_as_the_ensemble_does(study, data, entrants, monkeypatch):
+    """Otherwise ``tune-evaluate runs:/RUN_ID/model`` would count copies of these images as new ones."""
+    logged = []
+    monkeypatch.setattr(tuning.ensemble.member_models, "read_models", lambda checkpoint: [checkpoint])
+    monkeypatch.setattr(tuning.ensemble.member_models, "log_member", lambda *arguments: logged.append(arguments[-1]))
+    result = find(study, data, Inference(data), rule="best-single")
+    features = member_features(data, result.chosen.checkpoints, extract)
+    tracker = SimpleNamespace(uri="uri", refused=(), flush=lambda: None, child_id=str)
+    log_members(result.chosen, data, tracker, features)
+    register(result.chosen, data, features, ("uri", "run"), "brains")
+    of_ensemble = entrants[0][2].metadata
+    assert [entrant.metadata["trial"] for entrant in logged] == [record.number for record in result.chosen.members]
+    for entrant in logged:
+        shared = {name: value for name, value in entrant.metadata.items() if name != "trial"}
+        assert shared == {name: of_ensemble[name] for name in shared}
+        assert shared.keys() >= {"data", "data_table", "data_fingerprint", "healthy", "metric"}
+
+
 def test_a_registered_ensemble_is_not_published_again(study, data, entrants):
-    registration = Registration("1", "champion", "there was no champion")
+    registration = Registration("1", "champion", "there was none before")
     result = replace(find(study, data, Inference(data)), registration=registration)
     assert publish(study, result, data, None, "brains", extract) == registration
     assert entrants == []

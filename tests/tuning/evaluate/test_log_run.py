@@ -55,15 +55,15 @@ def test_internal_scores_are_those_of_the_same_ensemble(registered):
     assert internal_evaluation(client.tracking_uri, other).ensemble.metrics == {"auroc": 0.8}
 
 
-def evaluate(client, second, monkeypatch, *options):
+def evaluate(client, second, monkeypatch, *options, model="models:/brains@champion"):
     monkeypatch.setenv("COLUMNS", "160")
-    arguments = ["models:/brains@champion", str(second), "--labels", "labels.csv", "--map", "TB=ill", *options]
+    arguments = [model, str(second), "--labels", "labels.csv", "--map", "TB=ill", *options]
     done = CliRunner().invoke(app, [*arguments, "--tracking-uri", client.tracking_uri])
     assert done.exit_code == 0, done.output + done.stderr
     return done.output
 
 
-@pytest.mark.timeout(180)  # a real model is registered, and evaluated twice
+@pytest.mark.timeout(180)  # a real model is registered, and evaluated three times
 def test_evaluations_are_runs_that_the_page_of_the_version_lists(registered, second, monkeypatch, tmp_path):
     client, experiment = registered
     first = evaluate(client, second, monkeypatch, "--json", str(tmp_path / "first.json"))
@@ -103,3 +103,10 @@ def test_evaluations_are_runs_that_the_page_of_the_version_lists(registered, sec
         compare_app, [names[0], f"runs:/{search.info.run_id}", "--tracking-uri", client.tracking_uri]
     )
     assert refused.exit_code == 2 and "must be the run of an evaluation, but has none" in refused.stderr
+
+    of_run = f"runs:/{search.info.run_id}/ensemble"  # the same model by its run
+    assert "this model was evaluated on these images 2 times before" in evaluate(
+        client, second, monkeypatch, model=of_run
+    )
+    (logged,) = client.search_runs([experiment], f"tags.`tune.evaluated_model` = '{of_run}'")
+    assert logged.data.metrics["external_auroc"] == pytest.approx(auroc)

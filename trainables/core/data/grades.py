@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainables.core.data.fact import Fact
 from trainables.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def graded(data: "Dataset", ordered: Ordered) -> "Dataset":
     if order is None:
         return dataclasses.replace(data, notes=tuple(notes))
     why = "because their names are numbers" if ordered is None else "as declared"
-    notes.append(f"classes are treated as grades, {why}: {' < '.join(order)} (tune-run --unordered: without an order)")
+    in_order = " < ".join(order)
+    notes.append(Fact(f"classes are treated as grades, {why}: {in_order} (tune-run --unordered: without an order)"))
     place = np.array([order.index(name) for name in names])
     return dataclasses.replace(
         data,

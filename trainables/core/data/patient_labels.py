@@ -5,6 +5,8 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.core.data.fact import Fact
+
 NO_LABEL = -1
 
 
@@ -67,7 +69,7 @@ def describe_mixed_patients(
     if labels.ndim == 2:
         sets = np.unique(np.column_stack([patients, labels]), axis=0)[:, 0]
         mixed = int((np.unique(sets, return_counts=True)[1] > 1).sum())
-        return [f"a patient has the labels of any image; patients whose images differ: {mixed}"] if mixed else []
+        return [Fact(f"a patient has the labels of any image; patients whose images differ: {mixed}")] if mixed else []
     strict, lenient = patient_labels(labels, patients), patient_labels(labels, patients, healthy)
     counted = Counter(class_names[label] for label in lenient[(strict == NO_LABEL) & (lenient != NO_LABEL)])
     notes = [

@@ -15,6 +15,7 @@ from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.images import SIDE
 from trainables.core.data.decode.masks import describe_format
 from trainables.core.data.decode.nifti import Slicing
+from trainables.core.data.fact import Fact
 from trainables.core.data.grades import Ordered, graded
 from trainables.core.data.image_kind import kind_of
 from trainables.core.data.patient_labels import describe_mixed_patients, healthy_class
@@ -117,7 +118,7 @@ def prepare(
     kind = kind_of(divided.decoded(SIDE, source)[0], training, data.groups[training], opened.survey.sizes[training])
     notes = _notes(source, items, divided, data.audit)
     if bad:
-        notes.append(f"{plural(len(bad), 'unusable image was', 'unusable images were')} left out")
+        notes.append(Fact(f"{plural(len(bad), 'unusable image was', 'unusable images were')} left out"))
     notes += opened.odd.notes(source.names)
     if grouping.usual_pattern is not None and not source.groups_given and grouping.threshold is None:
         notes.append("file names do not match the space's pattern, so groups were found by similarity")
@@ -127,23 +128,23 @@ def prepare(
 def _notes(source: Source, items: Items, divided: Dataset, audit: Audit) -> list[str]:
     notes = reading_notes(source)
     if divided.mask_format:
-        notes.append(f"values of masks: {describe_format(divided.mask_format)}")
+        notes.append(Fact(f"values of masks: {describe_format(divided.mask_format)}"))
     if source.synthetic:
         notes.append("synthetic data: phantoms, not patients; scores say nothing about real images")
     if "val" in source.published:
         parts = "folds" if divided.folds else "fit, tune and select"
-        notes.append(f"the published val split was merged with train and divided into {parts}")
+        notes.append(Fact(f"the published val split was merged with train and divided into {parts}"))
     if divided.regions:
         used = np.concatenate(list(divided.splits.values()))
         whole = divided.regions.count_uncropped(used)
         rest = f"; not cropped, because it found almost nothing or the whole image: {whole}" if whole else ""
-        notes.append(
-            f"images cropped to the region that a segmentation found: {len(used) - whole} of {len(used)}{rest}"
-        )
+        cropped = f"images cropped to the region that a segmentation found: {len(used) - whole} of {len(used)}{rest}"
+        notes.append(Fact(cropped))
     if divided.leak:
         notes.append(f"{divided.leak} (--split grouped avoids this)")
     notes += _notes_on_small_classes(missing_classes(items, divided.splits), audit.named)
-    if audit.contradicting_groups:
+    # Of several labels, a patient has those of any image, as the note on patients says.
+    if audit.contradicting_groups and not (items.several and divided.patients is not None):
         notes.append(f"{audit.contradicting_groups} {audit.named} have images with different labels")
     if divided.patients is not None:
         used = np.concatenate(list(divided.splits.values()))

@@ -14,42 +14,90 @@ from trainables.core.data.decode.crop import Box
 from trainables.core.data.decode.high_bit_depth import scale_to_8_bits
 from trainables.core.data.decode.images import PixelFormat, open_upright, to_pixels
 from trainables.core.data.decode.nifti import Slicing, is_nifti, volume_slices
+from trainables.core.data.readers.patient_names import names_patient
 from trainables.core.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+PATIENT_COLUMN = "patient"
 _SHOWN = 5
+_MISSING = "<NA>"  # pandas' missing value as text
 
 
-def images_of(model_input: Any) -> list[Any]:
-    """Return the images of the input that MLflow passes to ``predict``.
+def images_and_patients(model_input: Any, stated: Sequence[str] = ()) -> tuple[list[Any], list[str]]:
+    """Return the images of the input that MLflow passes to ``predict``, and the patient of each.
 
     Args:
-        model_input: Data frame with one column, the images, or a sequence of images. An image is encoded bytes,
-            base64 text, or an array (H, W), (H, W, 1) or (H, W, 3) of any size: of uint8, or of samples in the range
-            of the training images, as other integers or nested lists. In a data frame, the column of arrays must have a
-            name.
+        model_input: An encoded image, a sequence of images, or a data frame, dict or list of dicts whose columns are
+            the images and, if it has the column ``patient``, their patients. An image is encoded bytes, base64 text, or
+            an array (H, W), (H, W, 1) or (H, W, 3) of any size: of uint8, or of samples in the range of the training
+            images, as other integers or nested lists. In a data frame, the column of arrays must have a name.
+        stated: Patients of the images if they are not a column; empty if they are, or if images are to be predicted.
+
+    Returns:
+        The n images and their n patients, as text; no patients if nothing names them.
 
     Raises:
-        DataError: The data frame has several columns, or holds rows of pixels instead of images.
+        DataError: There are other columns, the data frame holds rows of pixels instead of images, an image lacks its
+            patient, or patients are given twice.
     """
     import pandas as pd
 
-    return _only_column(model_input) if isinstance(model_input, pd.DataFrame) else list(model_input)
+    model_input = _unwrapped(model_input)
+    if isinstance(model_input, str | bytes | bytearray):
+        model_input = [model_input]
+    if isinstance(model_input, list) and model_input and isinstance(model_input[0], dict):
+        model_input = pd.DataFrame(model_input)
+    columns: list[tuple[Any, list[Any]]]
+    if isinstance(model_input, pd.DataFrame):
+        _check_names(model_input)
+        columns = [(name, list(model_input.iloc[:, place])) for place, name in enumerate(model_input.columns)]
+    elif isinstance(model_input, dict):
+        columns = [(name, list(values)) for name, values in model_input.items()]
+    else:
+        columns = [("image", list(model_input))]
+    images = [values for name, values in columns if name != PATIENT_COLUMN]
+    by_column = [values for name, values in columns if name == PATIENT_COLUMN]
+    if len(images) != 1 or len(by_column) > 1:
+        named = ", ".join([str(name) for name, _ in columns[:_SHOWN]] + ["..."] * (len(columns) > _SHOWN))
+        raise DataError(
+            "the input must have one column of images and, to combine the images of each patient, one called "
+            f"{PATIENT_COLUMN}, but has {len(columns)}: {named}"
+        )
+    if by_column and len(stated):
+        raise DataError("patients must be a column or a parameter, but are both: leave one out")
+    patients = [str(_unwrapped(one)) for one in (by_column[0] if by_column else stated)]
+    if patients:
+        _check_patients(patients, len(images[0]))
+    return list(map(_unwrapped, images[0])), patients
 
 
-def _only_column(frame: "pd.DataFrame") -> list[Any]:
-    images = list(frame.iloc[:, 0])
-    # MLflow's server turns nested lists without a column name into a frame whose first column is each image's first
-    # row of pixels. A row of RGB pixels would pass for a grey image and be scored.
-    unnamed = not isinstance(frame.columns[0], str)
-    if unnamed and not all(isinstance(image, str | bytes | bytearray) for image in images):
+def _check_patients(patients: Sequence[str], images: int) -> None:
+    """Raise DataError unless each image has a patient. Those of ``unknown`` would become one patient."""
+    if len(patients) != images:
+        raise DataError(f"patients must name the patient of each of {images} images, but has {len(patients)}")
+    nameless = [place for place, name in enumerate(patients) if name == _MISSING or not names_patient(name)]
+    if nameless:
+        raise DataError(
+            f"every image must have its patient, but {len(nameless)} of {images} have none, the first of them image "
+            f"{nameless[0]}: name them, or leave all patients out to predict images"
+        )
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return the value of an array without dimensions, into which MLflow's server turns a text."""
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def _check_names(frame: "pd.DataFrame") -> None:
+    """Raise DataError for rows of pixels, into which a data frame takes nested lists apart.
+
+    A row of RGB pixels would pass for a grey image and be scored.
+    """
+    unnamed = frame.shape[1] > 0 and not isinstance(frame.columns[0], str)
+    if unnamed and not all(isinstance(image, str | bytes | bytearray) for image in frame.iloc[:, 0]):
         raise DataError('pixels must be in a column with a name, like {"instances": [{"image": [[0, ...], ...]}]}')
-    if frame.shape[1] > 1:  # MLflow cuts these off before, whatever the signature
-        named = ", ".join(map(str, frame.columns[:_SHOWN])) + ", ..." * (frame.shape[1] > _SHOWN)
-        raise DataError(f"the input must have one column, the images, but has {frame.shape[1]}: {named}")
-    return images
 
 
 def with_slices(images: Sequence[Any], slicing: Slicing) -> tuple[list[Any], NDArray[np.int64]]:

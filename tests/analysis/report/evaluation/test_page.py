@@ -93,6 +93,16 @@ def test_the_page_says_everything_once_and_escapes_names(result):
     assert text.count('class="plot"') == 3  # confusion, reliability, decision curve
 
 
+def test_the_first_lines_are_by_patient_if_the_metric_is(result):
+    point = PointScores(OperatingPoint("ill", 1, False, 0.3, "youden", "patient"), (5, 5, 8, 2), (10, 10), {})
+    scores = replace(result.evaluation.ensemble, metrics={"auroc": 0.75}, intervals={}, points=(point,))
+    both = replace(result.evaluation, patients=replace(result.evaluation, ensemble=scores))
+    text = evaluation_page(replace(result, metric="patient_auroc", evaluation=both, differences=()), "")
+    assert "without refitting: AUROC by patient 0.750." in text
+    assert "At its threshold for ill by patient it has sensitivity 0.500 and specificity 0.800." in text
+    assert "At its threshold for ill it has sensitivity 0.833" in evaluation_page(result, "")
+
+
 def test_a_decision_curve_ends_where_the_model_is_of_no_use_any_more(result):
     """With few positives, nearly all of the range from 0 to 1 would lie below the figure."""
     truth, scores = np.arange(60) % 2 == 0, np.linspace(0.01, 0.99, 60)
@@ -103,7 +113,7 @@ def test_a_decision_curve_ends_where_the_model_is_of_no_use_any_more(result):
     )
     assert highest < 0.05  # so that twice the share of positives is shown
     page = evaluation_page(rare, "")
-    assert "Thresholds above 10% are not shown: at most of them, it has next to no benefit." in page
+    assert "Not shown: thresholds above 10%, where it mostly has next to no benefit." in page
     assert '"range":[0,0.1]' in page.replace(" ", "")
     assert "Not shown: thresholds" not in evaluation_page(result, "")
     high = np.array(curve.thresholds) == 0.9  # where only a few images are called positive, and happen to be

@@ -2,11 +2,16 @@ import dataclasses
 from collections import Counter
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
+from analysis.report.inputs import Inspection
+from analysis.report.render import _sections
 from analysis.report.reporting.answers import FILLED, OPEN, PARTLY
 from analysis.report.reporting.section import checklist, flow_section, methods, reporting_section
+from tests.analysis.report.report_inputs import add_trial, made_up_search, with_result
+from trainables.core.serving.combining.combine import Combination
 
 
 def states(table):
@@ -18,12 +23,20 @@ def test_every_item_has_a_state_and_those_that_people_know_are_open(search, ense
     found = states(table)
     assert list(found) == list(range(1, 45))
     assert {found[number] for number in (3, 5, 14, 33, 44)} == {OPEN}
-    assert {found[number] for number in (1, 9, 20, 22, 27, 29, 37)} == {FILLED}
+    assert {found[number] for number in (9, 20, 22, 27, 29, 37)} == {FILLED}
+    assert {found[number] for number in (1, 31, 35)} == {PARTLY}  # title, validation of heat maps, number of patients
     counts = Counter(found.values())
     assert f"{counts[FILLED]} of 44 filled, {counts[PARTLY]} items partly, {counts[OPEN]} for you to state" in (
         table.how_to_read
     )
     assert all(row[4] for row in table.rows)
+
+
+def test_every_filled_item_names_a_place_that_the_report_has(search, ensemble):
+    titles = {section.title for section in _sections(search, ensemble, Inspection())}
+    rows = checklist(search, ensemble).rows
+    assert all(row[5] for row in rows if row[3] == FILLED)
+    assert {row[5] for row in rows} - {"", "the opening", "the last line"} <= titles
 
 
 def test_the_study_file_fills_items_and_the_methods(search, ensemble):
@@ -34,7 +47,7 @@ def test_the_study_file_fills_items_and_the_methods(search, ensemble):
     rows = {int(row[0]): row for row in checklist(told, ensemble).rows}
     assert rows[3][4:] == ["Triage at night.", "study file"]
     text = methods(told, ensemble)
-    assert text.startswith("Approved by the board. Images converted to 8-bit grey")
+    assert text.startswith("Approved by the board. Images were converted to 8-bit grey and resized to 32 x 32 pixels. ")
     assert ensemble.chosen.comparison.chosen in text
     assert text.endswith(".")
 
@@ -98,6 +111,62 @@ def test_characteristics_are_counted_in_each_partition(search):
     assert {int(row[0]): row[4] for row in checklist(told, None).rows}[36] == "Classes, site, Age in each partition."
 
 
+def test_scores_without_intervals_are_filled_partly_and_patients_are_counted(search, ensemble):
+    scores = dataclasses.replace(ensemble.evaluation.ensemble, intervals={})
+    evaluation = dataclasses.replace(ensemble.evaluation, ensemble=scores, conditional=(search.data.class_names[0],))
+    patients = np.arange(len(search.data.labels)) // 2
+    of_patients = dataclasses.replace(search, data=dataclasses.replace(search.data, patients=patients))
+    table = checklist(of_patients, with_result(ensemble, evaluation=evaluation))
+    certain = dataclasses.replace(ensemble.evaluation, conditional=(), absent=())
+    assert states(checklist(search, with_result(ensemble, evaluation=certain)))[38] == FILLED
+    found, said = states(table), {int(row[0]): row[4] for row in table.rows}
+    assert (found[35], found[37], found[38]) == (FILLED, PARTLY, PARTLY)
+    assert said[35] == "120 images of 60 patients; none excluded."
+    assert f"those of {search.data.class_names[0]} have none" in said[38]
+
+
+def test_only_networks_that_vote_are_called_the_model(search, ensemble):
+    comparison = dataclasses.replace(ensemble.chosen.comparison, combination=Combination.of(np.array([0.0, 1.0])))
+    rows = {int(row[0]): row[4] for row in checklist(search, with_result(ensemble, comparison=comparison)).rows}
+    assert rows[22] == "1 network: scratch_cnn (32 pixels)."
+    assert rows[27].startswith("One network is chosen by the rule ")
+
+
+@pytest.mark.parametrize(
+    ("configs", "state", "said"),
+    [
+        ([], FILLED, "No training has started."),
+        ([{"backbone": "scratch_cnn"}], FILLED, "Training started from random weights."),
+        ([{"backbone": "resnet18", "weights": "random"}], FILLED, "Training started from random weights."),
+        (
+            [{"backbone": "resnet18"}],
+            FILLED,
+            "Training started from weights pretrained on natural images (transfer learning).",
+        ),
+        (
+            [{"backbone": "resnet18", "weights": "/own"}, {"backbone": "scratch_cnn", "weights": "/own"}],
+            PARTLY,
+            "Training started from pretrained weights (transfer learning); 1 of 2 configurations started from random "
+            "weights. State their source.",
+        ),
+    ],
+)
+def test_the_initial_weights_are_those_of_the_trials(small_data, configs, state, said):
+    study = optuna.create_study(study_name="made_up", direction="maximize")
+    for config in configs:
+        add_trial(study, 0.5, **{"weights": "pretrained"} | config)
+    row = next(row for row in checklist(made_up_search(small_data, study), None).rows if row[0] == "24")
+    assert row[3:5] == [state, said]
+
+
+def test_the_training_approach_says_where_configurations_came_from(search):
+    row = next(row for row in checklist(search, None).rows if row[0] == "25")
+    assert row[4] == (
+        "5 configurations of up to 3 epochs: 1 published or written by hand, 4 chosen by Bayesian optimisation (TPE). "
+        "1 of them stopped early."
+    )
+
+
 @pytest.mark.parametrize(("twins", "said"), [(2, "2 of "), (0, "training and selection share some")])
 def test_shared_groups_are_not_called_disjoint(search, ensemble, twins, said):
     groups = search.data.groups.copy()
@@ -105,6 +174,6 @@ def test_shared_groups_are_not_called_disjoint(search, ensemble, twins, said):
     data = dataclasses.replace(search.data, test_twins=twins, groups=groups)
     leaking = dataclasses.replace(search, data=data)
     rows = {int(row[0]): row[4] for row in checklist(leaking, ensemble).rows}
-    assert rows[20].startswith(f"Not disjoint by groups: {said}")
+    assert rows[20].startswith(f"Partitions are not disjoint by groups: {said}")
     assert "share no group" not in flow_section(leaking, ensemble).blocks[0].how_to_read
     assert "share no group" in flow_section(search, ensemble).blocks[0].how_to_read

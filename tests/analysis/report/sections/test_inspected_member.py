@@ -42,7 +42,8 @@ def test_heat_maps_show_the_true_and_the_predicted_class(search, ensemble):
         assert example.lines[0] == f"true class {names[true]}"
         assert example.lines[1] == f"predicted {names[predicted]} ({probabilities[predicted]:.2f})"
         assert example.flagged == (true != predicted)
-    assert "3 x 3 cells" in gallery.caveat
+    assert "3 x 3 cells" in gallery.caveat and "too coarse to tell" in gallery.how_to_read
+    assert gallery.scale == ("no evidence", "strongest evidence in this image")
 
 
 def test_missing_inputs_are_named(search, ensemble):

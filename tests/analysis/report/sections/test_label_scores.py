@@ -9,6 +9,7 @@ from analysis.ensembles.tasks.multi_label import MultiLabelResults
 from analysis.report.inputs import EnsembleInputs, Inspection
 from analysis.report.render import render
 from analysis.report.sections.label_scores import label_mistakes, label_scores
+from analysis.report.summary import opening
 from tests.analysis.report.report_inputs import add_trial, made_up_search
 from tests.page import Page
 
@@ -67,6 +68,13 @@ def test_every_label_has_its_scores_and_its_curves(search, ensemble):
         assert f"{name} (AUC {scores.metrics[f'auroc/{name}']:.3f}" in area
     assert "Brier score" in panels[2].caveat and len(calibration.data) == 2
     assert sum("(AP" in (trace.name or "") for trace in precision_recall.data) == 3
+
+
+def test_labels_are_not_called_classes_and_differing_images_of_a_patient_are_no_warning(search, ensemble):
+    first = opening(search, ensemble)
+    assert "the same guess for every image reaches" in first.summary and "majority" not in first.summary
+    (said,) = [note for note in (*first.notes, *first.facts) if "differ" in note]
+    assert said.startswith("A patient has the labels of any image;") and said in first.facts
 
 
 def test_mistakes_are_those_at_the_thresholds(search, ensemble):

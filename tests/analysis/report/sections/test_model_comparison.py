@@ -6,6 +6,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from analysis.report.inputs import Inspection
 from analysis.report.sections.model_comparison import metrics_table, models
+from analysis.report.sections.wording import number
 from tests.analysis.report.report_inputs import made_up_ensemble, made_up_inspection, with_result
 
 
@@ -41,9 +42,13 @@ def test_the_significance_of_the_difference_is_stated_or_its_absence_explained(e
         ).how_to_read
 
     assert ensemble.best_member == 0
-    assert "consists of this member only" in text((1.0, 0.0), None)
+    assert "consists of its best member only" in text((1.0, 0.0), None)
     assert "p = 0.0123 (" in text((0.5, 0.5), 0.01234)
     assert "could not be tested" in text((0.5, 0.5), None)
+
+
+def test_a_difference_of_zero_has_no_sign():
+    assert [number(value) for value in (-0.0, -0.00001, -0.0001)] == ["0.0000", "0.0000", "-0.0001"]
 
 
 def test_the_ensembles_cost_is_the_sum_of_its_voters(search, ensemble):

@@ -162,10 +162,47 @@ def test_pixels_without_a_column_name_are_refused(folder):
         load_ensemble(folder).predict(pd.DataFrame(colour).iloc[:, :1])  # as MLflow's server passes them
 
 
-@pytest.mark.parametrize("columns", [{"id": [1, 2], "image": [b"", b""]}, {"first": [b""], "second": [b""]}])
-def test_one_column_has_the_images(folder, columns):
-    with pytest.raises(DataError, match="must have one column, the images, but has 2: "):
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"patient_id": ["p", "p"], "image": [b"", b""]}, "one called patient, but has 2: patient_id, image"),
+        ({"patient": ["p"]}, "must have one column of images and, .*, but has 1: patient"),
+        ({"patient": ["p"], "first": [b""], "second": [b""]}, "but has 3: patient, first, second"),
+        ({"patient": ["p", None, "q"], "image": [b""] * 3}, "1 of 3 have none, the first of them image 1: name them"),
+        ({"patient": [7, float("nan")], "image": [b""] * 2}, "1 of 2 have none, the first of them image 1"),
+        ({"patient": pd.array([7, None], "Int64"), "image": [b""] * 2}, "1 of 2 have none"),
+        ({"patient": ["unknown", "unknown"], "image": [b"", b""]}, "2 of 2 have none, the first of them image 0"),
+    ],
+)
+def test_other_columns_and_images_without_a_patient_are_refused(folder, columns, message):
+    """Predictions of images in the place of those of patients, or one patient of all the unknown, would be wrong."""
+    with pytest.raises(DataError, match=message):
         load_ensemble(folder).predict(pd.DataFrame(columns))
+
+
+def test_a_column_names_the_patient_of_each_image(folder, small_data):
+    images, patients = list(small_data.images(32)[:5, :, :, 0]), [17, 4, 17, 4, 5]
+    ensemble = load_ensemble(folder)
+    expected = ensemble.predict(images, {"patients": list(map(str, patients))})
+    assert expected["patient"].tolist() == ["17", "4", "5"]
+    frame = pd.DataFrame({"patient": patients, "scan": images}, index=[9, 8, 7, 6, 5])
+    of_server = {"patient": np.array(patients), "image": np.stack(images)}  # as MLflow's server turns `instances` into
+    rows = [
+        {"image": np.array(base64.b64encode(png(one)).decode()), "patient": np.array(str(patient))}
+        for one, patient in zip(images, patients, strict=True)
+    ]  # and `inputs`
+    for form in (frame, frame[["scan", "patient"]], of_server, rows):
+        pd.testing.assert_frame_equal(ensemble.predict(form), expected)
+    with pytest.raises(DataError, match="patients must be a column or a parameter, but are both"):
+        ensemble.predict(frame, {"patients": list(map(str, patients))})
+
+
+def test_one_encoded_image_is_a_single_image(folder):
+    encoded = png(np.zeros((8, 8), np.uint8))
+    ensemble = load_ensemble(folder)
+    expected = ensemble.predict([encoded])
+    for form in (encoded, base64.b64encode(encoded).decode(), np.array(base64.b64encode(encoded).decode())):
+        pd.testing.assert_frame_equal(ensemble.predict(form), expected)
 
 
 def test_no_images_give_no_rows(folder):

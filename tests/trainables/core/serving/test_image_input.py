@@ -1,6 +1,9 @@
+import base64
+
 import numpy as np
 import pytest
 
+from tests.dicom import write_dicom
 from tests.images import png
 from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import DataError
@@ -31,6 +34,15 @@ def test_signed_samples_have_the_range_of_the_training_images():
 def test_arrays_of_8_bits_are_images_of_8_bits_as_files_are():
     pixels = (SAMPLES // 16).astype(np.uint8)
     assert np.array_equal(*decoded([png(pixels), pixels]))
+
+
+def test_dicom_files_are_shown_through_their_window_as_in_training(tmp_path):
+    window = {"WindowCenter": "2048", "WindowWidth": "1000", "PhotometricInterpretation": "MONOCHROME1"}
+    data = write_dicom(tmp_path / "film.dcm", SAMPLES, **window).read_bytes()
+    found = decoded([data, base64.b64encode(data).decode()], PixelFormat(1, 65535, dicom=True))
+    shown = 255 - np.clip((SAMPLES - 2047.5) / 999 + 0.5, 0, 1) * 255  # PS3.3 C.11.2.1.2.1, and inverted
+    expected = decoded([shown.round().astype(np.uint8)], PixelFormat(1, 255))
+    np.testing.assert_allclose(found.astype(int), np.repeat(expected, 2, axis=0), atol=1)
 
 
 @pytest.mark.parametrize(

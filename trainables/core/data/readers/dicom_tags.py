@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.core.data.decode.dicom import count_frames, has_window, is_incomplete, read_header, read_text
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
@@ -70,7 +71,7 @@ def describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
     modalities = Counter(of_file.acquisition[0] or "unknown" for of_file in dicom)
     counted = ", ".join(f"{count} {name}" for name, count in modalities.most_common())
     files, of_patients = plural(len(dicom), "DICOM file"), plural(patients, "patient")
-    notes = [f"{files} ({counted}) with {plural(images, 'image')} of {of_patients} by PatientID"]
+    notes: list[str] = [Fact(f"{files} ({counted}) with {plural(images, 'image')} of {of_patients} by PatientID")]
     if patients < 2:
         notes.append("PatientID names fewer than two patients, so it is not used to group images")
     else:
@@ -84,5 +85,5 @@ def describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
     unwindowed = sum(not of_file.windowed for of_file in dicom)
     if unwindowed:
         files = plural(unwindowed, "DICOM file has", "DICOM files have")
-        notes.append(f"{files} no window: each image is scaled from its darkest to brightest value")
+        notes.append(Fact(f"{files} no window: each image is scaled from its darkest to brightest value"))
     return notes

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from trainables.core.data.decode.dicom import is_dicom
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
 from trainables.core.plural import plural
@@ -143,7 +144,7 @@ def unread_files(root: Path, read: Container[Path] | None = None) -> Counter[str
 def describe_unread(counts: Mapping[str, int]) -> str:
     """Return a note like ``15 files were not read: 12 .txt, 3 without suffix``."""
     total = sum(counts.values())
-    return f"{plural(total, 'file')} {'was' if total == 1 else 'were'} not read: {', '.join(_parts(counts))}"
+    return Fact(f"{plural(total, 'file')} {'was' if total == 1 else 'were'} not read: {', '.join(_parts(counts))}")
 
 
 def describe_files(root: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Lock
 
 from trainables.core.data.decode.nifti import PERCENTILES, Slicing, slice_numbers, volume_slices
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.untrusted_files import read_file
 from trainables.core.errors import DataError
 from trainables.core.plural import plural
@@ -64,7 +65,7 @@ def describe_volumes(volumes: int, slices: int, slicing: Slicing) -> str:
     """Return a note on the volumes of a data set."""
     low, high = PERCENTILES
     counted = f"{plural(volumes, 'NIfTI volume')} with {plural(slices, f'{slicing.axis} slice')}"
-    return (
+    return Fact(
         f"{counted}: at most {slicing.count} around the middle of "
         f"each volume, scaled from its {low:g}th to its {high:g}th percentile (--axis and --slices take others)"
     )

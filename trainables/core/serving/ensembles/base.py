@@ -17,15 +17,20 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import trained_network
 from trainables.core.serving.combining.combine import Combination
-from trainables.core.serving.image_input import Decoded, images_of, with_slices
+from trainables.core.serving.image_input import (
+    PATIENT_COLUMN,
+    Decoded,
+    images_and_patients,
+    with_slices,
+)
 from trainables.core.serving.training_features import Members, TrainingFeatures
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _BATCH = 64
-# Columns of a prediction beside those of its task, and the parameter with the patient of each image.
-_UNLIKE, _SCORE, _PATIENT, _IMAGES = "unlike_training", "unlike_score", "patient", "images"
+# Columns of a prediction beside those of its task, and the parameters of ``predict``.
+_UNLIKE, _SCORE, _IMAGES = "unlike_training", "unlike_score", "images"
 PATIENTS, WITH_SETS = "patients", "prediction_sets"
 
 
@@ -151,9 +156,10 @@ class Ensemble(ABC):
         """Predict images or, with their patients, patients, as MLflow's pyfunc interface requires.
 
         Args:
-            model_input: Images in any form that ``images_of`` accepts. A NIfTI volume counts as one image of a
-                classification: its slices are combined like the images of a patient.
-            params: ``patients``, the patient of each image; an empty list, or none, predicts images.
+            model_input: Images, and their patients if these are to be predicted, in any form that
+                ``images_and_patients`` accepts. A NIfTI volume counts as one image of a classification: its slices are
+                combined like the images of a patient.
+            params: ``patients``, the patient of each image, instead of a column; an empty list, or none, says nothing.
                 ``prediction_sets``: True adds the columns ``prediction_set`` and ``abstain``, or of several labels
                 ``undecided``, see ``Prediction``.
 
@@ -170,10 +176,8 @@ class Ensemble(ABC):
                 no results per patient, or the model has no prediction sets.
         """
         params = params or {}
-        patients, with_sets = list(params.get(PATIENTS, ())), bool(params.get(WITH_SETS))
-        images = images_of(model_input)
-        if patients and len(patients) != len(images):
-            raise DataError(f"patients must name the patient of each of {len(images)} images, but has {len(patients)}")
+        with_sets = bool(params.get(WITH_SETS))
+        images, patients = images_and_patients(model_input, params.get(PATIENTS, ()))
         slices, positions = images, np.arange(len(images))
         if self.has_patients:
             slices, positions = with_slices(images, self.pixel_format.slicing or Slicing())
@@ -184,7 +188,7 @@ class Ensemble(ABC):
             return self._frame(predictions if whole else self.combine_patients(predictions, positions), with_sets)
         numbers = numbered(patients)[positions]
         frame = self._frame(self.combine_patients(predictions, numbers), with_sets)
-        frame.insert(0, free_name(_PATIENT, self.class_names), list(dict.fromkeys(patients)))
+        frame.insert(0, free_name(PATIENT_COLUMN, self.class_names), list(dict.fromkeys(patients)))
         frame[free_name(_IMAGES, self.class_names)] = np.bincount(numbers)
         return frame
 
@@ -230,7 +234,7 @@ class Ensemble(ABC):
 
     @abstractmethod
     def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
-        """Predict a batch of images, each in a form that ``images_of`` returns.
+        """Predict a batch of images, each in a form that ``images_and_patients`` returns.
 
         Raises:
             DataError: An image cannot be read; the message has its position in the batch.

@@ -91,7 +91,7 @@ class SegmentationEnsemble(Ensemble):
         """Return the (H, W) mask of each image, holding one small batch of pixels in memory at a time.
 
         Args:
-            images: Images in a form that ``images_of`` returns.
+            images: Images in a form that ``images_and_patients`` returns.
             scale: Pixel format of the data set that the images come from, for its range of values. None for the range
                 of the data set that the members were trained on.
         """

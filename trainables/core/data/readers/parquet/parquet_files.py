@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.image_files import unread_files
 from trainables.core.data.readers.parquet.file_set import check_one_configuration, check_shards
 from trainables.core.data.readers.parquet.image_column import (
@@ -133,7 +134,7 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
     tables = [table for _, table in parts]
     labels, class_names = text_labels(tables, place) or numbered_classes(tables, place)
     recognised, notes = (None, []) if group_column else patient_column(tables)
-    notes += [f"column of the parquet files: group = {recognised}"] if recognised else []
+    notes += [Fact(f"column of the parquet files: group = {recognised}")] if recognised else []
     groups = np.arange(len(labels))
     if group_column is not None:
         check_patients(group_column, values_of(tables, group_column))
@@ -147,7 +148,7 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
     split_from = split_column(metadata, published, place)
     if split_from is not None:
         published = [SPLIT_NAMES.get(value.lower(), "") for value in metadata.pop(split_from)]
-        notes.append(f"column of the parquet files: split = {split_from}")
+        notes.append(Fact(f"column of the parquet files: split = {split_from}"))
     images = [cell for _, table in parts for chunk in table.column("image").chunks for cell in chunk]
     return Source(
         class_names=class_names,

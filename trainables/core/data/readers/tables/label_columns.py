@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.patient_names import check_patients, count_patients, describe_unused
 from trainables.core.data.readers.tables.named_images import NamedImages
 from trainables.core.data.readers.tables.split_columns import (
@@ -170,7 +171,7 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
         name for name in others if name not in unused and 2 < counts[name] < len(rows) and _may_name_patients(name)
     ]
     return [
-        f"columns of the table: {used}" + (f"; others, which no model sees: {counted}" if others else ""),
+        Fact(f"columns of the table: {used}" + (f"; others, which no model sees: {counted}" if others else "")),
         *(describe_unused(name, (row[name] for row in rows)) for name in unused),
         *(
             [f"column {maybe[0]} may name patients: if it does, --group-column {maybe[0]} keeps their images together"]

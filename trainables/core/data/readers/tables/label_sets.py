@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from trainables.core.data.fact import Fact
 from trainables.core.data.labels import Labels
 from trainables.core.data.readers.tables.label_columns import LabelTable, known_as, known_groups
 from trainables.core.data.readers.tables.split_columns import Row, is_split_flag
@@ -193,8 +194,10 @@ def _describe(values: Sequence[str], labels: Labels, names: Sequence[str]) -> li
     none = sorted({part for value in values for part in _parts(value)} - {*names, NO_LABEL})
     written = f" ({', '.join(none)})" if none else ""
     return [
-        f"images have any number of {plural(len(names), 'label')} ({', '.join(names)}): "
-        f"{(counts == 0).sum()} have none{written}, {(counts == 1).sum()} have one, {(counts > 1).sum()} have several"
+        Fact(
+            f"images have any number of {plural(len(names), 'label')} ({', '.join(names)}): {(counts == 0).sum()} have "
+            f"none{written}, {(counts == 1).sum()} have one, {(counts > 1).sum()} have several"
+        )
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.core.data.decode.nifti import Slicing
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import unread_files
 from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
@@ -104,7 +105,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
         },
         notes=(
             *describe_columns(chosen, columns, rows),
-            *(["the folders of the images give the published splits"] if not split and any(published) else []),
+            *([Fact("the folders of the images give the published splits")] if not split and any(published) else []),
             *reading.describe(labels, encoded, class_names),
             *matching_notes(matches, named, place),
             *repeat_notes(matches, [name for name in columns if name not in chosen.values()], place),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from trainables.core.data.fact import Fact
 from trainables.core.data.readers.tables.label_sets import SEPARATOR, LabelReading
 from trainables.core.data.readers.tables.named_images import NamedImages
 from trainables.core.data.readers.tables.split_columns import Row
@@ -74,13 +75,14 @@ def check_no_findings(matches: RowMatches, column: str, place: str) -> None:
 
 def matching_notes(matches: RowMatches, images: NamedImages, place: str) -> list[str]:
     """Return notes on names that match inexactly, and on images without a row."""
-    notes = []
+    notes: list[str] = []
     if matches.inexact:
         examples = listed(matches.inexact)
         counted = plural(len(matches.inexact), "name matches", "names match")
         notes.append(f"{counted} only without leading zeros or upper case ({examples})")
     if missing := unlisted(matches, images):
-        notes.append(f"images without a row in {place}, which are not used: {len(missing)} ({listed(missing)})")
+        named = listed(missing)
+        notes.append(Fact(f"images without a row in {place}, which are not used: {len(missing)} ({named})"))
     return notes
 
 

@@ -91,6 +91,11 @@ def test_an_identifier_or_measurement_is_not_taken_for_a_label(folder):
     write(folder, ["image,label", *(f"{index:03},{index * 1.5}" for index in range(12))])
     with pytest.raises(DataError, match="column label of labels.csv has 12 values for 12 images"):
         open_table(folder, LABELS)
+    write(folder, ["image,label", "000,a", *(f"missing{index},{index % 5000}" for index in range(20_000))])
+    with pytest.raises(
+        DataError, match="at most 1000 classes, .* but column label of labels.csv has 5001 values for 20001"
+    ):
+        open_table(folder, LABELS)
 
 
 def test_numeric_classes_are_in_numeric_order(folder):
