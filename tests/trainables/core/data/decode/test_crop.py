@@ -135,7 +135,7 @@ def test_images_without_a_region_are_not_cropped_and_are_counted(trained, classe
     used = np.concatenate(list(data.splits.values()))
     whole = data.regions.count_uncropped(used)
     assert whole == sum(data.regions.box(int(index)) is None for index in used)
-    note = f"{len(used) - whole} of {len(used)} images are cropped"
+    note = f"images cropped to the region that a segmentation found: {len(used) - whole} of {len(used)}"
     assert any(text.startswith(note) for text in data.notes)
 
 
