@@ -53,7 +53,7 @@ class Promotion:
     def on_former_page(self, page: str) -> str:
         """Return the page of the previous champion with the version that replaced it."""
         by_search = f"a search replaced it by version {self.version} on {self.at[:10]}: {self.reason}."
-        by_person = f"version {self.version} was promoted by {self.by} on {self.at[:10]}."
+        by_person = f"version {self.version} was promoted by {self.by} on {self.at[:10]}: {self.reason}."
         status = by_search if self.by == SEARCH else by_person
         return with_status(page, "former champion", f"It was the champion: {status}")
 

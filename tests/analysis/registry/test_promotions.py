@@ -81,9 +81,9 @@ def test_the_pages_name_the_new_champion(store):
     assert first.splitlines()[:3] == [
         "## former champion of brains: version 1",
         "",
-        f"It was the champion: version 2 was promoted by ann on {today}.",
+        f"It was the champion: version 2 was promoted by ann on {today}: better on &lt;our&gt; scanner.",
     ]
-    assert second.splitlines()[2] == f"It was the champion: version 3 was promoted by bob on {today}."
+    assert second.splitlines()[2] == f"It was the champion: version 3 was promoted by bob on {today}: approved."
     assert third.splitlines()[:3] == [
         "## champion of brains: version 3",
         "",
