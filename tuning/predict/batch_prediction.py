@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trainables.core.data.readers.folders.mask_signs import describe_masks
-from trainables.core.data.readers.image_files import describe_unread, unread_files
+from trainables.core.data.readers.image_files import describe_unread, find_images, find_parquet, unread_files
 from trainables.core.data.readers.unlabelled import Part, find_parts, with_slicing
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import UserError
@@ -99,14 +99,20 @@ def predict_images(options: PredictOptions, console: Console) -> int:
         _write(file, ensemble, _noted(output.scored(scored), failed, unlike), output)
     _list(failed, "not scored", f"error of {options.out}", console)
     _list(unlike, "unlike the training images", f"unlike_training of {options.out}", console)
-    unread = sum((unread_files(place) for place in places if place.is_dir()), Counter())
-    if unread:
+    own = {file.absolute() for file in (options.out.expanduser(), *([table.file] if table else []))}
+    if unread := _unread(filter(Path.is_dir, places), own):
         say_notes(console, [describe_unread(unread)])
     warning = f", {len(unlike)} of them unlike the training images" if unlike else ""
     counted = "" if output.patients is None else f" of {plural(len(set(output.patients)), 'patient')}"
     images = f"{output.count - len(failed)} of {plural(output.count, 'image')}"
     say(console, f"{images}{counted} scored{warning}: {options.out}")
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _unread(folders: Iterable[Path], own: Set[Path]) -> Counter[str]:
+    """Count the files in folders that are neither images nor the command's own."""
+    roots = [folder.absolute() for folder in folders]
+    return sum((unread_files(root, {*find_images(root), *find_parquet(root), *own}) for root in roots), Counter())
 
 
 def _write(file: PredictionsFile, ensemble: Ensemble, rows: Iterator[ScoredImage], output: OutputRows) -> None:

@@ -59,6 +59,7 @@ class TableRows:
         columns: Columns to pass on: the values of all rows by name.
         patients: Patient of each row, "" if unknown; None without a column of patients.
         notes: How the table was understood.
+        file: The table.
     """
 
     parts: tuple[Part, ...]
@@ -68,6 +69,7 @@ class TableRows:
     columns: _Columns
     patients: tuple[str, ...] | None
     notes: tuple[str, ...]
+    file: Path
 
     def entries(self, parts: Sequence[Part]) -> list[Entry]:
         """Return the rows of the output, in the order of the table: one for each frame of a file of several.
@@ -166,6 +168,7 @@ def read_rows(source: TableSource, parts: Sequence[Part], folders: Sequence[Path
             *([f"images without a row in {file}, which are not scored: {unnamed}"] if unnamed else []),
             *([f"rows of {file} that repeat an image: {repeated}; the first row of each counts"] if repeated else []),
         ),
+        file=file,
     )
 
 

@@ -160,6 +160,7 @@ def test_rows_of_a_table_are_predicted_in_its_order_and_its_columns_go_along(mod
         "rows of images/labels.csv that repeat an image: 1; the first row of each counts",
     ):
         assert note in " ".join(output.split())
+    assert "not read" not in output  # the table is
     assert output.splitlines()[-1].startswith("2 of 3 images scored")
 
 
