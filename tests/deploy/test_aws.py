@@ -119,6 +119,7 @@ def test_classes_of_memory_are_those_of_the_cards(account):
         assert told == gpu_classes_of(card["MemoryInfo"]["SizeInMiB"] for card in cards)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_ray_up_asks_for_the_head_and_opens_ssh_alone(ray_up):
     assert "Launched a new head node" in ray_up
@@ -132,6 +133,7 @@ def test_ray_up_asks_for_the_head_and_opens_ssh_alone(ray_up):
     assert [(rule["FromPort"], rule["ToPort"]) for rule in from_outside] == [(22, 22)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "market"),
     [("l4", "g6.2xlarge", None), ("l4_spot", "g6.2xlarge", "spot"), ("l40s", "g6e.12xlarge", None)],
@@ -145,6 +147,7 @@ def test_workers_are_asked_for_as_the_file_says(config, name, kind, market):
     assert machine["IamInstanceProfile"]["Arn"].endswith("/tune-run-worker")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trial", "trials", "exhausted", "expected"),
     [

@@ -56,6 +56,7 @@ def rows_of(file):
         return list(csv.DictReader(opened))
 
 
+@pytest.mark.slow
 def test_no_identifying_tag_and_no_key_leaves_the_files(tmp_path, monkeypatch):
     """One search, one audit, one evaluation and two predictions as whole processes: about 60 s."""
     (tmp_path / "key").write_text(KEY)

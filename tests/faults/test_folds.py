@@ -73,7 +73,13 @@ def check_as_if_undisturbed(record, undisturbed):
     np.testing.assert_array_equal(ours.probabilities, theirs.probabilities)
 
 
-@pytest.mark.parametrize("fault", ["is killed", pytest.param("finds its checkpoint torn", marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param("is killed", marks=pytest.mark.slow),
+        pytest.param("finds its checkpoint torn", marks=pytest.mark.faults),
+    ],
+)
 def test_a_trial_whose_worker_dies_in_a_fold_restarts_that_fold(undisturbed, folded_data, tmp_path, fault):
     """If the checkpoint of the previous fold is damaged, it restarts with the first fold."""
     data = StruckFolds.of(folded_data, tmp_path, fault=fault)

@@ -55,6 +55,7 @@ def check_alike(record, undisturbed):
         assert ours.metrics | timeless == pytest.approx(theirs.metrics | timeless, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_trial_reports_as_on_one_device_and_a_paused_one_leaves_no_process(undisturbed, small_data, tmp_path):
     """The second trial runs in the same worker process, and falls behind at the first rung."""
     data = WatchedRanks.of(small_data, tmp_path, epoch=0)  # no fault
