@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.odd_data.made import picture, save
+from tests.cases.made import picture, save
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import DataError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.odd_data.made import mask, picture, save
+from tests.cases.made import mask, picture, save
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import DataError
 

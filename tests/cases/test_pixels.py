@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tests.odd_data.made import SIDE, picture, save
+from tests.cases.made import SIDE, picture, save
 from trainables.core.data.decode.images import PixelFormat
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import DataError
