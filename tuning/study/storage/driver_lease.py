@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import optuna
@@ -15,12 +15,14 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from trainables.core.errors import UserError
+from tuning.study.storage.advisory_lock import AdvisoryLock
 from tuning.study.storage.fence import Fence, Fenced, LostSearchError, OnLost
 from tuning.study.storage.optuna_internals import StoredAttribute, storage_of
 
 _LEASE = "driver"
 _BEAT_S = 5.0
-_MISSED_BEATS = 3  # a driver that missed this many counts as dead
+_MISSED_BEATS = 3.0  # a driver that missed this many counts as dead
+_MISSED_BEATS_DISCONNECTED = 1.5  # the same if its connection to the database has ended
 _FREE = "null"
 
 
@@ -29,8 +31,9 @@ def leased(study: optuna.Study, on_lost: OnLost, beat_s: float = _BEAT_S) -> Ite
     """Hold the study for this driver.
 
     The holder changes the lease at every beat. A newcomer watches an existing lease for several beats instead of
-    comparing timestamps, so the clocks of two hosts need not agree. Before each commit the holder reads its lease in
-    the same transaction, so a driver that was paused cannot write after another one has taken over.
+    comparing timestamps, so the clocks of two hosts need not agree. In PostgreSQL the holder also has an advisory lock,
+    which ends with its connection; a newcomer that gets it watches for half as long. Before each commit the holder
+    reads its lease in the same transaction, so a driver that was paused cannot write after another one has taken over.
 
     Args:
         study: Study in a database.
@@ -42,32 +45,44 @@ def leased(study: optuna.Study, on_lost: OnLost, beat_s: float = _BEAT_S) -> Ite
     """
     row, fence = StoredAttribute(study, _LEASE), Fence(uuid.uuid4().hex, on_lost)
     row.create(_FREE)
-    text = _take(row, study, fence.token, beat_s)
-    stop = threading.Event()
-    with _fenced(study, row, fence, _MISSED_BEATS * beat_s):
-        beats = threading.Thread(target=_beat, args=(row, fence, text, beat_s, stop), name="lease", daemon=True)
-        beats.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            beats.join()
+    with closing(AdvisoryLock(row.engine, study.study_name)) as lock:
+        text = _take(row, lock, study, fence.token, beat_s)
+        stop = threading.Event()
+        with _fenced(study, row, fence, _MISSED_BEATS * beat_s):
+            beats = threading.Thread(
+                target=_beat, args=(row, lock, fence, text, beat_s, stop), name="lease", daemon=True
+            )
+            beats.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                beats.join()
 
 
-def _take(row: StoredAttribute, study: optuna.Study, token: str, beat_s: float) -> str:
+def _take(row: StoredAttribute, lock: AdvisoryLock, study: optuna.Study, token: str, beat_s: float) -> str:
     """Wait for silence, take the lease, and return its text. Of simultaneous newcomers, one gets it."""
-    seen = _read(row)
-    until = time.monotonic() + _MISSED_BEATS * beat_s
-    while not _is_free(seen) and time.monotonic() < until:
+    seen, start = _read(row), time.monotonic()
+    while not _is_free(seen) and time.monotonic() - start < beat_s * _beats_to_watch(seen, lock):
         time.sleep(beat_s / 5)
         if (current := _read(row)) != seen:
             if not _is_free(current):
                 raise _held_by_another(study, current)
             seen = current
-    ours = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token, "beat": 0})
+    lease = {"host": socket.gethostname(), "pid": os.getpid(), "token": token, "locked": lock.take(), "beat": 0}
+    ours = json.dumps(lease)
     if not row.replace(seen, ours):
         raise _held_by_another(study, _read(row))
     return ours
+
+
+def _beats_to_watch(seen: str, lock: AdvisoryLock) -> float:
+    """Return how many beats of silence mean that a holder is dead.
+
+    One beat is the least: a holder whose connection broke locks again at its next beat, and behind a connection pooler
+    the lock can be ours although the holder is alive.
+    """
+    return _MISSED_BEATS_DISCONNECTED if json.loads(seen).get("locked") and lock.take() else _MISSED_BEATS
 
 
 def _read(row: StoredAttribute) -> str:
@@ -129,13 +144,16 @@ def _no_idle_transactions(engine: Engine, seconds: float) -> Iterator[None]:
         event.remove(engine, "connect", limit)
 
 
-def _beat(row: StoredAttribute, fence: Fence, text: str, beat_s: float, stop: threading.Event) -> None:
+def _beat(
+    row: StoredAttribute, lock: AdvisoryLock, fence: Fence, text: str, beat_s: float, stop: threading.Event
+) -> None:
     """Change the lease at every beat. In the end mark it as released; the token stays for drivers that compare it."""
     lease, ended = json.loads(text), False
     while not ended:
         ended = stop.wait(beat_s)
         lease |= {"released": True} if ended else {"beat": lease["beat"] + 1}
         try:
+            lease["locked"] = lock.take()
             stored = _read(row)
             fence.check(json.loads(stored) or {})
             row.replace(stored, json.dumps(lease))
