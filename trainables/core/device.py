@@ -90,6 +90,15 @@ def allocatable_share(share: float, total: int) -> float:
     return max(share - _CONTEXT_BYTES / total, share / 2)
 
 
+def required_share(tensors: int, device: torch.device) -> float:
+    """Return the share of a GPU that a process must reserve for ``tensors`` bytes of tensors, at most 1.
+
+    ``limit_memory`` then lets it allocate them.
+    """
+    total = torch.cuda.get_device_properties(device).total_memory
+    return min(1.0, (tensors + _CONTEXT_BYTES) / total, 2 * tensors / total)
+
+
 def free_memory(device: torch.device) -> int:
     """Return the bytes of GPU memory that this process can still allocate, within its limit.
 

@@ -247,7 +247,7 @@ def _run(options: "SearchOptions", dry_run: int, console: Console) -> int:
     check_plan(plan)
     warm = warm_start(options.warm_start, plan, options.storage, options.study_storage)
     configs = plan.samples(dry_run, options.trials, warm)
-    check_devices(configs, options.gpus_per_trial)
+    check_devices(configs, options.known_gpus)
     for config in configs:
         print(json.dumps(config))
     return EXIT_OK

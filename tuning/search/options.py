@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from analysis.ensembles.decisions import DEFAULT_DECISIONS, DecisionRules
 from analysis.ensembles.tasks.choose import TASKS as RESULTS
@@ -50,7 +50,7 @@ class SearchOptions:
     tta: str | None = None
     decisions: DecisionRules = DEFAULT_DECISIONS
     cpus_per_trial: float | None = None
-    gpus_per_trial: float | None = None
+    gpus_per_trial: float | Literal["auto"] | None = None
     gpu_memory: float | None = None
     autoscale: int = 0
     price_per_gpu_hour: float | None = None
@@ -95,6 +95,11 @@ class SearchOptions:
         return self.num_samples or self.space.num_samples
 
     @property
+    def known_gpus(self) -> float | None:
+        """GPUs per trial; None for the default, and for ``auto``: both use at most one."""
+        return None if self.gpus_per_trial == "auto" else self.gpus_per_trial
+
+    @property
     def _ordered(self) -> Ordered:
         """The order of the classes: the space's, unless ``--ordered`` or ``--unordered`` contradicts it."""
         if self.ordered is None or (self.ordered and self.space.ordered):
@@ -115,7 +120,7 @@ class SearchOptions:
         for option in TASKS[self.space.task].unsupported_options:
             if is_set[option]:
                 raise UserError(f"{option} is not available for a {self.space.task}, but {self.space.name} is one")
-        gpus = self.gpus_per_trial or 0
+        gpus = self.known_gpus or 0
         if gpus > 1 and not float(gpus).is_integer():
             raise UserError(
                 f"--gpus-per-trial above 1 must be a whole number, but got {gpus:g}: only trials with less than "
@@ -124,10 +129,10 @@ class SearchOptions:
         objective = self.objective or Objective(self.space.metric)
         if self.stop_when_converged and len(objective.names) > 1:
             raise UserError(f"--stop-when-converged needs a single --metric, but got {', '.join(objective.names)}")
-        if LATENCY in objective.names and 0 < gpus < 1:
+        if LATENCY in objective.names and (self.gpus_per_trial == "auto" or 0 < gpus < 1):
             raise UserError(
                 f"--metric {LATENCY} must be measured on a GPU that no other trial uses, but got --gpus-per-trial "
-                f"{gpus:g}: set it to 1"
+                f"{self.gpus_per_trial}: set it to 1"
             )
 
     def data_request(self) -> DataRequest:

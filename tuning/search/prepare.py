@@ -18,6 +18,7 @@ from trainables.worker.node_requirements import NodeRequirements
 from tuning.console import say_notes
 from tuning.ray_backend.cluster import check_address, joined
 from tuning.ray_backend.gpu_classes import gpu_class_for
+from tuning.ray_backend.gpu_sharing import MEASURED_TRIALS, measured_share
 from tuning.ray_backend.node_checks import node_requirements, unshared_folders
 from tuning.ray_backend.resources import Capacity, Resources, trial_resources
 from tuning.search.first_trials import enqueue_first_trials, warm_start
@@ -122,7 +123,7 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     name, exact = options.name or plan.space.name, options.name is not None
     folder = find_folder(options.storage, name, options.study_storage, options.resume, exact)
     parameters = check_plan(plan)
-    check_devices(rehearsed, options.gpus_per_trial)
+    check_devices(rehearsed, options.known_gpus)
     started = folder.load()
     known = started is not None and read_first_trials(started) is not None
     names = () if known else options.warm_start
@@ -158,7 +159,11 @@ def join_cluster(setup: Setup, stack: ExitStack, console: Console) -> Workers:
     server_answers.result()
     check_experiment(setup.tracking_uri, setup.plan.space.name)  # before the study exists, or it would look unfinished
     gpu_class = None if options.gpu_memory is None else gpu_class_for(options.gpu_memory)
-    resources = trial_resources(options.cpus_per_trial, options.gpus_per_trial, can_grow, gpu_class)
+    cpus, gpus = options.cpus_per_trial, options.known_gpus
+    if options.gpus_per_trial == "auto":
+        configs, objective = setup.plan.samples(MEASURED_TRIALS, options.trials, setup.warm), setup.plan.objective
+        gpus = measured_share(configs, setup.data, objective, cpus, gpu_class, can_grow, console)
+    resources = trial_resources(cpus, gpus, can_grow, gpu_class)
     if not can_grow:
         return Workers(resources, None)
     places = [place for place in (setup.data.place, setup.plan.weights) if "://" in place or Path(place).is_dir()]

@@ -19,7 +19,7 @@ from tests.images import write_classes, write_pairs
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from tuning.cli.options.ensemble_options import Views
-from tuning.cli.options.resource_options import parse_duration
+from tuning.cli.options.resource_options import parse_duration, parse_gpus
 from tuning.cli.options.search_options import search_options
 from tuning.cli.run import Split, app
 from tuning.search.options import HANG_S
@@ -85,6 +85,17 @@ def test_durations(text, seconds):
 def test_invalid_durations_are_refused(text):
     done = invoke("demo_space", "--time-budget", text)
     assert done.exit_code == 2
+
+
+@pytest.mark.parametrize(("text", "gpus"), [("auto", "auto"), ("0", 0), ("0.25", 0.25), ("2", 2)])
+def test_gpus_per_trial_are_a_number_or_measured(text, gpus):
+    assert parse_gpus(text) == gpus
+
+
+@pytest.mark.parametrize("text", ["half", "-1", "nan"])
+def test_other_gpus_per_trial_are_refused(text):
+    done = invoke("demo_space", f"--gpus-per-trial={text}")
+    assert (done.exit_code, "must be a number from" in done.output) == (2, True)
 
 
 def test_every_default_passes_its_own_parser():

@@ -26,6 +26,7 @@ from tuning.new_space import starting_space
 from tuning.ray_backend import node_checks as nodes
 from tuning.ray_backend.callbacks.stalled_search import StalledSearch
 from tuning.ray_backend.cluster import check_address, joined
+from tuning.ray_backend.gpu_sharing import measured_share
 from tuning.ray_backend.node_checks import node_requirements
 from tuning.ray_backend.resources import Capacity, Resources, slots, trial_resources
 from tuning.ray_backend.tuner import TrialPolicy, build_tuner
@@ -229,6 +230,13 @@ def test_a_node_whose_gpu_cannot_be_used_ends_the_session_and_fails_no_trial(can
     records = read_trials(opened(tmp_path))
     assert {record.state for record in records} == {"RUNNING"}  # the next session continues them
     assert not any(record.failures for record in records)
+
+
+def test_a_gpu_that_cannot_be_used_cannot_be_measured_either(can_grow, small_data, capsys):
+    reason = "a GPU was requested but torch .* cannot use it: .*; give a number instead"
+    with pytest.raises(UserError, match=f"--gpus-per-trial auto could not measure a trial: {reason}"):
+        measured_share([CONFIG], small_data, Objective("accuracy"), None, "gpu_24g", can_grow, Console())
+    assert "measuring 1 trial on a GPU" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:", "http://head:8265", "a b:1"])

@@ -64,8 +64,9 @@ def test_latency_is_not_measured_on_a_shared_gpu():
     for gpus in (None, 0.0, 1.0, 2.0):
         SearchOptions(CLASSIFICATION, objective=both, gpus_per_trial=gpus).check()
     SearchOptions(CLASSIFICATION, gpus_per_trial=0.5).check()
-    with pytest.raises(UserError, match=r"--metric latency_ms must be measured on .*, but got --gpus-per-trial 0\.5"):
-        SearchOptions(CLASSIFICATION, objective=both, gpus_per_trial=0.5).check()
+    for shared in (0.5, "auto"):
+        with pytest.raises(UserError, match=f"latency_ms must be measured on .*, but got --gpus-per-trial {shared}"):
+            SearchOptions(CLASSIFICATION, objective=both, gpus_per_trial=shared).check()
 
 
 def test_only_whole_numbers_of_gpus_train_a_trial_together():

@@ -1,8 +1,9 @@
 """Options of the panel "Resources" of ``tune-run``."""
 
+import math
 import re
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,15 +19,30 @@ def parse_duration(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
+def parse_gpus(text: str) -> float | str:
+    """Return a number of GPUs or ``auto``, or raise BadParameter."""
+    if text == "auto":
+        return text
+    try:
+        gpus = float(text)
+    except ValueError:
+        gpus = math.nan
+    if gpus >= 0:
+        return gpus
+    raise typer.BadParameter(f"GPUs per trial must be a number from 0, or auto, but got {text!r}")
+
+
 CpusPerTrial = Annotated[
     float | None,
     _option(min=0.01, help="CPUs per trial. Default: its GPU's share of the node's CPUs; 1 without a GPU."),
 ]
 GpusPerTrial = Annotated[
-    float | None,
+    Any,
     _option(
-        min=0,
-        help="GPUs per trial; fractions share one, several train together. Default: 1 if there are any, else 0.",
+        parser=parse_gpus,
+        metavar="NUMBER|auto",
+        help="GPUs per trial; fractions share one, several train together. auto measures how many trials a GPU can "
+        "hold and keep busy with. Default: 1 if there are any, else 0.",
     ),
 ]
 GpuMemory = Annotated[

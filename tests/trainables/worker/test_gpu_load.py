@@ -1,0 +1,54 @@
+"""The load of a trial on a GPU. ``nvidia-smi`` is a script; its real one runs in the test marked gpu."""
+
+import dataclasses
+import time
+
+import pytest
+import torch
+
+from trainables.core.device import allocatable_share, required_share
+from trainables.core.metric_names import Objective
+from trainables.worker.gpu_load import FULL, measure_loads, utilization
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo 40; echo 60; sleep 60", [0.4, 0.6]),
+        ("echo '[N/A]'; sleep 60", []),
+        ("echo 'No devices were found'; exit 6", []),
+        (None, []),
+    ],
+)
+def test_utilization_is_read_until_the_block_ends(tmp_path, monkeypatch, script, expected):
+    if script:
+        (tmp_path / "nvidia-smi").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n{script}\n')
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin" if script else str(tmp_path))
+    readings = []
+    with utilization("GPU-1", readings):
+        time.sleep(0.5)
+    assert readings == expected
+    assert not script or "-i GPU-1 --loop-ms=200" in (tmp_path / "arguments").read_text()
+
+
+@pytest.mark.parametrize("tensors", [GIB // 10, GIB, 10 * GIB, 23 * GIB])
+def test_the_required_share_of_a_gpu_is_the_smallest_in_which_the_tensors_fit(monkeypatch, tensors):
+    total = 24 * GIB
+    properties = dataclasses.make_dataclass("Properties", ["total_memory"])(total)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    share = required_share(tensors, torch.device("cuda"))
+    assert allocatable_share(share, total) * total == pytest.approx(tensors)
+    assert required_share(total, torch.device("cuda")) == 1
+
+
+@pytest.mark.gpu
+def test_a_small_trial_leaves_most_of_a_gpu_free(small_data, config):
+    trials = [config(epochs=epochs).to_dict() for epochs in (1, 3)]
+    small = measure_loads(trials, small_data, Objective("accuracy"))
+    assert all(0 < load.memory < 0.5 for load in small)
+    assert all(load.busy is None or 0 <= load.busy <= 1 for load in small)
+    diverges = config(lr=1e30).to_dict()
+    assert measure_loads([diverges], small_data, Objective("accuracy")) == [FULL]
