@@ -21,6 +21,9 @@ from trainables.core.data.splits.splits import Items
 # One thread, as a trial on the CPU has. Results must not depend on it: run the suite with 2 as well (CONTRIBUTING.md).
 torch.set_num_threads(int(os.environ.get("TUNE_RUN_TEST_THREADS", "1")))
 
+# By default, Ray's workers yield to every other process, so trials would starve beside another process of tests.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 # No test may fail because the machine is busy.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")

@@ -40,8 +40,8 @@ GpusPerTrial = Annotated[
     Any,
     _option(
         parser=parse_gpus,
-        metavar="NUMBER|auto",
-        help="GPUs per trial; fractions share one, several train together. auto measures how many trials a GPU can "
+        metavar="NUMBER",
+        help="GPUs per trial, from 0; fractions share one, several train together. auto measures how many trials a GPU can "
         "hold and keep busy with. Default: 1 if there are any, else 0.",
     ),
 ]
