@@ -113,7 +113,7 @@ class Sample:
         generator = np.random.default_rng([seed, 11])
         by_class = [np.flatnonzero(self.group_classes == label) for label in np.unique(self.group_classes)]
         for _ in range(count):
-            # the same draws as generator.choice(groups, len(groups)), in a quarter of its time
+            # the same draws as generator.choice(groups, len(groups)), which takes longer than the drawing itself
             drawn = [groups[generator.integers(len(groups), size=len(groups))] for groups in by_class]
             yield np.concatenate(drawn)
 

@@ -24,10 +24,12 @@ def engine(study_url):
 def end_connections(engine):
     """End every other connection to the database, as a restart of the server does."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
-        ended = connection.execute(text(f"SELECT pg_terminate_backend(pid) {others}")).all()
+        others = text("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()")
+        ended = set(connection.scalars(others))
         assert ended
-        while connection.execute(text(f"SELECT pid {others}")).all():
+        for process in ended:
+            connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": process})
+        while ended & set(connection.scalars(others)):
             time.sleep(0.05)
 
 

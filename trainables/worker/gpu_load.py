@@ -1,7 +1,10 @@
 """How much of a GPU a trial needs: a share of its memory, and a share of its time."""
 
+import faulthandler
+import gc
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
@@ -12,72 +15,94 @@ import torch
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.device import memory_errors, required_share, resolve_device
-from trainables.core.errors import ConfigError, NonFiniteLossError
+from trainables.core.errors import ConfigError, NonFiniteLossError, UserError, describe
 from trainables.core.metric_names import Objective
-from trainables.worker.steps import epoch_steps, fold_steps
+from trainables.worker.node_requirements import NodeRequirements, missing_requirements
+from trainables.worker.steps import Step, epoch_steps, fold_steps
 
-_INTERVAL_MS = 200  # between two readings of nvidia-smi
+_READ_EVERY_MS = 200
+_LONG_ENOUGH_S = 5.0  # for some 25 readings
 
 
 @dataclass(frozen=True)
 class GpuLoad:
-    """What a trial takes of a GPU that it has to itself.
+    """Share that a trial takes of a GPU which it has to itself.
 
     Attributes:
         memory: Share of the memory at the peak, from 0 to 1.
         busy: Share of the time in which the GPU computes, from 0 to 1; None if that is unknown.
+        failure: The reason if the configuration cannot be trained as it is. Its load is then that of a whole GPU.
     """
 
     memory: float
     busy: float | None
+    failure: str | None = None
 
 
-FULL = GpuLoad(1.0, None)
+def measure_load(
+    train: Mapping[str, Any],
+    data: Dataset,
+    objective: Objective,
+    timeout_s: float,
+    requirements: NodeRequirements | None,
+) -> GpuLoad:
+    """Train a configuration on the GPU that Ray reserved for this task.
 
-
-def measure_loads(configs: Sequence[Mapping[str, Any]], data: Dataset, objective: Objective) -> list[GpuLoad]:
-    """Train each configuration for at most two epochs on the GPU that Ray reserved, and measure the last of them.
-
-    In its first epoch, a trial decodes images, computes the outputs of frozen stages, and tries out kernels.
+    The time is measured after the first epoch, in which a trial decodes images, computes the outputs of frozen stages,
+    and tries out kernels: for 5 seconds or longer, unless the trial ends before. The memory is the peak of all epochs.
 
     Args:
-        configs: Dicts of ``TrainConfig``.
+        train: Dict of a ``TrainConfig``.
         data: Data set to train on.
         objective: Metric, or two, to optimise.
-
-    Returns:
-        The load of each configuration; ``FULL`` for one that cannot be trained as it is.
+        timeout_s: Time limit of an epoch in seconds. After it this process ends.
+        requirements: Requirements of the driver, as for ``run_trial``.
 
     Raises:
         DeviceError: The GPU cannot be used.
+        UserError: This node does not meet the requirements.
     """
-    resolve_device("cuda")
-    return [_measure(TrainConfig.from_dict({**config, "device": "cuda"}), data, objective) for config in configs]
-
-
-def _measure(config: TrainConfig, data: Dataset, objective: Objective) -> GpuLoad:
-    device = torch.device("cuda", torch.cuda.current_device())
+    missing = missing_requirements(requirements) if requirements else ()
+    if missing:
+        raise UserError("; ".join(missing))
+    device = resolve_device("cuda")
+    config = TrainConfig.from_dict({**train, "device": "cuda"})
+    gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     readings: list[float] = []
     try:
         with memory_errors():
-            epochs = (fold_steps if data.folds else epoch_steps)(config, data, objective, None)
+            epochs = _epochs(config, data, objective, timeout_s)
             if config.epochs > 1:
                 next(epochs)
             with utilization(f"GPU-{torch.cuda.get_device_properties(device).uuid}", readings):
-                next(epochs)
-    except (NonFiniteLossError, ConfigError, torch.OutOfMemoryError):
-        return FULL
+                started = time.monotonic()
+                for _ in epochs:
+                    if time.monotonic() - started >= _LONG_ENOUGH_S:
+                        break
+    except (NonFiniteLossError, ConfigError, torch.OutOfMemoryError) as error:
+        return GpuLoad(1.0, None, describe(error))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     memory = required_share(torch.cuda.max_memory_reserved(device), device)
     return GpuLoad(memory, fmean(readings) if readings else None)
 
 
+def _epochs(config: TrainConfig, data: Dataset, objective: Objective, timeout_s: float) -> Iterator[Step | None]:
+    """Train as a trial does. A hang ends the process."""
+    faulthandler.dump_traceback_later(timeout_s, exit=True)
+    for step in (fold_steps if data.folds else epoch_steps)(config, data, objective, None):
+        faulthandler.dump_traceback_later(timeout_s, exit=True)
+        yield step
+
+
 @contextmanager
 def utilization(gpu: str, readings: list[float]) -> Iterator[None]:
-    """Add readings of ``nvidia-smi`` to a list: the share of the last moment in which the GPU computed, from 0 to 1.
+    """Add readings of ``nvidia-smi`` to a list: shares of the time in which the GPU computed, from 0 to 1.
 
-    The list stays empty if ``nvidia-smi`` is missing, fails, or does not know (a part of a GPU, for example).
+    The block begins after the first reading, which is left out. The list stays empty if ``nvidia-smi`` is missing or
+    fails, or if it cannot tell, for example for a part of a GPU.
 
     Args:
         gpu: UUID of the GPU. Its number would be ambiguous: ``nvidia-smi`` and CUDA count in different orders.
@@ -86,7 +111,7 @@ def utilization(gpu: str, readings: list[float]) -> Iterator[None]:
     query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
     try:
         process = subprocess.Popen(
-            [*query, "-i", gpu, f"--loop-ms={_INTERVAL_MS}"],
+            [*query, "-i", gpu, f"--loop-ms={_READ_EVERY_MS}"],
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -95,6 +120,8 @@ def utilization(gpu: str, readings: list[float]) -> Iterator[None]:
         yield
         return
     try:
+        assert process.stdout is not None
+        process.stdout.readline()
         yield
     finally:
         process.terminate()

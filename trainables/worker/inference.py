@@ -139,12 +139,12 @@ def _run_tasks(
 ) -> list[Any]:
     """Return ``function(shared, *job)`` of every job, each computed by a Ray task of its own."""
     # Given to `ray.remote`, not to `.options`, a GPU lets each worker run one task only: then it frees the GPU.
-    task, reference = ray.remote(**_task_options(bundle))(function), ray.put(shared)
+    task, reference = ray.remote(**task_options(bundle))(function), ray.put(shared)
     results: list[Any] = ray.get([task.remote(reference, *job) for job in jobs])
     return results
 
 
-def _task_options(bundle: Mapping[str, float]) -> dict[str, Any]:
+def task_options(bundle: Mapping[str, float]) -> dict[str, Any]:
     """Convert a bundle to the options of a Ray task, which take CPUs and GPUs under names of their own."""
     resources = {name: amount for name, amount in bundle.items() if name not in ("CPU", "GPU")}
     return {"num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "resources": resources}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -13,77 +14,101 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.errors import UserError, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.plural import plural
-from trainables.worker.gpu_load import GpuLoad, measure_loads
+from trainables.worker.gpu_load import GpuLoad, measure_load
+from trainables.worker.inference import task_options
 from tuning.console import say
+from tuning.ray_backend.resources import Resources, nodes_for
+from tuning.ray_backend.tuner import TrialPolicy
 
-MEASURED_TRIALS = 3
 _MOST = 8  # trials on one GPU
 _UNIT = 10_000  # Ray counts resources in units of 1/10,000
+_PATIENCE_S = 120.0
 
 
-def measured_share(
-    configs: Sequence[Mapping[str, Any]],
-    data: Dataset,
-    objective: Objective,
-    cpus: float | None,
-    gpu_class: str | None,
-    can_grow: bool,
-    console: Console,
-) -> float:
-    """Measure trials on one GPU of the cluster, and return the share of a GPU that each trial should reserve.
-
-    Without a GPU the answer is 0. If nodes start on demand, the measurement waits for one with a GPU.
+def measure_loads(
+    configs: Sequence[Mapping[str, Any]], data: Dataset, objective: Objective, policy: TrialPolicy, console: Console
+) -> list[GpuLoad]:
+    """Train configurations on the cluster, each on a GPU of its own, and return their loads.
 
     Args:
         configs: Dicts of ``TrainConfig``.
         data: Data set to train on.
         objective: Metric, or two, to optimise.
-        cpus: CPUs of one trial; None if it may do with one.
-        gpu_class: Memory class of the GPU, or None for any.
-        can_grow: True if nodes may join later.
+        policy: Resources of a trial with a whole GPU, time limit of an epoch, and requirements on nodes.
         console: Console for progress.
 
     Raises:
-        UserError: The measurement failed.
+        UserError: A measurement failed.
     """
-    if not can_grow and not _gpu_nodes():
-        say(console, "--gpus-per-trial auto: no node has a GPU, so trials run on CPUs")
-        return 0.0
-    say(console, f"--gpus-per-trial auto: measuring {plural(len(configs), 'trial')} on a GPU")
-    task = ray.remote(num_cpus=cpus or 1, num_gpus=1, resources={gpu_class: 1} if gpu_class else None)(measure_loads)
+    options = task_options(policy.resources.bundle())
+    task, reference = ray.remote(max_retries=0, **options)(measure_load), ray.put(data)
+    limits = (policy.timeout_s, policy.requirements)
+    pending = tasks = [task.remote(config, reference, objective, *limits) for config in configs]
     try:
-        loads: list[GpuLoad] = ray.get(task.remote(configs, ray.put(data), objective))
+        while pending := ray.wait(pending, num_returns=len(pending), timeout=_PATIENCE_S)[1]:
+            say(
+                console,
+                f"still measuring {plural(len(pending), 'trial')}, or waiting for a node with "
+                f"{policy.resources.describe()} free: `ray status` shows what is in use",
+            )
+        loads: list[GpuLoad] = ray.get(tasks)
     except RayError as error:
         reason = first_line(error.cause if isinstance(error, RayTaskError) else error)
-        raise UserError(f"--gpus-per-trial auto could not measure a trial: {reason}; give a number instead") from error
-    cpus_per_gpu = min(node.get("CPU", 0) / node["GPU"] for node in _gpu_nodes())
-    count = trials_per_gpu(loads, cpus_per_gpu / (cpus or 1))
-    say(console, f"{_describe(loads)}: {plural(count, 'trial')} per GPU")
-    return math.floor(_UNIT / count) / _UNIT
+        raise UserError(
+            f"--gpus-per-trial auto must be able to measure a trial, but: {reason}; mend this or give a number"
+        ) from error
+    finally:
+        for unfinished in pending:
+            ray.cancel(unfinished, force=True)
+    return loads
 
 
-def trials_per_gpu(loads: Sequence[GpuLoad], by_cpus: float) -> int:
-    """Return how many trials share a GPU.
-
-    The largest one must fit in as often, and on average they must not keep the GPU busy for more than all of its time.
+def shared_gpu(
+    resources: Resources, cpus: float | None, loads: Sequence[GpuLoad], trials: int, console: Console
+) -> Resources:
+    """Return the resources of one of several trials that share a GPU, and print how many do.
 
     Args:
-        loads: Loads of single trials. If one of them is not fully known, trials share nothing.
-        by_cpus: Number of trials for which a GPU's share of the CPUs suffices.
+        resources: Resources of one trial with a whole GPU.
+        cpus: CPUs that the user gives to a trial; None for its share of the GPU's.
+        loads: Loads of single trials.
+        trials: Number of trials that may run at once.
+        console: Console for the result.
+    """
+    nodes = nodes_for(resources)
+    gpus = sum(node["GPU"] for node in nodes) or 1
+    of_gpu = min((node.get("CPU", 0) / node["GPU"] for node in nodes), default=resources.cpus)
+    limits = {
+        "the number of trials": math.ceil(trials / gpus),
+        "its CPUs": of_gpu / (cpus or 1),
+        **load_limits(loads),
+        "the most that share one": _MOST,
+    }
+    reason, limit = min(limits.items(), key=lambda item: item[1])
+    count = max(1, math.floor(limit))
+    say(console, f"{_describe(loads)}: {plural(count, 'trial')} per GPU, limited by {reason}")
+    if count == 1:
+        return resources
+    return replace(resources, cpus=cpus or float(of_gpu // count), gpus=math.floor(_UNIT / count) / _UNIT)
+
+
+def load_limits(loads: Sequence[GpuLoad]) -> dict[str, float]:
+    """Return how many trials fit on a GPU, by what limits them.
+
+    Its memory must hold as many as run at once even if all of them are the largest. Its time must suffice for the
+    average one. If the loads are not fully known, a GPU takes one trial.
     """
     busy = [load.busy for load in loads if load.busy is not None]
     if len(busy) < len(loads):
-        return 1
-    needed = max(fmean(busy), *(load.memory for load in loads))
-    return max(1, math.floor(min(_MOST, by_cpus, 1 / needed if needed else _MOST)))
-
-
-def _gpu_nodes() -> list[Mapping[str, float]]:
-    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+        return {"its unknown load": 1}
+    memory = max(load.memory for load in loads)
+    return {"its memory": 1 / max(memory, 1 / _MOST), "its time": 1 / max(fmean(busy), 1 / _MOST)}
 
 
 def _describe(loads: Sequence[GpuLoad]) -> str:
-    memory = max(load.memory for load in loads)
-    busy = [load.busy for load in loads if load.busy is not None]
+    failures = [load.failure for load in loads if load.failure]
+    if failures:
+        return f"{len(failures)} of {plural(len(loads), 'trial')} cannot be measured: {failures[0]}"
+    memory, busy = max(load.memory for load in loads), [load.busy for load in loads if load.busy is not None]
     time = f"{fmean(busy):.0%} of its time" if len(busy) == len(loads) else "an unknown share of its time"
-    return f"a trial needs up to {memory:.0%} of the GPU's memory and {time}"
+    return f"a trial needs up to {memory:.0%} of a GPU's memory, and on average {time}"

@@ -78,7 +78,7 @@ def trial_resources(cpus: float | None, gpus: float | None, can_grow: bool, gpu_
     gpus = gpus if gpus is not None else float(min(1, all_gpus))
     able = [node for node in nodes if gpus and Resources(0, gpus, gpu_class).fit(node)]
     if cpus is None:
-        shares = [node.get("CPU", 1) // (node["GPU"] / gpus) for node in able]
+        shares = [node.get("CPU", 1) // _times(node["GPU"], gpus) for node in able]
         cpus = max(1.0, min(shares, default=1.0))
     resources = Resources(cpus, gpus, gpu_class)
     if not any(resources.fit(node) for node in nodes):
@@ -114,6 +114,12 @@ class Capacity:
         if time.monotonic() > self._refreshed + _REFRESH_S:
             self._slots, self._refreshed = slots(self._resources), time.monotonic()
         return max(self._slots, self._at_least)
+
+
+def nodes_for(resources: Resources) -> list[Mapping[str, float]]:
+    """Return what the nodes have that can run such a trial."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [node for node in nodes if resources.fit(node)]
 
 
 def slots(resources: Resources) -> int:

@@ -83,6 +83,16 @@ def check_devices(configs: Sequence[dict[str, Any]], gpus: float | None) -> None
         TrainConfig.from_dict(config).for_devices(max(1, int(gpus or 1)))
 
 
+def one_per_backbone(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the configuration of each backbone that needs the most memory: few frozen parts, large batches."""
+    parsed = [(TrainConfig.from_dict(config), config) for config in configs]
+    parsed.sort(key=lambda each: (len(each[0].frozen), -each[0].batch_size))
+    first: dict[str, dict[str, Any]] = {}
+    for _, config in parsed:
+        first.setdefault(config["backbone"], config)
+    return list(first.values())
+
+
 def find_data(options: SearchOptions, request: DataRequest) -> DataRequest:
     """Check that there is a data set at the request's place, and return the request with the version of a hub data set.
 

@@ -13,14 +13,16 @@ from rich.console import Console
 from analysis.ensembles.serialization import to_json
 from trainables.core.data.dataset import Dataset
 from trainables.core.node_cache import parse_size
+from trainables.core.plural import plural
 from trainables.core.redact import without_credentials
 from trainables.worker.node_requirements import NodeRequirements
-from tuning.console import say_notes
+from tuning.console import say, say_notes
 from tuning.ray_backend.cluster import check_address, joined
 from tuning.ray_backend.gpu_classes import gpu_class_for
-from tuning.ray_backend.gpu_sharing import MEASURED_TRIALS, measured_share
+from tuning.ray_backend.gpu_sharing import measure_loads, shared_gpu
 from tuning.ray_backend.node_checks import node_requirements, unshared_folders
 from tuning.ray_backend.resources import Capacity, Resources, trial_resources
+from tuning.ray_backend.tuner import TrialPolicy
 from tuning.search.first_trials import enqueue_first_trials, warm_start
 from tuning.search.options import SearchOptions
 from tuning.search.plan import REHEARSED_TRIALS, Plan
@@ -31,6 +33,7 @@ from tuning.search.preflight import (
     find_data,
     identity,
     load_data,
+    one_per_backbone,
     search_info,
 )
 from tuning.search.roi import fetch_segmentation, save_segmentation
@@ -159,11 +162,8 @@ def join_cluster(setup: Setup, stack: ExitStack, console: Console) -> Workers:
     server_answers.result()
     check_experiment(setup.tracking_uri, setup.plan.space.name)  # before the study exists, or it would look unfinished
     gpu_class = None if options.gpu_memory is None else gpu_class_for(options.gpu_memory)
-    cpus, gpus = options.cpus_per_trial, options.known_gpus
-    if options.gpus_per_trial == "auto":
-        configs, objective = setup.plan.samples(MEASURED_TRIALS, options.trials, setup.warm), setup.plan.objective
-        gpus = measured_share(configs, setup.data, objective, cpus, gpu_class, can_grow, console)
-    resources = trial_resources(cpus, gpus, can_grow, gpu_class)
+    gpus = 1.0 if options.gpus_per_trial == "auto" and options.autoscale else options.known_gpus
+    resources = trial_resources(options.cpus_per_trial, gpus, can_grow, gpu_class)
     if not can_grow:
         return Workers(resources, None)
     places = [place for place in (setup.data.place, setup.plan.weights) if "://" in place or Path(place).is_dir()]
@@ -172,8 +172,14 @@ def join_cluster(setup: Setup, stack: ExitStack, console: Console) -> Workers:
     return Workers(resources, stack.enter_context(node_requirements(setup.folder.root, places)))
 
 
-def open_search(setup: Setup, workers: Workers, study: optuna.Study) -> Search:
+def open_search(setup: Setup, workers: Workers, study: optuna.Study, console: Console) -> Search:
     """Record a search in its study, or check that a resumed one is the same; enqueue its first trials.
+
+    Args:
+        setup: Checked search.
+        workers: Resources and node requirements of trials; ``--gpus-per-trial auto`` divides the GPU.
+        study: The search's study.
+        console: Console for notes.
 
     Raises:
         UserError: A resumed search would become another one.
@@ -190,6 +196,8 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study) -> Search:
     if options.study_texts is not None:
         save_study_texts(study, options.study_texts)
     enqueue_first_trials(study, plan, options.trials, setup.warm)
+    if options.gpus_per_trial == "auto":
+        workers = _sharing_gpus(setup, workers, study, console)
     steering = Steering(
         study=study,
         objective=plan.objective,
@@ -205,3 +213,21 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study) -> Search:
     )
     tracker = Tracker(study, setup.tracking_uri, search_info(study, data, {**setup.identity, "top-k": options.members}))
     return Search(options, plan, setup.folder, data, workers, steering, tracker)
+
+
+def _sharing_gpus(setup: Setup, workers: Workers, study: optuna.Study, console: Console) -> Workers:
+    """Return the workers of trials that share GPUs, after measuring trials if any are left."""
+    options, plan = setup.options, setup.plan
+    left = options.trials - sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    if left <= 0:
+        return workers
+    if not workers.resources.gpus:
+        say_notes(console, ["no node has a GPU, so --gpus-per-trial auto has nothing to share"])
+        return workers
+    configs = one_per_backbone(plan.samples(REHEARSED_TRIALS, options.trials, setup.warm))
+    say(console, f"measuring {plural(len(configs), 'trial')}, one for each backbone, each on a GPU")
+    policy = TrialPolicy(workers.resources, 0, options.trial_timeout_s, workers.requirements)
+    loads = measure_loads(configs, setup.data, plan.objective, policy, console)
+    at_once = min(left, options.max_concurrent or options.autoscale or left)
+    shared = shared_gpu(workers.resources, options.cpus_per_trial, loads, at_once, console)
+    return replace(workers, resources=shared)

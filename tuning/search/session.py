@@ -49,7 +49,7 @@ def run(options: SearchOptions, console: Console) -> int:
             study = stack.enter_context(folder.open(plan.objective, plan.steps, plan.seed, plan.pruning))
             exists = True
             try:
-                code = _run_to_end(open_search(setup, workers, study), console)
+                code = _run_to_end(open_search(setup, workers, study, console), console)
             except UpdateFinishedTrialError:
                 name = study.study_name
                 say(console, f"Another driver has finished trials of search {name}, so this one ends.", "red")

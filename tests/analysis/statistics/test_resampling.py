@@ -26,6 +26,15 @@ def test_resamples_are_whole_groups_within_their_class():
             assert len(set(counts[group])) == 1
 
 
+def test_groups_are_drawn_as_numpys_choice_draws_them():
+    _, sample = drawn(images=120, groups=40)
+    generator = np.random.default_rng([3, 11])
+    by_class = [np.flatnonzero(sample.group_classes == label) for label in np.unique(sample.group_classes)]
+    for positions in sample.resampled_groups(20, seed=3):
+        expected = np.concatenate([generator.choice(groups, len(groups)) for groups in by_class])
+        np.testing.assert_array_equal(positions, expected)
+
+
 def test_the_class_of_a_group_is_its_most_frequent_label():
     sample = Sample(np.array([0, 1, 1, 2, 0, 2]), np.array([7, 7, 7, 3, 3, 5]), NAMES, "accuracy")
     assert dict(zip([3, 5, 7], sample.group_classes.tolist(), strict=True)) == {3: 0, 5: 2, 7: 1}

@@ -8,7 +8,7 @@ import torch
 
 from trainables.core.device import allocatable_share, required_share
 from trainables.core.metric_names import Objective
-from trainables.worker.gpu_load import FULL, measure_loads, utilization
+from trainables.worker.gpu_load import measure_load, utilization
 
 GIB = 2**30
 
@@ -16,8 +16,8 @@ GIB = 2**30
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        ("echo 40; echo 60; sleep 60", [0.4, 0.6]),
-        ("echo '[N/A]'; sleep 60", []),
+        ("echo 90; echo 40; echo 60; exec sleep 60", [0.4, 0.6]),  # the first is from before the block
+        ("echo '[N/A]'; echo '[N/A]'; exec sleep 60", []),
         ("echo 'No devices were found'; exit 6", []),
         (None, []),
     ],
@@ -46,9 +46,16 @@ def test_the_required_share_of_a_gpu_is_the_smallest_in_which_the_tensors_fit(mo
 
 @pytest.mark.gpu
 def test_a_small_trial_leaves_most_of_a_gpu_free(small_data, config):
-    trials = [config(epochs=epochs).to_dict() for epochs in (1, 3)]
-    small = measure_loads(trials, small_data, Objective("accuracy"))
-    assert all(0 < load.memory < 0.5 for load in small)
-    assert all(load.busy is None or 0 <= load.busy <= 1 for load in small)
-    diverges = config(lr=1e30).to_dict()
-    assert measure_loads([diverges], small_data, Objective("accuracy")) == [FULL]
+    short, long = (
+        measure_load(config(epochs=epochs).to_dict(), small_data, Objective("accuracy"), 600, None)
+        for epochs in (1, 1000)
+    )
+    assert all(0 < load.memory < 0.5 for load in (short, long))
+    assert 0 <= long.busy <= 1
+
+
+@pytest.mark.gpu
+def test_a_trial_that_cannot_be_trained_says_why(small_data, config):
+    load = measure_load(config(lr=1e30).to_dict(), small_data, Objective("accuracy"), 600, None)
+    assert (load.memory, load.busy) == (1.0, None)
+    assert load.failure.startswith("NonFiniteLossError")

@@ -19,6 +19,7 @@ from analysis.trials import read_trials
 from search_spaces.space import load_space
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
+from trainables.worker.gpu_load import GpuLoad
 from trainables.worker.inference import _run_tasks, infer
 from trainables.worker.node_requirements import NodeRequirements, missing_requirements, versions
 from tuning.folder_summary import inspect_folder
@@ -26,7 +27,7 @@ from tuning.new_space import starting_space
 from tuning.ray_backend import node_checks as nodes
 from tuning.ray_backend.callbacks.stalled_search import StalledSearch
 from tuning.ray_backend.cluster import check_address, joined
-from tuning.ray_backend.gpu_sharing import measured_share
+from tuning.ray_backend.gpu_sharing import measure_loads, shared_gpu
 from tuning.ray_backend.node_checks import node_requirements
 from tuning.ray_backend.resources import Capacity, Resources, slots, trial_resources
 from tuning.ray_backend.tuner import TrialPolicy, build_tuner
@@ -72,6 +73,7 @@ def test_a_running_cluster_may_grow(can_grow):
     [
         (None, None, Resources(2, 1)),  # a GPU, with its share of the CPUs
         (None, 0.5, Resources(1, 0.5)),
+        (0.5, 0.3333, Resources(0.5, 0.3333)),
         (None, 0.0, Resources(1, 0)),
         (3.0, None, Resources(3, 1)),
         (64.0, 8.0, Resources(64, 8)),  # accepted: such a node may join later
@@ -232,11 +234,27 @@ def test_a_node_whose_gpu_cannot_be_used_ends_the_session_and_fails_no_trial(can
     assert not any(record.failures for record in records)
 
 
-def test_a_gpu_that_cannot_be_used_cannot_be_measured_either(can_grow, small_data, capsys):
-    reason = "a GPU was requested but torch .* cannot use it: .*; give a number instead"
-    with pytest.raises(UserError, match=f"--gpus-per-trial auto could not measure a trial: {reason}"):
-        measured_share([CONFIG], small_data, Objective("accuracy"), None, "gpu_24g", can_grow, Console())
-    assert "measuring 1 trial on a GPU" in capsys.readouterr().out
+def test_a_gpu_that_cannot_be_used_cannot_be_measured_either(can_grow, small_data):
+    reason = "a GPU was requested but torch .* cannot use it: .*; mend this or give a number"
+    policy = TrialPolicy(trial_resources(None, None, can_grow, "gpu_24g"), max_failures=0, timeout_s=600)
+    with pytest.raises(UserError, match=f"--gpus-per-trial auto must be able to measure a trial, but: {reason}"):
+        measure_loads([CONFIG], small_data, Objective("accuracy"), policy, Console())
+
+
+@pytest.mark.parametrize(
+    ("cpus", "load", "trials", "expected", "limit"),
+    [
+        (None, GpuLoad(0.1, 0.3), 60, Resources(1, 0.5, "gpu_24g"), "its CPUs"),  # the node has two for each GPU
+        (0.5, GpuLoad(0.1, 0.3), 60, Resources(0.5, 0.3333, "gpu_24g"), "its time"),
+        (0.5, GpuLoad(0.1, 0.3), 4, Resources(0.5, 0.5, "gpu_24g"), "the number of trials"),  # on two GPUs
+        (0.5, GpuLoad(0.6, 0.1), 60, Resources(2, 1, "gpu_24g"), "its memory"),
+    ],
+)
+def test_trials_share_a_gpu_as_its_cpus_and_their_loads_allow(can_grow, cpus, load, trials, expected, limit, capsys):
+    whole = trial_resources(2, None, can_grow, "gpu_24g")
+    assert shared_gpu(whole, cpus, [load], trials, Console(width=200)) == expected
+    assert f"per GPU, limited by {limit}" in capsys.readouterr().out
+    assert slots(expected) >= 2
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:", "http://head:8265", "a b:1"])

@@ -14,7 +14,7 @@ from trainables.core.metric_names import Objective
 from trainables.core.models.networks.build import build_network
 from trainables.core.training.fit import fit
 from tuning.search.plan import Plan
-from tuning.search.preflight import check_devices, checkpoint_bytes, identity, load_data
+from tuning.search.preflight import check_devices, checkpoint_bytes, identity, load_data, one_per_backbone
 from tuning.study.data_request import DataRequest
 from tuning.study.identity import IMAGES
 
@@ -38,6 +38,14 @@ def test_gpus_of_one_trial_must_be_able_to_share_its_batches(config):
         check_devices(configs, gpus)
     with pytest.raises(ConfigError, match="16 devices must share the 24 images of an optimizer step"):
         check_devices(configs, 16.0)
+
+
+def test_of_each_backbone_the_configuration_with_the_most_to_train_and_the_largest_batch_is_measured(config):
+    small, frozen, large = (
+        config(freeze_depth=depth, batch_size=size).to_dict() for depth, size in ((0, 8), (1, 64), (0, 32))
+    )
+    other = {**frozen, "backbone": "resnet18"}
+    assert one_per_backbone([small, frozen, other, large]) == [large, other]
 
 
 def test_cross_validation_is_recommended_for_a_small_set_without_folds(plan, small_data, monkeypatch):

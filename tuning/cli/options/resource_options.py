@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+_SMALLEST_SHARE = 0.01  # of a GPU; Ray knows no less than 0.0001
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _option = partial(typer.Option, rich_help_panel="Resources")
 
@@ -27,9 +28,9 @@ def parse_gpus(text: str) -> float | str:
         gpus = float(text)
     except ValueError:
         gpus = math.nan
-    if gpus >= 0:
+    if gpus == 0 or gpus >= _SMALLEST_SHARE:
         return gpus
-    raise typer.BadParameter(f"GPUs per trial must be a number from 0, or auto, but got {text!r}")
+    raise typer.BadParameter(f"GPUs per trial must be 0, at least {_SMALLEST_SHARE}, or auto, but got {text!r}")
 
 
 CpusPerTrial = Annotated[
@@ -41,8 +42,8 @@ GpusPerTrial = Annotated[
     _option(
         parser=parse_gpus,
         metavar="NUMBER",
-        help="GPUs per trial, from 0; fractions share one, several train together. auto measures how many trials a GPU can "
-        "hold and keep busy with. Default: 1 if there are any, else 0.",
+        help="GPUs per trial: fractions share one, several train together. With auto, a few trials are measured first, "
+        "and as many share a GPU as it suffices for. Default: 1 if there are any, else 0.",
     ),
 ]
 GpuMemory = Annotated[

@@ -1,4 +1,4 @@
-"""A lock that the database frees when the connection of its driver ends: PostgreSQL's advisory lock."""
+"""A lock that the database frees when its driver's connection ends: PostgreSQL's advisory lock."""
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -7,7 +7,7 @@ _TAKE = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
 
 
 class AdvisoryLock:
-    """A lock of this process on a name; only PostgreSQL has one that suits.
+    """A lock of this process on a name. Databases other than PostgreSQL never give it.
 
     It has a connection of its own, outside the engine's pool. PostgreSQL frees the lock when this connection ends, also
     if the process is killed.
@@ -19,27 +19,21 @@ class AdvisoryLock:
         self._connection: Connection | None = None
 
     def take(self) -> bool:
-        """Take the lock, over a new connection if the last one has ended.
+        """Take the lock, over a new connection if the last one has ended, and return True if this process has it.
 
-        Returns:
-            Whether this process holds the lock now; always False for other databases.
-
-        Raises:
-            SQLAlchemyError: The database cannot be reached.
+        A server that cannot be reached, has no connection left or no such lock gives False.
         """
         if self._engine.dialect.name != "postgresql":
             return False
-        if self._connection is not None:
+        for _ in range(2):  # the second time over a new connection
             try:
-                return self._take(self._connection)
+                if self._connection is None:
+                    self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                    self._connection.detach()
+                return bool(self._connection.execute(_TAKE, {"name": f"tune-run {self._name}"}).scalar())
             except SQLAlchemyError:
                 self.close()
-        self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        self._connection.detach()
-        return self._take(self._connection)
-
-    def _take(self, connection: Connection) -> bool:
-        return bool(connection.execute(_TAKE, {"name": f"tune-run {self._name}"}).scalar())
+        return False
 
     def close(self) -> None:
         """End the connection, and with it the lock."""

@@ -62,8 +62,14 @@ def leased(study: optuna.Study, on_lost: OnLost, beat_s: float = _BEAT_S) -> Ite
 
 def _take(row: StoredAttribute, lock: AdvisoryLock, study: optuna.Study, token: str, beat_s: float) -> str:
     """Wait for silence, take the lease, and return its text. Of simultaneous newcomers, one gets it."""
-    seen, start = _read(row), time.monotonic()
-    while not _is_free(seen) and time.monotonic() - start < beat_s * _beats_to_watch(seen, lock):
+    seen = _read(row)
+    silent_since = connected_until = time.monotonic()
+    while not _is_free(seen):
+        now = time.monotonic()
+        if not _has_disconnected(seen, lock):
+            connected_until = now
+        if now >= min(silent_since + _MISSED_BEATS * beat_s, connected_until + _MISSED_BEATS_DISCONNECTED * beat_s):
+            break
         time.sleep(beat_s / 5)
         if (current := _read(row)) != seen:
             if not _is_free(current):
@@ -76,13 +82,13 @@ def _take(row: StoredAttribute, lock: AdvisoryLock, study: optuna.Study, token: 
     return ours
 
 
-def _beats_to_watch(seen: str, lock: AdvisoryLock) -> float:
-    """Return how many beats of silence mean that a holder is dead.
+def _has_disconnected(seen: str, lock: AdvisoryLock) -> bool:
+    """Return True if a holder that had the lock has lost it, because its connection has ended.
 
-    One beat is the least: a holder whose connection broke locks again at its next beat, and behind a connection pooler
-    the lock can be ours although the holder is alive.
+    It may be alive all the same: if its connection broke, it locks again at its next beat, and behind a connection
+    pooler the lock can be ours although the holder never lost it. So the watch goes on for more than a beat.
     """
-    return _MISSED_BEATS_DISCONNECTED if json.loads(seen).get("locked") and lock.take() else _MISSED_BEATS
+    return bool(json.loads(seen).get("locked")) and lock.take()
 
 
 def _read(row: StoredAttribute) -> str:
@@ -149,14 +155,17 @@ def _beat(
 ) -> None:
     """Change the lease at every beat. In the end mark it as released; the token stays for drivers that compare it."""
     lease, ended = json.loads(text), False
+    pause_s = beat_s
     while not ended:
-        ended = stop.wait(beat_s)
+        ended = stop.wait(pause_s)
+        pause_s = beat_s / 5  # if this beat fails, the next one comes soon
         lease |= {"released": True} if ended else {"beat": lease["beat"] + 1}
         try:
             lease["locked"] = lock.take()
             stored = _read(row)
             fence.check(json.loads(stored) or {})
             row.replace(stored, json.dumps(lease))
+            pause_s = beat_s
         except SQLAlchemyError:  # an unreachable database is reported by the code that needs it
             continue
         except LostSearchError:

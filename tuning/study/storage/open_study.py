@@ -34,7 +34,7 @@ def study_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
     if url is None:
         return StudyJournal(folder / JOURNAL)
     try:
-        # The ping replaces connections that have ended: the server was restarted, or a firewall dropped an idle one.
+        # The ping replaces connections that have ended, because the server was restarted for example.
         return SingleWriterStorage(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
     except Exception as error:  # a missing driver package, a wrong address, a refused password, ...
         message = f"--study-storage must be the URL of a database that can be reached, but: {first_line(error)}"
