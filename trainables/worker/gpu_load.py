@@ -5,7 +5,7 @@ import gc
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -31,7 +31,7 @@ class GpuLoad:
     Attributes:
         memory: Share of the memory at the peak, from 0 to 1.
         busy: Share of the time in which the GPU computes, from 0 to 1; None if that is unknown.
-        failure: The reason if the configuration cannot be trained as it is. Its load is then that of a whole GPU.
+        failure: The reason if the configuration does not fit on a whole GPU.
     """
 
     memory: float
@@ -72,7 +72,7 @@ def measure_load(
     torch.cuda.reset_peak_memory_stats(device)
     readings: list[float] = []
     try:
-        with memory_errors():
+        with memory_errors(), suppress(NonFiniteLossError):  # its memory is known, and other trials tell the time
             epochs = _epochs(config, data, objective, timeout_s)
             if config.epochs > 1:
                 next(epochs)
@@ -81,7 +81,7 @@ def measure_load(
                 for _ in epochs:
                     if time.monotonic() - started >= _LONG_ENOUGH_S:
                         break
-    except (NonFiniteLossError, ConfigError, torch.OutOfMemoryError) as error:
+    except (ConfigError, torch.OutOfMemoryError) as error:
         return GpuLoad(1.0, None, describe(error))
     finally:
         faulthandler.cancel_dump_traceback_later()

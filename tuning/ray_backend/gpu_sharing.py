@@ -96,19 +96,23 @@ def load_limits(loads: Sequence[GpuLoad]) -> dict[str, float]:
     """Return how many trials fit on a GPU, by what limits them.
 
     Its memory must hold as many as run at once even if all of them are the largest. Its time must suffice for the
-    average one. If the loads are not fully known, a GPU takes one trial.
+    average one. If none of their times is known, a GPU takes one trial.
     """
-    busy = [load.busy for load in loads if load.busy is not None]
-    if len(busy) < len(loads):
-        return {"its unknown load": 1}
-    memory = max(load.memory for load in loads)
-    return {"its memory": 1 / max(memory, 1 / _MOST), "its time": 1 / max(fmean(busy), 1 / _MOST)}
+    memory, busy = max(load.memory for load in loads), _busy(loads)
+    by_time = {"its time": 1 / max(busy, 1 / _MOST)} if busy is not None else {"its time, which is unknown": 1.0}
+    return {"its memory": 1 / max(memory, 1 / _MOST), **by_time}
+
+
+def _busy(loads: Sequence[GpuLoad]) -> float | None:
+    """Return the share of the time that an average trial keeps a GPU busy; None if none is known."""
+    known = [load.busy for load in loads if load.busy is not None]
+    return fmean(known) if known else None
 
 
 def _describe(loads: Sequence[GpuLoad]) -> str:
     failures = [load.failure for load in loads if load.failure]
     if failures:
-        return f"{len(failures)} of {plural(len(loads), 'trial')} cannot be measured: {failures[0]}"
-    memory, busy = max(load.memory for load in loads), [load.busy for load in loads if load.busy is not None]
-    time = f"{fmean(busy):.0%} of its time" if len(busy) == len(loads) else "an unknown share of its time"
-    return f"a trial needs up to {memory:.0%} of a GPU's memory, and on average {time}"
+        return f"{len(failures)} of {plural(len(loads), 'trial')} did not fit on a GPU: {failures[0]}"
+    memory, busy = max(load.memory for load in loads), _busy(loads)
+    time = "an unknown share" if busy is None else f"{busy:.0%}"
+    return f"a trial needs up to {memory:.0%} of a GPU's memory, and on average {time} of its time"

@@ -55,7 +55,7 @@ def test_a_small_trial_leaves_most_of_a_gpu_free(small_data, config):
 
 
 @pytest.mark.gpu
-def test_a_trial_that_cannot_be_trained_says_why(small_data, config):
+def test_of_a_trial_that_diverges_the_memory_is_known(small_data, config):
     load = measure_load(config(lr=1e30).to_dict(), small_data, Objective("accuracy"), 600, None)
-    assert (load.memory, load.busy) == (1.0, None)
-    assert load.failure.startswith("NonFiniteLossError")
+    assert 0 < load.memory < 0.5
+    assert (load.busy, load.failure) == (None, None)

@@ -17,8 +17,9 @@ from tuning.ray_backend.gpu_sharing import load_limits
         ([GpuLoad(0.1, 0.9), GpuLoad(0.2, 0.1)], 2, "its time"),  # half of the time on average
         ([GpuLoad(0.1, 0.1), GpuLoad(0.6, 0.1)], 1, "its memory"),  # the larger one fits once
         ([GpuLoad(0.1, 0.51)], 1, "its time"),
-        ([GpuLoad(0.1, 0.1), GpuLoad(0.1, None)], 1, "its unknown load"),
-        ([GpuLoad(0.1, 0.1), GpuLoad(1.0, None, "ConfigError: a batch")], 1, "its unknown load"),
+        ([GpuLoad(0.1, 0.4), GpuLoad(0.1, None)], 2, "its time"),  # the other diverged
+        ([GpuLoad(0.1, None)], 1, "its time, which is unknown"),
+        ([GpuLoad(0.1, 0.1), GpuLoad(1.0, None, "OutOfMemoryError: 80 GiB")], 1, "its memory"),
     ],
 )
 def test_memory_must_hold_the_largest_trials_and_time_suffice_for_the_average_one(loads, expected, limit):
