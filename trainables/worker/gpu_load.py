@@ -1,7 +1,6 @@
 """How much of a GPU a trial needs: a share of its memory, and a share of its time."""
 
 import faulthandler
-import gc
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -46,7 +45,7 @@ def measure_load(
     timeout_s: float,
     requirements: NodeRequirements | None,
 ) -> GpuLoad:
-    """Train a configuration on the GPU that Ray reserved for this task.
+    """Train a configuration on the GPU that Ray reserved for this process, which has not used it before.
 
     The time is measured after the first epoch, in which a trial decodes images, computes the outputs of frozen stages,
     and tries out kernels: for 5 seconds or longer, unless the trial ends before. The memory is the peak of all epochs.
@@ -67,9 +66,6 @@ def measure_load(
         raise UserError("; ".join(missing))
     device = resolve_device("cuda")
     config = TrainConfig.from_dict({**train, "device": "cuda"})
-    gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
     readings: list[float] = []
     try:
         with memory_errors(), suppress(NonFiniteLossError):  # its memory is known, and other trials tell the time
