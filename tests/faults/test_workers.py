@@ -69,6 +69,7 @@ def test_a_stopped_trial_that_is_slow_to_release_its_process_loses_no_other(smal
     monkeypatch.setenv("TUNE_FUNCTION_THREAD_TIMEOUT_S", "1")
     good, hopeless = CONFIG | {"freeze_depth": 0, "lr": 1e-2}, CONFIG | {"optimizer": "sgd", "lr": 1e-30}
     with joined("local"):
-        records = run(tmp_path, SlowToEnd.of(small_data, tmp_path), [good, hopeless, good], concurrent=1, pruning=True)
-    assert [record.state for record in records] == ["COMPLETE", "PRUNED", "COMPLETE"]
-    assert [len(record.epochs) for record in records] == [3, 1, 3]
+        configs = [good, hopeless, hopeless, good]  # the better half continues
+        records = run(tmp_path, SlowToEnd.of(small_data, tmp_path), configs, concurrent=1, pruning=True)
+    assert [record.state for record in records] == ["COMPLETE", "PRUNED", "PRUNED", "COMPLETE"]
+    assert [len(record.epochs) for record in records] == [3, 1, 1, 3]

@@ -1,4 +1,4 @@
-"""How much of a GPU a trial needs: a share of its memory, and a share of its time."""
+"""Measurement of the memory and the time that a trial needs of a GPU."""
 
 import faulthandler
 import subprocess

@@ -55,7 +55,7 @@ def measure_loads(
     except RayError as error:
         reason = first_line(error.cause if isinstance(error, RayTaskError) else error)
         raise UserError(
-            f"--gpus-per-trial auto must be able to measure a trial, but: {reason}; mend this or give a number"
+            f"--gpus-per-trial auto cannot measure a trial: {reason}. Fix that, or give a number"
         ) from error
     finally:
         for unfinished in pending:

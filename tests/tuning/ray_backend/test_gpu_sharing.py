@@ -1,4 +1,4 @@
-"""How many trials share a GPU. tests/tuning/ray_backend/test_cluster.py asks a cluster to measure one."""
+"""The number of trials that share a GPU. test_cluster.py has the tests that need a cluster."""
 
 import math
 
