@@ -19,7 +19,10 @@ from typing import Annotated, Any
 import numpy as np
 import optuna
 import typer
+from joblib import Parallel, delayed
 
+from benchmarks.curves.data_sets import Scale
+from benchmarks.curves.ideas.per_second import ours_per_second, sampled_per_second
 from benchmarks.curves.make_portfolio import recorded_trials
 from benchmarks.curves.peers.optuna_hyperband import OptunaHyperband
 from benchmarks.curves.peers.pipe import piped
@@ -37,7 +40,7 @@ from benchmarks.curves.record import append_line, read_lines, remove_torn_line
 from benchmarks.curves.replay import Method, Replay, Searcher, Task
 from benchmarks.curves.summary import best_peers, compare_methods, intervals, reach_best_peer, scores_at
 from benchmarks.curves.surrogate import Surrogate, load_surrogates
-from benchmarks.curves.table import TABLE, Floats, RecordedCurves
+from benchmarks.curves.table import TABLES, Floats, RecordedCurves
 from benchmarks.record import RESULTS, machine
 
 WORKERS, FULL_TRIALS = 4, 60
@@ -52,6 +55,10 @@ PEERS = Path(__file__).parent / "peers"
 Key = tuple[str, str, int]  # data set, method and seed of a search
 Result = list[list[float]]  # share of the budget, tune, select and test at each change of a search's result
 
+IDEAS: dict[str, Method] = {
+    "ours, improvement per second": ours_per_second,
+    "ours without both, improvement per second": sampled_per_second,
+}
 METHODS: dict[str, Method] = {
     "ours": ours,
     "ours without portfolio": ours_recipes,
@@ -67,7 +74,7 @@ METHODS: dict[str, Method] = {
 
 def all_methods(syne_tune: Path | None, neps: Path | None) -> dict[str, Method]:
     """Return the methods whose environments are given."""
-    methods = dict(METHODS)
+    methods = METHODS | IDEAS
     for name in ("bohb", "cqr") if syne_tune else ():
         methods[f"syne tune: {name}"] = piped([str(syne_tune), str(PEERS / "syne_tune_peer.py"), name])
     if neps:
@@ -118,7 +125,7 @@ def summarize(
     best: Floats, found: Floats, at_top: Floats, methods: Sequence[str], data_sets: Sequence[str]
 ) -> dict[str, Any]:
     """Return the figures of ``summary`` by method and by data set, from the results of ``collect``."""
-    peers = [place for place, name in enumerate(methods) if name not in OURS]
+    peers = [place for place, name in enumerate(methods) if name not in OURS and name not in IDEAS]
     regret = best[:, None, None] - found[:, :, :, : len(SHARES)]
     mean = regret.mean(axis=(1, 4))
     reached, ratios = reach_best_peer(found[:, :, :, len(SHARES) :, 0], peers)
@@ -192,15 +199,22 @@ def _points(figure: Mapping[str, float]) -> str:
 
 
 def choose_methods(methods: Mapping[str, Method], only: Sequence[str] | None) -> dict[str, Method]:
-    """Return ``tune-run``, ``BASE``, and the methods that are named; without names all but the slow one.
+    """Return ``tune-run``, ``BASE``, and the methods that are named; without names all but the ideas and the slow one.
 
     Raises:
         typer.BadParameter: A name is unknown.
     """
     if unknown := sorted(set(only or ()) - methods.keys()):
         raise typer.BadParameter(f"--only must be one of {', '.join(methods)}, but got {', '.join(unknown)}")
-    chosen = {OURS[0], BASE, *only} if only else methods.keys() - {SLOW}
+    chosen = {OURS[0], BASE, *only} if only else methods.keys() - {SLOW, *IDEAS}
     return {name: method for name, method in methods.items() if name in chosen}
+
+
+def _search(key: Key, scale: Scale, syne_tune: Path | None, neps: Path | None) -> Result:
+    """Call ``run``, perhaps in another process."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    data_set, name, seed = key
+    return run(all_methods(syne_tune, neps)[name], data_set, seed, load_surrogates(scale))
 
 
 def package_version(python: Path, package: str) -> str:
@@ -210,19 +224,21 @@ def package_version(python: Path, package: str) -> str:
 
 
 def main(
+    scale: Annotated[Scale, typer.Option(help="Table of recorded trials.")] = Scale.LARGE,
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds, counted from 0.")] = 30,
     syne_tune: Annotated[Path | None, typer.Option(help="Python of an environment with syne-tune.")] = None,
     neps: Annotated[Path | None, typer.Option(help="Python of an environment with neural-pipeline-search.")] = None,
     runs: Annotated[Path, typer.Option(help="File of finished runs, to continue.")] = Path("curve-runs.jsonl"),
     only: Annotated[
-        list[str] | None, typer.Option(help="Methods beside ours and OptunaSearch + ASHA; default: all but CQR.")
+        list[str] | None,
+        typer.Option(help="Methods beside ours and OptunaSearch + ASHA; default: all but the ideas and CQR."),
     ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 1,
     output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS / "curves.json",
 ) -> None:
     """Replay all searches that the file of runs lacks, then summarize."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    surrogates = load_surrogates()
-    digest = hashlib.sha256(TABLE.read_bytes()).hexdigest()[:12]
+    surrogates = load_surrogates(scale)
+    digest = hashlib.sha256(TABLES[scale].read_bytes()).hexdigest()[:12]
     remove_torn_line(runs)
     finished = {  # a larger table gives other curves
         (one["data_set"], one["method"], one["seed"]): one["result"]
@@ -230,18 +246,17 @@ def main(
         if one["table"] == digest
     }
     methods = choose_methods(all_methods(syne_tune, neps), only)
-    for seed in range(seeds):
-        for name, method in methods.items():
-            for data_set in surrogates:
-                key = data_set, name, seed
-                if key not in finished:
-                    finished[key] = run(method, data_set, seed, surrogates)
-                    line = {"table": digest, "data_set": data_set, "method": name, "seed": seed}
-                    append_line(runs, {**line, "result": finished[key]})
+    keys = [(data_set, name, seed) for seed in range(seeds) for name in methods for data_set in surrogates]
+    missing = [key for key in keys if key not in finished]
+    results = Parallel(jobs, return_as="generator")(delayed(_search)(key, scale, syne_tune, neps) for key in missing)
+    for key, result in zip(missing, results, strict=True):
+        finished[key] = result
+        line = dict(zip(("data_set", "method", "seed"), key, strict=True))
+        append_line(runs, {"table": digest, **line, "result": result})
     recorded = {name: one.recorded for name, one in surrogates.items()}
     summary = summarize(*collect(finished, list(methods), seeds, recorded), list(methods), list(recorded))
     show(summary)
-    settings = {"seeds": seeds, "workers": WORKERS, "full_trials": FULL_TRIALS, "shares": SHARES, "table": TABLE.name}
+    settings = {"seeds": seeds, "workers": WORKERS, "full_trials": FULL_TRIALS, "shares": SHARES, "table": scale}
     trials = {name: len(of_set.params) for name, of_set in recorded.items()}
     versions = {"syne-tune": syne_tune, "neural-pipeline-search": neps}
     peers = {name: package_version(python, name) for name, python in versions.items() if python}

@@ -1,7 +1,7 @@
 """The configurations whose curves are recorded: published recipes, then a random sample of ``alzheimer_space``.
 
-All data sets share one list and the widest of our classification spaces, so that a configuration can be compared
-between data sets.
+All data sets of a table share one list and the widest of our classification spaces, so that a configuration can be
+compared between data sets.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import FixedTrial
 
+from benchmarks.curves.data_sets import Scale
 from search_spaces import chest_xray_space, tissue_space
 from search_spaces.alzheimer_space import SPACE
 from search_spaces.space import Config, Params
@@ -19,6 +20,8 @@ MOBILENET, EFFICIENTNET, SQUEEZENET, SCRATCH = BACKBONES = (
     "torchvision:squeezenet1_1",
     "scratch_cnn",
 )
+# Seed of the random configurations, so that no table shares them with another.
+SEEDS = {Scale.SMALL: 0, Scale.LARGE: 1}
 # The recipes' backbones, which have no local weights or are too large, and what stands in for them.
 _STAND_INS = {"resnet50": MOBILENET, "efficientnet_b2": EFFICIENTNET, "scratch_cnn": SCRATCH}
 # Parameters that other spaces' recipes leave to the default or set differently.
@@ -45,10 +48,10 @@ def _mapped(params: Params) -> dict[str, Any]:
     return {**known, "backbone": _STAND_INS[known["backbone"]]}
 
 
-def draw_params(count: int, seed: int = 0) -> list[dict[str, Any]]:
+def draw_params(count: int, scale: Scale = Scale.SMALL) -> list[dict[str, Any]]:
     """Return the parameters of ``count`` configurations: every fourth is a recipe while there are any left."""
     published, drawn = list(recipes().values()), []
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(SEEDS[scale]))
     for index in range(count):
         if index % 4 == 0 and published:
             drawn.append(published.pop(0))

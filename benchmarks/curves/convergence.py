@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.curves.compare import replay_of, task_of
+from benchmarks.curves.data_sets import Scale
 from benchmarks.curves.peers.ray_tune import Ours, ours, ours_sampled
 from benchmarks.curves.record_trial import METRIC
 from benchmarks.curves.replay import Method, result_at
@@ -77,12 +78,13 @@ def summarize(found: Mapping[tuple[str, str], list[list[tuple[float, float]]]]) 
 
 
 def main(
+    scale: Annotated[Scale, typer.Option(help="Table of recorded trials.")] = Scale.LARGE,
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds, counted from 0.")] = 10,
     output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS / "curves_convergence.json",
 ) -> None:
     """Replay the searches, print the table, and write it."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    surrogates = load_surrogates()
+    surrogates = load_surrogates(scale)
     found = {
         (by, name): [replay(method, name, seed, surrogates) for seed in range(seeds)]
         for by, method in METHODS.items()
@@ -95,7 +97,9 @@ def main(
             lost = "{:.2f} ({:.2f} to {:.2f})".format(*(100 * row["lost"][key] for key in ("mean", "low", "high")))
             table.add_row(method, setting, f"{row['share']['mean']:.0%}", lost)
     Console().print(table)
-    output.write_text(json.dumps({"machine": machine(), "seeds": seeds, "methods": summary}, indent=1) + "\n")
+    output.write_text(
+        json.dumps({"machine": machine(), "table": scale, "seeds": seeds, "methods": summary}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -7,21 +7,26 @@ result, averaged over ``select`` and ``test``, in points of balanced accuracy.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import optuna
 import typer
+from joblib import Parallel, delayed
 from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.curves.compare import FULL_TRIALS, SHARES, START_COST, WORKERS
+from benchmarks.curves.data_sets import Scale
+from benchmarks.curves.ideas.probes import read_probes
+from benchmarks.curves.ideas.stopping import ExpectedGain, PowerLawPosterior
 from benchmarks.curves.make_portfolio import choose, recorded_trials
 from benchmarks.curves.peers.ray_tune import ours_from
 from benchmarks.curves.replay import Replay, Task, result_at
-from benchmarks.curves.table import TABLE, Floats, RecordedCurves, cache_key, read_packed
+from benchmarks.curves.table import Floats, RecordedCurves, cache_key, read_packed
 from benchmarks.record import RESULTS, machine
 from benchmarks.search_quality.searchers import interval
 from search_spaces.space import Params
@@ -62,6 +67,25 @@ def portfolio_of_half(task: Task, generator: np.random.Generator) -> Sequence[Pa
     return [*choose(half), *task.recipes]
 
 
+def portfolio_by_cost(cost_power: float, task: Task, generator: np.random.Generator) -> Sequence[Params]:  # noqa: ARG001
+    """Return a portfolio whose gains are divided by another power of the cost, then the recipes."""
+    return [*choose(task.others, cost_power=cost_power), *task.recipes]
+
+
+def backbones_by_probes(task: Task, generator: np.random.Generator) -> Sequence[Params]:
+    """Return all configurations by the probe of their backbone, best first, in random order within each."""
+    params = [trial.params for trial in next(iter(task.others.values()))]  # all data sets have the same ones
+    scores = {backbone: of["tune"] for backbone, of in read_probes(task.data_set).items()}
+    random = [params[place] for place in generator.permutation(len(params))]
+    return sorted(random, key=lambda one: -scores.get(one["backbone"], -1.0))  # a network from scratch is last
+
+
+def half_then_probes(task: Task, generator: np.random.Generator) -> Sequence[Params]:
+    """Return the portfolio of a random half, then all configurations by the probe of their backbone."""
+    first = portfolio_of_half(task, generator)[: -len(task.recipes)]
+    return [*first, *backbones_by_probes(task, generator)]
+
+
 def warm_start(task: Task, generator: np.random.Generator) -> Sequence[Params]:
     """Return the best trials of a random search of each other data set in turn, then the recipes."""
     best = [
@@ -85,14 +109,21 @@ RULES: dict[str, Callable[[int], BasePruner]] = {
     "pause at a quarter and half": lambda epochs: PausingHalving(rungs(epochs)),
     "pause at 1 and 3 of 9 epochs": lambda _: PausingHalving((1, 3), 3),
     "run in full": lambda _: optuna.pruners.NopPruner(),
+    "stop by a power law": PowerLawPosterior,
+    "stop by the expected gain": ExpectedGain,
 }
+EXTRAPOLATED = tuple(RULES)[-2:]
 FIRST: dict[str, First] = {
     "random": nothing,
     "recipes": recipes,
     "recipes, portfolio": recipes_then_portfolio,
     "portfolio, recipes": portfolio,
     "portfolio of a half, recipes": portfolio_of_half,
+    "portfolio that ignores the cost, recipes": partial(portfolio_by_cost, 0.0),
+    "portfolio by gain per second, recipes": partial(portfolio_by_cost, 1.0),
     "warm start, recipes": warm_start,
+    "backbones by probes": backbones_by_probes,
+    "portfolio of a half, backbones by probes": half_then_probes,
 }
 BASE = "recipes", "stop at a third"  # tune-run before it had a portfolio and paused trials
 PAIRS = (
@@ -101,6 +132,11 @@ PAIRS = (
     ("recipes", "pause at a quarter and half"),
     ("recipes, portfolio", "pause at a quarter and half"),
     *((first, rule) for first in ("portfolio, recipes", "portfolio of a half, recipes") for rule in tuple(RULES)[:3]),
+    *(("portfolio of a half, recipes", rule) for rule in EXTRAPOLATED),
+    ("portfolio that ignores the cost, recipes", "pause at a quarter and half"),
+    ("portfolio by gain per second, recipes", "pause at a quarter and half"),
+    ("backbones by probes", "pause at a quarter and half"),
+    ("portfolio of a half, backbones by probes", "pause at a quarter and half"),
     ("warm start, recipes", "stop at a third"),
     ("warm start, recipes", "pause at a quarter and half"),
 )
@@ -134,6 +170,12 @@ def run(
     return regret
 
 
+def _search(pair: tuple[str, str], name: str, seed: int, scale: Scale) -> Floats:
+    """Call ``run``, perhaps in another process."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return run(FIRST[pair[0]], RULES[pair[1]], name, seed, read_packed(scale))
+
+
 def _key(params: Params) -> str:
     return json.dumps(dict(params), sort_keys=True)
 
@@ -156,20 +198,17 @@ def show(summary: Mapping[str, Any]) -> None:
 
 def main(
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")] = 20,
-    table: Annotated[Path, typer.Option(help="Packed table.")] = TABLE,
+    scale: Annotated[Scale, typer.Option(help="Table of recorded trials.")] = Scale.LARGE,
     output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS / "curves_exact.json",
     only: Annotated[list[str] | None, typer.Option(help="Data sets; default: all.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 1,
 ) -> None:
     """Run all searches and summarize them."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    recorded = read_packed(table)
+    recorded = read_packed(scale)
     names = only or list(recorded)
-    regrets = {
-        pair: np.array(
-            [run(FIRST[pair[0]], RULES[pair[1]], name, seed, recorded) for name in names for seed in range(seeds)]
-        )
-        for pair in PAIRS
-    }
+    searches = [(pair, name, seed) for pair in PAIRS for name in names for seed in range(seeds)]
+    found = Parallel(jobs)(delayed(_search)(*search, scale) for search in searches)
+    regrets = dict(zip(PAIRS, np.array(found).reshape(len(PAIRS), len(names) * seeds, len(SHARES)), strict=True))
     summary = {
         " | ".join(pair): {
             "regret": [interval(column) for column in values.T],
@@ -179,7 +218,14 @@ def main(
     }
     show(summary)
     trials = {name: len(one.params) for name, one in recorded.items()}
-    content = {"machine": machine(), "seeds": seeds, "data_sets": names, "trials": trials, "methods": summary}
+    content = {
+        "machine": machine(),
+        "table": scale,
+        "seeds": seeds,
+        "data_sets": names,
+        "trials": trials,
+        "methods": summary,
+    }
     output.write_text(json.dumps(content, indent=1) + "\n")
 
 

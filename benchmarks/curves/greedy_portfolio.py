@@ -4,9 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+COST_POWER = 0.25
 
 
-def greedy_portfolio(scores: Floats, size: int, seconds: Floats | None = None, cost_power: float = 0.25) -> list[int]:
+def greedy_portfolio(
+    scores: Floats, size: int, seconds: Floats | None = None, cost_power: float = COST_POWER
+) -> list[int]:
     """Choose configurations greedily so that the best of them has the least mean regret over data sets.
 
     Greedy choice is within 1 - 1/e of the best portfolio's gain (Feurer et al. 2022). Regrets are scaled by each data

@@ -1,4 +1,4 @@
-"""Write the portfolio that ships with the spaces: ``python -m benchmarks.curves.make_portfolio``.
+"""Write the portfolio that ships with the spaces, from the small table: ``python -m benchmarks.curves.make_portfolio``.
 
 A configuration's score on a data set is the mean of its best score on ``tune`` and that checkpoint's on ``select``. The
 test images have no part in it.
@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from benchmarks.curves.greedy_portfolio import greedy_portfolio
+from benchmarks.curves.data_sets import Scale
+from benchmarks.curves.greedy_portfolio import COST_POWER, greedy_portfolio
 from benchmarks.curves.replay import Recorded
 from benchmarks.curves.table import RecordedCurves, read_packed
 from search_spaces.portfolio import FILE
@@ -34,12 +35,14 @@ def shared_trials(others: Mapping[str, tuple[Recorded, ...]]) -> list[list[Recor
     return [[trials[key] for key in shared] for trials in by_set]
 
 
-def choose(others: Mapping[str, tuple[Recorded, ...]], size: int = SIZE) -> list[Params]:
-    """Choose a portfolio by the trials of some data sets."""
+def choose(
+    others: Mapping[str, tuple[Recorded, ...]], size: int = SIZE, cost_power: float = COST_POWER
+) -> list[Params]:
+    """Choose a portfolio by the trials of some data sets (see ``greedy_portfolio``)."""
     shared = shared_trials(others)
     scores = np.array([[(one.tune + one.select) / 2 for one in trials] for trials in shared])
     seconds = np.array([[one.seconds for one in trials] for trials in shared])
-    return [shared[0][place].params for place in greedy_portfolio(scores, size, seconds)]
+    return [shared[0][place].params for place in greedy_portfolio(scores, size, seconds, cost_power)]
 
 
 def _key(params: Params) -> str:
@@ -48,7 +51,7 @@ def _key(params: Params) -> str:
 
 def main() -> None:
     """Choose and write all portfolios."""
-    trials = {name: recorded_trials(recorded) for name, recorded in read_packed().items()}
+    trials = {name: recorded_trials(recorded) for name, recorded in read_packed(Scale.SMALL).items()}
     chosen = {
         left_out: choose({name: of_set for name, of_set in trials.items() if name != left_out})
         for left_out in ("", *sorted(trials))

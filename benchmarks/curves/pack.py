@@ -10,18 +10,20 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.curves.data_sets import Scale
 from benchmarks.curves.record import LINES, read_lines
-from benchmarks.curves.table import SETTING, TABLE
+from benchmarks.curves.table import SETTING, TABLES
 
 
 def main(
     folder: Annotated[Path, typer.Argument(help="Folder that benchmarks.curves.record wrote.")],
-    table: Annotated[Path, typer.Option(help="Compressed table to write.")] = TABLE,
 ) -> None:
     """Check, sort and compress the trials."""
     trials = list(read_lines(folder / LINES))
-    epochs = json.loads((folder / SETTING).read_text())["epochs"]
-    pack(trials, table, epochs)
+    setting = json.loads((folder / SETTING).read_text())
+    table = TABLES[Scale(setting["scale"])]
+    table.parent.mkdir(parents=True, exist_ok=True)
+    pack(trials, table, setting["epochs"])
     shutil.copy(folder / SETTING, table.with_name(SETTING))
     for name in sorted({trial["data_set"] for trial in trials}):
         of_set = [trial for trial in trials if trial["data_set"] == name]

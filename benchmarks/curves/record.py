@@ -22,9 +22,9 @@ import torch
 import typer
 
 from benchmarks.curves.configurations import config_of, draw_params, recipe_name
-from benchmarks.curves.data_sets import DATA_SETS, FOLDER, IMAGE_SIZE, load_data_set
+from benchmarks.curves.data_sets import DATA_SETS, FOLDER, IMAGE_SIZE, Scale, load_data_set
 from benchmarks.curves.record_trial import record_trial
-from benchmarks.curves.table import SETTING, TABLE
+from benchmarks.curves.table import SETTING, TABLES
 from benchmarks.record import machine
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
@@ -36,18 +36,25 @@ LINES = "trials.jsonl"
 
 def main(
     output: Annotated[Path, typer.Option(help="Folder for the lines and the cache of decoded images and outputs.")],
+    scale: Annotated[Scale, typer.Option(help="Table to record.")] = Scale.LARGE,
     configurations: Annotated[int, typer.Option(min=1, help="Number of configurations.")] = 160,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Data sets to record; default: all. Two processes can share the output."),
+    ] = None,
 ) -> None:
     """Record all trials that the output lacks."""
+    if unknown := sorted(set(only or ()) - set(DATA_SETS)):
+        raise typer.BadParameter(f"--only must name data sets of {', '.join(DATA_SETS)}, but got {', '.join(unknown)}")
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     output.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault(STORE_VARIABLE, str(output / "store"))
-    data = {name: load_data_set(name) for name in DATA_SETS}
-    file = start(output, setting(data))
+    data = {name: load_data_set(name, scale) for name in DATA_SETS}
+    file = start(output, setting(data, scale), TABLES[scale])
     done = {(trial["data_set"], trial["configuration"]) for trial in read_lines(file)}
-    for index, params in enumerate(draw_params(configurations)):
-        for name in data:
+    for index, params in enumerate(draw_params(configurations, scale)):
+        for name in only or data:
             if (name, index) in done:
                 continue
             started = time.perf_counter()
@@ -64,7 +71,7 @@ def train_config(params: dict[str, Any], seed: int) -> TrainConfig:
     return TrainConfig.from_dict({**config_of(params), **shared, "seed": seed})
 
 
-def start(output: Path, now: dict[str, Any], table: Path = TABLE) -> Path:
+def start(output: Path, now: dict[str, Any], table: Path) -> Path:
     """Return the file of lines to continue: the folder's, or that of the repository's table if its setting is ours.
 
     Args:
@@ -95,7 +102,7 @@ def _differences(noted: Path, now: dict[str, Any]) -> list[str]:
     return [name for name in now if before.get(name) != now[name]]
 
 
-def setting(data: dict[str, Dataset]) -> dict[str, Any]:
+def setting(data: dict[str, Dataset], scale: Scale) -> dict[str, Any]:
     """Return the hardware, the versions, the images of each split and class, and a digest of each split."""
     images = {
         name: {split: one.count_classes(indices) for split, indices in one.splits.items()} for name, one in data.items()
@@ -104,7 +111,14 @@ def setting(data: dict[str, Dataset]) -> dict[str, Any]:
         name: {split: hashlib.sha256(indices.tobytes()).hexdigest()[:16] for split, indices in one.splits.items()}
         for name, one in data.items()
     }
-    return {"machine": machine(), "epochs": EPOCHS, "image_size": IMAGE_SIZE, "images": images, "splits": splits}
+    return {
+        "scale": scale,
+        "machine": machine(),
+        "epochs": EPOCHS,
+        "image_size": IMAGE_SIZE,
+        "images": images,
+        "splits": splits,
+    }
 
 
 def append_line(file: Path, content: dict[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 Scores come from a forest of extremely randomised trees (Geurts et al. 2006) over the parameters. It predicts the mean
 of similar configurations, so a curve also gets the residual that a similar recorded trial had when it was held out:
-noise of ``tune``, ``select`` and ``test`` stays as correlated as it is in the table. No score leaves the range of the
-recorded ones. Seconds and failures come from a second forest. A recorded configuration gives its recorded curve.
+noise of ``tune``, ``select`` and ``test`` stays as correlated as it is in the table. Scores are predicted as logits, so
+that they stay between 0 and 1 without being cut off, which would make ties. Seconds and failures come from a second
+forest. A recorded configuration gives its recorded curve.
 
 ``python -m benchmarks.curves.surrogate`` compares the forest with the nearest recorded trial on held-out trials.
 """
@@ -12,21 +13,24 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import cache, cached_property
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import optuna
+import typer
 from optuna.distributions import CategoricalDistribution
+from scipy.special import expit, logit
 from scipy.stats import spearmanr
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import KFold
 
 from benchmarks.curves.configurations import suggest
-from benchmarks.curves.table import TABLE, Curve, Floats, RecordedCurves, cache_key, read_packed
+from benchmarks.curves.data_sets import Scale
+from benchmarks.curves.table import Curve, Floats, RecordedCurves, cache_key, read_packed
 from search_spaces.space import Params
 
 TREES, FOLDS, NEIGHBOURS = 64, 10, 5
+EDGE = 0.01  # scores nearer to 0 or 1 count as this far from it, because their logits are infinite
 
 
 @cache
@@ -79,6 +83,7 @@ class Surrogate:
         self._known = {_digest(params): curve for params, curve in zip(recorded.params, recorded.curves, strict=True)}
         self._features = np.stack([encode(params) for params in recorded.params])
         self._scores = np.stack([_padded(curve, recorded.epochs) for curve in recorded.curves])
+        self._logits = logit(self._scores.clip(EDGE, 1 - EDGE))
         self._log_seconds = np.log([_epoch_seconds(curve) for curve in recorded.curves])
         self._failed = np.array([curve.failed_after is not None for curve in recorded.curves], dtype=np.float64)
 
@@ -101,9 +106,7 @@ class Surrogate:
         features = self._encode(params)
         nearest = np.argsort(np.abs(self._features - features).sum(axis=1))
         residual = self._residuals[np.random.default_rng(seed).choice(nearest[:NEIGHBOURS])]
-        scores = predict_one(self._score_forest, features) + residual
-        scores = scores.clip(self._scores.min(axis=0), self._scores.max(axis=0))
-        tune, select, test = np.split(scores, 3)
+        tune, select, test = np.split(expit(predict_one(self._score_forest, features) + residual), 3)
         *log_seconds, failed = predict_one(self._cost_forest, features)
         first, others = np.exp(log_seconds)
         seconds = np.append(first, np.full(self.recorded.epochs - 1, others))
@@ -115,7 +118,7 @@ class Surrogate:
 
     @cached_property
     def _score_forest(self) -> ExtraTreesRegressor:
-        return fit_forest(self._features, self._scores)
+        return fit_forest(self._features, self._logits)
 
     @cached_property
     def _cost_forest(self) -> ExtraTreesRegressor:
@@ -123,13 +126,14 @@ class Surrogate:
 
     @cached_property
     def _residuals(self) -> Floats:
-        return self._scores - held_out(self._features, self._scores, fit_forest)
+        return self._logits - held_out(self._features, self._logits, fit_forest)
 
     def validate(self) -> dict[str, dict[str, float]]:
         """Compare forest and nearest trial on held-out trials, tenfold."""
         report = {}
         for name, fit in {"forest": fit_forest, "nearest": Nearest}.items():
-            scores, seconds = (held_out(self._features, truth, fit) for truth in (self._scores, self._log_seconds))
+            logits, seconds = (held_out(self._features, truth, fit) for truth in (self._logits, self._log_seconds))
+            scores = expit(logits)
             error, last = np.abs(scores - self._scores), self.recorded.epochs - 1
             report[name] = {
                 "error of tune": float(error[:, : last + 1].mean()),
@@ -202,18 +206,21 @@ def _digest(params: Params) -> str:
     return hashlib.sha256(json.dumps(dict(params), sort_keys=True).encode()).hexdigest()
 
 
-def load_surrogates(table: Path = TABLE) -> dict[str, Surrogate]:
-    """Return the surrogate of every data set in a packed table."""
+@cache
+def load_surrogates(scale: Scale) -> dict[str, Surrogate]:
+    """Return the surrogate of every data set of a table."""
     encode = Encoder(space_distributions())
-    return {name: Surrogate(recorded, encode) for name, recorded in read_packed(table).items()}
+    return {name: Surrogate(recorded, encode) for name, recorded in read_packed(scale).items()}
 
 
-def main() -> None:
+def main(
+    scale: Annotated[Scale, typer.Option(help="Table of recorded trials.")] = Scale.LARGE,
+) -> None:
     """Print how well curves of held-out trials are predicted."""
-    for name, surrogate in load_surrogates().items():
+    for name, surrogate in load_surrogates(scale).items():
         for method, figures in surrogate.validate().items():
             print(name, method, ", ".join(f"{key} {value:.3f}" for key, value in figures.items()))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -4,16 +4,19 @@ import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.curves.data_sets import Scale
 from benchmarks.curves.record_trial import METRIC
 from search_spaces.space import Params
 
-TABLE, SETTING = Path(__file__).with_name("trials.jsonl.gz"), "setting.json"
+SETTING = "setting.json"  # beside each table
+TABLES = {scale: Path(__file__).parent / "tables" / scale / "trials.jsonl.gz" for scale in Scale}
 Floats = NDArray[np.float64]
 # Backbone, quarters of its stages that are frozen, and augmentation: trials with equal ones share cached outputs.
 CacheKey = tuple[str, int, str]
@@ -81,8 +84,10 @@ def read_table(file: Path, epochs: int) -> dict[str, RecordedCurves]:
     return {name: _recorded(trials, epochs) for name, trials in by_set.items()}
 
 
-def read_packed(file: Path = TABLE) -> dict[str, RecordedCurves]:
-    """Read a packed table whose ``setting.json`` lies beside it."""
+@cache
+def read_packed(scale: Scale) -> dict[str, RecordedCurves]:
+    """Read a table of the repository, by data set."""
+    file = TABLES[scale]
     return read_table(file, json.loads(file.with_name(SETTING).read_text())["epochs"])
 
 

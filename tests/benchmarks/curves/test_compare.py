@@ -7,7 +7,8 @@ import pytest
 import typer
 
 from benchmarks.curves import compare, summary
-from benchmarks.curves.compare import BASE, OURS, SHARES, SLOW, TIMES, all_methods, choose_methods
+from benchmarks.curves.compare import BASE, IDEAS, OURS, SHARES, SLOW, TIMES, all_methods, choose_methods
+from benchmarks.curves.data_sets import Scale
 from benchmarks.curves.summary import NEVER, best_peers, compare_methods, reach_best_peer, reach_time, scores_at
 from benchmarks.curves.table import Curve, RecordedCurves
 
@@ -119,9 +120,9 @@ def test_scores_are_collected_by_method_data_set_and_seed():
     assert at_top.tolist() == [[0.5], [0.0]]
 
 
-def test_ours_and_the_base_are_always_compared_and_the_slow_method_only_if_it_is_named(tmp_path):
+def test_ours_and_the_base_are_always_compared_and_other_methods_only_if_they_are_named(tmp_path):
     methods = all_methods(tmp_path, None)
-    assert set(choose_methods(methods, None)) == set(methods) - {SLOW}
+    assert set(choose_methods(methods, None)) == set(methods) - {SLOW, *IDEAS}
     assert list(choose_methods(methods, [SLOW])) == [OURS[0], BASE, SLOW]
     with pytest.raises(typer.BadParameter, match="but got bohb"):
         choose_methods(methods, ["bohb"])
@@ -136,7 +137,15 @@ def test_an_interrupted_comparison_continues(tmp_path, monkeypatch):
 
     monkeypatch.setattr(compare, "run", search)
     runs, output = tmp_path / "runs.jsonl", tmp_path / "figures.json"
-    options = {"syne_tune": None, "neps": None, "runs": runs, "only": [BASE], "output": output}
+    options = {
+        "scale": Scale.SMALL,
+        "syne_tune": None,
+        "neps": None,
+        "runs": runs,
+        "only": [BASE],
+        "jobs": 1,
+        "output": output,
+    }
     compare.main(seeds=2, **options)
     whole, figures = runs.read_bytes(), json.loads(output.read_text())
     assert len(searched) == 2 * 2 * 4  # seeds, methods, data sets

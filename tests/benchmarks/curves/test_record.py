@@ -10,7 +10,7 @@ import typer
 from sklearn.metrics import balanced_accuracy_score
 
 from benchmarks.curves.configurations import config_of, draw_params, recipes
-from benchmarks.curves.data_sets import cut_splits
+from benchmarks.curves.data_sets import Scale, cut_splits
 from benchmarks.curves.record import SETTING, append_line, read_lines, remove_torn_line, start
 from benchmarks.curves.record_trial import record_trial
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
@@ -76,6 +76,8 @@ def test_a_killed_writer_costs_one_line(tmp_path):
 def test_the_configurations_are_the_recipes_and_a_sample_that_grows():
     drawn = draw_params(60)
     assert drawn[:20] == draw_params(20)
+    other = draw_params(60, Scale.LARGE)
+    assert [one for one in other if one in drawn] == list(recipes().values())
     assert all(recipe in drawn for recipe in recipes().values())
     assert len({json.dumps(params, sort_keys=True) for params in drawn}) == 60
     assert all(config_of(params)["batch_size"] == params["batch_size"] for params in drawn)
@@ -114,6 +116,6 @@ def test_a_folder_of_other_splits_is_refused_and_left_alone(tmp_path):
     now = {"epochs": 9, "splits": {"tb": {"fit": "00"}}}
     append_line(start(tmp_path, now, tmp_path / "no table"), {"configuration": 0})
     with pytest.raises(typer.BadParameter, match=r"has another splits: give a new --output"):
-        start(tmp_path, now | {"splits": {"tb": {"fit": "11"}}})
+        start(tmp_path, now | {"splits": {"tb": {"fit": "11"}}}, tmp_path / "no table")
     assert json.loads((tmp_path / SETTING).read_text()) == now
-    assert list(read_lines(start(tmp_path, now))) == [{"configuration": 0}]
+    assert list(read_lines(start(tmp_path, now, tmp_path / "no table"))) == [{"configuration": 0}]

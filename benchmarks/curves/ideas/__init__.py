@@ -1,0 +1,1 @@
+"""Ideas that were measured on the recorded curves and are not part of ``tune-run``."""
