@@ -17,7 +17,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.serialization import from_json, to_json
 from analysis.registry.markdown import plain, table
+from analysis.registry.model_files import COMBINATION
 from analysis.registry.promotions import CHAMPION, show_champion
+from trainables.core.serving.combining.combine import Combination
 
 _MODEL, _DIGEST = "tune.evaluated_model", "tune.evaluated_digest"
 _DATA, _IMAGES = "tune.evaluated_data", "tune.evaluated_images"  # the latter whatever their labels
@@ -102,7 +104,10 @@ def _is_chosen(ensemble: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool
     """Return True if the ensemble that a run describes is the model with this metadata."""
     voters = [member["trial"] for member in ensemble.get("members", ()) if member["weight"] > 0]
     stored = ensemble.get("rule"), ensemble.get("views"), voters
-    return stored == (metadata.get("rule"), metadata.get("views"), metadata.get("trials"))
+    if stored != (metadata.get("rule"), metadata.get("views"), metadata.get("trials")):
+        return False
+    digest = metadata.get(COMBINATION)  # models of earlier versions have none
+    return digest is None or digest == from_json(ensemble["comparison"]["combination"], Combination).digest
 
 
 def _json(run_id: str | None, file: str) -> dict[str, Any] | None:

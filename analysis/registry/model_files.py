@@ -32,6 +32,7 @@ from trainables.core.serving.ensembles.base import PATIENTS, WITH_SETS, score_co
 from trainables.core.serving.training_features import TrainingFeatures
 
 MEMBER = "model"
+COMBINATION = "combination"  # key of the combination's digest in the metadata of a registered ensemble
 _DEEP_IMAGES, _SEGMENTATION = ("opencv-python-headless",), ("scipy", "segmentation-models-pytorch")
 # Packages that read files of the extra `medical`.
 _DICOM, _NIFTI = ("pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm"), ("nibabel",)

@@ -1,5 +1,6 @@
 """Versions of a registered model: each ensemble is registered once, as champion or challenger, and gets a card."""
 
+import dataclasses
 import io
 import math
 import tempfile
@@ -16,7 +17,7 @@ from PIL import Image
 from analysis.ensembles.result import Registration
 from analysis.registry.mlflow_patches import unchecked_requirements
 from analysis.registry.model_card import NOT_SCORED, SCORED, YES, ModelCard
-from analysis.registry.model_files import Entrant, save_model_files
+from analysis.registry.model_files import COMBINATION, Entrant, save_model_files
 from analysis.registry.promotions import (
     CHALLENGER,
     CHAMPION,
@@ -51,8 +52,11 @@ def register_ensemble(tracking_uri: str, run_id: str, name: str, entrant: Entran
     """
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
-    version = _version_of(client, run_id, name, entrant.metadata) or _register(run_id, name, entrant)
-    alias, reason = _settle(client, name, version, entrant.metadata)
+    # The same members with other weights, thresholds or prediction sets are another ensemble.
+    metadata = {**entrant.metadata, COMBINATION: entrant.combination.digest}
+    entrant = dataclasses.replace(entrant, metadata=metadata)
+    version = _version_of(client, run_id, name, metadata) or _register(run_id, name, entrant)
+    alias, reason = _settle(client, name, version, metadata)
     if alias == CHALLENGER:
         client.set_registered_model_alias(name, CHALLENGER, version)
     client.set_model_version_tag(name, version, REASON, reason)

@@ -13,6 +13,7 @@ from rich.console import Console
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings
 from analysis.ensembles.tasks.choose import task_results
 from analysis.registry import search_of
+from analysis.registry.model_files import COMBINATION
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import UserError
 from trainables.core.serving.combining.combine import Combination
@@ -123,6 +124,8 @@ def _is_of(metadata: dict[str, Any], saved: EnsembleResult) -> bool:
         "views": chosen.views,
         "select_score": chosen.comparison.score,
     }
+    if COMBINATION in metadata:  # models of earlier versions have none
+        wanted[COMBINATION] = chosen.comparison.combination.digest
     return {key: metadata.get(key) for key in wanted} == wanted
 
 

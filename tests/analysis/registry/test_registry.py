@@ -34,6 +34,7 @@ from trainables.core.errors import DataError, UserError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble_files import ensemble_digest, ensemble_folder, open_ensemble
+from trainables.core.serving.operating_point import OperatingPoint
 from trainables.core.serving.predict_classes import extract_features, trained_classifier
 from trainables.core.serving.training_features import TrainingFeatures
 from trainables.core.training.fit import fit
@@ -104,6 +105,25 @@ def test_of_two_searches_that_end_together_the_better_is_champion(
     assert str(champion) == ended["better"].version
     assert ended["better"].alias == "champion"
     assert ended[late].alias == ("champion" if late == "better" else "challenger")
+
+
+def test_other_thresholds_make_another_version(checkpoint, tmp_path):
+    """Members, rule and score are the same; the champion stays, and each version decides at its own threshold."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    run = client.create_run(
+        client.create_experiment("brains", artifact_location=str(tmp_path / "artifacts"))
+    ).info.run_id
+    thresholds = {"1": 0.4, "2": 0.2}
+    for version, threshold in thresholds.items():
+        point = OperatingPoint("few", 0, False, threshold, "youden")
+        entrant = Entrant([[checkpoint]], Combination("mean", (1.0,), (1.0,), points=(point,)), "none", METADATA)
+        registered = [register_ensemble(uri, run, "brains", entrant) for _ in range(2)]
+        assert {each.version for each in registered} == {version}
+        assert registered[0].alias == {"1": "champion", "2": "challenger"}[version]
+    for version, threshold in thresholds.items():
+        with fetched_model(uri, f"models:/brains/{version}") as model:
+            assert open_ensemble(ensemble_folder(model)).combination.points[0].threshold == threshold
 
 
 def test_a_search_that_dies_after_it_wrote_a_stale_alias_leaves_no_worse_champion(checkpoint, tmp_path, monkeypatch):

@@ -15,10 +15,12 @@ from analysis.registry import Entrant, register_ensemble
 from analysis.registry.evaluations import Origin, internal_evaluation, log_internal_evaluation
 from analysis.registry.model_card import HEADING
 from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.operating_point import OperatingPoint
 from tuning.cli.compare import app as compare_app
 from tuning.cli.evaluate import app
 
 CHOSEN = {"rule": "mean", "views": "none"}
+COMBINATION = Combination.of(np.ones(1))
 COMPARED = {"metric": "auroc", "select_score": 0.9, "select_fingerprint": "a"}
 METADATA = {**CHOSEN, **COMPARED, "trials": [4], "data": None, "healthy": "normal"}
 
@@ -33,20 +35,29 @@ def registered(trained, tmp_path_factory):
     scores = Scores({"auroc": 0.9}, {"auroc": (0.85, 0.94)})
     internal = to_json(Evaluation(scores, (scores,), 0, None, 50, (), ()))
     client.log_text(parent, json.dumps(internal | {"split": "whole groups of images held out"}), "evaluation.json")
-    client.log_text(parent, json.dumps(CHOSEN | {"members": [{"trial": 4, "weight": 1.0}]}), "ensemble.json")
-    entrant = Entrant([[trained.checkpoint]], Combination.of(np.ones(1)), "none", METADATA)
+    members = {"members": [{"trial": 4, "weight": 1.0}], "comparison": {"combination": COMBINATION.to_dict()}}
+    client.log_text(parent, json.dumps(CHOSEN | members), "ensemble.json")
+    entrant = Entrant([[trained.checkpoint]], COMBINATION, "none", METADATA)
     assert register_ensemble(client.tracking_uri, parent, "brains", entrant).version == "1"
     client.update_model_version("brains", "1", description=f"{HEADING}brains")
     return client, experiment
 
 
 def test_internal_scores_are_those_of_the_same_ensemble(registered):
-    """Another rule or other members make another model, whose scores the run may hold in a file of its own."""
+    """Another rule, members or thresholds make another model, whose scores the run may hold in a file of its own."""
     client, experiment = registered
     (parent,) = client.search_runs([experiment])
     origin = Origin(METADATA, parent.info.run_id, version="1")
     assert internal_evaluation(client.tracking_uri, origin).ensemble.metrics == {"auroc": 0.9}
-    for changed in ({"rule": "stacking"}, {"trials": [4, 5]}, {"views": "flips"}):
+    same = replace(origin, metadata=METADATA | {"combination": COMBINATION.digest})
+    assert internal_evaluation(client.tracking_uri, same).ensemble.metrics == {"auroc": 0.9}
+    decided = replace(COMBINATION, points=(OperatingPoint("TB", 1, False, 0.4, "youden"),))
+    for changed in (
+        {"rule": "stacking"},
+        {"trials": [4, 5]},
+        {"views": "flips"},
+        {"combination": decided.digest},
+    ):
         other = replace(origin, metadata=METADATA | changed, version="7")
         assert internal_evaluation(client.tracking_uri, other) is None
     scores = Scores({"auroc": 0.8}, {})

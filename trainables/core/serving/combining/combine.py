@@ -1,6 +1,8 @@
 """Rules that combine the members' predictions: fitted by the driver, applied by the registered model."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
@@ -120,6 +122,11 @@ class Combination:
             weights=tuple(self.weights[member] for member in voters),
             temperatures=tuple(self.temperatures[member] for member in voters),
         )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the rule of the voting members, with its thresholds and prediction sets."""
+        return hashlib.sha256(json.dumps(self.of_voters().to_dict(), sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict for JSON."""
