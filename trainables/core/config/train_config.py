@@ -132,10 +132,11 @@ class TrainConfig(ABC):
         return 0
 
     def with_half_batch(self) -> Self | None:
-        """Return the configuration with half the batch and twice the accumulation: the same gradients in less memory.
+        """Return the configuration with half the batch and twice the accumulation, which needs less memory.
 
-        None if the batch cannot be halved: it is odd, or a network with batch norm would see single images. Mixup and
-        cutmix then pair images within the halves.
+        The gradients stay the same, but batch norm and Dice losses see half of the images at a time, and mixup and
+        cutmix pair images within the halves. None if the batch cannot be halved: it is odd, or a head with batch norm
+        would see single images.
         """
         try:
             return self._divided(2)
@@ -145,7 +146,8 @@ class TrainConfig(ABC):
     def for_devices(self, count: int) -> Self:
         """Divide the batches until each device gets equally many of them in every optimizer step.
 
-        The gradients stay the same: ``accumulate_steps`` grows as ``batch_size`` falls.
+        The gradients stay the same, because ``accumulate_steps`` grows as ``batch_size`` falls; but batch norm and Dice
+        losses see fewer images at a time.
 
         Args:
             count: Number of devices that train together, from 1.

@@ -56,8 +56,8 @@ def fit(config: TrainConfig, data: Dataset, state: TrainState | None = None, dev
     On the CPU, a resumed run gives the same numbers as an uninterrupted one. The function seeds torch's global random
     state at the start and at each epoch.
 
-    Several devices give the same numbers as one, up to rounding, but draw others for dropout, stochastic depth and, on
-    GPUs, the noise of augmentation. A state may be continued on any number of devices.
+    Several devices give the same numbers as one, up to rounding, but draw others for dropout and stochastic depth. A
+    state may be continued on any number of devices.
 
     Args:
         config: Configuration to train.
@@ -123,6 +123,7 @@ def _train_epoch(
     steps = [range(first, min(first + group, total)) for first in range(0, total, group)]  # the last may be smaller
     blocks = [ranks.block(step) for step in steps]
     own = list(chain(*blocks))
+    weights = task.batch_weights(epoch)
     batches = task.train_batches(epoch, own)
     for number, (step, block) in enumerate(zip(steps, blocks, strict=True)):
         with sums.step(step, block):
@@ -133,7 +134,7 @@ def _train_epoch(
                     outputs = task.forward(inputs, mix)
                 loss = mixed_loss(task.loss, outputs, targets, mix)
                 scorer.update(outputs, main_targets(targets, mix), loss)
-                update.backward(loss / len(step))
+                update.backward(loss * float(weights[index] / weights[step.start : step.stop].sum()))
         update.step((epoch - 1) * len(steps) + number, len(steps))
     return _computed(scorer, own, ranks, "train", epoch)
 

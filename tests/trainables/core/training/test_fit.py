@@ -82,16 +82,21 @@ def test_a_diverging_loss_raises_a_named_error(config, small_data):
         list(fit(config(optimizer="sgd", lr=10.0, momentum=0.99, head="mlp", epochs=8), small_data))
 
 
-def test_accumulation_equals_a_larger_batch(config, small_data):
-    """On a network without batch statistics, two halves of a batch give the gradient of the whole.
+@pytest.mark.parametrize("images", [16, 14])  # two halves, and a last batch of 6
+@pytest.mark.parametrize(
+    "changes", [{}, {"class_weights": "balanced"}, {"class_weights": "balanced", "loss": "focal"}], ids=str
+)
+def test_accumulation_equals_a_larger_batch(config, small_data, images, changes):
+    """On a network without batch statistics, parts of a batch give the gradient of the whole.
 
     One step at learning rate 1 shows the gradient itself; over several steps rounding would grow with the weights.
     """
-    few = dataclasses.replace(small_data, splits={**small_data.splits, "fit": small_data.splits["fit"][:16]})
+    few = dataclasses.replace(small_data, splits={**small_data.splits, "fit": small_data.splits["fit"][::4][:images]})
     base = {"optimizer": "sgd", "momentum": 0.0, "lr": 1.0, "epochs": 1, "backbone": "torchvision:squeezenet1_1"}
+    base |= changes
     torch.manual_seed(0)
     initial = {name: tensor.detach() for name, tensor in build_classifier(config(**base), 3).named_parameters()}
-    whole = next(fit(config(batch_size=16, **base), few)).state.model_tensors()
+    whole = next(fit(config(batch_size=images, **base), few)).state.model_tensors()
     halves = next(fit(config(batch_size=8, accumulate_steps=2, **base), few)).state.model_tensors()
     for name, before in initial.items():
         gradient, accumulated = before - whole[name], before - halves[name]

@@ -15,7 +15,9 @@ Groups = list[dict[str, Any]]
 
 
 def _sgd(groups: Groups, config: TrainConfig, fused: bool) -> torch.optim.Optimizer:
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
+    sgd = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
+    start_momentum(sgd)
+    return sgd
 
 
 def _adam(groups: Groups, config: TrainConfig, fused: bool) -> torch.optim.Optimizer:
@@ -51,6 +53,21 @@ def build_optimizer(
     fused = next(model.parameters()).is_cuda
     groups = _groups(config, model, {*undecayed_parameters(model), *undecayed})
     return OPTIMIZERS[config.optimizer](groups, config, fused)
+
+
+def start_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Give the parameters of a fused SGD a momentum of 0 where they have none.
+
+    By itself, the fused kernel fails if a parameter of a group has its first gradient later than another one. If the
+    scaler skips a parameter's first step, it leaves the momentum uninitialised (torch 2.15).
+    """
+    if not isinstance(optimizer, torch.optim.SGD) or not optimizer.defaults["fused"]:
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            state = optimizer.state[parameter]
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from trainables.core.config import TrainConfig
 from trainables.core.models.checkpoints.train_state import TrainState, capture, restore
 from trainables.core.training.optimization.lr_schedules import lr_factor
-from trainables.core.training.optimization.optimizers import build_optimizer, set_lr
+from trainables.core.training.optimization.optimizers import build_optimizer, set_lr, start_momentum
 from trainables.core.training.optimization.weight_average import WeightAverage
 from trainables.core.training.tasks.base import Task
 
@@ -68,3 +68,4 @@ class Update:
         """
         average = None if self._average is None else self._average.tensors
         restore(state, self._model, self._optimizer, self._scaler, average)
+        start_momentum(self._optimizer)  # a state from a CPU lacks that of parameters without a gradient so far

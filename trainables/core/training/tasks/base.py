@@ -116,6 +116,17 @@ class Task(ABC):
         shown = Shown.of(self._order(epoch)[:count]).take(positions)
         return to_device(self._drawn_batches(shown, epoch), self._device)
 
+    def batch_weights(self, epoch: int) -> NDArray[np.float64]:
+        """Return what the loss of each batch of an epoch is a mean over: its images, or the sum of their weights.
+
+        Batches of one optimizer step count by it, so that a step does not depend on how its images are divided.
+        """
+        order = self._order(epoch)[: self._images_per_epoch]
+        weights: NDArray[np.float64] = np.add.reduceat(
+            self._image_weights()[order], np.arange(0, len(order), self._config.batch_size)
+        )
+        return weights
+
     @property
     def tune_batch_count(self) -> int:
         """The number of batches of ``tune``; the last may be smaller."""
@@ -143,6 +154,10 @@ class Task(ABC):
     @abstractmethod
     def _targets(self, size: int) -> NDArray[Any]:
         """Return the targets of all N images, as in ``Table``, for images with a side of ``size`` pixels."""
+
+    def _image_weights(self) -> NDArray[np.float64]:
+        """Return the weight of each image of ``fit`` in the loss of its batch."""
+        return np.ones(len(self._fit))
 
     def _build_augmenter(self, erasing: float = 0.0) -> Augmenter | BatchAugmenter:
         config = self._config

@@ -21,8 +21,9 @@ class Classification(WholeImageTask):
         super().__init__(config, data, device)
         self._sampler = config.sampler
         counts = np.bincount(data.labels[self._fit], minlength=len(data.class_names))
-        weights = class_weights(config.class_weights, counts)
-        self.loss = build_loss(config, None if weights is None else torch.from_numpy(weights).to(device))
+        self._class_weights = class_weights(config.class_weights, counts)
+        on_device = None if self._class_weights is None else torch.from_numpy(self._class_weights).to(device)
+        self.loss = build_loss(config, on_device)
 
     @staticmethod
     def metrics(
@@ -37,6 +38,11 @@ class Classification(WholeImageTask):
             **classification_metrics(probabilities, targets, names, healthy=healthy, ordered=ordered),
             **patient_metrics(probabilities, targets, patients, names, healthy, ordered),
         }
+
+    def _image_weights(self) -> NDArray[np.float64]:
+        if self._class_weights is None:
+            return super()._image_weights()
+        return self._class_weights.astype(np.float64)[self._data.labels[self._fit]]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return epoch_order(self._sampler, self._data.labels[self._fit], self._config.seed, epoch)

@@ -7,7 +7,7 @@ from timm.optim import param_groups_weight_decay
 
 from trainables.core.models.checkpoints.train_state import capture, restore
 from trainables.core.models.networks.classifier import build_classifier
-from trainables.core.training.optimization.optimizers import OPTIMIZERS, build_optimizer, set_lr
+from trainables.core.training.optimization.optimizers import OPTIMIZERS, build_optimizer, set_lr, start_momentum
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -108,3 +108,33 @@ def test_a_checkpoint_from_before_gives_each_parameter_its_own_state(config, bac
     for position, parameter in enumerate(model.parameters()):
         gradient_mean = optimizer.state[parameter]["exp_avg"]
         torch.testing.assert_close(gradient_mean, torch.full_like(parameter, 0.1 * position))
+
+
+def sgd_steps(config, fused, gradients, overflows=()):
+    """Return two parameters after SGD steps by given gradients, where None is no gradient."""
+    parameters = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizer = OPTIMIZERS["sgd"]([{"params": parameters}], config(optimizer="sgd", lr=0.1, momentum=0.9), fused)
+    scaler = torch.amp.GradScaler("cpu", enabled=True, init_scale=1.0)
+    scaler.scale(torch.zeros(()))
+    for step, values in enumerate(gradients):
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.grad = None if value is None else torch.full((3,), float("inf") if step in overflows else value)
+        scaler.step(optimizer)
+        scaler.update(1.0)
+    return torch.stack([parameter.detach() for parameter in parameters])
+
+
+@pytest.mark.parametrize("overflows", [(), (0,), (0, 1), (2,)])
+def test_fused_sgd_equals_plain_sgd_with_late_gradients_and_skipped_steps(config, overflows):
+    """On a GPU SGD is fused. By itself it fails where a gradient is late, and keeps garbage where a step is skipped."""
+    gradients = [(1.0, None), (0.5, None), (0.25, 1.0), (1.0, 0.5)]
+    plain, fused = (sgd_steps(config, fused, gradients, overflows) for fused in (False, True))
+    torch.testing.assert_close(fused, plain)
+
+
+def test_a_state_without_momentum_starts_with_none(config):
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimizer = OPTIMIZERS["sgd"]([{"params": [parameter]}], config(optimizer="sgd", momentum=0.9), True)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": {}})  # as a CPU saved it
+    start_momentum(optimizer)
+    assert torch.equal(optimizer.state[parameter]["momentum_buffer"], torch.zeros(3))
