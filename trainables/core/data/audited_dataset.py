@@ -202,7 +202,8 @@ def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[
 
     groups = hashlib.sha256(np.ascontiguousarray(source.groups, dtype="<i8").tobytes()).hexdigest()[:16]
     how = f"told-{groups}" if source.groups_given else "auto" if threshold is None else threshold
-    key = f"audit-{data.images_key(SIDE)}-{how}-v{AUDIT_VERSION}"
+    names = hashlib.sha256(json.dumps(list(source.names)).encode()).hexdigest()[:16]  # the audit lists images by name
+    key = f"audit-{data.images_key(SIDE)}-{names}-{how}-v{AUDIT_VERSION}"
     return data.open_store().read(key, write, read, 100 * len(source))
 
 

@@ -155,7 +155,15 @@ def _check_groups(items: Items, classes: NDArray[np.int64], count: int) -> None:
 
 def _check_training(items: Items, pool: NDArray[np.int64], folds: Folds) -> None:
     for fold in folds:
-        untrained = items.absent(np.setdiff1d(pool, fold))
+        trained = np.setdiff1d(pool, fold)
+        everywhere = np.all(items.has[trained], axis=0)
+        if items.several and everywhere.any():
+            raise DataError(
+                "--cv-folds needs images without each label in at least two groups outside test, but those without "
+                f"{items.class_names[int(everywhere.argmax())]} are in one: add some, leave the label out, or omit "
+                "--cv-folds"
+            )
+        untrained = items.absent(trained)
         if untrained:
             raise DataError(
                 f"--cv-folds needs every class in at least two groups outside test, so that each model trains on all "

@@ -148,6 +148,16 @@ def test_another_threshold_does_not_search_for_copies_again(unpublished, store, 
     assert any(pair.zoom != 1 for pairs in audit.pairs.values() for pair in pairs)  # only registration finds a zoom
 
 
+def test_renamed_files_have_their_new_names(tmp_path, store):
+    root = write_classes(tmp_path / "images", {"few": 12, "many": 12})
+    shutil.copy(root / "few" / "000.png", root / "few" / "000_again.png")
+    named = set(audited(root, store).names.values())
+    for file in sorted(root.glob("*/*.png")):
+        file.rename(file.with_name(f"a{file.name}"))  # in the same order
+    renamed = set(audited(root, store).names.values())
+    assert named and renamed == {name.replace("few/", "few/a") for name in named}
+
+
 def test_an_audit_survives_json(published, store):
     audit = audited(published, store)
     plain = json.loads(json.dumps(audit.to_dict()))

@@ -71,6 +71,19 @@ def test_too_few_groups_are_refused(labels, count, message):
         make_folds(made, everything(made), 0, "grouped", count)
 
 
+def test_a_label_whose_absence_is_in_one_fold_is_refused():
+    """A model that trains without that fold would see the label in every image."""
+    labels = np.ones((40, 2), dtype=np.int64)
+    labels[::2, 1] = 0
+    labels[:4, 0] = 0
+    groups = np.concatenate([np.zeros(4, dtype=np.int64), np.arange(1, 37)])
+    made = dataclasses.replace(
+        items(np.zeros(40, dtype=np.int64), groups), labels=labels, class_names=("edema", "nodule")
+    )
+    with pytest.raises(DataError, match="images without each label in at least two groups .* without edema are in one"):
+        make_folds(made, np.arange(40), 0, "grouped", 4)
+
+
 def test_a_fold_is_a_data_set_to_train_on(folded_data):
     for number, fold in enumerate(folded_data.folds, start=1):
         data = folded_data.fold(number)
