@@ -51,15 +51,16 @@ class PatientSample(Sample):
     def by_patient(self) -> Sample:
         """The patients that have a label, one row each."""
         first = np.unique(self.patients, return_index=True)[1][self._labelled]
-        return replace(self.by_image, labels=self._patient_labels[self._labelled], groups=self.groups[first])
+        return replace(self.by_image, labels=self.labels_of_patients[self._labelled], groups=self.groups[first])
 
     @cached_property
-    def _patient_labels(self) -> NDArray[np.int64]:
+    def labels_of_patients(self) -> NDArray[np.int64]:
+        """(P,) class of each patient, ``NO_LABEL`` without one; or (P, L) labels."""
         return patient_labels(self.labels, self.patients, healthy_class(self.class_names, self.healthy))
 
     @property
     def _labelled(self) -> Indices:
-        return np.flatnonzero(label_sets(self._patient_labels) != NO_LABEL)
+        return np.flatnonzero(label_sets(self.labels_of_patients) != NO_LABEL)
 
     def combined(self, probabilities: Probabilities) -> NDArray[np.float64]:
         """Combine (N, C) probabilities of the images to those of the patients in ``by_patient``."""

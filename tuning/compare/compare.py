@@ -1,5 +1,7 @@
 """Comparison of two ensembles on the test images that both have."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -8,6 +10,7 @@ from trainables.core.errors import UserError
 from trainables.core.plural import plural
 from tuning.compare.contenders import Contender, Places, open_contender
 from tuning.compare.differences import show_differences
+from tuning.compare.joint_groups import joint_groups, notes_on_groups
 from tuning.console import EXIT_OK, say, say_notes
 
 _REMINDER = "choosing by these figures uses the test set to choose: confirm the choice on images that neither has seen"
@@ -22,8 +25,14 @@ def compare(first: str, second: str, places: Places, console: Console) -> int:
     Raises:
         UserError: One does not exist, or they have no test image in common.
     """
-    contenders = [open_contender(name, places, console) for name in (first, second)]
+    return compare_contenders([open_contender(name, places, console) for name in (first, second)], console)
+
+
+def compare_contenders(contenders: Sequence[Contender], console: Console) -> int:
+    """Print the scores of two opened ensembles on the same images, and their differences (see ``compare``)."""
     rows = shared_test_images(*contenders)
+    one, other = (contender.data for contender in contenders)
+    groups, notes = joint_groups(one, other)[rows], notes_on_groups(one, other, rows)
     for letter, contender in zip("AB", contenders, strict=True):
         say(console, f"{letter} is {contender.describe()}.")
     counts = [len(contender.data.splits["test"]) for contender in contenders]
@@ -31,10 +40,10 @@ def compare(first: str, second: str, places: Places, console: Console) -> int:
         say(console, f"Both were tested on the same {plural(len(rows), 'image')}.")
     else:
         say(console, f"Their test sets differ: {counts[0]} and {plural(counts[1], 'image')}; {len(rows)} in both.")
-    compared = [contender.on(rows) for contender in contenders]
+    compared = [contender.on(rows, groups) for contender in contenders]
     with console.status("computing intervals"):
-        show_differences(compared, contenders[0].metric, console)
-    say_notes(console, [_REMINDER])
+        left_out = show_differences(compared, contenders[0].metric, console)
+    say_notes(console, [*left_out, *notes, _REMINDER])
     return EXIT_OK
 
 

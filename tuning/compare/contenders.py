@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -77,10 +77,10 @@ class Contender:
         """Return the name, the rule, the voting members, and the metric."""
         return f"{self.name}: {self.rule} of trials {list(self.trials)}, chosen by {self.metric}"
 
-    def on(self, rows: NDArray[np.int64]) -> Compared:
-        """Return the ensemble on some images of ``test``."""
+    def on(self, rows: NDArray[np.int64], groups: NDArray[np.int64]) -> Compared:
+        """Return the ensemble on some images of ``test``, whose groups are given."""
         task, positions = task_results(self.data), np.searchsorted(self.data.splits["test"], rows)
-        sample = task.sample("test", self.metric).take(positions)
+        sample = replace(task.sample("test", self.metric).take(positions), groups=groups)
         return Compared.of(task, self.predictions[positions], self.combination, sample)
 
 

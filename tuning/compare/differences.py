@@ -1,7 +1,7 @@
 """Scores of two models on the same images, and their differences, on the console."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -12,10 +12,14 @@ from rich.table import Table
 
 from analysis.ensembles.tasks.base import TaskResults
 from analysis.statistics.paired_difference import Difference, paired_differences, share_difference
+from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Sample, permutation_test
+from trainables.core.data.labels import membership
+from trainables.core.data.source import numbered
 from trainables.core.metric_names import METRICS, PATIENT, is_better
 from trainables.core.plural import plural
 from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.operating_point import PATIENT as PATIENT_UNIT
 from trainables.core.serving.operating_point import OperatingPoint
 from tuning.console import say
 
@@ -44,10 +48,15 @@ class Compared:
     Attributes:
         by_unit: Predictions as they are scored, and their sample, by unit (``TaskResults.by_unit``).
         decided: Decisions at the operating points, by unit and name of what is positive.
+        patients: (N,) patient of each image, numbered in the order of their first images; None without patients.
+        patient_classes: (P, C) True for the classes of each patient, in the order of their names; False for a patient
+            without a label.
     """
 
     by_unit: Mapping[str, tuple[NDArray[Any], Sample]]
     decided: Mapping[tuple[str, str], Decided]
+    patients: NDArray[np.int64] | None = None
+    patient_classes: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, task: TaskResults, combined: NDArray[Any], combination: Combination, sample: Sample) -> Self:
@@ -59,6 +68,13 @@ class Compared:
             combination: Fitted rule of the ensemble, with its operating points.
             sample: The images.
         """
+        patients: NDArray[np.int64] | None = None
+        classes: NDArray[np.bool_] | None = None
+        if isinstance(sample, PatientSample):  # numbered alike, so that equal patients of two models are in one order
+            patients = numbered(sample.patients.tolist())
+            sample = replace(sample, patients=patients)
+            of_patients = membership(sample.labels_of_patients, len(sample.class_names))
+            classes = of_patients[:, np.argsort(sample.class_names)]
         served = task.served(combined, combination, sample)
         decided = {}
         for point in combination.operating_points(sample.class_names):
@@ -68,22 +84,52 @@ class Compared:
                 decided[point.unit, point.positive] = Decided(
                     point, point.decide(predictions), positive, of_unit.groups
                 )
-        return cls(task.by_unit(combined, combination, sample), decided)
+        scored = task.by_unit(combined, combination, sample).items()
+        # of a few images, no patient may have a label
+        return cls({unit: one for unit, one in scored if len(one[1].labels)}, decided, patients, classes)
 
 
-def show_differences(models: Sequence[Compared], metric: str, console: Console) -> None:
-    """Print the scores of two models and their differences, by image and, if both have patients, by patient.
+def show_differences(models: Sequence[Compared], metric: str, console: Console) -> list[str]:
+    """Print the scores of two models and their differences, by image and, if both have the same patients, by patient.
 
     Args:
         models: The two models, whose predictions have the same columns.
-        metric: Metric that leads.
+        metric: Metric that leads. If it is one of patients and these cannot be compared, it leads by image.
         console: Console to print to.
+
+    Returns:
+        Notes on what is left out.
     """
     first, second = models
-    for unit, (predictions, sample) in first.by_unit.items():
-        if unit in second.by_unit:
-            _show(unit, (predictions, second.by_unit[unit][0]), sample, metric, console)
-            _show_decisions(unit, first, second, console)
+    left_out = why_not_by_patient(first, second)
+    units = [unit for unit in first.by_unit if unit in second.by_unit and not (left_out and unit == PATIENT_UNIT)]
+    leading = metric if PATIENT_UNIT in units else metric.removeprefix(PATIENT)
+    for unit in units:
+        predictions, sample = first.by_unit[unit]
+        _show(unit, (predictions, second.by_unit[unit][0]), sample, leading, console)
+        _show_decisions(unit, first, second, console)
+    return [left_out] if left_out else []
+
+
+def why_not_by_patient(first: Compared, second: Compared) -> str | None:
+    """Say why A and B have no patients to compare; None if they have, or if neither has patients.
+
+    Patients must be the same images with the same labels. Their labels depend on the healthy class, too.
+    """
+    known = [PATIENT_UNIT in model.by_unit for model in (first, second)]
+    if not all(known):
+        return f"only {'AB'[known.index(True)]} has patients to score, so nothing is by patient" if any(known) else None
+    assert first.patients is not None and first.patient_classes is not None
+    assert second.patients is not None and second.patient_classes is not None
+    if not np.array_equal(first.patients, second.patients):
+        return "A and B divide these images into different patients, so nothing is by patient"
+    others = int((first.patient_classes != second.patient_classes).any(axis=1).sum())
+    if not others:
+        return None
+    return (
+        f"A and B have different healthy classes, by which {plural(others, 'patient has', 'patients have')} different "
+        "labels, so nothing is by patient"
+    )
 
 
 def _show(

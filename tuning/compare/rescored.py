@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from analysis.registry.evaluations import stored_evaluation
+from trainables.core.data.source import numbered
 from trainables.core.errors import UserError
 from trainables.core.plural import plural
 from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
 from trainables.core.serving.ensembles.base import Ensemble
 from tuning.compare.differences import Compared, show_differences
+from tuning.compare.joint_groups import joint_groups
 from tuning.console import EXIT_OK, progress_bar, say, say_notes
 from tuning.evaluate.data.external_data import ExternalData, ExternalDataRequest, open_external
 from tuning.evaluate.log_run import Log
@@ -125,10 +127,11 @@ def compare_on_data(candidates: Sequence[Candidate], tracking: str | None, conso
     say(console, f"Both were scored on the same {plural(len(data.splits['test']), 'image')} of {data.place}.")
     notes = [f"{copies} copies of images of a search, and images of their groups, were left out"] if copies else []
     metric, names = scored[0].metric, data.class_names
-    compared = [_in_order(_compared(one, metric), one.data.data.class_names, names) for one in scored]
+    groups = joint_groups(*(one.data.data for one in scored))[data.splits["test"]]
+    compared = [_in_order(_compared(one, metric, groups), one.data.data.class_names, names) for one in scored]
     with console.status("computing intervals"):
-        show_differences(compared, metric, console)
-    say_notes(console, [*data.notes, *notes, _REMINDER])
+        left_out = show_differences(compared, metric, console)
+    say_notes(console, [*data.notes, *notes, *left_out, _REMINDER])
     return EXIT_OK
 
 
@@ -151,7 +154,8 @@ def _check_alike(one: _Opened, other: _Opened) -> None:
             f"A and B must be evaluated on the same images, but have {data.place} and {of_other.place}: compare the "
             "models with --data DATA"
         )
-    if not np.array_equal(np.array(data.patients), np.array(of_other.patients)):
+    patients = [None if each is None else numbered(each.tolist()) for each in (data.patients, of_other.patients)]
+    if not np.array_equal(np.array(patients[0]), np.array(patients[1])):
         raise UserError(
             "A and B must be evaluated with the same patients, but their tables or options of groups differ: compare "
             "the models with --data DATA"
@@ -164,8 +168,8 @@ def _check_alike(one: _Opened, other: _Opened) -> None:
         raise UserError(f"A and B must have the same classes{in_order}, but A has {names[0]} and B {names[1]}")
 
 
-def _compared(scored: Scored, metric: str) -> Compared:
-    sample = scored.task.sample("test", metric)
+def _compared(scored: Scored, metric: str, groups: NDArray[np.int64]) -> Compared:
+    sample = replace(scored.task.sample("test", metric), groups=groups)
     return Compared.of(scored.task, scored.combined(scored.predictions), scored.combination, sample)
 
 

@@ -87,5 +87,6 @@ class LabelPatientSample(PatientSample, LabelSample):
         return np.hstack([combined, ANY_IMAGE.apply(decisions, self.patients)])
 
     @cached_property
-    def _patient_labels(self) -> NDArray[np.int64]:
+    def labels_of_patients(self) -> NDArray[np.int64]:
+        """(P, L) labels of each patient, of 0 and 1."""
         return patient_label_sets(self.labels, self.patients)

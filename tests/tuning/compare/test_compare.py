@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from tests.tuning.ensemble.made_up import METRIC, Inference, find, made_up_data,
 from trainables.core.errors import UserError
 from trainables.core.serving.operating_point import OperatingPoint
 from tuning.compare import compare as module
-from tuning.compare.compare import compare, shared_test_images
+from tuning.compare.compare import compare, compare_contenders, shared_test_images
 from tuning.compare.contenders import Contender, Places
 from tuning.compare.differences import Decided, decision_differences, verdict
 
@@ -46,6 +47,75 @@ def test_ensembles_of_other_data_or_images_are_refused(contenders):
     apart = replace(other, data=replace(other.data, splits={"test": np.arange(50)}))
     with pytest.raises(UserError, match="must have test images in common, but old and new have none"):
         shared_test_images(one, apart)
+
+
+def printed_for(one, other):
+    console = quiet()
+    assert compare_contenders([one, other], console) == 0
+    return " ".join(console.file.getvalue().split())
+
+
+def with_patients(contender, patients, **changes):
+    """The contender on data whose groups are these patients."""
+    return replace(contender, data=replace(contender.data, patients=patients, groups=patients, **changes))
+
+
+def test_different_patients_are_not_compared(contenders):
+    """Two images a patient for one, four for the other; the images 148 and 149 are not in the test set of the first."""
+    one, other = (with_patients(each, np.arange(200) // size) for each, size in zip(contenders, (2, 4), strict=True))
+    for models, letters in (((one, other), "AB"), ((other, one), "BA")):
+        printed = printed_for(*models)
+        assert "By image: 50 in 13 groups" in printed and "By patient" not in printed
+        assert "Note: A and B divide these images into different patients, so nothing is by patient." in printed
+        assert "Note: A and B have different groups of images, and intervals keep together" in printed
+        assert f"{letters[0]}'s has seen other images of the groups of 2 test images" in printed
+        assert f"scores of {letters[1]} may" not in printed
+    single = replace(contenders[1], data=replace(contenders[1].data, groups=np.arange(200)))
+    printed = printed_for(with_patients(contenders[0], np.arange(200) // 2), single)
+    assert "By image: 50 in 25 groups" in printed and "By patient" not in printed
+    assert "Note: only A has patients to score, so nothing is by patient." in printed
+
+
+def test_a_metric_of_patients_leads_by_image_if_they_cannot_be_compared(contenders):
+    one, other = (with_patients(each, np.arange(200) // size) for each, size in zip(contenders, (2, 4), strict=True))
+    printed = printed_for(replace(one, metric=f"patient_{METRIC}"), other)
+    assert f"B has the better {METRIC}: the interval of the difference excludes 0" in printed
+
+
+def test_patients_with_other_labels_by_another_healthy_class_are_not_compared(contenders):
+    patients = np.arange(200) // 2
+    one, other = (with_patients(each, patients, healthy=healthy)
+                  for each, healthy in zip(contenders, ("a", None), strict=True))  # fmt: skip
+    first, last = made_up_data().labels[150:].reshape(25, 2).T
+    mixed = int((first != last).sum())
+    printed = printed_for(one, other)
+    assert "By image: 50 in 25 groups" in printed and "By patient" not in printed
+    assert f"Note: A and B have different healthy classes, by which {mixed} patients have different labels" in printed
+    assert "different healthy classes" in printed_for(one, with_patients(other, patients, healthy="b"))
+    labels = np.repeat(made_up_data().labels[::2], 2)
+    alike = [with_patients(each, patients, labels=labels, healthy=each.data.healthy) for each in (one, other)]
+    printed = printed_for(*alike)
+    assert "By patient: 25 in 25 groups" in printed and "nothing is by patient" not in printed
+
+
+def test_equal_patients_are_paired_whatever_their_numbers(contenders):
+    one = with_patients(contenders[0], np.arange(200) // 2)
+    shuffled = np.random.default_rng(5).permutation(100)[one.data.patients]
+    printed = printed_for(one, with_patients(contenders[0], shuffled))
+    assert "By patient" in printed and "different" not in printed
+    assert printed.count("Both give the same predictions.") == 1
+    rows = re.findall(r"│ ([\d.]+) │ ([\d.]+) │ \+0.000", printed[printed.index("By patient") :])
+    assert rows and all(first == last for first, last in rows)
+
+
+def test_images_of_patients_without_a_label_have_no_scores_by_patient(contenders):
+    """Each patient of the shared images has one of each class, and there is no healthy class."""
+    data = made_up_data()
+    one = with_patients(contenders[0], np.arange(200) // 2)
+    pairs = data.labels[150:].reshape(25, 2)
+    rows = 150 + np.flatnonzero(np.repeat(pairs[:, 0] != pairs[:, 1], 2))
+    assert list(one.on(rows, one.data.groups[rows]).by_unit) == ["image"]
+    assert list(one.on(np.arange(150, 200), one.data.groups[150:]).by_unit) == ["image", "patient"]
 
 
 @pytest.mark.parametrize(

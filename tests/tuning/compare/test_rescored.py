@@ -103,6 +103,21 @@ def test_what_cannot_be_compared_is_refused_in_one_line(model, other, second, tm
         assert refusal.startswith("tune-compare: ") and message in refusal
 
 
+def test_patients_with_images_of_several_classes_need_the_same_healthy_class(model, second, trained, tmp_path):  # noqa: F811
+    """Ten patients have normal and ill images, which makes them ill only if normal is healthy."""
+    folder = tmp_path / "second"
+    shutil.copytree(second, folder)
+    lines = (folder / "labels.csv").read_text().splitlines()
+    for index in range(40):
+        lines[index + 1] = lines[index + 1].replace(f",p{index // 2},", f",p{index // 4},")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    unaware = trained.save(tmp_path / "unaware", open_ensemble(ensemble_folder(model)).training_features, healthy=None)
+    printed = compare(model, unaware, "--data", folder, *TABLE)
+    assert "By image: 120 in 50 groups" in printed and "By patient" not in printed
+    assert "A and B have different healthy classes, by which 10 patients have different labels" in printed
+    assert "By patient: 60 in 60 groups" in compare(model, unaware, "--data", second, *TABLE)
+
+
 def test_classes_in_another_order_are_put_in_order(model, second, trained, tmp_path):  # noqa: F811
     """A model whose classes are swapped is the same model, also at its threshold for the same disease."""
     state = trained.checkpoint.state
