@@ -108,7 +108,8 @@ def _stored(name: str, tracking: str | None) -> dict[str, Any] | None:
 def compare_on_data(candidates: Sequence[Candidate], tracking: str | None, console: Console) -> int:
     """Score two models on the same labelled images, and print their scores and differences.
 
-    Copies of images of either search, and the other images of their groups, are left out.
+    Images that a model cannot score, copies of images of either search, and the other images of their groups are left
+    out.
 
     Returns:
         0.
@@ -120,12 +121,11 @@ def compare_on_data(candidates: Sequence[Candidate], tracking: str | None, conso
         pairs = zip("AB", candidates, strict=True)
         opened = [_open(letter, candidate, tracking, stack, console) for letter, candidate in pairs]
         _check_alike(*opened)
-        scored, copies = _scored(opened, console)
+        scored, notes = _scored(opened, console)
     for letter, one in zip("AB", opened, strict=True):
         say(console, f"{letter} is {one.candidate.model}.")
     data = scored[0].data.data
     say(console, f"Both were scored on the same {plural(len(data.splits['test']), 'image')} of {data.place}.")
-    notes = [f"{copies} copies of images of a search, and images of their groups, were left out"] if copies else []
     metric, names = scored[0].metric, data.class_names
     groups = joint_groups(*(one.data.data for one in scored))[data.splits["test"]]
     compared = [_in_order(_compared(one, metric, groups), one.data.data.class_names, names) for one in scored]
@@ -186,25 +186,33 @@ def _in_order(model: Compared, names: Sequence[str], wanted: Sequence[str]) -> C
     return replace(model, by_unit={unit: (ordered(one), sample) for unit, (one, sample) in model.by_unit.items()})
 
 
-def _scored(opened: Sequence[_Opened], console: Console) -> tuple[list[Scored], int]:
-    """Return the predictions of both models for the images that both can score, and the number of copies left out."""
-    rows = left = opened[0].external.data.splits["test"]
+def _scored(opened: Sequence[_Opened], console: Console) -> tuple[list[Scored], list[str]]:
+    """Return the predictions of both models for the images that both can score, and notes on what is left out.
+
+    Copies are looked for among the images that both can score, since the others have no features to compare.
+    """
+    scores = []
+    for one in opened:
+        with progress_bar(console, "scoring") as progress:
+            scores.append(score_source(one.ensemble, one.external, progress))
+    rows: NDArray[np.int64] = np.intersect1d(scores[0].rows, scores[1].rows)
+    errors = scores[1].errors | scores[0].errors
+    why = f"{opened[0].external.source.names[min(errors)]}: {errors[min(errors)]}" if errors else ""
+    if not len(rows):
+        raise UserError(f"DATA must hold images that both models can score, but there are none; the first, {why}")
+    left = rows
     for one in opened:
         with progress_bar(console, "looking for images of the search") as progress:
             affected, _ = find_training_copies(one.external.only(rows), one.ensemble, one.metadata, progress)
         left = np.setdiff1d(left, affected)
     if not len(left):
         raise UserError("DATA must hold images that neither search has seen, but all are copies of images of one")
-    scores = []
-    for one in opened:
-        with progress_bar(console, "scoring") as progress:
-            scores.append(score_source(one.ensemble, one.external.only(left), progress))
-    both: NDArray[np.int64] = np.intersect1d(scores[0].rows, scores[1].rows)
-    if not len(both):
-        raise UserError("DATA must hold images that both models can score, but there are none")
-    shared = [one.without(np.setdiff1d(one.rows, both)) for one in scores]
+    shared = [one.without(np.setdiff1d(one.rows, left)) for one in scores]
     found = [
-        Scored.of(one.external.only(both), of_model.predictions, one.ensemble, one.metadata)
+        Scored.of(one.external.only(left), of_model.predictions, one.ensemble, one.metadata)
         for one, of_model in zip(opened, shared, strict=True)
     ]
-    return found, len(rows) - len(left)
+    notes = [f"{plural(len(errors), 'image')} not scored by both models, such as {why}"] if errors else []
+    copies = len(rows) - len(left)
+    notes += [f"{copies} copies of images of a search, and images of their groups, were left out"] if copies else []
+    return found, notes

@@ -12,6 +12,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
+from tests.images import png
 from tests.tuning.cli.test_evaluate import TABLE, apart, table  # noqa: F401
 from tests.tuning.cli.test_evaluate import invoke as evaluate
 from tests.tuning.evaluate.conftest import model, second, trained  # noqa: F401
@@ -101,6 +102,22 @@ def test_what_cannot_be_compared_is_refused_in_one_line(model, other, second, tm
     ):
         refusal = compare(*arguments, code=2)
         assert refusal.startswith("tune-compare: ") and message in refusal
+
+
+def test_an_image_that_a_model_refuses_is_left_out(model, second, trained, tmp_path):  # noqa: F811
+    """It has no features either, by which copies are found if the images of the search are gone."""
+    folder, features = tmp_path / "second", open_ensemble(ensemble_folder(model)).training_features
+    shutil.copytree(second, folder)
+    shutil.copy(sorted((Path(trained.data.place) / "ill").glob("*.png"))[0], folder / "copy.png")
+    colours = np.random.default_rng(1).integers(0, 255, (32, 32, 3)).astype(np.uint8)
+    (folder / "colour.png").write_bytes(png(colours))
+    with (folder / "labels.csv").open("a") as listing:
+        listing.write("colour,TB,q,A,50\ncopy,TB,r,A,50\n")
+    gone = trained.save(tmp_path / "gone", features, data="gone")
+    printed = compare(gone, gone, "--data", folder, *TABLE)
+    assert "Both were scored on the same 120 images" in printed
+    assert "Note: 1 image not scored by both models, such as colour.png: it is in colour" in printed
+    assert "1 copies of images of a search, and images of their groups, were left out" in printed
 
 
 def test_patients_with_images_of_several_classes_need_the_same_healthy_class(model, second, trained, tmp_path):  # noqa: F811
