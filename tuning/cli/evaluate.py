@@ -52,7 +52,10 @@ def evaluate(
     ] = None,
     prevalence: Annotated[
         float | None,
-        typer.Option(help="Share of positives where the model will be used, for predictive values and net benefit."),
+        typer.Option(
+            help="Share of positives where the model will be used, for predictive values and net benefit. Of several "
+            "labels, it is assumed for each."
+        ),
     ] = None,
     recalibrate: Annotated[
         float | None,

@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.ensembles.evaluation import Evaluation
-from analysis.report.evaluation.inputs import AtPrevalence, Difference, Outcome
+from analysis.report.evaluation.inputs import AtPrevalence, Difference, Outcome, PointCurve
 from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.external.calibration_line import calibration_line
 from analysis.statistics.external.net_benefit import decision_curve, predictive_values
 from analysis.statistics.intervals.closed_forms import difference_interval
 from analysis.statistics.resampling import Probabilities, Sample
 from trainables.core.metric_names import METRICS
+from trainables.core.serving.operating_point import OperatingPoint
 
 _THRESHOLDS = np.arange(1, 100) / 100
 _BINS = 10
@@ -27,7 +28,8 @@ def outcomes_of(
         probabilities: (N, K) probabilities.
         sample: The N images.
         positive: The only class to show, if two classes exclude each other; None for all.
-        prevalence: Share of positives that decision curves hold for; None for that of the images.
+        prevalence: Share of positives that decision curves hold for, assumed for each label; None for that of the
+            images. It must be None for all of several classes, which cannot all have the same share.
     """
     classes = range(len(sample.class_names)) if positive is None else (positive,)
     return tuple(_outcome(probabilities[:, label], sample, label, prevalence) for label in classes)
@@ -45,6 +47,23 @@ def _outcome(scores: NDArray[np.floating], sample: Sample, label: int, prevalenc
         ece=expected_calibration_error(bins),
         curve=decision_curve(scores, has, _THRESHOLDS, prevalence, sample) if mixed else None,
     )
+
+
+def curve_at_prevalence(
+    probabilities: Probabilities, sample: Sample, point: OperatingPoint, prevalence: float
+) -> PointCurve | None:
+    """Return the decision curve of an operating point's positive at a prevalence; None if all images are alike.
+
+    Args:
+        probabilities: (N, C) probabilities.
+        sample: The N images.
+        point: Operating point, whose threshold does not matter.
+        prevalence: Share of positives.
+    """
+    scores, positive = point.score(probabilities), point.positives(sample.labels)
+    if positive.all() or not positive.any():
+        return None
+    return PointCurve(point.positive, decision_curve(scores, positive, _THRESHOLDS, prevalence, sample))
 
 
 def at_prevalence(evaluation: Evaluation, prevalence: float) -> tuple[AtPrevalence, ...]:

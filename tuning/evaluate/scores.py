@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.report.evaluation.inputs import Copies, ExternalResult, Outcome, Recalibrated
+from analysis.report.evaluation.inputs import Copies, ExternalResult, Outcome, PointCurve, Recalibrated
 from analysis.statistics.external.recalibration import part_for_fitting, recalibrated_classes, recalibrated_labels
 from trainables.core.errors import UserError
 from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.serving.operating_point import IMAGE
 from tuning.evaluate.data.external_data import ExternalData, ExternalDataRequest
 from tuning.evaluate.log_run import Log
-from tuning.evaluate.outcomes import at_prevalence, differences, outcomes_of
+from tuning.evaluate.outcomes import at_prevalence, curve_at_prevalence, differences, outcomes_of
 from tuning.evaluate.score_source import SourceScores
 from tuning.evaluate.scored import Scored
 from tuning.evaluate.shift import shift_of
@@ -21,6 +21,10 @@ from tuning.evaluate.subgroups import divisions
 _NO_POINT = (
     "the model has no operating point, so there is no sensitivity or specificity: name the healthy class in the space, "
     "and register the ensemble again with tune-ensemble SEARCH --register"
+)
+_NO_PREVALENCE = (
+    "--prevalence was not applied: of several classes, it is the share of what an operating point calls positive, but "
+    "the model has none. The decision curves hold for the shares of the classes among these images"
 )
 _NO_POINT_OF_MEMBER = (
     "the model is a member of an ensemble, so it has no operating point, and there is no sensitivity or specificity: "
@@ -76,6 +80,7 @@ def evaluate_scores(
     predictions, sample = scored.by_image()
     has_probabilities = scored.task.has_probabilities
     no_point = _NO_POINT_OF_MEMBER if "trial" in request.log.origin.metadata else _NO_POINT
+    not_applied = request.prevalence is not None and _of_classes(scored) and combination.point_of(IMAGE) is None
     data, rows = scored.data.data, scored.data.data.splits["test"]
     internal, earlier = request.log.internal(), request.log.earlier(request.digest, data.fingerprint, external.images)
     names = {column: [values[row] for row in rows] for column, values in request.subgroups.items()}
@@ -105,16 +110,33 @@ def evaluate_scores(
             *data.notes,
             *evaluation.caveats(),
             *([no_point] if has_probabilities and not evaluation.ensemble.points else []),
+            *([_NO_PREVALENCE] if not_applied else []),
         ),
         request=request.data.to_json(),
         own_size=None if scores.own_size is None else scored.evaluation(scores.own_size),
+        curve_at_prevalence=_curve_at_prevalence(scored, request.prevalence),
     )
 
 
 def _outcomes(scored: Scored, prevalence: float | None) -> tuple[Outcome, ...]:
     if not scored.task.has_probabilities:
         return ()
-    return outcomes_of(scored.predictions, scored.by_image()[1], _positive(scored), prevalence)
+    of_outcomes = None if _of_classes(scored) else prevalence
+    return outcomes_of(scored.predictions, scored.by_image()[1], _positive(scored), of_outcomes)
+
+
+def _curve_at_prevalence(scored: Scored, prevalence: float | None) -> PointCurve | None:
+    """Return the decision curve of the operating point's positive, if there are more than two classes."""
+    point = scored.combination.point_of(IMAGE)
+    if prevalence is None or point is None or not _of_classes(scored):
+        return None
+    return curve_at_prevalence(scored.predictions, scored.by_image()[1], point, prevalence)
+
+
+def _of_classes(scored: Scored) -> bool:
+    """Return True if more than two classes exclude each other, so that a prevalence is not that of each."""
+    data = scored.data.data
+    return scored.task.has_probabilities and data.labels.ndim == 1 and len(data.class_names) > 2
 
 
 def _positive(scored: Scored) -> int | None:

@@ -34,6 +34,19 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class PointCurve:
+    """Decision curve of what an operating point calls positive.
+
+    Attributes:
+        positive: Positive class or label, or a phrase such as ``any but NORMAL``.
+        curve: Decision curve.
+    """
+
+    positive: str
+    curve: DecisionCurve
+
+
+@dataclass(frozen=True)
 class AtPrevalence:
     """Predictive values of an operating point at a stated prevalence.
 
@@ -177,8 +190,9 @@ class ExternalResult:
         images: Number of scored images.
         evaluation: Scores at the model's own probabilities and thresholds.
         outcomes: Calibration and decision curve of each class or label; of two classes, only of the positive one;
-            empty for masks.
-        prevalence: Stated prevalence, or None for that of the images.
+            empty for masks. The curves of more than two classes are at the images' own shares of the classes, others
+            at the stated prevalence.
+        prevalence: Stated prevalence, or None for that of the images. With several labels, it is assumed for each.
         at_prevalence: Predictive values at it.
         divisions: Subgroups.
         differences: Differences to the internal test scores; empty if these are unknown.
@@ -191,6 +205,8 @@ class ExternalResult:
         request: Place of the images, and where their labels and groups are, to score them again.
         own_size: Scores of masks at the images' own sizes, at which they are served; None without masks.
         image_fingerprint: SHA-256 of the images, whatever their labels; "" in results of earlier versions.
+        curve_at_prevalence: With more than two classes, the decision curve of the operating point's positive at the
+            stated prevalence; else None.
     """
 
     model: str
@@ -215,6 +231,12 @@ class ExternalResult:
     request: dict[str, Any] = field(default_factory=dict)
     own_size: Evaluation | None = None
     image_fingerprint: str = ""
+    curve_at_prevalence: PointCurve | None = None
+
+    @property
+    def has_labels(self) -> bool:
+        """True if an image can have several labels, each with a prevalence of its own."""
+        return bool(self.outcomes) and not self.evaluation.ensemble.recalls
 
     @property
     def leading(self) -> tuple[str, float | None, Interval | None]:

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.report.evaluation.inputs import ExternalResult, Outcome
+from analysis.report.evaluation.inputs import ExternalResult
 from analysis.report.evaluation.tables import (
     calibration_table,
     class_table,
@@ -28,7 +28,7 @@ from analysis.report.evaluation.wording import (
     with_bounds,
 )
 from analysis.report.figures.classification_curves import calibration, confusion
-from analysis.report.figures.style import FAINT, NothingToDrawError, colour, draw_panel, escaped
+from analysis.report.figures.style import FAINT, colour, draw_panel, escaped
 from analysis.report.page import Block, Opening, Panel, Section, Text
 from analysis.report.render import fill_page
 from analysis.report.sections.segmentation_scores import dice_panel
@@ -132,20 +132,36 @@ def _calibration(result: ExternalResult) -> Section:
 
 
 def _use(result: ExternalResult) -> Section:
-    panels: list[Panel] = [
-        draw_panel(
-            f"Decision curve of {outcome.name}",
-            _about_band(outcome.curve),
-            f"A threshold of 10% means that one missed positive is as bad as nine false alarms. Share of positives: "
-            f"{outcome.curve.prevalence:.1%}.{_about_range(outcome.curve)}",
-            partial(_decision_curve, outcome),
-        )
+    stated, one = result.prevalence is not None, result.curve_at_prevalence
+    # Of more than two classes, the stated share is that of one curve, and those of the classes are at their own.
+    of_outcomes = stated and (result.has_labels or len(result.class_names) == 2)
+    panels = [_curve_panel(one.positive, one.curve, "as stated")] if one is not None else []
+    origin = f"as stated{', assumed for each label' * result.has_labels}" if of_outcomes else "that of these images"
+    panels += [
+        _curve_panel(outcome.name, outcome.curve, origin)
         for outcome in result.outcomes[:_MOST_CURVES]
         if outcome.curve is not None
     ]
     if not panels:
         return Section("Usefulness", "usefulness", [Text("", ["All images are alike, so there is no curve."])])
     return Section("Usefulness", "usefulness", panels, _ABOUT_NET_BENEFIT)
+
+
+def _curve_panel(positive: str, curve: DecisionCurve, origin: str) -> Panel:
+    """Return the panel of a decision curve.
+
+    Args:
+        positive: What is positive.
+        curve: Decision curve.
+        origin: Phrase that says where its share of positives comes from.
+    """
+    return draw_panel(
+        f"Decision curve of {positive}",
+        _about_band(curve),
+        f"A threshold of 10% means that one missed positive is as bad as nine false alarms. Share of positives: "
+        f"{curve.prevalence:.1%}, {origin}.{_about_range(curve)}",
+        partial(_decision_curve, positive, curve),
+    )
 
 
 def _about_band(curve: DecisionCurve) -> str:
@@ -174,14 +190,11 @@ def _about_range(curve: DecisionCurve) -> str:
     return f" Not shown: thresholds above {highest:.0%}, where it mostly has next to no benefit." if highest < 1 else ""
 
 
-def _decision_curve(outcome: Outcome) -> go.Figure:
+def _decision_curve(positive: str, curve: DecisionCurve) -> go.Figure:
     """Draw net benefit against the threshold."""
-    curve = outcome.curve
-    if curve is None:
-        raise NothingToDrawError("All images are alike, so there is no curve.")
     figure = go.Figure()
     lines = {
-        f"model, for {escaped(outcome.name)}": (curve.model, {"color": colour(0)}),
+        f"model, for {escaped(positive)}": (curve.model, {"color": colour(0)}),
         "treat everyone": (curve.everyone, {"color": colour(1), "dash": "dash"}),
         "treat no one": ((0.0,) * len(curve.thresholds), {"color": FAINT, "dash": "dot"}),
     }

@@ -68,10 +68,12 @@ def point_table(result: ExternalResult) -> Table:
 
 def prevalence_table(result: ExternalResult) -> Table:
     """Return the predictive values at the stated prevalence; no rows without one."""
+    each = " of each label" if result.has_labels else ""
+    about = " The same share is assumed for each label." if result.has_labels else ""
     return _table(
-        f"At a prevalence of {result.prevalence:.3g}" if result.prevalence is not None else "",
+        f"At a prevalence of {result.prevalence:.3g}{each}" if result.prevalence is not None else "",
         "Predictive values at the model's thresholds where this share is positive, from sensitivity and specificity by "
-        "Bayes' rule.",
+        f"Bayes' rule.{about}",
         ("positive", "ppv [95%]", "npv [95%]"),
         [
             [f"{one.positive} by {one.unit}", *(with_bounds(each.value, each.interval) for each in (one.ppv, one.npv))]

@@ -6,8 +6,13 @@ from sklearn.calibration import calibration_curve
 
 from analysis.ensembles.evaluation import Evaluation, PointScores, Scores
 from analysis.statistics.resampling import Sample
-from trainables.core.serving.operating_point import OperatingPoint
+from tests.tuning.ensemble.made_up import made_up_data
+from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.operating_point import OperatingPoint, disease_point
+from tuning.evaluate.data.external_data import ExternalData
 from tuning.evaluate.outcomes import at_prevalence, differences, outcomes_of
+from tuning.evaluate.scored import Scored
+from tuning.evaluate.scores import _curve_at_prevalence, _outcomes
 
 POINT = OperatingPoint("ill", 1, False, 0.4, "youden")
 
@@ -42,6 +47,39 @@ def test_predictive_values_of_each_operating_point():
     assert found.ppv.value == pytest.approx(0.9 * 0.1 / (0.9 * 0.1 + 0.2 * 0.9))
     assert found.ppv.interval[0] < found.ppv.value < found.ppv.interval[1]
     assert (found.positive, found.unit) == ("ill", "image")
+
+
+def scored(names, points=()):
+    """100 images of classes that exclude each other, and random probabilities of them."""
+    generator = np.random.default_rng(2)
+    labels = generator.integers(0, len(names), 100)
+    data = replace(made_up_data(), class_names=names, labels=labels, groups=np.arange(100), healthy="well",
+                   splits={"test": np.arange(100)})  # fmt: skip
+    odds = generator.random((100, len(names))) + np.eye(len(names))[labels]
+    external = ExternalData(None, data, np.arange(len(names)), {})
+    rule = replace(Combination.of(np.ones(1)), points=points)
+    return Scored(external, (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32), rule, "auroc")
+
+
+def test_of_three_classes_a_prevalence_is_that_of_any_disease():
+    names = ("a", "b", "well")
+    three = scored(names, (disease_point(names, "well", 0.4, "youden", "image"),))
+    found = _curve_at_prevalence(three, 0.05)
+    labels = three.data.data.labels
+    ill, called = labels != 2, 1 - three.predictions[:, 2] >= 0.3
+    benefit = 0.05 * called[ill].mean() - 0.95 * called[~ill].mean() * 0.3 / 0.7
+    assert (found.positive, found.curve.prevalence) == ("any but well", 0.05)
+    assert found.curve.model[29] == pytest.approx(benefit) and found.curve.thresholds[29] == 0.3
+    shares = {outcome.name: outcome.curve.prevalence for outcome in _outcomes(three, 0.05)}
+    assert shares == {name: np.mean(labels == label) for label, name in enumerate(names)}
+    assert _curve_at_prevalence(three, None) is None and _curve_at_prevalence(scored(names), 0.05) is None
+
+
+def test_of_two_classes_a_prevalence_is_that_of_the_disease():
+    names = ("ill", "well")
+    two = scored(names, (disease_point(names, "well", 0.4, "youden", "image"),))
+    assert [(outcome.name, outcome.curve.prevalence) for outcome in _outcomes(two, 0.05)] == [("ill", 0.05)]
+    assert _curve_at_prevalence(two, 0.05) is None
 
 
 def test_differences_need_both_scores_and_intervals_need_both_intervals():

@@ -13,6 +13,7 @@ from analysis.report.evaluation.inputs import (
     Division,
     ExternalResult,
     Outcome,
+    PointCurve,
     Recalibrated,
     Shift,
     Subgroup,
@@ -120,6 +121,25 @@ def test_a_decision_curve_ends_where_the_model_is_of_no_use_any_more(result):
     benefit = tuple(np.where(high, 0.01, curve.model).tolist())
     chance = replace(rare, outcomes=(replace(result.outcomes[0], curve=replace(curve, model=benefit)),))
     assert '"range":[0,0.1]' in evaluation_page(chance, "").replace(" ", "")
+
+
+def test_captions_say_where_the_share_of_positives_comes_from(result):
+    """Of three classes, the stated prevalence is that of the operating point's positive; of labels, that of each."""
+    truth, scores = np.arange(60) % 2 == 0, np.linspace(0.01, 0.99, 60)
+    curve = decision_curve(scores, truth, np.arange(1, 100) / 100, prevalence=0.1)
+    assert "Share of positives: 50.0%, that of these images." in evaluation_page(replace(result, prevalence=None), "")
+    two = replace(result, outcomes=(replace(result.outcomes[0], curve=curve),))
+    assert "Share of positives: 10.0%, as stated." in evaluation_page(two, "")
+    plain, of_any = replace(result, recalibrated=None), PointCurve("any but well", curve)
+    page = evaluation_page(replace(plain, class_names=("well", "ill", "b"), curve_at_prevalence=of_any), "")
+    first, last = page.index("Decision curve of any but well"), page.index("Decision curve of ill")
+    assert first < page.index("Share of positives: 10.0%, as stated.") < last
+    assert last < page.index("Share of positives: 50.0%, that of these images.")
+    evaluation = replace(result.evaluation, ensemble=replace(result.evaluation.ensemble, recalls=()))
+    labels = replace(two, evaluation=evaluation)
+    assert "Share of positives: 10.0%, as stated, assumed for each label." in evaluation_page(labels, "")
+    assert "At a prevalence of 0.1 of each label" in [table.title for table in all_tables(labels)]
+    assert "At a prevalence of 0.1" in [table.title for table in all_tables(result)]
 
 
 def test_a_column_of_a_single_value_has_no_table_and_is_named(result):
