@@ -1,4 +1,4 @@
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -61,6 +61,56 @@ def test_false_alarms_stay_below_the_level():
         for _ in range(200)
     ]
     assert np.mean(alarms) < 0.09
+
+
+def sensitivity_of(right, ill):
+    def score(draws):
+        with np.errstate(invalid="ignore"):
+            return (draws @ (right & ill)) / (draws @ ill.astype(np.int64))
+
+    return score
+
+
+def test_permutations_without_a_score_are_left_out(monkeypatch):
+    """Twelve groups of one class, four of which also have an ill image: all exchanges by brute force."""
+    monkeypatch.setattr(module, "PERMUTATIONS", 20_000)
+    group_of = np.array([*range(12), 0, 1, 2, 3])
+    ill, right = np.arange(16) >= 12, np.array([False] * 12 + [True, True, False, False])
+    of_group = np.array([0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    found = subgroup_test(sensitivity_of(right, ill), of_group[group_of], group_of, np.zeros(12, dtype=np.int64))
+    gaps = []
+    for pair in combinations(range(12), 2):
+        inside = [right[12 + group] for group in pair if group < 4]
+        outside = [right[12 + group] for group in range(4) if group not in pair]
+        if inside:
+            gaps.append(abs(np.mean(inside) - np.mean(outside)))
+    assert len(gaps) == 38  # of 66
+    assert found == pytest.approx(np.mean(np.array(gaps) >= 1 - 1e-12), abs=0.01)
+
+
+def test_false_alarms_stay_below_the_level_if_groups_have_images_of_both_classes(monkeypatch):
+    """Half of the permutations or more leave the small subgroup without an ill image."""
+    monkeypatch.setattr(module, "PERMUTATIONS", 200)
+    generator, found = np.random.default_rng(0), []
+    group_of = np.repeat(np.arange(20), 3)
+    for _ in range(300):
+        ill = (np.arange(60) % 3 == 0) & (generator.random(20) < 0.2)[group_of]
+        small = np.isin(np.arange(20), generator.permutation(20)[:3]).astype(np.int64)
+        score = sensitivity_of(generator.random(60) < 0.6, ill)
+        found.append(subgroup_test(score, small[group_of], group_of, np.zeros(20, dtype=np.int64)))
+    p_values = np.array([one for one in found if one is not None])
+    assert len(p_values) > 50
+    assert p_values.max() == 1
+    for level in (0.1, 0.3, 0.5, 0.8):
+        assert np.mean(p_values <= level) <= level + 2 * np.sqrt(level * (1 - level) / len(p_values))
+
+
+def test_a_subgroup_without_a_score_is_left_out():
+    ill = np.array([True, False, True, True, False, False])
+    score = sensitivity_of(np.array([True, False, False, True, False, False]), ill)
+    classes = ill.astype(np.int64)
+    assert subgroup_test(score, np.array([0, 0, 1, 1, 2, 2]), np.arange(6), classes) == 1.0
+    assert subgroup_test(score, np.array([0, 0, 0, 0, 2, 2]), np.arange(6), classes) is None
 
 
 def test_holm_multiplies_by_the_number_of_hypotheses_left():
