@@ -7,8 +7,12 @@ from itertools import pairwise
 import numpy as np
 
 UNKNOWN = "unknown"
-_AGE = re.compile(r"(^|[^a-z])age([^a-z]|$)|alter", re.IGNORECASE)
+_AGE = re.compile(r"(^|[^a-z]|patient)age([^a-z]|$)|alter", re.IGNORECASE)
 _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?) *(?:y|yr|yrs|years?)?$", re.IGNORECASE)
+_PER_YEAR = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}  # units of ages, by their first letter
+_AGE_VALUE = re.compile(
+    r"(-?\d+(?:\.\d+)?) *(y|yr|yrs|years?|m|mo|mos|months?|w|wk|wks|weeks?|d|days?)?$", re.IGNORECASE
+)
 _AGES = (18.0, 40.0, 65.0)  # lower ends of the ranges of ages, in years
 _MOST_VALUES = 8  # a column of more numbers is divided into ranges
 
@@ -17,19 +21,20 @@ def subgroups_by(column: str, values: Sequence[str]) -> list[str]:
     """Return the subgroup of each of N images, "unknown" for empty values.
 
     A column of numbers is divided into ranges: ages at 18, 40 and 65 years, others with more than eight values at their
-    quartiles.
+    quartiles. Ages may have a unit: years, months, weeks or days, also in the form of DICOM, such as 006M.
 
     Args:
         column: Name of the column.
         values: N values.
     """
     texts = [" ".join(value.split()) for value in values]
-    numbers = [_NUMBER.match(text) for text in texts]
+    is_age = _AGE.search(column) is not None
+    numbers = [(_AGE_VALUE if is_age else _NUMBER).match(text) for text in texts]
     if all(number or not text for number, text in zip(numbers, texts, strict=True)) and any(numbers):
+        if is_age:
+            return _ranges([_years(number) if number else np.nan for number in numbers], _AGES)
         found = [float(number[1]) if number else np.nan for number in numbers]
         different = np.unique([value for value in found if not np.isnan(value)])
-        if _AGE.search(column):
-            return _ranges(found, _AGES)
         if len(different) > _MOST_VALUES:
             return _ranges(found, np.unique(np.quantile(different, (0.25, 0.5, 0.75))).tolist())
     return [text or UNKNOWN for text in texts]
@@ -44,6 +49,11 @@ def in_order(subgroups: Sequence[str]) -> list[str]:
         return name == UNKNOWN, float(number[0]) if number else lowest, name
 
     return sorted(set(subgroups), key=key)
+
+
+def _years(age: re.Match[str]) -> float:
+    """Return an age in years; one without a unit is in years."""
+    return float(age[1]) / _PER_YEAR[(age[2] or "y")[0].lower()]
 
 
 def _ranges(values: Sequence[float], starts: Sequence[float]) -> list[str]:

@@ -15,6 +15,19 @@ def test_ages_are_divided_at_18_40_and_65_years():
     assert found == [below, young, young, middle, middle, old, "unknown"]
 
 
+@pytest.mark.parametrize("column", ["age", "PatientAge", "Patient's Age"])
+def test_ages_in_days_weeks_and_months_are_converted_to_years(column):
+    below = ["006M", "003W", "010D", "215M", "939W", "6574d", "18 months", "2 wk"]
+    young = ["216M", "940W", "6575 days", "39 years"]
+    expected = ["below 18"] * 8 + ["18 to below 40"] * 4 + ["40 to below 65", "unknown"]
+    assert names(column, [*below, *young, "045Y", ""]) == expected
+
+
+def test_units_of_ages_are_only_those_of_ages():
+    assert names("distance", ["6M", "3"]) == ["6M", "3"]
+    assert names("age", ["6M", "3 cm"]) == ["6M", "3 cm"]
+
+
 def test_other_numbers_are_divided_at_their_quartiles_and_few_of_them_not_at_all():
     found = names("dose", [str(value) for value in range(1, 13)])
     assert [found.count(name) for name in dict.fromkeys(found)] == [3, 3, 3, 3]
