@@ -128,7 +128,7 @@ class Shift:
         far: Images whose features are farther from training images than 1% of the held-out images of the search;
             None if the model does not store features.
         median: Median of the distances, where 1 is that limit; None without features.
-        test: Classifier two-sample test on the features; None without features or with too few images.
+        test: Classifier two-sample test on the features; None without features or with too few groups.
     """
 
     images: int

@@ -75,11 +75,17 @@ def about_shift(result: ExternalResult) -> str:
         )
     if shift.test is not None:
         test = shift.test
+        p_value = "" if test.p_value is None else f"; p = {test.p_value:.2g}"
         parts.append(
             f"A classifier tells new from training images with accuracy {test.accuracy:.3f} on {test.images} held-out "
-            f"images (0.5 if they are alike; p = {test.p_value:.2g}). Networks remember their training images, so part "
+            f"images (0.5 if they are alike{p_value}). Networks remember their training images, so part "
             "of this is no difference between the hospitals."
         )
+        if test.p_value is None:
+            parts.append(
+                "There is no p-value, because the model, registered by an earlier version, does not store which of its "
+                "training images are of different groups."
+            )
     return " ".join(parts)
 
 

@@ -19,12 +19,13 @@ class TwoSampleTest:
 
     Attributes:
         accuracy: Share of held-out images whose set a logistic regression recognises; 0.5 if the sets are alike.
-        p_value: Probability of at least this accuracy if the sets are alike.
+        p_value: Probability of at least this accuracy if the sets are alike; None if images are not known to be
+            independent.
         images: Number of held-out images, half of them from each set.
     """
 
     accuracy: float
-    p_value: float
+    p_value: float | None
     images: int
 
 

@@ -28,7 +28,18 @@ def test_with_folds_the_first_model_has_its_own_fold_held_out(data):
 
 
 def test_many_training_images_are_drawn_at_random(data):
-    data = replace(data, splits=data.splits | {"fit": np.arange(1000, 5000)})
+    data = replace(data, splits=data.splits | {"fit": np.arange(1000, 5000)}, groups=np.arange(5000) // 2)
     drawn = member_features(data, ["a"], numbers).training[0][:, 1]
     assert len(set(drawn)) == MOST_IMAGES and set(drawn) <= set(range(1000, 5000))
     assert 2800 < drawn.mean() < 3200
+
+
+def test_one_training_image_of_each_group_is_marked_as_independent(data):
+    fit = data.splits["fit"]
+    groups = data.groups.copy()
+    groups[fit] = 1000 + np.arange(len(fit)) // 5
+    found = member_features(replace(data, groups=groups), ["a"], numbers)
+    marked = found.training[0][found.independent, 1].astype(int)
+    assert sorted(groups[marked]) == sorted(set(groups[fit]))
+    assert len(set(marked % 5)) > 1  # not always the first
+    assert np.array_equal(found.of([0]).independent, found.independent)

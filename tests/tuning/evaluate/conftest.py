@@ -57,7 +57,8 @@ def model(trained, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("model")
     plain = load_ensemble(trained.save(place / "plain") / "data" / "ensemble", torch.device("cpu"))
     features = plain.features([image[:, :, 0] for image in trained.data.images(32)])
-    return trained.save(place / "known", TrainingFeatures.of([features], [features], np.arange(80)))
+    known = TrainingFeatures.of([features], [features], np.arange(80), np.ones(80, dtype=bool))
+    return trained.save(place / "known", known)
 
 
 @pytest.fixture(scope="session")

@@ -33,15 +33,23 @@ class TrainingFeatures:
         units: (M,) float32 mean length of each member's features.
         limits: (2,) distances among features of unit length and among features. At least one of them is exceeded by
             only 1% of new images of the same kind.
+        independent: (N,) True for one image of each group; None in models that were registered by earlier versions.
     """
 
     features: NDArray[np.float16]
     lengths: NDArray[np.float32]
     units: NDArray[np.float32]
     limits: NDArray[np.float64]
+    independent: NDArray[np.bool_] | None = None
 
     @classmethod
-    def of(cls, training: Members, held_out: Members, groups: NDArray[np.int64]) -> Self:
+    def of(
+        cls,
+        training: Members,
+        held_out: Members,
+        groups: NDArray[np.int64],
+        independent: NDArray[np.bool_] | None = None,
+    ) -> Self:
         """Set the limits to the 99th percentile of the distances of held-out images.
 
         Args:
@@ -49,6 +57,7 @@ class TrainingFeatures:
             held_out: Features of n images of other groups, which no model was trained on.
             groups: (n,) their groups. Each group has the same weight, whatever its number of images. With fewer than
                 100 groups, the limits are those of the farthest image.
+            independent: (N,) True for one training image of each group; None if unknown.
         """
         lengths = np.stack([np.linalg.norm(each, axis=1) for each in training], axis=1)
         units = np.maximum(lengths.mean(axis=0), _LEAST_LENGTH)
@@ -56,7 +65,7 @@ class TrainingFeatures:
         distances = known._distances(held_out)
         limits = np.array([max(_quantile(each, groups), _LEAST_LIMIT) for each in distances])
         larger = (distances / limits[:, None]).max(axis=0)
-        return cls(known.features, known.lengths, units, limits * max(_quantile(larger, groups), 1.0))
+        return cls(known.features, known.lengths, units, limits * max(_quantile(larger, groups), 1.0), independent)
 
     def scores(self, members: Members) -> NDArray[np.float64]:
         """Return (n,) distances, divided by their limit, of n images: above 1 is unlike training images."""
@@ -78,7 +87,8 @@ class TrainingFeatures:
 
     def save(self, file: Path) -> None:
         """Write a safetensors file."""
-        safetensors.numpy.save_file(vars(self), file)
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        safetensors.numpy.save_file(known, file)
 
     @classmethod
     def load(cls, file: Path) -> Self:

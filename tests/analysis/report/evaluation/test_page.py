@@ -171,7 +171,7 @@ def test_what_is_not_known_is_said_or_left_out(result):
         at_prevalence=(),
         divisions=(),
         differences=(),
-        shift=Shift(60, 0),
+        shift=Shift(60, 0, test=TwoSampleTest(0.75, None, 40)),
         copies=Copies(None, "copies of images of the search could not be looked for, because they are gone"),
         left_out={},
         recalibrated=None,
@@ -182,6 +182,8 @@ def test_what_is_not_known_is_said_or_left_out(result):
     assert "could not be looked for" in page and "earlier evaluations on these images are not known" in page.lower()
     assert "All images are alike, so there is no curve." in page and "undefined" in page
     assert "The internal test scores are not known" in page
+    assert "accuracy 0.750 on 40 held-out images (0.5 if they are alike). Networks" in page
+    assert "There is no p-value, because the model" in page
     assert [table.title for table in all_tables(bare)] == [
         "Scores by image", "At the model's thresholds", "Recall by class", "Calibration",
     ]  # fmt: skip

@@ -69,8 +69,11 @@ def test_equal_features_are_not_far_from_each_other():
         assert (TrainingFeatures.of([same], [same], np.arange(20)).scores([same]) <= 1).all()
 
 
-def test_a_file_restores_the_scores(tmp_path):
-    known = TrainingFeatures.of([features(20)], [features(20)], np.arange(20))
+@pytest.mark.parametrize("independent", [None, np.arange(20) % 2 == 0])
+def test_a_file_restores_the_scores(independent, tmp_path):
+    known = TrainingFeatures.of([features(20)], [features(20)], np.arange(20), independent)
     known.save(tmp_path / "f.safetensors")
     new = [features(5)]
-    assert np.array_equal(TrainingFeatures.load(tmp_path / "f.safetensors").scores(new), known.scores(new))
+    loaded = TrainingFeatures.load(tmp_path / "f.safetensors")
+    assert np.array_equal(loaded.scores(new), known.scores(new))
+    assert np.array_equal(loaded.independent, independent)
