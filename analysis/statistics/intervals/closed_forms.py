@@ -14,6 +14,7 @@ Interval = tuple[float, float]
 _PRIOR_GROUPS = 3.0
 _PRIOR_GROUPS_OF_SCORES = 0.5
 _LEVEL = 0.95
+_ROUNDING = 1e-9  # a score as close to 0 or 1 as this is there
 
 
 def proportion_interval(right: NDArray[np.bool_], groups: NDArray[np.int64]) -> Interval:
@@ -99,6 +100,8 @@ def share_correlation(first: NDArray[np.bool_], second: NDArray[np.bool_], group
 def mean_interval(values: NDArray[np.float64], groups: NDArray[np.int64], smallest: int | None = None) -> Interval:
     """Compute an interval of a mean over images that allows for skewness by Hall's transformation (Hall 1992).
 
+    It may leave the range of a score, and has no width if the means of all groups are equal.
+
     Args:
         values: (N,) values of the images, such as their log losses.
         groups: (N,) group of each image, at least two groups.
@@ -132,7 +135,7 @@ def bounded_interval(value: float, variance: float, groups: int) -> Interval:
         groups: Groups of the smallest class that the score needs, at least one.
     """
     per_unit, prior = 1 / groups, _PRIOR_GROUPS_OF_SCORES
-    if 0 < value < 1 and groups > 1:
+    if _ROUNDING < value < 1 - _ROUNDING and groups > 1:
         per_unit = variance * groups / (groups - 1) / (value * (1 - value))
     per_unit = (groups * per_unit + prior / groups) / (groups + prior)
     return _wilson(value, 1 / per_unit, _quantile(groups))

@@ -28,7 +28,8 @@ def intervals(
 
     - proportions (accuracy, recall, precision): Wilson with a design effect (``proportion_interval``);
     - averages of proportions (balanced accuracy): MOVER (``average_interval``);
-    - means over images (log loss, Brier score, Dice): Hall's transformation (``mean_interval``);
+    - means over images (log loss, Brier score, Dice): Hall's transformation (``mean_interval``), limited to the range
+      of the score; if the means of all groups are equal, Wilson like all others;
     - all others (AUROC, F1, kappa): Wilson by the variance of a bootstrap of groups within class
       (``bounded_interval``).
 
@@ -39,7 +40,7 @@ def intervals(
     Args:
         probabilities: (N, C) probabilities.
         sample: The N images.
-        means: Other metrics that are means over images: (N,) values by name.
+        means: Other metrics that are means over images, such as ``brier``: (N,) values by name.
         count: Number of resamples.
         seed: Seed of the resamples.
 
@@ -56,12 +57,12 @@ def intervals(
     bounds |= {name: _average(shares, bounds, parts, resampled) for name, shares in parts.averages.items()}
     if len(sample.members) > 1:
         images = {**parts.means, **(means or {})}
-        bounds |= {name: mean_interval(values, sample.groups, _groups(name, sample)) for name, values in images.items()}
+        bounds |= {name: _mean(name, values, sample, parts) for name, values in images.items()}
     known = {*parts.shares, *parts.averages, *parts.means}
     scores = sample.scores(probabilities)
     for name, values in resampled.items():
         if name not in known and np.isfinite(values).all() and np.isfinite(scores.get(name, np.nan)):
-            bounds[name] = _bounded(name, scores[name], values, sample, parts)
+            bounds[name] = _bounded(name, scores[name], float(values.var()), sample, parts)
     withheld = {class_keys(sample.class_names)[label] for label in few_groups(sample)}
     return {name: bound for name, bound in bounds.items() if name.partition("/")[2] not in withheld}
 
@@ -91,10 +92,19 @@ def _average(
     return average_interval(np.array(values), [bounds.get(name, (0.0, 1.0)) for name in shares], correlations)
 
 
-def _bounded(name: str, score: float, values: NDArray[np.float64], sample: Sample, parts: ScoreParts) -> Interval:
+def _mean(name: str, values: NDArray[np.float64], sample: Sample, parts: ScoreParts) -> Interval:
+    """Return the interval of a mean over images. Groups that do not vary do not make it certain."""
+    low, high = parts.ranges.get(name, (0.0, 1.0))
+    start, end = mean_interval(values, sample.groups, _groups(name, sample))
+    if end - start < 1e-9 * (high - low):
+        return _bounded(name, float(values.mean()), 0.0, sample, parts)
+    return max(start, low), min(end, high)
+
+
+def _bounded(name: str, score: float, variance: float, sample: Sample, parts: ScoreParts) -> Interval:
     low, high = parts.ranges.get(name, (0.0, 1.0))
     width = high - low
-    start, end = bounded_interval((score - low) / width, float(values.var()) / width**2, _groups(name, sample))
+    start, end = bounded_interval((score - low) / width, variance / width**2, _groups(name, sample))
     return low + width * start, low + width * end
 
 

@@ -12,6 +12,7 @@ from trainables.core.training.metrics.multi_label_metrics import THRESHOLD, labe
 from trainables.core.training.metrics.segmentation_metrics import overlap
 
 _Mask = NDArray[np.bool_]
+_LOG_LOSS = (0.0, float(-np.log(np.finfo(np.float64).eps)))  # likelihoods count as at least eps
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ def class_parts(
         shares,
         averages | ({"clinical": clinical} if healthy is not None else {}),
         {"log_loss": log_losses(probabilities, labels)},
-        {KAPPA: (-1.0, 1.0), ABSOLUTE_ERROR: (0.0, len(keys) - 1.0)},
+        {KAPPA: (-1.0, 1.0), ABSOLUTE_ERROR: (0.0, len(keys) - 1.0), "log_loss": _LOG_LOSS, "brier": (0.0, 2.0)},
     )
 
 
@@ -68,7 +69,9 @@ def label_parts(
         if has[:, label].any():
             shares[f"recall/{key}"] = right[:, label], has[:, label]
             shares[f"precision/{key}"] = right[:, label], decided[:, label]
-    return ScoreParts(shares, means={"log_loss": label_log_losses(probabilities, labels)})
+    return ScoreParts(
+        shares, means={"log_loss": label_log_losses(probabilities, labels)}, ranges={"log_loss": _LOG_LOSS}
+    )
 
 
 def mask_parts(counts: NDArray[np.number], class_names: tuple[str, ...]) -> ScoreParts:

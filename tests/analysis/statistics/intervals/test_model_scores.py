@@ -5,6 +5,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from analysis.ensembles.tasks.label_samples import LabelSample
+from analysis.ensembles.tasks.segmentation import MaskSample
+from analysis.statistics.calibration import brier_scores
 from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.resampling import Sample, few_groups
 from tests.analysis.samples import NAMES, drawn
@@ -45,16 +48,59 @@ def test_averages_and_areas_against_a_loop_over_groups():
 def test_scores_stay_within_their_range():
     labels = np.repeat([0, 1, 2], 12)
     perfect = Sample(labels, np.arange(36), NAMES, "accuracy", "a", ordered=True)
-    bounds = intervals(np.eye(3)[labels], perfect, count=5)
-    assert set(perfect.scores(np.eye(3)[labels])) == set(bounds)
+    bounds = intervals(np.eye(3)[labels], perfect, {"brier": np.zeros(36)}, count=5)
+    assert {"brier", *perfect.scores(np.eye(3)[labels])} == set(bounds)
     for name, (low, high) in bounds.items():
-        best = 0 if name in ("log_loss", "mean_absolute_error") else 1
+        best = 0 if name in ("log_loss", "brier", "mean_absolute_error") else 1
         assert best == pytest.approx(low if best == 0 else high, abs=1e-9)
-        assert high - low > 0.02 or name == "log_loss"
+        assert high - low > 0.02
     assert bounds["recall/a"][0] < 0.8
     assert bounds["mean_absolute_error"][1] > 0.1
     worst = intervals(np.eye(3)[2 - labels], perfect, count=5)["quadratic_weighted_kappa"]
     assert worst[0] == -1
+
+
+def wilson(right, images):
+    """SciPy's Wilson interval whose normal quantile equals Student's t with ``images - 1`` degrees of freedom."""
+    level = 2 * stats.norm.cdf(stats.t.ppf(0.975, images - 1)) - 1
+    return np.array(stats.binomtest(right, images).proportion_ci(level, method="wilson"))
+
+
+def test_a_mean_that_does_not_vary_has_the_interval_of_a_share_of_groups():
+    groups = np.repeat(np.arange(12), 3)
+    perfect = np.tile([9.0, 0.0, 0.0], (36, 1))
+    bounds = intervals(perfect, MaskSample(np.zeros(36, dtype=np.int64), groups, ("lung",), "dice"), count=5)
+    for name in ("dice", "iou", "dice/lung"):
+        assert bounds[name] == pytest.approx(wilson(12, 12))
+    labels = np.repeat([0, 1], 18)
+    sample = Sample(labels, groups, ("a", "b"), "accuracy")
+    certain = intervals(np.eye(2)[labels], sample, {"brier": np.zeros(36)}, count=5)
+    wrong = intervals(np.eye(2)[1 - labels], sample, {"brier": np.full(36, 2.0)}, count=5)
+    assert certain["log_loss"] == pytest.approx(52 * np.log(2) * wilson(0, 6))  # 6 groups of each class
+    assert wrong["log_loss"] == pytest.approx(52 * np.log(2) * wilson(6, 6))
+    assert certain["brier"] == pytest.approx(2 * wilson(0, 6))
+    assert wrong["brier"] == pytest.approx(2 * wilson(6, 6))
+
+
+def test_means_of_few_groups_stay_within_their_range():
+    """One of eleven groups is far worse than the others; Student's interval leaves the range in each case."""
+    groups = np.arange(11)
+    counts = np.where(groups[:, None] == 0, [[0.0, 5.0, 5.0]], [[10.0, 0.0, 0.0]])
+    masks = MaskSample(np.zeros(11, dtype=np.int64), groups, ("lung",), "dice")
+    share = (groups > 0).astype(np.float64)
+    assert stats.ttest_1samp(share, 0).confidence_interval(0.95).high > 1
+    low, high = intervals(counts, masks, count=5)["dice"]
+    assert low < 10 / 11 < high == 1
+    labels = groups % 2
+    probabilities = np.where((groups == 0)[:, None], 1 - np.eye(2)[labels], np.eye(2)[labels])
+    sample = Sample(labels, groups, ("a", "b"), "accuracy")
+    bounds = intervals(probabilities, sample, {"brier": brier_scores(probabilities, labels)}, count=5)
+    for name, mean in (("brier", 2 / 11), ("log_loss", 52 * np.log(2) / 11)):
+        assert bounds[name][0] == 0 < mean < bounds[name][1]
+    unsure = np.where(has := np.eye(2)[labels] == 1, 0.99, 0.01)
+    unsure[:2] = np.where(has[:2], 1e-6, 1 - 1e-6)
+    low, high = intervals(unsure, LabelSample(has.astype(np.int64), groups, ("a", "b"), "auroc"), count=5)["log_loss"]
+    assert 0 <= low < (2 * -np.log(1e-6) - 9 * np.log(0.99)) / 11 < high
 
 
 def test_intervals_of_groups_are_wider_than_those_of_images():
