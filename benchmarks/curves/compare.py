@@ -22,7 +22,6 @@ import typer
 from joblib import Parallel, delayed
 
 from benchmarks.curves.data_sets import Scale
-from benchmarks.curves.ideas.per_second import ours_per_second, sampled_per_second
 from benchmarks.curves.make_portfolio import recorded_trials
 from benchmarks.curves.peers.optuna_hyperband import OptunaHyperband
 from benchmarks.curves.peers.pipe import piped
@@ -55,10 +54,6 @@ PEERS = Path(__file__).parent / "peers"
 Key = tuple[str, str, int]  # data set, method and seed of a search
 Result = list[list[float]]  # share of the budget, tune, select and test at each change of a search's result
 
-IDEAS: dict[str, Method] = {
-    "ours, improvement per second": ours_per_second,
-    "ours without both, improvement per second": sampled_per_second,
-}
 METHODS: dict[str, Method] = {
     "ours": ours,
     "ours without portfolio": ours_recipes,
@@ -74,11 +69,11 @@ METHODS: dict[str, Method] = {
 
 def all_methods(syne_tune: Path | None, neps: Path | None) -> dict[str, Method]:
     """Return the methods whose environments are given."""
-    methods = METHODS | IDEAS
+    methods = dict(METHODS)
     for name in ("bohb", "cqr") if syne_tune else ():
-        methods[f"syne tune: {name}"] = piped([str(syne_tune), str(PEERS / "syne_tune_peer.py"), name])
+        methods[f"syne tune: {name}"] = piped(str(syne_tune), str(PEERS / "syne_tune_peer.py"), name)
     if neps:
-        methods["neps: priorband"] = piped([str(neps), str(PEERS / "neps_peer.py")])
+        methods["neps: priorband"] = piped(str(neps), str(PEERS / "neps_peer.py"))
     return methods
 
 
@@ -125,7 +120,7 @@ def summarize(
     best: Floats, found: Floats, at_top: Floats, methods: Sequence[str], data_sets: Sequence[str]
 ) -> dict[str, Any]:
     """Return the figures of ``summary`` by method and by data set, from the results of ``collect``."""
-    peers = [place for place, name in enumerate(methods) if name not in OURS and name not in IDEAS]
+    peers = [place for place, name in enumerate(methods) if name not in OURS]
     regret = best[:, None, None] - found[:, :, :, : len(SHARES)]
     mean = regret.mean(axis=(1, 4))
     reached, ratios = reach_best_peer(found[:, :, :, len(SHARES) :, 0], peers)
@@ -199,14 +194,14 @@ def _points(figure: Mapping[str, float]) -> str:
 
 
 def choose_methods(methods: Mapping[str, Method], only: Sequence[str] | None) -> dict[str, Method]:
-    """Return ``tune-run``, ``BASE``, and the methods that are named; without names all but the ideas and the slow one.
+    """Return ``tune-run``, ``BASE``, and the methods that are named; without names all but the slow one.
 
     Raises:
         typer.BadParameter: A name is unknown.
     """
     if unknown := sorted(set(only or ()) - methods.keys()):
         raise typer.BadParameter(f"--only must be one of {', '.join(methods)}, but got {', '.join(unknown)}")
-    chosen = {OURS[0], BASE, *only} if only else methods.keys() - {SLOW, *IDEAS}
+    chosen = {OURS[0], BASE, *only} if only else methods.keys() - {SLOW}
     return {name: method for name, method in methods.items() if name in chosen}
 
 
@@ -231,10 +226,10 @@ def main(
     runs: Annotated[Path, typer.Option(help="File of finished runs, to continue.")] = Path("curve-runs.jsonl"),
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Methods beside ours and OptunaSearch + ASHA; default: all but the ideas and CQR."),
+        typer.Option(help="Methods beside ours and OptunaSearch + ASHA; default: all but CQR."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 1,
-    output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS / "curves.json",
+    output: Annotated[Path | None, typer.Option(help="JSON file to write; default: among the results.")] = None,
 ) -> None:
     """Replay all searches that the file of runs lacks, then summarize."""
     surrogates = load_surrogates(scale)
@@ -261,8 +256,9 @@ def main(
     versions = {"syne-tune": syne_tune, "neural-pipeline-search": neps}
     peers = {name: package_version(python, name) for name, python in versions.items() if python}
     content = {"machine": {**machine(), **peers}, **settings, "trials": trials, **summary}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(content, indent=1) + "\n")
+    file = output or RESULTS / f"curves_{scale}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

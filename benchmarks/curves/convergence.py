@@ -80,7 +80,7 @@ def summarize(found: Mapping[tuple[str, str], list[list[tuple[float, float]]]]) 
 def main(
     scale: Annotated[Scale, typer.Option(help="Table of recorded trials.")] = Scale.LARGE,
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds, counted from 0.")] = 10,
-    output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS / "curves_convergence.json",
+    output: Annotated[Path | None, typer.Option(help="JSON file to write; default: among the results.")] = None,
 ) -> None:
     """Replay the searches, print the table, and write it."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -97,7 +97,8 @@ def main(
             lost = "{:.2f} ({:.2f} to {:.2f})".format(*(100 * row["lost"][key] for key in ("mean", "low", "high")))
             table.add_row(method, setting, f"{row['share']['mean']:.0%}", lost)
     Console().print(table)
-    output.write_text(
+    file = output or RESULTS / f"curves_convergence_{scale}.json"
+    file.write_text(
         json.dumps({"machine": machine(), "table": scale, "seeds": seeds, "methods": summary}, indent=1) + "\n"
     )
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.curves.compare import FULL_TRIALS, SHARES, START_COST, WORKERS
+from benchmarks.curves.configurations import SCRATCH
 from benchmarks.curves.data_sets import Scale
 from benchmarks.curves.ideas.probes import read_probes
 from benchmarks.curves.ideas.stopping import ExpectedGain, PowerLawPosterior
@@ -72,12 +73,20 @@ def portfolio_by_cost(cost_power: float, task: Task, generator: np.random.Genera
     return [*choose(task.others, cost_power=cost_power), *task.recipes]
 
 
+def pretrained_backbones(task: Task, generator: np.random.Generator) -> Sequence[Params]:
+    """Return all configurations in random order, except that a network from scratch is last."""
+    return sorted(_shuffled(task, generator), key=lambda one: one["backbone"] == SCRATCH)
+
+
 def backbones_by_probes(task: Task, generator: np.random.Generator) -> Sequence[Params]:
     """Return all configurations by the probe of their backbone, best first, in random order within each."""
-    params = [trial.params for trial in next(iter(task.others.values()))]  # all data sets have the same ones
     scores = {backbone: of["tune"] for backbone, of in read_probes(task.data_set).items()}
-    random = [params[place] for place in generator.permutation(len(params))]
-    return sorted(random, key=lambda one: -scores.get(one["backbone"], -1.0))  # a network from scratch is last
+    return sorted(_shuffled(task, generator), key=lambda one: -scores.get(one["backbone"], -1.0))  # SCRATCH is last
+
+
+def _shuffled(task: Task, generator: np.random.Generator) -> list[Params]:
+    params = [trial.params for trial in next(iter(task.others.values()))]  # all data sets have the same ones
+    return [params[place] for place in generator.permutation(len(params))]
 
 
 def half_then_probes(task: Task, generator: np.random.Generator) -> Sequence[Params]:
@@ -122,6 +131,7 @@ FIRST: dict[str, First] = {
     "portfolio that ignores the cost, recipes": partial(portfolio_by_cost, 0.0),
     "portfolio by gain per second, recipes": partial(portfolio_by_cost, 1.0),
     "warm start, recipes": warm_start,
+    "pretrained backbones first": pretrained_backbones,
     "backbones by probes": backbones_by_probes,
     "portfolio of a half, backbones by probes": half_then_probes,
 }
@@ -135,6 +145,7 @@ PAIRS = (
     *(("portfolio of a half, recipes", rule) for rule in EXTRAPOLATED),
     ("portfolio that ignores the cost, recipes", "pause at a quarter and half"),
     ("portfolio by gain per second, recipes", "pause at a quarter and half"),
+    ("pretrained backbones first", "pause at a quarter and half"),
     ("backbones by probes", "pause at a quarter and half"),
     ("portfolio of a half, backbones by probes", "pause at a quarter and half"),
     ("warm start, recipes", "stop at a third"),
@@ -199,7 +210,7 @@ def show(summary: Mapping[str, Any]) -> None:
 def main(
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")] = 20,
     scale: Annotated[Scale, typer.Option(help="Table of recorded trials.")] = Scale.LARGE,
-    output: Annotated[Path, typer.Option(help="JSON file to write.")] = RESULTS / "curves_exact.json",
+    output: Annotated[Path | None, typer.Option(help="JSON file to write; default: among the results.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Data sets; default: all.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 1,
 ) -> None:
@@ -226,7 +237,8 @@ def main(
         "trials": trials,
         "methods": summary,
     }
-    output.write_text(json.dumps(content, indent=1) + "\n")
+    file = output or RESULTS / f"curves_exact_{scale}.json"
+    file.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

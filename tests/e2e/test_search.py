@@ -81,7 +81,13 @@ def test_a_search_ends_with_runs_and_a_champion_that_loads_elsewhere(folder):
     assert names == ["few", "many", "some"]
     assert probabilities.shape == (144, 3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert called_out(folder) == []
 
+
+@pytest.mark.slow
+def test_a_finished_search_is_reported_rebuilt_compared_and_extended(folder):
+    search(folder, "demo_space", "--data", "data", *SMALL, "--num-samples", 3)
+    _, (parent,), _ = tracked(f"sqlite:///{folder}/mlflow.db", "demo_space")
     # Taken up again with nothing left to do, it says the same: no second opening of test, no second version.
     again = search(folder, "--resume", "demo_space", "--report")  # its options are in the study
     assert "opened once" in again
@@ -255,6 +261,7 @@ def test_real_brain_images_from_parquet_to_a_reproduced_score(real_data, tmp_pat
     assert kappa == pytest.approx(parent.data.metrics["test_quadratic_weighted_kappa"], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_demo_on_phantoms_says_that_they_are_synthetic(tmp_path):
     output = search(tmp_path, "demo_space", *SMALL, "--max-epochs", 1, "--num-samples", 1)
     assert output.count("synthetic data: phantoms, not patients") == 2

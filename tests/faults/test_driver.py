@@ -67,6 +67,7 @@ def check_sequence(kills, num_samples):
         simulated.check()
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(kills=KILLS, num_samples=st.integers(1, 5))
 def test_any_sequence_of_kills_and_resumes(kills, num_samples):

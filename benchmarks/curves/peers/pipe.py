@@ -11,7 +11,8 @@ got as standard output. ``serve`` is its loop. The requests:
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -62,8 +63,9 @@ class PipeSearcher(Searcher):
         return answer
 
 
-def piped(command: Sequence[str]) -> Method:
-    """Return the method that a command serves. One process runs all searches, one after another."""
+@cache
+def piped(*command: str) -> Method:
+    """Return the method that a command serves. One process runs all searches of this one, one after another."""
     running: list[subprocess.Popen[str]] = []
 
     def start(task: Task) -> Searcher:

@@ -140,7 +140,7 @@ def ours_sampled(task: Task) -> Searcher:
 
 def ours_from(
     task: Task, points: Sequence[Params], pruner: BasePruner | None = None, num_samples: int = _ENDLESS
-) -> Ours:
+) -> Searcher:
     """Return ``tune-run`` with some first points, and with another pruner if one is given.
 
     By default the budget ends the search.

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from benchmarks.curves import compare, summary
-from benchmarks.curves.compare import BASE, IDEAS, OURS, SHARES, SLOW, TIMES, all_methods, choose_methods
+from benchmarks.curves.compare import BASE, OURS, SHARES, SLOW, TIMES, all_methods, choose_methods
 from benchmarks.curves.data_sets import Scale
 from benchmarks.curves.summary import NEVER, best_peers, compare_methods, reach_best_peer, reach_time, scores_at
 from benchmarks.curves.table import Curve, RecordedCurves
@@ -122,7 +122,7 @@ def test_scores_are_collected_by_method_data_set_and_seed():
 
 def test_ours_and_the_base_are_always_compared_and_other_methods_only_if_they_are_named(tmp_path):
     methods = all_methods(tmp_path, None)
-    assert set(choose_methods(methods, None)) == set(methods) - {SLOW, *IDEAS}
+    assert set(choose_methods(methods, None)) == set(methods) - {SLOW}
     assert list(choose_methods(methods, [SLOW])) == [OURS[0], BASE, SLOW]
     with pytest.raises(typer.BadParameter, match="but got bohb"):
         choose_methods(methods, ["bohb"])

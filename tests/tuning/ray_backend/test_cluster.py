@@ -225,6 +225,7 @@ def test_an_unfit_node_that_joined_later_ends_the_session_and_fails_no_trial(can
     assert {record.state for record in read_trials(opened(tmp_path))} == {"RUNNING"}  # the next session continues them
 
 
+@pytest.mark.slow
 def test_a_node_whose_gpu_cannot_be_used_ends_the_session_and_fails_no_trial(can_grow, small_data, tmp_path):
     """The cluster claims GPUs but torch finds none: a trial must not fall back to the CPU, nor be used up."""
     with pytest.raises(TuneError, match=f"{socket.gethostname()}: a GPU was requested but torch .* cannot use it: "):
@@ -327,6 +328,7 @@ def test_a_ray_that_cannot_start_is_named(tmp_path):
     assert done.stdout.startswith("Ray must start on this machine, but: [Errno 20] Not a directory")
 
 
+@pytest.mark.slow
 def test_a_refused_token_is_named(tmp_path):
     """A cluster with a token, joined with another one, without any, and with the right one: four processes of Ray."""
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 40}

@@ -12,6 +12,7 @@ def test_a_paused_driver_of_a_journal_writes_nothing_after_it_lost_the_search(tm
     check_takeover(tmp_path, None, tmp_path, let_go=(tmp_path / "search" / "driver.lock").unlink)
 
 
+@pytest.mark.slow
 def test_a_paused_driver_of_a_database_writes_nothing_after_it_lost_the_search(tmp_path):
     """Takes 15 s: the second driver waits for three missed beats."""
     url = f"sqlite:///{tmp_path}/study.db"

@@ -111,7 +111,7 @@ def test_a_portfolio_is_chosen_among_the_configurations_that_all_data_sets_have(
 def test_a_served_process_searches(tmp_path):
     script = tmp_path / "search.py"
     script.write_text(SERVED.format(folder=str(Path(peers.__file__).parent)))
-    search = piped([sys.executable, str(script)])(task())
+    search = piped(sys.executable, str(script))(task())
     jobs = [search.ask(), search.ask()]
     assert [job.params for job in jobs] == list(task().recipes)
     assert search.ask() is None

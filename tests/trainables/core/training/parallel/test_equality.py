@@ -57,7 +57,7 @@ EXACT = {
     "mixed images and a loss per label": {"task": "multi_label", "mixup_alpha": 0.4, "cutmix_alpha": 1.0},
     "half precision with a scaler": {"optimizer": "sgd", "precision": "fp16", "image_size": 16},
 }
-SLOW = {"half precision with a scaler", "mixed images and a loss per label"}
+SLOW = EXACT.keys() - {"batch norm, averaged weights and a sampler"}
 CASES = [pytest.param(case, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, case in EXACT.items()]
 
 
@@ -90,6 +90,7 @@ def test_masks_are_trained_alike(discs):
     check_equal(trained(fit(chosen, discs, devices=2)), trained(fit(chosen, discs)))
 
 
+@pytest.mark.slow
 def test_a_process_may_have_no_batch(config, small_data):
     """An epoch has one batch, so rank 1 takes every step without gradients of its own."""
     few = dataclasses.replace(small_data, splits=small_data.splits | {"fit": small_data.splits["fit"][::9]})
@@ -103,7 +104,7 @@ def test_blocks_of_several_batches_add_up(config, small_data):
     check_equal(trained(fit(chosen, small_data, devices=2)), trained(fit(chosen, small_data)), tolerance=1e-4)
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_continues_on_any_number_of_devices(config, small_data, tmp_path, devices):
     chosen = config(epochs=2, ema_decay=0.9).for_devices(2)
     uninterrupted = trained(fit(chosen, small_data))

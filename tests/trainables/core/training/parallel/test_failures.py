@@ -15,12 +15,13 @@ from trainables.core.errors import WeightsError
 from trainables.core.training.fit import fit
 from trainables.core.training.parallel.ranks import RankError
 
+KILLED = "process 1 of the 2 that train together was ended by SIGKILL"
 FAULTS = [
     ("raises", RankError, "process 1 of the 2 that train together failed: RuntimeError: struck"),
     pytest.param("raises a user's error", WeightsError, "these weights do not fit", marks=pytest.mark.slow),
-    ("is killed", RankError, "process 1 of the 2 that train together was ended by SIGKILL"),
-    ("is killed in the third pass", RankError, "process 1 of the 2 that train together was ended by SIGKILL"),
-    ("has room for four images", torch.OutOfMemoryError, "CUDA out of memory."),
+    pytest.param("is killed", RankError, KILLED, marks=pytest.mark.slow),
+    ("is killed in the third pass", RankError, KILLED),
+    pytest.param("has room for four images", torch.OutOfMemoryError, "CUDA out of memory.", marks=pytest.mark.slow),
 ]
 
 
