@@ -42,7 +42,7 @@ def notes_on_groups(one: Dataset, other: Dataset, rows: NDArray[np.int64]) -> li
         related = np.isin(groups[rows], groups[seen]) & ~np.isin(data.groups[rows], data.groups[seen])
         if related.any():
             notes.append(
-                f"by the groups of the other search, {letter}'s has seen other images of the groups of "
+                f"by the groups of the other search, the search of {letter} has seen other images of the groups of "
                 f"{plural(int(related.sum()), 'test image')}, so the scores of {letter} may be too good"
             )
     return notes

@@ -68,7 +68,7 @@ def test_different_patients_are_not_compared(contenders):
         assert "By image: 50 in 13 groups" in printed and "By patient" not in printed
         assert "Note: A and B divide these images into different patients, so nothing is by patient." in printed
         assert "Note: A and B have different groups of images, and intervals keep together" in printed
-        assert f"{letters[0]}'s has seen other images of the groups of 2 test images" in printed
+        assert f"the search of {letters[0]} has seen other images of the groups of 2 test images" in printed
         assert f"scores of {letters[1]} may" not in printed
     single = replace(contenders[1], data=replace(contenders[1].data, groups=np.arange(200)))
     printed = printed_for(with_patients(contenders[0], np.arange(200) // 2), single)

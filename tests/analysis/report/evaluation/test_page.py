@@ -124,7 +124,7 @@ def test_a_decision_curve_ends_where_the_model_is_of_no_use_any_more(result):
 
 
 def test_captions_say_where_the_share_of_positives_comes_from(result):
-    """Of three classes, the stated prevalence is that of the operating point's positive; of labels, that of each."""
+    """With three classes, it is the share of all but the healthy one; with several labels, it is assumed for each."""
     truth, scores = np.arange(60) % 2 == 0, np.linspace(0.01, 0.99, 60)
     curve = decision_curve(scores, truth, np.arange(1, 100) / 100, prevalence=0.1)
     assert "Share of positives: 50.0%, that of these images." in evaluation_page(replace(result, prevalence=None), "")
