@@ -54,6 +54,7 @@ class StudyScheduler(FIFOScheduler):
             checkpoint=checkpoint_uri(steering.storage, trial, result),
         )
         save_report(optuna_trial, report, steering.objective.metric)
+        steering.failures.saw_epoch()
         if epoch >= steering.epochs:
             return str(TrialScheduler.CONTINUE)
         if optuna_trial.should_prune():

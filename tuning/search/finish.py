@@ -44,7 +44,7 @@ def finish(search: Search, console: Console) -> bool:
     # Register before printing: whatever happens to the output, the result of hours must not depend on it.
     registration, failure = _register(search, result, console)
     registered = registration is not None
-    mark_finished(study, registered and search.steering.given_up is None)
+    mark_finished(study, registered)
     show(result, search.data, console)
     if search.plan.objective.second is not None:
         _show_trade_off(search, console)

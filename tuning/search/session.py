@@ -7,6 +7,7 @@ import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from rich.console import Console
 
+from analysis.trials import read_trials
 from trainables.core.plural import plural
 from trainables.core.redact import without_credentials
 from tuning.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, say
@@ -22,6 +23,7 @@ from tuning.search.prepare import Search, check_search, join_cluster, open_searc
 from tuning.study.attributes import mark_finished, next_session
 from tuning.study.repeated_failures import REPEATS
 from tuning.study.search_folder import SearchFolder
+from tuning.study.steering import Steering
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -73,6 +75,8 @@ def _run_to_end(search: Search, console: Console) -> int:
         if not search.steering.is_complete():
             status = "KILLED"
             return EXIT_INTERRUPTED
+        if search.steering.given_up is not None:
+            return _give_up(search.steering, console)
         if finish(search, console):
             status = "FINISHED"
             return EXIT_OK
@@ -114,10 +118,18 @@ def _train(search: Search, console: Console) -> None:
     left = steering.num_samples - steering.handed_out()
     if left > 0 and steering.stop_when_converged and (reason := steering.convergence()):
         say(console, f"{plural(left, 'trial')} not started, because the search has converged: {reason}")
-    if steering.given_up is not None:
-        say(
-            console, f"Search stopped: {REPEATS} trials in a row failed with the same error: {steering.given_up}", "red"
-        )
+
+
+def _give_up(steering: Steering, console: Console) -> int:
+    """Print why the search is given up and what to do. A search without a report has no results to continue from."""
+    mark_finished(steering.study, not any(record.epochs for record in read_trials(steering.study)))
+    say(
+        console,
+        f"Search stopped: {REPEATS} trials in a row failed with the same error: {steering.given_up}. No ensemble was "
+        "built, and the test set was not opened. Fix the cause and rerun with --resume.",
+        "red",
+    )
+    return EXIT_FAILED
 
 
 def _report_failure(error: Exception, folder: SearchFolder, console: Console) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from analysis.trials import PRUNED, TIME_BUDGET
+from analysis.trials import PRUNED, TIME_BUDGET, read_trials
 from trainables.core.metric_names import Objective
 from tuning.study.convergence import convergence
 from tuning.study.record_trial import finish_trial, recover_trial, save_stop
@@ -71,6 +71,8 @@ class Steering:
         any trial is handed out.
         """
         self.unfinished, self.paused = [], {}
+        if any(record.epochs for record in read_trials(self.study)):
+            self.failures.saw_epoch()
         for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             trial, record = recover_trial(self.study, frozen, self.objective.metric)
             if record.stopped or (record.epochs and record.epochs[-1].epoch >= self.epochs):

@@ -27,7 +27,7 @@ def test_the_model_is_registered_before_anything_is_printed(monkeypatch):
     monkeypatch.setattr(finish, "publish", publish)
     monkeypatch.setattr(finish, "show", show)
     search = SimpleNamespace(
-        steering=SimpleNamespace(study=study, given_up=None),
+        steering=SimpleNamespace(study=study),
         workers=SimpleNamespace(resources=Resources(cpus=1, gpus=0)),
         plan=SimpleNamespace(space=SimpleNamespace(name="brains")),
         data=None,

@@ -1,13 +1,16 @@
-"""The end of a driver that meets trials which another driver has finished."""
+"""The ends of a driver: another driver has finished its trials, or its trials fail alike."""
 
 import io
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
 from tests.tuning.study.driver import Driver
 from tuning.search import session
+from tuning.study.attributes import is_finished
+from tuning.study.record_trial import save_failure
 
 
 def test_a_driver_whose_trial_another_one_has_finished_ends_in_one_line(tmp_path, monkeypatch):
@@ -28,3 +31,32 @@ def test_a_driver_whose_trial_another_one_has_finished_ends_in_one_line(tmp_path
     console = Console(file=io.StringIO(), width=200)
     assert session.run(SimpleNamespace(resume=True), console) == 1
     assert console.file.getvalue() == "Another driver has finished trials of search search, so this one ends.\n"
+
+
+@pytest.mark.parametrize("any_report", [True, False])
+def test_a_search_that_was_given_up_fails_and_opens_no_test_set(tmp_path, monkeypatch, any_report):
+    driver = Driver(tmp_path)
+    if any_report:
+        driver.run()
+
+    def train(search, console):
+        for _ in range(3):
+            trial_id, _ = driver.start()
+            save_failure(driver.steering.live[trial_id], "DeviceError: no GPU")
+            driver.searcher.on_trial_complete(trial_id, error=True)
+
+    def finish(search, console):
+        pytest.fail("the search goes on to its ensemble")
+
+    closed = []
+    tracker = SimpleNamespace(close=closed.append, refused={}, unsent=None)
+    monkeypatch.setattr(session, "_train", train)
+    monkeypatch.setattr(session, "finish", finish)
+    console = Console(file=io.StringIO(), width=400)
+    assert session._run_to_end(SimpleNamespace(steering=driver.steering, tracker=tracker), console) == 1
+    assert closed == ["FAILED"]
+    assert console.file.getvalue() == (
+        "Search stopped: 3 trials in a row failed with the same error: DeviceError: no GPU. No ensemble was built, and "
+        "the test set was not opened. Fix the cause and rerun with --resume.\n"
+    )
+    assert is_finished(driver.study) is not any_report  # only a search with results asks for --resume

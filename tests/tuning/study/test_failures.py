@@ -47,3 +47,43 @@ def test_a_search_whose_trials_fail_alike_is_given_up_until_it_is_resumed(tmp_pa
     assert driver.steering.given_up == "DeviceError: no GPU"
     assert driver.steering.is_complete()
     assert isinstance(Driver(tmp_path, num_samples=9).start()[1], dict)  # the cause may have been fixed
+
+
+DIVERGED = "NonFiniteLossError: the train loss became nan in epoch 1"
+
+
+def test_diverged_trials_end_no_search_in_which_another_trial_has_reported(tmp_path):
+    driver = Driver(tmp_path, num_samples=9)
+    running = [driver.start()[0] for _ in range(2)]
+    driver.report(running[0], 1, 0.8)
+    for _ in range(3):
+        fail(driver, driver.start()[0], DIVERGED)
+    assert driver.steering.given_up is None
+    assert isinstance(driver.start()[1], dict)
+
+
+def test_a_first_report_that_comes_after_three_diverged_trials_lets_the_search_continue(tmp_path):
+    driver = Driver(tmp_path, num_samples=9)
+    slow, _ = driver.start()
+    for _ in range(3):
+        fail(driver, driver.start()[0], DIVERGED)
+    assert (driver.steering.given_up, driver.start()[1]) == (DIVERGED, None)
+    driver.report(slow, 1, 0.8)
+    assert isinstance(driver.start()[1], dict)
+
+
+def test_diverged_trials_end_no_resumed_search_that_has_worked(tmp_path):
+    Driver(tmp_path, num_samples=9).run()
+    resumed = Driver(tmp_path, num_samples=9)
+    for _ in range(3):
+        fail(resumed, resumed.start()[0], DIVERGED)
+    assert resumed.steering.given_up is None
+
+
+def test_three_failures_of_the_machine_end_a_search_with_a_running_trial(tmp_path):
+    driver = Driver(tmp_path, num_samples=9)
+    running, _ = driver.start()
+    for epoch in range(1, 4):
+        driver.report(running, epoch, 0.8)
+        fail(driver, driver.start()[0], "DeviceError: no GPU")
+    assert driver.steering.given_up == "DeviceError: no GPU"
