@@ -1,5 +1,6 @@
 """Checks before a search, its identity, and its description for MLflow."""
 
+import hashlib
 import platform
 import shlex
 import subprocess
@@ -24,7 +25,7 @@ from trainables.core.data.source import Source
 from trainables.core.data.splits.audit import summary
 from trainables.core.data.splits.folds import describe_sizes
 from trainables.core.errors import DataError
-from trainables.core.metric_names import LATENCY
+from trainables.core.metric_names import LATENCY, PATIENT
 from trainables.core.redact import without_credentials
 from tuning.console import say, say_notes
 from tuning.search.options import SearchOptions
@@ -33,7 +34,7 @@ from tuning.search.space_contents import space_contents
 from tuning.search.tasks import TASKS
 from tuning.study.attributes import search_uid
 from tuning.study.data_request import DataRequest
-from tuning.study.identity import IMAGES, SPACE
+from tuning.study.identity import HEALTHY, IMAGES, PATIENTS, SPACE
 from tuning.study.opening_ledger import split_fingerprint
 from tuning.tracking.runs import SearchInfo
 
@@ -195,9 +196,17 @@ def identity(plan: Plan, data: Dataset) -> dict[str, Any]:
         **{f"{name} fingerprint": split_fingerprint(data, name) for name in data.splits},
         "pruning": plan.pruning,
         "roi": data.regions.digest if data.regions else None,
+        HEALTHY: data.healthy,
+        PATIENTS: _patient_fingerprint(data) if plan.objective.metric.startswith(PATIENT) else None,
         "window": data.pixel_format.window and list(data.pixel_format.window),
         SPACE: space_contents(plan.space, plan.backbones),
     }
+
+
+def _patient_fingerprint(data: Dataset) -> str:
+    """Return the SHA-256 of which images show the same patient. Their splits may be equal with other patients."""
+    assert data.patients is not None
+    return hashlib.sha256(data.patients.astype("<i8").tobytes()).hexdigest()
 
 
 def search_info(study: optuna.Study, data: Dataset, about: dict[str, Any]) -> SearchInfo:

@@ -13,7 +13,9 @@ from tuning.study.data_request import DataRequest
 _IDENTITY = "identity"
 _DATA = "data"
 
-IMAGES, SPACE = "images", "space contents"
+IMAGES, SPACE, HEALTHY, PATIENTS = "images", "space contents", "healthy", "patient fingerprint"
+# Not compared if an older version did not save them.
+_NEWER = {SPACE, HEALTHY, PATIENTS}
 _OPTIONS = {
     "metric": "--metric",
     "second metric": "second --metric",
@@ -27,6 +29,7 @@ _OPTIONS = {
     "roi": "--roi",
     "warm-start": "--warm-start",
     "tracking-uri": "--tracking-uri",
+    HEALTHY: "space's healthy class",
 }
 # Options that decide which images there are and how they are divided, by their place in a ``DataRequest``.
 _DATA_OPTIONS = {
@@ -44,6 +47,7 @@ _DATA_OPTIONS = {
     "grouping threshold": "--group-threshold",
     "grouping column": "--group-column",
     "grouping pattern": "--group-pattern",
+    "grouping file": "--groups",
     "grouping usual_pattern": "space's group_pattern",
     "table": "--labels",
     "table files": "--labels",
@@ -57,7 +61,7 @@ _DATA_OPTIONS = {
 def check_identity(study: optuna.Study, identity: Mapping[str, Any], request: DataRequest | None = None) -> None:
     """Save the identity of a new search, or compare it with the saved one.
 
-    A missing key counts as None. A key with several values is not compared if an older version did not save it.
+    A missing key counts as None, except for those that older versions did not save: they are not compared.
 
     Args:
         study: Study of the search.
@@ -72,7 +76,7 @@ def check_identity(study: optuna.Study, identity: Mapping[str, Any], request: Da
         study.set_user_attr(_IDENTITY, dict(identity))
         return
     for key, value in identity.items():
-        if isinstance(value, Mapping) and key not in saved:
+        if key in _NEWER and key not in saved:
             continue
         if key == IMAGES and set(saved[key]) == set(value) and list(saved[key]) != list(value):
             raise _must_keep("order of the classes (--ordered, --unordered)", list(saved[key]), list(value))
@@ -108,6 +112,9 @@ def _data_changed(
     if key == "data fingerprint":
         remedy = "restore them, or start a new search with --name"
         return UserError(f"a resumed search must keep its images, but those in {place} have other contents: {remedy}")
+    if key == PATIENTS:
+        remedy = "use the same groups, or start a new search with --name"
+        return UserError(f"a resumed search must keep its patients, but those of {place} have changed: {remedy}")
     return UserError(
         f"a resumed search must keep its {key.removesuffix(' fingerprint')} split, but this version divides the same "
         "images differently: use the version that began the search, or start a new search with --name"

@@ -9,6 +9,7 @@ from rich.console import Console
 from search_spaces.space import load_space
 from tests.images import write_classes, write_pairs
 from trainables.core.data.decode.crop import Regions
+from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import ConfigError, DataError
 from trainables.core.metric_names import Objective
 from trainables.core.models.networks.build import build_network
@@ -79,6 +80,32 @@ def test_a_search_on_cropped_images_is_another_search(plan, small_data):
     cropped = dataclasses.replace(small_data, regions=Regions(Path("lungs"), "1234", boxes))
     assert identity(plan, small_data)["roi"] is None
     assert identity(plan, cropped)["roi"] == "1234"
+
+
+def test_a_search_with_another_healthy_class_is_another_search(plan, small_data):
+    """``clinical`` and the sensitivity at 95% specificity are defined by it."""
+    assert identity(plan, dataclasses.replace(small_data, healthy="some"))["healthy"] == "some"
+
+
+def test_a_search_for_a_metric_of_other_patients_is_another_search(plan, tmp_path):
+    """Two patients of a split exchange an image: all splits stay the same."""
+    root = write_classes(tmp_path / "images", {"a": 40, "b": 40})
+    groups = np.arange(80) // 40 * 20 + np.arange(80) % 20  # images 0 and 20 of a show patient 0
+
+    def prepared():
+        rows = [f"{'ab'[row // 40]}/{row % 40:03d}.png,patient {group}" for row, group in enumerate(groups)]
+        (tmp_path / "groups.csv").write_text("\n".join(["image,group", *rows]))
+        request = DataRequest(str(root), 0, grouping=Grouping(file=str(tmp_path / "groups.csv")))
+        return request.prepare(sizes=[32], store=tmp_path / "store")
+
+    by_patient = dataclasses.replace(plan, objective=Objective("patient_balanced_accuracy"))
+    data = prepared()
+    first, second = data.splits["tune"][:2] + 20
+    groups[[first, second]] = groups[[second, first]]
+    now = prepared()
+    before, after = identity(by_patient, data), identity(by_patient, now)
+    assert {key for key in before if before[key] != after[key]} == {"patient fingerprint"}
+    assert identity(plan, data) == identity(plan, now)
 
 
 @pytest.mark.parametrize("kind", ["classes", "pairs"])

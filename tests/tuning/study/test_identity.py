@@ -24,6 +24,8 @@ IDENTITY = {
     "pruning": True,
     "test fingerprint": "b" * 64,
     "space contents": space_contents(SPACE, SPACE.backbones),
+    "healthy": "normal",
+    "patient fingerprint": "d" * 64,
 }
 
 
@@ -80,6 +82,13 @@ def contents(suggest):
             REQUEST,
             "its mine space's parameter lr, but '0.0001 to 0.01, logarithmic' became '0.0001 to",
         ),
+        ({"healthy": None}, REQUEST, "its space's healthy class, but 'normal' became None"),
+        (
+            {"patient fingerprint": "c"},
+            replace(REQUEST, grouping=Grouping(threshold=0.9, usual_pattern="p")),
+            "its space's group_pattern, but None became 'p'",
+        ),
+        ({"patient fingerprint": "c"}, REQUEST, "its patients, but those of /scans have changed: use the same groups"),
         (contents(deeper), REQUEST, "its mine space's configuration 0 freeze_depth, but 2 became 3"),
     ],
 )
@@ -98,4 +107,5 @@ def test_data_may_move(study):
 def test_contents_that_an_older_version_did_not_save_are_not_compared():
     study = optuna.create_study()
     check_identity(study, {"space": "mine", "configurations": "0123"})
-    check_identity(study, {"space": "mine", "space contents": {"parameter": {}}})
+    new = {"space contents": {"parameter": {}}, "healthy": "normal", "patient fingerprint": "d" * 64}
+    check_identity(study, {"space": "mine", **new})
