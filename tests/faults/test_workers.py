@@ -1,11 +1,13 @@
 """Worker processes: memory of a reused one, and trials that Tune would lose with one."""
 
 import os
+import signal
 from collections import defaultdict
 from dataclasses import dataclass
 
 import psutil
 import pytest
+from ray import tune
 
 from tests.faults.training import CONFIG, FaultyDataset, SlowToEnd, WatchedDataset, run
 from tuning.ray_backend.cluster import joined
@@ -73,3 +75,24 @@ def test_a_stopped_trial_that_is_slow_to_release_its_process_loses_no_other(smal
         records = run(tmp_path, SlowToEnd.of(small_data, tmp_path), configs, concurrent=1, pruning=True)
     assert [record.state for record in records] == ["COMPLETE", "PRUNED", "PRUNED", "COMPLETE"]
     assert [len(record.epochs) for record in records] == [3, 1, 1, 3]
+
+
+class KillsIdleWorker(tune.Callback):
+    """A callback that kills the process of the first trial once it has ended, before the second one reuses it."""
+
+    killed = False
+
+    def on_trial_complete(self, iteration, trials, trial, **info):
+        if not self.killed:
+            self.killed = True
+            os.kill(trial.last_result["pid"], signal.SIGKILL)
+
+
+def test_a_trial_that_was_to_reuse_a_dead_process_is_completed(small_data, tmp_path):
+    """Tune fails such a trial although it has retries left."""
+    callback = KillsIdleWorker()
+    with joined("local"):
+        first, second = run(tmp_path, small_data, [CONFIG] * 2, concurrent=1, callbacks=[callback])
+    assert callback.killed
+    assert (first.state, first.failures, second.state) == ("COMPLETE", (), "COMPLETE")
+    assert len(second.failures) == 1

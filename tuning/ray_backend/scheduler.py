@@ -1,6 +1,7 @@
 """Ray Tune's scheduler, which leaves decisions to the study and its pruner."""
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class StudyScheduler(FIFOScheduler):
     def __init__(self, steering: Steering):
         super().__init__()
         self._steering = steering
+        self._restarts: Counter[int] = Counter()  # of trials that had not started, by number
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing to pickle, as ``StudySearcher`` does."""
@@ -65,11 +67,22 @@ class StudyScheduler(FIFOScheduler):
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:
-        """Save the error's first line; Tune decides whether the trial is retried."""
+        """Save the error's first line; Tune decides whether the trial is retried.
+
+        If the process that a trial was to reuse has died, Tune first announces a retry, and then fails the trial while
+        it is PENDING (``ActorManager._actor_task_failed``). Such a trial is handed out again.
+        """
         super().on_trial_error(tune_controller, trial)
-        optuna_trial = self._steering.live.get(trial.trial_id)
-        if optuna_trial is not None:
-            save_failure(optuna_trial, error_line(Path(trial.error_file).read_text()))
+        steering = self._steering
+        optuna_trial = steering.live.get(trial.trial_id)
+        if optuna_trial is None:
+            return
+        error, not_started = error_line(Path(trial.error_file).read_text()), trial.status == RayTrial.PENDING
+        if not (not_started and error in read_record(optuna_trial).failures[-1:]):  # announced twice
+            save_failure(optuna_trial, error)
+        if not_started and self._restarts[optuna_trial.number] < trial.max_failures:
+            self._restarts[optuna_trial.number] += 1
+            steering.unfinished.append(steering.live.pop(trial.trial_id))
 
 
 def _stop(trial: optuna.Trial, reason: str) -> str:

@@ -61,12 +61,14 @@ class StudySearcher(Searcher):
         return {"number": trial.number, "folder": folder, "train": config, "resume_from": resume_from}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
-        """Finish the trial in the study, unless it is paused.
+        """Finish the trial in the study, unless it is paused or will be handed out again.
 
         A trial that Ray ends without an error is paused or has sent all its reports.
         """
         steering = self._steering
-        trial = steering.live.pop(trial_id)
+        trial = steering.live.pop(trial_id, None)
+        if trial is None:  # see StudyScheduler.on_trial_error
+            return
         if error:
             steering.paused.pop(trial.number, None)
         if trial.number not in steering.paused:

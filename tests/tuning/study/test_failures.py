@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -87,3 +88,24 @@ def test_three_failures_of_the_machine_end_a_search_with_a_running_trial(tmp_pat
         driver.report(running, epoch, 0.8)
         fail(driver, driver.start()[0], "DeviceError: no GPU")
     assert driver.steering.given_up == "DeviceError: no GPU"
+
+
+@pytest.mark.parametrize("max_failures", [0, 1])
+def test_a_trial_whose_reused_process_has_died_is_handed_out_again(tmp_path, max_failures):
+    """Tune announces a retry (the status is ERROR), and then fails the trial while it is PENDING."""
+    driver = Driver(tmp_path)
+    (tmp_path / "error.txt").write_text("Failure # 1 (occurred at noon)\nThe actor died.\n")
+    numbers = []
+    for _ in range(max_failures + 1):
+        trial_id, config = driver.start()
+        numbers.append(config["number"])
+        for status in ("ERROR", "PENDING"):
+            trial = SimpleNamespace(
+                trial_id=trial_id, status=status, error_file=tmp_path / "error.txt", max_failures=max_failures
+            )
+            driver.scheduler.on_trial_error(None, trial)
+        driver.searcher.on_trial_complete(trial_id, error=True)
+    assert numbers == [0] * (max_failures + 1)
+    (record,) = read_trials(driver.study)
+    assert (record.state, set(record.failures)) == ("FAIL", {"The actor died."})
+    assert driver.start()[1]["number"] == 1

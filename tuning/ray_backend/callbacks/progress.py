@@ -72,8 +72,10 @@ class Progress(tune.Callback):
         self._update(trial)
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
-        """Print which trial failed, why, and where the traceback is."""
-        self._print_failure(self._update(trial), f" (traceback in {trial.storage.trial_fs_path}/error.txt)")
+        """Print which trial failed, why, and where the traceback is; nothing if it will be handed out again."""
+        record = self._update(trial)
+        if record.state != "RUNNING":
+            self._print_failure(record, f" (traceback in {trial.storage.trial_fs_path}/error.txt)")
 
     def _print_failure(self, record: TrialRecord, hint: str) -> None:
         reason = record.failures[-1] if record.failures else "no reason given"

@@ -47,11 +47,22 @@ def test_a_failure_is_one_line_with_its_reason(tmp_path, output):
     trial_id, trial = reported(driver, progress, 1, 0.5)
     save_failure(driver.steering.live[trial_id], "ValueError: [x] broke")
     progress.on_trial_result(0, [trial], trial, {FAILED: "ValueError: [x] broke"})
+    driver.searcher.on_trial_complete(trial_id, error=True)
     progress.on_trial_error(0, [trial], trial)
     assert output.getvalue().splitlines()[1:] == [
         "trial 0 failed: ValueError: [x] broke",
         "trial 0 failed: ValueError: [x] broke (traceback in /checkpoints/session-001/trial-0000/error.txt)",
     ]
+
+
+def test_a_trial_that_is_handed_out_again_has_not_failed(tmp_path, output):
+    driver = Driver(tmp_path)
+    progress = Progress(driver.steering, Console(file=output))
+    trial_id, trial = reported(driver, progress, 1, 0.5)
+    before = output.getvalue()
+    driver.steering.unfinished.append(driver.steering.live.pop(trial_id))
+    progress.on_trial_error(0, [trial], trial)
+    assert output.getvalue() == before
 
 
 def test_the_view_counts_trials_and_shows_the_best_value(tmp_path, output):
