@@ -66,7 +66,7 @@ def trial_resources(cpus: float | None, gpus: float | None, can_grow: bool, gpu_
         cpus: Requested CPUs, or None.
         gpus: Requested GPUs, or None.
         can_grow: True if nodes may join later. Requests that fit no present node are then accepted.
-        gpu_class: Requested memory class, or None.
+        gpu_class: Requested memory class, or None. Without ``gpus``, it requests one GPU.
 
     Raises:
         UserError: No node could run such a trial.
@@ -75,7 +75,8 @@ def trial_resources(cpus: float | None, gpus: float | None, can_grow: bool, gpu_
         return Resources(cpus, gpus, gpu_class)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     all_gpus = sum(node.get("GPU", 0) for node in nodes)
-    gpus = gpus if gpus is not None else float(min(1, all_gpus))
+    if gpus is None:
+        gpus = 1.0 if gpu_class else float(min(1, all_gpus))
     able = [node for node in nodes if gpus and Resources(0, gpus, gpu_class).fit(node)]
     if cpus is None:
         shares = [node.get("CPU", 1) // _times(node["GPU"], gpus) for node in able]

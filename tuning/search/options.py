@@ -126,6 +126,8 @@ class SearchOptions:
                 f"--gpus-per-trial above 1 must be a whole number, but got {gpus:g}: only trials with less than "
                 "one GPU share one"
             )
+        if self.gpu_memory is not None and self.gpus_per_trial == 0:
+            raise UserError("--gpu-memory needs a GPU per trial, but got --gpus-per-trial 0: omit one of the two")
         objective = self.objective or Objective(self.space.metric)
         if self.stop_when_converged and len(objective.names) > 1:
             raise UserError(f"--stop-when-converged needs a single --metric, but got {', '.join(objective.names)}")

@@ -120,6 +120,15 @@ def test_a_trial_that_needs_a_large_gpu_is_not_placed_on_a_small_one(can_grow):
         trial_resources(None, None, can_grow, "gpu_40g")
 
 
+def test_gpu_memory_without_a_gpu_is_refused(monkeypatch):
+    """GPU nodes that are not up yet must not turn a search into one on CPUs."""
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}}])
+    assert trial_resources(None, None, can_grow=True) == Resources(1, 0)
+    with pytest.raises(UserError, match="it needs 1 CPU, 1 GPU, 1 gpu_24g and the nodes have 8 CPUs, 0 GPUs"):
+        trial_resources(None, None, True, "gpu_24g")
+    assert trial_resources(4.0, 1.0, True, "gpu_24g") == Resources(4, 1, "gpu_24g")  # waits for such a node
+
+
 def test_with_nodes_on_demand_more_trials_are_handed_out_than_fit_now(can_grow):
     assert Capacity(Resources(1, 1))() == 2
     assert Capacity(Resources(1, 1), at_least=8)() == 8

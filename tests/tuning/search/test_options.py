@@ -77,6 +77,13 @@ def test_only_whole_numbers_of_gpus_train_a_trial_together():
             SearchOptions(CLASSIFICATION, gpus_per_trial=gpus).check()
 
 
+def test_the_memory_of_no_gpu_is_refused():
+    for gpus in (None, 0.5, 1.0, "auto"):
+        SearchOptions(CLASSIFICATION, gpu_memory=24, gpus_per_trial=gpus).check()
+    with pytest.raises(UserError, match="--gpu-memory needs a GPU per trial, but got --gpus-per-trial 0"):
+        SearchOptions(CLASSIFICATION, gpu_memory=24, gpus_per_trial=0.0).check()
+
+
 def test_addresses_with_credentials_are_refused():
     with pytest.raises(UserError, match="--data must hold no credentials"):
         SearchOptions(CLASSIFICATION, data="s3://key:secret@bucket/images").data_request()
