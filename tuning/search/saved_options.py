@@ -16,7 +16,7 @@ from tuning.study.search_folder import existing_folder, find_folder
 # The first three are no settings of a search, the next three are needed to find the saved options, and the contents of
 # the study file are saved by themselves.
 _NOT_SAVED = {"list_spaces", "dry_run", "resume", "storage", "study_storage", "name", "study"}
-_PATHS = {"space", "data", "weights", "roi"}
+_PATHS = {"space", "data", "weights", "roi", "groups"}
 
 
 def to_save(params: Mapping[str, Any]) -> dict[str, Any]:

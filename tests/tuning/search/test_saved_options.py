@@ -1,12 +1,16 @@
 """``tune-run --resume NAME``: the options are in the study."""
 
+from typing import get_type_hints
+
 import pytest
 from typer.testing import CliRunner
 
 from search_spaces.space import load_space
 from trainables.core.metric_names import Objective
 from tuning.cli.run import app
+from tuning.cli.run import run as command
 from tuning.search import session
+from tuning.search.saved_options import to_save
 from tuning.study.attributes import mark_finished, save_options
 from tuning.study.search_folder import find_folder
 
@@ -103,3 +107,22 @@ def test_a_tracking_server_of_the_environment_counts(run, monkeypatch):
     assert run("demo_space", "--resume")[1].tracking_uri == "sqlite:////a.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////b.db")
     assert run("demo_space", "--resume")[1].tracking_uri is None
+
+
+# Text options that are no paths. The tracking URI becomes absolute when it
+# is saved in the study, and the folder of a --warm-start is part of the search's identity as it was given.
+NO_PATHS = {
+    *("backbone", "metric", "warm_start", "tracking_uri", "address", "cache_size", "window", "operating_point"),
+    *("image_column", "label_column", "split_column", "group_column", "group_pattern"),
+}
+
+
+def test_every_option_that_is_a_path_is_saved_as_an_absolute_one(tmp_path, monkeypatch):
+    """A search may be resumed from another folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    value_of = {str: "file", str | None: "file", list[str] | None: ["file"]}
+    saved = to_save({name: value_of[hint] for name, hint in get_type_hints(command).items() if hint in value_of})
+    absolute = str(tmp_path / "file")
+    paths = {name for name, value in saved.items() if value in (absolute, [absolute])}
+    assert paths == saved.keys() - NO_PATHS == {"space", "data", "labels", "weights", "roi", "groups"}
