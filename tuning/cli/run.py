@@ -134,7 +134,10 @@ def run(
     time_budget: Annotated[
         float | None,
         _search_option(
-            parser=parse_duration, metavar="TIME", help="Time limit for training, like 30m or 2h. Default: none."
+            parser=parse_duration,
+            metavar="TIME",
+            help="Time limit for training, like 30m or 2h. With --resume, the rest of it unless given again. "
+            "Default: none.",
         ),
     ] = None,
     metric: Annotated[

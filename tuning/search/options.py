@@ -29,7 +29,8 @@ HANG_S = 3600.0
 class SearchOptions:
     """Options of ``tune-run``. None leaves the choice to the space or the cluster.
 
-    ``given`` holds the options as JSON, for ``--resume``.
+    ``given`` holds the options as JSON, for ``--resume``. With ``continue_budget``, the time that earlier sessions have
+    trained counts toward the time budget.
     """
 
     space: SearchSpace
@@ -43,6 +44,7 @@ class SearchOptions:
     max_epochs: int | None = None
     image_size: int | None = None
     time_budget_s: float = math.inf
+    continue_budget: bool = False
     objective: Objective | None = None
     pruning: bool = True
     stop_when_converged: bool = False

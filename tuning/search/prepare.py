@@ -39,10 +39,12 @@ from tuning.search.preflight import (
 from tuning.search.roi import fetch_segmentation, save_segmentation
 from tuning.study.attributes import (
     read_first_trials,
+    read_training_time,
     save_data_request,
     save_ensemble_request,
     save_options,
     save_study_texts,
+    save_training_time,
 )
 from tuning.study.data_request import DataRequest
 from tuning.study.identity import check_identity
@@ -204,7 +206,7 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study, console: Co
         epochs=plan.steps,
         num_samples=options.trials,
         max_concurrent=options.max_concurrent or options.autoscale or None,
-        deadline=time.time() + options.time_budget_s,
+        deadline=_deadline(options, study, console),
         configure=plan.configure,
         storage=setup.folder.checkpoints,
         capacity=Capacity(workers.resources, options.autoscale),
@@ -213,6 +215,16 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study, console: Co
     )
     tracker = Tracker(study, setup.tracking_uri, search_info(study, data, {**setup.identity, "top-k": options.members}))
     return Search(options, plan, setup.folder, data, workers, steering, tracker)
+
+
+def _deadline(options: SearchOptions, study: optuna.Study, console: Console) -> float:
+    """Return when the time budget ends; a resumed search continues its budget unless a new one is given."""
+    if not options.continue_budget:
+        save_training_time(study, 0.0)
+    left = options.time_budget_s - read_training_time(study)
+    if left <= 0:
+        say_notes(console, ["the search has used its time budget, so no trial starts: give a new --time-budget"])
+    return time.time() + left
 
 
 def _sharing_gpus(setup: Setup, workers: Workers, study: optuna.Study, console: Console) -> Workers:

@@ -13,9 +13,9 @@ from trainables.core.redact import without_credentials
 from tuning.study.attributes import read_options
 from tuning.study.search_folder import existing_folder, find_folder
 
-# The first three are no settings of a search, the next three are needed to find the saved options, and the contents of
+# The first four are no settings of a search, the next three are needed to find the saved options, and the contents of
 # the study file are saved by themselves.
-_NOT_SAVED = {"list_spaces", "dry_run", "resume", "storage", "study_storage", "name", "study"}
+_NOT_SAVED = {"list_spaces", "dry_run", "resume", "continue_budget", "storage", "study_storage", "name", "study"}
 _PATHS = {"space", "data", "weights", "roi", "groups"}
 
 
@@ -35,7 +35,7 @@ def _as_json(name: str, value: Any) -> Any:
 
 
 def resumed(params: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
-    """Return the options of a resumed search: its own, replaced by those given now.
+    """Return the options of a resumed search: its own, replaced by those given now, and ``continue_budget``.
 
     The command may name the search by ``--name``, by its name in place of the space, or by its space.
 
@@ -69,7 +69,8 @@ def resumed(params: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]
     if "MLFLOW_TRACKING_URI" in os.environ:
         kept.pop("tracking_uri", None)
     space = saved["space"] if by_name or params["space"] is None else params["space"]
-    return {**params, **kept, "space": space, "name": study.study_name}
+    continue_budget = "time_budget" not in given
+    return {**params, **kept, "space": space, "name": study.study_name, "continue_budget": continue_budget}
 
 
 def _study(params: Mapping[str, Any], name: str) -> Any:

@@ -15,6 +15,7 @@ from tuning.ray_backend.callbacks.converged_search import ConvergedSearch
 from tuning.ray_backend.callbacks.gpu_hours import GpuHours
 from tuning.ray_backend.callbacks.progress import Progress
 from tuning.ray_backend.callbacks.stalled_search import StalledSearch
+from tuning.ray_backend.callbacks.training_time import TrainingTime
 from tuning.ray_backend.ray_errors import TuneError
 from tuning.ray_backend.tuner import TrialPolicy, build_tuner
 from tuning.search.finish import finish
@@ -110,10 +111,11 @@ def _train(search: Search, console: Console) -> None:
     session = next_session(steering.study)
     cost = GpuHours(steering.study, options.price_per_gpu_hour)
     converged, stalled = ConvergedSearch(steering, console), StalledSearch(steering, resources, console)
+    spent = TrainingTime(steering.study)
     with Progress(steering, console, cost.describe) as progress:
         limits = (options.max_failures, options.trial_timeout_s)
         policy = TrialPolicy(resources, *limits, search.workers.requirements, resources.devices)
-        build_tuner(steering, search.data, policy, session, [progress, cost, converged, stalled], stalled).fit()
+        build_tuner(steering, search.data, policy, session, [progress, cost, spent, converged, stalled], stalled).fit()
     say(console, f"the trials took {progress.spent()}")
     left = steering.num_samples - steering.handed_out()
     if left > 0 and steering.stop_when_converged and (reason := steering.convergence()):

@@ -21,6 +21,7 @@ _UID = "uid"
 _OPTIONS = "options"
 _STUDY_TEXTS = "study file"
 _FIRST_TRIALS = "first trials"
+_TRAINING_S = "training seconds"
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,16 @@ def read_first_trials(study: optuna.Study) -> list[FirstTrial] | None:
         return None
     # An older version saved only the parameters, and called all of them recipes.
     return [FirstTrial(**one) if one.keys() == {"params", "origin"} else FirstTrial(one, RECIPE) for one in saved]
+
+
+def save_training_time(study: optuna.Study, seconds: float) -> None:
+    """Save how long the search has trained within its time budget."""
+    study.set_user_attr(_TRAINING_S, seconds)
+
+
+def read_training_time(study: optuna.Study) -> float:
+    """Return how many seconds the search has trained within its time budget."""
+    return float(study.user_attrs.get(_TRAINING_S, 0.0))
 
 
 def search_uid(study: optuna.Study) -> str:

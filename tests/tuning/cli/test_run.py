@@ -278,6 +278,7 @@ def test_every_parameter_reaches_the_options():
         "slicing",
         "decisions",
         "study_texts",
+        "continue_budget",
     }
     copied = {field.name for field in dataclasses.fields(options)} - converted
     assert copied == names - {

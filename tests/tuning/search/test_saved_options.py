@@ -85,6 +85,13 @@ def test_what_is_given_again_counts_and_is_saved(run):
     assert (again.num_samples, again.seed) == (9, 4)
 
 
+def test_only_a_time_budget_that_is_given_again_is_a_new_one(run):
+    assert not run("space.py", *GIVEN)[1].continue_budget
+    assert run("--resume", "mine")[1].continue_budget
+    assert not run("--resume", "mine", "--time-budget", "2h")[1].continue_budget
+    assert run("--resume", "mine")[1].continue_budget
+
+
 def test_the_space_alone_resumes_the_latest_search(run):
     run("demo_space", "--seed", 1)
     name, _ = run("demo_space", "--seed", 2)
