@@ -63,7 +63,8 @@ class StudySearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
         """Finish the trial in the study, unless it is paused or will be handed out again.
 
-        A trial that Ray ends without an error is paused or has sent all its reports.
+        A trial that Ray ends without an error is paused or has sent all its reports. If its worker dies after the last
+        report, nothing is lost.
         """
         steering = self._steering
         trial = steering.live.pop(trial_id, None)
@@ -72,7 +73,7 @@ class StudySearcher(Searcher):
         if error:
             steering.paused.pop(trial.number, None)
         if trial.number not in steering.paused:
-            steering.finish(trial, failed=error)
+            steering.finish(trial, failed=error and not steering.has_ended(read_record(trial)))
         steering.end_if_complete()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from analysis.trials import PRUNED, TIME_BUDGET, read_trials
+from analysis.trials import PRUNED, TIME_BUDGET, TrialRecord, read_trials
 from trainables.core.metric_names import Objective
 from tuning.study.convergence import convergence
 from tuning.study.record_trial import finish_trial, recover_trial, save_stop
@@ -75,12 +75,16 @@ class Steering:
             self.failures.saw_epoch()
         for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             trial, record = recover_trial(self.study, frozen, self.objective.metric)
-            if record.stopped or (record.epochs and record.epochs[-1].epoch >= self.epochs):
+            if self.has_ended(record):
                 self.finish(trial, failed=False)
             elif record.epochs and trial.should_prune():
                 self.paused[trial.number] = trial
             else:
                 self.unfinished.append(trial)
+
+    def has_ended(self, record: TrialRecord) -> bool:
+        """Return True if a trial was stopped or has sent its last report."""
+        return record.stopped is not None or (bool(record.epochs) and record.epochs[-1].epoch >= self.epochs)
 
     def next_promoted(self) -> int | None:
         """Return the number of the paused trial that may continue, or None."""

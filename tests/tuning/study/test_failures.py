@@ -1,5 +1,6 @@
 """Failed trials: their state in the study, and when the search is given up."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from analysis.trials import read_trials
-from tests.tuning.study.driver import Driver
+from tests.tuning.study.driver import EPOCHS, Driver
 from trainables.worker.report_keys import FAILED
 
 
@@ -109,3 +110,23 @@ def test_a_trial_whose_reused_process_has_died_is_handed_out_again(tmp_path, max
     (record,) = read_trials(driver.study)
     assert (record.state, set(record.failures)) == ("FAIL", {"The actor died."})
     assert driver.start()[1]["number"] == 1
+
+
+def test_a_worker_that_dies_after_the_last_report_does_not_fail_its_trial(tmp_path):
+    driver = Driver(tmp_path)
+    trial_id, _ = driver.start()
+    for epoch in range(1, EPOCHS + 1):
+        driver.report(trial_id, epoch, 0.9)
+    driver.searcher.on_trial_complete(trial_id, error=True)
+    (record,) = read_trials(driver.study)
+    assert (record.state, driver.study.trials[0].value) == ("COMPLETE", 0.9)
+
+
+def test_a_worker_that_dies_after_the_time_budget_stopped_its_trial_does_not_fail_it(tmp_path):
+    driver = Driver(tmp_path)
+    trial_id, _ = driver.start()
+    driver.steering.deadline = time.time() - 1
+    driver.report(trial_id, 1, 0.9)
+    driver.searcher.on_trial_complete(trial_id, error=True)
+    (record,) = read_trials(driver.study)
+    assert (record.state, record.is_candidate) == ("PRUNED", True)

@@ -72,9 +72,9 @@ class Progress(tune.Callback):
         self._update(trial)
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
-        """Print which trial failed, why, and where the traceback is; nothing if it will be handed out again."""
+        """Print which trial failed, why, and where the traceback is; nothing if it has not failed."""
         record = self._update(trial)
-        if record.state != "RUNNING":
+        if record.state == "FAIL":
             self._print_failure(record, f" (traceback in {trial.storage.trial_fs_path}/error.txt)")
 
     def _print_failure(self, record: TrialRecord, hint: str) -> None:
