@@ -17,12 +17,15 @@ def fit_params(suggest: Callable[[BaseTrial], Config], params: Params) -> dict[s
     """Return the parameters that a space reads, each with the nearest value that the space offers.
 
     A number moves to the nearest one on the space's grid. Of choices that are not numbers, one that the space lacks
-    becomes the first. A parameter that is missing gets the first choice or the middle of its range.
+    becomes the first. A parameter that is missing gets the first choice or the middle of its range, except for the
+    hidden dropout of an ``mlp``: it was that of the head, as ``HeadConfig`` completes it.
 
     Args:
         suggest: Function of a trial that suggests its configuration.
         params: Parameters; those that the space does not read are left out.
     """
+    if params.get("head") == "mlp" and "head_dropout" in params:
+        params = {"hidden_dropout": params["head_dropout"], **params}
     trial = optuna.create_study(sampler=_Nearest(params)).ask()
     suggest(trial)
     return dict(trial.params)

@@ -57,6 +57,16 @@ def test_any_portfolio_fits_any_space(space):
         assert trial.params == fitted
 
 
+def test_the_hidden_dropout_of_an_mlp_is_that_of_its_head_unless_given():
+    space = load_space("chest_xray_space")
+    measured = [params for params in portfolio("chest_xray") if params["head"] == "mlp"]
+    assert len({params["head_dropout"] for params in measured}) > 1
+    for given, expected in (({}, None), ({"hidden_dropout": 0.1}, 0.1)):
+        for params in measured:
+            fitted = fit_params(lambda trial: space.suggest(trial, space.backbones), params | given)
+            assert fitted["hidden_dropout"] == (expected or fitted["head_dropout"])
+
+
 def test_the_table_s_own_space_reads_a_portfolio_as_it_is():
     space = load_space("alzheimer_space")
     for params in portfolio("alzheimer_mri"):
