@@ -55,7 +55,8 @@ def measure_loads(
     except RayError as error:
         reason = first_line(error.cause if isinstance(error, RayTaskError) else error)
         raise UserError(
-            f"--gpus-per-trial auto cannot measure a trial: {reason}. Fix that, or give a number"
+            f"--gpus-per-trial auto cannot measure a trial: {reason}. Fix that, or give a number; then rerun with "
+            "--resume"
         ) from error
     finally:
         for unfinished in pending:
