@@ -52,13 +52,7 @@ def _fitted(record: TrialRecord, plan: Plan) -> dict[str, Any]:
 
 
 def _best_trials(name: str, plan: Plan, storage: str, study_url: str | None) -> list[TrialRecord]:
-    if os.path.isdir(name):  # noqa: PTH112  Path.is_dir raises OSError for a name that is too long
-        folder = Path(name).resolve()
-        storage, name, study_url = str(folder.parent), folder.name, None
-    try:
-        study = existing_folder(storage, name, study_url)[1]
-    except UserError as error:
-        raise UserError(f"--warm-start must name a search in --storage or its folder, but: {error}") from error
+    study = _study(name, storage, study_url)
     records = ranked(read_trials(study), read_identity(study)["metric"])[:PER_SEARCH]
     if not records:
         raise UserError(f"--warm-start needs a search with a trial that has ended, but {name!r} has none")
@@ -66,6 +60,20 @@ def _best_trials(name: str, plan: Plan, storage: str, study_url: str | None) -> 
     if task != plan.space.task:
         raise UserError(f"--warm-start needs a search with the same task, {plan.space.task}, but {name!r} is a {task}")
     return records
+
+
+def _study(name: str, storage: str, study_url: str | None) -> optuna.Study:
+    """Return the study of a search in ``storage``, else that of the search whose folder ``name`` is."""
+    places = [(storage, name, study_url)]
+    if os.path.isdir(name):  # noqa: PTH112  Path.is_dir raises OSError for a name that is too long
+        folder = Path(name).resolve()
+        places.append((str(folder.parent), folder.name, None))
+    for place in places:
+        try:
+            return existing_folder(*place)[1]
+        except UserError as error:
+            reason = error
+    raise UserError(f"--warm-start must name a search in --storage or its folder, but: {reason}") from reason
 
 
 def enqueue_first_trials(study: optuna.Study, plan: Plan, trials: int, warm: Sequence[dict[str, Any]]) -> None:

@@ -76,6 +76,13 @@ def test_a_folder_names_a_search(plan, earlier, tmp_path):
     assert warm_start([str(tmp_path / "search")], plan, "elsewhere", None)[0]["lr"] == 0.1
 
 
+def test_a_name_in_the_storage_precedes_a_folder_of_that_name(plan, earlier, tmp_path, monkeypatch):
+    storage = earlier("search", 0.1, 0.9)
+    (tmp_path / "elsewhere" / "search").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert warm_start(["search"], plan, storage, None)[0]["lr"] == 0.1
+
+
 @pytest.mark.parametrize(
     ("scores", "options", "message"),
     [
