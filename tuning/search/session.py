@@ -49,7 +49,8 @@ def run(options: SearchOptions, console: Console) -> int:
             setup = check_search(options, stack, console)
             workers = join_cluster(setup, stack, console)
             plan, folder = setup.plan, setup.folder
-            study = stack.enter_context(folder.open(plan.objective, plan.steps, plan.seed, plan.pruning))
+            settings = (plan.objective, plan.steps, plan.seed, plan.pruning)
+            study = stack.enter_context(folder.open(*settings, new=not options.resume))
             exists = True
             try:
                 code = _run_to_end(open_search(setup, workers, study, console), console)

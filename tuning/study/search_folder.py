@@ -92,13 +92,21 @@ class SearchFolder:
         return f"{existing} has {_size(free)} left, but {plural(num_samples, 'trial')} may need {_size(needed)}"
 
     @contextmanager
-    def open(self, objective: Objective, epochs: int, seed: int, pruning: bool = True) -> Iterator[optuna.Study]:
+    def open(
+        self, objective: Objective, epochs: int, seed: int, pruning: bool = True, *, new: bool = False
+    ) -> Iterator[optuna.Study]:
         """Open or create the study and hold it exclusively.
 
         Raises:
-            UserError: Another driver holds the search, or the folder is not writable.
+            UserError: Another driver holds the search, or has created the search that should be ``new``, or the folder
+                is not writable.
         """
         with self._file_lock():
+            if new and self.load() is not None:
+                raise UserError(
+                    f"a new search needs an unused name, but another driver has just created {self.name!r}: rerun to "
+                    "get the next name, or choose another --name"
+                )
             study = open_study(self.storage(), self.name, objective, epochs, seed, pruning)
             with self._lease(study):
                 yield study

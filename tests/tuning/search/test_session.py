@@ -22,7 +22,7 @@ def test_a_driver_whose_trial_another_one_has_finished_ends_in_one_line(tmp_path
     def train(search, console):
         losing.report(trial_id, 1, 0.9)
 
-    folder = SimpleNamespace(open=lambda *plan: nullcontext(losing.study))
+    folder = SimpleNamespace(open=lambda *plan, new: nullcontext(losing.study))
     plan = SimpleNamespace(objective=None, steps=1, seed=0, pruning=True)
     monkeypatch.setattr(session, "check_search", lambda *given: SimpleNamespace(plan=plan, folder=folder))
     monkeypatch.setattr(session, "join_cluster", lambda *given: None)

@@ -55,6 +55,16 @@ def test_one_driver_at_a_time(tmp_path):
         assert study.study_name == "search"
 
 
+def test_a_search_that_another_driver_created_in_the_meantime_is_not_continued(tmp_path):
+    """Two drivers prepare their data at once, and both find that the name is free."""
+    late = find_folder(str(tmp_path), "search", None, resume=False)
+    mark_finished(started(find_folder(str(tmp_path), "search", None, resume=False)), True)
+    with pytest.raises(UserError, match="another driver has just created 'search'"), late.open(*PLAN, new=True):
+        pass
+    with find_folder(str(tmp_path), "search", None, resume=False).open(*PLAN, new=True) as study:
+        assert study.study_name == "search-2"
+
+
 def test_remote_storage_requires_a_database(tmp_path):
     with pytest.raises(UserError, match="a study cannot be stored on s3://bucket: give --study-storage"):
         find_folder("s3://bucket", "search", None, resume=False)
