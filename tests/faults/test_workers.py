@@ -1,7 +1,9 @@
 """Worker processes: memory of a reused one, and trials that Tune would lose with one."""
 
+import math
 import os
 import signal
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -9,6 +11,7 @@ import psutil
 import pytest
 from ray import tune
 
+from analysis.trials import TIME_BUDGET
 from tests.faults.training import CONFIG, FaultyDataset, SlowToEnd, WatchedDataset, run
 from tuning.ray_backend.cluster import joined
 
@@ -96,3 +99,34 @@ def test_a_trial_that_was_to_reuse_a_dead_process_is_completed(small_data, tmp_p
     assert callback.killed
     assert (first.state, first.failures, second.state) == ("COMPLETE", (), "COMPLETE")
     assert len(second.failures) == 1
+
+
+class EndsTime(tune.Callback):
+    """A callback that ends the time budget with the first report, and counts the trials that have started."""
+
+    def __init__(self, steering):
+        self.steering, self.started = steering, 0
+
+    def __getstate__(self):
+        return {}
+
+    def on_trial_start(self, iteration, trials, trial, **info):
+        self.started += 1
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        if self.steering.deadline == math.inf:
+            self.steering.deadline = time.time()
+            self.started_in_time = self.started
+
+
+def test_no_trial_starts_after_the_time_budget_has_ended(small_data, tmp_path):
+    """More trials than CPUs: some run, and the others wait for them."""
+    made = []
+    configs = [CONFIG | {"epochs": 50}] * (2 * (os.cpu_count() or 1) + 2)
+    with joined("local"):
+        records = run(tmp_path, small_data, configs, watch=lambda steering: made.append(EndsTime(steering)) or made[0])
+    (callback,) = made
+    assert callback.started == callback.started_in_time < len(configs)
+    assert len(records) == callback.started  # the others were returned to the queue
+    assert {record.state for record in records} == {"PRUNED"}
+    assert {record.stopped for record in records} == {TIME_BUDGET}

@@ -47,8 +47,12 @@ def run(
     concurrent=None,
     pruning=False,
     devices=1,
+    watch=None,
 ):
-    """Run a session that trains each configuration once; return the records of its trials."""
+    """Run a session that trains each configuration once; return the records of its trials.
+
+    ``watch`` makes a callback from the state of the driver.
+    """
     folder.mkdir(exist_ok=True)
     steps = len(data.folds) or configs[0]["epochs"]
     study = open_study(study_storage(folder, None), "search", Objective(METRIC), steps, 0, pruning)
@@ -63,8 +67,25 @@ def run(
         storage=str(folder),
     )
     policy = TrialPolicy(Resources(1, 0), max_failures, timeout_s, devices=devices)
-    build_tuner(steering, data, policy, "session-001", callbacks).fit()
+    callbacks = [*callbacks, *([watch(steering)] if watch else [])]
+    build_tuner(steering, data, policy, "session-001", callbacks, EndOfSearch(steering)).fit()
     return read_trials(study)
+
+
+class EndOfSearch(tune.Stopper):
+    """A stopper that ends a session whose search is complete, as ``tune-run`` does."""
+
+    def __init__(self, steering):
+        self.steering = steering
+
+    def __getstate__(self):
+        return {}
+
+    def __call__(self, trial_id, result):
+        return False
+
+    def stop_all(self):
+        return self.steering.is_complete()
 
 
 @dataclass(frozen=True)

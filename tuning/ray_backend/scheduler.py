@@ -11,6 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from analysis.trials import DEVICE, TIME_BUDGET, EpochRecord
 from trainables.worker.report_keys import FAILED, HALVED, MEASURED_ON, UNFIT
+from tuning.ray_backend.callbacks.dropped_trials import live_trials
 from tuning.ray_backend.reports import checkpoint_uri, error_line, reported_metrics
 from tuning.study.record_trial import read_record, save_failure, save_report, save_stop
 from tuning.study.steering import Steering
@@ -27,6 +28,22 @@ class StudyScheduler(FIFOScheduler):
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing to pickle, as ``StudySearcher`` does."""
         return {}
+
+    def choose_trial_to_run(self, tune_controller: Any) -> RayTrial | None:
+        """Return the trial that starts next. After the deadline there is none, and those that wait are ended."""
+        steering = self._steering
+        if steering.out_of_time():
+            waiting = [
+                trial
+                for trial in live_trials(steering, tune_controller.get_trials())
+                if trial.status == RayTrial.PENDING
+            ]
+            steering.unfinished += [steering.live.pop(trial.trial_id) for trial in waiting]
+            for trial in waiting:
+                tune_controller.stop_trial(trial)
+            steering.stop_unfinished()
+        chosen: RayTrial | None = super().choose_trial_to_run(tune_controller)
+        return chosen
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """Record a report and decide: STOP if the trial has to pause or the time is up.

@@ -68,7 +68,7 @@ class StudySearcher(Searcher):
         """
         steering = self._steering
         trial = steering.live.pop(trial_id, None)
-        if trial is None:  # see StudyScheduler.on_trial_error
+        if trial is None:  # the scheduler has taken it back
             return
         if error:
             steering.paused.pop(trial.number, None)

@@ -16,8 +16,9 @@ from optuna.trial import TrialState
 from analysis.trials import PRUNED, TIME_BUDGET, TrialRecord, read_trials
 from trainables.core.metric_names import Objective
 from tuning.study.convergence import convergence
-from tuning.study.record_trial import finish_trial, recover_trial, save_stop
+from tuning.study.record_trial import finish_trial, read_record, recover_trial, save_stop
 from tuning.study.repeated_failures import RepeatedFailures
+from tuning.study.storage.optuna_internals import queue_again
 from tuning.study.successive_halving import PausingHalving
 
 
@@ -105,9 +106,17 @@ class Steering:
             self.stop_unfinished()
 
     def stop_unfinished(self) -> None:
-        """Finish all unfinished trials as stopped by the time budget, and the paused ones as pruned."""
+        """Finish all unfinished trials as stopped by the time budget, and the paused ones as pruned.
+
+        Those that never ran return to the queue, so that a resumed search with more time tries them.
+        """
         while self.unfinished:
-            self._stop(self.unfinished.pop(0), TIME_BUDGET)
+            trial = self.unfinished.pop(0)
+            record = read_record(trial)
+            if record.epochs or record.failures:
+                self._stop(trial, TIME_BUDGET)
+            else:
+                queue_again(self.study, trial)
         self.stop_paused()
 
     def stop_paused(self) -> None:

@@ -48,7 +48,11 @@ GpusPerTrial = Annotated[
 ]
 GpuMemory = Annotated[
     float | None,
-    _option(min=1, metavar="GB", help="Minimum memory of a trial's GPU, on clusters that announce their GPU classes. Implies 1 GPU per trial."),
+    _option(
+        min=1,
+        metavar="GB",
+        help="Minimum memory of a trial's GPU, on clusters that announce their GPU classes. Implies 1 GPU per trial.",
+    ),
 ]
 Autoscale = Annotated[
     int, _option(min=0, help="Number of concurrent trials for which an autoscaling cluster should grow.")

@@ -16,9 +16,9 @@ _PATIENCE_S = 120.0  # time until the first message; it is repeated after five t
 
 
 class StalledSearch(tune.Callback, tune.Stopper):
-    """Callback that prints the missing resources if no trial can run, and ends such a search at its deadline.
+    """Callback that prints the missing resources if no trial can run, and ends a search that is complete.
 
-    Tune would wait forever, because it stops trials at their next report and a waiting trial does not report.
+    At the deadline, ``StudyScheduler`` ends the trials that wait. Tune itself would wait for them forever.
     """
 
     def __init__(self, steering: Steering, resources: Resources, console: Console):
@@ -35,10 +35,6 @@ class StalledSearch(tune.Callback, tune.Stopper):
         steering, now = self._steering, time.monotonic()
         if not steering.live or any(trial.status != RayTrial.PENDING for trial in live_trials(steering, trials)):
             self._stalled_since, self._next_message = now, now + _PATIENCE_S
-        elif steering.out_of_time():
-            steering.unfinished += steering.live.values()
-            steering.live.clear()
-            steering.stop_unfinished()
         elif now >= self._next_message:
             self._next_message = now + 5 * _PATIENCE_S
             message = (

@@ -11,10 +11,9 @@ from contextlib import suppress
 import optuna
 from optuna.storages import BaseStorage, RDBStorage, _CachedStorage
 from optuna.storages._rdb.models import StudyUserAttributeModel
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
-
 
 def storage_of(study: optuna.Study) -> BaseStorage:
     """Return the storage of a study.
@@ -45,6 +44,14 @@ def reopen_trial(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
     Public way: none. ``study.ask`` always starts a new trial, and ``enqueue_trial`` copies parameters to a new number.
     """
     return optuna.Trial(study, frozen._trial_id)
+
+
+def queue_again(study: optuna.Study, trial: optuna.Trial) -> None:
+    """Return a running trial to the queue, from which ``study.ask`` takes it with the same number and parameters.
+
+    Public way: none. ``study.tell`` accepts final states only, and ``enqueue_trial`` copies parameters to a new number.
+    """
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
 
 class StoredAttribute:

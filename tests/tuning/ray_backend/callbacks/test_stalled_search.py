@@ -1,7 +1,6 @@
 """Searches whose trials wait for resources, with a simulated clock."""
 
 import io
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -47,29 +46,3 @@ def test_the_missing_resources_are_printed_after_two_minutes_and_then_rarely(tmp
     stalled.on_step_end(0, trials(driver, "PENDING"))
     assert output.getvalue().count("no trial has run") == 2
     assert not stalled.stop_all()
-
-
-def test_trials_that_never_ran_fail_at_the_deadline(tmp_path, output):
-    driver = Driver(tmp_path, deadline=time.time() - 1)
-    driver.steering.deadline += 3600
-    driver.start()
-    stalled = stalled_search(driver, output)
-    stalled.on_step_end(0, trials(driver, "PENDING"))
-    driver.steering.deadline -= 3600
-    stalled.on_step_end(0, trials(driver, "RUNNING"))
-    assert not stalled.stop_all()  # it will report
-    stalled.on_step_end(0, trials(driver, "PENDING"))
-    assert stalled.stop_all()
-    assert [trial.state.name for trial in driver.study.trials] == ["FAIL"]
-
-
-def test_paused_trials_end_too_if_the_deadline_passes_while_a_trial_waits(tmp_path, output):
-    driver = Driver(tmp_path)
-    for _ in range(3):
-        driver.run(lambda number: 1.0 - number / 10)
-    driver.start()
-    driver.steering.deadline = time.time() - 1
-    stalled = stalled_search(driver, output)
-    stalled.on_step_end(0, trials(driver, "PENDING"))
-    assert stalled.stop_all()
-    assert [trial.state.name for trial in driver.study.trials] == ["COMPLETE", "PRUNED", "PRUNED", "FAIL"]
