@@ -11,6 +11,7 @@ from analysis.trials import CONFIG
 from trainables.core.errors import describe
 from tuning.study.record_trial import read_record, save_failure
 from tuning.study.steering import Steering
+from tuning.study.storage.optuna_internals import void_draws
 
 
 class StudySearcher(Searcher):
@@ -51,6 +52,7 @@ class StudySearcher(Searcher):
             steering.finish(trial, failed=True)
             steering.end_if_complete()  # Tune asks for no further trial then
             return None
+        void_draws(trial)
         trial.set_user_attr(CONFIG, config)
         steering.live[trial_id] = trial
         epochs = read_record(trial).epochs

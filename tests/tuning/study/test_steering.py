@@ -190,7 +190,7 @@ def test_unfinished_trials_are_finished_at_the_deadline(tmp_path):
     first.start()  # has no epoch yet
     second = Driver(tmp_path, deadline=time.time() - 1)
     assert second.start()[1] == Searcher.FINISHED
-    assert states(second) == ["PRUNED", "FAIL"]
+    assert [trial.state.name for trial in second.study.trials] == ["PRUNED", "WAITING"]
     assert read_trials(second.study)[0].is_candidate
     assert second.steering.is_complete()
 
@@ -338,3 +338,20 @@ def test_candidates_are_ranked_best_first(tmp_path):
     for _ in range(4):
         driver.run(lambda number: [0.5, 0.9, 0.7, 0.9][number])
     assert [record.number for record in ranked(read_trials(driver.study), METRIC)] == [1, 3, 2, 0]
+
+
+def test_paused_trials_count_for_the_sampler_with_their_own_parameters_only(tmp_path):
+    def branching(trial):
+        head = trial.suggest_categorical("head", ["a", "b"])
+        return {"lr": trial.suggest_float(f"lr of {head}", 0.0, 1.0)}
+
+    drivers = []
+    for _ in range(2):  # the second one resumes
+        drivers.append(driver := Driver(tmp_path, num_samples=40))
+        driver.steering.configure = branching
+        while driver.steering.handed_out() < 16 * len(drivers):
+            driver.run(lambda number: 1 / (1 + number))
+    paused = [trial for trial in driver.study.trials if trial.number in driver.steering.paused]
+    assert len(paused) > 10
+    counted = [driver.study.sampler._get_params(trial, driver.study) for trial in paused]
+    assert counted == [trial.params for trial in paused]

@@ -15,6 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+_DRAWS = "tpe:relative_params:0"  # the first part; TPE reads the parts up to one that is empty or missing
+
+
 def storage_of(study: optuna.Study) -> BaseStorage:
     """Return the storage of a study.
 
@@ -43,7 +46,21 @@ def reopen_trial(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
 
     Public way: none. ``study.ask`` always starts a new trial, and ``enqueue_trial`` copies parameters to a new number.
     """
-    return optuna.Trial(study, frozen._trial_id)
+    trial = optuna.Trial(study, frozen._trial_id)  # draws again
+    void_draws(trial)
+    return trial
+
+
+def void_draws(trial: optuna.Trial) -> None:
+    """Make a running trial count for TPE with its own parameters only.
+
+    For other processes, TPE saves what it draws for a trial, also for branches of the space that the trial then does
+    not take. Its constant liar would count these values as well, as long as the trial runs or is paused.
+
+    Public way: none. Only the constant liar needs the draws, and it has no option to ignore them.
+    """
+    if frozen_trial(trial).system_attrs.get(_DRAWS):
+        trial.storage.set_trial_system_attr(trial._trial_id, _DRAWS, "")
 
 
 def queue_again(study: optuna.Study, trial: optuna.Trial) -> None:

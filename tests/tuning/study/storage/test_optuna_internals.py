@@ -5,9 +5,17 @@ from importlib.metadata import version
 
 import optuna
 import pytest
+from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage, _CachedStorage
 
-from tuning.study.storage.optuna_internals import frozen_trial, frozen_trial_by_number, reopen_trial, storage_of
+from tuning.study.storage.optuna_internals import (
+    frozen_trial,
+    frozen_trial_by_number,
+    queue_again,
+    reopen_trial,
+    storage_of,
+    void_draws,
+)
 
 VERSION = f"Optuna {version('optuna')}"
 
@@ -63,3 +71,35 @@ def test_a_trial_is_read_and_reopened_as_stored(study):
     assert frozen_trial_by_number(study, trial.number).params == {"lr": value}
     again = reopen_trial(optuna.load_study(study_name=study.study_name, storage=storage_of(study)), study.trials[0])
     assert (again.number, again.suggest_float("lr", 0, 1)) == (trial.number, value)
+
+
+def test_a_trial_that_is_queued_again_is_asked_for_with_its_number_and_parameters(study):
+    trial = study.ask()
+    value = trial.suggest_float("lr", 0, 1)
+    queue_again(study, trial)
+    again = study.ask()
+    asked = again.number, again.suggest_float("lr", 0, 1)
+    assert asked == (trial.number, value), f"{VERSION}: a running trial no longer returns to the queue"
+    study.tell(again, 0.5)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("void", [void_draws, lambda trial: reopen_trial(trial.study, frozen_trial(trial))])
+def test_tpe_counts_a_running_trial_without_the_branch_that_it_did_not_take(void):
+    sampler = TPESampler(multivariate=True, group=True, constant_liar=True, n_startup_trials=4, seed=0)
+    study = optuna.create_study(sampler=sampler)
+
+    def suggest(trial, branch):
+        trial.suggest_categorical("branch", ["a", "b"])
+        trial.suggest_float(f"of {branch}", 0, 1)
+
+    for number in range(8):
+        trial = study.ask()
+        suggest(trial, "ab"[number % 2])
+        study.tell(trial, number)
+    trial = study.ask()
+    suggest(trial, "a")
+    counted = sampler._get_params(frozen_trial(trial), study)
+    assert counted.keys() == {"branch", "of a", "of b"}, f"{VERSION}: TPE shares its draws in another way"
+    void(trial)
+    assert sampler._get_params(frozen_trial(trial), study) == trial.params, f"{VERSION}: void_draws has no effect"
