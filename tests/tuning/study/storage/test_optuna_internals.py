@@ -83,7 +83,6 @@ def test_a_trial_that_is_queued_again_is_asked_for_with_its_number_and_parameter
     study.tell(again, 0.5)
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("void", [void_draws, lambda trial: reopen_trial(trial.study, frozen_trial(trial))])
 def test_tpe_counts_a_running_trial_without_the_branch_that_it_did_not_take(void):
     sampler = TPESampler(multivariate=True, group=True, constant_liar=True, n_startup_trials=4, seed=0)
