@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Files start in the order of their names. By default, those with the fewest tests would come last, which are the slowest.
-PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10
+# On 2 cores a third process works while others wait, for example for Ray to start. Files start in the order of their
+# names: by default, those with the fewest tests would come last, which are the slowest.
+PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=10
 
 .PHONY: search test test-all test-slow test-faults fuzz test-browser test-cluster test-tracking test-serving bench lint audit docs format clean
 
@@ -16,7 +17,7 @@ test: $(INSTALLED)  ## run the ordinary suite, with a fast subset of the faults
 
 test-all: test test-slow test-faults test-browser test-cluster test-tracking test-serving  ## run every suite, one after another
 
-test-slow: $(INSTALLED)  ## run the ordinary tests that take about a minute or longer
+test-slow: $(INSTALLED)  ## run the ordinary tests that take about ten seconds or longer
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 test-faults: $(INSTALLED)  ## inject every failure of docs/how-to/resume-and-failures.md for real

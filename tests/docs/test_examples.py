@@ -48,8 +48,11 @@ def patch(file, difference):
     file.write_text("\n".join(lines) + "\n")
 
 
-# The tutorial makes, audits, and searches 1,200 images; the Python page trains on them: more than five seconds each.
-@pytest.mark.parametrize("file", [file for file in FILES if blocks(file)])
+SLOW = {"docs/tutorial.md", "docs/reference/python-api.md"}  # make, audit, and train on 1,200 images
+PAGES = [pytest.param(file, marks=[pytest.mark.slow] * (file in SLOW)) for file in FILES if blocks(file)]
+
+
+@pytest.mark.parametrize("file", PAGES)
 def test_examples_run(file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TUNE_RUN_CACHE", str(tmp_path / "cache"))

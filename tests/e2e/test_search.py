@@ -161,7 +161,10 @@ def check_report(folder, run_id):
 
 @pytest.mark.parametrize(
     "sent",
-    [pytest.param(signal.SIGTERM, marks=pytest.mark.faults), signal.SIGKILL],  # SIGTERM is handled as Ctrl-C is
+    [
+        pytest.param(signal.SIGTERM, marks=pytest.mark.faults),  # handled as Ctrl-C is
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
 )
 def test_a_search_that_is_stopped_goes_on_with_resume(folder, sent):
     arguments = ["demo_space", "--data", "data", *SMALL, "--max-epochs", 6, "--num-samples", 3]

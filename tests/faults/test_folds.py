@@ -112,6 +112,7 @@ def test_a_batch_that_is_too_large_for_the_gpu_is_halved_from_that_fold_on(clust
     assert "continued with 8 images at a time" in record.failures[0]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_all_folds_and_frozen_stages_are_stored_once(undisturbed, folded_data):
     last = undisturbed.epochs[-1]
     assert (undisturbed.best, last.metrics["best_epoch"]) == (last, 3.0)

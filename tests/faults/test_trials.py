@@ -26,7 +26,7 @@ def check_as_if_undisturbed(record, undisturbed):
 
 
 FAULTS = [
-    "raises",
+    pytest.param("raises", marks=pytest.mark.slow),
     pytest.param("is killed", marks=pytest.mark.faults),
     pytest.param("is killed before the checkpoint's rename", marks=pytest.mark.faults),
     pytest.param("hangs", marks=pytest.mark.faults),

@@ -117,6 +117,7 @@ def test_the_standard_error_against_an_independent_bootstrap():
     assert other.error == pytest.approx(np.std(drawn_gains), rel=0.15)
 
 
+@pytest.mark.slow
 def test_pure_noise_shows_no_optimism(monkeypatch):
     """Nine noisy members, three classes: the chance level is a third, whatever is picked, weighted or fitted."""
     monkeypatch.setattr(choose_rule, "_RESAMPLES", 100)

@@ -302,6 +302,7 @@ def ask(url, body, columns=NAMES):
     return np.array([list(row.values()) for row in table])
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_the_champion_answers_for_json_and_base64(registered, served):
     right = expected(registered[0], list(PIXELS))
@@ -347,6 +348,7 @@ def test_a_classifier_requires_nothing_that_only_training_uses(registered):
     assert {"torch", "timm", "mlflow-skinny"} <= names
 
 
+@pytest.mark.slow
 def test_a_model_runs_in_a_fresh_process_from_its_own_copy_of_the_code(registered, tmp_path):
     uri, *_ = registered
     code = """

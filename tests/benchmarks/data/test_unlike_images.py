@@ -13,6 +13,7 @@ from trainables.core.data.readers.phantoms import make_phantoms
 from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
 
 
+@pytest.mark.slow
 def test_changed_and_other_images_are_scored_as_the_model_scores_them(trained, model, second):  # noqa: F811
     sets = dict(image_sets(trained.data, {"second": str(second)}))
     names = ["select", *(f"select, {name}" for name in ("JPEG of quality 75", "JPEG of quality 50", "negatives"))]

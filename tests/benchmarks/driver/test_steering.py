@@ -9,6 +9,7 @@ from tuning.study.successive_halving import rungs
 pytestmark = pytest.mark.ray
 
 
+@pytest.mark.slow
 def test_every_trial_reports_at_least_up_to_the_first_rung(monkeypatch):
     """Takes about 30 s: it starts Ray and runs 50 trials."""
     recorded = {}

@@ -127,7 +127,13 @@ def test_lines_of_a_help_paragraph_are_joined():
     assert "Do something on two lines." in run_command(lambda: None, "--help").output
 
 
-@pytest.mark.parametrize("arguments", [["--list"], ["demo_space", "--dry-run", "3"]], ids=["tables", "lines"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--list"], id="tables"),
+        pytest.param(["demo_space", "--dry-run", "3"], id="lines", marks=pytest.mark.slow),
+    ],
+)
 def test_a_reader_that_has_ended_ends_a_command_quietly(arguments):
     """As in ``tune-run --list | head``; 141 is what a shell shows for SIGPIPE."""
     process = subprocess.Popen(

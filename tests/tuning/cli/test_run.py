@@ -219,6 +219,7 @@ def test_a_missing_hub_data_set_is_refused_before_weights_are_fetched(folder, hu
     assert [line.split("/")[1] for line in hub.asked] == ["api"]  # one question about data
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_a_search_exists_promises_no_resume(folder, hub):
     """A whole command, which takes seconds to start. It waits for the hub when it is interrupted."""
     hub.fault = "hang"

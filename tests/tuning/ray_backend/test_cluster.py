@@ -175,6 +175,7 @@ def run(folder, data, resources, num_samples, configure=lambda trial: CONFIG, re
     return read_trials(study)
 
 
+@pytest.mark.slow
 def test_trials_and_inference_run_on_the_other_node(can_grow, small_data, tmp_path):
     records = run(tmp_path, small_data, Resources(1, 0), num_samples=2)
     assert {record.state for record in records} <= {"COMPLETE", "PRUNED"}
@@ -197,10 +198,8 @@ def test_inference_reserves_the_gpu_class_of_training_and_then_frees_the_gpu(can
     assert first != second
 
 
-@pytest.mark.parametrize(
-    "reference",
-    ["../mine/space_of_mine.py", pytest.param("package_of_mine.space:SPACE", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", ["../mine/space_of_mine.py", "package_of_mine.space:SPACE"])
 def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monkeypatch, reference):
     """Workers get plain dicts: none of them imports the space or a file next to it, which are not on its path."""
     (tmp_path / "elsewhere").mkdir()

@@ -197,6 +197,7 @@ def test_identical_files_are_in_one_split(tmp_path):
     assert len(np.unique(data.groups)) == 30
 
 
+@pytest.mark.slow
 def test_phantoms_are_split_by_subject_and_marked(tmp_path):
     data = prepare("phantoms", sizes=[32], seed=0, store=tmp_path)
     subjects = [set(data.groups[indices]) for indices in data.splits.values()]

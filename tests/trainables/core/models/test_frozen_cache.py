@@ -143,6 +143,7 @@ print(json.dumps(results))
 """
 
 
+@pytest.mark.slow
 def test_a_second_trial_in_another_process_runs_no_frozen_stage(config, data, always_stored, tmp_path):
     same = config(**ALL_FROZEN, epochs=2)
     sharing = config(**ALL_FROZEN | {"optimizer": "sgd", "batch_size": 9, "head": "mlp"}, epochs=3)

@@ -73,6 +73,7 @@ def test_fp16_with_a_scaler_learns_on_the_cpu(config, small_data):
     assert results[-1].state.scaler["scale"] > 0
 
 
+@pytest.mark.slow
 def test_bf16_learns_on_the_cpu(config, small_data):
     assert list(fit(config(epochs=6, precision="bf16"), small_data))[-1].metrics["tune/balanced_accuracy"] > 0.9
 

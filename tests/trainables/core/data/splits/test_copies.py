@@ -130,6 +130,7 @@ def pairs_of(groups):
     return {pair for together in members for pair in itertools.combinations(together, 2)}
 
 
+@pytest.mark.slow
 def test_tissue_groups_are_those_of_a_review_by_hand(real_data, tmp_path):
     """Takes about 15 seconds: 600 images."""
     truth = real_data / "tissue_groups.csv"

@@ -118,6 +118,7 @@ def test_logits_have_the_images_size_and_every_parameter_a_gradient(num_classes,
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
+@pytest.mark.slow
 def test_it_learns_and_predicts_the_same_after_saving(discs, tmp_path):
     epochs = list(fit(configured(epochs=16), discs))
     losses = [epoch.metrics["train/loss"] for epoch in epochs]

@@ -38,6 +38,7 @@ def checkpoints(small_data):
     return trained
 
 
+@pytest.mark.slow
 def test_an_onnx_file_answers_like_the_model(checkpoints, tmp_path):
     """Two members, one of them of two folds, with three views of each image."""
     small, *folds = checkpoints

@@ -98,13 +98,15 @@ def test_a_process_may_have_no_batch(config, small_data):
     check_equal(trained(fit(chosen, few, devices=2)), trained(fit(chosen, few)))
 
 
+@pytest.mark.slow
 def test_blocks_of_several_batches_add_up(config, small_data):
     """Five batches per step: rank 0 accumulates three and rank 1 two, so sums are rounded otherwise."""
     chosen = config(epochs=1, batch_size=4, accumulate_steps=5, optimizer="sgd", lr=0.1)
     check_equal(trained(fit(chosen, small_data, devices=2)), trained(fit(chosen, small_data)), tolerance=1e-4)
 
 
-@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
 def test_a_run_continues_on_any_number_of_devices(config, small_data, tmp_path, devices):
     chosen = config(epochs=2, ema_decay=0.9).for_devices(2)
     uninterrupted = trained(fit(chosen, small_data))

@@ -20,7 +20,7 @@ FAULTS = [
     ("raises", RankError, "process 1 of the 2 that train together failed: RuntimeError: struck"),
     pytest.param("raises a user's error", WeightsError, "these weights do not fit", marks=pytest.mark.slow),
     pytest.param("is killed", RankError, KILLED, marks=pytest.mark.slow),
-    ("is killed in the third pass", RankError, KILLED),
+    pytest.param("is killed in the third pass", RankError, KILLED, marks=pytest.mark.slow),
     pytest.param("has room for four images", torch.OutOfMemoryError, "CUDA out of memory.", marks=pytest.mark.slow),
 ]
 
@@ -70,6 +70,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_other_processes_end_when_rank_0_is_killed(config, small_data, tmp_path):
     import pickle
 
