@@ -152,12 +152,26 @@ def test_workers_are_asked_for_as_the_file_says(config, name, kind, market):
     ("trial", "trials", "exhausted", "expected"),
     [
         ({"CPU": 8, "GPU": 1}, 3, (), {"l4_spot": 3}),
+        ({"CPU": 8, "GPU": 1}, 4, (), {"l4_spot": 4}),  # would fill a machine with four GPUs, at ten times the price
         ({"CPU": 4, "GPU": 0.5, "gpu_24g": 0.5}, 4, (), {"l4_spot": 2}),
         ({"CPU": 8, "GPU": 1}, 3, ("l4_spot",), {"l4": 3}),
-        ({"CPU": 8, "GPU": 1, "gpu_40g": 1}, 4, (), {"l40s": 1}),
+        ({"CPU": 8, "GPU": 1}, 8, ("l4_spot", "l4"), {"l4_spot": 4}),
+        ({"CPU": 8, "GPU": 1, "gpu_40g": 1}, 4, (), {}),
     ],
 )
 def test_which_machines_the_autoscaler_gets_for_waiting_trials(config, trial, trials, exhausted, expected):
+    assert launched(config, trial, trials, exhausted) == expected
+
+
+@pytest.mark.slow
+def test_the_expensive_type_starts_for_its_memory_once_it_is_turned_on(config):
+    config = copy.deepcopy(config)
+    config["available_node_types"]["l40s"]["max_workers"] = 1
+    assert launched(config, {"CPU": 8, "GPU": 1, "gpu_40g": 1}, 4) == {"l40s": 1}
+
+
+def launched(config, trial, trials, exhausted=()):
+    """Number of machines of each type that Ray's autoscaler requests for waiting trials."""
     waiting = [ResourceRequestUtil.make(trial)] * trials
     reply = ResourceDemandScheduler(None).schedule(
         SchedulingRequest(
@@ -168,6 +182,6 @@ def test_which_machines_the_autoscaler_gets_for_waiting_trials(config, trial, tr
             recoverable_resource_availabilities=dict.fromkeys(exhausted, 0.0),
         )
     )
-    launched = {request.instance_type: request.count for request in reply.to_launch}
-    launched.pop("head", None)
-    assert launched == expected
+    counts = {request.instance_type: request.count for request in reply.to_launch}
+    counts.pop("head", None)
+    return counts
