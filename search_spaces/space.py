@@ -24,6 +24,10 @@ Config = dict[str, Any]
 Params = Mapping[str, Any]
 
 
+# Default metric of each task.
+METRICS = {"classification": "balanced_accuracy", "multi_label": "auroc", "segmentation": "dice"}
+
+
 class SpaceError(UserError):
     """A space cannot be loaded or is invalid, or one of its recipes does not fit it."""
 
@@ -58,7 +62,7 @@ class SearchSpace:
         tta: Default of ``--tta``.
         test_share: Share of the images in the test set if no test split was published.
         task: ``classification``, ``multi_label`` or ``segmentation``; decides which ``TrainConfig`` the keys are for.
-        metric: Default metric to optimise.
+        metric: Default metric to optimise; "" for that of the task: ``balanced_accuracy``, ``auroc`` or ``dice``.
     """
 
     name: str
@@ -80,13 +84,14 @@ class SearchSpace:
     tta: str = "none"
     test_share: float = SHARES["test"]
     task: str = "classification"
-    metric: str = "balanced_accuracy"
+    metric: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w\-]+", self.name):
             raise SpaceError(f"the name of a space must contain only letters, digits, _ and -, but got {self.name!r}")
         if self.task not in CONFIGS:
             raise SpaceError(f"task must be one of {', '.join(CONFIGS)}, but {self.name} has {self.task!r}")
+        object.__setattr__(self, "metric", self.metric or METRICS[self.task])
         if self.top_k < 1:
             raise SpaceError(f"top_k must be at least 1, but {self.name} has {self.top_k}")
         if not 0 < self.test_share < 1:

@@ -8,6 +8,7 @@ import pytest
 from analysis.ensembles.tasks.choose import TASKS as RESULTS
 from analysis.report.task_sections import sections_of_task
 from docs.hooks.config_keys import MEANINGS
+from search_spaces.space import METRICS, SearchSpace
 from trainables.core.config import CONFIGS
 from trainables.core.data.source import MaskFormat
 from trainables.core.models.networks.build import NETWORKS
@@ -29,11 +30,21 @@ def data_of(small_data, labelled_data):
 
 @pytest.mark.parametrize(
     "registry",
-    [TASKS, NETWORKS, ENSEMBLES, RESULTS, SEARCHES, INSPECTIONS],
-    ids=["training", "networks", "serving", "results", "search", "inspection"],
+    [TASKS, NETWORKS, ENSEMBLES, RESULTS, SEARCHES, INSPECTIONS, METRICS],
+    ids=["training", "networks", "serving", "results", "search", "inspection", "metrics"],
 )
 def test_every_room_knows_every_task(registry):
     assert registry.keys() == CONFIGS.keys()
+
+
+@pytest.mark.parametrize("task", CONFIGS)
+def test_a_space_without_a_metric_has_one_that_its_task_knows(task, data_of):
+    def metric(**fields):
+        return SearchSpace("mine", "my own", lambda *_: {}, ("scratch_cnn",), "phantoms", task=task, **fields).metric
+
+    SEARCHES[task].check_metric_name(metric())
+    SEARCHES[task].check_metric(metric(), data_of[task])
+    assert metric(metric="log_loss") == "log_loss"
 
 
 def test_keys_of_every_task_are_documented():
