@@ -62,7 +62,7 @@ format: $(INSTALLED)  ## fix what ruff can fix, and format
 
 # The stamp is touched last, so an interrupted installation is repeated.
 $(INSTALLED): pyproject.toml constraints.txt Makefile
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and "Python 3.11 or 3.12 is needed: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster,detr,dev,docs,export,medical]'
 	touch $@

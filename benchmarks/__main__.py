@@ -2,7 +2,7 @@
 
 They take under 15 minutes on 2 cores. Run the longer ones separately, such as ``python -m benchmarks.data.audit``:
 ``data.audit``, ``training.ablation``, ``training.soups``, ``search_quality.searchers``,
-``statistics.ensemble_choice``, ``statistics.intervals`` and ``driver.scale``.
+``statistics.ensemble_choice``, ``statistics.intervals``, ``statistics.conformal`` and ``driver.scale``.
 """
 
 import json

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
     file.relative_to(ROOT).as_posix()
-    for pattern in ("*.md", "docs/**/*.md", "deploy/*.md", "benchmarks/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "deploy/*.md", "benchmarks/**/*.md")
     for file in ROOT.glob(pattern)
 )
 _BLOCK = re.compile(
