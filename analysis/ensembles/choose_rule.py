@@ -65,6 +65,10 @@ class Choice:
         """The chosen rule's score."""
         return next(compared.score for compared in self.rules if compared.rule == self.chosen)
 
+    def difference(self, compared: Compared) -> float:
+        """Return a rule's score minus that of the reference; infinite if it is undefined."""
+        return compared.behind if self.metric in MINIMIZED else -compared.behind
+
     def describe(self, metric: str | None = None) -> str:
         """Return the chosen rule and the others, each with its score, and why a better one is not chosen.
 
@@ -133,7 +137,7 @@ def choose(
     if forced is None and default is not None and not replaceable and better != default:
         notes = [
             *notes,
-            f"{better} scored higher than {default}, but replaces it only if every class has {GROUPS_FOR_INTERVAL} "
+            f"{better} scored better than {default}, but replaces it only if every class has {GROUPS_FOR_INTERVAL} "
             f"groups, and {sample.class_names[fewest]} has {sample.groups_with(fewest)}",
         ]
     corrected = corrected_score(predicted, sample, position, _RESAMPLES)

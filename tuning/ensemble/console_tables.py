@@ -1,12 +1,13 @@
 """Tables that commands print: the comparison of rules, the scores on ``test``, and the Pareto front."""
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.ensembles.choose_rule import Compared
+from analysis.ensembles.choose_rule import Choice, Compared
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult
 from analysis.ensembles.rules import SCALED
@@ -15,7 +16,7 @@ from analysis.ensembles.tasks.choose import task_results
 from analysis.statistics.resampling import GROUPS_FOR_TEST
 from analysis.trials import TrialRecord, network_of
 from trainables.core.data.dataset import Dataset
-from trainables.core.metric_names import METRICS
+from trainables.core.metric_names import METRICS, MINIMIZED
 from trainables.core.plural import plural
 from tuning.console import say, say_notes, with_whole_intervals
 
@@ -88,7 +89,8 @@ def _rules_table(chosen: ChosenEnsemble) -> Table:
     comparison = chosen.comparison
     images = f"{plural(chosen.images, 'image')} in {plural(chosen.groups, 'group')}"
     title = f"{comparison.metric} on {chosen.chosen_on}: {images}"
-    reference = f"differences are from {comparison.reference or 'the best rule'}"
+    lower = "; lower is better" if comparison.metric in MINIMIZED else ""
+    reference = f"differences are from {comparison.reference or 'the best rule'}{lower}"
     table = Table("rule, simplest first", title=title, caption=reference)
     by_name = {compared.rule: compared for compared in comparison.rules}
     any_scaled = any(name.endswith(SCALED) for name in by_name)
@@ -96,16 +98,19 @@ def _rules_table(chosen: ChosenEnsemble) -> Table:
         table.add_column(column, justify="right")
     for name, compared in by_name.items():
         if not name.endswith(SCALED):
-            cells = [*_cells(compared), *(_cells(by_name.get(name + SCALED)) if any_scaled else ())]
+            cells = _cells(comparison, compared)
+            cells += _cells(comparison, by_name.get(name + SCALED)) if any_scaled else []
             table.add_row(name, *cells, style="bold" if comparison.chosen in (name, name + SCALED) else "")
     return table
 
 
-def _cells(compared: Compared | None) -> list[str]:
+def _cells(comparison: Choice, compared: Compared | None) -> list[str]:
+    """Return a rule's score, and its difference from the reference unless it is 0 or undefined."""
     if compared is None:
         return ["", ""]
-    difference = "" if compared.behind == 0 else f"{-compared.behind:+.4f} ± {compared.error:.4f}"
-    return [f"{compared.score:.4f}", difference]
+    difference = comparison.difference(compared)
+    shown = "" if difference == 0 or math.isinf(difference) else f"{difference:+.4f} ± {compared.error:.4f}"
+    return [f"{compared.score:.4f}", shown]
 
 
 def _metrics_table(result: EnsembleResult, evaluation: Evaluation, title: str | None = None) -> Table:

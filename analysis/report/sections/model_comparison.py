@@ -14,7 +14,7 @@ from analysis.report.sections.wording import (
 )
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from analysis.trials import network_of
-from trainables.core.metric_names import METRICS, PATIENT
+from trainables.core.metric_names import METRICS, MINIMIZED, PATIENT
 
 _MANY_IMAGES = 15  # of a group on average
 
@@ -137,12 +137,16 @@ def _total_cost(ensemble: EnsembleInputs, inspection: Inspection) -> tuple[str, 
 
 def _rules_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:
     compared = ensemble.chosen.comparison
+    lower = "Lower is better. " if compared.metric in MINIMIZED else ""
     return Table(
         "Ensemble rules",
         f"{label_of(search.metric)} on {search.data.chosen_on}; each rule was scored on images that it was not fitted "
-        f"to. {_how_chosen(compared)}, unless the user asked for another; the chosen rule is in bold.",
+        f"to. {lower}{_how_chosen(compared)}, unless the user asked for another; the chosen rule is in bold.",
         ("rule, simplest first", "score", f"difference from {compared.reference or 'the best'}", "standard error"),
-        [[rule.rule, number(rule.score), number(-rule.behind), number(rule.error)] for rule in compared.rules],
+        [
+            [rule.rule, number(rule.score), number(compared.difference(rule)), number(rule.error)]
+            for rule in compared.rules
+        ],
         [position for position, rule in enumerate(compared.rules) if rule.rule == compared.chosen],
     )
 

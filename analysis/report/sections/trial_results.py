@@ -95,7 +95,7 @@ def origins(search: SearchInputs) -> Section:
         "search space, a warm start takes the best trials of earlier searches, and the sampler chose the rest. Open "
         "symbols were stopped early.",
         f"{plural(len(known), 'known configuration')} and {plural(len(sampled), 'sampled one')} with scores, one run "
-        f"each. {about_scores(search)} The best of many trials is higher by chance than the best of few.",
+        f"each. {about_scores(search)} The best of many trials is better by chance than the best of few.",
         partial(best_scores, search.records, search.metric),
     )
     if known and sampled:

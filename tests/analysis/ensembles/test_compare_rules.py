@@ -66,7 +66,7 @@ def test_a_class_in_fewer_than_ten_groups_leaves_the_default():
     assert stacking.behind < -stacking.error
     assert comparison.chosen == DEFAULT
     assert comparison.notes == (
-        f"stacking scored higher than {DEFAULT}, but replaces it only if every class has 10 groups, and a has 9",
+        f"stacking scored better than {DEFAULT}, but replaces it only if every class has 10 groups, and a has 9",
     )
     assert compare(probabilities[:, few], sample.take(few), forced=DEFAULT).notes == ()
 
@@ -92,6 +92,7 @@ def test_the_choice_follows_from_the_scores_and_is_fitted_to_everything(metric):
     default = scores[list(RULES).index(DEFAULT)]
     for compared in comparison.rules:
         assert compared.behind == pytest.approx(sign * (default - compared.score))
+        assert comparison.difference(compared) == pytest.approx(compared.score - default)
     best = comparison.rules[int(np.argmax(sign * scores))]
     assert comparison.chosen == (best.rule if best.behind < -best.error else DEFAULT)
     assert comparison.combination == RULES[comparison.chosen](probabilities, sample)
@@ -198,7 +199,7 @@ def test_the_reason_why_a_better_patient_rule_is_not_chosen_is_said():
     assert better.behind < -better.error and few.patients.chosen == "mean"
     (note,) = (note for note in few.notes if "any-lesion" in note)
     assert note.startswith(
-        "to combine the images of a patient, any-lesion scored higher than mean, but replaces it only"
+        "to combine the images of a patient, any-lesion scored better than mean, but replaces it only"
     )
     assert note.endswith("and no has 6")
     rules = (Compared("mean", 0.8, 0.0, 0.0), Compared("max", 0.81, -0.01, 0.02), Compared("worse", 0.7, 0.1, 0.2))

@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.ensembles.compare_rules import compare
 from analysis.statistics.selection_bias import SelectionBias
+from analysis.statistics.resampling import Sample
 from tests.tuning.ensemble.made_up import METRIC, Inference, find, quiet
-from tuning.ensemble.console_tables import show
+from tuning.ensemble.console_tables import show, show_choice
 from tuning.ensemble.run_artifacts import run_files, run_metrics
 
 
@@ -35,6 +37,23 @@ def test_out_of_fold_scores_are_shown_with_their_selection_bias(study, data):
     assert f"{METRIC} on out-of-fold predictions of 2 folds: 50 images" in printed
     assert "The search chose among 3 trials on these same images: the best has" in printed
     assert "select" not in printed
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "balanced_accuracy"])
+def test_the_difference_of_a_rule_is_its_score_minus_that_of_the_reference(study, data, metric):
+    chosen, select = find(study, data, Inference(data)).chosen, data.splits["select"]
+    sample = Sample(data.labels[select], data.groups[select], data.class_names, metric)
+    comparison = compare(Inference(data)(chosen.checkpoints, "select"), sample)
+    console = quiet()
+    show_choice(replace(chosen, comparison=comparison), console)
+    printed = console.file.getvalue()
+    scores = {compared.rule: compared.score for compared in comparison.rules}
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
+    shown = {row[0] + scaled: row[at] for row in rows for scaled, at in (("", 2), ("-scaled", 4)) if row[at]}
+    assert len(shown) > 5
+    for rule, difference in shown.items():
+        assert float(difference.split(" ± ")[0]) == pytest.approx(scores[rule] - scores[comparison.reference], abs=6e-5)
+    assert ("; lower is better" in printed) == (metric == "log_loss")
 
 
 @pytest.mark.parametrize("metric", [METRIC, f"patient_{METRIC}"])

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
+from analysis.ensembles.compare_rules import compare
+from analysis.ensembles.tasks.classification import ClassificationResults
 from analysis.report.inputs import Inspection
 from analysis.report.sections.model_comparison import metrics_table, models
 from analysis.report.sections.wording import number
@@ -67,6 +69,18 @@ def test_the_chosen_rule_is_in_bold(search, ensemble):
     rules = models(search, ensemble, Inspection(missing="")).blocks[1]
     assert [rules.rows[position][0] for position in rules.bold] == [ensemble.chosen.comparison.chosen]
     assert len(rules.rows) == len(ensemble.chosen.comparison.rules)
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "balanced_accuracy"])
+def test_the_difference_of_a_rule_is_its_score_minus_that_of_the_reference(search, ensemble, metric):
+    sample = ClassificationResults(search.data).sample("test", metric)
+    comparison = compare(ensemble.test_predictions, sample)
+    table = models(search, with_result(ensemble, comparison=comparison), Inspection(missing="")).blocks[1]
+    scores = {compared.rule: compared.score for compared in comparison.rules}
+    assert table.headings[2] == f"difference from {comparison.reference}"
+    for rule, _, difference, _ in table.rows:
+        assert float(difference) == pytest.approx(scores[rule] - scores[comparison.reference], abs=6e-5)
+    assert ("Lower is better." in table.how_to_read) == (metric == "log_loss")
 
 
 def test_intervals_of_groups_with_many_images_are_warned_about(ensemble):
