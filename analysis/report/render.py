@@ -97,9 +97,13 @@ def _sections(search: SearchInputs, ensemble: EnsembleInputs | None, inspection:
     yield origins(search)
     if search.data.audit is not None:
         yield data_audit(search)
-    by_patient = search.data.patients is not None
-    yield usage(ensemble.model, ensemble.outcome, by_patient) if ensemble else usage(None, no_ensemble(search))
+    yield _usage(ensemble) if ensemble else usage(None, no_ensemble(search))
     yield reporting_section(search, ensemble)
+
+
+def _usage(ensemble: EnsembleInputs) -> Section:
+    combines_patients = ensemble.chosen.comparison.patients is not None  # masks of a patient cannot be combined
+    return usage(ensemble.model, ensemble.outcome, combines_patients)
 
 
 def _script_json(value: Any) -> str:

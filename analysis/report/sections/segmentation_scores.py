@@ -22,6 +22,7 @@ _BY_CLASS = ("dice", "iou", "dataset_dice", "dataset_iou")
 _SHOWN = 6  # of the worst, and of the best
 _SIDE = 224
 _MOST_BARS = 40
+_HALF_BAR = 0.01  # if all scores are equal
 
 
 def segmentation_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
@@ -113,8 +114,12 @@ def _examples(
 
 
 def _histogram(per_image: tuple[float, ...]) -> go.Figure:
-    edges = np.histogram_bin_edges(per_image, bins="auto")
-    counts, edges = np.histogram(per_image, bins=edges if len(edges) <= _MOST_BARS else _MOST_BARS)
+    lowest, highest = min(per_image), max(per_image)
+    if lowest == highest:  # NumPy's bin would reach from 0.5 below to 0.5 above
+        lowest, highest = max(0.0, lowest - _HALF_BAR), min(1.0, highest + _HALF_BAR)
+    edges = np.histogram_bin_edges(per_image, bins="auto", range=(lowest, highest))
+    bins = min(len(edges) - 1, _MOST_BARS)
+    counts, edges = np.histogram(per_image, bins=bins, range=(lowest, highest))
     bars = go.Bar(x=edges[:-1], y=counts, width=np.diff(edges), offset=0, marker_color=COLOURS[0])
     figure = go.Figure(bars)
     figure.update_layout(xaxis_title="Dice", yaxis_title="images", height=320, showlegend=False)

@@ -5,11 +5,16 @@ import numpy as np
 import optuna
 import pytest
 
-from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings
+from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings, Registration
 from analysis.ensembles.tasks.segmentation import SegmentationResults
 from analysis.report.inputs import EnsembleInputs, Inspection
 from analysis.report.render import render
-from analysis.report.sections.segmentation_scores import mask_overlays, segmentation_scores, worst_and_best
+from analysis.report.sections.segmentation_scores import (
+    dice_panel,
+    mask_overlays,
+    segmentation_scores,
+    worst_and_best,
+)
 from analysis.statistics.diversity import Diversity
 from tests.analysis.report.report_inputs import add_trial, made_up_search
 from tests.images import write_pairs
@@ -39,7 +44,11 @@ def predicted(search):
 
 @pytest.fixture(scope="module")
 def ensemble(search, predicted):
-    """An ensemble of the only trial, with the scores of the predicted masks on ``test``."""
+    return scored(search, predicted)
+
+
+def scored(search, predicted):
+    """Return a registered ensemble of the only trial, with the scores of the predicted masks on ``test``."""
     results, truths = SegmentationResults(search.data), search.data.masks(SIZE)[search.data.splits["test"]]
     pairs = zip(predicted, truths, strict=True)
     counts = [[(p & t).sum(), (p & (1 - t)).sum(), ((1 - p) & t).sum()] for p, t in pairs]
@@ -48,7 +57,8 @@ def ensemble(search, predicted):
     evaluation = results.evaluate(predictions, comparison.combination, sample, 0)
     members = tuple(search.ranked)
     chosen = ChosenEnsemble(members, (0.8,), comparison, Diversity((), ()), "none", len(counts), len(sample.members))
-    return EnsembleInputs(EnsembleResult(chosen, evaluation, Openings(1, 0)), "discs", None)
+    registration = Registration("1", "champion", "there was none before")
+    return EnsembleInputs(EnsembleResult(chosen, evaluation, Openings(1, 0), registration), "discs", None)
 
 
 def dice(mask, truth):
@@ -106,6 +116,25 @@ def test_the_page_of_a_segmentation_has_its_own_sections(search, ensemble):
         )
     ]
     assert "80 images with masks of 1 class," in Page(page).text
+
+
+def test_masks_of_known_patients_are_predicted_by_image_only(search, predicted):
+    patients = np.arange(len(search.data.labels)) // 2
+    known = dataclasses.replace(search, data=dataclasses.replace(search.data, patients=patients))
+    ensemble = scored(known, predicted)
+    assert ensemble.evaluation.patients is not None
+    text = Page(render(known, ensemble, Inspection(missing="a node was lost"), "Made now.")).text
+    assert "model.predict(images)" in text and "patient=" not in text
+
+
+@pytest.mark.parametrize(
+    ("per_image", "ends"),
+    [((0.9,), (0.89, 0.91)), ((1.0,) * 5, (0.99, 1.0)), ((0.0, 0.0), (0.0, 0.01)), ((0.2, 1.0), (0.2, 1.0))],
+)
+def test_no_bar_of_the_histogram_leaves_the_range_of_dice(per_image, ends):
+    (bars,) = dice_panel(per_image, "").figure.data
+    assert (bars.x[0], bars.x[-1] + bars.width[-1]) == pytest.approx(ends)
+    assert sum(bars.y) == len(per_image)
 
 
 @pytest.mark.parametrize(("groups", "intervals"), [(3, False), (10, True)])
