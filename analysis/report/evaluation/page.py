@@ -1,11 +1,12 @@
 """The HTML page of an external evaluation."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.report.evaluation.inputs import ExternalResult
+from analysis.report.evaluation.inputs import ExternalResult, Outcome
 from analysis.report.evaluation.tables import (
     calibration_table,
     class_table,
@@ -81,7 +82,8 @@ def _summary(result: ExternalResult) -> str:
         ]
         if values:
             unit = f" by {scores.point.unit}" if result.evaluation.patients else ""
-            sentences.append(f"At its threshold for {scores.point.positive}{unit} it has {' and '.join(values)}.")
+            more = " The other thresholds are in a table below." if len(of_metric.points) > 1 else ""
+            sentences.append(f"At its threshold for {scores.point.positive}{unit} it has {' and '.join(values)}.{more}")
     sentences.append(sentence(about_earlier(result)))
     return " ".join(sentences)
 
@@ -112,17 +114,16 @@ def _scores(result: ExternalResult) -> Section:
 
 
 def _calibration(result: ExternalResult) -> Section:
-    outcomes = result.outcomes[:_MOST_CURVES]
+    outcomes, not_shown = _most_positives(result.outcomes)
     bins = {outcome.name: outcome.reliability for outcome in outcomes}
-    if result.recalibrated:
-        after = result.recalibrated.outcomes[:_MOST_CURVES]
-        bins |= {f"recalibrated {outcome.name}": outcome.reliability for outcome in after}
+    after = result.recalibrated.outcomes if result.recalibrated else ()
+    bins |= {f"recalibrated {outcome.name}": outcome.reliability for outcome in after if outcome.name in bins}
     diagram = draw_panel(
         "Reliability",
         "How often images are positive that were predicted with a given probability. Each marker is one bin, larger "
         "for more images. Markers below the diagonal mean that probabilities are too high.",
         f"{plural(result.images, 'image')} in bins of equal width; empty bins are omitted. Bins with few images are "
-        "unreliable.",
+        f"unreliable.{not_shown}",
         partial(calibration, bins, "predicted probability", "share of positives"),
     )
     recalibrated = recalibration_table(result)
@@ -137,14 +138,23 @@ def _use(result: ExternalResult) -> Section:
     of_outcomes = stated and (result.has_labels or len(result.class_names) == 2)
     panels = [_curve_panel(one.positive, one.curve, "as stated")] if one is not None else []
     origin = f"as stated{', assumed for each label' * result.has_labels}" if of_outcomes else "that of these images"
-    panels += [
-        _curve_panel(outcome.name, outcome.curve, origin)
-        for outcome in result.outcomes[:_MOST_CURVES]
-        if outcome.curve is not None
-    ]
+    outcomes, not_shown = _most_positives([outcome for outcome in result.outcomes if outcome.curve is not None])
+    panels += [_curve_panel(outcome.name, outcome.curve, origin) for outcome in outcomes if outcome.curve is not None]
     if not panels:
         return Section("Usefulness", "usefulness", [Text("", ["All images are alike, so there is no curve."])])
-    return Section("Usefulness", "usefulness", panels, _ABOUT_NET_BENEFIT)
+    alike = ", ".join(outcome.name for outcome in result.outcomes if outcome.curve is None)
+    without = f" No curve, because all images are alike: {alike}." if alike else ""
+    return Section("Usefulness", "usefulness", panels, f"{_ABOUT_NET_BENEFIT}{not_shown}{without}")
+
+
+def _most_positives(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], str]:
+    """Return at most ``_MOST_CURVES`` outcomes, those with the most positives, and a sentence that names the others."""
+    ranked = sorted(outcomes, key=lambda outcome: outcome.positives, reverse=True)
+    names = {outcome.name for outcome in ranked[:_MOST_CURVES]}
+    hidden = ", ".join(outcome.name for outcome in outcomes if outcome.name not in names)
+    return [outcome for outcome in outcomes if outcome.name in names], (
+        f" Shown are the {_MOST_CURVES} with the most positives. Not shown: {hidden}." if hidden else ""
+    )
 
 
 def _curve_panel(positive: str, curve: DecisionCurve, origin: str) -> Panel:

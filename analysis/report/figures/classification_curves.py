@@ -118,8 +118,17 @@ def precision_recall(probabilities: Probabilities, labels: NDArray[np.int64], cl
     return _unit_square(figure, "recall", "precision")
 
 
-def calibration(bins: Mapping[str, Sequence[Bin]], x_title: str = "confidence", y_title: str = "accuracy") -> go.Figure:
-    """Draw accuracy against confidence for each model, one marker per bin, its area proportional to its images."""
+def calibration(
+    bins: Mapping[str, Sequence[Bin]], x_title: str = "confidence", y_title: str = "accuracy", noun: str = "image"
+) -> go.Figure:
+    """Draw accuracy against confidence for each model, one marker per bin, its area proportional to its count.
+
+    Args:
+        bins: Bins of each model by its name.
+        x_title: Title of the x axis.
+        y_title: Title of the y axis.
+        noun: Singular of what the bins count.
+    """
     figure, most = go.Figure(), max(bin_.count for of_model in bins.values() for bin_ in of_model)
     for position, (name, of_model) in enumerate(bins.items()):
         figure.add_scatter(
@@ -130,7 +139,7 @@ def calibration(bins: Mapping[str, Sequence[Bin]], x_title: str = "confidence", 
             name=escaped(name),
             line={"color": colour(position), "width": 1.5},
             marker={"size": [6 + 18 * np.sqrt(bin_.count / most) for bin_ in of_model], "opacity": 0.75},
-            text=[plural(bin_.count, "image") for bin_ in of_model],
+            text=[plural(bin_.count, noun) for bin_ in of_model],
             hovertemplate=f"%{{text}}: {x_title} %{{x:.3f}}, {y_title} %{{y:.3f}}<extra></extra>",
         )
     diagonal = {"dash": "dot", "color": FAINT}

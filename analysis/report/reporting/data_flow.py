@@ -26,6 +26,8 @@ def data_flow(search: SearchInputs) -> Flow:
     if other := left - sum(reasons.values()):
         reasons["in no partition (see the notes)"] = other
     excluded = [f"{count} {reason}" for reason, count in reasons.most_common(_MOST_REASONS) if count > 0]
+    others = sum(count for _, count in reasons.most_common()[_MOST_REASONS:])
+    excluded += [f"{others} for other reasons"] if others > 0 else []
     found, unlisted = len(data.labels), search.unlisted
     in_folder = [Step(f"{plural(found + unlisted, 'image')} found", (f"{unlisted} without a row in the table",))]
     listed = "with a row" if unlisted else "found"

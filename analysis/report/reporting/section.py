@@ -18,7 +18,10 @@ def flow_section(search: SearchInputs, ensemble: EnsembleInputs | None) -> Secti
     size = halved_interval(search, ensemble) if ensemble else ""
     of_partitions = characteristics_table(search)
     blocks: list[Block] = [data_flow(search), partition_table(search)]
-    blocks += [of_partitions] if of_partitions.rows else []
+    if of_partitions.rows:
+        blocks.append(of_partitions)
+    elif search.metadata:  # columns of many values
+        blocks.append(Text(of_partitions.title, [of_partitions.how_to_read]))
     return Section("Data flow", "flow", [*blocks, *([Text("Size of the test set", [size])] if size else [])])
 
 

@@ -136,9 +136,21 @@ def precision_recall_panel(search: SearchInputs, ensemble: EnsembleInputs, size:
 
 
 def calibration_panel(
-    ensemble: EnsembleInputs, size: str, how_to_read: str, axes: tuple[str, str] = ("confidence", "accuracy")
+    ensemble: EnsembleInputs,
+    size: str,
+    how_to_read: str,
+    axes: tuple[str, str] = ("confidence", "accuracy"),
+    noun: str = "image",
 ) -> Panel:
-    """Draw the reliability diagrams of the ensemble and of its best member, unless both are the same."""
+    """Draw the reliability diagrams of the ensemble and of its best member, unless both are the same.
+
+    Args:
+        ensemble: The ensemble.
+        size: Phrase for the size of the test set.
+        how_to_read: Reading instructions.
+        axes: Titles of the axes.
+        noun: Singular of what the bins count.
+    """
     scores, best = ensemble.evaluation, ensemble.best_trial
     bins = {"ensemble": scores.ensemble.reliability}
     of_best = scores.members[ensemble.best_member].reliability
@@ -148,8 +160,8 @@ def calibration_panel(
         how_to_read,
         f"{size}, in {BINS} bins of equal width; empty bins are omitted. Brier score {_value(ensemble, 'brier')}. "
         f"Expected calibration error {number(scores.ensemble.metrics.get('ece'), 3)}; it is biased upwards and has no "
-        "interval. Bins with few images are unreliable.",
-        partial(calibration, bins, *axes),
+        f"interval. Bins with few {noun}s are unreliable.",
+        partial(calibration, bins, *axes, noun),
     )
 
 

@@ -57,7 +57,7 @@ def _slices(search: SearchInputs, caveat: str) -> Panel:
     return draw_panel(
         "Slices",
         "The score against each parameter, one point per trial. Blue points ran later, amber points earlier.",
-        f"{caveat} The other parameters vary along with the one shown.",
+        f"{caveat} Shown are the most important parameters. The other ones vary along with the one shown.",
         partial(slices, search.study, search.metric),
         120 * drawn_params(search.study) + 160,
     )

@@ -4,7 +4,7 @@ import numpy as np
 
 from analysis.ensembles.tasks.choose import task_results
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
-from analysis.report.page import Block, Example, Gallery, Section, Table
+from analysis.report.page import Block, Example, Gallery, Section, Table, Text
 from analysis.report.sections.classification_scores import (
     CurveWords,
     calibration_panel,
@@ -39,6 +39,7 @@ def label_scores(search: SearchInputs, ensemble: EnsembleInputs) -> Section:
             "How often images have a label that was predicted with a given probability, over all labels. Each marker "
             "is one bin, larger for more predictions. Markers below the diagonal mean that probabilities are too high.",
             ("predicted probability", "share with the label"),
+            "prediction",
         ),
     ]
     return Section("Test scores", "scores", blocks, about_test(search, ensemble), leak_warning(search))
@@ -65,14 +66,27 @@ def _label_tables(search: SearchInputs, ensemble: EnsembleInputs) -> list[Table]
 
 
 def label_mistakes(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Section:  # noqa: ARG001
-    """Show the images on which the ensemble is most wrong about each label."""
+    """Show the images on which the ensemble is most wrong about each label; of many labels, the most mistaken ones."""
     if ensemble.test_predictions is None:
         missing = f"The predictions on test are missing: {ensemble.why_no_predictions}."
         blocks: list[Block] = [Gallery("", "", "", (), missing)]
     else:
-        names = search.data.class_names[:_MOST_LABELS]
-        blocks = [_mistakes(search, ensemble, label, name) for label, name in enumerate(names)]
+        names, shown = search.data.class_names, _most_mistaken(search, ensemble)
+        blocks = [_mistakes(search, ensemble, label, names[label]) for label in shown]
+        if hidden := [name for label, name in enumerate(names) if label not in shown]:
+            left_out = f"The {_MOST_LABELS} labels with the most mistakes are shown. Not shown: {', '.join(hidden)}."
+            blocks.insert(0, Text("", [left_out]))
     return Section("Mistakes", "mistakes", blocks, about_test(search, ensemble), leak_warning(search))
+
+
+def _most_mistaken(search: SearchInputs, ensemble: EnsembleInputs) -> list[int]:
+    """Return the labels with the most mistakes, at most ``_MOST_LABELS``, in the order of the labels."""
+    assert ensemble.test_predictions is not None
+    probabilities = ensemble.chosen.comparison.combination.apply(ensemble.test_predictions)
+    found = probabilities >= np.array(ensemble.evaluation.ensemble.thresholds)
+    mistakes = (found != (search.data.labels[search.data.splits["test"]] == 1)).sum(axis=0)
+    most: list[int] = np.argsort(-mistakes, kind="stable")[:_MOST_LABELS].tolist()
+    return sorted(most)
 
 
 def _mistakes(search: SearchInputs, ensemble: EnsembleInputs, label: int, name: str) -> Gallery:

@@ -187,3 +187,24 @@ def test_what_is_not_known_is_said_or_left_out(result):
     assert [table.title for table in all_tables(bare)] == [
         "Scores by image", "At the model's thresholds", "Recall by class", "Calibration",
     ]  # fmt: skip
+
+
+def test_of_many_labels_those_with_the_most_positives_have_curves_and_the_others_are_named(result):
+    (outcome,) = result.outcomes
+    names = [f"finding {letter}" for letter in "abcdefghijklmnopqrst"]
+    outcomes = tuple(
+        replace(outcome, name=name, positives=place, curve=outcome.curve if place else None)
+        for place, name in enumerate(names)
+    )
+    page = evaluation_page(replace(result, outcomes=outcomes, recalibrated=None), "")
+    text = re.sub(r"<script.*", "", page, flags=re.DOTALL)
+    assert re.findall("Decision curve of (finding .)", text) == names[14:]
+    hidden = "Shown are the 6 with the most positives. Not shown: {}."
+    assert hidden.format(", ".join(names[:14])) in text  # reliability
+    assert hidden.format(", ".join(names[1:14])) in text
+    assert "No curve, because all images are alike: finding a." in text
+    assert "Not shown: finding" not in evaluation_page(result, "") and "The other thresholds" not in text
+    (point,) = result.evaluation.ensemble.points
+    scores = replace(result.evaluation.ensemble, points=(point, point))
+    several = evaluation_page(replace(result, evaluation=replace(result.evaluation, ensemble=scores)), "")
+    assert "specificity 0.667. The other thresholds are in a table below." in several

@@ -99,3 +99,10 @@ def test_cells_hold_counts_and_their_share_of_the_row():
 def test_no_marker_of_a_calibration_is_cut_at_the_edge(predictions):
     curve, _ = calibration({"one": reliability(*predictions)}).data
     assert curve.cliponaxis is False
+
+
+def test_the_hover_of_a_calibration_names_what_its_bins_count(predictions):
+    bins = {"one": reliability(*predictions)}
+    of_images, of_predictions = (calibration(bins, **changes).data[0].text for changes in ({}, {"noun": "prediction"}))
+    assert of_images[0] == f"{bins['one'][0].count} images"
+    assert of_predictions[0] == f"{bins['one'][0].count} predictions"

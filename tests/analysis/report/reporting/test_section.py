@@ -111,6 +111,17 @@ def test_characteristics_are_counted_in_each_partition(search):
     assert {int(row[0]): row[4] for row in checklist(told, None).rows}[36] == "Classes, site, Age in each partition."
 
 
+def test_reasons_and_columns_that_are_left_out_are_counted_or_named(search):
+    data = search.data
+    audit = dataclasses.replace(data.audit, broken={f"{place}": f"reason {place}" for place in range(8)})
+    splits = {**data.splits, "fit": data.splits["fit"][8:]}
+    data = dataclasses.replace(data, splits=splits, audit=audit)
+    code = [f"c{index % 20}" for index in range(len(data.labels))]
+    flow, _, left = flow_section(dataclasses.replace(search, data=data, metadata={"code": code}), None).blocks
+    assert flow.steps[0].excluded[-1] == "3 for other reasons" and len(flow.steps[0].excluded) == 6
+    assert "Columns of more than 12 values are left out: code." in left.paragraphs[0]
+
+
 def test_scores_without_intervals_are_filled_partly_and_patients_are_counted(search, ensemble):
     scores = dataclasses.replace(ensemble.evaluation.ensemble, intervals={})
     evaluation = dataclasses.replace(ensemble.evaluation, ensemble=scores, conditional=(search.data.class_names[0],))

@@ -23,7 +23,11 @@ def search(labelled_data):
 
 @pytest.fixture(scope="module")
 def ensemble(search):
-    """An ensemble of the only trial, which predicts at random with a bias towards the truth."""
+    return scored(search)
+
+
+def scored(search):
+    """Return an ensemble of the only trial, which predicts at random with a bias towards the truth."""
     data, results = search.data, MultiLabelResults(search.data)
 
     def predict(split, seed):
@@ -62,6 +66,8 @@ def test_every_label_has_its_scores_and_its_curves(search, ensemble):
     assert all("over labels" in panel.caveat for panel in panels[:2])
     roc, precision_recall, calibration = (panel.figure for panel in panels)
     assert calibration.layout.yaxis.title.text == "share with the label"
+    assert calibration.data[0].text[0].endswith(" predictions")
+    assert sum(bin_.count for bin_ in ensemble.evaluation.ensemble.reliability) == 3 * len(data.splits["test"])
     areas = [trace.name for trace in roc.data if "AUC" in trace.name]
     assert len(areas) == 3
     for name, area in zip(search.data.class_names, areas, strict=True):
@@ -89,6 +95,22 @@ def test_mistakes_are_those_at_the_thresholds(search, ensemble):
         assert f"{missed} of {truth.sum()} images with the label were missed, {wrong} of" in gallery.caveat
         kinds = [example.lines[0].split(" (")[0] for example in gallery.examples]
         assert kinds == ["missed"] * min(missed, 3) + ["wrongly assigned"] * min(wrong, 3)
+
+
+def test_of_many_labels_the_most_mistaken_ones_are_shown_and_the_others_named(search):
+    names = tuple(f"finding {letter}" for letter in "abcdefghijklmnopqrst")
+    labels = (np.random.default_rng(0).random((len(search.data.labels), 20)) < 0.3).astype(np.int64)
+    many = dataclasses.replace(search, data=dataclasses.replace(search.data, class_names=names, labels=labels))
+    ensemble = scored(many)
+    said, *galleries = label_mistakes(many, ensemble, Inspection()).blocks
+    shown = [gallery.title for gallery in galleries]
+    hidden = [name for name in names if name not in shown]
+    assert len(shown) == 14 and shown == sorted(shown)
+    assert said.paragraphs == [f"The 14 labels with the most mistakes are shown. Not shown: {', '.join(hidden)}."]
+    combination = ensemble.chosen.comparison.combination
+    decided = combination.decide(combination.apply(ensemble.test_predictions))
+    mistakes = dict(zip(names, (decided != labels[many.data.splits["test"]]).sum(axis=0), strict=True))
+    assert min(mistakes[name] for name in shown) >= max(mistakes[name] for name in hidden)
 
 
 def test_without_saved_predictions_the_page_says_so(search, ensemble):
