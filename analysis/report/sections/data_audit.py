@@ -125,7 +125,7 @@ def _leak_warning(search: SearchInputs, audit: Audit) -> str:
 
 def _crops(search: SearchInputs, regions: Regions) -> Gallery:
     data, used = search.data, search.data.splits[search.data.training]
-    size = max(record.config["image_size"] for record in search.records if record.config)
+    size = max((record.config["image_size"] for record in search.records if record.config), default=SIDE)
     whole, cropped = data.uncropped().images(SIDE), data.images(size)
     uncropped = used[regions.boxes[used, 2] == 0][:_UNCROPPED_SHOWN]
     others = np.setdiff1d(used, uncropped)[: _CROPS_SHOWN - len(uncropped)]

@@ -1,14 +1,19 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
 from analysis.report.inputs import Inspection
 from analysis.report.render import render
 from tests.analysis.report.report_inputs import add_trial, made_up_ensemble, made_up_inspection, made_up_search
+from tests.images import write_pairs
 from tests.page import Page
+from trainables.core.data.decode.crop import Regions
+from trainables.core.data.prepare import prepare
 
 
 def page_of(search, ensemble, inspection=None):
@@ -107,9 +112,28 @@ def test_one_trial_is_enough_for_a_page_that_names_what_is_missing(small_data, f
     assert "There is no known configuration to compare with." in text
 
 
-def test_a_search_without_reports_has_a_page(small_data):
+@pytest.fixture
+def masked_data(tmp_path):
+    root = write_pairs(tmp_path / "discs", 40)
+    return prepare(str(root), sizes=[32], seed=0, store=tmp_path / "store")
+
+
+@pytest.fixture
+def cropped_data(small_data):
+    boxes = np.tile(np.array([4, 4, 28, 28], dtype=np.int32), (len(small_data.labels), 1))
+    return dataclasses.replace(small_data, regions=Regions(Path("model"), "d" * 64, boxes))
+
+
+@pytest.mark.parametrize("trials", [0, 1])
+@pytest.mark.parametrize("data", ["small_data", "folded_data", "labelled_data", "masked_data", "cropped_data"])
+def test_a_search_without_reports_has_a_page(request, data, trials):
     empty = optuna.create_study(study_name="empty", direction="maximize")
-    assert "No trial has reported a finite value." in Page(page_of(made_up_search(small_data, empty), None)).text
+    for _ in range(trials):
+        empty.ask()  # which has no configuration yet
+    search = made_up_search(request.getfixturevalue(data), empty)
+    text = Page(page_of(search, None)).text
+    assert "No trial has reported a finite value." in text
+    assert ("Left: the whole image." in text) == (data == "cropped_data")
 
 
 def test_a_class_without_test_images_is_named(search):
