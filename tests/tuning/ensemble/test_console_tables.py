@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from analysis.ensembles.compare_rules import compare
-from analysis.statistics.selection_bias import SelectionBias
 from analysis.statistics.resampling import Sample
+from analysis.statistics.selection_bias import SelectionBias
 from tests.tuning.ensemble.made_up import METRIC, Inference, find, quiet
 from tuning.ensemble.console_tables import show, show_choice
 from tuning.ensemble.run_artifacts import run_files, run_metrics
