@@ -34,6 +34,7 @@ from tuning.cli.options.data_options import (
     say_files,
 )
 from tuning.console import EXIT_FAILED, EXIT_OK, Terminal, say, say_notes
+from tuning.output_file import check_output_file
 
 if TYPE_CHECKING:
     from trainables.core.data.source import Source
@@ -88,8 +89,8 @@ def audit(
     from trainables.core.node_cache import parse_size
 
     for option, file in (("--json", json_file), ("--write-groups", write_groups)):  # before minutes of comparisons
-        if file is not None and not file.parent.is_dir():
-            raise UserError(f"{option} must be writable, but {file} is not: its folder does not exist")
+        if file is not None:
+            check_output_file(option, file)
     console = Terminal()
     options: dict[str, Any] = {
         "table": label_table(labels, image=image_column, label=label_column, split=split_column),

@@ -25,6 +25,7 @@ from tuning.evaluate.log_run import Log
 from tuning.evaluate.score_source import SourceScores, score_source
 from tuning.evaluate.scores import Request, evaluate_scores
 from tuning.evaluate.training_copies import find_training_copies
+from tuning.output_file import check_output_file
 from tuning.predict.fetch_model import fetch_model
 
 
@@ -58,8 +59,8 @@ class EvaluateOptions:
             if share is not None and not 0 < share < 1:
                 raise UserError(f"{option} must be a share between 0 and 1, but got {share:g}")
         for option, file in (("--json", self.json_file), ("--report", self.report)):
-            if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-                raise UserError(f"{option} must be a file in an existing folder, but got {file}")
+            if file is not None:
+                check_output_file(option, file)
 
     def check_model(self, ensemble: Ensemble) -> None:
         """Raise UserError for options that need probabilities if the model makes masks."""

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from trainables.core.errors import UserError
 from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
 from trainables.core.serving.export.onnx_file import export_onnx
 from tuning.console import say
+from tuning.output_file import check_output_file
 from tuning.predict.fetch_model import fetch_model
 
 
@@ -21,10 +21,9 @@ def export_model(model: str, onnx: Path, tracking_uri: str | None, console: Cons
         Exit code 0.
 
     Raises:
-        UserError: The model does not exist or cannot be exported, or the file's folder does not exist.
+        UserError: The model does not exist or cannot be exported, or ``onnx`` cannot be written.
     """
-    if not onnx.parent.is_dir():
-        raise UserError(f"--onnx must name a file in an existing folder, but {onnx.parent} does not exist")
+    check_output_file("--onnx", onnx)
     with ExitStack() as stack:
         folder = fetch_model("MODEL", model, tracking_uri, stack, console)
         ensemble = open_ensemble(folder, torch.device("cpu"))

@@ -14,6 +14,7 @@ from trainables.worker.inference import examine_here
 from tuning.console import say
 from tuning.ensemble.existing_search import check_data, search_run
 from tuning.ensemble.saved_ensemble import load_ensemble
+from tuning.output_file import check_output_file
 from tuning.report.make_report import REPORT, ReportSource, make_report
 from tuning.study.attributes import read_data_request, read_identity, save_study_texts
 from tuning.study.opening_ledger import openings, openings_here, split_fingerprint
@@ -45,10 +46,9 @@ def remake(options: ReportOptions, console: Console) -> int:
         UserError: An option is invalid, or the data has changed.
     """
     folder, study = existing_folder(options.storage, options.name, options.study_storage)
-    identity, data_request = read_identity(study), read_data_request(study)
     file = options.out or folder.local / REPORT
-    if not file.parent.is_dir():
-        raise UserError(f"--out must be a file in an existing folder, but {file.parent} does not exist")
+    check_output_file("--out", file)
+    identity, data_request = read_identity(study), read_data_request(study)
     saved = load_ensemble(study, Openings(0, None))
     sizes = {record.config["image_size"] for record in saved.chosen.members} if saved else {identity["image-size"]}
     with console.status("reading the data"):

@@ -90,8 +90,9 @@ def test_fail_on_leak_sets_the_exit_code(leaky):
         (["{root}", "--group-threshold", "2"], "must be a similarity between 0 and 1, but got 2"),
         (["{root}", "--groups", "{root}/no.csv"], "no.csv cannot be read: No such file or directory"),
         (["{root}", "--groups", "x.csv", "--group-pattern", "x"], "--group-pattern and --groups"),
-        (["{root}", "--write-groups", "{root}/no/such/groups.csv"], "--write-groups must be writable"),
-        (["{root}", "--json", "{root}/no/such/folder.json"], "--json must be writable"),
+        (["{root}", "--write-groups", "{root}/no/groups.csv"], "--write-groups must be a file in an existing folder"),
+        (["{root}", "--json", "{root}/no/such.json"], "--json must be a file in an existing folder, but"),
+        (["nowhere", "--json", "{root}"], "is a folder: add the name of a file"),
     ],
 )
 def test_wrong_usage_is_one_line(leaky, arguments, message):

@@ -150,7 +150,7 @@ def test_a_recalibration_is_fitted_to_some_groups_and_scored_on_the_others(model
         ((*TABLE, "--prevalence", "1"), "--prevalence must be a share between 0 and 1, but got 1"),
         ((*TABLE, "--recalibrate", "0.001"), "--recalibrate must leave groups of each class on both sides"),
         ((*TABLE, "--json", "no/such.json"), "--json must be a file in an existing folder"),
-        ((*TABLE, "--report", "."), "--report must be a file in an existing folder"),
+        ((*TABLE, "--report", "."), "--report must be a file in an existing folder, but . is a folder"),
     ],
 )
 def test_wrong_usage_is_one_line(model, second, options, message):  # noqa: F811

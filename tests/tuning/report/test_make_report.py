@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,11 +10,13 @@ from analysis.report.summary import opening
 from tests.analysis.report.report_inputs import made_up_study
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
+from trainables.core.metric_names import Objective
 from tuning.report.make_report import ReportSource, gather_search, make_report, report_at_end
 from tuning.report.remake_report import ReportOptions, remake
 from tuning.study.attributes import save_data_request
 from tuning.study.data_request import DataRequest
 from tuning.study.identity import check_identity
+from tuning.study.search_folder import existing_folder, find_folder
 from tuning.study.successive_halving import rungs
 
 
@@ -114,3 +117,23 @@ def test_a_report_that_cannot_be_logged_does_not_fail_the_search(study, small_da
 def test_a_search_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(UserError, match="has none named 'nothing'"):
         remake(ReportOptions("nothing", storage=str(tmp_path)), console())
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [
+        (".", "but . is a folder: add the name of a file"),
+        ("made", "but made is a folder"),
+        ("no/x.html", "but no is none"),
+    ],
+)
+def test_a_folder_is_no_report_and_is_refused_before_anything_is_read_or_changed(tmp_path, monkeypatch, out, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made").mkdir()
+    with find_folder("results", "search", None, resume=False).open(Objective("accuracy"), 3, 0) as study:
+        before = dict(study.user_attrs)
+    options = ReportOptions("search", out=Path(out), study_texts={"purpose": "new"})
+    with pytest.raises(UserError, match=f"--out must be a file in an existing folder, {reason}"):
+        remake(options, console())
+    _, study = existing_folder("results", "search", None)
+    assert study.user_attrs == before
