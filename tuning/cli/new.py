@@ -11,6 +11,7 @@ from trainables.core.errors import UserError
 from tuning.cli.command import Command, console_script, new_app
 from tuning.cli.options.data_options import GroupColumn, ImageColumn, LabelColumn, Labels, SplitColumn, label_table
 from tuning.console import Terminal, say, say_notes
+from tuning.output_file import check_output_file
 
 if TYPE_CHECKING:
     from tuning.folder_summary import FolderSummary
@@ -59,9 +60,11 @@ def new(
     file = out or Path(f"my_{_slug(folder.resolve().name).lower()}_space.py")
     if file.suffix != ".py":
         raise UserError(f"--out must end in .py, but got {file}")
+    check_output_file("--out", file)
     if file.exists() and not force:
         raise UserError(f"{file} exists: give another --out, or --force to overwrite it")
-    table = label_table(labels, image=image_column, label=label_column, split=split_column, group=group_column)
+    columns = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
+    table = label_table(labels, **columns)
     images = inspect_folder(folder, table)
     healthy, about_healthy = _healthy_class(images, healthy)
     text = starting_space(images, _slug(file.stem), healthy)
@@ -73,8 +76,11 @@ def new(
     console = Terminal()
     say(console, f"{file}: {', '.join(f'{count} {name}' for name, count in images.counts.items())}")
     say_notes(console, [*images.notes, *about_healthy])
-    audited = shlex.join([str(images.place), *(word for name in labels or () for word in ("--labels", name))])
-    say(console, f"Next: tune-audit {audited}, then tune-run {file} --dry-run 5")
+    given = [("--labels", name) for name in labels or ()]
+    given += [(f"--{role}-column", name) for role, name in columns.items() if name is not None]
+    audit = shlex.join(["tune-audit", str(images.place), *(word for pair in given for word in pair)])
+    dry_run = shlex.join(["tune-run", str(file), "--dry-run", "5"])  # the space holds the table and its columns
+    say(console, f"Next: {audit}, then {dry_run}")
 
 
 def _slug(text: str) -> str:

@@ -1,6 +1,7 @@
 """End of a search: the ensemble, its registration and the report."""
 
 import json
+import shlex
 from contextlib import suppress
 from functools import partial
 
@@ -101,6 +102,6 @@ def _register(search: Search, result: EnsembleResult, console: Console) -> tuple
 def _show_places(search: Search, registration: Registration, console: Console) -> None:
     """Print where the model and all runs are."""
     name, uri = search.plan.space.name, without_credentials(search.tracker.uri)
-    command = f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri
+    command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}" if uri.startswith("sqlite:") else uri
     say(console, registration.describe(name))
     say(console, f"All runs:   {command}   (experiment {name})")

@@ -1,4 +1,5 @@
 import ast
+import shlex
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ from tests.images import png, write_classes, write_labelled
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.metric_names import Objective
+from tuning.cli.audit import app as audit_app
 from tuning.cli.new import app
 from tuning.search.plan import Plan
 
@@ -167,11 +169,15 @@ def test_nothing_is_overwritten_without_force(here):
         (("stray",), "stray 0 of 2 do"),
         (("lonely",), "at least two classes must have images, but in "),
         (("data", "--out", "space.txt"), "--out must end in .py"),
-        (("data", "--out", "no/such/folder.py"), "--out must be writable, but no/such/folder.py is not"),
+        (("data", "--out", "no/such/folder.py"), "--out must be a file in an existing folder, but no/such is none"),
+        (
+            ("nowhere", "--out", "folder.py", "--force"),
+            "--out must be a file in an existing folder, but folder.py is a",
+        ),
     ],
 )
 def test_mistakes_are_one_line(here, arguments, message):
-    for folder in ("empty", "stray/a", "stray/b", "lonely/b"):
+    for folder in ("empty", "stray/a", "stray/b", "lonely/b", "folder.py"):
         (here / folder).mkdir(parents=True)
     write_classes(here / "lonely", {"a": 1})
     shutil.copy(here / "lonely" / "a" / "000.png", here / "stray")
@@ -192,6 +198,24 @@ def test_a_table_of_labels_becomes_part_of_the_space(here):
     assert open_source(space.data, table=space.table).class_names == ("ill", "normal")
     assert "group_pattern" not in (here / "my_scans_space.py").read_text()
     assert "--image-column needs --labels FILE" in new("scans", "--image-column", "scan", "--force", code=2)
+
+
+def test_the_printed_commands_work_for_columns_of_unknown_names(here):
+    (here / "my scans").mkdir()
+    for index in range(24):
+        (here / "my scans" / f"{index:03}.png").write_bytes(png(np.full((32, 32), index, dtype=np.uint8)))
+    lines = [f"{index:03},{'normal' if index % 2 else 'ill'},p{index // 4},{index}" for index in range(24)]
+    (here / "l.csv").write_text("\n".join(["fid,the dx,pat,z", *lines]))
+    columns = ("--image-column", "fid", "--label-column", "the dx", "--group-column", "pat")
+    output = new("my scans", "--labels", "l.csv", *columns, "--out", "even 2.py")
+    audit, dry_run = output.splitlines()[-1].removeprefix("Next: ").split(", then ")
+    command, *arguments = shlex.split(audit)
+    done = CliRunner().invoke(audit_app, arguments)
+    assert (command, done.exit_code) == ("tune-audit", 0), done.output
+    assert "6 subjects (as given)" in done.output
+    assert shlex.split(dry_run) == ["tune-run", "even 2.py", "--dry-run", "5"]
+    space = load_space("even 2.py")  # holds what the audit was given
+    assert (space.table.image, space.table.label, space.table.group) == ("fid", "the dx", "pat")
 
 
 def test_a_table_of_several_labels_gives_a_space_of_that_task(here):

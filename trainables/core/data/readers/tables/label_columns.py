@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -174,7 +175,10 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
         Fact(f"columns of the table: {used}" + (f"; others, which no model sees: {counted}" if others else "")),
         *(describe_unused(name, (row[name] for row in rows)) for name in unused),
         *(
-            [f"column {maybe[0]} may name patients: if it does, --group-column {maybe[0]} keeps their images together"]
+            [
+                f"column {maybe[0]} may name patients: if it does, --group-column {shlex.quote(maybe[0])} keeps their "
+                "images together"
+            ]
             if maybe and "group" not in chosen
             else []
         ),

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -100,7 +101,7 @@ def _recognised(table: LabelTable, columns: Sequence[str], rows: Sequence[Row], 
         labels = ",".join(name for name in binary if name not in seldom)
         raise DataError(
             f"columns {', '.join(binary)} of {place} hold 0 and 1, but {listed(seldom)} may be no label: pass the "
-            f"labels, such as --label-column {labels or ','.join(binary)}"
+            f"labels, such as --label-column {shlex.quote(labels or ','.join(binary))}"
         )
     return binary if len(binary) > 1 else []
 

@@ -1,3 +1,4 @@
+import shlex
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,8 @@ def test_a_lesion_is_the_group_if_no_patient_or_visit_is_known():
 @pytest.mark.parametrize("column", ["ID", "case", "PatientCohortKey", "patients", "subj nr"])
 def test_a_column_that_may_name_patients_is_noted(column):
     rows = [{"image": f"{i}.png", "label": "ab"[i % 2], column: f"p{i // 3}"} for i in range(9)]
-    note = f"column {column} may name patients: if it does, --group-column {column} keeps their images together"
+    option = f"--group-column {shlex.quote(column)}"
+    note = f"column {column} may name patients: if it does, {option} keeps their images together"
     assert describe_columns({"image": "image", "label": "label"}, list(rows[0]), rows)[1:] == [note]
     assert describe_columns({"image": "image", "group": column}, list(rows[0]), rows)[1:] == []
 
