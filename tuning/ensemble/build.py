@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import optuna
 from numpy.typing import NDArray
 from rich.console import Console
@@ -69,11 +70,12 @@ def choose_ensemble(
     task = task_results(data)
     sample = task.sample(data.selection, request.metric)
     predictions = infer(checkpoints_of(members), data.selection)
+    singles = np.stack([task.single(one, sample, request.decisions) for one in predictions[: len(members)]])
     return ChosenEnsemble(
         members=tuple(members),
-        member_scores=tuple(sample.score(member) for member in predictions[: len(members)]),
+        member_scores=tuple(map(sample.score, singles)),
         comparison=task.compare(predictions, sample, request.rule, request.decisions),
-        diversity=task.diversity(predictions, sample),
+        diversity=task.diversity(singles, sample),
         views=request.views,
         images=len(sample.labels),
         groups=len(sample.members),

@@ -112,9 +112,18 @@ class TaskResults(ABC):
         """
 
     @staticmethod
+    def single(
+        member: NDArray[Any],
+        sample: Sample,  # noqa: ARG004
+        decisions: DecisionRules | None = None,  # noqa: ARG004
+    ) -> NDArray[Any]:
+        """Return one member's predictions as ``sample`` scores them: as they are, for tasks without decisions."""
+        return member
+
+    @staticmethod
     @abstractmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:
-        """Return how much the members disagree."""
+        """Return how much the members disagree, from the predictions that ``single`` returns."""
 
     @staticmethod
     @abstractmethod

@@ -20,6 +20,7 @@ from analysis.ensembles.tasks.decision_tables import POINT_METRICS, label_set_ta
 from analysis.ensembles.tasks.label_samples import LabelPatientSample, LabelSample
 from analysis.statistics.baselines import MAJORITY, Baseline, baseline_predictions, compared_with_baselines
 from analysis.statistics.calibration import binned, expected_calibration_error
+from analysis.statistics.cross_fitting import group_folds
 from analysis.statistics.diversity import Diversity, answer_diversity
 from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.resampling import Sample, few_groups
@@ -83,11 +84,19 @@ class MultiLabelResults(TaskResults):
         """Return (N, 2L) cross-fitted probabilities and decisions."""
         return held_out(predictions, sample, rule, _rule_set(decisions))
 
+    @classmethod
+    def single(cls, member: NDArray[Any], sample: Sample, decisions: DecisionRules | None = None) -> NDArray[Any]:
+        """Return a member's (N, 2L) probabilities and decisions, by thresholds that were chosen on other groups.
+
+        With too few groups for that, there are no decisions, as in the comparison of the rules.
+        """
+        return member if group_folds(sample) is None else cls.held_out(member[None], sample, "mean", decisions)
+
     @staticmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:
         """Return how often members decide on different sets of labels, and how their errors correlate."""
-        members, images, labels = predictions.shape
-        decided = (predictions >= THRESHOLD).reshape(members * images, labels)
+        (members, images), labels = predictions.shape[:2], sample.labels.shape[1]
+        decided = (predictions[:, :, -labels:] >= THRESHOLD).reshape(members * images, labels)
         sets = label_sets(np.concatenate([decided, sample.labels]).astype(np.int64)).reshape(members + 1, images)
         return answer_diversity(sets[:-1], sets[-1])
 

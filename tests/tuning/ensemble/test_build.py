@@ -94,3 +94,16 @@ def test_a_forced_rule_is_chosen_and_members_are_scored_on_select(study, data):
     assert chosen.member_scores[0] == task_results(data).sample("select", METRIC).score(predictions[0])
     trials = {record.number: record for record in read_trials(study)}
     assert from_json(json.loads(json.dumps(to_json(chosen))), ChosenEnsemble, trials) == chosen
+
+
+def test_members_with_labels_are_compared_at_their_own_thresholds(study, labelled_data):
+    """Low probabilities, which are all below 0.5, separate the labels as well as high ones."""
+    truth = labelled_data.labels[labelled_data.splits["select"]]
+    low, high = 0.1 + 0.2 * truth, np.where(np.random.default_rng(0).random(truth.shape) < 0.2, 1 - truth, truth)
+    predictions = np.stack([high, low]).astype(np.float32)
+    members = choose_members(study, EnsembleRequest(METRIC, k=2), quiet())
+    request = EnsembleRequest("macro_f1", k=2)
+    chosen = choose_ensemble(members, labelled_data, request, lambda *_: predictions)
+    assert chosen.member_scores[1] == 1.0 > chosen.member_scores[0]
+    assert chosen.best_member == 1
+    assert chosen.diversity.mean_disagreement == pytest.approx((high != truth).any(axis=1).mean())

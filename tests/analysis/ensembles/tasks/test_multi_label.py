@@ -8,9 +8,11 @@ from sklearn.metrics import average_precision_score, brier_score_loss, f1_score,
 
 from analysis.ensembles.compare_rules import Comparison
 from analysis.ensembles.evaluation import Evaluation
+from analysis.ensembles.label_rules import best_thresholds
 from analysis.ensembles.serialization import from_json, to_json
 from analysis.ensembles.tasks.label_samples import LabelPatientSample
 from analysis.ensembles.tasks.multi_label import MultiLabelResults
+from analysis.statistics.cross_fitting import group_folds
 from tests.analysis.ensembles.test_label_rules import NAMES, drawn
 from trainables.core.serving.combining.patient_rule import PatientRule
 
@@ -80,6 +82,31 @@ def test_members_disagree_where_their_sets_of_labels_differ():
     assert result.disagreement[0][1] == pytest.approx((decided[0] != decided[1]).any(axis=1).mean())
     wrong = (decided != sample.labels).any(axis=2)
     assert result.error_correlation[0][2] == pytest.approx(np.corrcoef(wrong[0], wrong[2])[0, 1])
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "auroc"])
+def test_a_member_is_scored_at_thresholds_that_were_chosen_on_other_groups(metric):
+    probabilities, sample = drawn(metric=metric, seed=4)
+    folds, truth = group_folds(sample), sample.labels
+    decided = np.zeros((3, *truth.shape), dtype=bool)
+    for position, member in enumerate(probabilities):
+        for fold in np.unique(folds):
+            thresholds = best_thresholds(member[folds != fold], truth[folds != fold])
+            decided[position, folds == fold] = member[folds == fold] >= thresholds
+        scored = sample.score(MultiLabelResults.single(member, sample))
+        of_metric = {
+            "macro_f1": f1_score(truth, decided[position], average="macro"),
+            "auroc": roc_auc_score(truth, member),
+        }
+        assert scored == pytest.approx(of_metric[metric])
+    singles = np.stack([MultiLabelResults.single(member, sample) for member in probabilities])
+    result = MultiLabelResults.diversity(singles, sample)
+    assert result.disagreement[0][1] == pytest.approx((decided[0] != decided[1]).any(axis=1).mean())
+
+
+def test_with_few_groups_members_decide_at_a_half():
+    (member, *_), sample = drawn(groups=6)
+    np.testing.assert_array_equal(MultiLabelResults.single(member, sample), member)
 
 
 def test_results_come_back_from_json(chosen, evaluation):
