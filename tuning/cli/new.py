@@ -64,7 +64,7 @@ def new(
     if file.exists() and not force:
         raise UserError(f"{file} exists: give another --out, or --force to overwrite it")
     columns = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
-    table = label_table(labels, **columns)
+    table = label_table(labels, None, **columns)
     images = inspect_folder(folder, table)
     healthy, about_healthy = _healthy_class(images, healthy)
     text = starting_space(images, _slug(file.stem), healthy)
