@@ -1,12 +1,13 @@
 """The tags of DICOM files that are used: the patient, to group images, and how an image was acquired."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.core.data.decode.dicom import count_frames, has_window, is_incomplete, read_header, read_text
 from trainables.core.data.fact import Fact
+from trainables.core.data.readers.image_files import is_dicom_file
 from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
@@ -59,13 +60,38 @@ def read_tags(file: Path) -> DicomTags:
     )
 
 
-def describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
-    """Return notes on the DICOM files of a folder.
+@dataclass(frozen=True, eq=False)
+class FolderTags:
+    """Tags of the files of a folder.
 
-    Args:
-        tags: Tags of all files, DICOM or not.
-        patients: Number of different patients.
+    Attributes:
+        frames: (N) number of frames of each file; 0 for files that are not DICOM, or damaged.
+        patients: (N) PatientID of each file, "" if unknown or if fewer than two patients are named. It is never stored.
+        metadata: Name in ``ACQUISITION`` to (N) values; empty if no file is DICOM.
+        notes: Facts about the DICOM files.
     """
+
+    frames: Sequence[int]
+    patients: Sequence[str]
+    metadata: Mapping[str, Sequence[str]]
+    notes: Sequence[str]
+
+
+def read_folder_tags(files: Sequence[Path]) -> FolderTags:
+    """Return the tags of the N files of a folder, DICOM or not."""
+    tags = [read_tags(file) if is_dicom_file(file) else DicomTags() for file in files]
+    is_dicom = any(of_file.frames for of_file in tags)
+    patients = len({of_file.patient for of_file in tags} - {""})
+    values = zip(*(of_file.acquisition for of_file in tags), strict=True)
+    return FolderTags(
+        frames=[of_file.frames for of_file in tags],
+        patients=[of_file.patient if patients > 1 else "" for of_file in tags],  # anonymised files may all have one
+        metadata=dict(zip(ACQUISITION, map(list, values), strict=True)) if is_dicom else {},
+        notes=_describe_dicom(tags, patients) if is_dicom else [],
+    )
+
+
+def _describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
     dicom = [of_file for of_file in tags if of_file.frames]
     images = sum(of_file.frames for of_file in dicom)
     modalities = Counter(of_file.acquisition[0] or "unknown" for of_file in dicom)

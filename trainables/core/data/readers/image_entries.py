@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from trainables.core.data.decode.dicom import extract_frame
 from trainables.core.data.decode.nifti import Slicing
-from trainables.core.data.readers.dicom_tags import ACQUISITION, DicomTags, describe_dicom, read_tags
-from trainables.core.data.readers.image_files import find_images, is_dicom_file, is_nifti_file
+from trainables.core.data.readers.dicom_tags import read_folder_tags
+from trainables.core.data.readers.image_files import find_images, is_nifti_file
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
 from trainables.core.data.readers.volumes import (
     describe_subjects,
@@ -65,42 +65,38 @@ def list_images(root: Path, slicing: Slicing | None = None) -> ImageEntries:
     """List the images below a folder, sorted by path. A damaged DICOM or NIfTI file counts as one image."""
     slicing = slicing or Slicing()
     files = [file.relative_to(root) for file in find_images(root)]
-    headers = [read_tags(root / file) if is_dicom_file(root / file) else DicomTags() for file in files]
+    tags = read_folder_tags([root / file for file in files])
     entries = [
-        (file, header, number)
-        for file, header in zip(files, headers, strict=True)
-        for number in _numbers(root / file, header, slicing)
+        (place, number)
+        for place, (file, frames) in enumerate(zip(files, tags.frames, strict=True))
+        for number in _numbers(root / file, frames, slicing)
     ]
+    places = [place for place, _ in entries]
     volumes = [file for file in files if is_nifti_file(file)]
     subjects = find_subjects(volumes)
-    slices = sum(is_nifti_file(file) for file, *_ in entries)
-    is_dicom = any(header.frames for header in headers)
-    patients = {header.patient for header in headers} - {""}
-    has_patients = len(patients) > 1  # anonymised files may all have the same one
-    grouped = has_patients or any(frame is not None for *_, frame in entries)
-    of_patients = [header.patient if has_patients else "" for _, header, _ in entries]
-    keys = [patient or subjects.get(file, file) for patient, (file, *_) in zip(of_patients, entries, strict=True)]
-    values = zip(*(header.acquisition for _, header, _ in entries), strict=True)
+    keys = [patient or subjects.get(file, file) for patient, file in zip(tags.patients, files, strict=True)]
+    grouped = any(tags.patients) or any(number is not None for _, number in entries)
+    slices = sum(is_nifti_file(files[place]) for place in places)
     return ImageEntries(
         root=root,
-        files=[file for file, *_ in entries],
-        frames=[frame for *_, frame in entries],
+        files=[files[place] for place in places],
+        frames=[number for _, number in entries],
         slicing=slicing if volumes else None,
-        groups=numbered(keys) if grouped else None,
-        patients=of_patients,
-        metadata=dict(zip(ACQUISITION, map(list, values), strict=True)) if is_dicom else {},
+        groups=numbered([keys[place] for place in places]) if grouped else None,
+        patients=[tags.patients[place] for place in places],
+        metadata={name: [values[place] for place in places] for name, values in tags.metadata.items()},
         notes=(
-            *(describe_dicom(headers, len(patients)) if is_dicom else ()),
+            *tags.notes,
             *([describe_volumes(len(volumes), slices, slicing)] if volumes else ()),
             *describe_subjects(subjects),
         ),
     )
 
 
-def _numbers(file: Path, header: DicomTags, slicing: Slicing) -> Sequence[int | None]:
+def _numbers(file: Path, frames: int, slicing: Slicing) -> Sequence[int | None]:
     if is_nifti_file(file):
         return find_slices(file, slicing)
-    return range(header.frames) if header.frames > 1 else [None]
+    return range(frames) if frames > 1 else [None]
 
 
 def part_name(file: Path) -> str:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.core.data.readers.dicom_tags import read_folder_tags
 from trainables.core.data.readers.folders.mask_signs import MASK_NAME
 from trainables.core.data.readers.image_files import is_image, paths_below, unread_files
 from trainables.core.data.readers.name_keys import name_key
 from trainables.core.data.readers.tables.split_columns import folder_splits
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
-from trainables.core.data.source import MaskFormat, Masks, Source
+from trainables.core.data.source import MaskFormat, Masks, Source, numbered
 from trainables.core.errors import DataError
 
 _PETS = "oxford-iiit-pet"
@@ -103,15 +104,20 @@ def _source(
         mask = masks[index]
         return read(mask) if mask else b""
 
+    tags = read_folder_tags(files)
+    of_splits = ("the folders or lists of the images give the published splits",) if any(published) else ()
     return Source(
         class_names=("images",),
         labels=np.zeros(len(files), dtype=np.int64),
         published=np.array(published, dtype=np.str_),
-        groups=np.arange(len(files)),
+        groups=numbered([patient or file for patient, file in zip(tags.patients, files, strict=True)]),
         names=[printable(str(file.relative_to(root))) for file in files],
         read_bytes=lambda index: read(files[index]),
+        groups_given=any(tags.patients),
         files=[file.name for file in files],
         masks=Masks(read_mask, mask_format),
         unread=unread_files(root, {*files, *filter(None, masks)}),
-        notes=("the folders or lists of the images give the published splits",) if any(published) else (),
+        metadata=tags.metadata,
+        notes=(*of_splits, *tags.notes),
+        patients=tags.patients,
     )

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.dicom import write_dicom
 from tests.images import png, write_pets
+from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.errors import DataError
 
@@ -77,3 +79,36 @@ def test_pets_that_no_list_names_are_counted(tmp_path):
     pets = write_pets(tmp_path, 8) / "oxford-iiit-pet"
     (pets / "images" / "more.jpg").write_bytes((pets / "images" / "Breed_0.jpg").read_bytes())
     assert dict(open_source(str(tmp_path)).unread) == {".txt": 2, ".jpg": 1}
+
+
+def write_patients(root, patients):
+    for patient in patients:
+        for place in range(2):
+            pixels = np.random.default_rng([ord(patient), place]).integers(0, 4096, (16, 16), dtype=np.uint16)
+            write_dicom(root / "images" / f"{patient}_{place}.dcm", pixels, PatientID=patient)
+            mask = np.zeros((16, 16), np.uint8)
+            mask[:8] = 1
+            (root / "masks").mkdir(exist_ok=True)
+            (root / "masks" / f"{patient}_{place}.png").write_bytes(png(mask))
+
+
+def test_dicom_images_of_a_patient_are_a_group(tmp_path):
+    write_patients(tmp_path, "AB")
+    source = open_source(str(tmp_path))
+    assert source.groups.tolist() == [0, 0, 1, 1] and source.groups_given
+    assert source.patients == ["A", "A", "B", "B"] and source.metadata["modality"] == ["CR"] * 4
+    assert source.notes[0] == "4 DICOM files (4 CR) with 4 images of 2 patients by PatientID"
+
+
+def test_no_patient_of_a_segmentation_is_in_two_splits(tmp_path):
+    write_patients(tmp_path / "data", "ABCDEFGH")
+    data = prepare(str(tmp_path / "data"), sizes=[16], seed=0, store=tmp_path / "store")
+    assert data.patients is not None
+    splits = [set(data.patients[split].tolist()) for split in data.splits.values()]
+    assert sum(map(len, splits)) == len(set.union(*splits)) == 8
+
+
+def test_one_patient_id_for_all_images_with_masks_is_no_group(tmp_path):
+    write_patients(tmp_path, "A")
+    source = open_source(str(tmp_path))
+    assert source.groups.tolist() == [0, 1] and not source.groups_given
