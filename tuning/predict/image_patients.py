@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.core.data.readers.dicom_tags import read_tags
 from trainables.core.data.readers.image_files import is_dicom_file
-from trainables.core.data.readers.parquet.other_columns import patient_column
+from trainables.core.data.readers.parquet.other_columns import patient_column, values_of
 from trainables.core.data.readers.patient_names import describe_largest, names_patient
 from trainables.core.data.readers.pseudonyms import KEY_VARIABLE, has_lasting_key, pseudonym
 from trainables.core.data.readers.tables.label_columns import known_as, known_groups
@@ -76,7 +76,7 @@ def patients_of(parts: Sequence[Part], source: PatientSource) -> Patients:
     return _named(parts, list(_by_column(parts, source.column))) if True in in_parquet else _by_file(parts)
 
 
-def _named(parts: Sequence[Part], patients: Sequence[object]) -> Patients:
+def _named(parts: Sequence[Part], patients: Sequence[str | None]) -> Patients:
     """Return patients whose names may be missing, or words such as ``unknown``."""
     names = [name for part in parts for name in part.image_names]
     known = list(map(names_patient, patients))
@@ -131,7 +131,7 @@ def _by_name(parts: Sequence[Part], pattern: str) -> Patients:
     )
 
 
-def _by_column(parts: Sequence[Part], column: str | None) -> Iterator[object]:
+def _by_column(parts: Sequence[Part], column: str | None) -> Iterator[str]:
     """Yield the patients of the images in parquet files."""
     files = dict.fromkeys(part.path for part in parts)
     if not files:
@@ -143,7 +143,7 @@ def _by_column(parts: Sequence[Part], column: str | None) -> Iterator[object]:
         raise UserError(
             f"--per patient needs the patients, but {parts[0].name} has no column for them: give {_SOURCES}"
         )
-    values = {file: table.column(name).to_pylist() for file, table in tables.items()}
+    values = {file: values_of([table], name) for file, table in tables.items()}
     for part in parts:
         yield from values[part.path][part.first_row : part.first_row + part.images]
 

@@ -115,6 +115,14 @@ def test_a_column_of_parquet_is_recognised_or_named(tmp_path, monkeypatch):
         patients_of(parts, PatientSource(column="who"))
 
 
+def test_a_number_of_a_patient_has_no_decimal_point(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_parquet("a.parquet", patient_id=[7.0, None])
+    write_parquet("b.parquet", patient_id=[7, 8])
+    parts = find_parts(["a.parquet", "b.parquet"])
+    assert of_images(parts, PatientSource()) == ["7", "a.parquet row 1", "7", "8"]
+
+
 @pytest.fixture
 def dicom(tmp_path, monkeypatch):
     """Files a.dcm and c.dcm of one patient, b.dcm of another, and film.dcm of nobody known."""
@@ -166,7 +174,7 @@ def test_words_for_unknown_patients_are_no_patient(folder, tmp_path, monkeypatch
     rows = [f"scans.parquet row {row}" for row in (0, 2, 4)]
     assert of_images(find_parts(["scans.parquet"]), PatientSource()) == [rows[0], "P1", rows[1], "P1", rows[2]]
     write_parquet(tmp_path / "floats.parquet", patient_id=[math.nan, 7.0, math.nan])
-    names = ["floats.parquet row 0", "7.0", "floats.parquet row 2"]
+    names = ["floats.parquet row 0", "7", "floats.parquet row 2"]
     assert of_images(find_parts(["floats.parquet"]), PatientSource()) == names
 
 

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
+from trainables.core.data.readers.untrusted_files import listed
 from trainables.core.errors import DataError
 from trainables.core.plural import plural
 
@@ -67,3 +68,15 @@ def alike_patients(patients: Iterable[str]) -> list[list[str]]:
         joined = re.sub(r"(?<=[^\W\d_])[\s_.-]+(?=\d)", "", patient.casefold())
         spellings.setdefault(re.sub(r"(?<!\d)0+(?=\d)", "", joined), set()).add(patient)
     return [sorted(names) for names in spellings.values() if len(names) > 1]
+
+
+def describe_alike(column: str, patients: Iterable[str]) -> list[str]:
+    """Return a note on the values of a column that may name one patient, see ``alike_patients``."""
+    alike = [" and ".join(names) for names in alike_patients(patients)]
+    if not alike:
+        return []
+    counted = plural(len(alike), f"group in {column} has", f"groups in {column} have")
+    return [
+        f"{counted} several spellings ({listed(sorted(alike))}), which count as different groups: write them alike if "
+        "they are the same"
+    ]

@@ -6,6 +6,7 @@ from typing import Any
 from trainables.core.data.readers.patient_names import count_patients, describe_unused
 from trainables.core.data.readers.tables.label_columns import known_groups
 from trainables.core.data.readers.tables.split_columns import check_no_choice, check_no_flag, known_splits
+from trainables.core.data.readers.tables.table_files import cell_text
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 
@@ -26,9 +27,9 @@ def patient_column(tables: Sequence[Any]) -> tuple[str | None, list[str]]:
     return found[0] if len(found) == 1 else None, notes
 
 
-def values_of(tables: Sequence[Any], column: str) -> list[Any]:
-    """Return the values of a column of all files."""
-    return [value for table in tables for value in table.column(column).to_pylist()]
+def values_of(tables: Sequence[Any], column: str) -> list[str]:
+    """Return the values of a column of all files as text, as ``read_table`` does: files may differ in its type."""
+    return [cell_text(value) for table in tables for value in table.column(column).to_pylist()]
 
 
 def split_column(columns: Mapping[str, Sequence[str]], of_files: Sequence[str], place: str) -> str | None:
@@ -65,10 +66,10 @@ def split_column(columns: Mapping[str, Sequence[str]], of_files: Sequence[str], 
 
 
 def other_columns(tables: Sequence[Any], used: Sequence[str | None]) -> dict[str, list[str]]:
-    """Return the columns that all files have and that have no other use, as text; "" for a null."""
+    """Return the columns that all files have and that have no other use, as text, see ``values_of``."""
     shared = set.intersection(*(set(table.column_names) for table in tables)) - set(used)
     return {
-        name: ["" if value is None else str(value) for table in tables for value in table.column(name).to_pylist()]
+        name: values_of(tables, name)
         for name in tables[0].column_names
         if name in shared and _is_plain(tables[0].schema.field(name).type)
     }

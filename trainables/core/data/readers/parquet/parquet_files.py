@@ -27,7 +27,12 @@ from trainables.core.data.readers.parquet.other_columns import (
     split_column,
     values_of,
 )
-from trainables.core.data.readers.patient_names import check_patients, describe_unknown, names_patient
+from trainables.core.data.readers.patient_names import (
+    check_patients,
+    describe_alike,
+    describe_unknown,
+    names_patient,
+)
 from trainables.core.data.readers.untrusted_files import check_within
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError, describe, first_line
@@ -141,7 +146,8 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
     group_column = group_column or recognised
     if group_column is not None:
         values = values_of(tables, group_column)
-        groups = numbered([str(value) if names_patient(value) else (index,) for index, value in enumerate(values)])
+        groups = numbered([value if names_patient(value) else (index,) for index, value in enumerate(values)])
+        notes += describe_alike(group_column, values)
         notes += describe_unknown(sum(not names_patient(value) for value in values))
     metadata = other_columns(tables, ("image", "label", group_column))
     published = [split for split, table in parts for _ in range(len(table))]

@@ -1,7 +1,7 @@
 """A folder of images whose labels, groups and splits are in a table."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.fact import Fact
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.image_files import unread_files
-from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
+from trainables.core.data.readers.patient_names import describe_alike, describe_unknown, names_patient
 from trainables.core.data.readers.tables.label_columns import LabelTable, choose_columns, describe_columns
 from trainables.core.data.readers.tables.label_sets import (
     LabelReading,
@@ -32,7 +32,6 @@ from trainables.core.data.readers.tables.unknown_labels import check_known
 from trainables.core.data.readers.untrusted_files import listed, printable
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError
-from trainables.core.plural import plural
 
 _MOST_CLASSES = 1000
 
@@ -109,26 +108,13 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
             *reading.describe(labels, encoded, class_names),
             *matching_notes(matches, named, place),
             *repeat_notes(matches, [name for name in columns if name not in chosen.values()], place),
-            *_group_notes([row[group] for row in rows] if group else [], chosen),
+            *(describe_alike(group, [row[group] for row in rows]) if group else ()),
             *describe_unknown(sum(not names_patient(row[group]) for row in firsts) if group else 0),
             *images.notes,
         ),
         slicing=images.slicing,
         patients=[] if group else [images.patients[index] if index >= 0 else "" for index in positions],
     )
-
-
-def _group_notes(groups: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
-    """Name the groups that may be one patient: their names differ only in case or leading zeros."""
-    alike = [" and ".join(names) for names in alike_patients(groups)]
-    if not alike:
-        return []
-    column = chosen["group"]
-    counted = plural(len(alike), f"group in {column} has", f"groups in {column} have")
-    return [
-        f"{counted} several spellings ({listed(sorted(alike))}), which count as different groups: write them alike if "
-        "they are the same"
-    ]
 
 
 def _find_table(root: Path, name: str) -> Path:

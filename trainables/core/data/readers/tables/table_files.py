@@ -41,11 +41,12 @@ def read_table(file: Path) -> Columns:
     doubled = sorted({name for name in names if name and names.count(name) > 1})
     if doubled:
         raise DataError(f"columns must have different names, but {file} has {names.count(doubled[0])} {doubled[0]!r}")
-    return {name: [_clean(row[place]) for row in rows] for place, name in enumerate(names) if name}
+    return {name: [cell_text(row[place]) for row in rows] for place, name in enumerate(names) if name}
 
 
-def _clean(cell: str) -> str:
-    value = re.sub(r"^(-?\d+)\.0+$", r"\1", _stripped(cell))
+def cell_text(cell: Any) -> str:
+    """Return a cell as text, as in the columns of ``read_table``."""
+    value = re.sub(r"^(-?\d+)\.0+$", r"\1", _stripped(_as_text(cell)))
     return "" if value in _MISSING | _EXCEL_ERRORS else value
 
 

@@ -24,7 +24,7 @@ def test_text_labels_patients_and_metadata(tmp_path):
     assert dict(zip(source.published.tolist(), source.labels.tolist(), strict=True))["test"] == 1
     assert sorted(source.labels.tolist()) == [-1, 0, 1, 2]
     assert len(set(source.groups.tolist())) == 3 and source.groups_given
-    assert sorted(source.metadata["age"]) == ["", "1.0", "3.0", "40.5"] and list(source.metadata) == ["age"]
+    assert sorted(source.metadata["age"]) == ["", "1", "3", "40.5"] and list(source.metadata) == ["age"]
     assert source.notes == (
         "column of the parquet files: group = patient_id",
         "1 image has no known patient: each such file is a group of its own",
@@ -34,6 +34,23 @@ def test_text_labels_patients_and_metadata(tmp_path):
 def test_unknown_patients_are_no_group(tmp_path):
     write(tmp_path, "train.parquet", ["a", "b"] * 4, MRN=["1", "unknown", "1", "unknown", "", "nan", "2", None])
     assert open_source(str(tmp_path)).groups.tolist() == [0, 1, 0, 2, 3, 4, 5, 6]
+
+
+def test_a_patient_is_one_group_whatever_the_type_of_its_number_in_each_file(tmp_path):
+    """pandas writes integers as doubles if one of them is missing."""
+    write(tmp_path, "train-00000-of-00003.parquet", ["a", "b"], patient_id=[7, 8])
+    write(tmp_path, "train-00001-of-00003.parquet", ["a", "b"], patient_id=[7.0, None])
+    write(tmp_path, "train-00002-of-00003.parquet", ["a", "b"], patient_id=[" 7", "P 8 "])
+    source = open_source(str(tmp_path))
+    assert source.groups.tolist() == [0, 1, 0, 2, 0, 3]
+    assert open_source(str(tmp_path), group_column="patient_id").groups.tolist() == source.groups.tolist()
+
+
+def test_spellings_of_a_patient_are_named(tmp_path):
+    write(tmp_path, "train.parquet", ["a", "b"] * 2, patient_id=["P-007", "p7", "P8", "P8"])
+    source = open_source(str(tmp_path))
+    assert source.groups.tolist() == [0, 1, 2, 2]
+    assert "1 group in patient_id has several spellings (P-007 and p7), which count as different" in source.notes[1]
 
 
 def test_files_of_different_kinds_of_labels_are_refused(tmp_path):
