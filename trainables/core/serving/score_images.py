@@ -84,7 +84,8 @@ def _score_readable(ensemble: Ensemble, images: Sequence[NamedImage], errors: Se
 
 def _decoding_error(data: bytes, ensemble: Ensemble) -> str:
     try:
-        decode(data, 1, ensemble.pixel_format)
+        for pixel_format in ensemble.pixel_formats:
+            decode(data, 1, pixel_format)
     except DataError as error:
         return str(error)
     return ""

@@ -3,6 +3,9 @@ import pytest
 import torch
 
 from tests.images import png
+from tests.trainables.core.serving.ensembles.test_segmentation_ensemble import trained  # noqa: F401
+from trainables.core.config import TrainConfig
+from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.unlabelled import NamedImage, find_parts
 from trainables.core.errors import DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
@@ -17,8 +20,6 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def folder(small_data, tmp_path_factory):
-    from trainables.core.config import TrainConfig
-
     base = {"backbone": "scratch_cnn", "weights": "random", "head": "linear", "optimizer": "adam", "lr": 1e-3}
     config = TrainConfig.from_dict(base | {"image_size": 16, "batch_size": 16, "epochs": 1, "device": "cpu"})
     checkpoint = Checkpoint(
@@ -51,6 +52,25 @@ def test_unreadable_images_do_not_affect_the_others(folder):
     assert [row.probabilities is None for row in scored] == [False, True, True, False, False]
     probabilities = np.stack([scored[index].probabilities for index in (0, 3, 4)])
     np.testing.assert_allclose(probabilities, ensemble.predict(good).iloc[:, :3].to_numpy(float), atol=1e-6)
+
+
+def test_an_image_that_only_the_segmentation_of_the_region_refuses_does_not_affect_the_others(trained, tmp_path):  # noqa: F811
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for index in range(12):
+            colours = np.random.default_rng([ord(label), index]).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+            (tmp_path / "data" / label / f"{index}.png").write_bytes(png(colours))
+    data = prepare(str(tmp_path / "data"), sizes=[16], seed=0, store=tmp_path / "store")
+    base = {"backbone": "scratch_cnn", "weights": "random", "head": "linear", "optimizer": "adam", "lr": 1e-3}
+    config = TrainConfig.from_dict(base | {"image_size": 16, "batch_size": 8, "epochs": 1, "device": "cpu"})
+    checkpoint = Checkpoint(next(fit(config, data)).state, config, data.class_names, data.pixel_format, {})
+    save_ensemble(tmp_path / "e", [[checkpoint]], Combination.of(np.ones(1)), roi=trained[2])
+    grey, colour = images(2), (tmp_path / "data" / "a" / "0.png").read_bytes()
+    scored = score_images(
+        open_ensemble(tmp_path / "e", CPU), [*map(NamedImage, "01", [grey[0], colour]), NamedImage("2", grey[1])]
+    )
+    assert [row.probabilities is None for row in scored] == [False, True, False]
+    assert scored[0].error == scored[2].error == "" and "colour" in scored[1].error
 
 
 def test_a_batch_of_unreadable_images(folder):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.core.data.decode.images import SIDE
+from trainables.core.data.decode.images import SIDE, PixelFormat
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.source import numbered
 from trainables.core.errors import CheckpointError, DataError
@@ -137,6 +137,11 @@ class Ensemble(ABC):
     def image_sizes(self) -> set[int]:
         """All sizes that images are decoded to."""
         return {member.image_size for member in self.members} | ({SIDE} if self.kind else set())
+
+    @property
+    def pixel_formats(self) -> list[PixelFormat]:
+        """All formats that images are decoded to."""
+        return [self.pixel_format]
 
     def unlike_training(self, decoded: Decoded, features: Members) -> list[tuple[str, float | None]]:
         """Return ``unlike`` and ``unlike_score`` of each image's prediction.

@@ -95,9 +95,12 @@ class SegmentationEnsemble(Ensemble):
             scale: Pixel format of the data set that the images come from, for its range of values. None for the range
                 of the data set that the members were trained on.
         """
-        scale = scale or self.pixel_format
-        pixel_format = replace(self.pixel_format, white=scale.white, black=scale.black)
+        pixel_format = self.scaled_format(scale) if scale else self.pixel_format
         return [self._combine(one.members, one.shape) for one in self._predicted(images, pixel_format)]
+
+    def scaled_format(self, scale: PixelFormat) -> PixelFormat:
+        """Return the format that images are decoded to, with the range of values of another format."""
+        return replace(self.pixel_format, white=scale.white, black=scale.black)
 
     def _predicted(self, images: Sequence[Any], pixel_format: PixelFormat) -> Iterator["_Predicted"]:
         for start in range(0, len(images), _BATCH):
