@@ -25,6 +25,32 @@ _SHOWN = 5
 _MISSING = "<NA>"  # pandas' missing value as text
 
 
+class UnreadableImageError(DataError):
+    """An image of a sequence cannot be read.
+
+    Attributes:
+        position: Its position, counted from 0.
+        reason: Reason in words.
+    """
+
+    def __init__(self, position: int, reason: object):
+        super().__init__(f"image {position}: {reason}")
+        self.position, self.reason = position, str(reason)
+
+
+@contextmanager
+def named_by(positions: Sequence[int] | NDArray[np.int64]) -> Iterator[None]:
+    """Name an unreadable image of a batch by its position in the whole input.
+
+    Args:
+        positions: (n,) position of each image of the batch.
+    """
+    try:
+        yield
+    except UnreadableImageError as error:
+        raise UnreadableImageError(int(positions[error.position]), error.reason) from error
+
+
 def images_and_patients(model_input: Any, stated: Sequence[str] = ()) -> tuple[list[Any], list[str]]:
     """Return the images of the input that MLflow passes to ``predict``, and the patient of each.
 
@@ -107,7 +133,7 @@ def with_slices(images: Sequence[Any], slicing: Slicing) -> tuple[list[Any], NDA
         The n images and slices, and the (n,) position in ``images`` of each.
 
     Raises:
-        DataError: A volume cannot be read; the message has its position.
+        UnreadableImageError: A volume cannot be read.
     """
     found: list[Any] = []
     positions: list[int] = []
@@ -116,7 +142,7 @@ def with_slices(images: Sequence[Any], slicing: Slicing) -> tuple[list[Any], NDA
         try:
             slices = list(volume_slices(data, slicing).values()) if is_nifti(data) else [image]
         except DataError as error:
-            raise DataError(f"image {position}: {error}") from error
+            raise UnreadableImageError(position, error) from error
         found += slices
         positions += [position] * len(slices)
     return found, np.array(positions, dtype=np.int64)
@@ -151,7 +177,7 @@ def decode_images(
     """Decode n images once for all sizes, each cropped to its box if it has one.
 
     Raises:
-        DataError: An image cannot be read; the message has its position.
+        UnreadableImageError: An image cannot be read.
     """
     pixels: dict[int, list[NDArray[np.uint8]]] = {size: [] for size in sizes}
     shapes = []
@@ -162,7 +188,7 @@ def decode_images(
                 for size, decoded in pixels.items():
                     decoded.append(to_pixels(upright, size, pixel_format, boxes[position] if boxes else None))
         except (DataError, TypeError, ValueError) as error:
-            raise DataError(f"image {position}: {error}") from error
+            raise UnreadableImageError(position, error) from error
     return Decoded({size: np.stack(decoded) for size, decoded in pixels.items()}, shapes)
 
 

@@ -14,6 +14,7 @@ from trainables.core.data.source import Source
 from trainables.core.errors import DataError
 from trainables.core.serving.ensemble_files import ensemble_digest, open_ensemble
 from trainables.core.serving.ensembles.segmentation_ensemble import SegmentationEnsemble
+from trainables.core.serving.image_input import UnreadableImageError
 
 _BATCH = 64
 
@@ -59,7 +60,10 @@ def regions_of(
             if progress is not None:
                 progress(start / len(usable))
             batch = usable[start : start + _BATCH]
-            found = model.boxes([source.read(int(index)) for index in batch], data.pixel_format)
+            try:
+                found = model.boxes([source.read(int(index)) for index in batch], data.pixel_format)
+            except UnreadableImageError as error:
+                raise DataError(f"{source.names[batch[error.position]]}: {error.reason}") from error
             boxes[batch] = [box or (0, 0, 0, 0) for box in found]
         np.save(into / "boxes.npy", boxes)
 

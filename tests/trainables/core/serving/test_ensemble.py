@@ -223,6 +223,13 @@ def test_the_position_of_an_unreadable_image_is_reported(folder, image):
         load_ensemble(folder).predict([good, image])
 
 
+def test_the_position_of_an_unreadable_image_is_that_in_the_whole_input(folder):
+    with pytest.raises(DataError, match="^image 70: not a readable image"):
+        load_ensemble(folder).predict(
+            [np.zeros((8, 8), np.uint8)] * 70 + [b"no image"] + [np.zeros((8, 8), np.uint8)] * 5
+        )
+
+
 def test_a_member_is_stored_without_the_optimizers_state(folder):
     from safetensors import safe_open
 
@@ -341,3 +348,5 @@ def test_a_volume_gets_the_mean_of_its_slices_in_one_row(checkpoints, small_data
     whole = write_nifti(tmp_path / "whole.nii", noise()).read_bytes()
     with pytest.raises(DataError, match="image 1: the NIfTI file must have .* copy it again"):
         ensemble.predict([single, whole[:-50]])
+    with pytest.raises(DataError, match="image 1: not a readable image"):
+        ensemble.predict([volumes[0], b"no image"])

@@ -21,6 +21,7 @@ from trainables.core.serving.image_input import (
     PATIENT_COLUMN,
     Decoded,
     images_and_patients,
+    named_by,
     with_slices,
 )
 from trainables.core.serving.training_features import Members, TrainingFeatures
@@ -186,8 +187,10 @@ class Ensemble(ABC):
         slices, positions = images, np.arange(len(images))
         if self.has_patients:
             slices, positions = with_slices(images, self.pixel_format.slicing or Slicing())
-        batches = (slices[start : start + _BATCH] for start in range(0, len(slices), _BATCH))
-        predictions = [prediction for batch in batches for prediction in self.predict_batch(batch)]
+        predictions = []
+        for start in range(0, len(slices), _BATCH):
+            with named_by(positions[start:]):
+                predictions += self.predict_batch(slices[start : start + _BATCH])
         if not patients:
             whole = len(slices) == len(images)
             return self._frame(predictions if whole else self.combine_patients(predictions, positions), with_sets)
@@ -242,7 +245,7 @@ class Ensemble(ABC):
         """Predict a batch of images, each in a form that ``images_and_patients`` returns.
 
         Raises:
-            DataError: An image cannot be read; the message has its position in the batch.
+            UnreadableImageError: An image cannot be read.
         """
 
     @abstractmethod

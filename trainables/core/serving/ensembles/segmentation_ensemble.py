@@ -20,7 +20,7 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.pixel_predictions import predicted_masks
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensembles.base import Ensemble, Prediction
-from trainables.core.serving.image_input import decode_images
+from trainables.core.serving.image_input import decode_images, named_by
 from trainables.core.serving.predict_masks import predict_pixels_with_features
 from trainables.core.serving.training_features import joined
 
@@ -104,7 +104,8 @@ class SegmentationEnsemble(Ensemble):
 
     def _predicted(self, images: Sequence[Any], pixel_format: PixelFormat) -> Iterator["_Predicted"]:
         for start in range(0, len(images), _BATCH):
-            decoded = decode_images(images[start : start + _BATCH], self.image_sizes, pixel_format)
+            with named_by(range(start, len(images))):
+                decoded = decode_images(images[start : start + _BATCH], self.image_sizes, pixel_format)
             passes = [
                 predict_pixels_with_features(member.models[0], decoded.pixels[member.image_size])
                 for member in self.members

@@ -83,6 +83,8 @@ def test_an_unreadable_image_does_not_affect_the_others(trained):
     ensemble = _load_pyfunc(str(trained[2]))
     with pytest.raises(DataError, match="image 1: not a readable image"):
         ensemble.predict([png(np.zeros((8, 8), dtype=np.uint8)), b"nothing"])
+    with pytest.raises(DataError, match="^image 19: not a readable image"):
+        ensemble.predict([png(np.zeros((8, 8), dtype=np.uint8))] * 19 + [b"nothing"])
     good = NamedImage("good.png", png(np.zeros((8, 9), dtype=np.uint8)))
     scored = score_images(ensemble, [NamedImage("bad.png", b"nothing"), good, NamedImage("gone.png", error="gone")])
     assert [row.error != "" for row in scored] == [True, False, True]
