@@ -8,7 +8,8 @@ import numpy as np
 
 UNKNOWN = "unknown"
 _AGE = re.compile(r"(^|[^a-z]|patient)age([^a-z]|$)|alter", re.IGNORECASE)
-_NUMBER = re.compile(r"(-?\d+(?:\.\d+)?) *(?:y|yr|yrs|years?)?$", re.IGNORECASE)
+_DIGITS = r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+_NUMBER = re.compile(rf"({_DIGITS}) *(?:y|yr|yrs|years?)?$", re.IGNORECASE)
 _PER_YEAR = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}  # units of ages, by their first letter
 _AGE_VALUE = re.compile(
     r"(-?\d+(?:\.\d+)?) *(y|yr|yrs|years?|m|mo|mos|months?|w|wk|wks|weeks?|d|days?)?$", re.IGNORECASE
@@ -44,7 +45,7 @@ def in_order(subgroups: Sequence[str]) -> list[str]:
     """Return the different subgroups: ranges from the lowest, names by the alphabet, and unknown values last."""
 
     def key(name: str) -> tuple[bool, float, str]:
-        number = re.match(r"-?\d+(\.\d+)?", name)
+        number = re.match(_DIGITS, name)
         lowest = -np.inf if name.startswith("below ") else np.inf
         return name == UNKNOWN, float(number[0]) if number else lowest, name
 
@@ -58,7 +59,7 @@ def _years(age: re.Match[str]) -> float:
 
 def _ranges(values: Sequence[float], starts: Sequence[float]) -> list[str]:
     """Return the name of each value's range, such as ``40 to below 65``."""
-    ends = [f"{start:g}" for start in starts]
+    ends = [f"{start:.15g}" for start in starts]
     names = [f"below {ends[0]}", *(f"{low} to below {high}" for low, high in pairwise(ends))]
     names.append(f"{ends[-1]} and above")
     places = np.searchsorted(starts, values, side="right")
