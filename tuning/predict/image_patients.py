@@ -16,6 +16,7 @@ from trainables.core.data.readers.tables.named_images import NO_IMAGE
 from trainables.core.data.readers.tables.table_files import read_table
 from trainables.core.data.readers.unlabelled import Part
 from trainables.core.data.readers.untrusted_files import listed
+from trainables.core.data.readers.volumes import find_subjects
 from trainables.core.errors import UserError, first_line
 from trainables.core.plural import plural
 from tuning.predict.part_names import PartNames, keys_of
@@ -163,7 +164,8 @@ def _columns_of_patients(file: Path, column: str | None) -> Any:
 
 
 def _by_file(parts: Sequence[Part]) -> Patients:
-    """Return the patients of images in files: of DICOM tags, or the file itself if it may hold several images."""
+    """Return the patients of images in files: of DICOM tags, of names in BIDS, or the file if it may hold several."""
+    subjects = find_subjects([Path(part.path) for part in parts if part.axis])
     of_images: list[str] = []
     unknown, pseudonyms = 0, False
     for part in parts:
@@ -171,7 +173,8 @@ def _by_file(parts: Sequence[Part]) -> Patients:
         patient = read_tags(Path(part.path)).patient if is_dicom else ""
         if not is_dicom and part.images == 1 and not part.axis:
             raise UserError(f"--per patient needs the patients, but {part.name} does not name one: give {_SOURCES}")
-        of_images += [pseudonym(patient) if patient else part.name] * part.images
+        named = pseudonym(patient) if patient else subjects.get(Path(part.path), part.name)
+        of_images += [named] * part.images
         unknown += part.images * (is_dicom and not patient)
         pseudonyms |= bool(patient)
     return Patients(of_images, unknown, pseudonyms)

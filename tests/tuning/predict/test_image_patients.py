@@ -10,6 +10,7 @@ import pytest
 
 from tests.dicom import write_dicom
 from tests.images import png, write_classes
+from tests.nifti import noise, write_nifti
 from trainables.core.data.readers.pseudonyms import KEY_VARIABLE
 from trainables.core.data.readers.unlabelled import find_parts, read_part
 from trainables.core.errors import UserError
@@ -121,6 +122,18 @@ def test_a_number_of_a_patient_has_no_decimal_point(tmp_path, monkeypatch):
     write_parquet("b.parquet", patient_id=[7, 8])
     parts = find_parts(["a.parquet", "b.parquet"])
     assert of_images(parts, PatientSource()) == ["7", "a.parquet row 1", "7", "8"]
+
+
+def test_volumes_of_one_subject_are_a_patient_if_all_names_say_so(tmp_path, monkeypatch):
+    """As in training."""
+    monkeypatch.chdir(tmp_path)
+    names = ["sub-01_ses-1_T1w.nii", "sub-01_ses-2_T1w.nii", "sub-02_T1w.nii"]
+    for name in (*names, "third.nii"):
+        write_nifti(Path(name), noise(shape=(4, 4, 4)))
+    subjects = of_images(find_parts(names), PatientSource())
+    assert list(dict.fromkeys(subjects)) == ["sub-01", "sub-02"] and len(subjects) == 12
+    mixed = of_images(find_parts([*names[:2], "third.nii"]), PatientSource())
+    assert list(dict.fromkeys(mixed)) == [*names[:2], "third.nii"]
 
 
 @pytest.fixture
