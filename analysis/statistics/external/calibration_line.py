@@ -45,7 +45,7 @@ def calibration_line(
         count: Number of resamples.
 
     Returns:
-        None if all images are alike, or if a threshold separates them without an error.
+        None if all images have the same truth or the same score, or if a threshold separates them without an error.
     """
     fitted = fit_lines(scores, positive, np.ones((1, len(scores))))[0]
     if not np.isfinite(fitted).all():
@@ -67,14 +67,16 @@ def fit_lines(scores: Probabilities, positive: NDArray[np.bool_], draws: NDArray
         draws: (R, N) weights of the images, such as how often a resample drew each.
 
     Returns:
-        (R, 2) intercepts with slope 1, and slopes. NaN where the maximum of the likelihood is not finite.
+        (R, 2) intercepts with slope 1, and slopes. NaN where the maximum of the likelihood is not finite or not unique.
     """
     weights, truth = np.asarray(draws, dtype=np.float64), positive.astype(np.float64)
     clipped = np.clip(np.asarray(scores, dtype=np.float64), _LEAST, 1 - _LEAST)
     logits = np.log(clipped) - np.log1p(-clipped)
     fixed = _newton(weights, truth, np.ones((1, len(truth))), logits)
     free = _newton(weights, truth, np.stack([np.ones(len(truth)), logits]), np.zeros(len(truth)))
-    return np.stack([fixed[:, 0], free[:, 1]], axis=1)
+    drawn = np.where(weights > 0, logits, np.nan)
+    is_constant = np.nanmin(drawn, axis=1) == np.nanmax(drawn, axis=1)  # any slope fits
+    return np.stack([fixed[:, 0], np.where(is_constant, np.nan, free[:, 1])], axis=1)
 
 
 def _newton(

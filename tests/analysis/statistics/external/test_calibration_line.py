@@ -47,6 +47,16 @@ def test_the_interval_of_the_intercept_allows_for_the_share_of_positives():
     assert pairs.intercept_interval == pytest.approx(fitted.intercept_interval)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_constant_score_has_no_slope(dtype):
+    """Any slope fits, so the fit ended wherever rounding led it."""
+    scores, positive = np.full(40, 0.3, dtype), np.arange(40) < 20
+    sample = Sample(positive.astype(np.int64), np.arange(40), ("no", "yes"), "auroc")
+    assert calibration_line(scores, positive, sample) is None
+    intercept, slope = fit_lines(scores, positive, np.ones((1, 40)))[0]
+    assert np.isnan(slope) and intercept == pytest.approx(-logit(0.3), abs=1e-6)
+
+
 def test_separated_outcomes_and_a_single_outcome_have_no_line():
     scores, _, sample = made_up(40)
     assert calibration_line(scores, scores > 0.5, sample) is None
