@@ -84,6 +84,12 @@ def _exportable(ensemble: Ensemble) -> WholeImageEnsemble:
         raise UserError("segmentations cannot be written as ONNX: serve them with MLflow")
     if ensemble.roi is not None:
         raise UserError("models that crop images to a region (--roi) cannot be written as ONNX: serve them with MLflow")
+    black, white = ensemble.pixel_format.black, ensemble.pixel_format.white
+    if white - black > np.iinfo(np.int32).max:
+        raise UserError(
+            f"pixels of ONNX files must have a range that fits into int32, but this model's is {black} to {white}: "
+            "serve it with MLflow"
+        )
     return ensemble
 
 

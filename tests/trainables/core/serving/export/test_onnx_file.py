@@ -81,6 +81,14 @@ def test_deep_pixels_are_scaled_and_values_outside_the_range_get_nan(checkpoints
     assert np.isnan(probabilities[1]).all()
 
 
+@pytest.mark.parametrize(("black", "white"), [(0, 2**32 - 1), (-(2**31), 2**31 - 1)])
+def test_a_range_beyond_int32_is_refused(checkpoints, tmp_path, black, white):
+    wide = dataclasses.replace(checkpoints[0], pixel_format=PixelFormat(1, white, black))
+    save_ensemble(tmp_path / "e", [[wide]], Combination.of(np.ones(1)))
+    with pytest.raises(UserError, match=f"must have a range that fits into int32, but this model's is {black} to"):
+        export_onnx(load_ensemble(tmp_path / "e"), tmp_path / "model.onnx", "")
+
+
 def test_a_file_with_other_answers_is_refused(checkpoints, tmp_path, monkeypatch):
     save_ensemble(tmp_path / "e", [[checkpoints[0]]], Combination.of(np.ones(1)))
     ensemble = load_ensemble(tmp_path / "e")
