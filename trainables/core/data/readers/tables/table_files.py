@@ -65,7 +65,8 @@ def _text_rows(file: Path) -> Iterator[list[str]]:
         raise DataError(f"a table must be UTF-8 text, but {file} is not: save it as UTF-8") from error
     stated = re.match(r"sep=(.)\r?\n", text)  # a line that Excel understands
     text = text[stated.end() :] if stated else text
-    header = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
+    lines = (re.sub(r'"[^"]*"', "", line) for line in text.splitlines())
+    header = next((line for line in lines if line.strip()), "")
     separator = stated[1] if stated else max(_SEPARATORS, key=header.count)
     # Without newline="", a line break within quotes would be changed.
     reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)

@@ -36,6 +36,12 @@ def test_separators_that_excel_states_and_those_within_quotes(tmp_path, text):
     assert read_table(write(tmp_path / "t.csv", text)) == {"image": ["007", "8"], "finding, final": ["ill", ""]}
 
 
+@pytest.mark.parametrize("start", ["\n", "\r\n", "  \n\n", '""\n'])
+def test_blank_lines_before_the_header_do_not_hide_the_separator(tmp_path, start):
+    text = f"{start}image;finding\n007;ill\n"
+    assert read_table(write(tmp_path / "t.csv", text)) == {"image": ["007"], "finding": ["ill"]}
+
+
 def test_excel_and_parquet_have_the_values_of_text(tmp_path):
     book = openpyxl.Workbook()
     for row in [["image", "finding", "age"], ["007", "tumour, left", 61.0], [8, None, 70.5], [None, " ", None]]:
