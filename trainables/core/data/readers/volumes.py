@@ -1,8 +1,8 @@
 """Slices of NIfTI files. A file is read and scaled once for all its slices."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
@@ -14,7 +14,8 @@ from trainables.core.plural import plural
 
 _HEADER_BYTES = 4096
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+(?=[_.])")
-_VOLUMES = 64  # of 32 slices with 256 x 256 voxels: 128 MiB
+_MOST_BYTES, _MOST_VOLUMES = 2**27, 64  # in memory; the last volume may be larger
+_recent: OrderedDict[tuple[Path, int, int, Slicing], dict[int, bytes] | str] = OrderedDict()
 _reading = Lock()  # threads ask for neighbouring slices of a volume at the same time
 
 
@@ -45,20 +46,29 @@ def read_slice(file: Path, number: int, slicing: Slicing) -> bytes:
     state = file.stat()
     with _reading:
         slices = _slices(file, state.st_mtime_ns, state.st_size, slicing)
-    if isinstance(slices, DataError):
-        raise slices
+    if isinstance(slices, str):
+        raise DataError(slices)
     if number not in slices:
         raise DataError("it has changed since the search began")
     return slices[number]
 
 
-@lru_cache(_VOLUMES)
-def _slices(file: Path, changed: int, size: int, slicing: Slicing) -> dict[int, bytes] | DataError:  # noqa: ARG001
+def _slices(file: Path, changed: int, size: int, slicing: Slicing) -> dict[int, bytes] | str:
     """Return the slices, or the reason why there are none. A changed file is read again."""
-    try:
-        return volume_slices(read_file(file), slicing)
-    except DataError as error:
-        return error
+    key = (file, changed, size, slicing)
+    if key not in _recent:
+        try:
+            _recent[key] = volume_slices(read_file(file), slicing)
+        except DataError as error:
+            _recent[key] = str(error)
+        while len(_recent) > 1 and (len(_recent) > _MOST_VOLUMES or sum(map(_bytes, _recent.values())) > _MOST_BYTES):
+            _recent.popitem(last=False)
+    _recent.move_to_end(key)
+    return _recent[key]
+
+
+def _bytes(slices: dict[int, bytes] | str) -> int:
+    return 0 if isinstance(slices, str) else sum(map(len, slices.values()))
 
 
 def describe_volumes(volumes: int, slices: int, slicing: Slicing) -> str:

@@ -1,4 +1,5 @@
 import sys
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from tests.nifti import SECRETS, noise, write_nifti
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.decode.images import PixelFormat
 from trainables.core.data.decode.nifti import Slicing, volume_slices
+from trainables.core.data.readers import volumes
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.readers.unlabelled import find_parts, read_part, with_slicing
@@ -35,6 +37,20 @@ def test_a_volume_gives_the_images_of_one_group(folder):
         "its 99.5th percentile (--axis and --slices take others)",
     )
     assert not source.unread
+
+
+@pytest.mark.parametrize(("held", "read_again"), [(0, "abcab"), (2, "abca")])
+def test_volumes_in_memory_are_bounded_by_their_bytes(folder, monkeypatch, held, read_again):
+    """The last volume stays, whatever its size."""
+    reads = []
+    monkeypatch.setattr(volumes, "read_file", lambda file: reads.append(file) or file.read_bytes())
+    source = open_source(str(folder), slicing=SLICING)
+    monkeypatch.setattr(volumes, "_MOST_BYTES", held * 3 * len(source.read(0)))
+    monkeypatch.setattr(volumes, "_recent", OrderedDict())
+    reads.clear()
+    for index in (0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 3 if held == 0 else 6):
+        source.read(index)
+    assert "".join(file.name[0] for file in reads) == read_again
 
 
 def test_volumes_of_one_subject_are_one_group_if_all_names_say_so(tmp_path):
