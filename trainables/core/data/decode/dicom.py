@@ -1,10 +1,12 @@
 """Pixels of DICOM files as a viewer shows them: DICOM PS3.3, grey through modality LUT and VOI LUT or window."""
 
+import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,7 +98,7 @@ def dicom_image(data: bytes, window: Window | None = None) -> Image.Image:
     if frames > 1:
         raise DataError(f"it has {frames} frames: store each one as a file of its own")
     with _private_errors(f"its DICOM pixels cannot be decoded ({syntax})"):
-        _copy_frame_tags(dataset, 0)
+        _copy_frame_tags(dataset, 0, dataset)
         if window is not None:
             dataset.WindowCenter, dataset.WindowWidth = window
             dataset.VOILUTFunction, dataset.VOILUTSequence = "LINEAR", None
@@ -104,29 +106,40 @@ def dicom_image(data: bytes, window: Window | None = None) -> Image.Image:
 
 
 def extract_frame(data: bytes, frame: int) -> bytes:
-    """Return one frame of a DICOM file as a file of its own, with the tags that describe its pixels and no others.
+    """Return one frame of a DICOM file, see ``frame_extractor``."""
+    return frame_extractor(data)(frame)
+
+
+def frame_extractor(data: bytes) -> Callable[[int], bytes]:
+    """Parse a DICOM file once for all its frames.
 
     Args:
         data: Bytes of a DICOM file.
-        frame: Frame, counted from 0.
+
+    Returns:
+        A function that threads may share. It returns a frame, counted from 0, as a file of its own, with the tags that
+        describe its pixels and no others. It raises DataError if the frame cannot be decoded.
 
     Raises:
-        DataError: The frame cannot be decoded. No tag's value is part of the message.
+        DataError: The file has no pixels that can be decoded. No tag's value is part of any message.
     """
+    dataset = _read_pixels(data)
+    return partial(_extract, dataset, _check_pixels(dataset))
+
+
+def _extract(dataset: "Dataset", syntax: str, frame: int) -> bytes:
     from pydicom import Dataset, FileMetaDataset
     from pydicom.pixels import pixel_array
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-    dataset = _read_pixels(data)
-    syntax = _check_pixels(dataset)
     encoded = io.BytesIO()
     with _private_errors(f"its DICOM pixels cannot be decoded ({syntax})"):
-        _copy_frame_tags(dataset, frame)
         samples = pixel_array(dataset, index=frame)
         samples = samples.astype(samples.dtype.newbyteorder("<"))
         single = Dataset()
         for element in dataset.group_dataset(_IMAGE_PIXEL_GROUP):
-            single.add(element)
+            single.add(copy.deepcopy(element))  # the next frame needs the original
+        _copy_frame_tags(dataset, frame, single)
         single.NumberOfFrames = 1
         if samples.ndim == 3:
             single.PhotometricInterpretation, single.PlanarConfiguration = "RGB", 0
@@ -229,20 +242,20 @@ def read_text(header: "Dataset", tag: str) -> str:
 def has_window(header: "Dataset") -> bool:
     """Return True if grey values are shown through a VOI LUT or window, or if the image is in colour."""
     with _private_errors("not a readable DICOM file"):
-        _copy_frame_tags(header, 0)
+        _copy_frame_tags(header, 0, header)
         in_colour = int(header.get("SamplesPerPixel") or 1) > 1
         return in_colour or bool(header.get("VOILUTSequence")) or header.get("WindowCenter") is not None
 
 
-def _copy_frame_tags(dataset: "Dataset", frame: int) -> None:
+def _copy_frame_tags(dataset: "Dataset", frame: int, into: "Dataset") -> None:
     """Copy the rescale and window of a frame, which enhanced multi-frame files store in functional groups."""
     groups = [dataset.get("PerFrameFunctionalGroupsSequence"), dataset.get("SharedFunctionalGroupsSequence")]
     for items, index in zip(groups, (frame, 0), strict=True):
         for sequence, tags in _FRAME_TAGS.items():
             found = (items[index].get(sequence) if items else None) or [{}]
             for tag in tags:
-                if tag in found[0] and tag not in dataset:
-                    setattr(dataset, tag, found[0].get(tag))
+                if tag in found[0] and tag not in into:
+                    setattr(into, tag, found[0].get(tag))
 
 
 def _image(dataset: "Dataset") -> Image.Image:

@@ -1,13 +1,15 @@
 """Images in a folder: one per file, per frame of a DICOM file, or per slice of a NIfTI volume."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.decode.dicom import extract_frame
+from trainables.core.data.decode.dicom import frame_extractor
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.dicom_tags import read_folder_tags
 from trainables.core.data.readers.image_files import find_images, is_nifti_file
@@ -20,6 +22,9 @@ from trainables.core.data.readers.volumes import (
     read_slice,
 )
 from trainables.core.data.source import numbered
+
+_FILES = 2  # DICOM files in memory: threads may still read the frames of one while others begin the next
+_parsing = Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,5 +118,15 @@ def read_frame(file: Path, frame: int | None, slicing: Slicing | None = None) ->
     """
     if is_nifti_file(file):
         return read_slice(file, frame or 0, slicing or Slicing())
-    content = read_file(file)
-    return content if frame is None else extract_frame(content, frame)
+    if frame is None:
+        return read_file(file)
+    state = file.stat()
+    with _parsing:
+        extract = _parsed(file, state.st_mtime_ns, state.st_size)
+    return extract(frame)
+
+
+@lru_cache(_FILES)
+def _parsed(file: Path, changed: int, size: int) -> Callable[[int], bytes]:  # noqa: ARG001
+    """Parse a DICOM file for all its frames. A changed file is parsed again."""
+    return frame_extractor(read_file(file))

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tests.images import png
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.decode.dicom import dicom_image, extract_frame
 from trainables.core.data.decode.images import PixelFormat, decode
+from trainables.core.data.readers import image_entries
 from trainables.core.data.readers.dicom_tags import read_tags
 from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.open_source import open_source
@@ -58,6 +60,20 @@ def test_a_frame_has_its_own_pixels(folder):
         shown = np.asarray(dicom_image(extract_frame(file.read_bytes(), frame))) / 257
         decoded = decode(images.read(2 + frame), 16, PixelFormat(1, 65535))[..., 0]
         np.testing.assert_array_equal(decoded, shown.round())
+
+
+def test_a_file_is_read_once_for_all_its_frames_until_it_changes(tmp_path, monkeypatch):
+    reads = []
+    monkeypatch.setattr(image_entries, "read_file", lambda file: reads.append(file) or file.read_bytes())
+    file = write_dicom(tmp_path / "film.dcm", noise(5, 16, 16))
+    expected = [extract_frame(file.read_bytes(), frame) for frame in range(5)]
+    images = list_images(tmp_path)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(images.read, range(5))) == expected
+    assert [images.read(frame) for frame in (4, 0, 2)] == [expected[frame] for frame in (4, 0, 2)]
+    assert reads == [file]
+    write_dicom(file, noise(5, 16, 16, seed=1), PatientID="other")
+    assert images.read(0) == extract_frame(file.read_bytes(), 0) != expected[0]
 
 
 def test_class_folders_and_tables_label_all_frames_of_a_file(folder):
