@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.crop import REGION_VERSION, Regions
+from trainables.core.data.decode.images import DECODER_VERSION
 from trainables.core.data.prepare import FindRegions
 from trainables.core.data.source import Source
 from trainables.core.errors import DataError
@@ -71,6 +72,6 @@ def regions_of(
         boxes: NDArray[np.int32] = np.load(stored / "boxes.npy")
         return boxes
 
-    key = f"regions-{data.fingerprint[:32]}-{digest[:16]}-v{REGION_VERSION}"
+    key = f"regions-{data.fingerprint[:32]}-{digest[:16]}-v{REGION_VERSION}-v{DECODER_VERSION}"
     boxes = data.open_store().read(key, write, load, 16 * len(source), needed=True)
     return Regions(folder, digest, boxes)
