@@ -163,7 +163,7 @@ class Ensemble(ABC):
 
         Args:
             model_input: Images, and their patients if these are to be predicted, in any form that
-                ``images_and_patients`` accepts. A NIfTI volume counts as one image of a classification: its slices are
+                ``images_and_patients`` accepts. A NIfTI volume gets one row of a classification: its slices are
                 combined like the images of a patient.
             params: ``patients``, the patient of each image, instead of a column; an empty list, or none, says nothing.
                 ``prediction_sets``: True adds the columns ``prediction_set`` and ``abstain``, or of several labels
@@ -174,8 +174,8 @@ class Ensemble(ABC):
             a column ``unlike_training`` with the ways in which an image differs from them, "" if there are none.
             Those that know the features of training images add ``unlike_score``, see ``Prediction``.
             With patients, one row per patient, in the order of their first images, with two columns more: ``patient``
-            and ``images``, the number of images. ``unlike_training`` then counts such images, and ``unlike_score`` is
-            the largest of them.
+            and ``images``, the number of images, of a volume that of its slices. ``unlike_training`` then counts such
+            images, and ``unlike_score`` is the largest of them.
 
         Raises:
             DataError: An image cannot be read (the message has its position), an image lacks its patient, the task has
