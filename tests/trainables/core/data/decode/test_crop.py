@@ -13,6 +13,7 @@ from trainables.core.data.decode.crop import box_of
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import DataError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.serving import roi_finder
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensemble import load_ensemble, save_ensemble
 from trainables.core.serving.ensemble_files import ensemble_digest, ensemble_folder
@@ -123,6 +124,15 @@ def test_12_bit_images_are_cropped_and_predicted_like_8_bit_ones(trained, classe
     model = trained_classifier(classifier_of(data, tmp_path / "e"), torch.device("cpu"))
     served = load_ensemble(tmp_path / "e").probabilities([file.read_bytes() for file in sorted(deep.rglob("*.png"))])
     np.testing.assert_allclose(served, predict_probabilities(model, data.images(32), np.arange(40)), atol=1e-6)
+
+
+def test_regions_are_found_again_if_images_are_decoded_otherwise(trained, classes, tmp_path, monkeypatch):  # noqa: F811
+    progress = []
+    finder = region_finder(str(trained[2]), progress.append)
+    for version in (1, 1, 2):
+        monkeypatch.setattr(roi_finder, "DECODER_VERSION", version)
+        prepare(str(classes), sizes=[32], seed=0, store=tmp_path / "s", roi=finder)
+    assert progress == [0.0, 0.0]
 
 
 def test_images_without_a_region_are_not_cropped_and_are_counted(trained, classes, tmp_path):  # noqa: F811
