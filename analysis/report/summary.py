@@ -1,5 +1,7 @@
 """The opening of a report: the test score beside two baselines, what to beware of, and what was searched."""
 
+from collections.abc import Sequence
+
 from analysis.ensembles.tasks.choose import task_results
 from analysis.report.inputs import EnsembleInputs, SearchInputs, best_value
 from analysis.report.page import Opening, Section, Table, Text
@@ -14,7 +16,7 @@ from analysis.report.sections.wording import (
 )
 from analysis.report.task_sections import sections_of_task
 from analysis.statistics.baselines import NEIGHBOUR, Baseline, verdict
-from analysis.trials import PRUNED, network_of
+from analysis.trials import PRUNED, TrialRecord, network_of
 from trainables.core.plural import plural
 
 _SMALL = 50  # groups of test below which the opening says so
@@ -26,7 +28,7 @@ def opening(search: SearchInputs, ensemble: EnsembleInputs | None) -> Opening:
     baselines = _baselines(search, ensemble) if ensemble else ()
     leak = search.data.leak if ensemble else None
     notes = [sentence(leak)] if leak else []
-    notes += _small_set_notes(ensemble, baselines) if ensemble else []
+    notes += [*_outdated_note(search, ensemble), *_small_set_notes(ensemble, baselines)] if ensemble else []
     facts, warnings = told_apart([note for note in search.data.notes if leak is None or not note.startswith(leak)])
     return Opening(
         title=title(search),
@@ -87,6 +89,26 @@ def _with_interval(baseline: Baseline) -> str:
     return f"reaches {baseline.score:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
+def _outdated_note(search: SearchInputs, ensemble: EnsembleInputs) -> list[str]:
+    """Name the trials that are not members, although they would rank above one."""
+    members = [record.number for record in ensemble.chosen.members]
+    candidates = [one for one in search.ranked if one.is_candidate and one.epochs[-1].epoch >= len(search.data.folds)]
+    last = max((place for place, one in enumerate(candidates) if one.number in members), default=0)
+    missing = [one for one in candidates[:last] if one.number not in members]
+    if not missing:
+        return []
+    return [
+        f"This ensemble was chosen without {_named(missing)}, which would rank above one of its members: the search "
+        "has continued since then, or a checkpoint is damaged."
+    ]
+
+
+def _named(trials: Sequence[TrialRecord]) -> str:
+    """Return, for example, ``trials 3, 1 and 4``."""
+    *others, last = [str(record.number) for record in trials]
+    return f"trials {', '.join(others)} and {last}" if others else f"trial {last}"
+
+
 def _small_set_notes(ensemble: EnsembleInputs, baselines: tuple[Baseline, ...]) -> list[str]:
     evaluation, notes = ensemble.evaluation, []
     if any(one.name == NEIGHBOUR and not one.beaten for one in baselines):
@@ -143,15 +165,14 @@ def _searched(search: SearchInputs) -> str:
 
 
 def _about_ensemble(search: SearchInputs, ensemble: EnsembleInputs) -> list[str]:
-    comparison, members = ensemble.chosen.comparison, len(ensemble.chosen.members)
-    voters = ensemble.chosen.voters
-    if members == 1:
-        model = f"is {voters[0].name}"
+    comparison, members, voters = ensemble.chosen.comparison, ensemble.chosen.members, ensemble.chosen.voters
+    if len(members) == 1:
+        model = f"is {_named(voters)}"
     elif len(voters) == 1:
-        model = f"is {voters[0].name}, which the rule {comparison.chosen} chose among the best {members},"
+        model = f"is {_named(voters)}, which the rule {comparison.chosen} chose among {_named(members)},"
     else:
-        some = f"{len(voters)} of " * (len(voters) < members)
-        model = f"combines {some}the best {members} trials by the rule {comparison.chosen}"
+        among = f", chosen among {_named(members)}," * (len(voters) < len(members))
+        model = f"combines {_named(voters)}{among} by the rule {comparison.chosen}"
     return [
         f"The model {model} and scores {number(comparison.score) or 'no finite value'} on {search.data.chosen_on}.",
         about_test(search, ensemble),

@@ -6,7 +6,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from analysis.report.summary import about_search, opening
 from analysis.statistics.baselines import NEIGHBOUR, baseline_predictions
-from tests.analysis.report.report_inputs import add_trial, made_up_ensemble, made_up_search, with_result
+from tests.analysis.report.report_inputs import add_trial, made_up_ensemble, made_up_search, made_up_study, with_result
 from trainables.core.data.fact import Fact
 from trainables.core.serving.combining.combine import Combination
 
@@ -80,11 +80,40 @@ def test_only_trials_that_vote_are_called_the_model(search, ensemble):
     comparison = ensemble.chosen.comparison
     for weights, said in (
         ((0.0, 1.0), "The model is trial 2, which the rule"),
-        ((0.5, 0.5), "The model combines the best 2 trials"),
+        ((0.5, 0.5), "The model combines trials 1 and 2 by the rule"),
     ):
         combination = Combination.of(np.array(weights))
         changed = with_result(ensemble, comparison=dataclasses.replace(comparison, combination=combination))
         assert said in text_of(search, changed)
+
+
+def test_the_rule_may_leave_members_out(search):
+    ensemble = made_up_ensemble(search, count=3)
+    combination = Combination.of(np.array([0.5, 0.0, 0.5]))
+    comparison = dataclasses.replace(ensemble.chosen.comparison, combination=combination)
+    said = text_of(search, with_result(ensemble, comparison=comparison))
+    assert "The model combines trials 1 and 0, chosen among trials 1, 2 and 0, by the rule" in said
+
+
+def test_an_ensemble_from_before_the_search_continued_is_said_to_be_so(small_data):
+    study = made_up_study()
+    ensemble = made_up_ensemble(made_up_search(small_data, study))  # of trials 1 and 2, which reached 0.8 and 0.6
+    outdated = "This ensemble was chosen without "
+
+    def notes():
+        return [note for note in opening(made_up_search(small_data, study), ensemble).notes if outdated in note]
+
+    assert notes() == []
+    add_trial(study, 0.55)  # worse than both
+    add_trial(study, 0.99, state="RUNNING")
+    assert notes() == []
+    add_trial(study, 0.95)
+    (note,) = notes()
+    assert note.startswith(f"{outdated}trial 7, which would rank above one of its members: the search has continued")
+    add_trial(study, 0.7)
+    assert notes()[0].startswith(f"{outdated}trials 7 and 8, which")
+    said = text_of(made_up_search(small_data, study), ensemble)
+    assert "Trial 6 (scratch_cnn) was the best" in said and "The model combines trials 1 and 2 by" in said
 
 
 def test_searches_without_trials_or_scores_have_an_opening(small_data):
