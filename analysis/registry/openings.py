@@ -10,6 +10,7 @@ from mlflow.store.entities import PagedList
 
 # Tags of a parent run: the test set that the search opened, and the number of openings.
 _OPENED, _OPENINGS = "tune.test_fingerprint", "tune.test_openings"
+OPENINGS_METRIC = "test_openings"
 
 
 def record_openings(tracking_uri: str, run_id: str, fingerprint: str, count: int) -> int:
@@ -31,7 +32,7 @@ def record_openings(tracking_uri: str, run_id: str, fingerprint: str, count: int
         ids, condition = [each.experiment_id for each in experiments], f"tags.`{_OPENED}` = '{fingerprint}'"
         for runs in _pages(partial(client.search_runs, ids, condition, ViewType.ALL)):
             elsewhere += sum(int(run.data.tags.get(_OPENINGS, 1)) for run in runs if run.info.run_id != run_id)
-    client.log_metric(run_id, "test_openings", count + elsewhere)
+    client.log_metric(run_id, OPENINGS_METRIC, count + elsewhere)
     return elsewhere
 
 

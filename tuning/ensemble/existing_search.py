@@ -9,6 +9,7 @@ from trainables.core.data.dataset import Dataset
 from trainables.core.errors import UserError
 from tuning.study.opening_ledger import split_fingerprint
 from tuning.tracking.outbox import PARENT
+from tuning.tracking.parent_run import check_run
 from tuning.tracking.server import check_server, tracking_uri
 
 
@@ -37,11 +38,12 @@ def search_run(uri: str | None, study: optuna.Study, identity: dict[str, Any]) -
         identity: Identity of the search (``check_identity``).
 
     Raises:
-        UserError: MLflow does not answer, or has no run of the search.
+        UserError: MLflow does not exist or answer, or its run of the search is missing or deleted.
     """
     uri = tracking_uri(uri or os.environ.get("MLFLOW_TRACKING_URI") or identity["tracking-uri"])
-    check_server(uri)
+    check_server(uri, create=False)
     run_id = study.user_attrs.get(PARENT)
     if run_id is None:
         raise UserError("the search must have a run in MLflow, but has none: continue it with tune-run --resume")
+    check_run(uri, run_id)
     return uri, run_id

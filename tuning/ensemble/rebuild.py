@@ -34,7 +34,8 @@ from tuning.ensemble.soup.tables import show_soup, show_soup_on_test
 from tuning.study.attributes import read_data_request, read_ensemble_request, read_identity
 from tuning.study.opening_ledger import count_opening, openings, split_fingerprint
 from tuning.study.search_folder import SearchFolder, existing_folder
-from tuning.tracking.outbox import child_run, experiment_of
+from tuning.tracking.outbox import child_run
+from tuning.tracking.parent_run import experiment_of
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -21,7 +21,7 @@ from trainables.core.errors import first_line
 from trainables.core.plural import plural
 from tuning.console import EXIT_FAILED, EXIT_OK, say
 from tuning.predict.fetch_model import is_in_mlflow
-from tuning.tracking.outbox import experiment_of
+from tuning.tracking.parent_run import experiment_of
 from tuning.tracking.server import reachable, tracking_uri
 
 

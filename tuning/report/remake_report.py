@@ -19,7 +19,7 @@ from tuning.report.make_report import REPORT, ReportSource, make_report
 from tuning.study.attributes import read_data_request, read_identity, save_study_texts
 from tuning.study.opening_ledger import openings, openings_here, split_fingerprint
 from tuning.study.search_folder import existing_folder
-from tuning.tracking.outbox import log_file
+from tuning.tracking.parent_run import log_file
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -67,7 +67,7 @@ def remake(options: ReportOptions, console: Console) -> int:
     make_report(source, file, console)
     if run is not None:
         try:
-            log_file(*run, file)
+            log_file(*run, file, REPORT)
         except Exception as error:  # whatever a server raises: the report exists
             say(console, f"the report could not be logged: {first_line(error)}", "yellow")
     return 0

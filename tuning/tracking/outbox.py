@@ -14,7 +14,7 @@ from pathlib import Path
 
 import optuna
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage, Metric
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
@@ -22,7 +22,8 @@ from analysis.registry.model_card import VIEW
 from analysis.trials import TrialRecord, read_trial
 from trainables.core.errors import first_line
 from tuning.study.storage.fence import check_held
-from tuning.tracking.runs import SearchInfo, SearchRuns, find_experiment
+from tuning.tracking.parent_run import log_file, log_to_run
+from tuning.tracking.runs import REFUSALS, SearchInfo, SearchRuns, find_experiment, is_active
 from tuning.tracking.server import reachable
 
 # Attributes of the study: the parent run's ID, and what MLflow has acknowledged of each trial.
@@ -32,8 +33,6 @@ _INTERRUPTED = "tune.interrupted"
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _MAX_METRICS = 1000  # MLflow's limit per call
 _PERIOD_S = 1.0
-# Errors of a single run, such as a deleted one. Any other error means that MLflow does not work at the moment.
-_REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST"})
 
 
 @dataclass
@@ -54,16 +53,6 @@ def check_experiment(uri: str, name: str) -> None:
 def child_run(study: optuna.Study, number: int) -> str:
     """Return the run ID of a trial, or "" if MLflow refused its run."""
     return str(study.user_attrs.get(_CHILD.format(number), {}).get("run_id", ""))
-
-
-def experiment_of(uri: str, run_id: str) -> str:
-    """Return the ID of a run's experiment."""
-    return str(MlflowClient(uri).get_run(run_id).info.experiment_id)
-
-
-def log_file(uri: str, run_id: str, file: Path) -> None:
-    """Log a file to a run, replacing one of the same name."""
-    MlflowClient(uri).log_artifact(run_id, str(file))
 
 
 class Tracker:
@@ -99,7 +88,7 @@ class Tracker:
         study = self._study
         attributes = study.user_attrs
         known = attributes.get(PARENT)
-        self.parent_id: str = known if known and self._is_active(known) else self._runs.parent()
+        self.parent_id: str = known if known and is_active(self._client, known) else self._runs.parent()
         study.set_user_attr(PARENT, self.parent_id)
         self._sent = {
             int(name.rsplit(":", 1)[1]): _Sent(**value)
@@ -108,32 +97,23 @@ class Tracker:
         }
         self._set_running(self.parent_id)
         for number, sent in self._sent.items():
-            with self._noting_refusal(number):
+            with self.noting_refusal(number):
                 if known not in (None, self.parent_id):  # somebody deleted the parent
                     self._client.set_tag(sent.run_id, MLFLOW_PARENT_RUN_ID, self.parent_id)
                 if sent.status == "RUNNING":
                     self._set_running(sent.run_id)
-
-    def _is_active(self, run_id: str) -> bool:
-        """Return False if a run is deleted."""
-        try:
-            return bool(self._client.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE)
-        except MlflowException as error:
-            if error.error_code not in _REFUSALS:
-                raise
-            return False
 
     def _set_running(self, run_id: str) -> None:
         self._client.update_run(run_id, status="RUNNING")
         self._client.set_tag(run_id, _INTERRUPTED, "false")
 
     @contextmanager
-    def _noting_refusal(self, number: int) -> Iterator[None]:
+    def noting_refusal(self, number: int) -> Iterator[None]:
         """Note that MLflow does not accept a trial's run. One such run must not hold up the others."""
         try:
             yield
         except MlflowException as error:
-            if error.error_code not in _REFUSALS:
+            if error.error_code not in REFUSALS:
                 raise
             self.refused[number] = first_line(error)
 
@@ -158,14 +138,11 @@ class Tracker:
 
     def log_parent(self, metrics: dict[str, float], texts: dict[str, str] | None = None) -> None:
         """Log metrics and text files to the parent run."""
-        now = round(time.time() * 1000)
-        self._client.log_batch(self.parent_id, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
-        for file, text in (texts or {}).items():
-            self._client.log_text(self.parent_id, text, file)
+        log_to_run(self.uri, self.parent_id, metrics, texts or {})
 
     def log_file(self, file: Path) -> None:
-        """Log a file to the parent run, replacing one of the same name."""
-        log_file(self.uri, self.parent_id, file)
+        """Log a text file to the parent run, replacing one of the same name."""
+        log_file(self.uri, self.parent_id, file, file.name)
 
     def child_id(self, number: int) -> str:
         """Return the run ID of a trial that was sent; "" if MLflow refused its run from the beginning."""
@@ -192,7 +169,7 @@ class Tracker:
                     self._runs.find()
                 for frozen in self._study.get_trials(deepcopy=False):
                     if frozen.state.name != "WAITING" and frozen.number not in self.refused:
-                        with self._noting_refusal(frozen.number):
+                        with self.noting_refusal(frozen.number):
                             self._send(frozen)
             except Exception as error:  # whatever the error, the outbox must stay alive and try again
                 error_text = first_line(error)

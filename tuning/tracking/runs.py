@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Param
+from mlflow.entities import LifecycleStage, Param
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from analysis.trials import TrialRecord
@@ -17,6 +18,8 @@ from tuning.tracking.server import artifact_location
 _SEARCH_TAG, _TRIAL_TAG = "tune.search", "tune.trial"
 _PARENT = "parent"  # the parent run's value of _TRIAL_TAG
 _MAX_PARAM_LENGTH = 6000
+# Errors of a single run, such as a deleted one. Any other error means that MLflow does not work at the moment.
+REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST"})
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,16 @@ def find_experiment(client: MlflowClient, name: str) -> str | None:
     if experiment is not None and experiment.lifecycle_stage != "active":
         raise UserError(f"the MLflow experiment {name!r} is deleted: restore it, or rename the space")
     return None if experiment is None else str(experiment.experiment_id)
+
+
+def is_active(client: MlflowClient, run_id: str) -> bool:
+    """Return False if a run is deleted or does not exist."""
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE)
+    except MlflowException as error:
+        if error.error_code not in REFUSALS:
+            raise
+        return False
 
 
 class SearchRuns:

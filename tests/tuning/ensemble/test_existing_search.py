@@ -2,10 +2,13 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from mlflow import MlflowClient
 
 from trainables.core.errors import UserError
 from tuning.ensemble.existing_search import check_data, search_run
 from tuning.study.opening_ledger import split_fingerprint
+from tuning.tracking.outbox import PARENT
+from tuning.tracking.server import check_server
 
 
 def identity_of(data):
@@ -29,5 +32,23 @@ def test_other_data_or_another_split_is_refused(data):
 
 def test_a_search_without_a_run_is_refused(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
+    check_server(uri)
     with pytest.raises(UserError, match="continue it with tune-run --resume"):
         search_run(uri, optuna.create_study(), {})
+
+
+def test_a_run_that_is_missing_or_deleted_is_refused(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client, study = MlflowClient(uri), optuna.create_study()
+    run_id = client.create_run("0").info.run_id
+    study.set_user_attr(PARENT, run_id)
+    assert search_run(uri, study, {}) == (uri, run_id)
+    client.delete_run(run_id)
+    with pytest.raises(UserError, match=f"the search's run {run_id} must be in MLflow, but .* or it is deleted: give"):
+        search_run(uri, study, {})
+    check_server(f"sqlite:///{tmp_path}/empty.db")
+    with pytest.raises(UserError, match=r"empty.db does not have it"):
+        search_run(f"sqlite:///{tmp_path}/empty.db", study, {})
+    with pytest.raises(UserError, match=r"MLflow's store must exist, but .*typo\.db does not: give --tracking-uri"):
+        search_run(f"sqlite:///{tmp_path}/typo.db", study, {})
+    assert not list(tmp_path.glob("typo*"))
