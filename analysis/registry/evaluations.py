@@ -77,8 +77,8 @@ def _version(client: MlflowClient, model: str) -> tuple[str, str | None]:
 def internal_evaluation(tracking_uri: str, origin: Origin) -> Evaluation | None:
     """Return a model's scores on the internal test set, which the run of its search stores; None without any.
 
-    The run has the scores of the ensemble that the search chose, and of versions that ``tune-ensemble`` registered with
-    scores. The former are only returned for a model of the same trials, rule, and views.
+    The run has the scores of each version that was registered with scores. Earlier releases only stored those of the
+    ensemble that the search chose last, which are returned for a model of the same trials, rule, and views.
     """
     mlflow.set_tracking_uri(tracking_uri)
     of_version = _json(origin.run_id, _INTERNAL.format(origin.version))
@@ -88,7 +88,7 @@ def internal_evaluation(tracking_uri: str, origin: Origin) -> Evaluation | None:
 
 
 def log_internal_evaluation(tracking_uri: str, run_id: str, version: str, evaluation: Evaluation) -> None:
-    """Log the internal test scores of a version that is not the ensemble which its search chose."""
+    """Log the internal test scores of a registered version, which a later ensemble of its search leaves unchanged."""
     text = json.dumps(to_json(evaluation), indent=1)
     MlflowClient(tracking_uri).log_text(run_id, text, _INTERNAL.format(version))
 

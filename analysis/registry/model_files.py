@@ -11,9 +11,9 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
+from mlflow.entities import LifecycleStage, LoggedModel, LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
+from mlflow.models import Model, ModelSignature, get_model_info
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
 import trainables
@@ -32,7 +32,7 @@ from trainables.core.serving.ensembles.base import PATIENTS, WITH_SETS, score_co
 from trainables.core.serving.training_features import TrainingFeatures
 
 MEMBER = "model"
-COMBINATION = "combination"  # key of the combination's digest in the metadata of a registered ensemble
+COMBINATION = "combination"  # key of the combination's digest in a model's metadata
 _DEEP_IMAGES, _SEGMENTATION = ("opencv-python-headless",), ("scipy", "segmentation-models-pytorch")
 # Packages that read files of the extra `medical`.
 _DICOM, _NIFTI = ("pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm"), ("nibabel",)
@@ -130,35 +130,54 @@ def log_member(
 ) -> None:
     """Make a trial's model loadable as ``runs:/RUN_ID/model``; repeating it changes nothing.
 
-    The run's status stays as it is.
+    A model with other thresholds, views or metadata is replaced under its ID. The run's status stays as it is.
 
     Args:
         tracking_uri: URI of MLflow.
         run_id: Run of the trial.
         report: Report of the best epoch, whose metrics the model gets.
         entrant: Checkpoints of that epoch as an ensemble of its own.
+
+    Raises:
+        MlflowException: The run is deleted, or MLflow does not work.
     """
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
+    metadata = {**entrant.metadata, "views": entrant.views, COMBINATION: entrant.combination.digest}
     model = _begin_member(client, run_id, report)
     if str(model.status) == "READY":
-        return
+        if _stored_metadata(model) == metadata:
+            return
+        client.finalize_logged_model(model.model_id, "FAILED")  # a driver that is killed here leaves it unfinished
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), unchecked_requirements():
         warnings.filterwarnings("ignore", "[^A]*An input example was not provided")  # running one takes seconds
         ids = {"run_id": run_id, "model_uuid": model.model_id, "model_id": model.model_id}
-        description = Model(**ids, metadata=entrant.metadata)
+        description = Model(**ids, metadata=metadata)
         files = save_model_files(Path(folder) / "ensemble", entrant)
         mlflow.pyfunc.save_model(str(Path(folder) / MEMBER), mlflow_model=description, **files)
         client.log_model_artifacts(model.model_id, str(Path(folder) / MEMBER))
     client.finalize_logged_model(model.model_id, "READY")
 
 
+def _stored_metadata(model: LoggedModel) -> dict[str, Any] | None:
+    try:
+        metadata: dict[str, Any] | None = get_model_info(f"models:/{model.model_id}").metadata
+    except (MlflowException, OSError):  # its files are gone
+        return None
+    return metadata
+
+
 def _begin_member(client: MlflowClient, run_id: str, report: EpochRecord) -> LoggedModel:
     """Return the run's LoggedModel: one that an earlier driver began, else a new one.
 
     An unfinished model keeps its id: with two models of one name, MLflow might load either.
+
+    Raises:
+        MlflowException: The run is deleted. MLflow itself only refuses that after it has created a model.
     """
     run = client.get_run(run_id)
+    if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise MlflowException.invalid_parameter_value(f"the run {run_id} is deleted")
     experiment_id = run.info.experiment_id
     models = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{MEMBER}'")
     model = next(iter(models), None) or client.create_logged_model(experiment_id, MEMBER, run_id)

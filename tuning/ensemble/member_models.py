@@ -24,12 +24,13 @@ def log_members(chosen: ChosenEnsemble, data: Dataset, tracker: Tracker, feature
             alone = Entrant(
                 members=[read_models(record.best.checkpoint)],
                 combination=chosen.comparison.combination.of_member(position),
-                views="none",
+                views=chosen.views,
                 metadata=metadata,
                 roi=roi,
                 training_features=features.of([position]),
             )
-            log_member(tracker.uri, tracker.child_id(record.number), record.best, alone)
+            with tracker.noting_refusal(record.number):  # somebody deleted the run
+                log_member(tracker.uri, tracker.child_id(record.number), record.best, alone)
 
 
 def about_data(data: Dataset, metric: str) -> dict[str, Any]:

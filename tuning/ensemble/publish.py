@@ -2,8 +2,10 @@
 
 import optuna
 
+from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Registration
 from analysis.registry import Entrant, register_ensemble
+from analysis.registry.evaluations import log_internal_evaluation
 from analysis.trials import checkpoints_of
 from trainables.core.data.dataset import Dataset
 from trainables.worker.checkpoint_io import read_models
@@ -15,6 +17,7 @@ from tuning.ensemble.saved_ensemble import save_registration
 from tuning.study.opening_ledger import split_fingerprint
 from tuning.study.storage.fence import check_held
 from tuning.tracking.outbox import Tracker
+from tuning.tracking.parent_run import log_ensemble
 
 
 def publish(
@@ -24,19 +27,27 @@ def publish(
     if result.registration is not None:
         return result.registration
     check_held(study)
-    tracker.log_parent(run_metrics(result), run_files(result, data))
+    run = tracker.uri, tracker.parent_id
+    log_ensemble(*run, run_metrics(result), run_files(result, data))
     features = member_features(data, result.chosen.checkpoints, extract)
     log_members(result.chosen, data, tracker, features)
-    registration = register(result.chosen, data, features, (tracker.uri, tracker.parent_id), model_name)
+    registration = register(result.chosen, data, features, run, model_name, result.evaluation)
     write_pages(study.study_name, result, registration, data, tracker, model_name)
     save_registration(study, registration)
     return registration
 
 
 def register(
-    chosen: ChosenEnsemble, data: Dataset, features: MemberFeatures, run: tuple[str, str], model_name: str
+    chosen: ChosenEnsemble,
+    data: Dataset,
+    features: MemberFeatures,
+    run: tuple[str, str],
+    model_name: str,
+    evaluation: Evaluation | None,
 ) -> Registration:
-    """Register the voting members of an ensemble as one model.
+    """Register the voting members of an ensemble as one model, and log the test scores of its version.
+
+    Call this before the version's page says that it was scored on the test set.
 
     Args:
         chosen: The ensemble.
@@ -44,6 +55,7 @@ def register(
         features: Features by all members.
         run: URI of MLflow and parent run.
         model_name: Name of the registered model.
+        evaluation: Its scores on ``test``; None if the test set was not opened for it.
     """
     comparison = chosen.comparison
     metadata = {
@@ -65,4 +77,7 @@ def register(
         roi=data.regions.model if data.regions else None,
         training_features=features.of(comparison.combination.voters()),
     )
-    return register_ensemble(*run, model_name, entrant)
+    registration = register_ensemble(*run, model_name, entrant)
+    if evaluation is not None:
+        log_internal_evaluation(*run, registration.version, evaluation)
+    return registration

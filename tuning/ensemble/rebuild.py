@@ -14,7 +14,6 @@ from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings
 from analysis.ensembles.serialization import from_json
 from analysis.ensembles.tasks.choose import TASKS
 from analysis.registry import write_card
-from analysis.registry.evaluations import log_internal_evaluation
 from analysis.registry.model_card import ModelCard
 from analysis.trials import TrialRecord
 from trainables.core.config import ClassificationConfig
@@ -215,7 +214,7 @@ def _register(study: optuna.Study, rebuilt: Rebuilt, run: tuple[str, str], model
         with console.status("registering the ensemble"):
             chosen, data = rebuilt.chosen, rebuilt.data
             features = member_features(data, chosen.checkpoints, partial(extract_here, data))
-            registration = register(chosen, data, features, run, model_name)
+            registration = register(chosen, data, features, run, model_name, rebuilt.evaluation)
             card = ModelCard(
                 name=model_name,
                 search=study.study_name,
@@ -225,8 +224,6 @@ def _register(study: optuna.Study, rebuilt: Rebuilt, run: tuple[str, str], model
                 **vars(rebuilt),
             )
             write_card(uri, card)
-            if rebuilt.evaluation is not None:
-                log_internal_evaluation(uri, run_id, registration.version, rebuilt.evaluation)
     except Exception as error:  # whatever a server raises
         say(console, f"the ensemble could not be registered: {first_line(error)}", "red")
         return EXIT_FAILED

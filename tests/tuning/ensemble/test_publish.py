@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -38,7 +39,7 @@ def extract(checkpoints, images):
 def test_only_voting_members_are_registered(study, data, entrants):
     result = find(study, data, Inference(data), rule="best-single")
     features = member_features(data, result.chosen.checkpoints, extract)
-    register(result.chosen, data, features, ("uri", "run"), "brains")
+    register(result.chosen, data, features, ("uri", "run"), "brains", None)
     ((run_id, name, entrant),) = entrants
     best = result.chosen.members[result.chosen.best_member].number
     assert (run_id, name) == ("run", "brains")
@@ -57,7 +58,7 @@ def test_a_soup_is_registered_with_the_trials_that_it_was_averaged_from(study, d
     members = list(result.chosen.members)
     members[best] = replace(members[best], soup=(0, 3))
     chosen = replace(result.chosen, members=tuple(members))
-    register(chosen, data, member_features(data, chosen.checkpoints, extract), ("uri", "run"), "brains")
+    register(chosen, data, member_features(data, chosen.checkpoints, extract), ("uri", "run"), "brains", None)
     assert entrants[0][2].metadata["trials"] == [0, 3]
 
 
@@ -70,7 +71,7 @@ def test_the_model_says_how_its_images_are_labelled(study, data, entrants):
     labelled = replace(data, table=table, healthy=data.class_names[0], notes=notes)
     result = find(study, labelled, Inference(labelled), rule="best-single")
     features = member_features(labelled, result.chosen.checkpoints, extract)
-    register(result.chosen, labelled, features, ("uri", "run"), "brains")
+    register(result.chosen, labelled, features, ("uri", "run"), "brains", None)
     metadata = yaml.safe_load(yaml.safe_dump(entrants[0][2].metadata))
     saved = metadata["data_table"]
     assert LabelTable(**{**saved, "files": tuple(saved["files"])}) == labelled.table
@@ -85,9 +86,9 @@ def test_members_know_the_images_of_their_search_as_the_ensemble_does(study, dat
     monkeypatch.setattr(tuning.ensemble.member_models, "log_member", lambda *arguments: logged.append(arguments[-1]))
     result = find(study, data, Inference(data), rule="best-single")
     features = member_features(data, result.chosen.checkpoints, extract)
-    tracker = SimpleNamespace(uri="uri", refused=(), flush=lambda: None, child_id=str)
+    tracker = SimpleNamespace(uri="uri", refused=(), flush=lambda: None, child_id=str, noting_refusal=nullcontext)
     log_members(result.chosen, data, tracker, features)
-    register(result.chosen, data, features, ("uri", "run"), "brains")
+    register(result.chosen, data, features, ("uri", "run"), "brains", None)
     of_ensemble = entrants[0][2].metadata
     assert [entrant.metadata["trial"] for entrant in logged] == [record.number for record in result.chosen.members]
     for entrant in logged:
