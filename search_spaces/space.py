@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 Config = dict[str, Any]
 Params = Mapping[str, Any]
 
-
-# Default metric of each task.
-METRICS = {"classification": "balanced_accuracy", "multi_label": "auroc", "segmentation": "dice"}
+DEFAULT_METRICS = {"classification": "balanced_accuracy", "multi_label": "auroc", "segmentation": "dice"}
 
 
 class SpaceError(UserError):
@@ -91,7 +89,7 @@ class SearchSpace:
             raise SpaceError(f"the name of a space must contain only letters, digits, _ and -, but got {self.name!r}")
         if self.task not in CONFIGS:
             raise SpaceError(f"task must be one of {', '.join(CONFIGS)}, but {self.name} has {self.task!r}")
-        object.__setattr__(self, "metric", self.metric or METRICS[self.task])
+        object.__setattr__(self, "metric", self.metric or DEFAULT_METRICS[self.task])
         if self.top_k < 1:
             raise SpaceError(f"top_k must be at least 1, but {self.name} has {self.top_k}")
         if not 0 < self.test_share < 1:

@@ -3,7 +3,7 @@
 import importlib.metadata
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +130,8 @@ def log_member(
 ) -> None:
     """Make a trial's model loadable as ``runs:/RUN_ID/model``; repeating it changes nothing.
 
-    A model with other thresholds, views or metadata is replaced under its ID. The run's status stays as it is.
+    A model with other thresholds, views or metadata, except for notes, is replaced under its ID. The run's status stays
+    as it is.
 
     Args:
         tracking_uri: URI of MLflow.
@@ -146,7 +147,7 @@ def log_member(
     metadata = {**entrant.metadata, "views": entrant.views, COMBINATION: entrant.combination.digest}
     model = _begin_member(client, run_id, report)
     if str(model.status) == "READY":
-        if _stored_metadata(model) == metadata:
+        if _settings(_stored_metadata(model)) == _settings(metadata):
             return
         client.finalize_logged_model(model.model_id, "FAILED")  # a driver that is killed here leaves it unfinished
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), unchecked_requirements():
@@ -159,12 +160,16 @@ def log_member(
     client.finalize_logged_model(model.model_id, "READY")
 
 
-def _stored_metadata(model: LoggedModel) -> dict[str, Any] | None:
+def _stored_metadata(model: LoggedModel) -> dict[str, Any]:
     try:
         metadata: dict[str, Any] | None = get_model_info(f"models:/{model.model_id}").metadata
     except (MlflowException, OSError):  # its files are gone
-        return None
-    return metadata
+        return {}
+    return metadata or {}
+
+
+def _settings(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key != "notes"}
 
 
 def _begin_member(client: MlflowClient, run_id: str, report: EpochRecord) -> LoggedModel:

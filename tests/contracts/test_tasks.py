@@ -8,7 +8,7 @@ import pytest
 from analysis.ensembles.tasks.choose import TASKS as RESULTS
 from analysis.report.task_sections import sections_of_task
 from docs.hooks.config_keys import MEANINGS
-from search_spaces.space import METRICS, SearchSpace
+from search_spaces.space import DEFAULT_METRICS, SearchSpace
 from trainables.core.config import CONFIGS
 from trainables.core.data.source import MaskFormat
 from trainables.core.models.networks.build import NETWORKS
@@ -30,7 +30,7 @@ def data_of(small_data, labelled_data):
 
 @pytest.mark.parametrize(
     "registry",
-    [TASKS, NETWORKS, ENSEMBLES, RESULTS, SEARCHES, INSPECTIONS, METRICS],
+    [TASKS, NETWORKS, ENSEMBLES, RESULTS, SEARCHES, INSPECTIONS, DEFAULT_METRICS],
     ids=["training", "networks", "serving", "results", "search", "inspection", "metrics"],
 )
 def test_every_room_knows_every_task(registry):

@@ -189,7 +189,7 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study, console: Co
     options, plan, data, request = setup.options, setup.plan, setup.data, setup.request
     uri = without_credentials(setup.tracking_uri)
     check_identity(study, {**setup.identity, "tracking-uri": uri}, request)
-    save_options(study, {**options.given, "tracking_uri": uri})
+    _save_options(options, study, uri)
     if data.regions is not None:
         regions = save_segmentation(data.regions, setup.folder.local)
         data, request = replace(data, regions=regions), replace(request, roi=str(regions.model))
@@ -206,25 +206,28 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study, console: Co
         epochs=plan.steps,
         num_samples=options.trials,
         max_concurrent=options.max_concurrent or options.autoscale or None,
-        deadline=_deadline(options, study, console),
+        deadline=time.time() + options.time_budget_s - read_training_time(study),
         configure=plan.configure,
         storage=setup.folder.checkpoints,
         capacity=Capacity(workers.resources, options.autoscale),
         unit="fold" if plan.folds else "epoch",
         stop_when_converged=options.stop_when_converged,
     )
+    _note_used_budget(steering, console)
     tracker = Tracker(study, setup.tracking_uri, search_info(study, data, {**setup.identity, "top-k": options.members}))
     return Search(options, plan, setup.folder, data, workers, steering, tracker)
 
 
-def _deadline(options: SearchOptions, study: optuna.Study, console: Console) -> float:
-    """Return when the time budget ends; a resumed search continues its budget unless a new one is given."""
+def _save_options(options: SearchOptions, study: optuna.Study, uri: str) -> None:
+    """Save the options of a search. A new time budget begins with them, whatever fails after that."""
+    save_options(study, {**options.given, "tracking_uri": uri})
     if not options.continue_budget:
         save_training_time(study, 0.0)
-    left = options.time_budget_s - read_training_time(study)
-    if left <= 0:
+
+
+def _note_used_budget(steering: Steering, console: Console) -> None:
+    if steering.out_of_time() and steering.ended() < steering.num_samples:
         say_notes(console, ["the search has used its time budget, so no trial starts: give a new --time-budget"])
-    return time.time() + left
 
 
 def _sharing_gpus(setup: Setup, workers: Workers, study: optuna.Study, console: Console) -> Workers:

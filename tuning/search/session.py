@@ -128,8 +128,8 @@ def _give_up(steering: Steering, console: Console) -> int:
     mark_finished(steering.study, not any(record.epochs for record in read_trials(steering.study)))
     say(
         console,
-        f"Search stopped: {REPEATS} trials in a row failed with the same error: {steering.given_up}. No ensemble was "
-        "built, and the test set was not opened. Fix the cause and rerun with --resume.",
+        f"Search stopped: {REPEATS} trials in a row failed with the same error: {steering.given_up}. This run "
+        "has built no ensemble and not opened the test set. Fix the cause and rerun with --resume.",
         "red",
     )
     return EXIT_FAILED

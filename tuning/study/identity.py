@@ -15,7 +15,7 @@ _DATA = "data"
 
 IMAGES, SPACE, HEALTHY, PATIENTS = "images", "space contents", "healthy", "patient fingerprint"
 # Not compared if an older version did not save them.
-_NEWER = {SPACE, HEALTHY, PATIENTS}
+_NEWER = {IMAGES, SPACE, HEALTHY, PATIENTS}
 _OPTIONS = {
     "metric": "--metric",
     "second metric": "second --metric",

@@ -104,8 +104,8 @@ class SearchFolder:
         with self._file_lock():
             if new and self.load() is not None:
                 raise UserError(
-                    f"a new search needs an unused name, but another driver has just created {self.name!r}: rerun to "
-                    "get the next name, or choose another --name"
+                    f"a new search needs an unused name, but another driver has just created {self.name!r}: choose "
+                    "another --name"
                 )
             study = open_study(self.storage(), self.name, objective, epochs, seed, pruning)
             with self._lease(study):

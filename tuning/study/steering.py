@@ -120,9 +120,11 @@ class Steering:
         self.stop_paused()
 
     def stop_paused(self) -> None:
-        """Finish all paused trials as pruned: the search ends, and they are not among the best at their rung."""
-        while self.paused:
-            number = next(iter(self.paused))
+        """Finish all paused trials as pruned: the search ends, and they are not among the best at their rung.
+
+        Ray has yet to end those that are live, and ends them as paused ones.
+        """
+        for number in self.paused.keys() - {trial.number for trial in self.live.values()}:
             self._stop(self.paused.pop(number), PRUNED)
 
     def _stop(self, trial: optuna.Trial, reason: str) -> None:
@@ -150,6 +152,10 @@ class Steering:
     def convergence(self) -> str | None:
         """Return why more trials are unlikely to help, or None (see ``convergence``)."""
         return convergence(self.study, self.objective.metric)
+
+    def ended(self) -> int:
+        """Return how many trials have ended so far, including those of earlier drivers."""
+        return sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
 
     def handed_out(self) -> int:
         """Return how many trials the search has handed out so far, including those of earlier drivers."""

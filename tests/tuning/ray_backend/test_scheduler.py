@@ -4,6 +4,7 @@ import io
 import time
 from types import SimpleNamespace
 
+from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
 from tests.tuning.study.driver import Driver
@@ -68,6 +69,24 @@ def test_a_resumed_search_with_more_time_tries_what_never_ran(tmp_path):
     tried = [second.run() for _ in range(2)]
     assert [(one["number"], one["train"]) for one in tried] == [(0, {"lr": 0.25}), (1, {"lr": 0.75})]
     assert second.steering.is_complete()
+
+
+def test_a_trial_that_pauses_after_the_deadline_is_finished_once(tmp_path):
+    """Tune saves its checkpoint before it ends the trial, and chooses the next one in between."""
+    driver = Driver(tmp_path)
+    driver.run(lambda number: 0.9)
+    controller = Controller(driver)
+    running, pausing = controller.add("RUNNING"), controller.add("RUNNING")
+    driver.report(pausing, 1, 0.1)
+    driver.steering.deadline = time.time() - 1
+    assert driver.report(pausing, 2, 0.1) == TrialScheduler.STOP
+    assert controller.choose() is None
+    driver.searcher.on_trial_complete(pausing)
+    controller.choose()
+    driver.report(running, 1, 0.5)
+    driver.searcher.on_trial_complete(running)
+    assert driver.steering.is_complete()
+    assert states(driver) == ["COMPLETE", "PRUNED", "PRUNED"]
 
 
 def test_paused_trials_end_too_if_the_deadline_passes_while_a_trial_waits(tmp_path):

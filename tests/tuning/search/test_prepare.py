@@ -1,35 +1,39 @@
-"""The end of the time budget of a new and of a resumed search."""
+"""The time budget of a new and of a resumed search."""
 
 import io
-import math
 import time
 
-import optuna
 import pytest
 from rich.console import Console
 
 from search_spaces.space import load_space
+from tests.tuning.study.driver import Driver
 from tuning.search.options import SearchOptions
-from tuning.search.prepare import _deadline
-from tuning.study.attributes import read_training_time, save_training_time
+from tuning.search.prepare import _note_used_budget, _save_options
+from tuning.study.attributes import read_options, read_training_time, save_training_time
 
-NOTE = "Note: the search has used its time budget, so no trial starts: give a new --time-budget.\n"
+
+@pytest.mark.parametrize(("continued", "used"), [(False, 0), (True, 6900)], ids=["given again", "continued"])
+def test_a_new_time_budget_begins_when_it_is_saved(tmp_path, continued, used):
+    study = Driver(tmp_path).study
+    save_training_time(study, 6900)
+    options = SearchOptions(load_space("demo_space"), time_budget_s=7200, continue_budget=continued)
+    _save_options(options, study, "sqlite:///mlflow.db")
+    assert read_options(study)["tracking_uri"] == "sqlite:///mlflow.db"
+    assert read_training_time(study) == used
 
 
 @pytest.mark.parametrize(
-    ("continued", "used", "budget", "left", "note"),
-    [
-        (False, 7000, 7200, 7200, ""),
-        (True, 6900, 7200, 300, ""),
-        (True, 7260, 7200, -60, NOTE),
-        (True, 7260, math.inf, math.inf, ""),
-    ],
-    ids=["given again", "killed after 1 h 55 min", "used up", "no budget"],
+    ("ended", "deadline", "noted"),
+    [(1, -1, True), (2, -1, False), (1, 60, False)],
+    ids=["used up", "no trial left", "rest"],
 )
-def test_a_resumed_search_has_the_rest_of_its_time_budget(continued, used, budget, left, note):
-    study, console = optuna.create_study(), Console(file=io.StringIO(), width=200)
-    save_training_time(study, used)
-    options = SearchOptions(load_space("demo_space"), time_budget_s=budget, continue_budget=continued)
-    assert _deadline(options, study, console) == pytest.approx(time.time() + left, abs=5)
-    assert console.file.getvalue() == note
-    assert read_training_time(study) == (used if continued else 0)
+def test_a_used_time_budget_is_noted_if_trials_are_left(tmp_path, ended, deadline, noted):
+    driver = Driver(tmp_path, num_samples=2)
+    for _ in range(ended):
+        driver.run()
+    driver.steering.deadline = time.time() + deadline
+    console = Console(file=io.StringIO(), width=200)
+    _note_used_budget(driver.steering, console)
+    note = "Note: the search has used its time budget, so no trial starts: give a new --time-budget.\n"
+    assert console.file.getvalue() == note * noted

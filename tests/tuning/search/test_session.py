@@ -56,7 +56,7 @@ def test_a_search_that_was_given_up_fails_and_opens_no_test_set(tmp_path, monkey
     assert session._run_to_end(SimpleNamespace(steering=driver.steering, tracker=tracker), console) == 1
     assert closed == ["FAILED"]
     assert console.file.getvalue() == (
-        "Search stopped: 3 trials in a row failed with the same error: DeviceError: no GPU. No ensemble was built, and "
-        "the test set was not opened. Fix the cause and rerun with --resume.\n"
+        "Search stopped: 3 trials in a row failed with the same error: DeviceError: no GPU. This run has built "
+        "no ensemble and not opened the test set. Fix the cause and rerun with --resume.\n"
     )
     assert is_finished(driver.study) is not any_report  # only a search with results asks for --resume

@@ -107,5 +107,10 @@ def test_data_may_move(study):
 def test_contents_that_an_older_version_did_not_save_are_not_compared():
     study = optuna.create_study()
     check_identity(study, {"space": "mine", "configurations": "0123"})
-    new = {"space contents": {"parameter": {}}, "healthy": "normal", "patient fingerprint": "d" * 64}
+    new = {
+        "images": {"a": 3},
+        "space contents": {"parameter": {}},
+        "healthy": "normal",
+        "patient fingerprint": "d" * 64,
+    }
     check_identity(study, {"space": "mine", **new})

@@ -34,8 +34,11 @@ class UnreadableImageError(DataError):
     """
 
     def __init__(self, position: int, reason: object):
-        super().__init__(f"image {position}: {reason}")
+        super().__init__(position, str(reason))  # as pickle calls it: workers send errors to the driver
         self.position, self.reason = position, str(reason)
+
+    def __str__(self) -> str:
+        return f"image {self.position}: {self.reason}"
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 import base64
+import pickle
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from tests.dicom import write_dicom
 from tests.images import png
 from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import DataError
-from trainables.core.serving.image_input import decode_images
+from trainables.core.serving.image_input import UnreadableImageError, decode_images
 
 DEEP = PixelFormat(channels=1, white=4095)
 SAMPLES = np.random.default_rng(0).integers(0, 4096, (20, 30), dtype=np.uint16)
@@ -57,3 +58,8 @@ def test_dicom_files_are_shown_through_their_window_as_in_training(tmp_path):
 def test_samples_outside_the_range_are_refused(image, pixel_format, message):
     with pytest.raises(DataError, match=message):
         decoded([image], pixel_format)
+
+
+def test_the_error_of_an_unreadable_image_reaches_another_process():
+    error = pickle.loads(pickle.dumps(UnreadableImageError(3, "not an image")))
+    assert (str(error), error.position, error.reason) == ("image 3: not an image", 3, "not an image")
