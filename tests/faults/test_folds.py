@@ -125,6 +125,7 @@ def test_a_checkpoint_holds_all_folds_and_frozen_stages_are_stored_once(undistur
     assert len(list(Path(session, "frozen").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_member_is_the_mean_of_its_models_and_each_predicts_its_own_fold(undisturbed, folded_data):
     """Out-of-fold predictions are read; with views, each fold is predicted again by the model that did not see it."""
     place = undisturbed.epochs[-1].checkpoint

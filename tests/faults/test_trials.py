@@ -55,6 +55,7 @@ def check_as_if_one_had_paused(records, undisturbed):
         assert ours.metrics | timeless == theirs.metrics | timeless
 
 
+@pytest.mark.slow
 def test_a_paused_trial_that_continues_equals_an_undisturbed_one(undisturbed, small_data, tmp_path):
     records = run(tmp_path, small_data, [CONFIG] * 4, concurrent=1, pruning=True)
     check_as_if_one_had_paused(records, undisturbed)

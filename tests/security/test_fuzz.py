@@ -257,6 +257,7 @@ def test_command_lines(app, tmp_path, monkeypatch):
     check()
 
 
+@pytest.mark.slow
 def test_command_lines_of_searches_that_could_be_run(tmp_path, monkeypatch):
     """Up to the moment where Ray is started."""
 

@@ -25,6 +25,7 @@ def test_a_connection_of_a_program_is_seen(tmp_path):
     assert seen(tmp_path) == [SEEN]
 
 
+@pytest.mark.slow
 def test_a_connection_of_a_command_in_a_fork_is_seen(tmp_path):
     search(tmp_path, module="tests.security.outward_program", code=1)  # its main returns, which a command's does not
     assert seen(tmp_path) == [SEEN]

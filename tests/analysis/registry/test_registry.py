@@ -107,6 +107,7 @@ def test_of_two_searches_that_end_together_the_better_is_champion(
     assert ended[late].alias == ("champion" if late == "better" else "challenger")
 
 
+@pytest.mark.slow
 def test_other_thresholds_make_another_version(checkpoint, tmp_path):
     """Members, rule and score are the same; the champion stays, and each version decides at its own threshold."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"

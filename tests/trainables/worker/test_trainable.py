@@ -95,6 +95,7 @@ def test_a_trial_fails_if_a_single_image_is_too_large(session, monkeypatch, conf
     assert [report[FAILED] for report in session.reports] == ["OutOfMemoryError: CUDA out of memory."]
 
 
+@pytest.mark.slow
 def test_all_processes_halve_the_batch_if_one_has_too_little_memory(session, config, few):
     """Each attempt starts a process, which takes seconds to import torch and timm."""
     run(session, config(batch_size=16, epochs=1), FaultyRank.of(few, "has room for four images"), devices=2)

@@ -82,6 +82,7 @@ def test_files_of_former_members_say_so(twice):
     assert former == ["members/trial-0002.txt"]
 
 
+@pytest.mark.slow
 def test_a_member_whose_run_was_deleted_is_left_out(small_data, tmp_path):
     search = RealSearch(tmp_path, DataRequest(small_data.place, seed=0), small_data)
     search.add_trial(0.6)
@@ -97,6 +98,7 @@ def test_a_member_whose_run_was_deleted_is_left_out(small_data, tmp_path):
     assert [model.source_run_id for model in models] == [tracker.child_id(1)]
 
 
+@pytest.mark.slow
 def test_a_member_answers_as_the_report_scores_it(labelled_data, tmp_path):
     """Its thresholds were chosen with the ensemble's views, and another operating point replaces them."""
     data, thresholds = labelled_data, []

@@ -243,6 +243,7 @@ def test_a_node_whose_gpu_cannot_be_used_ends_the_session_and_fails_no_trial(can
     assert not any(record.failures for record in records)
 
 
+@pytest.mark.slow
 def test_a_gpu_that_cannot_be_used_cannot_be_measured_either(can_grow, small_data):
     reason = "a GPU was requested but torch .* cannot use it: .*Fix that, or give a number"
     policy = TrialPolicy(trial_resources(None, None, can_grow, "gpu_24g"), max_failures=0, timeout_s=600)

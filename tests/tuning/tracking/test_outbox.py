@@ -41,7 +41,8 @@ def test_a_search_is_a_parent_run_with_one_child_per_trial(tmp_path, uri):
     driver.run(lambda number: 0.1)  # paused
     failed, _ = driver.start()
     (tmp_path / "error.txt").write_text("Failure # 1 (occurred now)\nValueError: it broke\nin two lines")
-    driver.scheduler.on_trial_error(None, SimpleNamespace(trial_id=failed, error_file=tmp_path / "error.txt"))
+    ray_trial = SimpleNamespace(trial_id=failed, status="RUNNING", error_file=tmp_path / "error.txt")
+    driver.scheduler.on_trial_error(None, ray_trial)
     driver.searcher.on_trial_complete(failed, error=True)
     driver.steering.stop_paused()
     tracker.log_parent({"test_accuracy": 0.5}, {"report.txt": "text"})

@@ -127,6 +127,7 @@ def accuracies(phantoms: Phantoms, splitter: StratifiedGroupKFold | StratifiedKF
     return scores
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # scikit-learn: the splitter by image ignores groups
 def test_pixels_identify_the_subject_and_not_the_class(phantoms: Phantoms) -> None:
     held_out, straddling = accuracies(phantoms, HELD_OUT), accuracies(phantoms, STRADDLING)
@@ -161,6 +162,7 @@ def train(network: nn.Sequential, images: Tensor, labels: Tensor, learning_rate:
             schedule.step()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_small_network_beats_the_linear_model_on_held_out_subjects_if_well_trained(phantoms: Phantoms) -> None:
     images = torch.from_numpy(halved(phantoms)).sub(50).div(75)[:, None].contiguous(memory_format=torch.channels_last)

@@ -67,6 +67,7 @@ def test_an_onnx_file_answers_like_the_model(checkpoints, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["model.onnx"]
 
 
+@pytest.mark.slow
 def test_deep_pixels_are_scaled_and_values_outside_the_range_get_nan(checkpoints, tmp_path):
     deep = dataclasses.replace(checkpoints[0], pixel_format=DEEP)
     save_ensemble(tmp_path / "e", [[deep]], Combination.of(np.ones(1)))
@@ -89,6 +90,7 @@ def test_a_range_beyond_int32_is_refused(checkpoints, tmp_path, black, white):
         export_onnx(load_ensemble(tmp_path / "e"), tmp_path / "model.onnx", "")
 
 
+@pytest.mark.slow
 def test_a_file_with_other_answers_is_refused(checkpoints, tmp_path, monkeypatch):
     save_ensemble(tmp_path / "e", [[checkpoints[0]]], Combination.of(np.ones(1)))
     ensemble = load_ensemble(tmp_path / "e")

@@ -46,6 +46,7 @@ def test_the_other_processes_end_with_the_generator(config, small_data):
     assert epoch.epoch == 1
 
 
+@pytest.mark.slow
 def test_other_processes_import_this_package_and_not_the_copy_of_a_loaded_model(
     config, small_data, tmp_path, monkeypatch
 ):
