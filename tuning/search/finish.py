@@ -40,7 +40,8 @@ def finish(search: Search, console: Console) -> bool:
         return False
     if result is None:
         mark_finished(study, True)
-        say(console, "No trial finished, so there is no ensemble. The lines above give the reasons.", "red")
+        why = "Give a longer --time-budget with --resume" if search.steering.ended() == 0 else "The lines above say why"
+        say(console, f"No trial finished, so there is no ensemble. {why}.", "red")
         return False
     # Register before printing: whatever happens to the output, the result of hours must not depend on it.
     registration, failure = _register(search, result, console)

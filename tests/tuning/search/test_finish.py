@@ -1,9 +1,11 @@
-"""The order of the last steps of a search."""
+"""The last steps of a search: their order, and the last line of one without a result."""
 
+import io
 from types import SimpleNamespace
 
 import optuna
 import pytest
+from rich.console import Console
 
 from analysis.ensembles.result import Registration
 from tests.tuning.ensemble.made_up import quiet
@@ -37,3 +39,14 @@ def test_the_model_is_registered_before_anything_is_printed(monkeypatch):
         finish.finish(search, quiet())
     assert published == ["brains"]
     assert is_finished(study)
+
+
+@pytest.mark.parametrize(
+    ("ended", "why"), [(0, "Give a longer --time-budget with --resume."), (2, "The lines above say why.")]
+)
+def test_a_search_without_a_finished_trial_says_what_to_do(monkeypatch, ended, why):
+    monkeypatch.setattr(finish, "_find_ensemble", lambda search, console: None)
+    console = Console(file=io.StringIO(), width=200)
+    steering = SimpleNamespace(study=optuna.create_study(), ended=lambda: ended)
+    assert not finish.finish(SimpleNamespace(steering=steering), console)
+    assert console.file.getvalue() == f"No trial finished, so there is no ensemble. {why}\n"
