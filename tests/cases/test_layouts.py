@@ -80,7 +80,7 @@ def test_120_small_classes_are_one_note(tmp_path):
             (f"train/{unicodedata.normalize('NFC', 'Läsion')}", f"test/{unicodedata.normalize('NFD', 'Läsion')}"),
             "the encoding of accents",
         ),
-        (("set/train/ill", "set/train/well", "set/test/ill", "set/test/well"), "data/set as --data"),
+        (("set/train/ill", "set/train/well", "set/test/ill", "set/test/well"), "data/set as the data set"),
         (("raw/ill", "raw/well", "augmented/ill", "augmented/well"), "look like several data sets"),
         (("train_images", "test_images"), "not after classes"),
         (("train/images", "train/masks", "test/images", "test/masks"), "looks like images with masks"),

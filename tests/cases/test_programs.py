@@ -35,7 +35,7 @@ EXPECTED: dict[str, dict[str, int | str]] = {
         "c16_many": 360,
         "c17_nas": 30,
         "c17b_mac": 30,
-        "c18_wrapped": "c18_wrapped/chest_xray as --data",
+        "c18_wrapped": "c18_wrapped/chest_xray as the data set",
     },
     "data_more": {
         "d 01 #1 100% [é]": 40,

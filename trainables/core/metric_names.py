@@ -1,6 +1,9 @@
 """Names of metrics: which way is better, which of them tables show, and the objective of a search."""
 
+import difflib
 import math
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 LATENCY = "latency_ms"
@@ -89,6 +92,23 @@ class Objective:
     def minimized(self) -> bool:
         """True if lower is better."""
         return self.metric in MINIMIZED
+
+
+def unknown_metric(metric: str, known: Collection[str], part: str = "CLASS", by_patient: bool = True) -> str:
+    """Return the message that refuses a metric that is not known.
+
+    Args:
+        metric: The refused name.
+        known: Names of all metrics of the data at hand.
+        part: What metrics such as ``recall/CLASS`` are of.
+        by_patient: True if trials report the metrics by patient, too.
+    """
+    names = list(dict.fromkeys(re.sub("/.*", f"/{part}", name) for name in known))
+    names += [f"{PATIENT}NAME"] * by_patient
+    near = difflib.get_close_matches(metric, known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    second = f"{LATENCY} (only as the second --metric)"
+    return f"the metric must be one of {', '.join(names)}, or {second}, but got {metric!r}{hint}"
 
 
 def is_better(metric: str, value: float, than: float | None) -> bool:

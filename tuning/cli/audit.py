@@ -110,7 +110,7 @@ def audit(
         shown.extend(reading_notes(source))
         say_notes(console, shown)
 
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"reading {escape(data)}", total=None)
         inspected = inspect(
             absolute_place(data),  # tune-run names images in the same way

@@ -1,6 +1,6 @@
 import pytest
 
-from trainables.core.metric_names import Objective, is_better
+from trainables.core.metric_names import Objective, is_better, unknown_metric
 
 NAN = float("nan")
 
@@ -31,3 +31,13 @@ def test_an_objective_has_one_name_or_two():
     assert Objective("accuracy").names == ("accuracy",)
     assert Objective("accuracy", "latency_ms").names == ("accuracy", "latency_ms")
     assert Objective("log_loss").minimized and not Objective("accuracy", "latency_ms").minimized
+
+
+def test_an_unknown_metric_is_refused_with_each_kind_of_metric_once():
+    known = ["accuracy", "recall/normal", "recall/ill", "f1/normal", "f1/ill"]
+    assert unknown_metric("nothing", known) == (
+        "the metric must be one of accuracy, recall/CLASS, f1/CLASS, patient_NAME, or latency_ms (only as the second "
+        "--metric), but got 'nothing'"
+    )
+    assert "f1/LABEL, or latency_ms" in unknown_metric("nothing", known, "LABEL", by_patient=False)
+    assert unknown_metric("recall/norml", known).endswith("but got 'recall/norml' (did you mean recall/normal?)")

@@ -83,7 +83,7 @@ def test_fail_on_leak_sets_the_exit_code(leaky):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "--data must be a folder, a hub data set"),
+        (["nowhere"], "the data set must be a folder, an s3:// or gs:// address, owner/name"),
         (["{root}", "--group-pattern", "("], "--group-pattern must be a regular expression"),
         (["{root}", "--group-pattern", "patient"], "must match file names, but 'patient' matches none"),
         (["{root}", "--group-column", "patient"], "--group-column needs --labels, parquet files or a hub data set"),
@@ -99,6 +99,12 @@ def test_wrong_usage_is_one_line(leaky, arguments, message):
     output = run(*(argument.format(root=leaky) for argument in arguments), code=2)
     assert message in output
     assert len(output.strip().splitlines()) == 1
+
+
+def test_a_refusal_is_all_that_is_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["nowhere"])
+    assert (done.exit_code, done.stdout) == (2, "")
 
 
 def test_a_table_gives_labels_and_groups(tmp_path):

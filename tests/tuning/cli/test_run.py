@@ -109,13 +109,14 @@ def test_every_default_passes_its_own_parser():
     ("arguments", "message"),
     [
         (["demo_space", "--metric", "acc"], "the metric must be one of accuracy, "),
+        (["demo_space", "--metric", "acc"], "f1/CLASS, patient_NAME, or latency_ms (only as the second --metric), but"),
         (["demo_space", "--metric", "loss"], "choose log_loss"),
         (["demo_space", "--metric", "accuracy", "--metric", "latency"], "but got 'latency'"),
         (["demo_space", "--warm-start", "nowhere"], "--warm-start must name a search in --storage or its folder"),
         (["demo_space", "--weights", "nowhere"], "weights must be `pretrained`, `random` or a folder"),
         (["demo_space", "--backbone", "resnet19"], "unknown backbone 'resnet19'"),
         (["demo_space", "--backbone", "seresnet18", "--weights", "pretrained"], "timm has no pretrained weights"),
-        ([*LUNGS, "--metric", "auroc"], "a segmentation metric must be one of dice, iou"),
+        ([*LUNGS, "--metric", "auroc"], "the metric must be one of dice, iou"),
         ([*LUNGS, "--cv-folds", "3"], "--cv-folds is not available for a segmentation"),
     ],
 )
@@ -149,7 +150,7 @@ def folder(tmp_path, monkeypatch):
         (["demo_space", "--metric", "acc"], "the metric must be one of"),
         (["demo_space", "--backbone", "resnet19"], "unknown backbone 'resnet19': did you mean resnet18"),
         (["demo_space", "--backbone", "resnet18", "--weights", "nowhere"], "there is no folder 'nowhere'"),
-        (["demo_space", "--data", "./nowhere"], "--data must be a folder, a hub data set"),
+        (["demo_space", "--data", "./nowhere"], "the data set must be a folder, an s3:// or gs:// address, owner/name"),
         (["demo_space", "--data", "few"], "select has 1: b has too few images"),
         (["demo_space", "--data", "good", "--split", "published"], "needs a published test split, but there is none"),
         (["demo_space", "--data", "good", "--metric", "clinical"], "clinical needs a healthy class"),
@@ -172,7 +173,7 @@ def folder(tmp_path, monkeypatch):
         (["demo_space", "--data", "good", "--roi", "nothing"], "--roi must be models:/NAME@champion"),
         (["demo_space", "--data", "masks"], "demo_space is a classification and needs class folders"),
         ([*LUNGS, "--data", "good"], "is a segmentation and needs folders images/ and masks/"),
-        ([*LUNGS, "--data", "masks", "--metric", "auroc"], "a segmentation metric must be one of dice, iou"),
+        ([*LUNGS, "--data", "masks", "--metric", "auroc"], "the metric must be one of dice, iou"),
         ([*LUNGS, "--data", "masks", "--cv-folds", "3"], "--cv-folds is not available for a segmentation"),
     ],
 )
@@ -205,7 +206,7 @@ def test_a_deleted_experiment_leaves_no_search_behind(folder):
 def test_a_missing_default_folder_is_refused_before_weights_are_fetched(folder, hub):
     done = invoke("chest_xray_space")
     assert done.exit_code == 2
-    assert "--data must be a folder" in done.stderr
+    assert "the data set must be a folder" in done.stderr
     assert "'chest_xray' is the default of chest_xray_space: pass your own data with --data" in done.stderr
     assert hub.asked == []
 

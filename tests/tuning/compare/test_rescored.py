@@ -98,7 +98,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(model, other, second, tm
             (model, other, "--map", "TB=ill"),
             "--labels, --map and group options describe DATA: add --data DATA",
         ),
-        ((model, other, "--data", "nowhere"), "--data must be a folder"),
+        ((model, other, "--data", "nowhere"), "the data set must be a folder"),
     ):
         refusal = compare(*arguments, code=2)
         assert refusal.startswith("tune-compare: ") and message in refusal

@@ -54,11 +54,11 @@ def check_uri(uri: str) -> None:
 @contextmanager
 def _readable(uri: str) -> Iterator[None]:
     if has_credentials(uri):
-        raise DataError("--data must not contain credentials: set them in the environment, like AWS_ACCESS_KEY_ID")
+        raise DataError("the address of a data set must not contain credentials: set them in the environment, like AWS_ACCESS_KEY_ID")
     try:
         yield
     except (OSError, ValueError) as error:
-        raise DataError(f"--data must be readable, but {uri} is not: {first_line(error)}") from error
+        raise DataError(f"the data set must be readable, but {uri} is not: {first_line(error)}") from error
 
 
 def _listed(files: FileSystem, path: str) -> list[FileInfo]:

@@ -49,7 +49,7 @@ def open_source(
         DataError: There is nothing to open, or it is not suitable.
     """
     if table is not None and not ("://" in place or Path(place).is_dir()):
-        raise DataError(f"--labels needs a folder of images as --data, but got {place}")
+        raise DataError(f"--labels needs a folder of images as the data set, but got {place}")
     if place == PHANTOMS:
         source = open_phantoms()
     elif "://" in place or Path(place).is_dir():
@@ -84,7 +84,10 @@ def checked_place(place: str) -> str:
 
 def _check_hub_name(place: str) -> None:
     if Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") != 1:
-        raise DataError(f"--data must be a folder, a hub data set (owner/name) or {PHANTOMS!r}, but got {place!r}")
+        raise DataError(
+            "the data set must be a folder, an s3:// or gs:// address, owner/name on the Hugging Face Hub, or "
+            f"{PHANTOMS}, but got {place!r}"
+        )
 
 
 def _from_folder(root: Path, group_column: str | None, slicing: Slicing | None) -> Source:

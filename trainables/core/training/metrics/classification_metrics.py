@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.errors import DataError
-from trainables.core.metric_names import ABSOLUTE_ERROR, KAPPA, SENSITIVITY
+from trainables.core.metric_names import ABSOLUTE_ERROR, KAPPA, SENSITIVITY, unknown_metric
 from trainables.core.training.metrics.ordinal_metrics import mean_absolute_error, quadratic_weighted_kappa
 from trainables.core.training.metrics.threshold_metrics import auroc, average_precision, sensitivity, threshold_counts
 
@@ -214,7 +214,7 @@ def check_objective(
     if metric == "loss":
         raise DataError("the metric must be comparable between trials, but each has its own loss: choose log_loss")
     if metric not in known:
-        raise DataError(f"the metric must be one of {', '.join(known)}, but got {metric!r}")
+        raise DataError(unknown_metric(metric, known))
     if np.isnan(known[metric]):
         raise DataError(f"the metric {metric!r} is undefined on `tune`: it needs images of at least two classes there")
 

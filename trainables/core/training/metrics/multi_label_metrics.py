@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.errors import DataError
+from trainables.core.metric_names import unknown_metric
 from trainables.core.training.metrics.classification_metrics import class_keys, resampled_mean
 from trainables.core.training.metrics.threshold_metrics import auroc, average_precision, threshold_counts
 
@@ -154,6 +155,6 @@ def check_label_objective(metric: str, targets: NDArray[np.int64], class_names: 
     if metric == "loss":
         raise DataError("the metric must be comparable between trials, but each has its own loss: choose log_loss")
     if metric not in known:
-        raise DataError(f"the metric must be one of {', '.join(known)}, but got {metric!r}")
+        raise DataError(unknown_metric(metric, known, "LABEL"))
     if np.isnan(known[metric]):
         raise DataError(f"the metric {metric!r} is undefined on `tune`: it needs a label that some images have there")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.core.errors import DataError
+from trainables.core.metric_names import unknown_metric
 from trainables.core.training.metrics.classification_metrics import class_keys
 
 Counts = NDArray[np.int64]
@@ -66,4 +67,4 @@ def check_mask_objective(metric: str, class_names: tuple[str, ...]) -> None:
     """
     known = segmentation_metrics(np.ones((1, len(class_names), 3)), class_names)
     if metric not in known:
-        raise DataError(f"a segmentation metric must be one of {', '.join(known)}, but got {metric!r}")
+        raise DataError(unknown_metric(metric, known, by_patient=False))

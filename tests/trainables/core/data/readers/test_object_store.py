@@ -72,8 +72,8 @@ def test_a_copy_above_the_limit_is_refused(images, tmp_path):
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("file:///nowhere/at/all", "--data must be readable, but file:///nowhere/at/all is not"),
-        ("carrier-pigeon://images", "--data must be readable, but carrier-pigeon://images is not"),
+        ("file:///nowhere/at/all", "the data set must be readable, but file:///nowhere/at/all is not"),
+        ("carrier-pigeon://images", "the data set must be readable, but carrier-pigeon://images is not"),
         ("s3://AKIA:secret@bucket/images", "must not contain credentials: set them in the environment"),
     ],
 )

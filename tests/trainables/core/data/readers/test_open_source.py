@@ -137,7 +137,7 @@ def test_missing_rows_of_a_hub_data_set_are_noticed(hub):
 
 def test_a_hub_data_set_without_parquet_files_is_refused(hub):
     (write_dataset(hub.root, {"train": [image(1)]}) / "data" / "train-00000-of-00001.parquet").unlink()
-    with pytest.raises(DataError, match="must have readable Parquet files, but: .* with --data DIR") as caught:
+    with pytest.raises(DataError, match="must have readable Parquet files, but: .* as the data set") as caught:
         open_source(DATASET)
     assert "\n" not in str(caught.value)
 
@@ -145,13 +145,13 @@ def test_a_hub_data_set_without_parquet_files_is_refused(hub):
 def test_a_hub_data_set_that_cannot_be_loaded_names_the_reason_and_the_remedy(hub):
     hub.fault = "gated"
     for use in (checked_place, open_source):
-        with pytest.raises(DataError, match="no folder owner/brains, .* is gated: .* pass its folder with --data DIR"):
+        with pytest.raises(DataError, match="no folder owner/brains, .* is gated: .* pass its folder as the data set"):
             use(DATASET)
 
 
 @pytest.mark.parametrize("place", ["./nowhere", "nowhere", "~/nowhere", "a/b/c", "file:///nowhere"])
 def test_a_place_with_nothing_is_refused_before_anything_is_read(place):
-    with pytest.raises(DataError, match=f"--data must be .*{place}"):
+    with pytest.raises(DataError, match=f"the data set must be .*{place}"):
         checked_place(place)
 
 
@@ -271,7 +271,7 @@ def test_labels_that_do_not_number_the_classes_are_refused(tmp_path, labels, met
 
 
 def test_a_missing_folder_is_refused():
-    with pytest.raises(DataError, match="--data must be a folder, a hub data set"):
+    with pytest.raises(DataError, match="the data set must be a folder, an s3:// or gs://"):
         open_source("./nowhere")
 
 

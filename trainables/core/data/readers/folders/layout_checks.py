@@ -145,7 +145,7 @@ def _check_nested_splits(root: Path, subfolders: dict[str, set[str]], places: Se
         if all(len(parts) <= 3 for parts in places if parts[0] == name):
             remedy = f"put the splits above the classes, as in {splits[0]}/{name}"
         else:
-            remedy = f"it looks like a data set of its own: pass {root / name} as --data"
+            remedy = f"it looks like a data set of its own: pass {root / name} as the data set"
         raise DataError(
             f"{name} in {root} contains folders of splits ({shown(splits)}), not images of a class: {remedy}"
         )
@@ -166,7 +166,7 @@ def _check_number(root: Path, splits: Sequence[str], subfolders: dict[str, set[s
         parent = parent / below[0]
     if len(below) < 2 or "" in subfolders[name]:
         raise DataError(f"{rule}, {name}: if it is a class, add the others; {_remedy(root)}")
-    remedy = f"move the folders in {parent} up, directly below {splits[0]}" if splits else f"pass {parent} as --data"
+    remedy = f"move the folders in {parent} up, directly below {splits[0]}" if splits else f"pass {parent} as the data set"
     raise DataError(f"{rule}, {name}, and the folders {shown(below)} lie below it: {remedy}")
 
 
@@ -179,7 +179,7 @@ def _check_equal_subfolders(root: Path, subfolders: dict[str, set[str]]) -> None
     if others and len(first) > 1 and "" not in first and all(other == first for other in others):
         raise DataError(
             f"every class folder in {root} ({shown(sorted(subfolders))}) has the same subfolders "
-            f"({shown(sorted(first))}), so they look like several data sets: pass one of them as --data, "
+            f"({shown(sorted(first))}), so they look like several data sets: pass one of them as the data set, "
             "or move the images directly into the class folders"
         )
 
@@ -190,7 +190,7 @@ def _check_other_folders(root: Path, subfolders: dict[str, set[str]]) -> None:
         if joined(name) in _CONTAINERS and len(below) > 1 and "" not in below:
             raise DataError(
                 f"{name} in {root} has only folders ({shown(sorted(below))}), so it looks like the data set itself and "
-                f"not like a class: pass {root / name} as --data, or rename it if it is a class"
+                f"not like a class: pass {root / name} as the data set, or rename it if it is a class"
             )
     others = [name for name in subfolders if joined(name) in _NO_CLASSES]
     containers = [name for name in subfolders if joined(name) in _CONTAINERS | IMAGES]
@@ -198,8 +198,8 @@ def _check_other_folders(root: Path, subfolders: dict[str, set[str]]) -> None:
         others += containers
     if 0 < len(others) < len(subfolders):
         raise DataError(
-            f"{shown(others)} in {root} has images, but is named like no class: move it out of the data set, or rename "
-            "it if it is a class"
+            f"{shown(others)} in {root} has images, but its name does not look like that of a class: move it out of the "
+            "data set, or rename it if it is a class"
         )
 
 

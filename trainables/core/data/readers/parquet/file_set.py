@@ -18,7 +18,7 @@ def check_one_configuration(root: Path, files: Sequence[Path]) -> None:
         names = sorted(str(folder.relative_to(root)) for folder in folders)
         raise DataError(
             f"the parquet files in {root} lie in several folders ({', '.join(names[:3])}), which look like several "
-            "configurations of one data set: pass one folder as --data"
+            "configurations of one data set: pass one of the folders as the data set"
         )
 
 

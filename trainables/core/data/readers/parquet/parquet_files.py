@@ -101,7 +101,7 @@ def open_hub(place: str, group_column: str | None) -> Source:
     except Exception as error:  # the library raises many types
         raise DataError(
             f"the hub data set {place} must have readable Parquet files, but: {describe(error)}; download it in one of "
-            "the other layouts and pass its folder with --data DIR"
+            "the other layouts and pass its folder as the data set"
         ) from error
     parts = []
     for split, batches in tables.items():
@@ -129,7 +129,7 @@ def hub_folder(place: str) -> Path:
     try:
         return dataset_snapshot(name, commit or None)
     except HubError as error:
-        remedy = "or download it on a machine with network access and pass its folder with --data DIR"
+        remedy = "or download it on a machine with network access and pass its folder as the data set"
         rule = f"there is no folder {place}, and the hub data set of this name could not be loaded"
         raise DataError(f"{rule}: {error}; {remedy}") from error
 

@@ -179,5 +179,5 @@ def _no_usable_row(
     there = f"its images are {listed(images.names)}" if images.names else "it has no images"
     return (
         f"rows must name images in {root}, but none of {len(rows)} in {place} does ({column}: {values}; {there}): "
-        "pass another --image-column or --data"
+        "name another --image-column, or pass another folder"
     )

@@ -167,7 +167,7 @@ def test_a_table_of_other_images_or_a_missing_table_is_refused(folder):
         open_table(folder, LABELS)
     with pytest.raises(DataError, match=r"--labels must be a file, but truth.csv neither .*, which has labels.csv"):
         open_table(folder, LabelTable(("truth.csv",)))
-    with pytest.raises(DataError, match="--labels needs a folder of images as --data, but got phantoms"):
+    with pytest.raises(DataError, match="--labels needs a folder of images as the data set, but got phantoms"):
         open_source("phantoms", table=LABELS)
 
 
