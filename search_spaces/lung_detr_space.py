@@ -1,4 +1,4 @@
-"""Lung fields in chest X-rays with a fine-tuned DETR. Needs ``pip install '.[detr]'``."""
+"""Lung fields in chest X-rays with a fine-tuned DETR. Needs the extra ``detr``."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -52,7 +52,7 @@ def detr() -> Params:
 
 SPACE = SearchSpace(
     name="lung_detr_space",
-    title="lung fields in chest X-rays, masks, by DETR (needs the extra detr)",
+    title="lung fields in chest X-rays, masks, by DETR (--data DIR, needs the extra detr)",
     suggest=suggest,
     backbones=("detr-resnet-50-panoptic",),
     recipes=(detr,),

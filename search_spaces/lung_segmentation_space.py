@@ -50,7 +50,7 @@ def linknet() -> Params:
 
 SPACE = SearchSpace(
     name="lung_segmentation_space",
-    title="lung fields in chest X-rays, masks (Montgomery and Shenzhen)",
+    title="lung fields in chest X-rays, masks (Montgomery and Shenzhen, --data DIR)",
     suggest=suggest,
     backbones=("resnet34", "resnet18", "efficientnet_b0", "mobilenetv3_large_100"),
     recipes=(unet, linknet),

@@ -57,7 +57,7 @@ def unet_frozen_encoder() -> Params:
 
 SPACE = SearchSpace(
     name="pets_segmentation_space",
-    title="pets against the background, masks (Oxford-IIIT Pet, torchvision's layout)",
+    title="pets against the background, masks (Oxford-IIIT Pet, torchvision's layout, --data DIR)",
     suggest=suggest,
     backbones=("resnet34", "resnet18", "resnet50", "efficientnet_b0"),
     recipes=(fpn_resnet34, unet_frozen_encoder),

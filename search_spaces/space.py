@@ -169,7 +169,8 @@ def load_space(reference: str) -> SearchSpace:
         return _space_in(module, attribute)
     shipped = {space.name: space for space in shipped_spaces()}
     if reference not in shipped:
-        near = difflib.get_close_matches(reference, shipped, n=1)
+        file = f"{reference}.py"
+        near = [file] if Path(file).is_file() else difflib.get_close_matches(reference, shipped, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise SpaceError(
             f"a space must be one of {', '.join(shipped)}, a file.py or package.module:SPACE, "

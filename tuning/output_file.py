@@ -19,4 +19,4 @@ def check_output_file(option: str, file: Path) -> None:
     if file.is_dir():
         raise UserError(f"{rule}, but {file} is a folder: add the name of a file")
     if not file.parent.is_dir():
-        raise UserError(f"{rule}, but {file.parent} is none: create it, or give another")
+        raise UserError(f"{rule}, but {file.parent} is not one: create it, or give another")

@@ -104,7 +104,7 @@ def _best(champion: _Version | None, rivals: dict[str, dict[str, Any]]) -> tuple
 def _alias(champion: _Version | None, version: str, metadata: dict[str, Any]) -> tuple[str, str]:
     """Return a version's alias and the reason. Only a score on the same images and folds can beat a champion."""
     if champion is None:
-        return CHAMPION, "there was none before"
+        return CHAMPION, "no version was the champion before"
     current, other = champion
     if current == version:
         return CHAMPION, "it is the champion already"

@@ -1,5 +1,6 @@
 import dataclasses
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,13 @@ def test_a_file_can_import_its_neighbours_from_any_folder(tmp_path, monkeypatch)
 def test_invalid_references_are_refused(reference, message):
     with pytest.raises(SpaceError, match=message):
         load_space(reference)
+
+
+def test_a_name_without_the_suffix_of_its_file_gives_a_hint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(SPACE_FILE)
+    with pytest.raises(SpaceError, match=r"but got 'mine' \(did you mean mine\.py\?\)"):
+        load_space("mine")
 
 
 def test_a_name_that_mlflow_would_refuse_is_refused():

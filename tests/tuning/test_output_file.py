@@ -12,8 +12,8 @@ from tuning.output_file import check_output_file
         (".", "but . is a folder: add the name of a file"),
         ("..", "but .. is a folder"),
         ("there", "but there is a folder"),
-        ("no/such/x.csv", "but no/such is none: create it, or give another"),
-        ("file/x.csv", "but file is none"),
+        ("no/such/x.csv", "but no/such is not one: create it, or give another"),
+        ("file/x.csv", "but file is not one"),
     ],
 )
 def test_a_folder_and_a_file_in_none_are_refused(tmp_path, monkeypatch, file, reason):

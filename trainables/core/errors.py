@@ -13,6 +13,11 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
+def install_extra(extra: str) -> str:
+    """Return the remedy for a missing package of one of this project's extras."""
+    return f"in the checkout, run pip install --constraint constraints.txt --editable '.[{extra}]'"
+
+
 class UserError(Exception):
     """A user's mistake. The message is one line with the rule, the value and the remedy."""
 

@@ -49,8 +49,8 @@ def audit(
     data: Annotated[
         str,
         typer.Argument(
-            help="Data set: a folder (class folders, Hub-layout Parquet, or images with --labels), a Hugging Face Hub "
-            "name, or phantoms."
+            help="Data set: a local, s3:// or gs:// folder (class folders, Hub-layout Parquet, images with --labels, "
+            "or images and masks), a Hugging Face Hub name, or phantoms."
         ),
     ],
     json_file: Annotated[

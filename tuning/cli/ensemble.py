@@ -26,7 +26,12 @@ def ensemble(
         str | None, _option(metavar="3,7,9", help="Trials to use as members, instead of the best K.")
     ] = None,
     rule: Annotated[
-        str | None, _option(metavar="RULE", help="Ensemble rule, such as mean or greedy. Default: the best one found.")
+        str | None,
+        _option(
+            metavar="RULE",
+            help="Ensemble rule, such as mean or greedy. Default: an average of the members, unless another rule is "
+            "clearly better.",
+        ),
     ] = None,
     soup: Annotated[
         bool,

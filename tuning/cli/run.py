@@ -205,7 +205,11 @@ def run(
         str | None, _record_option(help="Name of the search. Default: the space's, then NAME-2, ...")
     ] = None,
     resume: Annotated[
-        bool, _record_option(help="Resume a search, with its own options unless they are given again.")
+        bool,
+        _record_option(
+            help="Resume a search with its saved options. An option that would change the results, and another MLflow "
+            "server, are refused."
+        ),
     ] = False,
     study: StudyFile = None,
     report: Annotated[bool, _record_option(help="Write the HTML report, which shows images, at the end.")] = True,
@@ -221,8 +225,10 @@ def run(
 
     console = Terminal()
     if list_spaces:
-        for shipped in shipped_spaces():
-            say(console, f"{shipped.name:20} {shipped.title}")
+        spaces = shipped_spaces()
+        width = max(len(shipped.name) for shipped in spaces)
+        for shipped in spaces:
+            say(console, f"{shipped.name:{width}} {shipped.title}")
         return EXIT_OK
     if resume:
         from tuning.search.saved_options import resumed

@@ -76,7 +76,9 @@ def evaluated(names: Sequence[str], tracking: str | None) -> list[Candidate] | N
     found = []
     for name, result in zip(names, results, strict=True):
         if not result:
-            raise UserError(f"both must be evaluations, but {name} is none: give two, or two models with --data DATA")
+            raise UserError(
+                f"both must be evaluations, but {name} is not one: give two, or two models with --data DATA"
+            )
         if not result.get("request"):
             raise UserError(f"{name} does not say where its images are: make it again with tune-evaluate")
         request = ExternalDataRequest.from_json(result["request"])
@@ -99,9 +101,11 @@ def _stored(name: str, tracking: str | None) -> dict[str, Any] | None:
     try:
         raw = json.loads(file.read_text())
     except ValueError as error:
-        raise UserError(f"{name} must be a file that tune-evaluate --json wrote, but is no JSON: {error}") from error
+        raise UserError(
+            f"{name} must be a file that tune-evaluate --json wrote, but is not valid JSON: {error}"
+        ) from error
     if not isinstance(raw, dict) or not {"model", "digest", "fingerprint"} <= raw.keys():
-        raise UserError(f"{name} must be a file that tune-evaluate --json wrote, but is another one")
+        raise UserError(f"{name} must be a file that tune-evaluate --json wrote, but is a different file")
     return raw
 
 

@@ -176,7 +176,7 @@ def _existing(name: str, folders: Sequence[Path]) -> Path:
     for file in (Path(name).expanduser(), *(folder / name for folder in folders)):
         if file.is_file():
             return file
-    raise UserError(f"--labels must be an existing file, but {name} is none, neither here nor in a folder of IMAGES")
+    raise UserError(f"--labels must be an existing file, but {name} is not one, neither here nor in a folder of IMAGES")
 
 
 def _image_column(columns: _Columns, asked: str | None, images: PartNames, file: Path) -> str:

@@ -1,1 +1,1 @@
-"""Ray Tune, the only room of the driver that imports ray."""
+"""Ray Tune, the only package of the driver that imports ray."""

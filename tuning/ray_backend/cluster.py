@@ -25,7 +25,7 @@ _CONNECT_TIMEOUT_S = 10.0
 _MAX_TEMP = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 _PACKAGES = (analysis, search_spaces, trainables, tuning)
 _DRIVER_ENVIRONMENT = {
-    # Tune's own loggers, tables and snapshots duplicate the study and the live view.
+    # Tune's own loggers, tables and snapshots duplicate the study and the progress display.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_AIR_NEW_OUTPUT": "0",

@@ -1,4 +1,4 @@
-"""Ray's exceptions, for the rooms of the driver that may not import ray."""
+"""Ray's exceptions, for the packages of the driver that may not import ray."""
 
 from ray.exceptions import RayError
 from ray.tune import TuneError

@@ -51,7 +51,7 @@ def build_tuner(
         data: Data set to train on.
         policy: Resources and limits of the trials.
         session: Name of this session's folder, which keeps the checkpoints of earlier sessions from being overwritten.
-        callbacks: Callbacks such as the live view.
+        callbacks: Callbacks such as the progress display.
         stopper: Stopper that ends the session even if no trial can run; None to wait.
     """
     patch_tune()

@@ -73,7 +73,9 @@ def _study(name: str, storage: str, study_url: str | None) -> optuna.Study:
             return existing_folder(*place)[1]
         except UserError as error:
             reason = error
-    raise UserError(f"--warm-start must name a search in --storage or its folder, but: {reason}") from reason
+    raise UserError(
+        f"--warm-start must name a search in --storage, or its folder, but got {name[:200]!r}: {reason}"
+    ) from reason
 
 
 def enqueue_first_trials(study: optuna.Study, plan: Plan, trials: int, warm: Sequence[dict[str, Any]]) -> None:

@@ -28,7 +28,7 @@ _OPTIONS = {
     "pruning": "--pruning",
     "roi": "--roi",
     "warm-start": "--warm-start",
-    "tracking-uri": "--tracking-uri",
+    "tracking-uri": "MLflow server (--tracking-uri, MLFLOW_TRACKING_URI)",
     HEALTHY: "space's healthy class",
 }
 # Options that decide which images there are and how they are divided, by their place in a ``DataRequest``.

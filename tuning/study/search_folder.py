@@ -27,6 +27,7 @@ from tuning.study.storage.single_writer_storage import become_single_writer
 from tuning.study.successive_halving import REDUCTION
 
 _SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss", "file")  # the file systems that pyarrow supports
+_MOST_FOUND = 5
 _CHECKPOINTS_PER_TRIAL = 3  # the best, the last, and the one being written
 
 
@@ -195,8 +196,18 @@ def existing_folder(root: str, name: str, study_url: str | None) -> tuple[Search
     folder = _folder(root, name, study_url)
     study = folder.load()
     if study is None:
-        raise UserError(f"the search must exist, but {root} has none named {name!r}: give its full name, or --storage")
+        raise UserError(f"no search in {root} is called {name!r}{_found(folder)}: pass another name, or --storage")
     return folder, study
+
+
+def _found(folder: SearchFolder) -> str:
+    """Return the names of the searches beside a missing one, for its error message."""
+    if folder.study_url is None:
+        names = sorted(file.parent.name for file in folder.local.parent.glob(f"*/{JOURNAL}"))
+    else:
+        names = sorted(optuna.get_all_study_names(folder.storage()))
+    more = f" and {len(names) - _MOST_FOUND} more" if len(names) > _MOST_FOUND else ""
+    return f" (found: {', '.join(names[:_MOST_FOUND])}{more})" if names else ""
 
 
 def _check_name(name: str) -> None:

@@ -62,7 +62,10 @@ def check_server(uri: str, create: bool = True) -> None:
         if uri.startswith(_SQLITE):
             file = Path(uri.removeprefix(_SQLITE))
             if not create and not file.is_file():
-                raise UserError(f"MLflow's store must exist, but {file} does not: give --tracking-uri")
+                raise UserError(
+                    f"MLflow's database must exist, but {file} does not: run the command in the folder where the "
+                    "search ran, or pass --tracking-uri"
+                )
             _create_database(file)
         MlflowClient(uri).search_experiments(max_results=1)
 

@@ -11,7 +11,7 @@ OURS = {"metric": "macro_f1", "select_score": 0.7, "select_fingerprint": "abc"}
 @pytest.mark.parametrize(
     ("champion", "alias", "reason"),
     [
-        (None, "champion", "there was none before"),
+        (None, "champion", "no version was the champion before"),
         (("2", OURS), "champion", "it is the champion already"),
         (
             ("1", OURS | {"select_score": 0.6}),

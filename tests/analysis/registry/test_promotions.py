@@ -112,7 +112,7 @@ def test_a_champion_that_a_search_replaces_says_so_on_its_page(store):
         "It is the champion: it has auroc 0.9000, where version 1 has 0.8000.",
     ]
     assert client.get_registered_model("brains").description == second
-    write_card(uri, made_up_card(registration=Registration("1", "champion", "there was none before")))
+    write_card(uri, made_up_card(registration=Registration("1", "champion", "no version was the champion before")))
     assert client.get_model_version("brains", "1").description.splitlines()[2].startswith(replaced)
     assert client.get_registered_model("brains").description == second
     make_champion(client, "brains", "1", "2", "tune-run", "of its score")

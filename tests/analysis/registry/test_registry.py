@@ -245,7 +245,7 @@ def test_a_missing_model_is_a_usage_error(registered, model):
 
 def test_pages_get_the_card_and_a_persons_text_stays(registered):
     uri, client, *_ = registered
-    card = made_up_card("brains", Registration("1", "champion", "there was none before"))
+    card = made_up_card("brains", Registration("1", "champion", "no version was the champion before"))
     for _ in range(2):
         write_card(uri, card)
         version = client.get_model_version("brains", "1")
@@ -260,7 +260,7 @@ def test_pages_get_the_card_and_a_persons_text_stays(registered):
 def test_a_page_keeps_its_test_scores_if_the_same_ensemble_is_registered_without_them(registered):
     """``tune-ensemble --register`` may choose what the search has registered and scored."""
     uri, client, *_ = registered
-    card = made_up_card("brains", Registration("1", "champion", "there was none before"))
+    card = made_up_card("brains", Registration("1", "champion", "no version was the champion before"))
     unscored = dataclasses.replace(card, evaluation=None)
     client.update_model_version("brains", "1", description="")
     for written, shown in ((unscored, unscored), (card, card), (unscored, card)):

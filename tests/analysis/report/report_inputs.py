@@ -80,7 +80,9 @@ def made_up_ensemble(search, count=2, **changes):
         groups=len(select.members),
     )
     evaluation = ClassificationResults.evaluate(on_test, comparison.combination, test, 0)
-    result = EnsembleResult(chosen, evaluation, Openings(1, 0), Registration("1", "champion", "there was none before"))
+    result = EnsembleResult(
+        chosen, evaluation, Openings(1, 0), Registration("1", "champion", "no version was the champion before")
+    )
     ensemble = EnsembleInputs(result, "made_up_space", on_test)
     return dataclasses.replace(ensemble, **changes)
 

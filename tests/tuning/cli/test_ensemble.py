@@ -7,7 +7,7 @@ from tuning.cli.ensemble import app
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "results has none named 'nowhere'"),
+        (["nowhere"], "no search in results is called 'nowhere'"),
         (["demo_space", "--members", "1;2"], "--members must be trial numbers like 3,7,9, but got '1;2'"),
         (["demo_space", "--members", "1,2", "--k", "3"], "--k and --members both choose the trials: give only one"),
         (["demo_space", "--soup", "--rule", "mean"], "--soup averages weights: leave out --rule mean or --soup"),

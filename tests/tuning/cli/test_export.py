@@ -28,7 +28,7 @@ def test_the_file_answers_like_the_model_and_its_input_is_described(model, tmp_p
     ("arguments", "rule"),
     [
         (("nowhere", "--onnx", "x.onnx"), "MODEL must be models:/NAME@champion"),
-        (("nowhere", "--onnx", "no/x.onnx"), "--onnx must be a file in an existing folder, but no is none"),
+        (("nowhere", "--onnx", "no/x.onnx"), "--onnx must be a file in an existing folder, but no is not one"),
         (("nowhere", "--onnx", "."), "--onnx must be a file in an existing folder, but . is a folder"),
     ],
 )

@@ -169,7 +169,7 @@ def test_nothing_is_overwritten_without_force(here):
         (("stray",), "stray 0 of 2 do"),
         (("lonely",), "at least two classes must have images, but in "),
         (("data", "--out", "space.txt"), "--out must end in .py"),
-        (("data", "--out", "no/such/folder.py"), "--out must be a file in an existing folder, but no/such is none"),
+        (("data", "--out", "no/such/folder.py"), "--out must be a file in an existing folder, but no/such is not one"),
         (
             ("nowhere", "--out", "folder.py", "--force"),
             "--out must be a file in an existing folder, but folder.py is a",

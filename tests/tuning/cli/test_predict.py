@@ -87,7 +87,7 @@ def test_wrong_usage_is_one_line(model, tmp_path):  # noqa: F811
         (("nothing", "good.png"), "MODEL must be models:/NAME@champion, "),
         (("empty", "good.png"), "a model must hold ensemble.json"),
         ((model, "good.png", "--out", "no/where.csv"), "--out must be writable, but no/where.csv is not: No such file"),
-        (("models:/x@champion", "good.png"), "MLflow's store must exist, but "),
+        (("models:/x@champion", "good.png"), "MLflow's database must exist, but "),
         (
             ("models:/x@champion", "good.png", "--tracking-uri", "http://127.0.0.1:9"),
             "MLflow must answer at --tracking-uri",
@@ -235,7 +235,7 @@ def test_rows_of_parquet_and_columns_with_taken_names(model, tmp_path):  # noqa:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--labels", "no.csv"), "--labels must be an existing file, but no.csv is none"),
+        (("--labels", "no.csv"), "--labels must be an existing file, but no.csv is not one"),
         (("--columns", "site"), "--image-column and --columns name columns of a table: add --labels FILE"),
         (
             ("--labels", "labels.csv", "--columns", "ward"),

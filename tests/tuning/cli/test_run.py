@@ -52,6 +52,7 @@ def test_list_prints_one_line_per_space():
     lines = invoke("--list").output.splitlines()
     assert [line.split()[0] for line in lines] == sorted(file.stem for file in ROOT.glob("search_spaces/*_space.py"))
     assert all(len(line.split()) > 2 for line in lines)
+    assert len({line.index(line.split(maxsplit=1)[1]) for line in lines}) == 1  # the titles are aligned
 
 
 def test_help_groups_the_options():
@@ -112,7 +113,10 @@ def test_every_default_passes_its_own_parser():
         (["demo_space", "--metric", "acc"], "f1/CLASS, patient_NAME, or latency_ms (only as the second --metric), but"),
         (["demo_space", "--metric", "loss"], "choose log_loss"),
         (["demo_space", "--metric", "accuracy", "--metric", "latency"], "but got 'latency'"),
-        (["demo_space", "--warm-start", "nowhere"], "--warm-start must name a search in --storage or its folder"),
+        (
+            ["demo_space", "--warm-start", "nowhere"],
+            "--warm-start must name a search in --storage, or its folder, but got 'nowhere': no search in",
+        ),
         (["demo_space", "--weights", "nowhere"], "weights must be `pretrained`, `random` or a folder"),
         (["demo_space", "--backbone", "resnet19"], "unknown backbone 'resnet19'"),
         (["demo_space", "--backbone", "seresnet18", "--weights", "pretrained"], "timm has no pretrained weights"),

@@ -87,13 +87,16 @@ def test_what_cannot_be_compared_is_refused_in_one_line(model, other, second, tm
     Path("text.json").write_text("[1]")
     Path("broken.json").write_text("{")
     for arguments, message in (
-        (("a.json", "models:/x/1"), "both must be evaluations, but models:/x/1 is none"),
+        (("a.json", "models:/x/1"), "both must be evaluations, but models:/x/1 is not one"),
         (("a.json", "older.json"), "older.json does not say where its images are: make it again with tune-evaluate"),
         (("a.json", "changed.json"), "B must be the model that was evaluated, but"),
         (("images.json", "a.json"), "A must have been evaluated on"),
         (("a.json", "sites.json"), "A and B must be evaluated with the same patients, but their tables or options"),
-        (("a.json", "text.json"), "text.json must be a file that tune-evaluate --json wrote, but is another one"),
-        (("a.json", "broken.json"), "broken.json must be a file that tune-evaluate --json wrote, but is no JSON"),
+        (("a.json", "text.json"), "text.json must be a file that tune-evaluate --json wrote, but is a different file"),
+        (
+            ("a.json", "broken.json"),
+            "broken.json must be a file that tune-evaluate --json wrote, but is not valid JSON",
+        ),
         (
             (model, other, "--map", "TB=ill"),
             "--labels, --map and group options describe DATA: add --data DATA",

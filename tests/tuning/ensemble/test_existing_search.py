@@ -49,6 +49,8 @@ def test_a_run_that_is_missing_or_deleted_is_refused(tmp_path):
     check_server(f"sqlite:///{tmp_path}/empty.db")
     with pytest.raises(UserError, match=r"empty.db does not have it"):
         search_run(f"sqlite:///{tmp_path}/empty.db", study, {})
-    with pytest.raises(UserError, match=r"MLflow's store must exist, but .*typo\.db does not: give --tracking-uri"):
+    with pytest.raises(
+        UserError, match=r"MLflow's database must exist, but .*typo\.db does not: .* or pass --tracking-uri"
+    ):
         search_run(f"sqlite:///{tmp_path}/typo.db", study, {})
     assert not list(tmp_path.glob("typo*"))

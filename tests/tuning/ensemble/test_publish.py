@@ -24,7 +24,7 @@ def entrants(monkeypatch):
 
     def register_ensemble(uri, run_id, name, entrant):
         registered.append((run_id, name, entrant))
-        return Registration("1", "champion", "there was none before")
+        return Registration("1", "champion", "no version was the champion before")
 
     monkeypatch.setattr(tuning.ensemble.publish, "read_models", lambda checkpoint: [checkpoint])
     monkeypatch.setattr(tuning.ensemble.publish, "register_ensemble", register_ensemble)
@@ -98,7 +98,7 @@ def test_members_know_the_images_of_their_search_as_the_ensemble_does(study, dat
 
 
 def test_a_registered_ensemble_is_not_published_again(study, data, entrants):
-    registration = Registration("1", "champion", "there was none before")
+    registration = Registration("1", "champion", "no version was the champion before")
     result = replace(find(study, data, Inference(data)), registration=registration)
     assert publish(study, result, data, None, "brains", extract) == registration
     assert entrants == []

@@ -115,7 +115,7 @@ def test_a_report_that_cannot_be_logged_does_not_fail_the_search(study, small_da
 
 
 def test_a_search_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(UserError, match="has none named 'nothing'"):
+    with pytest.raises(UserError, match="no search in .* is called 'nothing'"):
         remake(ReportOptions("nothing", storage=str(tmp_path)), console())
 
 
@@ -124,7 +124,7 @@ def test_a_search_that_does_not_exist_is_refused(tmp_path):
     [
         (".", "but . is a folder: add the name of a file"),
         ("made", "but made is a folder"),
-        ("no/x.html", "but no is none"),
+        ("no/x.html", "but no is not one"),
     ],
 )
 def test_a_folder_is_no_report_and_is_refused_before_anything_is_read_or_changed(tmp_path, monkeypatch, out, reason):

@@ -20,7 +20,7 @@ def test_the_model_is_registered_before_anything_is_printed(monkeypatch):
 
     def publish(*arguments):
         published.append(arguments[-2])
-        return Registration("1", "champion", "there was none before")
+        return Registration("1", "champion", "no version was the champion before")
 
     def show(*arguments):
         raise UnicodeEncodeError("latin-1", "\u2265", 0, 1, "ordinal not in range(256)")

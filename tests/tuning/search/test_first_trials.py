@@ -112,7 +112,7 @@ def test_a_search_without_a_common_parameter_is_refused(plan, earlier):
 
 @pytest.mark.parametrize("name", ["nowhere", "a" * 5000, "\0", "\ud800", "..", ""])
 def test_a_missing_search_is_refused(plan, tmp_path, name):
-    with pytest.raises(UserError, match="--warm-start must name a search in --storage or its folder, but: "):
+    with pytest.raises(UserError, match="--warm-start must name a search in --storage, or its folder, but got "):
         warm_start([name], plan, str(tmp_path), None)
 
 

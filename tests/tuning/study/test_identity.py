@@ -22,6 +22,7 @@ IDENTITY = {
     "data fingerprint": "a" * 64,
     "max-epochs": 3,
     "pruning": True,
+    "tracking-uri": "sqlite:////a/mlflow.db",
     "test fingerprint": "b" * 64,
     "space contents": space_contents(SPACE, SPACE.backbones),
     "healthy": "normal",
@@ -56,6 +57,11 @@ def contents(suggest):
     [
         ({"max-epochs": 5}, REQUEST, "its --max-epochs, but 3 became 5"),
         ({"pruning": False}, REQUEST, "its --pruning, but True became False"),
+        (
+            {"tracking-uri": "http://127.0.0.1:5000"},
+            REQUEST,
+            "its MLflow server (--tracking-uri, MLFLOW_TRACKING_URI), but 'sqlite:////a/mlflow.db' became 'http://127",
+        ),
         (
             {"images": {"many": 64, "few": 16}},
             REQUEST,

@@ -5,7 +5,7 @@ import pytest
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
 from tuning.study.attributes import mark_finished
-from tuning.study.search_folder import find_folder
+from tuning.study.search_folder import existing_folder, find_folder
 
 PLAN = (Objective("accuracy"), 3, 0)
 
@@ -45,6 +45,21 @@ def test_resume_without_a_search_is_refused_and_creates_nothing(tmp_path):
     with pytest.raises(UserError, match="--resume needs a search, but .* has none named 'search'"):
         find_folder(str(tmp_path), "search", None, resume=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("in_database", [False, True])
+def test_a_missing_search_is_refused_with_those_that_exist(tmp_path, in_database):
+    database = f"sqlite:///{tmp_path}/study.db" if in_database else None
+    with pytest.raises(UserError, match="no search in .* is called 'search': pass another name, or --storage"):
+        existing_folder(str(tmp_path), "search", database)
+    for name in ("b", "a"):
+        started(find_folder(str(tmp_path), name, database, resume=False))
+    with pytest.raises(UserError, match=r"is called 'search' \(found: a, b\): pass another"):
+        existing_folder(str(tmp_path), "search", database)
+    for number in range(5):
+        started(find_folder(str(tmp_path), f"c{number}", database, resume=False))
+    with pytest.raises(UserError, match=r"\(found: a, b, c0, c1, c2 and 2 more\)"):
+        existing_folder(str(tmp_path), "search", database)
 
 
 def test_one_driver_at_a_time(tmp_path):

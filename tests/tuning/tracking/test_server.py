@@ -51,7 +51,9 @@ def test_credentials_in_a_uri_move_to_the_environment(monkeypatch):
 def test_a_new_sqlite_file_is_created_whole_and_leftovers_are_removed(tmp_path):
     file = tmp_path / "mlflow.db"
     (tmp_path / ".mlflow.db.0123.partial").write_bytes(b"left by a killed process")
-    with pytest.raises(UserError, match=r"MLflow's store must exist, but .*mlflow\.db does not: give --tracking-uri"):
+    with pytest.raises(
+        UserError, match=r"MLflow's database must exist, but .*mlflow\.db does not: run .*where the search ran, or"
+    ):
         check_server(f"sqlite:///{file}", create=False)
     check_server(f"sqlite:///{file}")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]

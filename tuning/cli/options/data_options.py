@@ -109,7 +109,13 @@ OrderedClasses = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-SkipBadImages = Annotated[bool, typer.Option(help="Skip unreadable images instead of stopping.", rich_help_panel=DATA)]
+SkipBadImages = Annotated[
+    bool,
+    typer.Option(
+        help="Skip images that are unreadable, nearly blank, unlabelled, or have a bad mask, instead of stopping.",
+        rich_help_panel=DATA,
+    ),
+]
 CacheSize = Annotated[
     str | None,
     typer.Option(

@@ -42,8 +42,8 @@ GpusPerTrial = Annotated[
     _option(
         parser=parse_gpus,
         metavar="NUMBER",
-        help="GPUs per trial: fractions share one, several train together. With auto, a few trials are measured first, "
-        "and as many share a GPU as it suffices for. Default: 1 if there are any, else 0.",
+        help="GPUs per trial: fractions share one, several train together. With auto, one configuration per backbone "
+        "is measured first, to find how many trials fit on a GPU. Default: 1 if there are any, else 0.",
     ),
 ]
 GpuMemory = Annotated[
@@ -61,7 +61,9 @@ PricePerGpuHour = Annotated[float | None, _option(min=0, help="Price of one GPU 
 MaxConcurrent = Annotated[
     int | None, _option(min=1, help="Maximum number of concurrent trials. Default: as many as fit.")
 ]
-MaxFailures = Annotated[int, _option(min=0, help="Number of times to restart a trial whose worker died.")]
+MaxFailures = Annotated[
+    int, _option(min=0, help="Number of retries of a trial whose worker raises an error, is killed, or hangs.")
+]
 TrialTimeout = Annotated[
     float | None,
     _option(

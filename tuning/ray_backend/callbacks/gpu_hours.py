@@ -27,7 +27,7 @@ class GpuHours(tune.Callback):
         self._hours = float(study.user_attrs.get(_HOURS, 0.0))
         self._gpus, self._refreshed = _cluster_gpus(), time.monotonic()
         self._saved = self._refreshed
-        self._lock = threading.Lock()  # the live view asks from a thread of its own
+        self._lock = threading.Lock()  # the progress display asks from a thread of its own
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing to pickle, as ``StudySearcher`` does."""

@@ -1,4 +1,4 @@
-"""Progress of a running search: a live view on a terminal, one line per epoch in a pipe."""
+"""Progress of a running search: a progress display on a terminal, one line per epoch in a pipe."""
 
 import time
 from collections import Counter

@@ -57,7 +57,7 @@ def scored(search, predicted):
     evaluation = results.evaluate(predictions, comparison.combination, sample, 0)
     members = tuple(search.ranked)
     chosen = ChosenEnsemble(members, (0.8,), comparison, Diversity((), ()), "none", len(counts), len(sample.members))
-    registration = Registration("1", "champion", "there was none before")
+    registration = Registration("1", "champion", "no version was the champion before")
     return EnsembleInputs(EnsembleResult(chosen, evaluation, Openings(1, 0), registration), "discs", None)
 
 

@@ -54,7 +54,10 @@ def check_uri(uri: str) -> None:
 @contextmanager
 def _readable(uri: str) -> Iterator[None]:
     if has_credentials(uri):
-        raise DataError("the address of a data set must not contain credentials: set them in the environment, like AWS_ACCESS_KEY_ID")
+        raise DataError(
+            "the address of a data set must not contain credentials: set them in the environment, such as "
+            "AWS_ACCESS_KEY_ID"
+        )
     try:
         yield
     except (OSError, ValueError) as error:

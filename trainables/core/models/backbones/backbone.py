@@ -154,8 +154,8 @@ def build_backbone(
     options = {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
     if options and not has_drop_path(name):
         raise ConfigError(
-            f"drop_path_rate needs a timm model with stochastic depth, but {name} is none: leave drop_path_rate out, "
-            "or choose another backbone"
+            f"drop_path_rate needs a timm model with stochastic depth, but {name} is not one: leave drop_path_rate "
+            "out, or choose another backbone"
         )
     create = download if weights == "pretrained" and name != SCRATCH else create_sized_model
     model = create(name, image_size, **options)

@@ -61,7 +61,7 @@ def add_lora(model: nn.Module, name: str, rank: int) -> None:
     """
     attentions = attention_modules(model)
     if not attentions:
-        raise ConfigError(f"lora_rank needs a vision transformer of timm, but {name} is none: leave lora_rank out")
+        raise ConfigError(f"lora_rank needs a vision transformer of timm, but {name} is not one: leave lora_rank out")
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     for attention in attentions:

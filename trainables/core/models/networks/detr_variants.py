@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from trainables.core.errors import ConfigError, WeightsError
+from trainables.core.errors import ConfigError, WeightsError, install_extra
 from trainables.core.models.backbones.registry import on_meta_device
 from trainables.core.models.backbones.weights import (
     check_shapes,
@@ -154,5 +154,5 @@ def _import_transformers() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise ConfigError(f"architecture {DETR} needs transformers: pip install '.[detr]'") from error
+        raise ConfigError(f"architecture {DETR} needs transformers: {install_extra('detr')}") from error
     return transformers

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trainables.core.atomic_write import atomic_file
 from trainables.core.data.decode.high_bit_depth import scale_to_8_bits
 from trainables.core.data.decode.images import PixelFormat
-from trainables.core.errors import UserError, first_line
+from trainables.core.errors import UserError, first_line, install_extra
 from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.serving.ensembles.whole_image_ensemble import WholeImageEnsemble
@@ -79,7 +79,7 @@ def _exportable(ensemble: Ensemble) -> WholeImageEnsemble:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"ONNX files need {error.name}: pip install 'tune-run[export]'") from error
+        raise UserError(f"ONNX files need {error.name}: {install_extra('export')}") from error
     if not isinstance(ensemble, WholeImageEnsemble):
         raise UserError("segmentations cannot be written as ONNX: serve them with MLflow")
     if ensemble.roi is not None:

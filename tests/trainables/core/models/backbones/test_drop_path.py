@@ -50,6 +50,6 @@ def test_it_drops_paths_in_training_only_and_never_in_frozen_stages():
 def test_backbones_without_it_are_refused(name):
     assert not has_drop_path(name)
     with pytest.raises(
-        ConfigError, match=f"^drop_path_rate needs a timm model with stochastic depth, but {name} is none"
+        ConfigError, match=f"^drop_path_rate needs a timm model with stochastic depth, but {name} is not one"
     ):
         build_backbone(name, "random", 32, drop_path_rate=0.1)

@@ -76,7 +76,7 @@ def test_a_fit_changes_the_updates_and_the_head_only(config, small_data, folder)
 @pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224", "torchvision:vit_b_16", "scratch_cnn"])
 def test_other_models_are_refused(name):
     assert not can_have_lora(name)
-    with pytest.raises(ConfigError, match=f"^lora_rank needs a vision transformer of timm, but {name} is none"):
+    with pytest.raises(ConfigError, match=f"^lora_rank needs a vision transformer of timm, but {name} is not one"):
         build_backbone(name, "random", 224, lora_rank=4)
 
 

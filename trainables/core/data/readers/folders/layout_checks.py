@@ -166,7 +166,9 @@ def _check_number(root: Path, splits: Sequence[str], subfolders: dict[str, set[s
         parent = parent / below[0]
     if len(below) < 2 or "" in subfolders[name]:
         raise DataError(f"{rule}, {name}: if it is a class, add the others; {_remedy(root)}")
-    remedy = f"move the folders in {parent} up, directly below {splits[0]}" if splits else f"pass {parent} as the data set"
+    remedy = (
+        f"move the folders in {parent} up, directly below {splits[0]}" if splits else f"pass {parent} as the data set"
+    )
     raise DataError(f"{rule}, {name}, and the folders {shown(below)} lie below it: {remedy}")
 
 
@@ -198,8 +200,8 @@ def _check_other_folders(root: Path, subfolders: dict[str, set[str]]) -> None:
         others += containers
     if 0 < len(others) < len(subfolders):
         raise DataError(
-            f"{shown(others)} in {root} has images, but its name does not look like that of a class: move it out of the "
-            "data set, or rename it if it is a class"
+            f"{shown(others)} in {root} has images, but its name does not look like that of a class: move it out of "
+            "the data set, or rename it if it is a class"
         )
 
 

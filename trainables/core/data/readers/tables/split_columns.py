@@ -88,7 +88,7 @@ def check_no_flag(columns: Sequence[str], rows: Sequence[Row], place: str) -> No
     if flags:
         raise DataError(
             f"column {flags[0]} of {place} looks like a published split: write train or test into a column split, or "
-            "rename it if it is none"
+            "rename it if it is not one"
         )
 
 

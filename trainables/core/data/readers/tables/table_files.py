@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.core.data.readers.untrusted_files import read_file
-from trainables.core.errors import DataError, first_line
+from trainables.core.errors import DataError, first_line, install_extra
 
 _SEPARATORS = ",;\t|"
 _TEXT, _EXCEL, _PARQUET = (".csv", ".tsv", ".txt"), (".xlsx", ".xlsm"), (".parquet",)
@@ -104,7 +104,7 @@ def _excel_rows(file: Path) -> Iterable[tuple[Any, ...]]:
     try:
         import openpyxl
     except ImportError as error:
-        raise DataError(f"reading {file} needs openpyxl: pip install 'tune-run[excel]', or save it as CSV") from error
+        raise DataError(f"reading {file} needs openpyxl: save it as CSV, or {install_extra('excel')}") from error
     try:
         book = openpyxl.load_workbook(file, data_only=True)  # a sheet opened read-only lacks the hidden rows' marks
         sheets = [sheet for sheet in book.worksheets if any(cell is not None for row in sheet.values for cell in row)]

@@ -138,7 +138,10 @@ def write_images(root, *names):
         (("ill/1.png", "well/2.png", "unlabeled/3.png"), "unlabeled in {root} has images, but its name does not"),
         (("ill/1.png", "well/2.png", "Unknown/3.png"), "Unknown in {root} has images, but its name does not"),
         (("ill/1.png", "well/2.png", "Thumbnails/3.png"), "Thumbnails in {root} has images, but its name does not"),
-        (("train/ill/1.png", "train/unsup/2.png", "test/well/3.png"), "unsup in {root} has images, but its name does not"),
+        (
+            ("train/ill/1.png", "train/unsup/2.png", "test/well/3.png"),
+            "unsup in {root} has images, but its name does not",
+        ),
         (("ill/1.png", "well/2.png", "ill_heatmaps/3.png"), "has a folder ill_heatmaps among its classes"),
         (("ill/1.png", "ill/1_gradcam.png", "well/2.png"), "has both '1' and its mask '1_gradcam'"),
         (("ill/1.png", "ill/1_cam.png", "well/2.png"), "has both '1' and its mask '1_cam'"),
