@@ -7,7 +7,9 @@ INSTALLED := $(VENV)/.installed
 # names: by default, those with the fewest tests would come last, which are the slowest.
 PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=10
 
-.PHONY: search test test-all test-slow test-faults fuzz test-browser test-cluster test-tracking test-serving bench lint audit docs format clean
+.PHONY: install search test test-all test-slow test-faults fuzz test-browser test-cluster test-tracking test-serving bench lint audit docs format clean
+
+install: $(INSTALLED)  ## install everything into .venv
 
 search: $(INSTALLED)  ## run a whole search on embedded phantoms, on the CPU
 	$(BIN)/tune-run demo_space --address local
@@ -20,7 +22,7 @@ test-all: test test-slow test-faults test-browser test-cluster test-tracking tes
 test-slow: $(INSTALLED)  ## run the ordinary tests that take about ten seconds or longer
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
-test-faults: $(INSTALLED)  ## inject every failure of docs/how-to/resume-and-failures.md for real
+test-faults: $(INSTALLED)  ## inject the failures of docs/how-to/resume-and-failures.md
 	$(BIN)/python -m pytest tests/faults tests/security tests/e2e tests/tuning/ray_backend/test_cluster.py -m "faults or not faults"
 
 fuzz: $(INSTALLED)  ## try a hundred times as many hostile inputs as `make test` does, different ones each time
