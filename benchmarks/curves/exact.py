@@ -25,7 +25,7 @@ from benchmarks.curves.data_sets import Scale
 from benchmarks.curves.ideas.probes import read_probes
 from benchmarks.curves.ideas.stopping import ExpectedGain, PowerLawPosterior
 from benchmarks.curves.make_portfolio import choose, recorded_trials
-from benchmarks.curves.peers.ray_tune import ours_from
+from benchmarks.curves.peers.ray_tune import first_trials, ours_from
 from benchmarks.curves.replay import Replay, Task, result_at
 from benchmarks.curves.table import Floats, RecordedCurves, cache_key, read_packed
 from benchmarks.record import RESULTS, machine
@@ -50,6 +50,12 @@ def recipes(task: Task, generator: np.random.Generator) -> Sequence[Params]:  # 
 def portfolio(task: Task, generator: np.random.Generator) -> Sequence[Params]:  # noqa: ARG001
     """Return the portfolio of the other data sets, then the recipes."""
     return [*choose(task.others), *task.recipes]
+
+
+def portfolio_then_turns(task: Task, generator: np.random.Generator) -> Sequence[Params]:
+    """Return the portfolio of the other data sets, then recipes in turn with others, as ``tune-run`` does."""
+    others = iter(_shuffled(task, generator))
+    return [params or next(others) for params in first_trials(choose(task.others), task.recipes)]
 
 
 def recipes_then_portfolio(task: Task, generator: np.random.Generator) -> Sequence[Params]:  # noqa: ARG001
@@ -127,6 +133,7 @@ FIRST: dict[str, First] = {
     "recipes": recipes,
     "recipes, portfolio": recipes_then_portfolio,
     "portfolio, recipes": portfolio,
+    "portfolio, recipes in turn with others": portfolio_then_turns,
     "portfolio of a half, recipes": portfolio_of_half,
     "portfolio that ignores the cost, recipes": partial(portfolio_by_cost, 0.0),
     "portfolio by gain per second, recipes": partial(portfolio_by_cost, 1.0),
@@ -143,6 +150,7 @@ PAIRS = (
     ("recipes, portfolio", "pause at a quarter and half"),
     *((first, rule) for first in ("portfolio, recipes", "portfolio of a half, recipes") for rule in tuple(RULES)[:3]),
     *(("portfolio of a half, recipes", rule) for rule in EXTRAPOLATED),
+    ("portfolio, recipes in turn with others", "pause at a quarter and half"),
     ("portfolio that ignores the cost, recipes", "pause at a quarter and half"),
     ("portfolio by gain per second, recipes", "pause at a quarter and half"),
     ("pretrained backbones first", "pause at a quarter and half"),

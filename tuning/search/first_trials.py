@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from analysis.trials import ORIGIN, TrialRecord, ranked, read_trials
+from analysis.trials import ORIGIN, RECIPE, TrialRecord, ranked, read_trials
 from search_spaces.nearest_params import fit_params
 from trainables.core.errors import UserError
 from tuning.search.plan import Plan
@@ -84,14 +84,14 @@ def enqueue_first_trials(study: optuna.Study, plan: Plan, trials: int, warm: Seq
     The list is saved before the first one is enqueued, so that a resumed search has the same, whatever became of the
     earlier searches and of the portfolio. A search that an older version began has recipes only.
     """
-    first = read_first_trials(study)
+    first, began = read_first_trials(study), len(study.get_trials(deepcopy=False))
     if first is None:
-        began = bool(study.get_trials(deepcopy=False))
-        # With 0 trials, the portfolio gets none.
-        first = plan.first_trials(0) if began else plan.first_trials(trials, warm)
+        first = plan.first_trials(trials, warm)
+        if began:
+            first = [trial for trial in first if trial.origin == RECIPE]
         save_first_trials(study, first)
-    for trial in first:
-        study.enqueue_trial(trial.params, {ORIGIN: trial.origin}, skip_if_exists=True)
+    for trial in first[began:]:  # the list is enqueued before any other trial, so its beginning may be there
+        study.enqueue_trial(trial.params, {ORIGIN: trial.origin})
 
 
 def _without_repeats(params: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

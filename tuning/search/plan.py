@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from analysis.trials import PORTFOLIO, RECIPE, WARM_START
+from analysis.trials import PORTFOLIO, RECIPE, SAMPLER, WARM_START
 from search_spaces.nearest_params import portfolio_params
 from search_spaces.space import SearchSpace
 from trainables.core.config import TrainConfig
@@ -73,26 +73,15 @@ class Plan:
         return config
 
     def first_trials(self, trials: int, warm: Sequence[dict[str, Any]] = ()) -> list[FirstTrial]:
-        """Return the trials that a search of some trials tries first, without repeats.
-
-        The portfolio comes before the recipes, because it was better at every budget (benchmarks/curves/README.md).
-        It takes at most half of the trials, so that a short search reaches the recipes too.
+        """Return the trials that a search of some trials tries first (see ``order_first_trials``).
 
         Args:
-            trials: Number of trials of the search.
-            warm: Parameters of the best trials of earlier searches, which come before all others.
+            trials: Number of trials of the search. The portfolio takes at most half of them, so that a short search
+                reaches the recipes too.
+            warm: Parameters of the best trials of earlier searches.
         """
-        origins = {
-            WARM_START: warm,
-            PORTFOLIO: portfolio_params(self.space, self.backbones)[: trials // 2],
-            RECIPE: self.space.recipe_params(self.backbones),
-        }
-        first: list[FirstTrial] = []
-        for origin, of_origin in origins.items():
-            for params in of_origin:
-                if all(params != trial.params for trial in first):
-                    first.append(FirstTrial(params, origin))
-        return first
+        portfolio = portfolio_params(self.space, self.backbones)[: trials // 2]
+        return order_first_trials(warm, portfolio, self.space.recipe_params(self.backbones))
 
     def samples(
         self, count: int, trials: int | None = None, warm: Sequence[dict[str, Any]] = ()
@@ -114,3 +103,26 @@ class Plan:
         for trial in self.first_trials(trials or count, warm):
             study.enqueue_trial(trial.params)
         return study, [self.configure(study.ask()) for _ in range(count)]
+
+
+def order_first_trials(
+    warm: Sequence[dict[str, Any]], portfolio: Sequence[dict[str, Any]], recipes: Sequence[dict[str, Any]]
+) -> list[FirstTrial]:
+    """Return trials without repeats: earlier searches' best ones, the portfolio, then recipes in turn with the sampler.
+
+    The parameters of a trial of the sampler are empty. On recorded trials, this order finds better configurations than
+    one with the recipes first, or all at once (benchmarks/curves/README.md).
+
+    Args:
+        warm: Parameters of the best trials of earlier searches.
+        portfolio: Parameters of the portfolio.
+        recipes: Parameters of the published recipes.
+    """
+    first: list[FirstTrial] = []
+    for origin, of_origin in ((WARM_START, warm), (PORTFOLIO, portfolio), (RECIPE, recipes)):
+        for params in of_origin:
+            if all(params != trial.params for trial in first):
+                if first and first[-1].origin == RECIPE:
+                    first.append(FirstTrial({}, SAMPLER))
+                first.append(FirstTrial(params, origin))
+    return first

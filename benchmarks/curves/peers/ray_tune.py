@@ -22,6 +22,7 @@ from trainables.core.metric_names import Objective
 from trainables.worker.report_keys import FAILED
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
+from tuning.search.plan import order_first_trials
 from tuning.study.steering import Steering
 from tuning.study.storage.open_study import open_study
 
@@ -125,12 +126,12 @@ class Ours(TunePair):
 
 def ours(task: Task) -> Searcher:
     """Return ``tune-run`` with the portfolio of the other data sets and the recipes."""
-    return ours_from(task, [*choose(task.others), *task.recipes])
+    return ours_from(task, first_trials(choose(task.others), task.recipes))
 
 
 def ours_recipes(task: Task) -> Searcher:
     """Return ``tune-run`` for a space without a portfolio."""
-    return ours_from(task, task.recipes)
+    return ours_from(task, first_trials((), task.recipes))
 
 
 def ours_sampled(task: Task) -> Searcher:
@@ -138,18 +139,23 @@ def ours_sampled(task: Task) -> Searcher:
     return ours_from(task, ())
 
 
+def first_trials(portfolio: Sequence[Params], recipes: Sequence[Params]) -> list[Params]:
+    """Return the first trials of ``tune-run``; the parameters of those that its sampler chooses are empty."""
+    return [first.params for first in order_first_trials((), list(map(dict, portfolio)), list(map(dict, recipes)))]
+
+
 def ours_from(
     task: Task, points: Sequence[Params], pruner: BasePruner | None = None, num_samples: int = _ENDLESS
 ) -> Searcher:
     """Return ``tune-run`` with some first points, and with another pruner if one is given.
 
-    By default the budget ends the search.
+    The sampler chooses the parameters of an empty point. By default the budget ends the search.
     """
     objective = Objective(METRIC)
     study = open_study(optuna.storages.InMemoryStorage(), "search", objective, task.epochs, task.seed)
     study.pruner = pruner or study.pruner
     for place, point in enumerate(points):
-        if point not in points[:place]:
+        if not point or point not in points[:place]:
             study.enqueue_trial(dict(point))
     steering = Steering(
         study=study,

@@ -126,6 +126,23 @@ def test_warm_trials_precede_the_portfolio_and_the_recipes_without_repeats(plan,
     assert [trial.user_attrs["origin"] for trial in study.trials] == ["warm start"] * 2 + ["portfolio", "recipe"]
 
 
+def test_recipes_take_turns_with_the_sampler(plan, tmp_path):
+    recipes = tuple(lambda lr=lr: {"lr": lr, "backbone": "a"} for lr in (0.5, 0.6, 0.7))
+    portfolio = ({"lr": 0.1, "backbone": "b"},)
+    plan = dataclasses.replace(plan, space=dataclasses.replace(plan.space, recipes=recipes, portfolio=portfolio))
+    study = open_in(tmp_path)
+    enqueue_first_trials(study, plan, 4, [])
+    assert [one.get("lr") for one in waiting(study)] == [0.1, 0.5, None, 0.6, None, 0.7]
+    origins = ["portfolio", "recipe", "sampler", "recipe", "sampler", "recipe"]
+    assert [trial.user_attrs["origin"] for trial in study.trials] == origins
+    for lr in (0.1, 0.5, None, 0.6):
+        trial = study.ask()
+        suggest(trial, "ab")
+        assert trial.params["lr"] == lr or lr is None
+    enqueue_first_trials(open_in(tmp_path), plan, 4, [])
+    assert [one.get("lr") for one in waiting(open_in(tmp_path))] == [None, 0.7]
+
+
 def test_a_dry_run_shows_the_trials_that_a_search_tries_first(plan, tmp_path):
     plan = dataclasses.replace(plan, space=dataclasses.replace(plan.space, suggest=suggest_config))
     warm = [{"lr": 0.9, "backbone": "a"}, {"lr": 0.5, "backbone": "a"}]

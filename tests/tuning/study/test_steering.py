@@ -353,5 +353,5 @@ def test_paused_trials_count_for_the_sampler_with_their_own_parameters_only(tmp_
             driver.run(lambda number: 1 / (1 + number))
     paused = [trial for trial in driver.study.trials if trial.number in driver.steering.paused]
     assert len(paused) > 10
-    counted = [driver.study.sampler._get_params(trial, driver.study) for trial in paused]
+    counted = [driver.study.sampler._sampler._get_params(trial, driver.study) for trial in paused]
     assert counted == [trial.params for trial in paused]

@@ -8,13 +8,14 @@ from pathlib import Path
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import NopPruner
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
 
 from analysis.trials import read_trial
 from trainables.core.errors import UserError, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.seeds import derive_seed
+from tuning.study.mutation_sampler import MutationSampler
 from tuning.study.storage.journal import StudyJournal
 from tuning.study.storage.single_writer_storage import SingleWriterStorage
 from tuning.study.successive_halving import REDUCTION, PausingHalving, rungs
@@ -51,10 +52,10 @@ def open_study(
 ) -> optuna.Study:
     """Open the study of a search, or create it.
 
-    The sampler is TPE (Bergstra et al. 2011): multivariate within each group of the conditional space, with a constant
-    liar for running and paused trials. The pruner is ``PausingHalving``, whose True means a pause, not a stop; without
-    ``pruning`` every trial runs in full. With two metrics, the study optimises and prunes by the first one, and
-    the sampler sees both.
+    Most trials are mutations of the best ones (``MutationSampler``). The others come from TPE (Bergstra et al. 2011),
+    multivariate within each group of the conditional space, with a constant liar for running and paused trials. The
+    pruner is ``PausingHalving``, whose True means a pause, not a stop; without ``pruning`` every trial runs in full.
+    With two metrics, the study optimises and prunes by the first one. TPE then samples every trial and sees both.
     """
     study = optuna.create_study(
         storage=storage,
@@ -66,7 +67,7 @@ def open_study(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # `multivariate`, `group` and `constant_liar`
         # The seed depends on the number of trials: otherwise a resumed search would repeat its first draws.
-        sampler: BaseSampler = TPESampler(
+        sampler = TPESampler(
             multivariate=True,
             group=True,
             constant_liar=True,
@@ -75,8 +76,9 @@ def open_study(
             seed=derive_seed(seed, len(study.get_trials(deepcopy=False))),
         )
     if objective.second is not None:
-        sampler = TwoObjectiveSampler(sampler, objective.names, partial(_both, objective.names))
-    study.sampler = sampler
+        study.sampler = TwoObjectiveSampler(sampler, objective.names, partial(_both, objective.names))
+    else:
+        study.sampler = MutationSampler(sampler, seed)
     return study
 
 
