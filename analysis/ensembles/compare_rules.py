@@ -199,9 +199,11 @@ def _out_of_fold(
     """Return each rule's predictions of images that it was not fitted to, and notes about them."""
     folds = group_folds(sample)
     if folds is None:
+        groups = len(sample.members)
+        found = f"there are {groups}" if groups < GROUPS_TO_FIT else f"at most one of the {groups} has a second class"
         note = (
-            f"rules with parameters need {GROUPS_TO_FIT} groups of images from at least two classes, but there are "
-            f"{len(sample.members)}: only rules without parameters were compared"
+            f"rules with parameters need {GROUPS_TO_FIT} groups of images, and two classes in two groups each, but "
+            f"{found}: only rules without parameters were compared"
         )
         return {name: known.rules[name](probabilities, sample).apply(probabilities) for name in known.fixed}, [note]
     predictions = {name: cross_fitted(rule, probabilities, sample, folds) for name, rule in known.rules.items()}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics.resampling import Probabilities, Sample
+from analysis.statistics.resampling import Probabilities, Sample, sides
 from trainables.core.data.splits.folds import deal_groups
 from trainables.core.serving.combining.combine import Combination
 
@@ -17,7 +17,7 @@ GROUPS_TO_FIT = 10
 def group_folds(
     sample: Sample, folds: int = FOLDS, least: int = GROUPS_TO_FIT, seed: int = 0
 ) -> NDArray[np.int64] | None:
-    """Assign whole groups to folds, stratified by class.
+    """Assign whole groups to folds, stratified by class (``classes_of_groups``).
 
     Args:
         sample: N images.
@@ -26,11 +26,11 @@ def group_folds(
         seed: Seed for the order of equal groups.
 
     Returns:
-        (N,) fold of each image; None with fewer groups, or without two classes of two groups each, since a rule would
-        then be fitted to a single class.
+        (N,) fold of each image; None with fewer groups, or unless two groups have images of some class and two have
+        images of others, since a rule might then be fitted to a single class.
     """
-    _, counts = np.unique(sample.group_classes, return_counts=True)
-    if counts.sum() < least or (counts > 1).sum() < 2:
+    divided = (min(sides(sample.groups, sample.has(label))) > 1 for label in range(len(sample.class_names)))
+    if len(sample.members) < least or not any(divided):
         return None
     fold_of = np.empty(len(sample.labels), dtype=np.int64)
     fold_of_group = deal_groups([len(group) for group in sample.members], sample.group_classes, folds, [seed, 13])

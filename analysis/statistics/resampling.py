@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.statistics.intervals.score_parts import ScoreParts, class_parts
-from trainables.core.data.labels import membership
+from trainables.core.data.labels import classes_of_groups, membership
 from trainables.core.metric_names import MINIMIZED
 from trainables.core.training.metrics.classification_metrics import (
     Resamples,
@@ -97,8 +97,8 @@ class Sample:
 
     @cached_property
     def group_classes(self) -> NDArray[np.int64]:
-        """(G,) class of each group: its most frequent label, the first of equals."""
-        return np.array([np.bincount(self.labels[group]).argmax() for group in self.members])
+        """(G,) class of each group to stratify by, its rarest one (``classes_of_groups``)."""
+        return classes_of_groups(self.labels, self.members, len(self.class_names))
 
     def has(self, label: int) -> NDArray[np.bool_]:
         """Return (N,): True for the images of a class."""

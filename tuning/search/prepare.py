@@ -38,6 +38,7 @@ from tuning.search.preflight import (
 )
 from tuning.search.roi import fetch_segmentation, save_segmentation
 from tuning.study.attributes import (
+    divided_as_before,
     read_first_trials,
     read_training_time,
     save_data_request,
@@ -134,6 +135,8 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     names = () if known else options.warm_start
     warm = warm_start(names, plan, options.storage, options.study_storage)
     request = find_data(options, request)
+    if started is not None:
+        request = divided_as_before(started, request)
     note = folder.check_disk_space(checkpoint_bytes(plan, parameters, rehearsed), options.trials)
     say_notes(console, [] if note is None else [note])
     if options.roi is not None:

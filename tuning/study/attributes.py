@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import optuna
@@ -64,6 +64,12 @@ def read_data_request(study: optuna.Study) -> DataRequest:
     if request is None:
         raise _incomplete(study)
     return DataRequest.from_dict(request)
+
+
+def divided_as_before(study: optuna.Study, request: DataRequest) -> DataRequest:
+    """Return a request that stratifies the groups as the search did when it began, if it saved how."""
+    saved = study.user_attrs.get(_DATA)
+    return request if saved is None else replace(request, stratify_by=DataRequest.from_dict(saved).stratify_by)
 
 
 def _incomplete(study: optuna.Study) -> UserError:

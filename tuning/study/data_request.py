@@ -12,7 +12,7 @@ from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.folds import small_division
 from trainables.core.data.splits.groups import Grouping
-from trainables.core.data.splits.splits import SHARES
+from trainables.core.data.splits.splits import MOST_FREQUENT, RAREST, SHARES
 from trainables.core.serving.roi_finder import region_finder
 
 
@@ -20,6 +20,7 @@ from trainables.core.serving.roi_finder import region_finder
 class DataRequest:
     """Arguments of ``prepare`` that decide which images are in which split. Equal requests give equal data.
 
+    Searches that older versions began have no ``stratify_by`` in their study, and keep their splits.
     ``roi`` is the folder of the segmentation that finds the regions to crop images to, or None.
     """
 
@@ -35,6 +36,7 @@ class DataRequest:
     ordered: Ordered = None
     skip_bad_images: bool = False
     folds: int | None = None
+    stratify_by: str = RAREST
     roi: str | None = None
 
     @classmethod
@@ -48,7 +50,8 @@ class DataRequest:
         grouping = Grouping(**saved["grouping"])
         slicing = saved.get("slicing") and Slicing(**saved["slicing"])
         medical = {"window": window, "slicing": slicing}
-        return cls(**{**saved, "table": table, **medical, "ordered": ordered, "grouping": grouping})
+        division = {"stratify_by": saved.get("stratify_by", MOST_FREQUENT), "grouping": grouping}
+        return cls(**{**saved, "table": table, **medical, "ordered": ordered, **division})
 
     def prepare(self, *, regions_progress: Callable[[float], None] | None = None, **arguments: Any) -> Dataset:
         """Prepare the data. A set of classes that is too small for one division gets a note.

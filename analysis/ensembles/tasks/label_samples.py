@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from analysis.statistics.intervals.score_parts import ScoreParts, label_parts
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Probabilities, Sample
-from trainables.core.data.labels import rarest_labels
 from trainables.core.data.patient_labels import patient_label_sets
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import ANY_IMAGE, LabelCombination
@@ -39,11 +38,6 @@ class LabelSample(Sample):
     def parts(self, probabilities: Probabilities) -> ScoreParts:
         """Return the parts that the metrics are made of."""
         return label_parts(probabilities, self.labels, self.class_names)
-
-    @cached_property
-    def group_classes(self) -> NDArray[np.int64]:
-        """(G,) the rarest label of each group, counted in groups; L for groups without labels."""
-        return rarest_labels(np.stack([self.labels[group].max(axis=0) for group in self.members]))
 
     def groups_with(self, label: int) -> int:
         """Return the number of groups with an image of a label, or of those with an image without it if that is less.

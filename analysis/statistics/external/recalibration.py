@@ -67,7 +67,7 @@ def _of_label(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> tuple[fl
 
 
 def part_for_fitting(sample: Sample, share: float, seed: int = 0) -> NDArray[np.bool_]:
-    """Return (N,) True for the images of a share of the groups of each class, which are drawn at random."""
+    """Return (N,) True for a share of the groups of each class (``Sample.group_classes``), drawn at random."""
     generator = np.random.default_rng([seed, 33])
     chosen = np.zeros(len(sample.members), dtype=bool)
     for label in np.unique(sample.group_classes):

@@ -21,7 +21,7 @@ def subgroup_test(
     """Test by permutation whether a score differs between subgroups (Good 2005).
 
     The statistic is the range of the scores. If subgroups do not matter, their names can be exchanged between groups
-    of images of one class. Exchanging within a class keeps the share of each class in each subgroup, which may differ
+    of one class. Exchanging within a class keeps the number of groups of each class in each subgroup, which may differ
     without a difference in performance. The observed assignment counts as one of the permutations, so the p-value is
     never 0.
 
@@ -33,7 +33,7 @@ def subgroup_test(
         score: Function that computes the score.
         subgroup_of: (N,) subgroup of each image, from 0.
         group_of: (N,) position of each image's group, from 0.
-        group_classes: (G,) class of each group.
+        group_classes: (G,) class of each group, its rarest one (``Sample.group_classes``).
         seed: Seed of the permutations.
 
     Returns:

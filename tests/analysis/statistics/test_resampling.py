@@ -35,8 +35,8 @@ def test_groups_are_drawn_as_numpys_choice_draws_them():
         np.testing.assert_array_equal(positions, expected)
 
 
-def test_the_class_of_a_group_is_its_most_frequent_label():
-    sample = Sample(np.array([0, 1, 1, 2, 0, 2]), np.array([7, 7, 7, 3, 3, 5]), NAMES, "accuracy")
+def test_the_class_of_a_group_is_the_one_that_fewest_groups_have():
+    sample = Sample(np.array([0, 0, 0, 1, 2, 0, 0, 2]), np.array([7, 7, 7, 7, 3, 3, 3, 5]), NAMES, "accuracy")
     assert dict(zip([3, 5, 7], sample.group_classes.tolist(), strict=True)) == {3: 0, 5: 2, 7: 1}
     assert [sample.groups_with(label) for label in range(3)] == [2, 1, 2]
 

@@ -5,8 +5,10 @@ import optuna
 import pytest
 
 from trainables.core.data.splits.groups import Grouping
+from trainables.core.data.splits.splits import MOST_FREQUENT, RAREST
 from trainables.core.errors import UserError
 from tuning.study.attributes import (
+    divided_as_before,
     next_session,
     read_data_request,
     read_ensemble_request,
@@ -73,3 +75,15 @@ def test_attributes_of_an_older_version_can_be_read(study):
     assert read_ensemble_request(study) == (3, "flips", {})
     save_ensemble_request(study, 3, "flips", {"coverage": 0.95})
     assert read_ensemble_request(study) == (3, "flips", {"coverage": 0.95})
+
+
+@pytest.mark.parametrize(("older", "stratify_by"), [(True, MOST_FREQUENT), (False, RAREST)])
+def test_a_resumed_search_divides_its_groups_as_before(study, small_data, older, stratify_by):
+    request = DataRequest(small_data.place, seed=3)
+    assert divided_as_before(study, request) == request
+    save_data_request(study, request)
+    if older:
+        saved = asdict(request)
+        del saved["stratify_by"]
+        study.set_user_attr("data", saved)
+    assert divided_as_before(study, request) == read_data_request(study) == replace(request, stratify_by=stratify_by)

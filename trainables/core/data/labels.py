@@ -1,5 +1,7 @@
 """Labels of images: one class for each image, or any number of labels for each."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,3 +44,17 @@ def rarest_labels(labels: Labels) -> Labels:
     counts = np.where(labels == 1, labels.clip(0).sum(axis=0), len(labels) + 1)
     rarest: Labels = np.where((labels == 1).any(axis=1), counts.argmin(axis=1), labels.shape[1])
     return rarest
+
+
+def classes_of_groups(labels: Labels, groups: Sequence[NDArray[np.int64]], classes: int) -> Labels:
+    """Return the (G,) class of each group to stratify by: its rarest one, counted in groups.
+
+    A patient with a few slices of a lesion among many healthy ones counts as one with a lesion.
+
+    Args:
+        labels: (N,) classes or (N, C) labels of the images, as for ``membership``.
+        groups: Indices of each group's images.
+        classes: C, which is returned for groups without labels.
+    """
+    has = membership(labels, classes)
+    return rarest_labels(np.stack([has[group].any(axis=0) for group in groups]).astype(np.int64))

@@ -24,7 +24,15 @@ from trainables.core.data.source import Source
 from trainables.core.data.splits.audit import Audit
 from trainables.core.data.splits.folds import Folds, make_folds
 from trainables.core.data.splits.groups import Grouping
-from trainables.core.data.splits.splits import SHARES, Items, Splits, make_splits, missing_classes, twins_across
+from trainables.core.data.splits.splits import (
+    RAREST,
+    SHARES,
+    Items,
+    Splits,
+    make_splits,
+    missing_classes,
+    twins_across,
+)
 from trainables.core.errors import DataError
 from trainables.core.node_cache import default_store
 from trainables.core.plural import plural
@@ -50,6 +58,7 @@ def prepare(
     ordered: Ordered = None,
     skip_bad_images: bool = False,
     folds: int | None = None,
+    stratify_by: str = RAREST,
     roi: FindRegions | None = None,
     store: Path | None = None,
     cache_size: int | None = None,
@@ -72,6 +81,7 @@ def prepare(
         ordered: Order of the classes if they are grades, see ``grades``.
         skip_bad_images: Skip unusable images instead of refusing the data set.
         folds: Number of folds for all images except ``test``; None for ``fit``, ``tune`` and ``select``.
+        stratify_by: Class of a group that splits and folds are stratified by, see ``Items``.
         roi: Finds the boxes to crop images to; None for whole images. Groups and splits are those of whole images.
         store: Folder of the cache; None for the node's default.
         cache_size: Most bytes in the cache; None for the node's default.
@@ -93,7 +103,7 @@ def prepare(
     usable = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
     data = audited(opened, grouping.threshold, progress)
     assert data.audit is not None
-    items = Items(source.labels, data.groups, source.published, source.class_names)
+    items = Items(source.labels, data.groups, source.published, source.class_names, stratify_by)
     splits: Splits
     cv_folds: Folds = ()
     if folds is None:

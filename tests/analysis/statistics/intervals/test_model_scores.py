@@ -34,8 +34,10 @@ def test_averages_and_areas_against_a_loop_over_groups():
     bounds = intervals(probabilities[0], sample, count=400)
     generator = np.random.default_rng(5)
     recalls, areas = [], []
-    class_of = {group: np.bincount(sample.labels[sample.groups == group]).argmax() for group in set(sample.groups)}
-    strata = [[group for group, majority in class_of.items() if majority == label] for label in range(3)]
+    classes_of = {group: set(sample.labels[sample.groups == group]) for group in set(sample.groups)}
+    groups_of = [sum(label in classes for classes in classes_of.values()) for label in range(3)]
+    class_of = {group: min(classes, key=groups_of.__getitem__) for group, classes in classes_of.items()}
+    strata = [[group for group, rarest in class_of.items() if rarest == label] for label in range(3)]
     for _ in range(400):
         picked = [group for stratum in strata for group in generator.choice(stratum, len(stratum))]
         images = np.concatenate([np.flatnonzero(sample.groups == group) for group in picked])

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 
-from trainables.core.data.labels import label_sets, membership
+from trainables.core.data.labels import classes_of_groups, label_sets, membership
 
 SEVERAL = np.array([[1, 0, 1], [0, 0, 0], [-1, -1, -1], [1, 0, 1], [0, 1, 0]])
 
@@ -33,3 +33,12 @@ def test_images_with_unknown_labels_are_not_counted(small_data):
     assert data.count_classes() == small_data.count_classes() | {first: small_data.count_classes()[first] - 2}
     assert data.describe_label(0) == "no label"
     assert data.count_classes(np.array([0, 1, 2])) == dict.fromkeys(data.class_names, 0) | {data.describe_label(2): 1}
+
+
+def test_groups_are_stratified_by_the_class_that_fewest_of_them_have():
+    labels = np.array([0, 0, 1, 0, 0, 0, 2, 0])
+    groups = [np.array([0, 1, 2]), np.array([3, 4]), np.array([5, 6]), np.array([7])]
+    assert classes_of_groups(labels, groups, 3).tolist() == [1, 0, 2, 0]
+    several = np.stack([np.ones(8, dtype=np.int64), labels == 1, np.zeros(8, dtype=np.int64)], axis=1)
+    several[7] = 0
+    assert classes_of_groups(several, groups, 3).tolist() == [1, 0, 0, 3]

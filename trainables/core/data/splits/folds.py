@@ -56,6 +56,8 @@ def make_folds(
     )
     if items.several:
         check_classes(items, {f"fold {number}": fold for number, fold in enumerate(folds, 1)})
+    else:
+        _check_folds(items, groups, folds)
     _check_training(items, pool, folds)
     return {POOL: pool, "test": test}, folds
 
@@ -69,9 +71,7 @@ def _fold_by_labels(
 def _fold_by_class(
     items: Items, groups: Sequence[NDArray[np.int64]], count: int, seed: Sequence[int]
 ) -> NDArray[np.int64]:
-    classes = np.array([np.bincount(items.labels[group]).argmax() for group in groups])
-    _check_groups(items, classes, count)
-    return np.array(deal_groups([len(group) for group in groups], classes, count, seed))
+    return np.array(deal_groups([len(group) for group in groups], items.strata(groups), count, seed))
 
 
 def deal_groups(sizes: Sequence[int], classes: NDArray[np.int64], count: int, seed: Sequence[int]) -> list[int]:
@@ -142,14 +142,14 @@ def _recommended(where: str) -> str:
     )
 
 
-def _check_groups(items: Items, classes: NDArray[np.int64], count: int) -> None:
+def _check_folds(items: Items, groups: Sequence[NDArray[np.int64]], folds: Folds) -> None:
     """Raise DataError unless two classes are in every fold. Otherwise metrics over classes would be undefined."""
-    groups = np.bincount(classes, minlength=len(items.class_names))
-    if (groups >= count).sum() < 2:
-        counts = ", ".join(f"{name} {number}" for name, number in zip(items.class_names, groups.tolist(), strict=True))
+    if min(items.has[fold].any(axis=0).sum() for fold in folds) < 2:
+        found = np.sum([items.has[group].any(axis=0) for group in groups], axis=0)
+        counts = ", ".join(f"{name} {number}" for name, number in zip(items.class_names, found.tolist(), strict=True))
         raise DataError(
-            f"--cv-folds {count} needs two classes of {count} groups each outside test, but there are {counts}: "
-            "use fewer folds, or add images"
+            f"--cv-folds {len(folds)} needs two classes of {len(folds)} groups each outside test, but there are "
+            f"{counts}: use fewer folds, or add images"
         )
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.labels import membership
+from trainables.core.data.labels import Labels, classes_of_groups, membership
 from trainables.core.data.splits.iterative_stratification import deal_by_labels
 from trainables.core.errors import DataError
 
@@ -15,6 +15,9 @@ SPLITS = ("fit", "tune", "select", "test")
 MODES = ("grouped", "published", "random")
 # Shares of all images, or of those outside a test split that already exists.
 SHARES: Mapping[str, float] = {"fit": 0.6, "tune": 0.125, "select": 0.125, "test": 0.15}
+# The class of a group that splits and folds are stratified by: its rarest one, or, in searches that older versions
+# began, its most frequent one.
+RAREST, MOST_FREQUENT = "rarest class", "most frequent class"
 
 Splits = dict[str, NDArray[np.int64]]
 
@@ -28,12 +31,14 @@ class Items:
         groups: (N,) int64. A group is never divided, except by a test split that was not made of groups.
         published: (N,) of ``train``, ``val``, ``test`` or "".
         class_names: C names.
+        stratify_by: ``RAREST`` or ``MOST_FREQUENT``, for images with one class each.
     """
 
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
     published: NDArray[np.str_]
     class_names: tuple[str, ...]
+    stratify_by: str = RAREST
 
     @property
     def several(self) -> bool:
@@ -44,6 +49,12 @@ class Items:
     def has(self) -> NDArray[np.bool_]:
         """(N, C): True where an image has a class."""
         return membership(self.labels, len(self.class_names))
+
+    def strata(self, groups: Sequence[NDArray[np.int64]]) -> Labels:
+        """Return the (G,) class of each group, given by the indices of its images, to stratify by."""
+        if self.stratify_by == MOST_FREQUENT:
+            return np.array([np.bincount(self.labels[group]).argmax() for group in groups])
+        return classes_of_groups(self.labels, groups, len(self.class_names))
 
     def absent(self, indices: NDArray[np.int64]) -> list[str]:
         """Return the names of the classes that no image at ``indices`` has."""
@@ -60,8 +71,8 @@ def make_splits(
 ) -> Splits:
     """Divide the usable images into ``fit``, ``tune``, ``select`` and ``test``, stratified by class.
 
-    Each group goes as a whole to the split that is furthest below its share of the group's class. Images with several
-    labels are divided by ``deal_by_labels``. The mode decides how ``test`` is made:
+    Each group goes as a whole to the split that is furthest below its share of the group's class (``Items.strata``).
+    Images with several labels are divided by ``deal_by_labels``. The mode decides how ``test`` is made:
 
     - ``grouped``: from whole groups. A published test split is used unless a group straddles it.
     - ``published``: as published. Groups may straddle it.
@@ -200,13 +211,12 @@ def _dealt_by_labels(
 def _dealt_by_class(
     items: Items, pool: NDArray[np.int64], shares: NDArray[np.float64], generator: np.random.Generator
 ) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """Yield each group with its split, stratified by the most frequent class in each group."""
-    by_class: dict[int, list[NDArray[np.int64]]] = {}
-    for group in groups_in(items, pool):
-        by_class.setdefault(int(np.bincount(items.labels[group]).argmax()), []).append(group)
+    """Yield each group with its split, stratified by class."""
+    groups = groups_in(items, pool)
+    strata = items.strata(groups)
     for index in range(len(items.class_names)):
-        groups = by_class.get(index, [])
-        shuffled = [groups[position] for position in generator.permutation(len(groups))]
+        of_class = np.flatnonzero(strata == index)
+        shuffled = [groups[position] for position in generator.permutation(of_class)]
         largest_first = sorted(shuffled, key=len, reverse=True)
         yield from zip(largest_first, _deal([len(group) for group in largest_first], shares), strict=True)
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.analysis.samples import lesion_slices
 from tests.trainables.core.data.splits.test_splits import everything, items
 from trainables.core.data.prepare import prepare
 from trainables.core.data.splits.folds import POOL, describe_sizes, make_folds, small_division, small_set
@@ -69,6 +70,16 @@ def test_too_few_groups_are_refused(labels, count, message):
     made = items(labels)
     with pytest.raises(DataError, match=message):
         make_folds(made, everything(made), 0, "grouped", count)
+
+
+@pytest.mark.parametrize("with_lesion", [40, 60])
+def test_a_class_of_few_images_in_every_group_is_in_every_fold(with_lesion):
+    labels, patients = lesion_slices(with_lesion)
+    made = items(labels, patients)
+    splits, folds = make_folds(made, everything(made), 0, "grouped", 5)
+    outside = len(np.unique(patients[splits["pool"]][labels[splits["pool"]] == 1]))
+    counts = [len(np.unique(patients[fold][labels[fold] == 1])) for fold in folds]
+    assert sum(counts) == outside and max(counts) - min(counts) <= 1
 
 
 def test_a_label_whose_absence_is_in_one_fold_is_refused():

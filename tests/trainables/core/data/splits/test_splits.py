@@ -1,10 +1,21 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.analysis.samples import lesion_slices
 from trainables.core.data.splits.folds import make_folds
-from trainables.core.data.splits.splits import SHARES, SPLITS, Items, make_splits, missing_classes, twins_across
+from trainables.core.data.splits.splits import (
+    MOST_FREQUENT,
+    SHARES,
+    SPLITS,
+    Items,
+    make_splits,
+    missing_classes,
+    twins_across,
+)
 from trainables.core.errors import DataError
 
 NAMES = ("mild", "moderate", "none", "very_mild")
@@ -53,6 +64,24 @@ def test_no_image_and_no_group_is_in_two_splits(sizes, largest_group, with_test,
         assert set(made.labels[indices]) == set(range(len(sizes)))
     if with_test:
         assert set(splits["test"]) == set(np.flatnonzero(made.published == "test"))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_are_stratified_by_their_rarest_class(seed):
+    """Of 60 patients, 40 have a lesion in 4 of 20 slices: each split has two patients of three with one."""
+    labels, patients = lesion_slices(40)
+    made = items(labels, patients)
+    for indices in make_splits(made, everything(made), seed).values():
+        share = len(np.unique(patients[indices][labels[indices] == 1])) / len(np.unique(patients[indices]))
+        assert share == pytest.approx(2 / 3, abs=0.05)
+
+
+def test_searches_of_older_versions_keep_their_splits():
+    """Their test split, which the older version printed, has only patients with a lesion."""
+    labels, patients = lesion_slices(40)
+    made = dataclasses.replace(items(labels, patients), stratify_by=MOST_FREQUENT)
+    test = make_splits(made, everything(made), 0)["test"]
+    assert set(patients[test].tolist()) == {1, 4, 5, 19, 21, 24, 28, 35, 36}
 
 
 @pytest.mark.parametrize("mode", ["grouped", "random"])

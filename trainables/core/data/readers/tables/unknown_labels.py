@@ -21,6 +21,11 @@ _UNKNOWN = frozenset(
 _SIGNS = frozenset({"-1", "1"})  # the two classes of a support vector machine
 
 
+def is_unknown(name: str) -> bool:
+    """Return True for a missing value, and for words that stand for one."""
+    return class_name_key(name) in _UNKNOWN
+
+
 def check_known(names: Collection[str], labels: Iterable[str], column: str, place: str) -> None:
     """Raise DataError if a class is named like an unknown one, since a model would learn it like any other.
 
@@ -30,7 +35,7 @@ def check_known(names: Collection[str], labels: Iterable[str], column: str, plac
         column: Column of the labels, for messages.
         place: Name of the table, for messages.
     """
-    if found := [name for name in names if class_name_key(name) in _UNKNOWN] or _codes(names):
+    if found := [name for name in names if is_unknown(name)] or _codes(names):
         images = plural(Counter(labels)[found[0]], "image")
         raise DataError(
             f"each label must be a class, but column {column} of {place} has {found[0]!r} for {images}, "
