@@ -95,8 +95,8 @@ def choose(
     """Compare rules by their predictions on images that they were not fitted to, and choose one.
 
     With a default, the best rule is chosen if it beats the default by more than one standard error and each class has
-    ``GROUPS_FOR_INTERVAL`` groups (with fewer, standard errors are too short); otherwise the default is. Without a
-    default, the simplest rule within one standard error of the best is chosen.
+    ``GROUPS_FOR_INTERVAL`` groups, of patients for a metric by patient (with fewer, standard errors are too short);
+    otherwise the default is. Without a default, the simplest rule within one standard error of the best is chosen.
 
     Args:
         predictions: Predictions of each rule on N images, simplest rule first.
@@ -116,8 +116,9 @@ def choose(
     behind = _behind(scores, reference, sample.metric)
     resampled = paired_scores(predicted, sample, _RESAMPLES)
     errors = np.nanstd(resampled - resampled[:, reference, None], axis=0, ddof=1)
-    fewest = min(range(len(sample.class_names)), key=sample.groups_with)
-    replaceable = sample.groups_with(fewest) >= GROUPS_FOR_INTERVAL
+    _, level = sample.at_level_of_metric([])
+    fewest = min(range(len(level.class_names)), key=level.groups_with)
+    replaceable = level.groups_with(fewest) >= GROUPS_FOR_INTERVAL
 
     def replacement(values: NDArray[np.float64]) -> int:
         """Return the best rule if it is clearly better than the reference, else the reference."""
@@ -138,7 +139,7 @@ def choose(
         notes = [
             *notes,
             f"{better} scored better than {default}, but replaces it only if every class has {GROUPS_FOR_INTERVAL} "
-            f"groups, and {sample.class_names[fewest]} has {sample.groups_with(fewest)}",
+            f"groups, and {level.class_names[fewest]} has {level.groups_with(fewest)}",
         ]
     corrected = corrected_score(predicted, sample, position, _RESAMPLES)
     figures = sample.scores(predictions[chosen])

@@ -10,7 +10,7 @@ from analysis.ensembles.rules import DEFAULT, FIXED, RULES, best_single, greedy
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Sample
-from tests.analysis.samples import NAMES, drawn
+from tests.analysis.samples import NAMES, drawn, lesion_slices
 from trainables.core.errors import DataError
 from trainables.core.serving.combining.patient_rule import PatientRule
 
@@ -136,6 +136,37 @@ def test_pure_noise_shows_no_optimism(monkeypatch):
     for rule, scores in zip(RULES, np.transpose(by_rule), strict=True):
         assert np.mean(scores) == pytest.approx(chance, abs=2.5 * error), rule
     assert np.mean(corrected) == pytest.approx(chance, abs=2.5 * error)
+
+
+def test_slices_with_few_lesions_are_cross_fitted():
+    labels, patients = lesion_slices(40)
+    generator = np.random.default_rng(1)
+    seen, noise = np.clip(0.3 + 0.3 * labels + generator.normal(0, 0.12, labels.size), 0.01, 0.99), generator.random
+    probabilities = np.stack([np.stack([1 - score, score], axis=1) for score in (seen, noise(labels.size))])
+    comparison = compare(probabilities, Sample(labels, patients, ("healthy", "lesion"), "auroc", "healthy"))
+    assert {compared.rule for compared in comparison.rules} == set(RULES)
+    assert comparison.score > 0.95 and not comparison.notes
+
+
+def test_a_metric_by_patient_needs_groups_of_healthy_patients():
+    """Of 43 patients, all have healthy slices, but only three have no lesion."""
+    labels, patients = lesion_slices(40, patients=43, slices=5, lesions=3)
+    generator = np.random.default_rng(1)
+    first = np.clip(0.3 + 0.3 * labels + generator.normal(0, 0.2, labels.size), 0.01, 0.99)
+    second = np.where(patients >= 40, first / 2, first)
+    rules = {name: np.stack([1 - score, score], axis=1) for name, score in (("mean", first), ("other", second))}
+    sample = PatientSample(labels, patients, ("healthy", "lesion"), "patient_auroc", "healthy", patients=patients)
+    choice = choose_rule.choose(rules, sample, default="mean")
+    assert choice.rules[1].behind < -choice.rules[1].error and choice.chosen == "mean"
+    assert choice.notes == (
+        "other scored better than mean, but replaces it only if every class has 10 groups, and healthy has 3",
+    )
+
+
+def test_the_note_says_that_a_second_class_is_missing():
+    labels = np.repeat([0, 1], [23, 1])
+    comparison = compare(np.full((2, 24, 2), 0.5), Sample(labels, np.arange(24) // 2, ("a", "b"), "accuracy"))
+    assert "two classes in two groups each, but at most one of the 12 has a second class" in comparison.notes[0]
 
 
 def test_too_few_groups_leave_the_rules_without_parameters_and_a_note():
