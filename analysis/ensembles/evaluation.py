@@ -178,14 +178,23 @@ class Evaluation:
         return self, metric
 
     def caveats(self) -> list[str]:
-        """Return the notes to print with the scores."""
-        notes = [f"no test image of {name}" for name in self.absent]
-        scores = [level.ensemble for level in self.levels().values()]
+        """Return the notes to print with the scores of images and of patients."""
+        levels = self.levels()
+        units = {name: unit for unit, level in reversed(levels.items()) for name in level.absent}
+        notes = [f"no test {unit} of {name}" for name, unit in units.items()]
+        scores = [level.ensemble for level in levels.values()]
         notes += [sets.warning for one in scores for sets in (one.sets, one.label_sets) if sets]
-        if self.conditional:
-            few = ", ".join(self.conditional)
-            notes.append(
-                f"averages and their intervals (*) are conditional on the few test groups of {few} "
-                f"(fewer than {GROUPS_FOR_INTERVAL}): other patients may give other values"
-            )
+        for unit, level in levels.items():
+            if level.conditional:
+                by = f" by {unit}" * (len(levels) > 1)
+                notes.append(
+                    f"averages{by} and their intervals (*) are conditional on the few test groups of "
+                    f"{', '.join(level.conditional)} (fewer than {GROUPS_FOR_INTERVAL}): other patients may give other "
+                    "values"
+                )
         return list(filter(None, notes))
+
+    @property
+    def mark(self) -> str:
+        """``*``, which marks averages over classes and their intervals, if a class has too few groups; else ""."""
+        return "*" if self.conditional else ""

@@ -52,11 +52,11 @@ class ModelCard:
         return {name: value for name, value in metrics.items() if name in _ON_CARD}
 
     def _interval(self, name: str) -> str:
-        """Return the 95% interval of a metric on ``test`` as text; "" if it has none."""
+        """Return the 95% interval of a metric on ``test`` as Markdown; "" if it has none."""
         assert self.evaluation is not None
         evaluation, plain_name = self.evaluation.by(name)
         bounds = evaluation.ensemble.intervals.get(plain_name)
-        return f" [{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else ""
+        return f" [{bounds[0]:.4f}, {bounds[1]:.4f}]{plain(evaluation.mark)}" if bounds else ""
 
     def tags(self) -> dict[str, str]:
         """Return the tags of the model version, cut to MLflow's limit."""
@@ -131,6 +131,7 @@ class ModelCard:
         rows = [(f"{prefix} {metric}", f"{chosen.comparison.score:.4f}")]
         rows += [(f"test {name}", f"{value:.4f}{self._interval(name)}") for name, value in self._test.items()]
         parts = [table(("score", "value [95%]"), rows)]
+        parts += [f"> **Note:** {plain(note)}." for note in (self.evaluation.caveats() if self.evaluation else ())]
         if chosen.selection_bias:
             parts.append(f"`{prefix}` is of {chosen.chosen_on}; {chosen.selection_bias.describe(metric)}.")
         leak = f" {plain(self.data.leak)}." if self.data.leak else ""

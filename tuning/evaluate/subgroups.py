@@ -10,7 +10,7 @@ from analysis.ensembles.operating_points import score_point
 from analysis.report.evaluation.inputs import Division, Subgroup
 from analysis.statistics.external.subgroup_test import ScoreOfDraws, holm, subgroup_test
 from analysis.statistics.intervals.model_scores import intervals
-from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample, few_groups
 from analysis.statistics.subgroup_names import in_order
 from trainables.core.serving.operating_point import OperatingPoint
 
@@ -82,7 +82,8 @@ def _subgroup(
 ) -> Subgroup:
     part, predicted = sample.take(rows), probabilities[rows]
     metrics = {sample.metric: part.score(predicted)}
-    bounds = intervals(predicted, part) if len(part.members) >= GROUPS_FOR_INTERVAL else {}
+    enough = len(part.members) >= GROUPS_FOR_INTERVAL and not few_groups(part)
+    bounds = intervals(predicted, part) if enough else {}
     if point is not None:
         at_point = score_point(point, predicted, part)
         metrics |= {metric: at_point.metrics().get(metric, np.nan) for metric in _OF_POINT}

@@ -180,7 +180,8 @@ def _about_model(search: SearchInputs, ensemble: EnsembleInputs) -> dict[int, An
     if len(chosen.members) == 1:
         combined = "There is one network only, so nothing is combined."
     caveats = [note.replace(" (*)", "") for note in evaluation.caveats()]  # tables have no such mark here
-    few = (*evaluation.conditional, *evaluation.absent)
+    levels = evaluation.levels().values()
+    few = list(dict.fromkeys(name for level in levels for name in (*level.conditional, *level.absent)))
     shown = f"; those of {', '.join(few)} have none, because they have too few groups" if few else ""
     found = {
         2: Answer(PARTLY, "The first paragraph of this report.", "the opening"),

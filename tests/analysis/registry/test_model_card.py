@@ -72,6 +72,18 @@ def test_scores_have_their_intervals_and_the_model_its_digest(card):
     assert with_intervals.tags()["model_sha256"] == "5" * 64
 
 
+def test_averages_over_a_class_of_few_groups_are_marked(card):
+    scores = Scores({"macro_f1": 0.25}, {"macro_f1": (0.125, 0.5)})
+    patients = replace(card.evaluation, ensemble=scores)
+    evaluation = replace(patients, conditional=("<b>|",), patients=patients)
+    lines = replace(card, evaluation=evaluation).description().splitlines()
+    assert "| test macro_f1 | 0.2500 [0.1250, 0.5000]\\* |" in lines
+    assert "| test patient_macro_f1 | 0.2500 [0.1250, 0.5000] |" in lines
+    (note,) = [line for line in lines if "conditional" in line]
+    assert note.startswith("> **Note:** averages by image and their intervals (\\*) are conditional on")
+    assert "test groups of &lt;b&gt;\\| (fewer than 10)" in note
+
+
 def test_without_a_leak_there_is_no_warning(card):
     text = replace(card, data=replace(card.data, test_twins=0, notes=())).description()
     assert "opened 2 times.\n" in text

@@ -65,3 +65,13 @@ def test_subgroups_come_from_the_lowest_range_and_unknown_values_last():
     assert division.subgroups[0].figures["auroc"] == pytest.approx(
         roc_auc_score(sample.labels[90:], probabilities[90:, 1])
     )
+
+
+def test_a_subgroup_with_few_groups_of_a_class_has_no_interval():
+    generator = np.random.default_rng(0)
+    labels = np.concatenate([generator.permutation(np.arange(60) % 2), np.arange(60) < 3]).astype(np.int64)
+    ill = np.clip(0.3 * labels + 0.6 * generator.random(120), 0.01, 0.99)
+    sample = Sample(labels, np.arange(120), ("well", "ill"), "auroc")
+    (division,) = divisions({"site": ["A"] * 60 + ["B"] * 60}, np.stack([1 - ill, ill], axis=1), sample, None)
+    assert [one.intervals.keys() for one in division.subgroups] == [{"auroc"}, set()]
+    assert division.subgroups[1].figures["auroc"] == pytest.approx(roc_auc_score(labels[60:], ill[60:]))

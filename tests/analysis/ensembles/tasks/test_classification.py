@@ -10,7 +10,7 @@ from analysis.ensembles.serialization import from_json, to_json
 from analysis.ensembles.tasks.classification import ClassificationResults
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Sample, permutation_test
-from tests.analysis.samples import NAMES, drawn
+from tests.analysis.samples import NAMES, drawn, lesion_slices
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.patient_rule import PatientRule
 
@@ -119,3 +119,30 @@ def test_an_ensemble_and_its_members_are_scored_by_patient():
     one_of_each = Sample(truth, np.arange(45), NAMES, "accuracy", "a")
     assert scored.patients.p_value == permutation_test(models[0], models[2], one_of_each)
     assert from_json(json.loads(json.dumps(to_json(scored))), Evaluation) == scored
+
+
+def by_patient(with_lesion, patients):
+    """Evaluate five slices of each patient, of which those with a lesion have three."""
+    labels, groups = lesion_slices(with_lesion, patients, slices=5, lesions=3)
+    score = np.clip(0.3 + 0.3 * labels + np.random.default_rng(1).normal(0, 0.2, labels.size), 0.01, 0.99)
+    sample = PatientSample(labels, groups, ("healthy", "lesion"), "patient_auroc", "healthy", patients=groups)
+    return ClassificationResults.evaluate(np.stack([[1 - score, score]]).mT, Combination.of(np.ones(1)), sample, 0)
+
+
+def test_a_class_of_few_patients_makes_averages_by_patient_conditional():
+    scored = by_patient(40, 43)
+    assert (scored.mark, scored.patients.mark) == ("", "*")
+    assert scored.caveats() == [
+        "averages by patient and their intervals (*) are conditional on the few test groups of healthy (fewer than "
+        "10): other patients may give other values"
+    ]
+    assert by_patient(5, 43).caveats() == [
+        f"averages by {unit} and their intervals (*) are conditional on the few test groups of lesion (fewer than 10): "
+        "other patients may give other values"
+        for unit in ("image", "patient")
+    ]
+
+
+@pytest.mark.parametrize(("with_lesion", "note"), [(43, "no test patient of healthy"), (0, "no test image of lesion")])
+def test_a_class_that_no_patient_has_is_named_once(with_lesion, note):
+    assert by_patient(with_lesion, 43).caveats() == [note]

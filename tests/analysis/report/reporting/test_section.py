@@ -188,3 +188,11 @@ def test_shared_groups_are_not_called_disjoint(search, ensemble, twins, said):
     assert rows[20].startswith(f"Partitions are not disjoint by groups: {said}")
     assert "share no group" not in flow_section(leaking, ensemble).blocks[0].how_to_read
     assert "share no group" in flow_section(search, ensemble).blocks[0].how_to_read
+
+
+def test_classes_of_few_patients_are_named(search, ensemble):
+    patients = dataclasses.replace(ensemble.evaluation, conditional=("few",), absent=("mid",))
+    of_patients = dataclasses.replace(ensemble.evaluation, conditional=(), absent=(), patients=patients)
+    rows = {int(row[0]): row for row in checklist(search, with_result(ensemble, evaluation=of_patients)).rows}
+    assert rows[38][3] == PARTLY and "those of few, mid have none" in rows[38][4]
+    assert "averages by patient" in rows[40][4].lower() and "few test groups of few" in rows[40][4]
