@@ -119,7 +119,8 @@ def _at_sensitivity(hits: _Counts, misses: _Counts, value: float) -> NDArray[np.
 
 def _at_specificity(hits: _Counts, misses: _Counts, value: float) -> NDArray[np.float64]:
     reached = _share(misses) <= 1 - value + TOLERANCE
-    return np.where(reached, hits, -1.0 - misses)  # the fewest false alarms if none reaches it
+    fewest_misses = hits / (hits[:, -1:] + 1) - 1 - misses  # below 0; hits decide between equal misses
+    return np.where(reached, hits, fewest_misses)
 
 
 def _cost(hits: _Counts, misses: _Counts, value: float) -> NDArray[np.float64]:

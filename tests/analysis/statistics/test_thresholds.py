@@ -30,7 +30,9 @@ def by_brute_force(rule, scores, positive):
             "youden": (sensitivity + specificity,),
             "f1": (2 * hits / (2 * hits + misses + (~called & positive).sum()),),
             "sensitivity": (sensitivity >= (rule.value or 0) - 1e-9, specificity, sensitivity),
-            "specificity": (specificity >= (rule.value or 0) - 1e-9, sensitivity, specificity),
+            "specificity": (True, sensitivity, specificity)
+            if specificity >= (rule.value or 0) - 1e-9
+            else (False, specificity, sensitivity),
             "cost": (-(rule.value or 0) * (~called & positive).sum() - misses,),
         }[rule.kind]
 
@@ -76,7 +78,7 @@ def test_neighbouring_float32_scores_are_told_apart():
 def test_a_specificity_that_no_threshold_reaches_gives_the_fewest_false_alarms():
     scores, positive = np.array([1, 1, 0.5, 0.2], np.float32), np.array([False, True, True, False])
     threshold = choose_threshold(PointRule("specificity", 0.9), scores, positive)
-    assert 0.5 < threshold <= 1  # nothing lies above a score of 1
+    assert threshold == pytest.approx(0.35)  # nothing lies above a score of 1, and 0.5 has no more false alarms
 
 
 @pytest.mark.parametrize("truth", [[True, True], [False, False]])
@@ -107,3 +109,13 @@ WRONG = "best youden=1 youden= sensitivity sensitivity= sensitivity=0 sensitivit
 def test_another_rule_is_refused_with_the_known_ones(text):
     with pytest.raises(UserError, match=r"--operating-point must be youden, f1, sensitivity=S .*but got"):
         PointRule.parse(text)
+
+
+def test_an_unreachable_specificity_costs_no_more_sensitivity_than_it_has_to():
+    """One of 50 negatives has probability 1, so that no threshold has a specificity above 0.98."""
+    negatives = np.concatenate([[1.0], np.linspace(0.01, 0.4, 49)])
+    scores = np.concatenate([negatives, [1.0], np.linspace(0.5, 0.95, 19)]).astype(np.float32)
+    positive = np.arange(70) >= 50
+    threshold = choose_threshold(PointRule("specificity", 0.99), scores, positive)
+    assert shares(scores, positive, threshold)[:2] == (1.0, 0.98)
+    assert threshold == choose_threshold(PointRule("specificity", 0.98), scores, positive)
