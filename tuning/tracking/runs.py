@@ -10,12 +10,13 @@ from mlflow.entities import LifecycleStage, Param
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from analysis.registry.openings import SEARCH_TAG
 from analysis.trials import TrialRecord
 from trainables.core.errors import UserError
 from trainables.core.redact import without_credentials
 from tuning.tracking.server import artifact_location
 
-_SEARCH_TAG, _TRIAL_TAG = "tune.search", "tune.trial"
+_TRIAL_TAG = "tune.trial"
 _PARENT = "parent"  # the parent run's value of _TRIAL_TAG
 _MAX_PARAM_LENGTH = 6000
 # Errors of a single run, such as a deleted one. Any other error means that MLflow does not work at the moment.
@@ -84,7 +85,7 @@ class SearchRuns:
         token = None
         while True:
             page = self._client.search_runs(
-                [self.experiment_id], f"tags.`{_SEARCH_TAG}` = '{self._info.uid}'", page_token=token
+                [self.experiment_id], f"tags.`{SEARCH_TAG}` = '{self._info.uid}'", page_token=token
             )
             run_ids |= {run.data.tags[_TRIAL_TAG]: run.info.run_id for run in page}
             token = page.token
@@ -118,7 +119,7 @@ class SearchRuns:
         """Return the ID of the run with a key, with all its parameters logged. Safe to repeat."""
         if key not in self._run_ids:
             tags = {name: without_credentials(value) for name, value in tags.items()}
-            tags |= {_SEARCH_TAG: self._info.uid, _TRIAL_TAG: key}
+            tags |= {SEARCH_TAG: self._info.uid, _TRIAL_TAG: key}
             self._run_ids[key] = self._client.create_run(self.experiment_id, round(started * 1000), tags).info.run_id
         values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in params.items()}
         batch = [Param(name, without_credentials(value)[:_MAX_PARAM_LENGTH]) for name, value in values.items()]

@@ -69,6 +69,20 @@ def test_openings_are_counted_over_all_experiments_and_deleted_runs(tmp_path):
     assert record_openings(uri, runs[0], "seen", 2) == 3
 
 
+def test_a_search_with_another_parent_run_does_not_count_its_openings_twice(tmp_path):
+    """A resumed search makes another parent run if a person deleted the first one."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("brains")
+    first, again = (client.create_run(experiment, tags={"tune.search": "one"}).info.run_id for _ in range(2))
+    other = client.create_run(experiment, tags={"tune.search": "other"}).info.run_id
+    assert record_openings(uri, first, "seen", 1) == 0
+    client.delete_run(first)
+    assert record_openings(uri, again, "seen", 1) == 0
+    assert record_openings(uri, other, "seen", 1) == 1
+    assert record_openings(uri, again, "seen", 2) == 1
+
+
 def test_the_same_images_in_another_table_count_as_evaluated(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     client = MlflowClient(uri)
