@@ -18,6 +18,7 @@ from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.serialization import from_json, to_json
 from analysis.registry.markdown import plain, table
 from analysis.registry.model_files import COMBINATION
+from analysis.registry.pages import write_page
 from analysis.registry.promotions import CHAMPION, show_champion
 from trainables.core.serving.combining.combine import Combination
 
@@ -185,13 +186,15 @@ def log_evaluation(tracking_uri: str, experiment_id: str, origin: Origin, record
 
 
 def _list_on_page(client: MlflowClient, experiment_id: str, name: str, version: str, digest: str) -> None:
-    """Write the list of all evaluations to the end of the version's page, and of the model's page for the champion."""
-    runs = client.search_runs([experiment_id], f"tags.`{_DIGEST}` = '{digest}'", order_by=["attributes.start_time"])
-    page = client.get_model_version(name, version).description or ""
-    rows = [_row(experiment_id, run) for run in runs]
-    text = table(("evaluated", "data", "result", "run"), rows)
-    page = page.partition(_HEADING)[0] + _HEADING + text
-    client.update_model_version(name, version, description=page)
+    """Write the list of all evaluations, the last one first, to the end of the version's page.
+
+    The champion's page is also the model's.
+    """
+    condition, newest_first = f"tags.`{_DIGEST}` = '{digest}'", ["attributes.start_time DESC"]
+    runs = client.search_runs([experiment_id], condition, order_by=newest_first)
+    registered = client.get_model_version(name, version)
+    listed = table(("evaluated", "data", "result", "run"), [_row(experiment_id, run) for run in runs])
+    page = write_page(client, registered, (registered.description or "").partition(_HEADING)[0], _HEADING + listed)
     if str(client.get_registered_model(name).aliases.get(CHAMPION)) == version:
         show_champion(client, name, page)
     client.set_model_version_tag(name, version, "external_evaluations", str(len(runs)))

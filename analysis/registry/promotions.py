@@ -13,6 +13,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from analysis.registry.model_card import HEADING, with_status
+from analysis.registry.pages import write_page
 from trainables.core.errors import UserError, first_line
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -66,13 +67,11 @@ def make_champion(
     client.set_registered_model_alias(name, CHAMPION, version)
     client.set_registered_model_tag(name, f"{_HISTORY}{promotion.at}", json.dumps(asdict(promotion)))
     # A version may be deleted, and the page of one whose search is about to write it is still empty.
-    pages = {str(each.version): each.description for each in versions_of(client, name) if each.description}
-    if previous in pages:
-        client.update_model_version(name, previous, description=promotion.on_former_page(pages[previous]))
-    if version in pages:
-        page = promotion.on_page(pages[version])
-        client.update_model_version(name, version, description=page)
-        show_champion(client, name, page)
+    described = {str(each.version): each for each in versions_of(client, name) if each.description}
+    if former := described.get(previous or ""):
+        write_page(client, former, promotion.on_former_page(former.description))
+    if current := described.get(version):
+        show_champion(client, name, write_page(client, current, promotion.on_page(current.description)))
     return promotion
 
 

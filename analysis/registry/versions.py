@@ -18,6 +18,7 @@ from analysis.ensembles.result import Registration
 from analysis.registry.mlflow_patches import unchecked_requirements
 from analysis.registry.model_card import NOT_SCORED, SCORED, YES, ModelCard
 from analysis.registry.model_files import COMBINATION, Entrant, save_model_files
+from analysis.registry.pages import write_page
 from analysis.registry.promotions import (
     CHALLENGER,
     CHAMPION,
@@ -183,13 +184,14 @@ def write_card(tracking_uri: str, card: ModelCard) -> None:
     the card says so.
     """
     client, version, text = MlflowClient(tracking_uri), card.registration.version, card.description()
-    if card.evaluation is None and _has_test_scores(client.get_model_version(card.name, version)):
+    registered = client.get_model_version(card.name, version)
+    if card.evaluation is None and _has_test_scores(registered):
         return
     replaced = replaced_by(client, card.name, version) if card.registration.alias == CHAMPION else None
     if replaced is not None:
         text = replaced.on_former_page(text)
-    client.update_model_version(card.name, version, description=text)
+    page = write_page(client, registered, text)
     for tag, value in card.tags().items():
         client.set_model_version_tag(card.name, version, tag, value)
     if card.registration.alias == CHAMPION and replaced is None:
-        show_champion(client, card.name, text)
+        show_champion(client, card.name, page)

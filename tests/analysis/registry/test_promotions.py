@@ -7,8 +7,9 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis.ensembles.result import Registration
-from analysis.registry import history, parse_model, promote, write_card
+from analysis.registry import evaluations, history, parse_model, promote, write_card
 from analysis.registry.model_card import NOT_SCORED
+from analysis.registry.pages import fitted
 from analysis.registry.promotions import make_champion
 from tests.analysis.registry.cards import made_up_card
 from trainables.core.errors import UserError
@@ -161,3 +162,57 @@ def test_a_model_is_named_with_or_without_its_version():
     for wrong in ("runs:/1/model", "models:/brains@champion", "a' OR name = 'b", ""):
         with pytest.raises(UserError, match="MODEL must be the name"):
             parse_model(wrong)
+
+
+def with_run(client, tmp_path):
+    """Register version 4 with a run, whose files hold what does not fit on its page."""
+    experiment = client.create_experiment(f"brains-{tmp_path.name}", f"file://{tmp_path}/files")
+    run_id = client.create_run(experiment).info.run_id
+    client.create_model_version("brains", f"file://{tmp_path}/4", run_id)
+    return run_id
+
+
+def test_a_long_card_is_cut_after_a_line_and_stored_with_the_run(store, tmp_path):
+    uri, client = store
+    run_id = with_run(client, tmp_path)
+    notes = tuple(f"note {number} {'is rather long' * 20}" for number in range(16))
+    card = made_up_card(registration=Registration("4", "champion", "of its score"), notes=notes)
+    client.set_registered_model_alias("brains", "champion", "4")
+    write_card(uri, card)
+    page, file = client.get_model_version("brains", "4").description, "model-card-of-version-4.md"
+    *kept, blank, last = page.splitlines()
+    assert len(page) <= 5000 < len(card.description()) and blank == ""
+    assert kept == card.description().splitlines()[: len(kept)]
+    assert last == f"Shortened: the full card is `{file}` of run `{run_id}`."
+    assert client.get_registered_model("brains").description == page
+    assert (tmp_path / "files" / file).read_text() == card.description()
+    promote(uri, "brains", "2", "ann", "better " * 30)
+    former = client.get_model_version("brains", "4").description
+    assert len(former) <= 5000 and "It was the champion: version 2 was promoted by ann" in former
+    assert former.splitlines()[-1] == last and former.count(last) == 1
+    assert (tmp_path / "files" / file).read_text() == card.description()
+
+
+def test_many_evaluations_are_listed_as_far_as_they_fit_the_last_one_first(store, tmp_path):
+    uri, client = store
+    run_id = with_run(client, tmp_path)
+    experiment = client.get_run(run_id).info.experiment_id
+    notes = tuple(f"note {number} {'is rather long' * 20}" for number in range(12))
+    write_card(uri, made_up_card(registration=Registration("4", "challenger", "of its score"), notes=notes))
+    before = client.get_model_version("brains", "4").description
+    for number in range(12):
+        told = {"digest": "d", "place": f"place {number}"}
+        tags = {f"tune.evaluated_{key}": value for key, value in told.items()} | {"tune.evaluation_summary": "x" * 200}
+        client.create_run(experiment, start_time=number, tags=tags)
+    evaluations._list_on_page(client, experiment, "brains", "4", "d")
+    version = client.get_model_version("brains", "4")
+    page = version.description
+    assert len(before) > 4000 and len(page) <= 5000 and version.tags["external_evaluations"] == "12"
+    assert page.index("place 11") < page.index("place 10") and "place 0 " not in page
+    assert page.splitlines()[-1].startswith("Shortened: the full card is")
+
+
+def test_a_page_is_not_cut_within_code():
+    page = "\n".join(["card", "```", *["code"] * 50, "```", "end"])
+    assert fitted(page, "rest", len(page)) == page
+    assert fitted(page, "rest", 100) == "card\n\nrest"
