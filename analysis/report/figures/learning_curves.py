@@ -20,13 +20,19 @@ _MARKERS = {  # colour and symbol of each origin
 
 
 def learning_curves(
-    records: Sequence[TrialRecord], metric: str, rungs: Sequence[int], members: Sequence[int], unit: str = "epoch"
+    records: Sequence[TrialRecord],
+    metric: str,
+    scored_on: str,
+    rungs: Sequence[int],
+    members: Sequence[int],
+    unit: str = "epoch",
 ) -> go.Figure:
-    """Draw the metric on ``tune`` by report, one line per trial, with the rungs as vertical lines.
+    """Draw the metric by report, one line per trial, with the rungs as vertical lines.
 
     Args:
         records: Trials.
         metric: Bare metric name.
+        scored_on: Images that scores are of, such as ``tune``.
         rungs: Reports at which trials are compared.
         members: Numbers of the trials in the ensemble.
         unit: Unit of a report, ``epoch`` or ``fold``.
@@ -62,16 +68,17 @@ def learning_curves(
     figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
     longest = max(max(trace.x) for trace in figure.data)
     figure.update_xaxes(title=unit, range=[0.5, longest + 0.5], dtick=whole_step(longest))
-    figure.update_yaxes(title=f"{metric} on tune")
+    figure.update_yaxes(title=f"{metric} on {scored_on}")
     return figure
 
 
-def best_scores(records: Sequence[TrialRecord], metric: str) -> go.Figure:
+def best_scores(records: Sequence[TrialRecord], metric: str, scored_on: str) -> go.Figure:
     """Draw the best score of each trial in the order of their starts, by the origin of its parameters.
 
     Args:
         records: Trials, by number.
         metric: Bare metric name.
+        scored_on: Images that scores are of, such as ``tune``.
     """
     scored = [(record, best_value(record, metric)) for record in records]
     points = [(record, value) for record, value in scored if value is not None]
@@ -104,5 +111,5 @@ def best_scores(records: Sequence[TrialRecord], metric: str) -> go.Figure:
     figure.add_scatter(x=numbers, y=best_so_far, mode="lines", line=line, name="best so far", hoverinfo="skip")
     figure.update_layout(height=380, legend={"orientation": "h", "y": -0.22})
     figure.update_xaxes(title="trial", dtick=whole_step(numbers[-1]))
-    figure.update_yaxes(title=f"best {metric} on tune")
+    figure.update_yaxes(title=f"best {metric} on {scored_on}")
     return figure

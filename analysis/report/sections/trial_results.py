@@ -80,7 +80,15 @@ def curves(search: SearchInputs, members: Sequence[int]) -> Section:
         "a trial continues if it is among the best of those that have reached the rung; the others pause or stop.",
         f"{plural(len(search.records), 'trial')}, one run each, so the variation between random seeds is not shown. "
         f"{compared}; {stopped} stopped early. {about_scores(search)}",
-        partial(learning_curves, search.records, search.metric, search.rungs, members, search.unit),
+        partial(
+            learning_curves,
+            search.records,
+            search.metric,
+            search.data.scored_on,
+            search.rungs,
+            members,
+            search.unit,
+        ),
     )
     return Section("Learning curves", "curves", [panel], folded=True)
 
@@ -96,7 +104,7 @@ def origins(search: SearchInputs) -> Section:
         "symbols were stopped early.",
         f"{plural(len(known), 'known configuration')} and {plural(len(sampled), 'sampled one')} with scores, one run "
         f"each. {about_scores(search)} The best of many trials is better by chance than the best of few.",
-        partial(best_scores, search.records, search.metric),
+        partial(best_scores, search.records, search.metric, search.data.scored_on),
     )
     if known and sampled:
         block: Table | Text = _comparison(search, known[0], sampled[0])
