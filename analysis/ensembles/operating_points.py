@@ -14,7 +14,7 @@ from analysis.statistics.patients import by_unit
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample, sides
 from analysis.statistics.thresholds import TOLERANCE, PointRule, choose_threshold, chosen_thresholds
 from trainables.core.serving.combining.patient_rule import PatientRule
-from trainables.core.serving.operating_point import OperatingPoint, disease_point, reaches
+from trainables.core.serving.operating_point import OperatingPoint, disease_point, reaches, shown_threshold
 
 _RESAMPLES = 400
 
@@ -42,10 +42,10 @@ class ChosenPoint:
 
     def describe(self) -> str:
         """Return one line with the threshold, its interval, and what it reached."""
-        low, high = self.threshold_interval
+        low, high = map(shown_threshold, self.threshold_interval)
         chosen_on = "did not choose" if self.held_out else "chose"
         return (
-            f"{self.point.describe()}, 95% interval of the threshold [{low:.3f}, {high:.3f}] from "
+            f"{self.point.describe()}, 95% interval of the threshold [{low}, {high}] from "
             f"{self.groups[0]} positive and {self.groups[1]} negative groups; sensitivity {self.sensitivity:.3f}, "
             f"specificity {self.specificity:.3f} on {self.point.unit}s that {chosen_on} it"
         )

@@ -32,6 +32,7 @@ def calibrate_sets(
         The sets, and a note for each unit with too few groups.
     """
     promised, needed = _promise(coverage)
+    stated = f"{100 * promised:g}% coverage"
     found, notes = list[PredictionSets](), list[str]()
     for unit, scored, of_unit in by_unit(probabilities, sample, patients):
         classes = range(len(of_unit.class_names))
@@ -43,13 +44,11 @@ def calibrate_sets(
         elif groups >= needed:
             thresholds = [lowest_probability(true_class, of_unit.groups, promised)] * len(classes)
             notes.append(
-                f"prediction sets by {unit}: {promised:.0%} coverage is promised on average over the classes, not for "
+                f"prediction sets by {unit}: {stated} is promised on average over the classes, not for "
                 f"each, because that needs {needed} groups of each class and the rarest has {fewest}"
             )
         else:
-            notes.append(
-                f"no prediction sets by {unit}: {promised:.0%} coverage needs {needed} groups, but there are {groups}"
-            )
+            notes.append(f"no prediction sets by {unit}: {stated} needs {needed} groups, but there are {groups}")
             continue
         found.append(PredictionSets(promised, tuple(thresholds), fewest >= needed, unit))
     return found, notes
@@ -73,6 +72,7 @@ def calibrate_label_sets(
         The sets, and a note for each unit with labels of too few groups.
     """
     promised, needed = _promise(coverage)
+    stated = f"{100 * promised:g}% coverage"
     found, notes = list[LabelSets](), list[str]()
     for unit, scored, of_unit in by_unit(probabilities, sample, patients):
         names, has = of_unit.class_names, of_unit.labels == 1
@@ -83,7 +83,7 @@ def calibrate_label_sets(
         few = [f"{name} ({', '.join(map(str, both))})" for name, both in counts.items() if min(both) < needed]
         if few:
             notes.append(
-                f"no prediction sets by {unit} for {', '.join(few)}: {promised:.0%} coverage of a label needs {needed} "
+                f"no prediction sets by {unit} for {', '.join(few)}: {stated} of a label needs {needed} "
                 "groups with it and as many without it (in brackets: those there are)"
             )
         if enough.any():

@@ -1,5 +1,6 @@
 """The opening of a report: the test score beside two baselines, what to beware of, and what was searched."""
 
+import math
 from collections.abc import Sequence
 
 from analysis.ensembles.tasks.choose import task_results
@@ -86,6 +87,8 @@ def _test_size(search: SearchInputs, ensemble: EnsembleInputs) -> str:
 
 def _with_interval(baseline: Baseline) -> str:
     interval = baseline.interval
+    if math.isnan(baseline.score):
+        return "reaches an undefined value"
     return f"reaches {baseline.score:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 

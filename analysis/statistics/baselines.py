@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.statistics.intervals.model_scores import intervals
-from analysis.statistics.resampling import Probabilities, Sample, permutation_test
+from analysis.statistics.resampling import GROUPS_FOR_TEST, Probabilities, Sample, permutation_test
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.images import SIDE
 from trainables.core.data.labels import membership
@@ -29,7 +29,8 @@ class Baseline:
         name: ``MAJORITY`` or ``NEIGHBOUR``.
         score: The metric.
         interval: Its 95% interval; None if undefined, and for ``MAJORITY``, whose answer is always the same.
-        p_value: ``permutation_test`` of the model against it; None with too few groups.
+        p_value: ``permutation_test`` of the model against it; None with too few groups, or if the metric is undefined.
+        groups: Number of groups that were tested.
         beaten: True if the model is better, False if it is worse, None if the difference may be chance.
     """
 
@@ -37,6 +38,7 @@ class Baseline:
     score: float
     interval: tuple[float, float] | None
     p_value: float | None
+    groups: int
     beaten: bool | None
 
 
@@ -75,7 +77,7 @@ def _compared(name: str, model: Probabilities, predicted: Probabilities, sample:
     if p_value is not None and p_value < _SIGNIFICANT:
         beaten = is_better(level.metric, level.score(ours), score)
     interval = None if name == MAJORITY else intervals(theirs, level).get(level.metric)
-    return Baseline(name, score, interval, p_value, beaten)
+    return Baseline(name, score, interval, p_value, len(level.members), beaten)
 
 
 def verdict(baselines: Sequence[Baseline]) -> str:
@@ -90,4 +92,8 @@ def verdict(baselines: Sequence[Baseline]) -> str:
 
 
 def _p_value(baseline: Baseline) -> str:
-    return " (too few groups to test)" if baseline.p_value is None else f" (p = {baseline.p_value:.2g})"
+    if baseline.p_value is not None:
+        return f" (p = {baseline.p_value:.2g})"
+    return (
+        " (too few groups to test)" if baseline.groups < GROUPS_FOR_TEST else " (not tested: the metric is undefined)"
+    )

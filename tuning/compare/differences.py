@@ -20,7 +20,7 @@ from trainables.core.metric_names import METRICS, PATIENT, is_better
 from trainables.core.plural import plural
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.operating_point import PATIENT as PATIENT_UNIT
-from trainables.core.serving.operating_point import OperatingPoint
+from trainables.core.serving.operating_point import OperatingPoint, shown_threshold
 from tuning.console import say
 
 
@@ -158,9 +158,8 @@ def _show_decisions(unit: str, first: Compared, second: Compared, console: Conso
     table = _table("metric", f"By {unit}, each model at its own threshold")
     for key in shared:
         one, other = first.decided[key], second.decided[key]
-        table.add_row(
-            f"threshold for {escape(key[1])}", f"{one.point.threshold:.3f}", f"{other.point.threshold:.3f}", ""
-        )
+        thresholds = (shown_threshold(each.point.threshold) for each in (one, other))
+        table.add_row(f"threshold for {escape(key[1])}", *thresholds, "")
         for name, difference in decision_differences(one, other):
             table.add_row(name, f"{difference.first:.4f}", f"{difference.second:.4f}", difference.describe())
     console.print(table)

@@ -118,11 +118,10 @@ def _metrics_table(result: EnsembleResult, evaluation: Evaluation, title: str | 
     table = Table("metric", title=title)
     for column in ("ensemble", "95% interval", f"best member ({result.chosen.members[best].name})"):
         table.add_column(column, justify="right")
-    mark = "*" if evaluation.conditional else ""
     values, of_best = evaluation.ensemble.metrics, evaluation.members[best].metrics
     for name in (metric.name for metric in METRICS if metric.name in values):
         bounds = evaluation.ensemble.intervals.get(name)
-        interval = escape(f"[{bounds[0]:.3f}, {bounds[1]:.3f}]{mark}") if bounds else ""
+        interval = escape(f"[{bounds[0]:.3f}, {bounds[1]:.3f}]{evaluation.mark}") if bounds else ""
         member = f"{of_best[name]:.4f}" if name in of_best else ""  # members have no operating point
         table.add_row(name.replace("_", " "), f"{values[name]:.4f}", interval, member)
     return table
@@ -135,6 +134,8 @@ def _significance(result: EnsembleResult) -> str:
     best = result.chosen.members[evaluation.best_member].name
     if comparison.combination.voters() == [evaluation.best_member]:
         return f"Only one member votes: {best}."
+    if evaluation.p_value is None and evaluation.groups >= GROUPS_FOR_TEST:
+        return f"Not tested against {best}: {comparison.metric} is undefined on test."
     if evaluation.p_value is None:
         return f"Not tested against {best}: that needs {GROUPS_FOR_TEST} groups, and test has {evaluation.groups}."
     p_value = f"p = {evaluation.p_value:.3g} (permutation test of whole groups)"

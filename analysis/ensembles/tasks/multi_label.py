@@ -30,7 +30,7 @@ from trainables.core.metric_names import PATIENT as OF_PATIENTS
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import LabelCombination
 from trainables.core.serving.ensembles.multi_label_ensemble import labels_column
-from trainables.core.serving.operating_point import IMAGE, PATIENT
+from trainables.core.serving.operating_point import IMAGE, PATIENT, shown_threshold
 from trainables.core.serving.prediction_sets import LabelSets
 from trainables.core.training.metrics.classification_metrics import class_keys
 from trainables.core.training.metrics.multi_label_metrics import THRESHOLD
@@ -125,7 +125,13 @@ class MultiLabelResults(TaskResults):
             metrics={name: value for name, value in metrics.items() if not np.isnan(value)},
             intervals=intervals(predictions, sample, {"brier": distances}),
             reliability=bins,
-            report=classification_report(labels, decided.astype(np.int64), target_names=names, zero_division=0),
+            report=classification_report(
+                labels,
+                decided.astype(np.int64),
+                labels=range(len(names)) if len(names) > 1 else [1],  # scikit-learn takes one label for two classes
+                target_names=names,
+                zero_division=0,
+            ),
             thresholds=combination.thresholds_of(unit),
         )
 
@@ -196,7 +202,7 @@ def _label_tables(scores: Scores, unit: str, sample: Sample) -> list[ResultTable
     """Return the scores of images or patients by label, and those at the thresholds of the unit if there are any."""
     names, keys = sample.class_names, class_keys(sample.class_names)
     of_patients = " by patient" if unit == PATIENT else ""
-    thresholds = [f"{threshold:.3f}" for threshold in scores.thresholds] or ["that of any image"] * len(names)
+    thresholds = list(map(shown_threshold, scores.thresholds)) or ["that of any image"] * len(names)
     rows = [
         (
             name,

@@ -8,7 +8,7 @@ from analysis.report.evaluation.wording import NOT_TESTED, about_differences, ab
 from analysis.report.page import Table
 from analysis.report.sections.wording import label_of
 from trainables.core.metric_names import METRICS, PATIENT
-from trainables.core.serving.operating_point import IMAGE
+from trainables.core.serving.operating_point import IMAGE, shown_threshold
 from trainables.core.serving.operating_point import PATIENT as PATIENT_UNIT
 from trainables.core.training.metrics.classification_metrics import class_keys
 
@@ -41,7 +41,9 @@ def score_tables(result: ExternalResult) -> Iterator[Table]:
     for unit, level in result.evaluation.levels().items():
         scores, prefix = level.ensemble, _PREFIXES[unit]
         names = [metric.name for metric in METRICS if metric.name in scores.metrics]
-        rows = [[label_of(name), with_bounds(scores.metrics[name], scores.intervals.get(name))] for name in names]
+        marks = dict.fromkeys(scores.intervals, level.mark)
+        shown = {name: with_bounds(scores.metrics[name], scores.intervals.get(name)) for name in names}
+        rows = [[label_of(name), shown[name] + marks.get(name, "")] for name in names]
         headings = ["metric", "external [95%]"]
         if any(prefix + name in known for name in names):
             headings += ["internal [95%]", "difference [95%]"]
@@ -56,7 +58,9 @@ def point_table(result: ExternalResult) -> Table:
     for scores in _points(result.evaluation):
         point, metrics = scores.point, scores.metrics()
         values = [with_bounds(metrics.get(name), scores.intervals.get(name)) for name in _POINT]
-        rows.append([f"{point.positive} by {point.unit}", f"{point.threshold:.3f} ({point.rule})", *values])
+        rows.append(
+            [f"{point.positive} by {point.unit}", f"{shown_threshold(point.threshold)} ({point.rule})", *values]
+        )
     return _table(
         "At the model's thresholds",
         "Thresholds come with the model and were not changed. The predictive values (ppv, npv) hold at the share of "

@@ -118,5 +118,6 @@ def about_recalibration(result: ExternalResult) -> list[str]:
     images = plural(found.images, "image")
     return [
         f"Recalibration: temperature {temperatures} and biases {biases} were fitted to {images}, "
-        f"{found.share:.0%} of the groups of each class. All scores are of the other images. The model was not changed."
+        f"{100 * found.share:g}% of the groups of each class. All scores are of the other images. The model was not "
+        "changed."
     ]

@@ -17,7 +17,7 @@ from analysis.statistics.resampling import Sample
 from trainables.core.errors import UserError
 from trainables.core.serving.combining.patient_rule import PatientRule
 from trainables.core.serving.operating_point import IMAGE, PATIENT
-from trainables.core.serving.prediction_sets import PredictionSets
+from trainables.core.serving.prediction_sets import LabelSets, PredictionSets
 
 NAMES = ("a", "b", "c")
 
@@ -49,6 +49,16 @@ def test_each_class_with_enough_groups_has_its_own_threshold():
     for covered, images, (low, high) in scores.by_class.values():
         assert covered / images == pytest.approx(0.9, abs=0.07)  # of one calibration sample of 60 groups
         assert low < covered / images < high
+
+
+def test_a_promise_is_stated_to_the_digit():
+    probabilities, sample = drawn((60, 60, 12))
+    (sets,), (note,) = sets_of(probabilities, sample, 0.975)
+    assert sets.describe() == "97.5% coverage on average over the classes" and ": 97.5% coverage is promised" in note
+    _, (refusal,) = sets_of(probabilities, sample, 0.999)
+    assert "99.9% coverage needs 999 groups, but there are 132" in refusal
+    labels = LabelSets(0.925, (0.5, 0.5), True, IMAGE, (0.5, 0.5))
+    assert labels.describe().startswith("92.5% coverage of 2 of 2 labels")
 
 
 def test_with_few_groups_of_a_class_the_promise_is_on_average_and_says_so():

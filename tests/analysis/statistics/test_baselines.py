@@ -12,6 +12,7 @@ from analysis.statistics.baselines import (
     compared_with_baselines,
     verdict,
 )
+from analysis.statistics.resampling import Sample
 from trainables.core.data.decode.images import SIDE
 
 
@@ -55,3 +56,12 @@ def test_few_groups_are_not_tested(small_data):
     (one,) = compared_with_baselines(np.eye(3)[few.labels], {MAJORITY: np.eye(3)[few.labels]}, few)
     assert one.p_value is one.beaten is None
     assert "(too few groups to test)" in verdict([one])
+
+
+def test_an_undefined_metric_is_not_called_too_few_groups():
+    generator = np.random.default_rng(0)
+    model, other = generator.dirichlet([2, 1], 60), generator.dirichlet([2, 1], 60)
+    sample = Sample(np.zeros(60, dtype=np.int64), np.arange(60) // 2, ("well", "ill"), "auroc", "well")
+    (one,) = compared_with_baselines(model, {NEIGHBOUR: other}, sample)
+    assert np.isnan(one.score) and one.p_value is one.interval is None
+    assert f"not shown to be better than the {NEIGHBOUR} (not tested: the metric is undefined)" in verdict([one])

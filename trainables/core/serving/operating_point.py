@@ -47,7 +47,7 @@ class OperatingPoint:
 
     def describe(self) -> str:
         """Return, for example, ``PNEUMONIA if its probability is at least 0.412 (youden)``."""
-        return f"{self.positive} if its probability is at least {self.threshold:.3f} ({self.rule})"
+        return f"{self.positive} if its probability is at least {shown_threshold(self.threshold)} ({self.rule})"
 
 
 def disease_point(class_names: tuple[str, ...], healthy: str, threshold: float, rule: str, unit: str) -> OperatingPoint:
@@ -59,6 +59,12 @@ def disease_point(class_names: tuple[str, ...], healthy: str, threshold: float, 
     if len(class_names) == 2:
         return OperatingPoint(class_names[1 - position], 1 - position, False, threshold, rule, unit)
     return OperatingPoint(f"any but {healthy}", position, True, threshold, rule, unit)
+
+
+def shown_threshold(threshold: float) -> str:
+    """Return a threshold with three decimals, or with as many as tell it from 0 and 1."""
+    texts = (f"{threshold:.{digits}f}" for digits in range(3, 10))
+    return next((text for text in texts if threshold in (0, 1) or float(text) not in (0, 1)), f"{threshold:.3g}")
 
 
 def reaches(probabilities: NDArray[np.floating], thresholds: object) -> NDArray[np.bool_]:

@@ -41,7 +41,8 @@ class PredictionSets:
 
     def describe(self) -> str:
         """Return, for example, ``90% coverage of each class``."""
-        return f"{self.coverage:.0%} coverage {'of each class' if self.by_class else 'on average over the classes'}"
+        per = "of each class" if self.by_class else "on average over the classes"
+        return f"{100 * self.coverage:g}% coverage {per}"
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
@@ -97,8 +98,8 @@ class LabelSets(PredictionSets):
     def describe(self) -> str:
         """Return, for example, ``90% coverage of 3 of 4 labels, whether present or absent``."""
         return (
-            f"{self.coverage:.0%} coverage of {len(self.calibrated)} of {len(self.thresholds)} labels, whether present "
-            "or absent"
+            f"{100 * self.coverage:g}% coverage of {len(self.calibrated)} of {len(self.thresholds)} labels, whether "
+            "present or absent"
         )
 
 

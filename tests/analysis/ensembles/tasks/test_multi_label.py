@@ -4,7 +4,14 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    precision_recall_fscore_support,
+    recall_score,
+    roc_auc_score,
+)
 
 from analysis.ensembles.compare_rules import Comparison
 from analysis.ensembles.evaluation import Evaluation
@@ -204,3 +211,17 @@ def test_the_rule_for_patients_is_chosen_with_thresholds_from_other_groups():
     fitted = f1_score(truth, decided, average="macro")
     assert fitted - 0.05 < comparison.figures["patient_macro_f1"] <= fitted  # not scored where it was fitted
     assert from_json(json.loads(json.dumps(to_json(comparison))), Comparison) == comparison
+
+
+def test_a_single_label_is_scored_like_a_binary_classification():
+    probabilities, sample = drawn()
+    one = dataclasses.replace(sample, labels=sample.labels[:, :1], class_names=sample.class_names[:1])
+    combination = MultiLabelResults.compare(probabilities[:, :, :1], one, "mean").combination
+    scores = MultiLabelResults.evaluate(probabilities[:, :, :1], combination, one, 0).ensemble
+    combined = combination.apply(probabilities[:, :, :1])[:, 0]
+    truth, decided = one.labels[:, 0], combined >= combination.thresholds[0]
+    assert scores.metrics["auroc"] == pytest.approx(roc_auc_score(truth, combined))
+    assert scores.metrics["macro_f1"] == pytest.approx(f1_score(truth, decided))
+    expected = precision_recall_fscore_support(truth, decided, labels=[1])
+    row = next(line.split() for line in scores.report.splitlines() if line.split()[:1] == [NAMES[0]])
+    assert list(map(float, row[1:])) == pytest.approx([column[0] for column in expected], abs=0.005)

@@ -6,7 +6,14 @@ import pytest
 
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import LabelCombination
-from trainables.core.serving.operating_point import IMAGE, PATIENT, OperatingPoint, disease_point, reaches
+from trainables.core.serving.operating_point import (
+    IMAGE,
+    PATIENT,
+    OperatingPoint,
+    disease_point,
+    reaches,
+    shown_threshold,
+)
 
 
 def test_a_threshold_is_the_lowest_positive_probability_as_float32():
@@ -63,3 +70,15 @@ def test_a_point_is_described_in_one_phrase():
     assert point.describe() == "PNEUMONIA if its probability is at least 0.412 (youden)"
     assert OperatingPoint(**json.loads(json.dumps(asdict(point)))) == point
     assert point.threshold == pytest.approx(0.4123)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "shown"),
+    [
+        *((0.0, "0.000"), (1e-12, "1e-12"), (0.0003, "0.0003"), (0.25, "0.250"), (0.99961, "0.9996"), (1.0, "1.000")),
+        (float(np.nextafter(np.float32(1), np.float32(2))), "1.0000001"),
+    ],
+)
+def test_a_threshold_is_shown_apart_from_0_and_1(threshold, shown):
+    assert shown_threshold(threshold) == shown
+    assert f"at least {shown} (" in OperatingPoint("ill", 1, False, threshold, "youden").describe()
