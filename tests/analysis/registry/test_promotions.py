@@ -185,12 +185,12 @@ def test_a_long_card_is_cut_after_a_line_and_stored_with_the_run(store, tmp_path
     assert kept == card.description().splitlines()[: len(kept)]
     assert last == f"Shortened: the full card is `{file}` of run `{run_id}`."
     assert client.get_registered_model("brains").description == page
-    assert (tmp_path / "files" / file).read_text() == card.description()
+    assert (tmp_path / "files" / run_id / "artifacts" / file).read_text() == card.description()
     promote(uri, "brains", "2", "ann", "better " * 30)
     former = client.get_model_version("brains", "4").description
     assert len(former) <= 5000 and "It was the champion: version 2 was promoted by ann" in former
     assert former.splitlines()[-1] == last and former.count(last) == 1
-    assert (tmp_path / "files" / file).read_text() == card.description()
+    assert (tmp_path / "files" / run_id / "artifacts" / file).read_text() == card.description()
 
 
 def test_many_evaluations_are_listed_as_far_as_they_fit_the_last_one_first(store, tmp_path):
@@ -203,12 +203,12 @@ def test_many_evaluations_are_listed_as_far_as_they_fit_the_last_one_first(store
     for number in range(12):
         told = {"digest": "d", "place": f"place {number}"}
         tags = {f"tune.evaluated_{key}": value for key, value in told.items()} | {"tune.evaluation_summary": "x" * 200}
-        client.create_run(experiment, start_time=number, tags=tags)
+        client.create_run(experiment, start_time=number + 1, tags=tags)
     evaluations._list_on_page(client, experiment, "brains", "4", "d")
     version = client.get_model_version("brains", "4")
     page = version.description
     assert len(before) > 4000 and len(page) <= 5000 and version.tags["external_evaluations"] == "12"
-    assert page.index("place 11") < page.index("place 10") and "place 0 " not in page
+    assert page.index("place 11") < page.index("place 10") and "place 0 |" not in page
     assert page.splitlines()[-1].startswith("Shortened: the full card is")
 
 
