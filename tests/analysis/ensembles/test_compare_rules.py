@@ -242,8 +242,7 @@ def test_the_reason_why_a_better_patient_rule_is_not_chosen_is_said():
 def test_figures_are_those_of_the_chosen_patient_rule():
     probabilities, sample = patients(lesions=1)
     once = compare(probabilities, sample)
-    assert once.chosen in FIXED  # so the predictions that it is scored on are those of all images
-    predicted = once.combination.apply(probabilities)
+    predicted = held_out(probabilities, sample, once.chosen)
     chosen = dataclasses.replace(sample, rule=PatientRule("any-lesion", 0))
     assert once.figures["patient_auroc"] == chosen.scores(predicted)["patient_auroc"]
     assert once.score == once.figures["balanced_accuracy"] == sample.by_image.score(predicted)
