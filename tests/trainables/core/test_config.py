@@ -36,10 +36,16 @@ def test_defaults_and_whole_numbers_for_floats():
         ({"optimizer": "sgd", "nesterov": True, "momentum": 0.0}, "nesterov needs momentum > 0"),
         ({"lr": 0.0}, "lr must be > 0 and <= 10, but got 0.0"),
         ({"lr": float("nan")}, "lr must be > 0"),
+        (
+            {"schedule": "step", "decay_epochs": float("inf")},
+            "decay_epochs must be > 0 and finite, but got inf",
+        ),
+        ({"task": ["segmentation"]}, r"task must be one of .*, but got \['segmentation'\]"),
+        ({"head": "mlp", "head_dropout": 1.5}, "^head_dropout must be >= 0 and < 1, but got 1.5"),
         ({"lr": "fast"}, "lr must be a float, but got 'fast'"),
         ({"batch_size": True}, "batch_size must be a int, but got True"),
         ({"epochs": 2.5}, "epochs must be a int, but got 2.5"),
-        ({"clip_norm": float("inf")}, "clip_norm must be >= 0"),
+        ({"clip_norm": float("inf")}, "clip_norm must be >= 0 and finite"),
         ({"head": "cosine"}, "head must be one of linear, mlp, residual, attention, but got 'cosine'"),
         ({"batch_size": 1, "head": "residual"}, "the residual head has batch norm and needs batch_size > 1"),
         (

@@ -40,7 +40,9 @@ class Rule:
 
     def _range(self) -> str:
         bounds = [(">=", self.low), (">", self.above), ("<=", self.high), ("<", self.below)]
-        return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound)) or "a finite number"
+        given = [f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound)]
+        unbounded = [] if math.isfinite(min(self.high, self.below)) else ["finite"]
+        return " and ".join(given + unbounded)
 
 
 def setting(type_: type, default: Any = dataclasses.MISSING, **rule: Any) -> Any:

@@ -43,12 +43,12 @@ class HeadConfig(TrainConfig):
     random_erasing: float = setting(float, 0.0, low=0, high=1)
 
     @classmethod
-    def _completed(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        if raw.get("head") == "attention":
-            return {"head_dropout": _ATTENTION_DROPOUT, **raw}
-        if raw.get("head") == "mlp":
-            return {"hidden_dropout": raw.get("head_dropout", 0.0), **raw}
-        return raw
+    def _completed(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        if given["head"] == "attention":
+            return {"head_dropout": _ATTENTION_DROPOUT, **given}
+        if given["head"] == "mlp":
+            return {"hidden_dropout": given.get("head_dropout", 0.0), **given}
+        return given
 
     def _check(self) -> None:
         super()._check()

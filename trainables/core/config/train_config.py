@@ -76,7 +76,7 @@ class TrainConfig(ABC):
             ConfigError: With the rule, the value and, for an unknown key, the nearest known one.
         """
         task = raw.get("task", DEFAULT_TASK)
-        if task not in CONFIGS:
+        if not isinstance(task, str) or task not in CONFIGS:
             raise ConfigError(f"task must be one of {', '.join(CONFIGS)}, but got {task!r}")
         return CONFIGS[task]._parse({key: value for key, value in raw.items() if key != "task"})
 
@@ -93,8 +93,8 @@ class TrainConfig(ABC):
         ]
         if missing:
             raise ConfigError(f"missing keys: {', '.join(missing)}")
-        completed = cls._completed(raw)
-        config = cls(**{key: rules[key].parse(key, value) for key, value in completed.items()})
+        completed = cls._completed({key: rules[key].parse(key, value) for key, value in raw.items()})
+        config = cls(**completed)
         for key in completed:
             _check_read(key, rules[key], config)
         config._check()
@@ -112,9 +112,9 @@ class TrainConfig(ABC):
         return f" (did you mean {near[0]!r}?)" if near else ""
 
     @classmethod
-    def _completed(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Fill in defaults that depend on other keys."""
-        return raw
+    def _completed(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Add defaults that depend on other keys to the parsed values."""
+        return given
 
     def _check(self) -> None:
         """Raise ConfigError for keys that are valid one by one but not together."""
