@@ -98,11 +98,14 @@ def restore(resume_from: Sequence[str], storage: str) -> Checkpoint | FoldCheckp
 
 
 def _read(stored: tune.Checkpoint, storage: str) -> Checkpoint | FoldCheckpoint:
-    with stored.as_directory() as root:
-        folder = Path(root) / FOLDER
-        if (folder / MANIFEST).exists():
-            return load_fold_checkpoint(folder, lambda model: _load(model, storage))
-        return _load(folder, storage)
+    try:
+        with stored.as_directory() as root:
+            folder = Path(root) / FOLDER
+            if (folder / MANIFEST).exists():
+                return load_fold_checkpoint(folder, lambda model: _load(model, storage))
+            return _load(folder, storage)
+    except FileNotFoundError as error:  # in a bucket, of the checkpoint or its frozen part
+        raise CheckpointError(f"{stored.path} is not a complete checkpoint: {first_line(error)}") from error
 
 
 def _load(folder: Path, storage: str) -> Checkpoint:

@@ -8,8 +8,11 @@ import torch
 from ray import tune
 
 from tests.trainables.core.data.readers.test_object_store import s3  # noqa: F401
+from trainables.core.data.decode.images import PixelFormat
+from trainables.core.errors import CheckpointError
+from trainables.core.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from trainables.core.models.checkpoints.train_state import TrainState
-from trainables.worker.checkpoint_io import store_frozen
+from trainables.worker.checkpoint_io import FOLDER, read_models, restore, store_frozen
 
 
 @pytest.fixture
@@ -40,3 +43,27 @@ def test_in_a_bucket(bucket):
     assert stored("s3://searches/mine") == ["frozen.safetensors"]
     files = [item.key for item in bucket.objects.all() if not item.key.endswith("/")]
     assert len(files) == 1
+
+
+def uploaded(bucket, folder, name, checkpoint, frozen=None):
+    """Write a checkpoint into a folder of the bucket, and return its URI."""
+    save_checkpoint(folder / name, checkpoint, frozen)
+    for file in (folder / name).iterdir():
+        bucket.upload_file(str(file), f"mine/session/trial/{name}/{FOLDER}/{file.name}")
+    return f"s3://searches/mine/session/trial/{name}"
+
+
+def test_a_checkpoint_whose_frozen_part_is_missing_in_a_bucket_is_passed_over(bucket, tmp_path, config, monkeypatch):
+    def at(epoch):
+        state = TrainState(epoch, {"model.stem.weight": torch.ones(3), "model.head.weight": torch.ones(2)}, {})
+        return Checkpoint(state, config(), ("a", "b"), PixelFormat(1, 255), {})
+
+    part = store_frozen(at(2).state, ("stem.",), "s3://searches/mine")
+    uploaded(bucket, tmp_path, "checkpoint_000000", at(1))
+    latest = uploaded(bucket, tmp_path, "checkpoint_000001", at(2), part)
+    monkeypatch.setattr(tune, "get_checkpoint", lambda: None)
+    assert restore([latest], "s3://searches/mine").state.epoch == 2
+    bucket.objects.filter(Prefix="mine/frozen/").delete()
+    assert restore([latest], "s3://searches/mine").state.epoch == 1
+    with pytest.raises(CheckpointError, match=f"checkpoint_000001 is not a complete checkpoint: .*{part.sha256}"):
+        read_models(latest)

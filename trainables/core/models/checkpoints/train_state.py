@@ -1,6 +1,8 @@
 """The state of training: everything needed to resume it without a difference in the results."""
 
+import copy
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +39,10 @@ class TrainState:
     def trained_tensors(self) -> dict[str, Tensor]:
         """Return the state dict of the model to train further."""
         return self._part("model.") | self._part("trained.")
+
+    def averaged_names(self) -> set[str]:
+        """Return the names of the model's tensors that are averages."""
+        return set(self._part("trained."))
 
     def _part(self, prefix: str) -> dict[str, Tensor]:
         return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
@@ -77,7 +83,8 @@ def restore(
     """Load a state into a newly built model, optimizer, scaler and average.
 
     Raises:
-        CheckpointError: The state belongs to another model or optimizer.
+        CheckpointError: The state belongs to another model, has tensors that the optimizer does not use, or has
+            averages of other tensors.
     """
     try:
         model.load_state_dict(state.trained_tensors())
@@ -85,14 +92,26 @@ def restore(
         raise CheckpointError(
             f"the checkpoint does not fit the model: {str(error).splitlines()[-1].strip()}"
         ) from error
-    for name, tensor in (average or {}).items():
+    averages = average or {}
+    if averages.keys() != state.averaged_names():
+        raise CheckpointError(
+            f"the checkpoint has averages of {len(state.averaged_names())} tensors, but training averages "
+            f"{len(averages)}: continue with the same ema_decay and the same frozen stages"
+        )
+    for name, tensor in averages.items():
         tensor.copy_(state.tensors[f"model.{name}"])
     numbered = enumerate(_numbered(optimizer))
     places = {number: (position, parameter) for position, (number, parameter) in numbered}
+    names = _slot_names(optimizer)
     slots: dict[int, dict[str, Any]] = {}
     for key, value in state.tensors.items():
         if key.startswith("optimizer."):
             _, number, slot = key.split(".")
+            if int(number) not in places or slot not in names:
+                raise CheckpointError(
+                    f"the checkpoint does not fit the optimizer: {type(optimizer).__name__} of {len(places)} "
+                    f"parameters has no {slot} of parameter {number}"
+                )
             position, parameter = places[int(number)]
             slots.setdefault(position, {})[slot] = _laid_out_like(parameter, value)
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -106,6 +125,16 @@ def _numbered(optimizer: torch.optim.Optimizer) -> Iterator[tuple[int, Tensor]]:
     for group in optimizer.param_groups:
         for parameter, number in zip(group["params"], group.get("numbers", in_order), strict=False):
             yield number, parameter
+
+
+def _slot_names(optimizer: torch.optim.Optimizer) -> set[str]:
+    """Name the tensors that an optimizer has for each parameter: those that a copy has after its first step."""
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    fresh = copy.copy(optimizer)
+    fresh.state, fresh.param_groups = defaultdict(dict), [{**optimizer.param_groups[0], "params": [parameter]}]
+    fresh.step()
+    return {name for name, value in fresh.state[parameter].items() if isinstance(value, Tensor)}
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
