@@ -35,7 +35,7 @@ class ChangedFileError(UserError):
 
 
 class WeightsError(UserError):
-    """A backbone is unknown, or its weights are missing or do not fit."""
+    """A backbone is unknown, or its weights do not exist or do not fit, on any machine."""
 
 
 class DeviceError(UserError):

@@ -14,7 +14,7 @@ import torch
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.device import memory_errors, required_share, resolve_device
-from trainables.core.errors import ConfigError, NonFiniteLossError, UserError, describe
+from trainables.core.errors import ConfigError, NonFiniteLossError, UserError, WeightsError, describe
 from trainables.core.metric_names import Objective
 from trainables.worker.node_requirements import NodeRequirements, missing_requirements
 from trainables.worker.steps import Step, epoch_steps, fold_steps
@@ -30,7 +30,7 @@ class GpuLoad:
     Attributes:
         memory: Share of the memory at the peak, from 0 to 1.
         busy: Share of the time in which the GPU computes, from 0 to 1; None if that is unknown.
-        failure: The reason if the configuration does not fit on a whole GPU.
+        failure: The reason if the configuration does not fit on a whole GPU, or cannot be trained.
     """
 
     memory: float
@@ -77,7 +77,7 @@ def measure_load(
                 for _ in epochs:
                     if time.monotonic() - started >= _LONG_ENOUGH_S:
                         break
-    except (ConfigError, torch.OutOfMemoryError) as error:
+    except (ConfigError, WeightsError, torch.OutOfMemoryError) as error:
         return GpuLoad(1.0, None, describe(error))
     finally:
         faulthandler.cancel_dump_traceback_later()

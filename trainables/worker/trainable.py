@@ -24,9 +24,10 @@ from ray import tune
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.device import limit_memory, memory_errors, resolve_device
-from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError, describe, first_line
+from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError, WeightsError, describe, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, FrozenPart
+from trainables.core.models.networks.build import check_batch_size
 from trainables.core.plural import plural
 from trainables.core.training.fold_checkpoint import FoldCheckpoint
 from trainables.worker.checkpoint_io import FOLDER, UnwritableError, restore, storage_errors, store_frozen
@@ -69,6 +70,7 @@ def run_trial(
     Raises:
         torch.OutOfMemoryError: The share of a GPU is too small even for the smallest batch.
         RankError: The process of another device failed or died.
+        HubError: Pretrained weights cannot be downloaded.
     """
     missing = _missing_requirements(requirements) if requirements else ()
     if missing:
@@ -82,7 +84,7 @@ def run_trial(
         limit_memory(device, _reserved("GPU"))
         config = TrainConfig.from_dict({**trial["train"], "device": device.type})
         _train(config, _Run(data, objective, storage, timeout_s, trial["resume_from"], devices))
-    except (NonFiniteLossError, ConfigError, torch.OutOfMemoryError) as error:  # would fail on any node
+    except (NonFiniteLossError, ConfigError, WeightsError, torch.OutOfMemoryError) as error:  # would fail on any node
         _release(error)
         if isinstance(error, torch.OutOfMemoryError) and 0 < _reserved("GPU") < 1:
             raise  # another process on this GPU may be the cause, so Tune retries the trial wherever there is room
@@ -124,13 +126,24 @@ def _train(config: TrainConfig, run: _Run) -> None:
             with memory_errors():
                 return _report_steps(config, run, before, note)
         except torch.OutOfMemoryError as error:
-            smaller = config.with_half_batch()
+            smaller = _with_half_batch(config)
             if smaller is None:
                 raise
             note = f"{describe(error)} (continued with {plural(smaller.batch_size, 'image')} at a time)"
             _release(error)
         config = smaller
         _free_memory()
+
+
+def _with_half_batch(config: TrainConfig) -> TrainConfig | None:
+    """Return the configuration with half the batch, or None if it cannot be halved or the network needs more images."""
+    smaller = config.with_half_batch()
+    if smaller is not None:
+        try:
+            check_batch_size(smaller)
+        except ConfigError:
+            return None
+    return smaller
 
 
 def _report_steps(

@@ -52,7 +52,7 @@ class SearchTask(ABC):
 
     @abstractmethod
     def fetch_weights(self, backbone: str, image_size: int) -> None:
-        """Fetch the pretrained weights of a checked backbone, or raise WeightsError."""
+        """Fetch the pretrained weights of a checked backbone, or raise HubError or WeightsError."""
 
     @abstractmethod
     def check_metric_name(self, metric: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from ray import tune
 
 from tests.trainables.core.training.parallel.faulty_rank import FaultyRank
+from trainables.core.hub.failures import HubError
 from trainables.core.metric_names import Objective
 from trainables.core.models.checkpoints.checkpoint import load_checkpoint
 from trainables.core.models.networks.classifier import Classifier
@@ -95,6 +96,21 @@ def test_a_trial_fails_if_a_single_image_is_too_large(session, monkeypatch, conf
     assert [report[FAILED] for report in session.reports] == ["OutOfMemoryError: CUDA out of memory."]
 
 
+def test_a_batch_is_not_halved_to_the_single_image_that_batch_norm_cannot_train_on(session, monkeypatch, config, few):
+    allow(monkeypatch, 1)
+    run(session, config(backbone="resnet18", batch_size=4), few)
+    assert [report[FAILED] for report in session.reports] == ["OutOfMemoryError: CUDA out of memory."]
+
+
+def test_a_batch_of_one_image_fails_the_trial_of_a_network_that_cannot_train_on_it(session, config, few):
+    run(session, config(backbone="resnet18", batch_size=1), few)
+    (report,) = session.reports
+    assert report[FAILED] == (
+        "ConfigError: resnet18 has batch norm over single values at 32 px and needs batch_size > 1 on every device, "
+        "but got batch_size=1: use a larger one"
+    )
+
+
 @pytest.mark.slow
 def test_all_processes_halve_the_batch_if_one_has_too_little_memory(session, config, few):
     """Each attempt starts a process, which takes seconds to import torch and timm."""
@@ -112,6 +128,28 @@ def test_a_batch_that_devices_cannot_share_fails_the_trial(session, config, few)
         "ConfigError: 2 devices must share the 15 images of an optimizer step, but batch_size=15 is not divisible by "
         "2: use fewer devices"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnet999"}, "unknown backbone 'resnet999': did you mean resnet50"),
+        ({"backbone": "resnet18", "weights": "{folder}"}, "has no resnet18.safetensors for backbone resnet18"),
+        ({"backbone": "seresnet18", "weights": "pretrained"}, "timm has no pretrained weights for seresnet18"),
+    ],
+)
+def test_weights_that_do_not_exist_fail_the_trial(session, config, few, changes, message):
+    run(session, config(**{key: value.format(folder=session.folder) for key, value in changes.items()}), few)
+    (report,) = session.reports
+    assert report[FAILED].startswith("WeightsError: ")
+    assert message in report[FAILED]
+
+
+def test_a_trial_is_tried_again_if_the_hub_does_not_answer(session, config, few, hub):
+    hub.fault = "server error"
+    with pytest.raises(HubError, match="cannot download the weights of test_vit: "):
+        run(session, config(backbone="test_vit", weights="pretrained"), few)
+    assert session.reports == []
 
 
 def test_on_a_share_of_a_gpu_the_trial_is_tried_again(session, monkeypatch, config, few):

@@ -99,7 +99,7 @@ def cross_validate(
 
     Raises:
         NonFiniteLossError: The loss became NaN or infinite.
-        DeviceError, WeightsError, ConfigError: The configuration cannot run on this machine.
+        DeviceError, WeightsError, ConfigError, HubError: The configuration cannot run on this machine.
         RankError: The process of another device failed or died.
     """
     for number in range(done + 1, len(data.folds) + 1):

@@ -71,7 +71,7 @@ def fit(config: TrainConfig, data: Dataset, state: TrainState | None = None, dev
 
     Raises:
         NonFiniteLossError: The loss became NaN or infinite.
-        DeviceError, WeightsError, ConfigError: The configuration cannot run on this machine.
+        DeviceError, WeightsError, ConfigError, HubError: The configuration cannot run on this machine.
         RankError: The process of another device failed or died.
     """
     device_type = resolve_device(config.device).type

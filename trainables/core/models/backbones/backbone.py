@@ -145,7 +145,8 @@ def build_backbone(
             trains them.
 
     Raises:
-        WeightsError: The name is unknown, or its weights are unavailable or do not fit.
+        WeightsError: The name is unknown, or its weights do not exist or do not fit.
+        HubError: Its weights cannot be downloaded.
         ConfigError: The backbone cannot take images of that size, has no stochastic depth, or is no vision transformer
             that ``lora_rank`` could update.
     """

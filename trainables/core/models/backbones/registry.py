@@ -68,7 +68,7 @@ def on_meta_device(build: Callable[[], nn.Module]) -> nn.Module:
         with torch.device("meta"):
             return build()
     except NotImplementedError:  # torchvision's RegNets compute their widths from tensors, which need values
-        with torch.random.fork_rng(devices=[]):
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
             return build().to("meta")
 
 

@@ -44,7 +44,8 @@ def download(name: str, image_size: int, **timm_options: Any) -> nn.Module:
     Only timm models take options.
 
     Raises:
-        WeightsError: They are in neither place, or do not fit.
+        HubError: They are in neither place.
+        WeightsError: They do not fit.
     """
     file = download_file(name)
     try:
@@ -81,7 +82,7 @@ def download_file(name: str, repository: str | None = None) -> Path:
         repository: Repository of a file ``model.safetensors`` on the hub; None for the backbone's own source.
 
     Raises:
-        WeightsError: It is in neither place, or the cached file is damaged.
+        HubError: It is in neither place, or the cached file is damaged.
     """
     try:
         if repository is not None:
@@ -91,7 +92,7 @@ def download_file(name: str, repository: str | None = None) -> Path:
         config = pretrained_config(name)
         return model_file(config.hf_hub_id, _TIMM_FILES) if config.hf_hub_id else url_file(config.url)
     except HubError as error:
-        raise WeightsError(f"cannot download the weights of {name}: {error}; or {weights_remedy(name)}") from error
+        raise HubError(f"cannot download the weights of {name}: {error}; or {weights_remedy(name)}") from error
 
 
 def _torchvision_weights(name: str) -> Any:

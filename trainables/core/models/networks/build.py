@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from trainables.core.config import ORDINAL, ClassificationConfig, MultiLabelConfig, SegmentationConfig, TrainConfig
+from trainables.core.errors import ConfigError
+from trainables.core.models.backbones.registry import on_meta_device
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.classifier import Classifier, LabelClassifier, build_classifier
@@ -38,8 +40,36 @@ def build_network(config: TrainConfig, num_classes: int) -> PixelNetwork:
 
     Raises:
         WeightsError, ConfigError: The network cannot be built.
+        HubError: Its weights cannot be downloaded.
     """
     return NETWORKS[config.task](config, num_classes)
+
+
+def check_batch_size(config: TrainConfig) -> None:
+    """Check that the network can train on ``batch_size`` images, by a run on the meta device.
+
+    Batch norm needs several values per channel. A batch of one image gives it only one after global pooling, or where a
+    small image has shrunk to one pixel.
+
+    Args:
+        config: Configuration of a network that can be built.
+
+    Raises:
+        ConfigError: The batch is too small.
+    """
+    if config.batch_size > 1:
+        return
+    untrained = dataclasses.replace(config, weights="random")
+    model = on_meta_device(lambda: build_network(untrained, num_classes=2)).train()
+    size = config.image_size
+    try:
+        with torch.no_grad():
+            model(torch.empty(1, size, size, 3, dtype=torch.uint8, device="meta"))
+    except ValueError as error:
+        raise ConfigError(
+            f"{config.backbone} has batch norm over single values at {size} px and needs batch_size > 1 on every "
+            "device, but got batch_size=1: use a larger one"
+        ) from error
 
 
 def trained_network(checkpoint: Checkpoint, device: torch.device) -> PixelNetwork:

@@ -50,7 +50,8 @@ def build_classifier(config: HeadConfig, num_classes: int, kind: type[Classifier
     New parameters come from torch's global random state, so seed it first.
 
     Raises:
-        WeightsError: The backbone is unknown, or its weights are unavailable or do not fit.
+        WeightsError: The backbone is unknown, or its weights do not exist or do not fit.
+        HubError: Its weights cannot be downloaded.
         ConfigError: The backbone has fewer than ``freeze_depth`` stages, or cannot be built as configured.
     """
     backbone = build_backbone(

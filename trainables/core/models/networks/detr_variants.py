@@ -85,7 +85,8 @@ def detr_file(name: str, weights: str) -> Path | None:
     """Return the file of a checked DETR's weights, downloaded if ``pretrained``; None for ``random``.
 
     Raises:
-        WeightsError: The hub cannot be reached, or the file does not exist.
+        HubError: The file cannot be downloaded.
+        WeightsError: It does not exist or does not fit.
     """
     repository = VARIANTS[name].repository
     if weights != "pretrained" or repository is None:

@@ -81,7 +81,8 @@ def build_segmenter(config: SegmentationConfig, num_classes: int) -> Segmenter:
         num_classes: C, without the background.
 
     Raises:
-        WeightsError: The encoder is unknown, or its weights are unavailable or do not fit.
+        WeightsError: The encoder is unknown, or its weights do not exist or do not fit.
+        HubError: Its weights cannot be downloaded.
         ConfigError: The architecture cannot take this encoder, or images of this size.
     """
     check_segmenter(config.architecture, config.backbone, config.weights, config.image_size)
@@ -142,7 +143,8 @@ def fetch_weights(backbone: str, image_size: int) -> None:
     """Download the pretrained weights of a checked encoder or DETR into the hub's cache.
 
     Raises:
-        WeightsError: The hub cannot be reached, or the weights do not fit.
+        HubError: They cannot be downloaded.
+        WeightsError: They do not fit.
     """
     if backbone in VARIANTS:
         detr_file(backbone, "pretrained")

@@ -29,7 +29,7 @@ from trainables.core.data.batches import (
 from trainables.core.data.channel_stats import channel_moments
 from trainables.core.data.dataset import Dataset
 from trainables.core.models.networks.base import PixelNetwork
-from trainables.core.models.networks.build import build_network
+from trainables.core.models.networks.build import build_network, check_batch_size
 from trainables.core.training.losses import Loss
 from trainables.core.training.mixing import Mix, mixed_images
 from trainables.core.training.optimization.l2_sp import StartingPoint
@@ -77,6 +77,7 @@ class Task(ABC):
     def __init__(self, config: TrainConfig, data: Dataset, device: torch.device):
         self._config, self._data, self._device = config, data, device
         self.model = build_network(config, len(data.class_names))
+        check_batch_size(config)
         if config.normalize == "dataset":
             self.model.set_normalisation(*channel_moments(data, config.image_size))
         self.model.to(device).to(memory_format=torch.channels_last)

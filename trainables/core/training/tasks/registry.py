@@ -31,5 +31,6 @@ def build_task(config: TrainConfig, data: Dataset, device: torch.device) -> Task
 
     Raises:
         WeightsError, ConfigError: The model cannot be built.
+        HubError: Its weights cannot be downloaded.
     """
     return TASKS[config.task](config, data, device)

@@ -27,6 +27,7 @@ from tests.trainables.core.models.backbones.originals import (
     without_last_layer,
 )
 from trainables.core.errors import WeightsError
+from trainables.core.hub.failures import HubError
 from trainables.core.models.backbones.backbone import build_backbone, check_weights
 
 SMALL = "mobilenetv3_small_050"
@@ -190,7 +191,7 @@ def test_without_a_hub_one_line_names_the_remedy(name: str, monkeypatch: pytest.
     hub.fault = "server error"
     check_weights(name, "pretrained")  # without contacting a hub
     assert hub.asked == []
-    with pytest.raises(WeightsError) as raised:
+    with pytest.raises(HubError) as raised:
         build_backbone(name, "pretrained", 224)
     file = f"{name.removeprefix('torchvision:')}.safetensors"
     reason = (

@@ -9,6 +9,7 @@ from tests.images import write_pairs
 from trainables.core.config import TrainConfig
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import ConfigError, WeightsError
+from trainables.core.hub.failures import HubError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_frozen
 from trainables.core.models.networks import detr
 from trainables.core.models.networks.detr import Detr, semantic_logits
@@ -183,7 +184,7 @@ def test_unavailable_weights_are_refused(tmp_path, original):
 @pytest.mark.usefixtures("hub")  # an empty cache
 def test_without_a_hub_the_error_names_the_remedy():
     check_segmenter("detr", HUB, "pretrained", 64)
-    with pytest.raises(WeightsError, match=f"cannot download the weights of {HUB}: .*; or put {HUB}.safetensors in a"):
+    with pytest.raises(HubError, match=f"cannot download the weights of {HUB}: .*; or put {HUB}.safetensors in a"):
         build_segmenter(configured(backbone=HUB, weights="pretrained"), 1)
 
 
