@@ -83,7 +83,10 @@ def label_loss(trial: "BaseTrial", losses: Sequence[str]) -> "Config":
 
 
 def optimizer(trial: "BaseTrial", optimizers: Sequence[str], sgd_lr: Range, adam_lr: Range) -> "Config":
-    """Suggest an optimizer and its parameters. SGD and Adam have separate ranges of learning rates."""
+    """Suggest an optimizer and its parameters. SGD and Adam have separate ranges of learning rates.
+
+    ``layer_decay`` is suggested even where it has no effect because everything below the head is frozen.
+    """
     name = trial.suggest_categorical("optimizer", list(optimizers))
     config: Config = {
         "optimizer": name,

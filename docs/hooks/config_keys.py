@@ -37,7 +37,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "weight_decay": "Weight decay of matrices and convolutions, except for positions and class tokens.",
         "momentum": "Momentum of SGD.",
         "nesterov": "Nesterov momentum. Needs `momentum` above 0.",
-        "layer_decay": "Factor of the learning rate for each part below the head (Howard and Ruder 2018).",
+        "layer_decay": "Factor of the learning rate for each part below the head (Howard and Ruder 2018). No effect "
+        "if all of these are frozen.",
         "schedule": "Learning-rate schedule after the warm-up.",
         "warmup_ratio": "Share of all steps spent on a linear warm-up.",
         "decay_rate": "Factor of the learning rate for every `decay_epochs`.",

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, pairwise
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ from trainables.core.device import free_memory, memory_errors
 
 logger = logging.getLogger("trainables")
 Batch = tuple[Tensor, Tensor]
+Sizes = int | list[int]  # as for torch.split: rows per batch, of which the last may be smaller, or rows of each batch
 # Share of the free GPU memory that one table may take. The rest is for the model and for trials on the same GPU.
 RESIDENT_SHARE = 0.25
 _DRAWN_BATCHES = 64  # batches whose augmentation is drawn, and copied to a GPU, in one go
@@ -65,16 +67,17 @@ class Shown(NamedTuple):
         return type(self)(self.rows[positions], self.draws[positions])
 
 
-def positions_of(numbers: Sequence[int] | None, batch_size: int, count: int) -> NDArray[np.int64]:
+def positions_of(numbers: Sequence[int] | None, sizes: Sizes, count: int) -> NDArray[np.int64]:
     """Return the positions of the images of some batches.
 
     Args:
         numbers: Numbers of the batches, from 0, in ascending order; None for all.
-        batch_size: Images per batch. The last batch may be smaller.
+        sizes: Images per batch.
         count: Number of images of all batches.
     """
     positions = np.arange(count)
-    return positions if numbers is None else positions[np.isin(positions // batch_size, numbers)]
+    parts = torch.split(torch.from_numpy(positions), sizes)
+    return positions if numbers is None else np.concatenate([positions[:0], *(parts[number] for number in numbers)])
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:
@@ -136,13 +139,13 @@ def _ready(batch: Batch, copied: torch.cuda.Event) -> Batch:
     return batch
 
 
-def batches(table: Table, order: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
+def batches(table: Table, order: NDArray[np.int64], sizes: Sizes) -> Iterator[Batch]:
     """Yield rows unchanged, in the given order.
 
     Args:
         table: Rows to draw from.
         order: Indices of the rows to yield.
-        batch_size: Rows per batch. The last batch may be smaller.
+        sizes: Rows per batch.
 
     Yields:
         ((B, ...) inputs, (B, ...) targets) on the table's device, as copies: networks may change inputs
@@ -151,7 +154,7 @@ def batches(table: Table, order: NDArray[np.int64], batch_size: int) -> Iterator
     indices = torch.from_numpy(order)
     if table.inputs.is_cuda:
         indices = indices.pin_memory().to(table.inputs.device, non_blocking=True)
-    for rows in torch.split(indices, batch_size):
+    for rows in torch.split(indices, sizes):
         inputs = table.inputs.index_select(0, rows)  # each table row is contiguous: a plain memory copy
         yield inputs.permute(0, 3, 1, 2) if table.channels_last else inputs, table.targets.index_select(0, rows)
 
@@ -160,7 +163,7 @@ def augmented_batches(
     images: NDArray[np.uint8],
     targets: NDArray[Any],
     shown: Shown,
-    batch_size: int,
+    sizes: Sizes,
     augment: Augmenter,
     epoch: int,
     threads: int,
@@ -176,39 +179,38 @@ def augmented_batches(
             return augment(images[index], index, epoch, draw), targets[index]
         return augment.pair(images[index], targets[index], index, epoch, draw)
 
-    def submit(start: int) -> list["Future[tuple[NDArray[np.uint8], NDArray[Any]]]"]:
-        part = slice(start, start + batch_size)
-        chosen = zip(shown.rows[part].tolist(), shown.draws[part].tolist(), strict=True)
-        return [pool.submit(one, index, draw) for index, draw in chosen]
+    def submit(rows: Tensor, draws: Tensor) -> list["Future[tuple[NDArray[np.uint8], NDArray[Any]]]"]:
+        return [pool.submit(one, *chosen) for chosen in zip(rows.tolist(), draws.tolist(), strict=True)]
 
+    parts = zip(*(torch.split(torch.from_numpy(array), sizes) for array in shown), strict=True)
     with ThreadPoolExecutor(threads) as pool:
-        ahead = submit(0)
-        for start in range(0, len(shown.rows), batch_size):
-            now, ahead = ahead, submit(start + batch_size)
+        for now, _ in pairwise(chain((submit(*part) for part in parts), [[]])):  # submits one batch ahead
             inputs, wanted = zip(*(future.result() for future in now), strict=True)
             yield torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(wanted))
 
 
 def augmented_on_device(
-    table: Table, shown: Shown, batch_size: int, augment: BatchAugmenter, epoch: int, device: torch.device
+    table: Table, shown: Shown, sizes: Sizes, augment: BatchAugmenter, epoch: int, device: torch.device
 ) -> Iterator[Batch]:
     """Yield batches like ``augmented_batches``, but augment each of them as a whole, on the device.
 
     Args:
         table: uint8 images, with labels or masks, on the device or on the CPU.
         shown: Images to yield.
-        batch_size: Images per batch. The last batch may be smaller.
+        sizes: Images per batch.
         augment: Augmenter with the seed of the training.
         epoch: Epoch, from 1.
         device: Device to augment on.
     """
 
     def parameters() -> Iterator[Parameters]:
-        for start in range(0, len(shown.rows), _DRAWN_BATCHES * batch_size):
-            part = slice(start, start + _DRAWN_BATCHES * batch_size)
-            yield from augment.draw(shown.rows[part], shown.draws[part], epoch).to(device).split(batch_size)
+        parts = torch.split(torch.arange(len(shown.rows)), sizes)
+        for first in range(0, len(parts), _DRAWN_BATCHES):
+            some = parts[first : first + _DRAWN_BATCHES]
+            drawn = augment.draw(*shown.take(torch.cat(some).numpy()), epoch)
+            yield from drawn.to(device).split([len(part) for part in some])
 
-    on_device = to_device(batches(table, shown.rows, batch_size), device)
+    on_device = to_device(batches(table, shown.rows, sizes), device)
     for (images, targets), drawn in zip(on_device, parameters(), strict=True):
         masks = targets if targets.ndim == 3 else None
         changed = augment(Pixels(images, masks), drawn)

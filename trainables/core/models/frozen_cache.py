@@ -1,7 +1,8 @@
 """The cache of a backbone's frozen stages: their output, a pure function of the image, is computed once per node.
 
 Outputs are stored in the node's cache under a key of everything they depend on, so that all trials and processes share
-them. They are stored only if computing an output costs far more than reading it.
+them. They are stored only if computing an output costs far more than reading it. Rounding depends on the size of a
+batch, so a stored output may differ in its last digits from one that a training batch computes.
 """
 
 import dataclasses

@@ -85,7 +85,8 @@ def cross_validate(
     """Train one model per fold for all epochs, each from the beginning and from the same seed.
 
     A fold's model depends only on the configuration and the fold's images. So on the CPU, a run resumed after a
-    finished fold gives the same numbers as an uninterrupted one. An interrupted fold starts again.
+    finished fold gives the same numbers as an uninterrupted one, like a resumed ``fit``. An interrupted fold starts
+    again.
 
     Args:
         config: Configuration to train.

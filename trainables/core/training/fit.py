@@ -53,8 +53,10 @@ class EpochResult:
 def fit(config: TrainConfig, data: Dataset, state: TrainState | None = None, devices: int = 1) -> Iterator[EpochResult]:
     """Train on ``fit`` and score on ``tune``, from the beginning or from a state.
 
-    On the CPU, a resumed run gives the same numbers as an uninterrupted one. The function seeds torch's global random
-    state at the start and at each epoch.
+    On the CPU, a resumed run gives the same numbers as an uninterrupted one if both take the outputs of frozen stages
+    from the node's cache, or both compute them. Timings decide that. Cached outputs differ by rounding, because they
+    were computed in batches of another size. The function seeds torch's global random state at the start and at each
+    epoch.
 
     Several devices give the same numbers as one, up to rounding, but draw others for dropout and stochastic depth. A
     state may be continued on any number of devices.

@@ -93,8 +93,8 @@ def make_splits(
         Sorted indices by split name.
 
     Raises:
-        DataError: A class has no image, a needed split has fewer than two classes, or there is no published test split,
-            or nothing else.
+        DataError: A class has no image, a needed split has fewer than two classes, ``fit`` has a single image, or there
+            is no published test split, or nothing else.
     """
     test = _separate_test(items, usable, seed, mode, test_share)
     if len(usable) and len(test) == len(usable):
@@ -181,6 +181,8 @@ def check_classes(items: Items, splits: Splits) -> None:
 
 
 def _check_training(items: Items, fit: NDArray[np.int64], mode: str) -> None:
+    if len(fit) < 2:  # possible in a segmentation only
+        raise DataError(f"fit needs at least two images, but has {len(fit)}: add some")
     everywhere = np.all(items.has[fit], axis=0)
     if items.several and everywhere.any():
         name = items.class_names[int(everywhere.argmax())]

@@ -102,8 +102,8 @@ class Task(ABC):
 
     @property
     def batches_per_epoch(self) -> int:
-        """The number of training batches in an epoch; the last may be smaller, but never a single image."""
-        return -(-self._images_per_epoch // self._config.batch_size)
+        """The number of training batches in an epoch."""
+        return len(self._batch_sizes)
 
     def train_batches(self, epoch: int, numbers: Sequence[int] | None = None) -> Iterator[Batch]:
         """Yield training batches of an epoch (from 1) on the device, a function of the seed and the epoch.
@@ -112,19 +112,20 @@ class Task(ABC):
             epoch: Epoch, from 1.
             numbers: Numbers of the batches to yield, from 0, in ascending order; None for all.
         """
-        count = self._images_per_epoch
-        positions = positions_of(numbers, self._config.batch_size, count)
-        shown = Shown.of(self._order(epoch)[:count]).take(positions)
-        return to_device(self._drawn_batches(shown, epoch), self._device)
+        sizes, count = self._batch_sizes, sum(self._batch_sizes)
+        shown = Shown.of(self._order(epoch)[:count]).take(positions_of(numbers, sizes, count))
+        own = sizes if numbers is None else [sizes[number] for number in numbers]
+        return to_device(self._drawn_batches(shown, own, epoch), self._device)
 
     def batch_weights(self, epoch: int) -> NDArray[np.float64]:
         """Return what the loss of each batch of an epoch is a mean over: its images, or the sum of their weights.
 
         Batches of one optimizer step count by it, so that a step does not depend on how its images are divided.
         """
-        order = self._order(epoch)[: self._images_per_epoch]
+        sizes = self._batch_sizes
+        order = self._order(epoch)[: sum(sizes)]
         weights: NDArray[np.float64] = np.add.reduceat(
-            self._image_weights()[order], np.arange(0, len(order), self._config.batch_size)
+            self._image_weights()[order], np.cumsum([0, *sizes[:-1]], dtype=np.int64)
         )
         return weights
 
@@ -166,26 +167,33 @@ class Task(ABC):
         options = PolicyOptions(config.image_size, config.rand_augment_ops, config.rand_augment_magnitude)
         return build(config.augmentation, options, config.seed, erasing)
 
-    @property
-    def _images_per_epoch(self) -> int:
-        # Batch norm cannot train on a batch of one image, so an epoch omits an image that would be its last batch.
-        omitted = len(self._fit) % self._config.batch_size == 1 and self._config.batch_size > 1
-        return len(self._fit) - omitted
+    @cached_property
+    def _batch_sizes(self) -> list[int]:
+        """The number of images in each training batch of an epoch.
+
+        Batch norm cannot train on a batch of one image. So an epoch omits an image that would be its last optimizer
+        step, and adds one that would be the last batch of a step to the batch before it. That depends only on the
+        images of a step, so halving a batch and doubling the accumulation changes no step.
+        """
+        size, step = self._config.batch_size, self._config.batch_size * self._config.accumulate_steps
+        count = len(self._fit)
+        full, rest = divmod(count - (step > 1 and count % step == 1), size)
+        return [size] * (full - 1) + [size + 1] if rest == 1 else [size] * full + [rest] * (rest > 0)
 
     def _tune_rows(self) -> tuple[Table, NDArray[np.int64]]:
         """Return the table that holds ``tune``, and its rows there."""
         return self._pixels, self._tune
 
-    def _drawn_batches(self, shown: Shown, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of images, given as positions in ``fit``."""
-        drawn, count = shown._replace(rows=self._fit[shown.rows]), self._config.batch_size
+    def _drawn_batches(self, shown: Shown, sizes: list[int], epoch: int) -> Iterator[Batch]:
+        """Yield the batches of images, given as positions in ``fit``, and the number of images of each batch."""
+        drawn = shown._replace(rows=self._fit[shown.rows])
         if self._augment.is_identity:
-            return batches(self._pixels, drawn.rows, count)
+            return batches(self._pixels, drawn.rows, sizes)
         if isinstance(self._augment, BatchAugmenter):
-            return augmented_on_device(self._sources, drawn, count, self._augment, epoch, self._device)
+            return augmented_on_device(self._sources, drawn, sizes, self._augment, epoch, self._device)
         size = self._source_size
         images, targets = self._data.images(size), self._targets(size)
-        return augmented_batches(images, targets, drawn, count, self._augment, epoch, torch.get_num_threads())
+        return augmented_batches(images, targets, drawn, sizes, self._augment, epoch, torch.get_num_threads())
 
     @property
     def _source_size(self) -> int:

@@ -94,13 +94,13 @@ class WholeImageTask(Task):
         table = self._tables.tune
         return super()._tune_rows() if table is None else (table, self._tables.rows(self._tune)[0])
 
-    def _drawn_batches(self, shown: Shown, epoch: int) -> Iterator[Batch]:
+    def _drawn_batches(self, shown: Shown, sizes: list[int], epoch: int) -> Iterator[Batch]:
         if self._tables.fit is None:
-            return super()._drawn_batches(shown, epoch)
+            return super()._drawn_batches(shown, sizes, epoch)
         drawn, policy = shown._replace(rows=self._fit[shown.rows]), self._config.augmentation
         variants = 0 if policy == "none" else drawn_variants(drawn, self._augment, epoch)
         rows, rows_per_variant = self._tables.rows(self._fit)
-        return batches(self._tables.fit, rows[shown.rows] + rows_per_variant * variants, self._config.batch_size)
+        return batches(self._tables.fit, rows[shown.rows] + rows_per_variant * variants, sizes)
 
     def _frozen_tables(self, epochs: int) -> FrozenTables:
         """Return the tables of ``epochs`` epochs that freeze what is frozen now."""

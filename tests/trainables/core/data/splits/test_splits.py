@@ -35,6 +35,16 @@ def everything(all_items):
     return np.arange(len(all_items.labels))
 
 
+@pytest.mark.parametrize("published", [[""] * 4, ["", "", "", "test", "test"]], ids=["none", "test"])
+def test_a_segmentation_needs_two_images_to_train_on(published):
+    """Batch norm cannot train on one image."""
+    few = items([0] * len(published), published=published)
+    with pytest.raises(DataError, match="^fit needs at least two images, but has 1: add some$"):
+        make_splits(few, everything(few), seed=0)
+    more = items([0] * (len(published) + 1), published=["", *published])
+    assert len(make_splits(more, everything(more), seed=0)["fit"]) == 2
+
+
 @given(
     sizes=st.lists(st.integers(4, 60), min_size=2, max_size=4),
     largest_group=st.integers(1, 6),

@@ -1,14 +1,18 @@
 import dataclasses
+from itertools import chain
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from trainables.core.errors import ConfigError
 from trainables.core.training.imbalance import epoch_order
 from trainables.core.training.tasks.classification import Classification
 
 CPU = torch.device("cpu")
+POLICIES = st.sampled_from(["none", "flip", "strong"])
 
 
 def test_no_single_image_is_left_for_batch_norm(config, small_data):
@@ -17,6 +21,31 @@ def test_no_single_image_is_left_for_batch_norm(config, small_data):
     sizes = [len(targets) for _, targets in task.train_batches(1)]
     assert sizes == [16, 16]
     assert len(sizes) == task.batches_per_epoch
+
+
+def parts(data, count, config):
+    """The images of each optimizer step, and the sizes of its batches, if ``fit`` has ``count`` images."""
+    few = dataclasses.replace(data, splits={**data.splits, "fit": data.splits["fit"][:count]})
+    task = Classification(config, few, CPU)
+    drawn = [inputs for inputs, _ in task.train_batches(2)]
+    assert task.batch_weights(2).tolist() == [len(inputs) for inputs in drawn]
+    firsts = range(0, task.batches_per_epoch, config.accumulate_steps)
+    steps = [drawn[first : first + config.accumulate_steps] for first in firsts]
+    return [torch.cat(step) for step in steps], [[len(inputs) for inputs in step] for step in steps]
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(count=st.integers(2, 40), whole=st.sampled_from([2, 4, 6, 16]), accumulated=st.integers(1, 3), policy=POLICIES)
+@example(count=17, whole=16, accumulated=1, policy="none")
+@example(count=21, whole=16, accumulated=1, policy="strong")
+def test_half_a_batch_takes_the_same_steps(config, small_data, count, whole, accumulated, policy):
+    chosen = config(batch_size=whole, accumulate_steps=accumulated, augmentation=policy)
+    expected, _ = parts(small_data, count, chosen)
+    while (chosen := chosen.with_half_batch()) is not None:
+        steps, sizes = parts(small_data, count, chosen)
+        assert all(map(torch.equal, steps, expected))
+        assert len(steps) == len(expected)
+        assert chosen.batch_size == 1 or 1 not in chain(*sizes)
 
 
 @pytest.mark.parametrize("augmentation", ["none", "flip", "strong"])

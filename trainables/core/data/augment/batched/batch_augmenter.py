@@ -34,9 +34,9 @@ class Parameters(NamedTuple):
             return self
         return type(self)(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in self))
 
-    def split(self, size: int) -> Iterator[Self]:
-        """Yield the parameters of ``size`` images at a time."""
-        for values, keys in zip(torch.split(self.values, size), torch.split(self.keys, size), strict=True):
+    def split(self, sizes: list[int]) -> Iterator[Self]:
+        """Yield the parameters of batches of these sizes."""
+        for values, keys in zip(torch.split(self.values, sizes), torch.split(self.keys, sizes), strict=True):
             yield type(self)(values, keys)
 
 
