@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.decode.images import decode
 from trainables.core.data.readers.unlabelled import NamedImage, Part, batches, read_part
-from trainables.core.errors import DataError
-from trainables.core.serving.ensembles.base import Ensemble
+from trainables.core.serving.ensembles.base import Ensemble, Prediction
+from trainables.core.serving.image_input import UnreadableImageError
 
 BATCH = 64
 
@@ -56,36 +55,20 @@ def score_parts(ensemble: Ensemble, parts: Iterable[Part]) -> Iterator[ScoredIma
 
 def score_images(ensemble: Ensemble, images: Sequence[NamedImage]) -> list[ScoredImage]:
     """Score a batch of images. Unreadable ones get an error instead of a prediction."""
-    errors = [image.error for image in images]
+    answers = iter(_predicted(ensemble, [image.data for image in images if not image.error]))
+    return [_scored(image.name, image.error or next(answers)) for image in images]
+
+
+def _predicted(ensemble: Ensemble, images: Sequence[bytes]) -> list[Prediction | str]:
+    """Return the prediction of each encoded image, or the reason why it cannot be read."""
+    if not images:
+        return []
     try:
-        return _score_readable(ensemble, images, errors)
-    except DataError:  # rare, so only now decode the images one by one
-        errors = [image.error or _decoding_error(image.data, ensemble) for image in images]
-        return _score_readable(ensemble, images, errors)
+        return [*ensemble.predict_batch(images)]
+    except UnreadableImageError as error:  # rare, so only now repeat the images before it
+        before, after = images[: error.position], images[error.position + 1 :]
+        return [*_predicted(ensemble, before), error.reason, *_predicted(ensemble, after)]
 
 
-def _score_readable(ensemble: Ensemble, images: Sequence[NamedImage], errors: Sequence[str]) -> list[ScoredImage]:
-    """Score the images that have no error.
-
-    Raises:
-        DataError: One of them cannot be decoded.
-    """
-    readable = [image.data for image, error in zip(images, errors, strict=True) if not error]
-    predictions = iter(ensemble.predict_batch(readable) if readable else [])
-    scored = []
-    for image, error in zip(images, errors, strict=True):
-        if error:
-            scored.append(ScoredImage(image.name, None, error))
-        else:
-            prediction = next(predictions)
-            scored.append(ScoredImage(image.name, error="", **vars(prediction)))
-    return scored
-
-
-def _decoding_error(data: bytes, ensemble: Ensemble) -> str:
-    try:
-        for pixel_format in ensemble.pixel_formats:
-            decode(data, 1, pixel_format)
-    except DataError as error:
-        return str(error)
-    return ""
+def _scored(name: str, answer: Prediction | str) -> ScoredImage:
+    return ScoredImage(name, None, answer) if isinstance(answer, str) else ScoredImage(name, **vars(answer))

@@ -152,9 +152,9 @@ def _check_kind(image: Image.Image) -> None:
 
 def to_pixels(image: Image.Image, size: int, pixel_format: PixelFormat, box: Box | None = None) -> NDArray[np.uint8]:
     """Convert a Pillow image, cropped to a box if given, to (size, size, channels) uint8."""
-    image = image.crop(box) if box else image
     if pixel_format.channels == 1:
-        _check_grey(image)
+        _check_grey(image)  # the whole image, as in training: a small mark may fill a box
+    image = image.crop(box) if box else image
     image = image.convert("L" if pixel_format.channels == 1 else "RGB")
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)

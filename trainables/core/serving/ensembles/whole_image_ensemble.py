@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.core.data.decode.images import PixelFormat
 from trainables.core.errors import CheckpointError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.plural import plural
@@ -55,11 +54,6 @@ class WholeImageEnsemble(Ensemble):
             raise CheckpointError("the ensemble that images are cropped with must be a segmentation")
         super().__init__(members, device)
         self.combination, self.views, self.roi = combination, views, roi
-
-    @property
-    def pixel_formats(self) -> list[PixelFormat]:
-        """All formats that images are decoded to, also to crop them."""
-        return [self.pixel_format, *([self.roi.scaled_format(self.pixel_format)] if self.roi else [])]
 
     def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
         """Predict the probabilities of a batch of images."""

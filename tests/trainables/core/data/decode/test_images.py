@@ -170,3 +170,16 @@ def test_12_bit_jpeg_2000_keeps_its_depth(channels):
     decoded = decode(files.read(0), 64, survey(files, threads=1).pixel_format).astype(float)
     rows = [np.asarray(Image.fromarray(plane).resize((64, 64), Image.Resampling.BILINEAR)) for plane in deep.T / 16]
     assert np.abs(decoded - np.dstack([row.T for row in rows])).mean() < 1
+
+
+def test_a_coloured_mark_on_a_grey_image_may_fill_a_box_and_a_colour_image_stays_one():
+    grey = np.repeat(np.random.default_rng(0).integers(0, 256, (100, 100, 1), dtype=np.uint8), 3, axis=2)
+    marked = grey.copy()
+    marked[45:52, 45:52] = [255, 0, 0]
+    box = (44, 44, 53, 53)
+    expected = np.asarray(Image.fromarray(marked).crop(box).convert("L"))
+    np.testing.assert_array_equal(decode(png(marked), 9, GREY, box)[:, :, 0], expected)
+    coloured = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    coloured[40:60, 40:60] = grey[40:60, 40:60]
+    with pytest.raises(DataError, match="it is in colour, but grey images are expected"):
+        decode(png(coloured), 9, GREY, box)
