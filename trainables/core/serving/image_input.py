@@ -15,6 +15,7 @@ from trainables.core.data.decode.high_bit_depth import scale_to_8_bits
 from trainables.core.data.decode.images import PixelFormat, open_upright, to_pixels
 from trainables.core.data.decode.nifti import Slicing, is_nifti, volume_slices
 from trainables.core.data.readers.patient_names import names_patient
+from trainables.core.data.readers.tables.table_files import cell_text
 from trainables.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 PATIENT_COLUMN = "patient"
 _SHOWN = 5
-_MISSING = "<NA>"  # pandas' missing value as text
 
 
 class UnreadableImageError(DataError):
@@ -74,8 +74,6 @@ def images_and_patients(model_input: Any, stated: Sequence[str] = ()) -> tuple[l
     import pandas as pd
 
     model_input = _unwrapped(model_input)
-    if isinstance(model_input, str | bytes | bytearray):
-        model_input = [model_input]
     if isinstance(model_input, list) and model_input and isinstance(model_input[0], dict):
         model_input = pd.DataFrame(model_input)
     columns: list[tuple[Any, list[Any]]]
@@ -83,9 +81,9 @@ def images_and_patients(model_input: Any, stated: Sequence[str] = ()) -> tuple[l
         _check_names(model_input)
         columns = [(name, list(model_input.iloc[:, place])) for place, name in enumerate(model_input.columns)]
     elif isinstance(model_input, dict):
-        columns = [(name, list(values)) for name, values in model_input.items()]
+        columns = [(name, _as_list(values)) for name, values in model_input.items()]
     else:
-        columns = [("image", list(model_input))]
+        columns = [("image", _as_list(model_input))]
     images = [values for name, values in columns if name != PATIENT_COLUMN]
     by_column = [values for name, values in columns if name == PATIENT_COLUMN]
     if len(images) != 1 or len(by_column) > 1:
@@ -94,9 +92,10 @@ def images_and_patients(model_input: Any, stated: Sequence[str] = ()) -> tuple[l
             "the input must have one column of images and, to combine the images of each patient, one called "
             f"{PATIENT_COLUMN}, but has {len(columns)}: {named}"
         )
-    if by_column and len(stated):
+    stated = _as_list(stated)
+    if by_column and stated:
         raise DataError("patients must be a column or a parameter, but are both: leave one out")
-    patients = [str(_unwrapped(one)) for one in (by_column[0] if by_column else stated)]
+    patients = [cell_text(_unwrapped(one)) for one in (by_column[0] if by_column else stated)]
     if patients:
         _check_patients(patients, len(images[0]))
     return list(map(_unwrapped, images[0])), patients
@@ -106,12 +105,32 @@ def _check_patients(patients: Sequence[str], images: int) -> None:
     """Raise DataError unless each image has a patient. Those of ``unknown`` would become one patient."""
     if len(patients) != images:
         raise DataError(f"patients must name the patient of each of {images} images, but has {len(patients)}")
-    nameless = [place for place, name in enumerate(patients) if name == _MISSING or not names_patient(name)]
+    nameless = [place for place, name in enumerate(patients) if not names_patient(name)]
     if nameless:
         raise DataError(
             f"every image must have its patient, but {len(nameless)} of {images} have none, the first of them image "
             f"{nameless[0]}: name them, or leave all patients out to predict images"
         )
+
+
+def _as_list(values: Any) -> list[Any]:
+    """Return the images, or patients, of a sequence or of a single one.
+
+    Raises:
+        DataError: It is no sequence, or a single array, whose rows would pass for images.
+    """
+    values = _unwrapped(values)
+    if isinstance(values, str | bytes | bytearray):
+        return [values]
+    if isinstance(values, np.ndarray) and values.ndim == 3 and values.shape[2] in (1, 3):
+        raise DataError(f"an array must hold several images, but {values.shape} is a single one: pass a list of images")
+    try:
+        return list(values)
+    except TypeError as error:
+        kind = type(values).__name__
+        raise DataError(
+            f"the input must be images as encoded bytes, base64 text or arrays, but is {kind}: pass a list of images"
+        ) from error
 
 
 def _unwrapped(value: Any) -> Any:
@@ -129,26 +148,27 @@ def _check_names(frame: "pd.DataFrame") -> None:
         raise DataError('pixels must be in a column with a name, like {"instances": [{"image": [[0, ...], ...]}]}')
 
 
-def with_slices(images: Sequence[Any], slicing: Slicing) -> tuple[list[Any], NDArray[np.int64]]:
-    """Replace each NIfTI volume by its slices.
+def with_slices(images: Sequence[Any], slicing: Slicing) -> tuple[list[Any], NDArray[np.int64], NDArray[np.bool_]]:
+    """Replace each of m images that is a NIfTI volume by its slices.
 
     Returns:
-        The n images and slices, and the (n,) position in ``images`` of each.
+        The n images and slices, the (n,) position in ``images`` of each, and (m,) True for volumes.
 
     Raises:
         UnreadableImageError: A volume cannot be read.
     """
     found: list[Any] = []
-    positions: list[int] = []
+    positions, volumes = list[int](), np.zeros(len(images), dtype=bool)
     for position, image in enumerate(images):
         data = _encoded(image)
+        volumes[position] = is_nifti(data)
         try:
-            slices = list(volume_slices(data, slicing).values()) if is_nifti(data) else [image]
+            slices = list(volume_slices(data, slicing).values()) if volumes[position] else [image]
         except DataError as error:
             raise UnreadableImageError(position, error) from error
         found += slices
         positions += [position] * len(slices)
-    return found, np.array(positions, dtype=np.int64)
+    return found, np.array(positions, dtype=np.int64), volumes
 
 
 def _encoded(image: Any) -> bytes:

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -201,8 +202,12 @@ def test_one_encoded_image_is_a_single_image(folder):
     encoded = png(np.zeros((8, 8), np.uint8))
     ensemble = load_ensemble(folder)
     expected = ensemble.predict([encoded])
-    for form in (encoded, base64.b64encode(encoded).decode(), np.array(base64.b64encode(encoded).decode())):
+    text = base64.b64encode(encoded).decode()
+    for form in (encoded, text, np.array(text), {"image": text}, {"image": encoded}, {"image": np.array(text)}):
         pd.testing.assert_frame_equal(ensemble.predict(form), expected)
+    of_patient = ensemble.predict([encoded], {"patients": ["P1"]})
+    pd.testing.assert_frame_equal(ensemble.predict({"image": text, "patient": "P1"}), of_patient)
+    pd.testing.assert_frame_equal(ensemble.predict(text, {"patients": "P1"}), of_patient)
 
 
 def test_no_images_give_no_rows(folder):
@@ -350,3 +355,70 @@ def test_a_volume_gets_the_mean_of_its_slices_in_one_row(checkpoints, small_data
         ensemble.predict([single, whole[:-50]])
     with pytest.raises(DataError, match="image 1: not a readable image"):
         ensemble.predict([volumes[0], b"no image"])
+
+
+def with_decisions(checkpoint, folder, count, units, sets=()):
+    """Save a model of volumes with ``count`` slices, to which every patient and no image is positive."""
+    points = tuple(disease_point(NAMES, "few", {IMAGE: 2.0, PATIENT: 0.0}[unit], "youden", unit) for unit in units)
+    combination = dataclasses.replace(
+        Combination.of(np.ones(1)),
+        points=points,
+        sets=tuple(PredictionSets(0.9, (0.0,) * 3, True, unit) for unit in sets),
+    )
+    pixel_format = dataclasses.replace(checkpoint.pixel_format, slicing=Slicing("coronal", count))
+    save_ensemble(folder, [[dataclasses.replace(checkpoint, pixel_format=pixel_format)]], combination)
+    return load_ensemble(folder)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("sequence", ["i", "v", "iv", "viv"])
+def test_a_volume_is_decided_on_like_a_patient_and_an_image_beside_it_like_an_image(
+    checkpoints, tmp_path, count, sequence
+):
+    inputs = {"i": np.zeros((8, 8), np.uint8), "v": write_nifti(tmp_path / "v.nii", noise()).read_bytes()}
+    images = [inputs[kind] for kind in sequence]
+    ensemble = with_decisions(checkpoints[16], tmp_path / "both", count, [IMAGE, PATIENT])
+    found = ensemble.predict(images)
+    assert found["is_positive"].tolist() == [kind == "v" for kind in sequence]
+    alone = [ensemble.predict([image])[list(NAMES)].to_numpy()[0] for image in images]
+    np.testing.assert_allclose(found[list(NAMES)].to_numpy(), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "decided"), [(1, [False, False]), (3, [False, None])])
+def test_a_model_of_images_decides_on_a_volume_of_one_slice_only(checkpoints, tmp_path, count, decided):
+    """A search whose patients had one image each makes such a model."""
+    images = [np.zeros((8, 8), np.uint8), write_nifti(tmp_path / "v.nii", noise()).read_bytes()]
+    ensemble = with_decisions(checkpoints[16], tmp_path / "e", count, [IMAGE], [IMAGE])
+    assert ensemble.predict(images)["is_positive"].tolist() == decided
+    wanted = {"prediction_sets": True}
+    assert ensemble.predict(images[:1], wanted)["prediction_set"].tolist() == ["few|many|some"]
+    if count == 1:
+        assert ensemble.predict(images, wanted)["prediction_set"].tolist() == ["few|many|some"] * 2
+        return
+    with pytest.raises(DataError, match="sets of patients, also for volumes, but this model has only those of images"):
+        ensemble.predict(images, wanted)
+
+
+@pytest.mark.parametrize(
+    ("model_input", "message"),
+    [
+        (np.zeros((20, 30, 1), np.uint8), r"but \(20, 30, 1\) is a single one: pass a list of images"),
+        ({"image": np.zeros((20, 30, 3), np.uint8)}, r"but \(20, 30, 3\) is a single one: pass a list of images"),
+        (Path("scan.png"), "must be images as encoded bytes, base64 text or arrays, but is PosixPath: pass a list"),
+        (None, "must be images as encoded bytes, base64 text or arrays, but is NoneType: pass a list of images"),
+    ],
+)
+def test_an_input_that_is_no_list_of_images_is_refused(folder, model_input, message):
+    with pytest.raises(DataError, match=message):
+        load_ensemble(folder).predict(model_input)
+
+
+def test_patients_are_named_as_in_tables(folder):
+    images, ensemble = [np.full((8, 8), grey, np.uint8) for grey in (0, 90, 200)], load_ensemble(folder)
+    spellings = ["7", "7 ", 7.0]
+    found = ensemble.predict({"image": images, "patient": spellings})
+    assert found["patient"].tolist() == ["7"] and found["images"].tolist() == [3]
+    pd.testing.assert_frame_equal(ensemble.predict(images, {"patients": spellings}), found)
+    dates = pd.to_datetime(["2020-01-01", None, "2020-01-01"])
+    with pytest.raises(DataError, match="1 of 3 have none, the first of them image 1"):
+        ensemble.predict(pd.DataFrame({"image": images, "patient": dates}))

@@ -98,6 +98,10 @@ class Combination:
         """Return the prediction sets of ``image`` or ``patient``; None without them."""
         return next((sets for sets in self.sets if sets.unit == unit), None)
 
+    def decides_on(self, unit: str) -> bool:
+        """Return True if there are operating points or prediction sets of ``image`` or ``patient``."""
+        return self.point_of(unit) is not None or self.sets_of(unit) is not None
+
     def of_combined(self, columns: NDArray[np.int64]) -> "Combination":  # noqa: ARG002
         """Return the combination that leaves (1, N, C) combined predictions as they are, with the same thresholds.
 

@@ -72,6 +72,10 @@ class LabelCombination(Combination):
         """Return the (L,) thresholds of images or patients; empty if a patient has the labels of any image."""
         return self.patient_thresholds if unit == PATIENT else self.thresholds
 
+    def decides_on(self, unit: str) -> bool:
+        """Return True if there are thresholds or prediction sets of ``image`` or ``patient``."""
+        return bool(self.thresholds_of(unit)) or super().decides_on(unit)
+
     def operating_points(self, class_names: Sequence[str]) -> tuple[OperatingPoint, ...]:
         """Return the thresholds of each label as operating points of images, then of patients if there are any."""
         return tuple(

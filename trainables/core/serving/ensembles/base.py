@@ -1,7 +1,7 @@
 """Interface of an ensemble, whatever its task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.core.data.decode.images import SIDE, PixelFormat
+from trainables.core.data.decode.images import SIDE
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.source import numbered
 from trainables.core.errors import CheckpointError, DataError
@@ -24,6 +24,7 @@ from trainables.core.serving.image_input import (
     named_by,
     with_slices,
 )
+from trainables.core.serving.operating_point import IMAGE, PATIENT
 from trainables.core.serving.training_features import Members, TrainingFeatures
 
 if TYPE_CHECKING:
@@ -139,11 +140,6 @@ class Ensemble(ABC):
         """All sizes that images are decoded to."""
         return {member.image_size for member in self.members} | ({SIDE} if self.kind else set())
 
-    @property
-    def pixel_formats(self) -> list[PixelFormat]:
-        """All formats that images are decoded to."""
-        return [self.pixel_format]
-
     def unlike_training(self, decoded: Decoded, features: Members) -> list[tuple[str, float | None]]:
         """Return ``unlike`` and ``unlike_score`` of each image's prediction.
 
@@ -164,7 +160,7 @@ class Ensemble(ABC):
         Args:
             model_input: Images, and their patients if these are to be predicted, in any form that
                 ``images_and_patients`` accepts. A NIfTI volume gets one row of a classification: its slices are
-                combined like the images of a patient.
+                combined, and decided on, like the images of a patient.
             params: ``patients``, the patient of each image, instead of a column; an empty list, or none, says nothing.
                 ``prediction_sets``: True adds the columns ``prediction_set`` and ``abstain``, or of several labels
                 ``undecided``, see ``Prediction``.
@@ -179,33 +175,62 @@ class Ensemble(ABC):
 
         Raises:
             DataError: An image cannot be read (the message has its position), an image lacks its patient, the task has
-                no results per patient, or the model has no prediction sets.
+                no results per patient, or the model lacks prediction sets of images or of patients.
         """
         params = params or {}
         with_sets = bool(params.get(WITH_SETS))
         images, patients = images_and_patients(model_input, params.get(PATIENTS, ()))
-        slices, positions = images, np.arange(len(images))
+        slices, positions, combined = images, np.arange(len(images)), np.zeros(len(images), dtype=bool)
         if self.has_patients:
-            slices, positions = with_slices(images, self.pixel_format.slicing or Slicing())
+            slices, positions, is_volume = with_slices(images, self.pixel_format.slicing or Slicing())
+            # A model whose patients had one image each decides only on images, and a single slice is one.
+            combined = is_volume & (self.combination.decides_on(PATIENT) | (np.bincount(positions) > 1))
+        if with_sets:
+            self._check_sets({PATIENT} if patients else {PATIENT if one else IMAGE for one in combined})
         predictions = []
         for start in range(0, len(slices), _BATCH):
             with named_by(positions[start:]):
                 predictions += self.predict_batch(slices[start : start + _BATCH])
         if not patients:
-            whole = len(slices) == len(images)
-            return self._frame(predictions if whole else self.combine_patients(predictions, positions), with_sets)
+            return self._frame(self._combine_volumes(predictions, positions, combined), with_sets)
         numbers = numbered(patients)[positions]
         frame = self._frame(self.combine_patients(predictions, numbers), with_sets)
         frame.insert(0, free_name(PATIENT_COLUMN, self.class_names), list(dict.fromkeys(patients)))
         frame[free_name(_IMAGES, self.class_names)] = np.bincount(numbers)
         return frame
 
+    def _check_sets(self, units: Set[str]) -> None:
+        """Raise DataError if the model lacks prediction sets of images or of patients that are to be predicted."""
+        known = {sets.unit for sets in self.combination.sets}
+        if not known:
+            raise DataError("prediction_sets needs a model with prediction sets, but this model has none")
+        if lacking := units - known:
+            units_lacking = "patients, also for volumes," if PATIENT in lacking else "images,"
+            raise DataError(
+                f"prediction_sets needs a model with prediction sets of {units_lacking} but this model has only those "
+                f"of {min(known)}s: leave prediction_sets out, or pass {min(known)}s only"
+            )
+
+    def _combine_volumes(
+        self, predictions: Sequence[Prediction], positions: NDArray[np.int64], combined: NDArray[np.bool_]
+    ) -> list[Prediction]:
+        """Combine the predictions for the slices of each volume, and leave those for images as they are.
+
+        Args:
+            predictions: Predictions for n images and slices.
+            positions: (n,) position in the input of each.
+            combined: (m,) True for the inputs that are volumes.
+        """
+        in_volume = combined[positions]
+        slices = [one for one, is_slice in zip(predictions, in_volume, strict=True) if is_slice]
+        images = iter(one for one, is_slice in zip(predictions, in_volume, strict=True) if not is_slice)
+        volumes = iter(self.combine_patients(slices, numbered(positions[in_volume].tolist())) if slices else [])
+        return [next(volumes if is_volume else images) for is_volume in combined]
+
     def _frame(self, predictions: Sequence[Prediction], with_sets: bool) -> "pd.DataFrame":
         frame = self.to_frame(predictions)
         for column in self.combination.sets_kind.columns if with_sets else ():
             values = [getattr(one, column) for one in predictions]
-            if None in values:
-                raise DataError("prediction_sets needs a model with prediction sets, but this model has none")
             frame[free_name(column, self.class_names)] = np.array(values, dtype=object)
         if self.kind or self.training_features:
             frame[unlike_column(self.class_names)] = np.array([one.unlike for one in predictions], dtype=object)

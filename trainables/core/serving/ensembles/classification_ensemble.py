@@ -24,10 +24,13 @@ class ClassificationEnsemble(WholeImageEnsemble):
         return self.class_names[int(probabilities.argmax())]
 
     def to_frame(self, predictions: Sequence[Prediction]) -> "pd.DataFrame":
-        """Return one float32 column of probabilities per class, and whether they are positive if that is known."""
+        """Return one float32 column of probabilities per class, and whether they are positive if that is known.
+
+        None stands for an image or a patient on which nothing is decided, because only the other unit has a point.
+        """
         frame = super().to_frame(predictions)
-        decisions = [one.is_positive for one in predictions if one.is_positive is not None]
-        if decisions:
+        decisions = [one.is_positive for one in predictions]
+        if any(one is not None for one in decisions):
             frame[positive_column(self.class_names)] = np.array(decisions)
         return frame
 
