@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from trainables.core.atomic_write import atomic_file, partial_path
+from trainables.core.data.readers.image_files import MASK_LISTING
 from trainables.core.errors import UserError
 from trainables.core.serving.ensembles.segmentation_ensemble import as_png
 from trainables.core.serving.score_images import ScoredImage
 
-_LISTING = ".tune-predict.json"  # names of the masks in the folder
 _LONGEST_STEM = 200  # bytes; file systems allow 255 for the whole name
 
 
@@ -83,11 +83,11 @@ class MaskFiles:
             if names:
                 self._list(names)
             else:
-                (self._folder / _LISTING).unlink(missing_ok=True)
+                (self._folder / MASK_LISTING).unlink(missing_ok=True)
                 self._folder.rmdir()
 
     def _list(self, names: set[str]) -> None:
-        with atomic_file(self._folder / _LISTING) as partial:
+        with atomic_file(self._folder / MASK_LISTING) as partial:
             partial.write_text(json.dumps(sorted(names)))
 
 
@@ -132,7 +132,7 @@ def _holds_only_masks(folder: Path) -> bool:
     """Return True if a folder is empty or holds nothing but the masks that its listing names."""
     try:
         names = {file.name for file in folder.iterdir()}
-        return not folder.is_symlink() and (not names or names <= {_LISTING, *_listed(folder)})
+        return not folder.is_symlink() and (not names or names <= {MASK_LISTING, *_listed(folder)})
     except (OSError, ValueError, TypeError):  # a file, or a folder without a readable listing
         return False
 
@@ -144,6 +144,6 @@ def _listed(folder: Path) -> set[str]:
         ValueError, TypeError: The listing is not readable.
     """
     try:
-        return set(json.loads((folder / _LISTING).read_text()))
+        return set(json.loads((folder / MASK_LISTING).read_text()))
     except FileNotFoundError:
         return set()

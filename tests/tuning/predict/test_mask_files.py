@@ -195,3 +195,15 @@ def test_the_command_can_be_interrupted_and_repeated(trained, tmp_path, monkeypa
         assert ("predictions.csv was not changed" in done.output) == (code == 130)
     assert masks_in("predictions") == {"000000-scan.png"}
     assert sorted(file.name for file in Path().iterdir()) == ["predictions", "predictions.csv", "scan.png"]
+
+
+def test_masks_of_an_earlier_run_are_not_scored(trained, tmp_path):  # noqa: F811
+    for name in ("p0", "p1"):
+        Path(f"{name}.png").write_bytes(png(np.full((40, 40), 7, np.uint8)))
+    for run in range(2):
+        done = CliRunner().invoke(app, [str(trained[2]), "."])
+        assert done.exit_code == 0 and "2 of 2 images scored" in done.output
+        noted = "2 files were not read: 2 masks that tune-predict wrote" in " ".join(done.output.split())
+        assert noted == (run == 1)
+        with Path("predictions.csv").open(newline="") as opened:
+            assert [row["file"] for row in csv.DictReader(opened)] == ["p0.png", "p1.png"]

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from trainables.core.data.decode.dicom import is_dicom
@@ -52,7 +52,8 @@ _IGNORED = frozenset(
         "system volume information",
     ]
 )
-_LINKED, _WITHOUT = "links to folders", "without suffix"
+MASK_LISTING = ".tune-predict.json"  # in a folder of masks that tune-predict wrote, with their names
+_LINKED, _WITHOUT, _PREDICTED = "links to folders", "without suffix", "masks that tune-predict wrote"
 _SHOWN = 5  # suffixes
 
 
@@ -68,18 +69,21 @@ def find_parquet(root: Path) -> list[Path]:
 
 
 def paths_below(root: Path) -> Iterator[Path]:
-    """Yield all files and folders below a folder, except ignored ones and what is behind links to folders.
+    """Yield all files and folders below a folder, except what ``is_left_out`` and what is behind links to folders.
 
     Raises:
         DataError: A folder cannot be read, so that its images would be missing.
     """
+    return _walk(root, is_left_out)
 
+
+def _walk(root: Path, leave_out: Callable[[Path], bool]) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         place = printable(str(error.filename))
         raise DataError(f"every folder must be readable, but {place} is not: {error.strerror}") from error
 
     for place, folders, files in os.walk(root, onerror=refuse):
-        folders[:] = [name for name in folders if not is_ignored(Path(name))]
+        folders[:] = [name for name in folders if not leave_out(Path(place, name))]
         yield from (Path(place, name) for name in (*folders, *files) if not is_ignored(Path(name)))
 
 
@@ -124,8 +128,19 @@ def is_ignored(path: Path) -> bool:
     return any(part.startswith(".") or part.lower() in _IGNORED for part in path.parts)
 
 
+def is_left_out(folder: Path) -> bool:
+    """Return True for a folder within a data set that is ignored, or holds masks that ``tune-predict`` wrote."""
+    return is_ignored(Path(folder.name)) or _holds_predictions(folder)
+
+
+def _holds_predictions(folder: Path) -> bool:
+    return os.access(folder / MASK_LISTING, os.F_OK)  # False, too, if the folder may not be entered
+
+
 def unread_files(root: Path, read: Container[Path] | None = None) -> Counter[str]:
-    """Count the files below a folder that are not read, by suffix, and links to folders. Ignored files do not count.
+    """Count the files below a folder that are not read, by suffix, links to folders, and masks of ``tune-predict``.
+
+    Ignored files do not count.
 
     Args:
         root: Folder.
@@ -133,11 +148,11 @@ def unread_files(root: Path, read: Container[Path] | None = None) -> Counter[str
     """
     read = {*find_images(root), *find_parquet(root)} if read is None else read
     suffixes = Counter[str]()
-    for file in paths_below(root):
+    for file in _walk(root, lambda folder: is_ignored(Path(folder.name))):
         if file.is_symlink() and file.is_dir():
             suffixes[_LINKED] += 1
         elif file.is_file() and file not in read:
-            suffixes[file.suffix.lower() or _WITHOUT] += 1
+            suffixes[_PREDICTED if _holds_predictions(file.parent) else file.suffix.lower() or _WITHOUT] += 1
     return suffixes
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.images import write_classes
-from trainables.core.data.readers.image_files import find_images, unread_files
+from trainables.core.data.readers.image_files import MASK_LISTING, describe_unread, find_images, unread_files
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.unlabelled import find_parts
 from trainables.core.errors import DataError
@@ -40,3 +40,15 @@ def open_with_a_store(root):
 def test_a_folder_that_may_not_be_listed_is_refused(locked, read):
     with pytest.raises(DataError, match="every folder must be readable, but .*well/more is not: Permission denied"):
         read(locked)
+
+
+def test_masks_that_tune_predict_wrote_are_no_images_of_the_data_around_them(tmp_path):
+    data = write_classes(tmp_path / "data", {"ill": 3, "well": 3})
+    images = find_images(data)
+    masks = write_classes(data, {"predictions": 2}) / "predictions"
+    (masks / MASK_LISTING).write_text("[]")
+    assert find_images(data) == images and len(find_images(masks)) == 2  # given by name, they are read
+    assert unread_files(data) == {"masks that tune-predict wrote": 2} and not unread_files(masks)
+    source = open_with_a_store(data)
+    assert source.class_names == ("ill", "well") and len(source) == 6
+    assert describe_unread(source.unread) == "2 files were not read: 2 masks that tune-predict wrote"

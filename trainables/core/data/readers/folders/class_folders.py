@@ -10,7 +10,7 @@ from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.folders.layout_checks import check_class_folders
 from trainables.core.data.readers.folders.mask_signs import check_no_twins, describe_derived
 from trainables.core.data.readers.image_entries import list_images
-from trainables.core.data.readers.image_files import describe_unread, is_ignored, unread_files
+from trainables.core.data.readers.image_files import describe_unread, is_left_out, unread_files
 from trainables.core.data.readers.untrusted_files import listed, printable
 from trainables.core.data.source import SPLIT_NAMES, Source
 from trainables.core.errors import DataError
@@ -77,4 +77,4 @@ def _describe_unlabelled(names: Sequence[str]) -> list[str]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(child for child in parent.iterdir() if child.is_dir() and not is_ignored(Path(child.name)))
+    return sorted(child for child in parent.iterdir() if child.is_dir() and not is_left_out(child))

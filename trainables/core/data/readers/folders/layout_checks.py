@@ -13,7 +13,7 @@ from trainables.core.data.readers.folders.mask_signs import (
     joined,
     shown,
 )
-from trainables.core.data.readers.image_files import is_ignored
+from trainables.core.data.readers.image_files import is_left_out
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 from trainables.core.plural import plural
@@ -173,7 +173,7 @@ def _check_number(root: Path, splits: Sequence[str], subfolders: dict[str, set[s
 
 
 def _folders(parent: Path) -> list[str]:
-    return sorted(child.name for child in parent.iterdir() if child.is_dir() and not is_ignored(Path(child.name)))
+    return sorted(child.name for child in parent.iterdir() if child.is_dir() and not is_left_out(child))
 
 
 def _check_equal_subfolders(root: Path, subfolders: dict[str, set[str]]) -> None:
