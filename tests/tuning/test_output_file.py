@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from trainables.core.errors import UserError
-from tuning.output_file import check_output_file
+from tuning.output_file import check_output_file, data_files
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,23 @@ def test_new_and_existing_files_are_accepted_and_not_touched(tmp_path, monkeypat
     check_output_file("--json", Path(file))
     assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["file", "there"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "link.csv", "below/../labels.csv"])
+def test_an_output_does_not_replace_an_input(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "labels.csv").write_text("image,label\n")
+    (tmp_path / "link.csv").symlink_to("labels.csv")
+    (tmp_path / "other.csv").touch()
+    inputs = data_files("below", ["gone.csv", "labels.csv", None])
+    with pytest.raises(UserError, match=f"^--json must not be one of the inputs, but {name} is: give another name"):
+        check_output_file("--json", Path(name), inputs)
+    for other in ("other.csv", "new.csv", "gone.csv"):
+        check_output_file("--json", Path(other), inputs)
+
+
+def test_tables_in_the_folder_of_the_data_are_inputs(tmp_path):
+    (tmp_path / "labels.csv").touch()
+    with pytest.raises(UserError, match="--out must not be one of the inputs"):
+        check_output_file("--out", tmp_path / "labels.csv", data_files(str(tmp_path), ["labels.csv"]))

@@ -34,7 +34,7 @@ from tuning.cli.options.data_options import (
     say_files,
 )
 from tuning.console import EXIT_FAILED, EXIT_OK, Terminal, say, say_notes
-from tuning.output_file import check_output_file
+from tuning.output_file import check_output_file, data_files
 
 if TYPE_CHECKING:
     from trainables.core.data.source import Source
@@ -88,9 +88,10 @@ def audit(
     from trainables.core.data.splits.groups import Grouping
     from trainables.core.node_cache import parse_size
 
+    inputs = data_files(data, [*(labels or ()), groups])
     for option, file in (("--json", json_file), ("--write-groups", write_groups)):  # before minutes of comparisons
         if file is not None:
-            check_output_file(option, file)
+            check_output_file(option, file, inputs)
     console = Terminal()
     options: dict[str, Any] = {
         "table": label_table(labels, image=image_column, label=label_column, split=split_column),

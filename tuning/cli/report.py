@@ -15,6 +15,7 @@ from tuning.cli.options.record_options import (
     study_texts,
 )
 from tuning.console import Terminal
+from tuning.output_file import check_no_input
 
 app = new_app()
 
@@ -38,6 +39,8 @@ def report(
     params = dict(locals())
     from tuning.report.remake_report import ReportOptions, remake
 
+    if out is not None and study is not None:
+        check_no_input("--out", out, [Path(study)])
     params["study_texts"] = study_texts(params.pop("study"))
     return remake(ReportOptions(**params), Terminal())
 

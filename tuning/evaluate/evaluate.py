@@ -25,7 +25,7 @@ from tuning.evaluate.log_run import Log
 from tuning.evaluate.score_source import SourceScores, score_source
 from tuning.evaluate.scores import Request, evaluate_scores
 from tuning.evaluate.training_copies import find_training_copies
-from tuning.output_file import check_output_file
+from tuning.output_file import check_output_file, data_files
 from tuning.predict.fetch_model import fetch_model
 
 
@@ -54,13 +54,15 @@ class EvaluateOptions:
     tracking_uri: str | None = None
 
     def check(self) -> None:
-        """Raise UserError for a share outside (0, 1) or a file that cannot be written, before anything is read."""
+        """Raise UserError for a share outside (0, 1) or a file that may not be written, before anything is read."""
         for option, share in (("--prevalence", self.prevalence), ("--recalibrate", self.recalibrate)):
             if share is not None and not 0 < share < 1:
                 raise UserError(f"{option} must be a share between 0 and 1, but got {share:g}")
+        labels = self.data.table.files if self.data.table else ()
+        inputs = data_files(self.data.place, [*labels, self.data.grouping.file])
         for option, file in (("--json", self.json_file), ("--report", self.report)):
             if file is not None:
-                check_output_file(option, file)
+                check_output_file(option, file, inputs)
 
     def check_model(self, ensemble: Ensemble) -> None:
         """Raise UserError for options that need probabilities if the model makes masks."""

@@ -146,3 +146,13 @@ def test_grades_are_listed_in_their_order_on_demand(tmp_path):
     assert note in " ".join(run(tmp_path, "--ordered").split())
     (tmp_path / "KL2").rename(tmp_path / "none")
     assert "tune-audit: graded classes must each have a number" in run(tmp_path, "--ordered", code=2)
+
+
+def test_an_input_is_not_replaced_by_the_groups(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_classes(tmp_path / "images", {"a": 3, "b": 3})
+    Path("groups.csv").write_text("image,group\n")
+    done = CliRunner().invoke(app, ["images", "--groups", "groups.csv", "--write-groups", "groups.csv"])
+    assert done.exit_code == 2 and Path("groups.csv").read_text() == "image,group\n"
+    (line,) = done.stderr.splitlines()
+    assert line == "tune-audit: --write-groups must not be one of the inputs, but groups.csv is: give another name"

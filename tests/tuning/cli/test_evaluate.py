@@ -12,8 +12,13 @@ from typer.testing import CliRunner
 from tests.images import write_labelled, write_pairs
 from tests.trainables.core.serving.ensembles.test_multi_label_ensemble import saved  # noqa: F401
 from tests.tuning.evaluate.conftest import model, second, trained  # noqa: F401
+from trainables.core.data.readers.tables.label_columns import LabelTable
+from trainables.core.data.splits.groups import Grouping
+from trainables.core.errors import UserError
 from trainables.core.serving.ensemble_files import ensemble_folder, open_ensemble
 from tuning.cli.evaluate import app
+from tuning.evaluate.data.external_data import ExternalDataRequest
+from tuning.evaluate.evaluate import EvaluateOptions
 
 TABLE = ("--labels", "labels.csv", "--map", "TB=ill")
 
@@ -190,3 +195,13 @@ def test_labels_that_the_data_lack_are_left_out_of_all_figures(saved, tmp_path):
     truth = dict(zip(("left", "dots"), has.T, strict=True))
     for name, decided in zip(result["class_names"], called, strict=True):
         assert metrics[f"sensitivity/{name}"] == pytest.approx(recall_score(truth[name], decided))
+
+
+def test_an_input_is_not_replaced_by_the_result(tmp_path):
+    for name in ("labels.csv", "groups.csv"):
+        (tmp_path / name).touch()
+    request = ExternalDataRequest(str(tmp_path), LabelTable(("labels.csv",)), Grouping(file="groups.csv"), {})
+    for options in ({"json_file": Path("labels.csv")}, {"report": tmp_path / "groups.csv"}):
+        with pytest.raises(UserError, match="^--(json|report) must not be one of the inputs, but .* is: give another"):
+            EvaluateOptions("model", request, **options).check()
+    EvaluateOptions("model", request, json_file=Path("result.json"), report=Path("result.html")).check()

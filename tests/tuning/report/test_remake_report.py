@@ -4,9 +4,11 @@ from pathlib import Path
 
 import torch
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
 from tests.tuning.ensemble.made_up import quiet
 from tests.tuning.real_search import NAME, RealSearch
+from tuning.cli.report import app
 from tuning.report.remake_report import ReportOptions, remake
 from tuning.study.data_request import DataRequest
 
@@ -27,3 +29,11 @@ def test_a_report_elsewhere_replaces_that_of_the_run(small_data, tmp_path, monke
     logged = Path(client.download_artifacts(tracker.parent_id, "report.html", str(tmp_path)))
     assert logged.read_bytes() == elsewhere.read_bytes()
     assert "test set is still sealed" in elsewhere.read_text()
+
+
+def test_the_report_does_not_replace_the_study_file(tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text("purpose: triage\n")
+    done = CliRunner().invoke(app, [NAME, "--study", str(file), "--out", str(file)])
+    assert done.exit_code == 2 and file.read_text() == "purpose: triage\n"
+    assert "--out must not be one of the inputs, but" in " ".join(done.stderr.split())
