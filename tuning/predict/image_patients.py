@@ -171,7 +171,7 @@ def _by_file(parts: Sequence[Part]) -> Patients:
     for part in parts:
         is_dicom = is_dicom_file(Path(part.path))
         patient = read_tags(Path(part.path)).patient if is_dicom else ""
-        if not is_dicom and part.images == 1 and not part.axis:
+        if not is_dicom and not part.has_frames:
             raise UserError(f"--per patient needs the patients, but {part.name} does not name one: give {_SOURCES}")
         named = pseudonym(patient) if patient else subjects.get(Path(part.path), part.name)
         of_images += [named] * part.images

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainables.core.data.readers.parquet.parquet_files import splits_of
-from trainables.core.data.readers.tables.named_images import FoundImage, NamedImages
+from trainables.core.data.readers.tables.named_images import NO_IMAGE, FoundImage, NamedImages
 from trainables.core.data.readers.unlabelled import Part
 
 _FRAME = re.compile(r" (frame|slice) \d+$")
@@ -16,12 +16,17 @@ class PartNames:
 
     def __init__(self, parts: Sequence[Part]):
         self._by_split = _parquet_by_split(parts)
-        self._images = NamedImages(Path("/"), sorted({Path(key) for part in parts for key in keys_of(part)}))
+        self._images, self._of_frames = _named(parts), _named([part for part in parts if part.has_frames])
 
     def find(self, name: str) -> FoundImage:
-        """Return the key of the image with this name, or why there is none."""
-        file, row, number = _FRAME.sub("", name).partition(" row ")
-        return self._images.find(f"{self._by_split.get(file, file)}{row}{number}")
+        """Return the key of the image with this name, else of the file of which it is a frame, or why there is none."""
+        file, row, number = name.partition(" row ")
+        found = self._images.find(f"{self._by_split.get(file, file)}{row}{number}")
+        return self._of_frames.find(_FRAME.sub("", name)) if found.reason == NO_IMAGE else found
+
+
+def _named(parts: Sequence[Part]) -> NamedImages:
+    return NamedImages(Path("/"), sorted({Path(key) for part in parts for key in keys_of(part)}))
 
 
 def keys_of(part: Part) -> list[str]:

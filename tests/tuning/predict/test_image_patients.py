@@ -222,3 +222,11 @@ def test_unknown_patients_are_refused_with_the_options_that_name_them(folder, tm
             patients_of(find_parts(places), source)
     with pytest.raises(UserError, match="give either --group-pattern, or --groups"):
         PatientSource("table.csv", pattern="x")
+
+
+def test_a_table_names_files_whose_names_end_like_those_of_slices(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("knee", "knee slice 1", "knee slice 2"):
+        Path(f"{name}.png").write_bytes(png(PIXELS.astype(np.uint8)))
+    source = write_table("image,group\nknee,P0\nknee slice 1,P1\nknee slice 2,P2\n")
+    assert of_images(find_parts(["."]), source) == ["P1", "P2", "P0"]  # sorted by path

@@ -1,6 +1,6 @@
 """Images to predict: files, folders and parquet in the hub's layout, read a few at a time. Labels are not needed."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,16 @@ class Part:
     axis: str = ""
 
     @property
+    def has_frames(self) -> bool:
+        """True if the images are frames or slices of one file, whose names are the file's with their number."""
+        return self.row_group < 0 and (self.images > 1 or self.axis != "")
+
+    @property
     def image_names(self) -> list[str]:
         """Name of each image."""
         if self.row_group >= 0:
             return [f"{self.name} row {self.first_row + row}" for row in range(self.images)]
-        if self.images == 1 and not self.axis:
+        if not self.has_frames:
             return [self.name]
         numbers = range(self.first_row + 1, self.first_row + self.images + 1)
         return [f"{self.name} {part_name(Path(self.path))} {number}" for number in numbers]
@@ -57,27 +62,41 @@ class NamedImage:
     error: str = ""
 
 
-def find_parts(places: Sequence[str]) -> list[Part]:
+def find_parts(places: Sequence[str], tables: Collection[Path] = ()) -> list[Part]:
     """Find the images in files and folders, in the given order. Files of a folder are sorted by path.
 
     A file given by name counts as an image whatever its suffix. In folders, at any depth, files with an image suffix
     and parquet files count, except hidden ones.
 
+    Args:
+        places: Files and folders.
+        tables: Tables about the images. In folders, they are no parquet files of images.
+
     Raises:
         DataError: A place does not exist or has no images, or a parquet file cannot be read.
     """
-    parts = []
+    parts, apart = [], {table.resolve() for table in tables}
     for place in places:
-        found = list(_parts_of(Path(place)))
+        found = list(_parts_of(Path(place), apart))
         if not found:
             raise DataError(f"{place} has no images (JPEG, PNG, TIFF, ..., or parquet in the hub's layout)")
         parts += found
     return parts
 
 
-def _parts_of(place: Path) -> Iterator[Part]:
+def without_repeats(parts: Iterable[Part]) -> list[Part]:
+    """Return the parts without those that were there before, as where a file and its folder are given."""
+    first: dict[tuple[Path, str, int], Part] = {}
+    for part in parts:
+        file = Path(part.path)
+        first.setdefault((file.parent.resolve(), file.name, part.row_group), part)
+    return list(first.values())
+
+
+def _parts_of(place: Path, tables: Collection[Path]) -> Iterator[Part]:
     if place.is_dir():
-        files = sorted(file for file in [*find_images(place), *find_parquet(place)] if file.is_file())
+        parquet = [file for file in find_parquet(place) if file.resolve() not in tables]
+        files = sorted(file for file in [*find_images(place), *parquet] if file.is_file())
     elif place.is_file():
         files = [place]
     else:
@@ -127,11 +146,10 @@ def read_part(part: Part) -> Iterator[NamedImage]:
     if part.row_group >= 0:
         yield from _read_rows(part)
         return
-    several = part.images > 1 or part.axis != ""
     slicing = Slicing(part.axis, part.images) if part.axis else None
     for number, name in enumerate(part.image_names, part.first_row):
         try:
-            yield NamedImage(name, read_frame(Path(part.path), number if several else None, slicing))
+            yield NamedImage(name, read_frame(Path(part.path), number if part.has_frames else None, slicing))
         except OSError as error:
             yield NamedImage(name, error=_reason(error))
         except DataError as error:

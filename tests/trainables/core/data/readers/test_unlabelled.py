@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.images import png
-from trainables.core.data.readers.unlabelled import NamedImage, batches, find_parts, read_part
+from trainables.core.data.readers.unlabelled import NamedImage, batches, find_parts, read_part, without_repeats
 from trainables.core.errors import DataError
 
 
@@ -75,6 +75,29 @@ def test_files_that_change_after_listing_fail_image_by_image(tmp_path):
     assert found[0] == NamedImage(str(tmp_path / "gone.png"), error="cannot be read: No such file or directory")
     assert len(found) == 6
     assert all(named.error.startswith("cannot be read: ") for named in found)
+
+
+def test_a_file_that_is_given_again_counts_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for value, name in enumerate(("a.png", "b.png")):
+        (tmp_path / name).write_bytes(image(value))
+    write_parquet(tmp_path / "c.parquet", [image(2)] * 3, row_group_size=2)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    given = find_parts(["b.png", ".", str(tmp_path / "a.png"), "below/../c.parquet", "link/b.png"])
+    assert len(given) == 9
+    assert [name for part in without_repeats(given) for name in part.image_names] == [
+        "b.png", "a.png", "c.parquet row 0", "c.parquet row 1", "c.parquet row 2",
+    ]  # fmt: skip
+
+
+def test_a_table_in_a_folder_holds_no_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(image(0))
+    pq.write_table(pa.table({"image": ["a"], "grade": [1]}), tmp_path / "labels.parquet")
+    assert [part.name for part in find_parts(["."], [tmp_path / "labels.parquet"])] == ["a.png"]
+    with pytest.raises(DataError, match="the column image must contain encoded bytes"):
+        find_parts(["."])
 
 
 @pytest.mark.parametrize(
