@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trainables.core.data.readers.folders.mask_signs import describe_masks
 from trainables.core.data.readers.image_files import describe_unread, find_images, find_parquet, unread_files
-from trainables.core.data.readers.unlabelled import Part, find_parts, with_slicing
+from trainables.core.data.readers.unlabelled import Part, find_parts, with_slicing, without_repeats
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import UserError
 from trainables.core.plural import plural
@@ -22,12 +22,13 @@ from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.serving.operating_point import IMAGE, PATIENT
 from trainables.core.serving.score_images import ScoredImage, score_parts
 from tuning.console import EXIT_FAILED, EXIT_OK, say, say_notes
+from tuning.output_file import check_no_input
 from tuning.predict.by_patient import by_patient
 from tuning.predict.fetch_model import fetch_model
 from tuning.predict.image_patients import PatientSource
 from tuning.predict.output_rows import OutputRows, output_rows
 from tuning.predict.predictions_file import PredictionsFile
-from tuning.predict.table_rows import TableSource, read_rows
+from tuning.predict.table_rows import TableRows, TableSource, find_table, read_rows
 
 _MAX_LISTED = 10
 
@@ -73,17 +74,13 @@ def predict_images(options: PredictOptions, console: Console) -> int:
     Raises:
         UserError: The model, the images, the cluster or the output file cannot be used.
     """
-    places = [Path(place).expanduser() for place in options.images]
-    parts, table = find_parts(list(map(str, places))), None
-    if options.table is not None:
-        table = read_rows(options.table, parts, [place for place in places if place.is_dir()])
-        parts = list(table.parts)
-        say_notes(console, table.notes)
+    out = options.out.expanduser()
+    parts, table, unread = _find_images(options, out, console)
     say_notes(console, describe_masks([Path(part.name) for part in parts if part.row_group < 0]))
     output = output_rows(parts, table, options.patients)
     failed, unlike = list[str](), list[str]()
     with ExitStack() as stack:
-        file = stack.enter_context(PredictionsFile(options.out.expanduser()))
+        file = stack.enter_context(PredictionsFile(out))
         folder = fetch_model("MODEL", options.model, options.tracking_uri, stack, console)
         scoring = _start_scoring(folder, parts, options.address, stack)
         ensemble = scoring.ensemble
@@ -95,18 +92,50 @@ def predict_images(options: PredictOptions, console: Console) -> int:
         decisions = ensemble.decision_columns(IMAGE if output.patients is None else PATIENT)
         is_of_patients = output.patients is not None
         file.begin(ensemble.class_names, ensemble.answer_heading, decisions, is_of_patients, output.columns)
-        scored = _with_progress_bar(scoring.rows, sum(part.images for part in scoring.parts), console)
+        scored = _with_progress_bar(scoring.rows, _count(scoring.parts), console)
         _write(file, ensemble, _noted(output.scored(scored), failed, unlike), output)
     _list(failed, "not scored", f"error of {options.out}", console)
     _list(unlike, "unlike the training images", f"unlike_training of {options.out}", console)
-    own = {file.absolute() for file in (options.out.expanduser(), *([table.file] if table else []))}
-    if unread := _unread(filter(Path.is_dir, places), own):
+    if unread:
         say_notes(console, [describe_unread(unread)])
     warning = f", {len(unlike)} of them unlike the training images" if unlike else ""
     counted = "" if output.patients is None else f" of {plural(len(set(output.patients)), 'patient')}"
     images = f"{output.count - len(failed)} of {plural(output.count, 'image')}"
     say(console, f"{images}{counted} scored{warning}: {options.out}")
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _find_images(
+    options: PredictOptions, out: Path, console: Console
+) -> tuple[list[Part], TableRows | None, Counter[str]]:
+    """Find the images to score, without repeats, and the table whose rows are predicted.
+
+    Returns:
+        The parts, the table, and the numbers of files in folders that are not read, by suffix.
+
+    Raises:
+        DataError, UserError: There are no images, a table cannot be used, or ``out`` is one of these files.
+    """
+    places = [Path(place).expanduser() for place in options.images]
+    folders = [place for place in places if place.is_dir()]
+    labels = None if options.table is None else find_table(options.table.file, folders)
+    groups = options.patients and options.patients.table
+    tables = [*([labels] if labels else []), *([Path(groups).expanduser()] if groups else [])]
+    given = find_parts(list(map(str, places)), tables)
+    check_no_input("--out", out, [*(Path(part.path) for part in given), *tables])
+    unread = _unread(folders, {file.absolute() for file in (out, *tables)})
+    parts = without_repeats(given)
+    if repeated := _count(given) - _count(parts):
+        say_notes(console, [f"images that are given more than once and scored once: {repeated}"])
+    if options.table is None or labels is None:
+        return parts, None, unread
+    table = read_rows(options.table, labels, parts)
+    say_notes(console, table.notes)
+    return list(table.parts), table, unread
+
+
+def _count(parts: Iterable[Part]) -> int:
+    return sum(part.images for part in parts)
 
 
 def _unread(folders: Iterable[Path], own: Set[Path]) -> Counter[str]:

@@ -59,7 +59,6 @@ class TableRows:
         columns: Columns to pass on: the values of all rows by name.
         patients: Patient of each row, "" if unknown; None without a column of patients.
         notes: How the table was understood.
-        file: The table.
     """
 
     parts: tuple[Part, ...]
@@ -69,7 +68,6 @@ class TableRows:
     columns: _Columns
     patients: tuple[str, ...] | None
     notes: tuple[str, ...]
-    file: Path
 
     def entries(self, parts: Sequence[Part]) -> list[Entry]:
         """Return the rows of the output, in the order of the table: one for each frame of a file of several.
@@ -115,22 +113,21 @@ class TableRows:
 
 def _joined(values: Iterable[str]) -> str:
     """Return the different values, of several labels the different labels, separated by ``|``."""
-    return "|".join(dict.fromkeys(part for value in values for part in value.split("|")))
+    return "|".join(dict.fromkeys(part for value in values for part in value.split("|") if part))
 
 
-def read_rows(source: TableSource, parts: Sequence[Part], folders: Sequence[Path]) -> TableRows:
+def read_rows(source: TableSource, file: Path, parts: Sequence[Part]) -> TableRows:
     """Read a table, and find the images that its rows name. An image that several rows name is that of the first.
 
     Args:
-        source: The table.
+        source: The user's statement about the table.
+        file: The table.
         parts: Images to choose from.
-        folders: Folders in which the table may be.
 
     Raises:
         DataError, UserError: The table cannot be read, lacks a column, names no image, or gives an image several
             patients.
     """
-    file = _existing(source.file, folders)
     columns, images = read_table(file), PartNames(parts)
     names = columns[_image_column(columns, source.image, images, file)]
     found = [images.find(name) for name in names]
@@ -168,11 +165,19 @@ def read_rows(source: TableSource, parts: Sequence[Part], folders: Sequence[Path
             *([f"images without a row in {file}, which are not scored: {unnamed}"] if unnamed else []),
             *([f"rows of {file} that repeat an image: {repeated}; the first row of each counts"] if repeated else []),
         ),
-        file=file,
     )
 
 
-def _existing(name: str, folders: Sequence[Path]) -> Path:
+def find_table(name: str, folders: Sequence[Path]) -> Path:
+    """Return the table that ``--labels`` names.
+
+    Args:
+        name: Its path.
+        folders: Folders that the path may be relative to.
+
+    Raises:
+        UserError: It does not exist.
+    """
     for file in (Path(name).expanduser(), *(folder / name for folder in folders)):
         if file.is_file():
             return file

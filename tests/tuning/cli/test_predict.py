@@ -5,6 +5,8 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
@@ -255,6 +257,40 @@ def test_a_wrong_table_is_refused_in_one_line(model, tmp_path, options, message)
     (line,) = invoke(model, "images", *options, code=2).stderr.splitlines()
     assert line.startswith("tune-predict: ") and message in line
     assert not Path("predictions.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("images", "--labels", "images/labels.csv", "--out", "images/labels.csv"),
+        ("images", "--labels", "labels.csv", "--out", "images/../images/labels.csv"),
+        ("images/a", "--per", "patient", "--groups", "images/labels.csv", "--out", "images/labels.csv"),
+        ("images/a/000.png", "--out", "images/a/000.png"),
+        ("images", "--out", "images/a/001.png"),
+        ("images", "--labels", "predictions.csv"),
+    ],
+)
+def test_an_input_is_not_replaced_by_the_predictions(tmp_path, arguments):
+    write_classes(tmp_path / "images", {"a": 2})
+    write_table(["a/000,P1", "a/001,P2"], "image,group")
+    shutil.copy("images/labels.csv", "predictions.csv")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.*")}
+    (line,) = invoke("no-model", *arguments, code=2).stderr.splitlines()  # said before the model is looked for
+    out = arguments[arguments.index("--out") + 1] if "--out" in arguments else "predictions.csv"
+    assert line == f"tune-predict: --out must not be one of the inputs, but {out} is: give another name"
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.*")} == before
+
+
+def test_a_parquet_table_in_the_folder_is_no_file_of_images_and_an_image_given_twice_counts_once(model, tmp_path):  # noqa: F811
+    write_classes(tmp_path / "images", {"a": 3})
+    rows = {"image": ["a/000", "a/001", "a/002"], "patient_id": ["P1", "P1", "P2"]}
+    pq.write_table(pa.table(rows), tmp_path / "images" / "labels.parquet")
+    arguments = ("images", "images/a/001.png", tmp_path / "images" / "a", "--per", "patient")
+    for named in (("--labels", "labels.parquet"), ("--groups", "images/labels.parquet")):
+        output = invoke(model, *arguments, *named).output
+        assert [(row["patient"], row["images"]) for row in table("predictions.csv")] == [("P1", "2"), ("P2", "1")]
+        assert "images that are given more than once and scored once: 4" in " ".join(output.split())
+        assert "not read" not in output  # the table is
 
 
 def test_patients_need_per_patient_and_a_model_that_has_them(model, trained, tmp_path):  # noqa: F811
