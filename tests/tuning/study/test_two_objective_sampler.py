@@ -4,6 +4,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.samplers import RandomSampler, TPESampler
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from tuning.study.two_objective_sampler import TwoObjectiveSampler
@@ -24,10 +25,11 @@ def objective(trial):
     return gain * x - y**2, 10 * gain * x + 5 * y
 
 
-def search(sampler_of, seed, count=50):
+def search(sampler_of, seed, count=50, storage=None):
     second = {}
     sampler = sampler_of(lambda trial: (trial.value, second[trial.number]))
-    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=optuna.pruners.NopPruner())
+    pruner = optuna.pruners.NopPruner()
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner, storage=storage)
     for _ in range(count):
         trial = study.ask()
         accuracy, second[trial.number] = objective(trial)
@@ -85,3 +87,31 @@ def test_the_study_keeps_the_first_objective_and_its_pruned_trials():
     study, _ = search(two(0), 0, count=20)
     assert study.directions == [optuna.study.StudyDirection.MAXIMIZE]
     assert [trial.number for trial in study.trials if trial.state == TrialState.PRUNED] == [3, 10, 17]
+
+
+def test_it_samples_the_same_in_a_database_that_holds_other_searches():
+    """IDs of trials in a database are not their numbers."""
+    database = RDBStorage("sqlite:///:memory:")
+    search(two(0), 0, count=1, storage=database)
+    in_database, in_memory = search(two(0), 0, count=13, storage=database), search(two(0), 0, count=13)
+    np.testing.assert_allclose(in_database[1], in_memory[1])
+
+
+def test_a_trial_whose_second_value_is_nan_counts_as_failed():
+    def asked(last_state, last_value):
+        values = {}
+        sampler = two(0)(lambda trial: (trial.value, values[trial.number]))
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        for _ in range(14):
+            trial = study.ask()
+            accuracy, values[trial.number] = objective(trial)
+            study.tell(trial, accuracy)
+        trial = study.ask()
+        accuracy, _ = objective(trial)
+        values[trial.number] = last_value
+        study.tell(trial, accuracy if last_state == TrialState.COMPLETE else None, last_state)
+        trial = study.ask()
+        objective(trial)
+        return trial.params
+
+    assert asked(TrialState.COMPLETE, float("nan")) == asked(TrialState.FAIL, None)
