@@ -47,7 +47,7 @@ def portfolio_params(space: SearchSpace, backbones: Sequence[str]) -> list[dict[
             if params["backbone"] == SCRATCH:
                 continue
             params = {**params, "backbone": next(replacements)}
-        fitted.append(fit_params(lambda trial: space.suggest(trial, backbones), params))
+        fitted.append(fit_params(lambda trial: space.configuration(trial, backbones), params))
     return [params for place, params in enumerate(fitted) if params not in fitted[:place]]
 
 

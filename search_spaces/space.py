@@ -6,6 +6,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from trainables.core.config import CONFIGS
 from trainables.core.data.grades import Ordered
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.splits import SHARES
-from trainables.core.errors import UserError
+from trainables.core.errors import UserError, describe
 
 if TYPE_CHECKING:
     import optuna
@@ -24,6 +25,12 @@ Config = dict[str, Any]
 Params = Mapping[str, Any]
 
 DEFAULT_METRICS = {"classification": "balanced_accuracy", "multi_label": "auroc", "segmentation": "dice"}
+_COUNTS = ("image_size", "epochs", "num_samples", "top_k")
+_TUPLES: dict[str, tuple[Any, str]] = {
+    "backbones": (str, '("resnet18",)'),
+    "recipes": (Callable, "(published_baseline,)"),
+    "portfolio": (Mapping, "portfolio()"),
+}
 
 
 class SpaceError(UserError):
@@ -90,8 +97,19 @@ class SearchSpace:
         if self.task not in CONFIGS:
             raise SpaceError(f"task must be one of {', '.join(CONFIGS)}, but {self.name} has {self.task!r}")
         object.__setattr__(self, "metric", self.metric or DEFAULT_METRICS[self.task])
-        if self.top_k < 1:
-            raise SpaceError(f"top_k must be at least 1, but {self.name} has {self.top_k}")
+        for field in _COUNTS:
+            count = getattr(self, field)
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+                raise SpaceError(f"{field} must be a whole number of at least 1, but {self.name} has {count!r}")
+        for field, (kind, example) in _TUPLES.items():
+            values = getattr(self, field)
+            if isinstance(values, str) or not isinstance(values, Sequence):
+                raise SpaceError(f"{field} must be a tuple such as {example}, but {self.name} has {values!r}")
+            for value in values:
+                if not isinstance(value, kind):
+                    raise SpaceError(f"{field} must be a tuple such as {example}, but {self.name} has {value!r} in it")
+        if not self.backbones:
+            raise SpaceError(f"backbones must name at least one, but {self.name} has none")
         if not 0 < self.test_share < 1:
             raise SpaceError(f"test_share must be between 0 and 1, but {self.name} has {self.test_share:g}")
         if not isinstance(self.ordered, bool | None) and not _is_list_of_grades(self.ordered):
@@ -104,6 +122,26 @@ class SearchSpace:
         except re.error as error:
             raise SpaceError(f"group_pattern of {self.name} must be a regular expression: {error}") from error
 
+    def configuration(self, trial: "optuna.trial.BaseTrial", backbones: Sequence[str]) -> Config:
+        """Return the configuration that ``suggest`` makes of a trial.
+
+        Raises:
+            SpaceError: ``suggest`` raises an error, or returns no dict.
+            OSError: The trial's study is not writable.
+            StorageInternalError: The trial's study cannot be reached.
+        """
+        from optuna.exceptions import StorageInternalError
+
+        try:
+            config = self.suggest(trial, backbones)
+        except (UserError, OSError, StorageInternalError):
+            raise
+        except Exception as error:
+            raise SpaceError(f"suggest of {self.name} fails{_place(error)}: {describe(error)}") from error
+        if not isinstance(config, Mapping):
+            raise SpaceError(f"suggest of {self.name} must return a dict, but returned {config!r}")
+        return dict(config)
+
     def recipe_params(self, backbones: Sequence[str]) -> list[dict[str, Any]]:
         """Return the parameters of the recipes, after checking that each fits the space.
 
@@ -111,12 +149,15 @@ class SearchSpace:
         once.
 
         Raises:
-            SpaceError: A recipe lacks a parameter that its branch reads, sets one that the branch does not read, or
-                sets one outside its range.
+            SpaceError: A recipe raises an error, lacks a parameter that its branch reads, sets one that the branch
+                does not read, or sets one outside its range.
         """
         params: list[dict[str, Any]] = []
         for recipe in self.recipes:
-            values = dict(recipe())
+            try:
+                values = dict(recipe())
+            except Exception as error:
+                raise SpaceError(f"recipe {recipe.__name__} of {self.name} fails: {describe(error)}") from error
             if "backbone" in values and values["backbone"] not in backbones:
                 values["backbone"] = backbones[0]
             self._check(recipe.__name__, values, backbones)
@@ -133,14 +174,21 @@ class SearchSpace:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about values out of range, which raise below
-                self.suggest(trial, backbones)
+                self.configuration(trial, backbones)
             read = {key: values[key] for key in trial.distributions}
             optuna.trial.create_trial(params=read, distributions=trial.distributions, value=0.0)
-        except ValueError as error:
+        except (SpaceError, ValueError) as error:
             raise SpaceError(f"recipe {name} of {self.name} does not fit the space: {error}") from error
         unread = sorted(values.keys() - read.keys())
         if unread:
             raise SpaceError(f"recipe {name} of {self.name} sets {', '.join(unread)}, which its branch does not read")
+
+
+def _place(error: Exception) -> str:
+    """Return the line of the space's file in which an error was raised; "" for an error of the call itself."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    of_space = [frame for frame in frames if frame.filename == frames[0].filename]
+    return f" in {of_space[-1].filename}, line {of_space[-1].lineno}" if of_space else ""
 
 
 def _is_list_of_grades(ordered: object) -> bool:

@@ -2,8 +2,11 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 
+from search_spaces.nearest_params import portfolio_params
+from search_spaces.portfolio import portfolio
 from search_spaces.space import SearchSpace, SpaceError, load_space
 
 SPACE_FILE = """
@@ -83,7 +86,18 @@ def test_a_name_that_mlflow_would_refuse_is_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"top_k": 0}, "top_k must be at least 1, but s has 0"),
+        ({"top_k": 0}, "top_k must be a whole number of at least 1, but s has 0"),
+        ({"top_k": 2.5}, "top_k must be a whole number of at least 1, but s has 2.5"),
+        ({"num_samples": -5}, "num_samples must be a whole number of at least 1, but s has -5"),
+        ({"num_samples": 10.0}, "num_samples must be a whole number of at least 1, but s has 10.0"),
+        ({"epochs": True}, "epochs must be a whole number of at least 1, but s has True"),
+        ({"image_size": "64"}, "image_size must be a whole number of at least 1, but s has '64'"),
+        ({"backbones": "scratch_cnn"}, r'backbones must be a tuple such as \("resnet18",\), but s has \'scratch_cnn\''),
+        ({"backbones": ()}, "backbones must name at least one, but s has none"),
+        ({"backbones": (18,)}, "backbones must be a tuple such as .*, but s has 18 in it"),
+        ({"recipes": dict}, r"recipes must be a tuple such as \(published_baseline,\), but s has <class 'dict'>"),
+        ({"recipes": ({"backbone": "a"},)}, "recipes must be a tuple .*, but s has {'backbone': 'a'} in it"),
+        ({"portfolio": portfolio}, r"portfolio must be a tuple such as portfolio\(\), but s has <.*>"),
         ({"task": "detection"}, "task must be one of classification, segmentation, multi_label, but s has 'detection'"),
         ({"test_share": 1.0}, "test_share must be between 0 and 1, but s has 1"),
         ({"ordered": "mild"}, "ordered must be True, False or a tuple of different class names .*, but s has 'mild'"),
@@ -120,3 +134,54 @@ def test_a_recipe_of_a_missing_backbone_moves_to_the_first():
     recipe = {"backbone": "a", "optimizer": "adam"}
     assert space(recipe).recipe_params(["c", "b"]) == [{"backbone": "c", "optimizer": "adam"}]
     assert space(recipe).recipe_params(["b", "a"]) == [recipe]
+
+
+def out_of_range(trial, backbones):
+    return {"lr": trial.suggest_float("lr", 0, 1, log=True)}
+
+
+def without_a_key(trial, backbones):
+    return {}["a"]
+
+
+def pruned(trial, backbones):
+    raise optuna.TrialPruned
+
+
+def without_return(trial, backbones):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("suggest", "message"),
+    [
+        (out_of_range, r"suggest of s fails in .*test_space.py, line \d+: ValueError: .*log"),
+        (without_a_key, r"suggest of s fails in .*test_space.py, line \d+: KeyError: 'a'"),
+        (pruned, r"suggest of s fails in .*test_space.py, line \d+: TrialPruned"),
+        (without_return, "suggest of s must return a dict, but returned None"),
+        (lambda trial: {}, "suggest of s fails: TypeError: .* takes 1 positional argument but 2 were given"),
+    ],
+)
+def test_a_mistake_in_suggest_is_named_with_its_line(suggest, message):
+    broken = dataclasses.replace(space({}), suggest=suggest, portfolio=({"lr": 0.5},))
+    study = optuna.create_study()
+    for use in (
+        lambda: broken.configuration(study.ask(), ("a",)),
+        lambda: broken.recipe_params(("a",)),
+        lambda: portfolio_params(broken, ("a",)),
+    ):
+        with pytest.raises(SpaceError, match=message):
+            use()
+
+
+def test_a_recipe_that_fails_is_named():
+    with pytest.raises(SpaceError, match="recipe <lambda> of s fails: TypeError: 'int' object is not iterable"):
+        space(7).recipe_params(("a", "b"))
+
+
+def test_a_study_that_is_not_writable_is_no_mistake_in_suggest():
+    def full_disk(trial, backbones):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        dataclasses.replace(space(), suggest=full_disk).configuration(optuna.create_study().ask(), ("a",))

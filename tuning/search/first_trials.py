@@ -40,7 +40,7 @@ def warm_start(names: Sequence[str], plan: Plan, storage: str, study_url: str | 
 
 
 def _fitted(record: TrialRecord, plan: Plan) -> dict[str, Any]:
-    fitted = fit_params(lambda trial: plan.space.suggest(trial, plan.backbones), record.params)
+    fitted = fit_params(lambda trial: plan.space.configuration(trial, plan.backbones), record.params)
     # Otherwise it would be the middle of the space, whatever the earlier search found.
     if not fitted.keys() & record.params.keys():
         searched, earlier = (", ".join(params) or "none" for params in (fitted, record.params))

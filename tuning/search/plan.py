@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 
 from analysis.trials import PORTFOLIO, RECIPE, SAMPLER, WARM_START
 from search_spaces.nearest_params import portfolio_params
-from search_spaces.space import SearchSpace
+from search_spaces.space import SearchSpace, SpaceError
 from trainables.core.config import TrainConfig
 from trainables.core.errors import ConfigError
 from trainables.core.metric_names import Objective
@@ -55,8 +56,9 @@ class Plan:
 
         Raises:
             ConfigError: The space gave a key that training does not know or does not read.
+            SpaceError: The space's function raised an error, or returned no dict.
         """
-        searched = self.space.suggest(trial, self.backbones)
+        searched = self.space.configuration(trial, self.backbones)
         shared = {
             # Left out for the default task: a search that began before there were others must keep its identity.
             **({} if self.space.task == "classification" else {"task": self.space.task}),
@@ -98,11 +100,20 @@ class Plan:
             count: Number of configurations.
             trials: Number of trials of the search; default: ``count``.
             warm: Parameters of the best trials of earlier searches, which are tried first.
+
+        Raises:
+            ConfigError: As for ``configure``.
+            SpaceError: As for ``configure``, or a study cannot store the choices of a parameter.
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.seed))
         for trial in self.first_trials(trials or count, warm):
             study.enqueue_trial(trial.params)
-        return study, [self.configure(study.ask()) for _ in range(count)]
+        configs = [self.configure(study.ask()) for _ in range(count)]
+        for trial in study.get_trials(deepcopy=False):
+            for name, distribution in trial.distributions.items():
+                if isinstance(distribution, CategoricalDistribution):
+                    _check_choices(name, distribution.choices)
+        return study, configs
 
 
 def order_first_trials(
@@ -126,3 +137,14 @@ def order_first_trials(
                     first.append(FirstTrial({}, SAMPLER))
                 first.append(FirstTrial(params, origin))
     return first
+
+
+def _check_choices(parameter: str, choices: Sequence[Any]) -> None:
+    """Raise SpaceError if choices are not the same after a study has stored them as JSON, or cannot be told apart."""
+    if not all(isinstance(choice, bool | int | float | str | None) for choice in choices) or (
+        len(set(choices)) < len(choices)
+    ):
+        raise SpaceError(
+            f"parameter {parameter}: choices must be None, bool, int, float or str, each once, but got "
+            f"{list(choices)}: search a name, and look up in suggest what it stands for"
+        )

@@ -34,7 +34,7 @@ class _EndsAndChoices(RandomSampler):
 def space_contents(space: SearchSpace, backbones: Sequence[str]) -> dict[str, Any]:
     """Describe the parameters of a space, its recipes, and the configurations it makes of some parameters."""
     study = optuna.create_study(sampler=_EndsAndChoices())
-    configurations = [space.suggest(study.ask(), backbones) for _ in range(_PROBES)]
+    configurations = [space.configuration(study.ask(), backbones) for _ in range(_PROBES)]
     found = {name: one for trial in study.trials for name, one in trial.distributions.items()}
     contents = {
         "parameter": {name: _describe(found[name]) for name in sorted(found)},

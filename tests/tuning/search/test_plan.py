@@ -1,8 +1,9 @@
 import dataclasses
+from contextlib import nullcontext
 
 import pytest
 
-from search_spaces.space import load_space
+from search_spaces.space import SpaceError, load_space
 from trainables.core.metric_names import Objective
 from tuning.search.plan import Plan
 
@@ -31,3 +32,26 @@ def test_only_segmentations_name_their_task(plan):
     space = load_space("lung_segmentation_space")
     other = dataclasses.replace(plan, space=space, backbones=space.backbones)
     assert other.samples(1)[0]["task"] == "segmentation"
+
+
+@pytest.mark.parametrize(
+    ("choices", "refused"),
+    [
+        ([(1e-3, 0.1), (1e-4, 0.01)], True),
+        ([[16], [32]], True),
+        ([1, True], True),
+        ([0.5, 0.5], True),
+        ([None, False, 2, 0.5, "a"], False),
+    ],
+)
+def test_choices_that_a_study_cannot_store_are_refused(plan, choices, refused):
+    """A study stores choices as JSON, and refuses a parameter whose choices are not those that it reads back."""
+
+    def suggest(trial, backbones):
+        trial.suggest_categorical("pair", choices)
+        return load_space("demo_space").suggest(trial, backbones)
+
+    plan = dataclasses.replace(plan, space=dataclasses.replace(plan.space, suggest=suggest, recipes=()))
+    message = "parameter pair: choices must be None, bool, int, float or str, each once, but got "
+    with pytest.raises(SpaceError, match=message) if refused else nullcontext():
+        plan.samples(3)
