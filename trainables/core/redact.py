@@ -4,6 +4,8 @@ import re
 
 # Text that is exactly one URI, or an option with one. Its password may contain anything, even quotes and spaces.
 _URI = re.compile(r"(?:--?[\w\-]+=)?[a-z][\w+.\-]*://(?!.*\s[\w+.\-]+://).*", re.IGNORECASE)
+# In these schemes, a name without a password before the host is part of the place: a container, or an account.
+_PLACES = "".join(rf"(?<!{scheme}:)" for scheme in ("abfs", "abfss", "hdfs", "gs", "gcs"))
 _SECRET = "passw|pwd|secret|token|credential|signature|api_?key|access_?key"
 
 
@@ -12,7 +14,7 @@ def _user(end: str) -> re.Pattern[str]:
 
     It ends at the last ``@``, because passwords may contain ``@`` or ``/``.
     """
-    return re.compile(rf"//(?:[^:/@{end}]*:[^{end}]*|[^/{end}]*)@")
+    return re.compile(rf"//[^:/@{end}]*:[^{end}]*@|{_PLACES}//[^/{end}]*@")
 
 
 def _query(value: str) -> re.Pattern[str]:
@@ -27,6 +29,7 @@ _WITHIN = _user(r"\s"), _query(r"[^&\s]*?(?=['\")\]},;.]*(?:[&\s]|$))")
 def without_credentials(text: str) -> str:
     """Return text with users, passwords, keys and tokens removed from every URI in it.
 
+    A name without a password stays in the URI of a file system that needs it, such as ``abfss://container@account``.
     If password and path cannot be distinguished, as in ``http://host:80/a@b``, both are removed. A password with spaces
     is only recognised if ``text`` is exactly one URI or ``--option=URI``, so clean command-line arguments one by one.
     """
@@ -35,10 +38,5 @@ def without_credentials(text: str) -> str:
 
 
 def has_credentials(uri: str) -> bool:
-    """Return True if a URI contains a password or a key.
-
-    A bare ``name@``, as in Azure container names, does not count.
-    """
-    of_user, of_query = _WHOLE
-    user = of_user.search(uri)
-    return bool(of_query.search(uri) or (user and ":" in user[0]))
+    """Return True if a URI contains what ``without_credentials`` removes."""
+    return without_credentials(uri) != uri

@@ -69,8 +69,22 @@ def test_within_text_a_uri_ends_at_a_space():
     assert without_credentials("at http://server:5000, me@home") == "at http://server:5000, me@home"
 
 
-def test_an_azure_container_is_not_a_password():
-    assert not has_credentials("abfss://container@account.dfs.core.windows.net/searches")
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("abfss://container@account.dfs.core.windows.net/searches", "abfs://container@account/a@b"),
+        *("hdfs://alice@namenode:8020/scans", "gs://anonymous@bucket/scans"),
+    ],
+)
+def test_a_container_or_an_account_is_not_a_password(uri):
+    for text in (uri, f"--data={uri}", f"{uri} is not readable"):
+        assert without_credentials(text) == text
+    assert not has_credentials(uri)
+    assert has_credentials(uri.replace("@", ":secret@", 1))
+
+
+def test_an_address_has_the_credentials_that_are_removed():
+    assert has_credentials("https://token@server/x")
     assert has_credentials("s3://KEY:secret@bucket/searches")
     assert has_credentials("s3://k:it's@b")
     assert has_credentials("s3://bucket/searches?secret_key=secret")
