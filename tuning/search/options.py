@@ -12,6 +12,7 @@ from search_spaces.space import SearchSpace
 from trainables.core.data.decode.dicom import Window
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.grades import Ordered
+from trainables.core.data.readers.open_source import PHANTOMS
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import UserError
@@ -23,6 +24,8 @@ from tuning.study.data_request import DataRequest
 from tuning.study.search_folder import check_address
 
 HANG_S = 3600.0
+# Values of options that are no paths, even if there is a folder of that name.
+_KEYWORDS = {"data": {PHANTOMS}, "weights": {"pretrained", "random"}}
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class SearchOptions:
         place = self.data or self.space.data
         check_address("--data", place)
         return DataRequest(
-            place=str(Path(place).resolve()) if Path(place).exists() else place,
+            place=absolute("data", place),
             seed=self.seed,
             split=self.split,
             test_share=self.space.test_share,
@@ -170,11 +173,10 @@ class SearchOptions:
 
     def plan(self) -> Plan:
         """Return the settings that all trials share, with the space's defaults filled in."""
-        weights = self.weights or self.space.weights
         return Plan(
             space=self.space,
             backbones=self.backbones or self.space.backbones,
-            weights=str(Path(weights).resolve()) if Path(weights).is_dir() else weights,
+            weights=absolute("weights", self.weights or self.space.weights),
             image_size=self.image_size or self.space.image_size,
             epochs=self.max_epochs or self.space.epochs,
             objective=self.objective or Objective(self.space.metric),
@@ -182,3 +184,10 @@ class SearchOptions:
             seed=self.seed,
             folds=self.cv_folds,
         )
+
+
+def absolute(option: str, value: str) -> str:
+    """Return the value of an option as an absolute path if it is an existing path and not a keyword of the option."""
+    if value in _KEYWORDS.get(option, ()) or not Path(value).exists():
+        return value
+    return str(Path(value).resolve())

@@ -7,16 +7,19 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from search_spaces.space import load_space
+import optuna
+
+from search_spaces.space import load_space, shipped_spaces
 from trainables.core.errors import UserError
 from trainables.core.redact import without_credentials
+from tuning.search.options import absolute
 from tuning.study.attributes import read_options
-from tuning.study.search_folder import existing_folder, find_folder
+from tuning.study.search_folder import NoSearchError, existing_folder, latest_folder
 
 # The first four are no settings of a search, the next three are needed to find the saved options, and the contents of
 # the study file are saved by themselves.
 _NOT_SAVED = {"list_spaces", "dry_run", "resume", "continue_budget", "storage", "study_storage", "name", "study"}
-_PATHS = {"space", "data", "weights", "roi", "groups"}
+_PATHS = {"data", "weights", "roi", "groups"}
 
 
 def to_save(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,9 +32,10 @@ def _as_json(name: str, value: Any) -> Any:
         return value.value
     if isinstance(value, list | tuple):
         return [_as_json("data" if name == "labels" else name, each) for each in value]
-    if name in _PATHS and isinstance(value, str) and Path(value).exists():
-        return str(Path(value).resolve())
-    return without_credentials(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    is_path = name in _PATHS or (name == "space" and value.endswith(".py"))
+    return without_credentials(absolute(name, value) if is_path else value)
 
 
 def resumed(params: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
@@ -44,41 +48,46 @@ def resumed(params: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]
         given: Names of the options that the user gave.
 
     Raises:
-        UserError: There is neither such a search nor such a space.
+        UserError: There is neither such a search nor such a space, or the studies cannot be read.
     """
-    name = params["name"] or params["space"]
-    study = name and _study(params, name)
-    if not study and params["name"] is None and params["space"] is not None:
-        try:
-            name = load_space(params["space"]).name
-        except UserError as error:
-            if not re.search(r"[/:]|\.py$", name):  # neither a file nor a module
-                raise UserError(
-                    f"--resume must name a search in --storage, or a space, but {params['storage']} has no search "
-                    f"{name!r}, and there is no such space"
-                ) from error
-            raise
-        study = _study(params, name)
-    if not study:
-        return dict(params)  # the search's own check refuses this
+    study = _study(params)
     saved = read_options(study)
     if not saved:
         return dict(params)
-    by_name = params["name"] is None and name == params["space"]
     kept = {option: value for option, value in saved.items() if option in params and option not in given}
     if "MLFLOW_TRACKING_URI" in os.environ:
         kept.pop("tracking_uri", None)
-    space = saved["space"] if by_name or params["space"] is None else params["space"]
+    space = params["space"]
+    if space is None or (params["name"] is None and not _is_file_or_module(space)):
+        space = saved["space"]
+        if not space.endswith(".py"):
+            space = Path(space).name  # an older version saved the path of a folder that had the space's name
     continue_budget = "time_budget" not in given
     return {**params, **kept, "space": space, "name": study.study_name, "continue_budget": continue_budget}
 
 
-def _study(params: Mapping[str, Any], name: str) -> Any:
-    """Return the study that ``--resume`` means by a name, or None."""
-    place = params["storage"], name, params["study_storage"]
+def _study(params: Mapping[str, Any]) -> optuna.Study:
+    """Return the study that ``--resume`` means."""
+    root, url, space = params["storage"], params["study_storage"], params["space"]
+    if params["name"] is not None:
+        return existing_folder(root, params["name"], url)[1]
+    if space is None:
+        raise UserError("--resume needs the name of a search, as in tune-run --resume NAME, but got none")
+    if _is_file_or_module(space):
+        return latest_folder(root, load_space(space).name, url)[1]
     try:
-        if params["name"] is not None:
-            return existing_folder(*place)[1]
-        return find_folder(*place, resume=True).load()
-    except UserError:
-        return None
+        return latest_folder(root, space, url)[1]
+    except NoSearchError:
+        if space in {shipped.name for shipped in shipped_spaces()}:
+            raise
+    try:
+        return existing_folder(root, space, url)[1]
+    except NoSearchError as error:
+        raise UserError(
+            f"--resume must name a search in --storage, or a space, but {root} has no search {space!r}, and there is "
+            "no such space"
+        ) from error
+
+
+def _is_file_or_module(space: str) -> bool:
+    return re.search(r"[/:]|\.py$", space) is not None

@@ -49,6 +49,12 @@ def read_identity(study: optuna.Study) -> dict[str, Any]:
     return identity
 
 
+def searched_space(study: optuna.Study) -> str | None:
+    """Return the name of the space that a search searches; None if it stopped before its identity was saved."""
+    identity: dict[str, Any] = study.user_attrs.get(_IDENTITY, {})
+    return identity.get("space")
+
+
 def save_data_request(study: optuna.Study, request: DataRequest) -> None:
     """Save how the data is prepared, so that other commands can prepare it again."""
     study.set_user_attr(_DATA, asdict(request))

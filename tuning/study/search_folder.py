@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from trainables.core.metric_names import Objective
 from trainables.core.plural import plural
 from trainables.core.redact import has_credentials, without_credentials
 from tuning.console import EXIT_FAILED
-from tuning.study.attributes import is_finished
+from tuning.study.attributes import is_finished, searched_space
 from tuning.study.storage.driver_lease import leased
 from tuning.study.storage.journal import journal_held
 from tuning.study.storage.open_study import JOURNAL, open_study, study_storage
@@ -29,6 +29,10 @@ from tuning.study.successive_halving import REDUCTION
 _SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss", "file")  # the file systems that pyarrow supports
 _MOST_FOUND = 5
 _CHECKPOINTS_PER_TRIAL = 3  # the best, the last, and the one being written
+
+
+class NoSearchError(UserError):
+    """There is no search of that name."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class SearchFolder:
         except KeyError:
             return None
         except OSError as error:
-            raise _not_writable(self.local, error) from error
+            raise UserError(f"a search must be readable, but {self.local} is not: {error.strerror}") from error
 
     def check_disk_space(self, checkpoint_bytes: int, num_samples: int) -> str | None:
         """Return a note if the disk may fill up before all trials have ended.
@@ -151,52 +155,64 @@ class SearchFolder:
 
 
 def find_folder(root: str, name: str, study_url: str | None, resume: bool, exact: bool = False) -> SearchFolder:
-    """Return the folder of a new search, or of the latest search of that name to resume.
+    """Return the folder of a new search, or that of an existing one to resume.
 
     Args:
         root: Folder, or URI, of all searches.
-        name: Name of the search. A second one is called NAME-2, and so on, unless the name is ``exact``.
+        name: Name of the space, whose searches are called NAME, NAME-2, and so on; of the search if it is ``exact``.
         study_url: Database of the study; None for a journal file.
-        resume: Return an existing search.
+        resume: Return an existing search: the latest one of the space.
         exact: The user gave the name, so it means one search.
 
     Raises:
-        UserError: There is nothing to resume, an unfinished search has the name, or any search has the exact name.
+        UserError: There is nothing to resume, a search of the space is unfinished, or any search has the exact name.
     """
+    if resume:
+        return (existing_folder if exact else latest_folder)(root, name, study_url)[0]
     _check_name(name)
-    fresh, latest = _folder(root, name, study_url), None
-    if exact and fresh.load() is not None:
-        if resume:
-            return fresh
-        raise UserError(
-            f"a search named {name!r} exists in {root}: continue it with --resume, or choose another --name"
+    if exact:
+        folder = _folder(root, name, study_url)
+        if folder.load() is not None:
+            raise UserError(
+                f"a search named {name!r} exists in {root}: continue it with --resume, or choose another --name"
+            )
+        return folder
+    used, unused = _numbered_folders(root, name, study_url)
+    for folder, study in _of_space(used, name):
+        if not is_finished(study):
+            raise UserError(
+                f"search {folder.name!r} in {root} is unfinished: continue it with --resume --name {folder.name}, or "
+                "choose another --name"
+            )
+    return unused
+
+
+def latest_folder(root: str, space: str, study_url: str | None) -> tuple[SearchFolder, optuna.Study]:
+    """Return the folder and the study of the latest search of a space that is called SPACE, or SPACE-2, and so on.
+
+    Raises:
+        NoSearchError: There is none.
+    """
+    _check_name(space)
+    found = _of_space(_numbered_folders(root, space, study_url)[0], space)
+    if not found:
+        raise NoSearchError(
+            f"--resume needs a search, but {root} has none of {space!r}: omit --resume to start one, or give its --name"
         )
-    while (study := fresh.load()) is not None:
-        latest, finished = fresh, is_finished(study)
-        number = int(fresh.name.removeprefix(name).lstrip("-") or 1) + 1
-        fresh = _folder(root, f"{name}-{number}", study_url)
-    if resume and latest is None:
-        raise UserError(f"--resume needs a search, but {root} has none named {name!r}: omit --resume to start one")
-    if latest is None or (finished and not resume):
-        return fresh
-    if not resume:
-        raise UserError(
-            f"search {latest.name!r} in {root} is unfinished: continue it with --resume, or choose another --name"
-        )
-    return latest
+    return found[-1]
 
 
 def existing_folder(root: str, name: str, study_url: str | None) -> tuple[SearchFolder, optuna.Study]:
     """Return the folder and the study of the search with exactly that name.
 
     Raises:
-        UserError: There is no such search.
+        NoSearchError: There is no such search.
     """
     _check_name(name)
     folder = _folder(root, name, study_url)
     study = folder.load()
     if study is None:
-        raise UserError(f"no search in {root} is called {name!r}{_found(folder)}: pass another name, or --storage")
+        raise NoSearchError(f"no search in {root} is called {name!r}{_found(folder)}: pass another name, or --storage")
     return folder, study
 
 
@@ -208,6 +224,25 @@ def _found(folder: SearchFolder) -> str:
         names = sorted(optuna.get_all_study_names(folder.storage()))
     more = f" and {len(names) - _MOST_FOUND} more" if len(names) > _MOST_FOUND else ""
     return f" (found: {', '.join(names[:_MOST_FOUND])}{more})" if names else ""
+
+
+def _numbered_folders(
+    root: str, name: str, study_url: str | None
+) -> tuple[list[tuple[SearchFolder, optuna.Study]], SearchFolder]:
+    """Return the searches called NAME, NAME-2, and so on, and the first folder of such a name that is unused."""
+    used: list[tuple[SearchFolder, optuna.Study]] = []
+    folder = _folder(root, name, study_url)
+    while (study := folder.load()) is not None:
+        used.append((folder, study))
+        folder = _folder(root, f"{name}-{len(used) + 1}", study_url)
+    return used, folder
+
+
+def _of_space(
+    searches: Sequence[tuple[SearchFolder, optuna.Study]], space: str
+) -> list[tuple[SearchFolder, optuna.Study]]:
+    """Leave out the searches of other spaces, which have got their names by ``--name``."""
+    return [(folder, study) for folder, study in searches if searched_space(study) in (space, None)]
 
 
 def _check_name(name: str) -> None:

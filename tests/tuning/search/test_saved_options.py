@@ -11,8 +11,9 @@ from tuning.cli.run import app
 from tuning.cli.run import run as command
 from tuning.search import session
 from tuning.search.saved_options import to_save
-from tuning.study.attributes import mark_finished, save_options
-from tuning.study.search_folder import find_folder
+from tuning.study.attributes import mark_finished, read_options, save_options
+from tuning.study.identity import check_identity
+from tuning.study.search_folder import existing_folder, find_folder
 
 SPACE = """
 from dataclasses import replace
@@ -35,6 +36,7 @@ def run(tmp_path, monkeypatch):
             options.storage, options.name or options.space.name, None, options.resume, options.name is not None
         )
         with folder.open(Objective("accuracy"), 3, 0) as study:
+            check_identity(study, {"space": options.space.name})
             save_options(study, options.given)
             mark_finished(study, True)
         started.append((folder.name, options))
@@ -120,7 +122,7 @@ def test_a_tracking_server_of_the_environment_counts(run, monkeypatch):
 # is saved in the study, and the folder of a --warm-start is part of the search's identity as it was given.
 NO_PATHS = {
     *("backbone", "metric", "warm_start", "tracking_uri", "address", "cache_size", "window", "operating_point"),
-    *("image_column", "label_column", "split_column", "group_column", "group_pattern"),
+    *("space", "image_column", "label_column", "split_column", "group_column", "group_pattern"),
 }
 
 
@@ -128,8 +130,62 @@ def test_every_option_that_is_a_path_is_saved_as_an_absolute_one(tmp_path, monke
     """A search may be resumed from another folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
+    (tmp_path / "space.py").touch()
     value_of = {str: "file", str | None: "file", list[str] | None: ["file"]}
+    assert to_save({"space": "space.py"}) == {"space": str(tmp_path / "space.py")}
     saved = to_save({name: value_of[hint] for name, hint in get_type_hints(command).items() if hint in value_of})
     absolute = str(tmp_path / "file")
     paths = {name for name, value in saved.items() if value in (absolute, [absolute])}
-    assert paths == saved.keys() - NO_PATHS == {"space", "data", "labels", "weights", "roi", "groups"}
+    assert paths == saved.keys() - NO_PATHS == {"data", "labels", "weights", "roi", "groups"}
+
+
+def test_folders_with_the_names_of_spaces_and_keywords_do_not_take_their_place(run, tmp_path):
+    for name in ("demo_space", "phantoms", "pretrained"):
+        (tmp_path / name).mkdir()
+    run("demo_space", "--data", "phantoms", "--weights", "pretrained", "--storage", ".")
+    options = run("--resume", "demo_space", "--storage", ".")[1]
+    assert (options.space.name, options.data_request().place, options.plan().weights) == (
+        *("demo_space", "phantoms", "pretrained"),
+    )
+
+
+def test_an_older_version_saved_a_folder_in_place_of_a_space(run, tmp_path):
+    run("demo_space")
+    _, study = existing_folder("results", "demo_space", None)
+    save_options(study, read_options(study) | {"space": str(tmp_path / "demo_space")})
+    assert run("--resume", "demo_space")[1].space.name == "demo_space"
+
+
+@pytest.mark.parametrize(
+    "place", ["abfss://container@account.dfs.core.windows.net/scans", "hdfs://alice@namenode:8020/scans"]
+)
+def test_a_container_or_an_account_stays_in_the_address(run, place):
+    run("demo_space", "--data", place)
+    assert run("--resume", "demo_space")[1].data == place
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["demo_space", "--study-storage", "postgresql://127.0.0.1:1/x"], "--study-storage must be the URL of a datab"),
+        (["demo_space", "--storage", "s3://bucket"], "a study cannot be stored on s3://bucket: give --study-storage"),
+        (["--name", "tpyo"], "no search in results is called 'tpyo' (found: demo_space): pass another name"),
+        ([], "--resume needs the name of a search, as in tune-run --resume NAME"),
+        (["tissue_space"], "has none of 'tissue_space': omit --resume to start one, or give its --name"),
+    ],
+)
+def test_a_refusal_to_resume_says_the_reason(run, arguments, reason):
+    run("demo_space")
+    done = CliRunner().invoke(app, ["--resume", *arguments])
+    assert done.exit_code == 2 and reason in " ".join(done.output.split()), done.output
+
+
+def test_a_search_of_another_space_is_resumed_by_its_name_only(run):
+    run("tissue_space", "--name", "demo_space-2")
+    run("demo_space")
+    for arguments in (["demo_space", "--resume"], ["--resume", "demo_space"]):
+        assert run(*arguments)[0] == "demo_space"
+    run("demo_space", "--name", "tissue_space")
+    done = CliRunner().invoke(app, ["tissue_space", "--resume"])
+    assert done.exit_code == 2 and "has none of 'tissue_space'" in " ".join(done.output.split())
+    assert run("--resume", "--name", "tissue_space")[1].space.name == "demo_space"
