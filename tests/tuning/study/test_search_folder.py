@@ -5,7 +5,9 @@ import pytest
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
 from tuning.study.attributes import mark_finished
+from tuning.study.identity import check_identity
 from tuning.study.search_folder import existing_folder, find_folder
+from tuning.study.storage.open_study import JOURNAL
 
 PLAN = (Objective("accuracy"), 3, 0)
 
@@ -23,7 +25,7 @@ def test_finding_a_folder_creates_nothing(tmp_path):
 
 def test_an_unfinished_search_requires_resume(tmp_path):
     started(find_folder(str(tmp_path), "search", None, resume=False))
-    with pytest.raises(UserError, match="'search' in .* is unfinished: continue it with --resume, or choose"):
+    with pytest.raises(UserError, match="'search' in .* is unfinished: continue it with --resume --name search"):
         find_folder(str(tmp_path), "search", None, resume=False)
     assert find_folder(str(tmp_path), "search", None, resume=True).name == "search"
 
@@ -42,7 +44,7 @@ def test_a_name_that_ends_in_a_number_is_not_a_numbered_search(tmp_path):
 
 
 def test_resume_without_a_search_is_refused_and_creates_nothing(tmp_path):
-    with pytest.raises(UserError, match="--resume needs a search, but .* has none named 'search'"):
+    with pytest.raises(UserError, match="--resume needs a search, but .* has none of 'search'"):
         find_folder(str(tmp_path), "search", None, resume=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -113,3 +115,37 @@ def test_a_name_that_the_user_gives_means_one_search(tmp_path):
     mark_finished(started(find_folder(str(tmp_path), "mine", None, resume=False)), True)  # the space is called so, too
     assert find_folder(str(tmp_path), "mine", None, resume=True, exact=True).name == "mine"
     assert find_folder(str(tmp_path), "mine", None, resume=True).name == "mine-2"
+
+
+def test_an_earlier_search_that_is_unfinished_requires_resume_too(tmp_path):
+    """A finished search can be extended by --resume, and be interrupted then."""
+    first = find_folder(str(tmp_path), "search", None, resume=False)
+    mark_finished(started(first), True)
+    mark_finished(started(find_folder(str(tmp_path), "search", None, resume=False)), True)
+    mark_finished(started(first), False)
+    with pytest.raises(UserError, match="'search' in .* is unfinished: continue it with --resume --name search, or"):
+        find_folder(str(tmp_path), "search", None, resume=False)
+
+
+def test_searches_of_other_spaces_do_not_count(tmp_path):
+    mark_finished(started(find_folder(str(tmp_path), "space", None, resume=False)), True)
+    other = started(find_folder(str(tmp_path), "space-2", None, resume=False, exact=True))  # unfinished
+    check_identity(other, {"space": "another space"})
+    assert find_folder(str(tmp_path), "space", None, resume=True).name == "space"
+    third = find_folder(str(tmp_path), "space", None, resume=False)
+    assert third.name == "space-3"
+    mark_finished(started(third), True)
+    assert find_folder(str(tmp_path), "space", None, resume=True).name == "space-3"
+
+
+def test_reading_a_search_writes_nothing(tmp_path):
+    """The folder may be a colleague's, and its last line may be partial."""
+    started(find_folder(str(tmp_path), "search", None, resume=False)).set_user_attr("last", 1)
+    journal = tmp_path / "search" / JOURNAL
+    with journal.open("a") as file:
+        file.write('{"op_code": 2, "par')
+    for lock in (tmp_path / "search").glob("*.lock"):
+        lock.unlink()
+    before = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in (tmp_path / "search").iterdir()}
+    assert existing_folder(str(tmp_path), "search", None)[1].user_attrs["last"] == 1
+    assert {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in (tmp_path / "search").iterdir()} == before

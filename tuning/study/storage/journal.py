@@ -36,7 +36,9 @@ class _KernelLock(JournalFileOpenLock):
 
 
 class Journal(JournalFileBackend):
-    """A journal without partial lines: a line appended to a partial one would make both unreadable.
+    """A journal that drops a partial last line before it appends to it, or both lines would be unreadable.
+
+    Optuna skips a partial last line when it reads, so that reading needs no right to write.
 
     Attributes:
         fence: Called before each write, under the journal's lock; None if this process holds no search.
@@ -45,12 +47,6 @@ class Journal(JournalFileBackend):
     def __init__(self, file: Path):
         self.fence: Callable[[], None] | None = None
         self._file, self._guard = file, _KernelLock(file.with_name(f"{file.name}.lock"))
-        if file.exists():
-            self._guard.acquire()
-            try:
-                self._drop_partial_line()  # left by a power failure
-            finally:
-                self._guard.release()
         super().__init__(str(file), lock_obj=self._guard)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -59,6 +55,7 @@ class Journal(JournalFileBackend):
         try:
             if self.fence is not None:
                 self.fence()
+            self._drop_partial_line()  # left by a power failure
             super().append_logs(logs)
         except OSError:
             self._drop_partial_line()
@@ -89,7 +86,11 @@ class Journal(JournalFileBackend):
 
     def _drop_partial_line(self) -> None:
         with self._file.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
+            length = file.seek(0, os.SEEK_END)
+            file.seek(max(length - 1, 0))
+            if file.read() not in (b"", b"\n"):
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
 
 
 class StudyJournal(JournalStorage, Fenced):
