@@ -47,17 +47,19 @@ def finish(search: Search, console: Console) -> bool:
     registration, failure = _register(search, result, console)
     registered = registration is not None
     mark_finished(study, registered)
-    show(result, search.data, console)
-    if search.plan.objective.second is not None:
-        _show_trade_off(search, console)
-    if registration is None:
-        say(console, f"The ensemble could not be registered ({failure}). Rerun with --resume to try again.", "red")
-    else:
-        _show_places(search, registration, console)
+    with suppress(BrokenPipeError):  # nobody reads the output any more, but the report is still wanted
+        show(result, search.data, console)
+        if search.plan.objective.second is not None:
+            _show_trade_off(search, console)
+        if registration is None:
+            say(console, f"The ensemble could not be registered ({failure}). Rerun with --resume to try again.", "red")
+        else:
+            _show_places(search, registration, console)
     if search.options.report:
         look = partial(examine, search.data, bundle=search.workers.resources.with_one_gpu().bundle())
         source = ReportSource(study, search.data, search.folder.checkpoints, result.openings, look)
-        report_at_end(source, search.folder.local, search.tracker, console)
+        with suppress(BrokenPipeError):
+            report_at_end(source, search.folder.local, search.tracker, console)
     return registered
 
 

@@ -41,6 +41,7 @@ def run(options: SearchOptions, console: Console) -> int:
         0 if the ensemble of at least one finished trial is registered, 130 when interrupted, 1 otherwise.
 
     Raises:
+        BrokenPipeError: The output was closed while trials were running. Progress is saved.
         UserError: An option, the space or the data is invalid. Nothing was trained.
     """
     exists = options.resume
@@ -59,6 +60,8 @@ def run(options: SearchOptions, console: Console) -> int:
                 say(console, f"Another driver has finished trials of search {name}, so this one ends.", "red")
                 code = EXIT_FAILED
             except _FATAL as error:
+                if console.quiet:  # the program that read the output has ended; Tune wraps the error that says so
+                    raise BrokenPipeError from error
                 _report_failure(error, folder, console)
                 code = EXIT_FAILED
     except KeyboardInterrupt:

@@ -41,6 +41,30 @@ def test_the_model_is_registered_before_anything_is_printed(monkeypatch):
     assert is_finished(study)
 
 
+def test_a_closed_output_does_not_change_a_registered_search(monkeypatch):
+    """Its parent run is FINISHED, and it has a report, although nobody read the last lines."""
+    reported = []
+
+    def show(*arguments):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(finish, "_find_ensemble", lambda search, console: SimpleNamespace(openings=1))
+    monkeypatch.setattr(finish, "publish", lambda *arguments: Registration("1", "champion", "there was none before"))
+    monkeypatch.setattr(finish, "show", show)
+    monkeypatch.setattr(finish, "report_at_end", lambda *arguments: reported.append(arguments))
+    search = SimpleNamespace(
+        steering=SimpleNamespace(study=optuna.create_study()),
+        workers=SimpleNamespace(resources=Resources(cpus=1, gpus=0)),
+        plan=SimpleNamespace(space=SimpleNamespace(name="brains")),
+        options=SimpleNamespace(report=True),
+        folder=SimpleNamespace(checkpoints="", local=None),
+        data=None,
+        tracker=None,
+    )
+    assert finish.finish(search, quiet())
+    assert len(reported) == 1
+
+
 @pytest.mark.parametrize(
     ("ended", "why"), [(0, "Give a longer --time-budget with --resume."), (2, "The lines above say why.")]
 )

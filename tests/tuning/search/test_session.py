@@ -1,6 +1,8 @@
 """The ends of a driver: another driver has finished its trials, or its trials fail alike."""
 
 import io
+import os
+import traceback
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -8,12 +10,30 @@ import pytest
 from rich.console import Console
 
 from tests.tuning.study.driver import Driver
+from tuning.console import Terminal, say
+from tuning.ray_backend.ray_errors import TuneError
 from tuning.search import session
 from tuning.study.attributes import is_finished
 from tuning.study.record_trial import save_failure
 
 
-def test_a_driver_whose_trial_another_one_has_finished_ends_in_one_line(tmp_path, monkeypatch):
+@pytest.fixture
+def start(monkeypatch):
+    """Return a function that runs a session on a study with another training."""
+
+    def start(study, train, console, local=None):
+        folder = SimpleNamespace(open=lambda *plan, new: nullcontext(study), local=local)
+        plan = SimpleNamespace(objective=None, steps=1, seed=0, pruning=True)
+        monkeypatch.setattr(session, "check_search", lambda *given: SimpleNamespace(plan=plan, folder=folder))
+        monkeypatch.setattr(session, "join_cluster", lambda *given: None)
+        monkeypatch.setattr(session, "open_search", lambda *given: None)
+        monkeypatch.setattr(session, "_run_to_end", train)
+        return session.run(SimpleNamespace(resume=True), console)
+
+    return start
+
+
+def test_a_driver_whose_trial_another_one_has_finished_ends_in_one_line(tmp_path, start):
     losing = Driver(tmp_path, url=f"sqlite:///{tmp_path}/study.db")
     trial_id, _ = losing.start()
     winning = Driver(tmp_path, url=f"sqlite:///{tmp_path}/study.db")
@@ -22,15 +42,31 @@ def test_a_driver_whose_trial_another_one_has_finished_ends_in_one_line(tmp_path
     def train(search, console):
         losing.report(trial_id, 1, 0.9)
 
-    folder = SimpleNamespace(open=lambda *plan, new: nullcontext(losing.study))
-    plan = SimpleNamespace(objective=None, steps=1, seed=0, pruning=True)
-    monkeypatch.setattr(session, "check_search", lambda *given: SimpleNamespace(plan=plan, folder=folder))
-    monkeypatch.setattr(session, "join_cluster", lambda *given: None)
-    monkeypatch.setattr(session, "open_search", lambda *given: None)
-    monkeypatch.setattr(session, "_run_to_end", train)
     console = Console(file=io.StringIO(), width=200)
-    assert session.run(SimpleNamespace(resume=True), console) == 1
+    assert start(losing.study, train, console) == 1
     assert console.file.getvalue() == "Another driver has finished trials of search search, so this one ends.\n"
+
+
+@pytest.mark.parametrize("in_callback", [True, False])
+def test_a_closed_output_is_no_failure_of_the_search(tmp_path, start, in_callback):
+    """Tune turns an error in a callback, such as the one that prints each report, into its own."""
+
+    def train(search, console):
+        try:
+            say(console, "trial 0 epoch 1/3")
+        except BrokenPipeError:
+            if in_callback:
+                raise TuneError(traceback.format_exc()) from None
+            raise
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    with pytest.raises(BrokenPipeError), os.fdopen(writer, "w") as output:
+        try:
+            start(Driver(tmp_path).study, train, Terminal(file=output), tmp_path)
+        finally:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # what is left in the buffer
+    assert not (tmp_path / "driver-error.txt").exists()
 
 
 @pytest.mark.parametrize("any_report", [True, False])
