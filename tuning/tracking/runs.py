@@ -113,7 +113,15 @@ class SearchRuns:
     def _find_or_create_experiment(self) -> str:
         name, client = self._info.experiment, self._client
         experiment_id = find_experiment(client, name)
-        return experiment_id or str(client.create_experiment(name, artifact_location(client.tracking_uri, name)))
+        if experiment_id is not None:
+            return experiment_id
+        try:
+            return str(client.create_experiment(name, artifact_location(client.tracking_uri, name)))
+        except MlflowException:
+            experiment_id = find_experiment(client, name)  # another search may just have created it
+            if experiment_id is None:
+                raise
+            return experiment_id
 
     def _find_or_create(self, key: str, tags: dict[str, str], params: dict[str, Any], started: float) -> str:
         """Return the ID of the run with a key, with all its parameters logged. Safe to repeat."""

@@ -12,7 +12,7 @@ from tests.tuning.study.driver import EPOCHS, METRIC, Driver
 from trainables.core.errors import UserError
 from trainables.core.training.metrics.classification_metrics import class_keys
 from tuning.tracking.outbox import Tracker, check_experiment
-from tuning.tracking.runs import SearchInfo
+from tuning.tracking.runs import SearchInfo, SearchRuns
 
 INFO = SearchInfo("space", "search", "uid-1", {"seed": 0, "weights": "random"}, {"tune.space": "space"})
 
@@ -211,3 +211,17 @@ def test_a_deleted_experiment_is_refused(uri):
     client.delete_experiment(client.create_experiment("space"))
     with pytest.raises(UserError, match="the MLflow experiment 'space' is deleted: restore it, or rename the space"):
         check_experiment(uri, "space")
+
+
+def test_an_experiment_that_another_search_creates_at_the_same_time_is_used(uri):
+    """Both searches find no experiment; the other one creates it first."""
+
+    class Client(MlflowClient):
+        created = None
+
+        def create_experiment(self, name, *arguments):
+            self.created = MlflowClient(uri).create_experiment(name)
+            return super().create_experiment(name, *arguments)
+
+    client = Client(uri)
+    assert SearchRuns(client, INFO).experiment_id == client.created is not None
