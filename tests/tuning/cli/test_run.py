@@ -82,7 +82,7 @@ def test_durations(text, seconds):
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "30", "m", "30 m", "2h5", "-1h"])
+@pytest.mark.parametrize("text", ["", "30", "m", "30 m", "2h5", "-1h", "0s", "0h0m"])
 def test_invalid_durations_are_refused(text):
     done = invoke("demo_space", "--time-budget", text)
     assert done.exit_code == 2

@@ -15,9 +15,10 @@ _option = partial(typer.Option, rich_help_panel="Resources")
 def parse_duration(text: str) -> float:
     """Return the seconds in a duration such as ``1h30m``, or raise BadParameter."""
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise typer.BadParameter(f"a duration must look like 90s, 30m, 2h or 1h30m, but got {text!r}")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not seconds or "".join(number + unit for number, unit in parts) != text:
+        raise typer.BadParameter(f"a duration must look like 90s, 30m, 2h or 1h30m and not be 0, but got {text!r}")
+    return seconds
 
 
 def parse_gpus(text: str) -> float | str:
