@@ -109,8 +109,8 @@ class Plan:
         for trial in self.first_trials(trials or count, warm):
             study.enqueue_trial(trial.params)
         configs = [self.configure(study.ask()) for _ in range(count)]
-        for trial in study.get_trials(deepcopy=False):
-            for name, distribution in trial.distributions.items():
+        for asked in study.get_trials(deepcopy=False):
+            for name, distribution in asked.distributions.items():
                 if isinstance(distribution, CategoricalDistribution):
                     _check_choices(name, distribution.choices)
         return study, configs
