@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainables.core.device import exact_float32
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.plural import plural
 
@@ -35,7 +36,7 @@ class Profile:
 
 
 def profile(model: PixelNetwork, images: NDArray[np.uint8]) -> Profile:
-    """Count parameters and measure the latency of a single image.
+    """Count parameters and measure the latency of a single image, in the precision in which models are served.
 
     Args:
         model: Network in eval mode.
@@ -44,7 +45,7 @@ def profile(model: PixelNetwork, images: NDArray[np.uint8]) -> Profile:
     device = next(model.parameters()).device
     pixels = torch.from_numpy(np.array(images[:1])).to(device)
     times: list[float] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), exact_float32():
         for run in range(_WARM_UP + _RUNS):
             start = time.perf_counter()
             model(pixels).softmax(dim=1).cpu()  # copying to the CPU waits for the GPU

@@ -25,7 +25,7 @@ from torch import Tensor
 from trainables.core.config import HeadConfig
 from trainables.core.data.batches import Table, batches, fits
 from trainables.core.data.dataset import Dataset
-from trainables.core.device import autocast, resolve_precision
+from trainables.core.device import autocast, halve_until_it_fits, resolve_precision
 from trainables.core.errors import describe
 from trainables.core.models.backbones.parameter_groups import ParameterGroup
 from trainables.core.models.networks.classifier import Classifier
@@ -34,7 +34,7 @@ from trainables.core.node_cache import StoreFullError
 
 # Part of every key: increase it when a change cuts or normalises the same backbone differently.
 CACHE_VERSION = 1
-BATCH = 64  # images
+BATCH = 64  # images; fewer if the GPU's memory is too small for them
 CPU_SAMPLE = 16  # images that are timed on a CPU; a GPU needs a whole batch to be busy
 # Computing must cost this many times more than reading and writing, because timings on shared machines are rough.
 MARGIN = 3.0
@@ -182,17 +182,25 @@ class FrozenCache:
     def _write(
         self, images: NDArray[np.uint8], indices: NDArray[np.int64], variants: Sequence[Variant], folder: Path
     ) -> None:
-        computed = (
-            self._run(variant(torch.from_numpy(images[indices[start : start + BATCH]])))
-            for variant in variants
-            for start in range(0, len(indices), BATCH)
-        )
-        write_rows(folder, computed, len(indices) * len(variants))
+        def write(size: int) -> None:
+            computed = (
+                self._run(variant(torch.from_numpy(images[indices[start : start + size]])))
+                for variant in variants
+                for start in range(0, len(indices), size)
+            )
+            write_rows(folder, computed, len(indices) * len(variants))
+
+        halve_until_it_fits(write, BATCH)
 
     def _measure(self, images: NDArray[np.uint8], indices: NDArray[np.int64], folder: Path) -> None:
         """Time a batch and write the ``Cost`` into the folder."""
-        count = min(len(indices), CPU_SAMPLE if self._device.type == "cpu" else BATCH)
-        pixels = torch.from_numpy(images[indices[:count]])
+        most = CPU_SAMPLE if self._device.type == "cpu" else BATCH
+        cost = halve_until_it_fits(lambda size: self._cost(images[indices[:size]], folder), min(len(indices), most))
+        (folder / _COST).write_text(json.dumps(dataclasses.asdict(cost)))
+
+    def _cost(self, images: NDArray[np.uint8], folder: Path) -> Cost:
+        """Time a batch of images, whose outputs are written into the folder for a while."""
+        count, pixels = len(images), torch.from_numpy(images)
         outputs, cost = self._run(pixels), Cost(0, 0.0, 0.0, 0.0)
         frozen = self._model.backbone.stages[: self._model.backbone.frozen_depth]
         computes = any(type(stage) is not ParameterGroup for stage in frozen)
@@ -204,7 +212,7 @@ class FrozenCache:
             read = self._seconds(lambda: next(batches(table, order, count))[0].to(self._device)) / count
             cost = Cost(outputs.nbytes // count, compute, write, read)
             (folder / OUTPUTS).unlink()
-        (folder / _COST).write_text(json.dumps(dataclasses.asdict(cost)))
+        return cost
 
     def _seconds(self, run: Callable[[], Any]) -> float:
         """Return the shortest of three timings, since other load only makes them longer."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainables.core.config import HeadConfig
+from trainables.core.device import exact_float32, halve_until_it_fits
 from trainables.core.errors import CheckpointError
 from trainables.core.models.backbones.lora import merged_lora
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
@@ -77,7 +78,10 @@ def with_batch_norm_of(
         checkpoint: Checkpoint of the network.
         images: (N, S, S, channels) uint8 images.
         rows: Indices of the training images; at most 4,096 of them are drawn.
-        device: Device to compute on.
+        device: Device to compute on. If a GPU's memory is too small, fewer images at a time give the statistics.
+
+    Raises:
+        torch.OutOfMemoryError: The GPU's memory is too small for a single image.
     """
     model = trained_network(checkpoint, device).train()
     norms = [one for one in model.modules() if isinstance(one, _Norm) and one.training and one.track_running_stats]
@@ -86,13 +90,17 @@ def with_batch_norm_of(
     model.eval()
     for norm in norms:
         norm.train()
-        norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
     # In random order: sorted images would make batches of one class, whose variances are too small.
     drawn = np.random.default_rng(0).permutation(rows)[:_MOST_IMAGES]
-    batches = np.array_split(drawn, -(-len(drawn) // _BATCH))  # of equal size, since all of them count the same
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        for batch in batches:
+
+    def compute(size: int) -> None:
+        for norm in norms:
+            norm.reset_running_stats()
+        for batch in np.array_split(drawn, -(-len(drawn) // size)):  # of equal size, since all of them count the same
             model(torch.from_numpy(images[batch]).to(device))
+
+    with exact_float32():
+        halve_until_it_fits(compute, _BATCH)
     tensors = {f"model.{name}": tensor.cpu() for name, tensor in model.state_dict().items()}
     return dataclasses.replace(checkpoint, state=dataclasses.replace(checkpoint.state, tensors=tensors))

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainables.core.device import exact_float32, halve_until_it_fits
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import trained_network
@@ -54,34 +55,45 @@ def predict_with_features(
         model: Network in eval mode that returns (B, C) logits.
         images: (N, S, S, channels) uint8 images.
         indices: (n,) indices of the images to predict.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass; fewer if the GPU's memory is too small for them.
         views: Key of ``VIEWS``; the probabilities are the arithmetic mean over its views.
 
     Returns:
         (n, C) float32 probabilities, and (n, F) float32 features of the first view, which is the image itself.
+
+    Raises:
+        torch.OutOfMemoryError: The GPU's memory is too small for a single image.
     """
     device = next(model.parameters()).device
-    parts, features = [], []
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        for start in range(0, len(indices), batch_size):
-            batch = torch.from_numpy(images[indices[start : start + batch_size]]).to(device)
+
+    def predict(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        parts, features = [], []
+        for start in range(0, len(indices), size):
+            batch = torch.from_numpy(images[indices[start : start + size]]).to(device)
             passes = [model.features_and_logits(view(batch, *each)) for each in VIEWS[views]]
             features.append(passes[0][0].float().cpu())
             predictions = [model.probabilities(logits) for _, logits in passes]
             parts.append((torch.stack(predictions).mean(dim=0) if len(predictions) > 1 else predictions[0]).cpu())
-    return torch.cat(parts).numpy(), torch.cat(features).numpy()
+        return torch.cat(parts).numpy(), torch.cat(features).numpy()
+
+    with exact_float32():
+        return halve_until_it_fits(predict, batch_size)
 
 
 @torch.inference_mode()
 def extract_features(model: PixelNetwork, images: NDArray[np.uint8], indices: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the (n, F) float32 features of n of (N, S, S, channels) uint8 images, of a network for any task."""
     device = next(model.parameters()).device
-    parts = []
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        for start in range(0, len(indices), _BATCH):
-            pixels = torch.from_numpy(images[indices[start : start + _BATCH]]).to(device)
+
+    def extract(size: int) -> NDArray[np.float32]:
+        parts = []
+        for start in range(0, len(indices), size):
+            pixels = torch.from_numpy(images[indices[start : start + size]]).to(device)
             parts.append(model.features_and_logits(pixels)[0].float().cpu())
-    return torch.cat(parts).numpy()
+        return torch.cat(parts).numpy()
+
+    with exact_float32():
+        return halve_until_it_fits(extract, _BATCH)
 
 
 def mean_probabilities(predictions: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainables.core.device import exact_float32, halve_until_it_fits
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.models.networks.base import PixelNetwork
 from trainables.core.models.networks.build import trained_network
@@ -35,11 +36,25 @@ def predict_pixels_with_features(model: PixelNetwork, pixels: NDArray[np.uint8])
 
     Returns:
         (B, 1, S, S) for a single class, else (B, 1 + C, S, S) with the background first; and (B, F) float32 features.
+
+    Raises:
+        torch.OutOfMemoryError: The GPU's memory is too small for a single image.
     """
     device = next(model.parameters()).device
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        features, logits = model.features_and_logits(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
-        return pixel_probabilities(logits), features.float().cpu().numpy()
+
+    def predict(batch: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        features, logits = model.features_and_logits(torch.from_numpy(np.ascontiguousarray(batch)).to(device))
+        return pixel_probabilities(logits), features.float().cpu()
+
+    def predict_all(size: int) -> tuple[Tensor, Tensor]:
+        if size >= len(pixels):
+            return predict(pixels)
+        parts = [predict(pixels[start : start + size]) for start in range(0, len(pixels), size)]
+        return torch.cat([probabilities for probabilities, _ in parts]), torch.cat([features for _, features in parts])
+
+    with exact_float32():
+        probabilities, features = halve_until_it_fits(predict_all, max(1, len(pixels)))
+    return probabilities, features.numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +102,12 @@ def count_pixels(
     Returns:
         (2M - 1, n, 3C) counts: ``pixel_counts`` of one image per row, first for each of the M models, then for the
         means of the first 2, ..., M models.
+
+    Raises:
+        torch.OutOfMemoryError: The GPU's memory is too small for a single image.
     """
-    parts = []
-    for start in range(0, len(indices), _BATCH):
-        batch = indices[start : start + _BATCH]
+
+    def count_batch(batch: NDArray[np.int64]) -> Tensor:
         pixels, truth = images[batch], torch.from_numpy(masks[batch])
         single, combined = [], []
         total: Tensor | None = None
@@ -101,6 +118,11 @@ def count_pixels(
             single.append(pixel_counts(predicted_masks(probabilities), truth, num_classes))
             if count > 1:
                 combined.append(pixel_counts(predicted_masks(total / count), truth, num_classes))
-        parts.append(torch.stack([*single, *combined]).flatten(start_dim=2).cpu())
-    counts: NDArray[np.float64] = torch.cat(parts, dim=1).double().numpy()
+        return torch.stack([*single, *combined]).flatten(start_dim=2).cpu()
+
+    def count_all(size: int) -> Tensor:
+        starts = range(0, len(indices), size)
+        return torch.cat([count_batch(indices[start : start + size]) for start in starts], dim=1)
+
+    counts: NDArray[np.float64] = halve_until_it_fits(count_all, _BATCH).double().numpy()
     return counts
