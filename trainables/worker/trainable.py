@@ -23,7 +23,7 @@ from ray import tune
 
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
-from trainables.core.device import limit_memory, memory_errors, resolve_device
+from trainables.core.device import limit_memory, memory_errors, resolve_device, share_of_others
 from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError, WeightsError, describe, first_line
 from trainables.core.metric_names import Objective
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, FrozenPart
@@ -36,6 +36,7 @@ from trainables.worker.report_keys import FAILED, HALVED, UNFIT
 from trainables.worker.steps import Step, epoch_steps, fold_steps
 
 logger = logging.getLogger("trainables")
+_MUCH_MEMORY = 0.05  # share of a GPU's memory; what CUDA takes in this process is only known roughly
 
 
 def run_trial(
@@ -65,10 +66,12 @@ def run_trial(
         ``HALVED``, in one of these reports, if the GPU's memory was too small for a batch and the trial continued with
         a smaller one.
         ``FAILED``, in a last report of its own, if the configuration cannot be trained; ``UNFIT``, likewise, if this
-        node does not meet the requirements, if its GPU cannot be used, or if a disk is full or read-only.
+        node does not meet the requirements, if its GPU cannot be used or has no memory left for a trial that reserved
+        all of it, or if a disk is full or read-only.
 
     Raises:
-        torch.OutOfMemoryError: The share of a GPU is too small even for the smallest batch.
+        torch.OutOfMemoryError: The memory is too small even for the smallest batch, but the trial has only a share of
+            the GPU, or other processes hold much of it.
         RankError: The process of another device failed or died.
         HubError: Pretrained weights cannot be downloaded.
     """
@@ -80,13 +83,11 @@ def run_trial(
     torch.set_num_threads(max(1, int(_reserved("CPU")) // devices))
     try:
         faulthandler.dump_traceback_later(timeout_s, exit=True)
-        device = resolve_device("cuda" if ray.get_gpu_ids() else "cpu")
-        limit_memory(device, _reserved("GPU"))
-        config = TrainConfig.from_dict({**trial["train"], "device": device.type})
+        config = TrainConfig.from_dict({**trial["train"], "device": _own_device().type})
         _train(config, _Run(data, objective, storage, timeout_s, trial["resume_from"], devices))
     except (NonFiniteLossError, ConfigError, WeightsError, torch.OutOfMemoryError) as error:  # would fail on any node
         _release(error)
-        if isinstance(error, torch.OutOfMemoryError) and 0 < _reserved("GPU") < 1:
+        if isinstance(error, torch.OutOfMemoryError) and _shares_gpu():
             raise  # another process on this GPU may be the cause, so Tune retries the trial wherever there is room
         tune.report({FAILED: describe(error), f"best_{objective.metric}": math.nan})
     except (UnwritableError, DeviceError) as error:  # the next trial would fail on this node, too
@@ -98,6 +99,26 @@ def run_trial(
     finally:
         faulthandler.cancel_dump_traceback_later()
         _free_memory()  # this process runs further trials and may share its GPU
+
+
+def _own_device() -> torch.device:
+    """Return the device that Ray reserved for this trial, with its memory limited to the trial's share.
+
+    Raises:
+        DeviceError: It cannot be used, or all of it is reserved but other processes have taken its memory.
+        torch.OutOfMemoryError: Only a share is reserved, and the GPU's memory is taken.
+    """
+    share = _reserved("GPU")
+    try:
+        device = resolve_device("cuda" if ray.get_gpu_ids() else "cpu")
+        limit_memory(device, share)
+    except torch.OutOfMemoryError as error:
+        if share < 1:
+            raise
+        raise DeviceError(
+            "a trial needs its GPU's memory, but other processes have taken it (nvidia-smi lists them): end them"
+        ) from error
+    return device
 
 
 @dataclass(frozen=True)
@@ -207,6 +228,11 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()  # does nothing in a process that has not used a GPU
     except RuntimeError as error:  # after some CUDA errors every call fails; it must not hide the trial's own error
         logger.warning("the GPU's memory cannot be freed: %s", first_line(error))
+
+
+def _shares_gpu() -> bool:
+    """Return True if other processes may use much of this trial's GPU, or do."""
+    return 0 < _reserved("GPU") < 1 or share_of_others() > _MUCH_MEMORY
 
 
 def _reserved(resource: str) -> float:

@@ -5,8 +5,10 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-import ray
 import torch
+
+pytest.importorskip("ray")  # a machine with a GPU and little else runs only the tests of the core
+import ray
 from ray import tune
 
 from tests.trainables.core.training.parallel.faulty_rank import FaultyRank
@@ -161,6 +163,46 @@ def test_on_a_share_of_a_gpu_the_trial_is_tried_again(session, monkeypatch, conf
     assert session.reports == []
 
 
+def others_hold(monkeypatch, share):
+    """Let the GPU, as CUDA describes it, be full by a share that other processes hold."""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (round((1 - share) * 80 * 2**30), 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_trial_fails_for_lack_of_memory_only_if_no_other_process_holds_it(session, monkeypatch, config, few, share):
+    """Of a whole GPU, too: a program outside of the search may use it."""
+    session.resources["GPU"] = 1
+    others_hold(monkeypatch, share)
+    allow(monkeypatch, 0)
+    if share:
+        with pytest.raises(torch.OutOfMemoryError):
+            run(session, config(batch_size=16), few)
+    else:
+        run(session, config(batch_size=16), few)
+    assert [report.get(FAILED) for report in session.reports] == ["OutOfMemoryError: CUDA out of memory."] * (not share)
+
+
+def test_a_gpu_that_others_have_filled_is_the_nodes_fault(session, monkeypatch, config, few):
+    """No trial could begin there, so none of them may fail for it."""
+    full = RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
+
+    def raise_full(*_, **__):
+        raise full
+
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: [0])
+    monkeypatch.setattr(torch, "zeros", raise_full)
+    session.resources["GPU"] = 1
+    run(session, config(), few)
+    (report,) = session.reports
+    assert "a trial needs its GPU's memory, but other processes have taken it" in report[UNFIT]
+    session.resources["GPU"] = 0.5  # another trial may have taken the memory: Tune tries this one again
+    with pytest.raises(torch.OutOfMemoryError):
+        run(session, config(), few)
+    assert session.reports == [report]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a usable GPU")
 def test_a_gpu_that_cannot_be_used_is_the_nodes_fault(session, monkeypatch, config, few):
     monkeypatch.setattr(ray, "get_gpu_ids", lambda: [0])
@@ -184,3 +226,25 @@ def test_an_error_is_not_hidden_by_a_gpu_that_it_broke(session, monkeypatch, con
     with pytest.raises(RuntimeError, match="illegal memory access"):
         run(session, config(), few)
     assert "the GPU's memory cannot be freed: CUDA error: the second call" in caplog.text
+
+
+@pytest.mark.gpu
+def test_a_batch_is_halved_until_it_fits_into_the_gpus_memory(session, monkeypatch, config, few):
+    """With room for the network and some images of the batch, and no stand-ins for the GPU's errors."""
+    torch.ones(1, device="cuda")
+    total = torch.cuda.mem_get_info()[1]
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: [0])
+    monkeypatch.setattr(trainable, "limit_memory", lambda *_: None)
+    large = config(backbone="resnet18", image_size=32, batch_size=16, epochs=1)
+    torch.cuda.reset_peak_memory_stats()
+    run(session, large, few)
+    peak = torch.cuda.max_memory_reserved()
+    torch.cuda.empty_cache()
+    try:
+        torch.cuda.set_per_process_memory_fraction(0.8 * peak / total)
+        run(session, large, few)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    first, second = session.reports
+    assert HALVED not in first
+    assert "continued with" in second[HALVED]
