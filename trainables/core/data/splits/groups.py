@@ -107,14 +107,13 @@ def group_by_similarity(
     """
     # These import torch, which takes seconds, and data are described before it is needed.
     from trainables.core.data.splits.similarity import chance_level, polar_spectra, similarity_forest
-    from trainables.core.device import resolve_device
 
     spectra = polar_spectra(pixels)
     spectra[np.setdiff1d(np.arange(len(pixels)), usable)] = 0
     chance, spread = chance_level(spectra[usable], np.random.default_rng(0))
     grid = np.round(np.linspace(min(_FLOOR, chance + _BEYOND_CHANCE * spread), _HIGHEST, _STEPS + 1), 3)
     grid = grid if threshold is None else np.unique([threshold, *grid])
-    forest = similarity_forest(spectra, float(grid[0]), resolve_device("auto"), progress)
+    forest = similarity_forest(spectra, float(grid[0]), progress)
     most = max(2, int(LARGEST_SHARE * len(usable)))
     copies = _certain(copies, len(pixels), most)
     of_copies = _components(copies, len(pixels))

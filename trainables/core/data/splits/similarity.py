@@ -88,19 +88,17 @@ def chance_level(spectra: Spectra, generator: np.random.Generator, sample: int =
     return float(median), float((high - median) / 1.2816)
 
 
-def similarity_forest(
-    spectra: Spectra, floor: float, device: torch.device, progress: Callable[[float], None] | None = None
-) -> Forest:
+def similarity_forest(spectra: Spectra, floor: float, progress: Callable[[float], None] | None = None) -> Forest:
     """Compare all pairs block by block, storing only the links that connect components: O(N) memory.
+
+    This runs on the CPU: the driver calls it, and CUDA would keep memory of a GPU, which trials need, until it ends.
 
     Args:
         spectra: Result of ``polar_spectra``.
         floor: Lower similarities are ignored.
-        device: Device to compute on.
         progress: Called with the share that is done.
     """
     size = len(spectra)
-    spectra = spectra.to(device)
     links: list[NDArray[np.float64]] = [np.empty((3, 0))]
     blocks = list(_blocks(size))
     for done, (top, left) in enumerate(blocks):
@@ -109,7 +107,7 @@ def similarity_forest(
         later = columns + left > rows + top  # each pair once
         rows, columns = rows[later], columns[later]
         found = torch.stack([rows + top, columns + left, similarity[rows, columns]])
-        links.append(found.cpu().numpy().astype(np.float64))
+        links.append(found.numpy().astype(np.float64))
         if sum(part.shape[1] for part in links) > _EDGES or done == len(blocks) - 1:
             links = [_thinned(np.concatenate(links, axis=1), size)]
         if progress is not None:
@@ -158,7 +156,7 @@ def _band_passed(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _block(rows: Spectra, columns: Spectra, floor: float) -> torch.Tensor:
     """Return (R, C) similarities, -inf for those that are certainly below ``floor``."""
-    similarity = torch.full((len(rows), len(columns)), -math.inf, device=rows.device)
+    similarity = torch.full((len(rows), len(columns)), -math.inf)
     by_harmonic = rows.permute(2, 0, 1).contiguous()
     for other in (columns.conj(), columns):
         cross = torch.bmm(by_harmonic, other.permute(2, 1, 0).contiguous())

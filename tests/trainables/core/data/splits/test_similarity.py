@@ -1,7 +1,6 @@
 import cv2
 import numpy as np
 import pytest
-import torch
 from scipy.sparse.csgraph import connected_components
 
 from trainables.core.data.readers.phantoms import make_phantoms
@@ -13,8 +12,6 @@ from trainables.core.data.splits.similarity import (
     registration,
     similarity_forest,
 )
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +66,7 @@ def test_brightness_and_contrast_do_not_matter(phantoms):
 
 def test_images_without_structure_have_no_links(phantoms):
     images = np.concatenate([phantoms[:2], np.full((2, SIDE, SIDE, 1), 90, np.uint8)])
-    forest = similarity_forest(polar_spectra(images), 0.1, CPU)
+    forest = similarity_forest(polar_spectra(images), 0.1)
     assert not np.isin(forest.first, [2, 3]).any() and not np.isin(forest.second, [2, 3]).any()
 
 
@@ -81,7 +78,7 @@ def test_the_forest_has_the_components_of_every_threshold(phantoms, monkeypatch,
     spectra = polar_spectra(phantoms)
     everything = similarity._block(spectra, spectra, -np.inf).numpy()
     shares = []
-    forest = similarity_forest(spectra, 0.7, CPU, shares.append)
+    forest = similarity_forest(spectra, 0.7, shares.append)
     assert len(forest.first) < len(phantoms)
     assert shares == sorted(shares) and shares[-1] == 1
     for threshold in (0.7, 0.8, 0.85, 0.9, 0.95):
