@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from itertools import chain, pairwise
 from typing import Any, NamedTuple, Self
 
@@ -114,7 +115,7 @@ def to_device(on_cpu: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     if device.type != "cuda":
         yield from ((inputs.to(device), targets.to(device)) for inputs, targets in on_cpu)
         return
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _copy_stream(device)
     ahead: tuple[Batch, torch.cuda.Event] | None = None
     for inputs, targets in on_cpu:
         if inputs.is_cuda:
@@ -128,6 +129,12 @@ def to_device(on_cpu: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
         ahead = (copied[0], copied[1]), event
     if ahead is not None:
         yield _ready(*ahead)
+
+
+@cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream that copies to a GPU; there is one, because each keeps freed memory of its own for reuse."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _ready(batch: Batch, copied: torch.cuda.Event) -> Batch:

@@ -98,6 +98,17 @@ def test_batches_are_copied_to_the_gpu_while_it_computes():
 
 
 @pytest.mark.gpu
+def test_memory_does_not_grow_with_the_number_of_passes():
+    order, device = np.random.default_rng(1).permutation(12), torch.device("cuda", 0)
+    reserved = []
+    for _ in range(20):
+        for inputs, _targets in to_device(batches(TABLE, order, 5), device):
+            inputs.float().sum()
+        reserved.append(torch.cuda.memory_reserved(device))
+    assert reserved[-1] == reserved[2]
+
+
+@pytest.mark.gpu
 def test_a_resident_table_gives_the_same_batches():
     order = np.random.default_rng(1).permutation(12)
     on_gpu = list(batches(resident(TABLE, torch.device("cuda")), order, 5))
