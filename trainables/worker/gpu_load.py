@@ -1,6 +1,7 @@
 """Measurement of the memory and the time that a trial needs of a GPU."""
 
 import faulthandler
+import gc
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ import torch
 
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
-from trainables.core.device import memory_errors, required_share, resolve_device
+from trainables.core.device import limit_memory, memory_errors, required_share, resolve_device
 from trainables.core.errors import ConfigError, NonFiniteLossError, UserError, WeightsError, describe
 from trainables.core.metric_names import Objective
 from trainables.worker.node_requirements import NodeRequirements, missing_requirements
@@ -21,6 +22,9 @@ from trainables.worker.steps import Step, epoch_steps, fold_steps
 
 _READ_EVERY_MS = 200
 _LONG_ENOUGH_S = 5.0  # for some 25 readings
+# Shares of a GPU's memory to measure in, until one suffices. With more memory, a trial moves more images to the GPU and
+# keeps more for reuse, so the peak on a whole GPU is not what it needs.
+_SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def measure_load(
     """Train a configuration on the GPU that Ray reserved for this process, which has not used it before.
 
     The time is measured after the first epoch, in which a trial decodes images, computes the outputs of frozen stages,
-    and tries out kernels: for 5 seconds or longer, unless the trial ends before. The memory is the peak of all epochs.
+    and tries out kernels: for 5 seconds or longer, unless the trial ends before. The memory is the peak of all epochs,
+    in an eighth of the GPU's memory, or in a quarter, a half, or all of it if the trial does not fit otherwise.
 
     Args:
         train: Dict of a ``TrainConfig``.
@@ -66,21 +71,38 @@ def measure_load(
         raise UserError("; ".join(missing))
     device = resolve_device("cuda")
     config = TrainConfig.from_dict({**train, "device": "cuda"})
-    readings: list[float] = []
     try:
-        with memory_errors(), suppress(NonFiniteLossError):  # its memory is known, and other trials tell the time
-            epochs = _epochs(config, data, objective, timeout_s)
-            if config.epochs > 1:
-                next(epochs)
-            with utilization(f"GPU-{torch.cuda.get_device_properties(device).uuid}", readings):
-                started = time.monotonic()
-                for _ in epochs:
-                    if time.monotonic() - started >= _LONG_ENOUGH_S:
-                        break
-    except (ConfigError, WeightsError, torch.OutOfMemoryError) as error:
-        return GpuLoad(1.0, None, describe(error))
+        for share in _SHARES:
+            limit_memory(device, share)
+            torch.cuda.reset_peak_memory_stats(device)
+            try:
+                with memory_errors():
+                    return _measure(config, data, objective, timeout_s, device)
+            except torch.OutOfMemoryError as error:
+                failure = describe(error)
+            gc.collect()
+            torch.cuda.empty_cache()
+    except (ConfigError, WeightsError) as error:
+        failure = describe(error)
     finally:
         faulthandler.cancel_dump_traceback_later()
+    return GpuLoad(1.0, None, failure)
+
+
+def _measure(
+    config: TrainConfig, data: Dataset, objective: Objective, timeout_s: float, device: torch.device
+) -> GpuLoad:
+    """Train within the memory that this process may take."""
+    readings: list[float] = []
+    with suppress(NonFiniteLossError):  # its memory is known, and other trials tell the time
+        epochs = _epochs(config, data, objective, timeout_s)
+        if config.epochs > 1:
+            next(epochs)
+        with utilization(f"GPU-{torch.cuda.get_device_properties(device).uuid}", readings):
+            started = time.monotonic()
+            for _ in epochs:
+                if time.monotonic() - started >= _LONG_ENOUGH_S:
+                    break
     memory = required_share(torch.cuda.max_memory_reserved(device), device)
     return GpuLoad(memory, fmean(readings) if readings else None)
 

@@ -85,8 +85,12 @@ def check_devices(configs: Sequence[dict[str, Any]], gpus: float | None) -> None
 
 
 def one_per_backbone(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the configuration of each backbone that needs the most memory: few frozen parts, large batches."""
-    parsed = [(TrainConfig.from_dict(config), config) for config in configs]
+    """Return the configuration of each backbone that needs the most memory: few frozen parts, large batches.
+
+    They lack ``head_epochs``: the epochs that train only the head need less memory than the others.
+    """
+    whole = [{key: value for key, value in config.items() if key != "head_epochs"} for config in configs]
+    parsed = [(TrainConfig.from_dict(config), config) for config in whole]
     parsed.sort(key=lambda each: (len(each[0].frozen), -each[0].batch_size))
     first: dict[str, dict[str, Any]] = {}
     for _, config in parsed:

@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 
+pytest.importorskip("ray")  # a machine with a GPU and little else runs only the tests of the core
 from trainables.core.device import allocatable_share, required_share
 from trainables.core.metric_names import Objective
 from trainables.worker.gpu_load import measure_load, utilization
@@ -42,6 +43,14 @@ def test_the_required_share_of_a_gpu_is_the_smallest_in_which_the_tensors_fit(mo
     share = required_share(tensors, torch.device("cuda"))
     assert allocatable_share(share, total) * total == pytest.approx(tensors)
     assert required_share(total, torch.device("cuda")) == 1
+
+
+@pytest.mark.gpu
+def test_images_that_a_trial_could_move_to_the_gpu_are_no_need_of_it(small_data, config):
+    """On a whole GPU they may take a quarter of its memory; the more trials share it, the less."""
+    load = measure_load(config(epochs=2).to_dict(), small_data, Objective("accuracy"), 600, None)
+    assert load.memory < 1 / 8 + 0.01
+    assert torch.cuda.get_per_process_memory_fraction() < 1 / 8
 
 
 @pytest.mark.gpu

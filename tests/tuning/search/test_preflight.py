@@ -8,6 +8,7 @@ from rich.console import Console
 
 from search_spaces.space import load_space
 from tests.images import write_classes, write_pairs
+from trainables.core.config import TrainConfig
 from trainables.core.data.decode.crop import Regions
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import ConfigError, DataError
@@ -47,6 +48,12 @@ def test_of_each_backbone_the_configuration_with_the_most_to_train_and_the_large
     )
     other = {**frozen, "backbone": "resnet18"}
     assert one_per_backbone([small, frozen, other, large]) == [large, other]
+
+
+def test_the_whole_network_is_measured_and_not_only_its_head(config):
+    head_first = config(epochs=12, head_epochs=8, batch_size=32).to_dict()
+    (measured,) = one_per_backbone([head_first])
+    assert TrainConfig.from_dict(measured) == config(epochs=12, batch_size=32)
 
 
 def test_cross_validation_is_recommended_for_a_small_set_without_folds(plan, small_data, monkeypatch):
