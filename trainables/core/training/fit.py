@@ -158,6 +158,7 @@ def _score(task: Task, ranks: Ranks, mixed_precision: AbstractContextManager[Non
 def _computed(scorer: Scorer, numbers: Sequence[int], ranks: Ranks, split: str, epoch: int) -> dict[str, float]:
     """Score the batches of all ranks, in their order, on rank 0. A host-device sync, once per epoch and split."""
     if ranks.count > 1:
+        ranks.finish_sums()
         on_cpu = [tuple(tensor.cpu() for tensor in record) for record in scorer.records]
         gathered = chain(*ranks.gather(list(zip(numbers, on_cpu, strict=True))))
         scorer.records = [record for _, record in sorted(gathered, key=itemgetter(0))]

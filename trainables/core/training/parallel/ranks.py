@@ -1,28 +1,32 @@
 """Ranks: the processes that train one model together, numbered from 0. Rank 0 scores, reports and saves.
 
 Pipes carry everything but tensors to sum. Before each sum, rank 0 hears from every rank, so that a rank that has failed
-or died is noticed before any rank waits for its tensors.
+or died is noticed before any rank waits for its tensors. On a GPU, only the kernels wait, so rank 0 also watches the
+others before it waits for its GPU.
 """
 
 import pickle
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainables.core.device import memory_errors
 from trainables.core.errors import ConfigError, DeviceError, WeightsError, describe, first_line
 from trainables.core.training.parallel.rendezvous import Rendezvous
 
 # Errors that a rank hands to rank 0 as they are, because the caller treats them in ways of their own.
 _PASSED_ON: tuple[type[Exception], ...] = (torch.OutOfMemoryError, ConfigError, DeviceError, WeightsError)
 _DEATH_S = 10.0  # time for the end of a process that has closed its connections
+_POLL_S = 0.001
 
 
 class RankError(Exception):
@@ -89,7 +93,16 @@ class Ranks(ABC):
 
     @abstractmethod
     def sum(self, values: Tensor) -> None:
-        """Replace a tensor by its sum over all ranks, after a ``gather``."""
+        """Replace a tensor by its sum over all ranks, after a ``gather``. On a GPU, only later kernels wait for it."""
+
+    @abstractmethod
+    def finish_sums(self) -> None:
+        """Wait until all sums so far are there. To be called before anything else waits for the GPU.
+
+        Raises:
+            RankError: On rank 0: a rank failed or died, so that its GPU would wait for ever.
+            OutOfMemoryError: On rank 0: a sum found too little memory.
+        """
 
 
 class OneRank(Ranks):
@@ -106,6 +119,9 @@ class OneRank(Ranks):
 
     def sum(self, values: Tensor) -> None:
         """Leave the tensor as it is."""
+
+    def finish_sums(self) -> None:
+        """Do nothing."""
 
 
 class Follower(Ranks):
@@ -136,6 +152,9 @@ class Follower(Ranks):
         """Take part in the sum."""
         dist.all_reduce(values)
 
+    def finish_sums(self) -> None:
+        """Do nothing: rank 0 ends this process if another one has ended."""
+
 
 class Leader(Ranks):
     """The view of rank 0.
@@ -156,6 +175,7 @@ class Leader(Ranks):
     ):
         self.count = rendezvous.count
         self._followers, self._rendezvous, self._arguments = followers, rendezvous, arguments
+        self._last_sum: torch.cuda.Event | None = None
 
     def join(self) -> None:
         """Let the other ranks prepare, which find in the caches what this one has prepared, and connect."""
@@ -171,12 +191,45 @@ class Leader(Ranks):
 
     def sum(self, values: Tensor) -> None:
         """Take part in the sum."""
-        try:
+        with self._lost_contact():
             dist.all_reduce(values)
-        except RuntimeError as error:  # a rank died within the last milliseconds
-            wait([process.sentinel for process, _ in self._followers], timeout=_DEATH_S)
-            dead = [number for number in range(1, self.count) if self._process(number).exitcode is not None]
-            raise (self._died(dead[0]) if dead else RankError(f"the ranks lost contact: {describe(error)}")) from error
+            if values.is_cuda:
+                self._last_sum = torch.cuda.Event()
+                self._last_sum.record()
+
+    def finish_sums(self) -> None:
+        """Wait for the sums on the GPU as long as all other ranks live."""
+        with self._lost_contact():
+            while self._last_sum is not None and not self._last_sum.query():
+                if self._ended(_POLL_S):
+                    raise RuntimeError("a sum on the GPU did not end")
+
+    @contextmanager
+    def _lost_contact(self) -> Iterator[None]:
+        """Raise for the rank that has ended if a sum fails."""
+        try:
+            with memory_errors():
+                yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # a rank failed or died within the last milliseconds
+            for number in self._ended(_DEATH_S):
+                self._raise_end(number)
+            raise RankError(f"the ranks lost contact: {describe(error)}") from error
+
+    def _ended(self, timeout: float) -> list[int]:
+        """Return the ranks that have ended, as soon as there is one or the time in seconds is over; killed ones first.
+
+        The end of one makes the sums of the others fail, which they report before they end with exit code 0.
+        """
+        wait([process.sentinel for process, _ in self._followers], timeout=timeout)
+        ended = [number for number in range(1, self.count) if self._process(number).exitcode is not None]
+        return sorted(ended, key=lambda number: self._process(number).exitcode == 0)
+
+    def _raise_end(self, number: int) -> NoReturn:
+        """Raise the failure that a rank reported before it ended, or that it died."""
+        while True:
+            self._receive(number)
 
     def _send_all(self, message: bytes) -> None:
         for number in range(1, self.count):

@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass, fields
 
 import torch
+import torch.distributed as dist
 
 from trainables.core.data.dataset import Dataset
 from trainables.core.errors import WeightsError
@@ -52,6 +53,19 @@ def is_killed_in_the_third_pass():
     Classifier.forward = counted
 
 
+def is_killed_in_the_third_sum():
+    """Rank 0 has heard from this rank, and waits for its tensors."""
+    all_reduce, sums = dist.all_reduce, []
+
+    def counted(values):
+        sums.append(values)
+        if len(sums) == 3:
+            is_killed()
+        return all_reduce(values)
+
+    dist.all_reduce = counted
+
+
 def has_room_for_four_images():
     forward = Classifier.forward
 
@@ -68,5 +82,6 @@ FAULTS = {
     "raises a user's error": raises_a_users_error,
     "is killed": is_killed,
     "is killed in the third pass": is_killed_in_the_third_pass,
+    "is killed in the third sum": is_killed_in_the_third_sum,
     "has room for four images": has_room_for_four_images,
 }
