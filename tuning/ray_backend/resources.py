@@ -38,14 +38,24 @@ class Resources:
         """Return the resources of work that uses at most one GPU."""
         return replace(self, gpus=min(self.gpus, 1.0))
 
+    def with_whole_gpu(self) -> Self:
+        """Return the resources of work that must have a GPU to itself, if trials use GPUs at all."""
+        return replace(self, gpus=float(min(math.ceil(self.gpus), 1)))
+
     def bundle(self) -> dict[str, float]:
         """Return the amounts by Ray's resource names, without zeros."""
         amounts = {"CPU": self.cpus, "GPU": self.gpus, self.gpu_class or "GPU": self.gpus}
         return {name: amount for name, amount in amounts.items() if amount}
 
     def fit(self, node: Mapping[str, float]) -> int:
-        """Return how many trials a node with these resources can run concurrently."""
-        return min(_times(node.get(name, 0), amount) for name, amount in self.bundle().items())
+        """Return how many trials a node with these resources can run concurrently.
+
+        A share of a GPU must fit on a single one: four GPUs have room for 0.6 four times.
+        """
+        counts = {name: _times(node.get(name, 0), amount) for name, amount in self.bundle().items()}
+        if 0 < self.gpus < 1:
+            counts["GPU"] = int(node.get("GPU", 0)) * _times(1, self.gpus)
+        return min(counts.values())
 
     def describe(self) -> str:
         """Return a phrase like ``2 CPUs, 0.5 GPUs, 0.5 gpu_24g``."""
@@ -79,7 +89,7 @@ def trial_resources(cpus: float | None, gpus: float | None, can_grow: bool, gpu_
         gpus = 1.0 if gpu_class else float(min(1, all_gpus))
     able = [node for node in nodes if gpus and Resources(0, gpus, gpu_class).fit(node)]
     if cpus is None:
-        shares = [node.get("CPU", 1) // _times(node["GPU"], gpus) for node in able]
+        shares = [node.get("CPU", 1) // Resources(0, gpus).fit(node) for node in able]
         cpus = max(1.0, min(shares, default=1.0))
     resources = Resources(cpus, gpus, gpu_class)
     if not any(resources.fit(node) for node in nodes):

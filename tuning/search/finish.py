@@ -56,7 +56,7 @@ def finish(search: Search, console: Console) -> bool:
         else:
             _show_places(search, registration, console)
     if search.options.report:
-        look = partial(examine, search.data, bundle=search.workers.resources.with_one_gpu().bundle())
+        look = partial(examine, search.data, bundle=search.workers.resources.with_whole_gpu().bundle())
         source = ReportSource(study, search.data, search.folder.checkpoints, result.openings, look)
         with suppress(BrokenPipeError):
             report_at_end(source, search.folder.local, search.tracker, console)

@@ -88,6 +88,38 @@ def test_all_gpus_train_a_trial_and_one_scores_it(gpus, devices, scoring):
     resources = Resources(2, gpus, "gpu_24g")
     assert resources.devices == devices
     assert resources.with_one_gpu() == Resources(2, scoring, "gpu_24g")
+    assert resources.with_whole_gpu() == Resources(2, 1 if gpus else 0, "gpu_24g")  # times are measured undisturbed
+
+
+@pytest.mark.parametrize(
+    ("gpus", "count", "expected"), [(0.6, 4, 4), (0.4, 4, 8), (0.15, 4, 24), (0.3, 8, 24), (0.5, 2, 4), (2, 8, 4)]
+)
+def test_a_share_of_a_gpu_is_placed_on_a_single_one(monkeypatch, gpus, count, expected):
+    node = {"CPU": 16.0, "GPU": float(count)}
+    assert Resources(0, gpus).fit(node) == expected
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": node}])
+    assert trial_resources(None, gpus, can_grow=False).cpus == max(1, 16 // expected)
+
+
+def test_ray_places_as_many_shares_as_are_counted(can_grow):
+    """Two GPUs have room for 0.6 twice, although they have 2 in all."""
+    groups = [ray.util.placement_group([{"GPU": 0.6}]) for _ in range(3)]
+    try:
+        placed, waiting = ray.wait([group.ready() for group in groups], num_returns=2)
+        assert (len(placed), ray.wait(waiting, timeout=1)[0]) == (2, [])
+    finally:
+        for group in groups:
+            ray.util.remove_placement_group(group)
+    assert slots(Resources(0, 0.6)) == 2
+
+
+def test_shares_of_gpus_of_different_sizes_count_on_the_large_ones(monkeypatch):
+    node = {"CPU": 16.0, "GPU": 2.0, "gpu_16g": 2.0, "gpu_80g": 1.0}
+    small = {"CPU": 16.0, "GPU": 1.0, "gpu_16g": 1.0}
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": each} for each in (node, small)])
+    assert slots(Resources(1, 0.4, "gpu_80g")) == 2
+    assert slots(Resources(1, 0.4, "gpu_16g")) == 4 + 2
+    assert slots(Resources(1, 0.6)) == 2 + 1
 
 
 @pytest.mark.parametrize(
