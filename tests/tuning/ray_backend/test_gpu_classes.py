@@ -1,16 +1,23 @@
 import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+pytest.importorskip("ray")  # a machine with a GPU and little else runs only the tests of the core
 from tuning.ray_backend import gpu_classes
 
 
 @pytest.mark.parametrize(
-    ("memories", "expected"),  # MiB per GPU as printed by nvidia-smi, and GPUs per class
+    ("memories", "expected"),  # MiB per GPU, and GPUs per class
     [
         ([], {}),
         ([11264], {}),  # a GTX 1080 Ti
-        ([15360], {16: 1}),  # a T4
+        ([15360], {16: 1}),  # a T4, as nvidia-smi counts
+        ([14909], {16: 1}),  # the same, as CUDA counts
         ([23034], {16: 1, 24: 1}),  # an L4
         ([40960, 40960], {16: 2, 24: 2, 32: 2, 40: 2}),  # two A100 of 40 GB
         ([46068], {16: 1, 24: 1, 32: 1, 40: 1, 48: 1}),  # an L40S
@@ -28,26 +35,55 @@ def test_a_request_gets_the_smallest_class_that_has_enough(requested, expected):
     assert gpu_classes.gpu_class_for(requested) == expected
 
 
-def test_a_node_without_nvidia_smi_has_no_classes(monkeypatch, capsys):
-    monkeypatch.setenv("PATH", "")
-    gpu_classes.main()
-    assert json.loads(capsys.readouterr().out) == {}
+def visible(monkeypatch, *gpus):
+    """Let torch see GPUs, given by their properties; an exception is raised instead."""
+
+    def properties(number):
+        if isinstance(gpus[number], Exception):
+            raise gpus[number]
+        mib, is_integrated = gpus[number]
+        return SimpleNamespace(total_memory=mib * 2**20, is_integrated=is_integrated)
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(gpus))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
 
 
 @pytest.mark.parametrize(
-    ("script", "expected"),
+    ("gpus", "expected"),
     [
-        ("echo 23034; echo 23034", {"gpu_16g": 2, "gpu_24g": 2}),
-        ("echo '[N/A]'; echo 23034", {"gpu_16g": 1, "gpu_24g": 1}),  # the first shares the CPU's memory
-        ("echo '[Insufficient Permissions]'", {}),
-        ("echo NVIDIA-SMI has failed because it could not communicate with the driver; exit 9", {}),
+        ([], {}),
+        ([(22579, False), (22579, False)], {"gpu_16g": 2, "gpu_24g": 2}),
+        ([(14909, False)], {"gpu_16g": 1}),  # a T4
+        ([(122880, True), (22579, False)], {"gpu_16g": 1, "gpu_24g": 1}),  # the first shares the CPU's memory
+        ([RuntimeError("CUDA unknown error")], {}),
     ],
 )
-def test_whatever_nvidia_smi_says_ray_start_gets_valid_resources(tmp_path, monkeypatch, capsys, script, expected):
-    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_whatever_torch_sees_ray_start_gets_valid_resources(monkeypatch, capsys, gpus, expected):
+    visible(monkeypatch, *gpus)
     gpu_classes.main()
     printed = capsys.readouterr()
     assert json.loads(printed.out) == expected
-    assert ("nvidia-smi failed" in printed.err) == ("exit" in script)
+    assert ("CUDA failed, so this node announces no GPU classes: CUDA unknown error" in printed.err) == (
+        gpus != [] and isinstance(gpus[0], Exception)
+    )
+
+
+def classes_of_a_process(visible_devices, path):
+    """Return what ``ray start`` gets, in a process that sees only some devices."""
+    command = [sys.executable, "-m", "tuning.ray_backend.gpu_classes"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible_devices, "PATH": f"{path}:{os.environ['PATH']}"}
+    return json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def test_gpus_that_ray_may_not_use_count_in_no_class(tmp_path):
+    """``nvidia-smi`` lists all cards of the machine, whatever this process may use."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 23034; echo 23034\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert classes_of_a_process("", tmp_path) == {}
+
+
+@pytest.mark.gpu
+def test_one_visible_gpu_counts_once(tmp_path):
+    counts = classes_of_a_process("0", tmp_path)
+    assert all(count == 1 for count in counts.values())
+    assert counts or torch.cuda.get_device_properties(0).total_memory < 15 * 2**30
