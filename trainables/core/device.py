@@ -175,7 +175,7 @@ def free_memory(device: torch.device) -> int:
 
 def share_of_others() -> float:
     """Return the share of the current GPU's memory that other processes hold, from 0 to 1; 0 if this one uses none."""
-    if not torch.cuda.is_initialized():
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return 0.0
     free, total = torch.cuda.mem_get_info()
     return max(0.0, (total - free - torch.cuda.memory_reserved() - _CONTEXT_BYTES) / total)

@@ -194,13 +194,12 @@ class Leader(Ranks):
         with self._lost_contact():
             dist.all_reduce(values)
             if values.is_cuda:
-                self._last_sum = torch.cuda.Event()
-                self._last_sum.record()
+                self._last_sum = torch.cuda.current_stream(values.device).record_event()
 
     def finish_sums(self) -> None:
         """Wait for the sums on the GPU as long as all other ranks live."""
         with self._lost_contact():
-            while self._last_sum is not None and not self._last_sum.query():
+            while self._last_sum is not None and not self._last_sum.query():  # type: ignore[no-untyped-call]
                 if self._ended(_POLL_S):
                     raise RuntimeError("a sum on the GPU did not end")
 
