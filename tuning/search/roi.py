@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from trainables.core.atomic_write import atomic_folder
@@ -21,7 +22,7 @@ def fetch_segmentation(model: str, tracking_uri: str | None, stack: ExitStack, c
         UserError: The model does not exist or is not a segmentation.
     """
     folder = fetch_model("--roi", model, tracking_uri, stack, console)
-    open_segmentation(folder)
+    open_segmentation(folder, torch.device("cpu"))  # only to check it
     return folder
 
 

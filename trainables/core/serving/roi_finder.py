@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from trainables.core.data.dataset import Dataset
@@ -20,13 +21,17 @@ from trainables.core.serving.image_input import UnreadableImageError
 _BATCH = 64
 
 
-def open_segmentation(folder: Path) -> SegmentationEnsemble:
+def open_segmentation(folder: Path, device: torch.device | None = None) -> SegmentationEnsemble:
     """Load a segmentation from an untrusted folder.
+
+    Args:
+        folder: Folder of the ensemble.
+        device: Device to load it on; None for a GPU if there is one.
 
     Raises:
         DataError: The model is not a segmentation, or cannot be loaded.
     """
-    model = open_ensemble(folder)
+    model = open_ensemble(folder, device)
     if not isinstance(model, SegmentationEnsemble):
         raise DataError(f"--roi must be a segmentation, but {folder} is a classification")
     return model
