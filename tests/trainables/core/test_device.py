@@ -248,3 +248,35 @@ def test_the_memory_of_another_process_is_seen():
         during = share_of_others()
         holder.stdin.close()
     assert during - before == pytest.approx(0.3, abs=0.05)
+
+
+NEIGHBOUR = """
+import torch
+from trainables.core.device import limit_memory, resolve_device
+device = resolve_device("cuda")
+limit_memory(device, 0.5)
+total, held = torch.cuda.mem_get_info(device)[1], []
+try:
+    while True:
+        held.append(torch.empty(total // 50, dtype=torch.uint8, device=device))
+except torch.OutOfMemoryError:
+    print(len(held), flush=True)
+input()
+"""
+
+
+@pytest.mark.gpu
+def test_a_process_that_takes_all_it_may_leaves_its_neighbour_a_share():
+    device = resolve_device("cuda")
+    total = torch.cuda.mem_get_info(device)[1]
+    with subprocess.Popen(
+        [sys.executable, "-c", NEIGHBOUR], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as neighbour:
+        taken = int(neighbour.stdout.readline())
+        try:
+            limit_memory(device, 0.5)
+            torch.empty(int(0.4 * total), dtype=torch.uint8, device=device)
+        finally:
+            limit_memory(device, 1)
+            neighbour.stdin.close()
+    assert 20 <= taken <= 25  # fiftieths of the memory

@@ -217,3 +217,14 @@ def test_runs_and_a_resumed_run_on_the_gpu_agree(config, small_data, precision, 
     resumed = [result.metrics["tune/loss"] for result in fit(chosen, small_data, interrupted.state)]
     assert again == pytest.approx(expected, rel=0.02)
     assert resumed == pytest.approx(expected[1:], rel=0.02)
+
+
+@pytest.mark.gpu
+def test_fp16_with_clipping_and_accumulation_agrees_with_fp32(config, small_data):
+    """Scaled gradients must be unscaled once per step, before they are clipped."""
+    changes = {"epochs": 3, "device": "cuda", "batch_size": 8, "accumulate_steps": 2, "clip_norm": 0.1}
+    half, single = (
+        [result.metrics["tune/loss"] for result in fit(config(precision=precision, **changes), small_data)]
+        for precision in ("fp16", "fp32")
+    )
+    assert half == pytest.approx(single, rel=0.1)
