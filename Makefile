@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # names: by default, those with the fewest tests would come last, which are the slowest.
 PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=10
 
-.PHONY: install search test test-all test-slow test-faults fuzz test-browser test-cluster test-tracking test-serving bench lint audit docs format clean
+.PHONY: install search test test-all test-slow test-faults fuzz test-gpu test-browser test-cluster test-tracking test-serving bench lint audit docs format clean
 
 install: $(INSTALLED)  ## install everything into .venv
 
@@ -27,6 +27,9 @@ test-faults: $(INSTALLED)  ## inject the failures of docs/how-to/resume-and-fail
 
 fuzz: $(INSTALLED)  ## try a hundred times as many hostile inputs as `make test` does, different ones each time
 	TUNE_RUN_FUZZ=100 $(BIN)/python -m pytest --timeout 0 tests/security/test_fuzz.py
+
+test-gpu: $(INSTALLED)  ## run the tests that need a GPU; they skip without one
+	$(BIN)/python -m pytest -m gpu $$(grep -rl pytest.mark.gpu tests)
 
 test-browser: $(INSTALLED)  ## check MLflow's pages and the report in a Chromium ($$CHROMIUM, or on the path)
 	$(BIN)/python -m pytest tests/browser -m browser
