@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
@@ -58,10 +59,20 @@ def _readable(uri: str) -> Iterator[None]:
             "the address of a data set must not contain credentials: set them in the environment, such as "
             "AWS_ACCESS_KEY_ID"
         )
+    # Arrow would leave out the rest, and read another folder.
+    cut = next((sign for sign in ("#?" if uri.startswith("file:") else "#") if sign in uri), "")
+    if cut:
+        raise DataError(f"the address of a data set must not contain {cut}, but is {uri}: write {quote(cut)} instead")
     try:
         yield
     except (OSError, ValueError) as error:
-        raise DataError(f"the data set must be readable, but {uri} is not: {first_line(error)}") from error
+        is_syntax = "Cannot parse URI" in str(error)
+        remedy = (
+            f": write signs other than letters and digits in hexadecimal, such as {quote(' ')} for a blank"
+            if is_syntax
+            else ""
+        )
+        raise DataError(f"the data set must be readable, but {uri} is not: {first_line(error)}{remedy}") from error
 
 
 def _listed(files: FileSystem, path: str) -> list[FileInfo]:

@@ -82,3 +82,17 @@ def test_an_unreadable_uri_is_refused_in_one_line(uri, message):
         open_source(uri)
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_signs_that_would_cut_a_uri_are_refused(images, store):
+    write_classes(images.parent / "images#1", {"few": 4, "many": 4})
+    with pytest.raises(DataError, match="must not contain #, but is .*: write %23 instead"):
+        open_source(f"{images.as_uri()}#1")
+    assert len(open_source(f"{images.as_uri()}%231")) == 8
+    with pytest.raises(DataError, match=r"must not contain \?, but is .*: write %3F instead"):
+        open_source(f"{images.as_uri()}?1")
+
+
+def test_a_blank_in_a_uri_is_refused_with_the_remedy(images):
+    with pytest.raises(DataError, match="Cannot parse URI.*: write signs other than .*, such as %20 for a blank"):
+        open_source(f"{images.as_uri()} 2")
