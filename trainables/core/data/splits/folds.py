@@ -44,11 +44,16 @@ def make_folds(
         Sorted indices by split name, and of each fold.
 
     Raises:
-        DataError: A class has no image, or too few groups for this number of folds.
+        DataError: A class has no image, or there are too few groups for this number of folds.
     """
     test = make_splits(items, usable, seed, mode, needed=("test",), test_share=test_share)["test"]
     pool = np.setdiff1d(usable, test)
     groups = groups_in(items, pool)
+    if len(groups) < count:
+        raise DataError(
+            f"--cv-folds {count} needs at least {count} groups outside test, but there are {len(groups)}: use fewer "
+            "folds, or add images"
+        )
     fold_of = (_fold_by_labels if items.several else _fold_by_class)(items, groups, count, [seed, 17])
     folds = tuple(
         np.sort(np.concatenate([groups[position] for position in np.flatnonzero(fold_of == fold)]))

@@ -9,7 +9,7 @@ from tests.analysis.samples import lesion_slices
 from tests.trainables.core.data.splits.test_splits import everything, items
 from trainables.core.data.prepare import prepare
 from trainables.core.data.splits.folds import POOL, describe_sizes, make_folds, small_division, small_set
-from trainables.core.data.splits.splits import make_splits
+from trainables.core.data.splits.splits import Items, make_splits
 from trainables.core.errors import DataError
 
 
@@ -127,3 +127,12 @@ def test_small_data_sets_are_recognised(small_data):
     assert "160 groups in total" in small_division(by_fours.labels, by_fours.groups, splits, by_fours.class_names)
     assert small_set({"a": 100, "b": 500}, 600) == ""
     assert "about 9 groups of a each, of 600 in total" in small_set({"a": 75, "b": 525}, 600)
+
+
+def test_fewer_groups_than_folds_are_refused_for_several_labels():
+    labels = np.tile([[1, 0], [0, 1], [1, 1], [0, 0]], (5, 1))
+    made = Items(labels, np.arange(20) // 4, np.full(20, ""), ("one", "other"))
+    with pytest.raises(
+        DataError, match="--cv-folds 5 needs at least 5 groups outside test, but there are 4: use fewer"
+    ):
+        make_folds(made, np.arange(20), 0, "grouped", 5)
