@@ -30,6 +30,10 @@ class DataError(UserError):
     """A data set cannot be read, split or scored."""
 
 
+class MissingPackageError(DataError):
+    """A package that reads a format is not installed. This says nothing about the image, so it must not be cached."""
+
+
 class ChangedFileError(UserError):
     """A file is no longer the one that the data set was identified by. Its pixels must not enter a cache."""
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ _UNKNOWN = 255
 _HEX_DIGITS = 64  # of a SHA-256
 _SHOWN = 5
 _SHOWN_CLASSES = 10
+_Content = TypeVar("_Content", bytes, bytes | None)
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,11 @@ class Masks:
     """Encoded masks of a source's images.
 
     Attributes:
-        read_bytes: Returns the mask file of an image by its index; empty if it has none.
+        read_bytes: Returns the mask file of an image by its index; None if it has none.
         format: Meaning of the values, if the layout defines it.
     """
 
-    read_bytes: Callable[[int], bytes]
+    read_bytes: Callable[[int], bytes | None]
     format: MaskFormat | None = None
 
 
@@ -100,6 +101,7 @@ class Source:
         names: N places, for messages.
         read_bytes: Returns an encoded image file by its index.
         groups_given: True if the groups come from the data set or the user.
+        unclear_groups: Reason why the user must say how to group the images, as a message; "" if nothing is unclear.
         files: N file names without folders, or "" for images without a file.
         synthetic: True for generated images.
         masks: Masks of the images in a segmentation. All images then have the same label.
@@ -120,6 +122,7 @@ class Source:
     names: Sequence[str]
     read_bytes: Callable[[int], bytes]
     groups_given: bool = False
+    unclear_groups: str = ""
     files: Sequence[str] = ()
     synthetic: bool = False
     masks: Masks | None = None
@@ -173,8 +176,8 @@ class Source:
 
         Returns:
             The source with ``unreadable``, which raises ChangedFileError when it reads a file that has changed since.
-            And the SHA-256 of each image file, followed by that of its mask if there are masks. An unreadable file gets
-            the digest of empty bytes.
+            And the SHA-256 of each image file, followed by that of its mask if there are masks. An unreadable or
+            missing file gets the digest of empty bytes.
         """
         unreadable = dict(self.unreadable)
         digests = [self._digests(index, unreadable) for index in range(len(self))]
@@ -191,11 +194,13 @@ class Source:
         return checked, ["".join(parts) for parts in digests]
 
     def _digests(self, index: int, unreadable: dict[int, str]) -> list[str]:
-        readers = [self.read] if self.masks is None else [self.read, self.masks.read_bytes]
+        readers: list[Callable[[int], bytes | None]] = (
+            [self.read] if self.masks is None else [self.read, self.masks.read_bytes]
+        )
         digests = []
         for read in readers:
             try:
-                content = b"" if index in self.unreadable else read(index)
+                content = b"" if index in self.unreadable else read(index) or b""
             except DataError as error:
                 content = b""
                 unreadable[index] = str(error)
@@ -207,13 +212,13 @@ class Source:
 
 
 def _unchanged(
-    read_bytes: Callable[[int], bytes], digests: Sequence[str], names: Sequence[str], unreadable: Container[int]
-) -> Callable[[int], bytes]:
+    read_bytes: Callable[[int], _Content], digests: Sequence[str], names: Sequence[str], unreadable: Container[int]
+) -> Callable[[int], _Content]:
     """Return a reader that refuses files whose SHA-256 is no longer the one in ``digests``, but for unreadable ones."""
 
-    def read(index: int) -> bytes:
+    def read(index: int) -> _Content:
         content = read_bytes(index)
-        if index not in unreadable and hashlib.sha256(content).hexdigest() != digests[index]:
+        if index not in unreadable and hashlib.sha256(content or b"").hexdigest() != digests[index]:
             raise ChangedFileError(f"{names[index]} changed while the data set was read: wait until it is complete")
         return content
 

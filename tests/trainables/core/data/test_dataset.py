@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.dicom import write_dicom
 from tests.hub import DATASET, write_dataset
 from tests.images import png, write_classes
 from trainables.core.data.audited_dataset import inspect
@@ -21,7 +22,7 @@ from trainables.core.data.prepare import prepare
 from trainables.core.data.readers import image_entries, untrusted_files
 from trainables.core.data.readers.open_source import checked_place, open_source
 from trainables.core.data.splits.groups import Grouping
-from trainables.core.errors import DataError
+from trainables.core.errors import DataError, MissingPackageError
 from trainables.core.node_cache import StoreFullError
 
 
@@ -249,3 +250,23 @@ def test_no_worker_asks_the_hub_for_what_its_node_has(hub, tmp_path):
     downloaded = [line for line in hub.asked if line.startswith("GET")]
     assert len(downloaded) == len(set(downloaded)) == 4, downloaded  # by one: the listing and three files
     assert f"GET /api/datasets/{DATASET}" not in downloaded
+
+
+@pytest.mark.parametrize("content", [lambda data: data[: len(data) // 2], lambda data: bytes(len(data)), lambda _: b""])
+def test_a_torn_survey_is_made_again(root, tmp_path, content):
+    expected = prepared(root, tmp_path).pixel_format
+    (file,) = (tmp_path / "store").glob("survey-*/*.npy")
+    file.write_bytes(content(file.read_bytes()))
+    assert prepared(root, tmp_path).pixel_format == expected
+
+
+def test_a_missing_package_is_not_remembered_once_it_is_installed(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 4000, (24, 16, 16), dtype=np.uint16)
+    for index, image in enumerate(pixels):
+        write_dicom(tmp_path / "data" / "ab"[index % 2] / f"{index:03}.dcm", image)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pydicom", None)
+        for options in ({}, {"skip_bad_images": True}):
+            with pytest.raises(MissingPackageError, match=r"pip install 'tune-run\[medical\]'"):
+                prepared(tmp_path / "data", tmp_path, **options)
+    assert sum(map(len, prepared(tmp_path / "data", tmp_path).splits.values())) == 24

@@ -12,7 +12,7 @@ from trainables.core.data.decode.crop import Regions
 from trainables.core.data.decode.images import PixelFormat, decode
 from trainables.core.data.decode.masks import decode_mask
 from trainables.core.data.source import MaskFormat, Source
-from trainables.core.errors import DataError
+from trainables.core.errors import DataError, MissingPackageError
 from trainables.core.node_cache import write_array
 
 
@@ -25,6 +25,7 @@ def write_images(
         Reason for each image that cannot be decoded, by index. Its pixels are black.
 
     Raises:
+        MissingPackageError: A package that reads an image is not installed.
         OSError: An image cannot be read that was readable before (``source.unreadable``).
     """
     shape = (size, size, pixel_format.channels)
@@ -35,6 +36,8 @@ def write_images(
             return np.zeros(shape, dtype=np.uint8)
         try:
             return decode(source.read(index), size, pixel_format, regions.box(index) if regions else None)
+        except MissingPackageError:
+            raise
         except DataError as error:
             bad[index] = str(error)
             return np.zeros(shape, dtype=np.uint8)

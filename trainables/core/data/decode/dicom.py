@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.core.data.decode.dicom_grey import shown_grey
-from trainables.core.errors import DataError, install_extra
+from trainables.core.errors import DataError, MissingPackageError, install_extra
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -169,7 +169,7 @@ def _read(data: bytes | io.BufferedIOBase, **settings: Any) -> "Dataset":
     try:
         import pydicom
     except ImportError as error:
-        raise DataError(f"reading DICOM needs pydicom: {install_extra('medical')}") from error
+        raise MissingPackageError(f"reading DICOM needs pydicom: {install_extra('medical')}") from error
     with _private_errors("not a readable DICOM file"):
         return pydicom.dcmread(io.BytesIO(data) if isinstance(data, bytes) else data, **settings)
 
@@ -220,7 +220,7 @@ def _encoding_of_pixels(dataset: "Dataset") -> str:
     except NotImplementedError as error:
         raise DataError(f"DICOM pixels encoded as {syntax.name} are not supported: convert the file") from error
     if syntax.is_compressed and not available:
-        raise DataError(f"DICOM pixels encoded as {syntax.name} need a decoder: {install_extra('medical')}")
+        raise MissingPackageError(f"DICOM pixels encoded as {syntax.name} need a decoder: {install_extra('medical')}")
     if not syntax.is_compressed:
         expected = get_expected_length(dataset)
         if len(dataset.PixelData) < expected:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from trainables.core.errors import DataError
+from trainables.core.errors import DataError, MissingPackageError
 from trainables.core.plural import plural
 
 _GREY_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -226,6 +226,8 @@ def _decoded_by_opencv(data: bytes) -> NDArray[Any] | None:
     try:
         import cv2  # not among the requirements of a model that was trained on 8-bit images
     except ImportError as error:
-        raise ValueError("it has more than 8 bits per sample: install opencv-python-headless") from error
+        raise MissingPackageError(
+            "reading colours of more than 8 bits needs OpenCV: pip install opencv-python-headless"
+        ) from error
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot read is refused by us
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -82,6 +82,8 @@ def open_image(data: bytes, window: Window | None = None) -> Iterator[Image.Imag
     if is_dicom(data):
         yield dicom_image(data, window)
         return
+    if not data:
+        raise DataError("not a readable image: the file is empty, copy it again")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_kind(opened)

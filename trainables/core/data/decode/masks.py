@@ -1,9 +1,10 @@
 """Decoding of masks. One survey per data set finds which values they have."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,13 @@ from trainables.core.errors import DataError
 from trainables.core.node_cache import Store
 
 # Part of every cache key. Raise it whenever the same bytes would become other masks, or none.
-MASK_VERSION = 4
+MASK_VERSION = 5
 Colour = tuple[int, ...]
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+_LOSSY_TIFF = frozenset({"jpeg", "tiff_jpeg", "webp"})  # compressions within TIFF files
+_WEBP_HEADER = 4096  # bytes that hold the beginning of the pixels
+_SHOWN = 5  # values in a line
+_BETWEEN_SHARE = 0.1  # largest share of the pixels that interpolation changes at the edges of regions
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,25 @@ class _Mask:
     bits: int = 8
 
 
+@dataclass(frozen=True)
+class _Look:
+    """Findings about one mask.
+
+    Attributes:
+        bad: Reason why it cannot be used, or "".
+        colours: As in ``_Mask``.
+        bits: As in ``_Mask``.
+        pixels: Number of pixels of each value.
+        filled: Values that fill a square of 3 x 3 pixels somewhere.
+    """
+
+    bad: str
+    colours: Mapping[int, Colour | None] = field(default_factory=dict)
+    bits: int = 8
+    pixels: Mapping[int, int] = field(default_factory=dict)
+    filled: frozenset[int] = frozenset()
+
+
 def surveyed_masks(source: Source, fingerprint: str, store: Store) -> MaskSurvey | None:
     """Return the survey of a data set's masks, made once per node; None without masks."""
     masks = source.masks
@@ -77,25 +101,55 @@ def survey_masks(masks: Masks, source: Source) -> MaskSurvey:
         OSError: A file cannot be read that ``source.unreadable`` does not name.
     """
 
-    def look(index: int) -> tuple[str, Mapping[int, Colour | None], int]:
+    def look(index: int) -> _Look:
         if index in source.unreadable:
-            return source.unreadable[index], {}, 8
+            return _Look(source.unreadable[index])
         try:
             mask = _read(masks.read_bytes(index))
             why = _wrong_size(mask.values, source.read(index)) or _wrong_values(list(mask.colours), masks.format)
-            return why, mask.colours, mask.bits
+            return _Look(why, mask.colours, mask.bits, *_extents(mask.values))
         except DataError as error:
-            return str(error), {}, 8
+            return _Look(str(error))
 
     with ThreadPoolExecutor(available_cpus()) as pool:
         looks = list(pool.map(look, range(len(source))))
-    bad = {index: why for index, (why, *_) in enumerate(looks) if why}
+    bad = {index: look.bad for index, look in enumerate(looks) if look.bad}
     if len(bad) == len(source):
         raise DataError(f"no image has a usable mask; the first one, {source.names[0]}: {bad[0]}")
-    _check_palettes([colours for why, colours, _ in looks if not why])
-    _check_bits([(max(colours), bits) for why, colours, bits in looks if not why])
-    found = sorted({value for why, colours, _ in looks if not why for value in colours})
-    return MaskSurvey(masks.format or MaskFormat.of_values(found), bad)
+    usable = [look for look in looks if not look.bad]
+    _check_palettes([look.colours for look in usable])
+    _check_bits([(max(look.colours), look.bits) for look in usable])
+    if masks.format is not None:
+        return MaskSurvey(masks.format, bad)
+    mask_format = MaskFormat.of_values(sorted({value for look in usable for value in look.colours}))
+    _check_not_interpolated(usable)
+    return MaskSurvey(mask_format, bad)
+
+
+def _extents(values: NDArray[np.int64]) -> tuple[Mapping[int, int], frozenset[int]]:
+    """Return the number of pixels of each value, and the values that fill a square of 3 x 3 pixels somewhere."""
+    found, counts = np.unique(values, return_counts=True)
+    rows = values[:, 1:] == values[:, :-1]
+    in_rows = rows[:, 1:] & rows[:, :-1]  # three alike, beginning at each pixel
+    columns = values[1:, :-2] == values[:-1, :-2]
+    squares = in_rows[:-2] & in_rows[1:-1] & in_rows[2:] & columns[:-1] & columns[1:]
+    filled = np.unique(values[:-2, :-2][squares])
+    return dict(zip(found.tolist(), counts.tolist(), strict=True)), frozenset(filled.tolist())
+
+
+def _check_not_interpolated(looks: Sequence[_Look]) -> None:
+    """Raise DataError if several values lie only at edges, as after a resize that mixes neighbouring values."""
+    filled = sorted(set[int]().union(*(look.filled for look in looks)))
+    pixels = Counter[int]()
+    for look in looks:
+        pixels.update(look.pixels)
+    between = [value for value in sorted(pixels) if value not in filled and filled[:1] < [value] < filled[-1:]]
+    found = ", ".join(map(str, between[:_SHOWN])) + ", ..." * (len(between) > _SHOWN)
+    if len(between) > 1 and sum(pixels[value] for value in between) <= _BETWEEN_SHARE * pixels.total():
+        raise DataError(
+            f"each value of the masks must be a class, but {len(between)} values ({found}) "
+            "are only at the edges of others, as after interpolation: resize masks by nearest neighbour"
+        )
 
 
 def _check_palettes(masks: Sequence[Mapping[int, Colour | None]]) -> None:
@@ -123,23 +177,24 @@ def _check_bits(masks: Sequence[tuple[int, int]]) -> None:
         )
 
 
-def read_mask(data: bytes) -> NDArray[np.int64]:
+def read_mask(data: bytes | None) -> NDArray[np.int64]:
     """Return the (H, W) values of a mask file as an image viewer turns it: grey values, or indices of a palette.
 
     Raises:
-        DataError: The mask is missing, unreadable or in colour.
+        DataError: The mask is missing (None), unreadable, in colour, or in a format that changes values.
     """
     return _read(data).values
 
 
-def _read(data: bytes) -> _Mask:
-    if not data:
+def _read(data: bytes | None) -> _Mask:
+    if data is None:
         raise DataError("has no mask")
     if is_dicom(data):
         raise DataError("its mask is a DICOM file, whose values a viewer scales: store PNGs")
     palette = np.zeros((0, 3), dtype=np.int64)
     try:
         with open_image(data) as image:
+            _check_lossless(image, data)
             bits = grey_bits(image)
             values = stored_samples(image, data)
             if image.mode == "P":
@@ -161,12 +216,31 @@ def _read(data: bytes) -> _Mask:
     return _Mask(values.astype(np.int64), {int(value): tuple(palette[value].tolist()) for value in found})
 
 
-def decode_mask(data: bytes, size: int, mask_format: MaskFormat) -> NDArray[np.uint8]:
+def _check_lossless(image: Image.Image, data: bytes) -> None:
+    """Raise DataError if the file's compression changes values."""
+    lossy = {
+        "JPEG": True,
+        "MPO": True,
+        "TIFF": image.info.get("compression") in _LOSSY_TIFF,
+        "WEBP": b"VP8 " in data[:_WEBP_HEADER],
+        "JPEG2000": _is_irreversible(data),
+    }
+    if lossy.get(image.format or ""):
+        raise DataError(f"a {image.format} with lossy compression, which changes values at edges: store PNGs")
+
+
+def _is_irreversible(data: bytes) -> bool:
+    """Return True if the COD marker of a JPEG 2000 codestream names the wavelet transform that rounds values."""
+    start = data.find(b"\xff\x52")
+    return data[start + 13 : start + 14] == b"\0"
+
+
+def decode_mask(data: bytes | None, size: int, mask_format: MaskFormat) -> NDArray[np.uint8]:
     """Return the (size, size) classes of a mask that the survey found usable, resized by nearest neighbour."""
     return resized_classes(mask_classes(data, mask_format), size)
 
 
-def mask_classes(data: bytes, mask_format: MaskFormat) -> NDArray[np.uint8]:
+def mask_classes(data: bytes | None, mask_format: MaskFormat) -> NDArray[np.uint8]:
     """Return the (H, W) classes of a mask that the survey found usable, at its own size."""
     values = read_mask(data)
     classes = np.zeros(values.shape, dtype=np.uint8)
@@ -184,7 +258,7 @@ def _wrong_size(values: NDArray[np.int64], image: bytes) -> str:
     try:
         with open_image(image) as opened:
             width, height = opened.size
-            if opened.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+            if opened.format != "TIFF" and opened.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:  # Pillow turns TIFF
                 width, height = height, width
     except DataError:
         return ""  # unreadable images are reported elsewhere

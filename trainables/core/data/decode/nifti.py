@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.errors import DataError, install_extra
+from trainables.core.errors import DataError, MissingPackageError, install_extra
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
@@ -108,7 +108,7 @@ def import_nibabel() -> Any:
     try:
         import nibabel
     except ImportError as error:
-        raise DataError(f"reading NIfTI needs nibabel: {install_extra('medical')}") from error
+        raise MissingPackageError(f"reading NIfTI needs nibabel: {install_extra('medical')}") from error
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # it prints each unusual field of a header
     return nibabel
 

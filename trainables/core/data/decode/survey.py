@@ -22,7 +22,7 @@ from trainables.core.data.decode.images import (
     open_image,
 )
 from trainables.core.data.source import Source
-from trainables.core.errors import DataError
+from trainables.core.errors import DataError, MissingPackageError
 from trainables.core.node_cache import Store
 
 
@@ -65,6 +65,7 @@ def survey(
         window: Centre and width that replace those of DICOM files.
 
     Raises:
+        MissingPackageError: A package that reads an image is not installed.
         OSError: Any other image cannot be read.
     """
     dicom, shown_by_dicom = set[int](), set[int]()  # indices
@@ -84,6 +85,8 @@ def survey(
                     shown_by_dicom.add(index)
                 lowest, highest = int(samples.min()), int(samples.max())
                 return samples.ndim == 2, lowest, highest, *usual_range(samples), image.height, image.width
+        except MissingPackageError:
+            raise
         except DataError:
             return True, 0, 0, 0, 0, 0, 0
 
@@ -100,6 +103,11 @@ def survey(
         dicom=bool(dicom),
     )
     figures = np.array([figures for _, _, *figures in looks], dtype=np.int64).reshape(-1, 5)
+    return _survey(pixel_format, figures)
+
+
+def _survey(pixel_format: PixelFormat, figures: NDArray[np.int64]) -> Survey:
+    """Return the survey with (N, 5) figures: the largest sample, the usual range, height and width."""
     return Survey(pixel_format, sizes=figures[:, 3:], highest=figures[:, 0], usual=figures[:, 1:3])
 
 
@@ -108,13 +116,13 @@ def surveyed_images(source: Source, fingerprint: str, store: Store, window: Wind
 
     def write(folder: Path) -> None:
         found = survey(source, available_cpus(), source.unreadable, window)
-        np.savez(folder / "images.npz", sizes=found.sizes, highest=found.highest, usual=found.usual)
+        figures = np.column_stack([found.highest, found.usual, found.sizes])
+        np.save(folder / "figures.npy", figures)
         (folder / "format.json").write_text(json.dumps(dataclasses.asdict(found.pixel_format)))
 
     def read(folder: Path) -> Survey:
-        with np.load(folder / "images.npz") as arrays:
-            pixel_format = PixelFormat.from_dict(json.loads((folder / "format.json").read_text()))
-            return Survey(pixel_format, arrays["sizes"], arrays["highest"], arrays["usual"])
+        pixel_format = PixelFormat.from_dict(json.loads((folder / "format.json").read_text()))
+        return _survey(pixel_format, np.load(folder / "figures.npy"))
 
-    key = f"survey-v2-{fingerprint[:32]}{describe_window(window)}-v{DECODER_VERSION}"
+    key = f"survey-v3-{fingerprint[:32]}{describe_window(window)}-v{DECODER_VERSION}"
     return store.read(key, write, read, size=1000 + 40 * len(source))

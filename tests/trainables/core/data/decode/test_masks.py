@@ -112,20 +112,10 @@ def test_the_first_mask_is_named_if_none_can_be_used(tmp_path, change, reason):
         prepared(root, tmp_path, skip_bad_images=True)
 
 
-def as_jpeg(file):
-    Image.open(file).save(file.with_suffix(".jpg"), quality=75)
-    file.unlink()
-
-
-def interpolated(file):
-    Image.open(file).resize((8, 8)).resize((32, 32), Image.Resampling.BILINEAR).save(file)
-
-
-@pytest.mark.parametrize("damage", [as_jpeg, interpolated])
-def test_jpeg_and_interpolated_masks_are_refused_with_the_remedy(tmp_path, damage):
+def test_interpolated_masks_are_refused_with_the_remedy(tmp_path):
     root = write_pairs(tmp_path / "pairs", 24)
-    for file in list((root / "masks").iterdir()):
-        damage(file)
+    for file in (root / "masks").iterdir():
+        Image.open(file).resize((8, 8)).resize((32, 32), Image.Resampling.BILINEAR).save(file)
     message = r"at most 32 classes .*, but these have \d+ values \(0, 1, .*JPEG or interpolation: store PNGs"
     with pytest.raises(DataError, match=message):
         prepared(root, tmp_path)
@@ -355,3 +345,72 @@ def test_masks_are_turned_like_their_images(tmp_path):
     for file in (root / "masks").iterdir():
         Image.open(file).rotate(180).save(file, exif=exif)
     assert np.array_equal(prepared(root, tmp_path).masks(32), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("JPEG", {"quality": 100}),
+        ("WEBP", {"quality": 100}),
+        ("TIFF", {"compression": "jpeg"}),
+        ("JPEG2000", {"irreversible": True}),
+    ],
+)
+def test_lossy_masks_are_refused(kind, settings):
+    with pytest.raises(DataError, match=f"its mask is a {kind} with lossy compression, .*: store PNGs"):
+        read_mask(saved(kind, **settings))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"), [("WEBP", {"lossless": True}), ("TIFF", {}), ("JPEG2000", {"irreversible": False})]
+)
+def test_lossless_masks_are_read(kind, settings):
+    assert np.unique(read_mask(saved(kind, **settings))).tolist() == [0, 255]
+
+
+def saved(kind, **settings):
+    values = np.zeros((32, 32), np.uint8)
+    values[8:20, 8:20] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, kind, **settings)
+    return buffer.getvalue()
+
+
+def test_values_only_at_edges_are_no_classes(tmp_path):
+    root = write_pairs(tmp_path / "pairs", 24)
+    for file in (root / "masks").iterdir():
+        mask = Image.open(file).point(lambda value: 255 * (value > 0)).crop((0, 0, 16, 16))
+        mask.resize((32, 32), Image.Resampling.BILINEAR).save(file)
+    with pytest.raises(DataError, match="are only at the edges of others, as after interpolation: resize masks by nea"):
+        prepared(root, tmp_path)
+
+
+def test_a_thin_border_may_be_a_class(tmp_path):
+    root = write_pairs(tmp_path / "pairs", 24)
+    for file in (root / "masks").iterdir():
+        values = np.asarray(Image.open(file)) // 255
+        inside = cv2.erode(values, np.ones((3, 3), np.uint8))
+        file.write_bytes(png(values + inside))
+    assert prepared(root, tmp_path).class_names == ("class_1", "class_2")
+
+
+def test_an_empty_mask_file_is_not_a_missing_one(tmp_path):
+    root = write_pairs(tmp_path / "pairs", 24)
+    broken(root, 3, b"")
+    with pytest.raises(DataError, match="images/003.png: its mask is not a readable image: the file is empty, copy it"):
+        prepared(root, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "jpg", "png"])
+def test_images_on_their_side_have_masks_as_they_are_shown(tmp_path, suffix):
+    root = write_pairs(tmp_path / "pairs", 24)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for index in range(24):
+        file = root / "images" / f"{index:03d}.png"
+        image = Image.open(file).crop((0, 0, 32, 20))
+        file.unlink()
+        image.save(file.with_suffix(f".{suffix}"), exif=exif)
+        mask = np.asarray(Image.open(root / "masks" / file.name)).T[:, :20]
+        (root / "masks" / file.name).write_bytes(png(np.ascontiguousarray(mask)))
+    assert not prepared(root, tmp_path).bad_masks

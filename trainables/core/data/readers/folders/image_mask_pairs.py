@@ -100,9 +100,9 @@ def _source(
         check_within(root, file)
         return read_file(file)
 
-    def read_mask(index: int) -> bytes:
+    def read_mask(index: int) -> bytes | None:
         mask = masks[index]
-        return read(mask) if mask else b""
+        return read(mask) if mask else None
 
     tags = read_folder_tags(files)
     of_splits = ("the folders or lists of the images give the published splits",) if any(published) else ()
