@@ -35,6 +35,12 @@ def describe_unused(column: str, values: Iterable[object]) -> str:
     return f"column {column} names {plural(count_patients(values), 'patient')}, so it is not used to group images"
 
 
+def name_the_same(columns: Sequence[Sequence[object]]) -> bool:
+    """Return True if all columns group the images alike, so that it does not matter which of them is used."""
+    keys = [[str(value) if names_patient(value) else (row,) for row, value in enumerate(of)] for of in columns]
+    return all(len({*zip(keys[0], other, strict=True)}) == len({*keys[0]}) == len({*other}) for other in keys[1:])
+
+
 def check_patients(column: str, values: Iterable[object]) -> None:
     """Raise DataError if a column that the user named as the patient names fewer than two."""
     if (count := count_patients(values)) < 2:
@@ -52,6 +58,27 @@ def describe_largest(groups: Sequence[Hashable]) -> list[str]:
     return [
         f"one of {len(counts)} patients has {counts.most_common(1)[0][1]} of {len(groups)} images: if its identifier "
         "stands for unknown patients, leave it empty in a table, or give --groups FILE"
+    ]
+
+
+def describe_joined(patients: Sequence[Hashable], groups: Sequence[Hashable], names: Sequence[str]) -> list[str]:
+    """Return a note if equal images join many patients into one group, as a placeholder for a missing image does.
+
+    Args:
+        patients: N patients.
+        groups: N groups, of one or several whole patients each.
+        names: N names of the images.
+    """
+    of_group: dict[Hashable, set[Hashable]] = {}
+    for patient, group in zip(patients, groups, strict=True):
+        of_group.setdefault(group, set()).add(patient)
+    group, joined = max(of_group.items(), key=lambda item: len(item[1]))
+    if len(joined) < _MANY:
+        return []
+    first = names[list(groups).index(group)]
+    return [
+        f"equal images join {len(joined)} patients into one group of {list(groups).count(group)} images, the first of "
+        f"them {first}: if they are placeholders for missing images, remove them"
     ]
 
 

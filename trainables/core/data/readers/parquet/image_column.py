@@ -16,10 +16,17 @@ def check_image_column(kind: Any, place: str) -> None:
     from pyarrow import types
 
     stored = kind.field("bytes").type if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
-    if not (types.is_binary(stored) or types.is_large_binary(stored)):
+    if not is_binary(stored):
         raise DataError(
             f"{place}: the column image must contain encoded bytes (binary, or struct<bytes, path>), but is {kind}"
         )
+
+
+def is_binary(kind: Any) -> bool:
+    """Return True for an Arrow type of bytes."""
+    from pyarrow import types
+
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
 
 
 def bytes_of(column: Any) -> Any:

@@ -19,7 +19,7 @@ def is_text(kind: Any) -> bool:
     from pyarrow import types
 
     stored = kind.value_type if types.is_dictionary(kind) else kind
-    return bool(types.is_string(stored) or types.is_large_string(stored))
+    return bool(types.is_string(stored) or types.is_large_string(stored) or types.is_string_view(stored))
 
 
 def text_labels(tables: Sequence[Any], place: str) -> tuple[NDArray[np.int64], tuple[str, ...]] | None:

@@ -3,33 +3,55 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainables.core.data.readers.patient_names import count_patients, describe_unused
-from trainables.core.data.readers.tables.label_columns import known_groups
+from trainables.core.data.readers.parquet.image_column import is_binary
+from trainables.core.data.readers.patient_names import count_patients, describe_unused, name_the_same
+from trainables.core.data.readers.tables.label_columns import is_known_group, known_groups
 from trainables.core.data.readers.tables.split_columns import check_no_choice, check_no_flag, known_splits
-from trainables.core.data.readers.tables.table_files import cell_text
+from trainables.core.data.readers.tables.table_files import cell_text, column_values
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 
 
-def patient_column(tables: Sequence[Any]) -> tuple[str | None, list[str]]:
-    """Return the column that all files have and whose name is known as the group, if there is exactly one.
+def patient_column(columns: Mapping[str, Sequence[str]], place: str) -> tuple[str | None, list[str], str]:
+    """Return the column whose name is known as the group, if there is one, or several that say the same.
 
     A column that does not name several patients does not count.
 
+    Args:
+        columns: Columns without another use: name to N values.
+        place: Name of the data set, for messages.
+
     Returns:
-        The column or None, and notes on columns that do not count.
+        The column or None, notes on columns that do not count, and a message if several could be the group, else "".
     """
-    shared = set.intersection(*(set(table.column_names) for table in tables))
-    known = known_groups(sorted(shared))
-    values = {name: values_of(tables, name) for name in known}
-    found = [name for name in known if count_patients(values[name]) > 1]
-    notes = [describe_unused(name, values[name]) for name in known if name not in found]
-    return found[0] if len(found) == 1 else None, notes
+    known = known_groups(sorted(columns))
+    found = [name for name in known if count_patients(columns[name]) > 1]
+    notes = [describe_unused(name, columns[name]) for name in known if name not in found]
+    if not name_the_same([columns[name] for name in found]):
+        rule = f"{place} has several columns that could be the group ({', '.join(found)})"
+        return None, notes, f"{rule}: pass --group-column, or give the column one name in all files"
+    return next(iter(found), None), notes, ""
 
 
-def values_of(tables: Sequence[Any], column: str) -> list[str]:
-    """Return the values of a column of all files as text, as ``read_table`` does: files may differ in its type."""
-    return [cell_text(value) for table in tables for value in table.column(column).to_pylist()]
+def columns_of(tables: Sequence[Any], group_column: str | None, place: str) -> dict[str, list[str]]:
+    """Return all columns beside images and labels, as ``read_table`` does: files may differ in their types.
+
+    A value is "" if a file lacks the column. Lists, structs and bytes are left out if they are not the group.
+
+    Raises:
+        DataError: A value cannot be read.
+    """
+    fields = [field for table in tables for field in table.schema if field.name not in ("image", "label")]
+    others = {field.name for field in fields if not _is_plain(field.type)}
+    names = dict.fromkeys(field.name for field in fields)
+    used = [name for name in names if name not in others or name == group_column or is_known_group(name)]
+    return {name: [text for table in tables for text in _texts(table, name, place)] for name in used}
+
+
+def _texts(table: Any, name: str, place: str) -> list[str]:
+    if name not in table.column_names:
+        return [""] * len(table)
+    return [cell_text(value) for value in column_values(table.column(name), name, place)]
 
 
 def split_column(columns: Mapping[str, Sequence[str]], of_files: Sequence[str], place: str) -> str | None:
@@ -65,17 +87,7 @@ def split_column(columns: Mapping[str, Sequence[str]], of_files: Sequence[str], 
     return found[0]
 
 
-def other_columns(tables: Sequence[Any], used: Sequence[str | None]) -> dict[str, list[str]]:
-    """Return the columns that all files have and that have no other use, as text, see ``values_of``."""
-    shared = set.intersection(*(set(table.column_names) for table in tables)) - set(used)
-    return {
-        name: values_of(tables, name)
-        for name in tables[0].column_names
-        if name in shared and _is_plain(tables[0].schema.field(name).type)
-    }
-
-
 def _is_plain(kind: Any) -> bool:
     from pyarrow import types
 
-    return not (types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind))
+    return not (types.is_nested(kind) or is_binary(kind))

@@ -22,10 +22,9 @@ from trainables.core.data.readers.parquet.image_column import (
 )
 from trainables.core.data.readers.parquet.label_column import is_text, numbered_classes, text_labels
 from trainables.core.data.readers.parquet.other_columns import (
-    other_columns,
+    columns_of,
     patient_column,
     split_column,
-    values_of,
 )
 from trainables.core.data.readers.patient_names import (
     check_patients,
@@ -138,18 +137,18 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
     """Read Arrow tables with an ``image`` struct of ``bytes`` and a ``label``, as the hub stores them."""
     tables = [table for _, table in parts]
     labels, class_names = text_labels(tables, place) or numbered_classes(tables, place)
-    recognised, notes = (None, []) if group_column else patient_column(tables)
+    metadata = columns_of(tables, group_column, place)
+    recognised, notes, unclear = (None, [], "") if group_column else patient_column(metadata, place)
     notes += [Fact(f"column of the parquet files: group = {recognised}")] if recognised else []
     groups = np.arange(len(labels))
     if group_column is not None:
-        check_patients(group_column, values_of(tables, group_column))
+        check_patients(group_column, metadata[group_column])
     group_column = group_column or recognised
     if group_column is not None:
-        values = values_of(tables, group_column)
+        values = metadata.pop(group_column)
         groups = numbered([value if names_patient(value) else (index,) for index, value in enumerate(values)])
         notes += describe_alike(group_column, values)
         notes += describe_unknown(sum(not names_patient(value) for value in values))
-    metadata = other_columns(tables, ("image", "label", group_column))
     published = [split for split, table in parts for _ in range(len(table))]
     split_from = split_column(metadata, published, place)
     if split_from is not None:
@@ -164,6 +163,7 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
         names=_row_names(parts, place),
         read_bytes=lambda index: encoded_bytes(images[index]),
         groups_given=group_column is not None,
+        unclear_groups=unclear,
         files=file_names(tables),
         metadata=metadata,
         notes=tuple(notes),
@@ -200,6 +200,11 @@ def check_table(table: Any, place: str, group_column: str | None) -> None:
                 f"{place} must have a column {name}, but {found}: rename the column, or move the file out of the data "
                 "set if it has no images"
             )
+    doubled = next((name for name, count in Counter(table.column_names).items() if count > 1), None)
+    if doubled is not None:
+        raise DataError(
+            f"columns must have different names, but {place} has several {doubled!r}: rename or remove them"
+        )
     check_image_column(table.schema.field("image").type, place)
     kind = table.schema.field("label").type
     if not (types.is_integer(kind) or types.is_null(kind) or is_text(kind)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from trainables.core.data.fact import Fact
-from trainables.core.data.readers.patient_names import check_patients, count_patients, describe_unused
+from trainables.core.data.readers.patient_names import check_patients, count_patients, describe_unused, name_the_same
 from trainables.core.data.readers.tables.named_images import NamedImages
 from trainables.core.data.readers.tables.split_columns import (
     SPLIT_COLUMNS,
@@ -101,6 +101,11 @@ def is_known_group(column: str) -> bool:
     return bool(known_groups([column]))
 
 
+def is_known_patient(column: str) -> bool:
+    """Return True if a column's name is that of a patient, and not of a visit, a lesion or a specimen."""
+    return known_as("group", column) or _reduced(column) in _FURTHER_PATIENTS.split()
+
+
 def known_labels(columns: Sequence[str]) -> list[str]:
     """Return the columns known as the label or, if there are none, as a grade."""
     labels = [name for name in columns if known_as("label", name)]
@@ -126,18 +131,20 @@ def choose_columns(
             near = difflib.get_close_matches(asked, columns, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise DataError(f"--{role}-column must be one of {', '.join(columns)}, but got {asked!r}{hint}")
+        asked_for = [getattr(table, other) for other in _RECOGNISED]
+        free = [name for name in columns if name not in (*chosen.values(), *asked_for)]
         if role == "image":  # an image's identifier and its path may both be there
-            named = [name for name in columns if known_as(role, name)]
+            named = [name for name in free if known_as(role, name)]
             found = sorted(named, key=lambda name: -sum(not images.find(row[name]).reason for row in rows))[:1]
         elif role == "split":
-            others = [name for name in columns if name not in chosen.values()]
-            found = known_splits(others, rows, place, asked, "--split-column")
+            found = known_splits(free, rows, place, asked, "--split-column")
         elif role == "group":
-            found = [name for name in known_groups(columns) if count_patients(row[name] for row in rows) > 1]
+            found = [name for name in known_groups(free) if count_patients(row[name] for row in rows) > 1]
+            found = found[:1] if name_the_same([[row[name] for row in rows] for name in found]) else found
             if asked is not None:
                 check_patients(asked, (row[asked] for row in rows))
         else:
-            found = known_labels(columns)
+            found = known_labels(free)
         if asked is None and len(found) > 1:
             raise DataError(
                 f"{place} has several columns that could be the {role} ({', '.join(found)}): pass --{role}-column"
@@ -167,13 +174,16 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
     others = [name for name in columns if name not in chosen.values()]
     counts = {name: len({row[name] for row in rows}) for name in others}
     counted = ", ".join(f"{name} ({plural(count, 'value')})" for name, count in counts.items())
-    unused = [name for name in known_groups(columns) if name in others and "group" not in chosen]
-    maybe = [
-        name for name in others if name not in unused and 2 < counts[name] < len(rows) and _may_name_patients(name)
-    ]
+    unused = [name for name in known_groups(others) if count_patients(row[name] for row in rows) < 2]
+    maybe = [name for name in others if 2 < counts[name] < len(rows) and _may_name_patients(name)]
     return [
         Fact(f"columns of the table: {used}" + (f"; others, which no model sees: {counted}" if others else "")),
-        *(describe_unused(name, (row[name] for row in rows)) for name in unused),
+        *(describe_unused(name, (row[name] for row in rows)) for name in unused if "group" not in chosen),
+        *(
+            [f"column {chosen['image']} names the images, so it is not used to group them"]
+            if is_known_group(chosen["image"]) and "group" not in chosen
+            else []
+        ),
         *(
             [
                 f"column {maybe[0]} may name patients: if it does, --group-column {shlex.quote(maybe[0])} keeps their "
@@ -187,7 +197,8 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
 
 def _may_name_patients(column: str) -> bool:
     words = words_of_name(column)
-    return any(map(_MAY_NAME_PATIENTS.fullmatch, words)) and not words & _NO_PATIENTS
+    may = any(map(_MAY_NAME_PATIENTS.fullmatch, words)) and not words & _NO_PATIENTS
+    return may and not is_known_group(column)
 
 
 def _one_of(names: Sequence[str] | Mapping[str, str]) -> str:

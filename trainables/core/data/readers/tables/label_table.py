@@ -1,17 +1,22 @@
 """A folder of images whose labels, groups and splits are in a table."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.fact import Fact
-from trainables.core.data.readers.image_entries import list_images
+from trainables.core.data.readers.image_entries import ImageEntries, list_images
 from trainables.core.data.readers.image_files import unread_files
 from trainables.core.data.readers.patient_names import describe_alike, describe_unknown, names_patient
-from trainables.core.data.readers.tables.label_columns import LabelTable, choose_columns, describe_columns
+from trainables.core.data.readers.tables.label_columns import (
+    LabelTable,
+    choose_columns,
+    describe_columns,
+    is_known_patient,
+)
 from trainables.core.data.readers.tables.label_sets import (
     LabelReading,
     choose_reading,
@@ -52,10 +57,10 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
     images = list_images(root, slicing)
     names = images.names
     named = NamedImages(root, sorted(set(images.files)))
-    joined = join_columns(table, columns, rows, place)
-    columns, rows = joined.columns, joined.rows
-    chosen = choose_columns(joined.table, columns, rows, named, place)
-    reading = choose_reading([row[chosen["label"]] for row in rows], joined.joined, chosen["label"], place)
+    merged = join_columns(table, columns, rows, place)
+    columns, rows = merged.columns, merged.rows
+    chosen = choose_columns(merged.table, columns, rows, named, place)
+    reading = choose_reading([row[chosen["label"]] for row in rows], merged.joined, chosen["label"], place)
     matches = match_rows(rows, chosen, named, reading)
     check_no_findings(matches, chosen["label"], place)
     if len(matches.unusable) == len(matches.rows):
@@ -76,24 +81,21 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
     split, group = chosen.get("split"), chosen.get("group")
     of_folders = folder_splits([Path(key) for _, key in entries])
     published = [SPLIT_NAMES.get(row[split].lower(), "") for row in firsts] if split else of_folders
-    groups = images.groups if group is None else None
+    of_files = _keys_of_files(entries, images)
+    by_table = _with_patients(of_files, [row[group] for row in firsts]) if group else of_files
+    # One patient may have several visits and lesions, so their columns only decide if the user names one.
+    is_finer = group is not None and table.group is None and not is_known_patient(group) and images.groups is not None
+    keys = _coarser(of_files, by_table) if is_finer else by_table
+    ignored = chosen.pop("group") if keys is not by_table else None
+    unknown = [not names_patient(row[group]) for row in firsts] if group and images.groups is None else []
     return Source(
         class_names=class_names,
         labels=encoded,
         published=np.array(published, dtype=np.str_),
-        groups=numbered(
-            [
-                row[group]
-                if group and names_patient(row[group])
-                else (key,)
-                if groups is None or index < 0
-                else int(groups[index])
-                for (index, key), row in zip(entries, firsts, strict=True)
-            ]
-        ),
+        groups=numbered(keys),
         names=[printable(key) if index < 0 else names[index] for index, key in entries],
         read_bytes=lambda index: images.read(positions[index]),
-        groups_given=group is not None or groups is not None,
+        groups_given=group is not None or images.groups is not None,
         files=[Path(key).name for _, key in entries],
         unread=unread_files(root.absolute(), {*(root.absolute() / file for file in images.files), *files}),
         unlisted=len(unlisted(matches, named)),
@@ -108,13 +110,45 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
             *reading.describe(labels, encoded, class_names),
             *matching_notes(matches, named, place),
             *repeat_notes(matches, [name for name in columns if name not in chosen.values()], place),
-            *(describe_alike(group, [row[group] for row in rows]) if group else ()),
-            *describe_unknown(sum(not names_patient(row[group]) for row in firsts) if group else 0),
+            *(describe_alike(group, [row[group] for row in rows]) if group and not ignored else ()),
+            *describe_unknown(sum(unknown)),
+            *([f"column {ignored} does not group images, because the image files name patients"] if ignored else []),
             *images.notes,
         ),
         slicing=images.slicing,
-        patients=[] if group else [images.patients[index] if index >= 0 else "" for index in positions],
+        patients=[] if keys is not of_files else [images.patients[index] if index >= 0 else "" for index in positions],
     )
+
+
+def _keys_of_files(entries: Sequence[tuple[int, str]], images: ImageEntries) -> list[Hashable]:
+    """Return a key for each entry that images of one patient or file share, as the files say. No key is text."""
+    groups = images.groups
+    return [(key,) if groups is None or index < 0 else int(groups[index]) for index, key in entries]
+
+
+def _coarser(of_files: list[Hashable], by_table: list[Hashable]) -> list[Hashable]:
+    """Return the keys of the table if its groups consist of whole groups of the files, else those of the files.
+
+    A patient of the files has several visits in the table. A volume is a part of one.
+    """
+    is_whole = len({*zip(of_files, by_table, strict=True)}) == len({*of_files})
+    return by_table if is_whole else of_files
+
+
+def _with_patients(of_files: Sequence[Hashable], patients: Sequence[str]) -> list[Hashable]:
+    """Return a key for each image: its patient in the table or, if unknown there, the patient of its file.
+
+    Args:
+        of_files: N keys of the groups that the files give. No key is text.
+        patients: N patients in the table.
+    """
+    named: dict[Hashable, set[str]] = {}
+    for of_file, patient in zip(of_files, patients, strict=True):
+        named.setdefault(of_file, set()).update([patient] if names_patient(patient) else [])
+    return [
+        patient if names_patient(patient) else next(iter(named[of_file])) if len(named[of_file]) == 1 else of_file
+        for of_file, patient in zip(of_files, patients, strict=True)
+    ]
 
 
 def _find_table(root: Path, name: str) -> Path:

@@ -139,4 +139,27 @@ def _parquet_rows(file: Path) -> Iterable[tuple[Any, ...]]:
         table = pq.ParquetFile(file).read()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{file} is not a readable parquet file: {first_line(error)}") from error
-    return [tuple(table.column_names), *zip(*(column.to_pylist() for column in table.columns), strict=True)]
+    names = table.column_names
+    columns = [column_values(column, name, str(file)) for name, column in zip(names, table.columns, strict=True)]
+    return [tuple(names), *zip(*columns, strict=True)]
+
+
+def column_values(column: Any, name: str, place: str) -> list[Any]:
+    """Return the values of an Arrow column, as text if Python has no such value: a date beyond the year 9999.
+
+    Raises:
+        DataError: Text cannot express them either.
+    """
+    import pyarrow as pa
+
+    try:
+        return list(column.to_pylist())
+    except (OverflowError, ValueError):  # among them is ArrowInvalid
+        pass
+    try:
+        return list(column.cast("string").to_pylist())
+    except pa.ArrowException as error:
+        raise DataError(
+            f"column {name} of {place} cannot be read ({column.type}: {first_line(error)}): store it as text, or "
+            "remove it"
+        ) from error

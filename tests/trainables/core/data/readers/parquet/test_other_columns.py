@@ -6,8 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.images import png
+from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.splits.group_file import group_table, grouped_by_file
+from trainables.core.data.splits.groups import Grouping
 from trainables.core.errors import DataError
 
 
@@ -147,3 +149,62 @@ def test_several_labels_of_an_image_are_refused(tmp_path, labels, reason):
     write(tmp_path, "train.parquet", labels)
     with pytest.raises(DataError, match=reason.replace("|", r"\|")):
         open_source(str(tmp_path))
+
+
+def test_columns_that_group_alike_are_one_patient(tmp_path):
+    write(tmp_path, "train.parquet", ["a", "b"] * 3, mrn=[9, 9, 8, 8, 7, 7], PatientID=list("xxyyzz"))
+    assert open_source(str(tmp_path)).groups.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("spelling", ["in one file", "in two files"])
+def test_several_columns_that_could_be_the_patient_need_a_choice(tmp_path, spelling):
+    patients, store = [index // 4 for index in range(24)], tmp_path / "store"
+    root = tmp_path / "data"
+    root.mkdir()
+    if spelling == "in one file":
+        write(root, "train.parquet", ["a", "b"] * 12, patient_id=patients, subject=[index // 2 for index in range(24)])
+    else:
+        write(root, "train-0.parquet", ["a", "b"] * 6, patient_id=patients[:12])
+        write(root, "train-1.parquet", ["a", "b"] * 6, subject=patients[12:])
+    with pytest.raises(DataError, match=r"could be the group \(patient_id, subject\): pass --group-column, or give"):
+        inspect(str(root), store=store)
+    assert inspect(str(root), grouping=Grouping(threshold=0.9), store=store).audit.named == "groups"
+    if spelling == "in one file":
+        data = inspect(str(root), grouping=Grouping(column="patient_id"), store=store)
+        assert len(np.unique(data.groups)) == 6
+        assert len(data.open_source()) == 24  # as on another node
+
+
+def test_a_column_that_some_files_lack_is_unknown_there(tmp_path):
+    write(tmp_path, "train-0.parquet", ["a", "b"] * 2, patient_id=[1, 1, 2, 2], age=[1, 2, 3, 4])
+    write(tmp_path, "train-1.parquet", ["a", "b"], split=["train", "test"])
+    source = open_source(str(tmp_path))
+    assert source.groups.tolist() == [0, 0, 1, 1, 2, 3]
+    assert "2 images have no known patient: each such file is a group of its own" in source.notes
+    assert source.metadata["age"] == ["1", "2", "3", "4", "", ""]
+    assert source.published.tolist() == [""] * 4 + ["train", "test"]
+
+
+def test_dates_that_python_lacks_become_text(tmp_path):
+    write(tmp_path, "train.parquet", ["a", "b"], born=pa.array([5_000_000] * 2, pa.date32()))
+    assert open_source(str(tmp_path)).metadata == {"born": ["15659-07-15"] * 2}
+
+
+def test_unreadable_and_doubled_columns_are_named(tmp_path):
+    write(tmp_path, "train.parquet", ["a", "b"], taken=pa.array([0, 1], pa.timestamp("ms", "Foo/Bar")))
+    with pytest.raises(DataError, match=r"column taken of .* cannot be read .*: store it as text, or remove it"):
+        open_source(str(tmp_path))
+    table = pq.read_table(tmp_path / "train.parquet").drop_columns(["taken"])
+    table = table.append_column("age", pa.array([1, 2])).append_column("age", pa.array([1, 2]))
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(DataError, match="columns must have different names, but .* has several 'age'"):
+        open_source(str(tmp_path))
+
+
+def test_views_are_text_and_bytes(tmp_path):
+    write(tmp_path, "train.parquet", ["a", "b"])
+    table = pq.read_table(tmp_path / "train.parquet")
+    views = {"image": table["image"].cast(pa.binary_view()), "label": table["label"].cast(pa.string_view())}
+    pq.write_table(pa.table(views), tmp_path / "train.parquet")
+    source = open_source(str(tmp_path))
+    assert source.class_names == ("a", "b") and source.read(1) == table["image"][1].as_py()

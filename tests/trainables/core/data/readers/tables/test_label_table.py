@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from tests.dicom import write_dicom
 from tests.trainables.core.data.readers.tables.label_rows import LABELS, rows, write
 from trainables.core.data.audited_dataset import inspect, reading_notes
 from trainables.core.data.prepare import prepare
@@ -245,3 +246,38 @@ def test_unknown_patients_are_no_group(folder, value):
     source = open_table(folder, LABELS)
     assert source.groups.tolist() == [0, 1, 2, 3, 4, 5, 6, 6, 7, 7, 8, 8]
     assert "3 images have no known patient: each such file is a group of its own" in source.notes
+
+
+def test_an_image_column_that_is_known_as_the_patient_names_images(folder):
+    for index in range(12):
+        (folder / f"{index:03}.png").rename(folder / f"p{index}.png")
+    write(folder, ["patientId,Target", *(f"p{index},{'ab'[index % 2]}" for index in range(12))])
+    source = open_table(folder, dataclasses.replace(LABELS, image="patientId"))
+    assert len(source) == 12 and not source.groups_given
+    assert "column patientId names the images, so it is not used to group them" in source.notes
+
+
+def write_visits(folder, column, values):
+    """Write 12 DICOM files of three patients, and a table with one more column."""
+    pixels = np.random.default_rng(0).integers(0, 4000, (12, 8, 8), dtype=np.uint16)
+    for index, image in enumerate(pixels):
+        write_dicom(folder / f"{index:03}.dcm", image, PatientID=f"P{index // 4}")
+    write(folder, [f"image,label,{column}", *(f"{index:03},{'ab'[index % 2]},{values[index]}" for index in range(12))])
+
+
+@pytest.mark.parametrize("column", ["study_id", "StudyInstanceUID", "lesion_id"])
+@pytest.mark.parametrize("values", [[index // 2 for index in range(12)], [index % 4 for index in range(12)]])
+def test_a_visit_does_not_divide_the_patients_of_dicom_files(tmp_path, column, values):
+    """Visits may have a number of their own, or be counted for each patient."""
+    write_visits(tmp_path, column, values)
+    source = open_table(tmp_path, LABELS)
+    assert source.groups.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert f"column {column} does not group images, because the image files name patients" in source.notes
+    named = open_table(tmp_path, dataclasses.replace(LABELS, group=column))
+    assert len(set(named.groups.tolist())) == len(set(values))
+
+
+def test_an_unknown_patient_of_the_table_is_that_of_the_file(tmp_path):
+    write_visits(tmp_path, "patient_id", ["a", "a", "a", "", "b", "", "c", "c", "", "", "", ""])
+    source = open_table(tmp_path, LABELS)
+    assert source.groups.tolist() == [0, 0, 0, 0, 1, 2, 3, 3, 4, 4, 4, 4]
