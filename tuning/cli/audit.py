@@ -1,6 +1,7 @@
 """``tune-audit``: find problems in a data set before training on it."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,7 @@ from tuning.output_file import check_output_file, data_files
 if TYPE_CHECKING:
     from trainables.core.data.source import Source
     from trainables.core.data.splits.audit import Audit
+    from trainables.core.data.splits.pairs import Pair
 
 app = new_app()
 _MAX_LISTED = 10
@@ -136,7 +138,12 @@ def show(audit: "Audit", console: Console) -> None:
     classes = Table("class", "images", audit.named, title=plural(audit.images, "image"), title_justify="left")
     for name, count in audit.class_counts.items():
         classes.add_row(escape(name), str(count), str(audit.groups_per_class[name]))
-    console.print(classes, _thresholds_table(audit), *([_pairs_table(audit)] if any(audit.pairs.values()) else []))
+    console.print(classes, _thresholds_table(audit))
+    if any(audit.pairs.values()):
+        console.print(_pairs_table(audit, "Pairs of images in one group", audit.pairs))
+    if audit.apart:
+        console.print(_pairs_table(audit, f"Similar images of different {audit.named}", {"": audit.apart}))
+        say(console, "Pass --group-threshold 0.95, for example, to group by similarity instead.")
     for line in _summary_lines(audit):
         say(console, line)
 
@@ -145,10 +152,12 @@ def _plain(audit: "Audit") -> dict[str, Any]:
     """Return the result as plain values, with names instead of indices."""
     plain, names = audit.to_dict(), audit.names
     del plain["names"]
-    plain["pairs"] = {
-        kind: [vars(pair) | {"first": names[pair.first], "second": names[pair.second]} for pair in pairs]
-        for kind, pairs in audit.pairs.items()
-    }
+
+    def named(pairs: Sequence["Pair"]) -> list[dict[str, Any]]:
+        return [vars(pair) | {"first": names[pair.first], "second": names[pair.second]} for pair in pairs]
+
+    plain["pairs"] = {kind: named(pairs) for kind, pairs in audit.pairs.items()}
+    plain["apart"] = named(audit.apart)
     return plain
 
 
@@ -170,11 +179,11 @@ def _thresholds_table(audit: "Audit") -> Table:
     return table
 
 
-def _pairs_table(audit: "Audit") -> Table:
-    """Return a table of image pairs that share a group, mirrored and rotated ones first."""
+def _pairs_table(audit: "Audit", title: str, by_kind: Mapping[str, Sequence["Pair"]]) -> Table:
+    """Return a table of image pairs, mirrored and rotated ones first."""
     columns = ("", "image", "similar to", "similarity", "rotated", "mirrored", "zoom")
-    table = Table(*columns, title="Pairs of images in one group", title_justify="left")
-    for kind, pairs in audit.pairs.items():
+    table = Table(*columns, title=title, title_justify="left")
+    for kind, pairs in by_kind.items():
         for pair in pairs[:_MAX_LISTED]:
             names = (escape(audit.names[index]) for index in (pair.first, pair.second))
             mirrored = "yes" if pair.mirrored else ""

@@ -146,14 +146,15 @@ def _crops(search: SearchInputs, regions: Regions) -> Gallery:
 
 
 def _pairs(search: SearchInputs, audit: Audit) -> Gallery:
-    examples = [_pair(search, kind, pair) for kind, pairs in audit.pairs.items() for pair in pairs[:_PAIRS_PER_KIND]]
+    shown = {**audit.pairs, f"different {audit.named}": audit.apart}
+    examples = [_pair(search, kind, pair) for kind, pairs in shown.items() for pair in pairs[:_PAIRS_PER_KIND]]
     return Gallery(
         "Suspicious pairs",
         "Left: an image. Right: a similar one, rotated and mirrored to match the first. If the two look like the same "
         "picture, they must not be on different sides of a split.",
         f"Up to {_PAIRS_PER_KIND} of each kind: pairs with different labels and pairs across the published training "
-        "and test splits, both with a red frame, and other similar pairs. Mirrored and rotated pairs come first. "
-        f"Shown at {SIDE} pixels.",
+        "and test splits, both with a red frame, and other similar pairs, also of different patients. "
+        f"Mirrored and rotated pairs come first. Shown at {SIDE} pixels.",
         examples,
         "" if examples else "No two images are similar enough.",
     )

@@ -23,10 +23,10 @@ from trainables.core.data.labels import label_sets
 from trainables.core.data.odd_images import OddImages, find_odd_images
 from trainables.core.data.readers.image_files import describe_unread
 from trainables.core.data.readers.open_source import check_classes, grouped_by_name, open_source
-from trainables.core.data.readers.patient_names import describe_largest
+from trainables.core.data.readers.patient_names import describe_joined, describe_largest
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source, images_fingerprint, source_fingerprint
-from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images
+from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images, describe_raised
 from trainables.core.data.splits.copies import COPIES_VERSION, DETAIL_SIDE, find_copies
 from trainables.core.data.splits.group_file import grouped_by_file
 from trainables.core.data.splits.groups import Grouping, exact_duplicates, group_by_similarity, joined
@@ -80,7 +80,11 @@ def inspect(
     opened = open_dataset(place, table, grouping, window, slicing, store, cache_size, on_open)
     graded(opened.data, ordered)  # refuses an unknown order before the audit
     data = audited(opened, grouping.threshold, progress)
-    notes = [*reading_notes(opened.source), *opened.odd.notes(opened.source.names)]
+    notes = [
+        *reading_notes(opened.source),
+        *grouping_notes(opened.source, data, grouping.threshold),
+        *opened.odd.notes(opened.source.names),
+    ]
     if (opened.source.published[opened.usable] == "test").all():
         notes.append("all usable images are in the published test split, so there is none to train on")
     return graded(dataclasses.replace(data, notes=tuple(notes)), ordered)
@@ -90,6 +94,19 @@ def reading_notes(source: Source) -> list[str]:
     """Return notes on how a data set was understood, and on the files that were not read."""
     largest = describe_largest(source.groups.tolist()) if source.groups_given else []
     return [*source.notes, *largest, *([describe_unread(source.unread)] if source.unread else [])]
+
+
+def grouping_notes(source: Source, data: Dataset, threshold: float | None) -> list[str]:
+    """Return notes on the groups that were found or joined.
+
+    Args:
+        source: The data set as it was opened.
+        data: The audited data set.
+        threshold: Threshold given by the user, or None.
+    """
+    if source.groups_given:
+        return describe_joined(source.groups.tolist(), data.groups.tolist(), source.names)
+    return describe_raised(data.audit) if data.audit and threshold is None else []
 
 
 def open_dataset(
@@ -107,7 +124,7 @@ def open_dataset(
     """Open a data set and decode it for the audit. Arguments as in ``prepare``; ``one_class`` allows a single class.
 
     Raises:
-        DataError: There is no usable image, or a single class.
+        DataError: There is no usable image or a single class, or several columns could be the group.
     """
     cache = Store(store or default_store(), cache_size)
     if table is not None and grouping.column is not None:
@@ -116,6 +133,8 @@ def open_dataset(
     if grouping.file is not None:
         source = grouped_by_file(source, Path(grouping.file))
     source = _grouped(source, grouping, place)
+    if source.unclear_groups and not source.groups_given and grouping.threshold is None:
+        raise DataError(source.unclear_groups)
     if not one_class:
         check_classes(source, place)
     if on_open is not None:
@@ -176,7 +195,8 @@ def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
 
 def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[float], None] | None) -> Dataset:
     """Return the data set with its final groups and its audit, which is made once per node."""
-    source, data, usable = opened.source, opened.data, opened.usable
+    source, data = opened.source, opened.data
+    compared = np.setdiff1d(opened.usable, np.array(sorted(opened.odd.blank), dtype=np.int64))  # those look all alike
     pixels = data.images(SIDE)
 
     def report(share: float) -> None:
@@ -188,11 +208,11 @@ def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[
         given = source.groups_given
         copies = () if given else _copies(opened, lambda share: report(share / 2))
         found = group_by_similarity(
-            pixels, usable, label_sets(source.labels), threshold, copies, lambda share: report((1 + share) / 2)
+            pixels, compared, label_sets(source.labels), threshold, copies, lambda share: report((1 + share) / 2)
         )
-        groups = joined(source.groups if given else found.groups, exact_duplicates(pixels, usable))
+        groups = joined(source.groups if given else found.groups, exact_duplicates(pixels, compared))
         items = Items(source.labels, groups, source.published, source.class_names)
-        audit = audit_images(items, found, given, pixels, source.names, opened.bad)
+        audit = audit_images(items, found, given, pixels, source.names, opened.bad, opened.odd.blank)
         np.save(folder / "groups.npy", groups)
         (folder / "audit.json").write_text(json.dumps(audit.to_dict()))
 

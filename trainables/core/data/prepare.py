@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.audited_dataset import audited, check_any_usable, open_dataset, reading_notes
+from trainables.core.data.audited_dataset import (
+    audited,
+    check_any_usable,
+    grouping_notes,
+    open_dataset,
+    reading_notes,
+)
 from trainables.core.data.dataset import Dataset
 from trainables.core.data.decode.crop import Regions
 from trainables.core.data.decode.dicom import Window
@@ -127,6 +133,7 @@ def prepare(
     training = divided.splits[divided.training]
     kind = kind_of(divided.decoded(SIDE, source)[0], training, data.groups[training], opened.survey.sizes[training])
     notes = _notes(source, items, divided, data.audit)
+    notes += grouping_notes(source, data, grouping.threshold)
     if bad:
         notes.append(Fact(f"{plural(len(bad), 'unusable image was', 'unusable images were')} left out"))
     notes += opened.odd.notes(source.names)

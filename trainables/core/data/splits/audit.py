@@ -6,7 +6,7 @@ of raw pixels, which can only memorise.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,10 +21,9 @@ from trainables.core.data.splits.splits import Items, make_splits
 from trainables.core.errors import DataError
 from trainables.core.plural import plural
 
-AUDIT_VERSION = 4  # part of the cache key; raise it whenever the same images would be grouped differently
+AUDIT_VERSION = 5  # part of the cache key; raise it whenever the same images would be grouped differently
 _PAIRS = 5000  # most pairs of one kind in an audit
 _OUTLYING = 6.0  # robust standard deviations
-_BLANK = 2.0  # grey levels
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,8 @@ class Audit:
         blank: Names of images without content.
         outlying: Names of images with unusual brightness or contrast.
         pairs: Pairs within groups by their worst property: ``labels differ``, ``test and train`` or ``alike``.
-        names: Names of the images in ``pairs``, by index.
+        apart: Similar pairs of different groups, if the groups were given.
+        names: Names of the images in ``pairs`` and ``apart``, by index.
     """
 
     images: int
@@ -80,6 +80,7 @@ class Audit:
     outlying: tuple[str, ...]
     pairs: Mapping[str, tuple[Pair, ...]]
     names: Mapping[int, str]
+    apart: tuple[Pair, ...] = ()
 
     @property
     def labelled(self) -> bool:
@@ -114,6 +115,7 @@ class Audit:
             | {"pairs": {why: tuple(Pair(**pair) for pair in pairs) for why, pairs in plain["pairs"].items()}}
             | {"names": {int(index): name for index, name in plain["names"].items()}}
             | {name: tuple(plain[name]) for name in ("blank", "outlying")}
+            | {"apart": tuple(Pair(**pair) for pair in plain.get("apart", ()))}
         )
 
 
@@ -130,6 +132,18 @@ def summary(audit: Audit) -> list[str]:
     return lines
 
 
+def describe_raised(audit: Audit) -> list[str]:
+    """Return a note if the threshold was raised above the lowest one, because groups there are too large."""
+    if audit.threshold is None or audit.threshold == audit.curve[0].threshold:
+        return []
+    lowest = audit.curve[0]
+    return [
+        f"images are grouped at a similarity of {audit.threshold:g}, because one group would have "
+        f"{lowest.largest / audit.images:.0%} of them at {lowest.threshold:g}; one patient may be in several splits: "
+        f"name the patients with --group-pattern or --groups, or pass --group-threshold {lowest.threshold:g}"
+    ]
+
+
 def audit_images(
     items: Items,
     found: Groups,
@@ -137,6 +151,7 @@ def audit_images(
     pixels: NDArray[np.uint8],
     names: Sequence[str],
     broken: Mapping[int, str],
+    blank: Collection[int],
 ) -> Audit:
     """Audit a data set whose groups are known.
 
@@ -147,16 +162,21 @@ def audit_images(
         pixels: (N, SIDE, SIDE, channels) uint8.
         names: Names of the images.
         broken: Reason why an image cannot be used, by index.
+        blank: Indices of images that show nothing.
     """
     usable = np.setdiff1d(np.arange(len(items.labels)), np.array(sorted(broken), dtype=np.int64))
+    compared = np.setdiff1d(usable, np.array(sorted(blank), dtype=np.int64))
     groups, sets = items.groups[usable], label_sets(items.labels)
     combinations = np.unique(np.stack([groups, sets[usable]]), axis=1)
     has = membership(items.labels[usable], len(items.class_names))
     train, test = (usable[np.isin(items.published[usable], sides)] for sides in (("train", "val", ""), ("test",)))
     divided = len(train) > 0 and len(test) > 0
-    blank, outlying = _unusual_images(pixels, usable)
-    pairs, classified = _pairs_by_kind(found.pairs, items), len(items.class_names) > 1
-    paired = {index for of_kind in pairs.values() for pair in of_kind for index in (pair.first, pair.second)}
+    # Mirrored and rotated pairs come first, since they are hard to spot.
+    ordered = sorted(found.pairs, key=lambda pair: (not pair.mirrored, -abs(pair.degrees), -pair.similarity))
+    together = [pair for pair in ordered if items.groups[pair.first] == items.groups[pair.second]]
+    apart = tuple(pair for pair in ordered if items.groups[pair.first] != items.groups[pair.second])[:_PAIRS]
+    pairs, classified = _pairs_by_kind(together, items), len(items.class_names) > 1
+    paired = {index for shown in (*pairs.values(), apart) for pair in shown for index in (pair.first, pair.second)}
     return Audit(
         images=len(items.labels),
         class_counts=dict(zip(items.class_names, has.sum(axis=0).tolist(), strict=True)),
@@ -168,16 +188,17 @@ def audit_images(
         threshold=None if groups_given else found.threshold,
         largest_group=int(np.unique(groups, return_counts=True)[1].max(initial=0)),
         curve=found.curve,
-        exact_duplicates=len(usable) - len(np.unique(exact_duplicates(pixels, usable)[usable])),
+        exact_duplicates=len(compared) - len(np.unique(exact_duplicates(pixels, compared)[compared])),
         contradicting_groups=int((np.unique(combinations[0], return_counts=True)[1] > 1).sum()),
         test_twins_in_train=float(np.isin(items.groups[test], items.groups[train]).mean()) if divided else None,
         published=_neighbour(pixels, sets, test, train) if divided and classified else None,
         grouped=_held_out(items, usable, pixels) if classified else None,
         majority_share=float(np.bincount(sets[usable]).max(initial=0) / max(1, len(usable))),
         broken={names[index]: reason for index, reason in broken.items()},
-        blank=tuple(names[index] for index in blank),
-        outlying=tuple(names[index] for index in outlying),
+        blank=tuple(names[index] for index in sorted(blank)),
+        outlying=tuple(names[index] for index in _outlying_images(pixels, compared)),
         pairs=pairs,
+        apart=apart,
         names={index: names[index] for index in sorted(paired)},
     )
 
@@ -202,10 +223,10 @@ def _held_out(items: Items, usable: NDArray[np.int64], pixels: NDArray[np.uint8]
 
 
 def _pairs_by_kind(pairs: Sequence[Pair], items: Items) -> dict[str, tuple[Pair, ...]]:
-    """Return the pairs by their worst property. Mirrored and rotated pairs come first, since they are hard to spot."""
+    """Return the pairs by their worst property, in the same order."""
     sets = label_sets(items.labels)
     kinds: dict[str, list[Pair]] = {"labels differ": [], "test and train": [], "alike": []}
-    for pair in sorted(pairs, key=lambda pair: (not pair.mirrored, -abs(pair.degrees), -pair.similarity)):
+    for pair in pairs:
         in_test = items.published[[pair.first, pair.second]] == "test"
         if sets[pair.first] != sets[pair.second]:
             kinds["labels differ"].append(pair)
@@ -216,12 +237,10 @@ def _pairs_by_kind(pairs: Sequence[Pair], items: Items) -> dict[str, tuple[Pair,
     return {why: tuple(of_kind[:_PAIRS]) for why, of_kind in kinds.items()}
 
 
-def _unusual_images(pixels: NDArray[np.uint8], usable: NDArray[np.int64]) -> tuple[list[int], list[int]]:
-    """Return the blank images, and those whose brightness or contrast is far from the rest."""
-    flat = [(float(image.mean()), float(image.std())) for image in pixels[usable]]
-    figures = np.array(flat).reshape(-1, 2)
-    blank = figures[:, 1] < _BLANK
+def _outlying_images(pixels: NDArray[np.uint8], compared: NDArray[np.int64]) -> list[int]:
+    """Return the images whose brightness or contrast is far from the rest."""
+    figures = np.array([(float(image.mean()), float(image.std())) for image in pixels[compared]]).reshape(-1, 2)
     centre = np.median(figures, axis=0) if len(figures) else 0
     spread = 1.4826 * np.median(np.abs(figures - centre), axis=0) if len(figures) else 1
-    far = (np.abs(figures - centre) > _OUTLYING * np.maximum(spread, 1)).any(axis=1) & ~blank
-    return usable[blank].tolist(), usable[far].tolist()
+    far = (np.abs(figures - centre) > _OUTLYING * np.maximum(spread, 1)).any(axis=1)
+    return [int(index) for index in compared[far]]

@@ -18,12 +18,15 @@ from trainables.core.errors import DataError
 if TYPE_CHECKING:
     from trainables.core.data.splits.similarity import Spectra
 
-LARGEST_SHARE = 0.05  # largest share of the images that one group may have
+LARGEST_SHARE = 0.05  # share of the images up to which any group is accepted
+# Larger groups are accepted if most of their images stay together at the thresholds that follow, as slices of one
+# patient do. Of 5,120 brain MRI slices, chains of patients keep 11% or less of their images after two steps.
+_LARGEST_STABLE, _STABLE_SHARE, _STABLE_STEPS = 0.5, 0.8, 4
 _HIGHEST, _STEPS = 0.99, 18
 # Unrelated images stayed below this similarity on every data set we examined (see similarity.py). If chance is far
 # lower, as for tissue, the floor is lower too: its copies were also cropped and are less alike.
 _FLOOR, _BEYOND_CHANCE = 0.90, 8
-# Thresholds of the similarity of copies. They are only raised if copies form too large a group, such as a video.
+# Thresholds of the similarity of copies. They are only raised if copies form a group of most images, such as a video.
 _COPY_THRESHOLDS = (SAME, 0.95, 0.98)
 _SAMPLE = 5000  # images whose nearest neighbour is looked up
 
@@ -95,7 +98,7 @@ def group_by_similarity(
     copies: Sequence[Pair] = (),
     progress: Callable[[float], None] | None = None,
 ) -> Groups:
-    """Group copies and similar images at the lowest threshold at which no group exceeds 5% of the images.
+    """Group copies and similar images at the lowest threshold at which no group is too large, see ``_allowed``.
 
     Args:
         pixels: (N, SIDE, SIDE, channels) uint8.
@@ -114,20 +117,20 @@ def group_by_similarity(
     grid = np.round(np.linspace(min(_FLOOR, chance + _BEYOND_CHANCE * spread), _HIGHEST, _STEPS + 1), 3)
     grid = grid if threshold is None else np.unique([threshold, *grid])
     forest = similarity_forest(spectra, float(grid[0]), progress)
-    most = max(2, int(LARGEST_SHARE * len(usable)))
-    copies = _certain(copies, len(pixels), most)
+    copies = _certain(copies, len(pixels), max(2, int(_LARGEST_STABLE * len(usable))))
     of_copies = _components(copies, len(pixels))
     groupings = np.stack([joined(forest.components(similarity), of_copies) for similarity in grid])
     largest = np.array([np.bincount(groups[usable]).max(initial=0) for groups in groupings])
     queries = usable[np.sort(np.random.default_rng(0).permutation(len(usable))[:_SAMPLE])]
     neighbours = nearest_neighbours(pixels, queries, usable, groupings)
     right = (labels[neighbours] == labels[queries]) & (neighbours >= 0)
+    accuracies = right.sum(axis=1) / max(1, len(queries))
     curve = tuple(
         CurvePoint(float(similarity), len(np.unique(groups[usable])), int(size), float(accuracy))
-        for similarity, groups, size, accuracy in zip(grid, groupings, largest, right.mean(axis=1), strict=True)
+        for similarity, groups, size, accuracy in zip(grid, groupings, largest, accuracies, strict=True)
     )
-    allowed = largest <= most
-    chosen = int(np.argmax(grid == threshold if threshold is not None else np.append(allowed[:-1], True)))
+    allowed = _allowed(groupings[:, usable], of_copies[usable])
+    chosen = int(np.argmax(grid == threshold if threshold is not None else [*allowed[:-1], True]))
     joins = forest.similarity >= grid[chosen]
     pairs: dict[tuple[int, int], Pair] = {}
     for pair in sorted(
@@ -135,6 +138,34 @@ def group_by_similarity(
     ):
         pairs[pair.first, pair.second] = pair  # the better of two alignments
     return Groups(groupings[chosen], float(grid[chosen]), curve, tuple(pairs.values()))
+
+
+def _allowed(groupings: NDArray[np.int64], of_copies: NDArray[np.int64]) -> list[bool]:
+    """Return whether each grouping has no group that is too large. All copies of one image count as one.
+
+    A group may have 5% of the images. It may have half of them if it is stable: 80% of it are still together four
+    thresholds later. Slices of one patient are. A chain of similar patients breaks.
+
+    Args:
+        groupings: (T, N) groupings by rising thresholds.
+        of_copies: (N,) groups of copies.
+    """
+    count = len(np.unique(of_copies))
+    allowed = []
+    for groups, later in zip(
+        groupings, [*groupings[_STABLE_STEPS:], *groupings[-1:].repeat(_STABLE_STEPS, 0)], strict=True
+    ):
+        sizes = _originals(groups, of_copies)
+        large = np.flatnonzero(sizes > max(2, LARGEST_SHARE * count))
+        still = [_originals(later[groups == group], of_copies[groups == group]).max() for group in large]
+        stable = (sizes[large] <= _LARGEST_STABLE * count) & (np.array(still) >= _STABLE_SHARE * sizes[large])
+        allowed.append(bool(stable.all()))
+    return allowed
+
+
+def _originals(groups: NDArray[np.int64], of_copies: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of images in each group, by its number. Copies of one image count as one."""
+    return np.bincount(np.unique(np.stack([groups, of_copies]), axis=1)[0])
 
 
 def joined(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:

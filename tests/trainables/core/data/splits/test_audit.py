@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import shutil
@@ -13,7 +14,7 @@ from trainables.core.data import audited_dataset
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.phantoms import CLASS_NAMES, SLICES_PER_SUBJECT, make_phantoms
-from trainables.core.data.splits.audit import Audit, summary
+from trainables.core.data.splits.audit import Audit, describe_raised, summary
 from trainables.core.data.splits.groups import Grouping
 
 
@@ -181,3 +182,58 @@ def test_neighbours_outside_the_group_of_an_mri_slice_score_like_chance(real_dat
     assert point.neighbour_accuracy <= audit.majority_share + tolerance
     assert audit.grouped.accuracy <= audit.majority_share + tolerance
     assert audit.largest_group <= 0.05 * audit.images
+
+
+def write_patients(root, change):
+    """Write 24 patients of four different images each; ``change`` may replace the last one of each."""
+    generator = np.random.default_rng(0)
+    images, patients = generator.integers(0, 255, (96, 32, 32), dtype=np.uint8), np.repeat(np.arange(24), 4)
+    rows = [
+        {"bytes": png(change(patient, image) if place % 4 == 3 else image), "path": None}
+        for place, (patient, image) in enumerate(zip(patients.tolist(), images, strict=True))
+    ]
+    root.mkdir()
+    table = {"image": rows, "label": patients % 2, "patient_id": patients}
+    pq.write_table(pa.table(table), root / "train-0.parquet")
+    return root
+
+
+def test_blank_images_do_not_join_patients(tmp_path):
+    root = write_patients(tmp_path / "data", lambda patient, image: image * 0 if patient % 3 else image)
+    audit = audited(root, tmp_path / "store")
+    assert (audit.groups, audit.largest_group, audit.exact_duplicates, len(audit.blank)) == (24, 4, 0, 16)
+    data = prepare(str(root), sizes=[16], seed=0, skip_bad_images=True, store=tmp_path / "store")
+    assert len(np.unique(data.groups)) == 24
+
+
+def test_a_placeholder_that_joins_many_patients_is_noted(tmp_path):
+    placeholder = np.random.default_rng(1).integers(0, 255, (32, 32), dtype=np.uint8)
+    root = write_patients(tmp_path / "data", lambda patient, image: placeholder if patient < 10 else image)
+    data = inspect(str(root), store=tmp_path / "store")
+    (note,) = [note for note in data.notes if "equal images join" in note]
+    assert note.startswith("equal images join 10 patients into one group of 40 images, the first of them train row 0:")
+
+
+def test_similar_images_of_different_patients_are_listed_apart(tmp_path):
+    root = write_patients(tmp_path / "data", lambda _, image: image)
+    table = pq.read_table(root / "train-0.parquet").to_pylist()
+    first = np.asarray(Image.open(io.BytesIO(table[0]["image"]["bytes"])))
+    table[7]["image"]["bytes"] = png(first // 2 + 60)  # of another patient, and not equal
+    pq.write_table(pa.Table.from_pylist(table), root / "train-0.parquet")
+    data = inspect(str(root), store=tmp_path / "store")
+    assert data.groups[0] != data.groups[7]
+    assert [(pair.first, pair.second) for pair in data.audit.apart] == [(0, 7)]
+    assert not any(data.audit.pairs.values())
+    assert {0, 7} <= data.audit.names.keys()
+
+
+def test_a_raised_threshold_is_noted_with_the_remedy(unpublished, store):
+    audit = audited(unpublished, store)
+    assert describe_raised(audit) == []
+    lowest = dataclasses.replace(audit.curve[0], largest=270)
+    raised = dataclasses.replace(audit, threshold=0.95, curve=(lowest, *audit.curve[1:]))
+    (note,) = describe_raised(raised)
+    assert note.startswith(
+        "images are grouped at a similarity of 0.95, because one group would have 75% of them at 0.9;"
+    )
+    assert "--group-threshold 0.9" in note

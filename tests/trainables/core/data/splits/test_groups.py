@@ -7,6 +7,7 @@ from PIL import Image
 
 from trainables.core.data.readers.phantoms import make_phantoms
 from trainables.core.data.splits.groups import LARGEST_SHARE, Grouping, exact_duplicates, group_by_similarity, joined
+from trainables.core.data.splits.pairs import Pair
 from trainables.core.errors import DataError
 
 
@@ -93,6 +94,37 @@ def test_the_threshold_is_the_lowest_at_which_no_group_is_too_large(phantoms):
     assert [point.groups for point in found.curve] == sorted(point.groups for point in found.curve)
     accuracies = [point.neighbour_accuracy for point in found.curve]
     assert accuracies[0] < 0.6 < 0.95 < accuracies[-1]  # memory, and what remains without it
+
+
+@pytest.mark.parametrize("subjects", [4, 8, 14])
+def test_subjects_of_a_small_set_are_found_although_each_has_many_of_its_images(phantoms, subjects):
+    few = phantoms.subjects < subjects
+    found = groups_of(phantoms.images[few], phantoms.labels[few])
+    assert found.threshold == found.curve[0].threshold
+    assert same_partition(found.groups, phantoms.subjects[few])
+
+
+def test_a_patient_with_many_images_does_not_divide_the_others(phantoms):
+    few = phantoms.subjects < 35
+    images, subjects = phantoms.images[few], phantoms.subjects[few]
+    more = [change(image) for change in (jpeg, resized, brighter) for image in images[subjects == 0]]
+    found = groups_of(np.concatenate([images, more]))
+    assert same_partition(found.groups, np.append(subjects, [0] * len(more)))
+
+
+def test_copies_count_as_one_image_and_stay_together(phantoms):
+    """Of ten subjects, one image each is a copy of the same image, so that 12% of all images are in one group."""
+    copies = [Pair(6 * subject, 6 * subject + 6, 0.92, 0, False) for subject in range(9)]
+    found = groups_of(phantoms.images, phantoms.labels, copies=copies)
+    assert found.threshold == found.curve[0].threshold
+    assert same_partition(found.groups, np.maximum(phantoms.subjects, 9))
+
+
+def test_three_copies_in_a_small_set_stay_together(phantoms):
+    few = phantoms.subjects < 9
+    copies = [Pair(0, 6, 0.92, 0, False), Pair(6, 12, 0.92, 0, False)]
+    found = groups_of(phantoms.images[few], phantoms.labels[few], copies=copies)
+    assert same_partition(found.groups, np.maximum(phantoms.subjects[few], 2))
 
 
 def test_a_given_threshold_is_used(phantoms):
