@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.core.data.readers.dicom_tags import read_tags
 from trainables.core.data.readers.image_files import is_dicom_file
-from trainables.core.data.readers.parquet.other_columns import patient_column, values_of
+from trainables.core.data.readers.parquet.other_columns import columns_of, patient_column
 from trainables.core.data.readers.patient_names import describe_largest, names_patient
 from trainables.core.data.readers.pseudonyms import KEY_VARIABLE, has_lasting_key, pseudonym
 from trainables.core.data.readers.tables.label_columns import known_as, known_groups
@@ -138,15 +138,15 @@ def _by_column(parts: Sequence[Part], column: str | None) -> Iterator[str]:
     if not files:
         return
     tables = {file: _columns_of_patients(Path(file), column) for file in files}
-    known = known_groups(sorted(set.intersection(*(set(table.column_names) for table in tables.values()))))
-    name = column or patient_column(list(tables.values()))[0] or (known[0] if len(known) == 1 else None)
+    columns = columns_of(list(tables.values()), column, parts[0].name)
+    known, (recognised, _, unclear) = known_groups(sorted(columns)), patient_column(columns, parts[0].name)
+    name = column or recognised or (known[0] if len(known) == 1 else None)
     if name is None:
-        raise UserError(
-            f"--per patient needs the patients, but {parts[0].name} has no column for them: give {_SOURCES}"
-        )
-    values = {file: values_of([table], name) for file, table in tables.items()}
+        none = f"--per patient needs the patients, but {parts[0].name} has no column for them: give {_SOURCES}"
+        raise UserError(unclear or none)
+    of_file = {file: columns_of([table], name, file).get(name, [""] * len(table)) for file, table in tables.items()}
     for part in parts:
-        yield from values[part.path][part.first_row : part.first_row + part.images]
+        yield from of_file[part.path][part.first_row : part.first_row + part.images]
 
 
 def _columns_of_patients(file: Path, column: str | None) -> Any:

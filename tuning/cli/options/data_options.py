@@ -31,7 +31,7 @@ GroupThreshold = Annotated[
     float | None,
     typer.Option(
         help="Minimum similarity of two images in one group, between 0 and 1. "
-        "Default: the lowest at which no group holds more than 5% of the images.",
+        "Default: the lowest at which groups of more than 5% of the images stay together if it rises.",
         rich_help_panel=DATA,
     ),
 ]
