@@ -207,6 +207,7 @@ def test_our_searcher_completes_the_requested_trials_after_a_kill(tmp_path):
 
 def test_a_paused_trial_continues_after_its_last_epoch(tmp_path):
     ours = steering(study_storage(tmp_path, None), num_samples=12)
+    ours.study.sampler = optuna.samplers.RandomSampler(0)  # mutations are seldom worse than what came before
     worker = trainable(transfer, METRIC, seed=0, epochs=EPOCHS, raises=False)
     events = Simulation(StudySearcher(ours), StudyScheduler(ours), worker, workers=1).events()
     reports = [(event.trial.config, event.outcome["epoch"]) for event in events if "epoch" in (event.outcome or {})]

@@ -31,7 +31,7 @@ def test_the_test_set_stays_sealed_if_the_run_is_not_in_mlflow(search, exists):
     if exists:
         check_server(f"sqlite:///{other}")
     wanted = {"storage": str(search.folder), "tracking_uri": f"sqlite:///{other}"}
-    with pytest.raises(UserError, match="the search's run .* must be in MLflow" if exists else "store must exist"):
+    with pytest.raises(UserError, match="the search's run .* must be in MLflow" if exists else "database must exist"):
         rebuild(RebuildOptions(NAME, open_test=True, register=True, **wanted), quiet())
     assert openings_here(search.study, split_fingerprint(search.data, "test")) == 0
     assert other.exists() == exists
