@@ -70,6 +70,7 @@ def registered(checkpoint, tmp_path_factory):
     return uri, client, parent, child
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("late", "with_champion"), [("worse", True), ("worse", False), ("better", False)])
 def test_of_two_searches_that_end_together_the_better_is_champion(
     checkpoint, tmp_path, monkeypatch, late, with_champion

@@ -92,6 +92,7 @@ def test_a_batch_that_was_halved_before_is_halved_again(session, monkeypatch, co
     assert [load_checkpoint(folder / "checkpoint").config.batch_size for folder in session.checkpoints()] == [8, 2]
 
 
+@pytest.mark.slow
 def test_a_trial_fails_if_a_single_image_is_too_large(session, monkeypatch, config, few):
     allow(monkeypatch, 0)
     run(session, config(batch_size=16), few)
@@ -154,6 +155,7 @@ def test_a_trial_is_tried_again_if_the_hub_does_not_answer(session, config, few,
     assert session.reports == []
 
 
+@pytest.mark.slow
 def test_on_a_share_of_a_gpu_the_trial_is_tried_again(session, monkeypatch, config, few):
     """Another trial on the GPU may have taken the memory, so the configuration is not given up."""
     session.resources["GPU"] = 0.5
@@ -170,6 +172,7 @@ def others_hold(monkeypatch, share):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_trial_fails_for_lack_of_memory_only_if_no_other_process_holds_it(session, monkeypatch, config, few, share):
     """Of a whole GPU, too: a program outside of the search may use it."""

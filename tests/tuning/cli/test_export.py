@@ -14,6 +14,7 @@ def invoke(*arguments, code=0):
     return done
 
 
+@pytest.mark.slow
 def test_the_file_answers_like_the_model_and_its_input_is_described(model, tmp_path):  # noqa: F811
     file = tmp_path / "model.onnx"
     output = invoke(model, "--onnx", file).output

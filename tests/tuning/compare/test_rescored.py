@@ -52,6 +52,7 @@ def aurocs(models, folder):
     return np.array(found)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)  # paired bootstraps of two levels, twice, and two evaluations
 def test_two_models_are_compared_on_the_same_images(model, other, second, trained, tmp_path):  # noqa: F811
     """Copies of images of the search do not count, and two stored evaluations give the same comparison."""

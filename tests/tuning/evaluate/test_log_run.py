@@ -74,6 +74,7 @@ def evaluate(client, second, monkeypatch, *options, model="models:/brains@champi
     return done.output
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)  # a real model is registered, and evaluated three times
 def test_evaluations_are_runs_that_the_page_of_the_version_lists(registered, second, monkeypatch, tmp_path):
     client, experiment = registered

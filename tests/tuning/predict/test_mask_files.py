@@ -90,6 +90,7 @@ write([2, 0], scans=["a", "b"])
 """
 
 
+@pytest.mark.slow
 def test_after_a_crash_between_masks_and_table_the_table_still_has_its_own_masks():
     """Takes 5 s, mostly for imports: the crash needs a process of its own."""
     write([1, 2], scans=["a", "b"])

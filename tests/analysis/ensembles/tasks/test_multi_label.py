@@ -157,6 +157,7 @@ def by_hand(probabilities, labels, patients, rule):
     return getattr(pd.DataFrame(probabilities).groupby(patients), rule)().to_numpy(), grouped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["mean", "max"])
 def test_patients_are_scored_as_scikit_learn_scores_their_labels_and_probabilities(rule):
     probabilities, plain = drawn(seed=1)

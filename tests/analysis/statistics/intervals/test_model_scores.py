@@ -28,6 +28,7 @@ def test_each_proportion_counts_its_own_images():
             assert bounds[f"{metric}/{name}"] == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.slow
 def test_averages_and_areas_against_a_loop_over_groups():
     """With many groups, all methods agree with the percentiles of a bootstrap."""
     probabilities, sample = drawn(count=1, images=600, groups=300, skill=2)

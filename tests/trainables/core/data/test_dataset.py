@@ -231,6 +231,7 @@ print(data.images(32).sum())
 """
 
 
+@pytest.mark.slow
 def test_no_worker_asks_the_hub_for_what_its_node_has(hub, tmp_path):
     """A process on the driver's node and two on another one. Starting them takes most of the seconds."""
     noise = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)

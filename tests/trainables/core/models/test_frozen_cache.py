@@ -71,6 +71,7 @@ def cache_of(config, data, **changes):
     return FrozenCache(build_classifier(chosen, 3), chosen, data, CPU)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["half", "all"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_stored_training_agrees_with_recomputed(config, data, always_stored, name, part):

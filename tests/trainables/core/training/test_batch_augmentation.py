@@ -41,6 +41,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, small_data, tmp_pa
     assert_resumed_equals_uninterrupted(config(epochs=3, **changes), small_data, tmp_path / "checkpoint")
 
 
+@pytest.mark.slow
 def test_a_segmentation_learns_and_resumes(tmp_path, augmented_in_batches):
     data = prepare(str(write_pairs(tmp_path / "pairs", 48)), sizes=[32, 37], seed=0, store=tmp_path / "store")
     segmenter = {

@@ -119,6 +119,7 @@ LOSSES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", LOSSES, ids=lambda changes: changes["loss"])
 def test_every_loss_learns_from_mixed_images(config, small_data, changes):
     data = dataclasses.replace(small_data, ordered=True)
@@ -127,6 +128,7 @@ def test_every_loss_learns_from_mixed_images(config, small_data, changes):
     assert max(result.metrics["tune/balanced_accuracy"] for result in results) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["bce", "focal", "asymmetric"])
 def test_labels_are_learnt_from_mixed_images(config, labelled_data, loss):
     chosen = config(task="multi_label", mixup_alpha=0.4, cutmix_alpha=1.0, epochs=8, loss=loss)

@@ -76,6 +76,7 @@ def test_an_image_drawn_twice_looks_different():
     assert len({image.numpy().tobytes() for image in next(drawn)[0]}) > 4
 
 
+@pytest.mark.slow
 def test_importing_the_policies_opens_no_connection():
     code = """
 import socket

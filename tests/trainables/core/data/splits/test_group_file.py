@@ -104,6 +104,7 @@ def test_other_columns_are_refused_by_name(data, tmp_path):
         grouped(data, tmp_path, "file,patient\na,b\n")
 
 
+@pytest.mark.slow
 def test_splits_follow_the_groups_of_a_file(tmp_path):
     write_phantoms(tmp_path / "data")
     opened = inspect(str(tmp_path / "data"), store=tmp_path / "store").open_source()

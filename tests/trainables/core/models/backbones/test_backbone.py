@@ -12,6 +12,7 @@ from trainables.core.models.backbones.backbone import Backbone
 HEAVY = {"torchvision:convnext_tiny"}  # 28 million parameters: not trained here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in HEAVY])
 def test_each_depth_freezes_exactly_its_stages(name: str) -> None:
     backbone = backbone_of(name)

@@ -14,6 +14,7 @@ from trainables.core.models.backbones.parameter_groups import undecayed_paramete
 from trainables.core.models.backbones.registry import create_model, on_meta_device
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GROUPED)
 def test_stages_hold_every_tensor_once_and_share_it_with_the_model(name: str, tmp_path: Path) -> None:
     original, backbone = original_of(name), backbone_of(name).eval()

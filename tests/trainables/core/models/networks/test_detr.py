@@ -59,6 +59,7 @@ def original(tmp_path_factory):
     return model, folder
 
 
+@pytest.mark.slow
 def test_weights_of_a_folder_give_the_originals_masks_and_queries(original):
     model, folder = original
     check_segmenter("detr", TINY, str(folder), 96)

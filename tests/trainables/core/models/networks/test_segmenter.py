@@ -23,6 +23,7 @@ def configured(**changes):
     return TrainConfig.from_dict(base | changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_takes_an_encoder(architecture):
     backbone = "detr-tiny" if architecture == "detr" else SMALL

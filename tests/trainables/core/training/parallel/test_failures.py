@@ -29,6 +29,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "kind", "message"), FAULTS)
 def test_the_failure_of_a_process_ends_the_training_at_once(config, small_data, fault, kind, message):
     epochs = fit(config().for_devices(2), FaultyRank.of(small_data, fault), devices=2)

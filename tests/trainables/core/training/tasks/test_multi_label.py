@@ -16,6 +16,7 @@ from trainables.core.training.tasks.multi_label import MultiLabel
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -41,6 +41,7 @@ def standard_scores(ours, theirs, count):
     return ((ours.mean(0) - theirs.mean(0)) / np.sqrt(np.maximum(variances, 1e-9) / count))[varying]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("policy", CHANGING)
 def test_the_mean_and_variance_of_every_pixel_are_those_of_albumentations(policy, channels):
