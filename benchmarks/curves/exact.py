@@ -19,6 +19,7 @@ from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from rich.console import Console
 from rich.table import Table
 
+from analysis.trials import SAMPLER
 from benchmarks.curves.compare import FULL_TRIALS, SHARES, START_COST, WORKERS
 from benchmarks.curves.configurations import SCRATCH
 from benchmarks.curves.data_sets import Scale
@@ -31,6 +32,7 @@ from benchmarks.curves.table import Floats, RecordedCurves, cache_key, read_pack
 from benchmarks.record import RESULTS, machine
 from benchmarks.search_quality.searchers import interval
 from search_spaces.space import Params
+from tuning.study.attributes import FirstTrial
 from tuning.study.successive_halving import PausingHalving, rungs
 
 EARLIER_TRIALS, PER_SEARCH = 40, 3  # of simulated earlier searches, for the warm start
@@ -55,7 +57,7 @@ def portfolio(task: Task, generator: np.random.Generator) -> Sequence[Params]:  
 def portfolio_then_turns(task: Task, generator: np.random.Generator) -> Sequence[Params]:
     """Return the portfolio of the other data sets, then recipes in turn with others, as ``tune-run`` does."""
     others = iter(_shuffled(task, generator))
-    return [params or next(others) for params in first_trials(choose(task.others), task.recipes)]
+    return [first.params or next(others) for first in first_trials(choose(task.others), task.recipes)]
 
 
 def recipes_then_portfolio(task: Task, generator: np.random.Generator) -> Sequence[Params]:  # noqa: ARG001
@@ -171,10 +173,10 @@ def run(
     generator = np.random.default_rng(seed)
     known = {_key(params): curve for params, curve in zip(recorded.params, recorded.curves, strict=True)}
     order = [recorded.params[place] for place in generator.permutation(len(recorded.params))]
-    points = [params for params in [*first(task, generator), *order] if _key(params) in known]
+    points = {_key(params): dict(params) for params in [*first(task, generator), *order] if _key(params) in known}
     end = FULL_TRIALS * recorded.mean_cost / WORKERS
     replay = Replay(
-        ours_from(task, points, rule(recorded.epochs), len(known)),
+        ours_from(task, [FirstTrial(params, SAMPLER) for params in points.values()], rule(recorded.epochs), len(known)),
         lambda params: known[_key(params)],
         lambda params: recorded.cache_seconds[cache_key(params)],
         WORKERS,

@@ -11,11 +11,15 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis.trials import ORIGIN, PORTFOLIO, RECIPE, WARM_START
 from trainables.core.seeds import derive_seed
 
-# Share of the trials that are mutations, number of trials that may be the parent, probability that a parameter changes,
-# and largest change of a number relative to its range.
+# Share of the sampler's trials that are mutations, number of trials that may be the parent, probability that each
+# parameter changes, and largest change of a number relative to its range.
 SHARE, PARENTS, RATE, STEP = 0.9, 5, 0.2, 0.4
+
+
+_KNOWN = frozenset({WARM_START, PORTFOLIO, RECIPE})
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class MutationSampler(BaseSampler):
     A mutation copies one of the best trials and changes each parameter with some probability, at least one: a choice to
     another one, and a number by at most ``STEP`` of its range, on the scale of its distribution. Parameters that the
     parent does not have, because they depend on one that changed, are drawn at random. The other trials, and all until
-    there are ``PARENTS`` to choose from, come from the wrapped sampler.
+    there are ``PARENTS`` to choose from, come from the wrapped sampler. So do all trials of a search that did not begin
+    with known configurations: without them, mutations were no better than TPE (benchmarks/curves/README.md).
 
     The draws of a trial depend only on the seed, its number, and the study, so a new process continues with them.
 
@@ -56,7 +61,7 @@ class MutationSampler(BaseSampler):
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Decide whether the trial is a mutation, which has no relative parameters; otherwise delegate."""
         generator = np.random.default_rng(derive_seed(self._seed, trial.number))
-        parents = best_trials(study, PARENTS)
+        parents = best_trials(study, PARENTS) if began_with_known_ones(study) else []
         if len(parents) < PARENTS or generator.random() >= SHARE:
             return self._sampler.infer_relative_search_space(study, trial)
         parent = parents[generator.integers(PARENTS)].params
@@ -97,6 +102,11 @@ class MutationSampler(BaseSampler):
     def reseed_rng(self) -> None:
         """Delegate to the sampler. Mutations have a seed of their own for each trial."""
         self._sampler.reseed_rng()
+
+
+def began_with_known_ones(study: optuna.Study) -> bool:
+    """Return True if the search began with a portfolio, recipes, or the best trials of earlier searches."""
+    return any(trial.user_attrs.get(ORIGIN) in _KNOWN for trial in study.get_trials(deepcopy=False))
 
 
 def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:

@@ -12,6 +12,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.search.optuna import OptunaSearch
 
+from analysis.trials import ORIGIN
 from benchmarks.curves.configurations import suggest
 from benchmarks.curves.make_portfolio import choose
 from benchmarks.curves.record_trial import METRIC
@@ -23,6 +24,7 @@ from trainables.worker.report_keys import FAILED
 from tuning.ray_backend.scheduler import StudyScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.search.plan import order_first_trials
+from tuning.study.attributes import FirstTrial
 from tuning.study.steering import Steering
 from tuning.study.storage.open_study import open_study
 
@@ -139,24 +141,23 @@ def ours_sampled(task: Task) -> Searcher:
     return ours_from(task, ())
 
 
-def first_trials(portfolio: Sequence[Params], recipes: Sequence[Params]) -> list[Params]:
+def first_trials(portfolio: Sequence[Params], recipes: Sequence[Params]) -> list[FirstTrial]:
     """Return the first trials of ``tune-run``; the parameters of those that its sampler chooses are empty."""
-    return [first.params for first in order_first_trials((), list(map(dict, portfolio)), list(map(dict, recipes)))]
+    return order_first_trials((), list(map(dict, portfolio)), list(map(dict, recipes)))
 
 
 def ours_from(
-    task: Task, points: Sequence[Params], pruner: BasePruner | None = None, num_samples: int = _ENDLESS
+    task: Task, first: Sequence[FirstTrial], pruner: BasePruner | None = None, num_samples: int = _ENDLESS
 ) -> Searcher:
-    """Return ``tune-run`` with some first points, and with another pruner if one is given.
+    """Return ``tune-run`` with some first trials, and with another pruner if one is given.
 
-    The sampler chooses the parameters of an empty point. By default the budget ends the search.
+    By default the budget ends the search.
     """
     objective = Objective(METRIC)
     study = open_study(optuna.storages.InMemoryStorage(), "search", objective, task.epochs, task.seed)
     study.pruner = pruner or study.pruner
-    for place, point in enumerate(points):
-        if not point or point not in points[:place]:
-            study.enqueue_trial(dict(point))
+    for trial in first:
+        study.enqueue_trial(trial.params, {ORIGIN: trial.origin})
     steering = Steering(
         study=study,
         objective=objective,
