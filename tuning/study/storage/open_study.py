@@ -53,10 +53,10 @@ def open_study(
     """Open the study of a search, or create it.
 
     If the search began with known configurations, most trials are mutations of the best ones (``MutationSampler``). The
-    others come from TPE (Bergstra et al. 2011), multivariate within each group of the conditional space, with a constant
-    liar for running and paused trials. The pruner is ``PausingHalving``, whose True means a pause, not a stop; without
-    ``pruning`` every trial runs in full. With two metrics, the study optimises and prunes by the first one. TPE then
-    samples every trial and sees both.
+    others come from TPE (Bergstra et al. 2011), multivariate within each group of the conditional space, with a
+    constant liar for running and paused trials. The pruner is ``PausingHalving``, whose True means a pause, not a stop;
+    without ``pruning`` every trial runs in full. With two metrics, the study optimises and prunes by the first one. TPE
+    then samples every trial and sees both.
     """
     study = optuna.create_study(
         storage=storage,
