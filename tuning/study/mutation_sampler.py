@@ -17,8 +17,6 @@ from trainables.core.seeds import derive_seed
 # Share of the sampler's trials that are mutations, number of trials that may be the parent, probability that each
 # parameter changes, and largest change of a number relative to its range.
 SHARE, PARENTS, RATE, STEP = 0.9, 5, 0.2, 0.4
-
-
 _KNOWN = frozenset({WARM_START, PORTFOLIO, RECIPE})
 
 
@@ -46,7 +44,8 @@ class MutationSampler(BaseSampler):
     there are ``PARENTS`` to choose from, come from the wrapped sampler. So do all trials of a search that did not begin
     with known configurations: without them, mutations were no better than TPE (benchmarks/curves/README.md).
 
-    The draws of a trial depend only on the seed, its number, and the study, so a new process continues with them.
+    What a mutation keeps and changes depends only on the seed, the trial's number, and the study, so a new process
+    continues with it. Parameters that the parent does not have also depend on what this process has drawn before.
 
     Args:
         sampler: Sampler of the other trials.

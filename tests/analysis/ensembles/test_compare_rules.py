@@ -149,7 +149,7 @@ def test_slices_with_few_lesions_are_cross_fitted():
 
 
 def test_a_metric_by_patient_needs_groups_of_healthy_patients():
-    """Of 43 patients, all have healthy slices, but only three have no lesion."""
+    """All 43 patients have healthy slices, but only three have no lesion."""
     labels, patients = lesion_slices(40, patients=43, slices=5, lesions=3)
     generator = np.random.default_rng(1)
     first = np.clip(0.3 + 0.3 * labels + generator.normal(0, 0.2, labels.size), 0.01, 0.99)

@@ -175,7 +175,7 @@ def others_hold(monkeypatch, share):
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_trial_fails_for_lack_of_memory_only_if_no_other_process_holds_it(session, monkeypatch, config, few, share):
-    """Of a whole GPU, too: a program outside of the search may use it."""
+    """This also holds for a whole GPU: a program outside of the search may use it."""
     session.resources["GPU"] = 1
     others_hold(monkeypatch, share)
     allow(monkeypatch, 0)

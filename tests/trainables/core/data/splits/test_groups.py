@@ -113,7 +113,7 @@ def test_a_patient_with_many_images_does_not_divide_the_others(phantoms):
 
 
 def test_copies_count_as_one_image_and_stay_together(phantoms):
-    """Of ten subjects, one image each is a copy of the same image, so that 12% of all images are in one group."""
+    """Each of ten subjects has a copy of the same image, so that 12% of all images are in one group."""
     copies = [Pair(6 * subject, 6 * subject + 6, 0.92, 0, False) for subject in range(9)]
     found = groups_of(phantoms.images, phantoms.labels, copies=copies)
     assert found.threshold == found.curve[0].threshold

@@ -78,7 +78,7 @@ def test_no_image_and_no_group_is_in_two_splits(sizes, largest_group, with_test,
 
 @pytest.mark.parametrize("seed", range(5))
 def test_groups_are_stratified_by_their_rarest_class(seed):
-    """Of 60 patients, 40 have a lesion in 4 of 20 slices: each split has two patients of three with one."""
+    """40 of 60 patients have a lesion in 4 of 20 slices: in each split, two of three patients have one."""
     labels, patients = lesion_slices(40)
     made = items(labels, patients)
     for indices in make_splits(made, everything(made), seed).values():
