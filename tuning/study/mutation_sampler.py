@@ -28,11 +28,13 @@ class _Mutation:
         parent: Parameters of the parent.
         changed: Names of those that change.
         generator: Source of the new values.
+        others: Sampler of the parameters that the parent does not have.
     """
 
     parent: dict[str, Any]
     changed: frozenset[str]
     generator: np.random.Generator
+    others: RandomSampler
 
 
 class MutationSampler(BaseSampler):
@@ -44,8 +46,7 @@ class MutationSampler(BaseSampler):
     there are ``PARENTS`` to choose from, come from the wrapped sampler. So do all trials of a search that did not begin
     with known configurations: without them, mutations were no better than TPE (benchmarks/curves/README.md).
 
-    What a mutation keeps and changes depends only on the seed, the trial's number, and the study, so a new process
-    continues with it. Parameters that the parent does not have also depend on what this process has drawn before.
+    A mutation depends only on the seed, the trial's number, and the study, so a new process draws the same one.
 
     Args:
         sampler: Sampler of the other trials.
@@ -54,7 +55,6 @@ class MutationSampler(BaseSampler):
 
     def __init__(self, sampler: BaseSampler, seed: int):
         self._sampler, self._seed = sampler, seed
-        self._random = RandomSampler(seed)
         self._mutations: dict[int, _Mutation] = {}  # by number of the trial, until it ends
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -66,7 +66,8 @@ class MutationSampler(BaseSampler):
         parent = parents[generator.integers(PARENTS)].params
         names = sorted(parent)
         changed = {name for name in names if generator.random() < RATE} or {str(generator.choice(names))}
-        self._mutations[trial.number] = _Mutation(parent, frozenset(changed), generator)
+        others = RandomSampler(int(generator.integers(2**32)))
+        self._mutations[trial.number] = _Mutation(parent, frozenset(changed), generator, others)
         return {}
 
     def sample_relative(
@@ -84,7 +85,7 @@ class MutationSampler(BaseSampler):
             return self._sampler.sample_independent(study, trial, param_name, param_distribution)
         value = mutation.parent.get(param_name)
         if param_name not in mutation.parent or not is_possible(value, param_distribution):
-            return self._random.sample_independent(study, trial, param_name, param_distribution)
+            return mutation.others.sample_independent(study, trial, param_name, param_distribution)
         if param_name not in mutation.changed:
             return value
         return mutated(value, param_distribution, mutation.generator)
