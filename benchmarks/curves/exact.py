@@ -26,8 +26,8 @@ from benchmarks.curves.data_sets import Scale
 from benchmarks.curves.ideas.probes import read_probes
 from benchmarks.curves.ideas.stopping import ExpectedGain, PowerLawPosterior
 from benchmarks.curves.make_portfolio import choose, recorded_trials
-from benchmarks.curves.peers.ray_tune import first_trials, ours_from
-from benchmarks.curves.replay import Replay, Task, result_at
+from benchmarks.curves.peers.ray_tune import Ours, first_trials, ours_from
+from benchmarks.curves.replay import Replay, Searcher, Task, result_at
 from benchmarks.curves.table import Floats, RecordedCurves, cache_key, read_packed
 from benchmarks.record import RESULTS, machine
 from benchmarks.search_quality.searchers import interval
@@ -37,6 +37,8 @@ from tuning.study.successive_halving import PausingHalving, rungs
 
 EARLIER_TRIALS, PER_SEARCH = 40, 3  # of simulated earlier searches, for the warm start
 First = Callable[[Task, np.random.Generator], Sequence[Params]]
+# From tune-run, the configurations to choose from, and a function that returns the seconds left.
+Pooled = Callable[[Ours, list[Params], Callable[[], float]], Searcher]
 
 
 def nothing(task: Task, generator: np.random.Generator) -> Sequence[Params]:  # noqa: ARG001
@@ -164,19 +166,32 @@ PAIRS = (
 
 
 def run(
-    first: First, rule: Callable[[int], BasePruner], name: str, seed: int, table: dict[str, RecordedCurves]
+    first: First,
+    rule: Callable[[int], BasePruner],
+    name: str,
+    seed: int,
+    table: dict[str, RecordedCurves],
+    pooled: Pooled | None = None,
 ) -> Floats:
-    """Return the (S,) regrets of one search at the shares of the budget."""
+    """Return the (S,) regrets of one search at the shares of the budget.
+
+    ``pooled`` returns a search that takes the other trials from a pool, instead of in a random order.
+    """
     recorded = table[name]
     others = {other: recorded_trials(of_set) for other, of_set in table.items() if other != name}
     task = Task(name, recorded.epochs, seed, tuple(recorded.params[place] for place in recorded.recipes), others)
     generator = np.random.default_rng(seed)
     known = {_key(params): curve for params, curve in zip(recorded.params, recorded.curves, strict=True)}
-    order = [recorded.params[place] for place in generator.permutation(len(recorded.params))]
-    points = {_key(params): dict(params) for params in [*first(task, generator), *order] if _key(params) in known}
+    shuffled = [recorded.params[place] for place in generator.permutation(len(recorded.params))]
+    begin = {_key(params): dict(params) for params in first(task, generator) if _key(params) in known}
+    points = begin | {_key(params): dict(params) for params in shuffled if _key(params) not in begin}
+    queued, pool = list(points.values()), list[Params]()
+    if pooled is not None:
+        queued, pool = queued[: len(begin)], queued[len(begin) :]
     end = FULL_TRIALS * recorded.mean_cost / WORKERS
+    search = ours_from(task, [FirstTrial(params, SAMPLER) for params in queued], rule(recorded.epochs), len(known))
     replay = Replay(
-        ours_from(task, [FirstTrial(params, SAMPLER) for params in points.values()], rule(recorded.epochs), len(known)),
+        search if pooled is None else pooled(search, pool, lambda: end - replay.time),
         lambda params: known[_key(params)],
         lambda params: recorded.cache_seconds[cache_key(params)],
         WORKERS,
@@ -201,12 +216,12 @@ def _key(params: Params) -> str:
     return json.dumps(dict(params), sort_keys=True)
 
 
-def show(summary: Mapping[str, Any]) -> None:
-    """Print the regret of each method at each share, and how much less it is than that of ``BASE``."""
-    table = Table(title=f"regret in points at shares of the budget; less than {', '.join(BASE)} by (95% interval)")
+def show(summary: Mapping[str, Any], than: str, rule: str = "rule") -> None:
+    """Print the regret of each method at each share, and how much less it is than that of another one."""
+    table = Table(title=f"regret in points at shares of the budget; less than {than} by (95% interval)")
     for column in (
         "first trials",
-        "rule",
+        rule,
         *(f"{share:.0%}" for share in SHARES),
         *(f"less at {s:.0%}" for s in SHARES),
     ):
@@ -237,7 +252,7 @@ def main(
         }
         for pair, values in regrets.items()
     }
-    show(summary)
+    show(summary, ", ".join(BASE))
     trials = {name: len(one.params) for name, one in recorded.items()}
     content = {
         "machine": machine(),
