@@ -26,11 +26,11 @@ _TRAINING_S = "training seconds"
 
 @dataclass(frozen=True)
 class FirstTrial:
-    """A trial that the search tries before its sampler chooses any.
+    """One of the first trials of a search, in whose order the sampler has its turn as well.
 
     Attributes:
-        params: Values of all parameters that its branch of the space reads.
-        origin: WARM_START, PORTFOLIO or RECIPE of ``analysis.trials``.
+        params: Values of all parameters that its branch of the space reads; none if the sampler chooses them.
+        origin: WARM_START, PORTFOLIO, RECIPE or SAMPLER of ``analysis.trials``.
     """
 
     params: dict[str, Any]

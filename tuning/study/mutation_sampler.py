@@ -41,7 +41,8 @@ class MutationSampler(BaseSampler):
     """Sampler that makes most trials by mutation, as regularised evolution does (Real et al. 2019).
 
     A mutation copies one of the best trials and changes each parameter with some probability, at least one: a choice to
-    another one, and a number by at most ``STEP`` of its range, on the scale of its distribution. Parameters that the
+    another one, and a number by at most ``STEP`` of its range, on the scale of its distribution, or by one step of a
+    coarser grid. Parameters that the
     parent does not have, because they depend on one that changed, are drawn at random. The other trials, and all until
     there are ``PARENTS`` to choose from, come from the wrapped sampler. So do all trials of a search that did not begin
     with known configurations: without them, mutations were no better than TPE (benchmarks/curves/README.md).
@@ -134,7 +135,7 @@ def is_possible(value: Any, distribution: BaseDistribution) -> bool:
 
 
 def mutated(value: Any, distribution: BaseDistribution, generator: np.random.Generator) -> Any:
-    """Return another choice, or a number near ``value``."""
+    """Return another choice, or another number near ``value``."""
     if isinstance(distribution, CategoricalDistribution):
         others = [choice for choice in distribution.choices if choice != value]
         return others[generator.integers(len(others))] if others else value
@@ -144,6 +145,10 @@ def mutated(value: Any, distribution: BaseDistribution, generator: np.random.Gen
     reach = STEP * (scale(high) - scale(low))
     near = inverse(generator.uniform(max(scale(value) - reach, scale(low)), min(scale(value) + reach, scale(high))))
     if step is not None:
-        near = low + round((near - low) / step) * step
+        place, drawn = round((value - low) / step), round((near - low) / step)
+        if drawn == place:
+            upwards = place == 0 or (near > value and value < high)
+            drawn += 1 if upwards else -1
+        near = low + drawn * step
     near = min(max(near, low), high)
     return int(near) if isinstance(distribution, IntDistribution) else near

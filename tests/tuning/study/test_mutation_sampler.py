@@ -138,6 +138,8 @@ def test_until_there_are_parents_the_other_sampler_samples():
         IntDistribution(0, 1000),
         IntDistribution(1, 4096, log=True),
         IntDistribution(10, 50, step=5),
+        IntDistribution(0, 1),
+        FloatDistribution(0.0, 0.2, step=0.1),
     ],
 )
 def test_a_number_stays_near_and_possible(distribution):
@@ -146,6 +148,7 @@ def test_a_number_stays_near_and_possible(distribution):
     for value in (distribution.low, distribution.high, distribution.to_external_repr(distribution.low)):
         drawn = [mutated(value, distribution, generator) for _ in range(300)]
         assert all(distribution._contains(one) and type(one) is type(drawn[0]) for one in drawn)
+        assert value not in drawn
         steps = [abs(scale(one) - scale(value)) / width for one in drawn]
         rounding = (distribution.step or 0) / width if not distribution.log else 0.05
         assert STEP / 2 < max(steps) <= STEP + rounding
