@@ -11,7 +11,7 @@ from analysis.ensembles.choose_rule import Choice, choose
 from analysis.ensembles.decisions import DecisionRules, Decisions, decide
 from analysis.ensembles.operating_points import ChosenPoint
 from analysis.ensembles.rules import DEFAULT, FIXED, RULES, Rule
-from analysis.statistics.cross_fitting import GROUPS_TO_FIT, cross_fitted, group_folds
+from analysis.statistics.cross_fitting import FOLDS, GROUPS_TO_FIT, cross_fitted, group_folds
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Probabilities, Sample
 from trainables.core.metric_names import PATIENT
@@ -200,9 +200,9 @@ def _out_of_fold(
     folds = group_folds(sample)
     if folds is None:
         groups = len(sample.members)
-        found = f"there are {groups}" if groups < GROUPS_TO_FIT else f"at most one of the {groups} has a second class"
+        found = f"there are {groups}" if groups < GROUPS_TO_FIT else f"one fold of the {groups} leaves a single class"
         note = (
-            f"rules with parameters need {GROUPS_TO_FIT} groups of images, and two classes in two groups each, but "
+            f"rules with parameters need {GROUPS_TO_FIT} groups of images, and two classes outside each of {FOLDS} folds, but "
             f"{found}: only rules without parameters were compared"
         )
         return {name: known.rules[name](probabilities, sample).apply(probabilities) for name in known.fixed}, [note]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics.resampling import Probabilities, Sample, sides
+from analysis.statistics.resampling import Probabilities, Sample
 from trainables.core.data.splits.folds import deal_groups
 from trainables.core.serving.combining.combine import Combination
 
@@ -26,17 +26,17 @@ def group_folds(
         seed: Seed for the order of equal groups.
 
     Returns:
-        (N,) fold of each image; None with fewer groups, or unless two groups have images of some class and two have
-        images of others, since a rule might then be fitted to a single class.
+        (N,) fold of each image; None with fewer groups, or if all images outside some fold have the same class or the
+        same labels, since a rule would then be fitted to these.
     """
-    divided = (min(sides(sample.groups, sample.has(label))) > 1 for label in range(len(sample.class_names)))
-    if len(sample.members) < least or not any(divided):
+    if len(sample.members) < least:
         return None
     fold_of = np.empty(len(sample.labels), dtype=np.int64)
     fold_of_group = deal_groups([len(group) for group in sample.members], sample.group_classes, folds, [seed, 13])
     for group, fold in zip(sample.members, fold_of_group, strict=True):
         fold_of[group] = fold
-    return fold_of
+    outside = (sample.labels[fold_of != fold] for fold in np.unique(fold_of))
+    return fold_of if all((labels != labels[0]).any() for labels in outside) else None
 
 
 def cross_fitted(

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from analysis.ensembles.rules import mean
+from analysis.ensembles.tasks.label_samples import LabelSample
 from analysis.statistics.cross_fitting import cross_fitted, group_folds
 from analysis.statistics.resampling import Sample
 from tests.analysis.samples import NAMES, drawn, lesion_slices
@@ -28,6 +31,23 @@ def test_groups_stay_together_and_classes_are_spread(seed):
 )
 def test_too_few_groups_or_classes_are_not_divided(labels, groups):
     assert group_folds(Sample(np.array(labels), np.array(groups), NAMES, "accuracy")) is None
+
+
+_GROUP = st.tuples(st.integers(1, 5), st.sampled_from([0, 0, 0, 0, 1, 2]))  # its images and its class
+
+
+@given(groups=st.lists(_GROUP, min_size=6, max_size=16), division=st.sampled_from([(5, 10), (3, 6)]))
+@example(groups=[(10, 0)] * 9 + [(4, 1), (4, 2)], division=(5, 10))
+def test_two_classes_or_sets_of_labels_are_outside_every_fold(groups, division):
+    """With classes 1 and 2 as labels, groups of class 0 have none."""
+    sizes, classes = zip(*groups, strict=True)
+    classes = np.repeat(classes, sizes)
+    patients = np.repeat(np.arange(len(groups)), sizes)
+    labels = np.eye(3, dtype=np.int64)[classes][:, 1:]
+    samples = Sample(classes, patients, NAMES, "accuracy"), LabelSample(labels, patients, NAMES[1:], "auroc")
+    for folds in (group_folds(sample, *division) for sample in samples):
+        if folds is not None:
+            assert all(len({*classes[folds != fold].tolist()}) > 1 for fold in range(division[0]))
 
 
 @pytest.mark.parametrize(("with_lesion", "spread"), [(40, 8), (60, 12)])
