@@ -202,8 +202,8 @@ def _out_of_fold(
         groups = len(sample.members)
         found = f"there are {groups}" if groups < GROUPS_TO_FIT else f"one fold of the {groups} leaves a single class"
         note = (
-            f"rules with parameters need {GROUPS_TO_FIT} groups of images, and two classes outside each of {FOLDS} folds, but "
-            f"{found}: only rules without parameters were compared"
+            f"rules with parameters need {GROUPS_TO_FIT} groups of images, and two classes outside each of {FOLDS} "
+            f"folds, but {found}: only rules without parameters were compared"
         )
         return {name: known.rules[name](probabilities, sample).apply(probabilities) for name in known.fixed}, [note]
     predictions = {name: cross_fitted(rule, probabilities, sample, folds) for name, rule in known.rules.items()}

@@ -72,9 +72,9 @@ def _open_search(ensemble: Ensemble, metadata: Mapping[str, Any]) -> OpenedDatas
     if place is None:
         return None
     table = saved and LabelTable.from_dict(saved)
-    pixels = ensemble.pixel_format
+    pixels, any_groups = ensemble.pixel_format, Grouping(ignore_unclear=True)
     try:
-        opened = open_dataset(place, table, Grouping(), pixels.window, pixels.slicing, None, None, None)
+        opened = open_dataset(place, table, any_groups, pixels.window, pixels.slicing, None, None, None)
     except (UserError, OSError):
         return None
     return opened if opened.data.fingerprint == metadata.get("data_fingerprint") else None

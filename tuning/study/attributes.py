@@ -73,9 +73,13 @@ def read_data_request(study: optuna.Study) -> DataRequest:
 
 
 def divided_as_before(study: optuna.Study, request: DataRequest) -> DataRequest:
-    """Return a request that stratifies the groups as the search did when it began, if it saved how."""
+    """Return a request that finds and stratifies groups as the search did when it began, if it saved how."""
     saved = study.user_attrs.get(_DATA)
-    return request if saved is None else replace(request, stratify_by=DataRequest.from_dict(saved).stratify_by)
+    if saved is None:
+        return request
+    before = DataRequest.from_dict(saved)
+    grouping = replace(request.grouping, ignore_unclear=before.grouping.ignore_unclear)
+    return replace(request, stratify_by=before.stratify_by, grouping=grouping)
 
 
 def _incomplete(study: optuna.Study) -> UserError:

@@ -20,7 +20,8 @@ from trainables.core.serving.roi_finder import region_finder
 class DataRequest:
     """Arguments of ``prepare`` that decide which images are in which split. Equal requests give equal data.
 
-    Searches that older versions began have no ``stratify_by`` in their study, and keep their splits.
+    Searches that older versions began have no ``stratify_by`` and no ``grouping.ignore_unclear`` in their study, and
+    keep their splits.
     ``roi`` is the folder of the segmentation that finds the regions to crop images to, or None.
     """
 
@@ -47,7 +48,7 @@ class DataRequest:
         window = saved.get("window") and tuple(saved["window"])
         ordered = saved.get("ordered", False)  # searches before grades have none
         ordered = tuple(ordered) if isinstance(ordered, list | tuple) else ordered
-        grouping = Grouping(**saved["grouping"])
+        grouping = Grouping.from_dict(saved["grouping"])
         slicing = saved.get("slicing") and Slicing(**saved["slicing"])
         medical = {"window": window, "slicing": slicing}
         division = {"stratify_by": saved.get("stratify_by", MOST_FREQUENT), "grouping": grouping}

@@ -2,11 +2,14 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tests.images import png
 from trainables.core.data.splits.groups import Grouping
 from trainables.core.data.splits.splits import MOST_FREQUENT, RAREST
-from trainables.core.errors import UserError
+from trainables.core.errors import DataError, UserError
 from tuning.study.attributes import (
     divided_as_before,
     next_session,
@@ -87,6 +90,29 @@ def test_a_resumed_search_divides_its_groups_as_before(study, small_data, older,
     save_data_request(study, request)
     if older:
         saved = asdict(request)
-        del saved["stratify_by"]
+        del saved["stratify_by"], saved["grouping"]["ignore_unclear"]
         study.set_user_attr("data", saved)
-    assert divided_as_before(study, request) == read_data_request(study) == replace(request, stratify_by=stratify_by)
+    before = replace(request, stratify_by=stratify_by, grouping=Grouping(ignore_unclear=older))
+    assert divided_as_before(study, request) == read_data_request(study) == before
+
+
+def test_a_search_that_ignored_unclear_columns_keeps_its_splits(study, tmp_path):
+    """An older version grouped the images by similarity, as if the columns were not there."""
+    shades = np.random.default_rng(0).integers(0, 256, (24, 8, 8), np.uint8)
+    table = pa.table({"image": pa.array(map(png, shades)), "label": ["a", "b"] * 12})
+    for name in ("plain", "unclear"):
+        (tmp_path / name).mkdir()
+        pq.write_table(table, tmp_path / name / "train.parquet")
+        table = table.append_column("patient_id", [np.arange(24) // 4]).append_column("subject", [np.arange(24) // 2])
+    plain, unclear = (
+        DataRequest(str(tmp_path / name), seed=0, stratify_by=MOST_FREQUENT) for name in ("plain", "unclear")
+    )
+    prepared = {"sizes": [8], "store": tmp_path / "store"}
+    with pytest.raises(DataError, match=r"could be the group \(patient_id, subject\): pass --group-column"):
+        unclear.prepare(**prepared)
+    saved = asdict(unclear)
+    del saved["stratify_by"], saved["grouping"]["ignore_unclear"]
+    study.set_user_attr("data", saved)
+    data, expected = read_data_request(study).prepare(**prepared), plain.prepare(**prepared)
+    assert all(np.array_equal(data.splits[name], expected.splits[name]) for name in expected.splits)
+    assert "no column groups the images, as in the older version that began this" in " ".join(data.notes)

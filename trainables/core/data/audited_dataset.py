@@ -134,7 +134,10 @@ def open_dataset(
         source = grouped_by_file(source, Path(grouping.file))
     source = _grouped(source, grouping, place)
     if source.unclear_groups and not source.groups_given and grouping.threshold is None:
-        raise DataError(source.unclear_groups)
+        if not grouping.ignore_unclear:
+            raise DataError(source.unclear_groups)
+        note = f"no column groups the images, as in the older version that began this: {source.unclear_groups}"
+        source = dataclasses.replace(source, notes=(*source.notes, note))
     if not one_class:
         check_classes(source, place)
     if on_open is not None:

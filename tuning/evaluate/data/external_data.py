@@ -42,7 +42,7 @@ class ExternalDataRequest:
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
         """Rebuild from the result of ``to_json``, also after JSON."""
         table = raw["table"] and LabelTable.from_dict(raw["table"])
-        return cls(raw["place"], table, Grouping(**raw["grouping"]), raw["names"])
+        return cls(raw["place"], table, Grouping.from_dict(raw["grouping"]), raw["names"])
 
 
 @dataclass(frozen=True, eq=False)

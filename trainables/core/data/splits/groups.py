@@ -1,9 +1,9 @@
 """Groups: images that must stay together, because they are slices of one subject or copies of one image."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ class Grouping:
         pattern: Regular expression, see ``open_source``.
         usual_pattern: Pattern that applies if the user sets no other rule and every file name matches it.
         file: File with the group of each image, see ``grouped_by_file``.
+        ignore_unclear: Ignore the columns of parquet files if several could be the group, instead of refusing them.
     """
 
     threshold: float | None = None
@@ -48,6 +49,12 @@ class Grouping:
     pattern: str | None = None
     usual_pattern: str | None = None
     file: str | None = None
+    ignore_unclear: bool = False
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+        """Rebuild from ``dataclasses.asdict``. Older versions ignored unclear columns, and saved nothing about it."""
+        return cls(**{"ignore_unclear": True, **saved})
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold < 1:
