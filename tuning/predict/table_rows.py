@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.core.data.readers.patient_names import names_patient
+from trainables.core.data.readers.patient_names import count_patients, name_the_same, names_patient
 from trainables.core.data.readers.tables.identifying_columns import identifying_reason
 from trainables.core.data.readers.tables.label_columns import known_as, known_groups
 from trainables.core.data.readers.tables.table_files import read_table
@@ -129,15 +129,14 @@ def read_rows(source: TableSource, file: Path, parts: Sequence[Part]) -> TableRo
             patients.
     """
     columns, images = read_table(file), PartNames(parts)
-    names = columns[_image_column(columns, source.image, images, file)]
+    image = _image_column(columns, source.image, images, file)
+    names = columns[image]
     found = [images.find(name) for name in names]
     reasons = {row: one.reason for row, one in enumerate(found) if one.reason}
     if len(reasons) == len(names):
         raise UserError(f"rows of --labels must name images, but none of {file} does: {names[0]!r}: {reasons[0]}")
-    groups = [source.group] if source.group else known_groups(list(columns))
-    if source.group is not None and source.group not in columns:
-        raise UserError(f"--group-column must be a column of {file} ({', '.join(columns)}), but got {source.group!r}")
-    patients = columns[groups[0]] if len(groups) == 1 else None
+    groups = _patient_columns(columns, source.group, image, file)
+    patients = columns[groups[0]] if groups and name_the_same([columns[name] for name in groups]) else None
     row_of: dict[str, int] = {}
     for row, one in enumerate(found):
         if one.reason:
@@ -150,7 +149,7 @@ def read_rows(source: TableSource, file: Path, parts: Sequence[Part]) -> TableRo
             )
     first_rows = {part: [row_of[key] for key in keys_of(part) if key in row_of] for part in parts}
     named = sorted((part for part in first_rows if first_rows[part]), key=lambda part: min(first_rows[part]))
-    passed_on, about_columns = _passed_on(columns, source.columns, groups, file)
+    passed_on, about_columns = _passed_on(columns, source.columns, groups, patients, file)
     unnamed = sum(part.images for part in parts) - sum(map(len, first_rows.values()))
     repeated = len(names) - len(reasons) - len(row_of)
     return TableRows(
@@ -194,8 +193,18 @@ def _image_column(columns: _Columns, asked: str | None, images: PartNames, file:
     return max(known, key=lambda name: sum(not images.find(value).reason for value in columns[name]))
 
 
+def _patient_columns(columns: _Columns, asked: str | None, image: str, file: Path) -> list[str]:
+    """Return the columns of the patients, as training recognises them: of several, those that name several patients."""
+    if asked is not None:
+        if asked not in columns:
+            raise UserError(f"--group-column must be a column of {file} ({', '.join(columns)}), but got {asked!r}")
+        return [asked]
+    known = known_groups([name for name in columns if name != image])
+    return [name for name in known if count_patients(columns[name]) > 1] or known
+
+
 def _passed_on(
-    columns: _Columns, asked: Sequence[str] | None, groups: Sequence[str], file: Path
+    columns: _Columns, asked: Sequence[str] | None, groups: Sequence[str], patients: Sequence[str] | None, file: Path
 ) -> tuple[_Columns, list[str]]:
     """Return the columns to pass on, and notes that name these and the others."""
     if asked is not None:
@@ -203,7 +212,6 @@ def _passed_on(
             raise UserError(f"--columns must name columns of {file} ({', '.join(columns)}), but got {unknown[0]!r}")
         return {name: columns[name] for name in asked}, []
     others = {name: values for name, values in columns.items() if not known_as("image", name)}
-    patients = columns[groups[0]] if len(groups) == 1 else None
     reasons = {
         name: "the patients" if name in groups else identifying_reason(name, values, patients)
         for name, values in others.items()
