@@ -211,6 +211,11 @@ def test_unknown_patients_are_refused_with_the_options_that_name_them(folder, tm
     for places, source, message in (
         (["images/a"], PatientSource(), "images/a/000.png does not name one: give --groups FILE, --group-column"),
         (["images/none.parquet"], PatientSource(), "none.parquet has no column for them: give --groups FILE"),
+        (
+            ["images/none.parquet"],
+            PatientSource(column="label"),
+            "one meaning, but --group-column label names the labels",
+        ),
         (["images"], PatientSource(), "the patients of parquet and of other files: give --groups FILE"),
         (
             ["images"],

@@ -11,6 +11,8 @@ from trainables.core.data.readers.tables.table_files import cell_text, column_va
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 
+_OTHER_MEANINGS = ("image", "label")
+
 
 def patient_column(columns: Mapping[str, Sequence[str]], place: str) -> tuple[str | None, list[str], str]:
     """Return the column whose name is known as the group, if there is one, or several that say the same.
@@ -39,9 +41,14 @@ def columns_of(tables: Sequence[Any], group_column: str | None, place: str) -> d
     A value is "" if a file lacks the column. Lists, structs and bytes are left out if they are not the group.
 
     Raises:
-        DataError: A value cannot be read.
+        DataError: A value cannot be read, or the group is the column of the images or labels.
     """
-    fields = [field for table in tables for field in table.schema if field.name not in ("image", "label")]
+    if group_column in _OTHER_MEANINGS:
+        raise DataError(
+            f"each column must have one meaning, but --group-column {group_column} names the {group_column}s of "
+            f"{place}: name another one"
+        )
+    fields = [field for table in tables for field in table.schema if field.name not in _OTHER_MEANINGS]
     others = {field.name for field in fields if not _is_plain(field.type)}
     names = dict.fromkeys(field.name for field in fields)
     used = [name for name in names if name not in others or name == group_column or is_known_group(name)]

@@ -175,6 +175,13 @@ def test_several_columns_that_could_be_the_patient_need_a_choice(tmp_path, spell
         assert len(data.open_source()) == 24  # as on another node
 
 
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_images_and_labels_are_no_group(tmp_path, column):
+    write(tmp_path, "train.parquet", ["a", "b"])
+    with pytest.raises(DataError, match=f"one meaning, but --group-column {column} names the {column}s of .*: name an"):
+        open_source(str(tmp_path), group_column=column)
+
+
 def test_a_column_that_some_files_lack_is_unknown_there(tmp_path):
     write(tmp_path, "train-0.parquet", ["a", "b"] * 2, patient_id=[1, 1, 2, 2], age=[1, 2, 3, 4])
     write(tmp_path, "train-1.parquet", ["a", "b"], split=["train", "test"])
