@@ -61,12 +61,24 @@ class Command(TyperCommand):
             raise typer.Exit(EXIT_BROKEN_PIPE) from None
         except OSError as error:
             self._refuse(first_line(error))
+        except RuntimeError as error:
+            if not _is_full_gpu(error):
+                raise
+            self._refuse(
+                f"the GPU's memory must suffice for one image, but {first_line(error)}: end other programs on the GPU, "
+                f"or use the CPU with CUDA_VISIBLE_DEVICES= {self.name}"
+            )
         raise typer.Exit(code or 0)
 
     def _refuse(self, message: str) -> NoReturn:
         """Print one line on stderr and exit with code 2."""
         say(Console(stderr=True), f"{self.name}: {printable(without_credentials(message))}", "red")
         raise typer.Exit(EXIT_USAGE)
+
+
+def _is_full_gpu(error: RuntimeError) -> bool:
+    torch = sys.modules.get("torch")  # only commands that need it have imported it, because that takes seconds
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
 def _close_stdout() -> None:

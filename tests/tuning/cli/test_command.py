@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -92,6 +93,11 @@ def test_the_return_value_is_the_exit_code():
     [
         (DataError("no images in s3://key:secret@bucket/\x1b[2J"), "tune-test: no images in s3://bucket/\\x1b[2J"),
         (FileNotFoundError(2, "No such file", "x"), "tune-test: [Errno 2] No such file: 'x'"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "tune-test: the GPU's memory must suffice for one image, but CUDA out of memory: end other programs on the "
+            "GPU, or use the CPU with CUDA_VISIBLE_DEVICES= tune-test",
+        ),
     ],
 )
 def test_user_errors_are_one_line_and_exit_code_2(error, line):
@@ -105,6 +111,11 @@ def test_user_errors_are_one_line_and_exit_code_2(error, line):
 
 def test_other_errors_are_not_hidden():
     assert isinstance(run_command(lambda: 1 / 0).exception, ZeroDivisionError)
+
+    def fail():
+        raise RuntimeError("a defect")
+
+    assert str(run_command(fail).exception) == "a defect"
 
 
 @pytest.mark.parametrize(
