@@ -1,6 +1,7 @@
 """Trials with real faults. Each one strikes a worker once, in its second epoch."""
 
 import pytest
+from ray import tune
 
 from tests.faults.training import CONFIG, AlwaysFaulty, FaultyAfterPause, FaultyDataset, run
 from trainables.core.models.backbones.backbone import stage_count
@@ -107,6 +108,29 @@ def test_a_trial_that_fails_too_often_has_failed(cluster, small_data, tmp_path):
     (record,) = run(tmp_path, AlwaysFaulty.of(small_data, tmp_path, fault="raises"), max_failures=1)
     assert record.state == "FAIL"
     assert len(record.failures) == 2
+
+
+class RefusesOneEnd(tune.Callback):
+    """A callback that lets the study refuse the end of the first trial once."""
+
+    def __init__(self, steering):
+        self._study, self._tell = steering.study, steering.study.tell
+        self._study.tell = self._refuse
+
+    def __getstate__(self):
+        return {}
+
+    def _refuse(self, *arguments, **more):
+        self._study.tell = self._tell
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("max_failures", [0, 1])
+def test_a_trial_whose_end_could_not_be_written_is_completed(cluster, small_data, tmp_path, max_failures):
+    records = run(tmp_path, small_data, [CONFIG] * 2, max_failures=max_failures, watch=RefusesOneEnd)
+    assert [record.state for record in records] == ["COMPLETE", "COMPLETE"]
+    assert [[epoch.epoch for epoch in record.epochs] for record in records] == [[1, 2, 3]] * 2
 
 
 @pytest.mark.faults

@@ -67,15 +67,19 @@ class StudySearcher(Searcher):
 
         A trial that Ray ends without an error is paused or has sent all its reports. If its worker dies after the last
         report, nothing is lost.
+
+        The trial stays live until its end is written. If writing fails, Tune keeps the error to itself, runs the trial
+        again from its last checkpoint, or fails it, and calls this method once more.
         """
         steering = self._steering
-        trial = steering.live.pop(trial_id, None)
+        trial = steering.live.get(trial_id)
         if trial is None:  # the scheduler has taken it back
             return
         if error:
             steering.paused.pop(trial.number, None)
         if trial.number not in steering.paused:
             steering.finish(trial, failed=error and not steering.has_ended(read_record(trial)))
+        del steering.live[trial_id]
         steering.end_if_complete()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def _run_to_end(search: Search, console: Console) -> int:
         if not search.steering.is_complete():
             status = "KILLED"
             return EXIT_INTERRUPTED
+        search.steering.end_if_complete()  # again, because Tune may have kept an error to itself
         if search.steering.given_up is not None:
             return _give_up(search.steering, console)
         if finish(search, console):

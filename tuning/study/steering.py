@@ -100,7 +100,7 @@ class Steering:
     def end_if_complete(self) -> None:
         """Finish the trials that still wait, once the search is complete.
 
-        A search that was given up continues with them when it is resumed.
+        A search that was given up continues with them when it is resumed. Safe to repeat.
         """
         if self.is_complete() and self.given_up is None:
             self.stop_unfinished()
@@ -111,12 +111,15 @@ class Steering:
         Those that never ran return to the queue, so that a resumed search with more time tries them.
         """
         while self.unfinished:
-            trial = self.unfinished.pop(0)
+            trial = self.unfinished[0]
             record = read_record(trial)
-            if record.epochs or record.failures:
+            if self.has_ended(record):
+                self.finish(trial, failed=False)
+            elif record.epochs or record.failures:
                 self._stop(trial, TIME_BUDGET)
             else:
                 queue_again(self.study, trial)
+            del self.unfinished[0]
         self.stop_paused()
 
     def stop_paused(self) -> None:
@@ -125,7 +128,8 @@ class Steering:
         Ray has yet to end those that are live, and ends them as paused ones.
         """
         for number in self.paused.keys() - {trial.number for trial in self.live.values()}:
-            self._stop(self.paused.pop(number), PRUNED)
+            self._stop(self.paused[number], PRUNED)
+            del self.paused[number]
 
     def _stop(self, trial: optuna.Trial, reason: str) -> None:
         save_stop(trial, reason)

@@ -3,7 +3,7 @@
 import io
 import os
 import traceback
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 
 import pytest
@@ -67,6 +67,30 @@ def test_a_closed_output_is_no_failure_of_the_search(tmp_path, start, in_callbac
         finally:
             os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # what is left in the buffer
     assert not (tmp_path / "driver-error.txt").exists()
+
+
+def test_trials_that_could_not_be_ended_during_training_are_ended_before_the_test_set_is_opened(tmp_path, monkeypatch):
+    driver = Driver(tmp_path, num_samples=2)
+
+    def train(search, console):
+        driver.run()
+        with monkeypatch.context() as unwritable, suppress(OSError):  # Tune catches it
+            unwritable.setattr(driver.study, "tell", refuse)
+            driver.run(lambda number: 0.1)
+
+    def refuse(*arguments, **more):
+        raise OSError(5, "Input/output error")
+
+    states = []
+
+    def finish(search, console):
+        states.extend(trial.state.name for trial in driver.study.trials)
+
+    tracker = SimpleNamespace(close=lambda status: None, refused={}, unsent=None)
+    monkeypatch.setattr(session, "_train", train)
+    monkeypatch.setattr(session, "finish", finish)
+    session._run_to_end(SimpleNamespace(steering=driver.steering, tracker=tracker), Console(quiet=True))
+    assert states == ["COMPLETE", "PRUNED"]
 
 
 @pytest.mark.parametrize("any_report", [True, False])

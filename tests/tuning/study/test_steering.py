@@ -274,6 +274,65 @@ def test_a_trial_whose_driver_was_killed_before_finishing_it_is_finished(tmp_pat
     assert second.start()[1]["number"] == 1
 
 
+@pytest.fixture
+def unwritable(monkeypatch):
+    """A function that lets the study refuse the end of a trial once."""
+
+    def refuse_once(study):
+        def refuse(*_, **__):
+            monkeypatch.undo()
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(study, "tell", refuse)
+
+    return refuse_once
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_trial_whose_end_could_not_be_written_is_finished_by_the_next_call(tmp_path, unwritable, failed):
+    """Tune catches the error, then runs the trial again, or fails it."""
+    driver = Driver(tmp_path, num_samples=1)
+    trial_id, _ = driver.start()
+    for epoch in range(1, EPOCHS + 1):
+        driver.report(trial_id, epoch, 0.9)
+    unwritable(driver.study)
+    with pytest.raises(OSError, match="Input/output error"):
+        driver.searcher.on_trial_complete(trial_id)
+    assert not driver.steering.is_complete()
+    assert driver.report(trial_id, EPOCHS, 0.9) == TrialScheduler.CONTINUE
+    driver.searcher.on_trial_complete(trial_id, error=failed)
+    assert driver.steering.is_complete()
+    assert states(driver) == ["COMPLETE"]
+
+
+def test_a_full_trial_that_waits_at_the_deadline_because_its_end_could_not_be_written_is_complete(tmp_path):
+    driver = Driver(tmp_path, num_samples=1)
+    trial_id, _ = driver.start()
+    for epoch in range(1, EPOCHS + 1):
+        driver.report(trial_id, epoch, 0.9)
+    driver.steering.unfinished.append(driver.steering.live.pop(trial_id))
+    driver.steering.deadline = time.time() - 1
+    assert driver.start()[1] == Searcher.FINISHED
+    assert states(driver) == ["COMPLETE"]
+
+
+@pytest.mark.parametrize("waits", ["paused", "unfinished"])
+def test_a_trial_that_waits_is_not_lost_if_its_end_cannot_be_written(tmp_path, unwritable, waits):
+    driver = Driver(tmp_path)
+    for _ in range(2):
+        driver.run(worse_and_worse)
+    if waits == "unfinished":
+        trial_id, _ = driver.start()
+        driver.report(trial_id, 1, 0.9)
+        driver.steering.unfinished.append(driver.steering.live.pop(trial_id))
+    driver.steering.deadline = time.time() - 1
+    unwritable(driver.study)
+    with pytest.raises(OSError, match="Input/output error"):
+        driver.steering.end_if_complete()
+    driver.steering.end_if_complete()
+    assert "RUNNING" not in states(driver)
+
+
 def test_a_resumed_search_does_not_repeat_its_draws(tmp_path):
     first = Driver(tmp_path)
     drawn = [first.run()["train"]["lr"] for _ in range(2)]
