@@ -115,7 +115,7 @@ class EndsTime(tune.Callback):
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         if self.steering.deadline == math.inf:
-            self.steering.deadline = time.time()
+            self.steering.deadline = time.monotonic()
             self.started_in_time = self.started
 
 

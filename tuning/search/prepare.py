@@ -209,7 +209,7 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study, console: Co
         epochs=plan.steps,
         num_samples=options.trials,
         max_concurrent=options.max_concurrent or options.autoscale or None,
-        deadline=time.time() + options.time_budget_s - read_training_time(study),
+        deadline=time.monotonic() + options.time_budget_s - read_training_time(study),
         configure=plan.configure,
         storage=setup.folder.checkpoints,
         capacity=Capacity(workers.resources, options.autoscale),

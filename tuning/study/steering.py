@@ -32,7 +32,7 @@ class Steering:
         epochs: Epochs of a full trial, or folds if trials are cross-validated.
         num_samples: Number of trials of the search.
         max_concurrent: Maximum number of concurrent trials; None for as many as fit.
-        deadline: ``time.time()`` after which no trial starts and running trials stop at their next report.
+        deadline: ``time.monotonic()`` after which no trial starts and running trials stop at their next report.
         configure: Function that turns an Optuna trial into the plain dict of a ``TrainConfig``.
         storage: Path or URI under which Tune writes checkpoints.
         live: Running Optuna trials by Ray's trial ID.
@@ -137,7 +137,7 @@ class Steering:
 
     def out_of_time(self) -> bool:
         """Return True after the deadline of ``--time-budget``."""
-        return time.time() >= self.deadline
+        return time.monotonic() >= self.deadline
 
     def is_complete(self) -> bool:
         """Return True if no trial is running and none will start."""

@@ -42,7 +42,7 @@ def test_a_waiting_trial_does_not_start_after_the_deadline_while_another_one_run
     driver = Driver(tmp_path)
     controller = Controller(driver)
     running, _ = controller.add("RUNNING"), controller.add("PENDING")
-    driver.steering.deadline = time.time() - 1
+    driver.steering.deadline = time.monotonic() - 1
     assert controller.choose() is None
     assert list(driver.steering.live) == [running]
     assert states(driver) == ["RUNNING", "WAITING"]
@@ -58,7 +58,7 @@ def test_a_resumed_search_with_more_time_tries_what_never_ran(tmp_path):
     controller = Controller(first)
     for _ in range(2):
         controller.add("PENDING")
-    first.steering.deadline = time.time() - 1
+    first.steering.deadline = time.monotonic() - 1
     controller.choose()
     assert StalledSearch(first.steering, Resources(1, 0), Console(file=io.StringIO())).stop_all()
     assert (states(first), first.steering.handed_out()) == (["WAITING"] * 2, 0)
@@ -78,7 +78,7 @@ def test_a_trial_that_pauses_after_the_deadline_is_finished_once(tmp_path):
     controller = Controller(driver)
     running, pausing = controller.add("RUNNING"), controller.add("RUNNING")
     driver.report(pausing, 1, 0.1)
-    driver.steering.deadline = time.time() - 1
+    driver.steering.deadline = time.monotonic() - 1
     assert driver.report(pausing, 2, 0.1) == TrialScheduler.STOP
     assert controller.choose() is None
     driver.searcher.on_trial_complete(pausing)
@@ -95,7 +95,7 @@ def test_paused_trials_end_too_if_the_deadline_passes_while_a_trial_waits(tmp_pa
         driver.run(lambda number: 1.0 - number / 10)
     controller = Controller(driver)
     controller.add("PENDING")
-    driver.steering.deadline = time.time() - 1
+    driver.steering.deadline = time.monotonic() - 1
     controller.choose()
     assert driver.steering.is_complete()
     assert states(driver) == ["COMPLETE", "PRUNED", "PRUNED", "WAITING"]

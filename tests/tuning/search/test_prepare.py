@@ -32,7 +32,7 @@ def test_a_used_time_budget_is_noted_if_trials_are_left(tmp_path, ended, deadlin
     driver = Driver(tmp_path, num_samples=2)
     for _ in range(ended):
         driver.run()
-    driver.steering.deadline = time.time() + deadline
+    driver.steering.deadline = time.monotonic() + deadline
     console = Console(file=io.StringIO(), width=200)
     _note_used_budget(driver.steering, console)
     note = "Note: the search has used its time budget, so no trial starts: give a new --time-budget.\n"

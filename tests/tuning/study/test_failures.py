@@ -125,7 +125,7 @@ def test_a_worker_that_dies_after_the_last_report_does_not_fail_its_trial(tmp_pa
 def test_a_worker_that_dies_after_the_time_budget_stopped_its_trial_does_not_fail_it(tmp_path):
     driver = Driver(tmp_path)
     trial_id, _ = driver.start()
-    driver.steering.deadline = time.time() - 1
+    driver.steering.deadline = time.monotonic() - 1
     driver.report(trial_id, 1, 0.9)
     driver.searcher.on_trial_complete(trial_id, error=True)
     (record,) = read_trials(driver.study)

@@ -112,7 +112,7 @@ def test_paused_trials_at_the_deadline_are_no_candidates(tmp_path):
     driver = Driver(tmp_path, num_samples=20)
     for _ in range(3):
         driver.run(worse_and_worse)
-    driver.steering.deadline = time.time() - 1
+    driver.steering.deadline = time.monotonic() - 1
     assert driver.start()[1] == Searcher.FINISHED
     assert states(driver) == ["COMPLETE", "PRUNED", "PRUNED"]
     assert [record.number for record in ranked(read_trials(driver.study), METRIC)] == [0]
@@ -188,7 +188,7 @@ def test_unfinished_trials_are_finished_at_the_deadline(tmp_path):
     trial_id, _ = first.start()
     first.report(trial_id, 1, 0.9)
     first.start()  # has no epoch yet
-    second = Driver(tmp_path, deadline=time.time() - 1)
+    second = Driver(tmp_path, deadline=time.monotonic() - 1)
     assert second.start()[1] == Searcher.FINISHED
     assert [trial.state.name for trial in second.study.trials] == ["PRUNED", "WAITING"]
     assert read_trials(second.study)[0].is_candidate
@@ -215,7 +215,7 @@ def test_the_deadline_stops_trials_which_stay_candidates(tmp_path):
     driver = Driver(tmp_path)
     trial_id, _ = driver.start()
     driver.report(trial_id, 1, 0.5)
-    driver.steering.deadline = time.time() - 1
+    driver.steering.deadline = time.monotonic() - 1
     assert driver.report(trial_id, 2, 0.6) == TrialScheduler.STOP
     driver.searcher.on_trial_complete(trial_id)
     (record,) = read_trials(driver.study)
@@ -311,7 +311,7 @@ def test_a_full_trial_that_waits_at_the_deadline_because_its_end_could_not_be_wr
     for epoch in range(1, EPOCHS + 1):
         driver.report(trial_id, epoch, 0.9)
     driver.steering.unfinished.append(driver.steering.live.pop(trial_id))
-    driver.steering.deadline = time.time() - 1
+    driver.steering.deadline = time.monotonic() - 1
     assert driver.start()[1] == Searcher.FINISHED
     assert states(driver) == ["COMPLETE"]
 
@@ -325,7 +325,7 @@ def test_a_trial_that_waits_is_not_lost_if_its_end_cannot_be_written(tmp_path, u
         trial_id, _ = driver.start()
         driver.report(trial_id, 1, 0.9)
         driver.steering.unfinished.append(driver.steering.live.pop(trial_id))
-    driver.steering.deadline = time.time() - 1
+    driver.steering.deadline = time.monotonic() - 1
     unwritable(driver.study)
     with pytest.raises(OSError, match="Input/output error"):
         driver.steering.end_if_complete()

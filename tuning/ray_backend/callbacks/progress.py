@@ -124,7 +124,7 @@ class Progress(tune.Callback):
         elapsed = time.monotonic() - self._started
         pace = max(1, done - self._epochs_before) / elapsed
         remaining = max(0.0, per_trial * self._steering.num_samples - done) / pace
-        return _duration(min(remaining, max(0.0, self._steering.deadline - time.time())))
+        return _duration(min(remaining, max(0.0, self._steering.deadline - time.monotonic())))
 
 
 def _summary(records: Sequence[TrialRecord], steering: Steering, running: int, eta: str) -> str:
