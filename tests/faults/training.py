@@ -18,7 +18,7 @@ from analysis.trials import read_trials
 from trainables.core.data.dataset import Dataset
 from trainables.core.metric_names import Objective
 from tuning.ray_backend.resources import Resources
-from tuning.ray_backend.tuner import TrialPolicy, build_tuner
+from tuning.ray_backend.tuner import TrialPolicy, build_tuner, fit
 from tuning.study.steering import Steering
 from tuning.study.storage.open_study import open_study, study_storage
 
@@ -68,7 +68,7 @@ def run(
     )
     policy = TrialPolicy(Resources(1, 0), max_failures, timeout_s, devices=devices)
     callbacks = [*callbacks, *([watch(steering)] if watch else [])]
-    build_tuner(steering, data, policy, "session-001", callbacks, EndOfSearch(steering)).fit()
+    fit(build_tuner(steering, data, policy, "session-001", callbacks, EndOfSearch(steering)))
     return read_trials(study)
 
 

@@ -1,5 +1,6 @@
 """The ``ray.tune.Tuner`` of one driver session."""
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -84,3 +85,16 @@ def build_tuner(
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=CHECKPOINT_RANK),
         ),
     )
+
+
+def fit(tuner: tune.Tuner) -> None:
+    """Run a Tuner, then restore the signal handlers that it has replaced.
+
+    Tune restores them only when a signal comes, so it would ignore the first Ctrl-C after the training.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        tuner.fit()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -17,7 +17,7 @@ from tuning.ray_backend.callbacks.progress import Progress
 from tuning.ray_backend.callbacks.stalled_search import StalledSearch
 from tuning.ray_backend.callbacks.training_time import TrainingTime
 from tuning.ray_backend.ray_errors import TuneError
-from tuning.ray_backend.tuner import TrialPolicy, build_tuner
+from tuning.ray_backend.tuner import TrialPolicy, build_tuner, fit
 from tuning.search.finish import finish
 from tuning.search.options import SearchOptions
 from tuning.search.prepare import Search, check_search, join_cluster, open_search
@@ -120,7 +120,8 @@ def _train(search: Search, console: Console) -> None:
     with Progress(steering, console, cost.describe) as progress:
         limits = (options.max_failures, options.trial_timeout_s)
         policy = TrialPolicy(resources, *limits, search.workers.requirements, resources.devices)
-        build_tuner(steering, search.data, policy, session, [progress, cost, spent, converged, stalled], stalled).fit()
+        callbacks = [progress, cost, spent, converged, stalled]
+        fit(build_tuner(steering, search.data, policy, session, callbacks, stalled))
     say(console, f"the trials took {progress.spent()}")
     left = steering.num_samples - steering.handed_out()
     if left > 0 and steering.stop_when_converged and (reason := steering.convergence()):

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from tuning.ray_backend.cluster import check_address, joined
 from tuning.ray_backend.gpu_sharing import measure_loads, shared_gpu
 from tuning.ray_backend.node_checks import node_requirements
 from tuning.ray_backend.resources import Capacity, Resources, slots, trial_resources
-from tuning.ray_backend.tuner import TrialPolicy, build_tuner
+from tuning.ray_backend.tuner import TrialPolicy, build_tuner, fit
 from tuning.search.plan import Plan
 from tuning.study.steering import Steering
 from tuning.study.storage.open_study import open_study, study_storage
@@ -203,7 +204,7 @@ def run(folder, data, resources, num_samples, configure=lambda trial: CONFIG, re
     steering = Steering(
         study, Objective("accuracy", "latency_ms"), 2, num_samples, None, math.inf, configure, str(folder)
     )
-    build_tuner(steering, data, TrialPolicy(resources, 0, 3600.0, requirements), "session-001").fit()
+    fit(build_tuner(steering, data, TrialPolicy(resources, 0, 3600.0, requirements), "session-001"))
     return read_trials(study)
 
 
@@ -247,12 +248,14 @@ def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monke
 
 
 def test_a_search_without_a_fitting_node_ends_at_its_deadline(can_grow, small_data, tmp_path):
-    """Without the stopper, Tune would wait forever."""
-    study = opened(tmp_path)
-    steering = Steering(study, Objective("accuracy"), 2, 4, None, time.time() + 3, lambda trial: CONFIG, str(tmp_path))
+    """Without the stopper, Tune would wait forever. The next Ctrl-C interrupts what follows."""
+    study, deadline = opened(tmp_path), time.monotonic() + 3
+    steering = Steering(study, Objective("accuracy"), 2, 4, None, deadline, lambda trial: CONFIG, str(tmp_path))
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)]
     nowhere = Resources(1, 1, "gpu_80g")
     stalled = StalledSearch(steering, nowhere, Console(quiet=True))
-    build_tuner(steering, small_data, TrialPolicy(nowhere, 0, 3600.0), "session-001", [stalled], stalled).fit()
+    fit(build_tuner(steering, small_data, TrialPolicy(nowhere, 0, 3600.0), "session-001", [stalled], stalled))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)] == handlers
     assert steering.is_complete()
     assert {trial.state.name for trial in study.trials} == {"WAITING"}  # a resumed search tries them
 
