@@ -90,7 +90,8 @@ def restore(resume_from: Sequence[str], storage: str) -> Checkpoint | FoldCheckp
         The checkpoint, or None if the trial must start from the beginning.
     """
     for latest in filter(None, (tune.get_checkpoint(), *map(tune.Checkpoint, resume_from))):
-        stored = latest.filesystem.get_file_info(FileSelector(str(Path(latest.path).parent)))
+        folder = FileSelector(str(Path(latest.path).parent), allow_not_found=True)
+        stored = latest.filesystem.get_file_info(folder)
         for path in sorted((info.path for info in stored if info.path <= latest.path), reverse=True):
             with suppress(CheckpointError):
                 return _read(tune.Checkpoint(path, latest.filesystem), storage)

@@ -1,5 +1,6 @@
 """Frozen parts are stored once for all trials of a search, also in object stores, which have no folders."""
 
+import shutil
 from pathlib import Path
 
 import boto3
@@ -53,15 +54,33 @@ def uploaded(bucket, folder, name, checkpoint, frozen=None):
     return f"s3://searches/mine/session/trial/{name}"
 
 
-def test_a_checkpoint_whose_frozen_part_is_missing_in_a_bucket_is_passed_over(bucket, tmp_path, config, monkeypatch):
+@pytest.fixture
+def at(config, monkeypatch):
+    """A function that makes the checkpoint of an epoch; Ray itself restarts no trial from one."""
+    monkeypatch.setattr(tune, "get_checkpoint", lambda: None)
+
     def at(epoch):
         state = TrainState(epoch, {"model.stem.weight": torch.ones(3), "model.head.weight": torch.ones(2)}, {})
         return Checkpoint(state, config(), ("a", "b"), PixelFormat(1, 255), {})
 
+    return at
+
+
+@pytest.mark.parametrize("left", ["both", "the older one", "none"])
+def test_a_trial_continues_from_the_newest_folder_that_is_left(tmp_path, at, left):
+    places = [tmp_path / "session-002" / "trial" / "checkpoint_0", tmp_path / "session-001" / "trial" / "checkpoint_1"]
+    for place, epoch in zip(places, (2, 1), strict=True):
+        save_checkpoint(place / FOLDER, at(epoch))
+    for place in places[: ("both", "the older one", "none").index(left)]:
+        shutil.rmtree(place.parent)
+    found = restore(list(map(str, places)), str(tmp_path))
+    assert (found and found.state.epoch) == {"both": 2, "the older one": 1, "none": None}[left]
+
+
+def test_a_checkpoint_whose_frozen_part_is_missing_in_a_bucket_is_passed_over(bucket, tmp_path, at):
     part = store_frozen(at(2).state, ("stem.",), "s3://searches/mine")
     uploaded(bucket, tmp_path, "checkpoint_000000", at(1))
     latest = uploaded(bucket, tmp_path, "checkpoint_000001", at(2), part)
-    monkeypatch.setattr(tune, "get_checkpoint", lambda: None)
     assert restore([latest], "s3://searches/mine").state.epoch == 2
     bucket.objects.filter(Prefix="mine/frozen/").delete()
     assert restore([latest], "s3://searches/mine").state.epoch == 1
