@@ -16,8 +16,7 @@ LEAST, PATIENCE = 20, 10
 def convergence(study: optuna.Study, metric: str, least: int = LEAST, patience: int = PATIENCE) -> str | None:
     """Return why more trials are unlikely to help, or None as long as they may.
 
-    Only trials that ran in full count: those that were stopped early say little about what others can reach. A study
-    with two objectives never converges.
+    Only trials that ran in full count: those that were stopped early say little about what others can reach.
 
     Args:
         study: Study of the search.
@@ -25,8 +24,6 @@ def convergence(study: optuna.Study, metric: str, least: int = LEAST, patience: 
         least: Number of trials that must have run in full.
         patience: Number of trials since the best one.
     """
-    if len(study.directions) > 1:
-        return None
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < least:
         return None

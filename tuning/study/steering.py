@@ -154,7 +154,12 @@ class Steering:
         return not self.stop_when_converged or self.convergence() is None
 
     def convergence(self) -> str | None:
-        """Return why more trials are unlikely to help, or None (see ``convergence``)."""
+        """Return why more trials are unlikely to help, or None (see ``convergence``).
+
+        A search with two metrics never converges: a trial that is not the best in the first may improve the trade-off.
+        """
+        if self.objective.second is not None:
+            return None
         return convergence(self.study, self.objective.metric)
 
     def ended(self) -> int:

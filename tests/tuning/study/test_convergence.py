@@ -53,10 +53,3 @@ def test_only_trials_that_ran_in_full_count():
     values = [0.9 if number == 0 else 0.5 for number in range(2 * LEAST)]
     assert convergence(study_of(values, states=states), METRIC) is not None
     assert convergence(study_of(values[:-2], states=states[:-2]), METRIC) is None
-
-
-def test_two_objectives_never_converge():
-    study = optuna.create_study(directions=["maximize", "minimize"])
-    for _ in range(2 * LEAST):
-        study.add_trial(create_trial(values=[0.5, 1.0]))
-    assert convergence(study, METRIC) is None
