@@ -222,10 +222,13 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study, console: Co
 
 
 def _save_options(options: SearchOptions, study: optuna.Study, uri: str) -> None:
-    """Save the options of a search. A new time budget begins with them, whatever fails after that."""
-    save_options(study, {**options.given, "tracking_uri": uri})
+    """Save the options of a search. A new time budget begins with them, whatever fails after that.
+
+    A driver killed between the two writes must not leave a new budget that is used up: the next one would end the search.
+    """
     if not options.continue_budget:
         save_training_time(study, 0.0)
+    save_options(study, {**options.given, "tracking_uri": uri})
 
 
 def _note_used_budget(steering: Steering, console: Console) -> None:
