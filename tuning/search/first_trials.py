@@ -53,13 +53,16 @@ def _fitted(record: TrialRecord, plan: Plan) -> dict[str, Any]:
 
 def _best_trials(name: str, plan: Plan, storage: str, study_url: str | None) -> list[TrialRecord]:
     study = _study(name, storage, study_url)
-    records = ranked(read_trials(study), read_identity(study)["metric"])[:PER_SEARCH]
+    identity = read_identity(study)
+    folds = identity.get("cv-folds") or 0  # the score of a trial that lacks some is no estimate of the whole
+    records = [each for each in ranked(read_trials(study), identity["metric"]) if each.epochs[-1].epoch >= folds]
     if not records:
-        raise UserError(f"--warm-start needs a search with a trial that has ended, but {name!r} has none")
+        ended = f"finished all {folds} folds" if folds else "ended"
+        raise UserError(f"--warm-start needs a search with a trial that has {ended}, but {name!r} has none")
     task = records[0].config.get("task", "classification")
     if task != plan.space.task:
         raise UserError(f"--warm-start needs a search with the same task, {plan.space.task}, but {name!r} is a {task}")
-    return records
+    return records[:PER_SEARCH]
 
 
 def _study(name: str, storage: str, study_url: str | None) -> optuna.Study:

@@ -1,6 +1,7 @@
 """The trials that a search tries first."""
 
 import dataclasses
+import math
 import re
 
 import pytest
@@ -69,6 +70,20 @@ def test_the_best_trials_of_all_searches_come_in_turn(plan, earlier):
     params = warm_start(["search", "second"], plan, storage, None)
     assert params == [{"lr": pytest.approx(lr), "backbone": "a"} for lr in (0.1, 0.8, 0.3, 0.7, 0.2, 0.0)]
     assert len(params) == 2 * PER_SEARCH <= MOST
+
+
+def test_trials_that_lack_folds_are_left_out(plan, earlier, tmp_path):
+    storage = earlier("search", 0.1, 0.9)
+    driver = Driver(tmp_path / "search", num_samples=3, name="search")
+    driver.study.set_user_attr("identity", {"metric": METRIC, "cv-folds": 9})
+    trial_id, _ = driver.start()
+    driver.steering.deadline = -math.inf
+    driver.report(trial_id, 1, 0.95)
+    driver.searcher.on_trial_complete(trial_id)
+    assert [one["lr"] for one in warm_start(["search"], plan, storage, None)] == [0.1, 0.0]
+    driver.study.set_user_attr("identity", {"metric": METRIC, "cv-folds": 10})
+    with pytest.raises(UserError, match="a trial that has finished all 10 folds, but 'search' has none"):
+        warm_start(["search"], plan, storage, None)
 
 
 def test_a_folder_names_a_search(plan, earlier, tmp_path):
