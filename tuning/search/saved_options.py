@@ -13,7 +13,7 @@ from search_spaces.space import load_space, shipped_spaces
 from trainables.core.errors import UserError
 from trainables.core.redact import without_credentials
 from tuning.search.options import absolute
-from tuning.study.attributes import read_options
+from tuning.study.attributes import read_options, saved_segmentation
 from tuning.study.search_folder import NoSearchError, existing_folder, latest_folder
 
 # The first four are no settings of a search, the next three are needed to find the saved options, and the contents of
@@ -57,6 +57,8 @@ def resumed(params: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]
     kept = {option: value for option, value in saved.items() if option in params and option not in given}
     if "MLFLOW_TRACKING_URI" in os.environ:
         kept.pop("tracking_uri", None)
+    if kept.get("roi") is not None:  # an alias, such as @champion, may name another version by now
+        kept["roi"] = saved_segmentation(study) or kept["roi"]
     space = params["space"]
     if space is None or (params["name"] is None and not _is_file_or_module(space)):
         space = saved["space"]

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -80,6 +81,12 @@ def divided_as_before(study: optuna.Study, request: DataRequest) -> DataRequest:
     before = DataRequest.from_dict(saved)
     grouping = replace(request.grouping, ignore_unclear=before.grouping.ignore_unclear)
     return replace(request, stratify_by=before.stratify_by, grouping=grouping)
+
+
+def saved_segmentation(study: optuna.Study) -> str | None:
+    """Return the folder of the search's own copy of its ``--roi`` model, or None if there is none."""
+    folder: str | None = study.user_attrs.get(_DATA, {}).get("roi")
+    return folder if folder is not None and Path(folder).is_dir() else None
 
 
 def _incomplete(study: optuna.Study) -> UserError:

@@ -11,7 +11,8 @@ from tuning.cli.run import app
 from tuning.cli.run import run as command
 from tuning.search import session
 from tuning.search.saved_options import to_save
-from tuning.study.attributes import mark_finished, read_options, save_options
+from tuning.study.attributes import mark_finished, read_options, save_data_request, save_options
+from tuning.study.data_request import DataRequest
 from tuning.study.identity import check_identity
 from tuning.study.search_folder import existing_folder, find_folder
 
@@ -147,6 +148,20 @@ def test_folders_with_the_names_of_spaces_and_keywords_do_not_take_their_place(r
     assert (options.space.name, options.data_request().place, options.plan().weights) == (
         *("demo_space", "phantoms", "pretrained"),
     )
+
+
+def test_a_search_keeps_its_own_copy_of_the_segmentation_unless_another_one_is_given(run, tmp_path):
+    """An alias, such as @champion, may have moved."""
+    alias, copy = "models:/lungs@champion", tmp_path / "results" / "demo_space" / "roi-0123"
+    run("demo_space", "--roi", alias)
+    assert run("--resume", "demo_space")[1].roi == alias  # the search ended before it had a copy
+    _, study = existing_folder("results", "demo_space", None)
+    save_data_request(study, DataRequest("phantoms", 0, roi=str(copy)))
+    assert run("--resume", "demo_space")[1].roi == alias
+    copy.mkdir()
+    assert run("--resume", "demo_space")[1].roi == str(copy)
+    assert run("--resume", "demo_space")[1].roi == str(copy)
+    assert run("--resume", "demo_space", "--roi", alias)[1].roi == alias
 
 
 def test_an_older_version_saved_a_folder_in_place_of_a_space(run, tmp_path):
