@@ -48,7 +48,7 @@ from tuning.study.attributes import (
     save_training_time,
 )
 from tuning.study.data_request import DataRequest
-from tuning.study.identity import check_identity
+from tuning.study.identity import STORAGE, check_identity
 from tuning.study.search_folder import SearchFolder, find_folder
 from tuning.study.steering import Steering
 from tuning.tracking.outbox import Tracker, check_experiment
@@ -145,7 +145,7 @@ def check_search(options: SearchOptions, stack: ExitStack, console: Console) -> 
     cache_size = None if options.cache_size is None else parse_size(options.cache_size)
     data = load_data(request, plan, rehearsed, cache_size, console)
     uri = tracking_uri(options.tracking_uri)
-    same = {**identity(plan, data), "warm-start": list(options.warm_start) or None}
+    same = {**identity(plan, data), "warm-start": list(options.warm_start) or None, STORAGE: folder.fixed_root}
     return Setup(options, plan, folder, request, data, same, uri, warm)
 
 

@@ -14,8 +14,9 @@ _IDENTITY = "identity"
 _DATA = "data"
 
 IMAGES, SPACE, HEALTHY, PATIENTS = "images", "space contents", "healthy", "patient fingerprint"
+STORAGE = "storage"
 # Not compared if an older version did not save them.
-_NEWER = {IMAGES, SPACE, HEALTHY, PATIENTS}
+_NEWER = {IMAGES, SPACE, HEALTHY, PATIENTS, STORAGE}
 _OPTIONS = {
     "metric": "--metric",
     "second metric": "second --metric",
@@ -30,6 +31,7 @@ _OPTIONS = {
     "warm-start": "--warm-start",
     "tracking-uri": "MLflow server (--tracking-uri, MLFLOW_TRACKING_URI)",
     HEALTHY: "space's healthy class",
+    STORAGE: "--storage",
 }
 # Options that decide which images there are and how they are divided, by their place in a ``DataRequest``.
 _DATA_OPTIONS = {

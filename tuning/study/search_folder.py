@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +55,11 @@ class SearchFolder:
     def root(self) -> str:
         """Path or URI of the folder that holds all searches."""
         return self.checkpoints.rpartition("/")[0]
+
+    @property
+    def fixed_root(self) -> str | None:
+        """``root`` if a resumed search must keep it. None for a journal, which moves together with the checkpoints."""
+        return None if self.study_url is None else self.root
 
     def storage(self) -> optuna.storages.BaseStorage:
         """Return the study's storage."""
@@ -174,15 +179,16 @@ def find_folder(root: str, name: str, study_url: str | None, resume: bool, exact
         folder = _folder(root, name, study_url)
         if folder.load() is not None:
             raise UserError(
-                f"a search named {name!r} exists in {root}: continue it with --resume, or choose another --name"
+                f"a search named {name!r} exists in {_place(root, study_url)}: continue it with --resume, or choose "
+                "another --name"
             )
         return folder
-    used, unused = _numbered_folders(root, name, study_url)
-    for folder, study in _of_space(used, name):
+    searches, unused = _numbered_folders(root, name, study_url)
+    for folder, study in searches:
         if not is_finished(study):
             raise UserError(
-                f"search {folder.name!r} in {root} is unfinished: continue it with --resume --name {folder.name}, or "
-                "choose another --name"
+                f"search {folder.name!r} in {_place(root, study_url)} is unfinished: continue it with --resume --name "
+                f"{folder.name}, or choose another --name"
             )
     return unused
 
@@ -194,12 +200,13 @@ def latest_folder(root: str, space: str, study_url: str | None) -> tuple[SearchF
         NoSearchError: There is none.
     """
     _check_name(space)
-    found = _of_space(_numbered_folders(root, space, study_url)[0], space)
-    if not found:
+    searches, _ = _numbered_folders(root, space, study_url)
+    if not searches:
         raise NoSearchError(
-            f"--resume needs a search, but {root} has none of {space!r}: omit --resume to start one, or give its --name"
+            f"--resume needs a search, but {_place(root, study_url)} has none of {space!r}: omit --resume to start "
+            "one, or give its --name"
         )
-    return found[-1]
+    return searches[-1]
 
 
 def existing_folder(root: str, name: str, study_url: str | None) -> tuple[SearchFolder, optuna.Study]:
@@ -212,37 +219,51 @@ def existing_folder(root: str, name: str, study_url: str | None) -> tuple[Search
     folder = _folder(root, name, study_url)
     study = folder.load()
     if study is None:
-        raise NoSearchError(f"no search in {root} is called {name!r}{_found(folder)}: pass another name, or --storage")
+        option = "--storage" if study_url is None else "--study-storage"
+        raise NoSearchError(
+            f"no search in {_place(root, study_url)} is called {name!r}{_found(folder)}: pass another name, or {option}"
+        )
     return folder, study
+
+
+def _place(root: str, study_url: str | None) -> str:
+    """Return where studies are. The address of a database is not shown: it may hold a password."""
+    return root if study_url is None else "the database of --study-storage"
+
+
+def _names_beside(folder: SearchFolder) -> list[str]:
+    """Return the names of all searches where the study of this one is, in alphabetical order."""
+    if folder.study_url is None:
+        return sorted(file.parent.name for file in folder.local.parent.glob(f"*/{JOURNAL}"))
+    return sorted(optuna.get_all_study_names(folder.storage()))
 
 
 def _found(folder: SearchFolder) -> str:
     """Return the names of the searches beside a missing one, for its error message."""
-    if folder.study_url is None:
-        names = sorted(file.parent.name for file in folder.local.parent.glob(f"*/{JOURNAL}"))
-    else:
-        names = sorted(optuna.get_all_study_names(folder.storage()))
+    names = _names_beside(folder)
     more = f" and {len(names) - _MOST_FOUND} more" if len(names) > _MOST_FOUND else ""
     return f" (found: {', '.join(names[:_MOST_FOUND])}{more})" if names else ""
 
 
 def _numbered_folders(
-    root: str, name: str, study_url: str | None
+    root: str, space: str, study_url: str | None
 ) -> tuple[list[tuple[SearchFolder, optuna.Study]], SearchFolder]:
-    """Return the searches called NAME, NAME-2, and so on, and the first folder of such a name that is unused."""
-    used: list[tuple[SearchFolder, optuna.Study]] = []
-    folder = _folder(root, name, study_url)
-    while (study := folder.load()) is not None:
-        used.append((folder, study))
-        folder = _folder(root, f"{name}-{len(used) + 1}", study_url)
-    return used, folder
+    """Return the searches of a space that are called SPACE, SPACE-2, and so on, and the folder of the next one.
 
-
-def _of_space(
-    searches: Sequence[tuple[SearchFolder, optuna.Study]], space: str
-) -> list[tuple[SearchFolder, optuna.Study]]:
-    """Leave out the searches of other spaces, which have got their names by ``--name``."""
-    return [(folder, study) for folder, study in searches if searched_space(study) in (space, None)]
+    Searches in between may have been deleted. Those of other spaces have got such a name by ``--name``.
+    """
+    first = _folder(root, space, study_url)
+    # A longer number is no count but, for example, the date in a name that the user gave.
+    numbered = re.compile(rf"{re.escape(space)}(?:-([2-9]|[1-9]\d{{1,2}}))?")
+    matches = filter(None, map(numbered.fullmatch, _names_beside(first)))
+    folders = {int(match[1] or 1): _folder(root, match[0], study_url) for match in matches}
+    studies = {number: study for number, folder in sorted(folders.items()) if (study := folder.load()) is not None}
+    own = [number for number, study in studies.items() if searched_space(study) in (space, None)]
+    following = max(own, default=0) + 1
+    while following in studies:
+        following += 1
+    unused = first if following == 1 else _folder(root, f"{space}-{following}", study_url)
+    return [(folders[number], studies[number]) for number in own], unused
 
 
 def _check_name(name: str) -> None:

@@ -118,5 +118,6 @@ def test_contents_that_an_older_version_did_not_save_are_not_compared():
         "space contents": {"parameter": {}},
         "healthy": "normal",
         "patient fingerprint": "d" * 64,
+        "storage": "/results",
     }
     check_identity(study, {"space": "mine", **new})

@@ -1,11 +1,12 @@
 import shutil
 
+import optuna
 import pytest
 
 from trainables.core.errors import UserError
 from trainables.core.metric_names import Objective
 from tuning.study.attributes import mark_finished
-from tuning.study.identity import check_identity
+from tuning.study.identity import STORAGE, check_identity
 from tuning.study.search_folder import existing_folder, find_folder
 from tuning.study.storage.open_study import JOURNAL
 
@@ -52,7 +53,8 @@ def test_resume_without_a_search_is_refused_and_creates_nothing(tmp_path):
 @pytest.mark.parametrize("in_database", [False, True])
 def test_a_missing_search_is_refused_with_those_that_exist(tmp_path, in_database):
     database = f"sqlite:///{tmp_path}/study.db" if in_database else None
-    with pytest.raises(UserError, match="no search in .* is called 'search': pass another name, or --storage"):
+    place, option = ("the database of .*", "--study-storage") if in_database else (tmp_path, "--storage")
+    with pytest.raises(UserError, match=f"no search in {place} is called 'search': pass another name, or {option}"):
         existing_folder(str(tmp_path), "search", database)
     for name in ("b", "a"):
         started(find_folder(str(tmp_path), name, database, resume=False))
@@ -136,6 +138,52 @@ def test_searches_of_other_spaces_do_not_count(tmp_path):
     assert third.name == "space-3"
     mark_finished(started(third), True)
     assert find_folder(str(tmp_path), "space", None, resume=True).name == "space-3"
+
+
+@pytest.mark.parametrize("in_database", [False, True])
+@pytest.mark.parametrize("deleted", ["search", "search-2"])
+def test_a_deleted_search_does_not_hide_those_that_followed_it(tmp_path, in_database, deleted):
+    database = f"sqlite:///{tmp_path}/study.db" if in_database else None
+    for finished in (True, True, False):
+        folder = find_folder(str(tmp_path), "search", database, resume=False)
+        mark_finished(started(folder), finished)
+    if in_database:
+        optuna.delete_study(study_name=deleted, storage=database)
+    else:
+        shutil.rmtree(tmp_path / deleted)
+    assert find_folder(str(tmp_path), "search", database, resume=True).name == "search-3"
+    with pytest.raises(UserError, match="'search-3' in .* is unfinished"):
+        find_folder(str(tmp_path), "search", database, resume=False)
+    mark_finished(started(folder), True)
+    assert find_folder(str(tmp_path), "search", database, resume=False).name == "search-4"
+
+
+def test_a_date_in_a_name_is_no_count(tmp_path):
+    mark_finished(started(find_folder(str(tmp_path), "search-20261130", None, resume=False, exact=True)), True)
+    assert find_folder(str(tmp_path), "search", None, resume=False).name == "search"
+    with pytest.raises(UserError, match="has none of 'search'"):
+        find_folder(str(tmp_path), "search", None, resume=True)
+
+
+def test_a_search_in_a_database_must_keep_its_storage(tmp_path):
+    """Its unfinished trials would not find their checkpoints."""
+    database = f"sqlite:///{tmp_path}/study.db"
+    first = find_folder(str(tmp_path / "a"), "search", database, resume=False)
+    check_identity(started(first), {STORAGE: first.fixed_root})
+    check_identity(first.load(), {STORAGE: find_folder(f"{tmp_path}/./a", "search", database, True).fixed_root})
+    moved = find_folder(str(tmp_path / "b"), "search", database, resume=True)
+    with pytest.raises(UserError, match="must keep its --storage, but '.*/a' became '.*/b': use the original value"):
+        check_identity(moved.load(), {STORAGE: moved.fixed_root})
+    assert find_folder(str(tmp_path / "a"), "search", None, resume=False).fixed_root is None
+
+
+def test_a_search_in_a_database_is_not_said_to_be_in_the_folder(tmp_path):
+    database = f"sqlite:///{tmp_path}/study.db"
+    started(find_folder(str(tmp_path / "a"), "search", database, resume=False))
+    reasons = {False: "search 'search' in {} is unfinished", True: "a search named 'search' exists in {}"}
+    for exact, reason in reasons.items():
+        with pytest.raises(UserError, match=reason.format("the database of --study-storage")):
+            find_folder(str(tmp_path / "b"), "search", database, resume=False, exact=exact)
 
 
 def test_reading_a_search_writes_nothing(tmp_path):
