@@ -155,7 +155,7 @@ def _searched(search: SearchInputs) -> str:
         "stopped early": stopped_early,
         "ran until the time was up": states.count("PRUNED") - stopped_early,
         "failed": states.count("FAIL"),
-        "running": states.count("RUNNING"),
+        "unfinished": states.count("RUNNING"),
     }
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "none yet"
     networks = {network_of(record) for record in search.records if record.config}

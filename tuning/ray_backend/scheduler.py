@@ -79,9 +79,12 @@ class StudyScheduler(FIFOScheduler):
         if optuna_trial.should_prune():
             steering.paused[optuna_trial.number] = optuna_trial
             return str(TrialScheduler.STOP)
-        if steering.out_of_time():
-            return _stop(optuna_trial, TIME_BUDGET)
-        return str(TrialScheduler.CONTINUE)
+        if not steering.out_of_time():
+            return str(TrialScheduler.CONTINUE)
+        if steering.unit == "fold":  # no ensemble can use a trial that lacks folds: a resumed search continues it
+            steering.unfinished.append(steering.live.pop(trial.trial_id))
+            return str(TrialScheduler.STOP)
+        return _stop(optuna_trial, TIME_BUDGET)
 
     def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:
         """Save the error's first line; Tune decides whether the trial is retried.

@@ -108,17 +108,18 @@ class Steering:
     def stop_unfinished(self) -> None:
         """Finish all unfinished trials as stopped by the time budget, and the paused ones as pruned.
 
-        Those that never ran return to the queue, so that a resumed search with more time tries them.
+        Those that never ran return to the queue, and those that lack folds stay RUNNING, so that a resumed search with more
+        time tries or continues them.
         """
         while self.unfinished:
             trial = self.unfinished[0]
             record = read_record(trial)
             if self.has_ended(record):
                 self.finish(trial, failed=False)
-            elif record.epochs or record.failures:
-                self._stop(trial, TIME_BUDGET)
-            else:
+            elif not record.epochs and not record.failures:
                 queue_again(self.study, trial)
+            elif self.unit == "epoch":
+                self._stop(trial, TIME_BUDGET)
             del self.unfinished[0]
         self.stop_paused()
 

@@ -139,6 +139,6 @@ def _state(record: TrialRecord) -> str:
         "COMPLETE": "finished",
         "PRUNED": f"stopped ({_STOP_REASONS.get(record.stopped or '', record.stopped)})",
         "FAIL": "failed",
-        "RUNNING": "running",
+        "RUNNING": "unfinished",
     }
     return states.get(record.state, record.state.lower())

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import optuna
 import pytest
+from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from analysis.ensembles.result import Registration
@@ -65,12 +66,24 @@ def test_a_closed_output_does_not_change_a_registered_search(monkeypatch):
     assert len(reported) == 1
 
 
+LONGER, LINES = "Give a longer --time-budget with --resume.", "The lines above say why."
+
+
 @pytest.mark.parametrize(
-    ("ended", "why"), [(0, "Give a longer --time-budget with --resume."), (2, "The lines above say why.")]
+    ("states", "out_of_time", "why"),
+    [
+        ([], True, LONGER),
+        (["FAIL", "RUNNING"], True, LONGER),  # cross-validated, and stopped between folds
+        (["FAIL", "PRUNED"], True, LONGER),
+        (["FAIL"], False, LINES),
+        (["COMPLETE"], True, LINES),  # its checkpoint is damaged
+    ],
 )
-def test_a_search_without_a_finished_trial_says_what_to_do(monkeypatch, ended, why):
+def test_a_search_without_a_finished_trial_says_what_to_do(monkeypatch, states, out_of_time, why):
     monkeypatch.setattr(finish, "_find_ensemble", lambda search, console: None)
-    console = Console(file=io.StringIO(), width=200)
-    steering = SimpleNamespace(study=optuna.create_study(), ended=lambda: ended)
+    console, study = Console(file=io.StringIO(), width=200), optuna.create_study()
+    for state in states:
+        study.add_trial(create_trial(state=TrialState[state], value=0.5 if state == "COMPLETE" else None))
+    steering = SimpleNamespace(study=study, out_of_time=lambda: out_of_time)
     assert not finish.finish(SimpleNamespace(steering=steering), console)
     assert console.file.getvalue() == f"No trial finished, so there is no ensemble. {why}\n"

@@ -19,7 +19,15 @@ class Driver:
     """One driver process; only the study outlives it."""
 
     def __init__(
-        self, folder, num_samples=6, deadline=math.inf, max_concurrent=None, epochs=EPOCHS, url=None, name="search"
+        self,
+        folder,
+        num_samples=6,
+        deadline=math.inf,
+        max_concurrent=None,
+        epochs=EPOCHS,
+        url=None,
+        name="search",
+        unit="epoch",
     ):
         self.study = open_study(study_storage(folder, url), name, Objective(METRIC), epochs, seed=0)
         self.steering = Steering(
@@ -31,6 +39,7 @@ class Driver:
             deadline=deadline,
             configure=lambda trial: {"lr": trial.suggest_float("lr", 0.0, 1.0)},
             storage="/checkpoints",
+            unit=unit,
         )
         self.searcher, self.scheduler = StudySearcher(self.steering), StudyScheduler(self.steering)
         self.count = 0

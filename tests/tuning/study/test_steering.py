@@ -224,6 +224,35 @@ def test_the_deadline_stops_trials_which_stay_candidates(tmp_path):
     assert driver.steering.is_complete()
 
 
+def test_more_time_continues_cross_validated_trials_that_were_stopped_between_folds(tmp_path):
+    """They cannot be members of an ensemble, while the trial that has all folds can."""
+    first = Driver(tmp_path, num_samples=4, unit="fold")
+    first.study.pruner = NopPruner()
+    first.run()
+    between, failed, starts = (first.start()[0] for _ in range(3))
+    first.report(between, 1, 0.6)
+    save_failure(first.steering.live[failed], "RuntimeError: in its first fold")
+    first.steering.unfinished += [first.steering.live.pop(failed), first.steering.live.pop(starts)]
+    first.steering.deadline = time.monotonic() - 1
+    assert first.report(between, 2, 0.6) == TrialScheduler.STOP
+    first.searcher.on_trial_complete(between)
+    assert first.start()[1] == Searcher.FINISHED
+    assert first.steering.is_complete()
+    assert [trial.state.name for trial in first.study.trials] == ["COMPLETE", "RUNNING", "RUNNING", "WAITING"]
+    assert [record.number for record in ranked(read_trials(first.study), METRIC)] == [0]
+
+    second = Driver(tmp_path, num_samples=4, unit="fold")
+    second.study.pruner = NopPruner()
+    trial_id, config = second.start()
+    assert (config["number"], config["resume_from"]) == (1, [f"/checkpoints/session-001/{between}/checkpoint_000002"])
+    for fold in range(3, EPOCHS + 1):
+        second.report(trial_id, fold, 0.6)
+    second.searcher.on_trial_complete(trial_id)
+    assert [second.run()["number"] for _ in range(2)] == [2, 3]
+    assert second.start()[1] == Searcher.FINISHED
+    assert states(second) == ["COMPLETE"] * 4
+
+
 def test_a_new_driver_continues_running_trials(tmp_path):
     first = Driver(tmp_path, num_samples=3)
     first.run()
