@@ -224,7 +224,7 @@ def open_search(setup: Setup, workers: Workers, study: optuna.Study, console: Co
 def _save_options(options: SearchOptions, study: optuna.Study, uri: str) -> None:
     """Save the options of a search. A new time budget begins with them, whatever fails after that.
 
-    A driver killed between the two writes must not leave a new budget that is used up: the next one would end the search.
+    A driver killed between the two writes must not leave a budget that is used up: the next one would end the search.
     """
     if not options.continue_budget:
         save_training_time(study, 0.0)

@@ -108,8 +108,8 @@ class Steering:
     def stop_unfinished(self) -> None:
         """Finish all unfinished trials as stopped by the time budget, and the paused ones as pruned.
 
-        Those that never ran return to the queue, and those that lack folds stay RUNNING, so that a resumed search with more
-        time tries or continues them.
+        Those that never ran return to the queue, and those that lack folds stay RUNNING, so that a resumed search with
+        more time tries or continues them.
         """
         while self.unfinished:
             trial = self.unfinished[0]
