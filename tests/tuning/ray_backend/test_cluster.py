@@ -249,8 +249,13 @@ def test_a_users_space_stays_on_the_driver(can_grow, small_data, tmp_path, monke
 
 def test_a_search_without_a_fitting_node_ends_at_its_deadline(can_grow, small_data, tmp_path):
     """Without the stopper, Tune would wait forever. The next Ctrl-C interrupts what follows."""
-    study, deadline = opened(tmp_path), time.monotonic() + 3
-    steering = Steering(study, Objective("accuracy"), 2, 4, None, deadline, lambda trial: CONFIG, str(tmp_path))
+
+    def configure(trial):
+        steering.deadline = time.monotonic() + 1  # not before a trial waits, however slow the machine is
+        return CONFIG
+
+    study = opened(tmp_path)
+    steering = Steering(study, Objective("accuracy"), 2, 4, None, math.inf, configure, str(tmp_path))
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)]
     nowhere = Resources(1, 1, "gpu_80g")
     stalled = StalledSearch(steering, nowhere, Console(quiet=True))
