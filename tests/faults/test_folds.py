@@ -10,7 +10,7 @@ import torch
 
 import trainables.core.training.cross_validation
 import trainables.worker.trainable
-from tests.faults.training import CONFIG, FAULTS, METRIC, WatchedDataset, run
+from tests.faults.training import CONFIG, FAULTS, METRIC, EndsTime, WatchedDataset, run
 from trainables.core.serving.predict_classes import predict_probabilities, trained_classifier
 from trainables.worker.checkpoint_io import read_models, read_out_of_fold
 from trainables.worker.inference import infer
@@ -101,6 +101,16 @@ def test_a_trial_that_hangs_in_a_fold_is_completed(undisturbed, folded_data, tmp
     data = StruckFolds.of(folded_data, tmp_path, fault="hangs")
     (record,) = run(tmp_path, data, [SHORT], timeout_s=15.0)
     check_as_if_undisturbed(record, undisturbed)
+
+
+@pytest.mark.faults
+def test_a_trial_that_the_time_budget_stops_between_folds_is_continued(undisturbed, folded_data, tmp_path):
+    data = StruckFolds.of(folded_data, tmp_path)
+    (stopped,) = run(tmp_path, data, [SHORT], watch=EndsTime)
+    assert (stopped.state, stopped.stopped, [step.epoch for step in stopped.epochs]) == ("RUNNING", None, [1, 2])
+    (record,) = run(tmp_path, data, [SHORT])
+    check_as_if_undisturbed(record, undisturbed)
+    assert data.trained() == ["1.1", "1.2", "2.1", "2.2", "3.1", "3.2"]
 
 
 @pytest.mark.slow

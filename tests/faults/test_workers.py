@@ -1,9 +1,7 @@
 """Worker processes: memory of a reused one, and trials that Tune would lose with one."""
 
-import math
 import os
 import signal
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -12,7 +10,7 @@ import pytest
 from ray import tune
 
 from analysis.trials import TIME_BUDGET
-from tests.faults.training import CONFIG, FaultyDataset, SlowToEnd, WatchedDataset, run
+from tests.faults.training import CONFIG, EndsTime, FaultyDataset, SlowToEnd, WatchedDataset, run
 from tuning.ray_backend.cluster import joined
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]
@@ -99,24 +97,6 @@ def test_a_trial_that_was_to_reuse_a_dead_process_is_completed(small_data, tmp_p
     assert callback.killed
     assert (first.state, first.failures, second.state) == ("COMPLETE", (), "COMPLETE")
     assert len(second.failures) == 1
-
-
-class EndsTime(tune.Callback):
-    """A callback that ends the time budget with the first report, and counts the trials that have started."""
-
-    def __init__(self, steering):
-        self.steering, self.started = steering, 0
-
-    def __getstate__(self):
-        return {}
-
-    def on_trial_start(self, iteration, trials, trial, **info):
-        self.started += 1
-
-    def on_trial_result(self, iteration, trials, trial, result, **info):
-        if self.steering.deadline == math.inf:
-            self.steering.deadline = time.monotonic()
-            self.started_in_time = self.started
 
 
 def test_no_trial_starts_after_the_time_budget_has_ended(small_data, tmp_path):

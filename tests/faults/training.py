@@ -65,6 +65,7 @@ def run(
         deadline=math.inf,
         configure=lambda trial: configs[trial.number],
         storage=str(folder),
+        unit="fold" if data.folds else "epoch",
     )
     policy = TrialPolicy(Resources(1, 0), max_failures, timeout_s, devices=devices)
     callbacks = [*callbacks, *([watch(steering)] if watch else [])]
@@ -86,6 +87,24 @@ class EndOfSearch(tune.Stopper):
 
     def stop_all(self):
         return self.steering.is_complete()
+
+
+class EndsTime(tune.Callback):
+    """A callback that ends the time budget with the first report, and counts the trials that have started."""
+
+    def __init__(self, steering):
+        self.steering, self.started = steering, 0
+
+    def __getstate__(self):
+        return {}
+
+    def on_trial_start(self, iteration, trials, trial, **info):
+        self.started += 1
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        if self.steering.deadline == math.inf:
+            self.steering.deadline = time.monotonic()
+            self.started_in_time = self.started
 
 
 @dataclass(frozen=True)
