@@ -21,7 +21,7 @@ def suggest(trial, backbones):
             "lr": trial.suggest_categorical("lr", RATES)}
 
 SPACE = SearchSpace(name="pausing", title="pausing", suggest=suggest, backbones=("scratch_cnn",), data="data",
-                    recipes=[lambda rate=rate: {"backbone": "scratch_cnn", "lr": rate} for rate in RATES],
+                    portfolio=[{"backbone": "scratch_cnn", "lr": rate} for rate in RATES],
                     weights="random", image_size=32, epochs=8, num_samples=4)
 """
 TRIALS, EPOCHS = 4, 8
