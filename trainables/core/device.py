@@ -173,9 +173,21 @@ def free_memory(device: torch.device) -> int:
     return min(free + torch.cuda.memory_reserved(device) - allocated, limit - allocated)
 
 
-def share_of_others() -> float:
-    """Return the share of the current GPU's memory that other processes hold, from 0 to 1; 0 if this one uses none."""
+def share_of_others(devices: int = 1) -> float:
+    """Return the share of a GPU's memory that other processes hold, from 0 to 1; 0 if this one uses no GPU.
+
+    Args:
+        devices: Number of GPUs to look at. The largest share is returned.
+    """
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return 0.0
-    free, total = torch.cuda.mem_get_info()
-    return max(0.0, (total - free - torch.cuda.memory_reserved() - _CONTEXT_BYTES) / total)
+    return max(_share_of_others(gpu) for gpu in range(devices))
+
+
+def _share_of_others(gpu: int) -> float:
+    try:
+        with memory_errors():
+            free, total = torch.cuda.mem_get_info(gpu)
+    except torch.OutOfMemoryError:  # this process has not used that GPU, and now there is no room for it
+        return 1.0
+    return max(0.0, (total - free - torch.cuda.memory_reserved(gpu) - _CONTEXT_BYTES) / total)

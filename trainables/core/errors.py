@@ -46,6 +46,10 @@ class DeviceError(UserError):
     """The requested device cannot be used."""
 
 
+class GpuTakenError(UserError):
+    """Other processes hold the GPU memory that a trial has reserved. This says nothing about its configuration."""
+
+
 class CheckpointError(Exception):
     """A checkpoint is incomplete or belongs to another model."""
 

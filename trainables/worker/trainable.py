@@ -24,7 +24,15 @@ from ray import tune
 from trainables.core.config import TrainConfig
 from trainables.core.data.dataset import Dataset
 from trainables.core.device import limit_memory, memory_errors, resolve_device, share_of_others
-from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError, WeightsError, describe, first_line
+from trainables.core.errors import (
+    ConfigError,
+    DeviceError,
+    GpuTakenError,
+    NonFiniteLossError,
+    WeightsError,
+    describe,
+    first_line,
+)
 from trainables.core.metric_names import Objective
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, FrozenPart
 from trainables.core.models.networks.build import check_batch_size
@@ -70,8 +78,10 @@ def run_trial(
         all of it, or if a disk is full or read-only.
 
     Raises:
+        GpuTakenError: The memory is too small even for the smallest batch, but other processes hold a part of it that
+            the trial has reserved.
         torch.OutOfMemoryError: The memory is too small even for the smallest batch, but the trial has only a share of
-            the GPU, or other processes hold much of it.
+            the GPU.
         RankError: The process of another device failed or died.
         HubError: Pretrained weights cannot be downloaded.
     """
@@ -87,8 +97,8 @@ def run_trial(
         _train(config, _Run(data, objective, storage, timeout_s, trial["resume_from"], devices))
     except (NonFiniteLossError, ConfigError, WeightsError, torch.OutOfMemoryError) as error:  # would fail on any node
         _release(error)
-        if isinstance(error, torch.OutOfMemoryError) and _shares_gpu():
-            raise  # another process on this GPU may be the cause, so Tune retries the trial wherever there is room
+        if isinstance(error, torch.OutOfMemoryError):
+            _blame_others(error, devices)  # then Tune retries the trial wherever there is room
         tune.report({FAILED: describe(error), f"best_{objective.metric}": math.nan})
     except (UnwritableError, DeviceError) as error:  # the next trial would fail on this node, too
         _release(error)
@@ -106,7 +116,7 @@ def _own_device() -> torch.device:
 
     Raises:
         DeviceError: It cannot be used, or all of it is reserved but other processes have taken its memory.
-        torch.OutOfMemoryError: Only a share is reserved, and the GPU's memory is taken.
+        GpuTakenError: Only a share is reserved, but other processes have taken all of the memory.
     """
     share = _reserved("GPU")
     try:
@@ -114,7 +124,7 @@ def _own_device() -> torch.device:
         limit_memory(device, share)
     except torch.OutOfMemoryError as error:
         if share < 1:
-            raise
+            raise _taken(1.0) from error
         raise DeviceError(
             "a trial needs its GPU's memory, but other processes have taken it (nvidia-smi lists them): end them"
         ) from error
@@ -230,9 +240,26 @@ def _free_memory() -> None:
         logger.warning("the GPU's memory cannot be freed: %s", first_line(error))
 
 
-def _shares_gpu() -> bool:
-    """Return True if other processes may use much of this trial's GPU, or do."""
-    return 0 < _reserved("GPU") < 1 or share_of_others() > _MUCH_MEMORY
+def _blame_others(error: torch.OutOfMemoryError, devices: int) -> None:
+    """Raise if a trial may have run out of memory because of other processes on its GPUs.
+
+    Raises:
+        GpuTakenError: They hold memory that the trial has reserved.
+        torch.OutOfMemoryError: The trial has only a share of the GPU.
+    """
+    share, others = _reserved("GPU"), share_of_others(devices)
+    if others > max(0.0, 1 - share) + _MUCH_MEMORY:
+        raise _taken(others) from error
+    if 0 < share < 1:
+        raise error
+
+
+def _taken(others: float) -> GpuTakenError:
+    host = f"'{socket.gethostname()}'"  # in quotes, so that failures on several hosts count as alike
+    return GpuTakenError(
+        f"a trial needs the GPU memory that it has reserved, but other processes hold {others:.0%} of a GPU of {host} "
+        "(nvidia-smi lists them): end them"
+    )
 
 
 def _reserved(resource: str) -> float:

@@ -217,9 +217,23 @@ def test_too_few_gpus_for_one_training_are_an_error(monkeypatch):
 )
 def test_memory_of_others_is_what_is_neither_free_nor_of_this_process(monkeypatch, free, reserved, expected):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * GIB, 80 * GIB))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: reserved * GIB)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (free * GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda gpu: reserved * GIB)
     assert share_of_others() == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_of_several_gpus_the_one_of_which_others_hold_most_counts(monkeypatch, full):
+    def mem_get_info(gpu):
+        if gpu == 1 and full:
+            raise RuntimeError("CUDA error: out of memory")
+        return (60 - 20 * gpu) * GIB, 80 * GIB
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", mem_get_info)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda gpu: 0)
+    shares = [share_of_others(devices) for devices in (1, 2)]
+    assert shares == pytest.approx([0.25, 1.0 if full else 0.5], abs=0.01)
 
 
 @pytest.mark.gpu

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ import ray
 from ray import tune
 
 from tests.trainables.core.training.parallel.faulty_rank import FaultyRank
+from trainables.core.errors import GpuTakenError
 from trainables.core.hub.failures import HubError
 from trainables.core.metric_names import Objective
 from trainables.core.models.checkpoints.checkpoint import load_checkpoint
@@ -155,36 +157,31 @@ def test_a_trial_is_tried_again_if_the_hub_does_not_answer(session, config, few,
     assert session.reports == []
 
 
-@pytest.mark.slow
-def test_on_a_share_of_a_gpu_the_trial_is_tried_again(session, monkeypatch, config, few):
-    """Another trial on the GPU may have taken the memory, so the configuration is not given up."""
-    session.resources["GPU"] = 0.5
-    allow(monkeypatch, 0)
-    with pytest.raises(torch.OutOfMemoryError):
-        run(session, config(batch_size=16), few)
-    assert session.reports == []
-
-
 def others_hold(monkeypatch, share):
     """Let the GPU, as CUDA describes it, be full by a share that other processes hold."""
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (round((1 - share) * 80 * 2**30), 80 * 2**30))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (round((1 - share) * 80 * 2**30), 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda gpu: 0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_a_trial_fails_for_lack_of_memory_only_if_no_other_process_holds_it(session, monkeypatch, config, few, share):
-    """This also holds for a whole GPU: a program outside of the search may use it."""
-    session.resources["GPU"] = 1
-    others_hold(monkeypatch, share)
+@pytest.mark.parametrize(
+    ("reserved", "others", "error"),
+    [
+        (1, 0.0, None),
+        (1, 0.5, GpuTakenError),  # a program outside of the search
+        (0.25, 0.75, torch.OutOfMemoryError),  # three more trials
+        (0.25, 0.9, GpuTakenError),
+    ],
+)
+def test_a_trial_fails_for_lack_of_memory_only_if_no_other_process_holds_it(
+    session, monkeypatch, config, few, reserved, others, error
+):
+    session.resources["GPU"] = reserved
+    others_hold(monkeypatch, others)
     allow(monkeypatch, 0)
-    if share:
-        with pytest.raises(torch.OutOfMemoryError):
-            run(session, config(batch_size=16), few)
-    else:
-        run(session, config(batch_size=16), few)
-    assert [report.get(FAILED) for report in session.reports] == ["OutOfMemoryError: CUDA out of memory."] * (not share)
+    with pytest.raises(error) if error else nullcontext():
+        run(session, config(batch_size=1), few)
+    assert [report[FAILED] for report in session.reports] == ["OutOfMemoryError: CUDA out of memory."] * (not error)
 
 
 def test_a_gpu_that_others_have_filled_is_the_nodes_fault(session, monkeypatch, config, few):
@@ -201,7 +198,7 @@ def test_a_gpu_that_others_have_filled_is_the_nodes_fault(session, monkeypatch, 
     (report,) = session.reports
     assert "a trial needs its GPU's memory, but other processes have taken it" in report[UNFIT]
     session.resources["GPU"] = 0.5  # another trial may have taken the memory: Tune tries this one again
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(GpuTakenError, match="other processes hold 100% of a GPU of '"):
         run(session, config(), few)
     assert session.reports == [report]
 

@@ -6,6 +6,7 @@ from tuning.study.repeated_failures import RepeatedFailures
 WORKED = None
 DIVERGED = "NonFiniteLossError: the train loss became nan in epoch 1"
 NO_GPU = "DeviceError: no GPU"
+FULL_GPUS = [f"GpuTakenError: other processes hold {60 + number}% of a GPU of 'node-{number}'" for number in range(3)]
 
 
 def error_after(reasons):
@@ -21,10 +22,11 @@ def error_after(reasons):
     [
         [NO_GPU] * 3,
         [WORKED] + [NO_GPU] * 3,
+        [WORKED, *FULL_GPUS],
         [DIVERGED] * 3,
         [f"DataError: '/data/{node}' is missing after 0.{node} s" for node in range(3)],
     ],
-    ids=["first trials", "later trials", "a bad space", "names and numbers differ"],
+    ids=["first trials", "later trials", "GPUs that others fill", "a bad space", "names and numbers differ"],
 )
 def test_three_trials_that_fail_alike_give_the_search_up(reasons):
     assert error_after(reasons[:-1]) is None
