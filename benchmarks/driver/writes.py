@@ -80,7 +80,8 @@ def _report(steering: Steering) -> None:
             place = SimpleNamespace(
                 trial_fs_path=f"{steering.storage}/session-001/{name}", storage_fs_path=steering.storage
             )
-            scheduler.on_trial_result(None, SimpleNamespace(trial_id=name, storage=place), result)
+            trial = SimpleNamespace(trial_id=name, storage=place, run_metadata=SimpleNamespace())
+            scheduler.on_trial_result(None, trial, result)
     for name in names:
         searcher.on_trial_complete(name)
 

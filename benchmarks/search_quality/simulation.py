@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
@@ -42,7 +43,7 @@ class Storage:
 
 @dataclass
 class Trial:
-    """The attributes of ``ray.tune.experiment.Trial`` that searchers and schedulers read."""
+    """The attributes of ``ray.tune.experiment.Trial`` that searchers and schedulers use."""
 
     trial_id: str
     config: dict[str, Any]
@@ -50,6 +51,7 @@ class Trial:
     error_file: str
     status: str = "PENDING"  # then RUNNING, then TERMINATED or ERROR
     last_result: Report = field(default_factory=dict)
+    run_metadata: SimpleNamespace = field(default_factory=SimpleNamespace)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import pytest
 from ray import tune
 
-from tests.faults.training import CONFIG, AlwaysFaulty, FaultyAfterPause, FaultyDataset, run
+from tests.faults.training import CONFIG, AlwaysFaulty, FaultyAfterPause, FaultyDataset, FaultyInEachEpoch, run
 from trainables.core.models.backbones.backbone import stage_count
 from trainables.worker.checkpoint_io import read_models
 
@@ -131,6 +131,15 @@ def test_a_trial_whose_end_could_not_be_written_is_completed(cluster, small_data
     records = run(tmp_path, small_data, [CONFIG] * 2, max_failures=max_failures, watch=RefusesOneEnd)
     assert [record.state for record in records] == ["COMPLETE", "COMPLETE"]
     assert [[epoch.epoch for epoch in record.epochs] for record in records] == [[1, 2, 3]] * 2
+
+
+@pytest.mark.faults
+def test_a_trial_that_progresses_is_retried_as_often_as_it_fails(cluster, small_data, tmp_path):
+    """As on spot machines, each of which is taken away after an epoch."""
+    data = FaultyInEachEpoch.of(small_data, tmp_path, fault="is killed")
+    (record,) = run(tmp_path, data, max_failures=1)
+    assert (record.state, len(record.failures)) == ("COMPLETE", 3)
+    assert data.trained() == [1, 1, 2, 2, 3, 3]
 
 
 @pytest.mark.faults

@@ -176,6 +176,16 @@ class AlwaysFaulty(FaultyDataset):
         return _Nowhere()
 
 
+class FaultyInEachEpoch(FaultyDataset):
+    """A data set that injects its fault once in each epoch."""
+
+    def strike(self, epoch):
+        struck = self.folder / f"struck-{epoch}"
+        if not struck.exists():
+            struck.touch()
+            FAULTS[self.fault](self.folder)
+
+
 @dataclass(frozen=True)
 class SlowToEnd(WatchedDataset):
     """A data set that delays the end of every trial."""

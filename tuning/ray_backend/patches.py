@@ -15,6 +15,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.job_config import JobConfig
 from ray.tune.execution import class_cache, tune_controller
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
+from ray.tune.experiment import Trial as RayTrial
 
 from trainables.core.redact import without_credentials
 
@@ -79,6 +80,17 @@ def patch_tune() -> None:
 
 def _save_nothing(manager: Any, trial: Any) -> None:
     """Leave snapshots to their period, ``TUNE_GLOBAL_CHECKPOINT_S``."""
+
+
+def forget_failures(trial: RayTrial) -> None:
+    """Let Tune count the failures of a trial from now on: it has progressed.
+
+    Ray counts a lost node like an error, unless it has drained the node before, so that a long trial could not outlive
+    more spot machines than it has retries. Public way: ``Trial.num_failures`` is read-only, and a larger
+    ``max_failures`` would also retry a trial that fails in the same epoch each time.
+    Test: tests/faults/test_trials.py.
+    """
+    trial.run_metadata.num_failures = 0
 
 
 def running_cluster() -> str | None:

@@ -12,6 +12,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from analysis.trials import DEVICE, TIME_BUDGET, EpochRecord
 from trainables.worker.report_keys import FAILED, HALVED, MEASURED_ON, UNFIT
 from tuning.ray_backend.callbacks.dropped_trials import live_trials
+from tuning.ray_backend.patches import forget_failures
 from tuning.ray_backend.reports import checkpoint_uri, error_line, reported_metrics
 from tuning.study.record_trial import read_record, save_failure, save_report, save_stop
 from tuning.study.steering import Steering
@@ -23,7 +24,7 @@ class StudyScheduler(FIFOScheduler):
     def __init__(self, steering: Steering):
         super().__init__()
         self._steering = steering
-        self._restarts: Counter[int] = Counter()  # of trials that had not started, by number
+        self._restarts: Counter[int] = Counter()  # of trials that had not started, by number; since the last report
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing to pickle, as ``StudySearcher`` does."""
@@ -73,6 +74,8 @@ class StudyScheduler(FIFOScheduler):
             checkpoint=checkpoint_uri(steering.storage, trial, result),
         )
         save_report(optuna_trial, report, steering.objective.metric)
+        forget_failures(trial)
+        self._restarts.pop(optuna_trial.number, None)
         steering.failures.saw_epoch()
         if epoch >= steering.epochs:
             return str(TrialScheduler.CONTINUE)

@@ -24,7 +24,8 @@ class TrialPolicy:
 
     Attributes:
         resources: Resources of one trial.
-        max_failures: How often a trial is retried, from its last checkpoint, after its worker raised or died.
+        max_failures: How often a trial is retried, from its last checkpoint, after its worker raised or died. The count
+            begins again with each report.
         timeout_s: Seconds after which an epoch counts as a hang and its worker is ended.
         requirements: Requirements on nodes that join later; None if there is only the driver's own node.
         devices: Number of devices that train a trial together: its GPUs, or processes on the CPU.

@@ -10,6 +10,7 @@ from ray.air.execution._internal import actor_manager
 from ray.job_config import JobConfig
 from ray.tune.execution import class_cache, tune_controller
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
+from ray.tune.experiment import Trial
 
 VERSION = f"Ray {version('ray')}"
 # Attribute, the code in Ray that uses it, and the source of that use. Without the use, a patch has no effect.
@@ -29,6 +30,7 @@ USES = [
         tune_controller.TuneController,
         "self._checkpoint_manager.on_trial_checkpoint(trial)",
     ),
+    (Trial, "num_failures", Trial.should_recover, "self.run_metadata.num_failures <= self.max_failures"),
     (class_cache, "DEFAULT_ENV_VARS", class_cache._ActorClassCache.get, "DEFAULT_ENV_VARS.copy()"),
     (class_cache, "ENV_VARS_TO_PROPAGATE", class_cache._ActorClassCache.get, "in ENV_VARS_TO_PROPAGATE:"),
 ]

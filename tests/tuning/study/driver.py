@@ -43,6 +43,7 @@ class Driver:
         )
         self.searcher, self.scheduler = StudySearcher(self.steering), StudyScheduler(self.steering)
         self.count = 0
+        self.trials = {}  # Tune's trials that have reported, by ID
 
     def start(self):
         self.count += 1
@@ -61,7 +62,9 @@ class Driver:
             "checkpoint_dir_name": f"checkpoint_{epoch:06d}",
             "time_total_s": 5.0,
         }
-        return self.scheduler.on_trial_result(None, SimpleNamespace(trial_id=trial_id, storage=storage), result)
+        failed_once = SimpleNamespace(num_failures=1)
+        self.trials[trial_id] = SimpleNamespace(trial_id=trial_id, storage=storage, run_metadata=failed_once)
+        return self.scheduler.on_trial_result(None, self.trials[trial_id], result)
 
     def run(self, value=lambda number: 0.5):
         trial_id, config = self.start()

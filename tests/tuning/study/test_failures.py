@@ -112,6 +112,20 @@ def test_a_trial_whose_reused_process_has_died_is_handed_out_again(tmp_path, max
     assert driver.start()[1]["number"] == 1
 
 
+def test_a_report_gives_a_trial_its_retries_back(tmp_path):
+    """Tune's own, and those of a trial whose reused process has died."""
+    driver = Driver(tmp_path)
+    (tmp_path / "error.txt").write_text("Failure # 1 (occurred at noon)\nThe actor died.\n")
+    for epoch in range(1, 4):
+        trial_id, config = driver.start()
+        assert config["number"] == 0
+        driver.report(trial_id, epoch, 0.9)
+        assert driver.trials[trial_id].run_metadata.num_failures == 0
+        trial = SimpleNamespace(trial_id=trial_id, status="PENDING", error_file=tmp_path / "error.txt", max_failures=1)
+        driver.scheduler.on_trial_error(None, trial)
+        driver.searcher.on_trial_complete(trial_id, error=True)
+
+
 def test_a_worker_that_dies_after_the_last_report_does_not_fail_its_trial(tmp_path):
     driver = Driver(tmp_path)
     trial_id, _ = driver.start()

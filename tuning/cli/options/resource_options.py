@@ -63,7 +63,12 @@ MaxConcurrent = Annotated[
     int | None, _option(min=1, help="Maximum number of concurrent trials. Default: as many as fit.")
 ]
 MaxFailures = Annotated[
-    int, _option(min=0, help="Number of retries of a trial whose worker raises an error, is killed, or hangs.")
+    int,
+    _option(
+        min=0,
+        help="Number of retries of a trial whose worker raises an error, is killed, or hangs. The count begins again with "
+        "each finished epoch.",
+    ),
 ]
 TrialTimeout = Annotated[
     float | None,
