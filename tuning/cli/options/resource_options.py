@@ -66,7 +66,7 @@ MaxFailures = Annotated[
     int,
     _option(
         min=0,
-        help="Number of retries of a trial whose worker raises an error, is killed, or hangs. The count begins again with "
+        help="Number of retries of a trial whose worker raises an error, is killed, or hangs. The count restarts with "
         "each finished epoch.",
     ),
 ]

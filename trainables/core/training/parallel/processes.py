@@ -2,12 +2,8 @@
 
 import logging
 import multiprocessing
-import os
 import pickle
-import signal
-import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -16,6 +12,7 @@ from typing import Any
 
 import torch
 
+from trainables.core.child_process import follow_parent, own_code_first
 from trainables.core.device import check_gpu_count, memory_errors
 from trainables.core.training.parallel.ranks import Failure, Follower, Leader, OneRank, Ranks
 from trainables.core.training.parallel.rendezvous import Rendezvous
@@ -55,7 +52,7 @@ def start_ranks(
                 pipe, theirs = spawn.Pipe()
                 settings = (rank, rendezvous, theirs, torch.get_num_threads(), follow)
                 process = spawn.Process(target=_run, args=settings, daemon=True)
-                with _own_code_first():
+                with own_code_first():
                     process.start()
                 theirs.close()  # so that the pipe ends when the process does
                 followers.append((process, pipe))
@@ -70,21 +67,9 @@ def start_ranks(
                     pipe.close()
 
 
-@contextmanager
-def _own_code_first() -> Iterator[None]:
-    """Let new processes import this very package: a loaded MLflow model puts its own, smaller copy first."""
-    root = str(Path(__file__).parents[4])
-    sys.path.insert(0, root)
-    try:
-        yield
-    finally:
-        sys.path.remove(root)
-
-
 def _run(rank: int, rendezvous: Rendezvous, pipe: Connection, threads: int, follow: Callable[..., None]) -> None:
     """Run one of the other ranks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches rank 0, which ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    follow_parent()  # the main thread may wait for a rank that no longer exists
     torch.set_num_threads(threads)
     try:
         with memory_errors():
@@ -96,10 +81,3 @@ def _run(rank: int, rendezvous: Rendezvous, pipe: Connection, threads: int, foll
     except Exception as error:
         logger.warning("rank %d failed", rank, exc_info=True)
         pipe.send_bytes(pickle.dumps(Failure.of(error)))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)  # the main thread may wait for a rank that no longer exists

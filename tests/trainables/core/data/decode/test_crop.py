@@ -149,6 +149,16 @@ def test_images_without_a_region_are_not_cropped_and_are_counted(trained, classe
     assert any(text.startswith(note) for text in data.notes)
 
 
+@pytest.mark.slow
+def test_with_a_gpu_another_process_finds_the_regions(trained, classes, tmp_path, monkeypatch):  # noqa: F811
+    """So that this one, which may be the driver of a search, holds no memory of the GPU."""
+    expected = prepare(str(classes), sizes=[], seed=0, store=tmp_path / "s", roi=region_finder(str(trained[2])))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(roi_finder, "open_segmentation", lambda *_: pytest.fail("opened in this process"))
+    data = prepare(str(classes), sizes=[], seed=0, store=tmp_path / "t", roi=region_finder(str(trained[2])))
+    assert np.array_equal(data.regions.boxes, expected.regions.boxes)
+
+
 def test_a_classifier_cannot_find_regions(classes, tmp_path):
     data = prepare(str(classes), sizes=[32], seed=0, store=tmp_path / "s")
     classifier_of(data, tmp_path / "e")
