@@ -1,13 +1,17 @@
 """The cluster files, by what Ray itself makes of them; what only a cloud could say is in deploy/README.md."""
 
+import json
 import os
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from ray.autoscaler._private.command_runner import DockerCommandRunner, SSHCommandRunner
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config, validate_config
+
+from tuning.study.search_folder import SearchFolder, find_folder
 
 ROOT = Path(__file__).parents[2]
 FILES = ("cluster.yaml", "deploy/gcp.yaml", "deploy/onprem.yaml")
@@ -119,7 +123,7 @@ def test_the_kubernetes_file_is_of_the_tested_version_and_locked():
     assert re.fullmatch(r".+/.+:\d+\.\d+\.\d+", image)  # with a tag, so that all pods run the same
     for pod in pods:
         assert pod["volumes"][0]["emptyDir"]["medium"] == "Memory"  # for Ray's object store
-        (mount,) = pod["containers"][0]["volumeMounts"]
+        mount = pod["containers"][0]["volumeMounts"][0]
         assert mount == {"name": pod["volumes"][0]["name"], "mountPath": "/dev/shm"}
     assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pods[1]["tolerations"]
     assert "tolerations" not in pods[0]
@@ -129,3 +133,59 @@ def test_the_kubernetes_file_is_of_the_tested_version_and_locked():
 def test_variables_of_the_hub_are_named(file):
     text = (ROOT / file).read_text()
     assert all(name in text for name in ("HF_TOKEN", "HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TORCH_HOME"))
+
+
+def test_what_a_driver_writes_on_the_head_outlives_its_container(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ray")
+    monkeypatch.setattr(SearchFolder, "load", lambda folder: None)
+    searches = find_folder("s3://bucket/searches", "name", "postgresql:///study", resume=False, exact=True).local.parent
+    for file in ("cluster.yaml", "deploy/gcp.yaml"):
+        config = read(file)
+        volumes = [option.split(":")[1] for option in config["docker"]["head_run_options"] if "--volume=" in option]
+        assert volumes == ["/var/lib/postgresql", "/etc/postgresql", str(searches)]
+        assert "sudo install --directory --owner=ray ~/.tune-run" in config["head_setup_commands"]
+    pod = read(KUBERAY)["spec"]["headGroupSpec"]["template"]["spec"]
+    claimed = [volume["name"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert [mounts[name] for name in claimed] == [str(searches)]
+
+
+@pytest.mark.parametrize(
+    ("image", "new_mount", "replaced"),
+    [
+        (None, False, False),
+        ("another:1", False, False),
+        (None, True, True),
+    ],
+    ids=["no change", "another image", "a new mount"],
+)
+def test_ray_replaces_a_running_container_only_for_a_new_mount(monkeypatch, image, new_mount, replaced):
+    """As the tables of deploy/README.md say."""
+    config, commands = read("cluster.yaml"), []
+    answers = {
+        "json .Mounts": json.dumps([{"Destination": target} for target in config["file_mounts"]]),
+        ".Config.Image": config["docker"]["image"],
+        ".Config.Env": '["HOME=/home/ray"]',
+        ".State.Running": "true",
+    }
+
+    def run(runner, command, *_, **__):
+        commands.append(command)
+        return next((answer for part, answer in answers.items() if part in command), "").encode()
+
+    monkeypatch.setattr(SSHCommandRunner, "run", run)
+    docker = config["docker"] | ({"image": image} if image else {})
+    runner = DockerCommandRunner(
+        docker,
+        log_prefix="",
+        node_id="head",
+        provider=None,
+        auth_config=config["auth"],
+        cluster_name="tune-run",
+        process_runner=None,
+        use_internal_ip=False,
+    )
+    mounts = config["file_mounts"] | ({"/home/ray/.cache/huggingface/token": "token"} if new_mount else {})
+    runner.run_init(as_head=True, file_mounts=mounts, sync_run_yet=True)
+    assert ("docker stop tune-run" in commands) is replaced
+    assert any(command.startswith("docker run --rm ") for command in commands) is replaced
