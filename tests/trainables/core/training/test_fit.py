@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from tests.waits import Waits
+from tests.waits import Waits, run_epoch_that_waits_only_to_score
 from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.models.networks.classifier import build_classifier
@@ -177,23 +177,10 @@ def test_waits_do_not_grow_with_the_number_of_batches(config, small_data, monkey
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("changes", WITHOUT_WAITS, ids=lambda changes: "-".join(list(changes)[:2]))
 def test_a_pass_on_the_gpu_waits_only_at_its_end(config, small_data, monkeypatch, changes, precision):
-    compute, modes = PredictionScorer.compute, iter(["default", "error", "default", "default"])
-
-    def compute_and_change_mode(scorer):
-        torch.cuda.set_sync_debug_mode(next(modes))
-        result = compute(scorer)
-        torch.cuda.set_sync_debug_mode(next(modes))
-        return result
-
     data = dataclasses.replace(small_data, ordered=True)
     epochs = fit(config(device="cuda", precision=precision, epochs=2, **changes), data)
     next(epochs)
-    torch.cuda.set_sync_debug_mode("error")  # every wait raises
-    monkeypatch.setattr(PredictionScorer, "compute", compute_and_change_mode)
-    try:
-        next(epochs)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    run_epoch_that_waits_only_to_score(epochs, PredictionScorer, monkeypatch)
 
 
 @pytest.mark.gpu

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.images import write_classes, write_pairs
+from tests.waits import Waits, run_epoch_that_waits_only_to_score
 from trainables.core.config import ClassificationConfig, SegmentationConfig, TrainConfig
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import ConfigError, DataError
@@ -12,6 +13,8 @@ from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_check
 from trainables.core.serving.predict_masks import count_pixels, trained_segmenter
 from trainables.core.training.fit import fit
 from trainables.core.training.metrics.segmentation_metrics import segmentation_metrics
+from trainables.core.training.tasks import base
+from trainables.core.training.tasks.segmentation import MaskScorer
 
 BASE = {
     "task": "segmentation", "architecture": "linknet", "backbone": "mobilenetv3_small_050", "weights": "random",
@@ -77,7 +80,7 @@ def test_frozen_parts_do_not_move_and_are_stored_once(discs, tmp_path, part):
     assert all(torch.equal(tensor, loaded.state.tensors[name]) for name, tensor in last.state.tensors.items())
 
 
-def test_several_classes(tmp_path, discs):
+def with_two_classes(discs):
     masks = discs.masks(32) * (1 + (np.arange(48) % 2)[:, None, None])
 
     @dataclasses.dataclass(frozen=True)
@@ -86,10 +89,48 @@ def test_several_classes(tmp_path, discs):
             return masks.astype(np.uint8)
 
     fields = {field.name: getattr(discs, field.name) for field in dataclasses.fields(discs)}
-    data = TwoClasses(**fields | {"class_names": ("odd", "even")})
-    *_, last = fit(configured(augmentation="medical", loss="focal+dice"), data)
+    return TwoClasses(**fields | {"class_names": ("odd", "even")})
+
+
+def test_several_classes(discs):
+    *_, last = fit(configured(augmentation="medical", loss="focal+dice"), with_two_classes(discs))
     assert {"tune/dice/odd", "tune/iou/even", "train/dataset_dice"} <= last.metrics.keys()
     assert last.state.tensors["model.head.0.weight"].shape[0] == 3
+
+
+WITHOUT_WAITS = [
+    {"loss": "bce+dice", "augmentation": "medical", "clip_norm": 1.0},
+    {"loss": "focal+dice", "architecture": "unet", "accumulate_steps": 2, "freeze_encoder": True},
+]
+
+
+@pytest.mark.parametrize("changes", WITHOUT_WAITS, ids=lambda changes: changes["loss"])
+def test_waits_do_not_grow_with_the_number_of_batches(discs, monkeypatch, changes):
+    """Only once per pass is a result read. SGD, since other optimizers keep their step on the CPU there.
+
+    Batches are augmented as on a GPU. Several classes are tested there, because ``one_hot``, which the Dice loss calls,
+    reads its input on the CPU only.
+    """
+    monkeypatch.setattr(base, "BATCH_AUGMENTATION", ("cpu",))
+    counts = []
+    for batch_size in (4, 12):
+        epochs = fit(configured(optimizer="sgd", batch_size=batch_size, **changes), discs)
+        next(epochs)  # prepares the network and the data
+        with Waits() as waits:
+            next(epochs)
+        counts.append(waits.count)
+    assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("changes", WITHOUT_WAITS, ids=lambda changes: changes["loss"])
+def test_a_pass_on_the_gpu_waits_only_at_its_end(discs, monkeypatch, changes, precision, several):
+    data = with_two_classes(discs) if several else discs
+    epochs = fit(configured(device="cuda", precision=precision, **changes), data)
+    next(epochs)
+    run_epoch_that_waits_only_to_score(epochs, MaskScorer, monkeypatch)
 
 
 def test_images_of_classes_cannot_be_segmented(tmp_path):
