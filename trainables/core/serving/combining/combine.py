@@ -83,8 +83,8 @@ class Combination:
         return self.apply(probabilities)
 
     def of_member(self, position: int) -> "Combination":  # noqa: ARG002
-        """Return the combination that makes one of the members an ensemble of its own."""
-        return Combination.of(np.ones(1))
+        """Return the combination that makes one of the members an ensemble of its own, with the same patient rule."""
+        return dataclasses.replace(Combination.of(np.ones(1)), patients=self.patients)
 
     def operating_points(self, class_names: Sequence[str]) -> tuple[OperatingPoint, ...]:  # noqa: ARG002
         """Return the thresholds from which an image, a patient, or a label of an image counts as positive."""

@@ -4,7 +4,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.combining.combine import KINDS, Combination
 from trainables.core.serving.combining.patient_rule import (
     LABEL_PATIENT_RULES,
     PATIENT_RULES,
@@ -59,3 +59,12 @@ def test_a_combination_keeps_the_rule_and_older_ones_have_the_mean():
     assert Combination.from_dict(saved) == combination == combination.of_voters()
     del saved["patients"]
     assert Combination.from_dict(saved).patients == PatientRule("mean")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_member_combines_the_images_of_a_patient_like_its_ensemble(kind):
+    rule = PatientRule("any-lesion", 0)
+    ensemble = Combination(kind, (0.5, 0.5), (1.0, 2.0), ((1.0,) * 4,) * 2, (0.0, 0.0), patients=rule)
+    member, slices = ensemble.of_member(1), np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8]])
+    np.testing.assert_array_equal(member.apply(slices[None]), slices)
+    np.testing.assert_array_equal(member.patients.apply(slices, np.zeros(3, dtype=np.int64)), [[0.2, 0.8]])
