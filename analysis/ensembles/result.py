@@ -62,7 +62,7 @@ class ChosenEnsemble:
 
     Attributes:
         members: Trials, best on ``tune`` first.
-        member_scores: (M,) score of each member on the images the ensemble was chosen on.
+        member_scores: (M,) score of each member on the images the ensemble was chosen on, with its patient rule.
         comparison: Scores of all rules, and the chosen one.
         diversity: Disagreement of the members.
         views: Views of each image that members average over.

@@ -71,10 +71,12 @@ def choose_ensemble(
     sample = task.sample(data.selection, request.metric)
     predictions = infer(checkpoints_of(members), data.selection)
     singles = np.stack([task.single(one, sample, request.decisions) for one in predictions[: len(members)]])
+    comparison = task.compare(predictions, sample, request.rule, request.decisions)
+    scores = (task.score_single(one, sample, comparison.combination, request.decisions) for one in singles)
     return ChosenEnsemble(
         members=tuple(members),
-        member_scores=tuple(map(sample.score, singles)),
-        comparison=task.compare(predictions, sample, request.rule, request.decisions),
+        member_scores=tuple(scores),
+        comparison=comparison,
         diversity=task.diversity(singles, sample),
         views=request.views,
         images=len(sample.labels),

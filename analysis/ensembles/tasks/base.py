@@ -121,6 +121,16 @@ class TaskResults(ABC):
         return member
 
     @staticmethod
+    def score_single(
+        predicted: NDArray[Any],
+        sample: Sample,
+        combination: Combination,
+        decisions: DecisionRules | None = None,  # noqa: ARG004
+    ) -> float:
+        """Score predictions that ``single`` returned, with the patient rule of the member's ensemble."""
+        return (sample.combined_as(combination) if isinstance(sample, PatientSample) else sample).score(predicted)
+
+    @staticmethod
     @abstractmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:
         """Return how much the members disagree, from the predictions that ``single`` returns."""

@@ -93,6 +93,16 @@ class MultiLabelResults(TaskResults):
         return member if group_folds(sample) is None else cls.held_out(member[None], sample, "mean", decisions)
 
     @staticmethod
+    def score_single(
+        predicted: NDArray[Any], sample: Sample, combination: Combination, decisions: DecisionRules | None = None
+    ) -> float:
+        """Score predictions that ``single`` returned, at thresholds of patients that were chosen on other groups."""
+        if not (isinstance(sample, LabelPatientSample) and sample.metric.startswith(OF_PATIENTS)):
+            return sample.score(predicted)
+        patients = replace(sample, rule=combination.patients)
+        return patients.by_patient.score(_rule_set(decisions).of_patients(predicted, patients))
+
+    @staticmethod
     def diversity(predictions: NDArray[Any], sample: Sample) -> Diversity:
         """Return how often members decide on different sets of labels, and how their errors correlate."""
         (members, images), labels = predictions.shape[:2], sample.labels.shape[1]

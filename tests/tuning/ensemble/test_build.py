@@ -107,3 +107,33 @@ def test_members_with_labels_are_compared_at_their_own_thresholds(study, labelle
     assert chosen.member_scores[1] == 1.0 > chosen.member_scores[0]
     assert chosen.best_member == 1
     assert chosen.diversity.mean_disagreement == pytest.approx((high != truth).any(axis=1).mean())
+
+
+def test_members_are_scored_by_the_patient_rule_of_the_ensemble_on_select_and_test(study, data):
+    """Of the ill, one slice shows the lesion, and the other is healthier than any of the healthy."""
+    ill = np.repeat(np.arange(100) % 2, 2)
+    labels = ill * np.tile([0, 1], 100)
+    data = replace(data, labels=labels, patients=data.groups, healthy="a")
+    lesion = np.where(labels, 0.6, np.where(ill, 0.02, 0.4))
+
+    def infer(checkpoints, split):
+        shown = np.linspace(0, 0.01, len(checkpoints))[:, None] + lesion[data.splits[split]]
+        return np.stack([1 - shown, shown], axis=2).astype(np.float32)
+
+    result = find(study, data, infer, f"patient_{METRIC}")
+    assert result.chosen.comparison.combination.patients.kind == "any-lesion"
+    on_test = [scores.metrics[METRIC] for scores in result.evaluation.patients.members]
+    assert list(result.chosen.member_scores) == on_test == [1.0] * 4
+
+
+def test_members_with_labels_are_compared_at_their_own_thresholds_of_patients(study, data):
+    """The means of a patient's images separate the patients, but no image shows where its label is."""
+    ill = np.repeat(np.arange(100) % 2, 2)
+    here = np.tile([0, 1], 100)
+    labels, shown = ill * here, np.where(ill, np.where(here, 0.4, 0.6), np.where(here, 0.5, 0.1))
+    data = replace(data, labels=np.stack([labels, 1 - ill], axis=1), patients=data.groups)
+    both = np.stack([shown, 1 - shown], axis=1)[data.splits["select"]]
+    members = choose_members(study, EnsembleRequest(METRIC, k=2), quiet())
+    request = EnsembleRequest("patient_macro_f1", k=2)
+    chosen = choose_ensemble(members, data, request, lambda *_: np.stack([both, both]).astype(np.float32))
+    assert chosen.member_scores == (1.0, 1.0)
