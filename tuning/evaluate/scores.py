@@ -8,6 +8,7 @@ import numpy as np
 from analysis.report.evaluation.inputs import Copies, ExternalResult, Outcome, PointCurve, Recalibrated
 from analysis.statistics.external.recalibration import part_for_fitting, recalibrated_classes, recalibrated_labels
 from trainables.core.errors import UserError
+from trainables.core.metric_names import PATIENT
 from trainables.core.serving.ensembles.base import Ensemble
 from trainables.core.serving.operating_point import IMAGE
 from tuning.evaluate.data.external_data import ExternalData, ExternalDataRequest
@@ -72,11 +73,11 @@ def evaluate_scores(
         UserError: There are too few groups for a recalibration.
     """
     scored = Scored.of(external, scores.predictions, ensemble, request.log.origin.metadata)
-    combination, metric = scored.combination, scored.metric
-    recalibrated = None
+    combination, recalibrated = scored.combination, None
     if request.recalibrate is not None:
         scored, recalibrated = _recalibrated(scored, request)
     evaluation = scored.evaluation(scored.predictions)
+    metric = scored.metric if evaluation.patients else scored.metric.removeprefix(PATIENT)
     predictions, sample = scored.by_image()
     has_probabilities = scored.task.has_probabilities
     no_point = _NO_POINT_OF_MEMBER if "trial" in request.log.origin.metadata else _NO_POINT
@@ -111,11 +112,23 @@ def evaluate_scores(
             *evaluation.caveats(),
             *([no_point] if has_probabilities and not evaluation.ensemble.points else []),
             *([_NO_PREVALENCE] if not_applied else []),
+            *([_by_image(scored, metric)] if metric != scored.metric else []),
         ),
         request=request.data.to_json(),
         own_size=None if scores.own_size is None else scored.evaluation(scores.own_size),
         curve_at_prevalence=_curve_at_prevalence(scored, request.prevalence),
     )
+
+
+def _by_image(scored: Scored, metric: str) -> str:
+    """Say why the metric of images leads, although one of patients chose the model."""
+    if not scored.data.source.groups_given:
+        why = "DATA does not say which images are of one patient (see --group-column, --group-pattern and --groups)"
+    elif scored.data.data.patients is None:
+        why = "each patient has one image"
+    else:
+        why = "no patient has a label, because the images of each differ in class"
+    return f"the model was chosen by {scored.metric}, but {why}, so {metric} leads, and nothing is scored by patient"
 
 
 def _outcomes(scored: Scored, prevalence: float | None) -> tuple[Outcome, ...]:

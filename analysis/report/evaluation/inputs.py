@@ -185,7 +185,7 @@ class ExternalResult:
         digest: SHA-256 of the model's files.
         place: Place of the data.
         fingerprint: SHA-256 of the data.
-        metric: Metric of the model's search, which leads.
+        metric: Metric of the model's search, which leads; if it is one of patients and there are none, by image.
         class_names: Classes that were scored.
         images: Number of scored images.
         evaluation: Scores at the model's own probabilities and thresholds.

@@ -131,6 +131,29 @@ def test_a_hospital_with_a_single_class_gets_the_figures_that_exist(model, secon
     assert "All images are alike, so there is no curve." in Path("a.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [("row", "DATA does not say which images are of one patient"), ("patient", "each patient has one image")],
+)
+def test_a_metric_by_patient_leads_by_image_where_no_patient_has_several_images(
+    trained,  # noqa: F811
+    second,  # noqa: F811
+    tmp_path,
+    column,
+    why,
+):
+    rows = table(second / "labels.csv")[::3]
+    lines = [f"{row['image']},{row['finding']},{number}" for number, row in enumerate(rows)]
+    Path("single.csv").write_text("\n".join([f"image,finding,{column}", *lines]) + "\n")
+    model = trained.save(tmp_path / "model", metric="patient_auroc")  # noqa: F811
+    single = "--labels", "single.csv", "--map", "TB=ill", "--label-column", "finding"
+    output = invoke(model, second, *single, "--json", "a.json", "--report", "a.html").output
+    value = read("a.json")["evaluation"]["ensemble"]["metrics"]["auroc"]
+    assert f": auroc {value:.3f} [" in output and f"AUROC {value:.3f} [" in Path("a.html").read_text()
+    assert f"Note: the model was chosen by patient_auroc, but {why}" in output
+    assert "so auroc leads, and nothing is scored by patient" in " ".join(output.split())
+
+
 def test_images_of_the_search_only_are_refused(model, trained):  # noqa: F811
     refusal = invoke(model, trained.data.place, code=2).stderr
     assert "but 80 are copies of its images (ill/000.png, " in refusal and "give images from elsewhere" in refusal
