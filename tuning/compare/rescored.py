@@ -204,11 +204,12 @@ def _scored(opened: Sequence[_Opened], console: Console) -> tuple[list[Scored], 
     why = f"{opened[0].external.source.names[min(errors)]}: {errors[min(errors)]}" if errors else ""
     if not len(rows):
         raise UserError(f"DATA must hold images that both models can score, but there are none; the first, {why}")
-    left = rows
-    for one in opened:
+    left, methods = rows, []
+    for letter, one in zip("AB", opened, strict=True):
         with progress_bar(console, "looking for images of the search") as progress:
-            affected, _ = find_training_copies(one.external.only(rows), one.ensemble, one.metadata, progress)
+            affected, copies = find_training_copies(one.external.only(rows), one.ensemble, one.metadata, progress)
         left = np.setdiff1d(left, affected)
+        methods.append(f"images of the search of {letter}: {copies.method}")
     if not len(left):
         raise UserError("DATA must hold images that neither search has seen, but all are copies of images of one")
     shared = [one.without(np.setdiff1d(one.rows, left)) for one in scores]
@@ -217,6 +218,6 @@ def _scored(opened: Sequence[_Opened], console: Console) -> tuple[list[Scored], 
         for one, of_model in zip(opened, shared, strict=True)
     ]
     notes = [f"{plural(len(errors), 'image')} not scored by both models, such as {why}"] if errors else []
-    copies = len(rows) - len(left)
-    notes += [f"{copies} copies of images of a search, and images of their groups, were left out"] if copies else []
-    return found, notes
+    left_out = len(rows) - len(left)
+    notes += [f"{left_out} copies of images of a search, and images of their groups, were left out"] * bool(left_out)
+    return found, notes + methods

@@ -152,7 +152,8 @@ def _with_patients(of_files: Sequence[Hashable], patients: Sequence[str]) -> lis
 
 
 def _find_table(root: Path, name: str) -> Path:
-    for file in (Path(name).expanduser().absolute(), (root / name).absolute()):
+    """Return the table of a name, which may be relative to the data or, if these lack it, to the working folder."""
+    for file in ((root / name).absolute(), Path(name).expanduser().absolute()):
         if file.is_file():
             return file
     near = sorted(file.name for file in root.iterdir() if file.suffix.lower() in TABLE_SUFFIXES)
