@@ -31,8 +31,8 @@ def export_onnx(ensemble: Ensemble, file: Path, digest: str) -> float:
 
     The graph's input ``images`` is (N, H, W, channels): uint8, or int32 where the data set has another range than
     0..255. Its output ``probabilities`` is (N, C) float32. N, H and W are free. The file's metadata holds the class
-    names, the range of the pixels, the digest of the ensemble, its operating points and prediction sets, and the
-    thresholds of independent labels.
+    names, the range of the pixels, how DICOM and NIfTI files become pixels, the digest of the ensemble, its operating
+    points and prediction sets, and the thresholds of independent labels.
 
     Args:
         ensemble: Ensemble of classifiers on the CPU.
@@ -129,6 +129,8 @@ def _describe(file: Path, ensemble: WholeImageEnsemble, digest: str) -> None:
         "highest_pixel": str(pixel_format.white),
         "model_sha256": digest,
     }
+    shown = asdict(pixel_format)
+    metadata |= {name: json.dumps(shown[name]) for name in ("dicom", "window", "slicing") if shown[name]}
     points = ensemble.combination.operating_points(ensemble.class_names)
     if points:
         metadata["operating_points"] = json.dumps([asdict(point) for point in points], ensure_ascii=False)

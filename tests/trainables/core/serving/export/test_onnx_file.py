@@ -2,15 +2,20 @@
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from PIL import Image
 
+from tests.dicom import write_dicom
 from tests.images import png
 from trainables.core.config import TrainConfig
 from trainables.core.data.decode.images import PixelFormat
+from trainables.core.data.decode.nifti import Slicing
 from trainables.core.errors import UserError
 from trainables.core.models.checkpoints.checkpoint import Checkpoint
 from trainables.core.serving.combining.combine import Combination
@@ -80,6 +85,36 @@ def test_deep_pixels_are_scaled_and_values_outside_the_range_get_nan(checkpoints
     expected = ensemble.predict([(tmp_path / "deep.png").read_bytes()]).to_numpy()
     np.testing.assert_allclose(probabilities[:1], expected, atol=MOST_DIFFERENCE)
     assert np.isnan(probabilities[1]).all()
+
+
+@pytest.mark.slow
+def test_the_documented_lines_show_dicom_files_to_an_onnx_file_as_the_model_sees_them(
+    checkpoints, tmp_path, monkeypatch
+):
+    """The window of the search replaces that of the file."""
+    shown = PixelFormat(1, 65535, window=(1500.0, 1000.0), slicing=Slicing("coronal", 5), dicom=True)
+    save_ensemble(
+        tmp_path / "e", [[dataclasses.replace(checkpoints[0], pixel_format=shown)]], Combination.of(np.ones(1))
+    )
+    ensemble = load_ensemble(tmp_path / "e")
+    export_onnx(ensemble, tmp_path / "model.onnx", "")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    properties = session.get_modelmeta().custom_metadata_map
+    assert (properties["dicom"], json.loads(properties["window"])) == ("true", [1500, 1000])
+    assert json.loads(properties["slicing"]) == {"axis": "coronal", "count": 5}
+    page = Path(__file__).parents[5] / "docs" / "how-to" / "export.md"
+    (lines,) = re.findall(r"```python\n([^`]*dicom_image.*?)```", page.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    samples = np.random.default_rng(5).integers(1370, 1530, (50, 40)).astype(np.uint16)
+    for photometric in ("MONOCHROME2", "MONOCHROME1"):
+        tags = {"WindowCenter": 500, "WindowWidth": 300, "PhotometricInterpretation": photometric}
+        file = write_dicom(Path("scan.dcm"), samples, **tags)
+        names = {"session": session, "json": json, "np": np}
+        exec(lines, names)
+        expected = ensemble.predict([file.read_bytes()])[list(NAMES)].to_numpy()
+        np.testing.assert_allclose(names["probabilities"], expected, atol=MOST_DIFFERENCE)
+        stored = answer(Path("model.onnx"), samples[None, :, :, None].astype(np.int32))
+        assert np.abs(stored - expected).max() > 0.1  # the file accepts stored values
 
 
 @pytest.mark.parametrize(("black", "white"), [(0, 2**32 - 1), (-(2**31), 2**31 - 1)])
