@@ -84,17 +84,18 @@ def check_devices(configs: Sequence[dict[str, Any]], gpus: float | None) -> None
         TrainConfig.from_dict(config).for_devices(max(1, int(gpus or 1)))
 
 
-def one_per_backbone(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the configuration of each backbone that needs the most memory: few frozen parts, large batches.
+def one_per_network(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return, for each backbone and architecture, the configuration that needs the most memory.
 
-    They lack ``head_epochs``: the epochs that train only the head need less memory than the others.
+    That is the one with the fewest frozen parts, then the largest batch, then no LoRA. They lack ``head_epochs``: the
+    epochs that train only the head need less memory than the others.
     """
     whole = [{key: value for key, value in config.items() if key != "head_epochs"} for config in configs]
     parsed = [(TrainConfig.from_dict(config), config) for config in whole]
-    parsed.sort(key=lambda each: (len(each[0].frozen), -each[0].batch_size))
-    first: dict[str, dict[str, Any]] = {}
+    parsed.sort(key=lambda each: (len(each[0].frozen), -each[0].batch_size, each[1].get("lora_rank", 0)))
+    first: dict[tuple[str, str | None], dict[str, Any]] = {}
     for _, config in parsed:
-        first.setdefault(config["backbone"], config)
+        first.setdefault((config["backbone"], config.get("architecture")), config)
     return list(first.values())
 
 

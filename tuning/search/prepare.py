@@ -33,7 +33,7 @@ from tuning.search.preflight import (
     find_data,
     identity,
     load_data,
-    one_per_backbone,
+    one_per_network,
     search_info,
 )
 from tuning.search.roi import fetch_segmentation, save_segmentation
@@ -245,8 +245,8 @@ def _sharing_gpus(setup: Setup, workers: Workers, study: optuna.Study, console: 
     if not workers.resources.gpus:
         say_notes(console, ["no node has a GPU, so --gpus-per-trial auto has nothing to share"])
         return workers
-    configs = one_per_backbone(plan.samples(REHEARSED_TRIALS, options.trials, setup.warm))
-    say(console, f"measuring {plural(len(configs), 'trial')}, one for each backbone, each on a GPU")
+    configs = one_per_network(plan.samples(REHEARSED_TRIALS, options.trials, setup.warm))
+    say(console, f"measuring {plural(len(configs), 'trial')}, one for each network, each on a GPU")
     policy = TrialPolicy(workers.resources, 0, options.trial_timeout_s, workers.requirements)
     loads = measure_loads(configs, setup.data, plan.objective, policy, console)
     at_once = min(left, options.max_concurrent or options.autoscale or left)

@@ -16,7 +16,7 @@ from trainables.core.metric_names import Objective
 from trainables.core.models.networks.build import build_network
 from trainables.core.training.fit import fit
 from tuning.search.plan import Plan
-from tuning.search.preflight import check_devices, checkpoint_bytes, identity, load_data, one_per_backbone
+from tuning.search.preflight import check_devices, checkpoint_bytes, identity, load_data, one_per_network
 from tuning.study.data_request import DataRequest
 from tuning.study.identity import IMAGES
 
@@ -47,13 +47,35 @@ def test_of_each_backbone_the_configuration_with_the_most_to_train_and_the_large
         config(freeze_depth=depth, batch_size=size).to_dict() for depth, size in ((0, 8), (1, 64), (0, 32))
     )
     other = {**frozen, "backbone": "resnet18"}
-    measured = [TrainConfig.from_dict(each) for each in one_per_backbone([small, frozen, other, large])]
+    measured = [TrainConfig.from_dict(each) for each in one_per_network([small, frozen, other, large])]
     assert measured == [TrainConfig.from_dict(each) for each in (large, other)]
+
+
+NETWORK = {"backbone": "test_vit", "image_size": 32, "optimizer": "adamw", "lr": 1e-3, "epochs": 2}
+
+
+def test_full_fine_tuning_is_measured_instead_of_lora():
+    base = {**NETWORK, "head": "linear", "weights": "pretrained"}
+    full, lora, large_lora = (
+        {**base, **changes, "batch_size": size}
+        for changes, size in (({}, 32), ({"lora_rank": 8}, 32), ({"lora_rank": 8}, 64))
+    )
+    assert one_per_network([lora, full]) == [full]
+    assert one_per_network([full, large_lora]) == [large_lora]
+
+
+def test_each_architecture_is_measured():
+    base = {**NETWORK, "task": "segmentation", "weights": "random"}
+    small, *measured = (
+        {**base, "architecture": architecture, "batch_size": size}
+        for architecture, size in (("linknet", 8), ("linknet", 16), ("unetplusplus", 8), ("deeplabv3plus", 4))
+    )
+    assert one_per_network([small, *measured]) == measured
 
 
 def test_the_whole_network_is_measured_and_not_only_its_head(config):
     head_first = config(epochs=12, head_epochs=8, batch_size=32).to_dict()
-    (measured,) = one_per_backbone([head_first])
+    (measured,) = one_per_network([head_first])
     assert TrainConfig.from_dict(measured) == config(epochs=12, batch_size=32)
 
 
