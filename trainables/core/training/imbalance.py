@@ -26,9 +26,9 @@ def _effective(counts: Counts) -> Weights:
 
 
 def _boosted(counts: Counts) -> Weights:
-    """Compute the inverse frequency, with the rarest class's multiplied by 1.3."""
+    """Compute the inverse frequency, multiplied by 1.3 for the rarest class, or for all that are equally rare."""
     weights = 1 / counts
-    weights[np.argmin(counts)] *= 1.3
+    weights[counts == counts.min()] *= 1.3
     return weights
 
 

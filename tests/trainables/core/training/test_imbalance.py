@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from trainables.core.training.imbalance import class_weights, epoch_order
+from trainables.core.training.imbalance import CLASS_WEIGHTS, class_weights, epoch_order
 
 COUNTS = np.array([896, 64, 3200, 2240])
 LABELS = np.repeat(np.arange(4), COUNTS)
@@ -30,6 +30,14 @@ def test_weights_have_their_ratios_and_mean_one(kind, unnormalised):
     weights = class_weights(kind, COUNTS)
     np.testing.assert_allclose(weights, unnormalised / unnormalised.mean(), rtol=1e-5)
     assert weights.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", CLASS_WEIGHTS)
+def test_equally_frequent_classes_have_equal_weights(kind):
+    if kind != "none":
+        first, second, other = class_weights(kind, np.array([10, 10, 100]))
+        assert first == second != other
+        np.testing.assert_allclose(class_weights(kind, np.array([50, 50, 50])), 1)
 
 
 def test_shuffle_uses_each_image_once():
