@@ -165,7 +165,7 @@ def build_backbone(
         load_weights(model, file)
     if lora_rank:
         add_lora(model, name, lora_rank)
-    mean, std = normalisation(model)
+    mean, std = normalisation(model, name)
     undecayed = undecayed_parameters(model)
     return Backbone(cut(model), num_features, mean, std, undecayed)
 

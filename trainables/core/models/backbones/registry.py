@@ -138,15 +138,26 @@ def can_have_lora(name: str) -> bool:
     return bool(attention_modules(on_meta_device(lambda: create_model(name, num_classes=0))))
 
 
-def normalisation(model: nn.Module) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def torchvision_weights(name: str) -> Any:
+    """Return torchvision's default weights of one of its architectures."""
+    from torchvision.models import get_model_weights
+
+    return get_model_weights(name.removeprefix(TORCHVISION)).DEFAULT
+
+
+def normalisation(model: nn.Module, name: str = "") -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Return the channel means and standard deviations, for images in 0..1, that a model's weights were trained with.
 
     Args:
-        model: A model of timm or torchvision, or ``scratch_cnn()``.
+        model: A model of timm or torchvision, the encoder of a DETR, or ``scratch_cnn()``.
+        name: Name of the backbone. Only models of torchvision need it, because they do not know their own.
     """
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
     if isinstance(model, nn.Sequential):  # scratch_cnn()
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    if name.startswith(TORCHVISION):
+        transforms = torchvision_weights(name).transforms()
+        return tuple(transforms.mean), tuple(transforms.std)
     config: Any = getattr(model, "pretrained_cfg", {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD})
     return tuple(config["mean"]), tuple(config["std"])

@@ -20,6 +20,7 @@ from trainables.core.models.backbones.registry import (
     create_sized_model,
     on_meta_device,
     pretrained_config,
+    torchvision_weights,
 )
 from trainables.core.models.backbones.stages import classifier_names
 from trainables.core.models.backbones.timm_internals import resample_weights
@@ -60,7 +61,7 @@ def _with_weights(name: str, file: Path, image_size: int, **timm_options: Any) -
         from torchvision.models import get_model
 
         with _weights_only():
-            model: nn.Module = get_model(name.removeprefix(TORCHVISION), weights=_torchvision_weights(name))
+            model: nn.Module = get_model(name.removeprefix(TORCHVISION), weights=torchvision_weights(name))
         return model
     # Without a file, timm asks the hub even for cached weights. Files on the hub have timm's own format, also those of
     # models that are marked as `custom_load`.
@@ -88,17 +89,11 @@ def download_file(name: str, repository: str | None = None) -> Path:
         if repository is not None:
             return model_file(repository)
         if name.startswith(TORCHVISION):
-            return url_file(_torchvision_weights(name).url)
+            return url_file(torchvision_weights(name).url)
         config = pretrained_config(name)
         return model_file(config.hf_hub_id, _TIMM_FILES) if config.hf_hub_id else url_file(config.url)
     except HubError as error:
         raise HubError(f"cannot download the weights of {name}: {error}; or {weights_remedy(name)}") from error
-
-
-def _torchvision_weights(name: str) -> Any:
-    from torchvision.models import get_model_weights
-
-    return get_model_weights(name.removeprefix(TORCHVISION)).DEFAULT
 
 
 @contextmanager
