@@ -60,9 +60,9 @@ def epoch_steps(
         if is_better(metric, result.metrics[f"tune/{metric}"], best.get(f"best_{metric}")):
             best, rank = best | _best_metrics(objective, result.metrics, result.epoch), result.epoch
         if objective.second == LATENCY and _BEST_LATENCY not in best:
-            latency = _measure_latency(_checkpoint(result.state, config, data, {}), data)
+            latency = _measure_latency(_checkpoint(result.state, config, data, {}, devices), data)
             best |= {_BEST_LATENCY: latency[_BEST_LATENCY]}
-        checkpoint = _checkpoint(result.state, config, data, best)
+        checkpoint = _checkpoint(result.state, config, data, best, devices)
         metrics = {**result.metrics, **best, **latency, "epoch_seconds": result.seconds}
         report = {"epoch": result.epoch, **metrics, CHECKPOINT_RANK: rank}
         yield Step(report, result.state, partial(_save_epoch, checkpoint))
@@ -90,7 +90,7 @@ def fold_steps(
             if result is None:
                 yield None
                 continue
-            model = _checkpoint(result.model, config, data, {})
+            model = _checkpoint(result.model, config, data, {}, devices)
             models.add(model)
             if objective.second == LATENCY and not latency:
                 latency = _measure_latency(model, data)
@@ -100,8 +100,10 @@ def fold_steps(
             yield Step(report, result.model, partial(models.save, result.pooled))
 
 
-def _checkpoint(state: TrainState, config: TrainConfig, data: Dataset, progress: dict[str, Any]) -> Checkpoint:
-    return Checkpoint(state, config, data.class_names, data.pixel_format, progress, data.kind, data.ordered)
+def _checkpoint(
+    state: TrainState, config: TrainConfig, data: Dataset, progress: dict[str, Any], devices: int
+) -> Checkpoint:
+    return Checkpoint(state, config, data.class_names, data.pixel_format, progress, data.kind, data.ordered, devices)
 
 
 def _save_epoch(checkpoint: Checkpoint, folder: Path, frozen: FrozenPart | None) -> None:

@@ -3,7 +3,6 @@
 If a batch does not fit into the GPU's memory, the trial continues with half the batch at a time.
 """
 
-import dataclasses
 import faulthandler
 import gc
 import logging
@@ -150,9 +149,10 @@ def _train(config: TrainConfig, run: _Run) -> None:
         torch.OutOfMemoryError: The memory is too small for the smallest batch.
     """
     note: str | None = None
+    smaller: TrainConfig | None = None
     while True:
         before = restore(run.resume_from, run.storage)
-        config = _with_trained_batch_size(config, before).for_devices(run.devices)
+        config = smaller or config.for_devices(run.devices, _largest_batch(config, before, run.devices))
         try:
             with memory_errors():
                 return _report_steps(config, run, before, note)
@@ -162,7 +162,6 @@ def _train(config: TrainConfig, run: _Run) -> None:
                 raise
             note = f"{describe(error)} (continued with {plural(smaller.batch_size, 'image')} at a time)"
             _release(error)
-        config = smaller
         _free_memory()
 
 
@@ -197,13 +196,16 @@ def _report_steps(
         faulthandler.dump_traceback_later(run.timeout_s, exit=True)  # restart the timer for the next epoch
 
 
-def _with_trained_batch_size(config: TrainConfig, before: Checkpoint | FoldCheckpoint | None) -> TrainConfig:
-    """Return the configuration of the checkpoint if that had been reduced for lack of memory, else ``config``."""
+def _largest_batch(config: TrainConfig, before: Checkpoint | FoldCheckpoint | None, devices: int) -> int | None:
+    """Return the checkpoint's batch size if it had been halved for lack of memory, else None.
+
+    Checkpoints of earlier versions do not say how many devices shared the batch: they are taken to be as many as now.
+    """
     if before is None:
-        return config
-    trained = before.models[-1].config if isinstance(before, FoldCheckpoint) else before.config
-    smaller = trained.batch_size < config.batch_size
-    return dataclasses.replace(trained, device=config.device) if smaller else config
+        return None
+    model = before.models[-1] if isinstance(before, FoldCheckpoint) else before
+    trained = model.config.batch_size
+    return trained if trained < config.for_devices(model.devices or devices).batch_size else None
 
 
 def _steps(config: TrainConfig, run: _Run, before: Checkpoint | FoldCheckpoint | None) -> Iterator[Step | None]:

@@ -145,6 +145,15 @@ def test_devices_get_equally_many_batches_of_the_same_images(config, batch_size,
 
 
 @pytest.mark.parametrize(
+    ("batch_size", "devices", "most", "expected"),
+    [(12, 1, 12, (12, 1)), (12, 1, 11, (6, 2)), (12, 3, 3, (2, 6)), (12, 2, 1, (1, 12)), (7, 1, 5, (1, 7))],
+)
+def test_devices_get_the_largest_batches_that_fit_into_their_memory(config, batch_size, devices, most, expected):
+    shared = config(batch_size=batch_size).for_devices(devices, most)
+    assert (shared.batch_size, shared.accumulate_steps) == expected
+
+
+@pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"batch_size": 15}, "batch_size=15 is not divisible by 2"),

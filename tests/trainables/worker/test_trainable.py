@@ -16,7 +16,8 @@ from tests.trainables.core.training.parallel.faulty_rank import FaultyRank
 from trainables.core.errors import GpuTakenError
 from trainables.core.hub.failures import HubError
 from trainables.core.metric_names import Objective
-from trainables.core.models.checkpoints.checkpoint import load_checkpoint
+from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainables.core.models.checkpoints.train_state import TrainState
 from trainables.core.models.networks.classifier import Classifier
 from trainables.worker import trainable
 from trainables.worker.report_keys import FAILED, HALVED, UNFIT
@@ -81,8 +82,8 @@ def test_a_batch_is_halved_until_it_fits(session, monkeypatch, config, few, mess
     assert [report["epoch"] for report in session.reports] == [1, 2]
     assert session.reports[0][HALVED] == f"OutOfMemoryError: {message} (continued with 4 images at a time)"
     assert HALVED not in session.reports[1]
-    trained = load_checkpoint(session.checkpoints()[1] / "checkpoint").config
-    assert (trained.batch_size, trained.accumulate_steps) == (4, 4)
+    trained = load_checkpoint(session.checkpoints()[1] / "checkpoint")
+    assert (trained.config.batch_size, trained.config.accumulate_steps, trained.devices) == (4, 4, 1)
 
 
 def test_a_batch_that_was_halved_before_is_halved_again(session, monkeypatch, config, few):
@@ -92,6 +93,38 @@ def test_a_batch_that_was_halved_before_is_halved_again(session, monkeypatch, co
     run(session, config(batch_size=16, epochs=2), few)
     assert [report["epoch"] for report in session.reports] == [1, 2]
     assert [load_checkpoint(folder / "checkpoint").config.batch_size for folder in session.checkpoints()] == [8, 2]
+
+
+@pytest.mark.parametrize(
+    ("batch", "devices", "trained", "now", "expected"),
+    [
+        (6, 2, (3, 2), 3, (2, 3)),  # a device would have got single images, which its head cannot train on
+        (12, 4, (3, 4), 3, (4, 3)),
+        (12, 2, (6, 2), 3, (4, 3)),
+        (32, 4, (8, 4), 1, (32, 1)),
+        (16, 1, (4, 4), 1, (4, 4)),  # halved for lack of memory, as are the next two
+        (32, 4, (4, 8), 1, (4, 8)),
+        (6, 1, (3, 2), 3, (2, 3)),
+        (16, None, (4, 4), 1, (4, 4)),  # earlier versions did not store the number of devices
+        (12, None, (6, 2), 3, (4, 3)),
+        (12, None, (3, 4), 3, (2, 6)),
+    ],
+)
+def test_a_batch_is_divided_among_the_devices_that_a_trial_is_resumed_on(
+    session, monkeypatch, config, few, batch, devices, trained, now, expected
+):
+    """And stays halved if it was halved for lack of memory."""
+    chosen = config(head="attention", batch_size=batch)
+    before = dataclasses.replace(chosen, batch_size=trained[0], accumulate_steps=trained[1])
+    state = TrainState(1, {"model.weight": torch.zeros(1)}, {})
+    saved = Checkpoint(state, before, few.class_names, few.pixel_format, {}, devices=devices)
+    save_checkpoint(session.folder / "checkpoint_000000" / "checkpoint", saved)
+    monkeypatch.setattr(tune, "get_checkpoint", lambda: tune.Checkpoint(str(session.folder / "checkpoint_000000")))
+    resumed = []
+    monkeypatch.setattr(trainable, "epoch_steps", lambda config, *_: resumed.append(config) or iter([]))
+    run(session, chosen, few, devices=now)
+    assert session.reports == []
+    assert [(each.batch_size, each.accumulate_steps) for each in resumed] == [expected]
 
 
 @pytest.mark.slow
@@ -122,8 +155,8 @@ def test_all_processes_halve_the_batch_if_one_has_too_little_memory(session, con
     run(session, config(batch_size=16, epochs=1), FaultyRank.of(few, "has room for four images"), devices=2)
     (report,) = session.reports
     assert report[HALVED] == "OutOfMemoryError: CUDA out of memory. (continued with 4 images at a time)"
-    trained = load_checkpoint(session.checkpoints()[0] / "checkpoint").config
-    assert (trained.batch_size, trained.accumulate_steps) == (4, 4)
+    trained = load_checkpoint(session.checkpoints()[0] / "checkpoint")
+    assert (trained.config.batch_size, trained.config.accumulate_steps, trained.devices) == (4, 4, 2)
 
 
 def test_a_batch_that_devices_cannot_share_fails_the_trial(session, config, few):

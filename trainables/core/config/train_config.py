@@ -143,7 +143,7 @@ class TrainConfig(ABC):
         except ConfigError:
             return None
 
-    def for_devices(self, count: int) -> Self:
+    def for_devices(self, count: int, most: int | None = None) -> Self:
         """Divide the batches until each device gets equally many of them in every optimizer step.
 
         The gradients stay the same, because ``accumulate_steps`` grows as ``batch_size`` falls; but batch norm and Dice
@@ -151,11 +151,15 @@ class TrainConfig(ABC):
 
         Args:
             count: Number of devices that train together, from 1.
+            most: Largest batch that fits into the memory of a device; None if that is not known.
 
         Raises:
             ConfigError: The batch cannot be divided.
         """
-        parts = count // math.gcd(count, self.accumulate_steps)
+        unit = count // math.gcd(count, self.accumulate_steps)  # the number of parts is a multiple of it
+        least = math.ceil(self.batch_size / most) if most else 1
+        divisors = (n for n in range(unit, self.batch_size + 1, unit) if n >= least and self.batch_size % n == 0)
+        parts = next(divisors, unit)
         try:
             return self if parts == 1 else self._divided(parts)
         except ConfigError as error:

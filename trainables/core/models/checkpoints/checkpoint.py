@@ -33,6 +33,7 @@ class Checkpoint:
         progress: Figures that the report loop needs after a resume (best value so far, ...).
         kind: Kind of the training images; None in checkpoints of earlier versions.
         ordered: True if the classes are grades, from the lowest to the highest.
+        devices: Number of devices that trained it together; None in checkpoints of earlier versions.
     """
 
     state: TrainState
@@ -42,6 +43,7 @@ class Checkpoint:
     progress: dict[str, Any]
     kind: ImageKind | None = None
     ordered: bool = False
+    devices: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, frozen: FrozenPart | N
             "progress": checkpoint.progress,
             "kind": checkpoint.kind.to_dict() if checkpoint.kind else None,
             "ordered": checkpoint.ordered,
+            "devices": checkpoint.devices,
             "sha256": _sha256(partial / _TENSORS),
             "frozen_sha256": frozen.sha256 if frozen else None,
         }
@@ -146,6 +149,7 @@ def load_checkpoint(folder: Path, frozen: Path | None = None) -> Checkpoint:
             progress=meta["progress"],
             kind=ImageKind.from_dict(meta["kind"]) if meta["kind"] else None,
             ordered=meta["ordered"],
+            devices=meta["devices"],
         )
     except CheckpointError:
         raise
@@ -155,7 +159,8 @@ def load_checkpoint(folder: Path, frozen: Path | None = None) -> Checkpoint:
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     try:
-        return {"frozen_sha256": None, "kind": None, "ordered": False, **json.loads((folder / _META).read_text())}
+        later = {"frozen_sha256": None, "kind": None, "ordered": False, "devices": None}  # than the first version
+        return {**later, **json.loads((folder / _META).read_text())}
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder} is not a complete checkpoint: {first_line(error)}") from error
 
