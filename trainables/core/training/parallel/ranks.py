@@ -221,8 +221,10 @@ class Leader(Ranks):
 
         The end of one makes the sums of the others fail, which they report before they end with exit code 0.
         """
-        wait([process.sentinel for process, _ in self._followers], timeout=timeout)
-        ended = [number for number in range(1, self.count) if self._process(number).exitcode is not None]
+        closed = wait([process.sentinel for process, _ in self._followers], timeout=timeout)
+        ended = [number for number in range(1, self.count) if self._process(number).sentinel in closed]
+        for number in ended:
+            self._process(number).join(_DEATH_S)  # its files close shortly before it has an exit code
         return sorted(ended, key=lambda number: self._process(number).exitcode == 0)
 
     def _raise_end(self, number: int) -> NoReturn:

@@ -86,6 +86,29 @@ def end(pipe, last):
     os._exit(0)
 
 
+def test_a_process_whose_connections_close_before_it_ends_is_the_cause_of_a_failed_sum(monkeypatch):
+    """The kernel closes the files of a killed process first; on a busy machine, rank 0 notices in between."""
+
+    def fail(_):
+        raise RuntimeError("Connection closed by peer")
+
+    fork = multiprocessing.get_context("fork")
+    pipe, theirs = fork.Pipe()
+    process = fork.Process(target=close_and_end)
+    process.start()
+    theirs.close()
+    monkeypatch.setattr(torch.distributed, "all_reduce", fail)
+    with pytest.raises(RankError, match=KILLED):
+        Leader([(process, pipe)], Rendezvous(2, "cpu", ""), ()).sum(torch.zeros(1))
+
+
+def close_and_end():
+    """Close all files, and be killed a little later."""
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_sum_that_finds_no_memory_is_an_out_of_memory_error(monkeypatch):
     """So that the batch is halved on all ranks."""
     message = "NCCL error in: ProcessGroupNCCL.cpp:94\nLast error:\nCuda failure 2 'out of memory'"
