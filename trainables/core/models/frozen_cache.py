@@ -27,6 +27,7 @@ from trainables.core.data.batches import Table, batches, fits
 from trainables.core.data.dataset import Dataset
 from trainables.core.device import autocast, halve_until_it_fits, resolve_precision
 from trainables.core.errors import describe
+from trainables.core.models.backbones.lora import merged_lora
 from trainables.core.models.backbones.parameter_groups import ParameterGroup
 from trainables.core.models.networks.classifier import Classifier
 from trainables.core.models.stored_rows import OUTPUTS, read_rows, write_rows
@@ -231,9 +232,12 @@ def _read_cost(folder: Path) -> Cost:
 
 
 def _digest(model: Classifier) -> str:
-    """Return the SHA-256 of the frozen stages' tensors and of the normalisation."""
+    """Return the SHA-256 of the frozen stages' tensors and of the normalisation.
+
+    LoRA updates of frozen stages are zero, as the product of random numbers and zeros: merged, they change nothing.
+    """
     frozen = model.backbone.stages[: model.backbone.frozen_depth]
-    tensors = {**dict(frozen.named_parameters()), **dict(frozen.named_buffers())}
+    tensors = merged_lora({**dict(frozen.named_parameters()), **dict(frozen.named_buffers())})
     tensors |= {"scale": model.scale, "shift": model.shift}
     digest = hashlib.sha256()
     for name in sorted(tensors):

@@ -74,9 +74,14 @@ def add_lora(model: nn.Module, name: str, rank: int) -> None:
             setattr(attention, key, LoraLinear(layer, rank))
 
 
+def is_update(name: str) -> bool:
+    """Return True if a tensor of this name is part of a LoRA update."""
+    return name.endswith((_A, _B))
+
+
 def merged_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a model's state dict as that of the model without LoRA, with the weights W + B A."""
-    merged = {name: tensor for name, tensor in tensors.items() if not name.endswith((_A, _B))}
+    merged = {name: tensor for name, tensor in tensors.items() if not is_update(name)}
     for layer in (name.removesuffix(_A) for name in tensors if name.endswith(_A)):
         weight = tensors[f"{layer}.weight"]
         update = tensors[layer + _B].double() @ tensors[layer + _A].double()

@@ -16,6 +16,7 @@ from trainables.core.config import TrainConfig
 from trainables.core.data.decode.images import PixelFormat
 from trainables.core.data.image_kind import ImageKind
 from trainables.core.errors import CheckpointError, first_line
+from trainables.core.models.backbones.lora import is_update
 from trainables.core.models.checkpoints.train_state import TrainState
 
 _TENSORS, _META, _FROZEN = "state.safetensors", "state.json", "frozen.safetensors"
@@ -62,13 +63,15 @@ class FrozenPart:
 def save_frozen(folder: Path, state: TrainState, frozen: tuple[str, ...]) -> FrozenPart:
     """Write the frozen tensors of a model into a new folder.
 
+    LoRA updates are left to the checkpoints: they are random, so no two trials would share the part.
+
     Args:
         folder: Folder to create.
         state: State of training.
         frozen: Prefixes of the frozen tensors' names, as in ``TrainConfig.frozen``.
     """
     prefixes = tuple(f"model.{prefix}" for prefix in frozen)
-    names = frozenset(name for name in state.tensors if name.startswith(prefixes))
+    names = frozenset(name for name in state.tensors if name.startswith(prefixes) and not is_update(name))
     folder.mkdir(parents=True)
     _save_tensors({name: state.tensors[name] for name in names}, folder / _FROZEN)
     return FrozenPart(_sha256(folder / _FROZEN), names)

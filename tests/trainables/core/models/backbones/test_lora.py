@@ -11,8 +11,11 @@ from trainables.core.errors import ConfigError
 from trainables.core.models.backbones.backbone import build_backbone
 from trainables.core.models.backbones.lora import LoraLinear, add_lora
 from trainables.core.models.backbones.registry import can_have_lora
-from trainables.core.models.checkpoints.checkpoint import Checkpoint
+from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_frozen
+from trainables.core.models.checkpoints.train_state import TrainState
+from trainables.core.models.frozen_cache import FrozenCache
 from trainables.core.models.networks.build import trained_network
+from trainables.core.models.networks.classifier import build_classifier
 from trainables.core.training.fit import fit
 
 NAME, RANK = "test_vit", 3
@@ -71,6 +74,27 @@ def test_a_fit_changes_the_updates_and_the_head_only(config, small_data, folder)
     saved = Checkpoint(state, chosen, small_data.class_names, small_data.pixel_format, {})
     network = trained_network(saved, torch.device("cpu"))
     assert all(torch.equal(tensor, state.model_tensors()[name]) for name, tensor in network.state_dict().items())
+
+
+def test_frozen_stages_are_computed_and_stored_once_for_all_seeds_and_without_lora(
+    config, small_data, folder, tmp_path
+):
+    """Their updates change nothing, although half of each is random."""
+
+    def frozen(seed, rank):
+        chosen = config(backbone=NAME, weights=folder, freeze_depth=2, lora_rank=rank)
+        torch.manual_seed(seed)
+        model = build_classifier(chosen, 3)
+        state = TrainState(1, {f"model.{name}": tensor for name, tensor in model.state_dict().items()}, {})
+        part = save_frozen(tmp_path / f"frozen-{seed}", state, chosen.frozen)
+        saved = Checkpoint(state, chosen, small_data.class_names, small_data.pixel_format, {})
+        save_checkpoint(tmp_path / f"{seed}", saved, part)
+        loaded = load_checkpoint(tmp_path / f"{seed}", tmp_path / "frozen-1").state.tensors
+        assert loaded.keys() == state.tensors.keys()
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in state.tensors.items())
+        return FrozenCache(model, chosen, small_data, torch.device("cpu"))._key, part
+
+    assert frozen(1, rank=2) == frozen(2, rank=2) == frozen(3, rank=0)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224", "torchvision:vit_b_16", "scratch_cnn"])
