@@ -1,12 +1,11 @@
 """Training with batches that are augmented as a whole, as on a GPU."""
 
 import pytest
-import torch
 
 from tests.images import write_pairs
+from tests.trainables.core.training.resumed import assert_resumed_equals_uninterrupted
 from trainables.core.config import TrainConfig
 from trainables.core.data.prepare import prepare
-from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.models.frozen_cache import FrozenCache
 from trainables.core.training.fit import fit
 from trainables.core.training.tasks import base
@@ -15,17 +14,6 @@ from trainables.core.training.tasks import base
 @pytest.fixture
 def augmented_in_batches(monkeypatch):
     monkeypatch.setattr(base, "BATCH_AUGMENTATION", ("cpu",))
-
-
-def assert_resumed_equals_uninterrupted(config, data, folder):
-    uninterrupted = list(fit(config, data))
-    first = next(fit(config, data))
-    save_checkpoint(folder, Checkpoint(first.state, config, data.class_names, data.pixel_format, {}))
-    torch.manual_seed(12345)
-    resumed = list(fit(config, data, load_checkpoint(folder).state))
-    assert [epoch.metrics for epoch in resumed] == [epoch.metrics for epoch in uninterrupted[1:]]
-    expected = uninterrupted[-1].state.tensors
-    assert all(torch.equal(resumed[-1].state.tensors[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize(

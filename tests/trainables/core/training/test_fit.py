@@ -4,9 +4,9 @@ import math
 import pytest
 import torch
 
+from tests.trainables.core.training.resumed import assert_resumed_equals_uninterrupted
 from tests.waits import Waits, run_epoch_that_waits_only_to_score
 from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError
-from trainables.core.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainables.core.models.networks.classifier import build_classifier
 from trainables.core.training.fit import fit
 from trainables.core.training.tasks import base
@@ -33,22 +33,7 @@ RESUMED = [
 def test_interrupted_and_resumed_equals_uninterrupted(config, small_data, tmp_path, pretrained, changes):
     if changes.get("weights") == PRETRAINED:
         changes = changes | {"weights": pretrained}
-    chosen = config(epochs=3, **changes)
-    uninterrupted = list(fit(chosen, small_data))
-
-    first = next(fit(chosen, small_data))
-    saved = Checkpoint(first.state, chosen, small_data.class_names, small_data.pixel_format, {})
-    save_checkpoint(tmp_path / "checkpoint", saved)
-    torch.manual_seed(12345)  # a new process has another random state
-    resumed = list(fit(chosen, small_data, load_checkpoint(tmp_path / "checkpoint").state))
-
-    assert [result.epoch for result in resumed] == [2, 3]
-    for ours, theirs in zip(resumed, uninterrupted[1:], strict=True):
-        assert ours.metrics == theirs.metrics
-    final, expected = resumed[-1].state, uninterrupted[-1].state
-    assert final.scaler == expected.scaler
-    assert final.tensors.keys() == expected.tensors.keys()
-    assert all(torch.equal(final.tensors[name], expected.tensors[name]) for name in expected.tensors)
+    assert_resumed_equals_uninterrupted(config(epochs=3, **changes), small_data, tmp_path / "checkpoint")
 
 
 def test_it_learns_and_reports_both_splits(config, small_data):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.images import write_classes, write_pairs
+from tests.trainables.core.training.resumed import assert_resumed_equals_uninterrupted
 from tests.waits import Waits, run_epoch_that_waits_only_to_score
 from trainables.core.config import ClassificationConfig, SegmentationConfig, TrainConfig
 from trainables.core.data.prepare import prepare
@@ -39,16 +40,16 @@ def test_it_learns(discs):
     assert last.metrics["tune/dice"] == pytest.approx(last.metrics["tune/dice/foreground"])
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(discs, tmp_path):
-    config = configured(epochs=3, augmentation="strong", optimizer="sgd", lr=0.1, schedule="cosine")
-    whole = list(fit(config, discs))
-    first = next(iter(fit(config, discs)))
-    checkpoint = Checkpoint(first.state, config, discs.class_names, discs.pixel_format, {})
-    save_checkpoint(tmp_path / "c", checkpoint)
-    loaded = load_checkpoint(tmp_path / "c")
-    assert loaded.config == config
-    resumed = list(fit(loaded.config, discs, loaded.state))
-    assert [epoch.metrics for epoch in resumed] == [epoch.metrics for epoch in whole[1:]]
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augmentation": "strong", "optimizer": "sgd", "lr": 0.1, "schedule": "cosine"},
+        {"augmentation": "medical", "freeze_encoder": True, "ema_decay": 0.9, "warmup_ratio": 0.2},
+    ],
+    ids=lambda changes: changes["augmentation"],
+)
+def test_a_resumed_run_is_the_uninterrupted_one(discs, tmp_path, changes):
+    assert_resumed_equals_uninterrupted(configured(epochs=3, **changes), discs, tmp_path / "checkpoint")
 
 
 def test_scores_are_those_of_all_masks_counted_in_one_pass(discs):
