@@ -27,10 +27,13 @@ def graded(data: "Dataset", ordered: Ordered) -> "Dataset":
     space's own data.
 
     Raises:
-        DataError: The order is unknown or incomplete.
+        DataError: The order is unknown or incomplete, or images have masks or several labels.
     """
     names = data.image_classes if data.labels.ndim == 1 else ()  # images with several labels have no grade
     notes = list(data.notes)
+    if ordered is True and not names:
+        found = "masks" if data.mask_format else "several labels per image"
+        raise DataError(f"--ordered needs one class per image, but these data have {found}: leave it out")
     if isinstance(ordered, tuple) and not set(ordered) & set(names):
         notes.append(f"none of the space's grades {', '.join(ordered)} is a class of these data")
         ordered = None

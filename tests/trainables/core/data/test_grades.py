@@ -5,11 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from tests.images import write_classes
+from tests.images import write_classes, write_labelled, write_pairs
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.grades import grade_order, graded
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.open_source import open_source
+from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.errors import DataError
 from tuning.study.data_request import DataRequest
 
@@ -101,6 +102,14 @@ def test_images_with_several_labels_have_no_grade(root, tmp_path):
     several = dataclasses.replace(data, class_names=("0", "1", "2"), labels=np.eye(3, dtype=np.int64)[data.labels])
     unchanged = graded(several, None)
     assert not unchanged.ordered and unchanged.labels is several.labels
+
+
+def test_only_images_with_one_class_each_can_be_ordered(tmp_path):
+    masked = write_pairs(tmp_path / "masked", 4)
+    labelled = write_labelled(tmp_path / "labelled", 8)
+    for place, table, found in ((masked, None, "masks"), (labelled, LabelTable(("labels.csv",)), "several labels")):
+        with pytest.raises(DataError, match=f"--ordered needs one class per image, but these data have {found}"):
+            inspect(str(place), table=table, ordered=True, store=tmp_path / "store")
 
 
 def test_an_unknown_order_is_refused_before_the_audit(root, tmp_path, monkeypatch):
