@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.labels import label_sets, membership
-from trainables.core.errors import ChangedFileError, DataError, first_line
+from trainables.core.errors import ChangedFileError, DataError, MissingPackageError, first_line
 from trainables.core.plural import plural
 
 # Names of folders and files that stand for a split.
@@ -178,6 +178,9 @@ class Source:
             The source with ``unreadable``, which raises ChangedFileError when it reads a file that has changed since.
             And the SHA-256 of each image file, followed by that of its mask if there are masks. An unreadable or
             missing file gets the digest of empty bytes.
+
+        Raises:
+            MissingPackageError: A package that reads an image is not installed.
         """
         unreadable = dict(self.unreadable)
         digests = [self._digests(index, unreadable) for index in range(len(self))]
@@ -201,6 +204,8 @@ class Source:
         for read in readers:
             try:
                 content = b"" if index in self.unreadable else read(index) or b""
+            except MissingPackageError:
+                raise
             except DataError as error:
                 content = b""
                 unreadable[index] = str(error)

@@ -9,7 +9,7 @@ from threading import Lock
 from trainables.core.data.decode.nifti import PERCENTILES, Slicing, slice_numbers, volume_slices
 from trainables.core.data.fact import Fact
 from trainables.core.data.readers.untrusted_files import read_file
-from trainables.core.errors import DataError
+from trainables.core.errors import DataError, MissingPackageError
 from trainables.core.plural import plural
 
 _HEADER_BYTES = 4096
@@ -59,6 +59,8 @@ def _slices(file: Path, changed: int, size: int, slicing: Slicing) -> dict[int, 
     if key not in _recent:
         try:
             _recent[key] = volume_slices(read_file(file), slicing)
+        except MissingPackageError:
+            raise
         except DataError as error:
             _recent[key] = str(error)
         while len(_recent) > 1 and (len(_recent) > _MOST_VOLUMES or sum(map(_bytes, _recent.values())) > _MOST_BYTES):

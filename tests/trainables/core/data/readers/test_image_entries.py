@@ -4,7 +4,10 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.pixels import get_decoder
+from pydicom.uid import RLELossless
 
 from tests.dicom import write_dicom
 from tests.images import png
@@ -17,7 +20,7 @@ from trainables.core.data.readers.image_entries import list_images
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.readers.unlabelled import find_parts, read_part
-from trainables.core.errors import DataError
+from trainables.core.errors import DataError, MissingPackageError
 
 ACQUISITION = {"Manufacturer": "Maker", "ManufacturerModelName": "M1", "PixelSpacing": ["0.2", "0.2"]}
 
@@ -124,6 +127,16 @@ def test_frames_that_a_file_cannot_hold_are_one_bad_image(tmp_path):
     with pytest.raises(DataError, match=r"its DICOM pixels are incomplete: 512 of \d{13} bytes"):
         decode(images.read(0), 16, PixelFormat(1, 65535))
     assert [len(part.image_names) for part in find_parts([str(file)])] == [1]
+
+
+def test_a_missing_decoder_of_frames_is_reported_at_once(folder, monkeypatch):
+    file = write_dicom(folder / "well" / "film.dcm", noise(2, 16, 16), PatientID="P1")
+    dataset = pydicom.dcmread(file)
+    dataset.compress(RLELossless)
+    dataset.save_as(file)
+    monkeypatch.setattr(type(get_decoder(RLELossless)), "is_available", False)
+    with pytest.raises(MissingPackageError, match=r"encoded as RLE Lossless need a decoder: .*pip install"):
+        open_source(str(folder)).read_all()
 
 
 def test_prediction_reads_the_same_files_frame_by_frame(folder):

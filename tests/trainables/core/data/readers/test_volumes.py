@@ -4,6 +4,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
+from tests.images import png
 from tests.nifti import SECRETS, noise, write_nifti
 from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.decode.images import PixelFormat
@@ -12,7 +13,7 @@ from trainables.core.data.readers import volumes
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.readers.unlabelled import find_parts, read_part, with_slicing
-from trainables.core.errors import DataError
+from trainables.core.errors import DataError, MissingPackageError
 
 SLICING = Slicing("coronal", 3)
 NAMES = [f"{file} slice {number}" for file in ("ill/a.nii.gz", "ill/b.nii", "well/c.nii.gz") for number in (6, 7, 8)]
@@ -102,10 +103,13 @@ def test_prediction_takes_the_slices_of_the_model(folder):
     assert [image.data for image in images] == [source.read(index) for index in range(9)]
 
 
-def test_without_the_package_the_extra_is_named(folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "nibabel", None)
-    with pytest.raises(DataError, match=r"no usable image; .* needs nibabel: .*pip install .* '\.\[medical\]'"):
-        inspect(str(folder), store=tmp_path / "store")
+def test_without_the_package_the_extra_is_named_also_beside_readable_images(folder, tmp_path, monkeypatch):
+    (folder / "ill" / "a.png").write_bytes(png(noise()[0].astype(np.uint8)))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "nibabel", None)
+        with pytest.raises(MissingPackageError, match=r"needs nibabel: .*pip install .* '\.\[medical\]'"):
+            inspect(str(folder), store=tmp_path / "store")
+    assert not inspect(str(folder), store=tmp_path / "store").audit.broken
 
 
 def test_a_mask_beside_its_volume_is_refused(folder):
