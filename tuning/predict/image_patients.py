@@ -11,7 +11,7 @@ from trainables.core.data.readers.image_files import is_dicom_file
 from trainables.core.data.readers.parquet.other_columns import columns_of, patient_column
 from trainables.core.data.readers.patient_names import describe_largest, names_patient
 from trainables.core.data.readers.pseudonyms import KEY_VARIABLE, has_lasting_key, pseudonym
-from trainables.core.data.readers.tables.label_columns import known_as, known_groups
+from trainables.core.data.readers.tables.label_columns import groups_to_predict, is_known_group, known_as
 from trainables.core.data.readers.tables.named_images import NO_IMAGE
 from trainables.core.data.readers.tables.table_files import read_table
 from trainables.core.data.readers.unlabelled import Part
@@ -106,7 +106,8 @@ def _by_table(parts: Sequence[Part], table: Path, column: str | None) -> Patient
 
 
 def _column(columns: Mapping[str, list[str]], role: str, asked: str | None, table: Path) -> list[str]:
-    known = [name for name in columns if name == role] or [name for name in columns if known_as(role, name)]
+    similar = groups_to_predict(columns) if role == "group" else [name for name in columns if known_as(role, name)]
+    known = [role] if role in columns else similar
     name = asked or (known[0] if len(known) == 1 else "")
     if name not in columns:
         rule = f"--group-column must be a column of {table}" if asked else f"--groups must have a column {role}"
@@ -139,7 +140,8 @@ def _by_column(parts: Sequence[Part], column: str | None) -> Iterator[str]:
         return
     tables = {file: _columns_of_patients(Path(file), column) for file in files}
     columns = columns_of(list(tables.values()), column, parts[0].name)
-    known, (recognised, _, unclear) = known_groups(sorted(columns)), patient_column(columns, parts[0].name)
+    known = groups_to_predict({name: columns[name] for name in sorted(columns)})
+    recognised, _, unclear = patient_column({name: columns[name] for name in known}, parts[0].name)
     name = column or recognised or (known[0] if len(known) == 1 else None)
     if name is None:
         none = f"--per patient needs the patients, but {parts[0].name} has no column for them: give {_SOURCES}"
@@ -158,7 +160,7 @@ def _columns_of_patients(file: Path, column: str | None) -> Any:
             names = opened.schema_arrow.names
             if column is not None and column not in names:
                 raise UserError(f"--group-column must be a column of {file} ({', '.join(names)}), but got {column!r}")
-            return opened.read([name for name in names if name == column or (not column and known_as("group", name))])
+            return opened.read([name for name in names if name == column or (not column and is_known_group(name))])
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{file} is not a readable parquet file: {first_line(error)}") from error
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainables.core.data.readers.patient_names import count_patients, name_the_same, names_patient
 from trainables.core.data.readers.tables.identifying_columns import identifying_reason
-from trainables.core.data.readers.tables.label_columns import known_as, known_groups
+from trainables.core.data.readers.tables.label_columns import groups_to_predict, known_as
 from trainables.core.data.readers.tables.table_files import read_table
 from trainables.core.data.readers.unlabelled import Part
 from trainables.core.errors import UserError
@@ -199,7 +199,7 @@ def _patient_columns(columns: _Columns, asked: str | None, image: str, file: Pat
         if asked not in columns:
             raise UserError(f"--group-column must be a column of {file} ({', '.join(columns)}), but got {asked!r}")
         return [asked]
-    known = known_groups([name for name in columns if name != image])
+    known = groups_to_predict({name: values for name, values in columns.items() if name != image})
     return [name for name in known if count_patients(columns[name]) > 1] or known
 
 

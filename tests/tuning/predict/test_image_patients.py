@@ -116,6 +116,20 @@ def test_a_column_of_parquet_is_recognised_or_named(tmp_path, monkeypatch):
         patients_of(parts, PatientSource(column="who"))
 
 
+@pytest.mark.parametrize("column", ["MRN", "patient_key", "case_id", "lesion_id"])
+def test_patients_are_known_by_the_names_of_columns_that_training_knows(folder, tmp_path, column):
+    write_parquet(tmp_path / "scans.parquet", **{column: ["a", "b", "a"]})
+    assert of_images(find_parts(["scans.parquet"]), PatientSource()) == ["a", "b", "a"]
+    source = write_table(f"image,{column}\na/000.png,1\na/001.png,2\nb/000.png,2\nb/001.png,1\n")
+    assert of_images(find_parts(["images"]), source) == ["1", "2", "2", "1"]
+
+
+@pytest.mark.parametrize(("patient", "expected"), [("ANON", ["s1", "s1", "s2"]), ("P1", ["P1"] * 3)])
+def test_studies_stand_in_for_anonymised_patients_and_do_not_divide_one(folder, tmp_path, patient, expected):
+    write_parquet(tmp_path / "scans.parquet", patient_id=[patient] * 3, study_id=["s1", "s1", "s2"])
+    assert of_images(find_parts(["scans.parquet"]), PatientSource()) == expected
+
+
 def test_a_number_of_a_patient_has_no_decimal_point(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_parquet("a.parquet", patient_id=[7.0, None])

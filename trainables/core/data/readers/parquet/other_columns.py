@@ -5,7 +5,7 @@ from typing import Any
 
 from trainables.core.data.readers.parquet.image_column import is_binary
 from trainables.core.data.readers.patient_names import count_patients, describe_unused, name_the_same
-from trainables.core.data.readers.tables.label_columns import is_known_group, known_groups
+from trainables.core.data.readers.tables.label_columns import is_known_group, known_groups, naming_groups
 from trainables.core.data.readers.tables.split_columns import check_no_choice, check_no_flag, known_splits
 from trainables.core.data.readers.tables.table_files import cell_text, column_values
 from trainables.core.data.source import SPLIT_NAMES
@@ -26,9 +26,9 @@ def patient_column(columns: Mapping[str, Sequence[str]], place: str) -> tuple[st
     Returns:
         The column or None, notes on columns that do not count, and a message if several could be the group, else "".
     """
-    known = known_groups(sorted(columns))
-    found = [name for name in known if count_patients(columns[name]) > 1]
-    notes = [describe_unused(name, columns[name]) for name in known if name not in found]
+    found = naming_groups({name: columns[name] for name in sorted(columns)})
+    unused = [name for name in known_groups(sorted(columns)) if count_patients(columns[name]) < 2]
+    notes = [describe_unused(name, columns[name]) for name in unused]
     if not name_the_same([columns[name] for name in found]):
         rule = f"{place} has several columns that could be the group ({', '.join(found)})"
         return None, notes, f"{rule}: pass --group-column, or give the column one name in all files"

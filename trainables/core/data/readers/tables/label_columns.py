@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from trainables.core.data.fact import Fact
-from trainables.core.data.readers.patient_names import check_patients, count_patients, describe_unused, name_the_same
+from trainables.core.data.readers.patient_names import (
+    check_patients,
+    count_patients,
+    describe_unused,
+    name_the_same,
+    names_patient,
+)
 from trainables.core.data.readers.tables.named_images import NamedImages
 from trainables.core.data.readers.tables.split_columns import (
     SPLIT_COLUMNS,
@@ -96,6 +102,25 @@ def known_groups(columns: Sequence[str]) -> list[str]:
     return next(filter(None, found), [])
 
 
+def naming_groups(columns: Mapping[str, Sequence[str]], patients: int = 2) -> list[str]:
+    """Return ``known_groups`` of the columns that name enough patients, so that an anonymised one hides no visits.
+
+    Visits, lesions or specimens only stand in for an anonymised patient if some images share one.
+
+    Args:
+        columns: Name to N values.
+        patients: Fewest patients that a column must name.
+    """
+    first, counts = known_groups(list(columns)), {name: count_patients(values) for name, values in columns.items()}
+    joins = {name: counts[name] < sum(map(names_patient, values)) for name, values in columns.items()}
+    return known_groups([name for name in columns if counts[name] >= patients and (name in first or joins[name])])
+
+
+def groups_to_predict(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the known columns of images to predict, which may be of one patient, or of nobody who is named."""
+    return naming_groups(columns, patients=1) or known_groups(list(columns))
+
+
 def is_known_group(column: str) -> bool:
     """Return True if a column's name is that of a patient, a visit, a lesion or a specimen."""
     return bool(known_groups([column]))
@@ -139,7 +164,7 @@ def choose_columns(
         elif role == "split":
             found = known_splits(free, rows, place, asked, "--split-column")
         elif role == "group":
-            found = [name for name in known_groups(free) if count_patients(row[name] for row in rows) > 1]
+            found = naming_groups({name: [row[name] for row in rows] for name in free})
             found = found[:1] if name_the_same([[row[name] for row in rows] for name in found]) else found
             if asked is not None:
                 check_patients(asked, (row[asked] for row in rows))
@@ -174,14 +199,16 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
     others = [name for name in columns if name not in chosen.values()]
     counts = {name: len({row[name] for row in rows}) for name in others}
     counted = ", ".join(f"{name} ({plural(count, 'value')})" for name, count in counts.items())
-    unused = [name for name in known_groups(others) if count_patients(row[name] for row in rows) < 2]
+    group = chosen.get("group")
+    known = known_groups([*others, *([group] if group else [])])
+    unused = [name for name in known if name != group and count_patients(row[name] for row in rows) < 2]
     maybe = [name for name in others if 2 < counts[name] < len(rows) and _may_name_patients(name)]
     return [
         Fact(f"columns of the table: {used}" + (f"; others, which no model sees: {counted}" if others else "")),
-        *(describe_unused(name, (row[name] for row in rows)) for name in unused if "group" not in chosen),
+        *(describe_unused(name, (row[name] for row in rows)) for name in unused),
         *(
             [f"column {chosen['image']} names the images, so it is not used to group them"]
-            if is_known_group(chosen["image"]) and "group" not in chosen
+            if is_known_group(chosen["image"]) and not group
             else []
         ),
         *(
@@ -189,7 +216,7 @@ def describe_columns(chosen: Mapping[str, str], columns: Sequence[str], rows: Se
                 f"column {maybe[0]} may name patients: if it does, --group-column {shlex.quote(maybe[0])} keeps their "
                 "images together"
             ]
-            if maybe and "group" not in chosen
+            if maybe and not group
             else []
         ),
     ]

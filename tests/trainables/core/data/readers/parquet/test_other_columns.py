@@ -81,6 +81,13 @@ def test_a_column_that_names_fewer_than_two_patients_groups_nothing(tmp_path, va
         open_source(str(tmp_path), group_column="patient_id")
 
 
+def test_an_anonymised_patient_does_not_hide_a_study(tmp_path):
+    write(tmp_path, "train.parquet", ["a", "b"] * 2, patient_id=["ANON"] * 4, study_id=[1, 1, 2, 2])
+    source = open_source(str(tmp_path))
+    assert source.groups.tolist() == [0, 0, 1, 1] and source.groups_given
+    assert source.notes[0] == "column patient_id names 0 patients, so it is not used to group images"
+
+
 def test_a_column_of_splits_replaces_that_of_a_single_file(tmp_path):
     """The hub names the only file of a data set train."""
     write(tmp_path, "train.parquet", [0, 1, 0, 1], split=["train", "Validation", "test", None], age=[1, 2, 3, 4])

@@ -240,6 +240,16 @@ def test_a_patient_goes_before_a_study(folder):
     assert "group = PatientID" in open_table(folder, LABELS).notes[0]
 
 
+def test_an_anonymised_patient_does_not_hide_a_study(folder):
+    lines = [re.sub(r"p\d+$", "ANON", line) for line in rows()]
+    write(folder, [lines[0] + ",StudyInstanceUID", *(f"{line},1.2.{row // 3}" for row, line in enumerate(lines[1:]))])
+    source = open_table(folder, LABELS)
+    assert source.groups.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3] and source.groups_given
+    assert source.notes[1] == "column PatientID names 0 patients, so it is not used to group images"
+    write(folder, [lines[0] + ",study_id", *(f"{line},{row}" for row, line in enumerate(lines[1:]))])
+    assert not open_table(folder, LABELS).groups_given  # a study of its own for each image says nothing about patients
+
+
 @pytest.mark.parametrize("value", ["unknown", "NaN", "N/A", "Anonymous", "none", "?", ""])
 def test_unknown_patients_are_no_group(folder, value):
     write(folder, rows(*((index, f"{index:03},{'ill' if index % 4 < 2 else 'well'},{value}") for index in (0, 2, 5))))
