@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +121,7 @@ def survey_masks(masks: Masks, source: Source) -> MaskSurvey:
     _check_bits([(max(look.colours), look.bits) for look in usable])
     if masks.format is not None:
         return MaskSurvey(masks.format, bad)
+    _check_one_foreground([look.colours.keys() for look in usable])
     mask_format = MaskFormat.of_values(sorted({value for look in usable for value in look.colours}))
     _check_not_interpolated(usable)
     return MaskSurvey(mask_format, bad)
@@ -149,6 +150,15 @@ def _check_not_interpolated(looks: Sequence[_Look]) -> None:
         raise DataError(
             f"each value of the masks must be a class, but {len(between)} values ({found}) "
             "are only at the edges of others, as after interpolation: resize masks by nearest neighbour"
+        )
+
+
+def _check_one_foreground(values: Sequence[Set[int]]) -> None:
+    """Raise DataError if some masks have the values 0 and 1, and others 0 and 255."""
+    if set[int]().union(*values) == {0, 1, 255} and not any({1, 255} <= of_mask for of_mask in values):
+        raise DataError(
+            "all masks must have the same value for the foreground, but some have 1 and others 255: store all with one "
+            "of them"
         )
 
 

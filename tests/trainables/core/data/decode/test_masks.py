@@ -121,6 +121,20 @@ def test_interpolated_masks_are_refused_with_the_remedy(tmp_path):
         prepared(root, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("void", "message"),
+    [(False, "the same value for the foreground, but some have 1 and others 255"), (True, "255, which usually marks")],
+)
+def test_two_values_of_the_foreground_are_no_void(tmp_path, void, message):
+    root = write_pairs(tmp_path / "pairs", 24)
+    for file in sorted((root / "masks").iterdir())[::2]:
+        mask = np.asarray(Image.open(file)) // 255
+        mask[0] = 255 * void
+        file.write_bytes(png(mask))
+    with pytest.raises(DataError, match=message):
+        prepared(root, tmp_path)
+
+
 def test_a_value_outside_the_layout_is_refused(tmp_path):
     root = write_pets(tmp_path, 24)
     trimap = root / "oxford-iiit-pet" / "annotations" / "trimaps" / "Breed_5.png"
