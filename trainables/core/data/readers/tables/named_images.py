@@ -37,7 +37,7 @@ class NamedImages:
     """Images of a folder by the names that tables use.
 
     A name stands for the image whose absolute path ends in it, with or without the suffix. So it may be a file name,
-    a path below the folder, or a longer path.
+    a path below the folder, or a longer path. A whole path below the folder, with the suffix, goes before the others.
     """
 
     def __init__(self, root: Path, files: Sequence[Path]):
@@ -55,6 +55,8 @@ class NamedImages:
         length = 0 if name.startswith("/") else name.count("/") + 1
         for tier, simplify in enumerate(_TIERS):
             found = sorted(self._by_tail(tier, length).get(simplify(name), ()))
+            whole = [image for image in found if simplify(unicodedata.normalize("NFC", image)) == simplify(name)]
+            found = whole if len(whole) == 1 else found
             if len(found) > 1:
                 return FoundImage(value, f"it could be {found[0]} or {found[1]}: give the path below the folder")
             if found:

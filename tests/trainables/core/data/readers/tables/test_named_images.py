@@ -48,6 +48,14 @@ def test_an_ambiguous_or_missing_name_has_a_reason(images):
     assert images.find("").reason == "a row has no image name"
 
 
+@pytest.mark.parametrize("value", ["1.png", "./1.png", "1.PNG"])
+def test_a_whole_path_below_the_folder_is_not_ambiguous(tmp_path, value):
+    images = NamedImages(tmp_path, [Path("1.png"), Path("x/1.png"), Path("y/x/1.png")])
+    assert (images.find(value).name, images.find(value).reason) == ("1.png", "")
+    assert images.find("x/1.png") == FoundImage("x/1.png")
+    assert images.find("1").reason == "it could be 1.png or x/1.png: give the path below the folder"
+
+
 def test_the_last_number_of_a_uid_is_no_suffix(tmp_path):
     images = NamedImages(tmp_path, [Path("1.2.840.7"), Path("1.2.840.8.dcm")])
     assert images.find("1.2.840").reason == NO_IMAGE
