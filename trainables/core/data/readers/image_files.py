@@ -58,33 +58,36 @@ _SHOWN = 5  # suffixes
 
 
 def find_images(root: Path) -> list[Path]:
-    """Return the image files below a folder, sorted by path."""
-    files = sorted(paths_below(root))
+    """Return the image files below a folder, sorted by path. A broken link is one."""
+    files = sorted(files_below(root))
     return [file for file in files if is_image(file.relative_to(root)) or _is_unnamed_dicom(root, file)]
 
 
 def find_parquet(root: Path) -> list[Path]:
     """Return the parquet files below a folder, sorted by path."""
-    return sorted(file for file in paths_below(root) if file.suffix.lower() == ".parquet" and file.is_file())
+    return sorted(file for file in files_below(root) if file.suffix.lower() == ".parquet" and file.is_file())
 
 
-def paths_below(root: Path) -> Iterator[Path]:
-    """Yield all files and folders below a folder, except what ``is_left_out`` and what is behind links to folders.
+def files_below(root: Path) -> Iterator[Path]:
+    """Yield all files below a folder, except what ``is_left_out`` and what is behind links to folders.
 
     Raises:
         DataError: A folder cannot be read, so that its images would be missing.
     """
-    return _walk(root, is_left_out)
+    return (path for path, is_folder in _walk(root, is_left_out) if not is_folder)
 
 
-def _walk(root: Path, leave_out: Callable[[Path], bool]) -> Iterator[Path]:
+def _walk(root: Path, leave_out: Callable[[Path], bool]) -> Iterator[tuple[Path, bool]]:
+    """Yield each file and folder below a folder, and True if it is a folder, also a linked one."""
+
     def refuse(error: OSError) -> None:
         place = printable(str(error.filename))
         raise DataError(f"every folder must be readable, but {place} is not: {error.strerror}") from error
 
     for place, folders, files in os.walk(root, onerror=refuse):
         folders[:] = [name for name in folders if not leave_out(Path(place, name))]
-        yield from (Path(place, name) for name in (*folders, *files) if not is_ignored(Path(name)))
+        for names, is_folder in ((folders, True), (files, False)):
+            yield from ((Path(place, name), is_folder) for name in names if not is_ignored(Path(name)))
 
 
 def is_image(file: Path) -> bool:
@@ -148,10 +151,10 @@ def unread_files(root: Path, read: Container[Path] | None = None) -> Counter[str
     """
     read = {*find_images(root), *find_parquet(root)} if read is None else read
     suffixes = Counter[str]()
-    for file in _walk(root, lambda folder: is_ignored(Path(folder.name))):
-        if file.is_symlink() and file.is_dir():
+    for file, is_folder in _walk(root, lambda folder: is_ignored(Path(folder.name))):
+        if is_folder and file.is_symlink():
             suffixes[_LINKED] += 1
-        elif file.is_file() and file not in read:
+        elif not is_folder and file.is_file() and file not in read:
             suffixes[_PREDICTED if _holds_predictions(file.parent) else file.suffix.lower() or _WITHOUT] += 1
     return suffixes
 
@@ -168,7 +171,7 @@ def describe_files(root: Path) -> str:
     Raises:
         DataError: A folder cannot be read.
     """
-    suffixes = Counter(file.suffix.lower() for file in paths_below(root) if not file.is_dir())
+    suffixes = Counter(file.suffix.lower() for file in files_below(root))
     named = Counter[str]()
     for suffix, count in suffixes.items():
         named[_WITHOUT if not suffix or suffix[1:].isdigit() else suffix] += count  # UIDs end in a number

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images import write_classes
+from tests.images import write_classes, write_pairs
 from trainables.core.data.readers.image_files import MASK_LISTING, describe_unread, find_images, unread_files
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.readers.unlabelled import find_parts
@@ -52,3 +52,21 @@ def test_masks_that_tune_predict_wrote_are_no_images_of_the_data_around_them(tmp
     source = open_with_a_store(data)
     assert source.class_names == ("ill", "well") and len(source) == 6
     assert describe_unread(source.unread) == "2 files were not read: 2 masks that tune-predict wrote"
+
+
+def test_a_folder_with_the_suffix_of_images_is_none_and_a_broken_link_is_a_bad_one(tmp_path):
+    """Archives often hold each file in a folder of its name."""
+    for name in "ab":
+        write_classes(tmp_path / "data" / name, {f"{number}.png": 1 for number in range(2)})
+    (tmp_path / "data" / "a" / "gone.png").symlink_to(tmp_path / "gone.png")
+    source, _ = open_source(str(tmp_path / "data")).read_all()
+    names = [f"{folder}/{number}.png/000.png" for folder in "ab" for number in range(2)]
+    assert list(source.names) == [*names[:2], "a/gone.png", *names[2:]] and list(source.unreadable) == [2]
+    assert [part.name.removeprefix(f"{tmp_path}/data/") for part in find_parts([str(tmp_path / "data")])] == names
+
+
+def test_a_folder_with_the_suffix_of_images_is_neither_an_image_nor_a_mask_of_pairs(tmp_path):
+    write_pairs(tmp_path, 2)
+    for folder in ("images", "masks"):
+        (tmp_path / folder / "folder.png").mkdir()
+    assert list(open_source(str(tmp_path)).names) == ["images/000.png", "images/001.png"]

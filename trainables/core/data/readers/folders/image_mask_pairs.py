@@ -7,7 +7,7 @@ import numpy as np
 
 from trainables.core.data.readers.dicom_tags import read_folder_tags
 from trainables.core.data.readers.folders.mask_signs import MASK_NAME
-from trainables.core.data.readers.image_files import is_image, paths_below, unread_files
+from trainables.core.data.readers.image_files import files_below, is_image, unread_files
 from trainables.core.data.readers.name_keys import name_key
 from trainables.core.data.readers.tables.split_columns import folder_splits
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
@@ -60,7 +60,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
         DataError: Two of them have the same key.
     """
     found: dict[str, Path] = {}
-    for file in sorted(paths_below(folder)):
+    for file in sorted(files_below(folder)):
         if is_image(file.relative_to(folder)):
             name = name_key(str(file.relative_to(folder).with_suffix("")))
             if name in found:
