@@ -11,6 +11,7 @@ from trainables.core.data.readers.untrusted_files import read_file
 from trainables.core.errors import DataError, first_line, install_extra
 
 _SEPARATORS = ",;\t|"
+_QUOTED = r'(?<![^,;\t|\r\n])"[^"]*(?:""[^"]*)*"'  # a cell, which may have several lines
 _TEXT, _EXCEL, _PARQUET = (".csv", ".tsv", ".txt"), (".xlsx", ".xlsm"), (".parquet",)
 TABLE_SUFFIXES = frozenset({*_TEXT, *_EXCEL, *_PARQUET})
 # Spellings of a missing value that R, pandas, databases and Excel write. "None" is not among them: it can be a class.
@@ -55,7 +56,7 @@ def _stripped(cell: str) -> str:
 
 
 def _text_rows(file: Path) -> Iterator[list[str]]:
-    """Yield the rows of a text table, whose separator is the most frequent one in the header."""
+    """Yield the rows of a text table."""
     try:
         content = read_file(file)
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
@@ -65,9 +66,7 @@ def _text_rows(file: Path) -> Iterator[list[str]]:
         raise DataError(f"a table must be UTF-8 text, but {file} is not: save it as UTF-8") from error
     stated = re.match(r"sep=(.)\r?\n", text)  # a line that Excel understands
     text = text[stated.end() :] if stated else text
-    lines = (re.sub(r'"[^"]*"', "", line) for line in text.splitlines())
-    header = next((line for line in lines if line.strip()), "")
-    separator = stated[1] if stated else max(_SEPARATORS, key=header.count)
+    separator = stated[1] if stated else _find_separator(text, file.suffix.lower())
     # Without newline="", a line break within quotes would be changed.
     reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
     width = None
@@ -84,6 +83,15 @@ def _text_rows(file: Path) -> Iterator[list[str]]:
             yield row
     except csv.Error as error:
         raise DataError(f"line {reader.line_num} of {file} is not valid CSV: {error}") from error
+
+
+def _find_separator(text: str, suffix: str) -> str:
+    """Return the separator that is most frequent in the header, preferring those that split the next row equally."""
+    lines = re.sub(_QUOTED, "", text).splitlines()
+    header, row = ([line for line in lines if line.strip()] + ["", ""])[:2]
+    if suffix == ".tsv" and "\t" in header:
+        return "\t"
+    return max(_SEPARATORS, key=lambda sign: (0 < header.count(sign) == row.count(sign), header.count(sign)))
 
 
 def _typed_rows(file: Path, suffix: str) -> Iterator[list[str]]:

@@ -36,6 +36,22 @@ def test_separators_that_excel_states_and_those_within_quotes(tmp_path, text):
     assert read_table(write(tmp_path / "t.csv", text)) == {"image": ["007", "8"], "finding, final": ["ill", ""]}
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "columns"),
+    [
+        ("t.csv", '"Bild\nDatei";"Befund";Alter\n1.png;krank;61,5\n', ["Bild\nDatei", "Befund", "Alter"]),
+        ("t.csv", '"size ""5""\nmm";image\n7;1.png\n', ['size "5"\nmm', "image"]),
+        ("t.csv", 'image;size ("), mm\n1.png;7"\n', ["image", 'size ("), mm']),
+        ("t.csv", "image;finding, final\n1.png;ill\n", ["image", "finding, final"]),
+        ("t.csv", "image;first, second, third\n1.png;ill\n", ["image", "first, second, third"]),
+        ("t.csv", "image,sign|symptom\n1.png,cough\n2.png,a|b\n", ["image", "sign|symptom"]),
+        ("t.tsv", "image\tfinding, final\n1.png\till, perhaps\n", ["image", "finding, final"]),
+    ],
+)
+def test_the_separator_is_known_by_the_header_and_the_next_row(tmp_path, name, text, columns):
+    assert list(read_table(write(tmp_path / name, text))) == columns
+
+
 @pytest.mark.parametrize("start", ["\n", "\r\n", "  \n\n", '""\n'])
 def test_blank_lines_before_the_header_do_not_hide_the_separator(tmp_path, start):
     text = f"{start}image;finding\n007;ill\n"
