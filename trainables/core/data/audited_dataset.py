@@ -164,7 +164,8 @@ def open_dataset(
     pixels, undecodable = data.decoded(SIDE, source)
     data = dataclasses.replace(data, undecodable=frozenset(undecodable))
     unlabelled = {int(index): "has no label" for index in np.flatnonzero(label_sets(source.labels) < 0)}
-    bad = {**unlabelled, **(masks.bad if masks else {}), **undecodable}
+    # What the cache keeps of unreadable images may be an earlier reason, of a table that was corrected since.
+    bad = {**unlabelled, **(masks.bad if masks else {}), **undecodable, **source.unreadable}
     check_any_usable(source, place, bad)
     usable = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
     odd, images = find_odd_images(pixels, usable, survey), images_fingerprint(digests[row] for row in usable)
@@ -225,7 +226,8 @@ def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[
 
     groups = hashlib.sha256(np.ascontiguousarray(source.groups, dtype="<i8").tobytes()).hexdigest()[:16]
     how = f"told-{groups}" if source.groups_given else "auto" if threshold is None else threshold
-    names = hashlib.sha256(json.dumps(list(source.names)).encode()).hexdigest()[:16]  # the audit lists images by name
+    listed = json.dumps([list(source.names), sorted(opened.bad.items())])  # in the audit, with names and reasons
+    names = hashlib.sha256(listed.encode()).hexdigest()[:16]
     key = f"audit-{data.images_key(SIDE)}-{names}-{how}-v{AUDIT_VERSION}"
     return data.open_store().read(key, write, read, 100 * len(source))
 

@@ -3,6 +3,7 @@ import itertools
 import pytest
 
 from tests.trainables.core.data.readers.tables.label_rows import LABELS, rows, write
+from trainables.core.data.audited_dataset import inspect
 from trainables.core.data.prepare import prepare
 from trainables.core.data.readers.tables.label_table import open_table
 from trainables.core.errors import DataError
@@ -25,6 +26,14 @@ def test_bad_rows_are_unusable_images_with_the_reason(folder):
         DataError, match=r"4 are not \(000.png: has no label; 001.png: has 2 rows with different labels"
     ):
         prepare(str(folder), table=LABELS, sizes=[16], seed=0)
+
+
+def test_a_corrected_row_is_not_refused_for_its_earlier_fault(folder, tmp_path):
+    """Both faults make the same image unusable, so that its pixels and the audit may be in the cache."""
+    for row, reason in (("001,ill,p0", "labels: ill, well"), ("001,well,p9", "groups: p0, p9")):
+        write(folder, rows((1, f"001,well,p0\n{row}")))
+        audit = inspect(str(folder), table=LABELS, store=tmp_path / "store").audit
+        assert audit.broken == {"001.png": f"has 2 rows with different {reason}"}
 
 
 def test_repeated_rows_that_differ_in_other_columns_are_named(folder):
