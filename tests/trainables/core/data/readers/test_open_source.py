@@ -98,11 +98,19 @@ def test_hub_layout_parquet(tmp_path):
     assert source.read(2) == image(1)
 
 
-def test_a_hub_data_set_is_read_like_its_local_copy(hub):
+@pytest.mark.parametrize(
+    "split_of",
+    [
+        {"train": "train", "test": "test"},
+        {"train_site_a": "train", "test_site_b": "test"},
+        {"id_val": "val", "ood_test": "test"},
+    ],
+)
+def test_a_hub_data_set_is_read_like_its_local_copy(hub, split_of):
     """Class names are in the README only. The library's own loading needs a copy of the images."""
     import datasets
 
-    folder = write_dataset(hub.root, {"train": [image(1), image(2), image(3)], "test": [image(4)]})
+    folder = write_dataset(hub.root, dict(zip(split_of, [[image(1), image(2), image(3)], [image(4)]], strict=True)))
     source = open_source(DATASET)
     assert source.class_names == ("healthy", "ill")
     loaded = datasets.load_dataset(str(folder), cache_dir=str(hub.root / "arrow"))
@@ -111,9 +119,19 @@ def test_a_hub_data_set_is_read_like_its_local_copy(hub):
         for split, part in loaded.items()
         for row in part.cast_column("image", datasets.Image(decode=False))
     ]
-    assert source.published.tolist() == [split for split, _ in rows]
-    assert source.labels.tolist() == [row["label"] for _, row in rows] == [0, 1, 0, 0]
+    assert source.published.tolist() == [split_of[split] for split, _ in rows]
+    assert sorted(open_source(str(folder)).published) == sorted(source.published)
+    assert source.labels.tolist() == [row["label"] for _, row in rows] and source.labels.sum() == 1
     assert [source.read(index) for index in range(4)] == [row["image"]["bytes"] for _, row in rows]
+
+
+def test_a_part_without_a_split_beside_others_is_refused(hub):
+    folder = write_dataset(hub.root, {"train": [image(1), image(2)], "test": [image(3)], "external": [image(4)]})
+    rule = r"must be named after their splits \(train, .*\), as some are, but .*external.* is not"
+    with pytest.raises(DataError, match=f"the hub data set {DATASET} {rule}: download it, rename or remove files"):
+        open_source(DATASET)
+    with pytest.raises(DataError, match=f"{rule}: rename it, or move it out of the data set"):
+        open_source(str(folder))
 
 
 def test_a_hub_data_set_that_is_cached_is_asked_about_once_and_not_at_all_with_its_commit(hub, capfd):

@@ -12,7 +12,11 @@ import numpy as np
 
 from trainables.core.data.fact import Fact
 from trainables.core.data.readers.image_files import unread_files
-from trainables.core.data.readers.parquet.file_set import check_one_configuration, check_shards
+from trainables.core.data.readers.parquet.file_set import (
+    check_every_split,
+    check_one_configuration,
+    check_shards,
+)
 from trainables.core.data.readers.parquet.image_column import (
     bytes_of,
     check_image_column,
@@ -47,7 +51,7 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
     import pyarrow.parquet as pq
 
     check_one_configuration(root, files)
-    parts = []
+    parts, names = [], []
     for file, split in zip(files, splits_of(files), strict=True):
         try:
             check_within(root, file)
@@ -57,8 +61,10 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
         if len(table):  # a filter may leave empty files, whose columns have no type
             check_table(table, str(file), group_column)
             parts.append((split, table))
+            names.append(str(file.relative_to(root)))
     if not parts:
         raise DataError(f"{root} has no images: its {len(files)} parquet files have no rows")
+    check_every_split(names, [split for split, _ in parts], str(root), "rename it, or move it out of the data set")
     check_shards(root, files)
     source = _from_tables(parts, str(files[0].parent), group_column)
     return replace(source, unread=unread_files(root, files))
@@ -102,7 +108,8 @@ def open_hub(place: str, group_column: str | None) -> Source:
             f"the hub data set {place} must have readable Parquet files, but: {describe(error)}; download it in one of "
             "the other layouts and pass its folder as the data set"
         ) from error
-    parts = []
+    parts, names = [], []
+    named = dict(zip(tables, splits_of([Path(f"{split}.parquet") for split in tables]), strict=True))
     for split, batches in tables.items():
         rows, stated = sum(map(len, batches)), (splits[split].info.splits or {}).get(split)
         if stated is not None and stated.num_examples not in (None, rows):
@@ -111,10 +118,13 @@ def open_hub(place: str, group_column: str | None) -> Source:
                 f"has {rows}: delete {folder} and run again"
             )
         if batches:
-            parts.append((SPLIT_NAMES.get(split, ""), pa.concat_tables(batches)))
+            parts.append((named[split], pa.concat_tables(batches)))
+            names.append(split)
             check_table(parts[-1][1], place, group_column)
     if not parts:
         raise DataError(f"the hub data set {place} has no images: its Parquet files have no rows")
+    remedy = "download it, rename or remove files of that part, and pass the folder as the data set"
+    check_every_split(names, [split for split, _ in parts], f"the hub data set {place}", remedy)
     return _from_tables(parts, place, group_column)
 
 
