@@ -127,8 +127,8 @@ def test_a_hub_data_set_is_read_like_its_local_copy(hub, split_of):
 
 def test_a_part_without_a_split_beside_others_is_refused(hub):
     folder = write_dataset(hub.root, {"train": [image(1), image(2)], "test": [image(3)], "external": [image(4)]})
-    rule = r"must be named after their splits \(train, .*\), as some are, but .*external.* is not"
-    with pytest.raises(DataError, match=f"the hub data set {DATASET} {rule}: download it, rename or remove files"):
+    rule = r"must give a split \(one of train, .*\), as others do, but that of .*external.* does not"
+    with pytest.raises(DataError, match=f"each part of the hub data set {DATASET} {rule}: download it, rename or"):
         open_source(DATASET)
     with pytest.raises(DataError, match=f"{rule}: rename it, or move it out of the data set"):
         open_source(str(folder))

@@ -9,7 +9,7 @@ from trainables.core.data.readers.dicom_tags import read_folder_tags
 from trainables.core.data.readers.folders.mask_signs import MASK_NAME
 from trainables.core.data.readers.image_files import files_below, is_image, unread_files
 from trainables.core.data.readers.name_keys import name_key
-from trainables.core.data.readers.tables.split_columns import folder_splits
+from trainables.core.data.readers.tables.split_columns import check_every_split, folder_splits
 from trainables.core.data.readers.untrusted_files import check_within, printable, read_file
 from trainables.core.data.source import MaskFormat, Masks, Source, numbered
 from trainables.core.errors import DataError
@@ -49,7 +49,10 @@ def _from_folders(root: Path) -> Source:
         )
     names = sorted(images, key=lambda name: str(images[name].with_suffix("")))
     files, paired = [images[name] for name in names], [masks.get(name) for name in names]
-    published = folder_splits([file.relative_to(root / "images") for file in files])
+    below = [file.relative_to(root / "images") for file in files]
+    published = folder_splits(below)
+    what = f"the folder of each image in {root / 'images'}"
+    check_every_split(dict(zip(map(str, below), published, strict=True)), what, "move it and its mask")
     return _source(root, files, paired, published, None)
 
 

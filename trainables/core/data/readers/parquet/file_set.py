@@ -1,4 +1,4 @@
-"""Checks that parquet files belong together, that none of them is missing, and that all or none name a split."""
+"""Checks that parquet files belong together, and that none of them is missing."""
 
 import re
 from collections.abc import Sequence
@@ -35,20 +35,3 @@ def check_shards(root: Path, files: Sequence[Path]) -> None:
                 f"{place} in {root} must have {count} parquet files, as their names say, but {count - len(numbers)} "
                 "are missing: copy them too"
             )
-
-
-def check_every_split(names: Sequence[str], splits: Sequence[str], place: str, remedy: str) -> None:
-    """Raise DataError if some parts of a data set are named after a split and others are not: these may be for a test.
-
-    Args:
-        names: Names of the parts.
-        splits: The split of each, or "".
-        place: Name of the data set.
-        remedy: What the user can do.
-    """
-    unnamed = [name for name, split in zip(names, splits, strict=True) if not split]
-    if 0 < len(unnamed) < len(splits):
-        raise DataError(
-            f"all parts of {place} must be named after their splits ({', '.join(SPLIT_NAMES)}), as some are, but "
-            f"{printable(unnamed[0])} is not: {remedy}"
-        )

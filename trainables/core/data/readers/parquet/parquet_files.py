@@ -12,11 +12,7 @@ import numpy as np
 
 from trainables.core.data.fact import Fact
 from trainables.core.data.readers.image_files import unread_files
-from trainables.core.data.readers.parquet.file_set import (
-    check_every_split,
-    check_one_configuration,
-    check_shards,
-)
+from trainables.core.data.readers.parquet.file_set import check_one_configuration, check_shards
 from trainables.core.data.readers.parquet.image_column import (
     bytes_of,
     check_image_column,
@@ -36,6 +32,7 @@ from trainables.core.data.readers.patient_names import (
     describe_unknown,
     names_patient,
 )
+from trainables.core.data.readers.tables.split_columns import check_every_split
 from trainables.core.data.readers.untrusted_files import check_within
 from trainables.core.data.source import SPLIT_NAMES, Source, numbered
 from trainables.core.errors import DataError, describe, first_line
@@ -51,7 +48,7 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
     import pyarrow.parquet as pq
 
     check_one_configuration(root, files)
-    parts, names = [], []
+    parts, named = [], {}
     for file, split in zip(files, splits_of(files), strict=True):
         try:
             check_within(root, file)
@@ -61,10 +58,11 @@ def open_parquet(root: Path, files: list[Path], group_column: str | None) -> Sou
         if len(table):  # a filter may leave empty files, whose columns have no type
             check_table(table, str(file), group_column)
             parts.append((split, table))
-            names.append(str(file.relative_to(root)))
+            named[str(file.relative_to(root))] = split
     if not parts:
         raise DataError(f"{root} has no images: its {len(files)} parquet files have no rows")
-    check_every_split(names, [split for split, _ in parts], str(root), "rename it, or move it out of the data set")
+    what, remedy = f"the name of each parquet file in {root}", "rename it, or move it out of the data set"
+    check_every_split(named, what, remedy)
     check_shards(root, files)
     source = _from_tables(parts, str(files[0].parent), group_column)
     return replace(source, unread=unread_files(root, files))
@@ -108,7 +106,7 @@ def open_hub(place: str, group_column: str | None) -> Source:
             f"the hub data set {place} must have readable Parquet files, but: {describe(error)}; download it in one of "
             "the other layouts and pass its folder as the data set"
         ) from error
-    parts, names = [], []
+    parts = []
     named = dict(zip(tables, splits_of([Path(f"{split}.parquet") for split in tables]), strict=True))
     for split, batches in tables.items():
         rows, stated = sum(map(len, batches)), (splits[split].info.splits or {}).get(split)
@@ -119,12 +117,12 @@ def open_hub(place: str, group_column: str | None) -> Source:
             )
         if batches:
             parts.append((named[split], pa.concat_tables(batches)))
-            names.append(split)
             check_table(parts[-1][1], place, group_column)
     if not parts:
         raise DataError(f"the hub data set {place} has no images: its Parquet files have no rows")
-    remedy = "download it, rename or remove files of that part, and pass the folder as the data set"
-    check_every_split(names, [split for split, _ in parts], f"the hub data set {place}", remedy)
+    what = f"the name of each part of the hub data set {place}"
+    remedy = "download it, rename or remove the files of that part, and pass the folder as the data set"
+    check_every_split({split: named[split] for split, batches in tables.items() if batches}, what, remedy)
     return _from_tables(parts, place, group_column)
 
 

@@ -31,7 +31,7 @@ from trainables.core.data.readers.tables.row_matches import (
     repeat_notes,
     unlisted,
 )
-from trainables.core.data.readers.tables.split_columns import Row, folder_splits
+from trainables.core.data.readers.tables.split_columns import Row, check_every_split, folder_splits
 from trainables.core.data.readers.tables.table_files import TABLE_SUFFIXES, read_table
 from trainables.core.data.readers.tables.unknown_labels import check_known
 from trainables.core.data.readers.untrusted_files import listed, printable
@@ -81,6 +81,10 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
     split, group = chosen.get("split"), chosen.get("group")
     of_folders = folder_splits([Path(key) for _, key in entries])
     published = [SPLIT_NAMES.get(row[split].lower(), "") for row in firsts] if split else of_folders
+    if not split:
+        found = {key: of_folder for (index, key), of_folder in zip(entries, of_folders, strict=True) if index >= 0}
+        remedy = f"move it, or write the splits into a column split of {place}"
+        check_every_split(found, f"the folder of each image in {root}", remedy)
     of_files = _keys_of_files(entries, images)
     by_table = _with_patients(of_files, [row[group] for row in firsts]) if group else of_files
     # One patient may have several visits and lesions, so their columns only decide if the user names one.

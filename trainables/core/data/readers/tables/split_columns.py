@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
-from trainables.core.data.readers.untrusted_files import listed
+from trainables.core.data.readers.untrusted_files import listed, printable
 from trainables.core.data.source import SPLIT_NAMES
 from trainables.core.errors import DataError
 
@@ -78,6 +78,22 @@ def folder_splits(files: Sequence[Path]) -> list[str]:
     """Return the split that the first folder of each path is named after, or "" for none or if all have the same."""
     splits = [SPLIT_NAMES.get(file.parts[0].lower(), "") if len(file.parts) > 1 else "" for file in files]
     return splits if len({*splits} - {""}) > 1 else [""] * len(splits)
+
+
+def check_every_split(splits: Mapping[str, str], what: str, remedy: str) -> None:
+    """Raise DataError if some names give a split and others do not, whose images may be meant for a test.
+
+    Args:
+        splits: The split of each name, or "".
+        what: What must give a split, in words.
+        remedy: What the user can do.
+    """
+    unnamed = [name for name, split in splits.items() if not split]
+    if 0 < len(unnamed) < len(splits):
+        raise DataError(
+            f"{what} must give a split (one of {', '.join(SPLIT_NAMES)}), as others do, but that of "
+            f"{printable(unnamed[0])} does not: {remedy}"
+        )
 
 
 def check_no_flag(columns: Sequence[str], rows: Sequence[Row], place: str) -> None:

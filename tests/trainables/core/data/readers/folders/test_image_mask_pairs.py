@@ -63,6 +63,10 @@ def test_folders_of_splits_give_the_published_splits(tmp_path):
     source = open_source(str(tmp_path))
     assert source.published.tolist() == ["train", "train", "test"]
     assert source.notes == ("the folders or lists of the images give the published splits",)
+    for folder, value in (("images", 7), ("masks", 1)):
+        write(tmp_path / folder, Path("external"), "d.png", value)
+    with pytest.raises(DataError, match=r"must give a split .* but that of external/d.png does not: move it and its"):
+        open_source(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["images/a.txt", "masks/b.mha", "c.png", "more/d.png", "images/dicom"])

@@ -125,6 +125,12 @@ def test_folders_of_splits_give_the_published_splits_if_no_column_does(folder):
         [f"{rows()[0]},split", *(f"{line},{('val', 'train')[index < 6]}" for index, line in enumerate(rows()[1:]))],
     )
     assert sorted(set(open_table(folder, LABELS).published)) == ["train", "val"]
+    (folder / "Train" / "000.png").rename(folder / "000.png")
+    write(folder, rows((11, "no such,ill,p5")))
+    with pytest.raises(DataError, match=r"folder of each image .* must give a split .*, but that of 000.png does not"):
+        open_table(folder, LABELS)
+    (folder / "000.png").rename(folder / "Train" / "000.png")
+    assert list(open_table(folder, LABELS).published).count("test") == 3
     (folder / "test").rename(folder / "training")
     write(folder, rows())
     assert set(open_table(folder, LABELS).published) == {""}  # the folders are of one split
