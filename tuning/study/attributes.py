@@ -79,7 +79,7 @@ def divided_as_before(study: optuna.Study, request: DataRequest) -> DataRequest:
     if saved is None:
         return request
     before = DataRequest.from_dict(saved)
-    grouping = replace(request.grouping, ignore_unclear=before.grouping.ignore_unclear)
+    grouping = replace(request.grouping, older=before.grouping.older)
     return replace(request, stratify_by=before.stratify_by, grouping=grouping)
 
 

@@ -84,15 +84,15 @@ def test_attributes_of_an_older_version_can_be_read(study):
 
 
 @pytest.mark.parametrize(("older", "stratify_by"), [(True, MOST_FREQUENT), (False, RAREST)])
-def test_a_resumed_search_divides_its_groups_as_before(study, small_data, older, stratify_by):
+def test_a_resumed_search_finds_and_divides_its_groups_as_before(study, small_data, older, stratify_by):
     request = DataRequest(small_data.place, seed=3)
     assert divided_as_before(study, request) == request
     save_data_request(study, request)
     if older:
         saved = asdict(request)
-        del saved["stratify_by"], saved["grouping"]["ignore_unclear"]
+        del saved["stratify_by"], saved["grouping"]["older"]
         study.set_user_attr("data", saved)
-    before = replace(request, stratify_by=stratify_by, grouping=Grouping(ignore_unclear=older))
+    before = replace(request, stratify_by=stratify_by, grouping=Grouping(older=older))
     assert divided_as_before(study, request) == read_data_request(study) == before
 
 
@@ -111,7 +111,7 @@ def test_a_search_that_ignored_unclear_columns_keeps_its_splits(study, tmp_path)
     with pytest.raises(DataError, match=r"could be the group \(patient_id, subject\): pass --group-column"):
         unclear.prepare(**prepared)
     saved = asdict(unclear)
-    del saved["stratify_by"], saved["grouping"]["ignore_unclear"]
+    del saved["stratify_by"], saved["grouping"]["older"]
     study.set_user_attr("data", saved)
     data, expected = read_data_request(study).prepare(**prepared), plain.prepare(**prepared)
     assert all(np.array_equal(data.splits[name], expected.splits[name]) for name in expected.splits)

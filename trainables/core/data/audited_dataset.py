@@ -23,7 +23,7 @@ from trainables.core.data.labels import label_sets
 from trainables.core.data.odd_images import OddImages, find_odd_images
 from trainables.core.data.readers.image_files import describe_unread
 from trainables.core.data.readers.open_source import check_classes, grouped_by_name, open_source
-from trainables.core.data.readers.patient_names import describe_joined, describe_largest
+from trainables.core.data.readers.patient_names import describe_joined, describe_largest, describe_unknown
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.source import Source, images_fingerprint, source_fingerprint
 from trainables.core.data.splits.audit import AUDIT_VERSION, Audit, audit_images, describe_raised
@@ -92,8 +92,17 @@ def inspect(
 
 def reading_notes(source: Source) -> list[str]:
     """Return notes on how a data set was understood, and on the files that were not read."""
-    largest = describe_largest(source.groups.tolist()) if source.groups_given else []
-    return [*source.notes, *largest, *([describe_unread(source.unread)] if source.unread else [])]
+    return [*source.notes, *_patient_notes(source), *([describe_unread(source.unread)] if source.unread else [])]
+
+
+def _patient_notes(source: Source) -> list[str]:
+    """Return notes on the patients in use, and on the images without one."""
+    if source.groups_given:
+        unknown = np.setdiff1d(source.without_patient, sorted(source.unreadable))
+        return [*describe_unknown(len(unknown)), *describe_largest(source.groups.tolist())]
+    if len(np.unique(source.groups)) < len(source):
+        return ["no patient is known, so images of one file are grouped, and similar images"]
+    return []
 
 
 def grouping_notes(source: Source, data: Dataset, threshold: float | None) -> list[str]:
@@ -105,7 +114,9 @@ def grouping_notes(source: Source, data: Dataset, threshold: float | None) -> li
         threshold: Threshold given by the user, or None.
     """
     if source.groups_given:
-        return describe_joined(source.groups.tolist(), data.groups.tolist(), source.names)
+        known = np.setdiff1d(np.arange(len(source)), source.without_patient)
+        names = [source.names[index] for index in known]
+        return describe_joined(source.groups[known].tolist(), data.groups[known].tolist(), names)
     return describe_raised(data.audit) if data.audit and threshold is None else []
 
 
@@ -189,7 +200,15 @@ def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
     A threshold of similarity replaces the groups that the data set gives.
     """
     if grouping.threshold is not None:
-        return dataclasses.replace(source, groups=np.arange(len(source)), groups_given=False, patients=())
+        return dataclasses.replace(source, groups=np.arange(len(source)), has_patient=(), patients=())
+    if not grouping.joins_unknown:
+        unknown = len(source.without_patient) if source.groups_given else 0
+        several = source.slicing is not None or len(np.unique(source.groups)) < len(source)
+        source = dataclasses.replace(
+            source,
+            has_patient=[source.groups_given or several] * len(source),
+            notes=(*source.notes, *describe_unknown(unknown, "each such file is a group of its own")),
+        )
     pattern = grouping.usual_pattern
     if pattern is None or source.groups_given:
         return source
@@ -208,15 +227,17 @@ def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[
             progress(share)
 
     def write(folder: Path) -> None:
-        # Copies take most of the audit's time, and given groups are not joined by them.
-        given = source.groups_given
-        copies = () if given else _copies(opened, lambda share: report(share / 2))
+        # Copies take most of the audit's time, and known patients are not joined by them.
+        apart = np.intersect1d(opened.usable, source.without_patient)
+        copies = _copies(opened, apart, lambda share: report(share / 2)) if len(apart) > 1 else ()
         found = group_by_similarity(
             pixels, compared, label_sets(source.labels), threshold, copies, lambda share: report((1 + share) / 2)
         )
-        groups = joined(source.groups if given else found.groups, exact_duplicates(pixels, compared))
+        similar = np.arange(len(source)) + len(source)  # no group has so high a number
+        similar[apart] = found.groups[apart]
+        groups = joined(joined(source.groups, similar), exact_duplicates(pixels, compared))
         items = Items(source.labels, groups, source.published, source.class_names)
-        audit = audit_images(items, found, given, pixels, source.names, opened.bad, opened.odd.blank)
+        audit = audit_images(items, found, source.groups_given, pixels, source.names, opened.bad, opened.odd.blank)
         np.save(folder / "groups.npy", groups)
         (folder / "audit.json").write_text(json.dumps(audit.to_dict()))
 
@@ -224,15 +245,14 @@ def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[
         audit = Audit.from_dict(json.loads((folder / "audit.json").read_text()))
         return dataclasses.replace(data, groups=np.load(folder / "groups.npy"), audit=audit)
 
-    groups = hashlib.sha256(np.ascontiguousarray(source.groups, dtype="<i8").tobytes()).hexdigest()[:16]
-    how = f"told-{groups}" if source.groups_given else "auto" if threshold is None else threshold
-    listed = json.dumps([list(source.names), sorted(opened.bad.items())])  # in the audit, with names and reasons
-    names = hashlib.sha256(listed.encode()).hexdigest()[:16]
-    key = f"audit-{data.images_key(SIDE)}-{names}-{how}-v{AUDIT_VERSION}"
+    known = [source.groups.tolist(), source.without_patient.tolist()]
+    listed = [list(source.names), sorted(opened.bad.items())]  # the audit has names and reasons
+    digest = hashlib.sha256(json.dumps([*known, *listed]).encode()).hexdigest()[:16]
+    key = f"audit-{data.images_key(SIDE)}-{digest}-{threshold or 'auto'}-v{AUDIT_VERSION}"
     return data.open_store().read(key, write, read, 100 * len(source))
 
 
-def _copies(opened: OpenedDataset, progress: Callable[[float], None]) -> tuple[Pair, ...]:
+def _copies(opened: OpenedDataset, among: NDArray[np.int64], progress: Callable[[float], None]) -> tuple[Pair, ...]:
     """Return the pairs of copies, which are searched once per node, whatever the threshold of similarity.
 
     The images are decoded for the search and removed, since nothing else uses them.
@@ -241,13 +261,14 @@ def _copies(opened: OpenedDataset, progress: Callable[[float], None]) -> tuple[P
     def write(folder: Path) -> None:
         file = folder / "detail.npy"
         write_images(opened.source, file, DETAIL_SIDE, opened.data.pixel_format, None)
-        copies = find_copies(np.load(file, mmap_mode="r"), opened.usable, progress)
+        copies = find_copies(np.load(file, mmap_mode="r"), among, progress)
         file.unlink()
         (folder / "copies.json").write_text(json.dumps([dataclasses.asdict(pair) for pair in copies]))
 
     def read(folder: Path) -> tuple[Pair, ...]:
         return tuple(Pair(**pair) for pair in json.loads((folder / "copies.json").read_text()))
 
-    key = f"copies-{opened.data.images_key(SIDE)}-v{COPIES_VERSION}"
+    part = hashlib.sha256(among.tobytes()).hexdigest()[:16] if len(among) < len(opened.usable) else ""
+    key = f"copies-{opened.data.images_key(SIDE)}{part and '-'}{part}-v{COPIES_VERSION}"
     needed = len(opened.source) * opened.data.pixel_format.channels * DETAIL_SIDE**2
     return opened.data.open_store().read(key, write, read, needed, needed=True)

@@ -98,9 +98,10 @@ class Source:
         labels: (N,) int64 classes; or (N, C) with 1 for each label of an image and 0 for the others. -1 if unknown.
         published: (N,) of ``train``, ``val``, ``test``, or "" for images outside any published split.
         groups: (N,) int64. Images of one group must not be split. Without any information each image is its own group.
+        has_patient: N values, True if the data set or the user says which patient, or other group, an image is of;
+            empty if they say nothing. Similar images among all others are grouped, too.
         names: N places, for messages.
         read_bytes: Returns an encoded image file by its index.
-        groups_given: True if the groups come from the data set or the user.
         unclear_groups: Reason why the user must say how to group the images, as a message; "" if nothing is unclear.
         files: N file names without folders, or "" for images without a file.
         synthetic: True for generated images.
@@ -121,7 +122,7 @@ class Source:
     groups: NDArray[np.int64]
     names: Sequence[str]
     read_bytes: Callable[[int], bytes]
-    groups_given: bool = False
+    has_patient: Sequence[bool] = ()
     unclear_groups: str = ""
     files: Sequence[str] = ()
     synthetic: bool = False
@@ -137,6 +138,16 @@ class Source:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def groups_given(self) -> bool:
+        """True if the data set or the user says what groups there are."""
+        return any(self.has_patient)
+
+    @property
+    def without_patient(self) -> NDArray[np.int64]:
+        """Indices of the images whose patient, or other group, neither the data set nor the user says."""
+        return np.flatnonzero(np.invert(self.has_patient)) if self.groups_given else np.arange(len(self))
+
     def describe(self) -> str:
         """Return the numbers of images, of each class, and of groups if they are given, in words."""
         groups = f" in {plural(len(np.unique(self.groups)), 'group')}" if self.groups_given else ""
@@ -151,11 +162,12 @@ class Source:
             f"{images}: {', '.join(named[:_SHOWN_CLASSES])}{more}{f', {unlabelled} without a label' * (unlabelled > 0)}"
         )
 
-    def grouped_by(self, keys: Sequence[Hashable], option: str, **changes: Any) -> Self:
+    def grouped_by(self, keys: Sequence[Hashable], known: Sequence[bool], option: str, **changes: Any) -> Self:
         """Return the source with groups that the user gives: those of equal keys.
 
         Args:
             keys: N keys.
+            known: N values, False if the key names no group.
             option: The option that gives them, and its value.
             changes: Further attributes to replace.
 
@@ -165,7 +177,7 @@ class Source:
         if len(set(keys)) == 1 < len(keys):
             rule = "images must be in at least two groups, so that some can be kept for a test"
             raise DataError(f"{rule}, but {option} puts all {len(keys)} in one: correct it, or leave it out")
-        return replace(self, groups=numbered(keys), groups_given=True, patients=(), **changes)
+        return replace(self, groups=numbered(keys), has_patient=known, patients=(), **changes)
 
     def read(self, index: int) -> bytes:
         """Return the encoded file of one image."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from trainables.core.data.decode.dicom import count_frames, has_window, is_incomplete, read_header, read_text
 from trainables.core.data.fact import Fact
 from trainables.core.data.readers.image_files import is_dicom_file
-from trainables.core.data.readers.patient_names import alike_patients, describe_unknown, names_patient
+from trainables.core.data.readers.patient_names import alike_patients, names_patient
 from trainables.core.data.readers.untrusted_files import printable
 from trainables.core.errors import DataError
 from trainables.core.plural import plural
@@ -101,7 +101,6 @@ def _describe_dicom(tags: Sequence[DicomTags], patients: int) -> list[str]:
     if patients < 2:
         notes.append("PatientID names fewer than two patients, so it is not used to group images")
     else:
-        notes += describe_unknown(sum(of_file.frames for of_file in dicom if not of_file.patient))
         alike = alike_patients(of_file.patient for of_file in dicom)
         if alike:  # they stay unnamed
             notes.append(

@@ -36,7 +36,8 @@ class ImageEntries:
         files: (N) path of each image's file below the folder. Images of one file are next to each other.
         frames: (N) number of the frame in a file of several, or of the slice, counted from 0, else None.
         slicing: Slices that are taken from volumes; None if there are no volumes.
-        groups: (N,) int64, equal for images of one patient or file; None if the files do not say.
+        groups: (N,) int64, equal for images of one patient or file.
+        has_patient: (N) True if the file names the patient.
         patients: (N) PatientID of DICOM images, "" if unknown or if it gives no groups. It is never stored.
         metadata: Acquisition of DICOM images: name to (N) values; empty if there are none.
         notes: Facts about the DICOM files and volumes.
@@ -46,7 +47,8 @@ class ImageEntries:
     files: Sequence[Path]
     frames: Sequence[int | None]
     slicing: Slicing | None
-    groups: NDArray[np.int64] | None
+    groups: NDArray[np.int64]
+    has_patient: Sequence[bool]
     patients: Sequence[str]
     metadata: Mapping[str, Sequence[str]]
     notes: tuple[str, ...]
@@ -80,14 +82,14 @@ def list_images(root: Path, slicing: Slicing | None = None) -> ImageEntries:
     volumes = [file for file in files if is_nifti_file(file)]
     subjects = find_subjects(volumes)
     keys = [patient or subjects.get(file, file) for patient, file in zip(tags.patients, files, strict=True)]
-    grouped = any(tags.patients) or any(number is not None for _, number in entries)
     slices = sum(is_nifti_file(files[place]) for place in places)
     return ImageEntries(
         root=root,
         files=[files[place] for place in places],
         frames=[number for _, number in entries],
         slicing=slicing if volumes else None,
-        groups=numbered([keys[place] for place in places]) if grouped else None,
+        groups=numbered([keys[place] for place in places]),
+        has_patient=[isinstance(keys[place], str) for place in places],
         patients=[tags.patients[place] for place in places],
         metadata={name: [values[place] for place in places] for name, values in tags.metadata.items()},
         notes=(
@@ -96,6 +98,17 @@ def list_images(root: Path, slicing: Slicing | None = None) -> ImageEntries:
             *describe_subjects(subjects),
         ),
     )
+
+
+def files_or_patients(has_patient: Sequence[bool], frames: Sequence[int | None]) -> list[bool]:
+    """Return which images are of a known patient. If none is, but all are of files of several, these are patients.
+
+    Args:
+        has_patient: N values, True for an image of a named patient.
+        frames: As in ``ImageEntries``.
+    """
+    several = [frame is not None for frame in frames]
+    return several if all(several) and not any(has_patient) else list(has_patient)
 
 
 def _numbers(file: Path, frames: int, slicing: Slicing) -> Sequence[int | None]:

@@ -10,7 +10,7 @@ from trainables.core.data.readers.image_files import find_parquet
 from trainables.core.data.readers.name_keys import class_name_key
 from trainables.core.data.readers.object_store import check_uri, local_copy
 from trainables.core.data.readers.parquet.parquet_files import hub_folder, open_hub, open_parquet
-from trainables.core.data.readers.patient_names import describe_unknown, names_patient
+from trainables.core.data.readers.patient_names import names_patient
 from trainables.core.data.readers.phantoms import open_phantoms
 from trainables.core.data.readers.tables.label_columns import LabelTable
 from trainables.core.data.readers.tables.label_table import open_table
@@ -39,8 +39,8 @@ def open_source(
             or the name of a hub data set, ``owner/name`` or ``owner/name@commit``.
         group_column: Column of parquet and hub data sets. Rows with equal values are one group; a null has no group.
         group_pattern: Regular expression searched in each file name or, if it matches none, in each path. Images with
-            equal capture groups (without any: equal matches) are one group. An image whose name does not match is its
-            own group.
+            equal capture groups (without any: equal matches) are one group. An image whose name does not match has no
+            group.
         store: Cache for a copy of data at a URI; None for the node's default.
         table: Table of labels of the images in the folder; None if the layout gives the labels.
         slicing: Slices to take from NIfTI volumes; None for the default.
@@ -143,5 +143,4 @@ def grouped_by_name(source: Source, pattern: str, place: str) -> Source:
     keys = [(match.groups() or (match.group(),)) if match else ("",) for match in found]
     known = [any(map(names_patient, key)) for key in keys]
     own = [key if is_known else (index,) for index, (key, is_known) in enumerate(zip(keys, known, strict=True))]
-    notes = (*source.notes, *describe_unknown(known.count(False)))
-    return source.grouped_by(own, f"--group-pattern {pattern!r}", notes=notes)
+    return source.grouped_by(own, known, f"--group-pattern {pattern!r}")

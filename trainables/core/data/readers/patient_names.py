@@ -82,10 +82,9 @@ def describe_joined(patients: Sequence[Hashable], groups: Sequence[Hashable], na
     ]
 
 
-def describe_unknown(images: int) -> list[str]:
-    """Return a note on the number of images without a known patient, or none."""
-    counted = plural(images, "image has", "images have")
-    return [f"{counted} no known patient: each such file is a group of its own"] if images else []
+def describe_unknown(images: int, grouping: str = "similar ones among them are grouped") -> list[str]:
+    """Return a note on the number of images without a known patient, and on their groups, or none."""
+    return [f"{plural(images, 'image has', 'images have')} no known patient: {grouping}"] if images else []
 
 
 def alike_patients(patients: Iterable[str]) -> list[list[str]]:

@@ -92,7 +92,7 @@ def open_phantoms() -> Source:
         groups=phantoms.subjects,
         names=[f"phantom {index}" for index in range(count)],
         read_bytes=png,
-        groups_given=True,
+        has_patient=[True] * count,
         synthetic=True,
     )
 

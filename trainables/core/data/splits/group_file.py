@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.data.readers.patient_names import describe_unknown, names_patient
+from trainables.core.data.readers.patient_names import names_patient
 from trainables.core.data.readers.pseudonyms import pseudonym
 from trainables.core.data.readers.tables.table_files import read_table
 from trainables.core.data.source import Source, numbered
@@ -46,7 +46,7 @@ def group_table(names: Sequence[str], groups: NDArray[np.int64], patients: Seque
 def grouped_by_file(source: Source, file: Path) -> Source:
     """Return the source with the groups of a file, whose further columns become metadata.
 
-    An image whose group is empty, or a word such as ``unknown``, is its own group.
+    An image whose group is empty, or a word such as ``unknown``, has no group.
 
     Raises:
         DataError: The file cannot be read, or does not name each image exactly as the audit does, in one group.
@@ -67,14 +67,14 @@ def grouped_by_file(source: Source, file: Path) -> Source:
             f"--groups must name each image once, as tune-audit DATA --write-groups FILE does, but in {file} "
             + "; ".join(filter(None, faults))
         )
-    keys = [group_of[name] if names_patient(group_of[name]) else (index,) for index, name in enumerate(names)]
+    known = [names_patient(group_of[name]) for name in names]
+    keys = [group_of[name] if known[index] else (index,) for index, name in enumerate(names)]
     row_of = {name: row for row, (name, _) in enumerate(rows)}
     others = {
         column: [values[row_of[name]] for name in names] for column, values in columns.items() if column not in _COLUMNS
     }
     metadata = {**source.metadata, **others}
-    notes = (*source.notes, *describe_unknown(sum(not names_patient(group_of[name]) for name in names)))
-    return source.grouped_by(keys, f"--groups {file}", metadata=metadata, notes=notes)
+    return source.grouped_by(keys, known, f"--groups {file}", metadata=metadata)
 
 
 def _count(fault: str, names: Collection[str]) -> str:

@@ -41,7 +41,9 @@ class Grouping:
         pattern: Regular expression, see ``open_source``.
         usual_pattern: Pattern that applies if the user sets no other rule and every file name matches it.
         file: File with the group of each image, see ``grouped_by_file``.
-        ignore_unclear: Ignore the columns of parquet files if several could be the group, instead of refusing them.
+        older: True for searches that older versions began. They ignored the columns of parquet files if several could be
+            the group, instead of refusing them. Each image without a known patient was a group of its own if any patient
+            was known, or if files held several images; now similar ones are joined.
     """
 
     threshold: float | None = None
@@ -49,12 +51,12 @@ class Grouping:
     pattern: str | None = None
     usual_pattern: str | None = None
     file: str | None = None
-    ignore_unclear: bool = False
+    older: bool = False
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """Rebuild from ``dataclasses.asdict``. Older versions ignored unclear columns, and saved nothing about it."""
-        return cls(**{"ignore_unclear": True, **saved})
+        """Rebuild from ``dataclasses.asdict``, perhaps of an older version."""
+        return cls(**{"older": True, **saved})
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold < 1:

@@ -46,7 +46,7 @@ def test_files_of_any_name_and_frames_are_images_grouped_by_patient(folder):
     images = list_images(folder)
     frames = [f"well/cine.dcm frame {number}" for number in (1, 2, 3)]
     assert images.names == ["ill/1.2.840.113619.2.55", "ill/IM0001", *frames]
-    assert images.groups is not None and images.groups.tolist() == [0, 1, 1, 1, 1]
+    assert images.groups.tolist() == [0, 1, 1, 1, 1] and all(images.has_patient)
     assert images.metadata["modality"] == ["CR", "CR", "US", "US", "US"]
     assert images.metadata["manufacturer"] == ["", "Maker", "", "", ""]
     assert images.metadata["pixel spacing"][1] == "[0.2, 0.2]"
@@ -96,16 +96,17 @@ def test_one_patient_id_for_all_files_is_no_group(tmp_path):
     for index in range(3):
         write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID="STUDY-7")
     images = list_images(tmp_path)
-    assert images.groups is None
+    assert images.groups.tolist() == [0, 1, 2] and not any(images.has_patient)
     assert "PatientID names fewer than two patients, so it is not used to group images" in images.notes
 
 
-def test_files_without_patient_are_groups_of_their_own(tmp_path):
+def test_files_without_patient_are_known(tmp_path):
     for index, patient in enumerate(["A", "", "B", "", "A"]):
         write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID=patient)
     (tmp_path / "5.png").write_bytes(png(np.zeros((8, 8), dtype=np.uint8)))
     images = list_images(tmp_path)
-    assert images.groups is not None and images.groups.tolist() == [0, 1, 2, 3, 0, 4]
+    assert images.groups.tolist() == [0, 1, 2, 3, 0, 4]
+    assert images.has_patient == [True, False, True, False, True, False]
     assert images.notes[0] == "5 DICOM files (5 CR) with 5 images of 2 patients by PatientID"
 
 
@@ -153,8 +154,8 @@ def test_unknown_patients_of_dicom_files_are_no_group(tmp_path):
     for index, patient in enumerate(("P1", "UNKNOWN", "unknown", "P1", "P2", "")):
         write_dicom(tmp_path / f"{index}.dcm", noise(16, 16, seed=index), PatientID=patient)
     images = list_images(tmp_path)
-    assert images.groups is not None and images.groups.tolist() == [0, 1, 2, 0, 3, 4]
-    assert "3 images have no known patient: each such file is a group of its own" in images.notes
+    assert images.groups.tolist() == [0, 1, 2, 0, 3, 4]
+    assert images.has_patient == [True, False, False, True, True, False]
 
 
 def test_spellings_of_one_patient_in_dicom_files_are_counted_without_their_names(tmp_path):

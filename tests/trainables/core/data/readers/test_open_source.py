@@ -5,6 +5,7 @@ import pytest
 
 from tests.hub import DATASET, write_dataset
 from tests.images import png, write_classes
+from trainables.core.data.audited_dataset import reading_notes
 from trainables.core.data.readers.open_source import PHANTOMS, checked_place, open_source
 from trainables.core.errors import DataError
 
@@ -306,6 +307,6 @@ def test_words_for_unknown_patients_in_file_names_are_no_group(tmp_path):
         (tmp_path / f"{name}.png").write_bytes(image(index))
     source = open_source(str(tmp_path), group_pattern=r"^(\w+)_")
     assert source.groups.tolist() == [0, 1, 2, 2, 3, 4]
-    assert source.notes[-1] == "3 images have no known patient: each such file is a group of its own"
+    assert reading_notes(source)[0] == "3 images have no known patient: similar ones among them are grouped"
     with pytest.raises(DataError, match="at least two groups, .* but --group-pattern 'png' puts all 6 in one"):
         open_source(str(tmp_path), group_pattern="png")

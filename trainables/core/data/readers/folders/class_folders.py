@@ -9,7 +9,7 @@ import numpy as np
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.readers.folders.layout_checks import check_class_folders
 from trainables.core.data.readers.folders.mask_signs import check_no_twins, describe_derived
-from trainables.core.data.readers.image_entries import list_images
+from trainables.core.data.readers.image_entries import files_or_patients, list_images
 from trainables.core.data.readers.image_files import describe_unread, is_left_out, unread_files
 from trainables.core.data.readers.untrusted_files import listed, printable
 from trainables.core.data.source import SPLIT_NAMES, Source
@@ -33,7 +33,8 @@ def open_class_folders(root: Path, slicing: Slicing | None = None) -> Source:
     check_no_twins(root, images.files)
     number = {name: index for index, name in enumerate(class_names)}
     unlabelled = [name for name, label in zip(images.names, labelled, strict=True) if label is None]
-    folders = _describe_subfolders([parts for _, parts in places]) if images.groups is None else []
+    has_patient = files_or_patients(images.has_patient, images.frames)
+    folders = [] if any(has_patient) else _describe_subfolders([parts for _, parts in places])
     for name in set(class_names).difference(filter(None, labelled)):
         unread = sum((unread_files(parent / name) for parent in parents if (parent / name).is_dir()), Counter())
         if any((parent / name).is_symlink() for parent in parents):
@@ -47,10 +48,10 @@ def open_class_folders(root: Path, slicing: Slicing | None = None) -> Source:
         class_names=class_names,
         labels=np.array([-1 if name is None else number[name] for name in labelled], dtype=np.int64),
         published=np.array([split for split, _ in places], dtype=np.str_),
-        groups=np.arange(len(images.files)) if images.groups is None else images.groups,
+        groups=images.groups,
         names=images.names,
         read_bytes=images.read,
-        groups_given=images.groups is not None,
+        has_patient=has_patient,
         files=[file.name for file in images.files],
         unread=unread_files(root, {root / file for file in images.files}),
         metadata=images.metadata,

@@ -116,7 +116,7 @@ def _source(
         groups=numbered([patient or file for patient, file in zip(tags.patients, files, strict=True)]),
         names=[printable(str(file.relative_to(root))) for file in files],
         read_bytes=lambda index: read(files[index]),
-        groups_given=any(tags.patients),
+        has_patient=list(map(bool, tags.patients)),
         files=[file.name for file in files],
         masks=Masks(read_mask, mask_format),
         unread=unread_files(root, {*files, *filter(None, masks)}),

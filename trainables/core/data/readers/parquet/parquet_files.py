@@ -29,7 +29,6 @@ from trainables.core.data.readers.parquet.other_columns import (
 from trainables.core.data.readers.patient_names import (
     check_patients,
     describe_alike,
-    describe_unknown,
     names_patient,
 )
 from trainables.core.data.readers.tables.split_columns import check_every_split
@@ -148,15 +147,15 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
     metadata = columns_of(tables, group_column, place)
     recognised, notes, unclear = (None, [], "") if group_column else patient_column(metadata, place)
     notes += [Fact(f"column of the parquet files: group = {recognised}")] if recognised else []
-    groups = np.arange(len(labels))
+    groups, known = np.arange(len(labels)), list[bool]()
     if group_column is not None:
         check_patients(group_column, metadata[group_column])
     group_column = group_column or recognised
     if group_column is not None:
         values = metadata.pop(group_column)
-        groups = numbered([value if names_patient(value) else (index,) for index, value in enumerate(values)])
+        known = list(map(names_patient, values))
+        groups = numbered([value if known[index] else (index,) for index, value in enumerate(values)])
         notes += describe_alike(group_column, values)
-        notes += describe_unknown(sum(not names_patient(value) for value in values))
     published = [split for split, table in parts for _ in range(len(table))]
     split_from = split_column(metadata, published, place)
     if split_from is not None:
@@ -170,7 +169,7 @@ def _from_tables(parts: list[tuple[str, Any]], place: str, group_column: str | N
         groups=groups,
         names=_row_names(parts, place),
         read_bytes=lambda index: encoded_bytes(images[index]),
-        groups_given=group_column is not None,
+        has_patient=known,
         unclear_groups=unclear,
         files=file_names(tables),
         metadata=metadata,

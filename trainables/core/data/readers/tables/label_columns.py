@@ -63,7 +63,7 @@ class LabelTable:
         image: Column of file names, with or without folders and suffix.
         label: Column of class names; values like ``A|B`` give an image several labels. Or columns of 0 and 1, one for
             each label, separated by commas.
-        group: Column of patients. Images with equal values stay together; an empty value is a group of its own.
+        group: Column of patients. Images with equal values stay together; an empty value names no patient.
         split: Column of published splits, such as ``train`` and ``test``.
     """
 

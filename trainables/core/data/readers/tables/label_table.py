@@ -8,9 +8,9 @@ import numpy as np
 
 from trainables.core.data.decode.nifti import Slicing
 from trainables.core.data.fact import Fact
-from trainables.core.data.readers.image_entries import ImageEntries, list_images
+from trainables.core.data.readers.image_entries import ImageEntries, files_or_patients, list_images
 from trainables.core.data.readers.image_files import unread_files
-from trainables.core.data.readers.patient_names import describe_alike, describe_unknown, names_patient
+from trainables.core.data.readers.patient_names import describe_alike, names_patient
 from trainables.core.data.readers.tables.label_columns import (
     LabelTable,
     choose_columns,
@@ -88,10 +88,9 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
     of_files = _keys_of_files(entries, images)
     by_table = _with_patients(of_files, [row[group] for row in firsts]) if group else of_files
     # One patient may have several visits and lesions, so their columns only decide if the user names one.
-    is_finer = group is not None and table.group is None and not is_known_patient(group) and images.groups is not None
+    is_finer = group is not None and table.group is None and not is_known_patient(group)
     keys = _coarser(of_files, by_table) if is_finer else by_table
     ignored = chosen.pop("group") if keys is not by_table else None
-    unknown = [not names_patient(row[group]) for row in firsts] if group and images.groups is None else []
     return Source(
         class_names=class_names,
         labels=encoded,
@@ -99,7 +98,7 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
         groups=numbered(keys),
         names=[printable(key) if index < 0 else names[index] for index, key in entries],
         read_bytes=lambda index: images.read(positions[index]),
-        groups_given=group is not None or images.groups is not None,
+        has_patient=_have_patients(keys, positions, images),
         files=[Path(key).name for _, key in entries],
         unread=unread_files(root.absolute(), {*(root.absolute() / file for file in images.files), *files}),
         unlisted=len(unlisted(matches, named)),
@@ -115,7 +114,6 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
             *matching_notes(matches, named, place),
             *repeat_notes(matches, [name for name in columns if name not in chosen.values()], place),
             *(describe_alike(group, [row[group] for row in rows]) if group and not ignored else ()),
-            *describe_unknown(sum(unknown)),
             *([f"column {ignored} does not group images, because the image files name patients"] if ignored else []),
             *images.notes,
         ),
@@ -126,8 +124,14 @@ def open_table(root: Path, table: LabelTable, slicing: Slicing | None = None) ->
 
 def _keys_of_files(entries: Sequence[tuple[int, str]], images: ImageEntries) -> list[Hashable]:
     """Return a key for each entry that images of one patient or file share, as the files say. No key is text."""
-    groups = images.groups
-    return [(key,) if groups is None or index < 0 else int(groups[index]) for index, key in entries]
+    return [(key,) if index < 0 else int(images.groups[index]) for index, key in entries]
+
+
+def _have_patients(keys: Sequence[Hashable], positions: Sequence[int], images: ImageEntries) -> list[bool]:
+    """Return which entries are of a patient that the table, whose patients are the keys of text, or a file names."""
+    entries = list(zip(keys, positions, strict=True))
+    named = [isinstance(key, str) or (index >= 0 and images.has_patient[index]) for key, index in entries]
+    return files_or_patients(named, [0 if index < 0 else images.frames[index] for index in positions])
 
 
 def _coarser(of_files: list[Hashable], by_table: list[Hashable]) -> list[Hashable]:

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.images import png
-from trainables.core.data.audited_dataset import inspect
+from trainables.core.data.audited_dataset import inspect, reading_notes
 from trainables.core.data.readers.open_source import open_source
 from trainables.core.data.splits.group_file import group_table, grouped_by_file
 from trainables.core.data.splits.groups import Grouping
@@ -27,10 +27,10 @@ def test_text_labels_patients_and_metadata(tmp_path):
     assert sorted(source.labels.tolist()) == [-1, 0, 1, 2]
     assert len(set(source.groups.tolist())) == 3 and source.groups_given
     assert sorted(source.metadata["age"]) == ["", "1", "3", "40.5"] and list(source.metadata) == ["age"]
-    assert source.notes == (
+    assert reading_notes(source) == [
         "column of the parquet files: group = patient_id",
-        "1 image has no known patient: each such file is a group of its own",
-    )
+        "1 image has no known patient: similar ones among them are grouped",
+    ]
 
 
 def test_unknown_patients_are_no_group(tmp_path):
@@ -194,7 +194,7 @@ def test_a_column_that_some_files_lack_is_unknown_there(tmp_path):
     write(tmp_path, "train-1.parquet", ["a", "b"], split=["train", "test"])
     source = open_source(str(tmp_path))
     assert source.groups.tolist() == [0, 0, 1, 1, 2, 3]
-    assert "2 images have no known patient: each such file is a group of its own" in source.notes
+    assert "2 images have no known patient: similar ones among them are grouped" in reading_notes(source)
     assert source.metadata["age"] == ["1", "2", "3", "4", "", ""]
     assert source.published.tolist() == [""] * 4 + ["train", "test"]
 
