@@ -72,7 +72,7 @@ def _open_search(ensemble: Ensemble, metadata: Mapping[str, Any]) -> OpenedDatas
     if place is None:
         return None
     table = saved and LabelTable.from_dict(saved)
-    pixels, any_groups = ensemble.pixel_format, Grouping(ignore_unclear=True)
+    pixels, any_groups = ensemble.pixel_format, Grouping(older=True)
     try:
         opened = open_dataset(place, table, any_groups, pixels.window, pixels.slicing, None, None, None)
     except (UserError, OSError):

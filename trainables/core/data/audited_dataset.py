@@ -145,7 +145,7 @@ def open_dataset(
         source = grouped_by_file(source, Path(grouping.file))
     source = _grouped(source, grouping, place)
     if source.unclear_groups and not source.groups_given and grouping.threshold is None:
-        if not grouping.ignore_unclear:
+        if not grouping.older:
             raise DataError(source.unclear_groups)
         note = f"no column groups the images, as in the older version that began this: {source.unclear_groups}"
         source = dataclasses.replace(source, notes=(*source.notes, note))
@@ -201,7 +201,7 @@ def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
     """
     if grouping.threshold is not None:
         return dataclasses.replace(source, groups=np.arange(len(source)), has_patient=(), patients=())
-    if not grouping.joins_unknown:
+    if grouping.older:
         unknown = len(source.without_patient) if source.groups_given else 0
         several = source.slicing is not None or len(np.unique(source.groups)) < len(source)
         source = dataclasses.replace(

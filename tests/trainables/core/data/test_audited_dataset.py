@@ -17,7 +17,7 @@ from trainables.core.data.splits.groups import Grouping
 SUBJECTS = 5
 PHANTOMS = make_phantoms(subjects=60)
 IMAGES = int((PHANTOMS.subjects < SUBJECTS).sum())
-BEFORE = Grouping(joins_unknown=False)  # as searches that older versions began
+BEFORE = Grouping(older=True)  # as searches that older versions began
 
 
 @pytest.fixture
@@ -92,5 +92,5 @@ def test_files_of_several_images_are_patients_if_there_are_no_others(tmp_path):
 def test_a_statement_of_an_older_version_groups_as_before():
     saved = json.loads(json.dumps(dataclasses.asdict(Grouping(pattern="x"))))
     assert Grouping.from_dict(saved) == Grouping(pattern="x")
-    del saved["joins_unknown"]
-    assert Grouping.from_dict(saved) == Grouping(pattern="x", joins_unknown=False)
+    del saved["older"]
+    assert Grouping.from_dict(saved) == Grouping(pattern="x", older=True)
