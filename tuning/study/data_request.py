@@ -20,8 +20,8 @@ from trainables.core.serving.roi_finder import region_finder
 class DataRequest:
     """Arguments of ``prepare`` that decide which images are in which split. Equal requests give equal data.
 
-    Searches that older versions began lack ``stratify_by`` and ``grouping.older`` in their study, and keep their splits.
-    ``roi`` is the folder of the segmentation that finds the regions to crop images to, or None.
+    Searches that older versions began lack ``stratify_by`` and ``grouping.older`` in their study, and keep their
+    splits. ``roi`` is the folder of the segmentation that finds the regions to crop images to, or None.
     """
 
     place: str

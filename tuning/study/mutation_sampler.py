@@ -43,8 +43,8 @@ class MutationSampler(BaseSampler):
     A mutation copies one of the best trials and changes each parameter with some probability, at least one: a choice to
     another one, and a number by at most ``STEP`` of its range, on the scale of its distribution, or by one step if that
     is more. Parameters that the parent does not have, because they depend on one that changed, are drawn at random. The
-    other trials, and all until there are ``PARENTS`` to choose from, come from the wrapped sampler. So do all trials of a
-    search that did not begin with known configurations: without them, mutations were no better than TPE
+    other trials, and all until there are ``PARENTS`` to choose from, come from the wrapped sampler. So do all trials of
+    a search that did not begin with known configurations: without them, mutations were no better than TPE
     (benchmarks/curves/README.md).
 
     A mutation depends only on the seed, the trial's number, and the study, so a new process draws the same one.

@@ -41,9 +41,9 @@ class Grouping:
         pattern: Regular expression, see ``open_source``.
         usual_pattern: Pattern that applies if the user sets no other rule and every file name matches it.
         file: File with the group of each image, see ``grouped_by_file``.
-        older: True for searches that older versions began. They ignored the columns of parquet files if several could be
-            the group, instead of refusing them. Each image without a known patient was a group of its own if any patient
-            was known, or if files held several images; now similar ones are joined.
+        older: True for searches that older versions began. They ignored the columns of parquet files if several could
+            be the group, instead of refusing them. Each image without a known patient was a group of its own if any
+            patient was known, or if files held several images; now similar ones are joined.
     """
 
     threshold: float | None = None
