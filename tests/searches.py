@@ -31,7 +31,9 @@ def command(*arguments, module="tuning.cli.run"):
 
 
 def environment(folder):
-    return os.environ | {
+    # A Ray that this process has started leaves RAY_AUTH_MODE, which the imported Ray of a fork would not notice.
+    ours = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    return ours | {
         "TUNE_RUN_CACHE": str(folder / "cache"),
         "MLFLOW_TRACKING_URI": "",
         "COLUMNS": "120",
