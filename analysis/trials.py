@@ -19,7 +19,7 @@ CONFIG = "config"  # plain dict that the worker trains
 STOPPED = "stopped"  # reason for stopping early: PRUNED or TIME_BUDGET
 FAILURES = "failures"  # first line of each error
 DEVICE = "device"  # device that the latency was measured on
-ORIGIN = "origin"  # where the parameters come from, if the sampler did not choose them
+ORIGIN = "origin"  # where the parameters come from; trials without it are of SAMPLER
 _EPOCH = "epoch:{:05d}"  # one report: metrics, time_ms, checkpoint
 _EPOCH_PATTERN = re.compile(r"epoch:(\d{5,})")
 
@@ -27,7 +27,9 @@ PRUNED = "pruned"
 TIME_BUDGET = "time budget"
 
 # Origins of a trial's parameters.
-WARM_START, PORTFOLIO, RECIPE, SAMPLER = "warm start", "portfolio", "recipe", "sampler"
+WARM_START, PORTFOLIO, RECIPE = "warm start", "portfolio", "recipe"
+MUTATION, SAMPLER = "mutation", "sampler"  # of one of the best trials; by TPE
+KNOWN = frozenset({WARM_START, PORTFOLIO, RECIPE})  # tried first, as they are
 _FIXED_PARAMS = "fixed_params"  # system attribute in which Optuna keeps the parameters given to ``enqueue_trial``
 
 
@@ -66,7 +68,7 @@ class TrialRecord:
         stopped: Reason for stopping before the last epoch, or None.
         failures: First line of each error.
         device: Device that the latency was measured on, or None.
-        origin: Where the parameters come from: WARM_START, PORTFOLIO, RECIPE, or SAMPLER.
+        origin: Where the parameters come from: WARM_START, PORTFOLIO, RECIPE, MUTATION, or SAMPLER.
         soup: Trials whose weights were averaged, if this is not a trial but a model soup of them.
     """
 

@@ -11,13 +11,13 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.trials import ORIGIN, PORTFOLIO, RECIPE, WARM_START
+from analysis.trials import KNOWN, MUTATION, ORIGIN, SAMPLER, read_trial
 from trainables.core.seeds import derive_seed
+from tuning.study.storage.optuna_internals import mark_trial
 
 # Share of the sampler's trials that are mutations, number of trials that may be the parent, probability that each
 # parameter changes, and largest change of a number relative to its range.
 SHARE, PARENTS, RATE, STEP = 0.9, 5, 0.2, 0.4
-_KNOWN = frozenset({WARM_START, PORTFOLIO, RECIPE})
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class MutationSampler(BaseSampler):
     a search that did not begin with known configurations: without them, mutations were no better than TPE
     (benchmarks/curves/README.md).
 
+    The study says which trials are mutations (``ORIGIN``); one that completes a known configuration keeps that origin.
+
     A mutation depends only on the seed, the trial's number, and the study, so a new process draws the same one.
 
     Args:
@@ -69,6 +71,8 @@ class MutationSampler(BaseSampler):
         changed = {name for name in names if generator.random() < RATE} or {str(generator.choice(names))}
         others = RandomSampler(int(generator.integers(2**32)))
         self._mutations[trial.number] = _Mutation(parent, frozenset(changed), generator, others)
+        if read_trial(trial).origin == SAMPLER:
+            mark_trial(study, trial, ORIGIN, MUTATION)
         return {}
 
     def sample_relative(
@@ -107,7 +111,7 @@ class MutationSampler(BaseSampler):
 
 def began_with_known_ones(study: optuna.Study) -> bool:
     """Return True if the search began with a portfolio, recipes, or the best trials of earlier searches."""
-    return any(trial.user_attrs.get(ORIGIN) in _KNOWN for trial in study.get_trials(deepcopy=False))
+    return any(trial.user_attrs.get(ORIGIN) in KNOWN for trial in study.get_trials(deepcopy=False))
 
 
 def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from analysis.report.figures.style import COLOURS, FAINT, NothingToDrawError, colour, escaped, whole_step
 from analysis.report.inputs import best_value
-from analysis.trials import PORTFOLIO, RECIPE, SAMPLER, WARM_START, TrialRecord, network_of
+from analysis.trials import MUTATION, PORTFOLIO, RECIPE, SAMPLER, WARM_START, TrialRecord, network_of
 from trainables.core.metric_names import is_better
 
 _NO_VALUE = "No trial has reported a finite value."
@@ -15,6 +15,7 @@ _MARKERS = {  # colour and symbol of each origin
     RECIPE: (COLOURS[1], "diamond"),
     PORTFOLIO: (COLOURS[2], "square"),
     WARM_START: (COLOURS[3], "triangle-up"),
+    MUTATION: (COLOURS[4], "triangle-down"),
     SAMPLER: (COLOURS[0], "circle"),
 }
 

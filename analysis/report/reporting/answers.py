@@ -13,7 +13,7 @@ from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.report.reporting.data_flow import characteristics, share_groups
 from analysis.report.sections.wording import about_test, label_of, sentence, with_interval
 from analysis.report.task_sections import sections_of_task
-from analysis.trials import PORTFOLIO, PRUNED, RECIPE, SAMPLER, WARM_START, network_of
+from analysis.trials import MUTATION, PORTFOLIO, PRUNED, RECIPE, SAMPLER, WARM_START, network_of
 from trainables.core.config import SCRATCH
 from trainables.core.data.dataset import Dataset
 from trainables.core.metric_names import METRICS
@@ -25,7 +25,8 @@ _ORIGINS = {
     WARM_START: "from earlier searches",
     PORTFOLIO: "from a portfolio of other data sets",
     RECIPE: "published or written by hand",
-    SAMPLER: "chosen by Bayesian optimisation (TPE)",
+    MUTATION: "mutated from one of the best before them",
+    SAMPLER: "chosen by Bayesian optimisation (TPE, at random until enough have been tried)",
 }
 _CLASSES = {"class": "Classes", "label": "Labels"}
 _SECTIONS = {

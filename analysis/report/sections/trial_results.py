@@ -8,7 +8,7 @@ from analysis.report.figures.style import draw_panel
 from analysis.report.inputs import SearchInputs, best_value
 from analysis.report.page import Section, Table, Text
 from analysis.report.sections.wording import about_scores, epoch_seconds, number, param_value
-from analysis.trials import PRUNED, SAMPLER, TrialRecord, network_of
+from analysis.trials import KNOWN, PRUNED, TrialRecord, network_of
 from trainables.core.metric_names import METRICS
 from trainables.core.plural import plural
 
@@ -95,13 +95,13 @@ def curves(search: SearchInputs, members: Sequence[int]) -> Section:
 
 def origins(search: SearchInputs) -> Section:
     """Compare known configurations, which were tried first, with those that the sampler chose."""
-    known = [record for record in search.ranked if record.origin != SAMPLER]
-    sampled = [record for record in search.ranked if record.origin == SAMPLER]
+    known = [record for record in search.ranked if record.origin in KNOWN]
+    sampled = [record for record in search.ranked if record.origin not in KNOWN]
     panel = draw_panel(
         "",
         "The best score of each trial, in the order in which trials started. Recipes and the portfolio belong to the "
-        "search space, a warm start takes the best trials of earlier searches, and the sampler chose the rest. Open "
-        "symbols were stopped early.",
+        "search space, and a warm start takes the best trials of earlier searches. The sampler chose the rest, as "
+        "mutations of the best trials or by TPE. Open symbols were stopped early.",
         f"{plural(len(known), 'known configuration')} and {plural(len(sampled), 'sampled one')} with scores, one run "
         f"each. {about_scores(search)} The best of many trials is better by chance than the best of few.",
         partial(best_scores, search.records, search.metric, search.data.scored_on),

@@ -10,7 +10,7 @@ from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings, 
 from analysis.ensembles.tasks.classification import ClassificationResults
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs
 from analysis.statistics.diversity import diversity
-from analysis.trials import CONFIG, FAILURES, PRUNED, STOPPED, EpochRecord
+from analysis.trials import CONFIG, FAILURES, ORIGIN, PRUNED, RECIPE, STOPPED, EpochRecord
 from trainables.core.inspect.explanation import Explanation, ExplanationRequest
 from trainables.core.inspect.latency import Profile
 
@@ -20,7 +20,7 @@ METRIC = "balanced_accuracy"
 def add_trial(study, value, epochs=3, state="COMPLETE", params=None, **changes):
     """Add a trial whose score rises to ``value``; with ``params``, it is a recipe."""
     if params is not None:
-        study.enqueue_trial(params)
+        study.enqueue_trial(params, {ORIGIN: RECIPE})
     trial = study.ask()
     trial.suggest_float("lr", 1e-5, 1e-1, log=True)
     trial.suggest_categorical("head", ("linear", "mlp"))

@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from analysis.trials import ORIGIN, PORTFOLIO, RECIPE, SAMPLER, WARM_START
+from analysis.trials import MUTATION, ORIGIN, PORTFOLIO, RECIPE, SAMPLER, WARM_START, read_trials
 from tuning.study import mutation_sampler
 from tuning.study.mutation_sampler import PARENTS, RATE, SHARE, STEP, MutationSampler, best_trials, mutated
 
@@ -190,6 +190,21 @@ def test_a_new_process_draws_the_same_mutation(tmp_path, monkeypatch):
     drawn = [ask(study) for _ in range(40)]
     assert drawn == [ask(copy) for _ in range(40)]
     assert any("depth" in params for params in drawn)  # which no parent has
+
+
+def test_the_study_says_which_trials_are_mutations(tmp_path, monkeypatch):
+    place = f"sqlite:///{tmp_path / 'study.db'}"
+    study = started(storage=place, study_name="a")
+    study.enqueue_trial({}, {ORIGIN: SAMPLER})  # as one between two recipes
+    study.enqueue_trial({"net": "small"}, {ORIGIN: RECIPE})  # the sampler completes it
+    monkeypatch.setattr(mutation_sampler, "SHARE", 1.0)
+    for _ in range(3):
+        ask(study)
+    monkeypatch.setattr(mutation_sampler, "SHARE", 0.0)
+    ask(study)
+    reopened = read_trials(optuna.load_study(storage=place, study_name="a"))
+    origins = [PORTFOLIO, *[SAMPLER] * (PARENTS - 1), MUTATION, RECIPE, MUTATION, SAMPLER]
+    assert [record.origin for record in reopened] == origins
 
 
 def test_a_search_gets_nearer_to_the_best_than_random_search():

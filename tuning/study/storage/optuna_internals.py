@@ -51,6 +51,14 @@ def reopen_trial(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
     return trial
 
 
+def mark_trial(study: optuna.Study, trial: FrozenTrial, name: str, value: str) -> None:
+    """Set a user attribute of a trial that a sampler is asked about.
+
+    Public way: none. A sampler gets the stored trial, whose ``set_user_attr`` does not reach the storage.
+    """
+    study._storage.set_trial_user_attr(trial._trial_id, name, value)
+
+
 def void_draws(trial: optuna.Trial) -> None:
     """Make a running trial count for TPE with its own parameters only.
 

@@ -1,10 +1,12 @@
+import dataclasses
+
 import numpy as np
 import optuna
 import pytest
 
 from analysis.report.figures.learning_curves import best_scores, learning_curves
 from analysis.report.figures.style import NothingToDrawError
-from analysis.trials import read_trials
+from analysis.trials import KNOWN, MUTATION, SAMPLER, read_trials
 from tests.analysis.report.report_inputs import METRIC, add_trial, made_up_study
 
 
@@ -45,3 +47,9 @@ def test_trials_are_drawn_apart_by_their_origin(metric, best_so_far):
     assert (list(recipes.x), list(sampled.x)) == ([0], [1, 2, 3])
     assert list(sampled.marker.symbol) == ["circle", "circle", "circle-open"]
     np.testing.assert_allclose(best.y, best_so_far([*values, 0.3]))
+
+
+@pytest.mark.parametrize("origin", [*sorted(KNOWN), MUTATION, SAMPLER])
+def test_trials_of_every_origin_are_drawn(origin):
+    records = [dataclasses.replace(record, origin=origin) for record in read_trials(made_up_study())]
+    assert [trace.name for trace in best_scores(records, METRIC, "tune").data] == [origin, "best so far"]

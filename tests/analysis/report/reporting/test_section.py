@@ -5,6 +5,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from optuna.samplers import TPESampler
 
 from analysis.report.inputs import Inspection
 from analysis.report.render import _sections
@@ -12,6 +13,8 @@ from analysis.report.reporting.answers import FILLED, OPEN, PARTLY
 from analysis.report.reporting.section import checklist, flow_section, methods, reporting_section
 from tests.analysis.report.report_inputs import add_trial, made_up_search, with_result
 from trainables.core.serving.combining.combine import Combination
+from tuning.study import mutation_sampler
+from tuning.study.mutation_sampler import PARENTS, MutationSampler
 
 
 def states(table):
@@ -170,10 +173,18 @@ def test_the_initial_weights_are_those_of_the_trials(small_data, configs, state,
     assert row[3:5] == [state, said]
 
 
-def test_the_training_approach_says_where_configurations_came_from(search):
-    row = next(row for row in checklist(search, None).rows if row[0] == "25")
+def test_the_training_approach_says_where_configurations_came_from(small_data, monkeypatch):
+    study = optuna.create_study(study_name="made_up", direction="maximize", sampler=MutationSampler(TPESampler(), 0))
+    add_trial(study, 0.5, params={"lr": 1e-3, "head": "mlp"})
+    for _ in range(PARENTS - 1):
+        add_trial(study, 0.6)
+    monkeypatch.setattr(mutation_sampler, "SHARE", 1.0)
+    add_trial(study, 0.7)
+    add_trial(study, 0.3, epochs=1, state="PRUNED")
+    row = next(row for row in checklist(made_up_search(small_data, study), None).rows if row[0] == "25")
     assert row[4] == (
-        "5 configurations of up to 3 epochs: 1 published or written by hand, 4 chosen by Bayesian optimisation (TPE). "
+        "7 configurations of up to 3 epochs: 1 published or written by hand, 2 mutated from one of the best before "
+        "them, 4 chosen by Bayesian optimisation (TPE, at random until enough have been tried). "
         "1 of them stopped early."
     )
 
