@@ -10,6 +10,10 @@ LATENCY = "latency_ms"
 SENSITIVITY = "sensitivity_at_95_specificity"
 KAPPA = "quadratic_weighted_kappa"
 ABSOLUTE_ERROR = "mean_absolute_error"
+# Means over the classes or labels that occur. Means over different ones cannot be compared.
+AVERAGES = frozenset(
+    {"balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "average_precision", "auroc", "clinical"}
+)
 # Prefix of a metric of patients instead of images.
 PATIENT = "patient_"
 _ERRORS = ("log_loss", ABSOLUTE_ERROR)

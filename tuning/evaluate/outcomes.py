@@ -12,7 +12,7 @@ from analysis.statistics.external.calibration_line import calibration_line
 from analysis.statistics.external.net_benefit import decision_curve, predictive_values
 from analysis.statistics.intervals.closed_forms import difference_interval
 from analysis.statistics.resampling import Probabilities, Sample
-from trainables.core.metric_names import METRICS
+from trainables.core.metric_names import AVERAGES, METRICS
 from trainables.core.serving.operating_point import OperatingPoint
 
 _THRESHOLDS = np.arange(1, 100) / 100
@@ -79,15 +79,21 @@ def at_prevalence(evaluation: Evaluation, prevalence: float) -> tuple[AtPrevalen
 
 
 def differences(external: Evaluation, internal: Evaluation) -> tuple[Difference, ...]:
-    """Return the differences between external and internal scores in all metrics that both have."""
+    """Return the differences between external and internal scores in all metrics that both have.
+
+    If classes are absent from one of them only, averages over classes are left out, since they are over different ones.
+    """
     pairs = [("", external, internal)]
     if external.patients and internal.patients:
         pairs.append(("patient_", external.patients, internal.patients))
     found = []
     for prefix, new, old in pairs:
         of_classes = [name for name in new.ensemble.metrics if "/" in name]
+        comparable = new.ensemble.metrics.keys() & old.ensemble.metrics.keys()
+        if set(new.absent) != set(old.absent):
+            comparable -= AVERAGES
         for name in [*(metric.name for metric in METRICS), *of_classes]:
-            if name in new.ensemble.metrics and name in old.ensemble.metrics:
+            if name in comparable:
                 values = new.ensemble.metrics[name], old.ensemble.metrics[name]
                 bounds = new.ensemble.intervals.get(name), old.ensemble.intervals.get(name)
                 found.append(Difference(f"{prefix}{name}", *values, bounds[1], _interval(values, bounds)))

@@ -60,7 +60,8 @@ def about_differences(result: ExternalResult) -> str:
         return "The internal test scores are not known, so there is no difference to them."
     return (
         "Internal scores and their intervals are those stored with the model's run. Both samples are independent, so "
-        "the interval of the difference combines the two (MOVER; Zou and Donner 2008)."
+        "the interval of the difference combines the two (MOVER; Zou and Donner 2008). Averages over classes have a "
+        "difference only if both samples have the same classes."
     )
 
 

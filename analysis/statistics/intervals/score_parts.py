@@ -40,17 +40,18 @@ def class_parts(
     right, keys = predicted == labels, class_keys(class_names)
     shares = {"accuracy": (right, np.ones(len(labels), dtype=bool))}
     present = [label for label in range(len(keys)) if (labels == label).any()]
-    for label in present:
-        shares[f"recall/{keys[label]}"] = right, labels == label
-        shares[f"precision/{keys[label]}"] = right, predicted == label
-    recalls, precisions = ([f"{name}/{keys[label]}" for label in present] for name in ("recall", "precision"))
-    clinical = [
-        (precisions if class_names[label] == healthy else recalls)[place] for place, label in enumerate(present)
-    ]
-    averages = {"balanced_accuracy": recalls, "macro_recall": recalls, "macro_precision": precisions}
+    shares |= {f"recall/{keys[label]}": (right, labels == label) for label in present}
+    averages = {}
+    if len(present) > 1:
+        shares |= {f"precision/{keys[label]}": (right, predicted == label) for label in present}
+        recalls, precisions = ([f"{name}/{keys[label]}" for label in present] for name in ("recall", "precision"))
+        averages = {"balanced_accuracy": recalls, "macro_recall": recalls, "macro_precision": precisions}
+        if healthy is not None:
+            is_healthy = [class_names[label] == healthy for label in present]
+            averages["clinical"] = np.where(is_healthy, precisions, recalls).tolist()
     return ScoreParts(
         shares,
-        averages | ({"clinical": clinical} if healthy is not None else {}),
+        averages,
         {"log_loss": log_losses(probabilities, labels)},
         {KAPPA: (-1.0, 1.0), ABSOLUTE_ERROR: (0.0, len(keys) - 1.0), "log_loss": _LOG_LOSS, "brier": (0.0, 2.0)},
     )
@@ -68,7 +69,8 @@ def label_parts(
     for label, key in enumerate(class_keys(class_names)):
         if has[:, label].any():
             shares[f"recall/{key}"] = right[:, label], has[:, label]
-            shares[f"precision/{key}"] = right[:, label], decided[:, label]
+            if not has[:, label].all():
+                shares[f"precision/{key}"] = right[:, label], decided[:, label]
     return ScoreParts(
         shares, means={"log_loss": label_log_losses(probabilities, labels)}, ranges={"log_loss": _LOG_LOSS}
     )

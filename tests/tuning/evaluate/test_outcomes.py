@@ -87,6 +87,8 @@ def test_differences_need_both_scores_and_intervals_need_both_intervals():
     by_name = {difference.metric: difference for difference in differences(external, internal)}
     assert by_name["auroc"].interval == pytest.approx((-0.1 - np.hypot(0.1, 0.05), -0.1 + np.hypot(0.1, 0.05)))
     assert by_name["accuracy"].interval is None
+    lacking = differences(replace(external, absent=("c",)), internal)
+    assert [difference.metric for difference in lacking] == ["accuracy"]  # averages over other classes
     only_images = differences(external, replace(internal, patients=internal))
     assert {difference.metric for difference in only_images} == {"auroc", "accuracy"}
     of_patients = differences(replace(external, patients=external), replace(internal, patients=internal))

@@ -7,7 +7,7 @@ from sklearn.metrics import balanced_accuracy_score, classification_report, conf
 
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.serialization import from_json, to_json
-from analysis.ensembles.tasks.classification import ClassificationResults
+from analysis.ensembles.tasks.classification import ClassificationResults, score
 from analysis.statistics.patients import PatientSample
 from analysis.statistics.resampling import Sample, permutation_test
 from tests.analysis.samples import NAMES, drawn, lesion_slices
@@ -49,6 +49,13 @@ def test_a_class_with_few_groups_is_counted_and_makes_averages_conditional():
     ]
     assert {"accuracy", "balanced_accuracy", "brier", "log_loss", "recall/a"} <= scored.ensemble.intervals.keys()
     assert not {"recall/b", "f1/b", "ece"} & scored.ensemble.intervals.keys()
+
+
+def test_images_of_one_class_have_only_figures_that_need_one():
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(2), 30)
+    found = score(probabilities, Sample(np.zeros(30, int), np.arange(30), ("well", "ill"), "auroc", "well"))
+    assert found.metrics.keys() == {"accuracy", "recall/well", "log_loss", "brier", "ece"}
+    assert found.intervals.keys() == found.metrics.keys() - {"ece"}
 
 
 def test_with_groups_enough_nothing_is_conditional():

@@ -46,8 +46,10 @@ def classification_metrics(
         ``precision/<class>``, ``recall/<class>`` and ``f1/<class>``, named by ``class_keys``. With a healthy class also
         ``clinical``, the mean of its precision and of the other classes' recalls. With a healthy class and one other
         also ``sensitivity_at_95_specificity``, the largest share of the ill found by a threshold that classifies at
-        least 95% of the healthy as healthy. If only one class is present, ``auroc`` and this sensitivity are NaN.
-        Grades also have ``quadratic_weighted_kappa`` and ``mean_absolute_error``, see ``ordinal_metrics``.
+        least 95% of the healthy as healthy. Grades also have ``quadratic_weighted_kappa`` and ``mean_absolute_error``,
+        see ``ordinal_metrics``. If only one class is present, predictions of it cannot be wrong: then its precision and
+        F1, all averages, kappa and this sensitivity are undefined. An undefined metric of a class is left out; the
+        others are NaN.
 
     Raises:
         DataError: There are no images.
@@ -69,7 +71,7 @@ def resampled_metrics(
     """Compute ``classification_metrics`` of R resamples at once; the other arguments are the same.
 
     Returns:
-        (R,) values of each metric. The metrics of a class are NaN for resamples without an image of it.
+        (R,) values of each metric. The metrics of a class are NaN for resamples that do not define them.
     """
     metrics = {name: partial(metric, resamples) for name, metric in _METRICS.items()}
     if healthy is not None:
@@ -100,14 +102,15 @@ class Resamples:
         actual, predicted = self.confusion.sum(axis=2), self.confusion.sum(axis=1)
         self.hits = np.einsum("rcc->rc", self.confusion)
         self.present = actual > 0
+        self.several = self.present.sum(axis=1) > 1
         self.precision, self.recall = self.hits / np.maximum(predicted, 1), self.hits / np.maximum(actual, 1)
         self.f1 = 2 * self.hits / np.maximum(predicted + actual, 1)
 
     def mean_over_classes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the (R,) means of (R, C) values over the classes that each resample contains."""
+        """Return the (R,) means of (R, C) values over the classes that each resample contains; NaN for only one."""
         drawn = self.present.any(axis=0)
         mean: NDArray[np.float64] = np.where(self.present, values, 0)[:, drawn].sum(axis=1) / self.present.sum(axis=1)
-        return mean
+        return np.where(self.several, mean, np.nan)
 
     def thresholds(self, label: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the ``threshold_counts`` of one class against the rest."""
@@ -127,9 +130,7 @@ def _log_loss(resamples: Resamples) -> NDArray[np.float64]:
 
 def _one_against_rest(resamples: Resamples, area: _Area) -> NDArray[np.float64]:
     areas = [area(*resamples.thresholds(label)) for label in range(resamples.probabilities.shape[1])]
-    total = sum(np.where(resamples.present.T, areas, 0), start=np.zeros(len(resamples.draws)))
-    mean: NDArray[np.float64] = total / resamples.present.sum(axis=1)
-    return mean
+    return resamples.mean_over_classes(np.stack(areas, axis=1))
 
 
 def _clinical(resamples: Resamples, is_healthy: list[bool]) -> NDArray[np.float64]:
@@ -142,7 +143,8 @@ def _sensitivity_of(resamples: Resamples, ill: int) -> NDArray[np.float64]:
 
 def _class_metric(resamples: Resamples, name: str, label: int) -> NDArray[np.float64]:
     values: NDArray[np.float64] = getattr(resamples, name)
-    return np.where(resamples.present[:, label], values[:, label], np.nan)
+    defined = resamples.present[:, label] & (resamples.several | (name == "recall"))
+    return np.where(defined, values[:, label], np.nan)
 
 
 def resampled_mean(values: NDArray[np.float64], draws: NDArray[np.int64]) -> NDArray[np.float64]:

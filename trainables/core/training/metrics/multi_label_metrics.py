@@ -31,11 +31,11 @@ def multi_label_metrics(
         only: Name of a single metric to compute; None computes all.
 
     Returns:
-        ``auroc``, ``average_precision`` and ``macro_f1``, averaged over the labels that some images have (for
-        ``auroc``, some but not all); NaN if there is no such label. ``log_loss``, the mean binary cross-entropy over
-        images and labels. ``auroc/<label>``, ``average_precision/<label>``, ``precision/<label>``, ``recall/<label>``
-        and ``f1/<label>`` of each label that defines them, named by ``class_keys``. A precision without any prediction
-        of its label is 0.
+        ``auroc``, ``average_precision`` and ``macro_f1``, averaged over the labels that some, but not all images have;
+        NaN if there is no such label. ``log_loss``, the mean binary cross-entropy over images and labels. For each of
+        these labels ``auroc/<label>``, ``average_precision/<label>``, ``precision/<label>`` and ``f1/<label>``, and for
+        each that an image has ``recall/<label>``, named by ``class_keys``. A precision without any prediction of its
+        label is 0.
 
     Raises:
         DataError: There are no images.
@@ -94,33 +94,34 @@ class _LabelMetrics:
     ):
         self._probabilities, self._decided, self._present, self._draws = probabilities, decided, present, draws
         self._thresholds = cache(self._count_thresholds)
+        self._positives: NDArray[np.int64] = draws @ present
+        # Only of images with and without a label can a prediction of it be wrong.
+        self._mixed = (self._positives > 0) & (self._positives < draws.sum(axis=1, keepdims=True))
 
     def _count_thresholds(self, label: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return threshold_counts(self._present[:, label], self._probabilities[:, label], self._draws)
 
     def auroc(self, label: int) -> NDArray[np.float64]:
-        return np.where(self._positives(label) > 0, auroc(*self._thresholds(label)), np.nan)
+        return np.where(self._mixed[:, label], auroc(*self._thresholds(label)), np.nan)
 
     def average_precision(self, label: int) -> NDArray[np.float64]:
-        return np.where(self._positives(label) > 0, average_precision(*self._thresholds(label)), np.nan)
+        return np.where(self._mixed[:, label], average_precision(*self._thresholds(label)), np.nan)
 
     def precision(self, label: int) -> NDArray[np.float64]:
-        return self._ratio(label, self._draws @ self._decided[:, label])
+        return self._ratio(label, self._draws @ self._decided[:, label], self._mixed[:, label])
 
     def recall(self, label: int) -> NDArray[np.float64]:
-        return self._ratio(label, self._positives(label))
+        positives = self._positives[:, label]
+        return self._ratio(label, positives, positives > 0)
 
     def f1(self, label: int) -> NDArray[np.float64]:
-        return self._ratio(label, (self._draws @ self._decided[:, label] + self._positives(label)) / 2)
+        total = (self._draws @ self._decided[:, label] + self._positives[:, label]) / 2
+        return self._ratio(label, total, self._mixed[:, label])
 
-    def _positives(self, label: int) -> NDArray[np.int64]:
-        positives: NDArray[np.int64] = self._draws @ self._present[:, label]
-        return positives
-
-    def _ratio(self, label: int, total: NDArray[np.number]) -> NDArray[np.float64]:
-        """Divide the label's hits by a total; 0 without any, and NaN without positives."""
+    def _ratio(self, label: int, total: NDArray[np.number], defined: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Divide the label's hits by a total; 0 if that is 0, and NaN where the ratio is not defined."""
         hits = self._draws @ (self._decided[:, label] & self._present[:, label])
-        return np.where(self._positives(label) > 0, hits / np.maximum(total, 0.5), np.nan)
+        return np.where(defined, hits / np.maximum(total, 0.5), np.nan)
 
 
 def _macro(metric: Callable[[int], NDArray[np.float64]], labels: int) -> NDArray[np.float64]:
@@ -157,4 +158,6 @@ def check_label_objective(metric: str, targets: NDArray[np.int64], class_names: 
     if metric not in known:
         raise DataError(unknown_metric(metric, known, "LABEL"))
     if np.isnan(known[metric]):
-        raise DataError(f"the metric {metric!r} is undefined on `tune`: it needs a label that some images have there")
+        raise DataError(
+            f"the metric {metric!r} is undefined on `tune`: it needs a label that some, but not all images have there"
+        )

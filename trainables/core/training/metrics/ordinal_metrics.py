@@ -27,14 +27,15 @@ def quadratic_weighted_kappa(confusion: NDArray[np.int64]) -> NDArray[np.float64
         confusion: (R, C, C) counts, true classes in rows, with at least one image each.
 
     Returns:
-        (R,) values in -1..1; NaN where all true and predicted grades are the same one.
+        (R,) values in -1..1; NaN where all true grades are the same one.
     """
     grades = np.arange(confusion.shape[1])
     distances = (grades[:, None] - grades) ** 2
     actual, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
     chance = _total(actual[:, :, None] * predicted[:, None, :], distances) / actual.sum(axis=1)
     observed = _total(confusion, distances)
-    return np.where(chance > 0, 1 - observed / np.where(chance > 0, chance, 1), np.nan)
+    several = (actual > 0).sum(axis=1) > 1  # otherwise kappa is 0 whatever is predicted
+    return np.where(several, 1 - observed / np.where(several, chance, 1), np.nan)
 
 
 def _total(counts: NDArray[np.int64], distances: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -16,11 +16,11 @@ def threshold_counts(
 
 
 def average_precision(hits: NDArray[np.int64], misses: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Compute the (R,) mean precision over the positives; 0 without positives."""
+    """Compute the (R,) mean precision over the positives; 0 without positives, NaN without negatives."""
     precision = hits / np.maximum(hits + misses, 1)
     new = np.diff(hits, prepend=0).astype(np.float64)
     area: NDArray[np.float64] = np.vecdot(new, precision) / np.maximum(hits[:, -1], 1)
-    return area
+    return np.where(misses[:, -1] > 0, area, np.nan)
 
 
 def auroc(hits: NDArray[np.int64], misses: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.preprocessing import label_binarize
 
 from trainables.core.errors import DataError
@@ -152,11 +151,13 @@ def test_averages_run_over_present_classes():
     assert absent_classes(targets, NAMES) == ("b",)
 
 
-def test_auroc_is_nan_with_a_single_class():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UndefinedMetricWarning)
-        ours = classification_metrics(*scored(0, present=(1,)), NAMES)
-    assert np.isnan(ours["auroc"])
+@pytest.mark.parametrize("healthy", ["b", "c"])
+def test_with_a_single_class_only_figures_that_can_be_wrong_are_defined(healthy):
+    probabilities, targets = scored(0, present=(1,))
+    ours = classification_metrics(probabilities, targets, NAMES, healthy=healthy, ordered=True)
+    defined = {name: value for name, value in ours.items() if not np.isnan(value)}
+    assert defined.keys() == {"accuracy", "recall/b", "log_loss", "mean_absolute_error"}
+    assert defined["accuracy"] == defined["recall/b"] == np.mean(probabilities.argmax(axis=1) == 1)
 
 
 def test_no_images_are_an_error():

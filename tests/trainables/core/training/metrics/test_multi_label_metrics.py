@@ -72,8 +72,10 @@ def test_averages_leave_out_labels_that_do_not_define_them():
     targets[:, 1], targets[:, 2] = 0, 1
     metrics = multi_label_metrics(probabilities, targets, NAMES)
     assert metrics["auroc"] == metrics["auroc/effusion"] == roc_auc_score(targets[:, 0], probabilities[:, 0])
-    assert metrics["average_precision"] == pytest.approx((1 + metrics["average_precision/effusion"]) / 2)
-    assert not {name for name in metrics if name.endswith("/mass")} and "auroc/nodule" not in metrics
+    for average, name in (("average_precision", "average_precision"), ("macro_f1", "f1")):
+        assert metrics[average] == pytest.approx(metrics[f"{name}/effusion"])
+    assert {name for name in metrics if name.endswith(("/mass", "/nodule"))} == {"recall/nodule"}
+    assert metrics["recall/nodule"] == np.mean(probabilities[:, 2] >= 0.5)
     none = multi_label_metrics(probabilities, np.zeros_like(targets), NAMES)
     assert none.keys() == {"auroc", "average_precision", "macro_f1", "log_loss"}
     assert np.isnan([none["auroc"], none["average_precision"], none["macro_f1"]]).all()
@@ -84,7 +86,7 @@ def test_averages_leave_out_labels_that_do_not_define_them():
     [
         ("loss", 1, "must be comparable between trials"),
         ("accuracy", 1, "must be one of auroc, average_precision, macro_f1, log_loss, .*but got 'accuracy'"),
-        ("auroc", 0, "'auroc' is undefined on `tune`: it needs a label that some images have"),
+        ("auroc", 0, "'auroc' is undefined on `tune`: it needs a label that some, but not all images have"),
     ],
 )
 def test_objectives_that_cannot_steer_a_search_are_refused(metric, present, message):
