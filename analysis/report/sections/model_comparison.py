@@ -1,6 +1,10 @@
 """Comparison of the ensemble with its members, and of the ensemble rules."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from analysis.ensembles.compare_rules import Comparison
+from analysis.ensembles.result import ChosenEnsemble
 from analysis.report.inputs import EnsembleInputs, Inspection, SearchInputs, best_value
 from analysis.report.page import Block, Section, Table, Text
 from analysis.report.sections.wording import (
@@ -14,7 +18,9 @@ from analysis.report.sections.wording import (
 )
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
 from analysis.trials import network_of
+from trainables.core.inspect.latency import Profile
 from trainables.core.metric_names import METRICS, MINIMIZED, PATIENT
+from trainables.core.serving.predict_classes import VIEWS
 
 _MANY_IMAGES = 15  # of a group on average
 
@@ -80,6 +86,7 @@ def test_caveats(ensemble: EnsembleInputs) -> str:
 def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: Inspection) -> Table:
     metric, data, (test, name) = search.metric, search.data, ensemble.evaluation.by(search.metric)
     chosen, comparison = ensemble.chosen, ensemble.chosen.comparison
+    costs = _costs(ensemble, inspection)
     rows = [
         [
             f"ensemble ({comparison.chosen})",
@@ -87,12 +94,11 @@ def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: In
             *([] if data.folds else [""]),
             number(comparison.score),
             with_interval(test.ensemble, name),
-            *_total_cost(ensemble, inspection),
+            *_total_cost(costs[position] for position in comparison.combination.voters()),
             "",
         ]
     ]
     for position, record in enumerate(chosen.members):
-        profile = inspection.profiles[position] if position < len(inspection.profiles) else None
         rows.append(
             [
                 f"trial {record.number}, {network_of(record)}",
@@ -100,8 +106,7 @@ def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: In
                 *([] if data.folds else [number(best_value(record, metric))]),
                 number(chosen.member_scores[position]),
                 with_interval(test.members[position], name),
-                f"{profile.parameters / 1e6:.2f}" if profile else "",
-                f"{profile.latency_ms:.1f}" if profile else "",
+                *_total_cost([costs[position]]),
                 number(epoch_seconds(record), 2),
             ]
         )
@@ -109,30 +114,43 @@ def _models_table(search: SearchInputs, ensemble: EnsembleInputs, inspection: In
     return Table(
         "Model comparison",
         f"{label_of(metric)} on each split. Scores on {data.scored_on} chose the members, scores on {data.chosen_on} "
-        f"chose the rule, and test scores chose nothing. {_about_latency(inspection)}",
-        ("model", "weight", *splits, "test [95% interval]", "million parameters", "latency, ms", f"s/{search.unit}"),
+        f"chose the rule, and test scores chose nothing. {_about_latency(chosen, inspection)}",
+        ("model", "weight", *splits, "test [95% interval]", "million parameters", "latency, ms", "s/epoch"),
         rows,
         [0],
     )
 
 
-def _about_latency(inspection: Inspection) -> str:
+def _about_latency(chosen: ChosenEnsemble, inspection: Inspection) -> str:
     if not inspection.profiles:
         return f"Latency was not measured: {inspection.missing}."
+    views = len(VIEWS[chosen.views])
+    times = [f"{chosen.folds} models, one per fold"] * (chosen.folds > 1) + [f"{views} views of an image"] * (views > 1)
+    measured = f" A member has {' and '.join(times)}: its first model was measured on one view." if times else ""
     return (
         f"Latency is for one image: the median of up to 50 runs on {inspection.profiles[0].device}, where other "
-        "programs may have been running. The ensemble's is the sum over members with a weight, which run in sequence."
+        f"programs may have been running.{measured} The ensemble's is the sum over members with a weight. All run in "
+        "sequence."
     )
 
 
-def _total_cost(ensemble: EnsembleInputs, inspection: Inspection) -> tuple[str, str]:
-    """Return the parameters in millions and the latency in milliseconds of all members with a weight."""
-    voters = ensemble.chosen.comparison.combination.voters()
-    if len(inspection.profiles) <= max(voters):
+def _costs(ensemble: EnsembleInputs, inspection: Inspection) -> list[Profile | None]:
+    """Return the costs of each member with the models of all its folds and all views; None if it was not measured."""
+    models, views = max(ensemble.chosen.folds, 1), len(VIEWS[ensemble.chosen.views])
+    costs: list[Profile | None] = [
+        replace(one, parameters=models * one.parameters, latency_ms=models * views * one.latency_ms)
+        for one in inspection.profiles
+    ]
+    return costs + [None] * (len(ensemble.chosen.members) - len(costs))
+
+
+def _total_cost(costs: Iterable[Profile | None]) -> tuple[str, str]:
+    """Return the parameters in millions and the latency in milliseconds; empty if a model was not measured."""
+    known = list(costs)
+    if None in known:
         return "", ""
-    profiles = [inspection.profiles[position] for position in voters]
-    parameters = sum(profile.parameters for profile in profiles) / 1e6
-    return f"{parameters:.2f}", f"{sum(profile.latency_ms for profile in profiles):.1f}"
+    parameters, latencies = zip(*((one.parameters, one.latency_ms) for one in known if one), strict=True)
+    return f"{sum(parameters) / 1e6:.2f}", f"{sum(latencies):.1f}"
 
 
 def _rules_table(search: SearchInputs, ensemble: EnsembleInputs) -> Table:

@@ -44,7 +44,7 @@ def leaderboard(search: SearchInputs, members: Sequence[int]) -> Section:
     ]
     best = f"best {search.metric}"
     headings = ("trial", best, "network", "origin", "state", *(metric.label for metric in others))
-    headings += (*([] if search.data.folds else ["best epoch"]), f"{search.unit}s", f"s/{search.unit}")
+    headings += (*([] if search.data.folds else ["best epoch"]), f"{search.unit}s", "s/epoch")
     hidden = len(search.ranked) - len(leaders)
     not_shown = f" Not shown: {plural(hidden, 'more trial')}." if hidden else ""
     how_to_read = (

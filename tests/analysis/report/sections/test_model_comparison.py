@@ -53,12 +53,25 @@ def test_a_difference_of_zero_has_no_sign():
     assert [number(value) for value in (-0.0, -0.00001, -0.0001)] == ["0.0000", "0.0000", "-0.0001"]
 
 
-def test_the_ensembles_cost_is_the_sum_of_its_voters(search, ensemble):
+@pytest.mark.parametrize(
+    ("folds", "views", "passes", "said"),
+    [
+        (0, "none", 1, "running. The ensemble's"),
+        (3, "none", 1, "A member has 3 models, one per fold: its"),
+        (3, "flips", 3, "A member has 3 models, one per fold and 3 views of an image: its"),
+    ],
+)
+def test_the_ensembles_cost_is_the_sum_of_its_voters(search, ensemble, folds, views, passes, said):
+    networks = max(folds, 1)
+    chosen = dataclasses.replace(ensemble.chosen, folds=folds, views=views)
+    ensemble = with_result(ensemble, chosen=chosen)
     table = models(search, ensemble, made_up_inspection(search, ensemble)).blocks[0]
     rows = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
     voters = len(ensemble.chosen.comparison.combination.voters())
-    assert float(rows[0]["million parameters"]) == pytest.approx(0.4 * voters)
-    assert float(rows[0]["latency, ms"]) == pytest.approx(1.5 * voters)
+    for row, count in ((rows[0], voters), (rows[1], 1)):
+        assert float(row["million parameters"]) == pytest.approx(0.4 * count * networks)
+        assert float(row["latency, ms"]) == pytest.approx(1.5 * count * networks * passes)
+    assert said in table.how_to_read
     assert [row["model"] for row in rows[1:]] == [f"trial {r.number}, scratch_cnn" for r in ensemble.chosen.members]
     assert sum(float(row["weight"]) for row in rows[1:]) == pytest.approx(1, abs=2e-3)
     failed = models(search, ensemble, Inspection(missing="a node was lost")).blocks[0]

