@@ -11,10 +11,11 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from analysis.statistics.intervals.score_parts import ScoreParts, class_parts
 from trainables.core.data.labels import classes_of_groups, membership
-from trainables.core.metric_names import MINIMIZED
+from trainables.core.metric_names import MINIMIZED, RANKED
 from trainables.core.training.metrics.classification_metrics import (
     Resamples,
     classification_metrics,
@@ -153,6 +154,9 @@ def permutation_test(first: Probabilities, second: Probabilities, sample: Sample
     if there are at most 4,096, and 4,096 random ones otherwise. The observed assignment is one of them, so the p-value
     is never 0.
 
+    In a metric of ranks, such as AUROC, ranks are exchanged (Venkatraman and Begg 1996; Bandos, Rockette and Gur 2005):
+    mixing the probabilities of two models with different calibration changes the order of the images.
+
     Args:
         first: (N, C) probabilities of one model.
         second: (N, C) probabilities of the other model.
@@ -167,6 +171,8 @@ def permutation_test(first: Probabilities, second: Probabilities, sample: Sample
     observed = abs(sample.score(first) - sample.score(second))
     if count < GROUPS_FOR_TEST or np.isnan(observed):
         return None
+    if sample.metric.partition("/")[0] in RANKED:
+        first, second = rankdata(first, axis=0), rankdata(second, axis=0)
     images = np.arange(len(sample.labels))
     both, doubled = np.concatenate([first, second]), sample.take(np.concatenate([images, images]))
     exchanges = _exchanges(count, np.random.default_rng([seed, 12]))

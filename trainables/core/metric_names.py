@@ -14,6 +14,8 @@ ABSOLUTE_ERROR = "mean_absolute_error"
 AVERAGES = frozenset(
     {"balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "average_precision", "auroc", "clinical"}
 )
+# Depend only on the order in which the probabilities of each class or label put the images.
+RANKED = frozenset({"auroc", "average_precision", SENSITIVITY})
 # Prefix of a metric of patients instead of images.
 PATIENT = "patient_"
 _ERRORS = ("log_loss", ABSOLUTE_ERROR)

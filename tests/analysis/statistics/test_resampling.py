@@ -2,9 +2,10 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 from sklearn.metrics import accuracy_score
 
+from analysis.ensembles.tasks.label_samples import LabelSample
 from analysis.statistics.resampling import (
     Sample,
     best_position,
@@ -72,6 +73,28 @@ def test_the_permutation_test_against_the_sign_test():
     gains = (first.argmax(1) == labels).astype(int) - (second.argmax(1) == labels)
     expected = stats.binomtest(int((gains > 0).sum()), int(np.count_nonzero(gains))).pvalue
     assert permutation_test(first, second, sample) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("metric", ["auroc", "average_precision", "sensitivity_at_95_specificity"])
+def test_a_test_of_ranks_does_not_depend_on_calibration(metric):
+    generator = np.random.default_rng(1)
+    labels = (generator.random(60) < 0.3).astype(int)
+    weak, strong = (generator.normal(size=60) + skill * labels for skill in (0.3, 1.5))
+    sample = Sample(labels, np.arange(60) % 10, ("well", "ill"), metric, "well")
+
+    def tested(shift):
+        ill = special.expit(np.stack([weak, strong + shift]))
+        return permutation_test(*np.stack([1 - ill, ill], axis=2), sample)
+
+    assert tested(0) == tested(-4)
+
+
+def test_ranks_are_those_within_a_label():
+    probabilities, sample = drawn(count=2, images=60, groups=10, skill=2)
+    labels = LabelSample(np.eye(3, dtype=np.int64)[sample.labels], sample.groups, NAMES, "auroc")
+    scaled = probabilities * np.array([1, 0.1]).reshape(2, 1, 1)
+    decided = np.concatenate([scaled, scaled >= 0.05], axis=2)
+    assert permutation_test(*decided, labels) == permutation_test(*probabilities, labels)
 
 
 def test_p_values_of_equal_models_are_uniform():
