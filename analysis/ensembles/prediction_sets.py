@@ -111,9 +111,7 @@ def score_sets(sets: PredictionSets, probabilities: Probabilities, sample: Sampl
     """Score the sets of N images or patients with (N, C) probabilities."""
     contained = sets.contain(probabilities)
     covered, sizes = contained[np.arange(len(contained)), sample.labels], contained.sum(axis=1)
-    right = probabilities.argmax(axis=1) == sample.labels
-    single = sizes == 1
-    risks = risk_coverage(probabilities.max(axis=1), right)
+    risks = risk_coverage(probabilities.max(axis=1), probabilities.argmax(axis=1) == sample.labels)
     return SetScores(
         sets=sets,
         units=len(covered),
@@ -125,7 +123,7 @@ def score_sets(sets: PredictionSets, probabilities: Probabilities, sample: Sampl
             if has.any()
         },
         sizes=tuple(np.bincount(sizes, minlength=len(sample.class_names) + 1).tolist()),
-        right_if_single=int((right & single).sum()),
+        right_if_single=int((covered & (sizes == 1)).sum()),
         risk_area=float(risks.mean()),
     )
 

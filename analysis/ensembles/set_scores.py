@@ -19,7 +19,8 @@ class SetScores:
         interval: 95% confidence interval of their share; None with fewer than 10 groups.
         by_class: The covered ones, all, and the interval, for each true class.
         sizes: Number of sets with 0, 1, ..., C classes.
-        right_if_single: Right predictions among the sets with one class.
+        right_if_single: Sets with one class, which is the true one. It need not be the most likely class, because each
+            class has a threshold of its own.
         risk_area: Area under the risk-coverage curve: mean error rate if only the most confident predictions are
             accepted, over all numbers of these.
     """

@@ -1,12 +1,12 @@
 """Calibration intercept and slope: are probabilities too high, and are they too extreme? (Cox 1958)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics.resampling import RESAMPLES, Probabilities, Sample
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, RESAMPLES, Probabilities, Sample, sides
 
 _LEAST = 1e-7  # about the resolution of float32
 _STEPS, _CLOSE, _DIVERGED = 100, 1e-9, 50.0
@@ -20,8 +20,8 @@ class CalibrationLine:
     Attributes:
         intercept: Intercept with the slope fixed at 1 (calibration in the large): above 0 if probabilities are too low.
         slope: Slope with a free intercept: below 1 if probabilities are too extreme.
-        intercept_interval: None if a resample has no intercept.
-        slope_interval: None if a resample has no slope.
+        intercept_interval: None if a resample has no intercept, or with too few groups.
+        slope_interval: None if a resample has no slope, or with too few groups.
     """
 
     intercept: float
@@ -36,7 +36,8 @@ def calibration_line(
     """Fit the line, with percentile intervals by a bootstrap of groups.
 
     Groups are drawn from all classes together: the intercept depends on the share of positives, which is as uncertain
-    as everything else.
+    as everything else. With fewer than ``GROUPS_FOR_INTERVAL`` groups of positives or of negatives, there are no
+    intervals.
 
     Args:
         scores: (N,) probabilities of being positive.
@@ -50,12 +51,15 @@ def calibration_line(
     fitted = fit_lines(scores, positive, np.ones((1, len(scores))))[0]
     if not np.isfinite(fitted).all():
         return None
+    line = CalibrationLine(float(fitted[0]), float(fitted[1]), None, None)
+    if min(sides(sample.groups, positive)) < GROUPS_FOR_INTERVAL:
+        return line
     groups, generator = len(sample.members), np.random.default_rng(35)
     drawn = generator.multinomial(groups, np.full(groups, 1 / groups), count)
     parts = np.array_split(drawn, -(-count * len(scores) // _CELLS))
     resampled = np.concatenate([fit_lines(scores, positive, part[:, sample.group_of]) for part in parts])
     intercept_interval, slope_interval = _intervals(resampled)
-    return CalibrationLine(float(fitted[0]), float(fitted[1]), intercept_interval, slope_interval)
+    return replace(line, intercept_interval=intercept_interval, slope_interval=slope_interval)
 
 
 def fit_lines(scores: Probabilities, positive: NDArray[np.bool_], draws: NDArray[np.generic]) -> NDArray[np.float64]:

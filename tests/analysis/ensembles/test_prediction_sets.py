@@ -107,6 +107,17 @@ def test_sets_are_counted_by_size_and_by_class():
     }
 
 
+def test_a_set_of_one_class_is_right_if_that_is_the_true_class():
+    """With thresholds by class, it need not be the most likely one, and it is what a person reads."""
+    sets, ill = PredictionSets(0.9, (0.7, 0.2), True), np.array([[0.65, 0.35]], np.float32)
+    assert sets.attributes(ill[0], NAMES[:2]) == {"prediction_set": "b", "abstain": False}
+    right, wrong = (
+        score_sets(sets, ill, Sample(np.array([label]), np.arange(1), NAMES[:2], "auroc")) for label in (1, 0)
+    )
+    assert right.metrics()["accuracy_if_certain"] == right.metrics()["set_coverage"] == 1
+    assert wrong.metrics()["accuracy_if_certain"] == wrong.metrics()["set_coverage"] == 0
+
+
 def test_the_risk_of_accepting_the_most_confident_is_their_error_rate():
     generator = np.random.default_rng(0)
     confidence, right = np.round(generator.random(50), 1), generator.random(50) < 0.7

@@ -47,6 +47,17 @@ def test_the_interval_of_the_intercept_allows_for_the_share_of_positives():
     assert pairs.intercept_interval == pytest.approx(fitted.intercept_interval)
 
 
+@pytest.mark.parametrize(("groups", "known"), [(1, False), (9, False), (10, True)])
+def test_few_groups_have_no_intervals(groups, known):
+    scores, positive, sample = made_up(300)
+    of_all = np.random.default_rng(0).integers(0, groups, 300)
+    fitted = calibration_line(scores, positive, replace(sample, groups=of_all), count=50)
+    assert [fitted.intercept_interval is not None, fitted.slope_interval is not None] == [known, known]
+    few_positive = np.where(positive, of_all, np.arange(300))
+    again = calibration_line(scores, positive, replace(sample, groups=few_positive), count=50)
+    assert (again.slope, again.slope_interval is not None) == (fitted.slope, known)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_constant_score_has_no_slope(dtype):
     """Any slope fits, so the fit ended wherever rounding led it."""
