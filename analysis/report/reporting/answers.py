@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.ensembles.evaluation import Evaluation
 from analysis.report.inputs import EnsembleInputs, SearchInputs
 from analysis.report.reporting.data_flow import characteristics, share_groups
 from analysis.report.sections.wording import about_test, label_of, sentence, with_interval
@@ -28,7 +29,6 @@ _ORIGINS = {
     MUTATION: "mutated from one of the best before them",
     SAMPLER: "chosen by Bayesian optimisation (TPE, at random until enough have been tried)",
 }
-_CLASSES = {"class": "Classes", "label": "Labels"}
 _SECTIONS = {
     "scores": "Test scores",
     "data": "The data",
@@ -85,10 +85,16 @@ def _about_data(search: SearchInputs) -> dict[int, Answer]:
         ),
         36: Answer(
             PARTLY,
-            f"{', '.join([_CLASSES[_class_word(data)], *characteristics(search)])} in each partition.",
+            f"{', '.join([_counted(data), *characteristics(search)])} in each partition.",
             _SECTIONS["flow"],
         ),
     }
+
+
+def _counted(data: Dataset) -> str:
+    if not data.image_classes:
+        return "Images and groups"
+    return "Labels" if data.labels.ndim == 2 else "Classes"
 
 
 def _class_word(data: Dataset) -> str:
@@ -181,31 +187,20 @@ def _about_model(search: SearchInputs, ensemble: EnsembleInputs) -> dict[int, An
     if len(chosen.members) == 1:
         combined = "There is one network only, so nothing is combined."
     caveats = [note.replace(" (*)", "") for note in evaluation.caveats()]  # tables have no such mark here
-    levels = evaluation.levels().values()
-    few = list(dict.fromkeys(name for level in levels for name in (*level.conditional, *level.absent)))
-    shown = f"; those of {', '.join(few)} have none, because they have too few groups" if few else ""
     found = {
         2: Answer(PARTLY, "The first paragraph of this report.", "the opening"),
         22: Answer(FILLED, f"{plural(networks.total(), 'network')}: {listed}.", _SECTIONS["models"]),
         27: Answer(FILLED, combined, _SECTIONS["models"]),
         28: Answer(FILLED, f"Metrics: {metrics}.", _SECTIONS["scores"]),
-        29: Answer(
-            FILLED,
-            "Scores have 95% intervals, and differences are tested by permutation; both take whole groups as units.",
-            _SECTIONS["scores"],
-        ),
+        29: _uncertainty(evaluation),
         32: Answer(FILLED, about_test(search, ensemble), _SECTIONS["scores"]),
         37: Answer(
             FILLED if name in test.ensemble.intervals else PARTLY,
             f"{label_of(search.metric)} {with_interval(test.ensemble, name) or 'undefined'} on test.",
             _SECTIONS["scores"],
         ),
-        38: Answer(
-            PARTLY if few else FILLED,
-            f"Scores by {_class_word(search.data)} with 95% intervals{shown}.",
-            _SECTIONS["scores"],
-        ),
-        39: Answer(PARTLY, "Mistakes are shown; their causes are for you to judge.", _SECTIONS["scores"]),
+        38: _scores_by_class(evaluation, _class_word(search.data)),
+        39: Answer(PARTLY, "Mistakes are shown; their causes are for you to judge.", of_task.examples_title),
         40: Answer(
             PARTLY,
             " ".join(map(sentence, filter(None, [search.data.leak, *caveats]))) or "One data set, tested internally.",
@@ -218,3 +213,22 @@ def _about_model(search: SearchInputs, ensemble: EnsembleInputs) -> dict[int, An
     if of_task.explanation:
         found[31] = Answer(PARTLY, of_task.explanation, of_task.examples_title)
     return found
+
+
+def _uncertainty(evaluation: Evaluation) -> Answer:
+    levels = evaluation.levels().values()
+    tested = any(level.p_value is not None for level in levels)
+    if any(level.ensemble.intervals for level in levels):
+        tests = ", and differences are tested by permutation; both take" if tested else ", which take"
+        return Answer(FILLED, f"Scores have 95% intervals{tests} whole groups as units.", _SECTIONS["scores"])
+    tests = " Differences are tested by permutation of whole groups." if tested else ""
+    return Answer(PARTLY, f"There are too few groups for 95% intervals.{tests}", _SECTIONS["scores"])
+
+
+def _scores_by_class(evaluation: Evaluation, word: str) -> Answer:
+    levels = evaluation.levels().values()
+    if not any("/" in name for level in levels for name in level.ensemble.intervals):
+        return Answer(PARTLY, f"Scores by {word}; there are too few groups for 95% intervals.", _SECTIONS["scores"])
+    few = list(dict.fromkeys(name for level in levels for name in (*level.conditional, *level.absent)))
+    shown = f"; those of {', '.join(few)} have none, because they have too few groups" if few else ""
+    return Answer(PARTLY if few else FILLED, f"Scores by {word} with 95% intervals{shown}.", _SECTIONS["scores"])

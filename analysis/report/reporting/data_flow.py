@@ -62,7 +62,8 @@ def partition_table(search: SearchInputs) -> Table:
         rows.append([name, str(len(indices)), str(len(np.unique(data.groups[indices]))), *patients, *shares])
     headings = ["partition", "images", "groups", *(["patients"] if data.patients is not None else []), *names]
     missing = "" if search.metadata else " Age, sex and site are for you to add, or are shown if the data have them."
-    how = f"Images of each class with their share of the partition.{missing}"
+    counted = "Images of each class with their share of the partition." if names else "Images and groups."
+    how = f"{counted}{missing}"
     return Table("Partitions", how, headings, rows, wrapped=True)
 
 

@@ -57,10 +57,12 @@ def metrics_table(ensemble: EnsembleInputs) -> Table:
         for metric in METRICS
         if metric.name in test.ensemble.metrics
     ]
+    about = "There are too few groups for intervals. "
+    if test.ensemble.intervals:
+        about = "The 95% intervals allow for groups, whose images are not independent. "
     return Table(
         "Metrics",
-        "The 95% intervals allow for groups, whose images are not independent. "
-        f"{_short_intervals(ensemble)}{_significance(ensemble)} {test_caveats(ensemble)}",
+        f"{about}{_short_intervals(ensemble)}{_significance(ensemble)} {test_caveats(ensemble)}",
         ("metric", *(f"{model}{level}" for model in models for level in levels)),
         rows,
         wrapped=True,

@@ -9,6 +9,10 @@ from analysis.ensembles.result import ChosenEnsemble, EnsembleResult, Openings, 
 from analysis.ensembles.tasks.segmentation import SegmentationResults
 from analysis.report.inputs import EnsembleInputs, Inspection
 from analysis.report.render import render
+from analysis.report.reporting.answers import FILLED, PARTLY
+from analysis.report.reporting.data_flow import partition_table
+from analysis.report.reporting.section import checklist, methods
+from analysis.report.sections.model_comparison import metrics_table
 from analysis.report.sections.segmentation_scores import (
     dice_panel,
     mask_overlays,
@@ -125,6 +129,24 @@ def test_masks_of_known_patients_are_predicted_by_image_only(search, predicted):
     assert ensemble.evaluation.patients is not None
     text = Page(render(known, ensemble, Inspection(missing="a node was lost"), "Made now.")).text
     assert "model.predict(images)" in text and "patient=" not in text
+
+
+def test_the_checklist_claims_no_intervals_or_classes_that_masks_of_few_groups_do_not_have(search, ensemble, predicted):
+    groups, test = search.data.groups.copy(), search.data.splits["test"]
+    groups[test] = len(groups) + np.arange(len(test)) % 5
+    few = dataclasses.replace(search, data=dataclasses.replace(search.data, groups=groups))
+    of_few = scored(few, predicted)
+    rows = {int(row[0]): row[3:] for row in checklist(few, of_few).rows}
+    assert rows[29] == [PARTLY, "There are too few groups for 95% intervals.", "Test scores"]
+    assert rows[36][:2] == [PARTLY, "Images and groups in each partition."]
+    assert rows[38] == [PARTLY, "Scores by class; there are too few groups for 95% intervals.", "Test scores"]
+    assert rows[39][2] == "Worst and best"
+    assert "too few groups for 95% intervals." in methods(few, of_few)
+    assert partition_table(few).how_to_read.startswith("Images and groups. ")
+    assert metrics_table(of_few).how_to_read.startswith("There are too few groups for intervals. ")
+    enough = {int(row[0]): row[3:] for row in checklist(search, ensemble).rows}
+    assert enough[29][:2] == [FILLED, "Scores have 95% intervals, which take whole groups as units."]
+    assert enough[38][:2] == [FILLED, "Scores by class with 95% intervals."]
 
 
 @pytest.mark.parametrize(
