@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,9 +95,10 @@ def choose(
 ) -> Choice:
     """Compare rules by their predictions on images that they were not fitted to, and choose one.
 
-    With a default, the best rule is chosen if it beats the default by more than one standard error and each class has
-    ``GROUPS_FOR_INTERVAL`` groups, of patients for a metric by patient (with fewer, standard errors are too short);
-    otherwise the default is. Without a default, the simplest rule within one standard error of the best is chosen.
+    With a default, the best rule is chosen if it beats the default by more than one standard error and
+    ``GROUPS_FOR_INTERVAL`` groups, of patients for a metric by patient, have images of each class, or with and without
+    each label (with fewer, standard errors are too short); otherwise the default is. Without a default, the simplest
+    rule within one standard error of the best is chosen.
 
     Args:
         predictions: Predictions of each rule on N images, simplest rule first.
@@ -117,8 +119,8 @@ def choose(
     resampled = paired_scores(predicted, sample, _RESAMPLES)
     errors = np.nanstd(resampled - resampled[:, reference, None], axis=0, ddof=1)
     _, level = sample.at_level_of_metric([])
-    fewest = min(range(len(level.class_names)), key=level.groups_with)
-    replaceable = level.groups_with(fewest) >= GROUPS_FOR_INTERVAL
+    rarest = min(map(level.rarer, range(len(level.class_names))), key=attrgetter("groups"))
+    replaceable = rarest.groups >= GROUPS_FOR_INTERVAL
 
     def replacement(values: NDArray[np.float64]) -> int:
         """Return the best rule if it is clearly better than the reference, else the reference."""
@@ -138,8 +140,8 @@ def choose(
     if forced is None and default is not None and not replaceable and better != default:
         notes = [
             *notes,
-            f"{better} scored better than {default}, but replaces it only if every class has {GROUPS_FOR_INTERVAL} "
-            f"groups, and {level.class_names[fewest]} has {level.groups_with(fewest)}",
+            f"{better} scored better than {default}, but replaces it only if {GROUPS_FOR_INTERVAL} groups have images "
+            f"of each kind, and {rarest.groups} {'has' if rarest.groups == 1 else 'have'} images {rarest}",
         ]
     corrected = corrected_score(predicted, sample, position, _RESAMPLES)
     figures = sample.scores(predictions[chosen])

@@ -207,6 +207,6 @@ def _out_of_fold(
         )
         return {name: known.rules[name](probabilities, sample).apply(probabilities) for name in known.fixed}, [note]
     predictions = {name: cross_fitted(rule, probabilities, sample, folds) for name, rule in known.rules.items()}
-    single = [name for label, name in enumerate(sample.class_names) if sample.groups_with(label) == 1]
-    note = f"only one group has images of {', '.join(single)}: rules were scored on it without having seen the class"
+    single = [str(kind) for kind in map(sample.rarer, range(len(sample.class_names))) if kind.groups == 1]
+    note = f"only one group has images {', '.join(single)}: rules were scored on it without having seen such images"
     return predictions, [note] if single else []

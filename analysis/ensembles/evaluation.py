@@ -1,12 +1,12 @@
 """Scores of an ensemble and its members on the sealed test set, with their uncertainty."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from analysis.ensembles.set_scores import LabelSetScores, SetScores
 from analysis.statistics.calibration import Bin
-from analysis.statistics.resampling import GROUPS_FOR_INTERVAL
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample
 from trainables.core.metric_names import PATIENT
 from trainables.core.plural import plural
 from trainables.core.serving.operating_point import IMAGE as IMAGE_UNIT
@@ -141,10 +141,12 @@ class Evaluation:
         p_value: ``permutation_test`` of the ensemble against that member; None if they are the same model, or with too
             few groups.
         groups: Number of groups in ``test``.
-        conditional: Classes with fewer than 10 groups. Averages over classes hold for these groups only.
-        absent: Classes without an image in ``test``.
+        conditional: Classes with fewer than 10 groups, and labels with fewer on either side. Averages over classes hold
+            for these groups only.
+        absent: Classes without an image in ``test``, and labels that every image has.
         patients: The same by patient, whose units are patients instead of images; None without patients.
         count: Number of images, or of patients, of labels or masks; 0 where recalls tell it, and in earlier versions.
+        negatives: Labels among ``conditional`` and ``absent`` because few groups, or none, have images without them.
     """
 
     ensemble: Scores
@@ -156,6 +158,23 @@ class Evaluation:
     absent: tuple[str, ...]
     patients: "Evaluation | None" = None
     count: int = 0
+    negatives: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, scores: Scores, sample: Sample) -> Self:
+        """Return the evaluation of one model on a sample, without its members."""
+        few, absent = sample.scarce()
+        return cls(
+            scores,
+            (),
+            0,
+            None,
+            len(sample.members),
+            tuple(kind.name for kind in few),
+            tuple(kind.name for kind in absent),
+            count=0 if scores.recalls else len(sample.labels),
+            negatives=tuple(kind.name for kind in (*few, *absent) if not kind.present),
+        )
 
     @property
     def units(self) -> int:
@@ -177,20 +196,27 @@ class Evaluation:
             return self.patients, metric.removeprefix(PATIENT)
         return self, metric
 
+    def kinds(self, names: Sequence[str]) -> list[str]:
+        """Return phrases for the images that are few or missing, such as ``of a, b`` and ``without c``."""
+        positives = [name for name in names if name not in self.negatives]
+        of_classes = [f"of {', '.join(positives)}"] if positives else []
+        return of_classes + [f"without {name}" for name in names if name in self.negatives]
+
     def caveats(self) -> list[str]:
         """Return the notes to print with the scores of images and of patients."""
         levels = self.levels()
-        units = {name: unit for unit, level in reversed(levels.items()) for name in level.absent}
-        notes = [f"no test {unit} of {name}" for name, unit in units.items()]
+        reverse = reversed(levels.items())
+        units = {kind: unit for unit, level in reverse for name in level.absent for kind in level.kinds([name])}
+        notes = [f"no test {unit} {kind}" for kind, unit in units.items()]
         scores = [level.ensemble for level in levels.values()]
         notes += [sets.warning for one in scores for sets in (one.sets, one.label_sets) if sets]
         for unit, level in levels.items():
             if level.conditional:
                 by = f" by {unit}" * (len(levels) > 1)
+                few = ", ".join(level.kinds(level.conditional))
                 notes.append(
-                    f"averages{by} and their intervals (*) are conditional on the few test groups of "
-                    f"{', '.join(level.conditional)} (fewer than {GROUPS_FOR_INTERVAL}): other patients may give other "
-                    "values"
+                    f"averages{by} and their intervals (*) are conditional on the few test groups {few} (fewer than "
+                    f"{GROUPS_FOR_INTERVAL}): other patients may give other values"
                 )
         return list(filter(None, notes))
 

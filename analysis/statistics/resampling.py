@@ -32,6 +32,29 @@ _MOST_EXCHANGES = 4096
 _CELLS = 1_000_000  # resamples times images that are scored at once
 
 
+@dataclass(frozen=True)
+class Kind:
+    """Images of a class, or those without a label.
+
+    Attributes:
+        name: Name of the class or label.
+        groups: Number of groups with such images.
+        present: False for the images without the label.
+    """
+
+    name: str
+    groups: int
+    present: bool = True
+
+    @property
+    def is_few(self) -> bool:
+        """True with fewer groups than ``GROUPS_FOR_INTERVAL``, but at least one."""
+        return 0 < self.groups < GROUPS_FOR_INTERVAL
+
+    def __str__(self) -> str:
+        return f"{'of' if self.present else 'without'} {self.name}"
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """Labelled images in groups, and the metric that scores predictions of them.
@@ -109,6 +132,15 @@ class Sample:
         """Return the number of groups with an image of a class."""
         return len(np.unique(self.groups[self.has(label)]))
 
+    def rarer(self, label: int) -> "Kind":
+        """Return the kind of images on whose groups the figures of a class rest."""
+        return Kind(self.class_names[label], self.groups_with(label))
+
+    def scarce(self) -> "tuple[tuple[Kind, ...], tuple[Kind, ...]]":
+        """Return the kinds of images that too few groups have, and those that none has."""
+        kinds = list(map(self.rarer, range(len(self.class_names))))
+        return tuple(one for one in kinds if one.is_few), tuple(one for one in kinds if not one.groups)
+
     def resampled_groups(self, count: int, seed: int = 0) -> Iterator[Indices]:
         """Draw groups with replacement within each class, as many as it has; yield ``count`` arrays of positions."""
         generator = np.random.default_rng([seed, 11])
@@ -126,8 +158,8 @@ class Sample:
 
 
 def few_groups(sample: Sample) -> list[int]:
-    """Return the classes that occur in fewer than ``GROUPS_FOR_INTERVAL`` groups, but in at least one."""
-    return [label for label in range(len(sample.class_names)) if 0 < sample.groups_with(label) < GROUPS_FOR_INTERVAL]
+    """Return the classes whose figures rest on fewer than ``GROUPS_FOR_INTERVAL`` groups, but on at least one."""
+    return [label for label in range(len(sample.class_names)) if sample.rarer(label).is_few]
 
 
 def sides(groups: NDArray[np.int64], positive: NDArray[np.bool_]) -> tuple[int, int]:

@@ -178,11 +178,6 @@ class TaskResults(ABC):
         """Add the scores of an ensemble's decisions about images or patients, if it makes any."""
         return scores
 
-    @staticmethod
-    def few_and_absent(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: ARG004
-        """Return the classes of too few groups, and those without an image."""
-        return (), ()
-
     @classmethod
     def evaluate_combined(cls, combined: NDArray[Any], combination: Combination, sample: Sample) -> Evaluation:
         """Score an ensemble without its members.
@@ -196,9 +191,7 @@ class TaskResults(ABC):
         for unit, (predicted, of_unit) in cls.by_unit(combined, combination, sample).items():
             scores = cls.score(predicted, combination, unit, of_unit)
             scores = cls.decided(scores, served[unit][0], combination, unit, of_unit)
-            few, absent = cls.few_and_absent(of_unit)
-            count = 0 if scores.recalls else len(of_unit.labels)
-            levels[unit] = Evaluation(scores, (), 0, None, len(of_unit.members), few, absent, count=count)
+            levels[unit] = Evaluation.of(scores, of_unit)
         return replace(levels[IMAGE], patients=levels.get(PATIENT))
 
     @classmethod

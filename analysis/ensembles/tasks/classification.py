@@ -21,12 +21,12 @@ from analysis.statistics.calibration import brier_scores, expected_calibration_e
 from analysis.statistics.diversity import Diversity, diversity
 from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.patients import PatientSample, by_unit
-from analysis.statistics.resampling import Probabilities, Sample, few_groups
+from analysis.statistics.resampling import Probabilities, Sample
 from trainables.core.config import ClassificationConfig
 from trainables.core.errors import UserError
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.ensembles.classification_ensemble import positive_column
-from trainables.core.training.metrics.classification_metrics import absent_classes, class_keys, confusion_counts
+from trainables.core.training.metrics.classification_metrics import class_keys, confusion_counts
 
 
 class ClassificationResults(TaskResults):
@@ -125,12 +125,6 @@ class ClassificationResults(TaskResults):
         if point is not None:
             scores = scores.with_points({"": score_point(point, predictions, sample)})
         return scores if sets is None else scores.with_sets(score_sets(sets, predictions, sample))
-
-    @staticmethod
-    def few_and_absent(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the classes of too few groups, and those without an image."""
-        few = tuple(sample.class_names[label] for label in few_groups(sample))
-        return few, absent_classes(sample.labels, sample.class_names)
 
     def baselines(self, predictions: NDArray[Any], combination: Combination, metric: str) -> tuple[Baseline, ...]:
         """Score the majority class and the nearest neighbour of raw pixels, by patient if the metric is."""

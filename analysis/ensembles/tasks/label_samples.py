@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.statistics.intervals.score_parts import ScoreParts, label_parts
 from analysis.statistics.patients import PatientSample
-from analysis.statistics.resampling import Probabilities, Sample
+from analysis.statistics.resampling import Kind, Probabilities, Sample, sides
 from trainables.core.data.patient_labels import patient_label_sets
 from trainables.core.serving.combining.combine import Combination
 from trainables.core.serving.combining.combine_labels import ANY_IMAGE, LabelCombination
@@ -39,13 +39,10 @@ class LabelSample(Sample):
         """Return the parts that the metrics are made of."""
         return label_parts(probabilities, self.labels, self.class_names)
 
-    def groups_with(self, label: int) -> int:
-        """Return the number of groups with an image of a label, or of those with an image without it if that is less.
-
-        The figures of a label depend on both kinds of images.
-        """
-        has = self.has(label)
-        return min(len(np.unique(self.groups[has])), len(np.unique(self.groups[~has])))
+    def rarer(self, label: int) -> Kind:
+        """Return the images with, or without a label, whichever fewer groups have. Its figures rest on both."""
+        present, absent = sides(self.groups, self.has(label))
+        return Kind(self.class_names[label], min(present, absent), present <= absent)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from analysis.statistics.calibration import binned, expected_calibration_error
 from analysis.statistics.cross_fitting import group_folds
 from analysis.statistics.diversity import Diversity, answer_diversity
 from analysis.statistics.intervals.model_scores import intervals
-from analysis.statistics.resampling import Sample, few_groups
+from analysis.statistics.resampling import Sample
 from trainables.core.config import MultiLabelConfig
 from trainables.core.data.labels import label_sets
 from trainables.core.metric_names import PATIENT as OF_PATIENTS
@@ -157,12 +157,6 @@ class MultiLabelResults(TaskResults):
         if not isinstance(sets, LabelSets):
             return scores
         return scores.with_label_sets(score_label_sets(sets, predictions[:, : len(keys)], sample))
-
-    @staticmethod
-    def few_and_absent(sample: Sample) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the labels of too few groups, and those that no image has."""
-        few = tuple(sample.class_names[label] for label in few_groups(sample))
-        return few, tuple(name for label, name in enumerate(sample.class_names) if not sample.has(label).any())
 
     def baselines(self, predictions: NDArray[Any], combination: Combination, metric: str) -> tuple[Baseline, ...]:
         """Score the shares of the labels and the nearest neighbour of raw pixels, by patient if the metric is."""

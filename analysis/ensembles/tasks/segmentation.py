@@ -18,7 +18,7 @@ from analysis.statistics.diversity import Diversity
 from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.intervals.score_parts import ScoreParts, mask_parts
 from analysis.statistics.patients import PatientSample
-from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Kind, Sample
 from trainables.core.config import SegmentationConfig
 from trainables.core.metric_names import METRICS
 from trainables.core.serving.combining.combine import Combination
@@ -154,6 +154,10 @@ class MaskSample(Sample):
     def groups_with(self, label: int) -> int:  # noqa: ARG002
         """Return the number of groups; every image is scored on every class."""
         return len(self.members)
+
+    def scarce(self) -> tuple[tuple[Kind, ...], tuple[Kind, ...]]:
+        """Return nothing: with too few groups, no score has an interval."""
+        return (), ()
 
     def parts(self, counts: Counts) -> ScoreParts:
         """Return the parts that the metrics of (N, 3C) counts are made of."""

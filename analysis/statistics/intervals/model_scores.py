@@ -110,7 +110,7 @@ def _bounded(name: str, score: float, variance: float, sample: Sample, parts: Sc
 
 def _groups(name: str, sample: Sample) -> int:
     """Return the groups of the class of a metric, or for averages those of the smallest class that has enough."""
-    groups = {key: sample.groups_with(label) for label, key in enumerate(class_keys(sample.class_names))}
+    groups = {key: sample.rarer(label).groups for label, key in enumerate(class_keys(sample.class_names))}
     of_class = groups.get(name.partition("/")[2])
     if of_class is not None:
         return max(of_class, 1)

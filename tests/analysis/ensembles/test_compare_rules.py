@@ -66,7 +66,8 @@ def test_a_class_in_fewer_than_ten_groups_leaves_the_default():
     assert stacking.behind < -stacking.error
     assert comparison.chosen == DEFAULT
     assert comparison.notes == (
-        f"stacking scored better than {DEFAULT}, but replaces it only if every class has 10 groups, and a has 9",
+        f"stacking scored better than {DEFAULT}, but replaces it only if 10 groups have images of each kind, and 9 "
+        "have images of a",
     )
     assert compare(probabilities[:, few], sample.take(few), forced=DEFAULT).notes == ()
 
@@ -159,7 +160,8 @@ def test_a_metric_by_patient_needs_groups_of_healthy_patients():
     choice = choose_rule.choose(rules, sample, default="mean")
     assert choice.rules[1].behind < -choice.rules[1].error and choice.chosen == "mean"
     assert choice.notes == (
-        "other scored better than mean, but replaces it only if every class has 10 groups, and healthy has 3",
+        "other scored better than mean, but replaces it only if 10 groups have images of each kind, and 3 have images "
+        "of healthy",
     )
 
 
@@ -196,7 +198,7 @@ def test_a_class_in_one_group_is_noted():
     assert len(comparison.rules) == len(RULES)
     assert comparison.corrected is None  # no resample leaves the class's only group out
     assert (
-        comparison.notes[0] == "only one group has images of c: rules were scored on it without having seen the class"
+        comparison.notes[0] == "only one group has images of c: rules were scored on it without having seen such images"
     )
 
 
@@ -242,7 +244,7 @@ def test_the_reason_why_a_better_patient_rule_is_not_chosen_is_said():
     assert note.startswith(
         "to combine the images of a patient, any-lesion scored better than mean, but replaces it only"
     )
-    assert note.endswith("and no has 6")
+    assert note.endswith("and 6 have images of no")
     rules = (Compared("mean", 0.8, 0.0, 0.0), Compared("max", 0.81, -0.01, 0.02), Compared("worse", 0.7, 0.1, 0.2))
     close = dataclasses.replace(few.patients, rules=rules)
     said = "mean, balanced_accuracy 0.8000 (max 0.8100, better by less than a standard error of 0.0200; worse 0.7000)"

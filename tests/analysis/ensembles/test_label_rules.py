@@ -8,6 +8,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from analysis.ensembles.compare_rules import compare
 from analysis.ensembles.label_rules import LABEL_RULES, best_thresholds, fit_label_temperatures
 from analysis.ensembles.tasks.label_samples import LabelSample
+from analysis.statistics.resampling import Kind
 from trainables.core.errors import DataError
 from trainables.core.serving.combining.combine_labels import temper_labels
 
@@ -99,4 +100,5 @@ def test_groups_are_resampled_by_their_rarest_label():
     for drawn_groups in sample.resampled_groups(20):
         assert rare[drawn_groups].sum() == rare.sum()
     mostly = dataclasses.replace(sample, labels=np.maximum(sample.labels, np.arange(240)[:, None] >= 6))
-    assert mostly.groups_with(0) == len(np.unique(mostly.groups[mostly.labels[:, 0] == 0]))
+    with_it, without_it = (len(np.unique(mostly.groups[mostly.labels[:, 0] == value])) for value in (1, 0))
+    assert (mostly.groups_with(0), mostly.rarer(0)) == (with_it, Kind(sample.class_names[0], without_it, False))

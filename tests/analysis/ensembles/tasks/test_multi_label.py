@@ -13,11 +13,12 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from analysis.ensembles.choose_rule import choose
 from analysis.ensembles.compare_rules import Comparison
 from analysis.ensembles.evaluation import Evaluation
 from analysis.ensembles.label_rules import best_thresholds
 from analysis.ensembles.serialization import from_json, to_json
-from analysis.ensembles.tasks.label_samples import LabelPatientSample
+from analysis.ensembles.tasks.label_samples import LabelPatientSample, LabelSample
 from analysis.ensembles.tasks.multi_label import MultiLabelResults
 from analysis.statistics.cross_fitting import group_folds
 from tests.analysis.ensembles.test_label_rules import NAMES, drawn
@@ -80,6 +81,39 @@ def test_a_label_of_few_groups_has_no_interval_and_an_absent_one_no_score():
     assert "auroc/mass" in result.ensemble.metrics and "auroc/mass" not in result.ensemble.intervals
     assert [name for name in result.ensemble.metrics if name.endswith("/nodule")] == ["specificity/nodule"]
     assert "auroc/effusion" in result.ensemble.intervals
+
+
+def test_a_label_that_few_or_no_groups_lack_is_named_so():
+    probabilities, sample = drawn(images=240, groups=80, seed=3)
+    labels = sample.labels.copy()
+    one, few = sample.groups == sample.groups[0], np.isin(sample.groups, np.unique(sample.groups)[:5])
+    labels[:, 0], labels[:, 1] = ~one, ~few
+    sample = dataclasses.replace(sample, labels=labels)
+    comparison = MultiLabelResults.compare(probabilities, sample)
+    effusion, mass, _ = sample.class_names
+    assert comparison.notes[0].startswith(f"only one group has images without {effusion}: ")
+    labels[:, 0] = 1
+    result = MultiLabelResults.evaluate_combined(
+        MultiLabelResults.combined(probabilities, comparison.combination), comparison.combination, sample
+    )
+    assert (result.absent, result.conditional, result.negatives) == ((effusion,), (mass,), (mass, effusion))
+    assert result.caveats() == [
+        f"no test image without {effusion}",
+        f"averages and their intervals (*) are conditional on the few test groups without {mass} (fewer than 10): "
+        "other patients may give other values",
+    ]
+
+
+def test_a_rule_is_replaced_only_if_enough_groups_lack_each_label():
+    generator = np.random.default_rng(0)
+    labels = np.stack([generator.permutation(np.arange(200) >= 3), np.arange(200) % 2], axis=1).astype(np.int64)
+    sample = LabelSample(labels, np.arange(200), ("mass", "nodule"), "auroc")
+    good = np.clip(labels * 0.4 + 0.6 * generator.random((200, 2)), 0, 1)
+    choice = choose({"mean": generator.random((200, 2)), "other": good}, sample, default="mean")
+    assert choice.notes == (
+        "other scored better than mean, but replaces it only if 10 groups have images of each kind, and 3 have images "
+        "without mass",
+    )
 
 
 def test_members_disagree_where_their_sets_of_labels_differ():

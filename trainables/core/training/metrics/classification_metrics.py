@@ -182,11 +182,6 @@ def class_keys(class_names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(distinct)
 
 
-def absent_classes(targets: NDArray[np.int64], class_names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the classes that do not occur in ``targets``."""
-    return tuple(name for index, name in enumerate(class_names) if not (targets == index).any())
-
-
 def check_objective(
     metric: str,
     targets: NDArray[np.int64],
