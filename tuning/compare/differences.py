@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analysis.ensembles.evaluation import Evaluation, Scores
 from analysis.ensembles.tasks.base import TaskResults
 from analysis.statistics.paired_difference import Difference, paired_differences, share_difference
 from analysis.statistics.patients import PatientSample
@@ -19,8 +20,8 @@ from trainables.core.data.source import numbered
 from trainables.core.metric_names import METRICS, PATIENT, is_better
 from trainables.core.plural import plural
 from trainables.core.serving.combining.combine import Combination
+from trainables.core.serving.operating_point import IMAGE, OperatingPoint, shown_threshold
 from trainables.core.serving.operating_point import PATIENT as PATIENT_UNIT
-from trainables.core.serving.operating_point import OperatingPoint, shown_threshold
 from tuning.console import say
 
 
@@ -98,7 +99,7 @@ def show_differences(models: Sequence[Compared], metric: str, console: Console) 
         console: Console to print to.
 
     Returns:
-        Notes on what is left out.
+        Notes on what is left out, and on classes of few groups.
     """
     first, second = models
     left_out = why_not_by_patient(first, second)
@@ -108,7 +109,12 @@ def show_differences(models: Sequence[Compared], metric: str, console: Console) 
         predictions, sample = first.by_unit[unit]
         _show(unit, (predictions, second.by_unit[unit][0]), sample, leading, console)
         _show_decisions(unit, first, second, console)
-    return [left_out] if left_out else []
+    return [left_out] * bool(left_out) + _caveats({unit: first.by_unit[unit][1] for unit in units})
+
+
+def _caveats(samples: Mapping[str, Sample]) -> list[str]:
+    levels = {unit: Evaluation.of(Scores({}, {}), sample) for unit, sample in samples.items()}
+    return replace(levels[IMAGE], patients=levels.get(PATIENT_UNIT)).caveats()
 
 
 def why_not_by_patient(first: Compared, second: Compared) -> str | None:
@@ -137,10 +143,12 @@ def _show(
 ) -> None:
     differences = paired_differences(*predictions, sample)
     table = _table("metric", f"By {unit}: {len(sample.labels)} in {plural(len(sample.members), 'group')}")
+    mark = Evaluation.of(Scores({}, {}), sample).mark
     for each in METRICS:
         if each.name in differences:
             one = differences[each.name]
-            table.add_row(each.label, f"{one.first:.4f}", f"{one.second:.4f}", one.describe())
+            marked = mark if one.interval else ""
+            table.add_row(each.label, f"{one.first:.4f}", f"{one.second:.4f}", f"{one.describe()}{marked}")
     console.print(table)
     if metric.removeprefix(PATIENT) in differences and metric.startswith(PATIENT) == (unit == "patient"):
         if np.array_equal(*predictions):
@@ -182,7 +190,7 @@ def _table(first: str, title: str) -> Table:
 
 def verdict(metric: str, difference: Difference, p_value: float | None) -> str:
     """Return one sentence on whether a difference is more than chance."""
-    tested = "" if p_value is None else f" (permutation test of whole groups: p = {p_value:.3f})"
+    tested = "" if p_value is None else f" (permutation test of whole groups: p = {p_value:.2g})"
     if difference.interval is None:
         return f"The difference in {metric} has no interval: there are too few groups{tested}."
     low, high = difference.interval

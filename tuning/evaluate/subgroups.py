@@ -12,6 +12,8 @@ from analysis.statistics.external.subgroup_test import ScoreOfDraws, holm, subgr
 from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Probabilities, Sample, few_groups
 from analysis.statistics.subgroup_names import in_order
+from trainables.core.data.labels import membership
+from trainables.core.metric_names import AVERAGES
 from trainables.core.serving.operating_point import OperatingPoint
 
 _OF_POINT = ("sensitivity", "specificity")
@@ -21,6 +23,8 @@ def divisions(
     names: Mapping[str, Sequence[str]], probabilities: Probabilities, sample: Sample, point: OperatingPoint | None
 ) -> tuple[Division, ...]:
     """Score the subgroups of each column by the sample's metric and at an operating point, and test the differences.
+
+    A subgroup that lacks one of the sample's classes has no average over classes, since it would be over other ones.
 
     Args:
         names: Subgroup of each of N images, by column.
@@ -61,7 +65,13 @@ def _division(
 
 def _scores(probabilities: Probabilities, sample: Sample, point: OperatingPoint | None) -> dict[str, ScoreOfDraws]:
     """Return the scores that subgroups are compared by, from weights of the images."""
-    scores: dict[str, ScoreOfDraws] = {sample.metric: lambda draws: sample.resampled_score(probabilities, draws)}
+    kinds = _kinds(sample)
+
+    def of_metric(draws: NDArray[np.int64]) -> NDArray[np.float64]:
+        is_complete = (draws @ kinds > 0).all(axis=1)
+        return np.where(is_complete, sample.resampled_score(probabilities, draws), np.nan)
+
+    scores: dict[str, ScoreOfDraws] = {sample.metric: of_metric}
     if point is None:
         return scores
     called, positive = point.decide(probabilities), point.positives(sample.labels)
@@ -77,11 +87,24 @@ def _scores(probabilities: Probabilities, sample: Sample, point: OperatingPoint 
     return scores | dict(zip(_OF_POINT, shares, strict=True))
 
 
+def _kinds(sample: Sample) -> NDArray[np.int64]:
+    """Return (N, K): 1 for the images of each kind that the metric averages over; K is 0 if it is no average.
+
+    The kinds are the images of each class, or those with and without each label.
+    """
+    if sample.metric not in AVERAGES:
+        return np.empty((len(sample.labels), 0), dtype=np.int64)
+    has = membership(sample.labels, len(sample.class_names))
+    kinds = np.hstack([has, ~has]) if sample.labels.ndim == 2 else has
+    return kinds[:, kinds.any(axis=0)].astype(np.int64)
+
+
 def _subgroup(
     name: str, rows: NDArray[np.int64], probabilities: Probabilities, sample: Sample, point: OperatingPoint | None
 ) -> Subgroup:
     part, predicted = sample.take(rows), probabilities[rows]
-    metrics = {sample.metric: part.score(predicted)}
+    is_complete = _kinds(sample)[rows].any(axis=0).all()
+    metrics = {sample.metric: part.score(predicted) if is_complete else np.nan}
     enough = len(part.members) >= GROUPS_FOR_INTERVAL and not few_groups(part)
     bounds = intervals(predicted, part) if enough else {}
     if point is not None:

@@ -196,5 +196,8 @@ def subgroup_tables(result: ExternalResult) -> Iterator[Table]:
         for label, values in tests.items():
             rows.append([label, "", "", *(f"{values[name]:.3g}" if name in values else "" for name in names)])
         headings = (division.column, "images", "groups", *(f"{label_of(name)} [95%]" for name in names))
-        about = "" if division.p_values else f"Not tested: {NOT_TESTED}."
-        yield _table(f"By {division.column}", about, headings, rows)
+        about = [] if division.p_values else [f"Not tested: {NOT_TESTED}."]
+        metric = result.metric.removeprefix(PATIENT)  # subgroups are scored by image
+        if metric in names and any(metric not in one.figures for one in division.subgroups):
+            about.append(f"Subgroups without {label_of(metric)} lack images of a class that others have.")
+        yield _table(f"By {division.column}", " ".join(about), headings, rows)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from analysis.statistics.paired_difference import Difference
+from analysis.statistics.resampling import Sample
 from tests.tuning.ensemble.conftest import elsewhere  # noqa: F401
 from tests.tuning.ensemble.made_up import METRIC, Inference, find, made_up_data, made_up_study, quiet
 from trainables.core.errors import UserError
@@ -12,7 +13,7 @@ from trainables.core.serving.operating_point import OperatingPoint
 from tuning.compare import compare as module
 from tuning.compare.compare import compare, compare_contenders, shared_test_images
 from tuning.compare.contenders import Contender, Places
-from tuning.compare.differences import Decided, decision_differences, verdict
+from tuning.compare.differences import Compared, Decided, decision_differences, show_differences, verdict
 
 
 @pytest.fixture
@@ -128,7 +129,26 @@ def test_images_of_patients_without_a_label_have_no_scores_by_patient(contenders
     ],
 )
 def test_the_verdict_follows_from_the_interval(metric, interval, answer):
-    assert verdict(metric, Difference(0.5, 0.6, interval), 0.04).startswith(answer)
+    said = verdict(metric, Difference(0.5, 0.6, interval), 1 / 4096)
+    assert said.startswith(answer) and "p = 0.00024)" in said
+
+
+def test_averages_of_few_groups_of_a_class_are_marked_and_explained():
+    groups = np.concatenate([np.arange(56), np.full(2, 56), np.full(2, 57)])
+    labels = np.repeat([0, 1, 2, 3], [28, 28, 4, 0])
+    sample, generator = Sample(labels, groups, ("a", "b", "c", "d"), "balanced_accuracy"), np.random.default_rng(0)
+    models = [Compared({"image": (generator.dirichlet(np.ones(4), 60), sample)}, {}) for _ in range(2)]
+    notes = show_differences(models, "balanced_accuracy", console := quiet())
+    assert [note.split(":")[0] for note in notes] == [
+        "no test image of d",
+        "averages and their intervals (*) are conditional on the few test groups of c (fewer than 10)",
+    ]
+    assert "]*" in console.file.getvalue()
+    many = [
+        replace(one, by_unit={"image": (one.by_unit["image"][0][:56], sample.take(np.arange(56)))}) for one in models
+    ]
+    assert show_differences(many, "accuracy", console := quiet()) == ["no test image of c", "no test image of d"]
+    assert "]*" not in console.file.getvalue()
 
 
 def test_models_are_compared_at_their_own_thresholds():

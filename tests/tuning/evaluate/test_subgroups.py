@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import recall_score, roc_auc_score
 
+from analysis.ensembles.tasks.label_samples import LabelSample
 from analysis.statistics.external.subgroup_test import holm
 from analysis.statistics.resampling import Sample
 from trainables.core.serving.operating_point import OperatingPoint
@@ -55,6 +58,28 @@ def test_a_single_value_is_not_tested_and_a_small_subgroup_has_no_interval():
     all_alike, small = divisions({"ward": ["W"] * 120, "size": few}, probabilities, sample, None)
     assert all_alike.p_values == all_alike.corrected == {}
     assert small.subgroups[0].intervals == {} and small.subgroups[1].intervals.keys() == {"auroc"}
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_subgroup_without_a_class_has_no_average_over_the_others(several):
+    generator = np.random.default_rng(0)
+    labels, site = np.repeat([0, 1, 2], 60), np.resize(["A", "B", "C"], 180)
+    site[120:] = np.resize(["A", "C"], 60)  # site B lacks the last class
+    probabilities = generator.dirichlet(np.ones(3), 180) * 0.6 + 0.4 * np.eye(3)[labels]
+    if several:  # or everyone there has the last label
+        labels = np.eye(3, dtype=np.int64)[labels]
+        labels[site == "B", 2] = 1
+    kind = LabelSample if several else Sample
+    sample = kind(labels, np.arange(180), ("a", "b", "c"), "macro_f1")
+    (division,) = divisions({"site": site.tolist()}, probabilities, sample, None)
+    first, lacking, last = division.subgroups
+    assert (lacking.figures, lacking.intervals) == ({}, {})
+    assert first.figures.keys() == last.figures.keys() == {"macro_f1"} and first.intervals
+    complete = np.flatnonzero(site != "B")
+    (others,) = divisions({"site": site[complete].tolist()}, probabilities[complete], sample.take(complete), None)
+    assert division.p_values["macro_f1"] == pytest.approx(others.p_values["macro_f1"], abs=0.1)
+    loss = replace(sample, metric="log_loss")
+    assert all(one.figures for one in divisions({"site": site.tolist()}, probabilities, loss, None)[0].subgroups)
 
 
 def test_subgroups_come_from_the_lowest_range_and_unknown_values_last():

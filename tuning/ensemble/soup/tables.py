@@ -11,10 +11,10 @@ from rich.table import Table
 from analysis.ensembles.tasks.choose import task_results
 from analysis.statistics.intervals.model_scores import intervals
 from analysis.statistics.paired_difference import paired_differences
-from analysis.statistics.resampling import Sample
+from analysis.statistics.resampling import GROUPS_FOR_INTERVAL, Sample
 from analysis.trials import checkpoints_of, network_of
 from trainables.core.data.dataset import Dataset
-from trainables.core.metric_names import PATIENT
+from trainables.core.metric_names import AVERAGES, PATIENT
 from trainables.core.serving.operating_point import IMAGE
 from trainables.core.serving.operating_point import PATIENT as PATIENT_UNIT
 from trainables.core.serving.predict_classes import VIEWS
@@ -66,15 +66,19 @@ def _steps(chosen: ChosenSoup) -> Table:
 def _comparison(models: Sequence[tuple[Contender, NDArray[Any]]], data: Dataset, split: str) -> Table:
     """Lay out the scores of models with these predictions, and their differences from the last one."""
     metric = models[0][0].chosen.comparison.metric
-    table = Table("model", title=f"{metric} on {split}")
+    scored = [_scored(one, predictions, data, split) for one, predictions in models]
+    few = scored[-1][1].scarce()[0] if metric.removeprefix(PATIENT) in AVERAGES else ()
+    kinds = f"* conditional on the few groups {', '.join(map(str, few))} (fewer than {GROUPS_FOR_INTERVAL})"
+    mark, caption = ("*", escape(kinds)) if few else ("", None)
+    table = Table("model", title=f"{metric} on {split}", caption=caption)
     for heading in ("score [95%]", f"difference from the {models[-1][0].label} [95%]"):
         table.add_column(heading, justify="right")
-    scored = [_scored(one, predictions, data, split) for one, predictions in models]
     for (one, _), (predictions, sample) in zip(models, scored, strict=True):
         difference = paired_differences(scored[-1][0], predictions, sample).get(sample.metric)  # None if undefined
         bounds = intervals(predictions, sample).get(sample.metric)
-        interval = "" if bounds is None else f" [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+        interval = "" if bounds is None else f" [{bounds[0]:.3f}, {bounds[1]:.3f}]{mark}"
         shown = "" if difference is None or one is models[-1][0] else difference.describe()
+        shown += mark * (shown.endswith("]"))
         table.add_row(escape(one.label), f"{sample.score(predictions):.4f}{escape(interval)}", escape(shown))
     return table
 

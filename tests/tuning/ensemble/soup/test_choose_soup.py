@@ -25,7 +25,7 @@ from tuning.ensemble.build import choose_ensemble
 from tuning.ensemble.members import EnsembleRequest
 from tuning.ensemble.soup.choose_soup import SoupRequest, choose_soup
 from tuning.ensemble.soup.soups import Soups
-from tuning.ensemble.soup.tables import show_soup, show_soup_on_test
+from tuning.ensemble.soup.tables import _comparison, show_soup, show_soup_on_test
 
 METRIC, CPU = "log_loss", torch.device("cpu")
 
@@ -129,6 +129,18 @@ def test_tables_compare_it_with_the_best_network_and_the_ensemble(soup, small_da
         assert f"{METRIC} on {split}" in printed
     assert printed.count(f"best network (trial {soup.single.chosen.members[0].number})") == 2
     assert "times as long" in printed
+    assert "conditional on" not in printed and "]*" not in printed  # log loss is no average over classes
+
+
+def test_averages_of_few_groups_of_a_class_are_marked(soup, small_data):
+    chosen = soup.average.chosen
+    comparison = dataclasses.replace(chosen.comparison, metric="balanced_accuracy")
+    average = dataclasses.replace(soup.average, chosen=dataclasses.replace(chosen, comparison=comparison))
+    console = quiet()
+    console.print(_comparison([(average, soup.average.held_out)], small_data, "select"))
+    printed = " ".join(console.file.getvalue().split())
+    few = ", ".join(f"of {name}" for name in small_data.class_names)
+    assert f"* conditional on the few groups {few} (fewer than 10)" in printed and "]*" in printed
 
 
 def test_too_few_groups_are_refused(wanted, small_data, trials, infer):
