@@ -14,6 +14,7 @@ from trainables.core.training.metrics.threshold_metrics import threshold_counts
 Probabilities = NDArray[np.floating]
 _Counts = NDArray[np.int64]
 TOLERANCE = 1e-9  # of shares that floating point rounds
+_DECIMALS = 9  # of costs, so that ties are equal
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def _share(counts: _Counts) -> NDArray[np.float64]:
 
 
 def _youden(hits: _Counts, misses: _Counts, value: float) -> NDArray[np.float64]:  # noqa: ARG001
-    return _share(hits) - _share(misses)
+    positives, negatives = (np.maximum(counts[:, -1:], 1) for counts in (hits, misses))
+    return np.asarray(hits * negatives - misses * positives, dtype=np.float64)  # whole numbers, so that ties are equal
 
 
 def _f1(hits: _Counts, misses: _Counts, value: float) -> NDArray[np.float64]:  # noqa: ARG001
@@ -124,7 +126,7 @@ def _at_specificity(hits: _Counts, misses: _Counts, value: float) -> NDArray[np.
 
 
 def _cost(hits: _Counts, misses: _Counts, value: float) -> NDArray[np.float64]:
-    return np.asarray(value * hits - misses, dtype=np.float64)
+    return np.round(value * hits - misses, _DECIMALS)
 
 
 # Scores of each of T falling thresholds by (R, T) positives and negatives that reach it; the highest score is chosen.

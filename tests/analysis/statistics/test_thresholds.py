@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,19 @@ def test_of_equally_good_thresholds_the_highest_is_taken():
     assert choose_threshold(PointRule("youden"), scores, positive) == pytest.approx(0.8)  # as good as 0.4
     assert choose_threshold(PointRule("sensitivity", 0.5), scores, positive) == pytest.approx(0.8)
     assert choose_threshold(PointRule("sensitivity", 0.6), scores, positive) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("cost", [None, "0.1"])
+def test_rounding_does_not_choose_among_equally_good_thresholds(cost):
+    rule, value, images = ("youden", None, 40) if cost is None else ("cost", float(cost), 200)
+    for seed in range(100):
+        scores, positive = drawn(images, seed)
+        positives, negatives = int(positive.sum()), int((~positive).sum())
+        for_hit, for_miss = (Fraction(1, positives), Fraction(1, negatives)) if cost is None else (Fraction(cost), 1)
+        called = [scores >= threshold for threshold in (1.1, *np.unique(scores)[::-1])]
+        worth = [for_hit * int((one & positive).sum()) - for_miss * int((one & ~positive).sum()) for one in called]
+        chosen = scores >= np.float32(choose_threshold(PointRule(rule, value), scores, positive))
+        assert np.array_equal(chosen, called[worth.index(max(worth))])
 
 
 def test_more_of_the_wished_share_is_taken_where_it_costs_nothing():
