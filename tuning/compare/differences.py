@@ -109,7 +109,8 @@ def show_differences(models: Sequence[Compared], metric: str, console: Console) 
         predictions, sample = first.by_unit[unit]
         _show(unit, (predictions, second.by_unit[unit][0]), sample, leading, console)
         _show_decisions(unit, first, second, console)
-    return [left_out] * bool(left_out) + _caveats({unit: first.by_unit[unit][1] for unit in units})
+    caveats = _caveats({unit: first.by_unit[unit][1] for unit in units})
+    return [left_out, *caveats] if left_out else caveats
 
 
 def _caveats(samples: Mapping[str, Sample]) -> list[str]:
