@@ -200,7 +200,7 @@ def _out_of_fold(
     folds = group_folds(sample)
     if folds is None:
         groups = len(sample.members)
-        found = f"there are {groups}" if groups < GROUPS_TO_FIT else f"one fold of the {groups} leaves a single class"
+        found = f"there are {groups}" if groups < GROUPS_TO_FIT else f"outside one of them, the {groups} have one class"
         note = (
             f"rules with parameters need {GROUPS_TO_FIT} groups of images, and two classes outside each of {FOLDS} "
             f"folds, but {found}: only rules without parameters were compared"

@@ -1,4 +1,4 @@
-"""What processes that this one starts by ``multiprocessing`` have in common."""
+"""Set-up of child processes that ``multiprocessing`` starts."""
 
 import multiprocessing
 import os

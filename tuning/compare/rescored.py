@@ -209,7 +209,7 @@ def _scored(opened: Sequence[_Opened], console: Console) -> tuple[list[Scored], 
         with progress_bar(console, "looking for images of the search") as progress:
             affected, copies = find_training_copies(one.external.only(rows), one.ensemble, one.metadata, progress)
         left = np.setdiff1d(left, affected)
-        methods.append(f"images of the search of {letter}: {copies.method}")
+        methods.append(f"{letter}: {copies.method}")
     if not len(left):
         raise UserError("DATA must hold images that neither search has seen, but all are copies of images of one")
     shared = [one.without(np.setdiff1d(one.rows, left)) for one in scores]

@@ -40,10 +40,9 @@ def finish(search: Search, console: Console) -> bool:
         return False
     if result is None:
         mark_finished(study, True)
-        out_of_time = search.steering.out_of_time() and not any(
-            record.state == "COMPLETE" for record in read_trials(study)
-        )
-        why = "Give a longer --time-budget with --resume" if out_of_time else "The lines above say why"
+        states = {record.state for record in read_trials(study)}
+        more_time = search.steering.out_of_time() and "COMPLETE" not in states and states != {"FAIL"}
+        why = "Give a longer --time-budget with --resume" if more_time else "The lines above say why"
         say(console, f"No trial finished, so there is no ensemble. {why}.", "red")
         return False
     # Register before printing: whatever happens to the output, the result of hours must not depend on it.

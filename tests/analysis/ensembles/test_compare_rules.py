@@ -168,7 +168,7 @@ def test_a_metric_by_patient_needs_groups_of_healthy_patients():
 def test_the_note_says_that_a_second_class_is_missing():
     labels = np.repeat([0, 1], [23, 1])
     comparison = compare(np.full((2, 24, 2), 0.5), Sample(labels, np.arange(24) // 2, ("a", "b"), "accuracy"))
-    assert "two classes outside each of 5 folds, but one fold of the 12 leaves a single class" in comparison.notes[0]
+    assert "two classes outside each of 5 folds, but outside one of them, the 12 have one class" in comparison.notes[0]
 
 
 def test_two_rare_classes_in_one_fold_leave_the_rules_without_parameters():
@@ -178,7 +178,7 @@ def test_two_rare_classes_in_one_fold_leave_the_rules_without_parameters():
     sample = Sample(labels, patients, ("normal", "a", "b"), "balanced_accuracy")
     comparison = compare(np.full((2, 98, 3), 1 / 3), sample)
     assert tuple(compared.rule for compared in comparison.rules) == FIXED
-    assert "one fold of the 11 leaves a single class" in comparison.notes[0]
+    assert "outside one of them, the 11 have one class" in comparison.notes[0]
 
 
 def test_too_few_groups_leave_the_rules_without_parameters_and_a_note():

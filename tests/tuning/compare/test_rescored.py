@@ -119,8 +119,8 @@ def test_an_image_that_a_model_refuses_is_left_out(model, second, trained, tmp_p
         listing.write("colour,TB,q,A,50\ncopy,TB,r,A,50\n")
     gone = trained.save(tmp_path / "gone", features, data="gone")
     printed = compare(model, gone, "--data", folder, *TABLE)
-    assert "images of the search of A: compared with the 80 images of the search" in printed
-    assert "images of the search of B: the images of the search at gone have changed or are gone, so only" in printed
+    assert "A: compared with the 80 images of the search" in printed
+    assert "B: the images of the search at gone have changed or are gone, so only" in printed
     assert "Both were scored on the same 120 images" in printed
     assert "Note: 1 image not scored by both models, such as colour.png: it is in colour" in printed
     assert "1 copies of images of a search, and images of their groups, were left out" in printed

@@ -76,6 +76,7 @@ LONGER, LINES = "Give a longer --time-budget with --resume.", "The lines above s
         (["FAIL", "RUNNING"], True, LONGER),  # cross-validated, and stopped between folds
         (["FAIL", "PRUNED"], True, LONGER),
         (["FAIL"], False, LINES),
+        (["FAIL"], True, LINES),
         (["COMPLETE"], True, LINES),  # its checkpoint is damaged
     ],
 )

@@ -101,7 +101,7 @@ def _patient_notes(source: Source) -> list[str]:
         unknown = np.setdiff1d(source.without_patient, sorted(source.unreadable))
         return [*describe_unknown(len(unknown)), *describe_largest(source.groups.tolist())]
     if len(np.unique(source.groups)) < len(source):
-        return ["no patient is known, so images of one file are grouped, and similar images"]
+        return ["no patient is known: images of one file, and similar images, are grouped"]
     return []
 
 
@@ -202,18 +202,25 @@ def _grouped(source: Source, grouping: Grouping, place: str) -> Source:
     if grouping.threshold is not None:
         return dataclasses.replace(source, groups=np.arange(len(source)), has_patient=(), patients=())
     if grouping.older:
-        unknown = len(source.without_patient) if source.groups_given else 0
-        several = source.slicing is not None or len(np.unique(source.groups)) < len(source)
-        source = dataclasses.replace(
-            source,
-            has_patient=[source.groups_given or several] * len(source),
-            notes=(*source.notes, *describe_unknown(unknown, "each such file is a group of its own")),
-        )
+        source = _grouped_as_before(source)
     pattern = grouping.usual_pattern
     if pattern is None or source.groups_given:
         return source
-    named = len(source.files) > 0 and all(re.search(pattern, file) for file in source.files)
-    return grouped_by_name(source, pattern, place) if named else source
+    if not source.files or not all(re.search(pattern, file) for file in source.files):
+        return source
+    named = grouped_by_name(source, pattern, place)
+    return _grouped_as_before(named) if grouping.older else named
+
+
+def _grouped_as_before(source: Source) -> Source:
+    """Return the source as older versions grouped it, which joined no images without a known patient."""
+    unknown = len(source.without_patient) if source.groups_given else 0
+    several = source.slicing is not None or len(np.unique(source.groups)) < len(source)
+    return dataclasses.replace(
+        source,
+        has_patient=[source.groups_given or several] * len(source),
+        notes=(*source.notes, *describe_unknown(unknown, "each such file is a group of its own")),
+    )
 
 
 def audited(opened: OpenedDataset, threshold: float | None, progress: Callable[[float], None] | None) -> Dataset:

@@ -172,8 +172,10 @@ class Source:
             changes: Further attributes to replace.
 
         Raises:
-            DataError: All images are in one group.
+            DataError: All images are in one group, or no key names one.
         """
+        if not any(known):
+            raise DataError(f"{option} must name the group of some images, but names none: correct it, or leave it out")
         if len(set(keys)) == 1 < len(keys):
             rule = "images must be in at least two groups, so that some can be kept for a test"
             raise DataError(f"{rule}, but {option} puts all {len(keys)} in one: correct it, or leave it out")

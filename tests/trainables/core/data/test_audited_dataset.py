@@ -66,7 +66,7 @@ def test_a_file_of_several_images_does_not_stop_the_search_for_similar_ones(root
     assert are_subjects(group_of) and data.audit.named == "groups" and data.patients is None
     of_file = [group for name, group in group_of.items() if not name.endswith("png")]
     assert len(of_file) > 1 and len({*of_file}) == 1 and data.audit.groups == SUBJECTS + 1
-    assert "no patient is known, so images of one file are grouped, and similar images" in data.notes
+    assert "no patient is known: images of one file, and similar images, are grouped" in data.notes
     before, group_before = groups_of(root, BEFORE)
     assert before.audit.named == "subjects" and len({*group_before.values()}) == IMAGES + 1
 
@@ -76,10 +76,21 @@ def test_similar_images_without_a_patient_are_grouped_and_known_patients_are_not
     data, group_of = groups_of(root)
     assert are_subjects(group_of) and data.audit.groups == SUBJECTS + 2 and data.audit.named == "subjects"
     counted = f"{IMAGES} images have no known patient"
-    assert f"{counted}: similar ones among them are grouped" in data.notes
+    assert f"{counted}: similar images without one are grouped" in data.notes
     before, group_before = groups_of(root, BEFORE)
     assert len({*group_before.values()}) == IMAGES + 2
     assert f"{counted}: each such file is a group of its own" in before.notes
+
+
+def test_an_older_version_left_what_a_spaces_pattern_does_not_name_apart(root):
+    for file in list(root.glob("*/*.png")):
+        file.rename(file.with_name(f"unknown_{file.name}"))
+    first = next(root.glob("*/*.png"))
+    first.rename(first.with_name(f"p7_{first.name[-7:]}"))
+    usual = r"^([a-z0-9]+)_"
+    now, before = (inspect(str(root), grouping=Grouping(usual_pattern=usual, older=older)) for older in (False, True))
+    assert len(set(now.groups)) < len(set(before.groups)) == IMAGES
+    assert f"{IMAGES - 1} images have no known patient: each such file is a group of its own" in before.notes
 
 
 def test_files_of_several_images_are_patients_if_there_are_no_others(tmp_path):

@@ -82,7 +82,7 @@ def describe_joined(patients: Sequence[Hashable], groups: Sequence[Hashable], na
     ]
 
 
-def describe_unknown(images: int, grouping: str = "similar ones among them are grouped") -> list[str]:
+def describe_unknown(images: int, grouping: str = "similar images without one are grouped") -> list[str]:
     """Return a note on the number of images without a known patient, and on their groups, or none."""
     return [f"{plural(images, 'image has', 'images have')} no known patient: {grouping}"] if images else []
 

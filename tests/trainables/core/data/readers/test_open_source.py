@@ -307,6 +307,6 @@ def test_words_for_unknown_patients_in_file_names_are_no_group(tmp_path):
         (tmp_path / f"{name}.png").write_bytes(image(index))
     source = open_source(str(tmp_path), group_pattern=r"^(\w+)_")
     assert source.groups.tolist() == [0, 1, 2, 2, 3, 4]
-    assert reading_notes(source)[0] == "3 images have no known patient: similar ones among them are grouped"
+    assert reading_notes(source)[0] == "3 images have no known patient: similar images without one are grouped"
     with pytest.raises(DataError, match="at least two groups, .* but --group-pattern 'png' puts all 6 in one"):
         open_source(str(tmp_path), group_pattern="png")

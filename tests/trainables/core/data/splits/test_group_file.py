@@ -60,10 +60,15 @@ def test_one_group_for_all_images_is_refused(data, tmp_path):
         grouped(data, tmp_path, table((name, 0) for name in NAMES))
 
 
+def test_a_file_that_names_no_group_is_refused(data, tmp_path):
+    with pytest.raises(DataError, match=r"--groups .*groups.csv must name the group of some images, but names none"):
+        grouped(data, tmp_path, table((name, "unknown") for name in NAMES))
+
+
 def test_words_for_unknown_patients_in_a_file_are_no_group(data, tmp_path):
     found = grouped(data, tmp_path, table(zip(NAMES, ["unknown", "unknown", "NaN", "y", "y", ""], strict=True)))
     assert len(set(found.groups.tolist())) == 5
-    assert "4 images have no known patient: similar ones among them are grouped" in found.notes
+    assert "4 images have no known patient: similar images without one are grouped" in found.notes
 
 
 def test_groups_of_a_file_are_the_truth(data, tmp_path):

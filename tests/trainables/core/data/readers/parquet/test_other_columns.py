@@ -29,7 +29,7 @@ def test_text_labels_patients_and_metadata(tmp_path):
     assert sorted(source.metadata["age"]) == ["", "1", "3", "40.5"] and list(source.metadata) == ["age"]
     assert reading_notes(source) == [
         "column of the parquet files: group = patient_id",
-        "1 image has no known patient: similar ones among them are grouped",
+        "1 image has no known patient: similar images without one are grouped",
     ]
 
 
@@ -194,7 +194,7 @@ def test_a_column_that_some_files_lack_is_unknown_there(tmp_path):
     write(tmp_path, "train-1.parquet", ["a", "b"], split=["train", "test"])
     source = open_source(str(tmp_path))
     assert source.groups.tolist() == [0, 0, 1, 1, 2, 3]
-    assert "2 images have no known patient: similar ones among them are grouped" in reading_notes(source)
+    assert "2 images have no known patient: similar images without one are grouped" in reading_notes(source)
     assert source.metadata["age"] == ["1", "2", "3", "4", "", ""]
     assert source.published.tolist() == [""] * 4 + ["train", "test"]
 

@@ -262,7 +262,7 @@ def test_unknown_patients_are_no_group(folder, value):
     source = open_table(folder, LABELS)
     assert source.groups.tolist() == [0, 1, 2, 3, 4, 5, 6, 6, 7, 7, 8, 8]
     assert source.without_patient.tolist() == [0, 2, 5]
-    assert "3 images have no known patient: similar ones among them are grouped" in reading_notes(source)
+    assert "3 images have no known patient: similar images without one are grouped" in reading_notes(source)
 
 
 def test_an_image_column_that_is_known_as_the_patient_names_images(folder):
