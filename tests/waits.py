@@ -18,6 +18,14 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def waits_of_second_epoch(epochs):
+    """Return the number of waits in the second epoch of ``fit``. The first one prepares the network and the data."""
+    next(epochs)
+    with Waits() as waits:
+        next(epochs)
+    return waits.count
+
+
 def run_epoch_that_waits_only_to_score(epochs, scorer, monkeypatch):
     """Run the next epoch on the GPU; raise if anything waits for it before the scores of the two passes.
 

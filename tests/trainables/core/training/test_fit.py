@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.trainables.core.training.resumed import assert_resumed_equals_uninterrupted
-from tests.waits import Waits, run_epoch_that_waits_only_to_score
+from tests.waits import run_epoch_that_waits_only_to_score, waits_of_second_epoch
 from trainables.core.errors import ConfigError, DeviceError, NonFiniteLossError
 from trainables.core.models.networks.classifier import build_classifier
 from trainables.core.training.fit import fit
@@ -148,14 +148,11 @@ def test_waits_do_not_grow_with_the_number_of_batches(config, small_data, monkey
         monkeypatch.setattr(base, "BATCH_AUGMENTATION", ("cpu",))
     few = {"fit": small_data.splits["fit"][::3], "tune": small_data.splits["tune"][::2]}
     data = dataclasses.replace(small_data, splits=small_data.splits | few, ordered=True)
-    counts = []
-    for batch_size in (4, 12):
-        epochs = fit(config(optimizer="sgd", batch_size=batch_size, epochs=2, **changes), data)
-        next(epochs)  # prepares the network and the data
-        with Waits() as waits:
-            next(epochs)
-        counts.append(waits.count)
-    assert counts[0] == counts[1] > 0
+    waits = (
+        waits_of_second_epoch(fit(config(optimizer="sgd", batch_size=batch_size, epochs=2, **changes), data))
+        for batch_size in (12, 4)
+    )
+    assert next(waits) == next(waits) > 0
 
 
 @pytest.mark.gpu

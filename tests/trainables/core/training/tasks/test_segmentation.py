@@ -6,7 +6,7 @@ import torch
 
 from tests.images import write_classes, write_pairs
 from tests.trainables.core.training.resumed import assert_resumed_equals_uninterrupted
-from tests.waits import Waits, run_epoch_that_waits_only_to_score
+from tests.waits import run_epoch_that_waits_only_to_score, waits_of_second_epoch
 from trainables.core.config import ClassificationConfig, SegmentationConfig, TrainConfig
 from trainables.core.data.prepare import prepare
 from trainables.core.errors import ConfigError, DataError
@@ -113,14 +113,11 @@ def test_waits_do_not_grow_with_the_number_of_batches(discs, monkeypatch, change
     reads its input on the CPU only.
     """
     monkeypatch.setattr(base, "BATCH_AUGMENTATION", ("cpu",))
-    counts = []
-    for batch_size in (4, 12):
-        epochs = fit(configured(optimizer="sgd", batch_size=batch_size, **changes), discs)
-        next(epochs)  # prepares the network and the data
-        with Waits() as waits:
-            next(epochs)
-        counts.append(waits.count)
-    assert counts[0] == counts[1] > 0
+    waits = (
+        waits_of_second_epoch(fit(configured(optimizer="sgd", batch_size=batch_size, **changes), discs))
+        for batch_size in (12, 4)
+    )
+    assert next(waits) == next(waits) > 0
 
 
 @pytest.mark.gpu
