@@ -110,7 +110,7 @@ def test_members_with_labels_are_compared_at_their_own_thresholds(study, labelle
 
 
 def test_members_are_scored_by_the_patient_rule_of_the_ensemble_on_select_and_test(study, data):
-    """Of the ill, one slice shows the lesion, and the other is healthier than any of the healthy."""
+    """Each ill patient has a slice with the lesion, and one that looks healthier than those of the healthy."""
     ill = np.repeat(np.arange(100) % 2, 2)
     labels = ill * np.tile([0, 1], 100)
     data = replace(data, labels=labels, patients=data.groups, healthy="a")
